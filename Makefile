@@ -1,0 +1,34 @@
+# Everything runs in .venv, which the first target that needs it makes.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check clean
+
+DEMO := runs/demo
+
+demo: $(VENV)/installed
+	rm -rf $(DEMO)
+	$(BIN)/prunekit train --env CartPole-v1 --dense --quiet --out $(DEMO)/dense & dense=$$!; \
+	$(BIN)/prunekit train --env CartPole-v1 --sparsity 0.93 --out $(DEMO)/masked && wait $$dense
+	$(BIN)/prunekit shrink $(DEMO)/masked/model.pt
+	$(BIN)/prunekit export $(DEMO)/dense/model.pt --format onnx
+	$(BIN)/prunekit bench $(DEMO)/dense/model.onnx $(DEMO)/masked/model.compact.onnx --device cpu --keep 0.95
+
+test: $(VENV)/installed
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

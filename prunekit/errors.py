@@ -1,0 +1,47 @@
+"""Every error that prunekit raises on purpose.
+
+The tree::
+
+    PrunekitError
+    ├── InputError            something the caller gave is wrong: one line, the culprit and the fix
+    │   ├── ArtifactError     a file that cannot be read as a model
+    │   ├── UnusableEnvironmentError an environment that cannot be made or used
+    │   ├── CouplingError     a network whose units cannot be traced
+    │   └── EmptyGroupError   a request that would leave a group without units
+    └── CheckError            a measured claim did not hold; nothing is written
+        └── ExportMismatchError
+"""
+
+from __future__ import annotations
+
+
+class PrunekitError(Exception):
+    """Base of all errors raised on purpose; its text is one line that names the culprit and the fix."""
+
+
+class InputError(PrunekitError):
+    """Something the caller gave cannot be used; the command line exits with 2."""
+
+
+class ArtifactError(InputError):
+    """A file cannot be read as a model."""
+
+
+class UnusableEnvironmentError(InputError):
+    """An environment is unknown, lacks its packages, or has spaces that no actor can serve."""
+
+
+class CouplingError(InputError):
+    """A network holds something whose effect on units is unknown; the text names the module or node."""
+
+
+class EmptyGroupError(InputError):
+    """A request would leave a group with fewer living units than allowed (law 8)."""
+
+
+class CheckError(PrunekitError):
+    """A measured claim did not hold; the command line exits with 1."""
+
+
+class ExportMismatchError(CheckError):
+    """An exported program disagrees with the actor it was made from; it was not written."""
