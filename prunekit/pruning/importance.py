@@ -1,0 +1,158 @@
+"""Importance: how much a unit moves the policy's output. Each measure is one small pure function.
+
+An importance takes an ``Evidence`` and returns one non-negative score per unit, [width] per group. The
+default is ``output_sensitivity``; the others are kept for ablation. ``normalized`` makes scores comparable
+between groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.pruning.groups import Group, consumers_of, producer_of, unit_slices
+from prunekit.pruning.masks import Masks
+
+Scores = dict[str, Tensor]
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """What an importance may look at.
+
+    ``states`` [n, obs] are recent inputs of ``network``; ``decision`` picks the deterministic output before
+    squashing [n, k] from what the network returns; ``output_deviation`` [k] is each output's running
+    standard deviation.
+    """
+
+    network: nn.Module
+    groups: Sequence[Group]
+    states: Tensor
+    decision: Callable[[object], Tensor]
+    output_deviation: Tensor
+
+
+Importance = Callable[[Evidence], Scores]
+
+
+def output_sensitivity(evidence: Evidence) -> Scores:
+    """Return I_j = sqrt(E_s sum_k (h_j df_k/dh_j / sigma_k)^2): the RMS change of the output per unit's gate.
+
+    Source: DESIGN section 3, after the neuron importance of arXiv 2402.05146 (its formula is not public).
+    """
+    return _from_gates(evidence, lambda gates: gates.square().sum(dim=0).mean(dim=0).sqrt())
+
+
+def taylor(evidence: Evidence) -> Scores:
+    """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
+    return _from_gates(evidence, lambda gates: gates.sum(dim=0).mean(dim=0).abs())
+
+
+def activity_times_outgoing(evidence: Evidence) -> Scores:
+    """Return E_s|h_j| * ||outgoing weights of j||."""
+    hidden: dict[str, Tensor] = {}
+    with torch.no_grad(), _HiddenCapture(evidence.network, evidence.groups) as capture:
+        evidence.network(evidence.states)
+        for group in evidence.groups:
+            hidden[group.name] = capture.values[group.name][0].abs().mean(dim=0)
+    return {group.name: hidden[group.name] * _outgoing_norm(evidence.network, group) for group in evidence.groups}
+
+
+def group_norm(evidence: Evidence) -> Scores:
+    """Return the Euclidean norm of everything that dies with a unit: row, bias and columns."""
+    return {group.name: unit_norms(evidence.network, group) for group in evidence.groups}
+
+
+def weight_propagation(evidence: Evidence) -> Scores:
+    """Return importance propagated from the output through absolute weights alone (as in NISP, Yu 2018).
+
+    An output counts 1; a unit counts the sum over its consumers of |weight| times what the consumer's own
+    unit counts, which is then multiplied by the unit's own incoming norm.
+    """
+    count: Scores = {}
+    groups = {group.name: group for group in evidence.groups}
+    for group in reversed(evidence.groups):
+        total = torch.zeros(group.width)
+        for path, consumer in zip(group.consumers, consumers_of(evidence.network, group), strict=True):
+            weight = consumer.weight.detach().abs()
+            downstream = count[path] if path in groups else torch.ones(weight.shape[0])
+            total = total.to(weight) + downstream.to(weight) @ weight
+        own = producer_of(evidence.network, group).weight.detach().norm(dim=1)
+        count[group.name] = total * own
+    return count
+
+
+def normalized(scores: Mapping[str, Tensor], masks: Masks) -> Scores:
+    """Return scores divided by the mean over each group's living units; dead units score 0."""
+    result: Scores = {}
+    for name, score in scores.items():
+        keep = masks[name].to(score.device)
+        mean = score[keep].mean().clamp_min(torch.finfo(score.dtype).tiny)
+        result[name] = torch.where(keep, score / mean, torch.zeros_like(score))
+    return result
+
+
+@torch.no_grad()
+def unit_norms(network: nn.Module, group: Group) -> Tensor:
+    """Return ||theta_g|| [width] over each unit's row, bias and columns."""
+    rows, columns = unit_slices(network, group)
+    incoming = [tensor.square().reshape(group.width, -1).sum(dim=1) for tensor in rows]
+    outgoing = [tensor.square().sum(dim=0) for tensor in columns]
+    return torch.stack(incoming + outgoing).sum(dim=0).sqrt()
+
+
+def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:
+    squares = [consumer.weight.detach().square().sum(dim=0) for consumer in consumers_of(network, group)]
+    return torch.stack(squares).sum(dim=0).sqrt()
+
+
+def _from_gates(evidence: Evidence, reduce: Callable[[Tensor], Tensor]) -> Scores:
+    """Reduce d f_k / d gate_j = h_j df_k/dh_j, a tensor [k, n, width] per group, to one score per unit."""
+    per_output: dict[str, list[Tensor]] = {group.name: [] for group in evidence.groups}
+    with torch.enable_grad(), _HiddenCapture(evidence.network, evidence.groups) as capture:
+        output = evidence.decision(evidence.network(evidence.states)).double()
+        output = output / evidence.output_deviation.to(output)
+        values = [(name, value) for name, found in capture.values.items() for value in found]
+        for k in range(output.shape[1]):
+            gradients = torch.autograd.grad(
+                output[:, k].sum(), [value for _, value in values], retain_graph=True, allow_unused=True
+            )
+            gates: dict[str, Tensor] = {}
+            for (name, value), gradient in zip(values, gradients, strict=True):
+                gate = value.detach() * (torch.zeros_like(value) if gradient is None else gradient)
+                gates[name] = gates[name] + gate if name in gates else gate
+            for name, gate in gates.items():
+                per_output[name].append(gate)
+    return {name: reduce(torch.stack(gates)) for name, gates in per_output.items()}
+
+
+@final
+class _HiddenCapture:
+    """Collects the hidden values [n, width] that each group's consumers read during a forward pass."""
+
+    def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
+        self.values: dict[str, list[Tensor]] = {group.name: [] for group in groups}
+        self._handles = [
+            consumer.register_forward_pre_hook(self._reader(group.name))
+            for group in groups
+            for consumer in consumers_of(network, group)
+        ]
+
+    def __enter__(self) -> _HiddenCapture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _reader(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if not any(inputs[0] is known for known in self.values[name]):
+                self.values[name].append(inputs[0])
+
+        return read

@@ -1,0 +1,102 @@
+"""Penalties: the group-sparse regularizer R = lambda * sum_j alpha_j sqrt(|g|) ||theta_g||.
+
+A penalty is applied around one optimizer step. ``proximal`` acts after it and is decoupled from the
+optimizer's own scaling; ``gradient`` adds to the loss's gradient before it, as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.pruning.groups import Group, unit_slices
+from prunekit.pruning.importance import unit_norms
+from prunekit.pruning.masks import Masks
+
+
+@final
+@dataclass(frozen=True)
+class Pull:
+    """How strongly each unit is pulled to zero: ``weight[group]`` [width] is lambda alpha_j sqrt(|g|)."""
+
+    network: nn.Module
+    groups: Sequence[Group]
+    weight: Mapping[str, Tensor]
+
+
+PenaltyStep = Callable[[Pull, float], None]
+
+
+@final
+@dataclass(frozen=True)
+class Penalty:
+    """One way to apply the pull. ``before`` and ``after`` surround the optimizer's step and get its learning rate."""
+
+    name: str
+    before: PenaltyStep | None = None
+    after: PenaltyStep | None = None
+
+
+@torch.no_grad()
+def shrink_norms_(pull: Pull, learning_rate: float) -> None:
+    """Apply theta_g *= max(0, 1 - lr * pull_j / ||theta_g||), the proximal operator of the group lasso.
+
+    Source: Yuan and Lin 2006 (group lasso), Parikh and Boyd 2014, section 6.5.1 (block soft thresholding).
+    """
+    for group in pull.groups:
+        norms = unit_norms(pull.network, group)
+        factor = (1.0 - learning_rate * pull.weight[group.name].to(norms) / norms.clamp_min(1e-12)).clamp_min_(0.0)
+        rows, columns = unit_slices(pull.network, group)
+        for tensor in rows:
+            tensor.mul_(factor if tensor.ndim == 1 else factor[:, None])
+        for tensor in columns:
+            tensor.mul_(factor[None, :])
+
+
+@torch.no_grad()
+def add_gradients_(pull: Pull, _: float) -> None:
+    """Add dR/dtheta_g = pull_j * theta_g / ||theta_g|| to the gradients that the loss left."""
+    for group in pull.groups:
+        norms = unit_norms(pull.network, group)
+        scale = pull.weight[group.name].to(norms) / norms.clamp_min(1e-12)
+        rows, columns = unit_slices(pull.network, group)
+        for tensor in rows:
+            if tensor.grad is not None:
+                tensor.grad.add_(tensor * (scale if tensor.ndim == 1 else scale[:, None]))
+        for tensor in columns:
+            if tensor.grad is not None:
+                tensor.grad.add_(tensor * scale[None, :])
+
+
+PROXIMAL = Penalty("proximal", after=shrink_norms_)
+GRADIENT = Penalty("gradient", before=add_gradients_)
+
+
+def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
+    """Return alpha_j = clip(1 / (I_j + 0.1), 0.1, 10) over living units, rescaled to mean 1 over all of them."""
+    alpha = {name: (1.0 / (score + 0.1)).clamp(0.1, 10.0) for name, score in importance.items()}
+    living = torch.cat([alpha[name][masks[name].to(alpha[name].device)] for name in alpha])
+    mean = float(living.mean())
+    return {name: value / mean for name, value in alpha.items()}
+
+
+def scale_free_lambda(
+    network: nn.Module, groups: Sequence[Group], strength: float, learning_rate: float, updates: int
+) -> float:
+    """Return lambda such that ``updates`` steps take ``strength`` median norms off a unit of average importance.
+
+    From lr * lambda * sqrt(|g|) * updates = strength * median ||theta_g||, the median over all units, each
+    divided by its sqrt(|g|).
+    """
+    ratios = torch.cat([unit_norms(network, group) / unit_size(network, group) ** 0.5 for group in groups])
+    return strength * float(ratios.median()) / (learning_rate * max(updates, 1))
+
+
+def unit_size(network: nn.Module, group: Group) -> int:
+    """Return |g|: how many parameters die with one unit."""
+    rows, columns = unit_slices(network, group)
+    return sum(tensor.numel() // group.width for tensor in (*rows, *columns))

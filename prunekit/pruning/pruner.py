@@ -1,0 +1,290 @@
+"""The pruner: masked training in any torch loop, through the optimizer's own hooks.
+
+Two lines make a training loop a pruning one::
+
+    pruner = Pruner(network, optimizer, total_steps=40_000)
+    ...                                     # train as before
+    small = shrink(network, pruner.masks)
+
+Hooks do not survive a deepcopy, a pickle or another library's load: make a new Pruner at training start and
+give it the old one's ``state_dict``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import CheckError, EmptyGroupError, InputError
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.guard import ReturnGuard
+from prunekit.pruning.importance import Evidence, Importance, Scores, normalized, output_sensitivity
+from prunekit.pruning.masks import full_masks, sparsity_of, zero_dead_units_
+from prunekit.pruning.penalties import PROXIMAL, Penalty, Pull, protection, scale_free_lambda, unit_size
+from prunekit.pruning.schedules import Phases, Sparsity, Threshold, units_below
+
+
+@final
+@dataclass(frozen=True)
+class PruningPlan:
+    """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window."""
+
+    threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
+    importance: Importance = output_sensitivity
+    penalty: Penalty = PROXIMAL
+    strength: float = 1.0
+    phases: Phases = field(default_factory=Phases)
+    checks: int = 200
+    patience: int = 3
+    share_per_check: float = 0.1
+    min_units: int = 1
+    states: int = 1024
+    memory: float = 0.9
+
+
+def first_tensor(output: object) -> Tensor:
+    """Return a network's decision scores [n, k]: its output, or the first of several."""
+    if isinstance(output, tuple | list):
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise InputError(f"the network returns {type(output).__name__}; pass decision= to pick its scores tensor")
+    return output
+
+
+@final
+class Pruner:
+    """Prunes ``network`` while ``optimizer`` trains it.
+
+    ``total_steps`` counts optimizer steps of the whole training. ``twins`` are networks of the same shape
+    (target networks) whose units die together with the online ones. ``observe`` is the module whose input is
+    the network's input, where the training loop calls that and not ``network``. ``decision`` picks the scores
+    [n, k] from the network's output. Law 3: a dead unit's parameters are exactly zero after every step.
+
+    Raises InputError where the optimizer does not hold the network's parameters or evaluates closures, and
+    EmptyGroupError where the threshold leaves a group without ``min_units``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        total_steps: int,
+        plan: PruningPlan | None = None,
+        *,
+        twins: Sequence[nn.Module] = (),
+        observe: nn.Module | None = None,
+        decision: Callable[[object], Tensor] = first_tensor,
+        guard: ReturnGuard | None = None,
+    ) -> None:
+        self.plan = plan or PruningPlan()
+        self.network, self.optimizer, self.guard = network, optimizer, guard
+        self.total_steps = total_steps
+        self.groups = find_groups(network)
+        self._twins = tuple(twins)
+        self._decision = decision
+        self._parameter_group = _parameter_group(network, optimizer)
+        _check_enough_units(self.plan, [group.width for group in self.groups])
+        self.masks = full_masks(self.groups)
+        self.scores: Scores = {}
+        self.steps = 0
+        self.frozen = not self.groups
+        self.lambda_ = 0.0
+        self._raw: Scores = {}
+        self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
+        self._deviation: Tensor | None = None
+        self._states: deque[Tensor] = deque()
+        self._pull: Pull | None = None
+        window = (self.plan.phases.end - self.plan.phases.start) * total_steps
+        self._interval = max(1, int(window / self.plan.checks))
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+            (observe or network).register_forward_pre_hook(self._observe),
+        ]
+
+    @property
+    def progress(self) -> float:
+        """The share of training done, in [0, 1]."""
+        return min(self.steps / self.total_steps, 1.0)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of hidden units removed so far."""
+        return sparsity_of(self.masks)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the return guard holds pruning back. Past the window's end it no longer may."""
+        return self.guard is not None and self.guard.paused and self.progress < self.plan.phases.end
+
+    @property
+    def phase(self) -> str:
+        """``dense`` before the pruning window, then ``pruning`` or ``paused``, and ``frozen`` once masks are final."""
+        if self.frozen:
+            return "frozen"
+        if self.progress < self.plan.phases.start:
+            return "dense"
+        return "paused" if self.paused else "pruning"
+
+    @property
+    def penalty_strength(self) -> float:
+        """The lambda in force now; 0 outside the pruning phase."""
+        return 0.0 if self._pull is None or self.paused else self.lambda_
+
+    def detach(self) -> None:
+        """Remove all hooks; masks stay readable, but dead units are no longer held at zero."""
+        for handle in self._handles:
+            handle.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a new Pruner of the same plan needs to go on: tensors and plain numbers."""
+        return {
+            "steps": self.steps,
+            "frozen": self.frozen,
+            "lambda": self.lambda_,
+            "masks": {name: keep.clone() for name, keep in self.masks.items()},
+            "scores": {name: score.clone() for name, score in self.scores.items()},
+            "raw": {name: score.clone() for name, score in self._raw.items()},
+            "streaks": {name: streak.clone() for name, streak in self._streaks.items()},
+            "deviation": self._deviation,
+            "states": list(self._states),
+            "pull": None if self._pull is None else dict(self._pull.weight),
+            "guard": None if self.guard is None else self.guard.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state written by ``state_dict`` and zero the dead units of network and twins."""
+        self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]
+        self.masks, self.scores = dict(state["masks"]), dict(state["scores"])
+        self._raw, self._streaks = dict(state["raw"]), dict(state["streaks"])
+        self._deviation, self._states = state["deviation"], deque(state["states"])
+        self._pull = None if state["pull"] is None else Pull(self.network, self.groups, state["pull"])
+        if self.guard is not None and state["guard"] is not None:
+            self.guard.load_state_dict(state["guard"])
+        self._hold_dead_units()
+
+    def _observe(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self.frozen:
+            return
+        self._states.append(inputs[0].detach().clone())
+        while sum(len(states) for states in self._states) - len(self._states[0]) >= self.plan.states:
+            self._states.popleft()
+
+    def _before_step(self, _: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if any(callable(value) for value in (*args, *kwargs.values())):
+            raise InputError("the optimizer's step got a closure, which runs after the pruner's hook; step without one")
+        if self._pull is not None and self.plan.penalty.before is not None and not self.paused:
+            self.plan.penalty.before(self._pull, self._parameter_group["lr"])
+
+    def _after_step(self, *_: object) -> None:
+        self.steps += 1
+        if self._pull is not None and self.plan.penalty.after is not None and not self.paused:
+            self.plan.penalty.after(self._pull, self._parameter_group["lr"])
+        started = self.progress >= self.plan.phases.start
+        if started and not self.frozen and self.steps % self._interval == 0:
+            self._check()
+        self._hold_dead_units()
+
+    def _check(self) -> None:
+        self._measure()
+        late = self.progress >= self.plan.phases.end
+        if not self.paused:
+            self._remove(patience=1 if late else self.plan.patience)
+        if self._reached() or (late and not isinstance(self.plan.threshold, Sparsity)):
+            self.frozen = True
+        if self.frozen or late:
+            self._pull = None
+        else:
+            self._renew_pull()
+
+    def _reached(self) -> bool:
+        threshold = self.plan.threshold
+        if not isinstance(threshold, Sparsity):
+            return False
+        keeps = torch.cat(list(self.masks.values()))
+        return int((~keeps).sum()) >= threshold.removals(keeps.numel())
+
+    def _measure(self) -> None:
+        if not self._states:
+            raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
+        states = torch.cat(list(self._states))[-self.plan.states :]
+        kept, self._states = self._states, deque()
+        with torch.no_grad():
+            deviation = self._decision(self.network(states)).double().std(dim=0, unbiased=False).clamp_min(1e-8)
+        previous, memory = self._deviation, self.plan.memory
+        self._deviation = deviation if previous is None else memory * previous + (1 - memory) * deviation
+        fresh = self.plan.importance(Evidence(self.network, self.groups, states, self._decision, self._deviation))
+        self._states = kept
+        for name, score in fresh.items():
+            if not bool(score.isfinite().all()):
+                raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {self.steps}")
+            old = self._raw.get(name)
+            self._raw[name] = score.double() if old is None else memory * old + (1 - memory) * score.double()
+        for name, score in normalized(self._raw, self.masks).items():
+            keep = self.masks[name].to(score.device)
+            self.scores[name] = torch.where(keep, score, self.scores.get(name, score))
+
+    def _remove(self, patience: int) -> None:
+        removed = {name: ~keep for name, keep in self.masks.items()}
+        protected = {name: self._strongest(name) for name in self.masks}
+        growth = self.plan.phases.growth(self.progress)
+        below = units_below(self.plan.threshold, growth, self.scores, removed, protected)
+        for name, keep in self.masks.items():
+            streak = self._streaks[name] = torch.where(below[name], self._streaks[name] + 1, 0)
+            ready = (streak >= patience).nonzero().squeeze(1)
+            weakest = ready[torch.argsort(self.scores[name].cpu()[ready], stable=True)]
+            cap = max(1, int(self.plan.share_per_check * int(keep.sum())))
+            dying = weakest[:cap]
+            self.masks[name] = keep.index_fill(0, dying, False)
+
+    def _strongest(self, name: str) -> Tensor:
+        ranked = torch.argsort(torch.where(self.masks[name], self.scores[name].cpu(), -torch.inf), descending=True)
+        return torch.zeros_like(self.masks[name]).index_fill(0, ranked[: self.plan.min_units], True)
+
+    def _renew_pull(self) -> None:
+        if self.lambda_ == 0.0:
+            updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
+            rate = float(self._parameter_group["lr"])
+            self.lambda_ = scale_free_lambda(self.network, self.groups, self.plan.strength, rate, updates)
+        alpha = protection(self.scores, self.masks)
+        weight = {
+            group.name: self.lambda_ * alpha[group.name] * unit_size(self.network, group) ** 0.5
+            for group in self.groups
+        }
+        self._pull = Pull(self.network, self.groups, weight)
+
+    def _hold_dead_units(self) -> None:
+        if self.sparsity > 0.0:
+            for network in (self.network, *self._twins):
+                zero_dead_units_(network, self.groups, self.masks)
+
+
+def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError("LBFGS evaluates the loss inside its step, after the pruner's hook; use another optimizer")
+    wanted = {id(parameter): name for name, parameter in network.named_parameters()}
+    holders = [
+        group for group in optimizer.param_groups if any(id(parameter) in wanted for parameter in group["params"])
+    ]
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    missing = [name for identity, name in wanted.items() if identity not in held]
+    if missing or not holders:
+        raise InputError(f"the optimizer does not hold the network's parameter '{missing[0] if missing else '?'}'")
+    return holders[0]
+
+
+def _check_enough_units(plan: PruningPlan, widths: Sequence[int]) -> None:
+    if any(width < plan.min_units for width in widths) or plan.min_units < 1:
+        raise EmptyGroupError(f"min_units is {plan.min_units}, but the groups have {list(widths)} units")
+    if isinstance(plan.threshold, Sparsity):
+        left = sum(widths) - plan.threshold.removals(sum(widths))
+        if left < plan.min_units * len(widths):
+            raise EmptyGroupError(
+                f"sparsity {plan.threshold.target:g} leaves {left} units for {len(widths)} groups that keep "
+                f"at least {plan.min_units} each; lower the sparsity"
+            )

@@ -1,0 +1,101 @@
+"""When and how much: phases, the cubic growth, and the dynamic threshold in its two modes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+
+
+@final
+@dataclass(frozen=True)
+class Phases:
+    """Shares of training: dense before ``start``, pruning until ``end``, frozen from there on.
+
+    The threshold reaches its final value at ``full``, a share of the pruning window, so that the patience of
+    the last units still fits into the window.
+    """
+
+    start: float = 0.2
+    end: float = 0.7
+    full: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.start < self.end <= 1.0 and 0.0 < self.full <= 1.0):
+            raise InputError(f"phases need 0 <= start < end <= 1 and 0 < full <= 1, got {self}")
+
+    def growth(self, progress: float) -> float:
+        """Return 1 - (1 - x)^3 for ``progress`` in [0, 1] of all training, x running over the window."""
+        window = (self.end - self.start) * self.full
+        x = min(max((progress - self.start) / window, 0.0), 1.0)
+        return 1.0 - (1.0 - x) ** 3
+
+
+@final
+@dataclass(frozen=True)
+class Sparsity:
+    """Remove exactly the share ``target`` of all hidden units (rounded up to whole units)."""
+
+    target: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.target < 1.0:
+            raise InputError(f"sparsity must lie in [0, 1), got {self.target:g}")
+
+    def removals(self, total: int) -> int:
+        """Return how many of ``total`` units have to go."""
+        return math.ceil(self.target * total - 1e-9)
+
+
+@final
+@dataclass(frozen=True)
+class Budget:
+    """Remove the least important units that together hold at most the share ``target`` of all importance."""
+
+    target: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.target < 1.0:
+            raise InputError(f"budget must lie in [0, 1), got {self.target:g}")
+
+
+Threshold = Sparsity | Budget
+
+
+def units_below(
+    threshold: Threshold,
+    growth: float,
+    scores: Mapping[str, Tensor],
+    removed: Mapping[str, Tensor],
+    protected: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return bool [width] per group: the living units at or below the dynamic threshold tau.
+
+    ``scores`` [width] are normalized importances, those of removed units being the ones they had when they
+    were removed; ``removed`` and ``protected`` are bool [width]. Sparsity mode takes tau as the quantile that
+    removes the share target * growth of all units; budget mode takes the largest tau such that all units at
+    or below it hold at most target * growth of the total importance.
+    """
+    names = list(scores)
+    score = torch.cat([scores[name].double().cpu() for name in names])
+    gone = torch.cat([removed[name] for name in names])
+    free = ~gone & ~torch.cat([protected[name] for name in names])
+    below = torch.zeros_like(gone)
+    match threshold:
+        case Sparsity():
+            wanted = int(threshold.removals(gone.numel()) * growth + 1e-9) - int(gone.sum())
+            ranked = torch.argsort(torch.where(free, score, torch.inf), stable=True)
+            below[ranked[: min(max(wanted, 0), int(free.sum()))]] = True
+        case Budget():
+            ascending = score.sort().values
+            unaffordable = ascending[ascending.cumsum(dim=0) > threshold.target * growth * score.sum()]
+            tau = unaffordable[0] if unaffordable.numel() else torch.inf
+            below = (score < tau) & free
+    sections = [scores[name].numel() for name in names]
+    return dict(zip(names, torch.split(below, sections), strict=True))

@@ -1,0 +1,118 @@
+"""A network as a list of plain steps: what feeds what, in order of execution.
+
+Tracing is symbolic (torch.fx): no weights are read and nothing is run on data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import fx, nn
+
+from prunekit.activations import Activation, activation_of_function, activation_of_module
+from prunekit.errors import CouplingError
+
+
+@final
+@dataclass(frozen=True)
+class Input:
+    """The network's input."""
+
+    name: str
+
+
+@final
+@dataclass(frozen=True)
+class Dense:
+    """A call of the ``nn.Linear`` at dotted path ``path`` on the step named ``source``."""
+
+    name: str
+    path: str
+    source: str
+
+
+@final
+@dataclass(frozen=True)
+class Elementwise:
+    """An activation applied to the step named ``source``."""
+
+    name: str
+    activation: Activation
+    source: str
+
+
+@final
+@dataclass(frozen=True)
+class Output:
+    """The network's result: the names of the steps in it, the first one being the decision's scores."""
+
+    name: str
+    sources: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Unknown:
+    """Anything else; ``label`` says what it is in the words of the network's author."""
+
+    name: str
+    label: str
+    sources: tuple[str, ...]
+
+
+Step = Input | Dense | Elementwise | Output | Unknown
+
+
+def sources_of(step: Step) -> tuple[str, ...]:
+    """Return the names of the steps that feed ``step``."""
+    match step:
+        case Input():
+            return ()
+        case Dense() | Elementwise():
+            return (step.source,)
+        case Output() | Unknown():
+            return step.sources
+
+
+def trace(network: nn.Module) -> tuple[Step, ...]:
+    """Trace ``network`` into steps in order of execution.
+
+    Raises CouplingError when the forward pass cannot be traced (data-dependent control flow, several inputs).
+    """
+    try:
+        graph = fx.Tracer().trace(network)
+    except Exception as error:  # fx raises whatever the traced forward raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CouplingError(
+            f"{type(network).__name__} cannot be traced ({reason}); pass the plain feed-forward part of the network"
+        ) from error
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    if len(inputs) != 1:
+        names = ", ".join(str(node.target) for node in inputs)
+        raise CouplingError(
+            f"{type(network).__name__} takes {len(inputs)} inputs ({names}); only networks of one input are supported"
+        )
+    return tuple(_step(node, network) for node in graph.nodes)
+
+
+def _step(node: fx.Node, network: nn.Module) -> Step:
+    sources = tuple(source.name for source in node.all_input_nodes)
+    if node.op == "placeholder":
+        return Input(node.name)
+    if node.op == "output":
+        return Output(node.name, sources)
+    if node.op == "call_module":
+        module = network.get_submodule(str(node.target))
+        if type(module) is nn.Linear:
+            return Dense(node.name, str(node.target), sources[0])
+        activation = activation_of_module(module)
+        if activation is not None:
+            return Elementwise(node.name, activation, sources[0])
+        return Unknown(node.name, f"module '{node.target}' ({type(module).__name__})", sources)
+    plain = len(node.args) == 1 and not node.kwargs
+    activation = activation_of_function(node.target) if plain and len(sources) == 1 else None
+    if activation is not None:
+        return Elementwise(node.name, activation, sources[0])
+    label = getattr(node.target, "__name__", str(node.target))
+    return Unknown(node.name, f"{node.op.removeprefix('call_')} '{label}' (node {node.name})", sources)
