@@ -1,0 +1,57 @@
+"""The actor: raw observation in, action that ``env.step`` accepts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.policy.heads import Head
+from prunekit.pruning.pruner import first_tensor
+
+
+@final
+class Normalizer(nn.Module):
+    """Observation normalizer: clip((obs - mean) * scale, -clip, clip), with scale = 1 / sqrt(var + epsilon).
+
+    ``mean`` and ``scale`` are float32 [obs]; the formula is that of SB3's ``VecNormalize``.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Sequence[float], scale: Sequence[float], clip: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        self.clip = float(clip)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Map observations [batch, obs] to normalized ones of the same shape."""
+        return ((observation - self.mean) * self.scale).clamp(-self.clip, self.clip)
+
+
+@final
+class Actor(nn.Module):
+    """A view on a learner's policy: normalizer, network and head. It shares the learner's parameters.
+
+    ``network`` maps normalized observations [batch, obs] to scores [batch, n] (or a tuple whose first tensor
+    they are). Surgery, export and bench see nothing of a policy but this.
+    """
+
+    def __init__(self, network: nn.Module, head: Head, normalizer: Normalizer | None = None) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.network = network
+        self.head = head
+
+    def scores(self, observation: Tensor) -> Tensor:
+        """Return the values before the decision, [batch, n], for raw observations [batch, obs]."""
+        normalized = observation if self.normalizer is None else self.normalizer(observation)
+        return first_tensor(self.network(normalized))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return actions for raw observations [batch, obs]: int64 [batch] or float [batch, n]."""
+        return self.head(self.scores(observation))

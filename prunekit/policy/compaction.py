@@ -1,0 +1,58 @@
+"""From a masked artifact to a compact one, checked on observations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+from prunekit.errors import CheckError
+from prunekit.policy.actor import Actor
+from prunekit.policy.artifact import Artifact, with_provenance
+from prunekit.policy.probes import probe_observations
+from prunekit.policy.program import Program, lower
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.masks import full_masks, masked
+from prunekit.pruning.surgery import shrink
+
+_TOLERANCE = 1e-5
+
+
+@final
+@dataclass(frozen=True)
+class Compaction:
+    """A compact artifact beside the program it came from, and how far their scores differ.
+
+    ``largest_difference`` is absolute, over ``rows`` observations; ``output_scale`` is the largest score.
+    """
+
+    artifact: Artifact
+    before: Program
+    after: Program
+    largest_difference: float
+    output_scale: float
+    rows: int
+
+
+def compact(artifact: Artifact, seed: int = 0) -> Compaction:
+    """Remove the dead units of ``artifact`` and measure that the scores stay what they were (law 1).
+
+    Raises CheckError when they differ by more than 1e-5 of the output's scale.
+    """
+    actor = artifact.actor
+    gated = Actor(masked(actor.network, artifact.masks), actor.head, actor.normalizer)
+    small = Actor(shrink(actor.network, artifact.masks), actor.head, actor.normalizer)
+    before, after = lower(actor), lower(small)
+    observations = probe_observations(before.inputs, actor.normalizer, np.random.default_rng(seed))
+    with torch.no_grad():
+        expected = gated.scores(torch.from_numpy(observations))
+        difference = float((small.scores(torch.from_numpy(observations)) - expected).abs().max())
+    scale = max(float(expected.abs().max()), 1.0)
+    if not difference <= _TOLERANCE * scale:
+        raise CheckError(f"the compact network differs by {difference:g} from the masked one; nothing was written")
+    original = artifact.provenance.get("original_hidden", list(before.hidden))
+    result = Artifact(small, full_masks(find_groups(small.network)), artifact.provenance)
+    result = with_provenance(result, original_hidden=original, compact=True)
+    return Compaction(result, before, after, difference, scale, len(observations))

@@ -1,0 +1,37 @@
+"""The oracle: a program run in NumPy float64, the reference that every runtime is compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.program import Activate, Affine, Normalize, Program
+
+Array = NDArray[np.float64]
+
+
+def run_oracle(program: Program, observations: Array) -> tuple[NDArray[np.int64] | Array, Array]:
+    """Return (actions, scores [batch, n]) of raw observations [batch, obs], all in float64 but the argmax."""
+    values = observations.astype(np.float64)
+    for op in program.ops:
+        match op:
+            case Normalize():
+                values = np.clip((values - op.mean.astype(np.float64)) * op.scale.astype(np.float64), -op.clip, op.clip)
+            case Affine():
+                values = values @ op.weight.astype(np.float64).T + op.bias.astype(np.float64)
+            case Activate():
+                values = op.activation.reference(values)
+    return _decide(program.head, values), values
+
+
+def _decide(head: Head, scores: Array) -> NDArray[np.int64] | Array:
+    match head:
+        case ArgmaxHead():
+            return np.asarray(scores.argmax(axis=1) + head.start, np.int64)
+        case ClipHead():
+            action = scores
+        case TanhHead():
+            half, middle = head.affine
+            action = np.tanh(scores) * np.asarray(half) + np.asarray(middle)
+    return np.asarray(np.clip(action, head.low, head.high), np.float64)

@@ -1,0 +1,152 @@
+"""The program: an actor lowered to a short list of tensor ops. ONNX and C are both written from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prunekit.activations import Activation
+from prunekit.errors import CouplingError, InputError
+from prunekit.policy.actor import Actor
+from prunekit.policy.heads import Head
+from prunekit.pruning.groups import linear_at
+from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
+
+Float32 = NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Normalize:
+    """clip((x - mean) * scale, -clip, clip); mean and scale float32 [obs]."""
+
+    mean: Float32
+    scale: Float32
+    clip: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """x @ weight.T + bias; weight float32 [out, in] (row-major, as torch keeps it), bias float32 [out]."""
+
+    weight: Float32
+    bias: Float32
+
+
+@final
+@dataclass(frozen=True)
+class Activate:
+    """An element-wise activation."""
+
+    activation: Activation
+
+
+Op = Normalize | Affine | Activate
+
+
+@final
+@dataclass(frozen=True)
+class Program:
+    """Ops from the raw observation [batch, inputs] to the scores [batch, outputs], then the head."""
+
+    ops: tuple[Op, ...]
+    head: Head
+
+    @property
+    def layers(self) -> tuple[Affine, ...]:
+        """The dense layers in order."""
+        return tuple(op for op in self.ops if isinstance(op, Affine))
+
+    @property
+    def inputs(self) -> int:
+        """The width of an observation."""
+        return int(self.layers[0].weight.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """The number of scores."""
+        return int(self.layers[-1].weight.shape[0])
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Hidden units per layer."""
+        return tuple(layer.weight.shape[0] for layer in self.layers[:-1])
+
+    @property
+    def units(self) -> int:
+        """All hidden units."""
+        return sum(self.hidden)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases physically stored; the normalizer's constants are not among them."""
+        return sum(layer.weight.size + layer.bias.size for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense layers for one observation."""
+        return sum(layer.weight.size for layer in self.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights and biases in float32."""
+        return 4 * self.parameters
+
+
+def lower(actor: Actor) -> Program:
+    """Lower ``actor`` to a program of float32 constants.
+
+    Where the network has several heads, the path to the first (its scores) is taken.
+
+    Raises CouplingError for a network that is no chain of dense layers and known activations, and InputError
+    for weights that are NaN or infinite.
+    """
+    ops: list[Op] = []
+    if actor.normalizer is not None:
+        normalizer = actor.normalizer
+        ops.append(Normalize(_constant(normalizer.mean, "mean"), _constant(normalizer.scale, "scale"), normalizer.clip))
+    for step in scores_path(actor.network):
+        if isinstance(step, Dense):
+            linear = linear_at(actor.network, step.path)
+            weight = _constant(linear.weight, f"{step.path}.weight")
+            bias = np.zeros(weight.shape[0], np.float32)
+            if linear.bias is not None:
+                bias = _constant(linear.bias, f"{step.path}.bias")
+            ops.append(Affine(weight, bias))
+        elif step.activation.name != "identity":
+            ops.append(Activate(step.activation))
+    return Program(tuple(ops), actor.head)
+
+
+def scores_path(network: nn.Module) -> tuple[Dense | Elementwise, ...]:
+    """Return the steps from the network's input to its (first) output, in order of execution.
+
+    Raises CouplingError, naming the step, where the path is not a chain of dense layers and activations.
+    """
+    steps = {step.name: step for step in trace(network)}
+    output = next(step for step in steps.values() if isinstance(step, Output))
+    path: list[Dense | Elementwise] = []
+    step = steps[output.sources[0]]
+    while not isinstance(step, Input):
+        if not isinstance(step, Dense | Elementwise):
+            label = getattr(step, "label", step.name)
+            raise CouplingError(
+                f"{label} is not known; only Linear layers and element-wise activations can be exported"
+            )
+        path.append(step)
+        step = steps[step.source]
+    if not any(isinstance(step, Dense) for step in path):
+        raise CouplingError(f"{type(network).__name__} has no Linear layer between its input and its output")
+    return tuple(reversed(path))
+
+
+def _constant(tensor: Tensor, name: str) -> Float32:
+    values = tensor.detach().cpu().numpy().astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"'{name}' holds NaN or infinite values; the policy is broken and cannot be used")
+    return np.ascontiguousarray(values)
