@@ -1,0 +1,1 @@
+"""Masked training on Stable-Baselines3: presets, the run, its progress display and its files."""

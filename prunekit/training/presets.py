@@ -1,0 +1,73 @@
+"""Presets: what each environment and algorithm is trained with, read from ``presets.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, final
+
+Schedule = Callable[[float], float]
+
+
+@final
+@dataclass(frozen=True)
+class Preset:
+    """Everything that training takes from the data file. ``model`` and ``policy`` are keyword arguments of SB3."""
+
+    steps: int
+    n_envs: int
+    normalize: bool
+    activation: str
+    hidden: tuple[int, ...]
+    learning_rate_schedule: str
+    model: dict[str, Any]
+    policy: dict[str, Any]
+
+
+def preset_for(env_id: str, algorithm: str, *, masked: bool) -> Preset:
+    """Return the preset of ``env_id`` (or the algorithm's defaults), with the keys for masked training if asked."""
+    table = tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text())
+    merged = _overlaid(table["default"][algorithm], table.get(env_id, {}).get(algorithm, {}))
+    extra = merged.pop("masked", {})
+    if masked:
+        merged = _overlaid(merged, extra)
+    merged["hidden"] = tuple(merged["hidden"])
+    return Preset(**merged)
+
+
+def algorithms_of(env_id: str) -> tuple[str, ...]:
+    """Return the algorithms that have a preset for ``env_id``, the preferred one first."""
+    table = tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text())
+    return tuple(table.get(env_id, {}))
+
+
+def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
+    """Return SB3's schedule: a function from the remaining share of training (1 to 0) to the learning rate.
+
+    ``frozen_from`` is the share of training after which masks no longer change.
+    """
+    return _SCHEDULES[name](rate, frozen_from)
+
+
+def _constant(rate: float, _: float) -> Schedule:
+    return lambda _remaining: rate
+
+
+def _linear(rate: float, _: float) -> Schedule:
+    return lambda remaining: rate * remaining
+
+
+def _hold(rate: float, frozen_from: float) -> Schedule:
+    return lambda remaining: rate * min(1.0, remaining / max(1.0 - frozen_from, 1e-9))
+
+
+_SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {"constant": _constant, "linear": _linear, "hold": _hold}
+
+
+def _overlaid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in top.items():
+        result[key] = _overlaid(result.get(key, {}), value) if isinstance(value, Mapping) else value
+    return result

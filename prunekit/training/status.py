@@ -1,0 +1,73 @@
+"""What a run is doing at a moment: one record for the display, ``metrics.csv`` and TensorBoard alike."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, final
+
+
+@final
+@dataclass(frozen=True)
+class Status:
+    """A run at ``steps`` of ``total_steps`` environment steps.
+
+    ``mean_return`` is over the episodes that ended since the last record (None: none did); ``living`` maps a
+    group to (living, all) units; ``seconds`` counts from the run's start.
+    """
+
+    steps: int
+    total_steps: int
+    seconds: float
+    steps_per_second: float
+    mean_return: float | None
+    phase: str
+    living: Mapping[str, tuple[int, int]]
+    sparsity: float
+    penalty: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Time left at the average speed so far."""
+        return self.seconds * (self.total_steps - self.steps) / max(self.steps, 1)
+
+    def to_row(self) -> dict[str, float | int | str]:
+        """Return the row of ``metrics.csv``."""
+        row: dict[str, float | int | str] = {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(self.steps_per_second, 1),
+            "mean_return": "" if self.mean_return is None else self.mean_return,
+            "phase": self.phase,
+            "sparsity": self.sparsity,
+            "penalty": self.penalty,
+        }
+        return row | {f"living_{name}": living for name, (living, _) in self.living.items()}
+
+
+class Display(Protocol):
+    """Shows a run to somebody."""
+
+    def update(self, status: Status) -> None:
+        """Show ``status``."""
+
+
+@final
+class MetricsFile:
+    """``metrics.csv``: one row per status, on disk as soon as it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._started = False
+
+    def update(self, status: Status) -> None:
+        """Append ``status``; the first one writes the header."""
+        row = status.to_row()
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if not self._started:
+                writer.writeheader()
+            writer.writerow(row)
+        self._started = True
