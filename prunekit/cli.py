@@ -1,0 +1,181 @@
+"""The command line: parse, call, print; nothing else.
+
+Heavy packages are imported inside the commands, so that ``prunekit --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.exceptions import TyperException
+
+from prunekit.errors import CheckError, InputError, PrunekitError
+
+if TYPE_CHECKING:
+    from prunekit.export.onnx import ExportReport
+
+app = typer.Typer(
+    help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result to this file, for machines.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]
+_DEBUG = "--debug"
+
+
+def main() -> None:
+    """Run the command line: exit code 0 good, 1 a claim or check failed, 2 bad input."""
+    arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+    debug = len(arguments) != len(sys.argv) - 1
+    try:
+        sys.exit(app(arguments, standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except PrunekitError as error:
+        if debug:
+            raise
+        _fail(str(error), 2 if isinstance(error, InputError) else 1)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"internal error: {type(error).__name__}: {error}; run again with {_DEBUG} for the traceback", 1)
+
+
+@app.command()
+def train(
+    env: Annotated[str, typer.Option(help="Gymnasium environment.")] = "CartPole-v1",
+    algo: Annotated[str | None, typer.Option(help="dqn or ppo; by default the environment's preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps; by default the preset's.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
+    hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a policy while its unimportant units are removed."""
+    from prunekit.training.command import prepare
+    from prunekit.training.progress import TerminalDisplay
+    from prunekit.training.run import train as run
+
+    request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, seed, out)
+    console = Console(quiet=quiet)
+    with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
+        result = run(request, folder, [display])
+    _say(console, folder / "model.pt", result.summary)
+    _write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
+    if not result.complete:
+        raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")
+
+
+@app.command()
+def shrink(
+    model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit train.")],
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Remove the dead units physically; write a compact .pt and .onnx, and say how far they differ."""
+    from prunekit.export.onnx import export_onnx
+    from prunekit.policy.artifact import load, save
+    from prunekit.policy.compaction import compact
+
+    folder = out or model.parent
+    result = compact(load(model))
+    target = folder / f"{model.stem}.compact.pt"
+    report = export_onnx(result.artifact.actor, target.with_suffix(".onnx"), result.artifact.provenance)
+    save(result.artifact, target)
+    console = Console(quiet=quiet)
+    _say(
+        console,
+        target,
+        f"hidden {_widths(result.before.hidden)} -> {_widths(result.after.hidden)}, "
+        f"parameters {result.before.parameters:,} -> {result.after.parameters:,}, "
+        f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
+    )
+    _say_exported(console, report)
+    _write_json(
+        json_file,
+        {
+            "pt": str(target),
+            "onnx": str(report.path),
+            "onnx_bytes": report.size_bytes,
+            "hidden": {"before": list(result.before.hidden), "after": list(result.after.hidden)},
+            "parameters": {"before": result.before.parameters, "after": result.after.parameters},
+            "largest_difference": result.largest_difference,
+            "export_largest_difference": report.largest_difference,
+        },
+    )
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Export a policy, checked against torch and a NumPy reference before it is written."""
+    from prunekit.export.onnx import export_onnx
+    from prunekit.policy.artifact import load
+
+    if format_ != "onnx":
+        raise InputError(f"--format {format_} is unknown; choose onnx")
+    artifact = load(model)
+    report = export_onnx(artifact.actor, (out or model.parent) / f"{model.stem}.onnx", artifact.provenance)
+    console = Console(quiet=quiet)
+    _say_exported(console, report)
+    dead = sum(int((~keep).sum()) for keep in artifact.masks.values())
+    if dead:
+        _say(console, report.path, f"holds {dead} dead units; prunekit shrink {model} removes them")
+    _write_json(
+        json_file,
+        {
+            "onnx": str(report.path),
+            "onnx_bytes": report.size_bytes,
+            "largest_difference": report.largest_difference,
+        },
+    )
+
+
+def _widths(hidden: tuple[int, ...]) -> str:
+    return "x".join(str(width) for width in hidden) or "none"
+
+
+def _say(console: Console, path: Path, text: str) -> None:
+    console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _say_exported(console: Console, report: ExportReport) -> None:
+    _say(
+        console,
+        report.path,
+        f"{report.size_bytes:,} bytes; torch, ONNX Runtime and NumPy agree within {report.largest_difference:.2g}",
+    )
+
+
+def _write_json(path: Path | None, data: dict[str, Any]) -> None:
+    if path is not None:
+        from prunekit.files import write_atomically
+
+        write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"prunekit: {' '.join(message.split())}", err=True)
+    sys.exit(code)
