@@ -1,0 +1,100 @@
+"""prunekit makes reinforcement-learning policies small enough to deploy, and proves that they still work.
+
+In a torch training loop of one's own::
+
+    import prunekit
+
+    pruner = prunekit.Pruner(network, optimizer, total_steps=40_000)
+    ...  # train as before
+    small = prunekit.shrink(network, pruner.masks)
+
+Names are imported when first used, so that the command line starts without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from prunekit.errors import (
+    ArtifactError,
+    CheckError,
+    CouplingError,
+    EmptyGroupError,
+    ExportMismatchError,
+    InputError,
+    PrunekitError,
+    UnusableEnvironmentError,
+)
+
+if TYPE_CHECKING:
+    from prunekit.export.onnx import export_onnx
+    from prunekit.policy.actor import Actor, Normalizer
+    from prunekit.policy.artifact import Artifact, load, make_artifact, save
+    from prunekit.policy.compaction import compact
+    from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
+    from prunekit.policy.program import Program, lower
+    from prunekit.pruning.groups import Group, find_groups
+    from prunekit.pruning.guard import ReturnGuard
+    from prunekit.pruning.masks import Masks, full_masks, masked
+    from prunekit.pruning.pruner import Pruner, PruningPlan
+    from prunekit.pruning.schedules import Budget, Phases, Sparsity
+    from prunekit.pruning.surgery import shrink
+
+_HOMES = {
+    "prunekit.export.onnx": ("export_onnx",),
+    "prunekit.policy.actor": ("Actor", "Normalizer"),
+    "prunekit.policy.artifact": ("Artifact", "load", "make_artifact", "save"),
+    "prunekit.policy.compaction": ("compact",),
+    "prunekit.policy.heads": ("ArgmaxHead", "ClipHead", "TanhHead"),
+    "prunekit.policy.program": ("Program", "lower"),
+    "prunekit.pruning.groups": ("Group", "find_groups"),
+    "prunekit.pruning.guard": ("ReturnGuard",),
+    "prunekit.pruning.masks": ("Masks", "full_masks", "masked"),
+    "prunekit.pruning.pruner": ("Pruner", "PruningPlan"),
+    "prunekit.pruning.schedules": ("Budget", "Phases", "Sparsity"),
+    "prunekit.pruning.surgery": ("shrink",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Actor",
+    "ArgmaxHead",
+    "Artifact",
+    "ArtifactError",
+    "Budget",
+    "CheckError",
+    "ClipHead",
+    "CouplingError",
+    "EmptyGroupError",
+    "ExportMismatchError",
+    "Group",
+    "InputError",
+    "Masks",
+    "Normalizer",
+    "Phases",
+    "Program",
+    "PrunekitError",
+    "Pruner",
+    "PruningPlan",
+    "ReturnGuard",
+    "Sparsity",
+    "TanhHead",
+    "UnusableEnvironmentError",
+    "compact",
+    "export_onnx",
+    "find_groups",
+    "full_masks",
+    "load",
+    "lower",
+    "make_artifact",
+    "masked",
+    "save",
+    "shrink",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'prunekit' has no attribute '{name}'")
+    return getattr(import_module(_HOME_OF[name]), name)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from prunekit.errors import InputError
 
+RUNS = Path("runs")
+"""Where ``train`` puts runs that were given no folder, relative to the working directory."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` through a temporary file in the same folder and a rename.

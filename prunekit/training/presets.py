@@ -46,9 +46,11 @@ def algorithms_of(env_id: str) -> tuple[str, ...]:
 def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
     """Return SB3's schedule: a function from the remaining share of training (1 to 0) to the learning rate.
 
-    ``frozen_from`` is the share of training after which masks no longer change.
+    ``frozen_from`` is the share of training after which masks no longer change. A last rollout may run past the
+    end of training, where SB3's remaining share is negative; the rate then stays at its final value.
     """
-    return _SCHEDULES[name](rate, frozen_from)
+    schedule = _SCHEDULES[name](rate, frozen_from)
+    return lambda remaining: schedule(max(remaining, 0.0))
 
 
 def _constant(rate: float, _: float) -> Schedule:

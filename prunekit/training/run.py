@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,12 +24,14 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
+from prunekit.rollouts import random_returns
 from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
 _RANDOM_EPISODES = 20
 _RECORDS = 200
+_SPEED_RECORDS = 10
 
 
 @final
@@ -96,21 +98,6 @@ def train(request: TrainingRequest, folder: Path, displays: Sequence[Display] = 
     return TrainingResult(folder, artifact, status, pruner is None or pruner.frozen)
 
 
-def random_returns(environment: gym.Env[Any, Any], seeds: Sequence[int]) -> list[float]:
-    """Return the random policy's return for each episode seed."""
-    returns = []
-    for seed in seeds:
-        environment.reset(seed=seed)
-        environment.action_space.seed(seed)
-        total, over = 0.0, False
-        while not over:
-            _, reward, terminated, truncated, _ = environment.step(environment.action_space.sample())
-            total += float(reward)
-            over = terminated or truncated
-        returns.append(total)
-    return returns
-
-
 @final
 class _Recorder(BaseCallback):
     """Feeds the guard, the displays and TensorBoard about 200 times in a run."""
@@ -125,11 +112,11 @@ class _Recorder(BaseCallback):
         self._fresh: list[float] = []
         self.last_returns: list[float] = []
         self._began = time.perf_counter()
-        self._last = (0, self._began)
+        self._times = deque([(0, self._began)], maxlen=_SPEED_RECORDS)
 
     def _on_training_start(self) -> None:
         self._began = time.perf_counter()
-        self._last = (0, self._began)
+        self._times = deque([(0, self._began)], maxlen=_SPEED_RECORDS)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -160,9 +147,9 @@ class _Recorder(BaseCallback):
 
     def _status(self, mean_return: float | None) -> Status:
         now = time.perf_counter()
-        steps_before, time_before = self._last
+        steps_before, time_before = self._times[0]
         speed = (self.num_timesteps - steps_before) / max(now - time_before, 1e-9)
-        self._last = (self.num_timesteps, now)
+        self._times.append((self.num_timesteps, now))
         pruner = self._pruner
         return Status(
             steps=self.num_timesteps,
