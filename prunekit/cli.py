@@ -153,6 +153,52 @@ def export(
     )
 
 
+@app.command()
+def bench(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="Model files, .pt or .onnx; the first is the reference.")
+    ] = None,
+    device: Annotated[list[str] | None, typer.Option(help="Where to measure: cpu.")] = None,
+    env: Annotated[str | None, typer.Option(help="Environment, for files that name none.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes per model, all with the same seeds.")] = 100,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 10_000,
+    keep: Annotated[
+        float | None, typer.Option(help="Fail unless every model's retention is at least this, with 95% confidence.")
+    ] = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare models: latency, memory, return, and how much of the first one's return the others keep."""
+    from prunekit.bench.compare import BenchSettings, run_bench
+    from prunekit.bench.defaults import default_models
+    from prunekit.bench.report import render
+    from prunekit.devices import devices_named
+
+    settings = BenchSettings(episodes=episodes, first_seed=first_seed)
+    chosen = devices_named(device or ["cpu"])
+    console = Console(quiet=quiet)
+    with console.status("reading the models") as status:
+        result = run_bench(models or default_models(), chosen, settings, env, lambda text: status.update(escape(text)))
+    console.print(render(result))
+    _write_json(json_file, result.to_json())
+    if keep is not None:
+        result.require(keep)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .pt or .onnx file.")],
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Say what is in a model file: layers, sizes, and how it came to be."""
+    from prunekit.bench.inspection import inspect_model, render
+
+    facts = inspect_model(model)
+    Console(quiet=quiet).print(render(facts))
+    _write_json(json_file, facts)
+
+
 def _widths(hidden: tuple[int, ...]) -> str:
     return "x".join(str(width) for width in hidden) or "none"
 

@@ -1,0 +1,27 @@
+"""What ``bench`` compares when it is given no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunekit.errors import InputError
+from prunekit.files import RUNS
+
+_SHIPPED = Path(__file__).parents[2] / "models"
+
+
+def default_models(runs: Path = RUNS, shipped: Path = _SHIPPED) -> list[Path]:
+    """Return the models of the latest run below ``runs``, or where there is none those of the first shipped policy.
+
+    Raises InputError where there are neither.
+    """
+    latest = sorted(runs.glob("**/model.pt"), key=lambda path: path.stat().st_mtime)
+    if latest:
+        folder = latest[-1].parent
+        compact = [path for path in (folder / "model.compact.onnx",) if path.is_file()]
+        return [latest[-1], *compact]
+    for folder in sorted(path for path in shipped.glob("*") if path.is_dir()):
+        models = sorted(folder.glob("*.onnx"), key=lambda path: -path.stat().st_size)
+        if models:
+            return models
+    raise InputError(f"no model given, none in {runs}/ and none shipped; name one or run prunekit train first")

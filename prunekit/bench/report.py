@@ -1,0 +1,109 @@
+"""The result of ``bench`` as a table: quantities down, models across, the first being the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os.path import commonpath
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from prunekit.bench.compare import BenchResult, DeviceResult
+from prunekit.bench.models import BenchModel
+
+_OVERHEAD_WIDTH = 64
+
+
+def render(result: BenchResult) -> RenderableType:
+    """Return the table of ``result``; below a figure in brackets, how many times smaller than the reference it is."""
+    env_id, _ = result.environment
+    versions = result.host["versions"]
+    simulator = ", ".join(f"{name} {versions[name]}" for name in ("gymnasium", "mujoco") if name in versions)
+    table = Table(title=f"{env_id}  ({result.settings.episodes} episodes each, {simulator})", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in _short_names([model.path for model in result.models]):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    _add_sizes(table, result.models)
+    for device in result.devices[0]:
+        _add_device(table, device, [entry[device] for entry in result.devices])
+    table.add_section()
+    kept = [_retention_cell(result, index) for index in range(len(result.models))]
+    table.add_row("retention of return", *kept)
+    lines: list[RenderableType] = [table]
+    lines.append(Text(f"The random policy returns {sum(result.random) / len(result.random):.1f}.", style="dim"))
+    if all(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models[1:]):
+        lines.append(
+            Text("In ONNX Runtime a policy below about 64x64 is all call overhead, not arithmetic.", style="dim")
+        )
+    return Group(*lines)
+
+
+def _add_sizes(table: Table, models: tuple[BenchModel, ...]) -> None:
+    reference = models[0]
+    table.add_row("hidden units", *("x".join(map(str, model.hidden)) or "none" for model in models))
+    table.add_row("units removed", *(_removed(model.units, reference.units) for model in models))
+    table.add_row("weights", *(f"{model.parameters:,}" for model in models))
+    table.add_row("weights removed", *(_removed(model.parameters, reference.parameters) for model in models))
+    table.add_row("multiply-accumulates", *_with_ratios([model.macs for model in models], lambda v: f"{v:,.0f}"))
+    table.add_row("file", *_with_ratios([model.size_bytes for model in models], _bytes))
+
+
+def _add_device(table: Table, device: str, results: list[DeviceResult]) -> None:
+    table.add_section()
+    figures = [result.figures for result in results]
+    for label, entries in (
+        ("back to back", [figure.latency_us for figure in figures]),
+        ("at 50 Hz", [figure.paced_latency_us for figure in figures]),
+    ):
+        p50 = [None if entry is None else entry.p50 for entry in entries]
+        table.add_row(f"{device}: {label}, p50", *_with_ratios(p50, _microseconds))
+        table.add_row(f"{device}: {label}, p99", *(_cell(None if e is None else e.p99, _microseconds) for e in entries))
+    table.add_row(f"{device}: memory, one model", *(_cell(figure.memory_bytes, _bytes) for figure in figures))
+    table.add_row(
+        f"{device}: memory, each further", *_with_ratios([figure.marginal_memory_bytes for figure in figures], _bytes)
+    )
+    table.add_row(f"{device}: return, mean", *(f"{result.mean:,.1f}" for result in results))
+    table.add_row(f"{device}: return, 95% interval", *(f"{r.ci95[0]:,.1f} to {r.ci95[1]:,.1f}" for r in results))
+
+
+def _retention_cell(result: BenchResult, index: int) -> str:
+    kept = result.retentions[index]
+    if index == 0:
+        return "reference"
+    if kept.estimate is None or kept.lower95 is None:
+        return f"undefined: {kept.reason}"
+    return f"{kept.estimate:.3f}, at least {kept.lower95:.3f}"
+
+
+def _with_ratios(values: list[int | None] | list[float | None] | list[int], show: Callable[[float], str]) -> list[str]:
+    first = values[0]
+    cells = [_cell(first, show)]
+    for value in values[1:]:
+        ratio = f" ({first / value:.1f}x less)" if first and value and first > value else ""
+        cells.append(_cell(value, show) + ratio)
+    return cells
+
+
+def _cell(value: float | None, show: Callable[[float], str]) -> str:
+    return "not measured" if value is None else show(value)
+
+
+def _removed(value: int, reference: int) -> str:
+    return f"{1.0 - value / reference:.1%}" if reference else "-"
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:.1f} us"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1024:,.1f} KiB"
+
+
+def _short_names(paths: list[Path]) -> list[str]:
+    if len(paths) < 2:
+        return [str(path) for path in paths]
+    shared = Path(commonpath([path.absolute().parent for path in paths]))
+    return [str(path.absolute().relative_to(shared)) for path in paths]

@@ -1,0 +1,71 @@
+"""Statistics of returns: interquartile mean, bootstrap intervals, retention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 10_000
+
+
+def interquartile_mean(values: Array) -> float:
+    """Return the mean of the middle half of ``values`` [n]: the lowest and highest floor(n / 4) are left out."""
+    cut = len(values) // 4
+    return float(np.sort(values)[cut : len(values) - cut].mean())
+
+
+def bootstrap_means(values: Array, generator: np.random.Generator) -> Array:
+    """Return the means of 10,000 resamples of ``values`` [n] with replacement."""
+    return np.asarray(values[_resamples(len(values), generator)].mean(axis=1))
+
+
+def mean_interval(values: Array, generator: np.random.Generator) -> tuple[float, float]:
+    """Return the two-sided 95% percentile bootstrap interval of the mean of ``values`` [n]."""
+    low, high = np.percentile(bootstrap_means(values, generator), [2.5, 97.5])
+    return float(low), float(high)
+
+
+@final
+@dataclass(frozen=True)
+class Retention:
+    """How much of a return is kept. ``estimate`` None: undefined, for the ``reason``.
+
+    ``lower95`` is the one-sided 95% lower bootstrap bound, ``ci95`` the two-sided interval.
+    """
+
+    estimate: float | None
+    lower95: float | None = None
+    ci95: tuple[float, float] | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        interval = None if self.ci95 is None else list(self.ci95)
+        return {"estimate": self.estimate, "lower95": self.lower95, "ci95": interval, "reason": self.reason}
+
+
+def retention(small: Array, dense: Array, random: Array, generator: np.random.Generator) -> Retention:
+    """Return (R_small - R_random) / (R_dense - R_random), mean returns over the same episode seeds, [n] each.
+
+    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the dense policy's mean
+    is not above the random policy's, or not in 95% of the resamples.
+    """
+    spread = float(dense.mean() - random.mean())
+    if spread <= 0.0:
+        return Retention(None, reason="the reference earns no more than the random policy")
+    chosen = _resamples(len(dense), generator)
+    spreads = (dense - random)[chosen].mean(axis=1)
+    if float((spreads <= 0.0).mean()) > 0.05:
+        return Retention(None, reason="the reference is not clearly above the random policy; use more episodes")
+    ratios = (small - random)[chosen].mean(axis=1)[spreads > 0.0] / spreads[spreads > 0.0]
+    lower, low, high = np.percentile(ratios, [5.0, 2.5, 97.5])
+    estimate = float(small.mean() - random.mean()) / spread
+    return Retention(estimate, float(lower), (float(low), float(high)))
+
+
+def _resamples(count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    return generator.integers(0, count, size=(RESAMPLES, count))
