@@ -1,0 +1,75 @@
+"""A whole run, small: what it writes, and that it repeats itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from prunekit.errors import InputError
+from prunekit.policy.artifact import load
+from prunekit.pruning.pruner import PruningPlan
+from prunekit.training.presets import preset_for
+from prunekit.training.request import TrainingRequest
+from prunekit.training.run import TrainingResult, train
+from prunekit.training.status import Status
+
+
+def small_run(folder: Path, seed: int = 0, *, dense: bool = False) -> tuple[TrainingResult, list[Status]]:
+    plan = None if dense else PruningPlan()
+    preset = preset_for("CartPole-v1", "ppo", masked=not dense)
+    preset = replace(preset, hidden=(32, 32), model={**preset.model, "n_steps": 32, "batch_size": 64})
+    seen: list[Status] = []
+
+    class Collect:
+        def update(self, status: Status) -> None:
+            seen.append(status)
+
+    request = TrainingRequest("CartPole-v1", "ppo", preset, seed, 4096, plan)
+    return train(request, folder, [Collect()]), seen
+
+
+def test_a_run_writes_what_it_says(tmp_path: Path) -> None:
+    result, seen = small_run(tmp_path / "run")
+    folder = result.folder
+    assert {path.name for path in folder.iterdir()} == {"model.pt", "config.json", "metrics.csv", "tensorboard"}
+    assert any((folder / "tensorboard").iterdir())
+    config = json.loads((folder / "config.json").read_text())
+    assert config["env"] == {"id": "CartPole-v1", "kwargs": {}}
+    assert config["plan"]["threshold"] == {"sparsity": 0.93}
+    assert "torch" in config["versions"]
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert len(rows) == len(seen)
+    assert rows[-1]["phase"] == "frozen"
+    assert int(rows[0]["living_0"]) == 32
+    artifact = load(folder / "model.pt")
+    kept = sum(int(keep.sum()) for keep in artifact.masks.values())
+    assert kept == 4  # floor of 7% of 64 units
+    assert artifact.provenance["returns"]["random_mean"] == pytest.approx(22, abs=10)
+    assert result.complete
+
+
+def test_a_run_repeats_itself_bit_for_bit(tmp_path: Path) -> None:
+    first, _ = small_run(tmp_path / "a")
+    second, _ = small_run(tmp_path / "b")
+    other, _ = small_run(tmp_path / "c", seed=1)
+    weights = [run.artifact.actor.network.state_dict() for run in (first, second, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_the_dense_control_prunes_nothing(tmp_path: Path) -> None:
+    result, seen = small_run(tmp_path / "run", dense=True)
+    assert all(bool(keep.all()) for keep in result.artifact.masks.values())
+    assert {status.phase for status in seen} == {"dense"}
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        small_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
