@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input. --debug shows tracebacks.",
 )
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result to this file, for machines.")]
@@ -38,7 +38,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     debug = len(arguments) != len(sys.argv) - 1
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        sys.exit(app(arguments or ["--help"], standalone_mode=False) or 0)
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
@@ -51,6 +51,23 @@ def main() -> None:
         if debug:
             raise
         _fail(f"internal error: {type(error).__name__}: {error}; run again with {_DEBUG} for the traceback", 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from prunekit.versions import installed_versions
+
+        typer.echo(f"prunekit {installed_versions(('prunekit',))['prunekit']}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 @app.command()

@@ -43,7 +43,7 @@ Importance = Callable[[Evidence], Scores]
 def output_sensitivity(evidence: Evidence) -> Scores:
     """Return I_j = sqrt(E_s sum_k (h_j df_k/dh_j / sigma_k)^2): the RMS change of the output per unit's gate.
 
-    Source: DESIGN section 3, after the neuron importance of arXiv 2402.05146 (its formula is not public).
+    Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
     """
     return _from_gates(evidence, lambda gates: gates.square().sum(dim=0).mean(dim=0).sqrt())
 

@@ -30,8 +30,8 @@ class Status:
 
     @property
     def seconds_left(self) -> float:
-        """Time left at the average speed so far."""
-        return self.seconds * (self.total_steps - self.steps) / max(self.steps, 1)
+        """Time left at the average speed so far; the last rollout may run past the end, which leaves none."""
+        return self.seconds * max(self.total_steps - self.steps, 0) / max(self.steps, 1)
 
     def to_row(self) -> dict[str, float | int | str]:
         """Return the row of ``metrics.csv``."""

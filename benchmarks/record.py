@@ -1,0 +1,28 @@
+"""Result files: every committed figure carries its command, versions and date."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunekit.files import write_atomically
+from prunekit.versions import installed_versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_result(name: str, command: str, entries: Mapping[str, Any]) -> Path:
+    """Write ``entries`` to ``results/<name>.json`` under a head that says how they came to be; return the path."""
+    head = {"command": command, "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": installed_versions()}
+    path = RESULTS / f"{name}.json"
+    write_atomically(path, (json.dumps({**head, **entries}, indent=1) + "\n").encode())
+    return path
+
+
+def read_result(name: str) -> dict[str, Any] | None:
+    """Return ``results/<name>.json``, or None where it was not measured yet."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else None
