@@ -11,6 +11,7 @@ DEMO := runs/demo
 demo: $(VENV)/installed
 	rm -rf $(DEMO)
 	$(BIN)/prunekit train --env CartPole-v1 --dense --quiet --out $(DEMO)/dense & dense=$$!; \
+	trap 'kill $$dense 2>/dev/null' EXIT; \
 	$(BIN)/prunekit train --env CartPole-v1 --sparsity 0.93 --out $(DEMO)/masked && wait $$dense
 	$(BIN)/prunekit shrink $(DEMO)/masked/model.pt
 	$(BIN)/prunekit export $(DEMO)/dense/model.pt --format onnx

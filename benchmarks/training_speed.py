@@ -18,7 +18,7 @@ import torch
 from record import write_result
 
 from prunekit.environments import make_environment, spaces_of
-from prunekit.pruning.pruner import PruningPlan
+from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Sparsity
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest, build_learner

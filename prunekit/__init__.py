@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from prunekit.pruning.groups import Group, find_groups
     from prunekit.pruning.guard import ReturnGuard
     from prunekit.pruning.masks import Masks, full_masks, masked
-    from prunekit.pruning.pruner import Pruner, PruningPlan
+    from prunekit.pruning.plan import PruningPlan
+    from prunekit.pruning.pruner import Pruner
     from prunekit.pruning.schedules import Budget, Phases, Sparsity
     from prunekit.pruning.surgery import shrink
 
@@ -51,7 +52,8 @@ _HOMES = {
     "prunekit.pruning.groups": ("Group", "find_groups"),
     "prunekit.pruning.guard": ("ReturnGuard",),
     "prunekit.pruning.masks": ("Masks", "full_masks", "masked"),
-    "prunekit.pruning.pruner": ("Pruner", "PruningPlan"),
+    "prunekit.pruning.plan": ("PruningPlan",),
+    "prunekit.pruning.pruner": ("Pruner",),
     "prunekit.pruning.schedules": ("Budget", "Phases", "Sparsity"),
     "prunekit.pruning.surgery": ("shrink",),
 }

@@ -7,8 +7,10 @@ reference. Export formats map an entry's ``name`` to their own operators.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
+from types import FunctionType
 from typing import final
 
 import numpy as np
@@ -131,9 +133,29 @@ def activation_of_module(module: nn.Module) -> Activation | None:
     return None
 
 
-def activation_of_function(function: object) -> Activation | None:
-    """Return the activation of a torch function or tensor-method name called with defaults, or None."""
+def activation_of_call(function: object, arguments: Sequence[object], named: Mapping[str, object]) -> Activation | None:
+    """Return the activation that a torch function or tensor method computes, or None.
+
+    ``arguments`` and ``named`` are those after the tensor itself.
+    """
     for kind in KINDS.values():
         if any(function is known or function == known for known in kind.functions):
-            return Activation(kind.name, kind.default)
+            return _called(kind, function, arguments, named)
     return None
+
+
+def _called(
+    kind: ActivationKind, function: object, arguments: Sequence[object], named: Mapping[str, object]
+) -> Activation | None:
+    given = dict(named)
+    if arguments:
+        if not isinstance(function, FunctionType):
+            return None
+        given |= zip(list(signature(function).parameters)[1:], arguments, strict=False)
+    given.pop("inplace", None)
+    if any(given.pop(name, value) != value for name, value in kind.required):
+        return None
+    parameter = kind.default if kind.attribute is None else given.pop(kind.attribute, kind.default)
+    if given or not isinstance(parameter, int | float):
+        return None
+    return Activation(kind.name, float(parameter))

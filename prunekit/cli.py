@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,10 +27,22 @@ app = typer.Typer(
     epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input. --debug shows tracebacks.",
 )
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the result to this file, for machines.")]
+
+def _writable(path: Path | None) -> Path | None:
+    if path is not None:
+        from prunekit.files import require_writable
+
+        require_writable(path)
+    return path
+
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file, for machines.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]
 _DEBUG = "--debug"
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -38,11 +50,14 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     debug = len(arguments) != len(sys.argv) - 1
     try:
-        sys.exit(app(arguments or ["--help"], standalone_mode=False) or 0)
+        code = app(arguments or ["--help"], standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+            _fail("interrupted", code)
+        sys.exit(code)
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        _fail("interrupted", _INTERRUPTED)
     except PrunekitError as error:
         if debug:
             raise
@@ -92,7 +107,10 @@ def train(
     request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, seed, out)
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
-        result = run(request, folder, [display])
+        try:
+            result = run(request, folder, [display])
+        except KeyboardInterrupt:
+            _fail(f"interrupted; {folder} holds the metrics so far, but no model", _INTERRUPTED)
     _say(console, folder / "model.pt", result.summary)
     _write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
     if not result.complete:
@@ -192,6 +210,8 @@ def bench(
     from prunekit.devices import devices_named
 
     settings = BenchSettings(episodes=episodes, first_seed=first_seed)
+    if keep is not None:
+        settings.check_keep(keep)
     chosen = devices_named(device or ["cpu"])
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
@@ -239,6 +259,6 @@ def _write_json(path: Path | None, data: dict[str, Any]) -> None:
         write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"prunekit: {' '.join(message.split())}", err=True)
     sys.exit(code)

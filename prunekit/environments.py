@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import gymnasium as gym
 from gymnasium import spaces
 
-from prunekit.errors import UnusableEnvironmentError
+from prunekit.errors import ArtifactError, UnusableEnvironmentError
 
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
@@ -43,19 +45,21 @@ class Spaces:
         return len(self.low) if self.discrete is None else self.discrete
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; the inverse of ``Spaces.from_dict``."""
+        """Return plain data that JSON can hold (an infinite bound is None); the inverse of ``Spaces.from_dict``."""
         return {
             "observation": self.observation,
             "discrete": self.discrete,
             "start": self.start,
-            "low": list(self.low),
-            "high": list(self.high),
+            "low": [bound if math.isfinite(bound) else None for bound in self.low],
+            "high": [bound if math.isfinite(bound) else None for bound in self.high],
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Spaces:
         """Return the spaces that ``to_dict`` wrote."""
-        return Spaces(data["observation"], data["discrete"], data["start"], tuple(data["low"]), tuple(data["high"]))
+        low = tuple(-math.inf if bound is None else bound for bound in data["low"])
+        high = tuple(math.inf if bound is None else bound for bound in data["high"])
+        return Spaces(data["observation"], data["discrete"], data["start"], low, high)
 
 
 def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
@@ -75,8 +79,11 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         ) from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' needs packages that are not installed ({_first_line(error)}); "
-            f"run: pip install '{_extra(env_id)}'"
+            f"environment '{env_id}' needs what is not installed ({_first_line(error)}){_install_line(env_id)}"
+        ) from error
+    except gym.error.NameNotFound as error:
+        raise UnusableEnvironmentError(
+            f"environment '{env_id}' is not registered; where a module of yours registers it, write MODULE:{env_id}"
         ) from error
     except gym.error.Error as error:
         raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {_first_line(error)}") from error
@@ -86,9 +93,41 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         ) from error
 
 
+def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
+    """Return (id, arguments) of the environment that the file at ``path`` names in its metadata ``entry``.
+
+    Gymnasium imports the module before a colon in an id; an id from a file must have none, so that reading a file
+    runs no code (law 7). Raises ArtifactError, naming the file.
+    """
+    env_id = entry.get("id") if isinstance(entry, Mapping) else None
+    if not isinstance(env_id, str):
+        raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
+    if ":" in env_id:
+        raise ArtifactError(
+            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by --env"
+        )
+    return env_id, plain_arguments(path, entry)
+
+
+def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
+    """Return the environment arguments in a file's ``entry``; raises ArtifactError unless they are plain values."""
+    kwargs = entry.get("kwargs", {}) if isinstance(entry, Mapping) else None
+    if not isinstance(kwargs, Mapping):
+        raise ArtifactError(f"{path}: the environment's arguments in its metadata are damaged; export the model again")
+    for name, value in kwargs.items():
+        if not isinstance(value, bool | int | float | str | None):
+            raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is no plain value")
+    return {str(name): value for name, value in kwargs.items()}
+
+
+def id_of(env: gym.Env[Any, Any]) -> str:
+    """Return the id that ``env`` is registered under, version included; its class's name where it has none."""
+    return env.spec.id if env.spec is not None else type(env).__name__
+
+
 def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     """Describe the spaces of ``env``; raises UnusableEnvironmentError for those that no actor can serve."""
-    name = env.spec.id if env.spec is not None else type(env).__name__
+    name = id_of(env)
     observation, action = env.observation_space, env.action_space
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
         shape = f" of shape {list(observation.shape)}" if isinstance(observation, spaces.Box) else ""
@@ -106,13 +145,13 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     )
 
 
-def _extra(env_id: str) -> str:
+def _install_line(env_id: str) -> str:
     try:
         entry = str(gym.spec(env_id).entry_point)
     except gym.error.Error:
         entry = ""
     family = next((name for name in _EXTRAS if re.search(rf"\b{name}\b", entry)), None)
-    return _EXTRAS[family] if family else "gymnasium[all]"
+    return f"; run: pip install '{_EXTRAS[family]}'" if family else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
-from prunekit.errors import InputError
+from prunekit.errors import ArtifactError, InputError
 
 RUNS = Path("runs")
 """Where ``train`` puts runs that were given no folder, relative to the working directory."""
+
+
+def require_file(path: Path) -> None:
+    """Raise ArtifactError, naming ``path``, unless it is a file."""
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is a folder; name the model file in it")
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file")
+
+
+def require_writable(path: Path) -> None:
+    """Raise InputError, naming ``path``, where no file could be written there; leaves nothing behind."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+
+
+def json_text(value: object, called: str) -> str:
+    """Return ``value`` as JSON with sorted keys; raises InputError, naming ``called``, for what JSON cannot hold."""
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{called} is no plain JSON data ({error})") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,4 +60,4 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error

@@ -15,11 +15,12 @@ from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel, read_model
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.stats import Retention, interquartile_mean, mean_interval, retention
-from prunekit.environments import Spaces, make_environment, spaces_of
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import CheckError, InputError
 from prunekit.rollouts import episode_return, random_returns
 
 FIRST_SEED = 10_000
+LEAST_EPISODES = 20
 Progress = Callable[[str], None]
 
 
@@ -31,7 +32,7 @@ class BenchSettings:
     episodes: int = 100
     first_seed: int = FIRST_SEED
     calls: int = 5_000
-    paced_ticks: int = 100
+    paced_ticks: int = 250
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("calls", 1), ("paced_ticks", 1), ("first_seed", 0)):
@@ -42,6 +43,13 @@ class BenchSettings:
     def seeds(self) -> range:
         """The episode seeds."""
         return range(self.first_seed, self.first_seed + self.episodes)
+
+    def check_keep(self, keep: float) -> None:
+        """Raise InputError where ``keep`` is no share or these episodes are too few for a bound."""
+        if not 0.0 < keep <= 1.0:
+            raise InputError(f"--keep must lie in (0, 1], got {keep:g}")
+        if self.episodes < LEAST_EPISODES:
+            raise InputError(f"--keep needs at least {LEAST_EPISODES} episodes for its bound, got {self.episodes}")
 
 
 @final
@@ -105,7 +113,11 @@ class BenchResult:
     retentions: tuple[Retention, ...]
 
     def require(self, keep: float) -> None:
-        """Raise CheckError, naming the models, unless every lower bound of retention is at least ``keep``."""
+        """Raise CheckError, naming the models, unless every lower bound of retention is at least ``keep``.
+
+        ``keep`` lies in (0, 1] and needs ``LEAST_EPISODES``, as the bootstrap of a few returns bounds nothing; the
+        command line checks both before it measures (``check_keep``).
+        """
         failing = [
             f"{model.path} ({'undefined' if kept.lower95 is None else f'{kept.lower95:.3f}'})"
             for model, kept in zip(self.models, self.retentions, strict=True)
@@ -146,7 +158,7 @@ def run_bench(
     name, kwargs = _environment(models, env_id)
     environment = make_environment(name, kwargs)
     try:
-        return _measure(models, devices, settings, environment, (name, kwargs), progress)
+        return _measure(models, devices, settings, environment, (id_of(environment), kwargs), progress)
     finally:
         environment.close()
 
@@ -174,12 +186,12 @@ def _measure(
             result[device.name] = DeviceResult(figure, tuple(returns), interval)
     returns_of = [np.asarray(result[devices[0].name].returns) for result in results]
     kept = tuple(retention(own, returns_of[0], random, np.random.default_rng(0)) for own in returns_of)
-    return BenchResult(host_facts(name[0]), name, settings, models, results, tuple(random.tolist()), kept)
+    return BenchResult(host_facts(environment), name, settings, models, results, tuple(random.tolist()), kept)
 
 
 def _environment(models: Sequence[BenchModel], env_id: str | None) -> tuple[str, dict[str, Any]]:
     if env_id is not None:
-        return env_id, {}
+        return env_id, next((kwargs for model in models if (kwargs := model.arguments_of(env_id)) is not None), {})
     named = [(model.path, model.environment) for model in models]
     for path, environment in named:
         if environment is None:

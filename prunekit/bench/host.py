@@ -15,10 +15,10 @@ from prunekit.versions import installed_versions
 _PACKAGES = ("prunekit", "onnxruntime", "numpy", "gymnasium")
 
 
-def host_facts(env_id: str) -> dict[str, Any]:
-    """Return processor, cores, system, versions and date; MuJoCo's version only where ``env_id`` runs on it."""
+def host_facts(environment: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return processor, cores, system, versions and date; MuJoCo's version only where ``environment`` runs on it."""
     packages: tuple[str, ...] = _PACKAGES
-    if "mujoco" in str(gym.spec(env_id).entry_point):
+    if environment.spec is not None and "mujoco" in str(environment.spec.entry_point):
         packages = (*packages, "mujoco")
     return {
         "cpu": _processor(),

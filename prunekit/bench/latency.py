@@ -36,13 +36,15 @@ def back_to_back_us(runtimes: Sequence[Runtime], calls: int) -> list[Percentiles
     for runtime in runtimes:
         for _ in range(_WARM_UP):
             runtime.call()
+    collecting = gc.isenabled()
     gc.disable()
     try:
         while len(times[-1]) < calls:
             for runtime, record in zip(runtimes, times, strict=True):
                 record.extend(_timed(runtime) for _ in range(_BLOCK))
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
     return [_percentiles(record[:calls]) for record in times]
 
 
@@ -54,7 +56,7 @@ def paced_us(runtimes: Sequence[Runtime], ticks: int, rate_hz: float = 50.0) -> 
     while len(times[-1]) < ticks:
         for runtime, record in zip(runtimes, times, strict=True):
             for _ in range(min(_PACED_BLOCK, ticks - len(record))):
-                deadline += period
+                deadline = max(deadline + period, time.perf_counter())  # after a stall the pace starts anew
                 time.sleep(max(deadline - time.perf_counter(), 0.0))
                 record.append(_timed(runtime))
     return [_percentiles(record) for record in times]

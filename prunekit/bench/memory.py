@@ -28,15 +28,18 @@ class Memory:
     marginal_memory_bytes: int
 
 
-def measure_memory(model: BenchModel) -> Memory | None:
-    """Measure in a fresh process without torch; None on systems that do not tell (no ``/proc/self/smaps_rollup``)."""
+def measure_memory(model: BenchModel, inputs: int) -> Memory | None:
+    """Measure ``model`` on observations of ``inputs`` values, in a fresh process without torch.
+
+    None on systems that do not tell (no ``/proc/self/smaps_rollup``). Raises CheckError where the process fails.
+    """
     if not Path("/proc/self/smaps_rollup").exists():
         return None
     child = Path(__file__).with_name("memory_child.py")
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(model.content)
         file.flush()
-        command = [sys.executable, "-I", str(child), file.name, str(_COPIES)]
+        command = [sys.executable, "-I", str(child), file.name, str(inputs), str(_COPIES)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"

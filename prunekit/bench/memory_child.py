@@ -1,6 +1,6 @@
 """Run by path in a process of its own, with nothing in it but ONNX Runtime: how much memory a model takes.
 
-Arguments: the ONNX file and how many further copies to load. Prints JSON with bytes.
+Arguments: the ONNX file, the width of an observation, and how many further copies to load. Prints JSON with bytes.
 """
 
 import gc
@@ -22,27 +22,26 @@ def _anonymous_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:"))
 
 
-def _used_session(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def _used_session(path: str, inputs: int, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     dtype = np.float64 if source.type == "tensor(double)" else np.float32
     for _ in range(10):
-        session.run(None, {source.name: np.zeros((1, source.shape[-1]), dtype)})
+        session.run(None, {source.name: np.zeros((1, inputs), dtype)})
     return session
 
 
 def main() -> None:
     """Measure and print."""
-    path, copies = Path(sys.argv[1]), int(sys.argv[2])
+    path, inputs, copies = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     gc.collect()
     empty = _proportional_bytes()
-    content = path.read_bytes()
-    sessions = [_used_session(content, options)]
+    sessions = [_used_session(path, inputs, options)]
     loaded = _proportional_bytes()
     before = _anonymous_bytes()
-    sessions += [_used_session(content, options) for _ in range(copies)]
+    sessions += [_used_session(path, inputs, options) for _ in range(copies)]
     marginal = (_anonymous_bytes() - before) / copies
     result = {"runtime_bytes": empty, "memory_bytes": loaded - empty, "marginal_memory_bytes": round(marginal)}
     sys.stdout.write(json.dumps(result))

@@ -9,11 +9,15 @@ from typing import Any, final
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
+from prunekit.environments import named_by_file, plain_arguments
 from prunekit.errors import ArtifactError
 from prunekit.export.onnx import read_metadata, to_onnx
 from prunekit.export.session import tuned_session
+from prunekit.files import require_file
 from prunekit.policy.artifact import load
 from prunekit.policy.program import lower
 
@@ -47,20 +51,26 @@ class BenchModel:
 
     @property
     def environment(self) -> tuple[str, dict[str, Any]] | None:
-        """The environment's id and keyword arguments, where the file names one."""
+        """The environment's id and keyword arguments, where the file names one; raises ArtifactError if damaged."""
         entry = self.metadata.get("env")
-        return None if entry is None else (str(entry["id"]), dict(entry.get("kwargs", {})))
+        return None if entry is None else named_by_file(self.path, entry)
+
+    def arguments_of(self, env_id: str) -> dict[str, Any] | None:
+        """The keyword arguments that the file gives to the environment ``env_id``, where that is the one it names."""
+        entry = self.metadata.get("env")
+        if not isinstance(entry, Mapping) or entry.get("id") != env_id:
+            return None
+        return plain_arguments(self.path, entry)
 
 
 def read_model(path: Path) -> BenchModel:
     """Read a ``.pt`` written by prunekit or any ``.onnx``; raises ArtifactError, naming the file, for anything else."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file")
+    require_file(path)
     if path.suffix == ".pt":
         return _from_artifact(path)
     if path.suffix == ".onnx":
         return _from_onnx(path)
-    raise ArtifactError(f"{path}: unknown kind of file; bench reads .pt and .onnx")
+    raise ArtifactError(f"{path}: unknown kind of file; prunekit reads .pt and .onnx")
 
 
 def _from_artifact(path: Path) -> BenchModel:
@@ -72,15 +82,38 @@ def _from_artifact(path: Path) -> BenchModel:
 
 
 def _from_onnx(path: Path) -> BenchModel:
-    tuned_session(path)
-    content = path.read_bytes()
+    content, size = _self_contained(path)
+    tuned_session(content, str(path))
     try:
         metadata = read_metadata(content)
         sizes = metadata.get("sizes") or _count(content)
         hidden = tuple(int(width) for width in sizes["hidden"])
-        return BenchModel(path, content, len(content), hidden, int(sizes["parameters"]), int(sizes["macs"]), metadata)
+        return BenchModel(path, content, size, hidden, int(sizes["parameters"]), int(sizes["macs"]), metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path}: its prunekit metadata is damaged ({error}); export the model again") from error
+
+
+def _self_contained(path: Path) -> tuple[bytes, int]:
+    """Return (the model with all its weights inside, bytes on disk), also where weights lie in a file beside it."""
+    content = path.read_bytes()
+    try:
+        model = onnx.load_from_string(content)
+    except DecodeError:  # what is wrong with it is for ONNX Runtime to say
+        return content, len(content)
+    try:
+        beside = {
+            entry.value
+            for tensor in model.graph.initializer
+            if uses_external_data(tensor)
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        if not beside:
+            return content, len(content)
+        load_external_data_for_model(model, str(path.parent))
+        return model.SerializeToString(), len(content) + sum((path.parent / name).stat().st_size for name in beside)
+    except Exception as error:  # onnx raises many types for weights that are missing or outside the folder
+        raise ArtifactError(f"{path}: the weights that it keeps in another file cannot be read ({error})") from error
 
 
 def _count(content: bytes) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def render(result: BenchResult) -> RenderableType:
     table.add_row("retention of return", *kept)
     lines: list[RenderableType] = [table]
     lines.append(Text(f"The random policy returns {sum(result.random) / len(result.random):.1f}.", style="dim"))
-    if all(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models[1:]):
+    if any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models):
         lines.append(
             Text("In ONNX Runtime a policy below about 64x64 is all call overhead, not arithmetic.", style="dim")
         )

@@ -15,6 +15,10 @@ from prunekit.export.session import tuned_session
 class Runtime(Protocol):
     """Runs one model, batch 1."""
 
+    @property
+    def inputs(self) -> int:
+        """The width of an observation."""
+
     def act(self, observation: Any) -> Any:
         """Return the action that ``env.step`` accepts for a raw observation [inputs]."""
 
@@ -66,6 +70,11 @@ class OnnxRuntime:
         self._binding.bind_cpu_input(source.name, self._observation)
         output = self._output
         self._binding.bind_output(target, "cpu", 0, output.dtype.type, output.shape, output.ctypes.data)
+
+    @property
+    def inputs(self) -> int:
+        """The width of an observation."""
+        return self._spaces.observation
 
     def call(self) -> None:
         """Run the model once on the observation of last time."""

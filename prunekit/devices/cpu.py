@@ -29,7 +29,7 @@ class Cpu:
         """Measure latency back to back and paced, and memory in processes of their own."""
         hot = back_to_back_us(runtimes, settings.calls)
         cold = paced_us(runtimes, settings.paced_ticks)
-        memories = [measure_memory(model) for model in models]
+        memories = [measure_memory(model, runtime.inputs) for model, runtime in zip(models, runtimes, strict=True)]
         return [
             DeviceFigures(
                 back_to_back,

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from prunekit.activations import Activation
 from prunekit.errors import ExportMismatchError
 from prunekit.export.session import tuned_session
-from prunekit.files import write_atomically
+from prunekit.files import json_text, write_atomically
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.oracle import run_oracle
@@ -100,7 +100,7 @@ def to_onnx(program: Program, metadata: Mapping[str, Any]) -> bytes:
     sizes = {"hidden": list(program.hidden), "units": program.units, "parameters": program.parameters}
     entries = {**metadata, "format": FORMAT_VERSION, "sizes": {**sizes, "macs": program.macs}}
     helper.set_model_props(
-        model, {f"prunekit.{key}": json.dumps(value, sort_keys=True) for key, value in sorted(entries.items())}
+        model, {f"prunekit.{key}": json_text(value, f"metadata '{key}'") for key, value in sorted(entries.items())}
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
@@ -108,7 +108,8 @@ def to_onnx(program: Program, metadata: Mapping[str, Any]) -> bytes:
 
 def read_metadata(model: bytes | Path) -> dict[str, Any]:
     """Return what ``to_onnx`` put into ``metadata_props``, without the prefix; empty for foreign files."""
-    properties = tuned_session(model).get_modelmeta().custom_metadata_map
+    content = model.read_bytes() if isinstance(model, Path) else model
+    properties = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
     prefix = "prunekit."
     return {key.removeprefix(prefix): json.loads(text) for key, text in properties.items() if key.startswith(prefix)}
 
@@ -122,7 +123,7 @@ def check_agreement(content: bytes, program: Program, actor: Actor, observations
     session = tuned_session(content)
     expected_action, expected = run_oracle(program, observations.astype(np.float64))
     with torch.no_grad():
-        scores = actor.scores(torch.from_numpy(observations))
+        scores = actor.scores(torch.from_numpy(observations).to(actor.dtype))
         ways = {"torch": (actor.head(scores).numpy(), scores.numpy())}
     ways["ONNX Runtime"] = tuple(session.run(["action", "scores"], {"obs": observations}))
     single = [session.run(["action", "scores"], {"obs": row[None]}) for row in observations[:32]]

@@ -8,10 +8,11 @@ from typing import Any
 import onnxruntime
 
 from prunekit.errors import ArtifactError
+from prunekit.files import require_file
 
 
-def tuned_session(model: bytes | Path) -> Any:
-    """Return an ``onnxruntime.InferenceSession`` of one thread that does not spin.
+def tuned_session(model: bytes | Path, called: str = "model") -> Any:
+    """Return an ``onnxruntime.InferenceSession`` of one thread that does not spin; errors call bytes ``called``.
 
     ONNX Runtime's default threads spin between calls: 57% of a CPU at 50 Hz against 1.1% with these options.
     Raises ArtifactError where the file or the bytes are no ONNX model that ONNX Runtime can run.
@@ -23,9 +24,9 @@ def tuned_session(model: bytes | Path) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
-    name = str(model) if isinstance(model, Path) else "model"
-    if isinstance(model, Path) and not model.is_file():
-        raise ArtifactError(f"{name}: no such file")
+    name = str(model) if isinstance(model, Path) else called
+    if isinstance(model, Path):
+        require_file(model)
     try:
         content = model.read_bytes() if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

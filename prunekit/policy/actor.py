@@ -47,6 +47,11 @@ class Actor(nn.Module):
         self.network = network
         self.head = head
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the network's parameters."""
+        return next(self.network.parameters()).dtype
+
     def scores(self, observation: Tensor) -> Tensor:
         """Return the values before the decision, [batch, n], for raw observations [batch, obs]."""
         normalized = observation if self.normalizer is None else self.normalizer(observation)

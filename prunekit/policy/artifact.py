@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prunekit.activations import KINDS, Activation
 from prunekit.errors import ArtifactError, PrunekitError
-from prunekit.files import write_atomically
+from prunekit.files import json_text, require_file, write_atomically
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import lower, scores_path
@@ -75,8 +75,12 @@ def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dic
 
 
 def save(artifact: Artifact, path: Path) -> None:
-    """Write ``artifact`` to ``path``, atomically. Raises InputError for weights that are NaN or infinite."""
+    """Write ``artifact`` to ``path``, atomically.
+
+    Raises InputError for weights that are NaN or infinite and for provenance that is no plain JSON data.
+    """
     lower(artifact.actor)
+    json_text(artifact.provenance, "provenance")
     buffer = io.BytesIO()
     torch.save(_encode(artifact), buffer)
     write_atomically(path, buffer.getvalue())
@@ -84,8 +88,9 @@ def save(artifact: Artifact, path: Path) -> None:
 
 def load(path: Path) -> Artifact:
     """Read ``path``; raises ArtifactError, naming the file, for anything but a whole and sound ``model.pt``."""
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file")
+    require_file(path)
+    if path.suffix == ".onnx":
+        raise ArtifactError(f"{path}: is an ONNX file; give the model.pt that it was exported from")
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

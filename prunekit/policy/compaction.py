@@ -46,9 +46,10 @@ def compact(artifact: Artifact, seed: int = 0) -> Compaction:
     small = Actor(shrink(actor.network, artifact.masks), actor.head, actor.normalizer)
     before, after = lower(actor), lower(small)
     observations = probe_observations(before.inputs, actor.normalizer, np.random.default_rng(seed))
+    inputs = torch.from_numpy(observations).to(actor.dtype)
     with torch.no_grad():
-        expected = gated.scores(torch.from_numpy(observations))
-        difference = float((small.scores(torch.from_numpy(observations)) - expected).abs().max())
+        expected = gated.scores(inputs)
+        difference = float((small.scores(inputs) - expected).abs().max())
     scale = max(float(expected.abs().max()), 1.0)
     if not difference <= _TOLERANCE * scale:
         raise CheckError(f"the compact network differs by {difference:g} from the masked one; nothing was written")

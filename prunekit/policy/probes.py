@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.policy.actor import Normalizer
 
 _SPREADS = (0.3, 1.0, 3.0)
+_FAR = 30.0
 
 
 def probe_observations(
@@ -23,7 +26,8 @@ def probe_observations(
     noise[0] = 0.0
     if normalizer is None:
         return noise.astype(np.float32)
-    outliers = generator.choice([-3.0, 3.0], size=(max(rows // 16, 1), inputs)) * normalizer.clip
+    beyond = 3.0 * normalizer.clip if math.isfinite(normalizer.clip) else _FAR
+    outliers = generator.choice([-beyond, beyond], size=(max(rows // 16, 1), inputs))
     noise[-len(outliers) :] = outliers
     mean, scale = (tensor.double().cpu().numpy() for tensor in (normalizer.mean, normalizer.scale))
     return np.asarray(mean + noise / scale, np.float32)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from prunekit.activations import Activation
 from prunekit.errors import CouplingError, InputError
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import Head
+from prunekit.policy.heads import ArgmaxHead, Head
 from prunekit.pruning.groups import linear_at
 from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
 
@@ -104,7 +104,7 @@ def lower(actor: Actor) -> Program:
     Where the network has several heads, the path to the first (its scores) is taken.
 
     Raises CouplingError for a network that is no chain of dense layers and known activations, and InputError
-    for weights that are NaN or infinite.
+    for weights that are NaN or infinite and for widths that do not fit together.
     """
     ops: list[Op] = []
     if actor.normalizer is not None:
@@ -120,7 +120,29 @@ def lower(actor: Actor) -> Program:
             ops.append(Affine(weight, bias))
         elif step.activation.name != "identity":
             ops.append(Activate(step.activation))
-    return Program(tuple(ops), actor.head)
+    program = Program(tuple(ops), actor.head)
+    _check_widths(program)
+    return program
+
+
+def _check_widths(program: Program) -> None:
+    width = program.inputs
+    for op in program.ops:
+        match op:
+            case Normalize():
+                if op.mean.shape != (width,) or op.scale.shape != (width,):
+                    raise InputError(f"the normalizer is {op.mean.shape} wide, but observations have {width} values")
+            case Affine():
+                if op.weight.shape[1] != width or op.bias.shape != (op.weight.shape[0],):
+                    raise InputError(
+                        f"a layer of weight {op.weight.shape} and bias {op.bias.shape} cannot read {width} values"
+                    )
+                width = op.weight.shape[0]
+            case Activate():
+                pass
+    bounds = width if isinstance(program.head, ArgmaxHead) else len(program.head.low)
+    if bounds != width:
+        raise InputError(f"the head has bounds for {bounds} action components, but the network gives {width} scores")
 
 
 def scores_path(network: nn.Module) -> tuple[Dense | Elementwise, ...]:

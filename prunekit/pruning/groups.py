@@ -35,10 +35,11 @@ def find_groups(network: nn.Module) -> tuple[Group, ...]:
     Layers whose values reach the network's output are not groups: outputs are never pruned.
 
     Raises CouplingError, naming the module or node, where units pass through anything but linear layers and
-    the known element-wise activations on their way to a linear layer, or where a linear layer is used twice.
+    the known element-wise activations on their way to a linear layer, or where a linear layer or its parameters
+    are used twice.
     """
     steps = trace(network)
-    _refuse_shared(steps)
+    _refuse_shared(steps, network)
     by_name = {step.name: step for step in steps}
     feeds_dense = _names_upstream_of_dense(steps)
     visible = _names_that_reach_output(steps)
@@ -95,11 +96,18 @@ def _group(dense: Dense, steps: Sequence[Step], network: nn.Module) -> Group:
     return Group(dense.path, width, tuple(activations), tuple(consumers))
 
 
-def _refuse_shared(steps: Sequence[Step]) -> None:
+def _refuse_shared(steps: Sequence[Step], network: nn.Module) -> None:
     calls = Counter(step.path for step in steps if isinstance(step, Dense))
+    owner: dict[int, str] = {}
     for path, count in calls.items():
         if count > 1:
             raise CouplingError(f"module '{path}' (Linear) is called {count} times; units of shared layers cannot die")
+        for name, parameter in linear_at(network, path).named_parameters():
+            first = owner.setdefault(id(parameter), path)
+            if first != path:
+                raise CouplingError(
+                    f"modules '{first}' and '{path}' share one {name}; units of tied layers cannot die apart"
+                )
 
 
 def _refuse_hidden(step: Unknown, by_name: dict[str, Step]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, final
+
+from prunekit.errors import CheckError
 
 
 @final
@@ -12,7 +15,8 @@ class ReturnGuard:
     """Says whether pruning and penalty should pause.
 
     Paused while ``recent - floor < share * (best - floor)``, where ``recent`` is the moving average of the
-    returns reported, ``best`` its largest value so far and ``floor`` the random policy's return.
+    returns reported, ``best`` its largest value so far and ``floor`` the random policy's return. A policy that was
+    never better than the random one has nothing to lose yet and pauses nothing.
     """
 
     floor: float
@@ -22,7 +26,9 @@ class ReturnGuard:
     best: float | None = field(default=None, init=False)
 
     def record(self, mean_return: float) -> None:
-        """Take the mean return of the latest episodes into the moving average."""
+        """Take the mean return of the latest episodes into the moving average; CheckError where it is not finite."""
+        if not math.isfinite(mean_return):
+            raise CheckError(f"the return is {mean_return}; the return guard takes finite returns only")
         if self.recent is None:
             self.recent = mean_return
         else:
@@ -32,7 +38,7 @@ class ReturnGuard:
     @property
     def paused(self) -> bool:
         """Whether the recent return is too far below the best one."""
-        if self.recent is None or self.best is None:
+        if self.recent is None or self.best is None or self.best <= self.floor:
             return False
         return self.recent - self.floor < self.share * (self.best - self.floor)
 

@@ -56,20 +56,35 @@ def sparsity_of(masks: Masks) -> float:
     return 1.0 - sum(kept_units(masks).values()) / total if total else 0.0
 
 
-@torch.no_grad()
+DeadSlice = tuple[Tensor, int, Tensor]
+"""A live parameter, the dimension that counts units in it, and the indices int64 [dead] of the dead ones."""
+
+
+def dead_slices(network: nn.Module, groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
+    """Return every parameter slice that dies with the units that ``masks`` remove: rows, bias, consumers' columns."""
+    slices: list[DeadSlice] = []
+    for group in groups:
+        rows, columns = unit_slices(network, group)
+        dead = (~masks[group.name]).nonzero().squeeze(1).to(rows[0].device)
+        if dead.numel():
+            slices += [(tensor, 0, dead) for tensor in rows] + [(tensor, 1, dead) for tensor in columns]
+    return slices
+
+
 def zero_dead_units_(network: nn.Module, groups: Sequence[Group], masks: Masks) -> None:
-    """Set every parameter of dead units to exactly zero, in place: rows, bias, and all consumers' columns.
+    """Set every parameter of dead units to exactly zero, in place: rows, bias, and all consumers' columns."""
+    zero_slices_(dead_slices(network, groups, masks))
+
+
+@torch.no_grad()
+def zero_slices_(slices: Iterable[DeadSlice]) -> None:
+    """Set every slice to exactly zero, in place.
 
     With its columns at zero a unit contributes nothing whatever its activation is at 0, so the plain forward
     pass of the changed network computes ``h = keep * act(W x + b)``.
     """
-    for group in groups:
-        rows, columns = unit_slices(network, group)
-        dead = (~masks[group.name]).nonzero().squeeze(1).to(rows[0].device)
-        for tensor in rows:
-            tensor.index_fill_(0, dead, 0.0)
-        for tensor in columns:
-            tensor.index_fill_(1, dead, 0.0)
+    for tensor, dimension, dead in slices:
+        tensor.index_fill_(dimension, dead, 0.0)
 
 
 @torch.no_grad()

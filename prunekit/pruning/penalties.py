@@ -87,7 +87,7 @@ def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tens
 def scale_free_lambda(
     network: nn.Module, groups: Sequence[Group], strength: float, learning_rate: float, updates: int
 ) -> float:
-    """Return lambda such that ``updates`` steps take ``strength`` median norms off a unit of average importance.
+    """Return lambda such that ``updates`` steps pull a unit of average alpha by ``strength`` median norms.
 
     From lr * lambda * sqrt(|g|) * updates = strength * median ||theta_g||, the median over all units, each
     divided by its sqrt(|g|).

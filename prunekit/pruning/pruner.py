@@ -12,39 +12,22 @@ give it the old one's ``state_dict``.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import CheckError, EmptyGroupError, InputError
+from prunekit.errors import CheckError, InputError
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Evidence, Importance, Scores, normalized, output_sensitivity
-from prunekit.pruning.masks import full_masks, sparsity_of, zero_dead_units_
-from prunekit.pruning.penalties import PROXIMAL, Penalty, Pull, protection, scale_free_lambda, unit_size
-from prunekit.pruning.schedules import Phases, Sparsity, Threshold, units_below
-
-
-@final
-@dataclass(frozen=True)
-class PruningPlan:
-    """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window."""
-
-    threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
-    importance: Importance = output_sensitivity
-    penalty: Penalty = PROXIMAL
-    strength: float = 1.0
-    phases: Phases = field(default_factory=Phases)
-    checks: int = 200
-    patience: int = 3
-    share_per_check: float = 0.1
-    min_units: int = 1
-    states: int = 1024
-    memory: float = 0.9
+from prunekit.pruning.importance import Evidence, Scores, normalized
+from prunekit.pruning.masks import DeadSlice, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
+from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, unit_size
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.recent import RecentInputs
+from prunekit.pruning.removal import remove_below
+from prunekit.pruning.schedules import Sparsity
 
 
 def first_tensor(output: object) -> Tensor:
@@ -65,8 +48,8 @@ class Pruner:
     the network's input, where the training loop calls that and not ``network``. ``decision`` picks the scores
     [n, k] from the network's output. Law 3: a dead unit's parameters are exactly zero after every step.
 
-    Raises InputError where the optimizer does not hold the network's parameters or evaluates closures, and
-    EmptyGroupError where the threshold leaves a group without ``min_units``.
+    Raises InputError where the optimizer does not hold the network's parameters or evaluates closures or where
+    ``total_steps`` is below 1, and EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
 
     def __init__(
@@ -83,12 +66,14 @@ class Pruner:
     ) -> None:
         self.plan = plan or PruningPlan()
         self.network, self.optimizer, self.guard = network, optimizer, guard
+        if total_steps < 1:
+            raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {total_steps}")
         self.total_steps = total_steps
         self.groups = find_groups(network)
         self._twins = tuple(twins)
         self._decision = decision
         self._parameter_group = _parameter_group(network, optimizer)
-        _check_enough_units(self.plan, [group.width for group in self.groups])
+        self.plan.check_widths([group.width for group in self.groups])
         self.masks = full_masks(self.groups)
         self.scores: Scores = {}
         self.steps = 0
@@ -97,14 +82,15 @@ class Pruner:
         self._raw: Scores = {}
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._deviation: Tensor | None = None
-        self._states: deque[Tensor] = deque()
+        self._recent = RecentInputs(observe or network, self.plan.states)
+        self._recent.listening = not self.frozen
+        self._dead: list[DeadSlice] = []
         self._pull: Pull | None = None
         window = (self.plan.phases.end - self.plan.phases.start) * total_steps
         self._interval = max(1, int(window / self.plan.checks))
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
-            (observe or network).register_forward_pre_hook(self._observe),
         ]
 
     @property
@@ -140,6 +126,7 @@ class Pruner:
         """Remove all hooks; masks stay readable, but dead units are no longer held at zero."""
         for handle in self._handles:
             handle.remove()
+        self._recent.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a new Pruner of the same plan needs to go on: tensors and plain numbers."""
@@ -152,28 +139,27 @@ class Pruner:
             "raw": {name: score.clone() for name, score in self._raw.items()},
             "streaks": {name: streak.clone() for name, streak in self._streaks.items()},
             "deviation": self._deviation,
-            "states": list(self._states),
+            "states": self._recent.batches(),
             "pull": None if self._pull is None else dict(self._pull.weight),
             "guard": None if self.guard is None else self.guard.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state written by ``state_dict`` and zero the dead units of network and twins."""
+        """Take over a state written by ``state_dict`` and zero the dead units of network and twins.
+
+        Raises InputError where the state is of a network with other groups.
+        """
+        check_masks(self.groups, state["masks"])
         self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]
         self.masks, self.scores = dict(state["masks"]), dict(state["scores"])
         self._raw, self._streaks = dict(state["raw"]), dict(state["streaks"])
-        self._deviation, self._states = state["deviation"], deque(state["states"])
+        self._deviation = state["deviation"]
+        self._recent.replace(state["states"])
+        self._recent.listening = not self.frozen
         self._pull = None if state["pull"] is None else Pull(self.network, self.groups, state["pull"])
         if self.guard is not None and state["guard"] is not None:
             self.guard.load_state_dict(state["guard"])
-        self._hold_dead_units()
-
-    def _observe(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self.frozen:
-            return
-        self._states.append(inputs[0].detach().clone())
-        while sum(len(states) for states in self._states) - len(self._states[0]) >= self.plan.states:
-            self._states.popleft()
+        self._hold_masks()
 
     def _before_step(self, _: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, *kwargs.values())):
@@ -188,15 +174,24 @@ class Pruner:
         started = self.progress >= self.plan.phases.start
         if started and not self.frozen and self.steps % self._interval == 0:
             self._check()
-        self._hold_dead_units()
+        zero_slices_(self._dead)
 
     def _check(self) -> None:
         self._measure()
         late = self.progress >= self.plan.phases.end
-        if not self.paused:
-            self._remove(patience=1 if late else self.plan.patience)
-        if self._reached() or (late and not isinstance(self.plan.threshold, Sparsity)):
+        if late and not isinstance(self.plan.threshold, Sparsity):
             self.frozen = True
+        elif not self.paused:
+            patience = 1 if late else self.plan.patience
+            growth = self.plan.phases.growth(self.progress)
+            self.masks, self._streaks = remove_below(
+                self.plan, growth, patience, self.scores, self.masks, self._streaks
+            )
+            self._hold_masks()
+            self.frozen = self._reached()
+        if self.frozen:
+            self._recent.replace([])
+            self._recent.listening = False
         if self.frozen or late:
             self._pull = None
         else:
@@ -210,16 +205,21 @@ class Pruner:
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
     def _measure(self) -> None:
-        if not self._states:
+        if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
-        states = torch.cat(list(self._states))[-self.plan.states :]
-        kept, self._states = self._states, deque()
+        states = self._recent.latest()
+        self._recent.listening = False
+        try:
+            self._measure_on(states)
+        finally:
+            self._recent.listening = True
+
+    def _measure_on(self, states: Tensor) -> None:
         with torch.no_grad():
             deviation = self._decision(self.network(states)).double().std(dim=0, unbiased=False).clamp_min(1e-8)
         previous, memory = self._deviation, self.plan.memory
         self._deviation = deviation if previous is None else memory * previous + (1 - memory) * deviation
         fresh = self.plan.importance(Evidence(self.network, self.groups, states, self._decision, self._deviation))
-        self._states = kept
         for name, score in fresh.items():
             if not bool(score.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {self.steps}")
@@ -229,27 +229,10 @@ class Pruner:
             keep = self.masks[name].to(score.device)
             self.scores[name] = torch.where(keep, score, self.scores.get(name, score))
 
-    def _remove(self, patience: int) -> None:
-        removed = {name: ~keep for name, keep in self.masks.items()}
-        protected = {name: self._strongest(name) for name in self.masks}
-        growth = self.plan.phases.growth(self.progress)
-        below = units_below(self.plan.threshold, growth, self.scores, removed, protected)
-        for name, keep in self.masks.items():
-            streak = self._streaks[name] = torch.where(below[name], self._streaks[name] + 1, 0)
-            ready = (streak >= patience).nonzero().squeeze(1)
-            weakest = ready[torch.argsort(self.scores[name].cpu()[ready], stable=True)]
-            cap = max(1, int(self.plan.share_per_check * int(keep.sum())))
-            dying = weakest[:cap]
-            self.masks[name] = keep.index_fill(0, dying, False)
-
-    def _strongest(self, name: str) -> Tensor:
-        ranked = torch.argsort(torch.where(self.masks[name], self.scores[name].cpu(), -torch.inf), descending=True)
-        return torch.zeros_like(self.masks[name]).index_fill(0, ranked[: self.plan.min_units], True)
-
     def _renew_pull(self) -> None:
-        if self.lambda_ == 0.0:
+        rate = float(self._parameter_group["lr"])
+        if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
-            rate = float(self._parameter_group["lr"])
             self.lambda_ = scale_free_lambda(self.network, self.groups, self.plan.strength, rate, updates)
         alpha = protection(self.scores, self.masks)
         weight = {
@@ -258,10 +241,10 @@ class Pruner:
         }
         self._pull = Pull(self.network, self.groups, weight)
 
-    def _hold_dead_units(self) -> None:
-        if self.sparsity > 0.0:
-            for network in (self.network, *self._twins):
-                zero_dead_units_(network, self.groups, self.masks)
+    def _hold_masks(self) -> None:
+        networks = (self.network, *self._twins)
+        self._dead = [found for network in networks for found in dead_slices(network, self.groups, self.masks)]
+        zero_slices_(self._dead)
 
 
 def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -276,15 +259,3 @@ def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> di
     if missing or not holders:
         raise InputError(f"the optimizer does not hold the network's parameter '{missing[0] if missing else '?'}'")
     return holders[0]
-
-
-def _check_enough_units(plan: PruningPlan, widths: Sequence[int]) -> None:
-    if any(width < plan.min_units for width in widths) or plan.min_units < 1:
-        raise EmptyGroupError(f"min_units is {plan.min_units}, but the groups have {list(widths)} units")
-    if isinstance(plan.threshold, Sparsity):
-        left = sum(widths) - plan.threshold.removals(sum(widths))
-        if left < plan.min_units * len(widths):
-            raise EmptyGroupError(
-                f"sparsity {plan.threshold.target:g} leaves {left} units for {len(widths)} groups that keep "
-                f"at least {plan.min_units} each; lower the sparsity"
-            )

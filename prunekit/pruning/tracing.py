@@ -6,11 +6,12 @@ Tracing is symbolic (torch.fx): no weights are read and nothing is run on data.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import final
 
 from torch import fx, nn
 
-from prunekit.activations import Activation, activation_of_function, activation_of_module
+from prunekit.activations import Activation, activation_of_call, activation_of_module
 from prunekit.errors import CouplingError
 
 
@@ -81,19 +82,25 @@ def trace(network: nn.Module) -> tuple[Step, ...]:
     Raises CouplingError when the forward pass cannot be traced (data-dependent control flow, several inputs).
     """
     try:
-        graph = fx.Tracer().trace(network)
+        graph = fx.Tracer().trace(network, concrete_args=_defaults(network) or None)
     except Exception as error:  # fx raises whatever the traced forward raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CouplingError(
             f"{type(network).__name__} cannot be traced ({reason}); pass the plain feed-forward part of the network"
         ) from error
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    inputs = [node for node in graph.nodes if node.op == "placeholder" and not node.args]
     if len(inputs) != 1:
         names = ", ".join(str(node.target) for node in inputs)
         raise CouplingError(
             f"{type(network).__name__} takes {len(inputs)} inputs ({names}); only networks of one input are supported"
         )
     return tuple(_step(node, network) for node in graph.nodes)
+
+
+def _defaults(network: nn.Module) -> dict[str, object]:
+    """Parameters of ``forward`` that have defaults are traced at them, as a deployed policy is called without."""
+    parameters = signature(network.forward).parameters.values()
+    return {entry.name: entry.default for entry in parameters if entry.default is not entry.empty}
 
 
 def _step(node: fx.Node, network: nn.Module) -> Step:
@@ -110,8 +117,7 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
         if activation is not None:
             return Elementwise(node.name, activation, sources[0])
         return Unknown(node.name, f"module '{node.target}' ({type(module).__name__})", sources)
-    plain = len(node.args) == 1 and not node.kwargs
-    activation = activation_of_function(node.target) if plain and len(sources) == 1 else None
+    activation = activation_of_call(node.target, node.args[1:], node.kwargs) if len(sources) == 1 else None
     if activation is not None:
         return Elementwise(node.name, activation, sources[0])
     label = getattr(node.target, "__name__", str(node.target))

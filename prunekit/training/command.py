@@ -8,7 +8,7 @@ from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import RUNS
-from prunekit.pruning.pruner import PruningPlan
+from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.training.presets import algorithms_of, preset_for
 from prunekit.training.request import TrainingRequest

@@ -45,7 +45,7 @@ class TerminalDisplay:
             self._returns.append(status.mean_return)
         if self._live is not None:
             self._live.update(self._panel(status))
-        elif status.steps * _PLAIN_LINES >= self._lines * status.total_steps:
+        elif min(status.steps, status.total_steps) * _PLAIN_LINES >= self._lines * status.total_steps:
             self._lines = status.steps * _PLAIN_LINES // status.total_steps + 1
             self._console.print(self._line(status), highlight=False, markup=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ from prunekit.adapters.sb3 import algorithm_for
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.pruning.penalties import Penalty
-from prunekit.pruning.pruner import PruningPlan
+from prunekit.pruning.plan import PruningPlan
 from prunekit.training.presets import Preset, rate_schedule
 
 

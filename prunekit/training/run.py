@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 from prunekit.adapters.sb3 import actor_of, learner_of
-from prunekit.environments import make_environment, spaces_of
+from prunekit.environments import id_of, make_environment, spaces_of
 from prunekit.errors import CheckError, InputError
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
@@ -65,36 +65,41 @@ def train(request: TrainingRequest, folder: Path, displays: Sequence[Display] = 
     torch.set_num_threads(1)
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
+    description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
     model = build_learner(request, spaces)
     learner = learner_of(model)
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
+    updates = learner.updates(request.total_steps)
+    if request.plan is not None and updates < 1:
+        raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
     guard = ReturnGuard(floor)
     pruner = None
     if request.plan is not None:
         pruner = Pruner(
             learner.network,
             learner.optimizer,
-            learner.updates(request.total_steps),
+            updates,
             request.plan,
             twins=learner.twins,
             observe=learner.observe,
             guard=guard,
         )
-    folder.mkdir(parents=True)
-    config = {**request.to_dict(), "versions": installed_versions(), "started": _now()}
+    config = {**description, "versions": installed_versions(), "started": _now()}
     write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
     model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
     recorder = _Recorder(request.total_steps, pruner, guard, [MetricsFile(folder / "metrics.csv"), *displays])
-    model.learn(request.total_steps, callback=recorder)
-    status = recorder.record()
-    if pruner is not None:
-        pruner.detach()
-    masks = None if pruner is None else pruner.masks
-    provenance = _provenance(request, status, recorder.last_returns, floor)
-    artifact = make_artifact(actor_of(model, spaces), masks, {**provenance, "spaces": spaces.to_dict()})
-    save(artifact, folder / "model.pt")
-    _close(model)
+    try:
+        model.learn(request.total_steps, callback=recorder)
+        status = recorder.record()
+        masks = None if pruner is None else pruner.masks
+        provenance = {**description, **_outcome(status, recorder.last_returns, floor), "spaces": spaces.to_dict()}
+        artifact = make_artifact(actor_of(model, spaces), masks, provenance)
+        save(artifact, folder / "model.pt")
+    finally:
+        if pruner is not None:
+            pruner.detach()
+        _close(model)
     return TrainingResult(folder, artifact, status, pruner is None or pruner.frozen)
 
 
@@ -164,9 +169,7 @@ class _Recorder(BaseCallback):
         )
 
 
-def _provenance(
-    request: TrainingRequest, status: Status, last_returns: Sequence[float], floor: float
-) -> dict[str, Any]:
+def _outcome(status: Status, last_returns: Sequence[float], floor: float) -> dict[str, Any]:
     recent = float(np.mean(last_returns)) if last_returns else None
     returns: Mapping[str, Any] = {
         "training_mean": recent,
@@ -175,8 +178,6 @@ def _provenance(
         "random_episodes": _RANDOM_EPISODES,
     }
     return {
-        **request.to_dict(),
-        "original_hidden": list(request.hidden or request.preset.hidden),
         "trained_steps": status.steps,
         "seconds": round(status.seconds, 3),
         "returns": returns,

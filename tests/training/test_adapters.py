@@ -13,7 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from prunekit.adapters.sb3 import actor_of, algorithm_for, learner_of
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.pruning.pruner import Pruner, PruningPlan
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
 from prunekit.training.presets import Preset, preset_for
 from prunekit.training.request import TrainingRequest, build_learner

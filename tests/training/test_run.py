@@ -12,7 +12,7 @@ import torch
 
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load
-from prunekit.pruning.pruner import PruningPlan
+from prunekit.pruning.plan import PruningPlan
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import TrainingResult, train
@@ -73,3 +73,16 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         small_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+
+
+def test_a_run_of_one_rollout_ends_without_final_masks(tmp_path: Path) -> None:
+    preset = preset_for("CartPole-v1", "ppo", masked=True)
+    result = train(TrainingRequest("CartPole-v1", "ppo", preset, 0, 64, PruningPlan()), tmp_path / "run")
+    assert not result.complete
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_the_environment_is_stamped_with_its_version(tmp_path: Path) -> None:
+    preset = preset_for("CartPole-v1", "ppo", masked=False)
+    result = train(TrainingRequest("CartPole", "ppo", preset, 0, 64), tmp_path / "run")
+    assert result.artifact.provenance["env"]["id"] == "CartPole-v1"

@@ -1,0 +1,58 @@
+"""The plan of a masked training: what to prune and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from prunekit.errors import EmptyGroupError, InputError
+from prunekit.pruning.importance import Importance, output_sensitivity
+from prunekit.pruning.penalties import PROXIMAL, Penalty
+from prunekit.pruning.schedules import Phases, Sparsity, Threshold
+
+
+@final
+@dataclass(frozen=True)
+class PruningPlan:
+    """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window.
+
+    ``strength`` has no scale (``scale_free_lambda``); a unit dies after ``patience`` checks below the threshold, at
+    most ``share_per_check`` of a group's living units at a time; importance is measured on the latest ``states``
+    inputs and averaged with ``memory`` in [0, 1). Raises InputError for values outside their ranges.
+    """
+
+    threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
+    importance: Importance = output_sensitivity
+    penalty: Penalty = PROXIMAL
+    strength: float = 1.0
+    phases: Phases = field(default_factory=Phases)
+    checks: int = 200
+    patience: int = 3
+    share_per_check: float = 0.1
+    min_units: int = 1
+    states: int = 1024
+    memory: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("checks", "patience", "states", "min_units"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.strength < float("inf"):
+            raise InputError(f"strength must be finite and not negative, got {self.strength:g}")
+        if not 0.0 < self.share_per_check <= 1.0:
+            raise InputError(f"share_per_check must lie in (0, 1], got {self.share_per_check:g}")
+        if not 0.0 <= self.memory < 1.0:
+            raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
+
+    def check_widths(self, widths: Sequence[int]) -> None:
+        """Raise EmptyGroupError where groups of ``widths`` units would be left with fewer than ``min_units``."""
+        if any(width < self.min_units for width in widths):
+            raise EmptyGroupError(f"min_units is {self.min_units}, but the groups have {list(widths)} units")
+        if isinstance(self.threshold, Sparsity):
+            left = sum(widths) - self.threshold.removals(sum(widths))
+            if left < self.min_units * len(widths):
+                raise EmptyGroupError(
+                    f"sparsity {self.threshold.target:g} leaves {left} units for {len(widths)} groups that keep "
+                    f"at least {self.min_units} each; lower the sparsity"
+                )

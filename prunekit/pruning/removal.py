@@ -1,0 +1,44 @@
+"""Which units die at a check, given their scores: the dynamic threshold, patience, and the cap per check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.schedules import units_below
+
+
+def remove_below(
+    plan: PruningPlan,
+    growth: float,
+    patience: int,
+    scores: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    streaks: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return (masks, streaks) after one check; all arguments and results are [width] per group.
+
+    A streak (int64) counts the checks in a row for which a unit was below the threshold. Units whose streak has
+    reached ``patience`` die, the weakest first, at most ``plan.share_per_check`` of a group's living units but at
+    least one; the ``plan.min_units`` strongest of a group never do.
+    """
+    removed = {name: ~keep for name, keep in masks.items()}
+    protected = {name: _strongest(scores[name], keep, plan.min_units) for name, keep in masks.items()}
+    below = units_below(plan.threshold, growth, scores, removed, protected)
+    kept: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+    for name, keep in masks.items():
+        counts[name] = torch.where(below[name], streaks[name] + 1, 0)
+        ready = (counts[name] >= patience).nonzero().squeeze(1)
+        weakest = ready[torch.argsort(scores[name].cpu()[ready], stable=True)]
+        cap = max(1, int(plan.share_per_check * int(keep.sum())))
+        kept[name] = keep.index_fill(0, weakest[:cap], False)
+    return kept, counts
+
+
+def _strongest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
+    ranked = torch.argsort(torch.where(keep, scores.cpu(), -torch.inf), descending=True)
+    return torch.zeros_like(keep).index_fill(0, ranked[:count], True)
