@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from prunekit.errors import InputError
 from prunekit.files import RUNS
 
-_SHIPPED = Path(__file__).parents[2] / "models"
+_CHECKOUT = Path(__file__).parents[2] / "models"
+_SHIPPED = _CHECKOUT if _CHECKOUT.is_dir() else Path(sys.prefix) / "share" / "prunekit" / "models"
 
 
 def default_models(runs: Path = RUNS, shipped: Path = _SHIPPED) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from prunekit.errors import InputError
 from prunekit.policy.heads import Head
 from prunekit.pruning.pruner import first_tensor
 
@@ -16,7 +17,8 @@ from prunekit.pruning.pruner import first_tensor
 class Normalizer(nn.Module):
     """Observation normalizer: clip((obs - mean) * scale, -clip, clip), with scale = 1 / sqrt(var + epsilon).
 
-    ``mean`` and ``scale`` are float32 [obs]; the formula is that of SB3's ``VecNormalize``.
+    ``mean`` and ``scale`` are float32 [obs]; the formula is that of SB3's ``VecNormalize``. Raises InputError where
+    their widths differ or ``clip`` is not positive.
     """
 
     mean: Tensor
@@ -26,6 +28,10 @@ class Normalizer(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        if self.mean.ndim != 1 or self.mean.shape != self.scale.shape:
+            raise InputError(f"the normalizer's mean {list(self.mean.shape)} and scale {list(self.scale.shape)} differ")
+        if not clip > 0.0:
+            raise InputError(f"the normalizer's clip must be positive, got {clip}")
         self.clip = float(clip)
 
     def forward(self, observation: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.activations import KINDS, Activation
-from prunekit.errors import ArtifactError, PrunekitError
+from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import json_text, require_file, write_atomically
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
@@ -83,6 +83,11 @@ def save(artifact: Artifact, path: Path) -> None:
     json_text(artifact.provenance, "provenance")
     buffer = io.BytesIO()
     torch.save(_encode(artifact), buffer)
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError("provenance holds objects that are no plain JSON data; nothing was written") from error
     write_atomically(path, buffer.getvalue())
 
 
@@ -100,11 +105,11 @@ def load(path: Path) -> Artifact:
         ) from error
     except Exception as error:  # torch raises many types for damaged files
         raise ArtifactError(f"{path}: damaged or not a torch file; write it again with prunekit") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or not _is(data.get("format"), FORMAT):
         raise ArtifactError(
             f"{path}: a torch file, but not a prunekit model; only a model.pt written by prunekit is read"
         )
-    if data.get("version") != VERSION:
+    if not _is(data.get("version"), VERSION):
         raise ArtifactError(f"{path}: format version {data.get('version')}, but this prunekit reads version {VERSION}")
     try:
         artifact = _decode(data)
@@ -120,6 +125,10 @@ def load(path: Path) -> Artifact:
 def with_provenance(artifact: Artifact, **entries: Any) -> Artifact:
     """Return a copy of ``artifact`` with ``entries`` added to its provenance."""
     return replace(artifact, provenance={**artifact.provenance, **entries})
+
+
+def _is(value: object, wanted: str | int) -> bool:
+    return type(value) is type(wanted) and value == wanted
 
 
 def _encode(artifact: Artifact) -> dict[str, Any]:
@@ -154,6 +163,9 @@ def _encode(artifact: Artifact) -> dict[str, Any]:
 
 def _decode(data: dict[str, Any]) -> Artifact:
     network = nn.Sequential(*(_module(layer) for layer in data["layers"]))
+    dtypes = {parameter.dtype for parameter in network.parameters()}
+    if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
+        raise InputError("its weights must all be float32 or all float64")
     head_fields = dict(data["head"])
     head: Head = _HEADS[head_fields.pop("kind")](**head_fields)
     normalizer = None

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
+
+from prunekit.errors import InputError
+
+_LARGEST_START = 2**31 - 1
+_LARGEST_FINITE = float(torch.finfo(torch.float32).max)
 
 
 @final
@@ -15,6 +21,10 @@ class ArgmaxHead:
     """Discrete actions: scores [batch, n] to the index of the largest, plus ``start``; int64 [batch]."""
 
     start: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.start) is not int or abs(self.start) > _LARGEST_START:
+            raise InputError(f"the first action must be a 32-bit integer, got {self.start}")
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Return the actions of ``scores``."""
@@ -29,6 +39,9 @@ class ClipHead:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high, math.inf)
+
     def __call__(self, scores: Tensor) -> Tensor:
         """Return the actions of ``scores``."""
         return torch.minimum(torch.maximum(scores, _like(self.low, scores)), _like(self.high, scores))
@@ -41,6 +54,9 @@ class TanhHead:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high, _LARGEST_FINITE)
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Return the actions of ``scores``."""
@@ -56,6 +72,16 @@ class TanhHead:
 
 
 Head = ArgmaxHead | ClipHead | TanhHead
+
+
+def _check_bounds(low: object, high: object, largest: float) -> None:
+    for bounds in (low, high):
+        if not isinstance(bounds, tuple) or not bounds or not all(isinstance(bound, int | float) for bound in bounds):
+            raise InputError(f"action bounds must be tuples of numbers, one per component, got {bounds}")
+    assert isinstance(low, tuple)
+    assert isinstance(high, tuple)
+    if len(low) != len(high) or not all(-largest <= a <= b <= largest for a, b in zip(low, high, strict=True)):
+        raise InputError(f"action bounds must be low <= high and no larger than {largest:g}, got {low} and {high}")
 
 
 def _like(values: tuple[float, ...], tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunekit.activations import Activation
 from prunekit.errors import CouplingError
-from prunekit.pruning.tracing import Dense, Elementwise, Output, Step, Unknown, sources_of, trace
+from prunekit.pruning.tracing import Attribute, Dense, Elementwise, Output, Step, Unknown, sources_of, trace
 
 
 @final
@@ -82,22 +82,39 @@ def unit_slices(network: nn.Module, group: Group) -> tuple[tuple[Tensor, ...], t
 
 
 def _group(dense: Dense, steps: Sequence[Step], network: nn.Module) -> Group:
-    carriers = {dense.name}
-    activations: list[Activation] = []
-    consumers: list[str] = []
+    width = linear_at(network, dense.path).out_features
+    carriers: dict[str, tuple[Activation, ...]] = {dense.name: ()}
+    read: dict[str, tuple[Activation, ...]] = {}
     for step in steps:
         if isinstance(step, Elementwise) and step.source in carriers:
-            carriers.add(step.name)
-            if step.activation.name != "identity":
-                activations.append(step.activation)
+            own = () if step.activation.name == "identity" else (step.activation,)
+            carriers[step.name] = carriers[step.source] + own
         if isinstance(step, Dense) and step.source in carriers:
-            consumers.append(step.path)
-    width = linear_at(network, dense.path).out_features
-    return Group(dense.path, width, tuple(activations), tuple(consumers))
+            _refuse_reshaped(dense, width, step, network)
+            read[step.path] = carriers[step.source]
+    activations = next(iter(read.values()), ())
+    for path, others in read.items():
+        if others != activations:
+            raise CouplingError(
+                f"module '{path}' reads the units of '{dense.path}' through other activations than its siblings do"
+            )
+    return Group(dense.path, width, activations, tuple(read))
+
+
+def _refuse_reshaped(dense: Dense, width: int, consumer: Dense, network: nn.Module) -> None:
+    values = linear_at(network, consumer.path).in_features
+    if values != width:
+        raise CouplingError(
+            f"module '{consumer.path}' reads {values} values, but '{dense.path}' makes {width} units; "
+            "units that are reshaped on the way cannot be pruned"
+        )
 
 
 def _refuse_shared(steps: Sequence[Step], network: nn.Module) -> None:
     calls = Counter(step.path for step in steps if isinstance(step, Dense))
+    for step in steps:
+        if isinstance(step, Attribute) and step.path.rpartition(".")[0] in calls:
+            raise CouplingError(f"'{step.path}' is read apart from its layer; units of such layers cannot die")
     owner: dict[int, str] = {}
     for path, count in calls.items():
         if count > 1:

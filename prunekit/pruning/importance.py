@@ -136,12 +136,17 @@ class _HiddenCapture:
     """Collects the hidden values [n, width] that each group's consumers read during a forward pass."""
 
     def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
-        self.values: dict[str, list[Tensor]] = {group.name: [] for group in groups}
+        self._read: dict[str, list[tuple[Tensor, Tensor]]] = {group.name: [] for group in groups}
         self._handles = [
             consumer.register_forward_pre_hook(self._reader(group.name))
             for group in groups
             for consumer in consumers_of(network, group)
         ]
+
+    @property
+    def values(self) -> dict[str, list[Tensor]]:
+        """The distinct values read so far, per group."""
+        return {name: [value for _, value in pairs] for name, pairs in self._read.items()}
 
     def __enter__(self) -> _HiddenCapture:
         return self
@@ -150,9 +155,15 @@ class _HiddenCapture:
         for handle in self._handles:
             handle.remove()
 
-    def _reader(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if not any(inputs[0] is known for known in self.values[name]):
-                self.values[name].append(inputs[0])
+    def _reader(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
+        def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+            for original, value in self._read[name]:
+                if original is inputs[0]:
+                    return (value,)
+            value = inputs[0]
+            if torch.is_grad_enabled() and not value.requires_grad:  # units behind frozen layers
+                value = value.detach().requires_grad_()
+            self._read[name].append((inputs[0], value))
+            return (value,)
 
         return read

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError, InputError
-from prunekit.pruning.groups import find_groups
+from prunekit.pruning.groups import Group, find_groups
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import Evidence, Scores, normalized
 from prunekit.pruning.masks import DeadSlice, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
@@ -73,6 +73,7 @@ class Pruner:
         self._twins = tuple(twins)
         self._decision = decision
         self._parameter_group = _parameter_group(network, optimizer)
+        _check_twins(self.groups, twins)
         self.plan.check_widths([group.width for group in self.groups])
         self.masks = full_masks(self.groups)
         self.scores: Scores = {}
@@ -87,7 +88,7 @@ class Pruner:
         self._dead: list[DeadSlice] = []
         self._pull: Pull | None = None
         window = (self.plan.phases.end - self.plan.phases.start) * total_steps
-        self._interval = max(1, int(window / self.plan.checks))
+        self._interval = max(1, int(window / self.plan.checks + 1e-9))
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -107,6 +108,11 @@ class Pruner:
     def paused(self) -> bool:
         """Whether the return guard holds pruning back. Past the window's end it no longer may."""
         return self.guard is not None and self.guard.paused and self.progress < self.plan.phases.end
+
+    @property
+    def _rate(self) -> float:
+        """The learning rate in force; looked up each time, as loading an optimizer's state replaces its groups."""
+        return float(self.optimizer.param_groups[self._parameter_group]["lr"])
 
     @property
     def phase(self) -> str:
@@ -165,12 +171,12 @@ class Pruner:
         if any(callable(value) for value in (*args, *kwargs.values())):
             raise InputError("the optimizer's step got a closure, which runs after the pruner's hook; step without one")
         if self._pull is not None and self.plan.penalty.before is not None and not self.paused:
-            self.plan.penalty.before(self._pull, self._parameter_group["lr"])
+            self.plan.penalty.before(self._pull, self._rate)
 
     def _after_step(self, *_: object) -> None:
         self.steps += 1
         if self._pull is not None and self.plan.penalty.after is not None and not self.paused:
-            self.plan.penalty.after(self._pull, self._parameter_group["lr"])
+            self.plan.penalty.after(self._pull, self._rate)
         started = self.progress >= self.plan.phases.start
         if started and not self.frozen and self.steps % self._interval == 0:
             self._check()
@@ -208,11 +214,15 @@ class Pruner:
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         states = self._recent.latest()
+        training = [module for module in self.network.modules() if module.training]
         self._recent.listening = False
+        self.network.eval()  # dropout would add noise, and batch statistics would take these states in twice
         try:
             self._measure_on(states)
         finally:
             self._recent.listening = True
+            for module in training:
+                module.training = True
 
     def _measure_on(self, states: Tensor) -> None:
         with torch.no_grad():
@@ -230,7 +240,7 @@ class Pruner:
             self.scores[name] = torch.where(keep, score, self.scores.get(name, score))
 
     def _renew_pull(self) -> None:
-        rate = float(self._parameter_group["lr"])
+        rate = self._rate
         if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
             self.lambda_ = scale_free_lambda(self.network, self.groups, self.plan.strength, rate, updates)
@@ -247,15 +257,23 @@ class Pruner:
         zero_slices_(self._dead)
 
 
-def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Return the index of the first of the optimizer's parameter groups that holds parameters of ``network``."""
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InputError("LBFGS evaluates the loss inside its step, after the pruner's hook; use another optimizer")
-    wanted = {id(parameter): name for name, parameter in network.named_parameters()}
-    holders = [
-        group for group in optimizer.param_groups if any(id(parameter) in wanted for parameter in group["params"])
-    ]
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    missing = [name for identity, name in wanted.items() if identity not in held]
-    if missing or not holders:
-        raise InputError(f"the optimizer does not hold the network's parameter '{missing[0] if missing else '?'}'")
-    return holders[0]
+    group_of = {
+        id(parameter): index for index, group in enumerate(optimizer.param_groups) for parameter in group["params"]
+    }
+    for name, parameter in network.named_parameters():
+        if id(parameter) not in group_of:
+            raise InputError(f"the optimizer does not hold the network's parameter '{name}'")
+    found = [group_of[id(parameter)] for parameter in network.parameters()]
+    if not found:
+        raise InputError("the network has no parameters to prune")
+    return min(found)
+
+
+def _check_twins(groups: Sequence[Group], twins: Sequence[nn.Module]) -> None:
+    for twin in twins:
+        if find_groups(twin) != tuple(groups):
+            raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -22,7 +22,7 @@ class RecentInputs:
         self._batches: deque[Tensor] = deque()
         self._rows = 0
         self.listening = True
-        self._handle = module.register_forward_pre_hook(self._observe, with_kwargs=True)
+        self._handle = module.register_forward_pre_hook(_Hook(self), with_kwargs=True)
 
     def __len__(self) -> int:
         return self._rows
@@ -44,11 +44,33 @@ class RecentInputs:
         """Remove the hook."""
         self._handle.remove()
 
-    def _observe(self, _: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+    def take(self, states: Tensor) -> None:
+        """Keep a copy of ``states``, [batch, n] or [n], unless not ``listening``."""
         if not self.listening:
             return
-        states = (inputs[0] if inputs else next(iter(named.values()))).detach()
-        self._batches.append(states.reshape(-1, states.shape[-1]).clone())
+        self._batches.append(states.detach().reshape(-1, states.shape[-1]).clone())
         self._rows += len(self._batches[-1])
         while self._rows - len(self._batches[0]) >= self._wanted:
             self._rows -= len(self._batches.popleft())
+
+
+@final
+class _Hook:
+    """What the module holds. A copy or a pickle of the module takes nothing with it but a hook that does nothing."""
+
+    def __init__(self, recent: RecentInputs) -> None:
+        self._recent = recent
+
+    def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        self._recent.take(inputs[0] if inputs else next(iter(named.values())))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _inert_hook, ()
+
+
+def _inert_hook() -> Callable[..., None]:
+    return _ignore
+
+
+def _ignore(*_: object) -> None:
+    return None

@@ -30,7 +30,8 @@ def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1) -> nn.Module
     result = copy.deepcopy(network)
     for path, bias in _folded_biases(network, groups, masks).items():
         consumer = linear_at(result, path)
-        consumer.bias = nn.Parameter(bias, requires_grad=consumer.weight.requires_grad)
+        before = consumer.weight if consumer.bias is None else consumer.bias
+        consumer.bias = nn.Parameter(bias, requires_grad=before.requires_grad)
     for group in groups:
         keep = masks[group.name].to(producer_of(network, group).weight.device)
         _select_rows_(linear_at(result, group.name), keep)

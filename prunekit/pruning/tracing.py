@@ -62,13 +62,22 @@ class Unknown:
     sources: tuple[str, ...]
 
 
-Step = Input | Dense | Elementwise | Output | Unknown
+@final
+@dataclass(frozen=True)
+class Attribute:
+    """A parameter or buffer at dotted path ``path`` that the forward pass reads directly."""
+
+    name: str
+    path: str
+
+
+Step = Input | Dense | Elementwise | Attribute | Output | Unknown
 
 
 def sources_of(step: Step) -> tuple[str, ...]:
     """Return the names of the steps that feed ``step``."""
     match step:
-        case Input():
+        case Input() | Attribute():
             return ()
         case Dense() | Elementwise():
             return (step.source,)
@@ -107,6 +116,8 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
     sources = tuple(source.name for source in node.all_input_nodes)
     if node.op == "placeholder":
         return Input(node.name)
+    if node.op == "get_attr":
+        return Attribute(node.name, str(node.target))
     if node.op == "output":
         return Output(node.name, sources)
     if node.op == "call_module":

@@ -1,0 +1,81 @@
+"""How much ``bench`` measures, where, and what it refuses before it starts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prunekit import InputError
+from prunekit.bench.compare import BenchSettings, DeviceFigures
+from prunekit.bench.latency import Percentiles
+from prunekit.bench.memory import Memory
+from prunekit.bench.models import BenchModel
+from prunekit.devices import DEVICES, cpu, devices_named
+
+
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
+def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
+    with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
+        BenchSettings().check_keep(keep)
+
+
+def test_a_share_to_keep_needs_episodes_for_its_bound() -> None:
+    with pytest.raises(InputError, match="--keep needs at least 20 episodes for its bound, got 19"):
+        BenchSettings(episodes=19).check_keep(0.9)
+    for keep in (0.01, 1.0):
+        BenchSettings(episodes=20).check_keep(keep)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"episodes": 0}, "--episodes must be at least 1, got 0"),
+        ({"calls": 0}, "--calls must be at least 1"),
+        ({"paced_ticks": -3}, "--paced-ticks must be at least 1"),
+        ({"first_seed": -1}, "--first-seed must be at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        BenchSettings(**settings)
+
+
+def test_devices_go_by_name_each_once() -> None:
+    assert devices_named(["cpu", "cpu"]) == [DEVICES["cpu"]]
+    with pytest.raises(InputError, match=r"--device toaster is unknown; choose among cpu"):
+        devices_named(["cpu", "toaster"])
+
+
+class Idle:
+    inputs = 5
+
+    def act(self, observation: Any) -> Any:
+        raise AssertionError("nothing is asked of it here")
+
+    def call(self) -> None:
+        raise AssertionError("nothing is asked of it here")
+
+
+def test_the_cpu_measures_as_often_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    hot, cold = Percentiles(1.0, 2.0), Percentiles(3.0, 4.0)
+
+    def answer(name: str, result: Any) -> Any:
+        def measure(_: Any, amount: int) -> Any:
+            asked.append((name, amount))
+            return result
+
+        return measure
+
+    monkeypatch.setattr(cpu, "back_to_back_us", answer("hot", [hot]))
+    monkeypatch.setattr(cpu, "paced_us", answer("cold", [cold]))
+    monkeypatch.setattr(cpu, "measure_memory", answer("memory", Memory(7, 8)))
+    model = BenchModel(Path("m.onnx"), b"", 0, (), 0, 0)
+    figures = DEVICES["cpu"].figures([model], [Idle()], BenchSettings(calls=70, paced_ticks=90))
+    assert asked == [("hot", 70), ("cold", 90), ("memory", 5)]
+    assert figures == [DeviceFigures(hot, cold, 7, 8)]
+    monkeypatch.setattr(cpu, "measure_memory", answer("memory", None))
+    assert DEVICES["cpu"].figures([model], [Idle()], BenchSettings()) == [DeviceFigures(hot, cold, None, None)]

@@ -1,0 +1,146 @@
+"""The table of a result, as read on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prunekit.bench.compare import BenchResult, BenchSettings, DeviceFigures, DeviceResult
+from prunekit.bench.latency import Percentiles
+from prunekit.bench.models import BenchModel
+from prunekit.bench.report import render
+from prunekit.bench.stats import Retention
+
+NOTHING = DeviceFigures(None, None, None, None)
+DENSE = BenchModel(Path("runs/demo/dense/model.onnx"), b"", 276_480, (256, 256), 69_635, 69_120)
+SMALL = BenchModel(Path("runs/demo/masked/model.compact.onnx"), b"", 3_072, (18, 18), 615, 576)
+KEPT = Retention(0.9734, 0.9512, (0.949, 0.99))
+REFERENCE = Retention(1.0, 1.0, (1.0, 1.0))
+
+
+def figures(p50: float, memory: int) -> DeviceFigures:
+    return DeviceFigures(Percentiles(p50, 2 * p50), Percentiles(10 * p50, 20 * p50), 8_388_608, memory)
+
+
+def result_of(
+    models: list[BenchModel], measured: list[DeviceFigures], kept: list[Retention] | None = None
+) -> BenchResult:
+    return BenchResult(
+        host={"versions": {"python": "3.12.0", "gymnasium": "1.4.0", "mujoco": "4.0.0"}},
+        environment=("Hopper-v5", {}),
+        settings=BenchSettings(episodes=4),
+        models=tuple(models),
+        devices=tuple(
+            {"cpu": DeviceResult(entry, (3000.0 + number, 1000.0), (1050.25, 2990.75))}
+            for number, entry in enumerate(measured)
+        ),
+        random=(10.0, 26.0),
+        retentions=tuple(kept or [REFERENCE, KEPT, KEPT][: len(models)]),
+    )
+
+
+def shown(result: BenchResult, width: int = 160) -> str:
+    console = Console(width=width, color_system=None, file=None)
+    with console.capture() as capture:
+        console.print(render(result))
+    return capture.get()
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    rows = [line.strip("│┃ \n").replace("┃", "│").split("│") for line in text.splitlines()]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows if len(row) > 1}
+
+
+@pytest.fixture
+def text() -> str:
+    return shown(result_of([DENSE, SMALL], [figures(6.9, 532_480), figures(4.6, 128_000)]))
+
+
+def test_figures_stand_beside_those_of_the_reference(text: str) -> None:
+    rows = cells(text)
+    assert rows["hidden units"] == ["256x256", "18x18"]
+    assert rows["units removed"] == ["0.0%", "93.0%"]
+    assert rows["weights"] == ["69,635", "615"]
+    assert rows["weights removed"] == ["0.0%", "99.1%"]
+    assert rows["multiply-accumulates"] == ["69,120", "576 (120.0x less)"]
+    assert rows["file"] == ["270.0 KiB", "3.0 KiB (90.0x less)"]
+    assert rows["cpu: back to back, p50"] == ["6.9 us", "4.6 us (1.5x less)"]
+    assert rows["cpu: back to back, p99"] == ["13.8 us", "9.2 us"]
+    assert rows["cpu: at 50 Hz, p50"] == ["69.0 us", "46.0 us (1.5x less)"]
+    assert rows["cpu: at 50 Hz, p99"] == ["138.0 us", "92.0 us"]
+    assert rows["cpu: memory, one model"] == ["8,192.0 KiB", "8,192.0 KiB"]
+    assert rows["cpu: memory, each further"] == ["520.0 KiB", "125.0 KiB (4.2x less)"]
+    assert rows["cpu: return, mean"] == ["2,000.0", "2,000.5"]
+    assert rows["cpu: return, 95% interval"] == ["1,050.2 to 2,990.8"] * 2
+    assert rows["retention of return"] == ["reference", "0.973, at least 0.951"]
+
+
+def test_the_environment_its_versions_and_the_random_policy_are_named(text: str) -> None:
+    title, *_ = text.splitlines()
+    for words in ("Hopper-v5", "4 episodes each", "gymnasium 1.4.0", "mujoco 4.0.0"):
+        assert words in title
+    assert "python" not in title
+    assert "The random policy returns 18.0." in text
+
+
+def test_a_larger_or_slower_model_has_no_ratio() -> None:
+    rows = cells(shown(result_of([SMALL, DENSE], [figures(4.6, 0), figures(6.9, 532_480)])))
+    assert rows["file"] == ["3.0 KiB", "270.0 KiB"]
+    assert rows["units removed"] == ["0.0%", "-1322.2%"]
+    assert rows["cpu: back to back, p50"] == ["4.6 us", "6.9 us"]
+    assert rows["cpu: memory, each further"] == ["0.0 KiB", "520.0 KiB"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ([NOTHING, NOTHING], ["not measured", "not measured"]),
+        ([figures(5.0, 1024), NOTHING], ["5.0 us", "not measured"]),
+        ([NOTHING, figures(5.0, 1024)], ["not measured", "5.0 us"]),
+        ([figures(5.0, 1024), figures(0.0, 0)], ["5.0 us", "0.0 us"]),
+    ],
+)
+def test_what_a_device_cannot_tell_is_said(measured: list[DeviceFigures], expected: list[str]) -> None:
+    rows = cells(shown(result_of([DENSE, SMALL], measured)))
+    assert rows["cpu: back to back, p50"] == expected
+    unmeasured = [cell == "not measured" for cell in expected]
+    for label in ("at 50 Hz, p50", "at 50 Hz, p99", "back to back, p99", "memory, one model", "memory, each further"):
+        assert [cell == "not measured" for cell in rows[f"cpu: {label}"]] == unmeasured
+
+
+def test_undefined_retention_gives_its_reason() -> None:
+    undefined = Retention(None, reason="the reference earns no more than the random policy")
+    rows = cells(shown(result_of([DENSE, SMALL], [NOTHING, NOTHING], [undefined, undefined])))
+    assert rows["retention of return"] == ["reference", f"undefined: {undefined.reason}"]
+
+
+def test_linear_models_have_no_units_to_remove() -> None:
+    linear = BenchModel(Path("linear.onnx"), b"", 500, (), 36, 33)
+    rows = cells(shown(result_of([linear, SMALL], [NOTHING, NOTHING])))
+    assert rows["hidden units"] == ["none", "18x18"]
+    assert rows["units removed"] == ["-", "-"]
+
+
+def test_names_are_as_short_as_tells_them_apart(text: str) -> None:
+    assert "dense/model.onnx" in text
+    assert "masked/model.compact.onnx" in text
+    assert "runs/demo" not in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_long_names_are_folded_but_whole(width: int) -> None:
+    names = [f"a-very-long-folder-name-number-{number}/[bold]{'x' * 60}.onnx" for number in range(3)]
+    models = [BenchModel(Path(name), b"", 9, (8,), 9, 9) for name in names]
+    text = shown(result_of(models, [NOTHING] * 3), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    columns = zip(*(line.strip("┃").split("┃")[1:] for line in text.splitlines() if line.startswith("┃")), strict=True)
+    assert ["".join(part.strip() for part in column) for column in columns] == names
+
+
+@pytest.mark.parametrize(("hidden", "noted"), [((64, 64), True), ((18,), True), ((65, 8), False), ((256, 256), False)])
+def test_small_models_come_with_a_word_on_call_overhead(hidden: tuple[int, ...], noted: bool) -> None:
+    other = BenchModel(Path("runs/demo/other.onnx"), b"", 9, hidden, 9, 9)
+    assert ("call overhead" in shown(result_of([DENSE, other], [NOTHING] * 2))) is noted

@@ -1,0 +1,250 @@
+"""``model.pt``: what is written comes back exactly, and anything else is refused with the file's name."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunekit import (
+    Actor,
+    ArgmaxHead,
+    Artifact,
+    ArtifactError,
+    ClipHead,
+    InputError,
+    Normalizer,
+    TanhHead,
+    load,
+    make_artifact,
+    save,
+)
+from prunekit.activations import KINDS, Activation
+from prunekit.policy.artifact import VERSION, with_provenance
+from prunekit.policy.heads import Head
+
+PROVENANCE = {
+    "env": {"id": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
+    "seed": 7,
+    "returns": {"mean": 1 / 3, "all": [0.1 + 0.2, -1e300], "none": None},
+}
+
+
+def chain(activation: Activation, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(4, 6, dtype=dtype), activation.to_module(), nn.Linear(6, 5, bias=False, dtype=dtype),
+        activation.to_module(), nn.Linear(5, 2, dtype=dtype),
+    )  # fmt: skip
+
+
+ARGMAX = ArgmaxHead()
+
+
+def sample(head: Head = ARGMAX, dtype: torch.dtype = torch.float32) -> Artifact:
+    masks = {"0": torch.arange(6) % 2 == 0, "2": torch.arange(5) > 0}
+    normalizer = Normalizer([1.0, -2.0, 0.1, 4.0], [0.3, 1e-3, 5.0, 1.0], 7.5)
+    return make_artifact(Actor(chain(Activation("tanh"), dtype), head, normalizer), masks, dict(PROVENANCE))
+
+
+def parameters_of(artifact: Artifact) -> dict[str, Tensor]:
+    return dict(artifact.actor.state_dict())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save(sample(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "head",
+    [ArgmaxHead(), ArgmaxHead(3), ClipHead((-1.0, -math.inf), (0.5, math.inf)), TanhHead((-0.1, 0.0), (0.1, 3.0))],
+    ids=repr,
+)
+def test_everything_comes_back_exactly(tmp_path: Path, head: Head, dtype: torch.dtype) -> None:
+    artifact = sample(head, dtype)
+    save(artifact, tmp_path / "model.pt")
+    result = load(tmp_path / "model.pt")
+    before, after = parameters_of(artifact), parameters_of(result)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert after[name].dtype == tensor.dtype
+        assert torch.equal(after[name], tensor), name
+    assert after["network.0.weight"].dtype == dtype
+    assert result.actor.head == head
+    assert result.actor.normalizer is not None
+    assert result.actor.normalizer.clip == 7.5
+    assert result.masks.keys() == artifact.masks.keys()
+    assert all(torch.equal(result.masks[name], keep) for name, keep in artifact.masks.items())
+    assert result.provenance == PROVENANCE
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_every_activation_comes_back_with_its_parameter(tmp_path: Path, name: str) -> None:
+    parameter = 0.37 if KINDS[name].attribute else KINDS[name].default
+    actor = Actor(chain(Activation(name, parameter)), ArgmaxHead())
+    save(make_artifact(actor, None, {}), tmp_path / "model.pt")
+    result = load(tmp_path / "model.pt").actor
+    assert result.normalizer is None
+    observations = torch.linspace(-4.0, 4.0, 40).reshape(10, 4)
+    assert torch.equal(result.scores(observations), actor.scores(observations))
+    if KINDS[name].attribute:
+        assert getattr(result.network[1], str(KINDS[name].attribute)) == parameter
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict({"first": nn.Linear(4, 6), "second": nn.Linear(6, 5)})
+        self.mean, self.deviation = nn.Linear(5, 2), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.relu(self.body["second"](torch.relu(self.body["first"](x))))
+        return self.mean(hidden), self.deviation(hidden)
+
+
+def test_masks_follow_their_layer_into_the_chain() -> None:
+    network = Named()
+    masks = {"body.first": torch.arange(6) > 1, "body.second": torch.arange(5) != 2}
+    artifact = make_artifact(Actor(network, ClipHead((-1.0,) * 2, (1.0,) * 2)), masks, {})
+    layers = [layer for layer in artifact.actor.network if isinstance(layer, nn.Linear)]
+    assert layers == [network.body["first"], network.body["second"], network.mean]
+    assert {name: keep.tolist() for name, keep in artifact.masks.items()} == {
+        "0": [False, False, True, True, True, True],
+        "2": [True, True, False, True, True],
+    }
+
+
+def test_no_masks_means_that_every_unit_lives() -> None:
+    masks = make_artifact(Actor(chain(Activation("relu")), ArgmaxHead()), None, {}).masks
+    assert {name: keep.tolist() for name, keep in masks.items()} == {"0": [True] * 6, "2": [True] * 5}
+
+
+def test_the_file_is_plain_data(saved: Path) -> None:
+    data = torch.load(saved, weights_only=True)
+    assert data["format"] == "prunekit.model"
+    assert data["version"] == 1
+    assert data["layers"][1] == {"kind": "tanh", "parameter": 0.0}
+    assert data["head"] == {"kind": "argmax", "start": 0}
+
+
+def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    data = torch.load(path, weights_only=True)
+    edit(data)
+    torch.save(data, path)
+    return path
+
+
+@pytest.mark.parametrize("version", [VERSION + 1, 0, None, "1"])
+def test_another_version_is_refused_with_both_versions(saved: Path, version: object) -> None:
+    edited(saved, lambda data: data.update(version=version))
+    with pytest.raises(ArtifactError, match=f"model.pt: format version {version}, .* reads version {VERSION}"):
+        load(saved)
+
+
+@pytest.mark.parametrize("content", [{}, {"format": "other"}, [1, 2], torch.zeros(2), {"state_dict": {}}], ids=repr)
+def test_other_torch_files_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(ArtifactError, match=r"other.pt: a torch file, but not a prunekit model"):
+        load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x01", b"PK\x03\x04" + b"\0" * 60])
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"bad\.pt: "):
+        load(tmp_path / "bad.pt")
+
+
+def test_missing_files_folders_and_onnx_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    for path, reason in (
+        (tmp_path / "nowhere.pt", "no such file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "model.onnx", "is an ONNX file"),
+    ):
+        with pytest.raises(ArtifactError, match=f"{path.name}: {reason}"):
+            load(path)
+
+
+@pytest.mark.parametrize("field", ["layers", "head", "normalizer", "masks", "provenance"])
+def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
+    edited(saved, lambda data: data.pop(field))
+    with pytest.raises(ArtifactError, match=f"model.pt: .*{field}"):
+        load(saved)
+
+
+ONE_BOUND = {"kind": "clip", "low": (0.0,), "high": (1.0,)}
+NAN, EMPTY = torch.full((6, 4), math.nan), torch.zeros(6, dtype=torch.bool)
+WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "layers-is-a-number": lambda data: data.update(layers=3),
+    "no-layers": lambda data: data.update(layers=[]),
+    "layer-without-kind": lambda data: data["layers"][0].pop("kind"),
+    "layer-without-weight": lambda data: data["layers"][0].pop("weight"),
+    "unknown-activation": lambda data: data["layers"][1].update(kind="swishish"),
+    "parameter-is-text": lambda data: data["layers"][1].update(parameter="x"),
+    "integer-weights": lambda data: data["layers"][0].update(weight=torch.zeros(6, 4, dtype=torch.int64)),
+    "weights-are-a-list": lambda data: data["layers"][0].update(weight=[[0.0] * 4] * 6),
+    "weights-of-the-wrong-width": lambda data: data["layers"][2].update(weight=torch.zeros(5, 7)),
+    "bias-of-the-wrong-width": lambda data: data["layers"][0].update(bias=torch.zeros(5)),
+    "bias-of-two-dimensions": lambda data: data["layers"][0].update(bias=torch.zeros(6, 1)),
+    "weights-are-nan": lambda data: data["layers"][0].update(weight=NAN),
+    "unknown-head": lambda data: data.update(head={"kind": "softmax"}),
+    "head-with-other-fields": lambda data: data.update(head={"kind": "argmax", "low": 0.0}),
+    "head-with-too-few-bounds": lambda data: data.update(head=ONE_BOUND),
+    "normalizer-of-the-wrong-width": lambda data: data["normalizer"].update(mean=torch.zeros(3)),
+    "normalizer-scale-of-the-wrong-width": lambda data: data["normalizer"].update(scale=torch.ones(1)),
+    "normalizer-without-scale": lambda data: data["normalizer"].pop("scale"),
+    "normalizer-clip-is-text": lambda data: data["normalizer"].update(clip="x"),
+    "mask-of-another-width": lambda data: data["masks"].update({"0": torch.ones(7, dtype=torch.bool)}),
+    "mask-of-numbers": lambda data: data["masks"].update({"0": torch.ones(6)}),
+    "mask-missing": lambda data: data["masks"].pop("2"),
+    "mask-of-no-group": lambda data: data["masks"].update({"4": torch.ones(2, dtype=torch.bool)}),
+    "mask-that-leaves-no-unit": lambda data: data["masks"].update({"0": EMPTY}),
+    "provenance-is-text": lambda data: data.update(provenance="x"),
+}
+
+
+@pytest.mark.parametrize("edit", WRONG.values(), ids=WRONG)
+def test_contents_that_do_not_fit_are_refused(saved: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    load(saved)
+    edited(saved, edit)
+    with pytest.raises(ArtifactError, match=r"model\.pt: "):
+        load(saved)
+
+
+def test_broken_weights_are_not_saved(tmp_path: Path) -> None:
+    artifact = sample()
+    with torch.no_grad():
+        artifact.actor.network[2].weight[0, 0] = math.inf
+    with pytest.raises(InputError, match=r"'2\.weight'"):
+        save(artifact, tmp_path / "model.pt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1), {1, 2}, Path("x"), math.nan, math.inf], ids=repr)
+def test_provenance_that_is_no_plain_data_is_not_saved(tmp_path: Path, value: object) -> None:
+    artifact = with_provenance(sample(), deep={"down": [value]})
+    with pytest.raises(InputError, match="provenance is no plain JSON data"):
+        save(artifact, tmp_path / "model.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failing_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"model\.pt.*No space left"):
+        save(sample(ArgmaxHead(5)), saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]

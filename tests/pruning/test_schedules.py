@@ -1,0 +1,172 @@
+"""Schedules: the growth, and the dynamic threshold against a brute-force reading of its definition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.pruning.schedules import Budget, Phases, Sparsity, units_below
+
+
+@final
+@dataclass(frozen=True)
+class Unit:
+    """A unit as the threshold sees it. Whole scores and dyadic shares keep every sum here exact."""
+
+    group: str
+    score: int
+    removed: bool
+    protected: bool
+
+
+# few distinct scores, so that ties are common
+units = st.lists(
+    st.builds(Unit, st.sampled_from("abc"), st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=24
+).map(lambda found: sorted(found, key=lambda unit: unit.group))
+dyadic = st.integers(0, 63).map(lambda k: k / 64)
+growths = st.integers(0, 16).map(lambda k: k / 16)
+
+
+def below(threshold: Sparsity | Budget, growth: float, given_units: list[Unit]) -> list[bool]:
+    """Return whether each unit is below, in the order given; units are sorted by group."""
+    names = sorted({unit.group for unit in given_units})
+
+    def of(name: str) -> list[Unit]:
+        return [unit for unit in given_units if unit.group == name]
+
+    def flags(attribute: str) -> dict[str, Tensor]:
+        return {name: torch.tensor([getattr(unit, attribute) for unit in of(name)], dtype=torch.bool) for name in names}
+
+    scores = {name: torch.tensor([float(unit.score) for unit in of(name)]) for name in names}
+    result = units_below(threshold, growth, scores, flags("removed"), flags("protected"))
+    assert list(result) == names
+    return [bool(flag) for name in names for flag in result[name]]
+
+
+@settings(deadline=None, max_examples=300)
+@given(units, dyadic, growths)
+def test_budget_takes_the_largest_threshold_that_the_budget_allows(
+    given_units: list[Unit], target: float, growth: float
+) -> None:
+    allowed = target * growth * sum(unit.score for unit in given_units)
+    affordable = [
+        tau
+        for tau in range(-1, 7)
+        if sum(unit.score for unit in given_units if unit.score <= tau) <= allowed
+    ]  # fmt: skip
+    tau = max(affordable)
+    expected = [unit.score <= tau and not unit.removed and not unit.protected for unit in given_units]
+    assert below(Budget(target), growth, given_units) == expected
+
+
+@settings(deadline=None, max_examples=300)
+@given(units, dyadic, growths)
+def test_sparsity_takes_the_weakest_units_that_are_still_missing(
+    given_units: list[Unit], target: float, growth: float
+) -> None:
+    found = below(Sparsity(target), growth, given_units)
+    free = [unit for unit in given_units if not unit.removed and not unit.protected]
+    due = math.floor(math.ceil(target * len(given_units)) * growth) - sum(unit.removed for unit in given_units)
+    chosen = [unit for unit, is_below in zip(given_units, found, strict=True) if is_below]
+    spared = [unit for unit, is_below in zip(given_units, found, strict=True) if unit in free and not is_below]
+    assert len(chosen) == min(max(due, 0), len(free))
+    assert all(unit in free for unit in chosen)
+    assert max((unit.score for unit in chosen), default=-1) <= min((unit.score for unit in spared), default=7)
+
+
+def alive(*scores: int) -> list[Unit]:
+    return [Unit("a", score, removed=False, protected=False) for score in scores]
+
+
+def test_budget_takes_all_of_a_tie_or_none_of_it() -> None:
+    assert below(Budget(0.5), 1.0, alive(1, 1, 1, 3)) == [True, True, True, False]
+    assert below(Budget(0.375), 1.0, alive(1, 1, 1, 5)) == [True, True, True, False]
+    assert below(Budget(0.25), 1.0, alive(1, 1, 1, 5)) == [False, False, False, False]
+
+
+def test_removed_units_use_up_the_budget_with_their_last_score() -> None:
+    gone = [Unit("a", 2, removed=True, protected=False)]
+    assert below(Budget(0.5), 1.0, alive(1, 7)) == [True, False]
+    assert below(Budget(0.25), 1.0, gone + alive(1, 7)) == [False, True, False]
+    assert below(Budget(0.25), 1.0, gone + alive(2, 4)) == [False, False, False]
+
+
+def test_units_without_importance_are_below_even_a_budget_of_nothing() -> None:
+    assert below(Budget(0.0), 1.0, alive(0, 2, 0)) == [True, False, True]
+
+
+def test_sparsity_counts_over_all_groups_together() -> None:
+    given_units = [Unit(name, score, False, False) for name, score in (("a", 1), ("a", 2), ("b", 5), ("b", 6))]
+    assert below(Sparsity(0.5), 1.0, given_units) == [True, True, False, False]
+
+
+def test_sparsity_takes_the_first_of_a_tie() -> None:
+    assert below(Sparsity(0.5), 1.0, alive(3, 3, 3, 3)) == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("target", "total", "removals"),
+    [(0.0, 10, 0), (0.93, 100, 93), (0.93, 128, 120), (0.5, 7, 4), (0.01, 3, 1), (0.3, 10, 3), (0.7, 10, 7)],
+)
+def test_sparsity_removes_the_target_share_rounded_up(target: float, total: int, removals: int) -> None:
+    assert Sparsity(target).removals(total) == removals
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2000), st.integers(0, 1999))
+def test_sparsity_removes_k_of_n_where_the_target_is_k_over_n(total: int, part: int) -> None:
+    wanted = part % total
+    assert Sparsity(wanted / total).removals(total) == wanted
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20), st.floats(0.0, 0.9), st.floats(0.05, 1.0))
+def test_growth_rises_from_zero_to_one(progress: list[float], start: float, full: float) -> None:
+    phases = Phases(start, 1.0, full)
+    grown = [phases.growth(value) for value in sorted(progress)]
+    assert grown == sorted(grown)
+    assert all(0.0 <= value <= 1.0 for value in grown)
+    assert phases.growth(start) == 0.0
+    assert phases.growth(0.0) == 0.0
+    assert phases.growth(1.0) == pytest.approx(1.0)
+
+
+def test_growth_is_cubic_and_full_before_the_window_ends() -> None:
+    phases = Phases(0.2, 0.7, full=0.8)
+    assert phases.growth(0.4) == pytest.approx(1.0 - 0.5**3)
+    assert phases.growth(0.3) == pytest.approx(1.0 - 0.75**3)
+    assert phases.growth(0.6) == pytest.approx(1.0)
+    assert phases.growth(0.59) < 1.0
+    assert phases.growth(0.65) == 1.0
+
+
+def test_the_default_window_is_from_a_fifth_to_seven_tenths() -> None:
+    phases = Phases()
+    assert (phases.start, phases.end, phases.full) == (0.2, 0.7, 0.9)
+    assert phases.growth(0.2 + 0.45 / 2) == pytest.approx(0.875)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "full"),
+    [(-0.1, 0.7, 0.9), (0.2, 1.1, 0.9), (0.7, 0.2, 0.9), (0.5, 0.5, 0.9), (0.2, 0.7, 0.0), (0.2, 0.7, 1.1),
+     (math.nan, 0.7, 0.9), (0.2, math.nan, 0.9), (0.2, 0.7, math.nan)],
+)  # fmt: skip
+def test_phases_out_of_order_are_refused(start: float, end: float, full: float) -> None:
+    with pytest.raises(InputError, match="phases need"):
+        Phases(start, end, full)
+
+
+@pytest.mark.parametrize("target", [-0.01, 1.0, 1.5, math.nan, math.inf])
+def test_targets_outside_of_the_unit_interval_are_refused(target: float) -> None:
+    with pytest.raises(InputError, match="sparsity must lie"):
+        Sparsity(target)
+    with pytest.raises(InputError, match="budget must lie"):
+        Budget(target)

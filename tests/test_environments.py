@@ -1,0 +1,208 @@
+"""Environments: what an actor can serve, one clear line for what it cannot, and episodes in them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from prunekit import CheckError, UnusableEnvironmentError
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
+from prunekit.rollouts import episode_return, random_returns
+
+FLAT = spaces.Box(-1.0, 1.0, (3,), np.float32)
+TWO = spaces.Discrete(2)
+Register = Callable[..., str]
+
+
+class Scripted(gym.Env[Any, Any]):
+    """Gives the listed rewards, one a step, and then ends in the way that is asked for."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any] = FLAT,
+        action_space: spaces.Space[Any] = TWO,
+        rewards: tuple[float, ...] = (1.0,),
+        truncates: bool = False,
+    ) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self.rewards, self.truncates, self.step_number = rewards, truncates, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = self.rewards[self.step_number]
+        self.step_number += 1
+        over = self.step_number == len(self.rewards)
+        return np.zeros(3, np.float32), reward, over and not self.truncates, over and self.truncates, {}
+
+
+@pytest.fixture
+def register() -> Iterator[Register]:
+    names: list[str] = []
+
+    def call(entry_point: object = Scripted) -> str:
+        names.append(f"prunekit-test/Environment{len(names)}-v0")
+        gym.register(names[-1], entry_point)
+        return names[-1]
+
+    yield call
+    for name in names:
+        gym.registry.pop(name)
+
+
+def refused(env_id: str, *words: str, **kwargs: Any) -> None:
+    with pytest.raises(UnusableEnvironmentError) as refusal:
+        spaces_of(make_environment(env_id, kwargs))
+    message = str(refusal.value)
+    assert "\n" not in message
+    for word in (f"'{env_id}'", *words):
+        assert word in message
+
+
+@pytest.mark.parametrize("env_id", ["", "no such form!", "CartPole-v9", "LunarLander-v2"])
+def test_ids_that_cannot_be(env_id: str) -> None:
+    refused(env_id, "cannot be made")
+
+
+def test_an_old_version_comes_with_the_new_one() -> None:
+    refused("LunarLander-v2", "LunarLander-v3")
+
+
+def test_an_id_that_names_nothing() -> None:
+    refused("Nope-v0", "not registered", "MODULE:Nope-v0")
+
+
+def test_a_namespace_that_nothing_registers() -> None:
+    refused("prunekit-nowhere/Pong-v5", "namespace", "install its package", "gymnasium[atari]")
+
+
+def test_a_module_that_is_not_installed(register: Register) -> None:
+    refused(register("a_package_that_is_nowhere.envs:Env"), "a_package_that_is_nowhere")
+    refused("a_package_that_is_nowhere:Env-v0", "a_package_that_is_nowhere")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "extra"),
+    [
+        ("Hopper-v5", "gymnasium[mujoco]"),
+        ("LunarLander-v3", "gymnasium[box2d]"),
+        ("CartPole-v1", "gymnasium[classic-control]"),
+        ("FrozenLake-v1", "gymnasium[toy-text]"),
+    ],
+)
+def test_missing_packages_come_with_the_extra_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, env_id: str, extra: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise gym.error.DependencyNotInstalled("it is not installed.\nA second line.")
+
+    monkeypatch.setattr(gym, "make", fail)
+    refused(env_id, "(it is not installed)", f"run: pip install '{extra}'")
+    with pytest.raises(UnusableEnvironmentError, match=r"'Unheard-v0' needs .*\(it is not installed\)$"):
+        make_environment("Unheard-v0")
+
+
+def test_arguments_that_it_does_not_take() -> None:
+    refused("CartPole-v1", "does not take these arguments", "bogus", bogus=1)
+
+
+def test_arguments_reach_the_environment(register: Register) -> None:
+    environment = make_environment(register(), {"rewards": (1.0, 2.0, 4.0)})
+    assert episode_return(environment, lambda _: 0, 0) == 7.0
+
+
+def test_making_an_environment_warns_of_nothing() -> None:
+    make_environment("CartPole-v0").close()
+
+
+@pytest.mark.parametrize(
+    ("space", "word"),
+    [
+        (spaces.Dict({"a": FLAT}), "Dict observations"),
+        (spaces.Tuple((FLAT, TWO)), "Tuple observations"),
+        (spaces.Discrete(5), "Discrete observations"),
+        (spaces.Box(0, 255, (8, 9, 3), np.uint8), "Box observations of shape [8, 9, 3]"),
+        (spaces.Box(-1.0, 1.0, (), np.float32), "Box observations of shape []"),
+    ],
+    ids=repr,
+)
+def test_observations_that_are_no_flat_vector(register: Register, space: spaces.Space[Any], word: str) -> None:
+    refused(register(), word, "flat vector (1-D Box)", "FlattenObservation", observation_space=space)
+
+
+@pytest.mark.parametrize(
+    ("space", "word"),
+    [
+        (spaces.MultiDiscrete([2, 3]), "MultiDiscrete actions"),
+        (spaces.MultiBinary(4), "MultiBinary actions"),
+        (spaces.Box(-1.0, 1.0, (2, 2), np.float32), "Box actions"),
+        (spaces.Dict({"a": TWO}), "Dict actions"),
+    ],
+    ids=repr,
+)
+def test_actions_that_are_neither_one_number_nor_a_vector(
+    register: Register, space: spaces.Space[Any], word: str
+) -> None:
+    refused(register(), word, "only Discrete and 1-D Box actions", action_space=space)
+
+
+def test_an_environment_is_known_by_its_whole_id() -> None:
+    assert id_of(make_environment("CartPole-v1")) == "CartPole-v1"
+    assert id_of(Scripted()) == "Scripted"
+
+
+def test_discrete_actions_keep_their_start(register: Register) -> None:
+    environment = make_environment(register(), {"action_space": spaces.Discrete(4, start=-2)})
+    result = spaces_of(environment)
+    assert result == Spaces(3, discrete=4, start=-2)
+    assert result.outputs == 4
+
+
+def test_box_actions_keep_every_bound(register: Register) -> None:
+    low, high = np.asarray([-1.0, -math.inf, 0.0]), np.asarray([0.5, 2.0, math.inf])
+    result = spaces_of(make_environment(register(), {"action_space": spaces.Box(low, high, dtype=np.float64)}))
+    assert result == Spaces(3, low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf))
+    assert result.outputs == 3
+
+
+@pytest.mark.parametrize(
+    "original", [Spaces(4, discrete=2, start=1), Spaces(3, low=(-1.0, -math.inf), high=(1.0, 2.0))]
+)
+def test_spaces_survive_plain_data(original: Spaces) -> None:
+    text = json.dumps(original.to_dict(), allow_nan=False)
+    assert Spaces.from_dict(json.loads(text)) == original
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_a_return_is_the_sum_of_the_rewards_of_one_episode(truncates: bool) -> None:
+    environment = Scripted(rewards=(1.0, -2.5, 10.0), truncates=truncates)
+    seen: list[Any] = []
+    assert episode_return(environment, lambda observation: seen.append(observation) or 0, 0) == 8.5
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_reward_that_is_not_finite_stops_at_its_step(bad: float) -> None:
+    environment = Scripted(rewards=(1.0, 1.0, bad, 1.0))
+    with pytest.raises(CheckError, match="not finite at step 3 of the episode with seed 17"):
+        episode_return(environment, lambda _: 0, 17)
+
+
+def test_random_returns_depend_on_the_seed_alone() -> None:
+    environment = make_environment("CartPole-v1")
+    first = random_returns(environment, [5, 6, 7, 8])
+    environment.action_space.seed(99)
+    environment.reset(seed=99)
+    assert random_returns(environment, [8, 6, 5, 7]) == [first[3], first[1], first[0], first[2]]
+    assert random_returns(make_environment("CartPole-v1"), [5, 6, 7, 8]) == first
+    assert len(set(first)) > 1

@@ -1,0 +1,115 @@
+"""Atomic writes: the new file whole, or the old one untouched, and nothing else beside it."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from prunekit import ArtifactError, InputError
+from prunekit.files import json_text, require_file, require_writable, write_atomically
+
+
+def test_content_is_written_and_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.bin"
+    content = bytes(range(256)) * 1000
+    write_atomically(path, content)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    write_atomically(path, b"old and longer")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_until_the_rename_the_old_file_stands_and_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    rename, seen = Path.replace, []
+
+    def watched(source: Path, target: Path) -> Path:
+        seen.append((target, source.read_bytes(), path.read_bytes(), source.parent))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write_atomically(path, b"new")
+    assert seen == [(path, b"new", b"old", tmp_path)], "only a rename inside one folder is atomic"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Path, "replace"), (Path, "chmod"), (os, "fsync"), (os, "fdopen")])
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(InputError, match=r"file\.bin: cannot be written \(No space left on device\)"):
+        write_atomically(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"mine")
+    for path in (tmp_path / "taken" / "file.bin", tmp_path / "taken" / "deeper" / "file.bin"):
+        with pytest.raises(InputError, match=r"file\.bin: cannot be written \(.+\)"):
+            write_atomically(path, b"new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+    assert (tmp_path / "taken").read_bytes() == b"mine"
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="folder: cannot be written"):
+        write_atomically(tmp_path / "folder", b"new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / ("x" * 300), b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_known_before_and_nothing_is_left(tmp_path: Path) -> None:
+    require_writable(tmp_path / "made" / "file.bin")
+    assert not list((tmp_path / "made").iterdir())
+    (tmp_path / "taken").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"file\.bin: cannot be written"):
+        require_writable(tmp_path / "taken" / "file.bin")
+    with pytest.raises(InputError, match="made: is a folder"):
+        require_writable(tmp_path / "made")
+    require_writable(tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"mine"
+
+
+def test_files_that_are_required(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"")
+    require_file(tmp_path / "there")
+    for name, reason in (("nowhere", "no such file"), ("", "is a folder")):
+        with pytest.raises(ArtifactError, match=reason):
+            require_file(tmp_path / name)
+
+
+def test_json_text_is_strict_and_sorted() -> None:
+    assert json_text({"b": [1 / 3, None], "a": True}, "x") == '{"a": true, "b": [0.3333333333333333, null]}'
+    for value in (math.nan, -math.inf, {1}, b"x", {(1, 2): 3}, object()):
+        with pytest.raises(InputError, match="the thing is no plain JSON data"):
+            json_text([value], "the thing")
