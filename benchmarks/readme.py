@@ -38,7 +38,7 @@ def demo_table(result: Mapping[str, Any]) -> str:
         ["return, 100 episodes", *(f"{device['return']['mean']:.1f}" for device in devices)],
         ["retention (95% lower bound)", "", f"{kept['estimate']:.3f} ({kept['lower95']:.3f})"],
     ]
-    return f"{_table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{_stamp(result)}, {result['seconds']:.0f} s in all."
+    return f"{_table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{_stamp(result)}."
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:

@@ -123,7 +123,7 @@ def check_agreement(content: bytes, program: Program, actor: Actor, observations
     session = tuned_session(content)
     expected_action, expected = run_oracle(program, observations.astype(np.float64))
     with torch.no_grad():
-        scores = actor.scores(torch.from_numpy(observations).to(actor.dtype))
+        scores = actor.scores(torch.from_numpy(observations))
         ways = {"torch": (actor.head(scores).numpy(), scores.numpy())}
     ways["ONNX Runtime"] = tuple(session.run(["action", "scores"], {"obs": observations}))
     single = [session.run(["action", "scores"], {"obs": row[None]}) for row in observations[:32]]

@@ -59,7 +59,8 @@ class Actor(nn.Module):
         return next(self.network.parameters()).dtype
 
     def scores(self, observation: Tensor) -> Tensor:
-        """Return the values before the decision, [batch, n], for raw observations [batch, obs]."""
+        """Return the values before the decision, [batch, n], for raw observations [batch, obs] of any float type."""
+        observation = observation.to(self.dtype)
         normalized = observation if self.normalizer is None else self.normalizer(observation)
         return first_tensor(self.network(normalized))
 

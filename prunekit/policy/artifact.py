@@ -66,10 +66,14 @@ def chain_of(network: nn.Module) -> tuple[nn.Sequential, dict[str, str]]:
 
 
 def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dict[str, Any]) -> Artifact:
-    """Return the artifact of ``actor``; ``masks`` go by the groups of ``actor.network`` (None: all units live)."""
+    """Return the artifact of ``actor``; ``masks`` go by the groups of ``actor.network`` (None: all units live).
+
+    Raises InputError for masks that do not fit those groups.
+    """
     chain, names = chain_of(actor.network)
     kept = full_masks(find_groups(chain))
     if masks is not None:
+        check_masks(find_groups(actor.network), masks)
         kept |= {names[name]: keep for name, keep in masks.items() if names.get(name) in kept}
     return Artifact(Actor(chain, actor.head, actor.normalizer), kept, provenance)
 

@@ -46,7 +46,7 @@ def compact(artifact: Artifact, seed: int = 0) -> Compaction:
     small = Actor(shrink(actor.network, artifact.masks), actor.head, actor.normalizer)
     before, after = lower(actor), lower(small)
     observations = probe_observations(before.inputs, actor.normalizer, np.random.default_rng(seed))
-    inputs = torch.from_numpy(observations).to(actor.dtype)
+    inputs = torch.from_numpy(observations)
     with torch.no_grad():
         expected = gated.scores(inputs)
         difference = float((small.scores(inputs) - expected).abs().max())
