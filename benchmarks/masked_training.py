@@ -1,5 +1,8 @@
 """Masked training beside its controls: dense, and the same final widths trained from scratch with the dense critic.
 
+The controls are trained with their presets' falling learning rate, and again (``-hold``) with the rate schedule of the
+masked runs, so that what the schedule does is not taken for what the masks do.
+
     python benchmarks/masked_training.py train      # resumable; one process a core
     python benchmarks/masked_training.py evaluate   # exported ONNX, 100 episodes, same seeds for every model
 
@@ -28,6 +31,8 @@ RUNS = Path("runs/masked_training")
 SEEDS = (0, 1, 2)
 STEPS = {"LunarLander-v3": 800_000, "Hopper-v5": 1_000_000}
 SPARSITY = 0.93
+KINDS = ("dense", "masked", "scratch", "dense-hold", "scratch-hold")
+HOLD = ["--lr-schedule", "hold"]
 
 
 def train_command(env_id: str, seed: int, options: list[str], out: Path) -> list[str]:
@@ -36,9 +41,14 @@ def train_command(env_id: str, seed: int, options: list[str], out: Path) -> list
     return ["prunekit", "train", *common, *options, "--out", str(out)]
 
 
+def folder(env_id: str, kind: str, seed: int) -> Path:
+    """Return where a run is kept."""
+    return RUNS / f"{env_id}-{kind}-seed{seed}"
+
+
 def run(env_id: str, kind: str, seed: int, options: list[str]) -> Path:
     """Train one policy unless its finished run is there; a half-finished one is begun again."""
-    out = RUNS / f"{env_id}-{kind}-seed{seed}"
+    out = folder(env_id, kind, seed)
     if (out / "model.pt").exists():
         return out
     shutil.rmtree(out, ignore_errors=True)
@@ -51,10 +61,10 @@ def run(env_id: str, kind: str, seed: int, options: list[str]) -> Path:
     return out
 
 
-def run_scratch(env_id: str, seed: int, masked: Future[Path]) -> Path:
+def run_scratch(env_id: str, kind: str, seed: int, options: list[str], masked: Future[Path]) -> Path:
     """Train the widths that ``masked`` ended with from scratch, once they are known."""
     widths = [int(keep.sum()) for keep in load(masked.result() / "model.pt").masks.values()]
-    return run(env_id, "scratch", seed, ["--dense", "--hidden", ",".join(map(str, widths))])
+    return run(env_id, kind, seed, ["--dense", "--hidden", ",".join(map(str, widths)), *options])
 
 
 def train(workers: int) -> None:
@@ -63,7 +73,9 @@ def train(workers: int) -> None:
     with ThreadPoolExecutor(workers) as pool:
         masked = {key: pool.submit(run, key[0], "masked", key[1], ["--sparsity", str(SPARSITY)]) for key in grid}
         jobs = [pool.submit(run, env_id, "dense", seed, ["--dense"]) for env_id, seed in grid]
-        jobs += [pool.submit(run_scratch, *key, masked[key]) for key in grid]
+        jobs += [pool.submit(run_scratch, env, "scratch", seed, [], masked[env, seed]) for env, seed in grid]
+        jobs += [pool.submit(run, env, "dense-hold", seed, ["--dense", *HOLD]) for env, seed in grid]
+        jobs += [pool.submit(run_scratch, env, "scratch-hold", seed, HOLD, masked[env, seed]) for env, seed in grid]
         for job in (*masked.values(), *jobs):
             job.result()
 
@@ -73,23 +85,25 @@ def evaluate(episodes: int) -> None:
     settings = BenchSettings(episodes=episodes)
     benches = []
     for env_id in STEPS:
+        kinds = [kind for kind in KINDS if all((folder(env_id, kind, seed) / "model.pt").exists() for seed in SEEDS)]
+        if kinds[:3] != list(KINDS[:3]):
+            raise SystemExit(f"{env_id}: not all of {', '.join(KINDS[:3])} are trained; run the train stage first")
         for seed in SEEDS:
-            folders = {kind: RUNS / f"{env_id}-{kind}-seed{seed}" for kind in ("dense", "masked", "scratch")}
-            missing = [str(folder) for folder in folders.values() if not (folder / "model.pt").exists()]
-            if missing:
-                raise SystemExit(f"{missing[0]}: not trained yet; run the train stage first")
-            files = {kind: folder / "policy.onnx" for kind, folder in folders.items()}
+            folders = {kind: folder(env_id, kind, seed) for kind in kinds}
+            files = {kind: where / "policy.onnx" for kind, where in folders.items()}
             training = {}
-            for kind, folder in folders.items():
-                artifact = load(folder / "model.pt")
+            for kind, where in folders.items():
+                artifact = load(where / "model.pt")
                 small = compact(artifact).artifact
                 export_onnx(small.actor, files[kind], small.provenance)
                 training[kind] = {"seconds": artifact.provenance["seconds"], **artifact.provenance["returns"]}
             result = run_bench(list(files.values()), devices_named(["cpu"]), settings)
             print(env_id, seed, {kind: entry.estimate for kind, entry in zip(files, result.retentions, strict=True)})
-            benches.append({"env": env_id, "seed": seed, "training": training, "bench": result.to_json()})
+            benches.append(
+                {"env": env_id, "seed": seed, "kinds": kinds, "training": training, "bench": result.to_json()}
+            )
     command = "python benchmarks/masked_training.py train; python benchmarks/masked_training.py evaluate"
-    settings_of = {"steps": STEPS, "sparsity": SPARSITY, "algorithm": "ppo", "kinds": ["dense", "masked", "scratch"]}
+    settings_of = {"steps": STEPS, "sparsity": SPARSITY, "algorithm": "ppo"}
     print(write_result("masked_training", command, {**settings_of, "runs": benches}))
 
 

@@ -18,7 +18,13 @@ from record import read_result
 from prunekit.files import write_atomically
 
 README = Path(__file__).parents[1] / "README.md"
-KINDS = {"dense": "dense", "masked": "masked, shrunk", "scratch": "same widths from scratch"}
+KINDS = {
+    "dense": "dense",
+    "masked": "masked, shrunk",
+    "scratch": "same widths from scratch",
+    "dense-hold": "dense, rate held",
+    "scratch-hold": "same widths from scratch, rate held",
+}
 
 
 def demo_table(result: Mapping[str, Any]) -> str:
@@ -46,7 +52,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     rows = []
     for env_id in result["steps"]:
         runs = [run for run in result["runs"] if run["env"] == env_id]
-        for index, kind in enumerate(result["kinds"]):
+        for index, kind in enumerate(runs[0]["kinds"]):
             models = [run["bench"]["models"][index] for run in runs]
             means = [model["devices"]["cpu"]["return"]["mean"] for model in models]
             kept = [list(run["bench"]["retention"].values())[index]["estimate"] for run in runs]

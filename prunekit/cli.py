@@ -94,6 +94,10 @@ def train(
     budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
     hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18.")] = None,
+    lr_schedule: Annotated[
+        str | None,
+        typer.Option(help="constant, linear, or hold (falls once masks are frozen)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: OutOption = None,
     json_file: JsonOption = None,
@@ -104,7 +108,7 @@ def train(
     from prunekit.training.progress import TerminalDisplay
     from prunekit.training.run import train as run
 
-    request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, seed, out)
+    request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, seed, out)
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
         try:

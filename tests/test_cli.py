@@ -264,6 +264,7 @@ def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
         (["train", "--hidden", "18,x"], "--hidden 18,x"),
         (["train", "--steps", "0"], "--steps"),
         (["train", "--seed", "-1"], "--seed"),
+        (["train", "--lr-schedule", "cosine"], "--lr-schedule cosine"),
         (["train", "--stepps", "5"], "--stepps"),
         (["bench", "--device", "toaster", "x.onnx"], "toaster"),
         (["export", "x.pt", "--format", "tflite"], "tflite"),

@@ -176,7 +176,7 @@ def test_box_actions_keep_every_bound(register: Register) -> None:
 
 
 @pytest.mark.parametrize(
-    "original", [Spaces(4, discrete=2, start=1), Spaces(3, low=(-1.0, -math.inf), high=(1.0, 2.0))]
+    "original", [Spaces(4, discrete=2, start=1), Spaces(3, low=(-1.0, -math.inf), high=(math.inf, 2.0))]
 )
 def test_spaces_survive_plain_data(original: Spaces) -> None:
     text = json.dumps(original.to_dict(), allow_nan=False)

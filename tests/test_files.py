@@ -12,6 +12,8 @@ import pytest
 from prunekit import ArtifactError, InputError
 from prunekit.files import json_text, require_file, require_writable, write_atomically
 
+UNWRITABLE = Path("/proc/self")
+
 
 def test_content_is_written_and_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.bin"
@@ -74,6 +76,13 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "taken").read_bytes() == b"mine"
 
 
+@pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="no folder here that even the administrator cannot write to")
+def test_a_folder_that_cannot_be_written_to_is_refused() -> None:
+    for attempt in (require_writable, lambda path: write_atomically(path, b"new")):
+        with pytest.raises(InputError, match=r"file\.bin: cannot be written \(.+\)"):
+            attempt(UNWRITABLE / "file.bin")
+
+
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="folder: cannot be written"):
@@ -89,8 +98,8 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_known_before_and_nothing_is_left(tmp_path: Path) -> None:
-    require_writable(tmp_path / "made" / "file.bin")
-    assert not list((tmp_path / "made").iterdir())
+    require_writable(tmp_path / "made" / "deeper" / "file.bin")
+    assert not list((tmp_path / "made" / "deeper").iterdir())
     (tmp_path / "taken").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"file\.bin: cannot be written"):
         require_writable(tmp_path / "taken" / "file.bin")

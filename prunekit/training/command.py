@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
@@ -10,7 +11,7 @@ from prunekit.errors import InputError
 from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
-from prunekit.training.presets import algorithms_of, preset_for
+from prunekit.training.presets import algorithms_of, check_schedule, preset_for
 from prunekit.training.request import TrainingRequest
 
 DEFAULT_SPARSITY = 0.93
@@ -24,6 +25,7 @@ def prepare(
     budget: float | None,
     dense: bool,
     hidden: str | None,
+    lr_schedule: str | None,
     seed: int,
     out: Path | None,
 ) -> tuple[TrainingRequest, Path]:
@@ -43,6 +45,9 @@ def prepare(
     name = algorithm or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name, masked=plan is not None)
+    if lr_schedule is not None:
+        check_schedule(lr_schedule)
+        preset = replace(preset, learning_rate_schedule=lr_schedule)
     request = TrainingRequest(env_id, name, preset, seed, steps, plan, widths)
     return request, out or _free_folder(request)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, final
 
+from prunekit.errors import InputError
+
 Schedule = Callable[[float], float]
 
 
@@ -46,11 +48,18 @@ def algorithms_of(env_id: str) -> tuple[str, ...]:
 def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
     """Return SB3's schedule: a function from the remaining share of training (1 to 0) to the learning rate.
 
-    ``frozen_from`` is the share of training after which masks no longer change. A last rollout may run past the
-    end of training, where SB3's remaining share is negative; the rate then stays at its final value.
+    ``frozen_from`` is the share of training after which masks no longer change (or would not, in a dense run). A last
+    rollout may run past the end of training, where SB3's remaining share is negative; the rate then stays at its
+    final value.
     """
     schedule = _SCHEDULES[name](rate, frozen_from)
     return lambda remaining: schedule(max(remaining, 0.0))
+
+
+def check_schedule(name: str) -> None:
+    """Raise InputError unless ``name`` is a schedule."""
+    if name not in _SCHEDULES:
+        raise InputError(f"--lr-schedule {name} is unknown; choose one of {', '.join(_SCHEDULES)}")
 
 
 def _constant(rate: float, _: float) -> Schedule:

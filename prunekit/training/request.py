@@ -66,7 +66,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
     keywords = dict(preset.model)
     if preset.normalize:
         environment = VecNormalize(environment, gamma=keywords.get("gamma", 0.99))
-    frozen_from = 1.0 if request.plan is None else request.plan.phases.end
+    frozen_from = (request.plan or PruningPlan()).phases.end
     keywords["learning_rate"] = rate_schedule(preset.learning_rate_schedule, keywords.pop("learning_rate"), frozen_from)
     critic = list(preset.hidden)
     policy = {

@@ -21,6 +21,7 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime, Runtime
 from prunekit.devices import devices_named
 from prunekit.environments import Spaces
+from prunekit.rollouts import random_returns
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench.md"
 # Pushes the cart towards the side to which the pole falls; the second one pushes away from it.
@@ -121,7 +122,9 @@ def test_figures_of_a_result(result: BenchResult, plain: dict[str, Any], paths: 
     assert good["seeds"] == bad["seeds"] == list(range(40, 52))
     assert good["episodes"] == len(good["returns"]) == plain["random"]["episodes"] == 12
     assert good["mean"] == pytest.approx(np.mean(good["returns"]))
-    assert good["iqm"] == pytest.approx(np.mean(sorted(good["returns"])[3:9]))
+    for figures in (good, bad):
+        assert figures["iqm"] == pytest.approx(np.mean(sorted(figures["returns"])[3:9]))
+    assert bad["iqm"] != bad["mean"]
     assert good["mean"] > 150.0 > plain["random"]["mean"] > bad["mean"]
     assert bad["ci95"][0] <= bad["mean"] <= bad["ci95"][1]
     first, second = (plain["retention"][str(path)] for path in paths)
@@ -149,7 +152,8 @@ def test_every_model_plays_the_same_episodes_and_all_are_measured_together(
 
     monkeypatch.setattr(OnnxRuntime, "act", watched)
     device = Silent()
-    run_bench(paths, [device], FEW)
+    result = run_bench(paths, [device], FEW)
+    assert list(result.random) == random_returns(gym.make("CartPole-v1"), FEW.seeds)
     starts = [gym.make("CartPole-v1").reset(seed=seed)[0].tolist() for seed in FEW.seeds]
     for path in paths:
         assert [entry for entry in seen[str(path)] if entry in starts] == starts
@@ -159,7 +163,11 @@ def test_every_model_plays_the_same_episodes_and_all_are_measured_together(
 def test_keep_is_held_against_the_lower_bound(result: BenchResult, paths: list[Path]) -> None:
     bound = result.retentions[1].lower95
     assert bound is not None
+    estimate = result.retentions[1].estimate
+    assert estimate is not None
     result.require(bound)
+    with pytest.raises(CheckError, match=r"bad\.onnx"):
+        result.require((bound + estimate) / 2)
     with pytest.raises(CheckError, match=rf"at least 0\.5: .*bad\.onnx \({bound:.3f}\)$") as failure:
         result.require(0.5)
     assert "good.onnx" not in str(failure.value)

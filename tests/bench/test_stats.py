@@ -126,6 +126,12 @@ def test_retention_of_known_episodes() -> None:
     assert kept.reason is None
 
 
+def test_retention_is_the_ratio_of_means_and_not_the_mean_of_ratios() -> None:
+    dense, random = np.asarray([100.0, 50.0, 100.0, 50.0]), np.asarray([0.0, 10.0, 0.0, 10.0])
+    kept = retention(np.full(4, 50.0), dense, random, np.random.default_rng(0))
+    assert kept.estimate == pytest.approx((50.0 - 5.0) / (75.0 - 5.0))
+
+
 def test_a_policy_keeps_all_of_itself_and_the_random_one_nothing(generator: np.random.Generator) -> None:
     dense, random = generator.normal(50.0, 30.0, 40), generator.normal(0.0, 5.0, 40)
     whole = retention(dense, dense, random, generator)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -69,3 +70,16 @@ def test_a_newer_format_than_the_runtime_reads_is_refused() -> None:
     model.ir_version = 999
     with pytest.raises(ArtifactError, match="cannot run it"):
         tuned_session(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("text", "reason"), [("first line\nsecond", "first line"), ("", "RuntimeError")])
+def test_long_reasons_are_cut_to_a_line_and_missing_ones_named(
+    monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(ArtifactError) as refusal:
+        tuned_session(b"")
+    assert str(refusal.value) == f"model: ONNX Runtime cannot run it ({reason})"

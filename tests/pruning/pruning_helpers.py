@@ -22,6 +22,20 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.Tanh, seed: int = 0) -> n
 
 
 @final
+class Between(nn.Module):
+    """Two linear layers with an arbitrary function of the hidden values between them."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], into: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.second = nn.Linear(into, 2)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.function(self.first(x)))
+
+
+@final
 class TwoHeads(nn.Module):
     """One hidden layer that two output layers read, as in SAC's actor."""
 

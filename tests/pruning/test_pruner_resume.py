@@ -134,6 +134,21 @@ def test_a_state_is_a_snapshot() -> None:
     assert before != {name: keep.tolist() for name, keep in run.pruner.masks.items()}
 
 
+def test_inputs_are_kept_as_long_as_they_are_needed() -> None:
+    plan = PruningPlan(Sparsity(0.75), states=50)
+    run = begin(plan)
+    go_on(run, 0, 30, constant)
+    early = restored(plan, saved(run))
+    go_on(early, 30, 40, constant)
+    assert [len(batch) for batch in early.pruner.state_dict()["states"]] == [16] * 4
+    go_on(run, 30, STEPS, constant)
+    late = restored(plan, saved(run))
+    go_on(late, STEPS, STEPS + 5, constant)
+    for finished in (run, late):
+        assert finished.pruner.frozen
+        assert finished.pruner.state_dict()["states"] == []
+
+
 def test_two_pruners_of_one_state_do_not_disturb_each_other() -> None:
     plan = PruningPlan(Sparsity(0.75))
     run = begin(plan)
