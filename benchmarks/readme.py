@@ -48,14 +48,19 @@ def demo_table(result: Mapping[str, Any]) -> str:
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and kind: the mean over seeds, every seed's return, and sizes."""
+    """Return one row per environment and kind: the mean over seeds, every seed's return, and sizes.
+
+    Retention is that of the means over seeds: a mean of ratios would be ruled by the worst dense seed.
+    """
     rows = []
     for env_id in result["steps"]:
         runs = [run for run in result["runs"] if run["env"] == env_id]
+        floor = statistics.mean(run["bench"]["random"]["mean"] for run in runs)
+        reference = statistics.mean(run["bench"]["models"][0]["devices"]["cpu"]["return"]["mean"] for run in runs)
         for index, kind in enumerate(runs[0]["kinds"]):
             models = [run["bench"]["models"][index] for run in runs]
             means = [model["devices"]["cpu"]["return"]["mean"] for model in models]
-            kept = [list(run["bench"]["retention"].values())[index]["estimate"] for run in runs]
+            kept = (statistics.mean(means) - floor) / (reference - floor)
             shown = models if index else models[:1]
             rows.append(
                 [
@@ -65,7 +70,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
                     ", ".join(f"{model['parameters']:,}" for model in shown),
                     f"{statistics.mean(means):,.0f}",
                     ", ".join(f"{mean:,.0f}" for mean in means),
-                    f"{statistics.mean(kept):.3f}" if index else "",
+                    f"{kept:.3f}" if index else "",
                 ]
             )
     seeds = sorted({run["seed"] for run in result["runs"]})
