@@ -29,6 +29,9 @@ from prunekit.pruning.recent import RecentInputs
 from prunekit.pruning.removal import remove_below
 from prunekit.pruning.schedules import Sparsity
 
+# Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
+_LATE_CHECKS = 64
+
 
 def first_tensor(output: object) -> Tensor:
     """Return a network's decision scores [n, k]: its output, or the first of several."""
@@ -46,7 +49,8 @@ class Pruner:
     ``total_steps`` counts optimizer steps of the whole training. ``twins`` are networks of the same shape
     (target networks) whose units die together with the online ones. ``observe`` is the module whose input is
     the network's input, where the training loop calls that and not ``network``. ``decision`` picks the scores
-    [n, k] from the network's output. Law 3: a dead unit's parameters are exactly zero after every step.
+    [n, k] from the network's output. ``frozen`` says whether masks are final; it stays False where the steps were too
+    few to reach a sparsity. Law 3: a dead unit's parameters are exactly zero after every step.
 
     Raises InputError where the optimizer does not hold the network's parameters or evaluates closures or where
     ``total_steps`` is below 1, and EmptyGroupError where the threshold leaves a group without ``min_units``.
@@ -89,6 +93,8 @@ class Pruner:
         self._pull: Pull | None = None
         window = (self.plan.phases.end - self.plan.phases.start) * total_steps
         self._interval = max(1, int(window / self.plan.checks + 1e-9))
+        tail = (1.0 - self.plan.phases.end) * total_steps
+        self._late_interval = max(1, min(self._interval, int(tail / _LATE_CHECKS)))
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -178,7 +184,8 @@ class Pruner:
         if self._pull is not None and self.plan.penalty.after is not None and not self.paused:
             self.plan.penalty.after(self._pull, self._rate)
         started = self.progress >= self.plan.phases.start
-        if started and not self.frozen and self.steps % self._interval == 0:
+        interval = self._late_interval if self.progress >= self.plan.phases.end else self._interval
+        if started and not self.frozen and self.steps % interval == 0:
             self._check()
         zero_slices_(self._dead)
 

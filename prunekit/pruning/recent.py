@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class RecentInputs:
     """At least the last ``rows`` inputs of ``module`` (fewer before it has seen so many), while ``listening``.
 
-    Inputs are [batch, n] or a single [n]; batches are kept whole.
+    Inputs are [..., n], each vector of n values being one; batches are kept whole.
     """
 
     def __init__(self, module: nn.Module, rows: int) -> None:
@@ -45,7 +45,7 @@ class RecentInputs:
         self._handle.remove()
 
     def take(self, states: Tensor) -> None:
-        """Keep a copy of ``states``, [batch, n] or [n], unless not ``listening``."""
+        """Keep a copy of ``states``, [n] or [..., n], unless not ``listening``."""
         if not self.listening:
             return
         self._batches.append(states.detach().reshape(-1, states.shape[-1]).clone())

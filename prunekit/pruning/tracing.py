@@ -122,14 +122,22 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
         return Output(node.name, sources)
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and not node.kwargs:  # hidden values are captured from positional arguments
             return Dense(node.name, str(node.target), sources[0])
         activation = activation_of_module(module)
+        _refuse_overwriting(node, bool(getattr(module, "inplace", False)))
         if activation is not None:
             return Elementwise(node.name, activation, sources[0])
         return Unknown(node.name, f"module '{node.target}' ({type(module).__name__})", sources)
+    _refuse_overwriting(node, node.kwargs.get("inplace") is True or str(node.target).endswith("_"))
     activation = activation_of_call(node.target, node.args[1:], node.kwargs) if len(sources) == 1 else None
     if activation is not None:
         return Elementwise(node.name, activation, sources[0])
     label = getattr(node.target, "__name__", str(node.target))
     return Unknown(node.name, f"{node.op.removeprefix('call_')} '{label}' (node {node.name})", sources)
+
+
+def _refuse_overwriting(node: fx.Node, in_place: bool) -> None:
+    """A call in place changes what the other readers of its input see, which a graph of values does not show."""
+    if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
+        raise CouplingError(f"'{node.name}' overwrites a value in place that is read elsewhere too; use its result")

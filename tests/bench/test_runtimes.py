@@ -27,12 +27,14 @@ def runtime_of(path: Path, spaces: Spaces = DISCRETE) -> OnnxRuntime:
 
 
 def argmax_model(path: Path, dtype: int = INT64, keepdims: int = 0) -> Path:
+    output: Value = ("chosen", dtype, ["n", 1] if keepdims else ["n"])
     nodes = [
         ("MatMul", ["x", "w"], "s"),
         helper.make_node("ArgMax", ["s"], ["i"], axis=1, keepdims=keepdims),
-        helper.make_node("Cast", ["i"], ["chosen"], to=dtype),
+        ("Add", ["i", "first"], "a"),
+        helper.make_node("Cast", ["a"], ["chosen"], to=dtype),
     ]
-    return write_onnx(path, nodes, [X], [("chosen", dtype, ["n", 1] if keepdims else ["n"])], WEIGHT)
+    return write_onnx(path, nodes, [X], [output], {**WEIGHT, "first": np.asarray(10)})
 
 
 def observation_for(index: int, dtype: type = np.float64) -> np.ndarray:
@@ -59,7 +61,7 @@ def test_an_integer_output_is_the_action_itself(tmp_path: Path, dtype: int, keep
     for index in (2, 0, 1):
         action = runtime.act(observation_for(index))
         assert type(action) is int
-        assert action == index
+        assert action == 10 + index
 
 
 @pytest.mark.parametrize("dtype", [FLOAT, DOUBLE])

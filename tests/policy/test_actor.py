@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit import Actor, ArgmaxHead, ClipHead, Normalizer, TanhHead
+from prunekit import Actor, ArgmaxHead, ClipHead, InputError, Normalizer, TanhHead
 from prunekit.adapters.sb3 import normalizer_of
 from prunekit.policy.probes import probe_observations
 
@@ -78,6 +79,37 @@ def test_scores_are_the_first_of_several_outputs() -> None:
     observation = torch.randn(5, 3)
     actor = Actor(network, ClipHead((-9.0,) * 2, (9.0,) * 2))
     assert torch.equal(actor.scores(observation), network.mean(observation))
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.float64])
+@pytest.mark.parametrize("observed", [torch.float32, torch.float64])
+def test_observations_of_either_float_type_are_served(kept: torch.dtype, observed: torch.dtype) -> None:
+    network = nn.Sequential(nn.Linear(3, 4, dtype=kept), nn.ReLU(), nn.Linear(4, 2, dtype=kept))
+    observation = torch.randn(5, 3)
+    for normalizer in (None, Normalizer([1.0] * 3, [2.0] * 3, 4.0)):
+        actor = Actor(network, ClipHead((-1.0,) * 2, (1.0,) * 2), normalizer)
+        action = actor(observation.to(observed))
+        assert action.dtype == kept
+        torch.testing.assert_close(action, actor(observation.to(kept)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Normalizer([0.0], [1.0], 0.0), "clip must be positive"),
+        (lambda: Normalizer([0.0], [1.0], math.nan), "clip must be positive"),
+        (lambda: Normalizer([0.0], [1.0, 2.0], 5.0), "mean .* and scale .* differ"),
+        (lambda: ArgmaxHead(2**31), "32-bit integer"),
+        (lambda: ClipHead((2.0,), (1.0,)), "low <= high"),
+        (lambda: ClipHead((math.nan,), (1.0,)), "low <= high"),
+        (lambda: ClipHead((0.0, 0.0), (1.0,)), "low <= high"),
+        (lambda: ClipHead((), ()), "one per component"),
+        (lambda: TanhHead((-math.inf,), (1.0,)), "low <= high and no larger"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()
 
 
 @pytest.mark.parametrize("start", [0, 1, -3])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from prunekit import (
     Actor,
     ArgmaxHead,
     Artifact,
-    ArtifactError,
     ClipHead,
     InputError,
     Normalizer,
@@ -26,7 +24,7 @@ from prunekit import (
     save,
 )
 from prunekit.activations import KINDS, Activation
-from prunekit.policy.artifact import VERSION, with_provenance
+from prunekit.policy.artifact import with_provenance
 from prunekit.policy.heads import Head
 
 PROVENANCE = {
@@ -122,6 +120,19 @@ def test_masks_follow_their_layer_into_the_chain() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"typo": torch.ones(6).bool()},
+        {"0": torch.ones(6).bool()},
+        {"0": torch.ones(3).bool(), "2": torch.ones(5).bool()},
+    ],
+)
+def test_masks_of_another_network_are_refused(masks: dict[str, Tensor]) -> None:
+    with pytest.raises(InputError, match="mask"):
+        make_artifact(Actor(chain(Activation("relu")), ArgmaxHead()), masks, {})
+
+
 def test_no_masks_means_that_every_unit_lives() -> None:
     masks = make_artifact(Actor(chain(Activation("relu")), ArgmaxHead()), None, {}).masks
     assert {name: keep.tolist() for name, keep in masks.items()} == {"0": [True] * 6, "2": [True] * 5}
@@ -135,91 +146,6 @@ def test_the_file_is_plain_data(saved: Path) -> None:
     assert data["head"] == {"kind": "argmax", "start": 0}
 
 
-def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
-    data = torch.load(path, weights_only=True)
-    edit(data)
-    torch.save(data, path)
-    return path
-
-
-@pytest.mark.parametrize("version", [VERSION + 1, 0, None, "1"])
-def test_another_version_is_refused_with_both_versions(saved: Path, version: object) -> None:
-    edited(saved, lambda data: data.update(version=version))
-    with pytest.raises(ArtifactError, match=f"model.pt: format version {version}, .* reads version {VERSION}"):
-        load(saved)
-
-
-@pytest.mark.parametrize("content", [{}, {"format": "other"}, [1, 2], torch.zeros(2), {"state_dict": {}}], ids=repr)
-def test_other_torch_files_are_refused(tmp_path: Path, content: object) -> None:
-    torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(ArtifactError, match=r"other.pt: a torch file, but not a prunekit model"):
-        load(tmp_path / "other.pt")
-
-
-@pytest.mark.parametrize("content", [b"", b"\x08\x01", b"PK\x03\x04" + b"\0" * 60])
-def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "bad.pt").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"bad\.pt: "):
-        load(tmp_path / "bad.pt")
-
-
-def test_missing_files_folders_and_onnx_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"x")
-    for path, reason in (
-        (tmp_path / "nowhere.pt", "no such file"),
-        (tmp_path, "is a folder"),
-        (tmp_path / "model.onnx", "is an ONNX file"),
-    ):
-        with pytest.raises(ArtifactError, match=f"{path.name}: {reason}"):
-            load(path)
-
-
-@pytest.mark.parametrize("field", ["layers", "head", "normalizer", "masks", "provenance"])
-def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
-    edited(saved, lambda data: data.pop(field))
-    with pytest.raises(ArtifactError, match=f"model.pt: .*{field}"):
-        load(saved)
-
-
-ONE_BOUND = {"kind": "clip", "low": (0.0,), "high": (1.0,)}
-NAN, EMPTY = torch.full((6, 4), math.nan), torch.zeros(6, dtype=torch.bool)
-WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "layers-is-a-number": lambda data: data.update(layers=3),
-    "no-layers": lambda data: data.update(layers=[]),
-    "layer-without-kind": lambda data: data["layers"][0].pop("kind"),
-    "layer-without-weight": lambda data: data["layers"][0].pop("weight"),
-    "unknown-activation": lambda data: data["layers"][1].update(kind="swishish"),
-    "parameter-is-text": lambda data: data["layers"][1].update(parameter="x"),
-    "integer-weights": lambda data: data["layers"][0].update(weight=torch.zeros(6, 4, dtype=torch.int64)),
-    "weights-are-a-list": lambda data: data["layers"][0].update(weight=[[0.0] * 4] * 6),
-    "weights-of-the-wrong-width": lambda data: data["layers"][2].update(weight=torch.zeros(5, 7)),
-    "bias-of-the-wrong-width": lambda data: data["layers"][0].update(bias=torch.zeros(5)),
-    "bias-of-two-dimensions": lambda data: data["layers"][0].update(bias=torch.zeros(6, 1)),
-    "weights-are-nan": lambda data: data["layers"][0].update(weight=NAN),
-    "unknown-head": lambda data: data.update(head={"kind": "softmax"}),
-    "head-with-other-fields": lambda data: data.update(head={"kind": "argmax", "low": 0.0}),
-    "head-with-too-few-bounds": lambda data: data.update(head=ONE_BOUND),
-    "normalizer-of-the-wrong-width": lambda data: data["normalizer"].update(mean=torch.zeros(3)),
-    "normalizer-scale-of-the-wrong-width": lambda data: data["normalizer"].update(scale=torch.ones(1)),
-    "normalizer-without-scale": lambda data: data["normalizer"].pop("scale"),
-    "normalizer-clip-is-text": lambda data: data["normalizer"].update(clip="x"),
-    "mask-of-another-width": lambda data: data["masks"].update({"0": torch.ones(7, dtype=torch.bool)}),
-    "mask-of-numbers": lambda data: data["masks"].update({"0": torch.ones(6)}),
-    "mask-missing": lambda data: data["masks"].pop("2"),
-    "mask-of-no-group": lambda data: data["masks"].update({"4": torch.ones(2, dtype=torch.bool)}),
-    "mask-that-leaves-no-unit": lambda data: data["masks"].update({"0": EMPTY}),
-    "provenance-is-text": lambda data: data.update(provenance="x"),
-}
-
-
-@pytest.mark.parametrize("edit", WRONG.values(), ids=WRONG)
-def test_contents_that_do_not_fit_are_refused(saved: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    load(saved)
-    edited(saved, edit)
-    with pytest.raises(ArtifactError, match=r"model\.pt: "):
-        load(saved)
-
-
 def test_broken_weights_are_not_saved(tmp_path: Path) -> None:
     artifact = sample()
     with torch.no_grad():
@@ -229,10 +155,10 @@ def test_broken_weights_are_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("value", [torch.zeros(1), {1, 2}, Path("x"), math.nan, math.inf], ids=repr)
+@pytest.mark.parametrize("value", [torch.zeros(1), {1, 2}, Path("x"), math.nan, math.inf, np.float64(1.5)], ids=repr)
 def test_provenance_that_is_no_plain_data_is_not_saved(tmp_path: Path, value: object) -> None:
     artifact = with_provenance(sample(), deep={"down": [value]})
-    with pytest.raises(InputError, match="provenance is no plain JSON data"):
+    with pytest.raises(InputError, match=r"provenance .*no plain JSON data"):
         save(artifact, tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
 

@@ -138,3 +138,26 @@ def test_two_inputs_are_refused_with_their_names() -> None:
 def test_a_path_to_something_else_is_refused_by_name() -> None:
     with pytest.raises(CouplingError, match="module '1' is a Tanh"):
         linear_at(mlp(3, 4, 2), "1")
+
+
+class OverwritesInPlace(nn.Module):
+    """The activation's result is dropped, as the hidden values are overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.a(x)
+        functional.relu(hidden, inplace=True)
+        return self.b(hidden)
+
+
+def test_values_overwritten_in_place_behind_the_graph_s_back_are_refused() -> None:
+    with pytest.raises(CouplingError, match="relu"):
+        find_groups(OverwritesInPlace())
+
+
+def test_an_in_place_activation_in_a_chain_is_accepted() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    assert [group.name for group in find_groups(network)] == ["0"]

@@ -199,3 +199,14 @@ def test_important_units_are_pulled_less() -> None:
     # an average pull of lr * lambda * sqrt(|g|), whatever the importances are
     width = unit_size(network, pruner.groups[0])
     assert float(taken.mean()) == pytest.approx(1e-2 * pruner.lambda_ * width**0.5)
+
+
+@pytest.mark.parametrize("checks", [1, 5, 10, 200])
+def test_the_sparsity_is_reached_however_few_the_checks(checks: int) -> None:
+    network, states = mlp(3, 64, 64, 2), batches(3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    pruner = Pruner(network, optimizer, 400, PruningPlan(Sparsity(0.93), checks=checks))
+    for _ in range(400):
+        fit_step(network, optimizer, states())
+    assert pruner.frozen
+    assert sum(int(keep.sum()) for keep in pruner.masks.values()) == 8  # floor of 7% of 128 units

@@ -1,0 +1,119 @@
+"""What is no whole and sound ``model.pt`` is refused, with the file's name, before anything is made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from prunekit import Actor, ArgmaxHead, ArtifactError, Normalizer, load, make_artifact, save
+from prunekit.policy.artifact import VERSION
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    save(
+        make_artifact(Actor(network, ArgmaxHead(), Normalizer([1.0] * 4, [0.3] * 4, 7.5)), None, {}),
+        tmp_path / "model.pt",
+    )
+    return tmp_path / "model.pt"
+
+
+def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    data = torch.load(path, weights_only=True)
+    edit(data)
+    torch.save(data, path)
+    return path
+
+
+@pytest.mark.parametrize("version", [VERSION + 1, 0, None, "1", float(VERSION), True])
+def test_another_version_is_refused_with_both_versions(saved: Path, version: object) -> None:
+    edited(saved, lambda data: data.update(version=version))
+    with pytest.raises(ArtifactError, match=f"model.pt: format version {version}, .* reads version {VERSION}"):
+        load(saved)
+
+
+@pytest.mark.parametrize("content", [{}, {"format": "other"}, [1, 2], torch.zeros(2), {"state_dict": {}}], ids=repr)
+def test_other_torch_files_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(ArtifactError, match=r"other.pt: a torch file, but not a prunekit model"):
+        load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x01", b"PK\x03\x04" + b"\0" * 60])
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"bad\.pt: "):
+        load(tmp_path / "bad.pt")
+
+
+def test_missing_files_folders_and_onnx_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    for path, reason in (
+        (tmp_path / "nowhere.pt", "no such file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "model.onnx", "is an ONNX file"),
+    ):
+        with pytest.raises(ArtifactError, match=f"{path.name}: {reason}"):
+            load(path)
+
+
+@pytest.mark.parametrize("field", ["layers", "head", "normalizer", "masks", "provenance"])
+def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
+    edited(saved, lambda data: data.pop(field))
+    with pytest.raises(ArtifactError, match=f"model.pt: .*{field}"):
+        load(saved)
+
+
+ONE_BOUND = {"kind": "clip", "low": (0.0,), "high": (1.0,)}
+NAN, EMPTY = torch.full((6, 4), math.nan), torch.zeros(6, dtype=torch.bool)
+WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "layers-is-a-number": lambda data: data.update(layers=3),
+    "no-layers": lambda data: data.update(layers=[]),
+    "layer-without-kind": lambda data: data["layers"][0].pop("kind"),
+    "layer-without-weight": lambda data: data["layers"][0].pop("weight"),
+    "unknown-activation": lambda data: data["layers"][1].update(kind="swishish"),
+    "parameter-is-text": lambda data: data["layers"][1].update(parameter="x"),
+    "integer-weights": lambda data: data["layers"][0].update(weight=torch.zeros(6, 4, dtype=torch.int64)),
+    "weights-are-a-list": lambda data: data["layers"][0].update(weight=[[0.0] * 4] * 6),
+    "weights-of-the-wrong-width": lambda data: data["layers"][2].update(weight=torch.zeros(5, 7)),
+    "bias-of-the-wrong-width": lambda data: data["layers"][0].update(bias=torch.zeros(5)),
+    "bias-of-two-dimensions": lambda data: data["layers"][0].update(bias=torch.zeros(6, 1)),
+    "weights-of-two-types": lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, dtype=torch.float64)),
+    "weights-of-half-precision": lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, dtype=torch.float16)),
+    "weights-are-nan": lambda data: data["layers"][0].update(weight=NAN),
+    "unknown-head": lambda data: data.update(head={"kind": "softmax"}),
+    "head-with-other-fields": lambda data: data.update(head={"kind": "argmax", "low": 0.0}),
+    "head-with-too-few-bounds": lambda data: data.update(head=ONE_BOUND),
+    "normalizer-of-the-wrong-width": lambda data: data["normalizer"].update(mean=torch.zeros(3), scale=torch.ones(3)),
+    "normalizer-mean-of-the-wrong-width": lambda data: data["normalizer"].update(mean=torch.zeros(3)),
+    "normalizer-scale-of-the-wrong-width": lambda data: data["normalizer"].update(scale=torch.ones(1)),
+    "normalizer-without-scale": lambda data: data["normalizer"].pop("scale"),
+    "normalizer-clip-is-nan": lambda data: data["normalizer"].update(clip=math.nan),
+    "normalizer-clip-is-negative": lambda data: data["normalizer"].update(clip=-1.0),
+    "first-action-is-text": lambda data: data.update(head={"kind": "argmax", "start": "x"}),
+    "low-above-high": lambda data: data.update(head={"kind": "clip", "low": (2.0,) * 2, "high": (1.0,) * 2}),
+    "bounds-of-two-numbers": lambda data: data.update(head={"kind": "clip", "low": (0.0,) * 2, "high": (1.0,)}),
+    "tanh-without-bounds": lambda data: data.update(head={"kind": "tanh", "low": (-math.inf,) * 2, "high": (1.0,) * 2}),
+    "normalizer-clip-is-text": lambda data: data["normalizer"].update(clip="x"),
+    "mask-of-another-width": lambda data: data["masks"].update({"0": torch.ones(7, dtype=torch.bool)}),
+    "mask-of-numbers": lambda data: data["masks"].update({"0": torch.ones(6)}),
+    "mask-missing": lambda data: data["masks"].pop("2"),
+    "mask-of-no-group": lambda data: data["masks"].update({"4": torch.ones(2, dtype=torch.bool)}),
+    "mask-that-leaves-no-unit": lambda data: data["masks"].update({"0": EMPTY}),
+    "provenance-is-text": lambda data: data.update(provenance="x"),
+}
+
+
+@pytest.mark.parametrize("edit", WRONG.values(), ids=WRONG)
+def test_contents_that_do_not_fit_are_refused(saved: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    load(saved)
+    edited(saved, edit)
+    with pytest.raises(ArtifactError, match=r"model\.pt: "):
+        load(saved)
