@@ -5,20 +5,17 @@ Heavy packages are imported inside the commands, so that ``prunekit --help`` is 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
+from prunekit.console import say, say_exported, widths, write_json
 from prunekit.errors import CheckError, InputError, PrunekitError
-
-if TYPE_CHECKING:
-    from prunekit.export.onnx import ExportReport
 
 app = typer.Typer(
     help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
@@ -115,8 +112,8 @@ def train(
             result = run(request, folder, [display])
         except KeyboardInterrupt:
             _fail(f"interrupted; {folder} holds the metrics so far, but no model", _INTERRUPTED)
-    _say(console, folder / "model.pt", result.summary)
-    _write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
+    say(console, folder / "model.pt", result.summary)
+    write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
     if not result.complete:
         raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")
 
@@ -139,15 +136,15 @@ def shrink(
     report = export_onnx(result.artifact.actor, target.with_suffix(".onnx"), result.artifact.provenance)
     save(result.artifact, target)
     console = Console(quiet=quiet)
-    _say(
+    say(
         console,
         target,
-        f"hidden {_widths(result.before.hidden)} -> {_widths(result.after.hidden)}, "
+        f"hidden {widths(result.before.hidden)} -> {widths(result.after.hidden)}, "
         f"parameters {result.before.parameters:,} -> {result.after.parameters:,}, "
         f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
     )
-    _say_exported(console, report)
-    _write_json(
+    say_exported(console, report)
+    write_json(
         json_file,
         {
             "pt": str(target),
@@ -178,11 +175,11 @@ def export(
     artifact = load(model)
     report = export_onnx(artifact.actor, (out or model.parent) / f"{model.stem}.onnx", artifact.provenance)
     console = Console(quiet=quiet)
-    _say_exported(console, report)
+    say_exported(console, report)
     dead = sum(int((~keep).sum()) for keep in artifact.masks.values())
     if dead:
-        _say(console, report.path, f"holds {dead} dead units; prunekit shrink {model} removes them")
-    _write_json(
+        say(console, report.path, f"holds {dead} dead units; prunekit shrink {model} removes them")
+    write_json(
         json_file,
         {
             "onnx": str(report.path),
@@ -221,7 +218,7 @@ def bench(
     with console.status("reading the models") as status:
         result = run_bench(models or default_models(), chosen, settings, env, lambda text: status.update(escape(text)))
     console.print(render(result))
-    _write_json(json_file, result.to_json())
+    write_json(json_file, result.to_json())
     if keep is not None:
         result.require(keep)
 
@@ -237,30 +234,7 @@ def inspect(
 
     facts = inspect_model(model)
     Console(quiet=quiet).print(render(facts))
-    _write_json(json_file, facts)
-
-
-def _widths(hidden: tuple[int, ...]) -> str:
-    return "x".join(str(width) for width in hidden) or "none"
-
-
-def _say(console: Console, path: Path, text: str) -> None:
-    console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)
-
-
-def _say_exported(console: Console, report: ExportReport) -> None:
-    _say(
-        console,
-        report.path,
-        f"{report.size_bytes:,} bytes; torch, ONNX Runtime and NumPy agree within {report.largest_difference:.2g}",
-    )
-
-
-def _write_json(path: Path | None, data: dict[str, Any]) -> None:
-    if path is not None:
-        from prunekit.files import write_atomically
-
-        write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+    write_json(json_file, facts)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -15,7 +15,7 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"compress", "devices"},
+    {"compress", "console", "devices"},
     {"training", "bench"},
     {"adapters", "export"},
     {"policy"},

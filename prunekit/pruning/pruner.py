@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError, InputError
-from prunekit.pruning.groups import Group, find_groups
+from prunekit.pruning.attachment import check_twins, parameter_group_of
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import Evidence, Scores, normalized
 from prunekit.pruning.masks import DeadSlice, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
@@ -76,8 +77,8 @@ class Pruner:
         self.groups = find_groups(network)
         self._twins = tuple(twins)
         self._decision = decision
-        self._parameter_group = _parameter_group(network, optimizer)
-        _check_twins(self.groups, twins)
+        self._parameter_group = parameter_group_of(network, optimizer)
+        check_twins(self.groups, twins)
         self.plan.check_widths([group.width for group in self.groups])
         self.masks = full_masks(self.groups)
         self.scores: Scores = {}
@@ -262,25 +263,3 @@ class Pruner:
         networks = (self.network, *self._twins)
         self._dead = [found for network in networks for found in dead_slices(network, self.groups, self.masks)]
         zero_slices_(self._dead)
-
-
-def _parameter_group(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Return the index of the first of the optimizer's parameter groups that holds parameters of ``network``."""
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise InputError("LBFGS evaluates the loss inside its step, after the pruner's hook; use another optimizer")
-    group_of = {
-        id(parameter): index for index, group in enumerate(optimizer.param_groups) for parameter in group["params"]
-    }
-    for name, parameter in network.named_parameters():
-        if id(parameter) not in group_of:
-            raise InputError(f"the optimizer does not hold the network's parameter '{name}'")
-    found = [group_of[id(parameter)] for parameter in network.parameters()]
-    if not found:
-        raise InputError("the network has no parameters to prune")
-    return min(found)
-
-
-def _check_twins(groups: Sequence[Group], twins: Sequence[nn.Module]) -> None:
-    for twin in twins:
-        if find_groups(twin) != tuple(groups):
-            raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")

@@ -1,0 +1,40 @@
+"""What every command prints and writes alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from prunekit.export.onnx import ExportReport
+
+
+def widths(hidden: tuple[int, ...]) -> str:
+    """Return hidden widths as in 18x18."""
+    return "x".join(str(width) for width in hidden) or "none"
+
+
+def say(console: Console, path: Path, text: str) -> None:
+    """Print one line about the file at ``path``."""
+    console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def say_exported(console: Console, report: ExportReport) -> None:
+    """Print what was exported and how well its forms agree."""
+    say(
+        console,
+        report.path,
+        f"{report.size_bytes:,} bytes; torch, ONNX Runtime and NumPy agree within {report.largest_difference:.2g}",
+    )
+
+
+def write_json(path: Path | None, data: dict[str, Any]) -> None:
+    """Write ``data`` to ``path``, where one was given."""
+    if path is not None:
+        from prunekit.files import write_atomically
+
+        write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())

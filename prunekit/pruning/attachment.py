@@ -1,0 +1,37 @@
+"""What a pruner is attached to: the optimizer that steps the network, and the twins that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from prunekit.errors import InputError
+from prunekit.pruning.groups import Group, find_groups
+
+
+def parameter_group_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Return the index of the first of the optimizer's parameter groups that holds parameters of ``network``.
+
+    Raises InputError for an optimizer that evaluates closures or lacks one of the network's parameters.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError("LBFGS evaluates the loss inside its step, after the pruner's hook; use another optimizer")
+    group_of = {
+        id(parameter): index for index, group in enumerate(optimizer.param_groups) for parameter in group["params"]
+    }
+    for name, parameter in network.named_parameters():
+        if id(parameter) not in group_of:
+            raise InputError(f"the optimizer does not hold the network's parameter '{name}'")
+    found = [group_of[id(parameter)] for parameter in network.parameters()]
+    if not found:
+        raise InputError("the network has no parameters to prune")
+    return min(found)
+
+
+def check_twins(groups: Sequence[Group], twins: Sequence[nn.Module]) -> None:
+    """Raise InputError unless every twin has exactly the hidden layers ``groups``."""
+    for twin in twins:
+        if find_groups(twin) != tuple(groups):
+            raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")
