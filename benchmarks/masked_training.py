@@ -1,7 +1,7 @@
 """Masked training beside its controls: dense, and the same final widths trained from scratch with the dense critic.
 
-The controls are trained with their presets' falling learning rate, and again (``-hold``) with the rate schedule of the
-masked runs, so that what the schedule does is not taken for what the masks do.
+The controls have the rate schedule of the masked runs, and are trained again (``-linear``) with the usual falling rate,
+so that what the schedule does is not taken for what the masks do.
 
     python benchmarks/masked_training.py train      # resumable; one process a core
     python benchmarks/masked_training.py evaluate   # exported ONNX, 100 episodes, same seeds for every model
@@ -31,8 +31,8 @@ RUNS = Path("runs/masked_training")
 SEEDS = (0, 1, 2)
 STEPS = {"LunarLander-v3": 800_000, "Hopper-v5": 1_000_000}
 SPARSITY = 0.93
-KINDS = ("dense", "masked", "scratch", "dense-hold", "scratch-hold")
-HOLD = ["--lr-schedule", "hold"]
+KINDS = ("dense", "masked", "scratch", "dense-linear", "scratch-linear")
+LINEAR = ["--lr-schedule", "linear"]
 
 
 def train_command(env_id: str, seed: int, options: list[str], out: Path) -> list[str]:
@@ -74,8 +74,8 @@ def train(workers: int) -> None:
         masked = {key: pool.submit(run, key[0], "masked", key[1], ["--sparsity", str(SPARSITY)]) for key in grid}
         jobs = [pool.submit(run, env_id, "dense", seed, ["--dense"]) for env_id, seed in grid]
         jobs += [pool.submit(run_scratch, env, "scratch", seed, [], masked[env, seed]) for env, seed in grid]
-        jobs += [pool.submit(run, env, "dense-hold", seed, ["--dense", *HOLD]) for env, seed in grid]
-        jobs += [pool.submit(run_scratch, env, "scratch-hold", seed, HOLD, masked[env, seed]) for env, seed in grid]
+        jobs += [pool.submit(run, env, "dense-linear", seed, ["--dense", *LINEAR]) for env, seed in grid]
+        jobs += [pool.submit(run_scratch, env, "scratch-linear", seed, LINEAR, masked[env, seed]) for env, seed in grid]
         for job in (*masked.values(), *jobs):
             job.result()
 

@@ -22,8 +22,8 @@ KINDS = {
     "dense": "dense",
     "masked": "masked, shrunk",
     "scratch": "same widths from scratch",
-    "dense-hold": "dense, rate held",
-    "scratch-hold": "same widths from scratch, rate held",
+    "dense-linear": "dense, falling rate",
+    "scratch-linear": "same widths from scratch, falling rate",
 }
 
 

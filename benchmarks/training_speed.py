@@ -54,9 +54,9 @@ def main() -> None:
     pairs = []
     for seed in range(arguments.pairs):
         plan = PruningPlan(threshold=Sparsity(0.93))
-        presets = [preset_for(arguments.env, "ppo", masked=masked) for masked in (False, True)]
-        plain = plain_steps_per_second(TrainingRequest(arguments.env, "ppo", presets[0], seed, arguments.steps))
-        masked = masked_steps_per_second(TrainingRequest(arguments.env, "ppo", presets[1], seed, arguments.steps, plan))
+        preset = preset_for(arguments.env, "ppo")
+        plain = plain_steps_per_second(TrainingRequest(arguments.env, "ppo", preset, seed, arguments.steps))
+        masked = masked_steps_per_second(TrainingRequest(arguments.env, "ppo", preset, seed, arguments.steps, plan))
         pairs.append({"seed": seed, "plain": plain, "masked": masked, "ratio": masked / plain})
         print(pairs[-1], flush=True)
     command = f"python benchmarks/training_speed.py --env {arguments.env} --steps {arguments.steps}"

@@ -91,6 +91,10 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         raise UnusableEnvironmentError(
             f"environment '{env_id}' does not take these arguments ({_first_line(error)})"
         ) from error
+    except Exception as error:  # an environment's own checks of its arguments raise anything
+        raise UnusableEnvironmentError(
+            f"environment '{env_id}' cannot be made ({type(error).__name__}: {_first_line(error)})"
+        ) from error
 
 
 def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:

@@ -206,3 +206,16 @@ def test_random_returns_depend_on_the_seed_alone() -> None:
     assert random_returns(environment, [8, 6, 5, 7]) == [first[3], first[1], first[0], first[2]]
     assert random_returns(make_environment("CartPole-v1"), [5, 6, 7, 8]) == first
     assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        ("LunarLander-v3", {"gravity": 5.0}),
+        ("Hopper-v5", {"xml_file": "/nowhere.xml"}),
+        ("FrozenLake-v1", {"map_name": "9x9"}),
+    ],
+)
+def test_arguments_that_an_environment_itself_refuses(env_id: str, kwargs: dict[str, Any]) -> None:
+    with pytest.raises(UnusableEnvironmentError, match=rf"'{env_id}' cannot be made \("):
+        make_environment(env_id, kwargs)

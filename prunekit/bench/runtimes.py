@@ -81,17 +81,23 @@ class OnnxRuntime:
         self._session.run_with_iobinding(self._binding)
 
     def act(self, observation: Any) -> Any:
-        """Return the action for a raw observation [inputs]; raises CheckError where it is not finite."""
+        """Return the action for a raw observation [inputs]; raises CheckError where it is not finite or in no space."""
         self._observation[0] = observation
         self._session.run_with_iobinding(self._binding)
         values = self._output.reshape(-1)
         if np.issubdtype(values.dtype, np.integer):
-            return int(values[0])
+            return self._within(int(values[0]))
         if not np.isfinite(values).all():
             raise CheckError(f"{self._name}: the action is not finite for observation {np.asarray(observation)}")
         if self._spaces.discrete is not None:
             return int(values.argmax()) + self._spaces.start
         return np.clip(values, self._spaces.low, self._spaces.high).astype(np.float32)
+
+    def _within(self, action: int) -> int:
+        first, count = self._spaces.start, self._spaces.discrete
+        if count is None or not first <= action < first + count:
+            raise CheckError(f"{self._name}: chose action {action}, not one of {count} from {first}")
+        return action
 
     def _check_output(self, model: BenchModel) -> None:
         integer = np.issubdtype(self._output.dtype, np.integer)

@@ -81,9 +81,11 @@ def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dic
 def save(artifact: Artifact, path: Path) -> None:
     """Write ``artifact`` to ``path``, atomically.
 
-    Raises InputError for weights that are NaN or infinite and for provenance that is no plain JSON data.
+    Raises InputError for weights that are NaN or infinite, for masks that do not fit, and for provenance that is no
+    plain JSON data.
     """
     lower(artifact.actor)
+    check_masks(find_groups(artifact.actor.network), artifact.masks)
     json_text(artifact.provenance, "provenance")
     buffer = io.BytesIO()
     torch.save(_encode(artifact), buffer)

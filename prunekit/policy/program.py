@@ -133,7 +133,7 @@ def _check_widths(program: Program) -> None:
                 if op.mean.shape != (width,) or op.scale.shape != (width,):
                     raise InputError(f"the normalizer is {op.mean.shape} wide, but observations have {width} values")
             case Affine():
-                if op.weight.shape[1] != width or op.bias.shape != (op.weight.shape[0],):
+                if op.weight.ndim != 2 or op.weight.shape[1] != width or op.bias.shape != (op.weight.shape[0],):
                     raise InputError(
                         f"a layer of weight {op.weight.shape} and bias {op.bias.shape} cannot read {width} values"
                     )

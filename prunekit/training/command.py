@@ -44,7 +44,7 @@ def prepare(
     fitting = [a.name for a in ALGORITHMS.values() if (a.continuous if spaces.discrete is None else a.discrete)]
     name = algorithm or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
     algorithm_for(name, spaces)
-    preset = preset_for(env_id, name, masked=plan is not None)
+    preset = preset_for(env_id, name)
     if lr_schedule is not None:
         check_schedule(lr_schedule)
         preset = replace(preset, learning_rate_schedule=lr_schedule)

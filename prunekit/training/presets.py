@@ -28,13 +28,10 @@ class Preset:
     policy: dict[str, Any]
 
 
-def preset_for(env_id: str, algorithm: str, *, masked: bool) -> Preset:
-    """Return the preset of ``env_id`` (or the algorithm's defaults), with the keys for masked training if asked."""
+def preset_for(env_id: str, algorithm: str) -> Preset:
+    """Return the preset of ``env_id`` (or the algorithm's defaults)."""
     table = tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text())
     merged = _overlaid(table["default"][algorithm], table.get(env_id, {}).get(algorithm, {}))
-    extra = merged.pop("masked", {})
-    if masked:
-        merged = _overlaid(merged, extra)
     merged["hidden"] = tuple(merged["hidden"])
     return Preset(**merged)
 

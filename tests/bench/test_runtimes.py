@@ -177,3 +177,16 @@ def test_a_call_runs_the_model_on_the_last_observation(tmp_path: Path) -> None:
     runtime._output[:] = -7.0
     runtime.call()
     assert runtime._output.tolist() == [[0.25, 1.0, 3.0]]
+
+
+@pytest.mark.parametrize("chosen", [-1, 2, 7])
+def test_an_action_number_outside_the_space_is_an_error(tmp_path: Path, chosen: int) -> None:
+    nodes = [
+        ("MatMul", ["x", "w"], "s"),
+        helper.make_node("ArgMax", ["s"], ["i"], axis=1, keepdims=0),
+        ("Add", ["i", "chosen"], "action"),
+    ]
+    constants = {"w": np.zeros((4, 2), np.float32), "chosen": np.asarray(chosen)}
+    path = write_onnx(tmp_path / "m.onnx", nodes, [X], [("action", INT64, ["n"])], constants)
+    with pytest.raises(CheckError, match=rf"m\.onnx: chose action {chosen}, not one of 2 from 0"):
+        runtime_of(path, Spaces(4, discrete=2)).act(np.zeros(4))

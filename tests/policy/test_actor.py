@@ -100,6 +100,7 @@ def test_observations_of_either_float_type_are_served(kept: torch.dtype, observe
         (lambda: Normalizer([0.0], [1.0], math.nan), "clip must be positive"),
         (lambda: Normalizer([0.0], [1.0, 2.0], 5.0), "mean .* and scale .* differ"),
         (lambda: ArgmaxHead(2**31), "32-bit integer"),
+        (lambda: ArgmaxHead(1.5), "32-bit integer"),  # type: ignore[arg-type]
         (lambda: ClipHead((2.0,), (1.0,)), "low <= high"),
         (lambda: ClipHead((math.nan,), (1.0,)), "low <= high"),
         (lambda: ClipHead((0.0, 0.0), (1.0,)), "low <= high"),

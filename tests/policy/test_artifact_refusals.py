@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit import Actor, ArgmaxHead, ArtifactError, Normalizer, load, make_artifact, save
+from prunekit import Actor, ArgmaxHead, ArtifactError, InputError, Normalizer, load, make_artifact, save
 from prunekit.policy.artifact import VERSION
 
 
@@ -71,6 +71,11 @@ def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
         load(saved)
 
 
+def halve(data: dict[str, Any]) -> None:
+    for layer in data["layers"]:
+        layer.update({name: value.half() for name, value in layer.items() if isinstance(value, torch.Tensor)})
+
+
 ONE_BOUND = {"kind": "clip", "low": (0.0,), "high": (1.0,)}
 NAN, EMPTY = torch.full((6, 4), math.nan), torch.zeros(6, dtype=torch.bool)
 WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -86,7 +91,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "bias-of-the-wrong-width": lambda data: data["layers"][0].update(bias=torch.zeros(5)),
     "bias-of-two-dimensions": lambda data: data["layers"][0].update(bias=torch.zeros(6, 1)),
     "weights-of-two-types": lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, dtype=torch.float64)),
-    "weights-of-half-precision": lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, dtype=torch.float16)),
+    "weights-of-half-precision": halve,
     "weights-are-nan": lambda data: data["layers"][0].update(weight=NAN),
     "unknown-head": lambda data: data.update(head={"kind": "softmax"}),
     "head-with-other-fields": lambda data: data.update(head={"kind": "argmax", "low": 0.0}),
@@ -117,3 +122,18 @@ def test_contents_that_do_not_fit_are_refused(saved: Path, edit: Callable[[dict[
     edited(saved, edit)
     with pytest.raises(ArtifactError, match=r"model\.pt: "):
         load(saved)
+
+
+def test_weights_of_three_dimensions_are_refused(saved: Path) -> None:
+    edited(saved, lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, 1)))
+    with pytest.raises(ArtifactError, match=r"model\.pt: "):
+        load(saved)
+
+
+def test_masks_that_loading_would_refuse_are_not_saved(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    artifact = make_artifact(Actor(network, ArgmaxHead()), None, {})
+    artifact.masks["0"] = torch.ones(3, dtype=torch.bool)
+    with pytest.raises(InputError, match="mask '0'"):
+        save(artifact, tmp_path / "model.pt")
+    assert not list(tmp_path.iterdir())

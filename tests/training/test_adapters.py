@@ -21,7 +21,7 @@ from prunekit.training.request import TrainingRequest, build_learner
 
 
 def small_preset(env_id: str, algorithm: str) -> Preset:
-    preset = preset_for(env_id, algorithm, masked=True)
+    preset = preset_for(env_id, algorithm)
     changes: dict[str, Any] = {
         "ppo": {"n_steps": 32, "batch_size": 32, "n_epochs": 3},
         "dqn": {"learning_starts": 100, "train_freq": 8, "gradient_steps": 5, "batch_size": 16, "buffer_size": 1000},

@@ -21,7 +21,7 @@ from prunekit.training.status import Status
 
 def small_run(folder: Path, seed: int = 0, *, dense: bool = False) -> tuple[TrainingResult, list[Status]]:
     plan = None if dense else PruningPlan()
-    preset = preset_for("CartPole-v1", "ppo", masked=not dense)
+    preset = preset_for("CartPole-v1", "ppo")
     preset = replace(preset, hidden=(32, 32), model={**preset.model, "n_steps": 32, "batch_size": 64})
     seen: list[Status] = []
 
@@ -76,13 +76,13 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_of_one_rollout_ends_without_final_masks(tmp_path: Path) -> None:
-    preset = preset_for("CartPole-v1", "ppo", masked=True)
+    preset = preset_for("CartPole-v1", "ppo")
     result = train(TrainingRequest("CartPole-v1", "ppo", preset, 0, 64, PruningPlan()), tmp_path / "run")
     assert not result.complete
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
 def test_the_environment_is_stamped_with_its_version(tmp_path: Path) -> None:
-    preset = preset_for("CartPole-v1", "ppo", masked=False)
+    preset = preset_for("CartPole-v1", "ppo")
     result = train(TrainingRequest("CartPole", "ppo", preset, 0, 64), tmp_path / "run")
     assert result.artifact.provenance["env"]["id"] == "CartPole-v1"
