@@ -61,7 +61,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
             models = [run["bench"]["models"][index] for run in runs]
             means = [model["devices"]["cpu"]["return"]["mean"] for model in models]
             kept = (statistics.mean(means) - floor) / (reference - floor)
-            shown = models if index else models[:1]
+            shown = models[:1] if len({_widths(model) for model in models}) == 1 else models
             rows.append(
                 [
                     env_id,
