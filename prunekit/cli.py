@@ -107,11 +107,11 @@ def train(
 
     request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, seed, out)
     console = Console(quiet=quiet)
-    with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
-        try:
+    try:
+        with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
             result = run(request, folder, [display])
-        except KeyboardInterrupt:
-            _fail(f"interrupted; {folder} holds the metrics so far, but no model", _INTERRUPTED)
+    except KeyboardInterrupt:  # after the live display is gone, which would wipe the line
+        _fail(f"interrupted; {folder} holds the metrics so far, but no model", _INTERRUPTED)
     say(console, folder / "model.pt", result.summary)
     write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
     if not result.complete:
