@@ -83,7 +83,8 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         ) from error
     except gym.error.NameNotFound as error:
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' is not registered; where a module of yours registers it, write MODULE:{env_id}"
+            f"environment '{env_id}' is not registered ({_first_line(error)}); where a module of yours registers it, "
+            f"write MODULE:{env_id}"
         ) from error
     except gym.error.Error as error:
         raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {_first_line(error)}") from error

@@ -58,6 +58,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error
+    finally:
+        if temporary is not None:  # gone already where the rename was reached
+            temporary.unlink(missing_ok=True)

@@ -86,7 +86,10 @@ def _from_onnx(path: Path) -> BenchModel:
     tuned_session(content, str(path))
     try:
         metadata = read_metadata(content)
-        sizes = metadata.get("sizes") or _count(content)
+        counted = _count(content)
+        sizes = metadata.get("sizes") or counted
+        if sizes["hidden"] != counted["hidden"] or sizes["macs"] != counted["macs"]:
+            raise ValueError(f"hidden {sizes['hidden']}, but the graph has {counted['hidden']}")
         hidden = tuple(int(width) for width in sizes["hidden"])
         return BenchModel(path, content, size, hidden, int(sizes["parameters"]), int(sizes["macs"]), metadata)
     except (KeyError, TypeError, ValueError) as error:

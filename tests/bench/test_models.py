@@ -166,3 +166,15 @@ def test_integer_constants_are_no_parameters(tmp_path: Path) -> None:
     constants = {"w": np.zeros((4, 2), np.float32), "one": np.asarray(1, np.int64)}
     model = read_model(write_onnx(tmp_path / "m.onnx", nodes, [X], [("y", INT64, ["n"])], constants))
     assert model.parameters == 8
+
+
+@pytest.mark.parametrize(("key", "value"), [("hidden", [4, 3]), ("macs", 5)])
+def test_sizes_that_the_graph_does_not_have_are_refused(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(policy(), path, ENV)
+    model = onnx.load(path)
+    entry = next(entry for entry in model.metadata_props if entry.key == "prunekit.sizes")
+    entry.value = json.dumps({**json.loads(entry.value), key: value})
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match=r"model\.onnx: its prunekit metadata is damaged \(hidden"):
+        read_model(path)
