@@ -37,6 +37,7 @@ def demo_table(result: Mapping[str, Any]) -> str:
         ["hidden units removed", "", f"{_removed(models, 'units'):.1%}"],
         ["weights", *(f"{model['parameters']:,}" for model in models)],
         ["weights removed", "", f"{_removed(models, 'parameters'):.1%}"],
+        ["multiply-accumulates", *(f"{model['macs']:,}" for model in models)],
         ["ONNX file", *(f"{model['size_bytes'] / 1024:,.1f} KiB" for model in models)],
         ["latency, back to back, p50", *(f"{device['latency_us']['p50']:.1f} us" for device in devices)],
         ["latency at 50 Hz, p50", *(f"{device['paced_latency_us']['p50']:.0f} us" for device in devices)],

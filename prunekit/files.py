@@ -23,9 +23,9 @@ def require_file(path: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise InputError, naming ``path``, where no file could be written there; leaves nothing behind."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error

@@ -88,8 +88,9 @@ def _from_onnx(path: Path) -> BenchModel:
         metadata = read_metadata(content)
         counted = _count(content)
         sizes = metadata.get("sizes") or counted
-        if sizes["hidden"] != counted["hidden"] or sizes["macs"] != counted["macs"]:
-            raise ValueError(f"hidden {sizes['hidden']}, but the graph has {counted['hidden']}")
+        for key in ("hidden", "macs"):
+            if sizes[key] != counted[key]:
+                raise ValueError(f"{key} {sizes[key]}, but the graph has {counted[key]}")
         hidden = tuple(int(width) for width in sizes["hidden"])
         return BenchModel(path, content, size, hidden, int(sizes["parameters"]), int(sizes["macs"]), metadata)
     except (KeyError, TypeError, ValueError) as error:
@@ -120,7 +121,7 @@ def _self_contained(path: Path) -> tuple[bytes, int]:
 
 
 def _count(content: bytes) -> dict[str, Any]:
-    """Count a foreign file: every float constant is a parameter, every constant matrix of a product a layer."""
+    """Count by rule: every float constant is a parameter, every constant matrix of a product a layer."""
     graph = onnx.load_from_string(content).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     parameters = sum(values.size for values in constants.values() if np.issubdtype(values.dtype, np.floating))

@@ -71,11 +71,6 @@ def dead_slices(network: nn.Module, groups: Sequence[Group], masks: Masks) -> li
     return slices
 
 
-def zero_dead_units_(network: nn.Module, groups: Sequence[Group], masks: Masks) -> None:
-    """Set every parameter of dead units to exactly zero, in place: rows, bias, and all consumers' columns."""
-    zero_slices_(dead_slices(network, groups, masks))
-
-
 @torch.no_grad()
 def zero_slices_(slices: Iterable[DeadSlice]) -> None:
     """Set every slice to exactly zero, in place.

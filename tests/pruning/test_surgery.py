@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunekit.errors import CouplingError, EmptyGroupError, InputError
 from prunekit.pruning.groups import find_groups
-from prunekit.pruning.masks import full_masks, kept_units, masked, sparsity_of, zero_dead_units_
+from prunekit.pruning.masks import dead_slices, full_masks, kept_units, masked, sparsity_of, zero_slices_
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
@@ -214,7 +214,7 @@ def test_zeroing_takes_row_bias_and_all_columns_and_nothing_else() -> None:
     network = TwoHeads(hidden=6)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     alive = keep(1, 4, width=6)
-    zero_dead_units_(network, find_groups(network), {"body.0": alive})
+    zero_slices_(dead_slices(network, find_groups(network), {"body.0": alive}))
     factors = {"body.0.weight": alive[:, None], "body.0.bias": alive, "mean.weight": alive, "log_std.weight": alive}
     for name, parameter in network.named_parameters():
         assert bool((parameter == before[name] * factors.get(name, torch.tensor(True))).all())
