@@ -129,12 +129,12 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
         if activation is not None:
             return Elementwise(node.name, activation, sources[0])
         return Unknown(node.name, f"module '{node.target}' ({type(module).__name__})", sources)
-    _refuse_overwriting(node, node.kwargs.get("inplace") is True or str(node.target).endswith("_"))
+    called = getattr(node.target, "__name__", str(node.target))
+    _refuse_overwriting(node, node.kwargs.get("inplace") is True or (called[-1] == "_" and called[-2:] != "__"))
     activation = activation_of_call(node.target, node.args[1:], node.kwargs) if len(sources) == 1 else None
     if activation is not None:
         return Elementwise(node.name, activation, sources[0])
-    label = getattr(node.target, "__name__", str(node.target))
-    return Unknown(node.name, f"{node.op.removeprefix('call_')} '{label}' (node {node.name})", sources)
+    return Unknown(node.name, f"{node.op.removeprefix('call_')} '{called}' (node {node.name})", sources)
 
 
 def _refuse_overwriting(node: fx.Node, in_place: bool) -> None:

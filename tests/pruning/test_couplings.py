@@ -143,19 +143,27 @@ def test_a_path_to_something_else_is_refused_by_name() -> None:
 class OverwritesInPlace(nn.Module):
     """The activation's result is dropped, as the hidden values are overwritten."""
 
-    def __init__(self) -> None:
+    def __init__(self, overwrite: Callable[[Tensor], object]) -> None:
         super().__init__()
         self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.overwrite = overwrite
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.a(x)
-        functional.relu(hidden, inplace=True)
+        self.overwrite(hidden)
         return self.b(hidden)
 
 
-def test_values_overwritten_in_place_behind_the_graph_s_back_are_refused() -> None:
-    with pytest.raises(CouplingError, match="relu"):
-        find_groups(OverwritesInPlace())
+@pytest.mark.parametrize(
+    "overwrite",
+    [lambda h: functional.relu(h, inplace=True), torch.relu_, lambda h: h.relu_(), nn.ReLU(inplace=True)],
+    ids=["functional", "function", "method", "module"],
+)
+def test_values_overwritten_in_place_behind_the_graph_s_back_are_refused(
+    overwrite: Callable[[Tensor], object],
+) -> None:
+    with pytest.raises(CouplingError, match="overwrites a value in place"):
+        find_groups(OverwritesInPlace(overwrite))
 
 
 def test_an_in_place_activation_in_a_chain_is_accepted() -> None:
