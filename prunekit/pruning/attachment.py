@@ -35,3 +35,15 @@ def check_twins(groups: Sequence[Group], twins: Sequence[nn.Module]) -> None:
     for twin in twins:
         if find_groups(twin) != tuple(groups):
             raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")
+
+
+def check_equal_widths(groups: Sequence[Group], families: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Return ``families`` as they are; raises InputError where one names no groups, or groups of different widths."""
+    widths = {group.name: group.width for group in groups}
+    for family in families:
+        unknown = [name for name in family if name not in widths]
+        if unknown:
+            raise InputError(f"equal_widths names '{unknown[0]}', but the groups are {', '.join(widths)}")
+        if len({widths[name] for name in family}) != 1:
+            raise InputError(f"equal_widths names groups of different widths: {[widths[name] for name in family]}")
+    return tuple(tuple(family) for family in families)

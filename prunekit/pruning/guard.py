@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from prunekit.errors import CheckError
+import numpy as np
+
+from prunekit.errors import CheckError, InputError
 
 
 @final
@@ -14,38 +17,54 @@ from prunekit.errors import CheckError
 class ReturnGuard:
     """Says whether pruning and penalty should pause.
 
-    Paused while ``recent - floor < share * (best - floor)``, where ``recent`` is the moving average of the
-    returns reported, ``best`` its largest value so far and ``floor`` the random policy's return. A policy that was
-    never better than the random one has nothing to lose yet and pauses nothing.
+    Paused while ``recent + error - floor < share * (best - floor)``, where ``recent`` is the mean return of the latest
+    ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far and ``floor`` the
+    random policy's return: a fall that chance explains pauses nothing. Nor does a policy that was never better than the
+    random one, which has nothing to lose yet, and nothing is judged before ``window`` episodes have ended.
     """
 
     floor: float
     share: float = 0.9
-    momentum: float = 0.7
-    recent: float | None = field(default=None, init=False)
+    window: int = 20
     best: float | None = field(default=None, init=False)
+    _latest: list[float] = field(default_factory=list, init=False)
 
-    def record(self, mean_return: float) -> None:
-        """Take the mean return of the latest episodes into the moving average; CheckError where it is not finite."""
-        if not math.isfinite(mean_return):
-            raise CheckError(f"the return is {mean_return}; the return guard takes finite returns only")
-        if self.recent is None:
-            self.recent = mean_return
-        else:
-            self.recent = self.momentum * self.recent + (1.0 - self.momentum) * mean_return
-        self.best = self.recent if self.best is None else max(self.best, self.recent)
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise InputError(f"the guard's window must hold at least 1 episode, got {self.window}")
+
+    def record(self, returns: Sequence[float]) -> None:
+        """Take the returns of the latest episodes, oldest first; CheckError where one is not finite."""
+        for value in returns:
+            if not math.isfinite(value):
+                raise CheckError(f"the return is {value}; the return guard takes finite returns only")
+        self._latest = [*self._latest, *(float(value) for value in returns)][-self.window :]
+        if self.recent is not None:
+            lower = self.recent - self.error
+            self.best = lower if self.best is None else max(self.best, lower)
+
+    @property
+    def recent(self) -> float | None:
+        """The mean return of the latest episodes, None before there were enough."""
+        return float(np.mean(self._latest)) if len(self._latest) == self.window else None
+
+    @property
+    def error(self) -> float:
+        """The standard error of ``recent``."""
+        count = len(self._latest)
+        return float(np.std(self._latest, ddof=1)) / math.sqrt(count) if count > 1 else 0.0
 
     @property
     def paused(self) -> bool:
         """Whether the recent return is too far below the best one."""
         if self.recent is None or self.best is None or self.best <= self.floor:
             return False
-        return self.recent - self.floor < self.share * (self.best - self.floor)
+        return self.recent + self.error - self.floor < self.share * (self.best - self.floor)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the guard's moving values."""
-        return {"recent": self.recent, "best": self.best}
+        return {"latest": list(self._latest), "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over values written by ``state_dict``."""
-        self.recent, self.best = state["recent"], state["best"]
+        self._latest, self.best = list(state["latest"]), state["best"]

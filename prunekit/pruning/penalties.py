@@ -84,16 +84,18 @@ def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tens
     return {name: value / mean for name, value in alpha.items()}
 
 
-def scale_free_lambda(
-    network: nn.Module, groups: Sequence[Group], strength: float, learning_rate: float, updates: int
-) -> float:
-    """Return lambda such that ``updates`` steps pull a unit of average alpha by ``strength`` median norms.
+def scale_free_lambda(norm: float, strength: float, learning_rate: float, updates: int) -> float:
+    """Return lambda such that ``updates`` steps pull a unit of average alpha by ``strength`` usual norms.
 
-    From lr * lambda * sqrt(|g|) * updates = strength * median ||theta_g||, the median over all units, each
-    divided by its sqrt(|g|).
+    From lr * lambda * sqrt(|g|) * updates = strength * usual norm, with ``norm`` as ``usual_norm`` gives it.
     """
+    return strength * norm / (learning_rate * max(updates, 1))
+
+
+def usual_norm(network: nn.Module, groups: Sequence[Group]) -> float:
+    """Return the median over all units of ||theta_g|| / sqrt(|g|)."""
     ratios = torch.cat([unit_norms(network, group) / unit_size(network, group) ** 0.5 for group in groups])
-    return strength * float(ratios.median()) / (learning_rate * max(updates, 1))
+    return float(ratios.median())
 
 
 def unit_size(network: nn.Module, group: Group) -> int:

@@ -13,25 +13,30 @@ give it the old one's ``state_dict``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import CheckError, InputError
-from prunekit.pruning.attachment import check_twins, parameter_group_of
+from prunekit.errors import InputError
+from prunekit.pruning.attachment import check_equal_widths, check_twins, parameter_group_of
+from prunekit.pruning.gauge import Gauge
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Evidence, Scores, normalized
-from prunekit.pruning.masks import DeadSlice, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
-from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, unit_size
+from prunekit.pruning.importance import Scores
+from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
+from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, unit_size, usual_norm
+from prunekit.pruning.physical import padded, remove_units_
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs
 from prunekit.pruning.removal import remove_below
-from prunekit.pruning.schedules import Sparsity
+from prunekit.pruning.schedules import Clock, Sparsity, growth
 
 # Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
 _LATE_CHECKS = 64
+# Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
+_WORTH_REMOVING = 0.05
 
 
 def first_tensor(output: object) -> Tensor:
@@ -53,6 +58,13 @@ class Pruner:
     [n, k] from the network's output. ``frozen`` says whether masks are final; it stays False where the steps were too
     few to reach a sparsity. Law 3: a dead unit's parameters are exactly zero after every step.
 
+    ``live_shrink`` removes dead units physically on the way, from network, twins and the optimizer's state, so that
+    training gets cheaper; law 4: the weights are those of a training with masks. Parameters are then replaced by
+    smaller ones: a loop must ask modules for their parameters and keep no list of them. Groups named together in
+    ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero.
+
+    ``keep`` are bool [original width] per group, ``masks`` the same for the units that the network still has.
+
     Raises InputError where the optimizer does not hold the network's parameters or evaluates closures or where
     ``total_steps`` is below 1, and EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
@@ -68,38 +80,54 @@ class Pruner:
         observe: nn.Module | None = None,
         decision: Callable[[object], Tensor] = first_tensor,
         guard: ReturnGuard | None = None,
+        live_shrink: bool = False,
+        equal_widths: Sequence[Sequence[str]] = (),
     ) -> None:
         self.plan = plan or PruningPlan()
-        self.network, self.optimizer, self.guard = network, optimizer, guard
+        self.network, self.optimizer, self.guard, self.live_shrink = network, optimizer, guard, live_shrink
         if total_steps < 1:
             raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {total_steps}")
         self.total_steps = total_steps
         self.groups = find_groups(network)
         self._twins = tuple(twins)
-        self._decision = decision
         self._parameter_group = parameter_group_of(network, optimizer)
+        self._equal_widths = check_equal_widths(self.groups, equal_widths)
         check_twins(self.groups, twins)
         self.plan.check_widths([group.width for group in self.groups])
-        self.masks = full_masks(self.groups)
-        self.scores: Scores = {}
+        self.keep = full_masks(self.groups)
+        self._present = full_masks(self.groups)
+        self._unit_size = {group.name: unit_size(network, group) for group in self.groups}
         self.steps = 0
         self.frozen = not self.groups
         self.lambda_ = 0.0
-        self._raw: Scores = {}
+        self._usual_norm = 0.0
+        self._gauge = Gauge(self.plan.importance, self.plan.memory, decision)
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
-        self._deviation: Tensor | None = None
+        self._clock = Clock()
         self._recent = RecentInputs(observe or network, self.plan.states)
-        self._recent.listening = not self.frozen
         self._dead: list[DeadSlice] = []
         self._pull: Pull | None = None
+        self._weight: dict[str, Tensor] | None = None
+        self._first_step = self.plan.phases.start * total_steps
         window = (self.plan.phases.end - self.plan.phases.start) * total_steps
         self._interval = max(1, int(window / self.plan.checks + 1e-9))
         tail = (1.0 - self.plan.phases.end) * total_steps
         self._late_interval = max(1, min(self._interval, int(tail / _LATE_CHECKS)))
+        self._listen()
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         ]
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """One ``keep`` per group over the units that the network has now: the argument of ``shrink``."""
+        return {name: keep[self._present[name]] for name, keep in self.keep.items()}
+
+    @property
+    def scores(self) -> Scores:
+        """Normalized importance [original width] per group; a removed unit has the score it died with."""
+        return self._gauge.scores
 
     @property
     def progress(self) -> float:
@@ -109,17 +137,16 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The share of hidden units removed so far."""
-        return sparsity_of(self.masks)
+        return sparsity_of(self.keep)
 
     @property
     def paused(self) -> bool:
-        """Whether the return guard holds pruning back. Past the window's end it no longer may."""
-        return self.guard is not None and self.guard.paused and self.progress < self.plan.phases.end
+        """Whether the return guard holds pruning back.
 
-    @property
-    def _rate(self) -> float:
-        """The learning rate in force; looked up each time, as loading an optimizer's state replaces its groups."""
-        return float(self.optimizer.param_groups[self._parameter_group]["lr"])
+        Past the window's end it no longer may, nor where a sparsity could not be reached in good time then.
+        """
+        waiting = self.guard is not None and self.guard.paused and self.progress < self.plan.phases.end
+        return waiting and not (self._clock.late and isinstance(self.plan.threshold, Sparsity))
 
     @property
     def phase(self) -> str:
@@ -133,7 +160,15 @@ class Pruner:
     @property
     def penalty_strength(self) -> float:
         """The lambda in force now; 0 outside the pruning phase."""
-        return 0.0 if self._pull is None or self.paused else self.lambda_
+        pulling = self._pull is not None and self.progress < self.plan.phases.end and not self.paused
+        return self.lambda_ if pulling else 0.0
+
+    def shrink_(self) -> None:
+        """Remove the dead units physically, now: from network, twins and the optimizer's state.
+
+        Raises InputError, before anything is changed, for an optimizer whose state cannot follow its units.
+        """
+        self._leave(padded(self.keep, self._present, self._equal_widths))
 
     def detach(self) -> None:
         """Remove all hooks; masks stay readable, but dead units are no longer held at zero."""
@@ -147,119 +182,148 @@ class Pruner:
             "steps": self.steps,
             "frozen": self.frozen,
             "lambda": self.lambda_,
-            "masks": {name: keep.clone() for name, keep in self.masks.items()},
-            "scores": {name: score.clone() for name, score in self.scores.items()},
-            "raw": {name: score.clone() for name, score in self._raw.items()},
+            "usual_norm": self._usual_norm,
+            "unit_size": dict(self._unit_size),
+            "keep": {name: keep.clone() for name, keep in self.keep.items()},
+            "present": {name: present.clone() for name, present in self._present.items()},
             "streaks": {name: streak.clone() for name, streak in self._streaks.items()},
-            "deviation": self._deviation,
+            "gauge": self._gauge.state_dict(),
             "states": self._recent.batches(),
-            "pull": None if self._pull is None else dict(self._pull.weight),
+            "clock": (self._clock.position, self._clock.elapsed),
+            "pull": None if self._weight is None else dict(self._weight),
             "guard": None if self.guard is None else self.guard.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state written by ``state_dict`` and zero the dead units of network and twins.
 
+        A network at its original widths is shrunk to what was left of it, so that its weights can be loaded then.
         Raises InputError where the state is of a network with other groups.
         """
-        check_masks(self.groups, state["masks"])
+        self._check_state(state)
         self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]
-        self.masks, self.scores = dict(state["masks"]), dict(state["scores"])
-        self._raw, self._streaks = dict(state["raw"]), dict(state["streaks"])
-        self._deviation = state["deviation"]
+        self._usual_norm, self._unit_size = state["usual_norm"], dict(state["unit_size"])
+        widths = {group.name: group.width for group in self.groups}
+        whole = {name: present.numel() for name, present in state["present"].items()}
+        self.keep, self._streaks = dict(state["keep"]), dict(state["streaks"])
+        self._gauge.load_state_dict(state["gauge"])
+        self._clock = Clock(*state["clock"])
         self._recent.replace(state["states"])
-        self._recent.listening = not self.frozen
-        self._pull = None if state["pull"] is None else Pull(self.network, self.groups, state["pull"])
+        self._weight = state["pull"]
+        if widths == whole:
+            self._present = {name: torch.ones_like(present) for name, present in state["present"].items()}
+            self._leave(state["present"])
+        else:
+            self._present = dict(state["present"])
+            self._look_up()
         if self.guard is not None and state["guard"] is not None:
             self.guard.load_state_dict(state["guard"])
-        self._hold_masks()
+        self._listen()
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        whole = {name: present.numel() for name, present in state["present"].items()}
+        left = {name: int(present.sum()) for name, present in state["present"].items()}
+        widths = {group.name: group.width for group in self.groups}
+        if widths not in (whole, left):
+            raise InputError(
+                f"the pruner's state is of a network with the units {whole} ({left} of them left), "
+                f"but this network has {widths}"
+            )
+        check_masks([replace(group, width=whole[group.name]) for group in self.groups], state["keep"])
+
+    @property
+    def _rate(self) -> float:
+        """The learning rate in force; looked up each time, as loading an optimizer's state replaces its groups."""
+        return float(self.optimizer.param_groups[self._parameter_group]["lr"])
 
     def _before_step(self, _: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, *kwargs.values())):
             raise InputError("the optimizer's step got a closure, which runs after the pruner's hook; step without one")
-        if self._pull is not None and self.plan.penalty.before is not None and not self.paused:
+        if self._pull is not None and self.plan.penalty.before is not None and self.penalty_strength > 0.0:
             self.plan.penalty.before(self._pull, self._rate)
 
     def _after_step(self, *_: object) -> None:
-        self.steps += 1
-        if self._pull is not None and self.plan.penalty.after is not None and not self.paused:
+        if self._pull is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
             self.plan.penalty.after(self._pull, self._rate)
-        started = self.progress >= self.plan.phases.start
-        interval = self._late_interval if self.progress >= self.plan.phases.end else self._interval
-        if started and not self.frozen and self.steps % interval == 0:
-            self._check()
+        self.steps += 1
+        if not self.frozen:
+            self._listen()
+            interval = self._late_interval if self.progress >= self.plan.phases.end else self._interval
+            if self.steps >= self._first_step and self.steps % interval == 0:
+                self._check()
         zero_slices_(self._dead)
+
+    def _listen(self) -> None:
+        """Inputs are of use from shortly before the first check, a step having at least one, until masks are final."""
+        self._recent.listening = not self.frozen and self.steps + self.plan.states >= self._first_step
 
     def _check(self) -> None:
         self._measure()
-        late = self.progress >= self.plan.phases.end
+        paused, late = self.paused, self.progress >= self.plan.phases.end
+        self._clock.advance(self.plan.phases.elapsed(self.progress), paused=paused)
         if late and not isinstance(self.plan.threshold, Sparsity):
             self.frozen = True
-        elif not self.paused:
+        elif not paused:
             patience = 1 if late else self.plan.patience
-            growth = self.plan.phases.growth(self.progress)
-            self.masks, self._streaks = remove_below(
-                self.plan, growth, patience, self.scores, self.masks, self._streaks
-            )
-            self._hold_masks()
+            grown = growth(self._clock.position)
+            self.keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
-            self._recent.listening = False
-        if self.frozen or late:
-            self._pull = None
-        else:
-            self._renew_pull()
+            self._listen()
+        self._weight = None if self.frozen or late else self._renewed_weight()
+        self._look_up()
+        if self.live_shrink and self._worth_removing():
+            self.shrink_()
 
     def _reached(self) -> bool:
         threshold = self.plan.threshold
         if not isinstance(threshold, Sparsity):
             return False
-        keeps = torch.cat(list(self.masks.values()))
+        keeps = torch.cat(list(self.keep.values()))
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
     def _measure(self) -> None:
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
-        states = self._recent.latest()
-        training = [module for module in self.network.modules() if module.training]
+        if self._usual_norm == 0.0:
+            self._usual_norm = usual_norm(self.network, self.groups)
         self._recent.listening = False
-        self.network.eval()  # dropout would add noise, and batch statistics would take these states in twice
         try:
-            self._measure_on(states)
+            states = self._recent.latest()
+            self._gauge.measure(self.network, self.groups, states, self.keep, self._present, self.steps)
         finally:
-            self._recent.listening = True
-            for module in training:
-                module.training = True
+            self._listen()
 
-    def _measure_on(self, states: Tensor) -> None:
-        with torch.no_grad():
-            deviation = self._decision(self.network(states)).double().std(dim=0, unbiased=False).clamp_min(1e-8)
-        previous, memory = self._deviation, self.plan.memory
-        self._deviation = deviation if previous is None else memory * previous + (1 - memory) * deviation
-        fresh = self.plan.importance(Evidence(self.network, self.groups, states, self._decision, self._deviation))
-        for name, score in fresh.items():
-            if not bool(score.isfinite().all()):
-                raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {self.steps}")
-            old = self._raw.get(name)
-            self._raw[name] = score.double() if old is None else memory * old + (1 - memory) * score.double()
-        for name, score in normalized(self._raw, self.masks).items():
-            keep = self.masks[name].to(score.device)
-            self.scores[name] = torch.where(keep, score, self.scores.get(name, score))
-
-    def _renew_pull(self) -> None:
+    def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
         if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
-            self.lambda_ = scale_free_lambda(self.network, self.groups, self.plan.strength, rate, updates)
-        alpha = protection(self.scores, self.masks)
-        weight = {
-            group.name: self.lambda_ * alpha[group.name] * unit_size(self.network, group) ** 0.5
-            for group in self.groups
-        }
-        self._pull = Pull(self.network, self.groups, weight)
+            self.lambda_ = scale_free_lambda(self._usual_norm, self.plan.strength, rate, updates)
+        alpha = protection(self.scores, self.keep)
+        return {name: self.lambda_ * alpha[name] * size**0.5 for name, size in self._unit_size.items()}
 
-    def _hold_masks(self) -> None:
-        networks = (self.network, *self._twins)
-        self._dead = [found for network in networks for found in dead_slices(network, self.groups, self.masks)]
+    def _worth_removing(self) -> bool:
+        present = sum(int(present.sum()) for present in self._present.values())
+        wanted = padded(self.keep, self._present, self._equal_widths)
+        gone = present - sum(int(kept.sum()) for kept in wanted.values())
+        return gone > 0 and (self.frozen or gone >= _WORTH_REMOVING * present)
+
+    def _leave(self, wanted: Masks) -> None:
+        """Leave the units ``wanted`` (bool [original width]) of those present, and no others."""
+        now = {name: wanted[name][present] for name, present in self._present.items()}
+        remove_units_((self.network, *self._twins), self.groups, now, self.optimizer)
+        self._present = {name: wanted[name].clone() for name in self._present}
+        self.groups = tuple(replace(group, width=int(now[group.name].sum())) for group in self.groups)
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Find the tensors that masks and penalty act on, and zero the dead ones."""
+        networks, masks = (self.network, *self._twins), self.masks
+        self._dead = [found for network in networks for found in dead_slices(network, self.groups, masks)]
         zero_slices_(self._dead)
+        weight = self._weight
+        self._pull = None
+        if weight is not None:
+            present = {name: value[self._present[name].to(value.device)] for name, value in weight.items()}
+            self._pull = Pull(self.network, self.groups, present)

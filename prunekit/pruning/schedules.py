@@ -30,11 +30,49 @@ class Phases:
         if not (0.0 <= self.start < self.end <= 1.0 and 0.0 < self.full <= 1.0):
             raise InputError(f"phases need 0 <= start < end <= 1 and 0 < full <= 1, got {self}")
 
-    def growth(self, progress: float) -> float:
-        """Return 1 - (1 - x)^3 for ``progress`` in [0, 1] of all training, x running over the window."""
+    def elapsed(self, progress: float) -> float:
+        """Return how much of the growing part of the window is over, in [0, 1], at ``progress`` of all training."""
         window = (self.end - self.start) * self.full
-        x = min(max((progress - self.start) / window, 0.0), 1.0)
-        return 1.0 - (1.0 - x) ** 3
+        return min(max((progress - self.start) / window, 0.0), 1.0)
+
+
+def growth(x: float) -> float:
+    """Return 1 - (1 - x)^3, the share of its final value that the threshold has at ``x`` in [0, 1]."""
+    return 1.0 - (1.0 - x) ** 3
+
+
+@final
+@dataclass
+class Clock:
+    """Pruning's own time: it stands still while pruning pauses, and makes up for it over all of the time left.
+
+    ``position`` goes from 0 to 1 while ``elapsed`` time does. Without pauses the two are equal; after one, position
+    runs faster by ``haste = (1 - position) / (1 - elapsed)``, at most 2, so that it still arrives in time without a
+    burst. It arrives at the end in any case.
+    """
+
+    position: float = 0.0
+    elapsed: float = 0.0
+
+    @property
+    def haste(self) -> float:
+        """How much faster than without pauses the position has to move from now on."""
+        if self.position >= 1.0:
+            return 1.0
+        return min((1.0 - self.position) / max(1.0 - self.elapsed, 1e-9), _MOST_HASTE)
+
+    @property
+    def late(self) -> bool:
+        """Whether more pauses could not be made up for."""
+        return self.haste >= _MOST_HASTE
+
+    def advance(self, elapsed: float, *, paused: bool) -> None:
+        """Move on to ``elapsed``."""
+        if elapsed >= 1.0 and not paused:
+            self.position = 1.0
+        elif not paused:
+            self.position = min(self.position + (elapsed - self.elapsed) * self.haste, 1.0)
+        self.elapsed = elapsed
 
 
 @final
@@ -66,6 +104,8 @@ class Budget:
 
 
 Threshold = Sparsity | Budget
+
+_MOST_HASTE = 2.0
 
 
 def units_below(

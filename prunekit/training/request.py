@@ -23,7 +23,10 @@ from prunekit.training.presets import Preset, rate_schedule
 @final
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One run. ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's."""
+    """One run. ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
+
+    ``guard_share`` is the return guard's share, None for no guard.
+    """
 
     env_id: str
     algorithm: str
@@ -33,6 +36,7 @@ class TrainingRequest:
     plan: PruningPlan | None = None
     hidden: tuple[int, ...] | None = None
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    guard_share: float | None = 0.9
 
     def __post_init__(self) -> None:
         if self.total_steps < 1:
@@ -54,6 +58,7 @@ class TrainingRequest:
             "steps": self.total_steps,
             "hidden": list(self.hidden or self.preset.hidden),
             "preset": asdict(self.preset),
+            "guard_share": self.guard_share,
             "plan": None if self.plan is None else _plan_to_dict(self.plan),
         }
 

@@ -73,7 +73,7 @@ def train(request: TrainingRequest, folder: Path, displays: Sequence[Display] = 
     updates = learner.updates(request.total_steps)
     if request.plan is not None and updates < 1:
         raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
-    guard = ReturnGuard(floor)
+    guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
     pruner = None
     if request.plan is not None:
         pruner = Pruner(
@@ -108,7 +108,7 @@ class _Recorder(BaseCallback):
     """Feeds the guard, the displays and TensorBoard about 200 times in a run."""
 
     def __init__(
-        self, total_steps: int, pruner: Pruner | None, guard: ReturnGuard, displays: Sequence[Display]
+        self, total_steps: int, pruner: Pruner | None, guard: ReturnGuard | None, displays: Sequence[Display]
     ) -> None:
         super().__init__()
         self._total_steps, self._pruner, self._guard, self._displays = total_steps, pruner, guard, displays
@@ -138,7 +138,8 @@ class _Recorder(BaseCallback):
         if mean_return is not None:
             if not np.isfinite(mean_return):
                 raise CheckError(f"the return is {mean_return} at step {self.num_timesteps}; training was stopped")
-            self._guard.record(mean_return)
+            if self._guard is not None:
+                self._guard.record(self._fresh)
         self.last_returns = [*self.last_returns, *self._fresh][-100:]
         self._fresh = []
         status = self._status(mean_return)

@@ -24,7 +24,7 @@ from prunekit.pruning import importance
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import Evidence, Importance
 from prunekit.pruning.masks import full_masks, masked
-from prunekit.pruning.penalties import scale_free_lambda
+from prunekit.pruning.penalties import usual_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner, first_tensor
 from prunekit.pruning.schedules import Sparsity
@@ -79,15 +79,15 @@ def shrunk_and_used(case: Case) -> None:
     small.train()
 
 
-def measured_lambda(case: Case) -> None:
-    scale_free_lambda(case.network, find_groups(case.network), strength=1.0, learning_rate=0.1, updates=10)
+def measured_norm(case: Case) -> None:
+    usual_norm(case.network, find_groups(case.network))
 
 
 USES: dict[str, Callable[[Case], object]] = {
     "find_groups": lambda case: find_groups(case.network),
     "masked": masked_and_used,
     "shrink": shrunk_and_used,
-    "scale_free_lambda": measured_lambda,
+    "usual_norm": measured_norm,
 }
 
 

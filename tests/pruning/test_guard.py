@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from prunekit.errors import CheckError
+from prunekit.errors import CheckError, InputError
 from prunekit.pruning.guard import ReturnGuard
 
 
-def guard_after(*returns: float, floor: float = 0.0, momentum: float = 0.0, share: float = 0.9) -> ReturnGuard:
-    guard = ReturnGuard(floor, share, momentum)
+def guard_after(*returns: float, floor: float = 0.0, share: float = 0.9, window: int = 1) -> ReturnGuard:
+    guard = ReturnGuard(floor, share, window)
     for value in returns:
-        guard.record(value)
+        guard.record([value])
     return guard
 
 
 def test_a_guard_without_returns_does_not_pause() -> None:
-    assert not ReturnGuard(floor=20.0).paused
+    guard = ReturnGuard(floor=20.0)
+    guard.record([])
+    assert not guard.paused
 
 
 def test_it_pauses_below_the_share_of_the_best_and_goes_on_when_recovered() -> None:
     guard = guard_after(50.0, 100.0)
     states = []
     for value in (91.0, 89.0, 60.0, 89.9, 90.0, 95.0):
-        guard.record(value)
+        guard.record([value])
         states.append(guard.paused)
     assert states == [False, True, True, True, False, False]
 
@@ -33,8 +36,8 @@ def test_it_pauses_below_the_share_of_the_best_and_goes_on_when_recovered() -> N
 def test_a_new_best_raises_the_bar() -> None:
     guard = guard_after(100.0, 95.0)
     assert not guard.paused
-    guard.record(200.0)
-    guard.record(95.0)
+    guard.record([200.0])
+    guard.record([95.0])
     assert guard.paused
 
 
@@ -66,7 +69,7 @@ def test_a_policy_that_was_never_better_than_the_random_one_has_nothing_to_lose(
 def test_a_return_that_is_not_finite_is_refused_and_forgotten(value: float) -> None:
     guard = guard_after(100.0)
     with pytest.raises(CheckError, match="finite"):
-        guard.record(value)
+        guard.record([50.0, value])
     assert (guard.recent, guard.best) == (100.0, 100.0)
 
 
@@ -75,31 +78,63 @@ def test_the_share_is_a_parameter() -> None:
     assert not guard_after(100.0, 60.0, share=0.5).paused
 
 
-def test_one_bad_report_is_averaged_and_not_taken_alone() -> None:
-    guard = guard_after(100.0, momentum=0.7)
-    guard.record(70.0)
-    assert guard.recent == pytest.approx(0.7 * 100.0 + 0.3 * 70.0)
-    assert not guard.paused
-    guard.record(70.0)
-    assert guard.recent == pytest.approx(0.7 * 91.0 + 0.3 * 70.0)
-    assert guard.best == 100.0
-    assert guard.paused
+def test_an_empty_window_is_refused() -> None:
+    with pytest.raises(InputError, match="window"):
+        ReturnGuard(0.0, window=0)
 
 
-def test_the_best_is_a_moving_average_and_not_a_lucky_report() -> None:
-    guard = guard_after(100.0, 500.0, momentum=0.7)
-    assert guard.best == pytest.approx(0.7 * 100.0 + 0.3 * 500.0)
+def test_nothing_is_judged_before_the_window_is_full() -> None:
+    guard = guard_after(100.0, 100.0, 1.0, window=4)
+    assert (guard.recent, guard.best, guard.paused) == (None, None, False)
+    guard.record([1.0])
+    assert guard.recent == 50.5
+    assert guard.best is not None
+
+
+def test_the_latest_episodes_count_and_no_older_ones() -> None:
+    guard = ReturnGuard(0.0, window=3)
+    guard.record([7.0, 1.0, 2.0, 3.0])
+    assert guard.recent == 2.0
+    guard.record([4.0])
+    assert guard.recent == 3.0
+
+
+def test_best_and_recent_are_taken_with_their_standard_errors() -> None:
+    returns = [80.0, 120.0, 100.0, 100.0]
+    guard = ReturnGuard(0.0, window=4)
+    guard.record(returns)
+    error = float(np.std(returns, ddof=1)) / 2.0
+    assert guard.error == pytest.approx(error)
+    assert guard.best == pytest.approx(100.0 - error)
+    # the mean has fallen below 0.9 of the best, but not by more than its own error
+    bar = 0.9 * (100.0 - error)
+    for shift, paused in ((-error + 0.1, False), (-error - 0.1, True)):
+        again = ReturnGuard(0.0, window=4)
+        again.record(returns)
+        again.record([value - 100.0 + bar + shift for value in returns])
+        assert again.recent is not None
+        assert again.recent < bar
+        assert again.paused is paused
+
+
+def test_chance_alone_seldom_pauses() -> None:
+    pauses = 0
+    for seed in range(40):
+        generator, guard = np.random.default_rng(seed), ReturnGuard(0.0)
+        for _ in range(100):
+            guard.record(generator.normal(1000.0, 300.0, size=5).tolist())
+            pauses += guard.paused
+    assert pauses < 0.1 * 40 * 100
 
 
 def test_a_guard_goes_on_from_its_state() -> None:
-    first = guard_after(100.0, 80.0, 60.0, momentum=0.7)
-    state = first.state_dict()
-    second = ReturnGuard(floor=0.0, momentum=0.7)
-    second.load_state_dict(state)
+    first = guard_after(100.0, 80.0, 60.0, 20.0, window=2)
+    second = ReturnGuard(floor=0.0, window=2)
+    second.load_state_dict(first.state_dict())
     assert (second.recent, second.best, second.paused) == (first.recent, first.best, True)
     for guard in (first, second):
-        guard.record(300.0)
-    assert second.recent == first.recent
+        guard.record([300.0, 310.0])
+    assert second.recent == first.recent == 305.0
     assert not second.paused
     fresh = ReturnGuard(floor=0.0)
     fresh.load_state_dict(ReturnGuard(floor=0.0).state_dict())

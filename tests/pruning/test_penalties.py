@@ -21,6 +21,7 @@ from prunekit.pruning.penalties import (
     scale_free_lambda,
     shrink_norms_,
     unit_size,
+    usual_norm,
 )
 
 
@@ -155,7 +156,7 @@ def test_lambda_takes_strength_median_norms_off_an_average_unit(
     network = mlp(3, 7, 2)
     (group,) = find_groups(network)
     before = units_of(network).norm(dim=1)
-    lambda_ = scale_free_lambda(network, [group], strength, learning_rate, updates)
+    lambda_ = scale_free_lambda(usual_norm(network, [group]), strength, learning_rate, updates)
     pull = pull_of(network, g0=torch.full((7,), lambda_ * 6**0.5, dtype=torch.float64))
     for _ in range(updates):
         shrink_norms_(pull, learning_rate)
@@ -172,7 +173,7 @@ def test_lambda_measures_units_of_different_sizes_by_the_root_of_their_size() ->
     sizes = [3 + 1 + 9, 2 + 1 + 1]
     assert [unit_size(network, group) for group in groups] == sizes
     # with all parameters at 0.5 every unit's norm is 0.5 * sqrt(|g|)
-    assert scale_free_lambda(network, groups, 2.0, 0.1, 10) == pytest.approx(2.0 * 0.5 / (0.1 * 10))
+    assert scale_free_lambda(usual_norm(network, groups), 2.0, 0.1, 10) == pytest.approx(2.0 * 0.5 / (0.1 * 10))
 
 
 def test_both_forms_shrink_units_that_the_loss_does_not_need() -> None:

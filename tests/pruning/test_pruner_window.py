@@ -12,7 +12,7 @@ from torch import nn
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import Evidence, Scores, unit_norms
-from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty, scale_free_lambda, unit_size
+from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty, scale_free_lambda, unit_size, usual_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
@@ -20,9 +20,9 @@ from prunekit.pruning.schedules import Budget, Phases, Sparsity
 
 def holding_guard() -> ReturnGuard:
     """Return a guard that holds pruning back until a good return is reported."""
-    guard = ReturnGuard(floor=0.0, momentum=0.0)
-    guard.record(100.0)
-    guard.record(10.0)
+    guard = ReturnGuard(floor=0.0, window=1)
+    guard.record([100.0])
+    guard.record([10.0])
     assert guard.paused
     return guard
 
@@ -41,7 +41,7 @@ def dead_units(pruner: Pruner) -> int:
 def test_a_paused_pruner_neither_removes_nor_pulls(penalty: Penalty) -> None:
     plain, network = mlp(3, 20, 2), mlp(3, 20, 2)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
-    pruner = attach(network, PruningPlan(Sparsity(0.5), penalty=penalty), holding_guard())
+    pruner = attach(network, PruningPlan(Budget(0.5), penalty=penalty), holding_guard())
     states = batches(3)
     for step in range(1, 140):
         batch = states()
@@ -53,13 +53,13 @@ def test_a_paused_pruner_neither_removes_nor_pulls(penalty: Penalty) -> None:
 
 
 def test_pruning_goes_on_when_the_return_has_recovered() -> None:
-    network, guard, states = mlp(3, 40, 2), ReturnGuard(floor=0.0, momentum=0.0), batches(3)
+    network, guard, states = mlp(3, 40, 2), ReturnGuard(floor=0.0, window=1), batches(3)
     pruner = attach(network, PruningPlan(Sparsity(0.5)), guard)
     reports = {1: 100.0, 60: 10.0, 80: 95.0}
     dead = []
     for step in range(200):
         if step in reports:
-            guard.record(reports[step])
+            guard.record([reports[step]])
         fit_step(network, pruner.optimizer, states())
         dead.append(dead_units(pruner))
         assert pruner.paused is (60 <= step < 80)
@@ -69,23 +69,36 @@ def test_pruning_goes_on_when_the_return_has_recovered() -> None:
     assert dead[79] < dead[100] <= dead[-1] == 20
 
 
-def test_the_end_of_the_window_overrules_the_guard_where_a_sparsity_was_asked_for() -> None:
+def test_a_guard_that_holds_for_long_is_overruled_in_good_time_where_a_sparsity_was_asked_for() -> None:
     network, states = mlp(3, 40, 2), batches(3)
     pruner = attach(network, PruningPlan(Sparsity(0.5)), holding_guard())
     dead = [0]
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
         dead.append(dead_units(pruner))
+    # half of the 90 steps in which the threshold grows: from there it runs at twice its usual speed
+    assert dead[85] == 0 < dead[90]
+    assert dead[139] == dead[-1] == 20
+    assert max(after - before for before, after in pairwise(dead)) <= 2
+    assert pruner.phase == "frozen"
+
+
+def test_what_the_window_did_not_remove_goes_without_patience_after_it() -> None:
+    network, states = mlp(3, 40, 2), batches(3)
+    pruner = attach(network, PruningPlan(Sparsity(0.5), patience=200))
+    dead = [0]
+    for _ in range(200):
+        fit_step(network, pruner.optimizer, states())
+        dead.append(dead_units(pruner))
     assert dead[139] == 0
-    # from there without patience, but still by at most a tenth of the living at a check
+    # still by at most a tenth of the living at a check
     assert dead[140:148] == [4, 7, 10, 13, 15, 17, 19, 20]
     assert dead[-1] == 20
-    assert pruner.phase == "frozen"
 
 
 def test_no_penalty_acts_after_the_window_while_units_are_still_to_go() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Sparsity(0.9), share_per_check=1e-9), holding_guard())
+    pruner = attach(network, PruningPlan(Sparsity(0.9), share_per_check=1e-9, patience=200))
     for _ in range(141):
         idle_step(network, pruner.optimizer, states())
     assert (pruner.frozen, pruner.penalty_strength, dead_units(pruner)) == (False, 0.0, 2)
@@ -162,7 +175,7 @@ def test_dead_units_are_zero_whatever_the_optimizer_s_momentum_says() -> None:
 
 def test_lambda_is_settled_once_from_the_networks_first_norms_in_the_window() -> None:
     network, states = mlp(3, 20, 2), batches(3)
-    expected = scale_free_lambda(network, find_groups(network), 0.5, 1e-2, 50)
+    expected = scale_free_lambda(usual_norm(network, find_groups(network)), 0.5, 1e-2, 50)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
     pruner = Pruner(network, optimizer, 128, PruningPlan(Sparsity(0.5), strength=0.5, phases=Phases(0.25, 0.640625)))
     seen = set()
@@ -182,7 +195,7 @@ def test_lambda_waits_for_a_learning_rate_that_starts_at_zero() -> None:
         idle_step(network, optimizer, states())
         seen.append(pruner.lambda_)
     assert seen[:60] == [0.0] * 60
-    assert seen[60:] == [scale_free_lambda(mlp(3, 20, 2), pruner.groups, 1.0, 1e-2, 100)] * 40
+    assert seen[60:] == [scale_free_lambda(usual_norm(mlp(3, 20, 2), pruner.groups), 1.0, 1e-2, 100)] * 40
 
 
 def test_important_units_are_pulled_less() -> None:

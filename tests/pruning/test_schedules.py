@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.pruning.schedules import Budget, Phases, Sparsity, units_below
+from prunekit.pruning.schedules import Budget, Clock, Phases, Sparsity, growth, units_below
 
 
 @final
@@ -131,27 +133,59 @@ def test_sparsity_removes_k_of_n_where_the_target_is_k_over_n(total: int, part: 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20), st.floats(0.0, 0.9), st.floats(0.05, 1.0))
 def test_growth_rises_from_zero_to_one(progress: list[float], start: float, full: float) -> None:
     phases = Phases(start, 1.0, full)
-    grown = [phases.growth(value) for value in sorted(progress)]
+    grown = [growth(phases.elapsed(value)) for value in sorted(progress)]
     assert grown == sorted(grown)
     assert all(0.0 <= value <= 1.0 for value in grown)
-    assert phases.growth(start) == 0.0
-    assert phases.growth(0.0) == 0.0
-    assert phases.growth(1.0) == pytest.approx(1.0)
+    assert growth(phases.elapsed(start)) == 0.0
+    assert growth(phases.elapsed(0.0)) == 0.0
+    assert growth(phases.elapsed(1.0)) == pytest.approx(1.0)
 
 
 def test_growth_is_cubic_and_full_before_the_window_ends() -> None:
     phases = Phases(0.2, 0.7, full=0.8)
-    assert phases.growth(0.4) == pytest.approx(1.0 - 0.5**3)
-    assert phases.growth(0.3) == pytest.approx(1.0 - 0.75**3)
-    assert phases.growth(0.6) == pytest.approx(1.0)
-    assert phases.growth(0.59) < 1.0
-    assert phases.growth(0.65) == 1.0
+    assert growth(phases.elapsed(0.4)) == pytest.approx(1.0 - 0.5**3)
+    assert growth(phases.elapsed(0.3)) == pytest.approx(1.0 - 0.75**3)
+    assert growth(phases.elapsed(0.6)) == pytest.approx(1.0)
+    assert growth(phases.elapsed(0.59)) < 1.0
+    assert growth(phases.elapsed(0.65)) == 1.0
 
 
 def test_the_default_window_is_from_a_fifth_to_seven_tenths() -> None:
     phases = Phases()
     assert (phases.start, phases.end, phases.full) == (0.2, 0.7, 0.9)
-    assert phases.growth(0.2 + 0.45 / 2) == pytest.approx(0.875)
+    assert growth(phases.elapsed(0.2 + 0.45 / 2)) == pytest.approx(0.875)
+
+
+def clock_after(pauses: Callable[[float], bool], ticks: int = 200) -> list[float]:
+    """Return the clock's positions over the window; ``pauses`` says whether pruning waits at an elapsed time."""
+    clock, positions = Clock(), [0.0]
+    for tick in range(1, ticks + 1):
+        elapsed = tick / ticks
+        clock.advance(elapsed, paused=pauses(elapsed) and not clock.late)
+        positions.append(clock.position)
+    return positions
+
+
+def test_a_clock_without_pauses_keeps_the_time() -> None:
+    assert clock_after(lambda _: False) == pytest.approx([tick / 200 for tick in range(201)])
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(1, 200)))
+def test_a_clock_stands_while_paused_and_arrives_without_a_burst(paused: set[int]) -> None:
+    positions = clock_after(lambda elapsed: round(elapsed * 200) in paused)
+    assert positions[-1] == 1.0
+    for tick, (before, after) in enumerate(pairwise(positions), start=1):
+        assert before <= after
+        # twice the usual speed, but for the last tick of a window that was paused until then
+        assert after - before <= 2.05 / 200 or tick >= 199
+
+
+def test_a_clock_makes_up_for_a_pause_over_all_of_the_time_left() -> None:
+    positions = clock_after(lambda elapsed: 0.2 < elapsed <= 0.4)
+    assert positions[80] == positions[40] == pytest.approx(0.2)
+    steps = [after - before for before, after in pairwise(positions[80:])]
+    assert steps == pytest.approx([0.8 / 120] * 120)
 
 
 @pytest.mark.parametrize(

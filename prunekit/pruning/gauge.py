@@ -1,0 +1,70 @@
+"""How important each unit is, as known so far: moving averages over the checks, in terms of the original units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import CheckError
+from prunekit.pruning.groups import Group
+from prunekit.pruning.importance import Evidence, Importance, Scores, normalized
+from prunekit.pruning.masks import Masks
+
+
+@final
+class Gauge:
+    """Importance scores [original width] per group, float64; a removed unit keeps the score it had when it died."""
+
+    def __init__(self, importance: Importance, memory: float, decision: Callable[[object], Tensor]) -> None:
+        self._importance, self._memory, self._decision = importance, memory, decision
+        self.scores: Scores = {}
+        self._raw: Scores = {}
+        self._deviation: Tensor | None = None
+
+    def measure(
+        self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, present: Masks, step: int
+    ) -> None:
+        """Take in the importance of the units of ``network`` on ``states``, with ``network`` in evaluation mode.
+
+        ``keep`` and ``present`` (bool [original width]) say which units live and which the network still has.
+        Raises CheckError, naming the optimizer step, where it is not finite.
+        """
+        training = [module for module in network.modules() if module.training]
+        network.eval()  # dropout would add noise, and batch statistics would take these states in twice
+        try:
+            self._deviate(network, states)
+            assert self._deviation is not None
+            found = self._importance(Evidence(network, groups, states, self._decision, self._deviation))
+        finally:
+            for module in training:
+                module.training = True
+        for name, score in found.items():
+            if not bool(score.isfinite().all()):
+                raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")
+            fresh = torch.zeros(present[name].numel(), dtype=torch.float64, device=score.device)
+            fresh[present[name].to(score.device)] = score.double()
+            old = self._raw.get(name)
+            self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
+        for name, score in normalized(self._raw, keep).items():
+            self.scores[name] = torch.where(keep[name].to(score.device), score, self.scores.get(name, score))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages: tensors only."""
+        return {
+            "scores": {name: score.clone() for name, score in self.scores.items()},
+            "raw": {name: score.clone() for name, score in self._raw.items()},
+            "deviation": self._deviation,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` returned."""
+        self.scores, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
+
+    def _deviate(self, network: nn.Module, states: Tensor) -> None:
+        with torch.no_grad():
+            now = self._decision(network(states)).double().std(dim=0, unbiased=False).clamp_min(1e-8)
+        old, memory = self._deviation, self._memory
+        self._deviation = now if old is None else memory * old + (1 - memory) * now

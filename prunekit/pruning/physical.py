@@ -1,0 +1,90 @@
+"""Physical removal in a training that goes on: networks, gradients and the optimizer's state shrink together.
+
+The surgery of ``surgery.shrink`` makes a smaller copy; this one changes the network that is being trained.
+Parameters are replaced by smaller ones: a loop must ask modules for their parameters and keep no list of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import InputError
+from prunekit.pruning.groups import Group, linear_at
+from prunekit.pruning.masks import Masks
+
+
+def check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
+    """Raise InputError unless the optimizer's state is numbers and tensors shaped like their parameter.
+
+    Moments (Adam, RMSprop, SGD's momentum) are; factored or global statistics are not, and cannot follow a unit.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+                raise InputError(
+                    f"{type(optimizer).__name__} keeps '{name}' of shape {list(value.shape)} for a parameter of shape "
+                    f"{list(parameter.shape)}; units cannot be removed from that while training: train with masks"
+                )
+
+
+@torch.no_grad()
+def remove_units_(
+    networks: Sequence[nn.Module],
+    groups: Sequence[Group],
+    keep: Masks,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Select the units ``keep`` (bool [width] per group) in every network, in place, and in the optimizer's state.
+
+    The optimizer's moments follow their units, its step counts stay. Removed units must be zero already.
+    Raises InputError, before anything is changed, for an optimizer whose state does not allow it.
+    """
+    check_optimizer_state(optimizer)
+    for group in groups:
+        index = keep[group.name].nonzero().squeeze(1)
+        if index.numel() == group.width:
+            continue
+        for network in networks:
+            producer = linear_at(network, group.name)
+            for name, _ in list(producer.named_parameters()):
+                _select_(producer, name, 0, index, optimizer)
+            producer.out_features = index.numel()
+            for path in group.consumers:
+                consumer = linear_at(network, path)
+                _select_(consumer, "weight", 1, index, optimizer)
+                consumer.in_features = index.numel()
+
+
+def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+    """Return which of the units present have to stay, bool [original width] per group: the living ones.
+
+    Groups named together in ``equal_widths`` are filled up to the widest of them with dead units that are present.
+    """
+    result = {name: kept.clone() for name, kept in keep.items()}
+    for family in equal_widths:
+        widest = max(int(keep[name].sum()) for name in family)
+        for name in family:
+            spare = (present[name] & ~keep[name]).nonzero().squeeze(1)
+            result[name][spare[: widest - int(keep[name].sum())]] = True
+    return result
+
+
+def _select_(linear: nn.Linear, name: str, dimension: int, index: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    old = linear.get_parameter(name)
+    index = index.to(old.device)
+    new = nn.Parameter(old.detach().index_select(dimension, index), requires_grad=old.requires_grad)
+    if old.grad is not None:
+        new.grad = old.grad.index_select(dimension, index)
+    setattr(linear, name, new)
+    for group in optimizer.param_groups:
+        group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
+    if old in optimizer.state:
+        optimizer.state[new] = {
+            key: value.index_select(dimension, index)
+            if isinstance(value, Tensor) and value.shape == old.shape and value.ndim > dimension
+            else value
+            for key, value in optimizer.state.pop(old).items()
+        }
