@@ -8,7 +8,6 @@ is ever imported or called, NumPy's own functions included; the arrays are decod
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import pickletools
 from pathlib import Path
@@ -24,6 +23,7 @@ from prunekit.policy.actor import Normalizer
 LARGEST_PICKLE = 2**24
 """Bytes. Statistics are small; what takes room is the last observation of every environment, a few MB at most."""
 
+_LARGEST_FINITE = float(np.finfo(np.float32).max)
 _ALLOWED = frozenset(
     {
         "stable_baselines3.common.vec_env.vec_normalize.VecNormalize",
@@ -119,10 +119,11 @@ def _normalizer_of(loaded: object) -> Normalizer | None:
     statistics = _fields(fields["obs_rms"])
     mean, variance = _vector(statistics.get("mean")), _vector(statistics.get("var"))
     epsilon, clip = (_number(fields, name) for name in ("epsilon", "clip_obs"))
-    variance = variance + epsilon
-    if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance > 0.0).all()):
+    with np.errstate(all="ignore"):  # what comes out of a broken variance is judged below
+        scale = 1.0 / np.sqrt(variance + epsilon)
+    if not all((np.abs(values) <= _LARGEST_FINITE).all() for values in (mean, scale)):
         raise InputError("holds statistics that are NaN, infinite or negative; the normalizer is broken")
-    return Normalizer(mean.tolist(), (1.0 / np.sqrt(variance)).tolist(), clip)
+    return Normalizer(mean.tolist(), scale.tolist(), clip)
 
 
 def _fields(value: object) -> dict[str, Any]:
@@ -131,8 +132,8 @@ def _fields(value: object) -> dict[str, Any]:
 
 def _number(fields: dict[str, Any], name: str) -> float:
     value = fields.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise InputError(f"its '{name}' is no finite number")
+    if not isinstance(value, int | float):
+        raise InputError(f"its '{name}' is no number")
     return float(value)
 
 

@@ -1,51 +1,39 @@
 """Stable-Baselines3 learners: where their actor, optimizer and target networks are.
 
-One small function per algorithm returns a ``Learner``; the table ``ALGORITHMS`` names them. Nothing outside
-this file imports Stable-Baselines3's policies.
+One small function per algorithm returns a ``Learner``; the table ``ALGORITHMS`` names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
+from prunekit.adapters.learner import Learner, Part
+from prunekit.adapters.networks import Ensemble, TwoHeads, joined
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.heads import ArgmaxHead, ClipHead
-
-
-@final
-@dataclass(frozen=True)
-class Learner:
-    """What pruning and export need of a learner; every module is shared with it, nothing is copied.
-
-    ``network`` maps normalized observations to scores, ``observe`` is the module whose input those are in the
-    learner's own forward pass, ``twins`` are target networks of the same shape as ``network``.
-    ``updates(timesteps)`` counts the optimizer steps that training for so many environment steps takes.
-    """
-
-    network: nn.Module
-    observe: nn.Module
-    optimizer: torch.optim.Optimizer
-    twins: tuple[nn.Module, ...]
-    updates: Callable[[int], int]
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.pruning.groups import find_groups
 
 
 @final
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm of Stable-Baselines3: its class, its adapter, and the actions that it can choose."""
+    """One algorithm of Stable-Baselines3: its class, its adapter, and the actions that it can choose.
+
+    ``net_arch`` writes (actor widths, critic widths) in the algorithm's own form, ``net_arch_now`` those of a model.
+    """
 
     name: str
     model: type[BaseAlgorithm]
@@ -53,45 +41,112 @@ class Algorithm:
     discrete: bool
     continuous: bool
     net_arch: Callable[[list[int], list[int]], Any]
+    net_arch_now: Callable[[Any], Any]
 
 
 def _ppo(model: PPO) -> Learner:
     if model.use_sde:
         raise InputError("PPO with gSDE keeps no plain mean action; train without use_sde")
     policy = model.policy
-    trunk = policy.mlp_extractor.policy_net
+    trunk, value_trunk = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
 
     def updates(timesteps: int) -> int:
         per_rollout = model.n_steps * model.n_envs
         rollouts = -(-timesteps // per_rollout)
         return rollouts * model.n_epochs * -(-per_rollout // model.batch_size)
 
-    return Learner(nn.Sequential(*trunk, policy.action_net), trunk, policy.optimizer, (), updates)
+    actor = Part(nn.Sequential(*trunk, policy.action_net), trunk, policy.optimizer, updates)
+    critic = Part(nn.Sequential(*value_trunk, policy.value_net), value_trunk, policy.optimizer, updates)
+    return Learner(actor, critic)
 
 
 def _dqn(model: DQN) -> Learner:
     network, target = model.q_net.q_net, model.q_net_target.q_net
+    return Learner(Part(network, network, model.policy.optimizer, _off_policy_updates(model), (target,)))
 
+
+def _sac(model: SAC) -> Learner:
+    if model.use_sde:
+        raise InputError("SAC with gSDE keeps no plain mean action; train without use_sde")
+    actor: Any = model.actor
+    network = TwoHeads(actor.latent_pi, actor.mu, actor.log_std)
+    updates = _off_policy_updates(model)
+    return Learner(Part(network, actor.latent_pi, actor.optimizer, updates), _critics(model, updates), squashed=True)
+
+
+def _td3(model: TD3) -> Learner:
+    updates = _off_policy_updates(model)
+    mu: Any = model.actor.mu
+    target: Any = model.actor_target.mu
+    actor = Part(
+        nn.Sequential(*mu[:-1]),  # without the tanh at its end, which is the head's
+        mu,
+        model.actor.optimizer,
+        lambda timesteps: updates(timesteps) // model.policy_delay,
+        (nn.Sequential(*target[:-1]),),
+    )
+    return Learner(actor, _critics(model, updates), squashed=True)
+
+
+def _critics(model: SAC | TD3, updates: Callable[[int], int]) -> Part:
+    """One network per critic, each with masks of its own; SB3 builds critics of one width only."""
+    online, target = Ensemble(model.critic.q_networks), Ensemble(model.critic_target.q_networks)
+    families: dict[str, list[str]] = {}
+    for group in find_groups(online):
+        families.setdefault(group.name.split(".", 2)[2], []).append(group.name)
+    equal_widths = tuple(tuple(family) for family in families.values())
+    observe = model.critic.q_networks[0]
+    return Part(online, observe, model.critic.optimizer, updates, (target,), joined, equal_widths)
+
+
+def _off_policy_updates(model: OffPolicyAlgorithm) -> Callable[[int], int]:
     def updates(timesteps: int) -> int:
         frequency = model.train_freq
         if not isinstance(frequency, TrainFreq) or frequency.unit is not TrainFrequencyUnit.STEP:
-            raise InputError("DQN trained per episode has no known number of updates; give train_freq in steps")
+            raise InputError("training per episode has no known number of updates; give train_freq in steps")
         rollout = frequency.frequency * model.n_envs
         rollouts = -(-timesteps // rollout)
         silent = min(model.learning_starts // rollout, rollouts)
         per_rollout = model.gradient_steps if model.gradient_steps >= 0 else rollout
         return (rollouts - silent) * per_rollout
 
-    return Learner(network, network, model.policy.optimizer, (target,), updates)
+    return updates
+
+
+def _widths(layers: Iterable[nn.Module]) -> list[int]:
+    return [layer.out_features for layer in layers if isinstance(layer, nn.Linear)]
+
+
+def _with_critic(actor: Iterable[nn.Module], model: Any) -> dict[str, list[int]]:
+    return {"pi": _widths(actor), "qf": _widths(model.critic.q_networks[0])[:-1]}
 
 
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
-        Algorithm("ppo", PPO, _ppo, True, True, lambda actor, critic: {"pi": actor, "vf": critic}),
-        Algorithm("dqn", DQN, _dqn, True, False, lambda actor, _: actor),
+        Algorithm(
+            "ppo", PPO, _ppo, True, True,
+            lambda actor, critic: {"pi": actor, "vf": critic},
+            lambda model: {"pi": _widths(model.policy.mlp_extractor.policy_net),
+                           "vf": _widths(model.policy.mlp_extractor.value_net)},
+        ),
+        Algorithm(
+            "dqn", DQN, _dqn, True, False,
+            lambda actor, _: actor,
+            lambda model: _widths(model.q_net.q_net)[:-1],
+        ),
+        Algorithm(
+            "sac", SAC, _sac, False, True,
+            lambda actor, critic: {"pi": actor, "qf": critic},
+            lambda model: _with_critic(model.actor.latent_pi, model),
+        ),
+        Algorithm(
+            "td3", TD3, _td3, False, True,
+            lambda actor, critic: {"pi": actor, "qf": critic},
+            lambda model: _with_critic(model.actor.mu[:-2], model),
+        ),
     )
-}
+}  # fmt: skip
 
 
 def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
@@ -107,18 +162,35 @@ def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
     return algorithm
 
 
-def learner_of(model: BaseAlgorithm) -> Learner:
-    """Return the view on ``model`` that pruning needs."""
+def algorithm_of(model: BaseAlgorithm) -> Algorithm:
+    """Return the algorithm that ``model`` is of; raises InputError for one without an adapter."""
     for algorithm in ALGORITHMS.values():
         if type(model) is algorithm.model:
-            return algorithm.learner(model)
+            return algorithm
     raise InputError(f"no adapter for {type(model).__name__}; known are {', '.join(ALGORITHMS)}")
+
+
+def learner_of(model: BaseAlgorithm) -> Learner:
+    """Return the view on ``model`` that pruning needs."""
+    return algorithm_of(model).learner(model)
 
 
 def actor_of(model: BaseAlgorithm, spaces: Spaces) -> Actor:
     """Return the deployed view of ``model``: normalizer with the statistics of now, network, head."""
-    head = ArgmaxHead(spaces.start) if spaces.discrete is not None else ClipHead(spaces.low, spaces.high)
-    return Actor(learner_of(model).network, head, normalizer_of(model.get_vec_normalize_env()))
+    learner = learner_of(model)
+    head: Head
+    if spaces.discrete is not None:
+        head = ArgmaxHead(spaces.start)
+    else:
+        head = (TanhHead if learner.squashed else ClipHead)(spaces.low, spaces.high)
+    return Actor(learner.actor.network, head, normalizer_of(model.get_vec_normalize_env()))
+
+
+def sync_net_arch_(model: BaseAlgorithm) -> None:
+    """Write the widths that the networks of ``model`` have now where SB3 looks for them when it loads a model."""
+    net_arch = algorithm_of(model).net_arch_now(model)
+    model.policy_kwargs = {**model.policy_kwargs, "net_arch": net_arch}
+    model.policy.net_arch = net_arch
 
 
 def normalizer_of(vec_normalize: VecNormalize | None) -> Normalizer | None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunekit.activations import KINDS, Activation
 from prunekit.adapters.safe_pickle import read_vec_normalize
+from prunekit.adapters.sb3_spaces import BOX, DISCRETE, action_spaces, check_fit, observation_width, quoted
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import require_file
@@ -34,16 +33,14 @@ LARGEST_ENTRY = 2**28
 """Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
 
 _ACTIVATIONS = {str(kind.module): Activation(kind.name, kind.default) for kind in KINDS.values()}
-_DISCRETE, _BOX = (f"<class 'gymnasium.spaces.{name}'>" for name in ("discrete.Discrete", "box.Box"))
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
-_NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d+)?)")
-_SHOWN = 0.51e-8  # NumPy prints eight decimals (in a mantissa too), so what it prints is off by half of the last
+_CRITICS = ("critic.qf", "critic_target.qf")
 
 
 @final
 @dataclass(frozen=True)
 class _Policy:
-    """One of SB3's policies: how its deployed tensors are named, and which others stand beside them.
+    """One of SB3's policies: the names of its deployed tensors, and the first letters of those beside them.
 
     ``hidden`` is followed by a layer's index in its ``nn.Sequential``; ``last`` names the output layer where that is
     a module of its own.
@@ -54,62 +51,201 @@ class _Policy:
     last: str | None
     others: tuple[str, ...]
     activation: str
-    spaces: tuple[str, ...]
-    squashes: bool = False
+    actions: tuple[str, ...]
 
 
-_CRITICS = ("critic.qf", "critic_target.qf")
 _POLICIES = {
-    f"stable_baselines3.{module}.policies": policy
-    for module, policy in (
-        (
-            "common",
-            _Policy(
-                *("PPO or A2C", "mlp_extractor.policy_net.", "action_net."),
-                *(("mlp_extractor.value_net.", "value_net.", "log_std"), "tanh", (_DISCRETE, _BOX)),
-            ),
-        ),
-        ("dqn", _Policy("DQN", "q_net.q_net.", None, ("q_net_target.q_net.",), "relu", (_DISCRETE,))),
-        (
-            "sac",
-            _Policy(
-                *("SAC", "actor.latent_pi.", "actor.mu."),
-                *(("actor.log_std.", *_CRITICS), "relu", (_BOX,), True),
-            ),
-        ),
-        ("td3", _Policy("TD3 or DDPG", "actor.mu.", None, ("actor_target.mu.", *_CRITICS), "relu", (_BOX,), True)),
-    )
+    "stable_baselines3.common.policies": _Policy(
+        name="PPO or A2C",
+        hidden="mlp_extractor.policy_net.",
+        last="action_net.",
+        others=("mlp_extractor.value_net.", "value_net.", "log_std"),
+        activation="tanh",
+        actions=(DISCRETE, BOX),
+    ),
+    "stable_baselines3.dqn.policies": _Policy(
+        name="DQN",
+        hidden="q_net.q_net.",
+        last=None,
+        others=("q_net_target.q_net.",),
+        activation="relu",
+        actions=(DISCRETE,),
+    ),
+    "stable_baselines3.sac.policies": _Policy(
+        name="SAC",
+        hidden="actor.latent_pi.",
+        last="actor.mu.",
+        others=("actor.log_std.", *_CRITICS),
+        activation="relu",
+        actions=(BOX,),
+    ),
+    "stable_baselines3.td3.policies": _Policy(
+        name="TD3 or DDPG",
+        hidden="actor.mu.",
+        last=None,
+        others=("actor_target.mu.", *_CRITICS),
+        activation="relu",
+        actions=(BOX,),
+    ),
 }
 
 
 def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | None = None) -> Actor:
-    """Return the actor in the zip that ``save`` of PPO, A2C, DQN, SAC, TD3 or DDPG wrote; runs none of its code (law 7).
+    """Return the actor in a zip that ``save`` of PPO, A2C, DQN, SAC, TD3 or DDPG wrote; runs none of its code (law 7).
 
-    ``vec_normalize`` is the file of ``VecNormalize.save``, for a policy trained behind one. The bounds of continuous
-    actions are read from text, which holds eight decimals: ``spaces`` gives them where these do not say them exactly,
-    and wins over the text. (Text that NumPy printed with other than its default precision looks like exact text.)
+    ``vec_normalize`` is the file of ``VecNormalize.save``, for a policy that was trained behind one. ``spaces`` win
+    over the action space in the zip, whose bounds are text and may not say them exactly (``action_spaces``).
 
-    Raises ArtifactError, naming the file, for what is no sound zip of such a policy over a flat vector, and InputError
-    for ``spaces`` that do not fit it.
+    Raises ArtifactError, naming the file, for what is no sound policy of these over flat vectors, and InputError for
+    ``spaces`` that do not fit the policy.
     """
     require_file(path)
-    try:
-        data, state = _contents(path)
-        policy = _policy_in(data, state)
-        network = _network(policy, _activation_in(policy, data), state)
-        inputs, outputs = network[0].in_features, network[-1].out_features
-        if _section(data, "observation_space").get("_shape") != [inputs]:
-            raise InputError("its observation space and its network do not fit together")
-        found = _section(data, "action_space")
+    with _naming(path):
+        data, weights = _contents(path)
+        policy = _policy_of(data)
+        inputs = observation_width(_section(data, "observation_space"))
+        action = _section(data, "action_space")
+        if action.get(":type:") not in policy.actions:
+            raise InputError(f"{policy.name} with actions of type {quoted(action.get(':type:'))} is not supported")
+        discrete = action[":type:"] == DISCRETE
+        state = _tensors(weights)
+        if policy.last == "action_net." and discrete == ("log_std" in state):
+            raise InputError("its action space and its weights do not fit together")
+        layers = _layers(policy, state)
+        outputs = layers[-1].out_features
+        if layers[0].in_features != inputs:
+            raise InputError(f"its network reads {layers[0].in_features} values, but its observations have {inputs}")
         if spaces is None:
-            said = _spaces_in(inputs, found)
-            if said.outputs != outputs:
-                raise InputError("its action space and its network do not fit together")
-        else:
-            said = _fitting(spaces, found[":type:"] == _DISCRETE, inputs, outputs)
-        actor = Actor(network, _head(policy, said))
+            spaces = action_spaces(inputs, outputs, action)
+        network = _chain(layers, _activation_of(policy, data))
+    check_fit(spaces, inputs, outputs, discrete, path)
+    normalizer = None if vec_normalize is None else read_vec_normalize(vec_normalize)
+    if normalizer is not None and len(normalizer.mean) != inputs:
+        raise ArtifactError(f"{vec_normalize}: is for {len(normalizer.mean)} values, but {path} reads {inputs}")
+    with _naming(path):
+        actor = Actor(network, _head(policy, spaces), normalizer)
         lower(actor)
+    return actor
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
     except PrunekitError as error:
-        raise (type(error) if type(error) is InputError and spaces is not None else ArtifactError)(
-            f"{path}: {error}"
+        raise ArtifactError(f"{path}: {error}") from error
+    except Exception as error:  # zipfile, json and torch raise many types for damaged files
+        raise ArtifactError(
+            f"{path}: damaged or not a zip of Stable-Baselines3 ({type(error).__name__}); save the model again"
         ) from error
+
+
+def _contents(path: Path) -> tuple[dict[str, Any], bytes]:
+    with zipfile.ZipFile(path) as archive:
+        version = _entry(archive, "_stable_baselines3_version").decode().strip()
+        if not version.startswith("2."):
+            raise InputError(f"was written by Stable-Baselines3 {quoted(version)}; only 2.x is read")
+        data = json.loads(_entry(archive, "data"))
+        weights = _entry(archive, "policy.pth")
+    if not isinstance(data, dict):
+        raise InputError("its 'data' is no JSON object")
+    return data, weights
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    if name not in archive.namelist():
+        raise InputError(f"holds no '{name}'; only a zip that Stable-Baselines3's save wrote is read")
+    if archive.getinfo(name).file_size > LARGEST_ENTRY:
+        raise InputError(f"its '{name}' unpacks to more than {LARGEST_ENTRY} bytes; no policy over vectors does")
+    return archive.read(name)
+
+
+def _tensors(content: bytes) -> dict[str, Tensor]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch would unpack whatever sizes this inner zip claims
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > len(content):
+        raise InputError("its 'policy.pth' is packed, which torch's own files never are")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError("its 'policy.pth' holds objects that could run code, so it was not loaded") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and (tensor.layout, tensor.device.type) == (torch.strided, "cpu")
+        for name, tensor in state.items()
+    ):
+        raise InputError("its 'policy.pth' is no dictionary of named tensors")
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > len(content):
+        raise InputError("its 'policy.pth' names tensors larger than itself")  # views that repeat one number
+    return dict(state)
+
+
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    if not isinstance(section, dict):
+        raise InputError(f"its 'data' does not describe '{name}'; save the model whole")
+    return section
+
+
+def _policy_of(data: Mapping[str, Any]) -> _Policy:
+    module = _section(data, "policy_class").get("__module__")
+    policy = _POLICIES.get(module) if isinstance(module, str) else None
+    if policy is None:
+        raise InputError(
+            f"its policy's class is from {quoted(module)}; only the stock policies of PPO, A2C, DQN, SAC, TD3 and DDPG "
+            "are read"
+        )
+    options = _section(data, "policy_kwargs")
+    if any(source.get(name, False) is not False for source in (data, options) for name in ("use_sde", "squash_output")):
+        raise InputError(f"{policy.name} with gSDE keeps no plain mean action; train without use_sde")
+    extractor = options.get("features_extractor_class", _FLATTEN)
+    if extractor != _FLATTEN:
+        raise InputError(f"its features come from {quoted(extractor)}; only policies over plain vectors are read")
+    return policy
+
+
+def _activation_of(policy: _Policy, data: Mapping[str, Any]) -> Activation:
+    text = _section(data, "policy_kwargs").get("activation_fn")
+    if text is None:
+        return Activation(policy.activation)
+    activation = _ACTIVATIONS.get(text) if isinstance(text, str) else None
+    if activation is None:
+        raise InputError(f"its activation {quoted(text)} is not known; known are {', '.join(KINDS)}")
+    return activation
+
+
+def _layers(policy: _Policy, state: Mapping[str, Tensor]) -> list[nn.Linear]:
+    hidden = [name for name in state if name.startswith(policy.hidden) and name.endswith(".weight")]
+    names = [f"{policy.hidden}{2 * index}." for index in range(len(hidden))]  # every second module is an activation
+    names += [] if policy.last is None else [policy.last]
+    expected = {f"{name}{part}" for name in names for part in ("weight", "bias")}
+    missing = sorted(expected - state.keys())
+    strange = sorted(name for name in state if name not in expected and not name.startswith(policy.others))
+    if strange or missing or not names:
+        what = f"holds {quoted(strange[0])}" if strange else f"lacks {quoted((missing or [policy.hidden])[0])}"
+        raise InputError(f"its 'policy.pth' {what}, unlike that of a stock {policy.name} policy over vectors")
+    return [_linear(name, state[f"{name}weight"], state[f"{name}bias"]) for name in names]
+
+
+def _linear(name: str, weight: Tensor, bias: Tensor) -> nn.Linear:
+    if weight.ndim != 2 or 0 in weight.shape or bias.shape != weight.shape[:1]:
+        raise InputError(f"its layer '{name}' has weight {list(weight.shape)} and bias {list(bias.shape)}")
+    if weight.dtype != torch.float32 or bias.dtype != torch.float32:
+        raise InputError(f"its layer '{name}' is not float32")
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # draws no random weights only to drop them
+    linear.weight, linear.bias = (nn.Parameter(tensor.detach().clone()) for tensor in (weight, bias))
+    return linear
+
+
+def _chain(layers: list[nn.Linear], activation: Activation) -> nn.Sequential:
+    modules: list[nn.Module] = [layers[0]]
+    for layer in layers[1:]:
+        modules += [activation.to_module(), layer]
+    return nn.Sequential(*modules)
+
+
+def _head(policy: _Policy, spaces: Spaces) -> Head:
+    if spaces.discrete is not None:
+        return ArgmaxHead(spaces.start)
+    return ClipHead(spaces.low, spaces.high) if DISCRETE in policy.actions else TanhHead(spaces.low, spaces.high)

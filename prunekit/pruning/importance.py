@@ -87,6 +87,12 @@ def weight_propagation(evidence: Evidence) -> Scores:
     return count
 
 
+IMPORTANCES: dict[str, Importance] = {
+    importance.__name__: importance
+    for importance in (output_sensitivity, taylor, activity_times_outgoing, group_norm, weight_propagation)
+}
+
+
 def normalized(scores: Mapping[str, Tensor], masks: Masks) -> Scores:
     """Return scores divided by the mean over each group's living units; dead units score 0."""
     result: Scores = {}

@@ -74,6 +74,7 @@ def add_gradients_(pull: Pull, _: float) -> None:
 
 PROXIMAL = Penalty("proximal", after=shrink_norms_)
 GRADIENT = Penalty("gradient", before=add_gradients_)
+PENALTIES = {penalty.name: penalty for penalty in (PROXIMAL, GRADIENT)}
 
 
 def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:

@@ -61,7 +61,8 @@ class Pruner:
     ``live_shrink`` removes dead units physically on the way, from network, twins and the optimizer's state, so that
     training gets cheaper; law 4: the weights are those of a training with masks. Parameters are then replaced by
     smaller ones: a loop must ask modules for their parameters and keep no list of them. Groups named together in
-    ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero.
+    ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero. ``on_shrink`` is
+    called after every removal.
 
     ``keep`` are bool [original width] per group, ``masks`` the same for the units that the network still has.
 
@@ -82,6 +83,7 @@ class Pruner:
         guard: ReturnGuard | None = None,
         live_shrink: bool = False,
         equal_widths: Sequence[Sequence[str]] = (),
+        on_shrink: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = plan or PruningPlan()
         self.network, self.optimizer, self.guard, self.live_shrink = network, optimizer, guard, live_shrink
@@ -90,6 +92,7 @@ class Pruner:
         self.total_steps = total_steps
         self.groups = find_groups(network)
         self._twins = tuple(twins)
+        self._on_shrink = on_shrink
         self._parameter_group = parameter_group_of(network, optimizer)
         self._equal_widths = check_equal_widths(self.groups, equal_widths)
         check_twins(self.groups, twins)
@@ -243,6 +246,7 @@ class Pruner:
             self.plan.penalty.before(self._pull, self._rate)
 
     def _after_step(self, *_: object) -> None:
+        zero_slices_(self._dead)  # first: momentum moves the dead, which neither norms nor importance may see
         if self._pull is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
             self.plan.penalty.after(self._pull, self._rate)
         self.steps += 1
@@ -251,7 +255,6 @@ class Pruner:
             interval = self._late_interval if self.progress >= self.plan.phases.end else self._interval
             if self.steps >= self._first_step and self.steps % interval == 0:
                 self._check()
-        zero_slices_(self._dead)
 
     def _listen(self) -> None:
         """Inputs are of use from shortly before the first check, a step having at least one, until masks are final."""
@@ -316,6 +319,7 @@ class Pruner:
         self._present = {name: wanted[name].clone() for name in self._present}
         self.groups = tuple(replace(group, width=int(now[group.name].sum())) for group in self.groups)
         self._look_up()
+        self._on_shrink()
 
     def _look_up(self) -> None:
         """Find the tensors that masks and penalty act on, and zero the dead ones."""

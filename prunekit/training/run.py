@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,24 +13,33 @@ from typing import Any, final
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from prunekit.adapters.sb3 import actor_of, learner_of
-from prunekit.environments import id_of, make_environment, spaces_of
-from prunekit.errors import CheckError, InputError
+from prunekit.adapters.sb3 import actor_of, learner_of, sync_net_arch_
+from prunekit.adapters.sb3_state import save_agent
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
+from prunekit.errors import CheckError, InputError, PrunekitError
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
 from prunekit.rollouts import random_returns
-from prunekit.training.request import TrainingRequest, build_learner
+from prunekit.training.checkpoint import (
+    Checkpoint,
+    check_same,
+    checkpoints_in,
+    read_checkpoint,
+    resume_,
+    write_checkpoint,
+)
+from prunekit.training.recorder import Recorder
+from prunekit.training.request import TrainingRequest, build_learner, read_config
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
 _RANDOM_EPISODES = 20
-_RECORDS = 200
-_SPEED_RECORDS = 10
+CRITIC = "critic."
+"""Prefix of the groups of critics in ``metrics.csv`` and ``Status.living``."""
 
 
 @final
@@ -47,127 +55,164 @@ class TrainingResult:
     @property
     def summary(self) -> str:
         """One line: hidden units that live, the return at the end, and how long it took."""
-        masks = self.artifact.masks.values()
-        hidden = "x".join(f"{int(keep.sum())}/{keep.numel()}" for keep in masks)
+        units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
+        hidden = "x".join(f"{living}/{width}" for living, width in units) or "as it was"
         recent = self.artifact.provenance["returns"]["training_mean"]
         mean = "no episode ended" if recent is None else f"return {recent:.1f} over the last training episodes"
         return f"hidden {hidden} ({self.status.sparsity:.1%} removed), {mean}, {self.status.seconds:.0f} s"
 
 
-def train(request: TrainingRequest, folder: Path, displays: Sequence[Display] = ()) -> TrainingResult:
-    """Train as asked and write ``model.pt``, ``config.json``, ``metrics.csv`` and TensorBoard events to ``folder``.
+def train(
+    request: TrainingRequest, folder: Path, displays: Sequence[Display] = (), *, resume: bool = False
+) -> TrainingResult:
+    """Train as asked and write ``model.pt`` and what ``docs/training.md`` lists to ``folder``.
 
-    Runs on one thread, which is fastest for networks of this size and the same on every machine of one kind.
-    Raises InputError where ``folder`` exists or the request fits no environment, before anything is written.
+    ``resume`` goes on from the run's last checkpoint (from the start where it has none); law 5: what comes out is what
+    the run would have ended with had it never been interrupted. Runs on one thread, which is fastest for networks of
+    this size and the same on every machine of one kind.
+
+    Raises InputError, before anything is written, where ``folder`` exists, the request fits no environment, or the run
+    to resume was begun with another request or other versions, and CheckError where the return is not finite.
     """
-    if folder.exists():
-        raise InputError(f"{folder}: exists already; give another --out or remove it")
+    _check_folder(folder, resume)
     torch.set_num_threads(1)
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
     description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
+    found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
-    learner = learner_of(model)
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
-    updates = learner.updates(request.total_steps)
-    if request.plan is not None and updates < 1:
-        raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
     guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
-    pruner = None
-    if request.plan is not None:
-        pruner = Pruner(
-            learner.network,
-            learner.optimizer,
-            updates,
-            request.plan,
-            twins=learner.twins,
-            observe=learner.observe,
-            guard=guard,
-        )
-    config = {**description, "versions": installed_versions(), "started": _now()}
-    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
-    model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
-    recorder = _Recorder(request.total_steps, pruner, guard, [MetricsFile(folder / "metrics.csv"), *displays])
+    pruners = _pruners(request, model, guard)
+    done = 0
+    if found is not None:
+        resume_(*found, model, list(pruners.values()))
+        done = model.num_timesteps
     try:
-        model.learn(request.total_steps, callback=recorder)
-        status = recorder.record()
-        masks = None if pruner is None else pruner.masks
-        provenance = {**description, **_outcome(status, recorder.last_returns, floor), "spaces": spaces.to_dict()}
-        artifact = make_artifact(actor_of(model, spaces), masks, provenance)
-        save(artifact, folder / "model.pt")
+        with _explained(folder, model):
+            if found is None:
+                config = {**description, "versions": installed_versions(), "started": _now()}
+                write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+            metrics = MetricsFile(folder / "metrics.csv", None if found is None else done)
+            recorder = Recorder(
+                request.total_steps,
+                request.seed,
+                pruners,
+                guard,
+                [metrics, *displays],
+                request.checkpoint_every,
+                lambda records: write_checkpoint(folder, model, list(pruners.values()), description, records),
+            )
+            if found is not None:
+                recorder.resume(found[1]["records"], found[1]["learner"])
+            model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
+            model.learn(request.total_steps - done, callback=recorder, reset_num_timesteps=found is None)
+            status = recorder.record()
+            provenance = {**description, **_outcome(status, recorder.last_returns, floor), "spaces": spaces.to_dict()}
+            artifact = _finish(request, model, pruners, spaces, provenance, folder)
     finally:
-        if pruner is not None:
+        for pruner in pruners.values():
             pruner.detach()
         _close(model)
-    return TrainingResult(folder, artifact, status, pruner is None or pruner.frozen)
+    return TrainingResult(folder, artifact, status, all(pruner.frozen for pruner in pruners.values()))
 
 
-@final
-class _Recorder(BaseCallback):
-    """Feeds the guard, the displays and TensorBoard about 200 times in a run."""
+def _check_folder(folder: Path, resume: bool) -> None:
+    if resume:
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{folder}: holds no run to resume; name the folder of an interrupted one with --out")
+        if (folder / "model.pt").exists():
+            raise InputError(f"{folder}: this run has ended, its model is there; give another --out for a new one")
+    elif folder.exists():
+        raise InputError(f"{folder}: exists already; give another --out or remove it, or go on with --resume")
 
-    def __init__(
-        self, total_steps: int, pruner: Pruner | None, guard: ReturnGuard | None, displays: Sequence[Display]
-    ) -> None:
-        super().__init__()
-        self._total_steps, self._pruner, self._guard, self._displays = total_steps, pruner, guard, displays
-        self._interval = max(1, total_steps // _RECORDS)
-        self._next = self._interval
-        self._fresh: list[float] = []
-        self.last_returns: list[float] = []
-        self._began = time.perf_counter()
-        self._times = deque([(0, self._began)], maxlen=_SPEED_RECORDS)
 
-    def _on_training_start(self) -> None:
-        self._began = time.perf_counter()
-        self._times = deque([(0, self._began)], maxlen=_SPEED_RECORDS)
+def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
+    """Return the newest checkpoint and its path (None: the run had none yet); InputError where the run differs."""
+    check_same(folder, read_config(folder), description)
+    found = checkpoints_in(folder)
+    if not found:
+        return None
+    checkpoint = read_checkpoint(found[-1])
+    check_same(found[-1], checkpoint["request"], description)
+    return found[-1], checkpoint
 
-    def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                self._fresh.append(float(info["episode"]["r"]))
-        if self.num_timesteps >= self._next:
-            self._next += self._interval
-            self.record()
-        return True
 
-    def record(self) -> Status:
-        """Take stock: report to the guard and to every display."""
-        mean_return = float(np.mean(self._fresh)) if self._fresh else None
-        if mean_return is not None:
-            if not np.isfinite(mean_return):
-                raise CheckError(f"the return is {mean_return} at step {self.num_timesteps}; training was stopped")
-            if self._guard is not None:
-                self._guard.record(self._fresh)
-        self.last_returns = [*self.last_returns, *self._fresh][-100:]
-        self._fresh = []
-        status = self._status(mean_return)
-        for display in self._displays:
-            display.update(status)
-        for name, value in status.to_row().items():
-            if isinstance(value, int | float):
-                self.logger.record(f"prunekit/{name}", value)
-        self.logger.dump(self.num_timesteps)
-        return status
-
-    def _status(self, mean_return: float | None) -> Status:
-        now = time.perf_counter()
-        steps_before, time_before = self._times[0]
-        speed = (self.num_timesteps - steps_before) / max(now - time_before, 1e-9)
-        self._times.append((self.num_timesteps, now))
-        pruner = self._pruner
-        return Status(
-            steps=self.num_timesteps,
-            total_steps=self._total_steps,
-            seconds=now - self._began,
-            steps_per_second=speed,
-            mean_return=mean_return,
-            phase="dense" if pruner is None else pruner.phase,
-            living={} if pruner is None else {name: (int(k.sum()), k.numel()) for name, k in pruner.masks.items()},
-            sparsity=0.0 if pruner is None else pruner.sparsity,
-            penalty=0.0 if pruner is None else pruner.penalty_strength,
+def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard | None) -> dict[str, Pruner]:
+    """Return the actor's pruner, and the critic's if asked for, by the prefix of their groups' names."""
+    learner = learner_of(model)
+    if request.plan is None:
+        return {}
+    parts = {"": learner.actor}
+    if request.prune_critics:
+        if learner.critic is None:
+            raise InputError(f"--prune-critics: {request.algorithm} has no critic; leave the option out")
+        parts[CRITIC] = learner.critic
+    pruners = {}
+    for prefix, part in parts.items():
+        updates = part.updates(request.total_steps)
+        if updates < 1:
+            raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
+        pruners[prefix] = Pruner(
+            part.network,
+            part.optimizer,
+            updates,
+            request.plan,
+            twins=part.twins,
+            observe=part.observe,
+            decision=part.decision,
+            guard=guard,
+            live_shrink=request.live_shrink,
+            equal_widths=part.equal_widths,
+            on_shrink=lambda: sync_net_arch_(model),
         )
+    return pruners
+
+
+@contextmanager
+def _explained(folder: Path, model: BaseAlgorithm) -> Iterator[None]:
+    """Add to an error what is left of the run, and tell weights that are not finite from other faults."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror or error})"
+        raise InputError(f"{folder}: {reason} at step {model.num_timesteps}; {_left(folder)}") from error
+    except PrunekitError as error:
+        raise type(error)(f"{error}; {_left(folder)}") from error
+    except ValueError as error:  # torch's distributions refuse what is not finite
+        if all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
+            raise
+        broken = f"the policy's weights are not finite at step {model.num_timesteps}; training was stopped"
+        raise CheckError(f"{broken}; {_left(folder)}") from error
+
+
+def _left(folder: Path) -> str:
+    found = checkpoints_in(folder)
+    if not found:
+        return "no checkpoint was written yet"
+    return f"the last good checkpoint is {found[-1]}, from which --resume goes on"
+
+
+def _finish(
+    request: TrainingRequest,
+    model: BaseAlgorithm,
+    pruners: Mapping[str, Pruner],
+    spaces: Spaces,
+    provenance: Mapping[str, Any],
+    folder: Path,
+) -> Artifact:
+    """Write the policy, and the whole agent, physically shrunk, for Stable-Baselines3's own users."""
+    masks = pruners[""].masks if pruners else None
+    if pruners and request.live_shrink:
+        original = [keep.numel() for keep in pruners[""].keep.values()]
+        provenance = {**provenance, "original_hidden": original}
+    artifact = make_artifact(actor_of(model, spaces), masks, dict(provenance))
+    save(artifact, folder / "model.pt")
+    for pruner in pruners.values():
+        pruner.shrink_()
+    save_agent(model, request.preset.model["learning_rate"], folder)
+    return artifact
 
 
 def _outcome(status: Status, last_returns: Sequence[float], floor: float) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, final
+
+from prunekit.files import write_atomically
 
 
 @final
@@ -58,9 +61,19 @@ class Display(Protocol):
 class MetricsFile:
     """``metrics.csv``: one row per status, on disk as soon as it is written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, go_on_from: int | None = None) -> None:
+        """Begin anew, or keep the rows of an earlier run up to step ``go_on_from`` and drop what came after."""
         self._path = path
-        self._started = False
+        self._started = go_on_from is not None and path.is_file()
+        if self._started:
+            with path.open(newline="") as file:
+                rows = list(csv.reader(file))
+            kept = rows[:1] + [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= (go_on_from or 0)]
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows(kept)
+            write_atomically(path, text.getvalue().encode())
+        else:
+            path.unlink(missing_ok=True)
 
     def update(self, status: Status) -> None:
         """Append ``status``; the first one writes the header."""

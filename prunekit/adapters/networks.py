@@ -1,0 +1,50 @@
+"""Views that join a learner's modules to one network, as the pruner sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+
+@final
+class TwoHeads(nn.Module):
+    """A trunk under two heads: observations [n, obs] to (mean [n, k], log deviation [n, k]).
+
+    Layers are named by their place, as in an ``nn.Sequential`` of trunk and mean.
+    """
+
+    def __init__(self, trunk: Iterable[nn.Module], mean: nn.Linear, log_std: nn.Linear) -> None:
+        super().__init__()
+        layers = [*trunk, mean]
+        for index, layer in enumerate(layers):
+            self.add_module(str(index), layer)
+        self._depth = len(layers) - 1
+        self.log_std = log_std
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log deviation, both before clipping and squashing."""
+        for index in range(self._depth):
+            x = self.get_submodule(str(index))(x)
+        return self.get_submodule(str(self._depth))(x), self.log_std(x)
+
+
+@final
+class Ensemble(nn.Module):
+    """Networks side by side on one input [n, features]: a tuple of their outputs [n, 1] each."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return every network's output."""
+        return tuple(member(x) for member in self.members)
+
+
+def joined(outputs: object) -> Tensor:
+    """Return the outputs of an ensemble as one tensor [n, members]."""
+    assert isinstance(outputs, tuple)
+    return torch.cat(outputs, dim=1)

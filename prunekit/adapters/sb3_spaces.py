@@ -1,0 +1,108 @@
+"""Gymnasium spaces from the text that Stable-Baselines3 writes beside a pickled one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+
+DISCRETE = "<class 'gymnasium.spaces.discrete.Discrete'>"
+BOX = "<class 'gymnasium.spaces.box.Box'>"
+
+_INTEGER = re.compile(r"-?\d{1,10}")
+_NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d{2,3})?)")
+
+
+def quoted(value: object) -> str:
+    """Return ``value`` from a file in a form that fits into one line of an error."""
+    return repr(value)[:100]
+
+
+def observation_width(space: Mapping[str, Any]) -> int:
+    """Return the width of a space of flat vectors; raises InputError for any other."""
+    shape = space.get("_shape")
+    if space.get(":type:") != BOX:
+        raise InputError(f"observations of type {quoted(space.get(':type:'))} are not supported; only flat vectors are")
+    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int:
+        raise InputError(f"observations of shape {quoted(shape)} are not supported; only flat vectors are")
+    return shape[0]
+
+
+def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:
+    """Return the spaces of an actor from ``inputs`` values to ``outputs`` scores and the text of its action space.
+
+    Text of an array has eight decimals, so a bound is taken only where no other float32 number has the same text.
+    (Bounds that were saved under a coarser ``numpy.set_printoptions`` look like exact ones.)
+
+    Raises InputError where the text does not say the space exactly or does not fit ``outputs``.
+    """
+    if space.get(":type:") == DISCRETE:
+        count, start = (str(space.get(name)) for name in ("n", "start"))
+        if count != str(outputs) or not _INTEGER.fullmatch(start):
+            raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} scores")
+        return Spaces(inputs, discrete=outputs, start=int(start))
+    if space.get("_shape") != [outputs]:
+        raise InputError(f"its actions of shape {quoted(space.get('_shape'))} do not fit {outputs} scores")
+    low, high = (_bounds(space, side, outputs) for side in ("low", "high"))
+    return Spaces(inputs, low=low, high=high)
+
+
+def check_fit(spaces: Spaces, inputs: int, outputs: int, discrete: bool, path: Path) -> None:
+    """Raise InputError, naming ``path``, where ``spaces`` that a caller gave do not fit the policy in that file."""
+    if (spaces.discrete is not None) != discrete:
+        kinds = ("discrete", "continuous") if discrete else ("continuous", "discrete")
+        raise InputError(f"{path}: chooses {kinds[0]} actions, but the given spaces have {kinds[1]} ones")
+    if (spaces.observation, spaces.outputs) != (inputs, outputs):
+        raise InputError(
+            f"{path}: maps {inputs} values to {outputs}, but the given spaces have {spaces.observation} and "
+            f"{spaces.outputs}"
+        )
+
+
+def _bounds(space: Mapping[str, Any], side: str, count: int) -> tuple[float, ...]:
+    text, short, dtype = (space.get(name) for name in (side, f"{side}_repr", "dtype"))
+    exact = isinstance(short, str) and _NUMBER.fullmatch(short) is not None  # a lone number has all of its digits
+    words = [str(short)] * count if exact else _words(str(text))
+    if len(words) == count and dtype in ("float32", "float64") and all(map(_NUMBER.fullmatch, words)):
+        with np.errstate(over="ignore"):
+            bounds = np.array([float(word) for word in words], np.dtype(str(dtype)))
+            if exact or _is_only_reading(bounds, words):
+                return tuple(bounds.tolist())
+    raise InputError(
+        f"its actions' bound '{side}' cannot be read exactly from the text {quoted(text)} ({quoted(dtype)}); give the "
+        "spaces of its environment as read_sb3's argument 'spaces'"
+    )
+
+
+def _is_only_reading(bounds: NDArray[Any], words: list[str]) -> bool:
+    """Whether ``words`` print ``bounds``, and no array that differs from them as float32 numbers."""
+    if _printed(bounds) != words:
+        return False
+    for index, end in itertools.product(range(len(bounds)), (-math.inf, math.inf)):
+        here = np.float32(bounds[index])
+        beside = np.nextafter(here, np.float32(end))
+        other = bounds.copy()  # the nearest number that an actor, which computes in float32, would tell from this one
+        other[index] = beside if bounds.dtype == np.float32 else (float(here) + float(beside)) / 2
+        if other[index] != bounds[index] and _printed(other) == words:
+            return False
+    return True
+
+
+def _printed(bounds: NDArray[Any]) -> list[str]:
+    with np.printoptions(
+        precision=8, threshold=1000, suppress=False, floatmode="maxprec", sign="-", formatter=None, legacy=False
+    ):
+        return _words(str(bounds))
+
+
+def _words(text: str) -> list[str]:
+    return text.strip("[]").split()

@@ -1,0 +1,428 @@
+"""Zips and statistics that stock Stable-Baselines3 wrote: read as its own ``predict`` acts, or refused in one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
+
+from prunekit.activations import KINDS
+from prunekit.adapters import sb3_files
+from prunekit.adapters.sb3_files import read_sb3
+from prunekit.adapters.sb3_spaces import action_spaces
+from prunekit.environments import Spaces
+from prunekit.errors import ArtifactError, InputError
+from prunekit.policy.actor import Actor
+from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
+from prunekit.policy.program import lower
+
+OTHERS: dict[str, Any] = {"learning_starts": 10, "buffer_size": 200, "batch_size": 8}
+MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]]] = {
+    "ppo, discrete": (PPO, "CartPole-v1", {"net_arch": [6, 5]}, {"n_steps": 16, "batch_size": 16}),
+    "ppo, box": (PPO, "Pendulum-v1", {"net_arch": {"pi": [7], "vf": [4, 4]}}, {"n_steps": 16, "batch_size": 16}),
+    "ppo, no hidden layer": (PPO, "CartPole-v1", {"net_arch": []}, {"n_steps": 16, "batch_size": 16}),
+    "ppo, default": (PPO, "CartPole-v1", {}, {"n_steps": 16, "batch_size": 16}),
+    "ppo, elu": (PPO, "Pendulum-v1", {"activation_fn": nn.ELU, "net_arch": [5]}, {"n_steps": 16, "batch_size": 16}),
+    "a2c": (A2C, "CartPole-v1", {"net_arch": [6]}, {}),
+    "dqn": (DQN, "CartPole-v1", {"net_arch": [8, 4]}, OTHERS),
+    "dqn, gelu": (DQN, "CartPole-v1", {"activation_fn": nn.GELU, "net_arch": [6]}, OTHERS),
+    "sac": (SAC, "Pendulum-v1", {"net_arch": [8, 4]}, OTHERS),
+    "sac, silu": (SAC, "Pendulum-v1", {"activation_fn": nn.SiLU, "net_arch": {"pi": [3], "qf": [4]}}, OTHERS),
+    "td3": (TD3, "Pendulum-v1", {"net_arch": [8, 4]}, OTHERS),
+    "ddpg": (DDPG, "Pendulum-v1", {"net_arch": [6]}, OTHERS),
+}
+
+
+class Odd(gym.Env[Any, Any]):
+    """An environment of any spaces, which always stands still."""
+
+    def __init__(self, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation, action
+
+    def reset(self, **_: Any) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+    def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, True, False, {}
+
+
+def flat(width: int = 4) -> spaces.Box:
+    return spaces.Box(-math.inf, math.inf, (width,))
+
+
+def saved(model: BaseAlgorithm, folder: Path) -> Path:
+    model.save(folder / "policy.zip")
+    return folder / "policy.zip"
+
+
+def odd_ppo(folder: Path, observation: spaces.Space[Any], action: spaces.Space[Any], **options: Any) -> Path:
+    policy = options.pop("policy", "MlpPolicy")
+    return saved(PPO(policy, Odd(observation, action), n_steps=8, batch_size=8, device="cpu", **options), folder)
+
+
+def as_saved(bound: float, dtype: type[Any] = np.float32) -> dict[str, Any]:
+    """Return what SB3 writes beside a pickled Box of one action component."""
+    box = spaces.Box(-bound, bound, (1,), dtype)
+    return {
+        ":type:": str(spaces.Box),
+        "_shape": [1],
+        "dtype": str(box.dtype),
+        "low": str(box.low),
+        "high": str(box.high),
+    }
+
+
+def assert_acts_alike(actor: Actor, model: BaseAlgorithm, statistics: VecNormalize | None) -> None:
+    """Compare 200 raw observations, far outside the usual range too, where VecNormalize clips."""
+    width = model.observation_space.shape[0]
+    scale = np.geomspace(0.1, 30.0, 200)[:, None]
+    raw = (np.random.default_rng(1).normal(size=(200, width)) * scale).astype(np.float32)
+    expected, _ = model.predict(raw if statistics is None else statistics.normalize_obs(raw), deterministic=True)
+    with torch.no_grad():
+        actions = actor(torch.as_tensor(raw)).numpy()
+    assert actions.shape == expected.shape
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["raw", "normalized"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_actor_acts_as_predict_does(name: str, normalized: bool, tmp_path: Path) -> None:
+    kind, env_id, policy, options = MODELS[name]
+    env: Any = DummyVecEnv([lambda: gym.make(env_id)])
+    statistics = VecNormalize(env, clip_obs=2.0) if normalized else None
+    model = kind("MlpPolicy", statistics or env, policy_kwargs=policy, device="cpu", seed=3, **options)
+    model.learn(48)
+    spread_out_(model)
+    file = None
+    if statistics is not None:
+        file = tmp_path / "statistics.pkl"
+        statistics.save(str(file))
+    actor = read_sb3(saved(model, tmp_path), file)
+    head = ArgmaxHead if env_id == "CartPole-v1" else ClipHead if kind is PPO else TanhHead
+    assert type(actor.head) is head
+    assert (actor.normalizer is not None) == normalized
+    assert_acts_alike(actor, model, statistics)
+
+
+@torch.no_grad()
+def spread_out_(model: BaseAlgorithm) -> None:
+    """Draw weights with which every action is chosen and every bound is reached."""
+    generator = torch.Generator().manual_seed(4)
+    for parameter in model.policy.parameters():
+        parameter.normal_(0.0, 0.8, generator=generator)
+
+
+@pytest.mark.parametrize("activation", KINDS)
+def test_every_known_activation_is_read(activation: str, tmp_path: Path) -> None:
+    module = KINDS[activation].module
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(3), policy_kwargs={"activation_fn": module, "net_arch": [4]})
+    assert type(read_sb3(path).network[1]) is module
+
+
+def test_the_first_action_is_read(tmp_path: Path) -> None:
+    assert read_sb3(odd_ppo(tmp_path, flat(), spaces.Discrete(3, start=-2))).head == ArgmaxHead(-2)
+
+
+BOUNDS: dict[str, list[float]] = {
+    "ordinary": [1.0, 0.4, 2.0, 100.0],
+    "small": [0.1, 0.2, 0.3, 0.7],
+    "wide": [1e-3, 7.654321, 12345.678, 3e20],
+    "largest": [float(np.finfo(np.float32).max)] * 4,
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounds_are_read_exactly(name: str, tmp_path: Path) -> None:
+    high = np.array(BOUNDS[name], np.float32)
+    low = -high
+    low[1] = 0.0
+    head = read_sb3(odd_ppo(tmp_path, flat(), spaces.Box(low, high))).head
+    assert head == ClipHead(tuple(low.tolist()), tuple(high.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("exponent", "share"), [(-7, 1.0), (-4, 0.0), (-2, 0.0), (-1, 0.8), (0, 1.0), (3, 1.0), (9, 1.0)]
+)
+def test_every_bound_that_is_read_is_the_right_one(exponent: int, share: float) -> None:
+    """Between 0.0001 and 0.25 several float32 numbers share a text of eight decimals."""
+    generator, read = np.random.default_rng(5), 0
+    for bound in (generator.uniform(1.0, 10.0, 120) * 10.0**exponent).astype(np.float32).tolist():
+        try:
+            found = action_spaces(4, 1, as_saved(bound))
+        except InputError:
+            continue
+        read += 1
+        assert found == Spaces(4, low=(-bound,), high=(bound,))
+    assert share * 120 <= read <= (120 if share else 24)
+
+
+@pytest.mark.parametrize(
+    ("bound", "dtype"), [(0.012345678, np.float32), (0.05, np.float32), (0.09999999, np.float64), (2.0, np.int32)]
+)
+def test_bounds_that_text_does_not_say_are_asked_for(bound: float, dtype: Any) -> None:
+    with pytest.raises(InputError, match="'spaces'"):
+        action_spaces(4, 1, as_saved(bound, dtype))
+
+
+def test_a_lone_number_says_a_bound_exactly() -> None:
+    bound = float(np.float32(0.012345678))
+    said = {**as_saved(bound), "low_repr": str(np.float32(-bound)), "high_repr": str(np.float32(bound))}
+    assert action_spaces(4, 1, said) == Spaces(4, low=(-bound,), high=(bound,))
+
+
+def test_float64_bounds_are_read_where_float32_tells_them_apart() -> None:
+    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, low=(-0.4,), high=(0.4,))
+
+
+def test_given_spaces_win_over_text(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Box(-0.05, 0.05, (2,)))
+    with pytest.raises(ArtifactError, match="'spaces'"):
+        read_sb3(path)
+    low, high = (-0.05, -1.0), (0.05, 1.0)
+    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+
+
+@pytest.mark.parametrize(
+    "given", [Spaces(4, discrete=2), Spaces(3, low=(-1.0,) * 2, high=(1.0,) * 2), Spaces(4, low=(-1.0,), high=(1.0,))]
+)
+def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Box(-1.0, 1.0, (2,)))
+    with pytest.raises(InputError, match="the given spaces have") as refused:
+        read_sb3(path, spaces=given)
+    assert type(refused.value) is InputError
+    assert str(path) in str(refused.value)
+
+
+class OwnPolicy(PPO.policy_aliases["MlpPolicy"]):  # type: ignore[misc]
+    pass
+
+
+class OwnActivation(nn.Tanh):
+    pass
+
+
+class OwnExtractor(nn.Module):
+    """Doubles the observations and has no parameter that would show in the state dict."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__()
+        self.features_dim = observation_space.shape[0]
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 2.0 * observations
+
+
+IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "gSDE": (lambda at: odd_ppo(at, flat(), spaces.Box(-1, 1, (2,)), use_sde=True), "gSDE"),
+    "CNN": (lambda at: odd_ppo(at, IMAGE, spaces.Discrete(2), policy="CnnPolicy"), r"shape \[3, 36, 36\]"),
+    "matrix": (lambda at: odd_ppo(at, spaces.Box(-1, 1, (2, 2)), spaces.Discrete(2)), r"shape \[2, 2\]"),
+    "MultiInput": (
+        lambda at: odd_ppo(at, spaces.Dict(a=flat()), spaces.Discrete(2), policy="MultiInputPolicy"),
+        "observations of type",
+    ),
+    "discrete observations": (lambda at: odd_ppo(at, spaces.Discrete(4), spaces.Discrete(2)), "observations of type"),
+    "MultiDiscrete": (lambda at: odd_ppo(at, flat(), spaces.MultiDiscrete([2, 3])), "MultiDiscrete"),
+    "MultiBinary": (lambda at: odd_ppo(at, flat(), spaces.MultiBinary(3)), "MultiBinary"),
+    "matrix of actions": (lambda at: odd_ppo(at, flat(), spaces.Box(-1, 1, (2, 2))), r"shape \[2, 2\]"),
+    "own policy": (lambda at: odd_ppo(at, flat(), spaces.Discrete(2), policy=OwnPolicy), "test_sb3_files"),
+    "own activation": (
+        lambda at: odd_ppo(at, flat(), spaces.Discrete(2), policy_kwargs={"activation_fn": OwnActivation}),
+        "OwnActivation",
+    ),
+    "own extractor": (
+        lambda at: odd_ppo(at, flat(), spaces.Discrete(2), policy_kwargs={"features_extractor_class": OwnExtractor}),
+        "OwnExtractor",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_not_supported_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    save, reason = UNSUPPORTED[name]
+    assert_refused(save(tmp_path), reason)
+
+
+def assert_refused(path: Path, reason: str = ".", statistics: Path | None = None) -> None:
+    with pytest.raises(ArtifactError, match=reason) as refused:
+        read_sb3(path, statistics)
+    assert str(refused.value).startswith(f"{statistics or path}: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = odd_ppo(tmp_path_factory.mktemp("sound"), flat(), spaces.Discrete(3), policy_kwargs={"net_arch": [5]})
+    read_sb3(path)
+    return path
+
+
+def edited(source: Path, at: Path, **entries: bytes | None) -> Path:
+    """Write ``source`` again with some entries replaced (``policy`` is policy.pth), or left out where None."""
+    names = {"policy": "policy.pth", "version": "_stable_baselines3_version", "data": "data"}
+    replaced = {names[name]: content for name, content in entries.items()}
+    path = at / "edited.zip"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = replaced.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return path
+
+
+def entry(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def with_data(source: Path, at: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    data = json.loads(entry(source, "data"))
+    change(data)
+    return edited(source, at, data=json.dumps(data).encode())
+
+
+def with_state(source: Path, at: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    state = torch.load(io.BytesIO(entry(source, "policy.pth")), weights_only=True)
+    change(state)
+    return edited(source, at, policy=torch_saved(state))
+
+
+def torch_saved(content: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["policy", "version", "data"])
+@pytest.mark.parametrize("content", [None, b"", b"noise", b"[]", b"null", b"\xff" * 40, b"1.8.0", b"[" * 100_000])
+def test_missing_and_foreign_entries_are_refused(name: str, content: bytes | None, sound: Path, tmp_path: Path) -> None:
+    assert_refused(edited(sound, tmp_path, **{name: content}))
+
+
+WEIGHT, ACTIONS = "mlp_extractor.policy_net.0.weight", "action_net.weight"
+STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "strange name": (lambda s: s.update({"features_extractor.cnn.0.weight": torch.ones(2)}), "features_extractor"),
+    "strange index": (lambda s: s.update({"mlp_extractor.policy_net.1.weight": s.pop(WEIGHT)}), "policy_net.1"),
+    "batch norm": (lambda s: s.update({"mlp_extractor.policy_net.1.running_mean": torch.ones(5)}), "running_mean"),
+    "missing output": (lambda s: s.pop(ACTIONS), "action_net"),
+    "missing bias": (lambda s: s.pop("action_net.bias"), r"lacks 'action_net\.bias'"),
+    "NaN": (lambda s: s[ACTIONS].fill_(math.nan), "NaN"),
+    "infinite": (lambda s: s[WEIGHT][0].fill_(math.inf), "NaN or infinite"),
+    "wide layer": (lambda s: s.update({ACTIONS: torch.ones(3, 9)}), "cannot read"),
+    "long bias": (lambda s: s.update({"action_net.bias": torch.ones(4)}), "action_net"),
+    "other observations": (lambda s: s.update({WEIGHT: torch.ones(5, 7)}), "observations have 4"),
+    "other actions": (lambda s: s.update({ACTIONS: torch.ones(2, 5), "action_net.bias": torch.ones(2)}), "2 scores"),
+    "no units": (lambda s: s.update({WEIGHT: torch.ones(0, 4)}), "layer"),
+    "vector": (lambda s: s.update({WEIGHT: torch.ones(20)}), "layer"),
+    "float64": (lambda s: s.update({WEIGHT: s[WEIGHT].double()}), "float32"),
+    "half": (lambda s: s.update({WEIGHT: s[WEIGHT].half()}), "float32"),
+    "continuous": (lambda s: s.update({"log_std": torch.ones(3)}), "do not fit together"),
+    "no tensor": (lambda s: s.update({WEIGHT: [1.0]}), "named tensors"),
+    "sparse": (lambda s: s.update({WEIGHT: s[WEIGHT].to_sparse()}), "named tensors"),
+    "meta": (lambda s: s.update({WEIGHT: torch.empty(5, 4, device="meta")}), "named tensors"),
+    "repeated number": (lambda s: s.update({WEIGHT: torch.ones(1).expand(10**6, 10**6)}), "larger than itself"),
+    "empty": (lambda s: s.clear(), "lacks"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_tensors_of_another_network_are_refused(name: str, sound: Path, tmp_path: Path) -> None:
+    change, reason = STATES[name]
+    assert_refused(with_state(sound, tmp_path, change), reason)
+
+
+DATA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    **{
+        f"no {name}": (lambda d, name=name: d.pop(name), name)
+        for name in ("policy_class", "policy_kwargs", "observation_space", "action_space")
+    },
+    "recurrent": (
+        lambda d: d["policy_class"].update(__module__="sb3_contrib.common.recurrent.policies"),
+        "recurrent",
+    ),
+    "module that is no text": (lambda d: d["policy_class"].update(__module__=["a"]), "stock"),
+    "gSDE": (lambda d: d.update(use_sde=True), "gSDE"),
+    "gSDE in text": (lambda d: d["policy_kwargs"].update(use_sde="yes"), "gSDE"),
+    "squashed": (lambda d: d["policy_kwargs"].update(squash_output=True), "gSDE"),
+    "activation of many lines": (lambda d: d["policy_kwargs"].update(activation_fn="a\nb" * 999), "activation"),
+    "activation that is no text": (lambda d: d["policy_kwargs"].update(activation_fn={"a": 1}), "activation"),
+    "actions of another kind": (lambda d: d["action_space"].update({":type:": str(spaces.Box)}), "do not fit"),
+    "many actions": (lambda d: d["action_space"].update(n="9" * 400), "do not fit"),
+    "start that is no number": (lambda d: d["action_space"].update(start="first"), "'first'"),
+    "start beyond 32 bits": (lambda d: d["action_space"].update(start="9999999999"), "32-bit"),
+    "another width": (lambda d: d["observation_space"].update(_shape=[5]), "observations have 5"),
+    "shape that is no list": (lambda d: d["observation_space"].update(_shape="(4,)"), "flat"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_data_that_does_not_fit_is_refused(name: str, sound: Path, tmp_path: Path) -> None:
+    change, reason = DATA[name]
+    assert_refused(with_data(sound, tmp_path, change), reason)
+
+
+def test_crossed_or_endless_bounds_are_refused(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Box(-1, 1, (2,)))
+    for text in ("[-3. -3.]", "[nan nan]", "[1. 1. 1.]", "[1. ...]", "[1e999 1.0e+999]", "", None, ["1."]):
+        assert_refused(with_data(path, tmp_path, lambda data, text=text: data["action_space"].update(high=text)))
+
+
+def test_truncated_zips_and_other_files_are_refused(sound: Path, tmp_path: Path) -> None:
+    content, path = sound.read_bytes(), tmp_path / "broken.zip"
+    for end in (0, 1, 30, len(content) // 2, len(content) - 30, len(content) - 1):
+        path.write_bytes(content[:end])
+        assert_refused(path)
+    path.write_bytes(torch_saved({"a": torch.ones(2)}))
+    assert_refused(path, "_stable_baselines3_version")
+    assert_refused(tmp_path, "is a folder")
+    assert_refused(tmp_path / "none.zip", "no such file")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_flipped_bytes_are_read_or_refused(sound: Path, tmp_path: Path) -> None:
+    content, path, generator = sound.read_bytes(), tmp_path / "flipped.zip", np.random.default_rng(2)
+    for _ in range(150):
+        flipped = bytearray(content)
+        for place in generator.integers(0, len(content), 3):
+            flipped[place] = generator.integers(0, 256)
+        path.write_bytes(bytes(flipped))
+        try:
+            lower(read_sb3(path))
+        except ArtifactError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017
+
+
+def test_zip_bombs_are_not_unpacked(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as inner:
+        inner.writestr("archive/data.pkl", bytes(10**7))
+    assert_refused(edited(sound, tmp_path, policy=packed.getvalue()), "packed")
+    monkeypatch.setattr(sb3_files, "LARGEST_ENTRY", 10**6)
+    for name in ("policy", "data", "version"):
+        assert_refused(edited(sound, tmp_path, **{name: bytes(2 * 10**6)}), "unpacks to more than")
+
+
+def test_reading_draws_no_random_numbers(sound: Path) -> None:
+    before = torch.random.get_rng_state()
+    read_sb3(sound)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_zip_is_of_a_version_that_is_known(sound: Path, tmp_path: Path) -> None:
+    assert_refused(edited(sound, tmp_path, version=b"1.8.0"), re.escape("'1.8.0'"))
