@@ -84,8 +84,8 @@ def options(
 
 @app.command()
 def train(
-    env: Annotated[str, typer.Option(help="Gymnasium environment.")] = "CartPole-v1",
-    algo: Annotated[str | None, typer.Option(help="dqn or ppo; by default the environment's preset.")] = None,
+    env: Annotated[str | None, typer.Option(help="Gymnasium environment, CartPole-v1 by default.")] = None,
+    algo: Annotated[str | None, typer.Option(help="dqn, ppo, sac or td3; by default the environment's preset.")] = None,
     steps: Annotated[int | None, typer.Option(help="Environment steps; by default the preset's.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
     budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
@@ -95,23 +95,41 @@ def train(
         str | None,
         typer.Option(help="constant, linear, or hold (falls once masks are frozen)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    live_shrink: Annotated[
+        bool | None,
+        typer.Option(
+            "--live-shrink/--no-live-shrink", help="Remove dead units physically while training, or hold them at zero."
+        ),
+    ] = None,
+    prune_critics: Annotated[bool, typer.Option("--prune-critics", help="Prune the critic by the same plan.")] = False,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Environment steps between checkpoints; a twentieth of the run by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random, 0 by default.")] = None,
     out: OutOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, from its last checkpoint.")
+    ] = False,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Train a policy while its unimportant units are removed."""
-    from prunekit.training.command import prepare
+    from prunekit.training.command import Words, prepare
     from prunekit.training.progress import TerminalDisplay
     from prunekit.training.run import train as run
 
-    request, folder = prepare(env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, seed, out)
+    words = Words(
+        env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, live_shrink, prune_critics, checkpoint_every,
+        seed, out,
+    )  # fmt: skip
+    request, folder = prepare(words, resume)
     console = Console(quiet=quiet)
+    title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"
     try:
-        with TerminalDisplay(console, f"{env}  {request.algorithm}  seed {seed}  into {folder}") as display:
-            result = run(request, folder, [display])
+        with TerminalDisplay(console, title) as display:
+            result = run(request, folder, [display], resume=resume)
     except KeyboardInterrupt:  # after the live display is gone, which would wipe the line
-        _fail(f"interrupted; {folder} holds the metrics so far, but no model", _INTERRUPTED)
+        _fail(f"interrupted; prunekit train --resume --out {folder} goes on from the last checkpoint", _INTERRUPTED)
     say(console, folder / "model.pt", result.summary)
     write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
     if not result.complete:

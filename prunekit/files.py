@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -11,6 +12,7 @@ from prunekit.errors import ArtifactError, InputError
 
 RUNS = Path("runs")
 """Where ``train`` puts runs that were given no folder, relative to the working directory."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def require_file(path: Path) -> None:
@@ -28,9 +30,16 @@ def require_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error
+        raise unwritable(path, error) from error
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Return the error that says why ``path`` cannot be written, and what to do."""
+    if error.errno in _FULL:
+        return InputError(f"{path}: cannot be written, as the disk is full ({error.strerror}); make room on it")
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); name another place")
 
 
 def json_text(value: object, called: str) -> str:
@@ -58,7 +67,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:  # gone already where the rename was reached
             temporary.unlink(missing_ok=True)

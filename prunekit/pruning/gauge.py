@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -12,6 +13,21 @@ from prunekit.errors import CheckError
 from prunekit.pruning.groups import Group
 from prunekit.pruning.importance import Evidence, Importance, Scores, normalized
 from prunekit.pruning.masks import Masks
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put ``network`` in evaluation mode for a while.
+
+    Dropout would add noise to what is measured, and batch statistics would take the states in twice.
+    """
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @final
@@ -27,20 +43,15 @@ class Gauge:
     def measure(
         self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, present: Masks, step: int
     ) -> None:
-        """Take in the importance of the units of ``network`` on ``states``, with ``network`` in evaluation mode.
+        """Take in the importance of the units of ``network`` on ``states``.
 
         ``keep`` and ``present`` (bool [original width]) say which units live and which the network still has.
         Raises CheckError, naming the optimizer step, where it is not finite.
         """
-        training = [module for module in network.modules() if module.training]
-        network.eval()  # dropout would add noise, and batch statistics would take these states in twice
-        try:
+        with evaluating(network):
             self._deviate(network, states)
             assert self._deviation is not None
             found = self._importance(Evidence(network, groups, states, self._decision, self._deviation))
-        finally:
-            for module in training:
-                module.training = True
         for name, score in found.items():
             if not bool(score.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")

@@ -17,16 +17,17 @@ from prunekit.errors import CheckError, InputError
 class ReturnGuard:
     """Says whether pruning and penalty should pause.
 
-    Paused while ``recent + error - floor < share * (best - floor)``, where ``recent`` is the mean return of the latest
-    ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far and ``floor`` the
-    random policy's return: a fall that chance explains pauses nothing. Nor does a policy that was never better than the
-    random one, which has nothing to lose yet, and nothing is judged before ``window`` episodes have ended.
+    ``paused`` while ``recent + error - floor < share * (best - floor)``, where ``recent`` is the mean return of the
+    latest ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far and
+    ``floor`` the random policy's return: a fall that chance explains pauses nothing. Nor does a policy that was never
+    better than the random one, which has nothing to lose yet, and nothing is judged before ``window`` episodes ended.
     """
 
     floor: float
     share: float = 0.9
     window: int = 20
     best: float | None = field(default=None, init=False)
+    paused: bool = field(default=False, init=False)
     _latest: list[float] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +43,7 @@ class ReturnGuard:
         if self.recent is not None:
             lower = self.recent - self.error
             self.best = lower if self.best is None else max(self.best, lower)
+        self.paused = self._fell()
 
     @property
     def recent(self) -> float | None:
@@ -54,9 +56,7 @@ class ReturnGuard:
         count = len(self._latest)
         return float(np.std(self._latest, ddof=1)) / math.sqrt(count) if count > 1 else 0.0
 
-    @property
-    def paused(self) -> bool:
-        """Whether the recent return is too far below the best one."""
+    def _fell(self) -> bool:
         if self.recent is None or self.best is None or self.best <= self.floor:
             return False
         return self.recent + self.error - self.floor < self.share * (self.best - self.floor)
@@ -68,3 +68,4 @@ class ReturnGuard:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over values written by ``state_dict``."""
         self._latest, self.best = list(state["latest"]), state["best"]
+        self.paused = self._fell()

@@ -19,6 +19,9 @@ from prunekit.pruning.masks import Masks
 
 Scores = dict[str, Tensor]
 
+# Of the mean variance of a unit: keeps the coefficients small by which units predict each other.
+RIDGE = 1e-3
+
 
 @final
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ def output_sensitivity(evidence: Evidence) -> Scores:
     Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
     """
     return _from_gates(evidence, lambda gates: gates.square().sum(dim=0).mean(dim=0).sqrt())
+
+
+def irreplaceability(evidence: Evidence) -> Scores:
+    """Return ``output_sensitivity`` times the share of a unit's RMS value that its group's others do not predict.
+
+    The prediction is the one by which units that stay take over from one that goes (``compensation.py``), so that this
+    estimates the change of the output that is left after it. The error of predicting unit j from all others is
+    1 / (C^-1)_jj, C being the covariance of the units' values.
+    """
+    sensitivity = output_sensitivity(evidence)
+    values = hidden_values(evidence.network, evidence.groups, evidence.states)
+    return {name: sensitivity[name] * _unpredicted(values[name].double()) for name in sensitivity}
 
 
 def taylor(evidence: Evidence) -> Scores:
@@ -89,7 +104,14 @@ def weight_propagation(evidence: Evidence) -> Scores:
 
 IMPORTANCES: dict[str, Importance] = {
     importance.__name__: importance
-    for importance in (output_sensitivity, taylor, activity_times_outgoing, group_norm, weight_propagation)
+    for importance in (
+        output_sensitivity,
+        irreplaceability,
+        taylor,
+        activity_times_outgoing,
+        group_norm,
+        weight_propagation,
+    )
 }
 
 
@@ -110,6 +132,23 @@ def unit_norms(network: nn.Module, group: Group) -> Tensor:
     incoming = [tensor.square().reshape(group.width, -1).sum(dim=1) for tensor in rows]
     outgoing = [tensor.square().sum(dim=0) for tensor in columns]
     return torch.stack(incoming + outgoing).sum(dim=0).sqrt()
+
+
+@torch.no_grad()
+def hidden_values(network: nn.Module, groups: Sequence[Group], states: Tensor) -> dict[str, Tensor]:
+    """Return the values [n, width] that each group's consumers read when ``network`` runs on ``states`` [n, obs]."""
+    with _HiddenCapture(network, groups) as capture:
+        network(states)
+    return {name: values[0] for name, values in capture.values.items()}
+
+
+def _unpredicted(values: Tensor) -> Tensor:
+    """Return the RMS error of predicting each column of ``values`` [n, width] from the others, over its own RMS."""
+    covariance = torch.cov(values.T, correction=0).reshape(values.shape[1], values.shape[1])
+    ridge = RIDGE * covariance.diagonal().mean().clamp_min(1e-12)
+    regular = covariance + ridge * torch.eye(len(covariance), dtype=values.dtype, device=values.device)
+    error: Tensor = 1.0 / torch.linalg.inv(regular).diagonal() - ridge
+    return (error.clamp_min(0.0) / values.square().mean(dim=0).clamp_min(1e-12)).sqrt()
 
 
 def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:

@@ -19,7 +19,8 @@ class PruningPlan:
 
     ``strength`` has no scale (``scale_free_lambda``); a unit dies after ``patience`` checks below the threshold, at
     most ``share_per_check`` of a group's living units at a time; importance is measured on the latest ``states``
-    inputs and averaged with ``memory`` in [0, 1). Raises InputError for values outside their ranges.
+    inputs and averaged with ``memory`` in [0, 1). ``compensate`` lets the units that stay take over from those that go
+    (``pruning/compensation.py``). Raises InputError for values outside their ranges.
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
@@ -33,6 +34,7 @@ class PruningPlan:
     min_units: int = 1
     states: int = 1024
     memory: float = 0.9
+    compensate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("checks", "patience", "states", "min_units"):

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import check_equal_widths, check_twins, parameter_group_of
-from prunekit.pruning.gauge import Gauge
+from prunekit.pruning.compensation import compensate_
+from prunekit.pruning.gauge import Gauge, evaluating
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Scores
+from prunekit.pruning.importance import Scores, hidden_values
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
 from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, unit_size, usual_norm
 from prunekit.pruning.physical import padded, remove_units_
@@ -269,7 +270,10 @@ class Pruner:
         elif not paused:
             patience = 1 if late else self.plan.patience
             grown = growth(self._clock.position)
-            self.keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
+            before = self.keep
+            self.keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, before, self._streaks)
+            if self.plan.compensate:
+                self._compensate(before)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -297,6 +301,20 @@ class Pruner:
             self._gauge.measure(self.network, self.groups, states, self.keep, self._present, self.steps)
         finally:
             self._listen()
+
+    def _compensate(self, before: Masks) -> None:
+        dying = [group for group in self.groups if not torch.equal(before[group.name], self.keep[group.name])]
+        if not dying:
+            return
+        self._recent.listening = False
+        with evaluating(self.network):
+            hidden = hidden_values(self.network, self.groups, self._recent.latest())
+        self._listen()
+        for group in dying:
+            present = self._present[group.name]
+            stay = self.keep[group.name][present].nonzero().squeeze(1)
+            go = (before[group.name] & ~self.keep[group.name])[present].nonzero().squeeze(1)
+            compensate_((self.network, *self._twins), group, hidden[group.name], stay, go)
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate

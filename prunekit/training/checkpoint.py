@@ -7,13 +7,14 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prunekit.adapters.sb3_state import restore_, state_of
-from prunekit.errors import ArtifactError, InputError
+from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.files import write_atomically
 from prunekit.pruning.pruner import Pruner
 from prunekit.versions import installed_versions
@@ -43,7 +44,11 @@ def write_checkpoint(
     request: Mapping[str, Any],
     records: Mapping[str, Any],
 ) -> Path:
-    """Write the state of now, atomically, and remove all but the newest ``KEPT`` checkpoints; return the path."""
+    """Write the state of now, atomically, and remove all but the newest ``KEPT`` checkpoints; return the path.
+
+    Raises CheckError, and leaves the others as they are, for a policy whose weights are not finite.
+    """
+    require_finite(model)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -56,9 +61,16 @@ def write_checkpoint(
     torch.save(content, buffer)
     path = folder_of(run) / f"{model.num_timesteps:012}.pt"
     write_atomically(path, buffer.getvalue())
-    for old in checkpoints_in(run)[:-KEPT]:
+    half_written = folder_of(run).glob(".[0-9]*.pt.*")  # by a run that was killed meanwhile
+    for old in (*checkpoints_in(run)[:-KEPT], *half_written):
         old.unlink()
     return path
+
+
+def require_finite(model: BaseAlgorithm) -> None:
+    """Raise CheckError unless all weights of the policy are finite."""
+    if not all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
+        raise CheckError("the policy's weights are not finite; lower the learning rate or look at the rewards")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -70,13 +82,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ArtifactError(f"{path}: holds objects that could run code, so it was not loaded; {remedy}") from error
     except Exception as error:  # torch raises many types for damaged files
         raise ArtifactError(f"{path}: damaged or no checkpoint; {remedy}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
         raise ArtifactError(f"{path}: a torch file, but no checkpoint of prunekit; {remedy}")
-    if content.get("version") != VERSION:
+    if not _is(content.get("version"), VERSION):
         raise ArtifactError(
             f"{path}: checkpoint format {content.get('version')}, but this prunekit reads {VERSION}; {remedy}"
         )
+    if not all(isinstance(content.get(name), dict) for name in ("request", "records", "learner")):
+        raise ArtifactError(f"{path}: lacks parts of a checkpoint; {remedy}")
     return content
+
+
+def _is(value: object, wanted: str | int) -> bool:
+    return type(value) is type(wanted) and value == wanted
 
 
 def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any]) -> None:
@@ -84,24 +102,21 @@ def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any])
 
     ``saved`` has at least the entries of ``request`` and ``versions``.
     """
-    now = _flat({**request, "versions": installed_versions()})
-    before = _flat({name: saved.get(name) for name in (*request, "versions")})
-    for name in sorted({*now, *before}):
-        if before.get(name) != now.get(name):
-            raise InputError(
-                f"{path}: cannot be resumed, as {name} differs: it was {before.get(name)} and is {now.get(name)} now; "
-                "resume with what the run began with"
-            )
+    now = {**request, "versions": installed_versions()}
+    difference = _difference("", {name: saved.get(name) for name in now}, now)
+    if difference:
+        raise InputError(f"{path}: cannot be resumed, as {difference}; resume with what the run began with")
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted names; other values as JSON has them."""
-    if not isinstance(value, Mapping):
-        return {prefix: json.loads(json.dumps(value))}
-    found: dict[str, Any] = {}
-    for name, entry in value.items():
-        found |= _flat(entry, f"{prefix}.{name}" if prefix else str(name))
-    return found
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return the first difference, by dotted name, of values as JSON has them; an empty text where there is none."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = sorted({*map(str, before), *map(str, now)})
+        found = (_difference(f"{name}.{key}".lstrip("."), before.get(key), now.get(key)) for key in names)
+        return next(filter(None, found), "")
+    texts = [json.dumps(value, sort_keys=True, default=str) for value in (before, now)]
+    was, is_ = (shorten(text, 60, placeholder=" ...") for text in texts)
+    return "" if texts[0] == texts[1] else f"{name} differs: it was {was} and is {is_} now"
 
 
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> None:

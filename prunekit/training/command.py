@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import final
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
 from prunekit.environments import make_environment, spaces_of
@@ -12,44 +13,98 @@ from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.training.presets import algorithms_of, check_schedule, preset_for
-from prunekit.training.request import TrainingRequest
+from prunekit.training.request import TrainingRequest, request_of
 
+DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
 
 
-def prepare(
-    env_id: str,
-    algorithm: str | None,
-    steps: int | None,
-    sparsity: float | None,
-    budget: float | None,
-    dense: bool,
-    hidden: str | None,
-    lr_schedule: str | None,
-    seed: int,
-    out: Path | None,
-) -> tuple[TrainingRequest, Path]:
+@final
+@dataclass(frozen=True)
+class Words:
+    """The options of ``prunekit train`` as they were given; None where one was left out."""
+
+    env: str | None = None
+    algo: str | None = None
+    steps: int | None = None
+    sparsity: float | None = None
+    budget: float | None = None
+    dense: bool = False
+    hidden: str | None = None
+    lr_schedule: str | None = None
+    live_shrink: bool | None = None
+    prune_critics: bool = False
+    checkpoint_every: int | None = None
+    seed: int | None = None
+    out: Path | None = None
+
+
+def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
-    plan = _plan(sparsity, budget, dense)
-    widths = _widths(hidden)
-    if seed < 0:
-        raise InputError(f"--seed must not be negative, got {seed}")
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps must be at least 1, got {steps}")
-    if out is not None and out.exists():
-        raise InputError(f"--out {out} exists already; give another folder or remove it")
+    plan = _plan(words.sparsity, words.budget, words.dense)
+    widths = _widths(words.hidden)
+    if words.seed is not None and words.seed < 0:
+        raise InputError(f"--seed must not be negative, got {words.seed}")
+    for name, value in (("--steps", words.steps), ("--checkpoint-every", words.checkpoint_every)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    if words.dense and words.prune_critics:
+        raise InputError("--dense and --prune-critics exclude each other; give one")
+    if words.lr_schedule is not None:
+        check_schedule(words.lr_schedule)
+    if resume:
+        return _as_begun(words, plan, widths)
+    if words.out is not None and words.out.exists():
+        raise InputError(f"--out {words.out} exists already; give another folder or remove it, or go on with --resume")
+    env_id = words.env or DEFAULT_ENVIRONMENT
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if (a.continuous if spaces.discrete is None else a.discrete)]
-    name = algorithm or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    name = words.algo or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name)
-    if lr_schedule is not None:
-        check_schedule(lr_schedule)
-        preset = replace(preset, learning_rate_schedule=lr_schedule)
-    request = TrainingRequest(env_id, name, preset, seed, steps, plan, widths)
-    return request, out or _free_folder(request)
+    if words.lr_schedule is not None:
+        preset = replace(preset, learning_rate_schedule=words.lr_schedule)
+    request = TrainingRequest(
+        env_id,
+        name,
+        preset,
+        words.seed or 0,
+        words.steps,
+        plan,
+        widths,
+        live_shrink=words.live_shrink is not False,
+        prune_critics=words.prune_critics,
+        checkpoint_steps=words.checkpoint_every,
+    )
+    return request, words.out or _free_folder(request)
+
+
+def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | None) -> tuple[TrainingRequest, Path]:
+    """Return the request of the run to resume, with the options that were given again in place of its own.
+
+    Training refuses to go on where the two differ, and says in what.
+    """
+    if words.out is None:
+        raise InputError("--resume needs the run's folder; name it with --out")
+    begun = request_of(words.out)
+    pruned = words.dense or words.sparsity is not None or words.budget is not None
+    schedule = words.lr_schedule or begun.preset.learning_rate_schedule
+    again = replace(
+        begun,
+        env_id=words.env or begun.env_id,
+        algorithm=words.algo or begun.algorithm,
+        preset=replace(begun.preset, learning_rate_schedule=schedule),
+        seed=begun.seed if words.seed is None else words.seed,
+        steps=words.steps or begun.steps,
+        plan=plan if pruned else begun.plan,
+        hidden=widths or begun.hidden,
+        live_shrink=begun.live_shrink if words.live_shrink is None else words.live_shrink,
+        prune_critics=(words.prune_critics or begun.prune_critics) and not words.dense,
+        checkpoint_steps=words.checkpoint_every or begun.checkpoint_steps,
+    )
+    return again, words.out
 
 
 def _plan(sparsity: float | None, budget: float | None, dense: bool) -> PruningPlan | None:

@@ -48,6 +48,7 @@ class Recorder(BaseCallback):
         self._interval = max(1, total_steps // _RECORDS)
         self._next = self._interval
         self._fresh: list[float] = []
+        self._status: Status | None = None
         self.last_returns: list[float] = []
         self._seconds_before = 0.0
         self._began = time.perf_counter()
@@ -91,6 +92,10 @@ class Recorder(BaseCallback):
         return self._seconds_before + now - self._began
 
     def _on_step(self) -> bool:
+        for called in ("rewards", "new_obs"):
+            if not np.isfinite(self.locals[called]).all():
+                word = "a reward" if called == "rewards" else "an observation"
+                raise CheckError(f"the environment gave {word} that is not finite")
         for info in self.locals["infos"]:
             if "episode" in info:
                 self._fresh.append(float(info["episode"]["r"]))
@@ -100,16 +105,21 @@ class Recorder(BaseCallback):
         return True
 
     def record(self) -> Status:
-        """Take stock: report to the guard and to every display; CheckError for a return that is not finite."""
+        """Take stock, once at a step: report to the guard and to every display.
+
+        Raises CheckError for a return that is not finite.
+        """
+        if self._status is not None and self._status.steps == self.num_timesteps:
+            return self._status
         mean_return = float(np.mean(self._fresh)) if self._fresh else None
         if mean_return is not None:
             if not np.isfinite(mean_return):
-                raise CheckError(f"the return is {mean_return} at step {self.num_timesteps}; training was stopped")
+                raise CheckError(f"the return is {mean_return}")
             if self._guard is not None:
                 self._guard.record(self._fresh)
         self.last_returns = [*self.last_returns, *self._fresh][-100:]
         self._fresh = []
-        status = self._status(mean_return)
+        status = self._status = self._taken(mean_return)
         for display in self._displays:
             display.update(status)
         for name, value in status.to_row().items():
@@ -118,7 +128,7 @@ class Recorder(BaseCallback):
         self.logger.dump(self.num_timesteps)
         return status
 
-    def _status(self, mean_return: float | None) -> Status:
+    def _taken(self, mean_return: float | None) -> Status:
         now = time.perf_counter()
         steps_before, time_before = self._times[0]
         speed = (self.num_timesteps - steps_before) / max(now - time_before, 1e-9)

@@ -23,7 +23,9 @@ from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES, Penalty
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
-from prunekit.training.presets import Preset, rate_schedule
+from prunekit.training.presets import Preset, check_schedule, rate_schedule
+
+_REMEDY = "restore it, or remove the run's folder to begin anew"
 
 
 @final
@@ -89,20 +91,24 @@ class TrainingRequest:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return ``config.json`` of the run in ``folder``; ArtifactError where it is no JSON object."""
     path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no run to resume (no config.json); name an interrupted one with --out")
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error}); a run that lost it cannot be resumed") from error
+        raise ArtifactError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
     if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: is no run's config; a run that lost it cannot be resumed")
+        raise ArtifactError(f"{path}: is no run's config; {_REMEDY}")
     return content
 
 
 def request_of(folder: Path) -> TrainingRequest:
     """Return the request that the run in ``folder`` was begun with; ArtifactError where its config is damaged."""
     config = read_config(folder)
+    path = folder / "config.json"
     try:
         preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
+        check_schedule(preset.learning_rate_schedule)
         return TrainingRequest(
             config["env"]["id"],
             config["algorithm"],
@@ -117,8 +123,8 @@ def request_of(folder: Path) -> TrainingRequest:
             config["prune_critics"],
             config["checkpoint_every"],
         )
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / 'config.json'}: does not describe a run ({error})") from error
+    except Exception as error:  # a file edited by hand can be wrong in any way
+        raise ArtifactError(f"{path}: describes no run ({type(error).__name__}: {error}); {_REMEDY}") from error
 
 
 def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:

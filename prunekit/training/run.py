@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any, final
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 
 from prunekit.adapters.sb3 import actor_of, learner_of, sync_net_arch_
 from prunekit.adapters.sb3_state import save_agent
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
-from prunekit.errors import CheckError, InputError, PrunekitError
+from prunekit.errors import InputError
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.pruning.guard import ReturnGuard
@@ -29,9 +29,12 @@ from prunekit.training.checkpoint import (
     check_same,
     checkpoints_in,
     read_checkpoint,
+    require_finite,
     resume_,
     write_checkpoint,
 )
+from prunekit.training.events import EventsFile
+from prunekit.training.failures import explained
 from prunekit.training.recorder import Recorder
 from prunekit.training.request import TrainingRequest, build_learner, read_config
 from prunekit.training.status import Display, MetricsFile, Status
@@ -90,7 +93,7 @@ def train(
         resume_(*found, model, list(pruners.values()))
         done = model.num_timesteps
     try:
-        with _explained(folder, model):
+        with explained(folder, model):
             if found is None:
                 config = {**description, "versions": installed_versions(), "started": _now()}
                 write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
@@ -106,9 +109,10 @@ def train(
             )
             if found is not None:
                 recorder.resume(found[1]["records"], found[1]["learner"])
-            model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
+            model.set_logger(Logger(folder=None, output_formats=[EventsFile(folder / "tensorboard")]))
             model.learn(request.total_steps - done, callback=recorder, reset_num_timesteps=found is None)
             status = recorder.record()
+            require_finite(model)
             provenance = {**description, **_outcome(status, recorder.last_returns, floor), "spaces": spaces.to_dict()}
             artifact = _finish(request, model, pruners, spaces, provenance, folder)
     finally:
@@ -120,8 +124,7 @@ def train(
 
 def _check_folder(folder: Path, resume: bool) -> None:
     if resume:
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{folder}: holds no run to resume; name the folder of an interrupted one with --out")
+        read_config(folder)
         if (folder / "model.pt").exists():
             raise InputError(f"{folder}: this run has ended, its model is there; give another --out for a new one")
     elif folder.exists():
@@ -170,30 +173,6 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
     return pruners
 
 
-@contextmanager
-def _explained(folder: Path, model: BaseAlgorithm) -> Iterator[None]:
-    """Add to an error what is left of the run, and tell weights that are not finite from other faults."""
-    try:
-        yield
-    except OSError as error:
-        reason = f"cannot be written ({error.strerror or error})"
-        raise InputError(f"{folder}: {reason} at step {model.num_timesteps}; {_left(folder)}") from error
-    except PrunekitError as error:
-        raise type(error)(f"{error}; {_left(folder)}") from error
-    except ValueError as error:  # torch's distributions refuse what is not finite
-        if all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
-            raise
-        broken = f"the policy's weights are not finite at step {model.num_timesteps}; training was stopped"
-        raise CheckError(f"{broken}; {_left(folder)}") from error
-
-
-def _left(folder: Path) -> str:
-    found = checkpoints_in(folder)
-    if not found:
-        return "no checkpoint was written yet"
-    return f"the last good checkpoint is {found[-1]}, from which --resume goes on"
-
-
 def _finish(
     request: TrainingRequest,
     model: BaseAlgorithm,
@@ -202,16 +181,19 @@ def _finish(
     provenance: Mapping[str, Any],
     folder: Path,
 ) -> Artifact:
-    """Write the policy, and the whole agent, physically shrunk, for Stable-Baselines3's own users."""
+    """Write the whole agent, physically shrunk, for Stable-Baselines3's own users, and the policy.
+
+    The policy comes last: a run that has a ``model.pt`` has ended, one that was stopped before can be resumed.
+    """
     masks = pruners[""].masks if pruners else None
     if pruners and request.live_shrink:
         original = [keep.numel() for keep in pruners[""].keep.values()]
         provenance = {**provenance, "original_hidden": original}
-    artifact = make_artifact(actor_of(model, spaces), masks, dict(provenance))
-    save(artifact, folder / "model.pt")
+    artifact = copy.deepcopy(make_artifact(actor_of(model, spaces), masks, dict(provenance)))
     for pruner in pruners.values():
         pruner.shrink_()
     save_agent(model, request.preset.model["learning_rate"], folder)
+    save(artifact, folder / "model.pt")
     return artifact
 
 

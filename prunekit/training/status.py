@@ -64,11 +64,9 @@ class MetricsFile:
     def __init__(self, path: Path, go_on_from: int | None = None) -> None:
         """Begin anew, or keep the rows of an earlier run up to step ``go_on_from`` and drop what came after."""
         self._path = path
-        self._started = go_on_from is not None and path.is_file()
-        if self._started:
-            with path.open(newline="") as file:
-                rows = list(csv.reader(file))
-            kept = rows[:1] + [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= (go_on_from or 0)]
+        kept = [] if go_on_from is None or not path.is_file() else _rows_until(path, go_on_from)
+        self._started = bool(kept)
+        if kept:
             text = io.StringIO(newline="")
             csv.writer(text).writerows(kept)
             write_atomically(path, text.getvalue().encode())
@@ -84,3 +82,11 @@ class MetricsFile:
                 writer.writeheader()
             writer.writerow(row)
         self._started = True
+
+
+def _rows_until(path: Path, step: int) -> list[list[str]]:
+    """Return header and rows up to ``step``; none where no row is whole."""
+    with path.open(newline="", errors="replace") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    kept = [row for row in rows if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step]
+    return [header, *kept] if kept else []

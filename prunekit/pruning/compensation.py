@@ -1,0 +1,47 @@
+"""What a removed unit did is taken over by those that stay, as far as they can.
+
+A unit's value is predicted from the values of the units that stay, by least squares over recent states; its consumers
+then read the prediction in its place, which is a change of their weights and biases alone:
+
+    h_j ~ sum_i a_ij h_i + b_j        W[:, i] += sum_j W[:, j] a_ij,   bias += sum_j W[:, j] b_j
+
+Wide layers are redundant, so that most units can go without the policy's output changing much.
+Source: the corrected removal of the optimal brain surgeon (Hassibi and Stork 1993), here per layer and over states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.pruning.groups import Group, consumers_of
+from prunekit.pruning.importance import RIDGE
+
+
+@torch.no_grad()
+def compensate_(networks: Sequence[nn.Module], group: Group, hidden: Tensor, stay: Tensor, go: Tensor) -> None:
+    """Let the units ``stay`` take over from the units ``go`` (int64 indices) in every network's consumers, in place.
+
+    ``hidden`` [n, width] are the values that consumers read over recent states. Target networks get the same
+    coefficients on their own weights. Consumers without a bias get no offset, and the fit has none either.
+    """
+    if not go.numel() or not stay.numel():
+        return
+    values = hidden.double()
+    biased = all(consumer.bias is not None for consumer in consumers_of(networks[0], group))
+    mean = values.mean(dim=0) if biased else torch.zeros_like(values[0])
+    centred = values - mean
+    kept = centred[:, stay]
+    gram = kept.T @ kept
+    ridge = RIDGE * gram.diagonal().mean().clamp_min(1e-12)
+    gram.diagonal().add_(ridge)
+    coefficients = torch.linalg.solve(gram, kept.T @ centred[:, go])
+    offsets = mean[go] - mean[stay] @ coefficients
+    for network in networks:
+        for consumer in consumers_of(network, group):
+            lost = consumer.weight[:, go].double()
+            consumer.weight[:, stay] += (lost @ coefficients.T).to(consumer.weight)
+            if biased:
+                consumer.bias.add_((lost @ offsets).to(consumer.bias))

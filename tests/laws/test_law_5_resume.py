@@ -1,0 +1,114 @@
+"""Law 5: a run killed at any moment and resumed ends with the bytes of a run that was never killed."""
+
+from __future__ import annotations
+
+import functools
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import SETTINGS, assert_same_tensors, metrics_of, run_until, small_request, tensors_of
+
+from prunekit.policy.artifact import load
+from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
+from prunekit.training.run import train
+
+SCRIPT = Path(__file__).with_name("killed_run.py")
+CUTS = {"before the first checkpoint": 0.06, "dense": 0.19, "pruning": 0.42, "late in the window": 0.6, "frozen": 0.9}
+CASES = [(name, {"live_shrink": live}) for name in SETTINGS for live in (True, False)]
+CASES += [("sac", {"prune_critics": True})]
+
+
+@functools.cache
+def uninterrupted(name: str, **changes: Any) -> tuple[dict[str, bytes], list[tuple[str, ...]], dict[str, Any]]:
+    """Return tensors, metrics and provenance of a run that was never interrupted."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        train(small_request(name, **changes), run)
+        return tensors_of(run), metrics_of(run), load(run / "model.pt").provenance
+
+
+def assert_ended_alike(folder: Path, name: str, **changes: Any) -> None:
+    tensors, metrics, provenance = uninterrupted(name, **changes)
+    assert_same_tensors(tensors_of(folder), tensors)
+    assert metrics_of(folder) == metrics
+    assert load(folder / "model.pt").provenance["returns"] == provenance["returns"]
+    assert not list(folder.rglob(".*")), "leftovers of writes that were cut off"
+
+
+@pytest.mark.parametrize(("name", "changes"), CASES, ids=lambda value: value if isinstance(value, str) else str(value))
+def test_a_run_interrupted_in_every_phase_ends_as_if_it_never_was(
+    name: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    request, folder = small_request(name, **changes), tmp_path / "run"
+    phases = {cut: run_until(request, folder, int(share * request.total_steps)) for cut, share in CUTS.items()}
+    train(request, folder, resume=True)
+    assert_ended_alike(folder, name, **changes)
+    if name != "guarded":
+        assert list(phases.values()) == ["dense", "dense", "pruning", "pruning", "frozen"]
+
+
+def test_the_guarded_run_does_pause() -> None:
+    _, metrics, _ = uninterrupted("guarded", live_shrink=True)
+    assert 0.2 < sum("paused" in row for row in metrics) / sum(
+        {"paused", "pruning"} & {*row} != set() for row in metrics
+    )
+
+
+def test_other_requests_end_otherwise() -> None:
+    first, _, _ = uninterrupted("dqn", live_shrink=True)
+    other, _, _ = uninterrupted("dqn", seed=4)
+    assert first != other, "or the comparison of tensors shows nothing"
+
+
+def run_apart(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(SCRIPT), *map(str, arguments)], stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("moment", ["half-written", "before-rename", "after-rename"])
+def test_a_run_killed_inside_a_checkpoint_s_write(moment: str, tmp_path: Path) -> None:
+    request, folder = small_request("dqn"), tmp_path / "run"
+    steps = [number * request.checkpoint_every + 1 for number in (2, 3, 4)]  # the first even step after each
+    with run_apart("dqn", folder, moment, f"{steps[2]:012}.pt") as child:
+        assert child.wait(60) == -signal.SIGKILL, child.stderr and child.stderr.read()
+    left = [path.name for path in checkpoints_in(folder)]
+    assert left == [f"{step:012}.pt" for step in (steps if moment == "after-rename" else steps[:2])]
+    for path in checkpoints_in(folder):
+        read_checkpoint(path)
+    assert len(list(folder.rglob(".*"))) == (moment != "after-rename")
+    train(request, folder, resume=True)
+    assert_ended_alike(folder, "dqn", live_shrink=True)
+
+
+@pytest.mark.parametrize(("moment", "file"), [("before-rename", "model.pt"), ("half-written", "agent.zip")])
+def test_a_run_killed_while_it_writes_its_results(moment: str, file: str, tmp_path: Path) -> None:
+    request, folder = small_request("dqn"), tmp_path / "run"
+    with run_apart("dqn", folder, moment, file) as child:
+        assert child.wait(60) == -signal.SIGKILL, child.stderr and child.stderr.read()
+    assert not (folder / file).exists()
+    train(request, folder, resume=True)
+    tensors, metrics, _ = uninterrupted("dqn", live_shrink=True)
+    assert_same_tensors(tensors_of(folder), tensors)
+    assert metrics_of(folder) == metrics
+
+
+def test_a_run_killed_again_and_again_at_random_moments(tmp_path: Path) -> None:
+    request, folder = small_request("ppo"), tmp_path / "run"
+    metrics = folder / "metrics.csv"
+    for _ in range(2):
+        with run_apart("ppo", folder) as child:
+            before = metrics.stat().st_mtime_ns if metrics.exists() else 0
+            while child.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns > before):
+                time.sleep(0.005)
+            time.sleep(random.uniform(0.0, 0.5))
+            child.kill()
+    if (folder / "model.pt").exists():
+        pytest.skip("the run was faster than the kill")
+    train(request, folder, resume=True)
+    assert_ended_alike(folder, "ppo", live_shrink=True)
