@@ -37,12 +37,13 @@ from prunekit.pruning.importance import (
     Scores,
     activity_times_outgoing,
     group_norm,
+    irreplaceability,
     taylor,
     weight_propagation,
 )
 from prunekit.pruning.penalties import GRADIENT
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.schedules import Budget
+from prunekit.pruning.schedules import Budget, Phases
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
@@ -71,17 +72,20 @@ def planned(**changes: Any) -> Change:
 VARIANTS: dict[str, Change] = {
     "default": planned(),
     "dense": lambda request: replace(request, plan=None),
-    "strength 0": planned(strength=0.0),
-    "strength 0.3": planned(strength=0.3),
+    "window 20-70%": planned(phases=Phases(0.2, 0.7)),
+    "no compensation": planned(compensate=False),
+    "no penalty": planned(strength=0.0),
+    "strength 1": planned(strength=1.0),
     "no guard": lambda request: replace(planned()(request), guard_share=None),
+    "importance: irreplaceability": planned(importance=irreplaceability),
     "importance: weight propagation": planned(importance=weight_propagation),
     "penalty: gradient": planned(penalty=GRADIENT),
     "random units": planned(importance=random_units),
-    "strength 3": planned(strength=3.0),
     "importance: activity x outgoing": planned(importance=activity_times_outgoing),
     "importance: Taylor": planned(importance=taylor),
     "importance: group norm": planned(importance=group_norm),
     "threshold: budget 0.6": planned(threshold=Budget(0.6)),
+    "least share of a layer 0": planned(min_share=0.0),
 }
 
 

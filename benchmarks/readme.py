@@ -1,7 +1,7 @@
-"""Put the figures of the committed result files into the README, between its markers.
+"""Put the figures of the committed result files into README and docs, between their markers.
 
-python benchmarks/readme.py           # rewrites README.md
-python benchmarks/readme.py --check   # exit code 1 where README.md is not what the results say
+python benchmarks/readme.py           # rewrites the pages
+python benchmarks/readme.py --check   # exit code 1 where a page is not what the results say
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from record import read_result
 
 from prunekit.files import write_atomically
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 KINDS = {
     "dense": "dense",
     "masked": "masked, shrunk",
@@ -81,31 +81,107 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
 
 
 def training_speed_table(result: Mapping[str, Any]) -> str:
-    """Return one row per interleaved pair, and the median ratio."""
-    rows = [
-        [str(pair["seed"]), f"{pair['plain']:,.0f}", f"{pair['masked']:,.0f}", f"{pair['ratio']:.2f}"]
-        for pair in result["pairs"]
-    ]
-    rows.append(["median", "", "", f"{result['median_ratio']:.2f}"])
-    head = [f"{result['env']}, seed", "plain SB3, dense", "masked training", "ratio"]
+    """Return one row per algorithm and round, and the medians."""
+    rows = []
+    for algorithm, found in result["algorithms"].items():
+        name = f"{result['env']}, {algorithm}, {found['steps']:,} steps"
+        for entry in found["rounds"]:
+            ratios = [f"{entry[kind]:.0f} s ({entry[kind] / entry['plain']:.2f})" for kind in ("masked", "live")]
+            rows.append([name, str(entry["seed"]), f"{entry['plain']:.0f} s", *ratios])
+        medians = found["median_over_plain"]
+        rows.append([name, "median", "", f"**{medians['masked']:.2f}**", f"**{medians['live']:.2f}**"])
+    head = ["", "seed", "plain SB3, dense", "masked (over plain)", "live shrinking (over plain)"]
     return f"{_table(head, rows)}\n\n{_stamp(result)}."
 
 
-TABLES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "demo": demo_table,
-    "masked_training": masked_training_table,
-    "training_speed": training_speed_table,
+def training_profile_table(result: Mapping[str, Any]) -> str:
+    """Return the share of a live-shrinking run that each part takes, per algorithm."""
+    names = list(result["algorithms"])
+    parts = list(result["algorithms"][names[0]]["profile"])
+    rows = [[part, *(f"{result['algorithms'][name]['profile'][part]:.1%}" for name in names)] for part in parts]
+    return f"{_table(['share of the time of a live-shrinking run', *names], rows)}\n\n{_stamp(result)}."
+
+
+def off_policy_table(result: Mapping[str, Any]) -> str:
+    """Return one row per kind and seed: sizes, return, retention, and the time that training took."""
+    rows = []
+    for run in result["runs"]:
+        kept = list(run["bench"]["retention"].values())
+        for index, kind in enumerate(run["kinds"]):
+            model = run["bench"]["models"][index]
+            rows.append(
+                [
+                    str(run["seed"]),
+                    kind,
+                    _widths(model),
+                    f"{model['parameters']:,}",
+                    f"{model['devices']['cpu']['return']['mean']:,.0f}",
+                    f"{kept[index]['estimate']:.3f}" if index else "",
+                    f"{run['curves'][kind][-1]['seconds'] / 60:.0f} min",
+                ]
+            )
+    head = ["seed", "policy", "hidden units", "weights", "return", "retention", "training"]
+    title = f"{result['algorithm'].upper()}, {result['env']}, {result['steps']:,} steps"
+    return f"{title}:\n\n{_table(head, rows)}\n\n{_stamp(result)}."
+
+
+def ablations_table(result: Mapping[str, Any]) -> str:
+    """Return one row per variant: returns, and whether the difference to the default is more than noise.
+
+    Noise: 2 standard errors of a difference of means, from the spread of seeds pooled over all variants.
+    """
+    runs = result["runs"]
+    means = {(run["env"], run["variant"], run["seed"]): statistics.mean(run["returns"]) for run in runs}
+    envs, variants = list(result["steps"]), list(dict.fromkeys(run["variant"] for run in runs))
+    rows = []
+    bars = {env: _noise([_of(means, env, variant) for variant in variants]) for env in envs}
+    for variant in variants:
+        row = [variant]
+        for env in envs:
+            own, base = _of(means, env, variant), _of(means, env, "default")
+            if not own:
+                row += ["", ""]
+                continue
+            change = statistics.mean(own) - statistics.mean(base)
+            verdict = "" if variant == "default" else f" ({change:+,.0f}{', noise' if abs(change) < bars[env] else ''})"
+            row += [f"{statistics.mean(own):,.0f}{verdict}", ", ".join(f"{mean:,.0f}" for mean in own)]
+        rows.append(row)
+    head = ["changed"] + [title for env in envs for title in (f"{env}, mean (to default)", "seeds")]
+    bar = "; ".join(f"{env} {bars[env]:,.0f}" for env in envs)
+    return f"{_table(head, rows)}\n\nDifferences up to this are called noise: {bar}. {_stamp(result)}."
+
+
+def _of(means: Mapping[tuple[str, str, int], float], env: str, variant: str) -> list[float]:
+    return [mean for (own_env, own, _), mean in sorted(means.items()) if (own_env, own) == (env, variant)]
+
+
+def _noise(groups: Sequence[Sequence[float]]) -> float:
+    spreads = [statistics.variance(group) for group in groups if len(group) > 1]
+    count = statistics.mean(len(group) for group in groups if len(group) > 1)
+    return 2.0 * float((2.0 * statistics.mean(spreads) / count) ** 0.5)
+
+
+Table = Callable[[Mapping[str, Any]], str]
+PAGES: dict[str, dict[str, tuple[str, Table]]] = {
+    "README.md": {
+        "demo": ("demo", demo_table),
+        "masked_training": ("masked_training", masked_training_table),
+        "off_policy": ("off_policy", off_policy_table),
+        "training_speed": ("training_speed", training_speed_table),
+    },
+    "docs/training.md": {"training_profile": ("training_speed", training_profile_table)},
+    "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
 }
 
 
-def rendered(text: str) -> str:
-    """Return ``text`` with every marked section replaced by what its result file says."""
-    for name, table in TABLES.items():
+def rendered(page: str, text: str) -> str:
+    """Return ``text`` of ``page`` with every marked section replaced by what its result file says."""
+    for section, (name, table) in PAGES[page].items():
         result = read_result(name)
         body = "Not measured yet." if result is None else table(result)
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
-            raise SystemExit(f"README.md needs one section between {begin} and {end}")
+            raise SystemExit(f"{page} needs one section between {begin} and {end}")
         before, rest = text.split(begin)
         text = f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}"
     return text
@@ -134,11 +210,14 @@ def main() -> None:
     """Rewrite or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    text = README.read_text()
-    new = rendered(text)
-    if parser.parse_args().check:
-        sys.exit(0 if new == text else "README.md is not what the results say; run python benchmarks/readme.py")
-    write_atomically(README, new.encode())
+    check = parser.parse_args().check
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        new = rendered(page, text)
+        if check and new != text:
+            sys.exit(f"{page} is not what the results say; run python benchmarks/readme.py")
+        if new != text:
+            write_atomically(ROOT / page, new.encode())
 
 
 if __name__ == "__main__":

@@ -191,6 +191,8 @@ def sync_net_arch_(model: BaseAlgorithm) -> None:
     net_arch = algorithm_of(model).net_arch_now(model)
     model.policy_kwargs = {**model.policy_kwargs, "net_arch": net_arch}
     model.policy.net_arch = net_arch
+    if isinstance(model, DQN):  # its policy's own save() looks there
+        model.policy.net_args["net_arch"] = net_arch
 
 
 def normalizer_of(vec_normalize: VecNormalize | None) -> Normalizer | None:

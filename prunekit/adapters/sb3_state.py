@@ -6,6 +6,8 @@ on, so that a run which goes on from it is the run that was never interrupted.
 
 from __future__ import annotations
 
+import io
+import pickle
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecNormalize
+
+from prunekit.files import write_atomically
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate")
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -89,13 +93,15 @@ def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> list[Path]:
     a run that has ended lead nowhere.
     """
     model.learning_rate, model.lr_schedule = rate, FloatSchedule(rate)
-    written = [folder / "agent.zip"]
-    model.save(written[0])
+    buffer = io.BytesIO()
+    model.save(buffer)
+    contents = {folder / "agent.zip": buffer.getvalue()}
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
-        written.append(folder / "vec_normalize.pkl")
-        normalizer.save(str(written[1]))
-    return written
+        contents[folder / "vec_normalize.pkl"] = pickle.dumps(normalizer)
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return list(contents)
 
 
 def _buffer_state(buffer: ReplayBuffer | None) -> dict[str, Any] | None:

@@ -20,18 +20,20 @@ class PruningPlan:
     ``strength`` has no scale (``scale_free_lambda``); a unit dies after ``patience`` checks below the threshold, at
     most ``share_per_check`` of a group's living units at a time; importance is measured on the latest ``states``
     inputs and averaged with ``memory`` in [0, 1). ``compensate`` lets the units that stay take over from those that go
-    (``pruning/compensation.py``). Raises InputError for values outside their ranges.
+    (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of what it would keep if all
+    groups lost the same share, so that no layer becomes a bottleneck. Raises InputError for values out of range.
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
     importance: Importance = output_sensitivity
     penalty: Penalty = PROXIMAL
-    strength: float = 1.0
+    strength: float = 0.1
     phases: Phases = field(default_factory=Phases)
     checks: int = 200
     patience: int = 3
     share_per_check: float = 0.1
     min_units: int = 1
+    min_share: float = 0.5
     states: int = 1024
     memory: float = 0.9
     compensate: bool = True
@@ -42,10 +44,19 @@ class PruningPlan:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0.0 <= self.strength < float("inf"):
             raise InputError(f"strength must be finite and not negative, got {self.strength:g}")
+        if not 0.0 <= self.min_share <= 1.0:
+            raise InputError(f"min_share must lie in [0, 1], got {self.min_share:g}")
         if not 0.0 < self.share_per_check <= 1.0:
             raise InputError(f"share_per_check must lie in (0, 1], got {self.share_per_check:g}")
         if not 0.0 <= self.memory < 1.0:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
+
+    def least_units(self, width: int) -> int:
+        """Return how many units a group of ``width`` keeps at least."""
+        if not isinstance(self.threshold, Sparsity):
+            return self.min_units
+        share = self.min_share * (1.0 - self.threshold.target)
+        return max(self.min_units, int(share * width + 1e-9))
 
     def check_widths(self, widths: Sequence[int]) -> None:
         """Raise EmptyGroupError where groups of ``widths`` units would be left with fewer than ``min_units``."""

@@ -13,26 +13,24 @@ give it the old one's ``state_dict``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
-from prunekit.pruning.attachment import check_equal_widths, check_twins, parameter_group_of
-from prunekit.pruning.compensation import compensate_
+from prunekit.pruning.attachment import parameter_group_of
 from prunekit.pruning.gauge import Gauge, evaluating
-from prunekit.pruning.groups import find_groups
+from prunekit.pruning.groups import Group
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import Scores, hidden_values
-from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, sparsity_of, zero_slices_
-from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, unit_size, usual_norm
-from prunekit.pruning.physical import padded, remove_units_
+from prunekit.pruning.masks import sparsity_of
+from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, usual_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs
 from prunekit.pruning.removal import remove_below
 from prunekit.pruning.schedules import Clock, Sparsity, growth
+from prunekit.pruning.units import Units
 
 # Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
 _LATE_CHECKS = 64
@@ -91,16 +89,9 @@ class Pruner:
         if total_steps < 1:
             raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {total_steps}")
         self.total_steps = total_steps
-        self.groups = find_groups(network)
-        self._twins = tuple(twins)
-        self._on_shrink = on_shrink
         self._parameter_group = parameter_group_of(network, optimizer)
-        self._equal_widths = check_equal_widths(self.groups, equal_widths)
-        check_twins(self.groups, twins)
+        self._units = Units((network, *twins), optimizer, equal_widths, on_shrink)
         self.plan.check_widths([group.width for group in self.groups])
-        self.keep = full_masks(self.groups)
-        self._present = full_masks(self.groups)
-        self._unit_size = {group.name: unit_size(network, group) for group in self.groups}
         self.steps = 0
         self.frozen = not self.groups
         self.lambda_ = 0.0
@@ -109,7 +100,6 @@ class Pruner:
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
         self._recent = RecentInputs(observe or network, self.plan.states)
-        self._dead: list[DeadSlice] = []
         self._pull: Pull | None = None
         self._weight: dict[str, Tensor] | None = None
         self._first_step = self.plan.phases.start * total_steps
@@ -124,9 +114,19 @@ class Pruner:
         ]
 
     @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of the network as it is now."""
+        return self._units.groups
+
+    @property
+    def keep(self) -> dict[str, Tensor]:
+        """Which of the original units live, bool [original width] per group."""
+        return self._units.keep
+
+    @property
     def masks(self) -> dict[str, Tensor]:
         """One ``keep`` per group over the units that the network has now: the argument of ``shrink``."""
-        return {name: keep[self._present[name]] for name, keep in self.keep.items()}
+        return self._units.masks
 
     @property
     def scores(self) -> Scores:
@@ -172,7 +172,8 @@ class Pruner:
 
         Raises InputError, before anything is changed, for an optimizer whose state cannot follow its units.
         """
-        self._leave(padded(self.keep, self._present, self._equal_widths))
+        self._units.shrink_()
+        self._renew_pull()
 
     def detach(self) -> None:
         """Remove all hooks; masks stay readable, but dead units are no longer held at zero."""
@@ -187,14 +188,12 @@ class Pruner:
             "frozen": self.frozen,
             "lambda": self.lambda_,
             "usual_norm": self._usual_norm,
-            "unit_size": dict(self._unit_size),
-            "keep": {name: keep.clone() for name, keep in self.keep.items()},
-            "present": {name: present.clone() for name, present in self._present.items()},
+            "units": self._units.state_dict(),
             "streaks": {name: streak.clone() for name, streak in self._streaks.items()},
             "gauge": self._gauge.state_dict(),
             "states": self._recent.batches(),
             "clock": (self._clock.position, self._clock.elapsed),
-            "pull": None if self._weight is None else dict(self._weight),
+            "weight": None if self._weight is None else dict(self._weight),
             "guard": None if self.guard is None else self.guard.state_dict(),
         }
 
@@ -204,36 +203,17 @@ class Pruner:
         A network at its original widths is shrunk to what was left of it, so that its weights can be loaded then.
         Raises InputError where the state is of a network with other groups.
         """
-        self._check_state(state)
+        self._units.load_state_dict(state["units"])
         self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]
-        self._usual_norm, self._unit_size = state["usual_norm"], dict(state["unit_size"])
-        widths = {group.name: group.width for group in self.groups}
-        whole = {name: present.numel() for name, present in state["present"].items()}
-        self.keep, self._streaks = dict(state["keep"]), dict(state["streaks"])
+        self._usual_norm, self._weight = state["usual_norm"], state["weight"]
+        self._streaks = dict(state["streaks"])
         self._gauge.load_state_dict(state["gauge"])
         self._clock = Clock(*state["clock"])
         self._recent.replace(state["states"])
-        self._weight = state["pull"]
-        if widths == whole:
-            self._present = {name: torch.ones_like(present) for name, present in state["present"].items()}
-            self._leave(state["present"])
-        else:
-            self._present = dict(state["present"])
-            self._look_up()
         if self.guard is not None and state["guard"] is not None:
             self.guard.load_state_dict(state["guard"])
+        self._renew_pull()
         self._listen()
-
-    def _check_state(self, state: dict[str, Any]) -> None:
-        whole = {name: present.numel() for name, present in state["present"].items()}
-        left = {name: int(present.sum()) for name, present in state["present"].items()}
-        widths = {group.name: group.width for group in self.groups}
-        if widths not in (whole, left):
-            raise InputError(
-                f"the pruner's state is of a network with the units {whole} ({left} of them left), "
-                f"but this network has {widths}"
-            )
-        check_masks([replace(group, width=whole[group.name]) for group in self.groups], state["keep"])
 
     @property
     def _rate(self) -> float:
@@ -247,7 +227,7 @@ class Pruner:
             self.plan.penalty.before(self._pull, self._rate)
 
     def _after_step(self, *_: object) -> None:
-        zero_slices_(self._dead)  # first: momentum moves the dead, which neither norms nor importance may see
+        self._units.hold_()  # first: momentum moves the dead, which neither norms nor importance may see
         if self._pull is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
             self.plan.penalty.after(self._pull, self._rate)
         self.steps += 1
@@ -270,17 +250,17 @@ class Pruner:
         elif not paused:
             patience = 1 if late else self.plan.patience
             grown = growth(self._clock.position)
-            before = self.keep
-            self.keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, before, self._streaks)
-            if self.plan.compensate:
-                self._compensate(before)
+            keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
+            if any(not torch.equal(keep[name], before) for name, before in self.keep.items()):
+                self._units.kill_(keep, self._hidden() if self.plan.compensate else None)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
             self._listen()
         self._weight = None if self.frozen or late else self._renewed_weight()
-        self._look_up()
-        if self.live_shrink and self._worth_removing():
+        self._renew_pull()
+        removable = self._units.removable() if self.live_shrink else 0.0
+        if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):
             self.shrink_()
 
     def _reached(self) -> bool:
@@ -298,23 +278,17 @@ class Pruner:
         self._recent.listening = False
         try:
             states = self._recent.latest()
-            self._gauge.measure(self.network, self.groups, states, self.keep, self._present, self.steps)
+            self._gauge.measure(self.network, self.groups, states, self.keep, self._units.present, self.steps)
         finally:
             self._listen()
 
-    def _compensate(self, before: Masks) -> None:
-        dying = [group for group in self.groups if not torch.equal(before[group.name], self.keep[group.name])]
-        if not dying:
-            return
+    def _hidden(self) -> dict[str, Tensor]:
+        """Return what consumers read over recent states, [n, width present] per group."""
         self._recent.listening = False
         with evaluating(self.network):
             hidden = hidden_values(self.network, self.groups, self._recent.latest())
         self._listen()
-        for group in dying:
-            present = self._present[group.name]
-            stay = self.keep[group.name][present].nonzero().squeeze(1)
-            go = (before[group.name] & ~self.keep[group.name])[present].nonzero().squeeze(1)
-            compensate_((self.network, *self._twins), group, hidden[group.name], stay, go)
+        return hidden
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
@@ -322,30 +296,8 @@ class Pruner:
             updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
             self.lambda_ = scale_free_lambda(self._usual_norm, self.plan.strength, rate, updates)
         alpha = protection(self.scores, self.keep)
-        return {name: self.lambda_ * alpha[name] * size**0.5 for name, size in self._unit_size.items()}
+        return {name: self.lambda_ * alpha[name] * size**0.5 for name, size in self._units.sizes.items()}
 
-    def _worth_removing(self) -> bool:
-        present = sum(int(present.sum()) for present in self._present.values())
-        wanted = padded(self.keep, self._present, self._equal_widths)
-        gone = present - sum(int(kept.sum()) for kept in wanted.values())
-        return gone > 0 and (self.frozen or gone >= _WORTH_REMOVING * present)
-
-    def _leave(self, wanted: Masks) -> None:
-        """Leave the units ``wanted`` (bool [original width]) of those present, and no others."""
-        now = {name: wanted[name][present] for name, present in self._present.items()}
-        remove_units_((self.network, *self._twins), self.groups, now, self.optimizer)
-        self._present = {name: wanted[name].clone() for name in self._present}
-        self.groups = tuple(replace(group, width=int(now[group.name].sum())) for group in self.groups)
-        self._look_up()
-        self._on_shrink()
-
-    def _look_up(self) -> None:
-        """Find the tensors that masks and penalty act on, and zero the dead ones."""
-        networks, masks = (self.network, *self._twins), self.masks
-        self._dead = [found for network in networks for found in dead_slices(network, self.groups, masks)]
-        zero_slices_(self._dead)
+    def _renew_pull(self) -> None:
         weight = self._weight
-        self._pull = None
-        if weight is not None:
-            present = {name: value[self._present[name].to(value.device)] for name, value in weight.items()}
-            self._pull = Pull(self.network, self.groups, present)
+        self._pull = None if weight is None else Pull(self.network, self.groups, self._units.of_present(weight))

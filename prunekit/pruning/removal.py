@@ -23,10 +23,10 @@ def remove_below(
 
     A streak (int64) counts the checks in a row for which a unit was below the threshold. Units whose streak has
     reached ``patience`` die, the weakest first, at most ``plan.share_per_check`` of a group's living units but at
-    least one; the ``plan.min_units`` strongest of a group never do.
+    least one; the ``plan.least_units`` strongest of a group never do.
     """
     removed = {name: ~keep for name, keep in masks.items()}
-    protected = {name: _strongest(scores[name], keep, plan.min_units) for name, keep in masks.items()}
+    protected = {name: _strongest(scores[name], keep, plan.least_units(keep.numel())) for name, keep in masks.items()}
     below = units_below(plan.threshold, growth, scores, removed, protected)
     kept: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}

@@ -22,8 +22,8 @@ class Phases:
     the last units still fits into the window.
     """
 
-    start: float = 0.2
-    end: float = 0.7
+    start: float = 0.5
+    end: float = 0.8
     full: float = 0.9
 
     def __post_init__(self) -> None:

@@ -6,9 +6,10 @@ import io
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, final
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -27,6 +28,20 @@ KEPT = 2
 Checkpoint = Mapping[str, Any]
 
 
+@final
+@dataclass(frozen=True)
+class Records:
+    """What a recorder goes on from: the steps of the next checkpoint and record, returns not yet recorded and the
+    latest that were, and the seconds that the run has taken.
+    """
+
+    next_checkpoint: int
+    next_record: int
+    fresh: list[float]
+    last_returns: list[float]
+    seconds: float
+
+
 def folder_of(run: Path) -> Path:
     """Return where the checkpoints of the run in ``run`` are."""
     return run / "checkpoint"
@@ -42,7 +57,7 @@ def write_checkpoint(
     model: BaseAlgorithm,
     pruners: Sequence[Pruner],
     request: Mapping[str, Any],
-    records: Mapping[str, Any],
+    records: Records,
 ) -> Path:
     """Write the state of now, atomically, and remove all but the newest ``KEPT`` checkpoints; return the path.
 
@@ -53,7 +68,7 @@ def write_checkpoint(
         "format": FORMAT,
         "version": VERSION,
         "request": {**request, "versions": installed_versions()},
-        "records": dict(records),
+        "records": asdict(records),
         "pruners": [pruner.state_dict() for pruner in pruners],
         "learner": state_of(model),
     }
@@ -119,8 +134,8 @@ def _difference(name: str, before: Any, now: Any) -> str:
     return "" if texts[0] == texts[1] else f"{name} differs: it was {was} and is {is_} now"
 
 
-def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> None:
-    """Bring ``model`` and its ``pruners``, fresh ones, to the state of ``checkpoint``.
+def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:
+    """Bring ``model`` and its ``pruners``, fresh ones, to the state of ``checkpoint``; return its records.
 
     Raises ArtifactError, naming the file, where the parts do not fit.
     """
@@ -128,5 +143,6 @@ def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: S
         for pruner, state in zip(pruners, checkpoint["pruners"], strict=True):
             pruner.load_state_dict(state)  # first: it brings networks to the widths of the saved weights
         restore_(model, checkpoint["learner"])
+        return Records(**checkpoint["records"])
     except Exception as error:  # a file edited by hand can be wrong in any way
         raise ArtifactError(f"{path}: its contents do not fit the run ({type(error).__name__}: {error})") from error

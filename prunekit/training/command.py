@@ -89,6 +89,8 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     if words.out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
     begun = request_of(words.out)
+    if plan is not None and begun.plan is not None:
+        plan = replace(begun.plan, threshold=plan.threshold)
     pruned = words.dense or words.sparsity is not None or words.budget is not None
     schedule = words.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(

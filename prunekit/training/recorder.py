@@ -15,6 +15,7 @@ from prunekit.adapters.sb3_state import begin_segment_, restore_surroundings_
 from prunekit.errors import CheckError
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
+from prunekit.training.checkpoint import Records
 from prunekit.training.status import Display, Status
 
 _RECORDS = 200
@@ -38,7 +39,7 @@ class Recorder(BaseCallback):
         guard: ReturnGuard | None,
         displays: Sequence[Display],
         checkpoint_every: int,
-        checkpoint: Callable[[Mapping[str, Any]], Path],
+        checkpoint: Callable[[Records], Path],
     ) -> None:
         super().__init__()
         self._total_steps, self._seed = total_steps, seed
@@ -55,11 +56,11 @@ class Recorder(BaseCallback):
         self._times = deque([(0, self._began)], maxlen=_SPEED_RECORDS)
         self._resumed: Mapping[str, Any] | None = None
 
-    def resume(self, records: Mapping[str, Any], learner: Mapping[str, Any]) -> None:
+    def resume(self, records: Records, learner: Mapping[str, Any]) -> None:
         """Go on from a checkpoint: its records, and the learner's state."""
-        self._next_checkpoint, self._next = records["next_checkpoint"], records["next"]
-        self._fresh, self.last_returns = list(records["fresh"]), list(records["last_returns"])
-        self._seconds_before = records["seconds"]
+        self._next_checkpoint, self._next = records.next_checkpoint, records.next_record
+        self._fresh, self.last_returns = list(records.fresh), list(records.last_returns)
+        self._seconds_before = records.seconds
         self._resumed = learner
 
     def _on_training_start(self) -> None:
@@ -74,15 +75,8 @@ class Recorder(BaseCallback):
             begin_segment_(self.model, self._segment_seed(steps))
         elif steps >= self._next_checkpoint:
             self._next_checkpoint = (steps // self._checkpoint_every + 1) * self._checkpoint_every
-            self._checkpoint(
-                {
-                    "next_checkpoint": self._next_checkpoint,
-                    "next": self._next,
-                    "fresh": list(self._fresh),
-                    "last_returns": list(self.last_returns),
-                    "seconds": self._seconds(time.perf_counter()),
-                }
-            )
+            seconds = self._seconds(time.perf_counter())
+            self._checkpoint(Records(self._next_checkpoint, self._next, self._fresh, self.last_returns, seconds))
             begin_segment_(self.model, self._segment_seed(steps))
 
     def _segment_seed(self, steps: int) -> int:
@@ -92,11 +86,13 @@ class Recorder(BaseCallback):
         return self._seconds_before + now - self._began
 
     def _on_step(self) -> bool:
-        for called in ("rewards", "new_obs"):
-            if not np.isfinite(self.locals[called]).all():
-                word = "a reward" if called == "rewards" else "an observation"
-                raise CheckError(f"the environment gave {word} that is not finite")
-        for info in self.locals["infos"]:
+        infos = self.locals["infos"]
+        last = (info["terminal_observation"] for info in infos if "terminal_observation" in info)
+        if not all(np.isfinite(observation).all() for observation in (self.locals["new_obs"], *last)):
+            raise CheckError("the environment gave an observation that is not finite")
+        if not np.isfinite(self.locals["rewards"]).all():
+            raise CheckError("the environment gave a reward that is not finite")
+        for info in infos:
             if "episode" in info:
                 self._fresh.append(float(info["episode"]["r"]))
         if self.num_timesteps >= self._next:

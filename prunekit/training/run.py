@@ -88,10 +88,8 @@ def train(
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
     pruners = _pruners(request, model, guard)
-    done = 0
-    if found is not None:
-        resume_(*found, model, list(pruners.values()))
-        done = model.num_timesteps
+    records = None if found is None else resume_(*found, model, list(pruners.values()))
+    done = model.num_timesteps
     try:
         with explained(folder, model):
             if found is None:
@@ -107,8 +105,8 @@ def train(
                 request.checkpoint_every,
                 lambda records: write_checkpoint(folder, model, list(pruners.values()), description, records),
             )
-            if found is not None:
-                recorder.resume(found[1]["records"], found[1]["learner"])
+            if found is not None and records is not None:
+                recorder.resume(records, found[1]["learner"])
             model.set_logger(Logger(folder=None, output_formats=[EventsFile(folder / "tensorboard")]))
             model.learn(request.total_steps - done, callback=recorder, reset_num_timesteps=found is None)
             status = recorder.record()
@@ -219,7 +217,6 @@ def _now() -> str:
 
 
 def _close(model: BaseAlgorithm) -> None:
-    model.logger.close()
     environment = model.get_env()
     if environment is not None:
         environment.close()

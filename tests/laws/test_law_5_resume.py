@@ -19,8 +19,8 @@ from prunekit.policy.artifact import load
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 
-SCRIPT = Path(__file__).with_name("killed_run.py")
-CUTS = {"before the first checkpoint": 0.06, "dense": 0.19, "pruning": 0.42, "late in the window": 0.6, "frozen": 0.9}
+SCRIPT = Path(__file__).parents[1] / "killed_run.py"
+CUTS = {"before the first checkpoint": 0.06, "dense": 0.15, "pruning": 0.5, "frozen": 0.88}
 CASES = [(name, {"live_shrink": live}) for name in SETTINGS for live in (True, False)]
 CASES += [("sac", {"prune_critics": True})]
 
@@ -47,17 +47,20 @@ def test_a_run_interrupted_in_every_phase_ends_as_if_it_never_was(
     name: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     request, folder = small_request(name, **changes), tmp_path / "run"
-    phases = {cut: run_until(request, folder, int(share * request.total_steps)) for cut, share in CUTS.items()}
+    cuts = [*CUTS.items(), *([("after a pause", 0.65)] if name == "guarded" else [])]
+    phases = {}
+    for cut, share in sorted(cuts, key=lambda cut: cut[1]):
+        phases[cut] = run_until(request, folder, int(share * request.total_steps))
     train(request, folder, resume=True)
     assert_ended_alike(folder, name, **changes)
     if name != "guarded":
-        assert list(phases.values()) == ["dense", "dense", "pruning", "pruning", "frozen"]
+        assert list(phases.values()) == ["dense", "dense", "pruning", "frozen"]
 
 
 def test_the_guarded_run_does_pause() -> None:
     _, metrics, _ = uninterrupted("guarded", live_shrink=True)
-    assert 0.2 < sum("paused" in row for row in metrics) / sum(
-        {"paused", "pruning"} & {*row} != set() for row in metrics
+    assert (
+        sum("paused" in row for row in metrics) / sum({"paused", "pruning"} & {*row} != set() for row in metrics) > 0.2
     )
 
 
@@ -74,7 +77,7 @@ def run_apart(*arguments: object) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("moment", ["half-written", "before-rename", "after-rename"])
 def test_a_run_killed_inside_a_checkpoint_s_write(moment: str, tmp_path: Path) -> None:
     request, folder = small_request("dqn"), tmp_path / "run"
-    steps = [number * request.checkpoint_every + 1 for number in (2, 3, 4)]  # the first even step after each
+    steps = [-(-number * request.checkpoint_every // 2) * 2 for number in (2, 3, 4)]  # a rollout has two steps
     with run_apart("dqn", folder, moment, f"{steps[2]:012}.pt") as child:
         assert child.wait(60) == -signal.SIGKILL, child.stderr and child.stderr.read()
     left = [path.name for path in checkpoints_in(folder)]

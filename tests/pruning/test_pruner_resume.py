@@ -132,10 +132,10 @@ def test_a_state_is_a_snapshot() -> None:
     run = begin(plan)
     go_on(run, 0, 100, constant)
     state = run.pruner.state_dict()
-    before = {name: keep.tolist() for name, keep in state["keep"].items()}
+    before = {name: keep.tolist() for name, keep in state["units"]["keep"].items()}
     kept = sum(len(states) for states in state["states"])
     go_on(run, 100, STEPS, constant)
-    assert {name: keep.tolist() for name, keep in state["keep"].items()} == before
+    assert {name: keep.tolist() for name, keep in state["units"]["keep"].items()} == before
     assert (state["steps"], sum(len(states) for states in state["states"])) == (100, kept)
     assert before != {name: keep.tolist() for name, keep in run.pruner.keep.items()}
 

@@ -38,7 +38,7 @@ class Noisy(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps_left -= 1
         observation, reward = self.np_random.normal(size=3).astype(np.float32), self.np_random.normal()
-        return observation, float(reward), self.steps_left == 0, False, {}
+        return observation, float(reward), False, self.steps_left == 0, {}
 
 
 if NOISY not in gym.registry:
@@ -46,12 +46,13 @@ if NOISY not in gym.registry:
 
 PLAN = PruningPlan(Sparsity(0.75), checks=16, patience=2, share_per_check=0.3, states=64)
 OFF_POLICY = {"learning_starts": 100, "batch_size": 32, "train_freq": 2, "gradient_steps": 1}
+DQN = {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70, "exploration_fraction": 1.0}
 SETTINGS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "ppo": ("ppo", "Hopper-v5", 1280, {"n_steps": 16, "batch_size": 16, "n_epochs": 2}),
-    "dqn": ("dqn", "CartPole-v1", 1000, {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70}),
-    "sac": ("sac", "Hopper-v5", 640, {**OFF_POLICY, "buffer_size": 300}),
-    "td3": ("td3", "Pendulum-v1", 640, {**OFF_POLICY, "buffer_size": 300}),
-    "guarded": ("dqn", NOISY, 1000, {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70}),
+    "dqn": ("dqn", "CartPole-v1", 1000, DQN),
+    "sac": ("sac", "Hopper-v5", 600, {**OFF_POLICY, "buffer_size": 300, "train_freq": 4}),
+    "td3": ("td3", "Pendulum-v1", 600, {**OFF_POLICY, "buffer_size": 300, "train_freq": 4, "learning_starts": 96}),
+    "guarded": ("dqn", NOISY, 1000, DQN),
 }
 """Algorithm, environment, steps and settings. Replay buffers are small enough to go round."""
 
@@ -105,7 +106,7 @@ def tensors_of(folder: Path) -> dict[str, bytes]:
                 found |= {f"agent {name} {key}": value for key, value in flat(content).items()}
     assert any("policy.pth" in name for name in found)
     assert any("optimizer.pth" in name for name in found)
-    return {name: np.asarray(value).tobytes() for name, value in found.items()}
+    return {name: np.asarray(torch.as_tensor(value).detach()).tobytes() for name, value in found.items()}
 
 
 def flat(value: Any) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""The units of networks in training: which of them live, which are physically there, and the tensors of the dead.
+
+Everything is told in terms of the original units, so that schedules and scores do not depend on what has been removed
+physically; ``masks`` are over the units that the networks have now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import InputError
+from prunekit.pruning.attachment import check_equal_widths, check_twins
+from prunekit.pruning.compensation import compensate_
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
+from prunekit.pruning.penalties import unit_size
+from prunekit.pruning.physical import padded, remove_units_
+
+
+@final
+class Units:
+    """The units of ``networks``, the first of which ``optimizer`` trains; the others are its twins.
+
+    ``keep`` (bool [original width] per group) says which units live, ``present`` which are there, ``sizes`` how many
+    parameters a unit had originally. ``groups`` are those of the networks as they are now.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        optimizer: torch.optim.Optimizer,
+        equal_widths: Sequence[Sequence[str]],
+        on_shrink: Callable[[], None],
+    ) -> None:
+        self._networks, self._optimizer, self._on_shrink = tuple(networks), optimizer, on_shrink
+        self.groups = find_groups(networks[0])
+        self._equal_widths = check_equal_widths(self.groups, equal_widths)
+        check_twins(self.groups, self._networks[1:])
+        self.keep, self.present = full_masks(self.groups), full_masks(self.groups)
+        self.sizes = {group.name: unit_size(networks[0], group) for group in self.groups}
+        self._dead: list[DeadSlice] = []
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """One ``keep`` per group over the units present."""
+        return self.of_present(self.keep)
+
+    def of_present(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``values`` [original width] per group for the units present."""
+        return {name: value[self.present[name].to(value.device)] for name, value in values.items()}
+
+    def hold_(self) -> None:
+        """Set everything of dead units that are there to zero."""
+        zero_slices_(self._dead)
+
+    def kill_(self, keep: Masks, hidden: Mapping[str, Tensor] | None) -> None:
+        """Let all units but ``keep`` die; where ``hidden`` [n, width present] is given, the others take over."""
+        if hidden is not None:
+            stay = self.of_present(keep)
+            go = self.of_present({name: before & ~keep[name] for name, before in self.keep.items()})
+            for group in self.groups:
+                indices = [mask[group.name].nonzero().squeeze(1) for mask in (stay, go)]
+                compensate_(self._networks, group, hidden[group.name], *indices)
+        self.keep = dict(keep)
+        self._find_dead_()
+
+    def removable(self) -> float:
+        """Return the share of the units present that could be removed physically."""
+        present = sum(int(there.sum()) for there in self.present.values())
+        wanted = padded(self.keep, self.present, self._equal_widths)
+        return 1.0 - sum(int(kept.sum()) for kept in wanted.values()) / present if present else 0.0
+
+    def shrink_(self) -> None:
+        """Remove the dead units physically; InputError, before anything is changed, where the optimizer forbids it."""
+        self._leave_(padded(self.keep, self.present, self._equal_widths))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` takes: tensors and plain numbers."""
+        return {
+            "keep": {name: keep.clone() for name, keep in self.keep.items()},
+            "present": {name: present.clone() for name, present in self.present.items()},
+            "sizes": dict(self.sizes),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state; networks at their original widths are shrunk to what was left of them.
+
+        Raises InputError where the state is of a network with other groups.
+        """
+        whole = {name: present.numel() for name, present in state["present"].items()}
+        left = {name: int(present.sum()) for name, present in state["present"].items()}
+        widths = {group.name: group.width for group in self.groups}
+        if widths not in (whole, left):
+            raise InputError(
+                f"the pruner's state is of a network with the units {whole} ({left} of them left), "
+                f"but this network has {widths}"
+            )
+        check_masks([replace(group, width=whole[group.name]) for group in self.groups], state["keep"])
+        self.keep, self.sizes = dict(state["keep"]), dict(state["sizes"])
+        if widths == whole:
+            self.present = {name: torch.ones_like(present) for name, present in state["present"].items()}
+            self._leave_(state["present"])
+        else:
+            self.present = dict(state["present"])
+            self._find_dead_()
+
+    def _leave_(self, wanted: Masks) -> None:
+        now = self.of_present(wanted)
+        remove_units_(self._networks, self.groups, now, self._optimizer)
+        self.present = {name: wanted[name].clone() for name in self.present}
+        self.groups = tuple(replace(group, width=int(now[group.name].sum())) for group in self.groups)
+        self._find_dead_()
+        self._on_shrink()
+
+    def _find_dead_(self) -> None:
+        masks = self.masks
+        self._dead = [found for network in self._networks for found in dead_slices(network, self.groups, masks)]
+        self.hold_()
