@@ -157,8 +157,9 @@ def shrink(
     say(
         console,
         target,
-        f"hidden {widths(result.before.hidden)} -> {widths(result.after.hidden)}, "
-        f"parameters {result.before.parameters:,} -> {result.after.parameters:,}, "
+        f"hidden {widths(result.original_hidden)} -> {widths(result.after.hidden)}"
+        f"{', removed while training' if result.before.hidden == result.after.hidden else ''}, "
+        f"parameters {result.original_parameters:,} -> {result.after.parameters:,}, "
         f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
     )
     say_exported(console, report)
@@ -168,8 +169,8 @@ def shrink(
             "pt": str(target),
             "onnx": str(report.path),
             "onnx_bytes": report.size_bytes,
-            "hidden": {"before": list(result.before.hidden), "after": list(result.after.hidden)},
-            "parameters": {"before": result.before.parameters, "after": result.after.parameters},
+            "hidden": {"before": list(result.original_hidden), "after": list(result.after.hidden)},
+            "parameters": {"before": result.original_parameters, "after": result.after.parameters},
             "largest_difference": result.largest_difference,
             "export_largest_difference": report.largest_difference,
         },

@@ -37,9 +37,8 @@ def require_writable(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> InputError:
     """Return the error that says why ``path`` cannot be written, and what to do."""
-    if error.errno in _FULL:
-        return InputError(f"{path}: cannot be written, as the disk is full ({error.strerror}); make room on it")
-    return InputError(f"{path}: cannot be written ({error.strerror or error}); name another place")
+    remedy = "the disk is full, make room on it" if error.errno in _FULL else "name another place"
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 def json_text(value: object, called: str) -> str:

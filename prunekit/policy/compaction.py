@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -34,6 +35,17 @@ class Compaction:
     largest_difference: float
     output_scale: float
     rows: int
+
+    @property
+    def original_hidden(self) -> tuple[int, ...]:
+        """Hidden widths before anything was removed, by this compaction or earlier, while training say."""
+        return tuple(self.artifact.provenance["original_hidden"])
+
+    @property
+    def original_parameters(self) -> int:
+        """Weights and biases of a network of the original widths."""
+        widths = (self.before.inputs, *self.original_hidden, self.before.outputs)
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
 
 
 def compact(artifact: Artifact, seed: int = 0) -> Compaction:

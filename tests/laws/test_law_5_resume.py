@@ -47,7 +47,7 @@ def test_a_run_interrupted_in_every_phase_ends_as_if_it_never_was(
     name: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     request, folder = small_request(name, **changes), tmp_path / "run"
-    cuts = [*CUTS.items(), *([("after a pause", 0.65)] if name == "guarded" else [])]
+    cuts = [*CUTS.items(), *([("in a pause", 0.58), ("after a pause", 0.65)] if name == "guarded" else [])]
     phases = {}
     for cut, share in sorted(cuts, key=lambda cut: cut[1]):
         phases[cut] = run_until(request, folder, int(share * request.total_steps))

@@ -59,6 +59,8 @@ def test_provenance_tells_the_original_widths_through_any_number_of_compactions(
     twice = compact(load(tmp_path / "model.pt"))
     assert twice.after.hidden == (6, 4)
     assert twice.largest_difference == 0.0
+    assert twice.original_hidden == (16, 12)
+    assert twice.original_parameters == compact(artifact).before.parameters
     assert twice.artifact.provenance == once.provenance
 
 

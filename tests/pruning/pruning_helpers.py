@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from prunekit.pruning.importance import Evidence, Importance, Scores
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.schedules import Phases
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.Tanh, seed: int = 0) -> nn.Sequential:
@@ -97,3 +99,8 @@ def fixed_importance(**scores: list[float]) -> Importance:
 def bits(network: nn.Module) -> dict[str, bytes]:
     """Return the bytes of every parameter, to compare runs exactly."""
     return {name: parameter.detach().numpy().tobytes() for name, parameter in network.named_parameters()}
+
+
+def early_plan(*values: Any, **changes: Any) -> PruningPlan:
+    """Return a plan whose window is from a fifth to seven tenths of training, with a penalty that is easy to see."""
+    return PruningPlan(*values, **{"phases": Phases(0.2, 0.7), "strength": 1.0, **changes})

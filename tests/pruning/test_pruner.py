@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from pruning_helpers import batches, bits, fit, fit_step, fixed_importance, idle_step, mlp
+from pruning_helpers import batches, bits, early_plan, fit, fit_step, fixed_importance, idle_step, mlp
 from torch import nn
 
 from prunekit.errors import CheckError
@@ -47,7 +47,7 @@ def constantly_below(fraction: float = 0.05) -> dict[str, list[float]]:
 @pytest.mark.parametrize(("target", "removed"), [(0.0, 0), (0.5, 16), (0.75, 24), (0.93, 30)])
 def test_training_ends_with_exactly_the_target_sparsity(target: float, removed: int, penalty: Penalty) -> None:
     network = mlp(3, 20, 12, 2)
-    pruner = attach(network, 200, PruningPlan(threshold=Sparsity(target), penalty=penalty))
+    pruner = attach(network, 200, early_plan(Sparsity(target), penalty=penalty))
     fit(network, pruner.optimizer, 200)
     assert dead_units(pruner) == removed
     assert pruner.sparsity == pytest.approx(removed / 32)
@@ -59,7 +59,7 @@ def test_training_ends_with_exactly_the_target_sparsity(target: float, removed: 
 def test_the_dense_phase_trains_as_if_no_pruner_were_there() -> None:
     plain, network = mlp(3, 20, 2), mlp(3, 20, 2)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
-    pruner = attach(network, 200, PruningPlan(Sparsity(0.5)))
+    pruner = attach(network, 200, early_plan(Sparsity(0.5)))
     states, same = batches(3), []
     for _ in range(45):
         batch = states()
@@ -72,7 +72,7 @@ def test_the_dense_phase_trains_as_if_no_pruner_were_there() -> None:
 
 def test_phases_come_at_their_shares_of_the_training() -> None:
     network = mlp(3, 20, 2)
-    pruner = attach(network, 200, PruningPlan(Sparsity(0.5)))
+    pruner = attach(network, 200, early_plan(Sparsity(0.5)))
     states, phases, strengths = batches(3), [pruner.phase], [pruner.penalty_strength]
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
@@ -94,7 +94,7 @@ def test_a_plan_s_checks_are_made_over_the_window(total_steps: int, checks: int)
         made.append(pruner.steps)
         return {"0": torch.ones(10)}
 
-    pruner = attach(network, total_steps, PruningPlan(Budget(0.0), counting, checks=checks))
+    pruner = attach(network, total_steps, early_plan(Budget(0.0), counting, checks=checks))
     states = batches(3, size=2)
     network(states())
     for _ in range(total_steps):
@@ -105,7 +105,7 @@ def test_a_plan_s_checks_are_made_over_the_window(total_steps: int, checks: int)
 
 def test_units_die_in_the_window_and_nowhere_else() -> None:
     network = mlp(3, 40, 2)
-    dead = history(network, attach(network, 200, PruningPlan(threshold=Sparsity(0.5))), 200)
+    dead = history(network, attach(network, 200, early_plan(Sparsity(0.5))), 200)
     assert dead[: 40 + 1] == [0] * 41
     assert dead == sorted(dead)
     assert 0 < dead[80] < 20
@@ -115,9 +115,7 @@ def test_units_die_in_the_window_and_nowhere_else() -> None:
 @pytest.mark.parametrize("patience", [1, 3, 5])
 def test_a_unit_dies_at_the_check_that_ends_its_patience(patience: int) -> None:
     network = mlp(3, 10, 2)
-    plan = PruningPlan(
-        Budget(0.1), fixed_importance(**constantly_below()), phases=AT_ONCE, checks=25, patience=patience
-    )
+    plan = early_plan(Budget(0.1), fixed_importance(**constantly_below()), phases=AT_ONCE, checks=25, patience=patience)
     pruner = attach(network, 100, plan)
     dead = history(network, pruner, 100)
     # a check every second step of the window, which starts with step 25
@@ -141,7 +139,7 @@ def alternating(period: int) -> Callable[[Evidence], Scores]:
 @pytest.mark.parametrize(("period", "dies"), [(3, False), (4, True)])
 def test_a_unit_that_recovers_in_time_starts_over(period: int, dies: bool) -> None:
     network = mlp(3, 10, 2)
-    plan = PruningPlan(Budget(0.1), alternating(period), phases=AT_ONCE, checks=50, memory=0.0)
+    plan = early_plan(Budget(0.1), alternating(period), phases=AT_ONCE, checks=50, memory=0.0)
     pruner = attach(network, 100, plan)
     fit(network, pruner.optimizer, 100)
     assert dead_units(pruner) == int(dies)
@@ -150,7 +148,7 @@ def test_a_unit_that_recovers_in_time_starts_over(period: int, dies: bool) -> No
 @pytest.mark.parametrize(("share", "width"), [(0.1, 60), (0.25, 40), (0.1, 5)])
 def test_at_most_a_share_of_a_group_s_living_units_dies_at_one_check(share: float, width: int) -> None:
     network = mlp(3, width, 2)
-    plan = PruningPlan(Sparsity(0.6), phases=AT_ONCE, share_per_check=share)
+    plan = early_plan(Sparsity(0.6), phases=AT_ONCE, share_per_check=share)
     dead = history(network, attach(network, 200, plan), 200)
     drops = [after - before for before, after in pairwise(dead)]
     caps = [max(1, int(share * (width - before))) for before in dead[:-1]]
@@ -163,7 +161,7 @@ def test_the_weakest_units_over_all_groups_die() -> None:
     network = mlp(3, 6, 4, 2)
     # after each group is divided by its own mean of 1 these rank as they stand
     scores = {"g0": [0.1, 2.5, 0.2, 0.3, 2.4, 0.5], "g2": [0.4, 1.6, 1.7, 0.3]}
-    pruner = attach(network, 200, PruningPlan(Sparsity(0.6), fixed_importance(**scores), share_per_check=1.0))
+    pruner = attach(network, 200, early_plan(Sparsity(0.6), fixed_importance(**scores), share_per_check=1.0))
     fit(network, pruner.optimizer, 200)
     assert pruner.masks["0"].tolist() == [False, True, False, False, True, False]
     assert pruner.masks["2"].tolist() == [False, True, True, False]
@@ -174,7 +172,7 @@ def test_a_group_keeps_its_min_units_however_little_they_matter(min_units: int) 
     network = mlp(3, 6, 12, 2)
     scores = {"g0": [1e-6, 1e-6, 1e-5, 1e-4, 1e-3, 5.0], "g2": [1.0] * 12}
     importance = fixed_importance(**scores)
-    plan = PruningPlan(Sparsity(0.5), lambda evidence: importance(evidence), min_units=min_units)
+    plan = early_plan(Sparsity(0.5), lambda evidence: importance(evidence), min_units=min_units)
     pruner = attach(network, 300, plan)
     fit(network, pruner.optimizer, 300)
     assert pruner.masks["0"].tolist() == [index >= 6 - min_units for index in range(6)]
@@ -189,7 +187,7 @@ def test_the_dead_never_revive(threshold: Sparsity | Budget) -> None:
     def lots(evidence: Evidence) -> Scores:
         return {group.name: torch.rand(group.width, generator=generator) for group in evidence.groups}
 
-    pruner = attach(network, 200, PruningPlan(threshold, lots, memory=0.0, patience=1))
+    pruner = attach(network, 200, early_plan(threshold, lots, memory=0.0, patience=1))
     states, before = batches(3), dict(pruner.masks)
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
@@ -200,7 +198,7 @@ def test_the_dead_never_revive(threshold: Sparsity | Budget) -> None:
 
 def test_a_dead_unit_counts_with_the_score_it_died_with() -> None:
     network = mlp(3, 10, 2)
-    plan = PruningPlan(Budget(0.1), fixed_importance(**constantly_below()), phases=AT_ONCE, checks=25)
+    plan = early_plan(Budget(0.1), fixed_importance(**constantly_below()), phases=AT_ONCE, checks=25)
     pruner = attach(network, 100, plan)
     fit(network, pruner.optimizer, 60)
     assert pruner.scores["0"].tolist() == pytest.approx([0.05 / 0.905 if i == 3 else 1.0 for i in range(10)])
@@ -209,9 +207,7 @@ def test_a_dead_unit_counts_with_the_score_it_died_with() -> None:
 def test_scores_are_moving_averages_of_what_is_measured() -> None:
     network = mlp(3, 2, 2)
     measured = iter([[3.0, 1.0], [1.0, 3.0], [4.0, 0.0]])
-    plan = PruningPlan(
-        Budget(0.0), lambda _: {"0": torch.tensor(next(measured))}, phases=AT_ONCE, checks=4, memory=0.75
-    )
+    plan = early_plan(Budget(0.0), lambda _: {"0": torch.tensor(next(measured))}, phases=AT_ONCE, checks=4, memory=0.75)
     pruner = attach(network, 16, plan)
     fit(network, pruner.optimizer, 8)
     # checks at steps 4, 6 and 8: (3, 1), then (2.5, 1.5), then (2.875, 1.125), each over its mean of 2
@@ -220,14 +216,14 @@ def test_scores_are_moving_averages_of_what_is_measured() -> None:
 
 def test_an_importance_that_is_not_finite_stops_the_run() -> None:
     network = mlp(3, 6, 2)
-    plan = PruningPlan(Sparsity(0.5), fixed_importance(g0=[1.0, 1.0, 1.0, float("inf"), 1.0, 1.0]))
+    plan = early_plan(Sparsity(0.5), fixed_importance(g0=[1.0, 1.0, 1.0, float("inf"), 1.0, 1.0]))
     with pytest.raises(CheckError, match="group '0' is not finite at optimizer step 20"):
         fit(network, attach(network, 100, plan).optimizer, 100)
 
 
 def test_a_network_that_has_diverged_stops_the_run() -> None:
     network = mlp(3, 6, 2)
-    pruner = attach(network, 100, PruningPlan(Sparsity(0.5)))
+    pruner = attach(network, 100, early_plan(Sparsity(0.5)))
     states = batches(3)
     for _ in range(19):
         fit_step(network, pruner.optimizer, states())
@@ -239,6 +235,6 @@ def test_a_network_that_has_diverged_stops_the_run() -> None:
 
 def test_a_network_without_hidden_units_is_trained_as_it_is() -> None:
     network = mlp(3, 2)
-    pruner = attach(network, 10, PruningPlan())
+    pruner = attach(network, 10, early_plan())
     fit(network, pruner.optimizer, 10)
     assert (pruner.groups, pruner.phase, pruner.sparsity, pruner.steps) == ((), "frozen", 0.0, 10)

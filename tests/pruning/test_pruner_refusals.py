@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from pruning_helpers import batches, idle_step, mlp
+from pruning_helpers import batches, early_plan, idle_step, mlp
 from torch import Tensor, nn
 
 from prunekit.errors import EmptyGroupError, InputError
@@ -14,7 +14,7 @@ from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Sparsity
 
-HALF = PruningPlan(Sparsity(0.5))
+HALF = early_plan(Sparsity(0.5))
 
 
 def attach(network: nn.Sequential, total_steps: int, plan: PruningPlan) -> Pruner:
@@ -62,9 +62,9 @@ def test_a_pruner_that_saw_nothing_says_what_to_pass() -> None:
 @pytest.mark.parametrize(
     ("plan", "match"),
     [
-        (PruningPlan(Sparsity(0.95)), "leaves 1 units for 2 groups"),
-        (PruningPlan(Sparsity(0.7), min_units=5), "at least 5 each"),
-        (PruningPlan(Budget(0.1), min_units=13), r"min_units is 13, but the groups have \[20, 12\] units"),
+        (early_plan(Sparsity(0.95)), "leaves 1 units for 2 groups"),
+        (early_plan(Sparsity(0.7), min_units=5), "at least 5 each"),
+        (early_plan(Budget(0.1), min_units=13), r"min_units is 13, but the groups have \[20, 12\] units"),
     ],
 )
 def test_a_plan_that_leaves_an_empty_layer_is_refused(plan: PruningPlan, match: str) -> None:
@@ -75,7 +75,7 @@ def test_a_plan_that_leaves_an_empty_layer_is_refused(plan: PruningPlan, match: 
 @pytest.mark.parametrize("total_steps", [0, -5])
 def test_a_training_without_steps_is_refused(total_steps: int) -> None:
     with pytest.raises(InputError, match="total_steps"):
-        attach(mlp(3, 20, 2), total_steps, PruningPlan(Sparsity(0.5)))
+        attach(mlp(3, 20, 2), total_steps, early_plan(Sparsity(0.5)))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_a_decision_that_is_no_tensor_is_refused() -> None:
             return {"scores": self.layers(x)}
 
     network = Named()
-    pruner = Pruner(network, torch.optim.SGD(network.parameters(), lr=0.1), 5, PruningPlan(Sparsity(0.5)))
+    pruner = Pruner(network, torch.optim.SGD(network.parameters(), lr=0.1), 5, early_plan(Sparsity(0.5)))
     with pytest.raises(InputError, match="the network returns dict; pass decision="):
         idle_step(network, pruner.optimizer, batches(3)())

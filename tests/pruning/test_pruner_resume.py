@@ -10,7 +10,7 @@ from typing import Any, final
 
 import pytest
 import torch
-from pruning_helpers import bits, fit, fit_step, mlp
+from pruning_helpers import bits, early_plan, fit, fit_step, mlp
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
@@ -98,7 +98,7 @@ def assert_same(run: Run, other: Run) -> None:
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     threshold: Sparsity | Budget, penalty: Penalty, live_shrink: bool
 ) -> None:
-    plan = PruningPlan(threshold, penalty=penalty, checks=33, states=100)
+    plan = early_plan(threshold, penalty=penalty, checks=33, states=100)
     whole = begin(plan, live_shrink)
     go_on(whole, 0, STEPS, constant)
     assert whole.pruner.frozen
@@ -113,7 +113,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
 
 
 def test_a_resumed_run_follows_a_falling_learning_rate() -> None:
-    plan = PruningPlan(Sparsity(0.75), strength=3.0)
+    plan = early_plan(Sparsity(0.75), strength=3.0)
 
     def falling(step: int) -> float:
         return 1e-2 * (1.0 - step / STEPS)
@@ -128,7 +128,7 @@ def test_a_resumed_run_follows_a_falling_learning_rate() -> None:
 
 
 def test_a_state_is_a_snapshot() -> None:
-    plan = PruningPlan(Sparsity(0.75))
+    plan = early_plan(Sparsity(0.75))
     run = begin(plan)
     go_on(run, 0, 100, constant)
     state = run.pruner.state_dict()
@@ -141,7 +141,7 @@ def test_a_state_is_a_snapshot() -> None:
 
 
 def test_inputs_are_kept_as_long_as_they_are_needed() -> None:
-    plan = PruningPlan(Sparsity(0.75), states=50)
+    plan = early_plan(Sparsity(0.75), states=50)
     run = begin(plan)
     go_on(run, 0, 30, constant)
     early = restored(plan, saved(run))
@@ -156,7 +156,7 @@ def test_inputs_are_kept_as_long_as_they_are_needed() -> None:
 
 
 def test_two_pruners_of_one_state_do_not_disturb_each_other() -> None:
-    plan = PruningPlan(Sparsity(0.75))
+    plan = early_plan(Sparsity(0.75))
     run = begin(plan)
     go_on(run, 0, 100, constant)
     state = saved(run)
@@ -167,7 +167,7 @@ def test_two_pruners_of_one_state_do_not_disturb_each_other() -> None:
 
 
 def test_loading_a_state_zeroes_the_dead_units_of_network_and_twins() -> None:
-    plan = PruningPlan(Sparsity(0.75))
+    plan = early_plan(Sparsity(0.75))
     run = begin(plan)
     go_on(run, 0, STEPS, constant)
     network, twin = mlp(3, 20, 12, 2, seed=5), mlp(3, 20, 12, 2, seed=6)
@@ -182,7 +182,7 @@ def test_loading_a_state_zeroes_the_dead_units_of_network_and_twins() -> None:
 
 @pytest.mark.parametrize("widths", [(3, 20, 2), (3, 21, 12, 2)])
 def test_a_state_of_another_network_is_refused(widths: tuple[int, ...]) -> None:
-    plan = PruningPlan(Sparsity(0.5))
+    plan = early_plan(Sparsity(0.5))
     other = mlp(*widths)
     pruner = Pruner(other, torch.optim.Adam(other.parameters()), STEPS, plan)
     fit(other, pruner.optimizer, 30)

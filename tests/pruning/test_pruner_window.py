@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from pruning_helpers import batches, bits, fit_step, idle_step, mlp
+from pruning_helpers import batches, bits, early_plan, fit_step, idle_step, mlp
 from torch import nn
 
 from prunekit.pruning.groups import find_groups
@@ -41,7 +41,7 @@ def dead_units(pruner: Pruner) -> int:
 def test_a_paused_pruner_neither_removes_nor_pulls(penalty: Penalty) -> None:
     plain, network = mlp(3, 20, 2), mlp(3, 20, 2)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
-    pruner = attach(network, PruningPlan(Budget(0.5), penalty=penalty), holding_guard())
+    pruner = attach(network, early_plan(Budget(0.5), penalty=penalty), holding_guard())
     states = batches(3)
     for step in range(1, 140):
         batch = states()
@@ -54,7 +54,7 @@ def test_a_paused_pruner_neither_removes_nor_pulls(penalty: Penalty) -> None:
 
 def test_pruning_goes_on_when_the_return_has_recovered() -> None:
     network, guard, states = mlp(3, 40, 2), ReturnGuard(floor=0.0, window=1), batches(3)
-    pruner = attach(network, PruningPlan(Sparsity(0.5)), guard)
+    pruner = attach(network, early_plan(Sparsity(0.5)), guard)
     reports = {1: 100.0, 60: 10.0, 80: 95.0}
     dead = []
     for step in range(200):
@@ -71,7 +71,7 @@ def test_pruning_goes_on_when_the_return_has_recovered() -> None:
 
 def test_a_guard_that_holds_for_long_is_overruled_in_good_time_where_a_sparsity_was_asked_for() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Sparsity(0.5)), holding_guard())
+    pruner = attach(network, early_plan(Sparsity(0.5)), holding_guard())
     dead = [0]
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
@@ -85,7 +85,7 @@ def test_a_guard_that_holds_for_long_is_overruled_in_good_time_where_a_sparsity_
 
 def test_what_the_window_did_not_remove_goes_without_patience_after_it() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Sparsity(0.5), patience=200))
+    pruner = attach(network, early_plan(Sparsity(0.5), patience=200))
     dead = [0]
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
@@ -98,7 +98,7 @@ def test_what_the_window_did_not_remove_goes_without_patience_after_it() -> None
 
 def test_no_penalty_acts_after_the_window_while_units_are_still_to_go() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Sparsity(0.9), share_per_check=1e-9, patience=200))
+    pruner = attach(network, early_plan(Sparsity(0.9), share_per_check=1e-9, patience=200))
     for _ in range(141):
         idle_step(network, pruner.optimizer, states())
     assert (pruner.frozen, pruner.penalty_strength, dead_units(pruner)) == (False, 0.0, 2)
@@ -112,7 +112,7 @@ def test_no_penalty_acts_after_the_window_while_units_are_still_to_go() -> None:
 
 def test_a_budget_s_masks_are_frozen_when_the_window_ends() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Budget(0.3)))
+    pruner = attach(network, early_plan(Budget(0.3)))
     frozen, dead = [], []
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
@@ -125,7 +125,7 @@ def test_a_budget_s_masks_are_frozen_when_the_window_ends() -> None:
 
 def test_the_end_of_the_window_removes_nothing_for_a_budget_that_the_guard_held_back() -> None:
     network, states = mlp(3, 40, 2), batches(3)
-    pruner = attach(network, PruningPlan(Budget(0.9)), holding_guard())
+    pruner = attach(network, early_plan(Budget(0.9)), holding_guard())
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
     assert (pruner.frozen, pruner.sparsity) == (True, 0.0)
@@ -139,7 +139,7 @@ def test_a_budget_gives_no_unit_less_patience_at_the_window_s_end() -> None:
         scores[4] = 0.01 if pruner.steps >= 140 else 1.0
         return {"0": scores}
 
-    pruner = attach(network, PruningPlan(Budget(0.05), weak_at_the_end, memory=0.0))
+    pruner = attach(network, early_plan(Budget(0.05), weak_at_the_end, memory=0.0))
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
     assert (pruner.frozen, pruner.sparsity) == (True, 0.0)
@@ -150,7 +150,7 @@ def test_a_budget_gives_no_unit_less_patience_at_the_window_s_end() -> None:
 def test_the_penalty_acts_in_the_window_alone(threshold: Sparsity | Budget, penalty: Penalty) -> None:
     network, states = mlp(3, 20, 2), batches(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 200, PruningPlan(threshold, penalty=penalty, strength=0.1))
+    pruner = Pruner(network, optimizer, 200, early_plan(threshold, penalty=penalty, strength=0.1))
     sizes = []
     for _ in range(200):
         idle_step(network, optimizer, states())
@@ -164,7 +164,7 @@ def test_the_penalty_acts_in_the_window_alone(threshold: Sparsity | Budget, pena
 def test_dead_units_are_zero_whatever_the_optimizer_s_momentum_says() -> None:
     network, states = mlp(3, 20, 12, 2, activation=nn.Sigmoid), batches(3)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.05, weight_decay=0.1)
-    pruner = Pruner(network, optimizer, 200, PruningPlan(Sparsity(0.75)))
+    pruner = Pruner(network, optimizer, 200, early_plan(Sparsity(0.75)))
     for _ in range(200):
         fit_step(network, optimizer, states())
         for group in pruner.groups:
@@ -177,7 +177,7 @@ def test_lambda_is_settled_once_from_the_networks_first_norms_in_the_window() ->
     network, states = mlp(3, 20, 2), batches(3)
     expected = scale_free_lambda(usual_norm(network, find_groups(network)), 0.5, 1e-2, 50)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 128, PruningPlan(Sparsity(0.5), strength=0.5, phases=Phases(0.25, 0.640625)))
+    pruner = Pruner(network, optimizer, 128, early_plan(Sparsity(0.5), strength=0.5, phases=Phases(0.25, 0.640625)))
     seen = set()
     for _ in range(128):
         idle_step(network, optimizer, states())
@@ -188,7 +188,7 @@ def test_lambda_is_settled_once_from_the_networks_first_norms_in_the_window() ->
 def test_lambda_waits_for_a_learning_rate_that_starts_at_zero() -> None:
     network, states = mlp(3, 20, 2), batches(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    pruner = Pruner(network, optimizer, 200, PruningPlan(Budget(0.0), phases=Phases(0.25, 0.75)))
+    pruner = Pruner(network, optimizer, 200, early_plan(Budget(0.0), phases=Phases(0.25, 0.75)))
     seen = []
     for step in range(100):
         optimizer.param_groups[0]["lr"] = 0.0 if step < 60 else 1e-2
@@ -202,7 +202,7 @@ def test_important_units_are_pulled_less() -> None:
     network, states = mlp(3, 20, 2), batches(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
     scores = {"0": torch.linspace(0.1, 1.9, 20)}
-    pruner = Pruner(network, optimizer, 200, PruningPlan(Budget(0.0), lambda _: scores, strength=0.1))
+    pruner = Pruner(network, optimizer, 200, early_plan(Budget(0.0), lambda _: scores, strength=0.1))
     norms = []
     for _ in range(41):
         idle_step(network, optimizer, states())
@@ -218,7 +218,7 @@ def test_important_units_are_pulled_less() -> None:
 def test_the_sparsity_is_reached_however_few_the_checks(checks: int) -> None:
     network, states = mlp(3, 64, 64, 2), batches(3)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    pruner = Pruner(network, optimizer, 400, PruningPlan(Sparsity(0.93), checks=checks))
+    pruner = Pruner(network, optimizer, 400, early_plan(Sparsity(0.93), checks=checks))
     for _ in range(400):
         fit_step(network, optimizer, states())
     assert pruner.frozen

@@ -150,10 +150,10 @@ def test_growth_is_cubic_and_full_before_the_window_ends() -> None:
     assert growth(phases.elapsed(0.65)) == 1.0
 
 
-def test_the_default_window_is_from_a_fifth_to_seven_tenths() -> None:
+def test_the_default_window_is_from_a_half_to_eight_tenths() -> None:
     phases = Phases()
-    assert (phases.start, phases.end, phases.full) == (0.2, 0.7, 0.9)
-    assert growth(phases.elapsed(0.2 + 0.45 / 2)) == pytest.approx(0.875)
+    assert (phases.start, phases.end, phases.full) == (0.5, 0.8, 0.9)
+    assert growth(phases.elapsed(0.5 + 0.27 / 2)) == pytest.approx(0.875)
 
 
 def clock_after(pauses: Callable[[float], bool], ticks: int = 200) -> list[float]:
@@ -174,7 +174,7 @@ def test_a_clock_without_pauses_keeps_the_time() -> None:
 @given(st.sets(st.integers(1, 200)))
 def test_a_clock_stands_while_paused_and_arrives_without_a_burst(paused: set[int]) -> None:
     positions = clock_after(lambda elapsed: round(elapsed * 200) in paused)
-    assert positions[-1] == 1.0
+    assert positions[-1] == 1.0 or 200 in paused  # and then it arrives at the next tick
     for tick, (before, after) in enumerate(pairwise(positions), start=1):
         assert before <= after
         # twice the usual speed, but for the last tick of a window that was paused until then

@@ -90,6 +90,25 @@ def predicted(model: Any, environment: VecEnv, observations: Any) -> Any:
     return model.predict(observations, deterministic=True)[0]
 
 
+def check_scores(name: str, model: Any, environment: VecEnv, observations: Any, expected: Any) -> None:
+    """What the policy says before it decides is ``expected``, for PPO with discrete actions as log probabilities."""
+    if isinstance(environment, VecNormalize):
+        observations = environment.normalize_obs(observations)
+    inputs, scores = torch.from_numpy(observations), torch.from_numpy(expected)
+    with torch.no_grad():
+        if name == "dqn":
+            found = model.q_net(inputs)
+        elif name == "ppo" and isinstance(model.action_space, gym.spaces.Discrete):
+            found, scores = model.policy.get_distribution(inputs).distribution.logits, scores.log_softmax(dim=1)
+        elif name == "ppo":
+            found = model.policy.get_distribution(inputs).distribution.mean
+        else:
+            found = model.actor.get_action_dist_params(inputs)[0] if name == "sac" else model.actor(inputs).atanh()
+    near = scores.abs() < (3.0 if name == "td3" else torch.inf)  # beyond, tanh has too few digits left to undo it
+    assert bool(near.any())
+    torch.testing.assert_close(found[near], scores[near], rtol=1e-4, atol=1e-4)
+
+
 def main() -> None:
     warnings.filterwarnings("error", message="Could not deserialize")
     torch.set_num_threads(1)
@@ -98,6 +117,7 @@ def main() -> None:
     with np.load(task["arrays"]) as content:
         arrays = dict(content)
     observations, actions = arrays.pop("observations"), arrays.pop("actions")
+    scores = arrays.pop("scores", None)
     environment: VecEnv = DummyVecEnv([lambda: gym.make(task["env_id"])])
     if task["vec_normalize"]:
         environment = VecNormalize.load(task["vec_normalize"], environment)
@@ -109,6 +129,8 @@ def main() -> None:
     for found in found_widths(task["algorithm"], model):
         assert found == task["net_arch"]
     np.testing.assert_allclose(predicted(model, environment, observations), actions, rtol=0, atol=1e-5)
+    if scores is not None:
+        check_scores(task["algorithm"], model, environment, observations, scores)
     check_optimizers(model, arrays)
     if task["policy"]:
         policy = type(model.policy).load(task["policy"])

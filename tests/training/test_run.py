@@ -10,34 +10,43 @@ from pathlib import Path
 import pytest
 import torch
 
+from prunekit.adapters.safe_pickle import read_vec_normalize
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
+from prunekit.training.checkpoint import KEPT, checkpoints_in
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import TrainingResult, train
 from prunekit.training.status import Status
 
 
-def small_run(folder: Path, seed: int = 0, *, dense: bool = False) -> tuple[TrainingResult, list[Status]]:
+def small_run(
+    folder: Path, seed: int = 0, *, dense: bool = False, normalize: bool = False, live_shrink: bool = True
+) -> tuple[TrainingResult, list[Status]]:
     plan = None if dense else PruningPlan()
     preset = preset_for("CartPole-v1", "ppo")
-    preset = replace(preset, hidden=(32, 32), model={**preset.model, "n_steps": 32, "batch_size": 64})
+    model = {**preset.model, "n_steps": 32, "batch_size": 64}
+    preset = replace(preset, hidden=(32, 32), normalize=normalize, model=model)
     seen: list[Status] = []
 
     class Collect:
         def update(self, status: Status) -> None:
             seen.append(status)
 
-    request = TrainingRequest("CartPole-v1", "ppo", preset, seed, 4096, plan)
+    request = TrainingRequest("CartPole-v1", "ppo", preset, seed, 4096, plan, live_shrink=live_shrink)
     return train(request, folder, [Collect()]), seen
+
+
+FILES = {"agent.zip", "checkpoint", "config.json", "metrics.csv", "model.pt", "tensorboard"}
 
 
 def test_a_run_writes_what_it_says(tmp_path: Path) -> None:
     result, seen = small_run(tmp_path / "run")
     folder = result.folder
-    assert {path.name for path in folder.iterdir()} == {"model.pt", "config.json", "metrics.csv", "tensorboard"}
+    assert {path.name for path in folder.iterdir()} == FILES
     assert any((folder / "tensorboard").iterdir())
+    assert len(checkpoints_in(folder)) == KEPT
     config = json.loads((folder / "config.json").read_text())
     assert config["env"] == {"id": "CartPole-v1", "kwargs": {}}
     assert config["plan"]["threshold"] == {"sparsity": 0.93}
@@ -47,10 +56,34 @@ def test_a_run_writes_what_it_says(tmp_path: Path) -> None:
     assert rows[-1]["phase"] == "frozen"
     assert int(rows[0]["living_0"]) == 32
     artifact = load(folder / "model.pt")
-    kept = sum(int(keep.sum()) for keep in artifact.masks.values())
-    assert kept == 4  # floor of 7% of 64 units
+    assert all(bool(keep.all()) for keep in artifact.masks.values())
+    assert sum(keep.numel() for keep in artifact.masks.values()) == 4  # floor of 7% of 64 units
+    assert artifact.provenance["original_hidden"] == [32, 32]
+    living = [keep.numel() for keep in artifact.masks.values()]
+    assert list(result.status.living.values()) == [(units, 32) for units in living]
     assert artifact.provenance["returns"]["random_mean"] == pytest.approx(22, abs=10)
     assert result.complete
+
+
+def test_a_run_with_masks_alone_writes_a_model_of_the_original_widths(tmp_path: Path) -> None:
+    result, _ = small_run(tmp_path / "run", live_shrink=False)
+    artifact = load(result.folder / "model.pt")
+    assert [keep.numel() for keep in artifact.masks.values()] == [32, 32]
+    kept = [int(keep.sum()) for keep in artifact.masks.values()]
+    assert sum(kept) == 4
+    assert list(result.status.living.values()) == [(units, 32) for units in kept]
+    assert "original_hidden" not in artifact.provenance
+    assert json.loads((result.folder / "config.json").read_text())["live_shrink"] is False
+
+
+def test_a_run_on_normalized_observations_leaves_their_statistics(tmp_path: Path) -> None:
+    result, _ = small_run(tmp_path / "run", normalize=True)
+    assert {path.name for path in result.folder.iterdir()} == FILES | {"vec_normalize.pkl"}
+    normalizer = load(result.folder / "model.pt").actor.normalizer
+    written = read_vec_normalize(result.folder / "vec_normalize.pkl")
+    assert normalizer is not None
+    assert torch.equal(written.mean, normalizer.mean)
+    assert torch.equal(written.scale, normalizer.scale)
 
 
 def test_a_run_repeats_itself_bit_for_bit(tmp_path: Path) -> None:
@@ -66,6 +99,8 @@ def test_the_dense_control_prunes_nothing(tmp_path: Path) -> None:
     result, seen = small_run(tmp_path / "run", dense=True)
     assert all(bool(keep.all()) for keep in result.artifact.masks.values())
     assert {status.phase for status in seen} == {"dense"}
+    assert {path.name for path in result.folder.iterdir()} == FILES
+    assert "original_hidden" not in result.artifact.provenance
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
