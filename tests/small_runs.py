@@ -15,7 +15,7 @@ import torch
 
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.schedules import Sparsity
+from prunekit.pruning.schedules import Phases, Sparsity
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
@@ -44,7 +44,9 @@ class Noisy(gym.Env[Any, Any]):
 if NOISY not in gym.registry:
     gym.register(NOISY, Noisy)
 
-PLAN = PruningPlan(Sparsity(0.75), checks=16, patience=2, share_per_check=0.3, states=1024)
+PLAN = PruningPlan(
+    Sparsity(0.75), strength=1.0, phases=Phases(0.2, 0.7), checks=16, patience=2, share_per_check=0.3, states=1024
+)
 OFF_POLICY = {"learning_starts": 100, "batch_size": 32, "train_freq": 2, "gradient_steps": 1}
 DQN = {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70, "exploration_fraction": 1.0}
 SETTINGS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
