@@ -34,8 +34,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 class Gauge:
     """Importance scores [original width] per group, float64; a removed unit keeps the score it had when it died."""
 
-    def __init__(self, importance: Importance, memory: float, decision: Callable[[object], Tensor]) -> None:
+    def __init__(
+        self, importance: Importance, memory: float, decision: Callable[[object], Tensor], *, common_scale: bool
+    ) -> None:
         self._importance, self._memory, self._decision = importance, memory, decision
+        self._common_scale = common_scale
         self.scores: Scores = {}
         self._raw: Scores = {}
         self._deviation: Tensor | None = None
@@ -59,7 +62,7 @@ class Gauge:
             fresh[present[name].to(score.device)] = score.double()
             old = self._raw.get(name)
             self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
-        for name, score in normalized(self._raw, keep).items():
+        for name, score in normalized(self._raw, keep, common_scale=self._common_scale).items():
             self.scores[name] = torch.where(keep[name].to(score.device), score, self.scores.get(name, score))
 
     def state_dict(self) -> dict[str, Any]:

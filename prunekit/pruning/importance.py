@@ -115,12 +115,18 @@ IMPORTANCES: dict[str, Importance] = {
 }
 
 
-def normalized(scores: Mapping[str, Tensor], masks: Masks) -> Scores:
-    """Return scores divided by the mean over each group's living units; dead units score 0."""
+def normalized(scores: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> Scores:
+    """Return scores divided by the mean over living units: each group's own, or on a common scale all of them.
+
+    Dead units score 0.
+    """
+    living = {name: score[masks[name].to(score.device)] for name, score in scores.items()}
+    whole = torch.cat(list(living.values())).mean() if living else None
     result: Scores = {}
     for name, score in scores.items():
         keep = masks[name].to(score.device)
-        mean = score[keep].mean().clamp_min(torch.finfo(score.dtype).tiny)
+        mean = whole if common_scale and whole is not None else living[name].mean()
+        mean = mean.clamp_min(torch.finfo(score.dtype).tiny)
         result[name] = torch.where(keep, score / mean, torch.zeros_like(score))
     return result
 

@@ -19,9 +19,11 @@ class PruningPlan:
 
     ``strength`` has no scale (``scale_free_lambda``); a unit dies after ``patience`` checks below the threshold, at
     most ``share_per_check`` of a group's living units at a time; importance is measured on the latest ``states``
-    inputs and averaged with ``memory`` in [0, 1). ``compensate`` lets the units that stay take over from those that go
-    (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of what it would keep if all
-    groups lost the same share, so that no layer becomes a bottleneck. Raises InputError for values out of range.
+    inputs and averaged with ``memory`` in [0, 1). On a ``common_scale`` units of all groups are compared by their
+    scores as they are, as befits scores in units of the output; otherwise each in terms of its own group's mean.
+    ``compensate`` lets the units that stay take over from those that go (``pruning/compensation.py``). In sparsity mode
+    a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
+    becomes a bottleneck. Raises InputError for values out of range.
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
@@ -36,6 +38,7 @@ class PruningPlan:
     min_share: float = 0.5
     states: int = 1024
     memory: float = 0.9
+    common_scale: bool = True
     compensate: bool = True
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ class Pruner:
         self.frozen = not self.groups
         self.lambda_ = 0.0
         self._usual_norm = 0.0
-        self._gauge = Gauge(self.plan.importance, self.plan.memory, decision)
+        self._gauge = Gauge(self.plan.importance, self.plan.memory, decision, common_scale=self.plan.common_scale)
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
         self._recent = RecentInputs(observe or network, self.plan.states)

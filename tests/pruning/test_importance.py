@@ -217,6 +217,14 @@ def test_normalized_scores_have_mean_one_over_the_living_and_are_zero_for_the_de
     assert result["b"].tolist() == [1.0, 1.0]
 
 
+def test_on_a_common_scale_scores_are_divided_by_one_mean() -> None:
+    scores = {"a": torch.tensor([4.0, 100.0, 2.0]), "b": torch.tensor([0.5, 1.5])}
+    masks = {"a": torch.tensor([True, False, True]), "b": torch.tensor([True, True])}
+    result = normalized(scores, masks, common_scale=True)
+    assert result["a"].tolist() == [2.0, 0.0, 1.0]
+    assert result["b"].tolist() == [0.25, 0.75]
+
+
 def test_normalized_scores_of_a_group_without_any_importance_are_zero() -> None:
     result = normalized({"a": torch.zeros(3)}, {"a": torch.ones(3, dtype=torch.bool)})
     assert result["a"].tolist() == [0.0, 0.0, 0.0]

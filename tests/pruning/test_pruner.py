@@ -167,6 +167,27 @@ def test_the_weakest_units_over_all_groups_die() -> None:
     assert pruner.masks["2"].tolist() == [False, True, True, False]
 
 
+@pytest.mark.parametrize(("common_scale", "kept"), [(True, (2, 7)), (False, (5, 4))])
+def test_groups_are_compared_as_they_are_or_each_in_terms_of_its_mean(
+    common_scale: bool, kept: tuple[int, int]
+) -> None:
+    network = mlp(3, 10, 8, 2)
+    scores = {"g0": [0.01 * unit for unit in range(1, 11)], "g2": [0.05 + 0.1 * unit for unit in range(1, 9)]}
+    plan = early_plan(Sparsity(0.5), fixed_importance(**scores), common_scale=common_scale, compensate=False)
+    pruner = attach(network, 300, plan)
+    fit(network, pruner.optimizer, 300)
+    assert tuple(int(keep.sum()) for keep in pruner.keep.values()) == kept
+
+
+def test_no_layer_becomes_a_bottleneck() -> None:
+    for min_share, kept in ((0.5, 5), (1.0, 10), (0.0, 1)):
+        network = mlp(3, 20, 20, 2)
+        plan = early_plan(Sparsity(0.5), fixed_importance(g0=[0.01] * 20, g2=[1.0] * 20), min_share=min_share)
+        pruner = attach(network, 300, plan)
+        fit(network, pruner.optimizer, 300)
+        assert int(pruner.keep["0"].sum()) == kept
+
+
 @pytest.mark.parametrize("min_units", [1, 3])
 def test_a_group_keeps_its_min_units_however_little_they_matter(min_units: int) -> None:
     network = mlp(3, 6, 12, 2)
