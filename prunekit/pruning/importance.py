@@ -149,11 +149,16 @@ def hidden_values(network: nn.Module, groups: Sequence[Group], states: Tensor) -
 
 
 def _unpredicted(values: Tensor) -> Tensor:
-    """Return the RMS error of predicting each column of ``values`` [n, width] from the others, over its own RMS."""
+    """Return the RMS error of predicting each column of ``values`` [n, width] from the others, over its own RMS.
+
+    Columns that do not vary, those of dead units among them, predict nothing and count nowhere.
+    """
     covariance = torch.cov(values.T, correction=0).reshape(values.shape[1], values.shape[1])
-    ridge = RIDGE * covariance.diagonal().mean().clamp_min(1e-12)
+    variance = covariance.diagonal()
+    varying = variance[variance > 0.0]
+    ridge = RIDGE * varying.mean() if varying.numel() else torch.ones((), dtype=values.dtype, device=values.device)
     regular = covariance + ridge * torch.eye(len(covariance), dtype=values.dtype, device=values.device)
-    error: Tensor = 1.0 / torch.linalg.inv(regular).diagonal() - ridge
+    error: Tensor = 1.0 / torch.cholesky_inverse(torch.linalg.cholesky(regular)).diagonal() - ridge
     return (error.clamp_min(0.0) / values.square().mean(dim=0).clamp_min(1e-12)).sqrt()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from prunekit.errors import EmptyGroupError, InputError
-from prunekit.pruning.importance import Importance, output_sensitivity
+from prunekit.pruning.importance import Importance, irreplaceability
 from prunekit.pruning.penalties import PROXIMAL, Penalty
 from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 
@@ -27,7 +27,7 @@ class PruningPlan:
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
-    importance: Importance = output_sensitivity
+    importance: Importance = irreplaceability
     penalty: Penalty = PROXIMAL
     strength: float = 0.1
     phases: Phases = field(default_factory=Phases)
