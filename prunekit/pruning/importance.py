@@ -48,7 +48,7 @@ def output_sensitivity(evidence: Evidence) -> Scores:
 
     Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
     """
-    return _from_gates(evidence, lambda gates: gates.square().sum(dim=0).mean(dim=0).sqrt())
+    return {name: _sensitivity(gates) for name, (gates, _) in _gate_slopes(evidence).items()}
 
 
 def irreplaceability(evidence: Evidence) -> Scores:
@@ -58,14 +58,14 @@ def irreplaceability(evidence: Evidence) -> Scores:
     estimates the change of the output that is left after it. The error of predicting unit j from all others is
     1 / (C^-1)_jj, C being the covariance of the units' values.
     """
-    sensitivity = output_sensitivity(evidence)
-    values = hidden_values(evidence.network, evidence.groups, evidence.states)
-    return {name: sensitivity[name] * _unpredicted(values[name].double()) for name in sensitivity}
+    return {
+        name: _sensitivity(gates) * _unpredicted(values) for name, (gates, values) in _gate_slopes(evidence).items()
+    }
 
 
 def taylor(evidence: Evidence) -> Scores:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
-    return _from_gates(evidence, lambda gates: gates.sum(dim=0).mean(dim=0).abs())
+    return {name: gates.sum(dim=0).mean(dim=0).abs() for name, (gates, _) in _gate_slopes(evidence).items()}
 
 
 def activity_times_outgoing(evidence: Evidence) -> Scores:
@@ -153,11 +153,13 @@ def _unpredicted(values: Tensor) -> Tensor:
 
     Columns that do not vary, those of dead units among them, predict nothing and count nowhere.
     """
-    covariance = torch.cov(values.T, correction=0).reshape(values.shape[1], values.shape[1])
+    covariance = torch.cov(values.T, correction=0).reshape(values.shape[1], values.shape[1]).double()
     variance = covariance.diagonal()
-    varying = variance[variance > 0.0]
-    ridge = RIDGE * varying.mean() if varying.numel() else torch.ones((), dtype=values.dtype, device=values.device)
-    regular = covariance + ridge * torch.eye(len(covariance), dtype=values.dtype, device=values.device)
+    if not bool(covariance.isfinite().all()):  # which a factorization would refuse in words of its own
+        return torch.full_like(variance, torch.nan)
+    varying = variance[variance > 1e-10 * variance.max()]
+    ridge = RIDGE * varying.mean() if varying.numel() else torch.ones_like(variance[:1])
+    regular = covariance + ridge * torch.eye(len(covariance)).to(covariance)
     error: Tensor = 1.0 / torch.cholesky_inverse(torch.linalg.cholesky(regular)).diagonal() - ridge
     return (error.clamp_min(0.0) / values.square().mean(dim=0).clamp_min(1e-12)).sqrt()
 
@@ -167,12 +169,17 @@ def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:
     return torch.stack(squares).sum(dim=0).sqrt()
 
 
-def _from_gates(evidence: Evidence, reduce: Callable[[Tensor], Tensor]) -> Scores:
-    """Reduce d f_k / d gate_j = h_j df_k/dh_j, a tensor [k, n, width] per group, to one score per unit."""
+def _sensitivity(gates: Tensor) -> Tensor:
+    return gates.square().sum(dim=0).mean(dim=0).sqrt()
+
+
+def _gate_slopes(evidence: Evidence) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return (d f_k / d gate_j = h_j df_k/dh_j [k, n, width], h [n, width]) per group, f over its deviation."""
     per_output: dict[str, list[Tensor]] = {group.name: [] for group in evidence.groups}
     with torch.enable_grad(), _HiddenCapture(evidence.network, evidence.groups) as capture:
         output = evidence.decision(evidence.network(evidence.states)).double()
         output = output / evidence.output_deviation.to(output)
+        hidden = {name: [value.detach() for value in found] for name, found in capture.values.items()}
         values = [(name, value) for name, found in capture.values.items() for value in found]
         for k in range(output.shape[1]):
             gradients = torch.autograd.grad(
@@ -184,7 +191,7 @@ def _from_gates(evidence: Evidence, reduce: Callable[[Tensor], Tensor]) -> Score
                 gates[name] = gates[name] + gate if name in gates else gate
             for name, gate in gates.items():
                 per_output[name].append(gate)
-    return {name: reduce(torch.stack(gates)) for name, gates in per_output.items()}
+    return {name: (torch.stack(gates), hidden[name][0]) for name, gates in per_output.items()}
 
 
 @final
