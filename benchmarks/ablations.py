@@ -87,6 +87,7 @@ VARIANTS: dict[str, Change] = {
     "importance: group norm": planned(importance=group_norm, common_scale=False),
     "threshold: budget 0.6": planned(threshold=Budget(0.6)),
     "least share of a layer 0": planned(min_share=0.0),
+    "100 checks": planned(checks=100),
 }
 
 
