@@ -4,7 +4,7 @@
     python benchmarks/ablations.py collect    # benchmarks/results/ablations.json
 
 Every run ends with 100 deterministic episodes of the exported compact ONNX, on the same seeds for every run.
-``runs/ablations`` keeps the runs.
+``runs/ablations`` keeps the runs; one that is in the committed result is not run again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import write_result
+from record import read_result, write_result
 
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
@@ -97,13 +97,24 @@ def folder(env_id: str, variant: str, seed: int) -> Path:
     return RUNS / f"{env_id}-{name}-seed{seed}"
 
 
+def finished(env_id: str, variant: str, seed: int) -> dict[str, Any] | None:
+    """Return the facts of a run that is done, here or in the committed result."""
+    file = folder(env_id, variant, seed) / "result.json"
+    if file.exists():
+        return dict(json.loads(file.read_text()))
+    committed = (read_result("ablations") or {"runs": []})["runs"]
+    key = (env_id, variant, seed)
+    return next((dict(run) for run in committed if (run["env"], run["variant"], run["seed"]) == key), None)
+
+
 def run_one(env_id: str, variant: str, seed: int) -> None:
     """Train, shrink, export and evaluate one policy."""
     out = folder(env_id, variant, seed)
     request = TrainingRequest(env_id, "ppo", preset_for(env_id, "ppo"), seed, STEPS[env_id])
     if variant == SCRATCH:
-        masks = load(folder(env_id, "default", seed) / "model.pt").masks
-        request = replace(request, plan=None, hidden=tuple(int(keep.sum()) for keep in masks.values()))
+        pruned = finished(env_id, "default", seed)
+        assert pruned is not None, "scratch has the widths of the default, which is run first"
+        request = replace(request, plan=None, hidden=tuple(pruned["hidden"]))
     else:
         request = VARIANTS[variant](request)
     result = train(request, out)
@@ -130,7 +141,7 @@ def run_apart(env_id: str, variant: str, seed: int, after: Future[None] | None =
     if after is not None:
         after.result()
     out = folder(env_id, variant, seed)
-    if (out / "result.json").exists():
+    if finished(env_id, variant, seed) is not None:
         return
     shutil.rmtree(out, ignore_errors=True)
     RUNS.mkdir(parents=True, exist_ok=True)
@@ -159,11 +170,11 @@ def collect() -> None:
     for env_id in STEPS:
         for variant in (*VARIANTS, SCRATCH):
             for seed in SEEDS:
-                file = folder(env_id, variant, seed) / "result.json"
-                if file.exists():
-                    entries.append(json.loads(file.read_text()))
+                found = finished(env_id, variant, seed)
+                if found is None:
+                    missing.append(folder(env_id, variant, seed).name)
                 else:
-                    missing.append(str(file.parent))
+                    entries.append(found)
     random = {env_id: random_returns(make_environment(env_id), EPISODES) for env_id in STEPS}
     command = "python benchmarks/ablations.py train; python benchmarks/ablations.py collect"
     settings = {"algorithm": "ppo", "steps": STEPS, "sparsity": 0.93, "random": random, "missing": missing}

@@ -128,13 +128,13 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
 def ablations_table(result: Mapping[str, Any]) -> str:
     """Return one row per variant: returns, and whether the difference to the default is more than noise.
 
-    Noise: 2 standard errors of a difference of means, from the spread of seeds pooled over all variants.
+    Noise: 2 standard errors of a difference of means, from the deviation between seeds pooled over all variants.
     """
     runs = result["runs"]
     means = {(run["env"], run["variant"], run["seed"]): statistics.mean(run["returns"]) for run in runs}
     envs, variants = list(result["steps"]), list(dict.fromkeys(run["variant"] for run in runs))
     rows = []
-    bars = {env: _noise([_of(means, env, variant) for variant in variants]) for env in envs}
+    spreads = {env: _spread([_of(means, env, variant) for variant in variants]) for env in envs}
     for variant in variants:
         row = [variant]
         for env in envs:
@@ -143,22 +143,28 @@ def ablations_table(result: Mapping[str, Any]) -> str:
                 row += ["", ""]
                 continue
             change = statistics.mean(own) - statistics.mean(base)
-            verdict = "" if variant == "default" else f" ({change:+,.0f}{', noise' if abs(change) < bars[env] else ''})"
+            noise = 2.0 * spreads[env] * (1.0 / len(own) + 1.0 / len(base)) ** 0.5
+            verdict = "" if variant == "default" else f" ({change:+,.0f}{', noise' if abs(change) < noise else ''})"
             row += [f"{statistics.mean(own):,.0f}{verdict}", ", ".join(f"{mean:,.0f}" for mean in own)]
         rows.append(row)
     head = ["changed"] + [title for env in envs for title in (f"{env}, mean (to default)", "seeds")]
-    bar = "; ".join(f"{env} {bars[env]:,.0f}" for env in envs)
-    return f"{_table(head, rows)}\n\nDifferences up to this are called noise: {bar}. {_stamp(result)}."
+    spread = ", ".join(f"{env} {spreads[env]:,.0f}" for env in envs)
+    text = f"*Noise*: within 2 standard errors of a difference of means, by the deviation between seeds ({spread})"
+    missing = f" Not run yet: {len(result['missing'])} of {len(result['missing']) + len(runs)} runs." * bool(
+        result["missing"]
+    )
+    return f"{_table(head, rows)}\n\n{text}.{missing} {_stamp(result)}."
 
 
 def _of(means: Mapping[tuple[str, str, int], float], env: str, variant: str) -> list[float]:
     return [mean for (own_env, own, _), mean in sorted(means.items()) if (own_env, own) == (env, variant)]
 
 
-def _noise(groups: Sequence[Sequence[float]]) -> float:
-    spreads = [statistics.variance(group) for group in groups if len(group) > 1]
-    count = statistics.mean(len(group) for group in groups if len(group) > 1)
-    return 2.0 * float((2.0 * statistics.mean(spreads) / count) ** 0.5)
+def _spread(groups: Sequence[Sequence[float]]) -> float:
+    """Return the deviation between seeds of one variant, pooled over all variants."""
+    several = [group for group in groups if len(group) > 1]
+    squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
+    return float((squares / sum(len(group) - 1 for group in several)) ** 0.5)
 
 
 Table = Callable[[Mapping[str, Any]], str]

@@ -25,6 +25,9 @@ from prunekit.errors import InputError
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.pruning.groups import find_groups
+from prunekit.pruning.guard import ReturnGuard
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.pruner import Pruner
 
 
 @final
@@ -173,6 +176,34 @@ def algorithm_of(model: BaseAlgorithm) -> Algorithm:
 def learner_of(model: BaseAlgorithm) -> Learner:
     """Return the view on ``model`` that pruning needs."""
     return algorithm_of(model).learner(model)
+
+
+def attach_pruner(
+    model: BaseAlgorithm,
+    part: Part,
+    total_steps: int,
+    plan: PruningPlan,
+    *,
+    guard: ReturnGuard | None = None,
+    live_shrink: bool = True,
+) -> Pruner:
+    """Return a Pruner on ``part`` of ``model``; ``total_steps`` counts optimizer steps, as ``part.updates`` does.
+
+    Live shrinking keeps ``model`` in a state in which stock SB3 can save and load it.
+    """
+    return Pruner(
+        part.network,
+        part.optimizer,
+        total_steps,
+        plan,
+        twins=part.twins,
+        observe=part.observe,
+        decision=part.decision,
+        guard=guard,
+        live_shrink=live_shrink,
+        equal_widths=part.equal_widths,
+        on_shrink=lambda: sync_net_arch_(model),
+    )
 
 
 def actor_of(model: BaseAlgorithm, spaces: Spaces) -> Actor:

@@ -15,7 +15,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-from prunekit.adapters.sb3 import actor_of, learner_of, sync_net_arch_
+from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
@@ -155,18 +155,8 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
         updates = part.updates(request.total_steps)
         if updates < 1:
             raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
-        pruners[prefix] = Pruner(
-            part.network,
-            part.optimizer,
-            updates,
-            request.plan,
-            twins=part.twins,
-            observe=part.observe,
-            decision=part.decision,
-            guard=guard,
-            live_shrink=request.live_shrink,
-            equal_widths=part.equal_widths,
-            on_shrink=lambda: sync_net_arch_(model),
+        pruners[prefix] = attach_pruner(
+            model, part, updates, request.plan, guard=guard, live_shrink=request.live_shrink
         )
     return pruners
 

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from prunekit.adapters.learner import Part
-from prunekit.adapters.sb3 import ALGORITHMS, learner_of, sync_net_arch_
+from prunekit.adapters.sb3 import ALGORITHMS, attach_pruner, learner_of
 from prunekit.errors import InputError
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty
@@ -54,17 +54,12 @@ def pruners_of(name: str, model: BaseAlgorithm, critics: bool, live_shrink: bool
         Sparsity(0.7), penalty=penalty, phases=Phases(0.1, 0.7), checks=12, patience=2, share_per_check=0.3, states=64
     )
     return [
-        Pruner(
-            part.network,
-            part.optimizer,
+        attach_pruner(
+            model,
+            part,
             UPDATES // 2 if name == "td3" and part is learner.actor else UPDATES,  # TD3 steps its actor half as often
             plan,
-            twins=part.twins,
-            observe=part.observe,
-            decision=part.decision,
             live_shrink=live_shrink,
-            equal_widths=part.equal_widths,
-            on_shrink=lambda: sync_net_arch_(model),
         )
         for part in (learner.actor, learner.critic if critics else None)
         if part is not None

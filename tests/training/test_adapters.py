@@ -15,7 +15,7 @@ from stable_baselines3.common.save_util import recursive_getattr
 from torch import nn
 
 from prunekit.adapters.learner import Part
-from prunekit.adapters.sb3 import ALGORITHMS, actor_of, algorithm_for, learner_of, sync_net_arch_
+from prunekit.adapters.sb3 import ALGORITHMS, actor_of, algorithm_for, attach_pruner, learner_of
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
@@ -64,18 +64,7 @@ def parts_of(model: BaseAlgorithm) -> dict[str, Part]:
 
 
 def pruner_of(model: BaseAlgorithm, part: Part, steps: int, live_shrink: bool) -> Pruner:
-    return Pruner(
-        part.network,
-        part.optimizer,
-        part.updates(steps),
-        PLAN,
-        twins=part.twins,
-        observe=part.observe,
-        decision=part.decision,
-        live_shrink=live_shrink,
-        equal_widths=part.equal_widths,
-        on_shrink=lambda: sync_net_arch_(model),
-    )
+    return attach_pruner(model, part, part.updates(steps), PLAN, live_shrink=live_shrink)
 
 
 UPDATES = [

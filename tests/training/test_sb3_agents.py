@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 
-from prunekit.adapters.sb3 import ALGORITHMS, actor_of, learner_of, sync_net_arch_
+from prunekit.adapters.sb3 import ALGORITHMS, actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import make_environment, spaces_of
 from prunekit.policy.actor import Actor
@@ -219,18 +219,7 @@ def test_a_model_saved_by_its_user_in_the_middle_of_live_shrinking_loads(
     )
     learner = learner_of(model)
     pruners = [
-        Pruner(
-            part.network,
-            part.optimizer,
-            part.updates(STEPS[name]),
-            PLAN,
-            twins=part.twins,
-            observe=part.observe,
-            decision=part.decision,
-            live_shrink=True,
-            equal_widths=part.equal_widths,
-            on_shrink=lambda: sync_net_arch_(model),
-        )
+        attach_pruner(model, part, part.updates(STEPS[name]), PLAN)
         for part in (learner.actor, learner.critic)
         if part is not None
     ]
