@@ -41,6 +41,11 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
+def is_exactly(value: object, wanted: str | int) -> bool:
+    """Return whether ``value``, read from a file, is ``wanted``, of the same type too (1 is not True)."""
+    return type(value) is type(wanted) and value == wanted
+
+
 def json_text(value: object, called: str) -> str:
     """Return ``value`` as JSON with sorted keys; raises InputError, naming ``called``, for what JSON cannot hold."""
     try:

@@ -86,8 +86,8 @@ def begin_segment_(model: BaseAlgorithm, seed: int) -> None:
         noise.reset()
 
 
-def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> list[Path]:
-    """Write ``agent.zip`` and, where observations or rewards are normalized, ``vec_normalize.pkl``; return the paths.
+def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> None:
+    """Write ``agent.zip`` and, where observations or rewards are normalized, ``vec_normalize.pkl``.
 
     Stock Stable-Baselines3 loads both and goes on training at the constant learning rate ``rate``, as the schedules of
     a run that has ended lead nowhere.
@@ -101,7 +101,6 @@ def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> list[Path]:
         contents[folder / "vec_normalize.pkl"] = pickle.dumps(normalizer)
     for path, content in contents.items():
         write_atomically(path, content)
-    return list(contents)
 
 
 def _buffer_state(buffer: ReplayBuffer | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prunekit.activations import KINDS, Activation
 from prunekit.errors import ArtifactError, InputError, PrunekitError
-from prunekit.files import json_text, require_file, write_atomically
+from prunekit.files import is_exactly, json_text, require_file, write_atomically
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import lower, scores_path
@@ -111,11 +111,11 @@ def load(path: Path) -> Artifact:
         ) from error
     except Exception as error:  # torch raises many types for damaged files
         raise ArtifactError(f"{path}: damaged or not a torch file; write it again with prunekit") from error
-    if not isinstance(data, dict) or not _is(data.get("format"), FORMAT):
+    if not isinstance(data, dict) or not is_exactly(data.get("format"), FORMAT):
         raise ArtifactError(
             f"{path}: a torch file, but not a prunekit model; only a model.pt written by prunekit is read"
         )
-    if not _is(data.get("version"), VERSION):
+    if not is_exactly(data.get("version"), VERSION):
         raise ArtifactError(f"{path}: format version {data.get('version')}, but this prunekit reads version {VERSION}")
     try:
         artifact = _decode(data)
@@ -131,10 +131,6 @@ def load(path: Path) -> Artifact:
 def with_provenance(artifact: Artifact, **entries: Any) -> Artifact:
     """Return a copy of ``artifact`` with ``entries`` added to its provenance."""
     return replace(artifact, provenance={**artifact.provenance, **entries})
-
-
-def _is(value: object, wanted: str | int) -> bool:
-    return type(value) is type(wanted) and value == wanted
 
 
 def _encode(artifact: Artifact) -> dict[str, Any]:

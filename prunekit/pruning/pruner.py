@@ -275,20 +275,14 @@ class Pruner:
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._usual_norm == 0.0:
             self._usual_norm = usual_norm(self.network, self.groups)
-        self._recent.listening = False
-        try:
+        with self._recent.deaf():
             states = self._recent.latest()
             self._gauge.measure(self.network, self.groups, states, self.keep, self._units.present, self.steps)
-        finally:
-            self._listen()
 
     def _hidden(self) -> dict[str, Tensor]:
         """Return what consumers read over recent states, [n, width present] per group."""
-        self._recent.listening = False
-        with evaluating(self.network):
-            hidden = hidden_values(self.network, self.groups, self._recent.latest())
-        self._listen()
-        return hidden
+        with self._recent.deaf(), evaluating(self.network):
+            return hidden_values(self.network, self.groups, self._recent.latest())
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 import torch
@@ -39,6 +40,15 @@ class RecentInputs:
         """Keep ``batches`` and nothing else."""
         self._batches = deque(batches)
         self._rows = sum(len(batch) for batch in batches)
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Take nothing for a while: measuring runs the module too."""
+        before, self.listening = self.listening, False
+        try:
+            yield
+        finally:
+            self.listening = before
 
     def detach(self) -> None:
         """Remove the hook."""

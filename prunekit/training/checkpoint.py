@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prunekit.adapters.sb3_state import restore_, state_of
 from prunekit.errors import ArtifactError, CheckError, InputError
-from prunekit.files import write_atomically
+from prunekit.files import is_exactly, write_atomically
 from prunekit.pruning.pruner import Pruner
 from prunekit.versions import installed_versions
 
@@ -97,19 +97,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ArtifactError(f"{path}: holds objects that could run code, so it was not loaded; {remedy}") from error
     except Exception as error:  # torch raises many types for damaged files
         raise ArtifactError(f"{path}: damaged or no checkpoint; {remedy}") from error
-    if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
+    if not isinstance(content, dict) or not is_exactly(content.get("format"), FORMAT):
         raise ArtifactError(f"{path}: a torch file, but no checkpoint of prunekit; {remedy}")
-    if not _is(content.get("version"), VERSION):
+    if not is_exactly(content.get("version"), VERSION):
         raise ArtifactError(
             f"{path}: checkpoint format {content.get('version')}, but this prunekit reads {VERSION}; {remedy}"
         )
     if not all(isinstance(content.get(name), dict) for name in ("request", "records", "learner")):
         raise ArtifactError(f"{path}: lacks parts of a checkpoint; {remedy}")
     return content
-
-
-def _is(value: object, wanted: str | int) -> bool:
-    return type(value) is type(wanted) and value == wanted
 
 
 def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any]) -> None:
