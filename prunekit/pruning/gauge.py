@@ -13,6 +13,7 @@ from prunekit.errors import CheckError
 from prunekit.pruning.groups import Group
 from prunekit.pruning.importance import Evidence, Importance, Scores, normalized
 from prunekit.pruning.masks import Masks
+from prunekit.pruning.observation import observe
 
 
 @contextmanager
@@ -45,16 +46,16 @@ class Gauge:
 
     def measure(
         self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, present: Masks, step: int
-    ) -> None:
-        """Take in the importance of the units of ``network`` on ``states``.
+    ) -> dict[str, Tensor]:
+        """Take in the importance of the units of ``network`` on ``states``, and return their values [n, width present].
 
         ``keep`` and ``present`` (bool [original width]) say which units live and which the network still has.
         Raises CheckError, naming the optimizer step, where it is not finite.
         """
         with evaluating(network):
-            self._deviate(network, states)
-            assert self._deviation is not None
-            found = self._importance(Evidence(network, groups, states, self._decision, self._deviation))
+            seen = observe(network, groups, states, self._decision)
+            self._deviation = self._deviate(seen.output)
+            found = self._importance(Evidence(network, groups, seen, self._deviation))
         for name, score in found.items():
             if not bool(score.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")
@@ -64,6 +65,7 @@ class Gauge:
             self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
         for name, score in normalized(self._raw, keep, common_scale=self._common_scale).items():
             self.scores[name] = torch.where(keep[name].to(score.device), score, self.scores.get(name, score))
+        return seen.hidden
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages: tensors only."""
@@ -77,8 +79,6 @@ class Gauge:
         """Take over what ``state_dict`` returned."""
         self.scores, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
 
-    def _deviate(self, network: nn.Module, states: Tensor) -> None:
-        with torch.no_grad():
-            now = self._decision(network(states)).double().std(dim=0, unbiased=False).clamp_min(1e-8)
-        old, memory = self._deviation, self._memory
-        self._deviation = now if old is None else memory * old + (1 - memory) * now
+    def _deviate(self, output: Tensor) -> Tensor:
+        now = output.detach().double().std(dim=0, unbiased=False).clamp_min(1e-8)
+        return now if self._deviation is None else self._memory * self._deviation + (1 - self._memory) * now

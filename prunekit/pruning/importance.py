@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prunekit.pruning.groups import Group, consumers_of, producer_of, unit_slices
 from prunekit.pruning.masks import Masks
+from prunekit.pruning.observation import Observation
 
 Scores = dict[str, Tensor]
 
@@ -28,15 +29,13 @@ RIDGE = 1e-3
 class Evidence:
     """What an importance may look at.
 
-    ``states`` [n, obs] are recent inputs of ``network``; ``decision`` picks the deterministic output before
-    squashing [n, k] from what the network returns; ``output_deviation`` [k] is each output's running
-    standard deviation.
+    ``seen`` is one run of ``network`` on recent states; ``output_deviation`` [k] is each output's running standard
+    deviation.
     """
 
     network: nn.Module
     groups: Sequence[Group]
-    states: Tensor
-    decision: Callable[[object], Tensor]
+    seen: Observation
     output_deviation: Tensor
 
 
@@ -48,7 +47,7 @@ def output_sensitivity(evidence: Evidence) -> Scores:
 
     Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
     """
-    return {name: _sensitivity(gates) for name, (gates, _) in _gate_slopes(evidence).items()}
+    return {name: _sensitivity(gates) for name, gates in _gate_slopes(evidence).items()}
 
 
 def irreplaceability(evidence: Evidence) -> Scores:
@@ -58,24 +57,19 @@ def irreplaceability(evidence: Evidence) -> Scores:
     estimates the change of the output that is left after it. The error of predicting unit j from all others is
     1 / (C^-1)_jj, C being the covariance of the units' values.
     """
-    return {
-        name: _sensitivity(gates) * _unpredicted(values) for name, (gates, values) in _gate_slopes(evidence).items()
-    }
+    hidden = evidence.seen.hidden
+    return {name: _sensitivity(gates) * _unpredicted(hidden[name]) for name, gates in _gate_slopes(evidence).items()}
 
 
 def taylor(evidence: Evidence) -> Scores:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
-    return {name: gates.sum(dim=0).mean(dim=0).abs() for name, (gates, _) in _gate_slopes(evidence).items()}
+    return {name: gates.sum(dim=0).mean(dim=0).abs() for name, gates in _gate_slopes(evidence).items()}
 
 
 def activity_times_outgoing(evidence: Evidence) -> Scores:
     """Return E_s|h_j| * ||outgoing weights of j||."""
-    hidden: dict[str, Tensor] = {}
-    with torch.no_grad(), _HiddenCapture(evidence.network, evidence.groups) as capture:
-        evidence.network(evidence.states)
-        for group in evidence.groups:
-            hidden[group.name] = capture.values[group.name][0].abs().mean(dim=0)
-    return {group.name: hidden[group.name] * _outgoing_norm(evidence.network, group) for group in evidence.groups}
+    activity = {name: values.abs().mean(dim=0) for name, values in evidence.seen.hidden.items()}
+    return {group.name: activity[group.name] * _outgoing_norm(evidence.network, group) for group in evidence.groups}
 
 
 def group_norm(evidence: Evidence) -> Scores:
@@ -140,28 +134,29 @@ def unit_norms(network: nn.Module, group: Group) -> Tensor:
     return torch.stack(incoming + outgoing).sum(dim=0).sqrt()
 
 
-@torch.no_grad()
-def hidden_values(network: nn.Module, groups: Sequence[Group], states: Tensor) -> dict[str, Tensor]:
-    """Return the values [n, width] that each group's consumers read when ``network`` runs on ``states`` [n, obs]."""
-    with _HiddenCapture(network, groups) as capture:
-        network(states)
-    return {name: values[0] for name, values in capture.values.items()}
-
-
 def _unpredicted(values: Tensor) -> Tensor:
     """Return the RMS error of predicting each column of ``values`` [n, width] from the others, over its own RMS.
 
     Columns that do not vary, those of dead units among them, predict nothing and count nowhere.
     """
-    covariance = torch.cov(values.T, correction=0).reshape(values.shape[1], values.shape[1]).double()
-    variance = covariance.diagonal()
-    if not bool(covariance.isfinite().all()):  # which a factorization would refuse in words of its own
+    mean = values.mean(dim=0)
+    centred = values - mean
+    variance = centred.square().mean(dim=0).double()
+    if not bool(variance.isfinite().all()):  # which a factorization would refuse in words of its own
         return torch.full_like(variance, torch.nan)
-    varying = variance[variance > 1e-10 * variance.max()]
-    ridge = RIDGE * varying.mean() if varying.numel() else torch.ones_like(variance[:1])
-    regular = covariance + ridge * torch.eye(len(covariance)).to(covariance)
-    error: Tensor = 1.0 / torch.cholesky_inverse(torch.linalg.cholesky(regular)).diagonal() - ridge
-    return (error.clamp_min(0.0) / values.square().mean(dim=0).clamp_min(1e-12)).sqrt()
+    varies = variance > 1e-10 * variance.max()
+    if not bool(varies.all()):
+        centred = centred[:, varies]
+    covariance = (centred.T @ centred).double() / len(centred)
+    ridge = RIDGE * covariance.diagonal().mean()
+    covariance.diagonal().add_(ridge)
+    # With C = L L^T the diagonal of C^-1 holds the squared lengths of the columns of L^-1.
+    factor, identity = torch.linalg.cholesky(covariance), torch.eye(len(covariance)).to(covariance)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+    error = (1.0 / inverse.square().sum(dim=0) - ridge).clamp_min(0.0)
+    share = torch.zeros_like(variance)
+    share[varies] = (error / (variance + mean.double().square())[varies].clamp_min(1e-12)).sqrt()
+    return share
 
 
 def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:
@@ -173,60 +168,20 @@ def _sensitivity(gates: Tensor) -> Tensor:
     return gates.square().sum(dim=0).mean(dim=0).sqrt()
 
 
-def _gate_slopes(evidence: Evidence) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return (d f_k / d gate_j = h_j df_k/dh_j [k, n, width], h [n, width]) per group, f over its deviation."""
+def _gate_slopes(evidence: Evidence) -> dict[str, Tensor]:
+    """Return d f_k / d gate_j = h_j df_k/dh_j [k, n, width] per group, f in terms of its deviation."""
     per_output: dict[str, list[Tensor]] = {group.name: [] for group in evidence.groups}
-    with torch.enable_grad(), _HiddenCapture(evidence.network, evidence.groups) as capture:
-        output = evidence.decision(evidence.network(evidence.states)).double()
+    values = [(name, value) for name, found in evidence.seen.read.items() for value in found]
+    with torch.enable_grad():
+        output = evidence.seen.output.double()
         output = output / evidence.output_deviation.to(output)
-        hidden = {name: [value.detach() for value in found] for name, found in capture.values.items()}
-        values = [(name, value) for name, found in capture.values.items() for value in found]
-        for k in range(output.shape[1]):
-            gradients = torch.autograd.grad(
-                output[:, k].sum(), [value for _, value in values], retain_graph=True, allow_unused=True
-            )
-            gates: dict[str, Tensor] = {}
-            for (name, value), gradient in zip(values, gradients, strict=True):
-                gate = value.detach() * (torch.zeros_like(value) if gradient is None else gradient)
-                gates[name] = gates[name] + gate if name in gates else gate
-            for name, gate in gates.items():
-                per_output[name].append(gate)
-    return {name: (torch.stack(gates), hidden[name][0]) for name, gates in per_output.items()}
-
-
-@final
-class _HiddenCapture:
-    """Collects the hidden values [n, width] that each group's consumers read during a forward pass."""
-
-    def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
-        self._read: dict[str, list[tuple[Tensor, Tensor]]] = {group.name: [] for group in groups}
-        self._handles = [
-            consumer.register_forward_pre_hook(self._reader(group.name))
-            for group in groups
-            for consumer in consumers_of(network, group)
-        ]
-
-    @property
-    def values(self) -> dict[str, list[Tensor]]:
-        """The distinct values read so far, per group."""
-        return {name: [value for _, value in pairs] for name, pairs in self._read.items()}
-
-    def __enter__(self) -> _HiddenCapture:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _reader(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
-        def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-            for original, value in self._read[name]:
-                if original is inputs[0]:
-                    return (value,)
-            value = inputs[0]
-            if torch.is_grad_enabled() and not value.requires_grad:  # units behind frozen layers
-                value = value.detach().requires_grad_()
-            self._read[name].append((inputs[0], value))
-            return (value,)
-
-        return read
+        sums = output.sum(dim=0).unbind()
+    for total in sums:
+        gradients = torch.autograd.grad(total, [value for _, value in values], retain_graph=True, allow_unused=True)
+        gates: dict[str, Tensor] = {}
+        for (name, value), gradient in zip(values, gradients, strict=True):
+            gate = value.detach() * (torch.zeros_like(value) if gradient is None else gradient)
+            gates[name] = gates[name] + gate if name in gates else gate
+        for name, gate in gates.items():
+            per_output[name].append(gate)
+    return {name: torch.stack(gates) for name, gates in per_output.items()}

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import parameter_group_of
-from prunekit.pruning.gauge import Gauge, evaluating
+from prunekit.pruning.gauge import Gauge
 from prunekit.pruning.groups import Group
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Scores, hidden_values
+from prunekit.pruning.importance import Scores
 from prunekit.pruning.masks import sparsity_of
 from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, usual_norm
 from prunekit.pruning.plan import PruningPlan
@@ -242,7 +242,7 @@ class Pruner:
         self._recent.listening = not self.frozen and self.steps + self.plan.states >= self._first_step
 
     def _check(self) -> None:
-        self._measure()
+        hidden = self._measure()
         paused, late = self.paused, self.progress >= self.plan.phases.end
         self._clock.advance(self.plan.phases.elapsed(self.progress), paused=paused)
         if late and not isinstance(self.plan.threshold, Sparsity):
@@ -252,7 +252,7 @@ class Pruner:
             grown = growth(self._clock.position)
             keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
             if any(not torch.equal(keep[name], before) for name, before in self.keep.items()):
-                self._units.kill_(keep, self._hidden() if self.plan.compensate else None)
+                self._units.kill_(keep, hidden if self.plan.compensate else None)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -270,19 +270,15 @@ class Pruner:
         keeps = torch.cat(list(self.keep.values()))
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
-    def _measure(self) -> None:
+    def _measure(self) -> dict[str, Tensor]:
+        """Renew the scores; return what consumers read over recent states, [n, width present] per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._usual_norm == 0.0:
             self._usual_norm = usual_norm(self.network, self.groups)
         with self._recent.deaf():
             states = self._recent.latest()
-            self._gauge.measure(self.network, self.groups, states, self.keep, self._units.present, self.steps)
-
-    def _hidden(self) -> dict[str, Tensor]:
-        """Return what consumers read over recent states, [n, width present] per group."""
-        with self._recent.deaf(), evaluating(self.network):
-            return hidden_values(self.network, self.groups, self._recent.latest())
+            return self._gauge.measure(self.network, self.groups, states, self.keep, self._units.present, self.steps)
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.compaction import compact
 from prunekit.policy.program import lower
 from prunekit.pruning import importance
-from prunekit.pruning.groups import find_groups
+from prunekit.pruning.groups import Group, find_groups
 from prunekit.pruning.importance import Evidence, Importance
 from prunekit.pruning.masks import full_masks, masked
+from prunekit.pruning.observation import observe
 from prunekit.pruning.penalties import usual_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner, first_tensor
@@ -102,6 +103,11 @@ def test_surgery_leaves_the_network_and_the_masks_alone(use: str, case: Case) ->
     assert all(torch.equal(case.masks[name], keep) for name, keep in keeps.items())
 
 
+def evidence_of(network: nn.Module, groups: Sequence[Group], states: Tensor) -> Evidence:
+    seen = observe(network, groups, states, first_tensor)
+    return Evidence(network, groups, seen, torch.ones(seen.output.shape[1]))
+
+
 @pytest.mark.parametrize("name", IMPORTANCES)
 @settings(deadline=None, max_examples=15)
 @given(networks())
@@ -110,7 +116,7 @@ def test_an_importance_leaves_the_network_and_the_states_alone(name: str, built:
     lived_in_(built.network, states)
     before, seen = snapshot(built.network), states.clone()
     groups = find_groups(built.network)
-    scores = IMPORTANCES[name](Evidence(built.network, groups, states, first_tensor, torch.ones(built.outputs)))
+    scores = IMPORTANCES[name](evidence_of(built.network, groups, states))
     assert set(scores) == set(built.coupling)
     assert snapshot(built.network) == before
     assert torch.equal(states, seen)
@@ -121,14 +127,12 @@ def test_an_importance_leaves_the_network_and_the_states_alone(name: str, built:
 @pytest.mark.parametrize("frozen", [1, 2, 3])
 def test_an_importance_of_frozen_layers_is_what_it_was_and_leaves_them_frozen(frozen: int, name: str) -> None:
     network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
-    evidence = Evidence(
-        network, find_groups(network), torch.randn(16, 3, generator=seeded(1)), first_tensor, torch.ones(2)
-    )
-    expected = IMPORTANCES[name](evidence)
+    groups, states = find_groups(network), torch.randn(16, 3, generator=seeded(1))
+    expected = IMPORTANCES[name](evidence_of(network, groups, states))
     for layer in list(network)[: 2 * frozen : 2]:
         layer.requires_grad_(False)
     before = snapshot(network)
-    for group, scores in IMPORTANCES[name](evidence).items():
+    for group, scores in IMPORTANCES[name](evidence_of(network, groups, states)).items():
         torch.testing.assert_close(scores, expected[group])
     assert snapshot(network) == before
 

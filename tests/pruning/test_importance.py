@@ -21,6 +21,7 @@ from prunekit.pruning.importance import (
     taylor,
     weight_propagation,
 )
+from prunekit.pruning.observation import observe
 
 Decision = Callable[[object], Tensor]
 STEP = 1e-6
@@ -42,7 +43,8 @@ def both_heads(output: object) -> Tensor:
 
 
 def evidence_of(network: nn.Module, states: Tensor, deviation: Tensor, decision: Decision = whole) -> Evidence:
-    return Evidence(network, find_groups(network), states, decision, deviation)
+    groups = find_groups(network)
+    return Evidence(network, groups, observe(network, groups, states, decision), deviation)
 
 
 def random_states(n: int, features: int) -> Tensor:
@@ -50,14 +52,14 @@ def random_states(n: int, features: int) -> Tensor:
 
 
 @torch.no_grad()
-def gate_slopes(evidence: Evidence, group: Group, unit: int) -> Tensor:
+def gate_slopes(evidence: Evidence, group: Group, unit: int, decision: Decision = whole) -> Tensor:
     """Return d f_k / d gate_j [n, k] by central differences: a gate on a unit is a factor on its columns."""
     outputs = []
     for gate in (1.0 + STEP, 1.0 - STEP):
         gated = copy.deepcopy(evidence.network)
         for consumer in consumers_of(gated, group):
             consumer.weight[:, unit] *= gate
-        outputs.append(evidence.decision(gated(evidence.states)) / evidence.output_deviation)
+        outputs.append(decision(gated(evidence.seen.states)) / evidence.output_deviation)
     return (outputs[0] - outputs[1]) / (2.0 * STEP)
 
 
@@ -79,7 +81,7 @@ def test_output_sensitivity_of_two_heads_follows_the_decision(decision: Decision
     deviation = torch.linspace(0.5, 2.0, decision(TwoHeads()(states)).shape[1], dtype=torch.float64)
     evidence = evidence_of(TwoHeads(), states, deviation, decision)
     (group,) = evidence.groups
-    slopes = torch.stack([gate_slopes(evidence, group, unit) for unit in range(group.width)])
+    slopes = torch.stack([gate_slopes(evidence, group, unit, decision) for unit in range(group.width)])
     expected = slopes.square().sum(dim=2).mean(dim=1).sqrt()
     torch.testing.assert_close(output_sensitivity(evidence)["body.0"], expected, rtol=1e-6, atol=1e-8)
 

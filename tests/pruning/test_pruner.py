@@ -103,6 +103,24 @@ def test_a_plan_s_checks_are_made_over_the_window(total_steps: int, checks: int)
     assert made == list(range(total_steps // 5, total_steps * 7 // 10 + 1, interval))
 
 
+def test_a_check_that_removes_units_runs_the_network_once() -> None:
+    network = mlp(3, 40, 2)
+    pruner = attach(network, 100, early_plan(Sparsity(0.5)))
+    source, runs, extra = batches(3, size=8), 0, set[int]()
+
+    def count(*_: object) -> None:
+        nonlocal runs
+        runs += 1
+
+    network.register_forward_hook(count)
+    for _ in range(100):
+        before, runs = pruner.sparsity, 0
+        fit_step(network, pruner.optimizer, source())
+        if pruner.sparsity > before:
+            extra.add(runs)
+    assert extra == {2}  # the loop's own run and the check's
+
+
 def test_units_die_in_the_window_and_nowhere_else() -> None:
     network = mlp(3, 40, 2)
     dead = history(network, attach(network, 200, early_plan(Sparsity(0.5))), 200)

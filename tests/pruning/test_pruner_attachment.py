@@ -113,7 +113,7 @@ def seen_by(plan_states: int) -> tuple[PruningPlan, list[Tensor]]:
     seen: list[Tensor] = []
 
     def looking(evidence: Evidence) -> Scores:
-        seen.append(evidence.states.clone())
+        seen.append(evidence.seen.states.clone())
         return {group.name: torch.ones(group.width) for group in evidence.groups}
 
     return PruningPlan(Budget(0.0), looking, phases=Phases(0.5, 1.0), checks=1, states=plan_states), seen
