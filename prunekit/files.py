@@ -6,7 +6,11 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from prunekit.errors import ArtifactError, InputError
 
@@ -39,6 +43,26 @@ def unwritable(path: Path, error: OSError) -> InputError:
     """Return the error that says why ``path`` cannot be written, and what to do."""
     remedy = "the disk is full, make room on it" if error.errno in _FULL else "name another place"
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, made where it is missing, against other processes for a while.
+
+    The system lets go of it when the process ends, however it ends. Raises InputError where another one holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"{folder}: another process is at work in it; wait for its end, or name another") from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_exactly(value: object, wanted: str | int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.files import write_atomically
+from prunekit.files import held, write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
@@ -78,6 +79,15 @@ def train(
     to resume was begun with another request or other versions, and CheckError where the return is not finite.
     """
     _check_folder(folder, resume)
+    with ExitStack() as stack:
+        if resume:
+            stack.enter_context(held(folder))
+        return _train(request, folder, displays, resume, stack)
+
+
+def _train(
+    request: TrainingRequest, folder: Path, displays: Sequence[Display], resume: bool, stack: ExitStack
+) -> TrainingResult:
     torch.set_num_threads(1)
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
@@ -92,6 +102,8 @@ def train(
     done = model.num_timesteps
     try:
         with explained(folder, model):
+            if not resume:
+                stack.enter_context(held(folder))
             if found is None:
                 config = {**description, "versions": installed_versions(), "started": _now()}
                 write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

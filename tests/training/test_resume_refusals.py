@@ -20,8 +20,11 @@ import torch
 from small_runs import assert_same_tensors, metrics_of, run_until, small_request, tensors_of
 from stable_baselines3 import DQN
 
+from prunekit.errors import InputError
+from prunekit.files import held
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
 from prunekit.training.run import train
+from prunekit.training.status import Status
 
 Run = Callable[..., tuple[int, str, str]]
 Edit = Callable[[dict[str, Any]], object]
@@ -89,6 +92,27 @@ def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
 
 def test_a_run_that_has_ended(run: Run, ended: Path) -> None:
     refused(run, ended, "has ended", "--out")
+
+
+def test_a_run_that_another_process_goes_on_with(run: Run, begun: Path, ended: Path) -> None:
+    with held(begun):
+        refused(run, begun, str(begun), "another process is at work in it")
+    assert run("train", "--resume", "--out", begun, "-q") == (0, "", "")
+
+
+def test_a_run_is_held_from_its_beginning(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Watching:
+        def update(self, status: Status) -> None:
+            with pytest.raises(InputError, match="another process is at work in it"), held(tmp_path / "run"):
+                pass
+            seen.append(status.phase)
+
+    train(small_request("dqn"), tmp_path / "run", [Watching()])
+    assert seen
+    with held(tmp_path / "run"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -272,7 +296,7 @@ def test_a_disk_that_fills_up(run: Run, begun: Path, ended: Path, suffix: str, m
     good = checkpoints_in(begun)[-1] if late else good
     one_line(result, 2, str(begun), "the disk is full", "make room", "at step", f"the last good checkpoint is {good}")
     read_checkpoint(good)
-    assert not list(begun.rglob(".*"))
+    assert [path.name for path in begun.rglob(".*")] == [".lock"]
     assert run("train", "--resume", "--out", begun, "-q") == (0, "", "")
     assert_same_tensors(tensors_of(begun), tensors_of(ended))
     assert metrics_of(begun) == metrics_of(ended)

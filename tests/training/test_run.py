@@ -38,7 +38,7 @@ def small_run(
     return train(request, folder, [Collect()]), seen
 
 
-FILES = {"agent.zip", "checkpoint", "config.json", "metrics.csv", "model.pt", "tensorboard"}
+FILES = {".lock", "agent.zip", "checkpoint", "config.json", "metrics.csv", "model.pt", "tensorboard"}
 
 
 def test_a_run_writes_what_it_says(tmp_path: Path) -> None:
