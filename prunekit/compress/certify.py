@@ -1,0 +1,140 @@
+"""The certificate: fresh episodes, paired with the teacher, until the retention is shown or ruled out.
+
+Sizes are tested in a fixed order, from large to small, each at the full level, and the first that is not certified ends
+it: a wrong certificate needs the first size that does not deserve one to get it, which happens with a probability of at
+most ``alpha`` (fixed-sequence testing; Maurer, Hothorn and Lehmacher 1995). Within one size the bound is valid whenever
+one stops (``bench/betting.py``), so that a clear case costs few episodes.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+import numpy as np
+
+from prunekit.bench.betting import Bettor, Paired, lower_bound
+from prunekit.errors import CheckError
+
+ALPHA = 0.05
+Returns = Callable[[int], float]
+"""The return of one episode, by its seed."""
+
+_LEAST_EPISODES = 20
+_LOOK_EVERY = 10
+# Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
+_HOPELESS = 3.5
+
+
+class Verdict(Enum):
+    """What the episodes say of a size."""
+
+    CERTIFIED = "certified"
+    BELOW = "below"
+    UNDECIDED = "undecided"
+
+
+@final
+@dataclass(frozen=True)
+class Candidate:
+    """A small policy: how it plays, and its returns on the seeds that it was selected on."""
+
+    name: str
+    play: Returns
+    before: Paired
+
+
+@final
+@dataclass(frozen=True)
+class Certificate:
+    """What was tested and found: episodes of the policy, its teacher and the random policy, by the same seeds.
+
+    ``before`` and ``span`` are what the bets rest on (``bench/betting.py``).
+    """
+
+    name: str
+    verdict: Verdict
+    keep: float
+    alpha: float
+    seeds: tuple[int, ...]
+    episodes: Paired
+    before: Paired
+    span: float
+
+    @property
+    def retention(self) -> float:
+        """The estimate, over the episodes of the certificate."""
+        return self.episodes.retention
+
+    @property
+    def lower_bound(self) -> float | None:
+        """The one-sided lower bound of retention, at most 1; None where there is none."""
+        return lower_bound(self.episodes, self.span, self.before, self.alpha)
+
+
+Progress = Callable[[str, int], None]
+"""Called with a candidate's name and how many episodes it has played."""
+
+
+def certify(
+    candidates: Sequence[Candidate],
+    dense: Returns,
+    random: Returns,
+    keep: float,
+    seeds: Sequence[int],
+    span: float,
+    alpha: float = ALPHA,
+    progress: Progress = lambda *_: None,
+) -> list[Certificate]:
+    """Test ``candidates``, the largest first, on ``seeds`` that no selection has seen, until one is not certified.
+
+    ``span`` is what an episode can lose at most (``span_of``). Returns one certificate per tested candidate.
+    Raises CheckError where the dense policy turns out to be no better than the random one.
+    """
+    known: list[tuple[float, float]] = []
+    found: list[Certificate] = []
+    for candidate in candidates:
+        own: list[float] = []
+        differences: list[float] = []
+        bettor = Bettor(keep, span, candidate.before)
+        verdict = Verdict.UNDECIDED
+        for seed in seeds:
+            if len(known) == len(own):
+                known.append((dense(seed), random(seed)))
+            own.append(candidate.play(seed))
+            large, none = known[len(own) - 1]
+            differences.append(own[-1] - keep * large - (1.0 - keep) * none)
+            bettor.play(differences[-1])
+            progress(candidate.name, len(own))
+            verdict = _verdict(bettor, differences, alpha)
+            if verdict is not Verdict.UNDECIDED:
+                break
+        episodes = _paired(own, known)
+        if episodes.dense.mean() <= episodes.random.mean():
+            raise CheckError("the teacher earns no more than the random policy; there is nothing to keep")
+        tested = tuple(seeds[: len(own)])
+        found.append(Certificate(candidate.name, verdict, keep, alpha, tested, episodes, candidate.before, span))
+        if verdict is not Verdict.CERTIFIED:
+            break
+    return found
+
+
+def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:
+    dense, random = np.asarray(known[: len(own)], np.float64).T
+    return Paired(np.asarray(own, np.float64), dense, random)
+
+
+def _verdict(bettor: Bettor, differences: Sequence[float], alpha: float) -> Verdict:
+    count = len(differences)
+    if count < _LEAST_EPISODES:
+        return Verdict.UNDECIDED
+    if bettor.refutes(alpha):
+        return Verdict.CERTIFIED
+    if count % _LOOK_EVERY:
+        return Verdict.UNDECIDED
+    error = statistics.stdev(differences) / math.sqrt(count)
+    return Verdict.BELOW if statistics.fmean(differences) < -_HOPELESS * error else Verdict.UNDECIDED

@@ -1,0 +1,124 @@
+"""The lower bound of retention: against hand-computed capitals, and its laws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from prunekit.bench.betting import Array, Bettor, Paired, lower_bound, span_of
+
+NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
+
+
+def game(episodes: Paired, rho: float, span: float, before: Paired) -> list[float]:
+    """Return the logarithm of the capital after each episode."""
+    bettor, capitals = Bettor(rho, span, before), []
+    for difference in episodes.differences(rho):
+        bettor.play(float(difference))
+        capitals.append(bettor.log_capital)
+    return capitals
+
+
+def refuted(episodes: Paired, rho: float, span: float, before: Paired) -> bool:
+    bettor = Bettor(rho, span, before)
+    for difference in episodes.differences(rho):
+        bettor.play(float(difference))
+    return bettor.refutes(0.05)
+
+
+def constant(small: float, count: int, dense: float = 100.0, random: float = 0.0) -> Paired:
+    return Paired(*(np.full(count, value) for value in (small, dense, random)))
+
+
+def drawn(seed: int, count: int, retention: float = 1.0) -> Paired:
+    generator = np.random.default_rng(seed)
+    dense, random = generator.normal(100.0, 10.0, count), generator.normal(0.0, 5.0, count)
+    return Paired(retention * generator.normal(100.0, 10.0, count), dense, random)
+
+
+def test_a_difference_is_that_to_a_mixture_of_dense_and_random() -> None:
+    episode = Paired(np.array([80.0]), np.array([100.0]), np.array([20.0]))
+    assert episode.differences(0.5).tolist() == [20.0]
+    assert episode.retention == pytest.approx(0.75)
+
+
+def test_the_span_covers_all_that_was_seen_and_a_margin() -> None:
+    assert span_of([np.array([-10.0, 5.0]), np.array([90.0])]) == pytest.approx(120.0)
+    assert span_of([np.array([-10.0, 5.0]), np.array([90.0])], margin=0.0) == pytest.approx(100.0)
+
+
+def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
+    before, episodes = constant(70.0, 1), Paired(np.array([60.0, 20.0]), np.full(2, 100.0), np.zeros(2))
+    weight, shares = 0.3, np.linspace(0.0, 0.99, 100)
+    capital = 0.0
+    gains = [0.2]
+    expected = []
+    for gain in (0.1, -0.3):
+        value = weight * np.log(1.0 - shares) + sum(np.log(1.0 + shares * past) for past in gains)
+        capital += math.log(1.0 + shares[value.argmax()] * gain)
+        gains.append(gain)
+        expected.append(capital)
+    assert game(episodes, 0.5, 100.0, before) == pytest.approx(expected)
+
+
+def test_an_episode_that_loses_more_than_the_span_ends_the_game() -> None:
+    episodes = Paired(np.array([100.0, -150.0, *[100.0] * 300]), np.full(302, 100.0), np.zeros(302))
+    assert set(game(episodes, 0.9, 110.0, constant(100.0, 100))[1:]) == {-math.inf}
+    assert not refuted(episodes, 0.9, 110.0, constant(100.0, 100))
+
+
+def test_without_an_episode_nothing_is_refuted() -> None:
+    assert not refuted(NOTHING, 0.0, 100.0, constant(100.0, 50))
+    assert lower_bound(NOTHING, 100.0, constant(100.0, 50)) is None
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.95])
+def test_faultless_episodes_are_certified_when_failures_that_rare_are_ruled_out(keep: float) -> None:
+    """A policy that fails in a share 1 - keep of its episodes shows n faultless ones with probability keep^n."""
+    least = math.ceil(math.log(0.05) / math.log(keep))
+    before = constant(100.0, 1000)
+    episodes = constant(100.0, 3 * least)
+    needed = 1 + next(n for n, capital in enumerate(game(episodes, keep, 100.0, before)) if capital >= math.log(20.0))
+    assert least <= needed <= 1.2 * least
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_is_where_refutation_ends(seed: int) -> None:
+    episodes, before = drawn(seed, 150), drawn(seed + 100, 20)
+    span = span_of([before.small, before.dense, before.random])
+    bound = lower_bound(episodes, span, before)
+    assert bound is not None
+    assert 0.85 < bound < episodes.retention
+    assert refuted(episodes, bound, span, before)
+    assert not refuted(episodes, bound + 0.001, span, before)
+
+
+def test_more_episodes_and_a_narrower_span_give_a_higher_bound() -> None:
+    before = drawn(1, 20)
+    few, many = (lower_bound(drawn(2, count), 150.0, before) for count in (60, 400))
+    narrow = lower_bound(drawn(2, 60), 120.0, before)
+    assert few is not None
+    assert many is not None
+    assert narrow is not None
+    assert few < many
+    assert few < narrow
+
+
+def bound_of_mean(values: Array) -> float:
+    """Return the 95% lower bound of a mean after the central limit theorem, the control."""
+    return float(values.mean() - 1.645 * values.std() / math.sqrt(len(values)))
+
+
+def test_rare_failures_do_not_fool_the_bound_as_they_fool_a_normal_one() -> None:
+    """Retention is exactly 0.98 as one episode in fifty fails; the normal bound is above it far too often."""
+    generator = np.random.default_rng(0)
+    fooled = {"betting": 0, "normal": 0}
+    for _ in range(500):
+        small, before = [np.where(generator.random(n) < 0.02, 0.0, 100.0) for n in (60, 20)]
+        episodes = Paired(small, np.full(60, 100.0), np.zeros(60))
+        fooled["normal"] += bound_of_mean(episodes.differences(0.98)) > 0.0
+        fooled["betting"] += refuted(episodes, 0.98, 120.0, Paired(before, np.full(20, 100.0), np.zeros(20)))
+    assert fooled["normal"] > 100
+    assert fooled["betting"] <= 500 * 0.05

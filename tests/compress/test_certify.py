@@ -1,0 +1,125 @@
+"""The certificate: honest over simulated repetitions of the whole procedure, and stopping where it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from prunekit.bench.betting import Array, Paired, span_of
+from prunekit.compress.certify import Candidate, Certificate, Verdict, certify
+from prunekit.errors import CheckError
+
+KEEP = 0.95
+DENSE, RANDOM = 1000.0, 20.0
+Draw = Callable[[np.random.Generator, float, int], Array]
+
+
+def mean_of(retention: float) -> float:
+    return RANDOM + retention * (DENSE - RANDOM)
+
+
+def normal(generator: np.random.Generator, retention: float, count: int) -> Array:
+    return generator.normal(mean_of(retention), 80.0, count)
+
+
+def falling_now_and_then(generator: np.random.Generator, retention: float, count: int) -> Array:
+    """Perfect, or no better than random."""
+    return np.where(generator.random(count) < retention, DENSE, RANDOM)
+
+
+def long_tail_down(generator: np.random.Generator, retention: float, count: int) -> Array:
+    losses = np.minimum(generator.exponential(1.0, count) ** 2, 16.0)  # of mean 1.85
+    return DENSE + 10.0 - losses / 1.85 * (DENSE + 10.0 - mean_of(retention))
+
+
+def long_tail_up(generator: np.random.Generator, retention: float, count: int) -> Array:
+    """Mostly poor, seldom splendid."""
+    return mean_of(retention) * generator.gamma(0.5, 2.0, count)
+
+
+DRAWS: tuple[Draw, ...] = (normal, falling_now_and_then, long_tail_down, long_tail_up)
+
+
+def procedure(draw: Draw, retentions: list[float], seed: int, episodes: int = 300) -> list[Certificate]:
+    """Select on 20 episodes, then certify candidates of these retentions on fresh ones."""
+    generator = np.random.default_rng(seed)
+    dense, random = generator.normal(DENSE, 30.0, 20 + episodes), generator.normal(RANDOM, 5.0, 20 + episodes)
+    played = [draw(generator, retention, 20 + episodes) for retention in retentions]
+    span = span_of([dense[:20], random[:20], *(returns[:20] for returns in played)])
+    candidates = [
+        Candidate(str(index), lambda seed, own=own: float(own[seed]), Paired(own[:20], dense[:20], random[:20]))
+        for index, own in enumerate(played)
+    ]
+    seeds = range(20, 20 + episodes)
+    return certify(candidates, lambda seed: float(dense[seed]), lambda seed: float(random[seed]), KEEP, seeds, span)
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("sizes", [[1.0, KEEP, KEEP], [KEEP] * 4], ids=["after-a-good-one", "all"])
+def test_a_retention_at_the_threshold_is_certified_in_five_of_a_hundred_at_most(draw: Draw, sizes: list[float]) -> None:
+    repetitions, wrong = 500, 0
+    for seed in range(repetitions):
+        found = procedure(draw, sizes, seed)
+        passed = [index for index, certificate in enumerate(found) if certificate.verdict is Verdict.CERTIFIED]
+        wrong += any(sizes[index] <= KEEP for index in passed)
+    assert wrong <= repetitions * 0.05 + 2.33 * (repetitions * 0.05 * 0.95) ** 0.5
+
+
+@pytest.mark.parametrize("draw", DRAWS[:3], ids=lambda draw: draw.__name__)
+def test_a_retention_well_above_the_threshold_is_certified_mostly(draw: Draw) -> None:
+    found = [procedure(draw, [1.0], seed)[0] for seed in range(50)]
+    passed = [certificate for certificate in found if certificate.verdict is Verdict.CERTIFIED]
+    assert len(passed) >= 45
+    assert np.median([len(certificate.episodes) for certificate in passed]) < 200
+
+
+@pytest.mark.parametrize("draw", DRAWS[:3], ids=lambda draw: draw.__name__)
+def test_a_hopeless_size_costs_few_episodes(draw: Draw) -> None:
+    found = [procedure(draw, [0.3], seed)[0] for seed in range(50)]
+    assert {certificate.verdict for certificate in found} == {Verdict.BELOW}
+    assert np.median([len(certificate.episodes) for certificate in found]) < 80
+
+
+def test_the_first_size_that_is_not_certified_ends_it() -> None:
+    found = procedure(normal, [1.0, 0.3, 1.0], 0)
+    assert [certificate.verdict for certificate in found] == [Verdict.CERTIFIED, Verdict.BELOW]
+
+
+def test_a_certificate_says_what_it_rests_on() -> None:
+    (certificate,) = procedure(normal, [1.0], 3)
+    count = len(certificate.episodes)
+    assert certificate.seeds == tuple(range(20, 20 + count))
+    assert certificate.keep == KEEP
+    bound = certificate.lower_bound
+    assert bound is not None
+    assert KEEP <= bound <= certificate.retention
+
+
+def test_an_undecided_size_has_a_bound_below_the_threshold() -> None:
+    (certificate,) = procedure(normal, [0.951], 3, episodes=60)
+    assert certificate.verdict is Verdict.UNDECIDED
+    assert len(certificate.episodes) == 60
+    assert certificate.lower_bound is not None
+    assert certificate.lower_bound < KEEP
+
+
+def test_teacher_and_random_policy_play_a_seed_once_however_many_sizes_are_tested() -> None:
+    played: list[int] = []
+
+    def dense(seed: int) -> float:
+        played.append(seed)
+        return 100.0
+
+    before = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
+    candidates = [Candidate(name, lambda _: 100.0, before) for name in "ab"]
+    found = certify(candidates, dense, lambda _: 0.0, KEEP, range(200), 120.0)
+    assert len(found) == 2
+    assert played == list(range(len(found[0].episodes)))
+
+
+def test_a_teacher_no_better_than_random_is_refused() -> None:
+    before = Paired(np.zeros(5), np.zeros(5), np.zeros(5))
+    with pytest.raises(CheckError, match="no more than the random policy"):
+        certify([Candidate("a", lambda _: 1.0, before)], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), 10.0)
