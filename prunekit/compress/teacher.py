@@ -1,0 +1,100 @@
+"""A teacher: an existing policy reduced to observations in, decisions out, wherever it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.policy.actor import Actor
+from prunekit.policy.program import lower
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Respond = Callable[[Float32], Any]
+"""Raw observations [n, obs] to scores [n, actions] or numbers [n] of discrete actions, or to continuous actions."""
+
+
+@final
+@dataclass(frozen=True)
+class Size:
+    """Hidden units per layer (None: not known) and weights of a network."""
+
+    hidden: tuple[int, ...] | None
+    parameters: int
+
+
+@final
+@dataclass(frozen=True)
+class Teacher:
+    """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
+
+    It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
+    is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
+    itself, within its bounds.
+    """
+
+    name: str
+    spaces: Spaces
+    respond: Respond
+    size: Size | None = None
+
+    def responses(self, observations: Float32) -> Float64:
+        """Return the teacher's answers [n, k] to raw observations [n, obs].
+
+        Raises InputError, naming the teacher, where they are not finite or of another shape than the actions need.
+        """
+        found = np.asarray(self.respond(observations))
+        count, width = len(observations), self.spaces.outputs
+        if self.spaces.discrete is not None and np.issubdtype(found.dtype, np.integer) and found.size == count:
+            return self._chosen(found.reshape(count))
+        if found.size != count * width or not np.issubdtype(found.dtype, np.floating):
+            raise InputError(
+                f"{self.name}: answers {count} observations with {found.dtype} of shape {list(found.shape)}, but the "
+                f"environment's actions need {width} values each"
+            )
+        answers = found.reshape(count, width).astype(np.float64)
+        if not np.isfinite(answers).all():
+            row = int((~np.isfinite(answers)).any(axis=1).argmax())
+            raise InputError(f"{self.name}: the answer to observation {observations[row].tolist()} is not finite")
+        return answers if self.spaces.discrete is not None else np.clip(answers, self.spaces.low, self.spaces.high)
+
+    def act(self, observation: Any) -> Any:
+        """Return the action that ``env.step`` accepts for one raw observation [obs]."""
+        answer = self.responses(np.asarray(observation, np.float32)[None])[0]
+        if self.spaces.discrete is not None:
+            return int(answer.argmax()) + self.spaces.start
+        return answer.astype(np.float32)
+
+    def _chosen(self, actions: NDArray[np.integer[Any]]) -> Float64:
+        assert self.spaces.discrete is not None
+        indices = actions - self.spaces.start
+        if ((indices < 0) | (indices >= self.spaces.discrete)).any():
+            strange = int(actions[((indices < 0) | (indices >= self.spaces.discrete)).argmax()])
+            raise InputError(
+                f"{self.name}: chooses action {strange}, not one of {self.spaces.discrete} from {self.spaces.start}"
+            )
+        return np.asarray(np.eye(self.spaces.discrete)[indices], np.float64)
+
+
+def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
+    """Return ``actor`` as a teacher; raises InputError, naming it, where it does not fit ``spaces``."""
+    program = lower(actor)
+    if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):
+        raise InputError(
+            f"{name}: maps {program.inputs} values to {program.outputs}, but the environment has observations of "
+            f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
+        )
+
+    @torch.no_grad()
+    def respond(observations: Float32) -> Any:
+        values = torch.from_numpy(observations)
+        return (actor(values) if spaces.discrete is None else actor.scores(values)).double().numpy()
+
+    return Teacher(name, spaces, respond, Size(program.hidden, program.parameters))
