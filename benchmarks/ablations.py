@@ -61,7 +61,7 @@ Change = Callable[[TrainingRequest], TrainingRequest]
 def random_units(evidence: Evidence) -> Scores:
     """Return scores that have nothing to do with the units, the same ones at every check."""
     generator = torch.Generator().manual_seed(0)
-    return {group.name: torch.rand(group.width, generator=generator) for group in evidence.groups}
+    return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
 
 
 def planned(**changes: Any) -> Change:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
+from prunekit.export.onnx import to_onnx
+from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
 from prunekit.policy.program import lower
 
@@ -84,7 +85,10 @@ class Teacher:
 
 
 def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
-    """Return ``actor`` as a teacher; raises InputError, naming it, where it does not fit ``spaces``."""
+    """Return ``actor`` as a teacher, in the form in which it would be deployed.
+
+    Raises InputError, naming it, where it does not fit ``spaces``.
+    """
     program = lower(actor)
     if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):
         raise InputError(
@@ -92,9 +96,10 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
             f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
         )
 
-    @torch.no_grad()
+    session = tuned_session(to_onnx(program, {}), name)
+    output = "action" if spaces.discrete is None else "scores"
+
     def respond(observations: Float32) -> Any:
-        values = torch.from_numpy(observations)
-        return (actor(values) if spaces.discrete is None else actor.scores(values)).double().numpy()
+        return session.run([output], {"obs": observations})[0]
 
     return Teacher(name, spaces, respond, Size(program.hidden, program.parameters))

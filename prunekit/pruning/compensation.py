@@ -21,27 +21,28 @@ from prunekit.pruning.importance import RIDGE
 
 
 @torch.no_grad()
-def compensate_(networks: Sequence[nn.Module], group: Group, hidden: Tensor, stay: Tensor, go: Tensor) -> None:
+def compensate_(
+    networks: Sequence[nn.Module], group: Group, kept: Tensor, gone: Tensor, stay: Tensor, go: Tensor
+) -> None:
     """Let the units ``stay`` take over from the units ``go`` (int64 indices) in every network's consumers, in place.
 
-    ``hidden`` [n, width] are the values that consumers read over recent states. Target networks get the same
-    coefficients on their own weights. Consumers without a bias get no offset, and the fit has none either.
+    ``kept`` [n, stay] and ``gone`` [n, go] are their values that consumers read over recent states. Target networks
+    get the same coefficients on their own weights. Consumers without a bias get no offset, and the fit has none either.
     """
     if not go.numel() or not stay.numel():
         return
-    values = hidden.double()
     biased = all(consumer.bias is not None for consumer in consumers_of(networks[0], group))
-    mean = values.mean(dim=0) if biased else torch.zeros_like(values[0])
-    centred = values - mean
-    kept = centred[:, stay]
+    kept, gone = kept.double(), gone.double()
+    if biased:
+        kept_mean, gone_mean = kept.mean(dim=0), gone.mean(dim=0)
+        kept, gone = kept - kept_mean, gone - gone_mean
     gram = kept.T @ kept
     ridge = RIDGE * gram.diagonal().mean().clamp_min(1e-12)
     gram.diagonal().add_(ridge)
-    coefficients = torch.linalg.solve(gram, kept.T @ centred[:, go])
-    offsets = mean[go] - mean[stay] @ coefficients
+    coefficients = torch.linalg.solve(gram, kept.T @ gone)
     for network in networks:
         for consumer in consumers_of(network, group):
             lost = consumer.weight[:, go].double()
             consumer.weight[:, stay] += (lost @ coefficients.T).to(consumer.weight)
             if biased:
-                consumer.bias.add_((lost @ offsets).to(consumer.bias))
+                consumer.bias.add_((lost @ (gone_mean - kept_mean @ coefficients)).to(consumer.bias))

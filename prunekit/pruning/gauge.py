@@ -45,22 +45,22 @@ class Gauge:
         self._deviation: Tensor | None = None
 
     def measure(
-        self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, present: Masks, step: int
+        self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, step: int
     ) -> dict[str, Tensor]:
-        """Take in the importance of the units of ``network`` on ``states``, and return their values [n, width present].
+        """Take in the importance of the units of ``network`` on ``states``, and return their values [n, living units].
 
-        ``keep`` and ``present`` (bool [original width]) say which units live and which the network still has.
+        ``keep`` (bool [original width]) says which units live; ``network`` has no others.
         Raises CheckError, naming the optimizer step, where it is not finite.
         """
         with evaluating(network):
             seen = observe(network, groups, states, self._decision)
             self._deviation = self._deviate(seen.output)
-            found = self._importance(Evidence(network, groups, seen, self._deviation))
+            found = self._importance(Evidence(network, groups, seen, self._deviation, keep))
         for name, score in found.items():
             if not bool(score.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")
-            fresh = torch.zeros(present[name].numel(), dtype=torch.float64, device=score.device)
-            fresh[present[name].to(score.device)] = score.double()
+            fresh = torch.zeros(keep[name].numel(), dtype=torch.float64, device=score.device)
+            fresh[keep[name].to(score.device)] = score.double()
             old = self._raw.get(name)
             self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
         for name, score in normalized(self._raw, keep, common_scale=self._common_scale).items():

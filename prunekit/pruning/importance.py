@@ -30,13 +30,14 @@ class Evidence:
     """What an importance may look at.
 
     ``seen`` is one run of ``network`` on recent states; ``output_deviation`` [k] is each output's running standard
-    deviation.
+    deviation. ``network`` has the living units alone; ``keep`` (bool [original width] per group) says which they are.
     """
 
     network: nn.Module
     groups: Sequence[Group]
     seen: Observation
     output_deviation: Tensor
+    keep: Masks
 
 
 Importance = Callable[[Evidence], Scores]

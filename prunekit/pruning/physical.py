@@ -6,7 +6,9 @@ Parameters are replaced by smaller ones: a loop must ask modules for their param
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +37,15 @@ def remove_units_(
     networks: Sequence[nn.Module],
     groups: Sequence[Group],
     keep: Masks,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Select the units ``keep`` (bool [width] per group) in every network, in place, and in the optimizer's state.
 
     The optimizer's moments follow their units, its step counts stay. Removed units must be zero already.
     Raises InputError, before anything is changed, for an optimizer whose state does not allow it.
     """
-    check_optimizer_state(optimizer)
+    if optimizer is not None:
+        check_optimizer_state(optimizer)
     for group in groups:
         index = keep[group.name].nonzero().squeeze(1)
         if index.numel() == group.width:
@@ -72,13 +75,24 @@ def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -
     return result
 
 
-def _select_(linear: nn.Linear, name: str, dimension: int, index: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def living_copy(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tuple[nn.Module, tuple[Group, ...]]:
+    """Return a copy of ``network`` with the units ``keep`` alone, all others being zero, and its groups."""
+    copied = copy.deepcopy(network)
+    remove_units_((copied,), groups, keep)
+    return copied, tuple(replace(group, width=int(keep[group.name].sum())) for group in groups)
+
+
+def _select_(
+    linear: nn.Linear, name: str, dimension: int, index: Tensor, optimizer: torch.optim.Optimizer | None
+) -> None:
     old = linear.get_parameter(name)
     index = index.to(old.device)
     new = nn.Parameter(old.detach().index_select(dimension, index), requires_grad=old.requires_grad)
     if old.grad is not None:
         new.grad = old.grad.index_select(dimension, index)
     setattr(linear, name, new)
+    if optimizer is None:
+        return
     for group in optimizer.param_groups:
         group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
     if old in optimizer.state:

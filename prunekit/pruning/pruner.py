@@ -271,14 +271,14 @@ class Pruner:
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
     def _measure(self) -> dict[str, Tensor]:
-        """Renew the scores; return what consumers read over recent states, [n, width present] per group."""
+        """Renew the scores; return what consumers read over recent states, [n, living units] per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._usual_norm == 0.0:
             self._usual_norm = usual_norm(self.network, self.groups)
+        network, groups = self._units.living()  # dead units would only cost time
         with self._recent.deaf():
-            states = self._recent.latest()
-            return self._gauge.measure(self.network, self.groups, states, self.keep, self._units.present, self.steps)
+            return self._gauge.measure(network, groups, self._recent.latest(), self.keep, self.steps)
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import check_equal_widths, check_twins
 from prunekit.pruning.compensation import compensate_
-from prunekit.pruning.groups import find_groups
+from prunekit.pruning.groups import Group, find_groups
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
 from prunekit.pruning.penalties import unit_size
-from prunekit.pruning.physical import padded, remove_units_
+from prunekit.pruning.physical import living_copy, padded, remove_units_
 
 
 @final
@@ -54,18 +54,26 @@ class Units:
         """Return ``values`` [original width] per group for the units present."""
         return {name: value[self.present[name].to(value.device)] for name, value in values.items()}
 
+    def living(self) -> tuple[nn.Module, tuple[Group, ...]]:
+        """Return the first network without its dead units, and its groups; the network itself where it has none."""
+        masks = self.masks
+        if all(bool(keep.all()) for keep in masks.values()):
+            return self._networks[0], self.groups
+        return living_copy(self._networks[0], self.groups, masks)
+
     def hold_(self) -> None:
         """Set everything of dead units that are there to zero."""
         zero_slices_(self._dead)
 
     def kill_(self, keep: Masks, hidden: Mapping[str, Tensor] | None) -> None:
-        """Let all units but ``keep`` die; where ``hidden`` [n, width present] is given, the others take over."""
+        """Let all units but ``keep`` die; where ``hidden`` [n, living units] is given, the others take over."""
         if hidden is not None:
-            stay = self.of_present(keep)
-            go = self.of_present({name: before & ~keep[name] for name, before in self.keep.items()})
             for group in self.groups:
-                indices = [mask[group.name].nonzero().squeeze(1) for mask in (stay, go)]
-                compensate_(self._networks, group, hidden[group.name], *indices)
+                name = group.name
+                there, living = self.present[name], self.keep[name]
+                values, stays = hidden[name], keep[name][living].to(hidden[name].device)
+                indices = [mask[there].nonzero().squeeze(1) for mask in (keep[name], living & ~keep[name])]
+                compensate_(self._networks, group, values[:, stays], values[:, ~stays], *indices)
         self.keep = dict(keep)
         self._find_dead_()
 

@@ -105,7 +105,7 @@ def test_surgery_leaves_the_network_and_the_masks_alone(use: str, case: Case) ->
 
 def evidence_of(network: nn.Module, groups: Sequence[Group], states: Tensor) -> Evidence:
     seen = observe(network, groups, states, first_tensor)
-    return Evidence(network, groups, seen, torch.ones(seen.output.shape[1]))
+    return Evidence(network, groups, seen, torch.ones(seen.output.shape[1]), full_masks(groups))
 
 
 @pytest.mark.parametrize("name", IMPORTANCES)

@@ -87,11 +87,11 @@ def fit(network: nn.Sequential, optimizer: torch.optim.Optimizer, steps: int, se
 
 
 def fixed_importance(**scores: list[float]) -> Importance:
-    """Return an importance that gives these scores whatever the network is; ``g0`` stands for group '0'."""
+    """Return an importance that gives these scores to the original units; ``g0`` stands for group '0'."""
     fixed = {name.removeprefix("g"): torch.tensor(values, dtype=torch.float64) for name, values in scores.items()}
 
-    def importance(_: Evidence) -> Scores:
-        return {name: values.clone() for name, values in fixed.items()}
+    def importance(evidence: Evidence) -> Scores:
+        return {name: values[evidence.keep[name]] for name, values in fixed.items()}
 
     return importance
 

@@ -34,9 +34,8 @@ def compensated(network: nn.Module, index: int, go: Tensor, inputs: Tensor) -> n
     group = find_groups(network)[index]
     result = copy.deepcopy(network)
     stay = torch.tensor([unit for unit in range(group.width) if unit not in go])
-    compensate_(
-        (result,), group, observe(network, find_groups(network), inputs, first_tensor).hidden[group.name], stay, go
-    )
+    values = observe(network, find_groups(network), inputs, first_tensor).hidden[group.name]
+    compensate_((result,), group, values[:, stay], values[:, go], stay, go)
     return result
 
 
@@ -115,9 +114,8 @@ def test_a_target_network_is_compensated_with_its_own_weights() -> None:
         target[2].weight.mul_(-2.0)
     group, go, inputs = find_groups(network)[0], torch.arange(6), states()
     before = copy.deepcopy(target)
-    compensate_(
-        (network, target), group, observe(network, (group,), inputs, first_tensor).hidden["0"], torch.arange(6, 20), go
-    )
+    values = observe(network, (group,), inputs, first_tensor).hidden["0"]
+    compensate_((network, target), group, values[:, 6:], values[:, :6], torch.arange(6, 20), go)
     assert loss(before, without(target, "0", go), inputs) < loss(before, without(before, "0", go), inputs) / 20
 
 
@@ -126,8 +124,8 @@ def test_dead_units_take_nothing_over() -> None:
     group = find_groups(network)[0]
     with torch.no_grad():
         network[2].weight[:, 3] = 0.0
-    hidden = observe(network, (group,), inputs, first_tensor).hidden["0"]
-    compensate_((network,), group, hidden, torch.tensor([0, 1, 2, 4, 5, 6]), torch.tensor([7]))
+    values, stay, go = observe(network, (group,), inputs, first_tensor).hidden["0"], [0, 1, 2, 4, 5, 6], [7]
+    compensate_((network,), group, values[:, stay], values[:, go], torch.tensor(stay), torch.tensor(go))
     assert not network[2].weight[:, 3].any()
 
 
@@ -152,7 +150,7 @@ def test_irreplaceability_is_the_change_that_compensation_leaves() -> None:
     deviation = torch.ones(2, dtype=torch.float64)
     group = find_groups(network)[0]
     seen = observe(network, (group,), inputs, first_tensor)
-    scores = irreplaceability(Evidence(network, (group,), seen, deviation))["0"]
+    scores = irreplaceability(Evidence(network, (group,), seen, deviation, full_masks((group,))))["0"]
     for unit in range(8):
         small = without(compensated(network, 0, torch.tensor([unit]), inputs), "0", torch.tensor([unit]))
         with torch.no_grad():
@@ -167,7 +165,7 @@ def test_a_unit_that_others_predict_is_replaceable_however_important() -> None:
         network[2].weight[:, [2, 5]] *= 10.0
     groups = find_groups(network)
     seen = observe(network, groups, states(), first_tensor)
-    evidence = Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64))
+    evidence = Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64), full_masks(groups))
     important, left = output_sensitivity(evidence)["0"], irreplaceability(evidence)["0"]
     assert important.argsort()[-2:].sort().values.tolist() == [2, 5]
     assert float((left / important)[[2, 5]].max()) < 0.05
@@ -180,13 +178,25 @@ def test_only_units_that_vary_have_a_share_that_others_do_not_predict() -> None:
         network[0].weight[[1, 4]] = 0.0
     groups = find_groups(network)
     left = irreplaceability(
-        Evidence(network, groups, observe(network, groups, inputs, first_tensor), torch.ones(2, dtype=torch.float64))
+        Evidence(
+            network,
+            groups,
+            observe(network, groups, inputs, first_tensor),
+            torch.ones(2, dtype=torch.float64),
+            full_masks(groups),
+        )
     )["0"]
     assert left[[1, 4]].tolist() == [0.0, 0.0]
     apart = shrink(network, {"0": torch.tensor([True, False, True, True, False, True, True, True])})
     groups = find_groups(apart)
     fewer = irreplaceability(
-        Evidence(apart, groups, observe(apart, groups, inputs, first_tensor), torch.ones(2, dtype=torch.float64))
+        Evidence(
+            apart,
+            groups,
+            observe(apart, groups, inputs, first_tensor),
+            torch.ones(2, dtype=torch.float64),
+            full_masks(groups),
+        )
     )["0"]
     torch.testing.assert_close(left[[0, 2, 3, 5, 6, 7]], fewer)
 
@@ -197,5 +207,7 @@ def test_units_none_of_which_varies_are_replaceable() -> None:
         network[0].weight.zero_()
     groups = find_groups(network)
     seen = observe(network, groups, states(), first_tensor)
-    scores = irreplaceability(Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64)))["0"]
+    scores = irreplaceability(Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64), full_masks(groups)))[
+        "0"
+    ]
     assert float(scores.max()) < 1e-12

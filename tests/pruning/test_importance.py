@@ -21,6 +21,7 @@ from prunekit.pruning.importance import (
     taylor,
     weight_propagation,
 )
+from prunekit.pruning.masks import full_masks
 from prunekit.pruning.observation import observe
 
 Decision = Callable[[object], Tensor]
@@ -44,7 +45,7 @@ def both_heads(output: object) -> Tensor:
 
 def evidence_of(network: nn.Module, states: Tensor, deviation: Tensor, decision: Decision = whole) -> Evidence:
     groups = find_groups(network)
-    return Evidence(network, groups, observe(network, groups, states, decision), deviation)
+    return Evidence(network, groups, observe(network, groups, states, decision), deviation, full_masks(groups))
 
 
 def random_states(n: int, features: int) -> Tensor:

@@ -11,7 +11,7 @@ from pruning_helpers import batches, bits, early_plan, fit, fit_step, fixed_impo
 from torch import nn
 
 from prunekit.errors import CheckError
-from prunekit.pruning.importance import Evidence, Scores, unit_norms
+from prunekit.pruning.importance import Evidence, Scores, output_sensitivity, unit_norms
 from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
@@ -146,10 +146,11 @@ def alternating(period: int) -> Callable[[Evidence], Scores]:
     """Return an importance under which the fourth unit recovers at every ``period``-th check."""
     checks = 0
 
-    def importance(_: Evidence) -> Scores:
+    def importance(evidence: Evidence) -> Scores:
         nonlocal checks
         checks += 1
-        return {"0": torch.tensor(constantly_below(1.0 if checks % period == 0 else 0.05)["g0"])}
+        scores = constantly_below(1.0 if checks % period == 0 else 0.05)
+        return fixed_importance(**scores)(evidence)
 
     return importance
 
@@ -277,3 +278,22 @@ def test_a_network_without_hidden_units_is_trained_as_it_is() -> None:
     pruner = attach(network, 10, early_plan())
     fit(network, pruner.optimizer, 10)
     assert (pruner.groups, pruner.phase, pruner.sparsity, pruner.steps) == ((), "frozen", 0.0, 10)
+
+
+@pytest.mark.parametrize("live_shrink", [False, True])
+def test_importance_is_measured_on_the_living_units_alone(live_shrink: bool) -> None:
+    network, widths = mlp(3, 40, 30, 2), set[tuple[int, ...]]()
+
+    def looking(evidence: Evidence) -> Scores:
+        assert [group.width for group in evidence.groups] == [int(keep.sum()) for keep in evidence.keep.values()]
+        assert [values.shape[1] for values in evidence.seen.hidden.values()] == [
+            group.width for group in evidence.groups
+        ]
+        widths.add(tuple(group.width for group in evidence.groups))
+        return output_sensitivity(evidence)
+
+    plan, optimizer = early_plan(Sparsity(0.5), looking), torch.optim.SGD(network.parameters(), lr=0.1)
+    pruner = Pruner(network, optimizer, 100, plan, live_shrink=live_shrink)
+    fit(network, pruner.optimizer, 100)
+    assert len(widths) > 5
+    assert pruner.sparsity == 0.5
