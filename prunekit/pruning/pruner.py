@@ -30,10 +30,9 @@ from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs
 from prunekit.pruning.removal import remove_below
 from prunekit.pruning.schedules import Clock, Sparsity, growth
+from prunekit.pruning.timetable import Timetable
 from prunekit.pruning.units import Units
 
-# Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
-_LATE_CHECKS = 64
 # Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
 _WORTH_REMOVING = 0.05
 
@@ -86,9 +85,7 @@ class Pruner:
     ) -> None:
         self.plan = plan or PruningPlan()
         self.network, self.optimizer, self.guard, self.live_shrink = network, optimizer, guard, live_shrink
-        if total_steps < 1:
-            raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {total_steps}")
-        self.total_steps = total_steps
+        self._timetable = Timetable(total_steps, self.plan.phases, self.plan.checks)
         self._parameter_group = parameter_group_of(network, optimizer)
         self._units = Units((network, *twins), optimizer, equal_widths, on_shrink)
         self.plan.check_widths([group.width for group in self.groups])
@@ -102,11 +99,6 @@ class Pruner:
         self._recent = RecentInputs(observe or network, self.plan.states)
         self._pull: Pull | None = None
         self._weight: dict[str, Tensor] | None = None
-        self._first_step = self.plan.phases.start * total_steps
-        window = (self.plan.phases.end - self.plan.phases.start) * total_steps
-        self._interval = max(1, int(window / self.plan.checks + 1e-9))
-        tail = (1.0 - self.plan.phases.end) * total_steps
-        self._late_interval = max(1, min(self._interval, int(tail / _LATE_CHECKS)))
         self._listen()
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
@@ -136,7 +128,7 @@ class Pruner:
     @property
     def progress(self) -> float:
         """The share of training done, in [0, 1]."""
-        return min(self.steps / self.total_steps, 1.0)
+        return self._timetable.progress(self.steps)
 
     @property
     def sparsity(self) -> float:
@@ -149,7 +141,7 @@ class Pruner:
 
         Past the window's end it no longer may, nor where a sparsity could not be reached in good time then.
         """
-        waiting = self.guard is not None and self.guard.paused and self.progress < self.plan.phases.end
+        waiting = self.guard is not None and self.guard.paused and not self._timetable.late(self.steps)
         return waiting and not (self._clock.late and isinstance(self.plan.threshold, Sparsity))
 
     @property
@@ -157,14 +149,14 @@ class Pruner:
         """``dense`` before the pruning window, then ``pruning`` or ``paused``, and ``frozen`` once masks are final."""
         if self.frozen:
             return "frozen"
-        if self.progress < self.plan.phases.start:
+        if not self._timetable.begun(self.steps):
             return "dense"
         return "paused" if self.paused else "pruning"
 
     @property
     def penalty_strength(self) -> float:
         """The lambda in force now; 0 outside the pruning phase."""
-        pulling = self._pull is not None and self.progress < self.plan.phases.end and not self.paused
+        pulling = self._pull is not None and not self._timetable.late(self.steps) and not self.paused
         return self.lambda_ if pulling else 0.0
 
     def shrink_(self) -> None:
@@ -233,17 +225,16 @@ class Pruner:
         self.steps += 1
         if not self.frozen:
             self._listen()
-            interval = self._late_interval if self.progress >= self.plan.phases.end else self._interval
-            if self.steps >= self._first_step and self.steps % interval == 0:
+            if self._timetable.due(self.steps):
                 self._check()
 
     def _listen(self) -> None:
         """Inputs are of use from shortly before the first check, a step having at least one, until masks are final."""
-        self._recent.listening = not self.frozen and self.steps + self.plan.states >= self._first_step
+        self._recent.listening = not self.frozen and self._timetable.begun(self.steps + self.plan.states)
 
     def _check(self) -> None:
         hidden = self._measure()
-        paused, late = self.paused, self.progress >= self.plan.phases.end
+        paused, late = self.paused, self._timetable.late(self.steps)
         self._clock.advance(self.plan.phases.elapsed(self.progress), paused=paused)
         if late and not isinstance(self.plan.threshold, Sparsity):
             self.frozen = True
@@ -283,7 +274,7 @@ class Pruner:
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
         if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
-            updates = int((self.plan.phases.end - self.plan.phases.start) * self.total_steps)
+            updates = int((self.plan.phases.end - self.plan.phases.start) * self._timetable.total_steps)
             self.lambda_ = scale_free_lambda(self._usual_norm, self.plan.strength, rate, updates)
         alpha = protection(self.scores, self.keep)
         return {name: self.lambda_ * alpha[name] * size**0.5 for name, size in self._units.sizes.items()}

@@ -1,0 +1,56 @@
+"""When a training is in which phase, and at which of its optimizer steps units are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from prunekit.errors import InputError
+from prunekit.pruning.schedules import Phases
+
+# Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
+_LATE_CHECKS = 64
+
+
+@final
+@dataclass(frozen=True)
+class Timetable:
+    """The checks of a training of ``total_steps`` optimizer steps: ``checks`` of them over the pruning window.
+
+    After the window, where a target is not reached yet, they are at least as frequent. Raises InputError where
+    ``total_steps`` is below 1.
+    """
+
+    total_steps: int
+    phases: Phases
+    checks: int
+
+    def __post_init__(self) -> None:
+        if self.total_steps < 1:
+            raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {self.total_steps}")
+
+    def progress(self, steps: int) -> float:
+        """Return the share of training done after ``steps``, in [0, 1]."""
+        return min(steps / self.total_steps, 1.0)
+
+    def begun(self, steps: int) -> bool:
+        """Return whether the pruning window has begun."""
+        return steps >= self.phases.start * self.total_steps
+
+    def late(self, steps: int) -> bool:
+        """Return whether the pruning window is over."""
+        return self.progress(steps) >= self.phases.end
+
+    def due(self, steps: int) -> bool:
+        """Return whether a check is made after ``steps``."""
+        return self.begun(steps) and steps % (self._late_interval if self.late(steps) else self._interval) == 0
+
+    @property
+    def _interval(self) -> int:
+        window = (self.phases.end - self.phases.start) * self.total_steps
+        return max(1, int(window / self.checks + 1e-9))
+
+    @property
+    def _late_interval(self) -> int:
+        tail = (1.0 - self.phases.end) * self.total_steps
+        return max(1, min(self._interval, int(tail / _LATE_CHECKS)))
