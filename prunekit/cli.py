@@ -178,6 +178,46 @@ def shrink(
 
 
 @app.command()
+def compress(
+    teacher: Annotated[
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, .onnx or TorchScript file.")
+    ],
+    env: Annotated[str | None, typer.Option(help="Environment; by default the one that the file names.")] = None,
+    keep: Annotated[float, typer.Option(help="Share of the teacher's return to keep, with 95% confidence.")] = 0.95,
+    normalizer: Annotated[
+        Path | None, typer.Option(help="The zip's file of VecNormalize.save, where it is not beside it.")
+    ] = None,
+    no_normalizer: Annotated[
+        bool, typer.Option("--no-normalizer", help="The zip's policy was trained without VecNormalize.")
+    ] = False,
+    input_: Annotated[str | None, typer.Option("--input", help="The observation among an ONNX file's inputs.")] = None,
+    output: Annotated[str | None, typer.Option(help="The decision among an ONNX file's outputs.")] = None,
+    minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
+    episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn any policy into the smallest network that is certified to keep its return."""
+    from prunekit.compress.command import CompressWords, compress_file
+    from prunekit.compress.progress import TerminalDisplay
+
+    words = CompressWords(
+        teacher, env, keep, normalizer, no_normalizer, input_, output, minutes, episodes, seed, out
+    )  # fmt: skip
+    console = Console(quiet=quiet)
+    with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
+        result, paths = compress_file(words, display)
+    say(console, paths[0], result.summary)
+    for path in paths[1:]:
+        console.print(f"  {escape(str(path))}", highlight=False, soft_wrap=True)
+    write_json(json_file, result.to_json())
+    if not result.certified:
+        raise CheckError(f"{teacher}: {result.failure}")
+
+
+@app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit.")],
     format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",

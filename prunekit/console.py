@@ -18,6 +18,11 @@ def widths(hidden: tuple[int, ...]) -> str:
     return "x".join(str(width) for width in hidden) or "none"
 
 
+def size_name(hidden: tuple[int, ...]) -> str:
+    """Return the name of a network by its hidden widths: 18x18, or linear where it has none."""
+    return widths(hidden) if hidden else "linear"
+
+
 def say(console: Console, path: Path, text: str) -> None:
     """Print one line about the file at ``path``."""
     console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)

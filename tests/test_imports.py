@@ -15,7 +15,8 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"compress", "console", "devices"},
+    {"compress", "devices"},
+    {"console"},
     {"training", "bench"},
     {"adapters", "export"},
     {"policy"},

@@ -24,7 +24,7 @@ ALPHA = 0.05
 Returns = Callable[[int], float]
 """The return of one episode, by its seed."""
 
-_LEAST_EPISODES = 20
+LEAST_EPISODES = 20
 _LOOK_EVERY = 10
 # Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
 _HOPELESS = 3.5
@@ -89,10 +89,12 @@ def certify(
     span: float,
     alpha: float = ALPHA,
     progress: Progress = lambda *_: None,
+    over: Callable[[], bool] = lambda: False,
 ) -> list[Certificate]:
     """Test ``candidates``, the largest first, on ``seeds`` that no selection has seen, until one is not certified.
 
-    ``span`` is what an episode can lose at most (``span_of``). Returns one certificate per tested candidate.
+    ``span`` is what an episode can lose at most (``span_of``); ``over`` says that there is no time for another one.
+    Returns one certificate per tested candidate.
     Raises CheckError where the dense policy turns out to be no better than the random one.
     """
     known: list[tuple[float, float]] = []
@@ -111,7 +113,7 @@ def certify(
             bettor.play(differences[-1])
             progress(candidate.name, len(own))
             verdict = _verdict(bettor, differences, alpha)
-            if verdict is not Verdict.UNDECIDED:
+            if verdict is not Verdict.UNDECIDED or over():
                 break
         episodes = _paired(own, known)
         if episodes.dense.mean() <= episodes.random.mean():
@@ -130,7 +132,7 @@ def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paire
 
 def _verdict(bettor: Bettor, differences: Sequence[float], alpha: float) -> Verdict:
     count = len(differences)
-    if count < _LEAST_EPISODES:
+    if count < LEAST_EPISODES:
         return Verdict.UNDECIDED
     if bettor.refutes(alpha):
         return Verdict.CERTIFIED

@@ -1,0 +1,58 @@
+"""Where policies play: one environment, and what they saw and earned there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.bench.models import BenchModel
+from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.environments import Spaces, make_environment, spaces_of
+from prunekit.export.onnx import to_onnx
+from prunekit.policy.actor import Actor
+from prunekit.policy.program import lower
+from prunekit.rollouts import Act, episode_return, random_returns
+
+Float32 = NDArray[np.float32]
+
+
+@final
+class Arena:
+    """The environment ``env_id``, and how many steps were played in it."""
+
+    def __init__(self, env_id: str, kwargs: Mapping[str, Any] | None = None) -> None:
+        self.environment = make_environment(env_id, kwargs)
+        self.spaces: Spaces = spaces_of(self.environment)
+        self.steps = 0
+
+    def play(self, act: Act, seed: int) -> tuple[float, Float32]:
+        """Return the return of one episode, and the observations [steps, obs] that ``act`` was asked about."""
+        seen: list[Any] = []
+
+        def watched(observation: Any) -> Any:
+            seen.append(observation)
+            return act(observation)
+
+        total = episode_return(self.environment, watched, seed)
+        self.steps += len(seen)
+        return total, np.asarray(seen, np.float32)
+
+    def random(self, seed: int) -> float:
+        """Return the random policy's return."""
+        return random_returns(self.environment, [seed])[0]
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.environment.close()
+
+
+def deployed(actor: Actor, spaces: Spaces, name: str = "the student") -> Callable[[Any], Any]:
+    """Return what ``actor`` does when it is exported: an observation [obs] to the action that ``env.step`` accepts."""
+    program = lower(actor)
+    content = to_onnx(program, {})
+    model = BenchModel(Path(name), content, len(content), program.hidden, program.parameters, program.macs)
+    return OnnxRuntime(model, spaces).act

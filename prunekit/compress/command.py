@@ -1,0 +1,72 @@
+"""From the words of the command line to a compression and its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.bench.models import read_model
+from prunekit.compress.arena import Arena
+from prunekit.compress.picture import draw
+from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.run import CompressDisplay, Compressed, CompressSettings, compress, write
+from prunekit.compress.search import SearchSettings
+from prunekit.compress.torchscript import is_torchscript
+from prunekit.errors import InputError
+from prunekit.files import require_file, require_writable
+
+_SEARCH_SHARE = 0.6
+
+
+@final
+@dataclass(frozen=True)
+class CompressWords:
+    """The arguments and options of ``prunekit compress`` as they were given."""
+
+    teacher: Path
+    env: str | None
+    keep: float
+    normalizer: Path | None
+    no_normalizer: bool
+    source: str | None
+    target: str | None
+    minutes: float
+    episodes: int
+    seed: int
+    out: Path | None
+
+
+def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compressed, list[Path]]:
+    """Compress the policy in a file and write what came out; return it and the paths, the ONNX file's first.
+
+    Raises InputError, before anything is played, for words that do not fit.
+    """
+    seconds = 60.0 * words.minutes
+    search = SearchSettings(words.keep, seconds=_SEARCH_SHARE * seconds, seed=words.seed)
+    settings = CompressSettings(search, words.episodes, seconds=seconds)
+    reading = Reading(words.normalizer, words.no_normalizer, words.source, words.target)
+    require_file(words.teacher)
+    folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
+    require_writable(folder / "policy.onnx")
+    env_id, kwargs = _environment(words)
+    arena = Arena(env_id, kwargs)
+    try:
+        teacher = read_teacher(words.teacher, arena.spaces, reading)
+        result = compress(teacher, arena, settings, [display])
+        paths = write(result, arena, kwargs, folder)
+    finally:
+        arena.close()
+    return result, paths + draw(result, f"{env_id}: {words.teacher.name}", folder)
+
+
+def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:
+    """Return (id, arguments) of the environment, from the file where the words name none."""
+    path = words.teacher
+    readable = path.suffix == ".onnx" or (path.suffix == ".pt" and not is_torchscript(path))
+    if words.env is not None:
+        return words.env, (read_model(path).arguments_of(words.env) or {}) if readable else {}
+    named = read_model(path).environment if readable else None
+    if named is None:
+        raise InputError(f"{path}: names no environment; give one with --env")
+    return named

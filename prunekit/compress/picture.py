@@ -1,0 +1,69 @@
+"""The frontier as a picture: weights against retention, every network that was judged."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from prunekit.compress.run import Compressed
+from prunekit.console import size_name
+from prunekit.files import write_atomically
+
+_GOOD, _BAD, _CHOSEN = "#1b6e53", "#b8b8b8", "#c2410c"
+
+
+def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
+    """Write ``frontier.svg`` and ``frontier.png`` to ``folder``; return their paths."""
+    figure = _figure(result, title)
+    paths = []
+    with matplotlib.rc_context({"svg.hashsalt": "prunekit", "svg.fonttype": "none"}):
+        for form in ("svg", "png"):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+            paths.append(folder / f"frontier.{form}")
+            write_atomically(paths[-1], buffer.getvalue())
+    return paths
+
+
+def _figure(result: Compressed, title: str) -> Figure:
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    keep = result.certificate.keep
+    for good, label, color in ((False, "not good enough", _BAD), (True, "good on the selection's episodes", _GOOD)):
+        points = [point for point in result.points if point.good is good]
+        if not points:
+            continue
+        sizes, kept = [point.parameters for point in points], [max(point.retention, 0.0) for point in points]
+        axes.scatter(sizes, kept, s=22, color=color, label=label, zorder=2)
+    axes.axhline(keep, color="black", linewidth=0.8, linestyle=":", zorder=1)
+    axes.text(1.0, keep, f" {keep:g}", transform=axes.get_yaxis_transform(), va="center")
+    if result.teacher.size is not None:
+        axes.scatter([result.teacher.size.parameters], [1.0], marker="s", s=36, color="black", label="teacher")
+    bound = result.certificate.lower_bound or 0.0
+    retention = result.certificate.retention
+    axes.errorbar(
+        [result.chosen.parameters],
+        [retention],
+        yerr=[[max(retention - bound, 0.0)], [0.0]],
+        fmt="o",
+        markersize=8,
+        markerfacecolor="none",
+        color=_CHOSEN,
+        capsize=4,
+        label=f"{'certified' if result.certified else 'not certified'}: {size_name(result.chosen.hidden)}, "
+        f"{result.chosen.parameters:,} weights",
+        zorder=3,
+    )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylim(0.0, max(1.1, 1.05 * max(point.retention for point in result.points)))
+    axes.set_xlabel("weights")
+    axes.set_ylabel("retention of the teacher's return")
+    axes.set_title(title, loc="left")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,245 @@
+"""Compress: search on some seeds, certify on others, write the smallest network that passed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from prunekit.bench.betting import Paired
+from prunekit.compress.arena import Arena, deployed
+from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
+from prunekit.compress.search import Point, Search, SearchSettings
+from prunekit.compress.teacher import Teacher
+from prunekit.console import size_name
+from prunekit.environments import id_of
+from prunekit.errors import InputError
+from prunekit.export.onnx import export_onnx
+from prunekit.files import write_atomically
+from prunekit.policy.artifact import make_artifact, save
+from prunekit.versions import installed_versions
+
+# Candidates for the certificate are at least this many times larger than the next smaller one.
+_STEPS_APART = 1.5
+_MOST_CANDIDATES = 4
+
+
+@final
+@dataclass(frozen=True)
+class CompressSettings:
+    """How to search, and what the certificate may take.
+
+    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds``, the search
+    included, it ends with what it has. Raises InputError for values out of range.
+    """
+
+    search: SearchSettings = field(default_factory=SearchSettings)
+    episodes: int = 500
+    first_seed: int = 3_000_000
+    seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.episodes < LEAST_EPISODES:
+            raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+
+
+class CompressDisplay(Protocol):
+    """Shows a compression to somebody."""
+
+    def started(self, dense: float, random: float) -> None:
+        """Show the teacher's mean return and the random policy's."""
+
+    def judged(self, points: Sequence[Point]) -> None:
+        """Show the networks judged so far."""
+
+    def certifying(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its certificate."""
+
+
+@final
+@dataclass(frozen=True)
+class Compressed:
+    """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was."""
+
+    teacher: Teacher
+    points: tuple[Point, ...]
+    candidates: tuple[Point, ...]
+    certificates: tuple[Certificate, ...]
+    chosen: Point
+    certificate: Certificate
+    seconds: float
+    steps: int
+
+    @property
+    def certified(self) -> bool:
+        """Whether the chosen network keeps the return, with confidence."""
+        return self.certificate.verdict is Verdict.CERTIFIED
+
+    @property
+    def summary(self) -> str:
+        """One line: what came out, how much of the return it keeps, and what it took."""
+        size, chosen = self.teacher.size, self.chosen
+        whole = "" if size is None else f" of the teacher's {size.parameters:,}"
+        before = "" if size is None or size.hidden is None else f"{size_name(size.hidden)} -> "
+        bound = self.certificate.lower_bound
+        shown = "no bound" if bound is None else f"at least {bound:.3f} with 95% confidence"
+        return (
+            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention "
+            f"{self.certificate.retention:.3f} ({shown}, {len(self.certificate.episodes)} fresh episodes), "
+            f"{self.seconds:.0f} s"
+        )
+
+    @property
+    def failure(self) -> str:
+        """Why nothing was certified."""
+        entry, bound = self.certificate, self.certificate.lower_bound
+        reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
+        if not any(point.good for point in self.points):
+            return (
+                f"no network was good enough to be certified at {entry.keep:g}; the best, {entry.name}, "
+                f"reached {reached}; give it more --minutes or a lower --keep"
+            )
+        advice = "give it more --minutes or --episodes" if entry.verdict is Verdict.UNDECIDED else "give a lower --keep"
+        return f"nothing was certified at {entry.keep:g}; the largest tested, {entry.name}, reached {reached}; {advice}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data: certificates with all returns, and the frontier."""
+        size = self.teacher.size
+        return {
+            "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
+            "certified": self.certified,
+            "hidden": list(self.chosen.hidden),
+            "parameters": self.chosen.parameters,
+            "certificate": certificate_json(self.certificate),
+            "tested": [certificate_json(certificate) for certificate in self.certificates],
+            "frontier": [
+                {
+                    "hidden": list(point.hidden),
+                    "parameters": point.parameters,
+                    "episodes": len(point.played),
+                    "retention": point.retention,
+                    "good": point.good,
+                }
+                for point in self.points
+            ],
+            "seconds": round(self.seconds, 1),
+            "environment_steps": self.steps,
+            "versions": installed_versions(),
+        }
+
+
+def certificate_json(certificate: Certificate) -> dict[str, Any]:
+    """Return a certificate as plain data, with the returns of every episode."""
+    return {
+        "size": certificate.name,
+        "verdict": certificate.verdict.value,
+        "keep": certificate.keep,
+        "confidence": 1.0 - certificate.alpha,
+        "retention": certificate.retention,
+        "lower_bound": certificate.lower_bound,
+        "episodes": len(certificate.episodes),
+        "seeds": list(certificate.seeds),
+        "span": certificate.span,
+        "returns": _returns_json(certificate.episodes),
+        "selection": _returns_json(certificate.before),
+    }
+
+
+def compress(
+    teacher: Teacher, arena: Arena, settings: CompressSettings, displays: Sequence[CompressDisplay] = ()
+) -> Compressed:
+    """Return the smallest network found that keeps enough of the teacher's return, and its certificate.
+
+    Raises InputError for a teacher whose answers cannot be used or that is no better than the random policy.
+    """
+    began = time.perf_counter()
+    search = _search(teacher, arena, settings, displays)
+    candidates = candidates_of(search.frontier) or [_best(search.points)]
+
+    def progress(name: str, episodes: int) -> None:
+        for display in displays:
+            display.certifying(name, episodes)
+
+    found = certify(
+        [_candidate(point, arena) for point in candidates],
+        lambda seed: arena.play(teacher.act, seed)[0],
+        arena.random,
+        settings.search.keep,
+        range(settings.first_seed, settings.first_seed + settings.episodes),
+        search.span,
+        ALPHA,
+        progress,
+        lambda: time.perf_counter() - began > settings.seconds,
+    )
+    passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
+    index = passed[-1] if passed else 0
+    return Compressed(
+        teacher,
+        tuple(search.points),
+        tuple(candidates),
+        tuple(found),
+        candidates[index],
+        found[index],
+        time.perf_counter() - began,
+        arena.steps,
+    )
+
+
+def write(result: Compressed, arena: Arena, kwargs: dict[str, Any], folder: Path) -> list[Path]:
+    """Write ``policy.pt``, ``policy.onnx`` and ``certificate.json`` to ``folder``; return their paths.
+
+    The policy's provenance, which the ONNX file carries as metadata, holds the certificate with seeds and returns.
+    """
+    found = result.to_json()
+    summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
+    provenance = {"env": {"id": id_of(arena.environment), "kwargs": kwargs}, "compact": True, **summary}
+    artifact = make_artifact(result.chosen.actor, None, provenance)
+    report = export_onnx(artifact.actor, folder / "policy.onnx", provenance)
+    save(artifact, folder / "policy.pt")
+    write_atomically(folder / "certificate.json", (json.dumps(found, indent=1) + "\n").encode())
+    return [report.path, folder / "policy.pt", folder / "certificate.json"]
+
+
+def candidates_of(frontier: Sequence[Point]) -> list[Point]:
+    """Return the sizes to certify, the largest first: the smallest good one, and a few that are clearly larger."""
+    chosen: list[Point] = []
+    for point in reversed(frontier):
+        if not chosen or point.parameters >= _STEPS_APART * chosen[-1].parameters:
+            chosen.append(point)
+    return chosen[:_MOST_CANDIDATES][::-1]
+
+
+def _search(teacher: Teacher, arena: Arena, settings: CompressSettings, displays: Sequence[CompressDisplay]) -> Search:
+    points: list[Point] = []
+
+    def judged(point: Point) -> None:
+        points.append(point)
+        for display in displays:
+            display.judged(points)
+
+    search = Search(teacher, arena, settings.search, judged)
+    for display in displays:
+        display.started(float(search.dense.mean()), float(search.random.mean()))
+    search.run()
+    return search
+
+
+def _candidate(point: Point, arena: Arena) -> Candidate:
+    act = deployed(point.actor, arena.spaces)
+    return Candidate(size_name(point.hidden), lambda seed: arena.play(act, seed)[0], point.played)
+
+
+def _best(points: Sequence[Point]) -> Point:
+    return max(points, key=lambda point: point.retention)
+
+
+def _returns_json(episodes: Paired) -> dict[str, list[float]]:
+    return {
+        name: np.round(values, 4).tolist()
+        for name, values in (("small", episodes.small), ("dense", episodes.dense), ("random", episodes.random))
+    }

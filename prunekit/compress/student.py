@@ -1,0 +1,167 @@
+"""A student: a small network that learns to answer as its teacher does, and may lose units while it learns."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prunekit.compress.teacher import Teacher
+from prunekit.environments import Spaces
+from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.schedules import Phases, Sparsity
+
+Float32 = NDArray[np.float32]
+_CLIP = 10.0
+_BATCH = 512
+_RATE = 3e-3
+_LAST_RATE = 0.03
+# Logits of the teacher's choice: its scores are scaled so that the best is this far above the second, on average.
+_CERTAINTY = 4.0
+_CHECKS = 20
+
+
+@final
+class Lessons:
+    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``most``, the oldest go first."""
+
+    def __init__(self, teacher: Teacher, most: int = 200_000) -> None:
+        self._teacher, self._most = teacher, most
+        self.states = np.zeros((0, teacher.spaces.observation), np.float32)
+        self.answers = np.zeros((0, teacher.spaces.outputs), np.float64)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def add(self, states: Float32) -> None:
+        """Ask the teacher about ``states`` and keep what it says."""
+        answers = self._teacher.responses(states)
+        self.states = np.concatenate([self.states, states])[-self._most :]
+        self.answers = np.concatenate([self.answers, answers])[-self._most :]
+
+
+@final
+@dataclass(frozen=True)
+class Scale:
+    """The student's units: observations as a normalizer makes them, answers as (answer - middle) / half."""
+
+    normalizer: Normalizer
+    middle: Tensor
+    half: Tensor
+
+    @staticmethod
+    def of(lessons: Lessons, spaces: Spaces) -> Scale:
+        """Return the scale of what was seen, and of the action's bounds where they are finite."""
+        mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
+        scale = 1.0 / np.maximum(deviation, 1e-3 * max(float(deviation.max()), 1e-6))
+        normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
+        if spaces.discrete is not None:
+            ordered = np.sort(lessons.answers, axis=1)
+            gap = float((ordered[:, -1] - ordered[:, -2]).mean()) if spaces.discrete > 1 else 1.0
+            half = np.full(spaces.outputs, max(gap, 1e-12) / _CERTAINTY)
+            return Scale(normalizer, torch.zeros(spaces.outputs), torch.from_numpy(half).float())
+        low, high = np.asarray(spaces.low), np.asarray(spaces.high)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        middle = np.where(bounded, (low + high) / 2, lessons.answers.mean(axis=0))
+        half = np.where(bounded, (high - low) / 2, np.maximum(lessons.answers.std(axis=0), 1e-6))
+        return Scale(normalizer, torch.from_numpy(middle).float(), torch.from_numpy(half).float())
+
+
+@final
+class Student:
+    """A network of ``hidden`` tanh layers in training, on ``lessons`` that others may add to."""
+
+    def __init__(self, hidden: tuple[int, ...], scale: Scale, spaces: Spaces, seed: int) -> None:
+        self.scale, self.spaces = scale, spaces
+        self._generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = _mlp((spaces.observation, *hidden, spaces.outputs))
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Hidden units per layer."""
+        return tuple(group.width for group in find_groups(self.network))
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def actor(self) -> Actor:
+        """A copy of the student as it is deployed, the answers' scale folded into its last layer."""
+        network = copy.deepcopy(self.network)
+        last = network[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(self.scale.half[:, None])
+            last.bias.mul_(self.scale.half).add_(self.scale.middle)
+        return Actor(network, _head(self.spaces), self.scale.normalizer)
+
+    def copied(self) -> Student:
+        """Return a student that goes on from here without changing this one."""
+        return copy.deepcopy(self)
+
+    def study(self, lessons: Lessons, steps: int, fewer: int = 0) -> None:
+        """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them."""
+        with torch.no_grad():
+            states = self.scale.normalizer(torch.from_numpy(lessons.states))
+            answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
+        pruner = self._pruner(optimizer, steps, fewer) if fewer else None
+        loss_of = _choice_loss if self.spaces.discrete is not None else _action_loss
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = _RATE * _falling(step / steps)
+            rows = torch.randint(len(states), (_BATCH,), generator=self._generator)
+            loss = loss_of(self.network(states[rows]), answers[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        if pruner is not None:
+            pruner.shrink_()
+            pruner.detach()
+
+    def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
+        plan = PruningPlan(
+            Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
+        )
+        return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
+
+
+def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        modules += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
+
+
+def _head(spaces: Spaces) -> Head:
+    return ClipHead(spaces.low, spaces.high) if spaces.discrete is None else ArgmaxHead(spaces.start)
+
+
+def _falling(progress: float) -> float:
+    """Return the share of the learning rate: whole for the first half, then falling to its last value."""
+    return 1.0 if progress < 0.5 else _LAST_RATE + (1.0 - _LAST_RATE) * 2.0 * (1.0 - progress)
+
+
+def _choice_loss(scores: Tensor, answers: Tensor) -> Tensor:
+    """Return the cross-entropy to the teacher's preferences: a choice matters as much as its scores differ."""
+    return nn.functional.cross_entropy(scores, answers.softmax(dim=1))
+
+
+def _action_loss(scores: Tensor, answers: Tensor) -> Tensor:
+    """Return the squared error of actions in [-1, 1]; beyond a bound that the teacher is at, none."""
+    error = scores - answers
+    beyond = ((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0))
+    return torch.where(beyond, 0.01 * error, error).square().sum(dim=1).mean()

@@ -1,0 +1,55 @@
+"""A small environment to compress policies of: a point on a line that is to be kept near its middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+CONTINUOUS, DISCRETE, POINTLESS = "Point-v0", "PointDiscrete-v0", "Pointless-v0"
+
+
+class Point(gym.Env[Any, Any]):
+    """Position and velocity, 30 steps; 1 - |position| per step. Discrete actions push left, not at all, or right."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self, discrete: bool = False, reward: float = 1.0) -> None:
+        self.discrete, self.reward = discrete, reward
+        self.action_space = spaces.Discrete(3, start=1) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._state = np.zeros(2)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._state, self._steps = self.np_random.uniform(-1.0, 1.0, 2), 0
+        return self._state.astype(np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        push = float(action) - 2.0 if self.discrete else float(action[0])
+        self._state[1] += 0.3 * push
+        self._state[0] += 0.3 * self._state[1]
+        self._steps += 1
+        reward = self.reward * (1.0 - abs(float(self._state[0])))
+        return self._state.astype(np.float32), reward, False, self._steps >= 30, {}
+
+
+def register() -> None:
+    """Make the environments known to Gymnasium, once."""
+    if CONTINUOUS not in gym.registry:
+        gym.register(CONTINUOUS, Point)
+        gym.register(DISCRETE, Point, kwargs={"discrete": True})
+        gym.register(POINTLESS, Point, kwargs={"reward": 0.0})
+
+
+def steer(seen: Any) -> Any:
+    """Return what a good controller does in the continuous environment, [n, 1]."""
+    return np.clip(-1.5 * seen[:, :1] - 1.8 * seen[:, 1:], -1.0, 1.0).astype(np.float64)
+
+
+def push(seen: Any) -> Any:
+    """Return the numbers of the actions that a good controller chooses in the discrete one, [n]."""
+    return 2 + np.sign(np.round(1.2 * steer(seen)[:, 0])).astype(np.int64)

@@ -1,0 +1,166 @@
+"""From a teacher to a certified network, in an environment of thirty steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import points
+import pytest
+
+from prunekit.compress.arena import Arena
+from prunekit.compress.certify import Verdict
+from prunekit.compress.run import Compressed, CompressSettings, candidates_of, compress, write
+from prunekit.compress.search import Point, Search, SearchSettings
+from prunekit.compress.teacher import Teacher
+from prunekit.errors import InputError
+from prunekit.export.onnx import read_metadata
+from prunekit.policy.artifact import load
+from prunekit.rollouts import episode_return
+
+SEARCH = SearchSettings(
+    starts=((), (8,), (12, 12)), first_steps=600, steps=300, teacher_episodes=20, selection_episodes=15
+)
+SETTINGS = CompressSettings(SEARCH, episodes=300)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environments() -> None:
+    points.register()
+
+
+def compressed(env_id: str, respond: Any, settings: CompressSettings = SETTINGS) -> tuple[Compressed, Arena]:
+    arena = Arena(env_id)
+    return compress(Teacher("the controller", arena.spaces, respond), arena, settings), arena
+
+
+@pytest.fixture(scope="module")
+def steered(environments: None) -> tuple[Compressed, Arena]:
+    return compressed(points.CONTINUOUS, points.steer)
+
+
+def test_a_simple_controller_becomes_a_tiny_network(steered: tuple[Compressed, Arena]) -> None:
+    result, _ = steered
+    assert result.certified
+    assert result.chosen.parameters <= 10
+    bound = result.certificate.lower_bound
+    assert bound is not None
+    assert bound >= 0.95
+
+
+def test_discrete_actions_of_a_teacher_that_tells_only_its_choice() -> None:
+    result, _ = compressed(points.DISCRETE, points.push)
+    assert result.certified
+    assert result.chosen.parameters < 60
+
+
+def test_all_branches_are_searched_down_to_their_end(steered: tuple[Compressed, Arena]) -> None:
+    result, _ = steered
+    depths = {len(point.hidden) for point in result.points}
+    assert depths == {0, 1, 2}
+    assert min(sum(point.hidden) for point in result.points if len(point.hidden) == 2) <= 4
+
+
+def test_selection_and_certificate_use_different_seeds(steered: tuple[Compressed, Arena]) -> None:
+    result, arena = steered
+    assert set(result.certificate.seeds).isdisjoint(range(1_000_000, 3_000_000))
+    search = Search(result.teacher, arena, replace(SEARCH, seed=1))
+    assert set(search._seeds).isdisjoint(result.certificate.seeds)
+
+
+def test_the_files_hold_policy_and_certificate(steered: tuple[Compressed, Arena], tmp_path: Path) -> None:
+    result, arena = steered
+    onnx, pt, certificate = write(result, arena, {}, tmp_path)
+    data = json.loads(certificate.read_text())
+    assert data["certified"] is True
+    assert data["certificate"]["seeds"] == list(result.certificate.seeds)
+    assert data["certificate"]["returns"]["small"] == pytest.approx(result.certificate.episodes.small, abs=1e-4)
+    assert data["certificate"]["lower_bound"] == result.certificate.lower_bound
+    for metadata in (read_metadata(onnx.read_bytes()), load(pt).provenance):
+        assert metadata["certificate"] == data["certificate"]
+        assert metadata["env"] == {"id": points.CONTINUOUS, "kwargs": {}}
+    session = onnxruntime.InferenceSession(onnx)
+
+    def act(observation: Any) -> Any:
+        return session.run(["action"], {"obs": observation[None]})[0][0]
+
+    seeds = result.certificate.seeds[:10]
+    again = [episode_return(arena.environment, act, seed) for seed in seeds]
+    assert again == pytest.approx(result.certificate.episodes.small[:10], abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    settings = replace(SETTINGS, search=replace(SEARCH, starts=((8,),)))
+    first, second = (compressed(points.CONTINUOUS, points.steer, settings)[0] for _ in range(2))
+    assert [point.parameters for point in first.points] == [point.parameters for point in second.points]
+    assert first.certificate.episodes.small.tolist() == second.certificate.episodes.small.tolist()
+
+
+def test_a_network_that_is_not_good_enough_is_not_certified() -> None:
+    """A teacher that no network of three weights can follow: it pushes by the sign of a product."""
+    settings = replace(SETTINGS, search=replace(SEARCH, starts=((),), recoveries=1))
+
+    def crooked(seen: Any) -> Any:
+        return points.steer(seen) * np.where(np.abs(seen[:, :1]) > 0.15, 1.0, -1.0)
+
+    result, _ = compressed(points.CONTINUOUS, crooked, replace(settings, search=replace(settings.search, keep=1.0)))
+    assert not result.certified
+    assert result.certificate.verdict is not Verdict.CERTIFIED
+    assert "certified at 1" in result.failure
+
+
+def test_without_time_the_best_so_far_is_what_comes_out() -> None:
+    settings = replace(SETTINGS, seconds=1e-3, search=replace(SEARCH, seconds=1e-3))
+    result, _ = compressed(points.CONTINUOUS, points.steer, settings)
+    assert len(result.points) == 1
+    assert result.certificate.verdict is Verdict.UNDECIDED
+    assert len(result.certificate.episodes) == 1
+    assert "more --minutes" in result.failure
+
+
+@pytest.mark.parametrize(
+    ("env_id", "respond"),
+    [
+        (points.CONTINUOUS, lambda seen: -points.steer(seen)),
+        (points.POINTLESS, points.steer),
+        (points.CONTINUOUS, lambda seen, generator=np.random.default_rng(0): generator.uniform(-1, 1, (len(seen), 1))),
+    ],
+    ids=["worse", "no spread", "random"],
+)
+def test_a_teacher_no_better_than_random(env_id: str, respond: Any) -> None:
+    with pytest.raises(InputError, match=r"the controller: earns .* not clearly more than the random policy's"):
+        compressed(env_id, respond)
+
+
+def test_a_teacher_that_answers_nan() -> None:
+    with pytest.raises(InputError, match=r"the controller: the answer to observation .* is not finite"):
+        compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
+
+
+def test_candidates_are_the_smallest_and_some_that_are_clearly_larger(steered: tuple[Compressed, Arena]) -> None:
+    result, _ = steered
+    template = result.chosen
+
+    def frontier(*parameters: int) -> list[Point]:
+        return [replace(template, parameters=count) for count in parameters]
+
+    assert [point.parameters for point in candidates_of(frontier(900, 400, 110, 100, 60, 50))] == [900, 400, 100, 50]
+    assert [point.parameters for point in candidates_of(frontier(900, 400, 110, 70, 40, 10))] == [110, 70, 40, 10]
+    assert candidates_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"keep": 1.2}, "--keep"), ({"seconds": 0.0}, "--minutes"), ({"seed": -1}, "--seed")]
+)
+def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        replace(SEARCH, **changes)
+
+
+def test_too_few_episodes_for_a_certificate() -> None:
+    with pytest.raises(InputError, match="--episodes must be at least 20"):
+        CompressSettings(episodes=10)
