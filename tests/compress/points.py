@@ -24,7 +24,8 @@ class Point(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self._state, self._steps = self.np_random.uniform(-1.0, 1.0, 2), 0
+        generator = self.np_random if seed is None else np.random.default_rng([seed, 1])  # not what actions come from
+        self._state, self._steps = generator.uniform(-1.0, 1.0, 2), 0
         return self._state.astype(np.float32), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

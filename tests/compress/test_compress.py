@@ -26,6 +26,7 @@ SEARCH = SearchSettings(
     starts=((), (8,), (12, 12)), first_steps=600, steps=300, teacher_episodes=20, selection_episodes=15
 )
 SETTINGS = CompressSettings(SEARCH, episodes=300)
+DICE = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,7 +128,7 @@ def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     [
         (points.CONTINUOUS, lambda seen: -points.steer(seen)),
         (points.POINTLESS, points.steer),
-        (points.CONTINUOUS, lambda seen, generator=np.random.default_rng(0): generator.uniform(-1, 1, (len(seen), 1))),
+        (points.CONTINUOUS, lambda seen: DICE.uniform(-1.0, 1.0, (len(seen), 1))),
     ],
     ids=["worse", "no spread", "random"],
 )
