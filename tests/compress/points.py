@@ -12,7 +12,7 @@ CONTINUOUS, DISCRETE, POINTLESS = "Point-v0", "PointDiscrete-v0", "Pointless-v0"
 
 
 class Point(gym.Env[Any, Any]):
-    """Position and velocity, 30 steps; 1 - |position| per step. Discrete actions push left, not at all, or right."""
+    """Position and velocity, 30 steps; 1 - |position| per step, at least 0. Discrete actions push left, not at all, or right."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
@@ -34,7 +34,7 @@ class Point(gym.Env[Any, Any]):
         self._state[1] += 0.3 * push
         self._state[0] += 0.3 * self._state[1]
         self._steps += 1
-        reward = self.reward * (1.0 - abs(float(self._state[0])))
+        reward = self.reward * max(1.0 - abs(float(self._state[0])), 0.0)
         return self._state.astype(np.float32), reward, False, self._steps >= 30, {}
 
 
