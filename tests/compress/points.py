@@ -12,7 +12,7 @@ CONTINUOUS, DISCRETE, POINTLESS = "Point-v0", "PointDiscrete-v0", "Pointless-v0"
 
 
 class Point(gym.Env[Any, Any]):
-    """Position and velocity, 30 steps; 1 - |position| per step, at least 0. Discrete actions push left, not at all, or right."""
+    """Position and velocity, 30 steps; 1 - |position| per step, at least 0. Discrete actions: left, nothing, right."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
