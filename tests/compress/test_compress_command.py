@@ -1,0 +1,123 @@
+"""``prunekit compress`` on the command line: files, exit codes, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import points
+import pytest
+import torch
+from stable_baselines3 import PPO
+from torch import nn
+
+from prunekit.compress import command
+from prunekit.compress.search import SearchSettings
+from prunekit.environments import make_environment
+from prunekit.policy.actor import Actor
+from prunekit.policy.artifact import make_artifact, save
+from prunekit.policy.heads import ArgmaxHead, ClipHead
+
+Run = Callable[..., tuple[int, str, str]]
+FILES = {"policy.onnx", "policy.pt", "certificate.json", "frontier.svg", "frontier.png"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environments() -> None:
+    points.register()
+
+
+@pytest.fixture
+def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def smaller(*arguments: Any, **keywords: Any) -> SearchSettings:
+        return SearchSettings(
+            *arguments, starts=((), (6,)), first_steps=400, steps=200, selection_episodes=15, **keywords
+        )
+
+    monkeypatch.setattr(command, "SearchSettings", smaller)
+
+
+def controller(folder: Path, gain: float = 1.0) -> Path:
+    """Write a good controller of the continuous environment, or with a negative gain a bad one."""
+    network = nn.Sequential(nn.Linear(2, 1))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[-1.5, -1.8]]) * gain)
+        network[0].bias.zero_()
+    path = folder / "model.pt"
+    provenance = {"env": {"id": points.CONTINUOUS, "kwargs": {}}}
+    save(make_artifact(Actor(network, ClipHead((-1.0,), (1.0,))), None, provenance), path)
+    return path
+
+
+def one_line(result: tuple[int, str, str], code: int, *words: str) -> None:
+    found, _, err = result
+    assert found == code, err
+    assert err.count("\n") == 1, err
+    assert "internal error" not in err
+    for word in words:
+        assert word in err
+
+
+def test_a_policy_is_compressed_and_certified(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher = controller(tmp_path)
+    code, out, err = run("compress", teacher, "--json", tmp_path / "result.json")
+    assert (code, err) == (0, "")
+    assert {path.name for path in (tmp_path / "model-compressed").iterdir()} == FILES
+    data = json.loads((tmp_path / "result.json").read_text())
+    assert data == json.loads((tmp_path / "model-compressed" / "certificate.json").read_text())
+    assert data["certified"] is True
+    assert "teacher " in out
+    assert "fresh episodes" in out
+    assert "with 95% confidence" in out
+    code, out, err = run("bench", teacher, tmp_path / "model-compressed" / "policy.onnx", "--episodes", 30, "-q")
+    assert (code, err) == (0, "")
+
+
+def test_where_nothing_is_certified_the_best_is_written(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher = controller(tmp_path)
+    result = run("compress", teacher, "--minutes", 1e-4, "--out", tmp_path / "out", "-q")
+    one_line(result, 1, str(teacher), "certified at 0.95", "--minutes")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert json.loads((tmp_path / "out" / "certificate.json").read_text())["certified"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep", 0], ["--keep"]),
+        (["--keep", 1.5], ["--keep"]),
+        (["--minutes", 0], ["--minutes"]),
+        (["--episodes", 3], ["--episodes", "20"]),
+        (["--seed", -1], ["--seed"]),
+        (["--env", "CartPole-v1"], ["model.pt", "observations of 4", "--env"]),
+        (["--env", "NoSuchThing-v0"], ["NoSuchThing-v0"]),
+        (["--output", "action"], ["model.pt", "--output"]),
+        (["--no-normalizer"], ["model.pt", "--no-normalizer"]),
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit(run: Run, options: list[Any], words: list[str], tmp_path: Path) -> None:
+    teacher = controller(tmp_path)
+    one_line(run("compress", teacher, *options), 2, *words)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
+
+
+def test_a_teacher_no_better_than_random(run: Run, tmp_path: Path) -> None:
+    one_line(run("compress", controller(tmp_path, -1.0)), 2, "model.pt", "earns", "the random policy's")
+    assert not (tmp_path / "model-compressed").exists()
+
+
+def test_a_file_that_names_no_environment(run: Run, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 2))
+    save(make_artifact(Actor(network, ArgmaxHead()), None, {}), tmp_path / "model.pt")
+    one_line(run("compress", tmp_path / "model.pt"), 2, "model.pt", "names no environment", "--env")
+    one_line(run("compress", tmp_path / "nothing.pt"), 2, "nothing.pt", "no such file")
+
+
+def test_a_zip_whose_normalizer_is_not_known(run: Run, tmp_path: Path) -> None:
+    PPO("MlpPolicy", make_environment("CartPole-v1"), n_steps=16, batch_size=16).save(tmp_path / "agent.zip")
+    one_line(run("compress", tmp_path / "agent.zip"), 2, "agent.zip", "names no environment", "--env")
+    result = run("compress", tmp_path / "agent.zip", "--env", "CartPole-v1")
+    one_line(result, 2, "agent.zip", "--normalizer", "--no-normalizer")
