@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -50,9 +50,16 @@ class Arena:
         self.environment.close()
 
 
-def deployed(actor: Actor, spaces: Spaces, name: str = "the student") -> Callable[[Any], Any]:
+def exported(actor: Actor) -> bytes:
+    """Return ``actor`` as ONNX."""
+    return to_onnx(lower(actor), {})
+
+
+def runtime_of(content: bytes, spaces: Spaces) -> OnnxRuntime:
+    """Return what runs an ``exported`` actor, batch 1."""
+    return OnnxRuntime(BenchModel(Path("the student"), content, len(content), (), 0, 0), spaces)
+
+
+def deployed(actor: Actor, spaces: Spaces) -> Act:
     """Return what ``actor`` does when it is exported: an observation [obs] to the action that ``env.step`` accepts."""
-    program = lower(actor)
-    content = to_onnx(program, {})
-    model = BenchModel(Path(name), content, len(content), program.hidden, program.parameters, program.macs)
-    return OnnxRuntime(model, spaces).act
+    return runtime_of(exported(actor), spaces).act

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from prunekit.bench.models import read_model
-from prunekit.compress.arena import Arena
 from prunekit.compress.picture import draw
 from prunekit.compress.read import Reading, read_teacher
 from prunekit.compress.run import CompressDisplay, Compressed, CompressSettings, compress, write
 from prunekit.compress.search import SearchSettings
 from prunekit.compress.torchscript import is_torchscript
+from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
@@ -50,14 +52,9 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compr
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
     require_writable(folder / "policy.onnx")
     env_id, kwargs = _environment(words)
-    arena = Arena(env_id, kwargs)
-    try:
-        teacher = read_teacher(words.teacher, arena.spaces, reading)
-        result = compress(teacher, arena, settings, [display])
-        paths = write(result, arena, kwargs, folder)
-    finally:
-        arena.close()
-    return result, paths + draw(result, f"{env_id}: {words.teacher.name}", folder)
+    site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
+    result = compress(site, settings, [display], workers=os.cpu_count() or 1)
+    return result, write(result, folder) + draw(result, f"{env_id}: {words.teacher.name}", folder)
 
 
 def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:

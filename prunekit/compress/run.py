@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 import numpy as np
+import torch
 
-from prunekit.bench.betting import Paired
-from prunekit.compress.arena import Arena, deployed
+from prunekit.bench.betting import Paired, span_of
+from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
-from prunekit.compress.search import Point, Search, SearchSettings
+from prunekit.compress.search import Baseline, Point, SearchSettings, frontier_of
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name
 from prunekit.environments import id_of
 from prunekit.errors import InputError
@@ -67,6 +69,7 @@ class Compressed:
     """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was."""
 
     teacher: Teacher
+    environment: dict[str, Any]
     points: tuple[Point, ...]
     candidates: tuple[Point, ...]
     certificates: tuple[Certificate, ...]
@@ -111,6 +114,7 @@ class Compressed:
         """Return plain data: certificates with all returns, and the frontier."""
         size = self.teacher.size
         return {
+            "env": self.environment,
             "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),
@@ -151,53 +155,66 @@ def certificate_json(certificate: Certificate) -> dict[str, Any]:
 
 
 def compress(
-    teacher: Teacher, arena: Arena, settings: CompressSettings, displays: Sequence[CompressDisplay] = ()
+    site: Site, settings: CompressSettings, displays: Sequence[CompressDisplay] = (), *, workers: int = 1
 ) -> Compressed:
     """Return the smallest network found that keeps enough of the teacher's return, and its certificate.
 
+    Every one of ``workers`` runs on one thread; with more than one, they are processes of their own.
     Raises InputError for a teacher whose answers cannot be used or that is no better than the random policy.
     """
-    began = time.perf_counter()
-    search = _search(teacher, arena, settings, displays)
-    candidates = candidates_of(search.frontier) or [_best(search.points)]
-
-    def progress(name: str, episodes: int) -> None:
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    with Crew(site, workers) as crew:
+        dense, random = crew.returns_of("teacher"), crew.returns_of("random")
+        seeds = settings.search.selection_seeds
+        baseline = Baseline(*(np.array([returns(seed) for seed in seeds]) for returns in (dense, random)))
+        baseline.require_a_policy(crew.post.teacher.name)
         for display in displays:
-            display.certifying(name, episodes)
+            display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
+        points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
+        candidates = candidates_of(frontier_of(points)) or [max(points, key=lambda point: point.retention)]
 
-    found = certify(
-        [_candidate(point, arena) for point in candidates],
-        lambda seed: arena.play(teacher.act, seed)[0],
-        arena.random,
-        settings.search.keep,
-        range(settings.first_seed, settings.first_seed + settings.episodes),
-        search.span,
-        ALPHA,
-        progress,
-        lambda: time.perf_counter() - began > settings.seconds,
-    )
-    passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
-    index = passed[-1] if passed else 0
-    return Compressed(
-        teacher,
-        tuple(search.points),
-        tuple(candidates),
-        tuple(found),
-        candidates[index],
-        found[index],
-        time.perf_counter() - began,
-        arena.steps,
-    )
+        def progress(name: str, episodes: int) -> None:
+            for display in displays:
+                display.certifying(name, episodes)
+
+        found = certify(
+            [
+                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played)
+                for point in candidates
+            ],
+            dense,
+            random,
+            settings.search.keep,
+            range(settings.first_seed, settings.first_seed + settings.episodes),
+            span_of([baseline.dense, baseline.random, *(point.played.small for point in points)]),
+            ALPHA,
+            progress,
+            lambda: time.monotonic() - began > settings.seconds,
+        )
+        passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
+        index = passed[-1] if passed else 0
+        return Compressed(
+            crew.post.teacher,
+            {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
+            tuple(points),
+            tuple(candidates),
+            tuple(found),
+            candidates[index],
+            found[index],
+            time.monotonic() - began,
+            crew.steps,
+        )
 
 
-def write(result: Compressed, arena: Arena, kwargs: dict[str, Any], folder: Path) -> list[Path]:
+def write(result: Compressed, folder: Path) -> list[Path]:
     """Write ``policy.pt``, ``policy.onnx`` and ``certificate.json`` to ``folder``; return their paths.
 
     The policy's provenance, which the ONNX file carries as metadata, holds the certificate with seeds and returns.
     """
     found = result.to_json()
     summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
-    provenance = {"env": {"id": id_of(arena.environment), "kwargs": kwargs}, "compact": True, **summary}
+    provenance = {"env": result.environment, "compact": True, **summary}
     artifact = make_artifact(result.chosen.actor, None, provenance)
     report = export_onnx(artifact.actor, folder / "policy.onnx", provenance)
     save(artifact, folder / "policy.pt")
@@ -214,7 +231,9 @@ def candidates_of(frontier: Sequence[Point]) -> list[Point]:
     return chosen[:_MOST_CANDIDATES][::-1]
 
 
-def _search(teacher: Teacher, arena: Arena, settings: CompressSettings, displays: Sequence[CompressDisplay]) -> Search:
+def _searched(
+    crew: Crew, settings: SearchSettings, baseline: Baseline, deadline: float, displays: Sequence[CompressDisplay]
+) -> list[Point]:
     points: list[Point] = []
 
     def judged(point: Point) -> None:
@@ -222,20 +241,7 @@ def _search(teacher: Teacher, arena: Arena, settings: CompressSettings, displays
         for display in displays:
             display.judged(points)
 
-    search = Search(teacher, arena, settings.search, judged)
-    for display in displays:
-        display.started(float(search.dense.mean()), float(search.random.mean()))
-    search.run()
-    return search
-
-
-def _candidate(point: Point, arena: Arena) -> Candidate:
-    act = deployed(point.actor, arena.spaces)
-    return Candidate(size_name(point.hidden), lambda seed: arena.play(act, seed)[0], point.played)
-
-
-def _best(points: Sequence[Point]) -> Point:
-    return max(points, key=lambda point: point.retention)
+    return crew.search(settings, baseline, deadline, judged)
 
 
 def _returns_json(episodes: Paired) -> dict[str, list[float]]:

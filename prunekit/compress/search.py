@@ -1,16 +1,16 @@
-"""The search: a student that starts wide and is made smaller as long as it is good enough."""
+"""The search: students that start wide and are made smaller as long as they are good enough, one branch per start."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from prunekit.bench.betting import Array, Paired, span_of
+from prunekit.bench.betting import Array, Paired
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
@@ -21,6 +21,8 @@ from prunekit.policy.actor import Actor
 _LESSONS, _SELECTION = 1_000_000, 2_000_000
 # Standard errors by which a teacher has to beat the random policy.
 _CLEARLY = 2.0
+# A network is played no further once it is this far below what is to be kept, after a few episodes.
+_HOPELESS, _LEAST_EPISODES = 0.15, 5
 
 
 @final
@@ -47,6 +49,12 @@ class SearchSettings:
     seconds: float = 300.0
     seed: int = 0
 
+    @property
+    def selection_seeds(self) -> range:
+        """The seeds of the episodes that select."""
+        first = _SELECTION + 10_000 * self.seed
+        return range(first, first + self.selection_episodes)
+
     def __post_init__(self) -> None:
         if not 0.0 < self.keep <= 1.0:
             raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
@@ -54,6 +62,30 @@ class SearchSettings:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if self.seed < 0:
             raise InputError(f"--seed must not be negative, got {self.seed}")
+
+
+@final
+@dataclass(frozen=True)
+class Baseline:
+    """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
+
+    dense: Array
+    random: Array
+
+    def paired(self, returns: Sequence[float]) -> Paired:
+        """Return the first of them beside a student's ``returns``."""
+        count = len(returns)
+        return Paired(np.asarray(returns, np.float64), self.dense[:count], self.random[:count])
+
+    def require_a_policy(self, name: str) -> None:
+        """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
+        gains = self.dense - self.random
+        error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        if float(gains.mean()) <= _CLEARLY * error:
+            raise InputError(
+                f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
+                f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
+            )
 
 
 @final
@@ -76,120 +108,110 @@ class Point:
 Progress = Callable[[Point], None]
 
 
+def search_branch(
+    teacher: Teacher,
+    arena: Arena,
+    settings: SearchSettings,
+    index: int,
+    baseline: Baseline,
+    deadline: float,
+    progress: Progress = lambda _: None,
+) -> list[Point]:
+    """Return the networks judged on the way down from ``settings.starts[index]``, at least one.
+
+    A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, but for the
+    ``deadline`` (in terms of ``time.monotonic``), after which nothing new is begun.
+    """
+    branch = _Branch(teacher, arena, settings, index, baseline, deadline, progress)
+    branch.descend()
+    return branch.points
+
+
+def frontier_of(points: Sequence[Point]) -> list[Point]:
+    """Return the good networks that no other good one beats in both size and retention, the largest first."""
+    good = sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
+    best, found = -math.inf, []
+    for point in good:
+        if point.retention > best:
+            best = point.retention
+            found.append(point)
+    return found[::-1]
+
+
 @final
-class Search:
-    """One search; ``points`` are all networks that were judged, in order."""
-
+class _Branch:
     def __init__(
-        self, teacher: Teacher, arena: Arena, settings: SearchSettings, progress: Progress = lambda _: None
+        self,
+        teacher: Teacher,
+        arena: Arena,
+        settings: SearchSettings,
+        index: int,
+        baseline: Baseline,
+        deadline: float,
+        progress: Progress,
     ) -> None:
-        self.teacher, self.arena, self.settings, self._progress = teacher, arena, settings, progress
+        self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
+        self._deadline, self._progress = deadline, progress
         self.points: list[Point] = []
-        self.lessons = Lessons(teacher)
-        self._began = time.perf_counter()
         self._next_lesson = _LESSONS + 10_000 * settings.seed
-        selection = _SELECTION + 10_000 * settings.seed
-        self._seeds = range(selection, selection + settings.selection_episodes)
-        self.dense: Array = np.array([arena.play(teacher.act, seed)[0] for seed in self._seeds])
-        self.random: Array = np.array([arena.random(seed) for seed in self._seeds])
-        self._require_better_than_random()
+        self._lessons = Lessons(teacher)
         for _ in range(settings.teacher_episodes):
-            self.lessons.add(arena.play(teacher.act, self._seed())[1])
-        self._scale = Scale.of(self.lessons, teacher.spaces)
+            self._lessons.add(arena.play(teacher.act, self._seed())[1])
+        scale = Scale.of(self._lessons, teacher.spaces)
+        self._student = Student(settings.starts[index], scale, teacher.spaces, settings.seed)
 
     @property
-    def over(self) -> bool:
-        """Whether the time is up."""
-        return time.perf_counter() - self._began > self.settings.seconds
+    def _over(self) -> bool:
+        return time.monotonic() > self._deadline
 
-    @property
-    def span(self) -> float:
-        """How much an episode can lose, from all that was seen."""
-        return span_of([self.dense, self.random, *(point.played.small for point in self.points)])
-
-    @property
-    def frontier(self) -> list[Point]:
-        """The good networks that no other good one beats in both size and retention, the largest first."""
-        good = sorted(
-            (point for point in self.points if point.good), key=lambda point: (point.parameters, -point.retention)
-        )
-        best, found = -math.inf, []
-        for point in good:
-            if point.retention > best:
-                best = point.retention
-                found.append(point)
-        return found[::-1]
-
-    def run(self) -> None:
-        """Search along every branch."""
-        for index, hidden in enumerate(self.settings.starts):
-            if index == 0 or not self.over:
-                self._branch(Student(hidden, self._scale, self.teacher.spaces, self.settings.seed + index))
-
-    def _require_better_than_random(self) -> None:
-        gains = self.dense - self.random
-        error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        if float(gains.mean()) <= _CLEARLY * error:
-            raise InputError(
-                f"{self.teacher.name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
-                f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
-            )
-
-    def _branch(self, student: Student) -> None:
-        student.study(self.lessons, self.settings.first_steps)
-        if self._improve(student) is None:
-            return
-        share = self.settings.shrink_by
-        while sum(student.hidden) > len(student.hidden) and not self.over:
+    def descend(self) -> None:
+        """Make the student smaller until it cannot be, or is no longer good enough however little is removed."""
+        student, settings = self._student, self._settings
+        student.study(self._lessons, settings.first_steps)
+        good = self._improve(student)
+        share = settings.shrink_by
+        while good and sum(student.hidden) > len(student.hidden) and not self._over:
             smaller = student.copied()
-            fewer = max(1, round(share * sum(student.hidden)))
-            fewer = min(fewer, sum(student.hidden) - len(student.hidden))
-            smaller.study(self.lessons, self.settings.steps, fewer)
-            if self._improve(smaller) is not None:
+            removable = sum(student.hidden) - len(student.hidden)
+            fewer = min(max(1, round(share * sum(student.hidden))), removable)
+            smaller.study(self._lessons, settings.steps, fewer)
+            if self._improve(smaller):
                 student = smaller
             elif fewer == 1:
                 return
             else:
                 share /= 2.0
 
-    def _improve(self, student: Student) -> Point | None:
-        """Judge ``student`` and teach it more on what it sees, until it is good or no longer gets better."""
-        for attempt in range(self.settings.recoveries + 1):
-            point = self._judge(student)
-            if point.good:
-                return point
-            if self.over or attempt == self.settings.recoveries:
+    def _improve(self, student: Student) -> bool:
+        """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left."""
+        for attempt in range(self._settings.recoveries + 1):
+            if self._judge(student):
+                return True
+            if self._over or attempt == self._settings.recoveries:
                 break
-            self._teach(student)
-            student.study(self.lessons, self.settings.steps)
-        return None
+            act = deployed(student.actor, self._teacher.spaces)
+            for _ in range(self._settings.lesson_episodes):
+                self._lessons.add(self._arena.play(act, self._seed())[1])
+            student.study(self._lessons, self._settings.steps)
+        return False
 
-    def _teach(self, student: Student) -> None:
-        act = deployed(student.actor, self.teacher.spaces)
-        for _ in range(self.settings.lesson_episodes):
-            self.lessons.add(self.arena.play(act, self._seed())[1])
-
-    def _judge(self, student: Student) -> Point:
+    def _judge(self, student: Student) -> bool:
         """Play the selection's episodes, fewer where it is hopeless, and learn from what was seen."""
-        actor = student.actor
-        act = deployed(actor, self.teacher.spaces)
+        actor, settings = student.actor, self._settings
+        act = deployed(actor, self._teacher.spaces)
         returns: list[float] = []
-        for seed in self._seeds:
-            total, seen = self.arena.play(act, seed)
+        for seed in settings.selection_seeds:
+            total, seen = self._arena.play(act, seed)
             returns.append(total)
-            self.lessons.add(seen)
-            if len(returns) >= 5 and self._paired(returns).retention < self.settings.keep - 0.15:
+            self._lessons.add(seen)
+            played = self._baseline.paired(returns)
+            if len(returns) >= _LEAST_EPISODES and played.retention < settings.keep - _HOPELESS:
                 break
-        played = self._paired(returns)
-        good = len(returns) == len(self._seeds) and played.retention >= self.settings.keep + self.settings.margin
-        point = Point(actor, student.hidden, student.parameters, played, good)
-        self.points.append(point)
-        self._progress(point)
-        return point
-
-    def _paired(self, returns: list[float]) -> Paired:
-        count = len(returns)
-        return Paired(np.asarray(returns), self.dense[:count], self.random[:count])
+        whole = len(returns) == settings.selection_episodes
+        good = whole and played.retention >= settings.keep + settings.margin
+        self.points.append(Point(actor, student.hidden, student.parameters, played, good))
+        self._progress(self.points[-1])
+        return good
 
     def _seed(self) -> int:
         self._next_lesson += 1

@@ -38,14 +38,6 @@ class Point(gym.Env[Any, Any]):
         return self._state.astype(np.float32), reward, False, self._steps >= 30, {}
 
 
-def register() -> None:
-    """Make the environments known to Gymnasium, once."""
-    if CONTINUOUS not in gym.registry:
-        gym.register(CONTINUOUS, Point)
-        gym.register(DISCRETE, Point, kwargs={"discrete": True})
-        gym.register(POINTLESS, Point, kwargs={"reward": 0.0})
-
-
 def steer(seen: Any) -> Any:
     """Return what a good controller does in the continuous environment, [n, 1]."""
     return np.clip(-1.5 * seen[:, :1] - 1.8 * seen[:, 1:], -1.0, 1.0).astype(np.float64)
@@ -54,3 +46,8 @@ def steer(seen: Any) -> Any:
 def push(seen: Any) -> Any:
     """Return the numbers of the actions that a good controller chooses in the discrete one, [n]."""
     return 2 + np.sign(np.round(1.2 * steer(seen)[:, 0])).astype(np.int64)
+
+
+gym.register(CONTINUOUS, Point)
+gym.register(DISCRETE, Point, kwargs={"discrete": True})
+gym.register(POINTLESS, Point, kwargs={"reward": 0.0})

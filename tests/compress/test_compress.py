@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import onnxruntime
 import points
 import pytest
 
-from prunekit.compress.arena import Arena
 from prunekit.compress.certify import Verdict
 from prunekit.compress.run import Compressed, CompressSettings, candidates_of, compress, write
-from prunekit.compress.search import Point, Search, SearchSettings
+from prunekit.compress.search import Point, SearchSettings
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.workers import Site
+from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
 from prunekit.policy.artifact import load
@@ -29,23 +31,21 @@ SETTINGS = CompressSettings(SEARCH, episodes=300)
 DICE = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def environments() -> None:
-    points.register()
+def compressed(env_id: str, respond: Any, settings: CompressSettings = SETTINGS, workers: int = 1) -> Compressed:
+    return compress(Site(env_id, partial(teacher_of, respond=respond)), settings, workers=workers)
 
 
-def compressed(env_id: str, respond: Any, settings: CompressSettings = SETTINGS) -> tuple[Compressed, Arena]:
-    arena = Arena(env_id)
-    return compress(Teacher("the controller", arena.spaces, respond), arena, settings), arena
+def teacher_of(spaces: Spaces, respond: Any) -> Teacher:
+    return Teacher("the controller", spaces, respond)
 
 
 @pytest.fixture(scope="module")
-def steered(environments: None) -> tuple[Compressed, Arena]:
+def steered() -> Compressed:
     return compressed(points.CONTINUOUS, points.steer)
 
 
-def test_a_simple_controller_becomes_a_tiny_network(steered: tuple[Compressed, Arena]) -> None:
-    result, _ = steered
+def test_a_simple_controller_becomes_a_tiny_network(steered: Compressed) -> None:
+    result = steered
     assert result.certified
     assert result.chosen.parameters <= 10
     bound = result.certificate.lower_bound
@@ -54,28 +54,27 @@ def test_a_simple_controller_becomes_a_tiny_network(steered: tuple[Compressed, A
 
 
 def test_discrete_actions_of_a_teacher_that_tells_only_its_choice() -> None:
-    result, _ = compressed(points.DISCRETE, points.push)
+    result = compressed(points.DISCRETE, points.push)
     assert result.certified
     assert result.chosen.parameters < 60
 
 
-def test_all_branches_are_searched_down_to_their_end(steered: tuple[Compressed, Arena]) -> None:
-    result, _ = steered
+def test_all_branches_are_searched_down_to_their_end(steered: Compressed) -> None:
+    result = steered
     depths = {len(point.hidden) for point in result.points}
     assert depths == {0, 1, 2}
     assert min(sum(point.hidden) for point in result.points if len(point.hidden) == 2) <= 4
 
 
-def test_selection_and_certificate_use_different_seeds(steered: tuple[Compressed, Arena]) -> None:
-    result, arena = steered
+def test_selection_and_certificate_use_different_seeds(steered: Compressed) -> None:
+    result = steered
     assert set(result.certificate.seeds).isdisjoint(range(1_000_000, 3_000_000))
-    search = Search(result.teacher, arena, replace(SEARCH, seed=1))
-    assert set(search._seeds).isdisjoint(result.certificate.seeds)
+    assert set(replace(SEARCH, seed=90).selection_seeds).isdisjoint(result.certificate.seeds)
 
 
-def test_the_files_hold_policy_and_certificate(steered: tuple[Compressed, Arena], tmp_path: Path) -> None:
-    result, arena = steered
-    onnx, pt, certificate = write(result, arena, {}, tmp_path)
+def test_the_files_hold_policy_and_certificate(steered: Compressed, tmp_path: Path) -> None:
+    result = steered
+    onnx, pt, certificate = write(result, tmp_path)
     data = json.loads(certificate.read_text())
     assert data["certified"] is True
     assert data["certificate"]["seeds"] == list(result.certificate.seeds)
@@ -90,20 +89,31 @@ def test_the_files_hold_policy_and_certificate(steered: tuple[Compressed, Arena]
         return session.run(["action"], {"obs": observation[None]})[0][0]
 
     seeds = result.certificate.seeds[:10]
-    again = [episode_return(arena.environment, act, seed) for seed in seeds]
+    again = [episode_return(make_environment(points.CONTINUOUS), act, seed) for seed in seeds]
     assert again == pytest.approx(result.certificate.episodes.small[:10], abs=1e-4)
 
 
 def test_the_same_seed_gives_the_same_network() -> None:
     settings = replace(SETTINGS, search=replace(SEARCH, starts=((8,),)))
-    first, second = (compressed(points.CONTINUOUS, points.steer, settings)[0] for _ in range(2))
+    first, second = (compressed(points.CONTINUOUS, points.steer, settings) for _ in range(2))
     assert [point.parameters for point in first.points] == [point.parameters for point in second.points]
     assert first.certificate.episodes.small.tolist() == second.certificate.episodes.small.tolist()
 
 
+def test_workers_find_what_one_finds(steered: Compressed) -> None:
+    several = compressed(f"points:{points.CONTINUOUS}", points.steer, workers=2)
+    found, expected = (
+        [(point.hidden, point.played.small.tolist()) for point in one.points] for one in (several, steered)
+    )
+    assert sorted(found) == sorted(expected)
+    assert several.certificate.episodes.small.tolist() == steered.certificate.episodes.small.tolist()
+    assert several.environment == steered.environment
+    assert several.steps >= steered.steps
+
+
 def test_a_student_that_learned_nothing_is_not_certified() -> None:
     search = replace(SEARCH, starts=((8,),), first_steps=1, steps=1, recoveries=1)
-    result, _ = compressed(points.CONTINUOUS, points.steer, replace(SETTINGS, search=search))
+    result = compressed(points.CONTINUOUS, points.steer, replace(SETTINGS, search=search))
     assert not result.certified
     assert result.certificate.verdict is Verdict.BELOW
     assert len(result.points) == 2
@@ -112,8 +122,8 @@ def test_a_student_that_learned_nothing_is_not_certified() -> None:
 
 def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     settings = replace(SETTINGS, seconds=1e-3, search=replace(SEARCH, seconds=1e-3))
-    result, _ = compressed(points.CONTINUOUS, points.steer, settings)
-    assert len(result.points) == 1
+    result = compressed(points.CONTINUOUS, points.steer, settings)
+    assert [point.hidden for point in result.points] == list(SEARCH.starts)
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 1
     assert "more --minutes" in result.failure
@@ -138,8 +148,8 @@ def test_a_teacher_that_answers_nan() -> None:
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
 
 
-def test_candidates_are_the_smallest_and_some_that_are_clearly_larger(steered: tuple[Compressed, Arena]) -> None:
-    result, _ = steered
+def test_candidates_are_the_smallest_and_some_that_are_clearly_larger(steered: Compressed) -> None:
+    result = steered
     template = result.chosen
 
     def frontier(*parameters: int) -> list[Point]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,6 @@ Run = Callable[..., tuple[int, str, str]]
 FILES = {"policy.onnx", "policy.pt", "certificate.json", "frontier.svg", "frontier.png"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def environments() -> None:
-    points.register()
-
-
 @pytest.fixture
 def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def smaller(*arguments: Any, **keywords: Any) -> SearchSettings:
@@ -37,6 +33,7 @@ def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(command, "SearchSettings", smaller)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
 def controller(folder: Path, gain: float = 1.0) -> Path:
@@ -104,7 +101,7 @@ def test_options_that_do_not_fit(run: Run, options: list[Any], words: list[str],
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
 
 
-def test_a_teacher_no_better_than_random(run: Run, tmp_path: Path) -> None:
+def test_a_teacher_no_better_than_random(run: Run, small_search: None, tmp_path: Path) -> None:
     one_line(run("compress", controller(tmp_path, -1.0)), 2, "model.pt", "earns", "the random policy's")
     assert not (tmp_path / "model-compressed").exists()
 

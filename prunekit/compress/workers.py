@@ -1,0 +1,150 @@
+"""Where episodes are played and branches are searched: here, or in processes of their own.
+
+What comes out does not depend on how many there are: a branch and an episode depend on their seeds alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing.queues import SimpleQueue
+from types import TracebackType
+from typing import Any, Literal, final
+
+import torch
+
+from prunekit.compress.arena import Arena, runtime_of
+from prunekit.compress.search import Baseline, Point, Progress, SearchSettings, search_branch
+from prunekit.compress.teacher import Teacher
+from prunekit.environments import Spaces
+
+Policy = Literal["teacher", "random"] | bytes
+"""Who plays: the teacher, the random policy, or an exported network."""
+
+# Episodes asked for before they are needed, per worker.
+_AHEAD = 2
+# Seconds between looks at what the workers have judged.
+_PATIENCE = 0.2
+
+
+@final
+@dataclass(frozen=True)
+class Site:
+    """An environment and a teacher for it. For more than one worker ``teacher_of`` has to be picklable."""
+
+    env_id: str
+    teacher_of: Callable[[Spaces], Teacher]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@final
+class Crew:
+    """Plays and searches with ``count`` workers. Use as a context manager."""
+
+    def __init__(self, site: Site, count: int = 1) -> None:
+        self.site = site
+        self.steps = 0
+        self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+        context = multiprocessing.get_context("spawn")
+        self._judged: SimpleQueue[Point] = context.SimpleQueue()
+        if count > 1:
+            self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged))
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self.post.arena.close()
+
+    def returns_of(self, policy: Policy) -> Callable[[int], float]:
+        """Return the function from an episode's seed to the return of ``policy``."""
+        pool = self._pool
+        if pool is None:
+            return lambda seed: self._counted(self.post.play(policy, seed))
+        asked: dict[int, Future[tuple[float, int]]] = {}
+
+        def returns(seed: int) -> float:
+            for next_seed in range(seed, seed + _AHEAD * self._count):
+                if next_seed not in asked:
+                    asked[next_seed] = pool.submit(_play, policy, next_seed)
+            return self._counted(asked[seed].result())
+
+        return returns
+
+    def search(self, settings: SearchSettings, baseline: Baseline, deadline: float, progress: Progress) -> list[Point]:
+        """Return the points of all branches, in the order of ``settings.starts``."""
+        indices = range(len(settings.starts))
+        if self._pool is None:
+            found = []
+            for index in indices:
+                share = (deadline - time.monotonic()) / (len(indices) - index)
+                found.append(self.post.search(settings, index, baseline, time.monotonic() + share, progress))
+        else:
+            jobs = [self._pool.submit(_search, settings, index, baseline, deadline) for index in indices]
+            while not all(job.done() for job in jobs) or not self._judged.empty():
+                if self._judged.empty():
+                    wait(jobs, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+                else:
+                    progress(self._judged.get())
+            found = [job.result() for job in jobs]
+        self.steps += sum(steps for _, steps in found)
+        return [point for points, _ in found for point in points]
+
+    def _counted(self, played: tuple[float, int]) -> float:
+        total, steps = played
+        self.steps += steps
+        return total
+
+
+@final
+class Post:
+    """One place to play at: an environment and the teacher, and the policies that have played there."""
+
+    def __init__(self, site: Site) -> None:
+        self.arena = Arena(site.env_id, site.kwargs)
+        self.teacher = site.teacher_of(self.arena.spaces)
+        self._runtime = lru_cache(maxsize=8)(lambda content: runtime_of(content, self.arena.spaces))
+
+    def play(self, policy: Policy, seed: int) -> tuple[float, int]:
+        """Return (the return of one episode, its steps; of the random policy, which is not asked, none)."""
+        if policy == "random":
+            return self.arena.random(seed), 0
+        act = self.teacher.act if policy == "teacher" else self._runtime(policy).act
+        total, seen = self.arena.play(act, seed)
+        return total, len(seen)
+
+    def search(
+        self, settings: SearchSettings, index: int, baseline: Baseline, deadline: float, progress: Progress
+    ) -> tuple[list[Point], int]:
+        """Return (the points of one branch, the steps that it took)."""
+        before = self.arena.steps
+        points = search_branch(self.teacher, self.arena, settings, index, baseline, deadline, progress)
+        return points, self.arena.steps - before
+
+
+# What a worker process has opened: set once, when it begins.
+_POST: list[tuple[Post, SimpleQueue[Point]]] = []
+
+
+def _begin(site: Site, judged: SimpleQueue[Point]) -> None:
+    torch.set_num_threads(1)
+    _POST.append((Post(site), judged))
+
+
+def _play(policy: Policy, seed: int) -> tuple[float, int]:
+    return _POST[0][0].play(policy, seed)
+
+
+def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> tuple[list[Point], int]:
+    post, judged = _POST[0]
+    return post.search(settings, index, baseline, deadline, judged.put)
