@@ -18,6 +18,8 @@ from record import read_result
 from prunekit.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
+# Of a chi-square with 2 degrees of freedom, over its mean: log 2.
+_MEDIAN_OF_CHI_SQUARE = 0.693
 KINDS = {
     "dense": "dense",
     "masked": "masked, shrunk",
@@ -128,13 +130,14 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
 def ablations_table(result: Mapping[str, Any]) -> str:
     """Return one row per variant: returns, and whether the difference to the default is more than noise.
 
-    Noise: 2 standard errors of a difference of means, from the deviation between seeds pooled over all variants.
+    Noise: 2 standard errors of a difference of means. The variance between seeds of a variant is its own, or the usual
+    one of all variants where that is larger, as two or three seeds that agree do not show that seeds agree.
     """
     runs = result["runs"]
     means = {(run["env"], run["variant"], run["seed"]): statistics.mean(run["returns"]) for run in runs}
     envs, variants = list(result["steps"]), list(dict.fromkeys(run["variant"] for run in runs))
     rows = []
-    spreads = {env: _spread([_of(means, env, variant) for variant in variants]) for env in envs}
+    usual = {env: _usual_variance([_of(means, env, variant) for variant in variants]) for env in envs}
     for variant in variants:
         row = [variant]
         for env in envs:
@@ -143,13 +146,16 @@ def ablations_table(result: Mapping[str, Any]) -> str:
                 row += ["", ""]
                 continue
             change = statistics.mean(own) - statistics.mean(base)
-            noise = 2.0 * spreads[env] * (1.0 / len(own) + 1.0 / len(base)) ** 0.5
+            noise = 2.0 * (_of_mean(own, usual[env]) + _of_mean(base, usual[env])) ** 0.5
             verdict = "" if variant == "default" else f" ({change:+,.0f}{', noise' if abs(change) < noise else ''})"
             row += [f"{statistics.mean(own):,.0f}{verdict}", ", ".join(f"{mean:,.0f}" for mean in own)]
         rows.append(row)
     head = ["changed"] + [title for env in envs for title in (f"{env}, mean (to default)", "seeds")]
-    spread = ", ".join(f"{env} {spreads[env]:,.0f}" for env in envs)
-    text = f"*Noise*: within 2 standard errors of a difference of means, by the deviation between seeds ({spread})"
+    spread = ", ".join(f"{env} {usual[env] ** 0.5:,.0f}" for env in envs)
+    text = (
+        "*Noise*: within 2 standard errors of a difference of means, by the deviation between a variant's seeds, or "
+        f"the usual one where that is larger ({spread})"
+    )
     missing = f" Not run yet: {len(result['missing'])} of {len(result['missing']) + len(runs)} runs." * bool(
         result["missing"]
     )
@@ -160,11 +166,15 @@ def _of(means: Mapping[tuple[str, str, int], float], env: str, variant: str) -> 
     return [mean for (own_env, own, _), mean in sorted(means.items()) if (own_env, own) == (env, variant)]
 
 
-def _spread(groups: Sequence[Sequence[float]]) -> float:
-    """Return the deviation between seeds of one variant, pooled over all variants."""
-    several = [group for group in groups if len(group) > 1]
-    squares = sum((len(group) - 1) * statistics.variance(group) for group in several)
-    return float((squares / sum(len(group) - 1 for group in several)) ** 0.5)
+def _usual_variance(groups: Sequence[Sequence[float]]) -> float:
+    """Return the variance between three seeds of one variant: from the median, so that no wild variant rules it."""
+    variances = [statistics.variance(group) for group in groups if len(group) > 2]
+    return statistics.median(variances) / _MEDIAN_OF_CHI_SQUARE if variances else 0.0
+
+
+def _of_mean(group: Sequence[float], usual: float) -> float:
+    own = statistics.variance(group) if len(group) > 1 else 0.0
+    return max(own, usual) / len(group)
 
 
 Table = Callable[[Mapping[str, Any]], str]
