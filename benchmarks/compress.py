@@ -1,0 +1,102 @@
+"""Dense teachers of five environments, and the smallest certified networks that ``prunekit compress`` finds of them.
+
+    python benchmarks/compress.py train        # the teachers; resumable, one process a core
+    python benchmarks/compress.py compress     # three seeds each, one after the other: a compression uses every core
+    python benchmarks/compress.py collect      # benchmarks/results/compress.json
+
+``runs/teachers`` and ``runs/compress`` keep what is done; a compression that is in the committed result is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from record import read_result, write_result
+
+TEACHERS, RUNS = Path("runs/teachers"), Path("runs/compress")
+ENVIRONMENTS = ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
+SEEDS = (0, 1, 2)
+KEEP = 0.95
+
+
+def teacher_of(env_id: str) -> Path:
+    """Return where a teacher lies."""
+    return TEACHERS / env_id / "model.pt"
+
+
+def train_one(env_id: str) -> None:
+    """Train one dense teacher with the preset of PPO unless it is there."""
+    out = teacher_of(env_id).parent
+    if teacher_of(env_id).exists():
+        return
+    TEACHERS.mkdir(parents=True, exist_ok=True)
+    begun = ["--resume"] if (out / "config.json").exists() else ["--env", env_id, "--algo", "ppo", "--dense"]
+    with (TEACHERS / f"{env_id}.log").open("a") as log:
+        command = [sys.executable, "-m", "prunekit", "train", *begun, "--out", str(out)]
+        subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    print(time.strftime("%H:%M:%S"), env_id, flush=True)
+
+
+def finished(env_id: str, seed: int) -> dict[str, Any] | None:
+    """Return what a compression came to, here or in the committed result."""
+    file = RUNS / f"{env_id}-seed{seed}" / "certificate.json"
+    if file.exists():
+        return {"env": env_id, "seed": seed, **json.loads(file.read_text())}
+    committed = (read_result("compress") or {"runs": []})["runs"]
+    return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
+
+
+def compress_one(env_id: str, seed: int) -> None:
+    """Compress one teacher unless that is done; exit code 1, nothing certified, is a result too."""
+    if finished(env_id, seed) is not None:
+        return
+    out = RUNS / f"{env_id}-seed{seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    options = ["--keep", str(KEEP), "--seed", str(seed), "--out", str(out)]
+    command = [sys.executable, "-m", "prunekit", "compress", str(teacher_of(env_id)), *options]
+    with (out / "log").open("w") as log:
+        done = subprocess.run(command, check=False, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{env_id}, seed {seed}: {(out / 'log').read_text()}")
+    print(time.strftime("%H:%M:%S"), (out / "log").read_text().splitlines()[-1], flush=True)
+
+
+def collect() -> None:
+    """Write the committed result from what is done; says what is missing."""
+    found = {(env_id, seed): finished(env_id, seed) for env_id in ENVIRONMENTS for seed in SEEDS}
+    missing = [f"{env_id}-seed{seed}" for (env_id, seed), run in found.items() if run is None]
+    runs = [{name: value for name, value in run.items() if name != "versions"} for run in found.values() if run]
+    command = "; ".join(f"python benchmarks/compress.py {stage}" for stage in ("train", "compress", "collect"))
+    entries = {"keep": KEEP, "cores": os.cpu_count(), "missing": missing, "runs": runs}
+    print(write_result("compress", command, entries), f"{len(missing)} runs missing")
+
+
+def main() -> None:
+    """Parse and go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["train", "compress", "collect"])
+    parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="teachers at a time")
+    arguments = parser.parse_args()
+    chosen = arguments.env or ENVIRONMENTS
+    if arguments.stage == "train":
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            list(pool.map(train_one, chosen))
+    elif arguments.stage == "compress":
+        for env_id in chosen:
+            for seed in SEEDS:
+                compress_one(env_id, seed)
+    else:
+        collect()
+
+
+if __name__ == "__main__":
+    main()
