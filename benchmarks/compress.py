@@ -4,7 +4,7 @@
     python benchmarks/compress.py compress     # three seeds each, one after the other: a compression uses every core
     python benchmarks/compress.py collect      # benchmarks/results/compress.json
 
-``runs/teachers`` and ``runs/compress`` keep what is done; a compression that is in the committed result is not repeated.
+``runs/teachers`` and ``runs/compress`` keep what is done; a compression in the committed result is not repeated.
 """
 
 from __future__ import annotations
