@@ -6,7 +6,6 @@ Parameters are replaced by smaller ones: a loop must ask modules for their param
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -75,11 +74,29 @@ def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -
     return result
 
 
-def living_copy(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tuple[nn.Module, tuple[Group, ...]]:
-    """Return a copy of ``network`` with the units ``keep`` alone, all others being zero, and its groups."""
-    copied = copy.deepcopy(network)
-    remove_units_((copied,), groups, keep)
-    return copied, tuple(replace(group, width=int(keep[group.name].sum())) for group in groups)
+def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tuple[nn.Module, tuple[Group, ...]]:
+    """Return ``network`` with the units ``keep`` alone, all others being zero, and its groups.
+
+    What has no units is shared with ``network``, whatever else a training loop keeps in its modules included.
+    """
+    view = _shallow(network, {})
+    remove_units_((view,), groups, keep)
+    return view, tuple(replace(group, width=int(keep[group.name].sum())) for group in groups)
+
+
+def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return a copy of ``module`` and the modules in it, which share their tensors and hooks with the originals.
+
+    A deep copy would fail on what training loops keep in modules and hooks: activations, loggers, locks.
+    """
+    if module not in copied:
+        copied[module] = view = module.__new__(type(module))
+        view.__dict__.update(module.__dict__)
+        view.__dict__["_parameters"] = dict(module._parameters)
+        view.__dict__["_modules"] = {
+            name: None if child is None else _shallow(child, copied) for name, child in module._modules.items()
+        }
+    return copied[module]
 
 
 def _select_(

@@ -19,7 +19,7 @@ from prunekit.pruning.compensation import compensate_
 from prunekit.pruning.groups import Group, find_groups
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
 from prunekit.pruning.penalties import unit_size
-from prunekit.pruning.physical import living_copy, padded, remove_units_
+from prunekit.pruning.physical import living_view, padded, remove_units_
 
 
 @final
@@ -59,7 +59,7 @@ class Units:
         masks = self.masks
         if all(bool(keep.all()) for keep in masks.values()):
             return self._networks[0], self.groups
-        return living_copy(self._networks[0], self.groups, masks)
+        return living_view(self._networks[0], self.groups, masks)
 
     def hold_(self) -> None:
         """Set everything of dead units that are there to zero."""

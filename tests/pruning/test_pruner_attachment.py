@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from typing import final
 
 import pytest
@@ -229,3 +230,40 @@ def test_twins_die_with_the_network_and_stay_dead_through_soft_updates() -> None
         assert is_held(twin, pruner)
     assert pruner.masks["0"].tolist() == [unit >= 6 for unit in range(12)]
     assert bool((unit_norms(twin, pruner.groups[0])[6:] > 0.0).all())
+
+
+class Keeping(nn.Module):
+    """A network as training loops have them: it keeps an activation, and a hook of it holds a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = mlp(3, 20, 8)
+        self.head = nn.Linear(8, 2, dtype=torch.float64)
+        self.latent: Tensor | None = None
+        self.lock = threading.Lock()
+        self.register_forward_hook(self.locked)
+
+    def locked(self, *_: object) -> None:
+        with self.lock:
+            pass
+
+    def forward(self, states: Tensor) -> Tensor:
+        latent = torch.tanh(self.body(states))
+        self.latent = latent
+        result: Tensor = self.head(latent)
+        return result
+
+
+@pytest.mark.parametrize("live_shrink", [False, True])
+def test_whatever_a_training_loop_keeps_in_its_modules(live_shrink: bool) -> None:
+    network = Keeping()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    pruner = Pruner(network, optimizer, 100, PruningPlan(Sparsity(0.5)), live_shrink=live_shrink)
+    states = batches(3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        network(states()).square().mean().backward()
+        optimizer.step()
+    assert pruner.sparsity == 0.5
+    assert network.latent is not None
+    assert len(network._forward_hooks) == 1
