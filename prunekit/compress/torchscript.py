@@ -1,13 +1,15 @@
 """TorchScript as a teacher, read only where its code is arithmetic (law 7).
 
 A TorchScript file holds a program in a small language that looks like Python. Loading it does not run Python, but
-running it runs whatever operators it calls, and there are some that open files. So its text is read first, and a file
-that calls anything but its own functions and the operators below is refused before torch opens it.
+running it runs whatever operators it calls, and there are some that write files. So its text is read first, and a file
+that calls anything but its own functions and the operators below, or gives their names another meaning, is refused.
+What torch then loads is made anew of exactly the entries that were read.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import warnings
 import zipfile
 from collections.abc import Set
@@ -33,15 +35,17 @@ type_as unsqueeze var view where zeros zeros_like
 """
 _OPERATORS = frozenset(_NAMES.split())
 _CONVERSIONS = frozenset({"annotate", "bool", "float", "getattr", "int", "unchecked_cast", "uninitialized"})
-_LARGEST_CODE = 2**24
+_MEANT = _CONVERSIONS | {"torch", "ops", "__torch__", "CONSTANTS"}
+_LARGEST_ENTRY = 2**28
 
 
 def is_torchscript(path: Path) -> bool:
     """Return whether the file at ``path`` is a TorchScript archive."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(_within(name).startswith("code/") for name in archive.namelist())
+    except Exception:  # zipfile raises many types for what is no zip, or a damaged one
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/", 1)[-1].startswith("code/") for name in archive.namelist())
 
 
 def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
@@ -50,11 +54,11 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
     Raises ArtifactError, naming the file and the call, where its code does more than arithmetic, and for files that are
     damaged; InputError where it does not run on the environment's observations.
     """
-    _check_code(path)
+    content = _checked(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
-            module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module = torch.jit.load(content, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises many types for damaged files
         raise ArtifactError(f"{path}: damaged TorchScript ({type(error).__name__}); export the policy again") from error
     parameters = list(module.parameters())
@@ -64,32 +68,45 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
     def respond(observations: Float32) -> Any:
         try:
             output = module(torch.from_numpy(observations).to(dtype))
+            first = output[0] if isinstance(output, tuple | list) else output
+            return (first.double() if first.is_floating_point() else first).numpy()
         except Exception as error:  # whatever the program's own arithmetic raises
             reason = str(error).strip().splitlines()[-1]
             raise InputError(
                 f"{path}: does not run on {len(observations)} observations of {spaces.observation} values ({reason})"
             ) from error
-        first = output[0] if isinstance(output, tuple | list) else output
-        if not isinstance(first, torch.Tensor):
-            raise InputError(f"{path}: returns {type(first).__name__}, but a decision is a tensor")
-        return first.numpy()
 
     teacher = Teacher(str(path), spaces, respond, Size(None, sum(tensor.numel() for tensor in parameters)))
     teacher.responses(np.zeros((2, spaces.observation), np.float32))
     return teacher
 
 
-def _check_code(path: Path) -> None:
+def _checked(path: Path) -> io.BytesIO:
+    """Return the archive at ``path``, made anew of its entries, the code among them having been read."""
+    content = io.BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
-            texts = {entry.filename: entry for entry in archive.infolist() if entry.filename.endswith(".py")}
-            if sum(entry.file_size for entry in texts.values()) > _LARGEST_CODE:
-                raise ArtifactError(f"{path}: holds more code than any policy does; it was not loaded")
-            trees = [ast.parse(archive.read(entry)) for entry in texts.values()]
-    except (SyntaxError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path}: its TorchScript cannot be read ({error}); export the policy again") from error
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as checked:
+            names = [name.casefold() for name in archive.namelist()]
+            if len(set(names)) != len(names):
+                raise ArtifactError(f"{path}: holds two entries of one name, so it was not loaded")
+            trees = []
+            for name in archive.namelist():
+                if archive.getinfo(name).file_size > _LARGEST_ENTRY:
+                    raise ArtifactError(f"{path}: its '{name}' is larger than any policy's, so it was not loaded")
+                entry = archive.read(name)
+                if _within(name).casefold().startswith("code/") and not name.endswith(".debug_pkl"):
+                    trees.append(ast.parse(entry.decode("ascii")))  # not bytes, which may name an encoding
+                    if not name.endswith(".py"):
+                        raise ArtifactError(f"{path}: holds code under the name '{name}', so it was not loaded")
+                checked.writestr(name, entry)
+    except ArtifactError:
+        raise
+    except Exception as error:  # zipfile, zlib and ast raise many types for damaged files
+        raise ArtifactError(
+            f"{path}: its TorchScript cannot be read ({type(error).__name__}); export the policy again"
+        ) from error
     nodes = [node for tree in trees for node in ast.walk(tree)]
-    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)} - {"__setstate__"}
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     for node in nodes:
         strange = _strange(node, own)
         if strange is not None:
@@ -97,21 +114,43 @@ def _check_code(path: Path) -> None:
                 f"{path}: its TorchScript {strange}, so it was not loaded, as only arithmetic is; "
                 "export the policy to ONNX instead"
             )
+    content.seek(0)
+    return content
 
 
 def _strange(node: ast.AST, own: Set[str]) -> str | None:
     """Return what ``node`` does that no arithmetic needs, or None; ``own`` are the functions that the file defines."""
-    if isinstance(node, ast.FunctionDef) and node.name == "__setstate__":
-        return f"defines '{node.name}', which runs when it is loaded"
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return f"has '{ast.unparse(node)}'"
-    if not isinstance(node, ast.Call):
-        return None
-    function = node.func
-    if isinstance(function, ast.Name) and function.id in _CONVERSIONS:
-        return None
-    if isinstance(function, ast.Attribute):
-        of_torch = isinstance(function.value, ast.Name) and function.value.id == "torch"
-        if function.attr in (_OPERATORS if of_torch else own):
+    match node:
+        case ast.FunctionDef(name="__setstate__"):
+            return "defines '__setstate__', which runs when it is loaded"
+        case ast.FunctionDef() if node.decorator_list or node.name in _CONVERSIONS:
+            return f"defines '{node.name}' in a way of its own"
+        case ast.Import() | ast.ImportFrom() | ast.Lambda() | ast.Global() | ast.Nonlocal():
+            return f"has '{ast.unparse(node)[:60]}'"
+        case ast.Name(id=name) if isinstance(node.ctx, ast.Store | ast.Del) and name in _MEANT:
+            return f"gives '{name}' another meaning"
+        case ast.arg(arg=name) if name in _MEANT:
+            return f"gives '{name}' another meaning"
+        case ast.Name(id="ops"):
+            return "names 'ops'"
+        case ast.Call(func=ast.Name(id=name)) if name in _CONVERSIONS:
             return None
-    return f"calls '{ast.unparse(function)[:60]}'"
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=attribute)) if attribute in _OPERATORS:
+            return None
+        case ast.Call(func=ast.Attribute(attr=attribute)) if attribute in own and _is_local(node.func):
+            return None
+        case ast.Call():
+            return f"calls '{ast.unparse(node.func)[:60]}'"
+    return None
+
+
+def _is_local(function: ast.expr) -> bool:
+    """Return whether a called attribute is one of a module of the file: no name of torch's own is at its root."""
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return isinstance(function, ast.Name) and function.id not in _MEANT
+
+
+def _within(name: str) -> str:
+    """Return an entry's name below the archive's own folder."""
+    return name.split("/", 1)[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import warnings
 import zipfile
@@ -212,6 +213,16 @@ def test_torchscript(suffix: str, spaces: Spaces, traced: bool, tmp_path: Path) 
     assert teacher.size.parameters == sum(parameter.numel() for parameter in module.parameters())
 
 
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        result: Tensor = self.layer(seen)
+        return result
+
+
 class Reader(nn.Module):
     def forward(self, seen: Tensor) -> Tensor:
         return torch.from_file("/etc/hostname", False, 2, dtype=torch.float32) + seen[:, :2]
@@ -248,6 +259,95 @@ def test_torchscript_that_is_no_arithmetic_is_not_loaded(
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(ArtifactError, match=words):
         read_teacher(path, CONTINUOUS)
+
+
+def rewritten(path: Path, target: Path, code: str, name: str = "{}", first: bool = False) -> Path:
+    """Write the archive at ``path`` anew: its main code says ``code``, under a name made of the old one."""
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as other:
+        for entry in archive.infolist():
+            if entry.filename == code_name(archive):
+                other.writestr(name.format(entry.filename), code)
+                if first:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        other.writestr(entry.filename, archive.read(entry))
+            else:
+                other.writestr(entry.filename, archive.read(entry))
+    return target
+
+
+def code_name(archive: zipfile.ZipFile) -> str:
+    """Return the entry that says what ``Plain`` does."""
+    return next(name for name in archive.namelist() if name.endswith(".py") and b"class Plain" in archive.read(name))
+
+
+def code_of(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(code_name(archive)).decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("    _9 = ops.aten.save(seen, '{}')\n", "names 'ops'|calls 'ops"),
+        ("    annotate = ops.aten.save\n    _9 = annotate(seen, '{}')\n", "another meaning|names 'ops'"),
+        ("    torch = ops.aten\n    _9 = torch.save(seen, '{}')\n", "another meaning|names 'ops'|calls"),
+        ("    _9 = __torch__.torch.save(seen, '{}')\n", "calls"),
+        ("    _9 = torch.from_file('{}', True, 2)\n", "calls 'torch.from_file'"),
+    ],
+    ids=["own name", "conversion", "torch", "qualified", "plain"],
+)
+def test_torchscript_that_gives_names_another_meaning(changed: str, words: str, tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "policy.pt")
+    victim = tmp_path / "victim"
+    own = "  def save(self, seen: Tensor) -> Tensor:\n    return seen\n"
+    lines = code_of(path).splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if line.strip().startswith("return"))
+    code = "".join([*lines[:at], changed.format(victim), *lines[at:], own])
+    with pytest.raises(ArtifactError, match=words):
+        read_teacher(rewritten(path, tmp_path / "other.pt", code), CONTINUOUS)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("trick", ["capital name", "two entries", "encoding"])
+def test_torchscript_whose_code_is_not_what_is_read(trick: str, tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "policy.pt")
+    victim = tmp_path / "victim"
+    lines = code_of(path).splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if line.strip().startswith("return"))
+    call = f"torch.from_file('{victim}', True, 2)"
+    bad = "".join([*lines[:at], f"    _9 = {call}\n", *lines[at:]])
+    if trick == "capital name":
+        other = rewritten(path, tmp_path / "other.pt", bad, name="{}X")
+        with zipfile.ZipFile(other) as archive, zipfile.ZipFile(tmp_path / "last.pt", "w") as last:
+            for entry in archive.infolist():
+                last.writestr(entry.filename.replace(".pyX", ".PY"), archive.read(entry))
+        other = tmp_path / "last.pt"
+    elif trick == "two entries":
+        other = rewritten(path, tmp_path / "other.pt", bad, first=True)
+    else:
+        hidden = f"    _9 = 1 +ACM- {call}\n"
+        other = rewritten(
+            path, tmp_path / "other.pt", "# coding: utf-7\n" + "".join([*lines[:at], hidden, *lines[at:]])
+        )
+    with pytest.raises(ArtifactError, match=r"\.pt: .*(not loaded|cannot be read)"):
+        read_teacher(other, CONTINUOUS)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("place", range(0, 40, 4))
+def test_damaged_archives_are_refused_in_one_line(place: int, tmp_path: Path) -> None:
+    path = scripted(Plain(), tmp_path / "policy.pt")
+    content = bytearray(path.read_bytes())
+    content[-200 + 5 * place] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with contextlib.suppress(ArtifactError):  # any other error is a fault; a byte that nobody reads is none
+        read_teacher(path, CONTINUOUS)
+
+
+def test_a_half_precision_policy(tmp_path: Path) -> None:
+    teacher = read_teacher(scripted(Plain().bfloat16(), tmp_path / "policy.pt"), CONTINUOUS)
+    assert teacher.responses(observations()).shape == (50, 2)
 
 
 def test_damaged_torchscript(tmp_path: Path) -> None:
