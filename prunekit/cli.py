@@ -190,7 +190,6 @@ def compress(
     no_normalizer: Annotated[
         bool, typer.Option("--no-normalizer", help="The zip's policy was trained without VecNormalize.")
     ] = False,
-    input_: Annotated[str | None, typer.Option("--input", help="The observation among an ONNX file's inputs.")] = None,
     output: Annotated[str | None, typer.Option(help="The decision among an ONNX file's outputs.")] = None,
     minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
     episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 500,
@@ -204,7 +203,7 @@ def compress(
     from prunekit.compress.progress import TerminalDisplay
 
     words = CompressWords(
-        teacher, env, keep, normalizer, no_normalizer, input_, output, minutes, episodes, seed, out
+        teacher, env, keep, normalizer, no_normalizer, output, minutes, episodes, seed, out
     )  # fmt: skip
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:

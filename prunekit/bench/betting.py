@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 # Bets are chosen among these shares of the largest one that can be paid.
 _SHARES = np.linspace(0.0, 0.99, 100)
-_CAUTION = 1.0
+_CAUTION = 0.3
 _MARGIN = 0.1
 _RESOLUTION = 1e-3
 
@@ -46,9 +46,10 @@ class Paired:
         return np.asarray(self.small - rho * self.dense - (1.0 - rho) * self.random)
 
     @property
-    def retention(self) -> float:
-        """Return (mean small - mean random) / (mean dense - mean random)."""
-        return float((self.small - self.random).mean() / (self.dense - self.random).mean())
+    def retention(self) -> float | None:
+        """(mean small - mean random) / (mean dense - mean random); None where the dense policy is no better."""
+        gain = float((self.dense - self.random).mean())
+        return float((self.small - self.random).mean()) / gain if gain > 0.0 else None
 
 
 def span_of(returns: Sequence[Array], margin: float = _MARGIN) -> float:
@@ -78,7 +79,7 @@ class Bettor:
     def play(self, difference: float) -> None:
         """Take in the difference of one episode."""
         growth = self._growth(np.array([difference]))[0]
-        self.log_capital += float(growth[self._earned.argmax()])
+        self.log_capital += float(growth[self._earned.argmax()]) if difference >= -self._span else -math.inf
         self.log_largest = max(self.log_largest, self.log_capital)
         self._earned += growth
 

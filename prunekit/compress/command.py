@@ -19,6 +19,7 @@ from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
 _SEARCH_SHARE = 0.6
+_MOST_WORKERS = 8
 
 
 @final
@@ -31,7 +32,6 @@ class CompressWords:
     keep: float
     normalizer: Path | None
     no_normalizer: bool
-    source: str | None
     target: str | None
     minutes: float
     episodes: int
@@ -47,14 +47,20 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compr
     seconds = 60.0 * words.minutes
     search = SearchSettings(words.keep, seconds=_SEARCH_SHARE * seconds, seed=words.seed)
     settings = CompressSettings(search, words.episodes, seconds=seconds)
-    reading = Reading(words.normalizer, words.no_normalizer, words.source, words.target)
+    reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
     require_writable(folder / "policy.onnx")
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
-    result = compress(site, settings, [display], workers=os.cpu_count() or 1)
+    result = compress(site, settings, [display], workers=workers_here())
     return result, write(result, folder) + draw(result, f"{env_id}: {words.teacher.name}", folder)
+
+
+def workers_here() -> int:
+    """Return how many worker processes there are to be: one per core that this process may use, eight at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS)
 
 
 def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:

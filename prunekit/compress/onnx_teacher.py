@@ -17,17 +17,17 @@ _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _NAMED = {True: "scores", False: "action"}
 
 
-def read_onnx_teacher(path: Path, spaces: Spaces, source: str | None = None, target: str | None = None) -> Teacher:
+def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> Teacher:
     """Return the policy in the ONNX file at ``path``.
 
-    ``source`` and ``target`` name its input and output where they cannot be told: the input is the only one; the
-    output is the one called ``scores`` (discrete actions) or ``action``, or the only one that has as many values as the
-    actions need, a number for a discrete one counting too. Raises ArtifactError for what is no ONNX file and
-    InputError, naming ``path`` and the option, for what does not fit.
+    It has one input. ``target`` names its output where that cannot be told: it is the one called ``scores`` (discrete
+    actions) or ``action``, or the only one that has as many values as the actions need, a number for a discrete one
+    counting too. Raises ArtifactError for what is no ONNX file and InputError, naming ``path`` and the option, for what
+    does not fit.
     """
     model = read_model(path)
     session = tuned_session(model.content, str(path))
-    entry = _input(session, path, source)
+    entry = _input(session, path)
     dtype = _FLOATS.get(entry.type)
     if dtype is None:
         raise InputError(f"{path}: input '{entry.name}' is {entry.type}, but observations are float vectors")
@@ -62,11 +62,9 @@ def read_onnx_teacher(path: Path, spaces: Spaces, source: str | None = None, tar
     return Teacher(str(path), spaces, respond, Size(model.hidden, model.parameters))
 
 
-def _input(session: Any, path: Path, source: str | None) -> Any:
+def _input(session: Any, path: Path) -> Any:
     entries = {entry.name: entry for entry in session.get_inputs()}
     names = ", ".join(entries)
-    if source is not None and source not in entries:
-        raise InputError(f"{path}: has no input '{source}'; --input names one of {names}")
     if len(entries) != 1:
         raise InputError(f"{path}: has {len(entries)} inputs ({names}), but a policy takes one observation")
     return next(iter(entries.values()))

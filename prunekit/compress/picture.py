@@ -44,7 +44,7 @@ def _figure(result: Compressed, title: str) -> Figure:
     if result.teacher.size is not None:
         axes.scatter([result.teacher.size.parameters], [1.0], marker="s", s=36, color="black", label="teacher")
     bound = result.certificate.lower_bound or 0.0
-    retention = result.certificate.retention
+    retention = result.certificate.retention or 0.0
     axes.errorbar(
         [result.chosen.parameters],
         [retention],

@@ -23,13 +23,10 @@ _NORMALIZERS = ("vec_normalize.pkl", "vecnormalize.pkl")
 @final
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read. ``normalizer`` is a file of ``VecNormalize.save``; ``source`` and ``target`` are the
-    names of an ONNX file's input and output.
-    """
+    """How a file is to be read: ``normalizer`` is a file of ``VecNormalize.save``, ``target`` an ONNX file's output."""
 
     normalizer: Path | None = None
     without_normalizer: bool = False
-    source: str | None = None
     target: str | None = None
 
     def __post_init__(self) -> None:
@@ -51,9 +48,9 @@ def read_teacher(path: Path, spaces: Spaces, reading: Reading | None = None) -> 
     if reading.normalizer is not None or reading.without_normalizer:
         raise InputError(f"{path}: --normalizer and --no-normalizer are for zips of Stable-Baselines3; leave them out")
     if path.suffix == ".onnx":
-        return read_onnx_teacher(path, spaces, reading.source, reading.target)
-    if reading.source is not None or reading.target is not None:
-        raise InputError(f"{path}: --input and --output are for ONNX files; leave them out")
+        return read_onnx_teacher(path, spaces, reading.target)
+    if reading.target is not None:
+        raise InputError(f"{path}: --output is for ONNX files; leave it out")
     if is_torchscript(path):
         return read_torchscript(path, spaces)
     if path.suffix == ".pt":

@@ -15,7 +15,7 @@ import torch
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
-from prunekit.compress.search import Baseline, Point, SearchSettings, frontier_of
+from prunekit.compress.search import FIRST_SEED, Baseline, Point, SearchSettings, frontier_of
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name
@@ -48,6 +48,10 @@ class CompressSettings:
     def __post_init__(self) -> None:
         if self.episodes < LEAST_EPISODES:
             raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+        if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
+            raise InputError(
+                f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"
+            )
 
 
 class CompressDisplay(Protocol):
@@ -89,12 +93,12 @@ class Compressed:
         size, chosen = self.teacher.size, self.chosen
         whole = "" if size is None else f" of the teacher's {size.parameters:,}"
         before = "" if size is None or size.hidden is None else f"{size_name(size.hidden)} -> "
-        bound = self.certificate.lower_bound
-        shown = "no bound" if bound is None else f"at least {bound:.3f} with 95% confidence"
+        entry = self.certificate
+        kept = "not known" if entry.retention is None else f"{entry.retention:.3f}"
+        shown = f"{'certified' if self.certified else 'not certified'} to be at least {entry.keep:g}"
         return (
-            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention "
-            f"{self.certificate.retention:.3f} ({shown}, {len(self.certificate.episodes)} fresh episodes), "
-            f"{self.seconds:.0f} s"
+            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention {kept} "
+            f"({shown} with 95% confidence, {len(entry.episodes)} fresh episodes), {self.seconds:.0f} s"
         )
 
     @property
@@ -216,9 +220,10 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
     provenance = {"env": result.environment, "compact": True, **summary}
     artifact = make_artifact(result.chosen.actor, None, provenance)
+    (folder / "certificate.json").unlink(missing_ok=True)  # that of another policy must never lie beside this one
     report = export_onnx(artifact.actor, folder / "policy.onnx", provenance)
     save(artifact, folder / "policy.pt")
-    write_atomically(folder / "certificate.json", (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(folder / "certificate.json", (json.dumps(found, indent=1, allow_nan=False) + "\n").encode())
     return [report.path, folder / "policy.pt", folder / "certificate.json"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -17,12 +16,12 @@ from prunekit.compress.teacher import Teacher
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 
-# Seeds of episodes that are learned from, and of those that select. A certificate uses others.
-_LESSONS, _SELECTION = 1_000_000, 2_000_000
-# Standard errors by which a teacher has to beat the random policy.
+# Episodes that are learned from and those that select have seeds from here on; certificates stay below.
+FIRST_SEED = 1_000_000_000
+_SEEDS_PER_SEARCH, _SELECTION = 100_000, 90_000
+_LARGEST_SEED = 10**9
+# Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 _CLEARLY = 2.0
-# A network is played no further once it is this far below what is to be kept, after a few episodes.
-_HOPELESS, _LEAST_EPISODES = 0.15, 5
 
 
 @final
@@ -52,7 +51,7 @@ class SearchSettings:
     @property
     def selection_seeds(self) -> range:
         """The seeds of the episodes that select."""
-        first = _SELECTION + 10_000 * self.seed
+        first = FIRST_SEED + _SEEDS_PER_SEARCH * self.seed + _SELECTION
         return range(first, first + self.selection_episodes)
 
     def __post_init__(self) -> None:
@@ -60,8 +59,8 @@ class SearchSettings:
             raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
         if not self.seconds > 0.0:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
-        if self.seed < 0:
-            raise InputError(f"--seed must not be negative, got {self.seed}")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
 
 
 @final
@@ -77,6 +76,11 @@ class Baseline:
         count = len(returns)
         return Paired(np.asarray(returns, np.float64), self.dense[:count], self.random[:count])
 
+    @property
+    def gain(self) -> float:
+        """How much more the teacher earns than the random policy, on average."""
+        return float((self.dense - self.random).mean())
+
     def require_a_policy(self, name: str) -> None:
         """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
         gains = self.dense - self.random
@@ -91,18 +95,18 @@ class Baseline:
 @final
 @dataclass(frozen=True)
 class Point:
-    """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough."""
+    """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
+
+    ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
+    has played some.
+    """
 
     actor: Actor
     hidden: tuple[int, ...]
     parameters: int
     played: Paired
+    retention: float
     good: bool
-
-    @property
-    def retention(self) -> float:
-        """The estimate on the selection's seeds."""
-        return self.played.retention
 
 
 Progress = Callable[[Point], None]
@@ -114,15 +118,15 @@ def search_branch(
     settings: SearchSettings,
     index: int,
     baseline: Baseline,
-    deadline: float,
+    over: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _: None,
 ) -> list[Point]:
     """Return the networks judged on the way down from ``settings.starts[index]``, at least one.
 
-    A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, but for the
-    ``deadline`` (in terms of ``time.monotonic``), after which nothing new is begun.
+    A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, until ``over``
+    says that there is no time left, when nothing new is begun.
     """
-    branch = _Branch(teacher, arena, settings, index, baseline, deadline, progress)
+    branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     branch.descend()
     return branch.points
 
@@ -147,22 +151,18 @@ class _Branch:
         settings: SearchSettings,
         index: int,
         baseline: Baseline,
-        deadline: float,
+        over: Callable[[], bool],
         progress: Progress,
     ) -> None:
         self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
-        self._deadline, self._progress = deadline, progress
+        self._over, self._progress = over, progress
         self.points: list[Point] = []
-        self._next_lesson = _LESSONS + 10_000 * settings.seed
+        self._next_lesson = FIRST_SEED + _SEEDS_PER_SEARCH * settings.seed
         self._lessons = Lessons(teacher)
         for _ in range(settings.teacher_episodes):
             self._lessons.add(arena.play(teacher.act, self._seed())[1])
         scale = Scale.of(self._lessons, teacher.spaces)
         self._student = Student(settings.starts[index], scale, teacher.spaces, settings.seed)
-
-    @property
-    def _over(self) -> bool:
-        return time.monotonic() > self._deadline
 
     def descend(self) -> None:
         """Make the student smaller until it cannot be, or is no longer good enough however little is removed."""
@@ -170,7 +170,7 @@ class _Branch:
         student.study(self._lessons, settings.first_steps)
         good = self._improve(student)
         share = settings.shrink_by
-        while good and sum(student.hidden) > len(student.hidden) and not self._over:
+        while good and sum(student.hidden) > len(student.hidden) and not self._over():
             smaller = student.copied()
             removable = sum(student.hidden) - len(student.hidden)
             fewer = min(max(1, round(share * sum(student.hidden))), removable)
@@ -187,7 +187,7 @@ class _Branch:
         for attempt in range(self._settings.recoveries + 1):
             if self._judge(student):
                 return True
-            if self._over or attempt == self._settings.recoveries:
+            if self._over() or attempt == self._settings.recoveries:
                 break
             act = deployed(student.actor, self._teacher.spaces)
             for _ in range(self._settings.lesson_episodes):
@@ -204,12 +204,14 @@ class _Branch:
             total, seen = self._arena.play(act, seed)
             returns.append(total)
             self._lessons.add(seen)
-            played = self._baseline.paired(returns)
-            if len(returns) >= _LEAST_EPISODES and played.retention < settings.keep - _HOPELESS:
+            lost = (self._baseline.paired(returns).small - self._baseline.dense[: len(returns)]) / self._baseline.gain
+            error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
+            if self._over() or 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep:
                 break
-        whole = len(returns) == settings.selection_episodes
-        good = whole and played.retention >= settings.keep + settings.margin
-        self.points.append(Point(actor, student.hidden, student.parameters, played, good))
+        retention = 1.0 + float(lost.mean())
+        good = len(returns) == settings.selection_episodes and retention >= settings.keep + settings.margin
+        played = self._baseline.paired(returns)
+        self.points.append(Point(actor, student.hidden, student.parameters, played, retention, good))
         self._progress(self.points[-1])
         return good
 

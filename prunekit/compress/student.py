@@ -29,6 +29,7 @@ _LAST_RATE = 0.03
 # Logits of the teacher's choice: its scores are scaled so that the best is this far above the second, on average.
 _CERTAINTY = 4.0
 _CHECKS = 20
+_LEAST_DEVIATION = 1e-3
 
 
 @final
@@ -53,28 +54,36 @@ class Lessons:
 @final
 @dataclass(frozen=True)
 class Scale:
-    """The student's units: observations as a normalizer makes them, answers as (answer - middle) / half."""
+    """The student's units: observations as a normalizer makes them, answers as (answer - middle) / half.
+
+    Where an action is ``bounded`` (bool [k]), that is -1 and 1 at its bounds.
+    """
 
     normalizer: Normalizer
     middle: Tensor
     half: Tensor
+    bounded: Tensor
 
     @staticmethod
     def of(lessons: Lessons, spaces: Spaces) -> Scale:
         """Return the scale of what was seen, and of the action's bounds where they are finite."""
         mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
-        scale = 1.0 / np.maximum(deviation, 1e-3 * max(float(deviation.max()), 1e-6))
+        scale = 1.0 / np.maximum(deviation, _LEAST_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
         if spaces.discrete is not None:
             ordered = np.sort(lessons.answers, axis=1)
             gap = float((ordered[:, -1] - ordered[:, -2]).mean()) if spaces.discrete > 1 else 1.0
             half = np.full(spaces.outputs, max(gap, 1e-12) / _CERTAINTY)
-            return Scale(normalizer, torch.zeros(spaces.outputs), torch.from_numpy(half).float())
+            free = torch.zeros(spaces.outputs, dtype=torch.bool)
+            return Scale(normalizer, torch.zeros(spaces.outputs), torch.from_numpy(half).float(), free)
         low, high = np.asarray(spaces.low), np.asarray(spaces.high)
         bounded = np.isfinite(low) & np.isfinite(high)
-        middle = np.where(bounded, (low + high) / 2, lessons.answers.mean(axis=0))
-        half = np.where(bounded, (high - low) / 2, np.maximum(lessons.answers.std(axis=0), 1e-6))
-        return Scale(normalizer, torch.from_numpy(middle).float(), torch.from_numpy(half).float())
+        middle, half = lessons.answers.mean(axis=0), np.maximum(lessons.answers.std(axis=0), 1e-6)
+        middle[bounded] = (low[bounded] + high[bounded]) / 2
+        half[bounded] = np.maximum((high[bounded] - low[bounded]) / 2, 1e-6)
+        return Scale(
+            normalizer, torch.from_numpy(middle).float(), torch.from_numpy(half).float(), torch.from_numpy(bounded)
+        )
 
 
 @final
@@ -120,11 +129,14 @@ class Student:
             answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
         optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
         pruner = self._pruner(optimizer, steps, fewer) if fewer else None
-        loss_of = _choice_loss if self.spaces.discrete is not None else _action_loss
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = _RATE * _falling(step / steps)
             rows = torch.randint(len(states), (_BATCH,), generator=self._generator)
-            loss = loss_of(self.network(states[rows]), answers[rows])
+            scores = self.network(states[rows])
+            if self.spaces.discrete is None:
+                loss = action_loss(scores, answers[rows], self.scale.bounded)
+            else:
+                loss = choice_loss(scores, answers[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -155,13 +167,13 @@ def _falling(progress: float) -> float:
     return 1.0 if progress < 0.5 else _LAST_RATE + (1.0 - _LAST_RATE) * 2.0 * (1.0 - progress)
 
 
-def _choice_loss(scores: Tensor, answers: Tensor) -> Tensor:
+def choice_loss(scores: Tensor, answers: Tensor) -> Tensor:
     """Return the cross-entropy to the teacher's preferences: a choice matters as much as its scores differ."""
     return nn.functional.cross_entropy(scores, answers.softmax(dim=1))
 
 
-def _action_loss(scores: Tensor, answers: Tensor) -> Tensor:
-    """Return the squared error of actions in [-1, 1]; beyond a bound that the teacher is at, none."""
+def action_loss(scores: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:
+    """Return the squared error of actions [n, k]; next to none beyond a bound that the teacher is at, -1 or 1."""
     error = scores - answers
-    beyond = ((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0))
+    beyond = bounded & (((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0)))
     return torch.where(beyond, 0.01 * error, error).square().sum(dim=1).mean()

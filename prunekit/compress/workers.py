@@ -6,14 +6,18 @@ What comes out does not depend on how many there are: a branch and an episode de
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeVar, final
 
 import torch
 
@@ -21,7 +25,9 @@ from prunekit.compress.arena import Arena, runtime_of
 from prunekit.compress.search import Baseline, Point, Progress, SearchSettings, search_branch
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
+from prunekit.errors import CheckError
 
+T = TypeVar("T")
 Policy = Literal["teacher", "random"] | bytes
 """Who plays: the teacher, the random policy, or an exported network."""
 
@@ -52,9 +58,10 @@ class Crew:
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
         context = multiprocessing.get_context("spawn")
-        self._judged: SimpleQueue[Point] = context.SimpleQueue()
+        self._judged: SimpleQueue[bytes] = context.SimpleQueue()
+        self._stopped = context.Event()
         if count > 1:
-            self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged))
+            self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged, self._stopped))
 
     def __enter__(self) -> Crew:
         return self
@@ -62,6 +69,7 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopped.set()  # a branch that is still searched ends at its next look
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self.post.arena.close()
@@ -77,26 +85,31 @@ class Crew:
             for next_seed in range(seed, seed + _AHEAD * self._count):
                 if next_seed not in asked:
                     asked[next_seed] = pool.submit(_play, policy, next_seed)
-            return self._counted(asked[seed].result())
+            return self._counted(_result(asked[seed]))
 
         return returns
 
     def search(self, settings: SearchSettings, baseline: Baseline, deadline: float, progress: Progress) -> list[Point]:
-        """Return the points of all branches, in the order of ``settings.starts``."""
+        """Return the points of all branches, in the order of ``settings.starts``.
+
+        ``deadline`` is in terms of ``time.monotonic``. Raises what the first branch that fails raises.
+        """
         indices = range(len(settings.starts))
         if self._pool is None:
             found = []
             for index in indices:
-                share = (deadline - time.monotonic()) / (len(indices) - index)
-                found.append(self.post.search(settings, index, baseline, time.monotonic() + share, progress))
+                until = time.monotonic() + (deadline - time.monotonic()) / (len(indices) - index)
+                found.append(self.post.search(settings, index, baseline, _passed(until), progress))
         else:
             jobs = [self._pool.submit(_search, settings, index, baseline, deadline) for index in indices]
-            while not all(job.done() for job in jobs) or not self._judged.empty():
-                if self._judged.empty():
-                    wait(jobs, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
-                else:
-                    progress(self._judged.get())
-            found = [job.result() for job in jobs]
+            pending = set(jobs)
+            while pending or not self._judged.empty():
+                while not self._judged.empty():
+                    progress(pickle.loads(self._judged.get()))  # of this program's own worker
+                done, pending = wait(pending, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+                for job in done:
+                    _result(job)
+            found = [pickle.loads(_result(job)) for job in jobs]
         self.steps += sum(steps for _, steps in found)
         return [point for points, _ in found for point in points]
 
@@ -124,27 +137,50 @@ class Post:
         return total, len(seen)
 
     def search(
-        self, settings: SearchSettings, index: int, baseline: Baseline, deadline: float, progress: Progress
+        self,
+        settings: SearchSettings,
+        index: int,
+        baseline: Baseline,
+        over: Callable[[], bool],
+        progress: Progress,
     ) -> tuple[list[Point], int]:
         """Return (the points of one branch, the steps that it took)."""
         before = self.arena.steps
-        points = search_branch(self.teacher, self.arena, settings, index, baseline, deadline, progress)
+        points = search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
         return points, self.arena.steps - before
 
 
+def _passed(deadline: float) -> Callable[[], bool]:
+    return lambda: time.monotonic() > deadline
+
+
+def _result(job: Future[T]) -> T:
+    try:
+        return job.result()
+    except BrokenProcessPool as error:
+        raise CheckError("a worker process has died, for want of memory perhaps; nothing was written") from error
+
+
 # What a worker process has opened: set once, when it begins.
-_POST: list[tuple[Post, SimpleQueue[Point]]] = []
+_OPENED: list[tuple[Post, SimpleQueue[bytes], Event]] = []
 
 
-def _begin(site: Site, judged: SimpleQueue[Point]) -> None:
+def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells its workers
     torch.set_num_threads(1)
-    _POST.append((Post(site), judged))
+    _OPENED.append((Post(site), judged, stopped))
 
 
 def _play(policy: Policy, seed: int) -> tuple[float, int]:
-    return _POST[0][0].play(policy, seed)
+    return _OPENED[0][0].play(policy, seed)
 
 
-def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> tuple[list[Point], int]:
-    post, judged = _POST[0]
-    return post.search(settings, index, baseline, deadline, judged.put)
+def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> bytes:
+    """Return the points of a branch and its steps, pickled here: torch would keep a file open for every tensor."""
+    post, judged, stopped = _OPENED[0]
+    passed = _passed(deadline)
+
+    def progress(point: Point) -> None:
+        judged.put(pickle.dumps(point))
+
+    return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))

@@ -104,6 +104,8 @@ def _train(
         with explained(folder, model):
             if not resume:
                 stack.enter_context(held(folder))
+                if (folder / "config.json").exists():
+                    raise InputError(f"{folder}: another process has begun a run in it; give another --out")
             if found is None:
                 config = {**description, "versions": installed_versions(), "started": _now()}
                 write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())

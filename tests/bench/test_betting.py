@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from prunekit.bench.betting import Array, Bettor, Paired, lower_bound, span_of
+from prunekit.bench.betting import _CAUTION, Array, Bettor, Paired, lower_bound, span_of
 
 NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
 
@@ -50,23 +50,30 @@ def test_the_span_covers_all_that_was_seen_and_a_margin() -> None:
 
 
 def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
-    before, episodes = constant(70.0, 1), Paired(np.array([60.0, 20.0]), np.full(2, 100.0), np.zeros(2))
-    weight, shares = 0.3, np.linspace(0.0, 0.99, 100)
-    capital = 0.0
-    gains = [0.2]
+    before, episodes = constant(70.0, 10), Paired(np.array([60.0, 20.0]), np.full(2, 100.0), np.zeros(2))
+    shares, capital, gains, bets = np.linspace(0.0, 0.99, 100), 0.0, [0.2] * 10, []
     expected = []
     for gain in (0.1, -0.3):
-        value = weight * np.log(1.0 - shares) + sum(np.log(1.0 + shares * past) for past in gains)
-        capital += math.log(1.0 + shares[value.argmax()] * gain)
+        value = _CAUTION * np.log(1.0 - shares) + sum(np.log(1.0 + shares * past) for past in gains)
+        bets.append(shares[value.argmax()])
+        capital += math.log(1.0 + bets[-1] * gain)
         gains.append(gain)
         expected.append(capital)
     assert game(episodes, 0.5, 100.0, before) == pytest.approx(expected)
+    assert all(0.2 < bet < 0.95 for bet in bets)
 
 
 def test_an_episode_that_loses_more_than_the_span_ends_the_game() -> None:
     episodes = Paired(np.array([100.0, -150.0, *[100.0] * 300]), np.full(302, 100.0), np.zeros(302))
     assert set(game(episodes, 0.9, 110.0, constant(100.0, 100))[1:]) == {-math.inf}
     assert not refuted(episodes, 0.9, 110.0, constant(100.0, 100))
+
+
+def test_such_an_episode_ends_it_whatever_the_bet() -> None:
+    """With nothing on record the bet is small, and would survive."""
+    bettor = Bettor(0.9, 100.0, constant(91.0, 1))
+    bettor.play(-101.0)
+    assert bettor.log_capital == -math.inf
 
 
 def test_without_an_episode_nothing_is_refuted() -> None:
@@ -90,6 +97,7 @@ def test_the_bound_is_where_refutation_ends(seed: int) -> None:
     span = span_of([before.small, before.dense, before.random])
     bound = lower_bound(episodes, span, before)
     assert bound is not None
+    assert episodes.retention is not None
     assert 0.85 < bound < episodes.retention
     assert refuted(episodes, bound, span, before)
     assert not refuted(episodes, bound + 0.001, span, before)

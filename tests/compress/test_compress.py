@@ -15,7 +15,7 @@ import pytest
 
 from prunekit.compress.certify import Verdict
 from prunekit.compress.run import Compressed, CompressSettings, candidates_of, compress, write
-from prunekit.compress.search import Point, SearchSettings
+from prunekit.compress.search import FIRST_SEED, Point, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Site
 from prunekit.environments import Spaces, make_environment
@@ -68,8 +68,12 @@ def test_all_branches_are_searched_down_to_their_end(steered: Compressed) -> Non
 
 def test_selection_and_certificate_use_different_seeds(steered: Compressed) -> None:
     result = steered
-    assert set(result.certificate.seeds).isdisjoint(range(1_000_000, 3_000_000))
-    assert set(replace(SEARCH, seed=90).selection_seeds).isdisjoint(result.certificate.seeds)
+    assert max(result.certificate.seeds) < FIRST_SEED
+    searched = [seed for number in range(1000) for seed in replace(SEARCH, seed=number).selection_seeds]
+    assert min(searched) > FIRST_SEED
+    assert len(set(searched)) == len(searched)
+    with pytest.raises(InputError, match="first_seed"):
+        CompressSettings(first_seed=FIRST_SEED)
 
 
 def test_the_files_hold_policy_and_certificate(steered: Compressed, tmp_path: Path) -> None:

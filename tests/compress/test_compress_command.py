@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(command, "SearchSettings", smaller)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(command, "workers_here", lambda: 1)
 
 
 def controller(folder: Path, gain: float = 1.0) -> Path:
