@@ -112,4 +112,4 @@ def lower_bound(episodes: Paired, span: float, before: Paired, alpha: float = 0.
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if refuted(middle * _RESOLUTION) else (low, middle - 1)
-    return low * _RESOLUTION
+    return round(low * _RESOLUTION, 3)

@@ -51,7 +51,7 @@ class TerminalDisplay:
     def judged(self, points: Sequence[Point]) -> None:
         """Show the networks judged so far."""
         self._points = points
-        self._show(_line(points[-1]))
+        self._show(_line(points[-1], self._keep))
 
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
@@ -84,8 +84,8 @@ def best_per_size(points: Sequence[Point]) -> list[Point]:
     return [best[parameters] for parameters in sorted(best)]
 
 
-def _line(point: Point) -> str:
-    verdict = "good" if point.good else "not good enough"
+def _line(point: Point, keep: float) -> str:
+    verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
     return f"{size_name(point.hidden):>12}  {point.parameters:>7,} weights  retention {point.retention:6.3f}  {verdict}"
 
 
