@@ -126,6 +126,11 @@ class Pruner:
         return self._gauge.scores
 
     @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self._timetable.total_steps
+
+    @property
     def progress(self) -> float:
         """The share of training done, in [0, 1]."""
         return self._timetable.progress(self.steps)

@@ -100,6 +100,7 @@ def test_both_heads_are_compensated() -> None:
 
 
 def test_consumers_without_a_bias_get_the_best_fit_without_one() -> None:
+    torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 2, bias=False)).double()
     go, inputs = torch.arange(6), states()
     plain = loss(network, without(network, "0", go), inputs)
