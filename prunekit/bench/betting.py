@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from prunekit.bench.stats import Array
 
 # Bets are chosen among these shares of the largest one that can be paid.
 _SHARES = np.linspace(0.0, 0.99, 100)

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.actor import Actor
-from prunekit.policy.program import lower
+from prunekit.policy.program import Float32, lower
 from prunekit.rollouts import Act, episode_return, random_returns
-
-Float32 = NDArray[np.float32]
 
 
 @final

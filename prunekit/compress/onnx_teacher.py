@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from prunekit.bench.models import read_model
-from prunekit.compress.teacher import Float32, Size, Teacher
+from prunekit.compress.teacher import Size, Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.session import tuned_session
+from prunekit.policy.program import Float32
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _NAMED = {True: "scores", False: "action"}

@@ -75,7 +75,6 @@ class Compressed:
     teacher: Teacher
     environment: dict[str, Any]
     points: tuple[Point, ...]
-    candidates: tuple[Point, ...]
     certificates: tuple[Certificate, ...]
     chosen: Point
     certificate: Certificate
@@ -202,7 +201,6 @@ def compress(
             crew.post.teacher,
             {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
             tuple(points),
-            tuple(candidates),
             tuple(found),
             candidates[index],
             found[index],

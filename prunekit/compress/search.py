@@ -9,7 +9,8 @@ from typing import final
 
 import numpy as np
 
-from prunekit.bench.betting import Array, Paired
+from prunekit.bench.betting import Paired
+from prunekit.bench.stats import Array
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
@@ -204,13 +205,13 @@ class _Branch:
             total, seen = self._arena.play(act, seed)
             returns.append(total)
             self._lessons.add(seen)
-            lost = (self._baseline.paired(returns).small - self._baseline.dense[: len(returns)]) / self._baseline.gain
+            played = self._baseline.paired(returns)
+            lost = (played.small - played.dense) / self._baseline.gain
             error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
             if self._over() or 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep:
                 break
         retention = 1.0 + float(lost.mean())
         good = len(returns) == settings.selection_episodes and retention >= settings.keep + settings.margin
-        played = self._baseline.paired(returns)
         self.points.append(Point(actor, student.hidden, student.parameters, played, retention, good))
         self._progress(self.points[-1])
         return good

@@ -9,19 +9,18 @@ from typing import final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
+from prunekit.policy.program import Float32
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Phases, Sparsity
 
-Float32 = NDArray[np.float32]
 _CLIP = 10.0
 _BATCH = 512
 _RATE = 3e-3

@@ -14,9 +14,8 @@ from prunekit.errors import InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
-from prunekit.policy.program import lower
+from prunekit.policy.program import Float32, lower
 
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Respond = Callable[[Float32], Any]
 """Raw observations [n, obs] to scores [n, actions] or numbers [n] of discrete actions, or to continuous actions."""

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunekit.compress.teacher import Float32, Size, Teacher
+from prunekit.compress.teacher import Size, Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
+from prunekit.policy.program import Float32
 
 _NAMES = """
 __and__ __contains__ __getitem__ __is__ __isnot__ __not__ __or__ abs add addmm all any append argmax as_tensor bmm cat

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from prunekit.bench.betting import _CAUTION, Array, Bettor, Paired, lower_bound, span_of
+from prunekit.bench.betting import _CAUTION, Bettor, Paired, lower_bound, span_of
+from prunekit.bench.stats import Array
 
 NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
 

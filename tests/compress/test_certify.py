@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from prunekit.bench.betting import Array, Paired, span_of
+from prunekit.bench.betting import Paired, span_of
+from prunekit.bench.stats import Array
 from prunekit.compress.certify import Candidate, Certificate, Verdict, certify
 
 KEEP = 0.95
