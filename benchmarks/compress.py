@@ -49,7 +49,7 @@ def finished(env_id: str, seed: int) -> dict[str, Any] | None:
     """Return what a compression came to, here or in the committed result."""
     file = RUNS / f"{env_id}-seed{seed}" / "certificate.json"
     if file.exists():
-        return {"env": env_id, "seed": seed, **json.loads(file.read_text())}
+        return _entry(env_id, seed, json.loads(file.read_text()))
     committed = (read_result("compress") or {"runs": []})["runs"]
     return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
 
@@ -66,14 +66,25 @@ def compress_one(env_id: str, seed: int) -> None:
         done = subprocess.run(command, check=False, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode not in (0, 1):
         raise SystemExit(f"{env_id}, seed {seed}: {(out / 'log').read_text()}")
-    print(time.strftime("%H:%M:%S"), (out / "log").read_text().splitlines()[-1], flush=True)
+    print(time.strftime("%H:%M:%S"), _summary(out / "log", env_id), flush=True)
+
+
+def _entry(env_id: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a certificate.json: all but what the head of the result says, or ``tested`` holds too."""
+    kept = {name: value for name, value in found.items() if name not in ("versions", "certificate")}
+    tested = [{name: value for name, value in entry.items() if name != "selection"} for entry in kept["tested"]]
+    return {**kept, "env": env_id, "seed": seed, "tested": tested}
+
+
+def _summary(log: Path, env_id: str) -> str:
+    return next((line for line in log.read_text().splitlines() if "retention" in line and "fresh" in line), env_id)
 
 
 def collect() -> None:
     """Write the committed result from what is done; says what is missing."""
     found = {(env_id, seed): finished(env_id, seed) for env_id in ENVIRONMENTS for seed in SEEDS}
     missing = [f"{env_id}-seed{seed}" for (env_id, seed), run in found.items() if run is None]
-    runs = [{name: value for name, value in run.items() if name != "versions"} for run in found.values() if run]
+    runs = [run for run in found.values() if run]
     command = "; ".join(f"python benchmarks/compress.py {stage}" for stage in ("train", "compress", "collect"))
     entries = {"keep": KEEP, "cores": os.cpu_count(), "missing": missing, "runs": runs}
     print(write_result("compress", command, entries), f"{len(missing)} runs missing")
@@ -91,8 +102,8 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.workers) as pool:
             list(pool.map(train_one, chosen))
     elif arguments.stage == "compress":
-        for env_id in chosen:
-            for seed in SEEDS:
+        for seed in SEEDS:
+            for env_id in chosen:
                 compress_one(env_id, seed)
     else:
         collect()

@@ -191,6 +191,9 @@ def compress(
         bool, typer.Option("--no-normalizer", help="The zip's policy was trained without VecNormalize.")
     ] = False,
     output: Annotated[str | None, typer.Option(help="The decision among an ONNX file's outputs.")] = None,
+    tuning: Annotated[
+        bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
+    ] = True,
     minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
     episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
@@ -203,7 +206,7 @@ def compress(
     from prunekit.compress.progress import TerminalDisplay
 
     words = CompressWords(
-        teacher, env, keep, normalizer, no_normalizer, output, minutes, episodes, seed, out
+        teacher, env, keep, normalizer, no_normalizer, output, tuning, minutes, episodes, seed, out
     )  # fmt: skip
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:

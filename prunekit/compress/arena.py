@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+import gymnasium as gym
 import numpy as np
 
 from prunekit.bench.models import BenchModel
@@ -22,9 +23,14 @@ class Arena:
     """The environment ``env_id``, and how many steps were played in it."""
 
     def __init__(self, env_id: str, kwargs: Mapping[str, Any] | None = None) -> None:
-        self.environment = make_environment(env_id, kwargs)
+        self._env_id, self._kwargs = env_id, kwargs
+        self.environment = self.another()
         self.spaces: Spaces = spaces_of(self.environment)
         self.steps = 0
+
+    def another(self) -> gym.Env[Any, Any]:
+        """Return a new environment of the same kind."""
+        return make_environment(self._env_id, self._kwargs)
 
     def play(self, act: Act, seed: int) -> tuple[float, Float32]:
         """Return the return of one episode, and the observations [steps, obs] that ``act`` was asked about."""

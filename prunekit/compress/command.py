@@ -18,7 +18,7 @@ from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
-_SEARCH_SHARE = 0.6
+_SEARCH_SHARE = 0.75
 _MOST_WORKERS = 8
 
 
@@ -33,6 +33,7 @@ class CompressWords:
     normalizer: Path | None
     no_normalizer: bool
     target: str | None
+    tuning: bool
     minutes: float
     episodes: int
     seed: int
@@ -45,7 +46,7 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compr
     Raises InputError, before anything is played, for words that do not fit.
     """
     seconds = 60.0 * words.minutes
-    search = SearchSettings(words.keep, seconds=_SEARCH_SHARE * seconds, seed=words.seed)
+    search = SearchSettings(words.keep, tuning=words.tuning, seconds=_SEARCH_SHARE * seconds, seed=words.seed)
     settings = CompressSettings(search, words.episodes, seconds=seconds)
     reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)

@@ -26,9 +26,9 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
-# Candidates for the certificate are at least this many times larger than the next smaller one.
-_STEPS_APART = 1.5
-_MOST_CANDIDATES = 4
+# How many times larger than the next smaller one the candidates for the certificate are at least, from the smallest on:
+# one that is hardly larger in case that the smallest falls short by little, and a safe one.
+_STEPS_APART = (1.2, 2.0)
 
 
 @final
@@ -131,6 +131,9 @@ class Compressed:
                     "episodes": len(point.played),
                     "retention": point.retention,
                     "good": point.good,
+                    "tuned": point.tuned,
+                    "batches": point.batches,
+                    "tuning_steps": point.tuning_steps,
                 }
                 for point in self.points
             ],
@@ -226,12 +229,14 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 
 
 def candidates_of(frontier: Sequence[Point]) -> list[Point]:
-    """Return the sizes to certify, the largest first: the smallest good one, and a few that are clearly larger."""
+    """Return the sizes to certify, the largest first: the smallest good one, the next one and a clearly larger one."""
     chosen: list[Point] = []
     for point in reversed(frontier):
-        if not chosen or point.parameters >= _STEPS_APART * chosen[-1].parameters:
+        if not chosen or point.parameters >= _STEPS_APART[len(chosen) - 1] * chosen[-1].parameters:
             chosen.append(point)
-    return chosen[:_MOST_CANDIDATES][::-1]
+        if len(chosen) > len(_STEPS_APART):
+            break
+    return chosen[::-1]
 
 
 def _searched(

@@ -9,11 +9,13 @@ from typing import final
 
 import numpy as np
 
+from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.bench.betting import Paired
 from prunekit.bench.stats import Array
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
+from prunekit.compress.student import Lessons, Scale, Student, mean_of
+from prunekit.compress.teacher import Teacher, teacher_of_actor
+from prunekit.compress.tuning import tuner_of
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 
@@ -23,6 +25,12 @@ _SEEDS_PER_SEARCH, _SELECTION = 100_000, 90_000
 _LARGEST_SEED = 10**9
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 _CLEARLY = 2.0
+# Even a hopeless network plays so many episodes: fine-tuning goes on from the best, which must not be a lucky one.
+_LEAST_PLAYED = 4
+# After so many bursts of fine-tuning that did not help one judges the mean of their networks and goes back to the best.
+_ASTRAY = 3
+# Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
+_HOPE = 0.4
 
 
 @final
@@ -32,8 +40,13 @@ class SearchSettings:
 
     ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first
     and ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, or taught again, at most
-    ``recoveries`` times before it is given up. It is good enough with a retention of ``keep`` and ``margin`` on the
-    selection's episodes. Raises InputError for values out of range.
+    ``recoveries`` times. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes.
+
+    With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
+    until ``tuning_patience`` of them in a row have not helped; the critic learns alone for ``tuning_warmup`` steps at
+    first. Once that was of use students are made smaller by ``tuned_shrink_by``.
+
+    Raises InputError for values out of range.
     """
 
     keep: float = 0.95
@@ -42,9 +55,14 @@ class SearchSettings:
     steps: int = 2_500
     teacher_episodes: int = 10
     lesson_episodes: int = 5
-    selection_episodes: int = 20
+    selection_episodes: int = 40
     recoveries: int = 3
-    shrink_by: float = 0.25
+    tuning: bool = True
+    tuning_steps: int = 12_288
+    tuning_warmup: int = 20_480
+    tuning_patience: int = 9
+    shrink_by: float = 0.5
+    tuned_shrink_by: float = 0.15
     margin: float = 0.01
     seconds: float = 300.0
     seed: int = 0
@@ -99,7 +117,8 @@ class Point:
     """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
 
     ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
-    has played some.
+    has played some. ``tuned``: it, or a larger one that it comes from, learned from rewards too. ``batches`` and
+    ``tuning_steps`` (of the environment) are what the branch had spent by then on imitation and fine-tuning.
     """
 
     actor: Actor
@@ -108,6 +127,9 @@ class Point:
     played: Paired
     retention: float
     good: bool
+    tuned: bool
+    batches: int
+    tuning_steps: int
 
 
 Progress = Callable[[Point], None]
@@ -128,7 +150,10 @@ def search_branch(
     says that there is no time left, when nothing new is begun.
     """
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
-    branch.descend()
+    try:
+        branch.descend()
+    finally:
+        branch.close()
     return branch.points
 
 
@@ -158,6 +183,10 @@ class _Branch:
         self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
         self._over, self._progress = over, progress
         self.points: list[Point] = []
+        self._judged_states = 0
+        self._tuner: Tuner | None = None
+        self._guided = False
+        self._batches, self._tuning_steps = 0, 0
         self._next_lesson = FIRST_SEED + _SEEDS_PER_SEARCH * settings.seed
         self._lessons = Lessons(teacher)
         for _ in range(settings.teacher_episodes):
@@ -167,54 +196,121 @@ class _Branch:
 
     def descend(self) -> None:
         """Make the student smaller until it cannot be, or is no longer good enough however little is removed."""
-        student, settings = self._student, self._settings
-        student.study(self._lessons, settings.first_steps)
-        good = self._improve(student)
+        settings = self._settings
+        self._study(self._student, settings.first_steps)
+        student = self._improve(self._student)
         share = settings.shrink_by
-        while good and sum(student.hidden) > len(student.hidden) and not self._over():
+        while student is not None and sum(student.hidden) > len(student.hidden) and not self._over():
+            if self._guided:
+                share = min(share, settings.tuned_shrink_by)
             smaller = student.copied()
             removable = sum(student.hidden) - len(student.hidden)
             fewer = min(max(1, round(share * sum(student.hidden))), removable)
-            smaller.study(self._lessons, settings.steps, fewer)
-            if self._improve(smaller):
-                student = smaller
+            self._study(smaller, settings.steps, fewer)
+            improved = self._improve(smaller)
+            if improved is not None:
+                student = improved
             elif fewer == 1:
                 return
             else:
                 share /= 2.0
 
-    def _improve(self, student: Student) -> bool:
-        """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left."""
-        for attempt in range(self._settings.recoveries + 1):
-            if self._judge(student):
-                return True
-            if self._over() or attempt == self._settings.recoveries:
-                break
-            act = deployed(student.actor, self._teacher.spaces)
-            for _ in range(self._settings.lesson_episodes):
-                self._lessons.add(self._arena.play(act, self._seed())[1])
-            student.study(self._lessons, self._settings.steps)
-        return False
+    def close(self) -> None:
+        """Close what was opened on the way."""
+        if self._tuner is not None:
+            self._tuner.close()
 
-    def _judge(self, student: Student) -> bool:
-        """Play the selection's episodes, fewer where it is hopeless, and learn from what was seen."""
+    def _improve(self, student: Student) -> Student | None:
+        """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left.
+
+        Where that was not enough once, students are fine-tuned at once from then on.
+        """
+        best, reached = student, -math.inf
+        recoveries = self._settings.recoveries if self._tuner is None else 0
+        for attempt in range(recoveries + 1):
+            if attempt:
+                act = deployed(student.actor, self._teacher.spaces)
+                for _ in range(self._settings.lesson_episodes):
+                    self._lessons.add(self._arena.play(act, self._seed())[1])
+                self._study(student, self._settings.steps)
+            if self._judge(student):
+                return student
+            if self.points[-1].retention > reached:
+                best, reached = student.copied(), self.points[-1].retention
+            if self._over():
+                return None
+        return self._tuned(best, reached) if self._settings.tuning and reached > _HOPE else None
+
+    def _tuned(self, student: Student, reached: float) -> Student | None:
+        """Fine-tune ``student`` in short bursts, from the best so far, until it is good or that has long been in vain.
+
+        Once it is good, smaller ones learn from it.
+        """
+        settings, best, vain, trail = self._settings, student, 0, [student]
+        if self._tuner is None:
+            self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
+        while vain < settings.tuning_patience and not self._over():
+            if vain % _ASTRAY == 0:
+                trail, student = [best], best.copied()
+                self._tuner.take(student.network)
+            taken = self._tuner.tune(settings.tuning_steps, self._over)
+            self._arena.steps += taken
+            self._tuning_steps += taken
+            vain += 1
+            found = student.copied()
+            good = self._judge(found, tuned=True)
+            trail.append(found)
+            if not good and vain % _ASTRAY == 0 and self.points[-1].retention <= reached:
+                found = mean_of(trail)
+                good = self._judge(found, tuned=True)
+            if good:
+                guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
+                self._lessons.follow(guide, self._judged_states)
+                self._guided = True
+                return found
+            if self.points[-1].retention > reached:
+                best, reached, vain = found, self.points[-1].retention, 0
+        return None
+
+    def _judge(self, student: Student, tuned: bool = False) -> bool:
+        """Play the selection's episodes, fewer where they show no good network, and learn from what was seen."""
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
+        wanted = settings.keep + settings.margin
         returns: list[float] = []
+        self._judged_states = 0
         for seed in settings.selection_seeds:
             total, seen = self._arena.play(act, seed)
             returns.append(total)
             self._lessons.add(seen)
+            self._judged_states += len(seen)
             played = self._baseline.paired(returns)
             lost = (played.small - played.dense) / self._baseline.gain
             error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
-            if self._over() or 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep:
+            hopeless = 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep and len(returns) >= _LEAST_PLAYED
+            poor = 1.0 + float(lost.mean()) < wanted and 2 * len(returns) >= settings.selection_episodes
+            if self._over() or hopeless or poor:
                 break
         retention = 1.0 + float(lost.mean())
-        good = len(returns) == settings.selection_episodes and retention >= settings.keep + settings.margin
-        self.points.append(Point(actor, student.hidden, student.parameters, played, retention, good))
-        self._progress(self.points[-1])
+        good = len(returns) == settings.selection_episodes and retention >= wanted
+        point = Point(
+            actor,
+            student.hidden,
+            student.parameters,
+            played,
+            retention,
+            good,
+            self._guided or tuned,
+            self._batches,
+            self._tuning_steps,
+        )
+        self.points.append(point)
+        self._progress(point)
         return good
+
+    def _study(self, student: Student, steps: int, fewer: int = 0) -> None:
+        student.study(self._lessons, steps, fewer)
+        self._batches += steps
 
     def _seed(self) -> int:
         self._next_lesson += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -48,6 +49,12 @@ class Lessons:
         answers = self._teacher.responses(states)
         self.states = np.concatenate([self.states, states])[-self._most :]
         self.answers = np.concatenate([self.answers, answers])[-self._most :]
+
+    def follow(self, teacher: Teacher, last: int) -> None:
+        """Learn from another teacher from now on: of what was seen only the ``last`` states stay, answered by it."""
+        self._teacher = teacher
+        self.states = self.states[-last:]
+        self.answers = teacher.responses(self.states)
 
 
 @final
@@ -121,8 +128,13 @@ class Student:
         """Return a student that goes on from here without changing this one."""
         return copy.deepcopy(self)
 
-    def study(self, lessons: Lessons, steps: int, fewer: int = 0) -> None:
-        """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them."""
+    def study(
+        self, lessons: Lessons, steps: int, fewer: int = 0, after_backward: Callable[[], object] = lambda: None
+    ) -> None:
+        """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them.
+
+        ``after_backward`` may change the gradients before each step.
+        """
         with torch.no_grad():
             states = self.scale.normalizer(torch.from_numpy(lessons.states))
             answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
@@ -138,6 +150,7 @@ class Student:
                 loss = choice_loss(scores, answers[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            after_backward()
             optimizer.step()
         if pruner is not None:
             pruner.shrink_()
@@ -148,6 +161,15 @@ class Student:
             Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
         )
         return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
+
+
+def mean_of(students: Sequence[Student]) -> Student:
+    """Return a student with the mean of the weights of students that are versions of one."""
+    found = students[0].copied()
+    with torch.no_grad():
+        for own, *others in zip(*(student.network.parameters() for student in (found, *students)), strict=True):
+            own.copy_(torch.stack(others).mean(dim=0))
+    return found
 
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-CONTINUOUS, DISCRETE, POINTLESS = "Point-v0", "PointDiscrete-v0", "Pointless-v0"
+CONTINUOUS, DISCRETE, FROM_ZERO, POINTLESS = "Point-v0", "PointDiscrete-v0", "PointFromZero-v0", "Pointless-v0"
 
 
 class Point(gym.Env[Any, Any]):
@@ -16,9 +16,9 @@ class Point(gym.Env[Any, Any]):
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
-    def __init__(self, discrete: bool = False, reward: float = 1.0) -> None:
-        self.discrete, self.reward = discrete, reward
-        self.action_space = spaces.Discrete(3, start=1) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
+    def __init__(self, discrete: bool = False, reward: float = 1.0, start: int = 1) -> None:
+        self.discrete, self.reward, self.start = discrete, reward, start
+        self.action_space = spaces.Discrete(3, start=start) if discrete else spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._state = np.zeros(2)
         self._steps = 0
 
@@ -30,7 +30,7 @@ class Point(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action)
-        push = float(action) - 2.0 if self.discrete else float(action[0])
+        push = float(action) - self.start - 1.0 if self.discrete else float(action[0])
         self._state[1] += 0.3 * push
         self._state[0] += 0.3 * self._state[1]
         self._steps += 1
@@ -50,4 +50,5 @@ def push(seen: Any) -> Any:
 
 gym.register(CONTINUOUS, Point)
 gym.register(DISCRETE, Point, kwargs={"discrete": True})
+gym.register(FROM_ZERO, Point, kwargs={"discrete": True, "start": 0})
 gym.register(POINTLESS, Point, kwargs={"reward": 0.0})

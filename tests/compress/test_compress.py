@@ -159,8 +159,9 @@ def test_candidates_are_the_smallest_and_some_that_are_clearly_larger(steered: C
     def frontier(*parameters: int) -> list[Point]:
         return [replace(template, parameters=count) for count in parameters]
 
-    assert [point.parameters for point in candidates_of(frontier(900, 400, 110, 100, 60, 50))] == [900, 400, 100, 50]
-    assert [point.parameters for point in candidates_of(frontier(900, 400, 110, 70, 40, 10))] == [110, 70, 40, 10]
+    assert [point.parameters for point in candidates_of(frontier(900, 400, 119, 100, 60, 50))] == [400, 60, 50]
+    assert [point.parameters for point in candidates_of(frontier(900, 400, 120, 59, 55, 50))] == [400, 120, 50]
+    assert [point.parameters for point in candidates_of(frontier(70, 50))] == [70, 50]
     assert candidates_of([]) == []
 
 

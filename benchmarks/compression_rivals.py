@@ -1,0 +1,295 @@
+"""The search of ``prunekit compress`` beside other ways to a network of the same widths, on the same teacher.
+
+    python benchmarks/compress.py train              # the teachers
+    python benchmarks/compression_rivals.py run      # resumable, one process a core; needs torch-pruning
+    python benchmarks/compression_rivals.py collect  # benchmarks/results/compression_rivals.json
+
+The search goes down from 64x64 for three minutes; its smallest network that is good on the selection's episodes sets
+the widths. Every rival gets as many batches of imitation as the search had spent by then, the states that it visits
+itself labelled by the teacher as in the search, and then as many environment steps of the same fine-tuning on rewards,
+judged in the same bursts. All are measured on the same fresh episodes, before and after the fine-tuning on rewards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from compress import ENVIRONMENTS, SEEDS, teacher_of
+from record import read_result, write_result
+from torch import nn
+
+from prunekit.bench.betting import Paired
+from prunekit.compress.arena import Arena, deployed
+from prunekit.compress.read import read_teacher
+from prunekit.compress.search import Baseline, Point, SearchSettings, search_branch
+from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.teacher import Teacher
+from prunekit.compress.tuning import tuner_of
+from prunekit.files import write_atomically
+from prunekit.policy.actor import Normalizer
+from prunekit.policy.artifact import load
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.importance import unit_norms
+from prunekit.pruning.surgery import shrink
+
+RUNS = Path("runs/rivals")
+SECONDS = 180.0
+START = (64, 64)
+EPISODES = range(10_000, 10_100)
+# Batches of training with the group-norm penalty before Torch-Pruning prunes, on top of the fine-tuning.
+SPARSE_BATCHES = 6_000
+FIRST_SEED = 2_000_000_000
+
+
+class Field:
+    """What all contenders share: teacher, environment, its baseline on selection's and on fresh episodes."""
+
+    def __init__(self, env_id: str, seed: int) -> None:
+        self.arena = Arena(env_id)
+        self.path, self.seed = teacher_of(env_id), seed
+        self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
+        self.settings = SearchSettings(starts=(START,), seconds=SECONDS, seed=seed)
+        self.baseline = Baseline(*self._both(self.settings.selection_seeds))
+        self.fresh = Baseline(*self._both(EPISODES))
+        self._next = FIRST_SEED + 100_000 * seed
+
+    def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
+        """Return the returns of ``student`` as it is deployed."""
+        act = deployed(student.actor, self.arena.spaces)
+        return [self.arena.play(act, seed)[0] for seed in seeds]
+
+    def retention_of(self, student: Student) -> float:
+        """Return the retention on the fresh episodes."""
+        found: Paired = self.fresh.paired(self.returns_of(student, EPISODES))
+        assert found.retention is not None
+        return found.retention
+
+    def another_seed(self) -> int:
+        """Return a seed that nothing was played with."""
+        self._next += 1
+        return self._next
+
+    def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
+        dense = [self.arena.play(self.teacher.act, seed)[0] for seed in seeds]
+        return np.array(dense), np.array([self.arena.random(seed) for seed in seeds])
+
+
+def searched(field: Field) -> Point:
+    """Return the smallest good network that the search finds."""
+    until = time.monotonic() + SECONDS
+    points = search_branch(
+        field.teacher, field.arena, field.settings, 0, field.baseline, lambda: time.monotonic() > until
+    )
+    good = [point for point in points if point.good]
+    return min(good or points, key=lambda point: (point.parameters, -point.retention))
+
+
+def imitate(field: Field, student: Student, batches: int) -> None:
+    """Let ``student`` learn in rounds, between which it plays and the teacher says what it should have done."""
+    settings = field.settings
+    lessons = Lessons(field.teacher)
+    for _ in range(settings.teacher_episodes):
+        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+    first = min(settings.first_steps, batches)
+    student.study(lessons, first)
+    for _ in range((batches - first) // settings.steps):
+        act = deployed(student.actor, field.arena.spaces)
+        for _ in range(settings.selection_episodes + settings.lesson_episodes):
+            lessons.add(field.arena.play(act, field.another_seed())[1])
+        student.study(lessons, settings.steps)
+
+
+def tuned(field: Field, student: Student, steps: int) -> Student:
+    """Return the best of ``student`` and what fine-tuning on rewards makes of it, by the selection's episodes."""
+    settings = field.settings
+
+    def judged(found: Student) -> float:
+        return float(np.mean(field.returns_of(found, settings.selection_seeds)))
+
+    best, reached, left = student, judged(student), steps
+    tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
+    vain = 0
+    while left > 0:
+        if vain % 3 == 0:
+            student = best.copied()
+            tuner.take(student.network)
+        left -= tuner.tune(min(settings.tuning_steps, left), lambda: False)
+        vain += 1
+        if judged(student) > reached:
+            best, reached, vain = student.copied(), judged(student), 0
+    tuner.close()
+    return best
+
+
+def from_scratch(field: Field, widths: tuple[int, ...]) -> Student:
+    """Return a new student."""
+    lessons = Lessons(field.teacher)
+    for _ in range(field.settings.teacher_episodes):
+        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+    return Student(widths, Scale.of(lessons, field.arena.spaces), field.arena.spaces, field.seed)
+
+
+def as_student(field: Field) -> Student:
+    """Return the teacher's own network as a student, to be pruned and taught."""
+    student = from_scratch(field, (1, 1))
+    actor = load(field.path).actor
+    width = field.arena.spaces.observation
+    normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
+    student.scale = Scale(normalizer, student.scale.middle, student.scale.half, student.scale.bounded)
+    student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
+    last = student.network[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.div_(student.scale.half[:, None])
+        last.bias.sub_(student.scale.middle).div_(student.scale.half)
+    return student
+
+
+def magnitude(field: Field, widths: tuple[int, ...]) -> Student:
+    """Return the teacher without all but the units of the largest norm, of weights in and out, per layer."""
+    student = as_student(field)
+    masks = {}
+    for group, width in zip(find_groups(student.network), widths, strict=True):
+        norms = unit_norms(student.network, group)
+        masks[group.name] = torch.zeros_like(norms, dtype=torch.bool)
+        masks[group.name][norms.topk(width).indices] = True
+    smaller = shrink(student.network, masks)
+    assert isinstance(smaller, nn.Sequential)
+    student.network = smaller
+    return student
+
+
+def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
+    """Return what Torch-Pruning's group-norm pruner leaves of the teacher after training with its penalty."""
+    import torch_pruning as tp
+
+    student = as_student(field)
+    example = torch.zeros(1, field.arena.spaces.observation)
+    layers = [module for module in student.network if isinstance(module, nn.Linear)]
+    pruner = tp.pruner.GroupNormPruner(
+        student.network,
+        example,
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio_dict={
+            layer: 1.0 - (width + 0.5) / layer.out_features for layer, width in zip(layers, widths, strict=False)
+        },
+        ignored_layers=[layers[-1]],
+        iterative_steps=1,
+    )
+    pruner.update_regularizer()
+    lessons = Lessons(field.teacher)
+    for _ in range(field.settings.teacher_episodes):
+        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+    student.study(lessons, SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
+    pruner.step()
+    assert student.hidden == widths, (student.hidden, widths)
+    return student
+
+
+RIVALS: dict[str, Callable[[Field, tuple[int, ...]], Student]] = {
+    "distillation from scratch": from_scratch,
+    "magnitude, one shot": magnitude,
+    "Torch-Pruning, group norm": group_norm,
+}
+
+
+def run_one(env_id: str, seed: int) -> None:
+    """Run the search and its rivals once."""
+    torch.set_num_threads(1)
+    field = Field(env_id, seed)
+    began = time.monotonic()
+    point = searched(field)
+    student = from_scratch(field, point.hidden)
+    own = field.fresh.paired([field.arena.play(deployed(point.actor, field.arena.spaces), s)[0] for s in EPISODES])
+    entry: dict[str, Any] = {
+        "env": env_id,
+        "seed": seed,
+        "teacher": float(field.fresh.dense.mean()),
+        "random": float(field.fresh.random.mean()),
+        "widths": list(point.hidden),
+        "parameters": point.parameters,
+        "batches": point.batches,
+        "tuning_steps": point.tuning_steps,
+        "good": point.good,
+        "search": {"retention": own.retention, "seconds": round(time.monotonic() - began, 1)},
+        "rivals": {},
+    }
+    for name, make in RIVALS.items():
+        began = time.monotonic()
+        student = make(field, point.hidden)
+        imitate(field, student, point.batches)
+        imitated = field.retention_of(student)
+        better = tuned(field, student, point.tuning_steps) if point.tuning_steps else student
+        entry["rivals"][name] = {
+            "imitation": imitated,
+            "tuned": field.retention_of(better) if point.tuning_steps else imitated,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        print(env_id, seed, point.hidden, own.retention, name, entry["rivals"][name], flush=True)
+    write_atomically(_file(env_id, seed), json.dumps(entry).encode())
+
+
+def _file(env_id: str, seed: int) -> Path:
+    return RUNS / f"{env_id}-seed{seed}.json"
+
+
+def finished(env_id: str, seed: int) -> dict[str, Any] | None:
+    """Return what a run came to, here or in the committed result."""
+    if _file(env_id, seed).exists():
+        return dict(json.loads(_file(env_id, seed).read_text()))
+    committed = (read_result("compression_rivals") or {"runs": []})["runs"]
+    return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
+
+
+def start(env_id: str, seed: int) -> None:
+    """Run one in a process of its own unless it is done."""
+    if finished(env_id, seed) is not None:
+        return
+    RUNS.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "one", "--env", env_id, "--seed", str(seed)]
+    with (RUNS / f"{env_id}-seed{seed}.log").open("w") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    print(time.strftime("%H:%M:%S"), env_id, seed, flush=True)
+
+
+def collect() -> None:
+    """Write the committed result from what is done; says what is missing."""
+    found = {(env_id, seed): finished(env_id, seed) for seed in SEEDS for env_id in ENVIRONMENTS}
+    missing = [f"{env_id}-seed{seed}" for (env_id, seed), run in found.items() if run is None]
+    command = "; ".join(f"python benchmarks/compression_rivals.py {stage}" for stage in ("run", "collect"))
+    entries = {"missing": missing, "runs": [run for run in found.values() if run]}
+    print(write_result("compression_rivals", command, entries), f"{len(missing)} runs missing")
+
+
+def main() -> None:
+    """Parse and go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["run", "one", "collect"])
+    parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
+    parser.add_argument("--seed", type=int, action="append", help="only this one")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    arguments = parser.parse_args()
+    jobs = [(env_id, seed) for seed in arguments.seed or SEEDS for env_id in arguments.env or ENVIRONMENTS]
+    if arguments.stage == "one":
+        run_one(*jobs[0])
+    elif arguments.stage == "run":
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            list(pool.map(lambda job: start(*job), jobs))
+    else:
+        collect()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A network that works already, trained on by PPO: on rewards, with a new critic, in place."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
+
+_COPIES = 8
+_ROLLOUT = 256
+_RATE = 3e-4
+_MOST_SEED = 2**32
+# exp(-2) of half an action's range: around a policy that works already, a narrow search.
+_LOG_DEVIATION = -2.0
+_CRITIC = (64, 64)
+
+
+@final
+class Tuner:
+    """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
+
+    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2) at first, or to logits of
+    discrete actions. The critic is new at first, so that it learns alone for ``warmup`` environment steps, and goes on
+    from one network to the next.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env[Any, Any]], seed: int, warmup: int) -> None:
+        self._warmup, self._seed = warmup, seed
+        self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False)
+        with _isolated(seed):
+            self._model = PPO(
+                "MlpPolicy",
+                self._environments,
+                n_steps=_ROLLOUT,
+                learning_rate=_RATE,
+                batch_size=128,
+                target_kl=0.03,
+                device="cpu",
+                policy_kwargs={"net_arch": {"pi": [], "vf": list(_CRITIC)}, "log_std_init": _LOG_DEVIATION},
+            )
+            self._environments.seed(seed)
+
+    def take(self, network: nn.Module) -> None:
+        """Train ``network`` from now on, in place."""
+        policy = self._model.policy
+        policy.action_net = network
+        policy.optimizer = torch.optim.Adam(policy.parameters(), lr=_RATE, eps=1e-5)
+
+    def tune(self, steps: int, over: Callable[[], bool]) -> int:
+        """Train for ``steps`` environment steps, or until ``over``; return how many were taken."""
+        self._seed += 1
+        with _isolated(self._seed):
+            taken = 0
+            if self._warmup:
+                network = self._model.policy.action_net
+                network.requires_grad_(False)
+                taken = self._learn(self._warmup, over)
+                network.requires_grad_(True)
+                self._warmup = 0
+            return taken + self._learn(steps, over)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._environments.close()
+
+    def _learn(self, steps: int, over: Callable[[], bool]) -> int:
+        before = self._model.num_timesteps
+        self._model.learn(steps, callback=_Until(over), reset_num_timesteps=False)
+        return int(self._model.num_timesteps) - before
+
+
+@final
+class _Until(BaseCallback):
+    def __init__(self, over: Callable[[], bool]) -> None:
+        super().__init__()
+        self._over = over
+
+    def _on_step(self) -> bool:
+        return not self._over()
+
+
+@contextmanager
+def _isolated(seed: int) -> Iterator[None]:
+    """Seed the global generators, which SB3 draws from, and give them back as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        set_random_seed(seed % _MOST_SEED)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

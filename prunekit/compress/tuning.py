@@ -1,0 +1,67 @@
+"""A student in the environment as its network sees it, for the fine-tuning on rewards."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, final
+
+import gymnasium as gym
+import numpy as np
+
+from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compress.arena import Arena
+from prunekit.compress.student import Scale
+from prunekit.errors import CheckError
+
+# Actions without bounds lie within so many deviations of the teacher's.
+_WIDEST = 10.0
+
+
+def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int) -> Tuner:
+    """Return what trains the networks of students with this ``scale`` in copies of the arena's environment."""
+
+    def make() -> gym.Env[Any, Any]:
+        return _InStudentUnits(arena.another(), scale)
+
+    return Tuner(make, seed, warmup)
+
+
+@final
+class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
+    """Observations as the student's normalizer makes them, actions as its network gives them."""
+
+    def __init__(self, environment: gym.Env[Any, Any], scale: Scale) -> None:
+        super().__init__(environment)
+        normalizer = scale.normalizer
+        self._mean, self._scale = normalizer.mean.numpy(), normalizer.scale.numpy()
+        self._clip = normalizer.clip
+        self.observation_space = gym.spaces.Box(-self._clip, self._clip, self._mean.shape, np.float32)
+        actions = environment.action_space
+        self._continuous = isinstance(actions, gym.spaces.Box)
+        if isinstance(actions, gym.spaces.Discrete):
+            self._start = int(actions.start)
+            self.action_space = gym.spaces.Discrete(int(actions.n))
+        else:
+            self._middle, self._half = scale.middle.numpy(), scale.half.numpy()
+            most = np.where(scale.bounded.numpy(), 1.0, _WIDEST).astype(np.float32)
+            self.action_space = gym.spaces.Box(-most, most)
+
+    def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**words)
+        return self._seen(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        real = self._real(action) if self._continuous else action + self._start
+        observation, reward, terminated, truncated, info = self.env.step(real)
+        if not math.isfinite(float(reward)):
+            raise CheckError("the reward is not finite at a step of the fine-tuning; --no-tuning does without rewards")
+        return self._seen(observation), reward, terminated, truncated, info
+
+    def _real(self, action: Any) -> Any:
+        bounds = self.env.action_space
+        assert isinstance(bounds, gym.spaces.Box)
+        return np.clip(action * self._half + self._middle, bounds.low, bounds.high)
+
+    def _seen(self, observation: Any) -> Any:
+        normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
+        return np.clip(normal, -self._clip, self._clip)

@@ -1,0 +1,160 @@
+"""Fine-tuning on rewards: what it improves, and what it leaves alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import points
+import pytest
+import torch
+
+from prunekit.compress.arena import Arena, deployed
+from prunekit.compress.search import Baseline, Point, SearchSettings, search_branch
+from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.teacher import Teacher
+from prunekit.compress.tuning import tuner_of
+from prunekit.errors import CheckError
+from prunekit.rollouts import episode_return
+
+SEEDS = range(500, 530)
+STEERS = {points.CONTINUOUS: points.steer, points.DISCRETE: points.push}
+
+
+@pytest.fixture(params=list(STEERS))
+def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
+    arena = Arena(request.param)
+    yield arena
+    arena.close()
+
+
+def teacher_in(arena: Arena) -> Teacher:
+    respond = STEERS[points.CONTINUOUS if arena.spaces.discrete is None else points.DISCRETE]
+    return Teacher("the controller", arena.spaces, respond)
+
+
+def beginner(arena: Arena) -> Student:
+    """Return a student that has learned next to nothing of its teacher."""
+    lessons = Lessons(teacher_in(arena))
+    lessons.add(np.random.default_rng(0).uniform(-1.0, 1.0, (500, 2)).astype(np.float32))
+    student = Student((4,), Scale.of(lessons, arena.spaces), arena.spaces, 0)
+    student.study(lessons, 60 if arena.spaces.discrete is None else 5)
+    return student
+
+
+def mean_return(arena: Arena, student: Student) -> float:
+    act = deployed(student.actor, arena.spaces)
+    return float(np.mean([episode_return(arena.environment, act, seed) for seed in SEEDS]))
+
+
+def weights(student: Student) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(student.network.parameters()).detach().clone()
+
+
+def test_rewards_teach_a_beginner(arena: Arena) -> None:
+    student = beginner(arena)
+    before = mean_return(arena, student)
+    tuner = tuner_of(student.scale, arena, 0, warmup=2_048)
+    tuner.take(student.network)
+    assert 10_240 <= tuner.tune(8_192, lambda: False) < 11_000
+    tuner.close()
+    assert mean_return(arena, student) > before + 3.0
+
+
+def test_the_critic_learns_alone_at_first_and_once(arena: Arena) -> None:
+    student = beginner(arena)
+    before = weights(student)
+    tuner = tuner_of(student.scale, arena, 0, warmup=4096)
+    tuner.take(student.network)
+    assert tuner.tune(0, lambda: False) == 4096
+    assert torch.equal(weights(student), before)
+    assert tuner.tune(2048, lambda: False) == 2048
+    assert not torch.equal(weights(student), before)
+    tuner.close()
+
+
+def test_it_ends_when_there_is_no_time(arena: Arena) -> None:
+    student = beginner(arena)
+    tuner = tuner_of(student.scale, arena, 0, warmup=0)
+    tuner.take(student.network)
+    assert tuner.tune(1_000_000, lambda: True) < 100
+    tuner.close()
+
+
+def test_the_next_student_is_trained_and_the_last_one_is_not(arena: Arena) -> None:
+    first = beginner(arena)
+    second = first.copied()
+    tuner = tuner_of(first.scale, arena, 0, warmup=0)
+    tuner.take(first.network)
+    tuner.tune(2048, lambda: False)
+    kept = weights(first)
+    tuner.take(second.network)
+    tuner.tune(2048, lambda: False)
+    tuner.close()
+    assert torch.equal(weights(first), kept)
+    assert not torch.equal(weights(second), weights(beginner(arena)))
+
+
+def test_generators_of_others_go_on_as_if_nothing_had_been(arena: Arena) -> None:
+    def drawn() -> tuple[Any, ...]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    def seeded() -> None:
+        random.seed(3)
+        np.random.seed(3)
+        torch.manual_seed(3)
+
+    seeded()
+    expected = drawn()
+    seeded()
+    student = beginner(arena)
+    tuner = tuner_of(student.scale, arena, 2**40, warmup=0)
+    tuner.take(student.network)
+    tuner.tune(2048, lambda: False)
+    tuner.close()
+    assert drawn() == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*The reward is a NaN value")
+def test_a_reward_that_is_not_finite(arena: Arena) -> None:
+    broken = Arena(points.CONTINUOUS, {"reward": float("nan")})
+    student = beginner(broken)
+    tuner = tuner_of(student.scale, broken, 0, warmup=0)
+    tuner.take(student.network)
+    with pytest.raises(CheckError, match="the reward is not finite"):
+        tuner.tune(2048, lambda: False)
+    tuner.close()
+
+
+def branch(arena: Arena, *, tuning: bool) -> list[Point]:
+    """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
+    settings = SearchSettings(
+        starts=((6,),),
+        first_steps=60,
+        steps=20,
+        teacher_episodes=5,
+        lesson_episodes=1,
+        recoveries=0,
+        tuning=tuning,
+        tuning_steps=4096,
+        tuning_warmup=2048,
+    )
+    seeds = settings.selection_seeds
+    teacher = teacher_in(arena)
+    dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
+    baseline = Baseline(dense, np.array([arena.random(seed) for seed in seeds]))
+    return search_branch(teacher, arena, settings, 0, baseline)
+
+
+def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
+    arena = Arena(points.CONTINUOUS)
+    imitated, tuned = (branch(arena, tuning=tuning) for tuning in (False, True))
+    assert not any(point.good or point.tuned for point in imitated)
+    assert any(point.good for point in tuned)
+    assert all(point.tuned for point in tuned if point.good)
+    assert [point.retention for point in tuned[: len(imitated)]] == [point.retention for point in imitated]
+    again = branch(arena, tuning=True)
+    arena.close()
+    assert [(point.hidden, point.retention) for point in again] == [(point.hidden, point.retention) for point in tuned]
