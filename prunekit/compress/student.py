@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.compress.teacher import Teacher
+from prunekit.compress.teacher import Float64, Teacher
 from prunekit.environments import Spaces
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
@@ -38,23 +38,38 @@ class Lessons:
 
     def __init__(self, teacher: Teacher, most: int = 200_000) -> None:
         self._teacher, self._most = teacher, most
-        self.states = np.zeros((0, teacher.spaces.observation), np.float32)
-        self.answers = np.zeros((0, teacher.spaces.outputs), np.float64)
+        empty = np.zeros((0, teacher.spaces.observation), np.float32), np.zeros((0, teacher.spaces.outputs), np.float64)
+        self._parts: list[tuple[Float32, Float64]] = [empty]
 
     def __len__(self) -> int:
         return len(self.states)
 
+    @property
+    def states(self) -> Float32:
+        """The observations, float32 [n, obs]."""
+        return self._whole()[0]
+
+    @property
+    def answers(self) -> Float64:
+        """The answers, float64 [n, k]."""
+        return self._whole()[1]
+
     def add(self, states: Float32) -> None:
         """Ask the teacher about ``states`` and keep what it says."""
-        answers = self._teacher.responses(states)
-        self.states = np.concatenate([self.states, states])[-self._most :]
-        self.answers = np.concatenate([self.answers, answers])[-self._most :]
+        self._parts.append((states, self._teacher.responses(states)))
 
     def follow(self, teacher: Teacher, last: int) -> None:
         """Learn from another teacher from now on: of what was seen only the ``last`` states stay, answered by it."""
+        states = self.states[-last:]
         self._teacher = teacher
-        self.states = self.states[-last:]
-        self.answers = teacher.responses(self.states)
+        self._parts = [(states, teacher.responses(states))]
+
+    def _whole(self) -> tuple[Float32, Float64]:
+        """Return all that is kept, joined only when it is asked for: episodes are many, studies few."""
+        if len(self._parts) > 1:
+            states, answers = (np.concatenate(parts)[-self._most :] for parts in zip(*self._parts, strict=True))
+            self._parts = [(states, answers)]
+        return self._parts[0]
 
 
 @final

@@ -71,6 +71,26 @@ def test_a_policy_is_compressed_and_certified(run: Run, small_search: None, tmp_
     assert (code, err) == (0, "")
 
 
+@pytest.mark.parametrize(("option", "tuning"), [([], True), (["--no-tuning"], False)], ids=["default", "without"])
+def test_rewards_are_not_learned_from_where_that_is_not_wanted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, option: list[str], tuning: bool, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
+
+    def poor_search(keep: float, **keywords: Any) -> SearchSettings:
+        asked.append(keywords["tuning"])
+        poor = {"first_steps": 60, "steps": 20, "recoveries": 0, "tuning_steps": 2048, "tuning_warmup": 0}
+        return SearchSettings(keep, starts=((6,),), teacher_episodes=5, tuning_patience=1, **poor, **keywords)
+
+    monkeypatch.setattr(command, "SearchSettings", poor_search)
+    monkeypatch.setattr(command, "workers_here", lambda: 1)
+    run("compress", controller(tmp_path), "--json", tmp_path / "result.json", *option)
+    assert asked == [tuning]
+    frontier = json.loads((tmp_path / "result.json").read_text())["frontier"]
+    assert any(point["tuned"] for point in frontier) is tuning
+    assert any(point["tuning_steps"] > 0 for point in frontier) is tuning
+
+
 def test_where_nothing_is_certified_the_best_is_written(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher = controller(tmp_path)
     result = run("compress", teacher, "--minutes", 1e-4, "--out", tmp_path / "out", "-q")

@@ -89,3 +89,15 @@ def test_the_mean_of_students_has_the_mean_of_their_weights_and_they_keep_theirs
     torch.testing.assert_close(found, torch.stack(weights).mean(dim=0))
     again = [torch.nn.utils.parameters_to_vector(student.network.parameters()).detach() for student in students]
     assert all(torch.equal(one, other) for one, other in zip(weights, again, strict=True))
+
+
+def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:
+    lessons = Lessons(Teacher("mine", BOUNDED, lambda seen: seen.astype(np.float64)), most=5)
+    for first in range(0, 8, 2):
+        lessons.add(np.full((2, 2), first, np.float32) + np.array([[0.0, 0.0], [1.0, 1.0]], np.float32))
+    assert lessons.states[:, 0].tolist() == [3.0, 4.0, 5.0, 6.0, 7.0]
+    assert lessons.answers[:, 0].tolist() == [2.0, 2.0, 2.0, 2.0, 2.0]
+    lessons.follow(Teacher("another", BOUNDED, lambda seen: -seen.astype(np.float64)), last=3)
+    lessons.add(np.ones((1, 2), np.float32))
+    assert lessons.states[:, 0].tolist() == [5.0, 6.0, 7.0, 1.0]
+    assert lessons.answers[:, 0].tolist() == [-2.0, -2.0, -2.0, -1.0]
