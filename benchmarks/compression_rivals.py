@@ -4,10 +4,13 @@
     python benchmarks/compression_rivals.py run      # resumable, one process a core; needs torch-pruning
     python benchmarks/compression_rivals.py collect  # benchmarks/results/compression_rivals.json
 
-The search goes down from 64x64 for three minutes; its smallest network that is good on the selection's episodes sets
-the widths. Every rival gets as many batches of imitation as the search had spent by then, the states that it visits
-itself labelled by the teacher as in the search, and then as many environment steps of the same fine-tuning on rewards,
-judged in the same bursts. All are measured on the same fresh episodes, before and after the fine-tuning on rewards.
+The search goes down from 64x64 for three minutes on one core; its smallest network that is good on the selection's
+episodes sets the widths, which are therefore ones where the search succeeded. Every rival gets as many batches of
+imitation as the search had spent by then, the states that it visits itself labelled by the teacher as in the search;
+the best of its rounds by the selection's episodes goes on. Then it gets as many environment steps of the same
+fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains with its penalty for 6,000 batches more,
+before it prunes, with its default settings. All are measured on the same fresh episodes, before and after the
+fine-tuning on rewards.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,6 +36,7 @@ from torch import nn
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.arena import Arena, deployed
+from prunekit.compress.finetune import fine_tuned
 from prunekit.compress.read import read_teacher
 from prunekit.compress.search import Baseline, Point, SearchSettings, search_branch
 from prunekit.compress.student import Lessons, Scale, Student
@@ -50,7 +55,7 @@ START = (64, 64)
 EPISODES = range(10_000, 10_100)
 # Batches of training with the group-norm penalty before Torch-Pruning prunes, on top of the fine-tuning.
 SPARSE_BATCHES = 6_000
-FIRST_SEED = 2_000_000_000
+FIRST_SEED, SEEDS_APART = 10**12, 8
 
 
 class Field:
@@ -63,7 +68,7 @@ class Field:
         self.settings = SearchSettings(starts=(START,), seconds=SECONDS, seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
         self.fresh = Baseline(*self._both(EPISODES))
-        self._next = FIRST_SEED + 100_000 * seed
+        self._next = FIRST_SEED + 10**7 * seed
 
     def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
         """Return the returns of ``student`` as it is deployed."""
@@ -76,9 +81,15 @@ class Field:
         assert found.retention is not None
         return found.retention
 
+    def selected(self, returns: Sequence[float]) -> float:
+        """Return the retention of returns on the selection's episodes."""
+        found: Paired = self.baseline.paired(returns)
+        assert found.retention is not None
+        return found.retention
+
     def another_seed(self) -> int:
-        """Return a seed that nothing was played with."""
-        self._next += 1
+        """Return a seed that nothing was played with, nor the next few, which copies of an environment have."""
+        self._next += SEEDS_APART
         return self._next
 
     def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
@@ -96,49 +107,54 @@ def searched(field: Field) -> Point:
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
 
 
-def imitate(field: Field, student: Student, batches: int) -> None:
-    """Let ``student`` learn in rounds, between which it plays and the teacher says what it should have done."""
+def imitate(field: Field, student: Student, batches: int) -> tuple[Student, float]:
+    """Let ``student`` learn in rounds, between which it plays and the teacher says what it should have done.
+
+    Returns (the best of it after any round, its retention), by the selection's episodes.
+    """
     settings = field.settings
-    lessons = Lessons(field.teacher)
-    for _ in range(settings.teacher_episodes):
-        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+    lessons = lessons_of(field)
     first = min(settings.first_steps, batches)
-    student.study(lessons, first)
-    for _ in range((batches - first) // settings.steps):
+    best, reached = student, -math.inf
+    for number in range(1 + (batches - first) // settings.steps):
+        student.study(lessons, settings.steps if number else first)
         act = deployed(student.actor, field.arena.spaces)
-        for _ in range(settings.selection_episodes + settings.lesson_episodes):
+        returns = []
+        for seed in settings.selection_seeds:
+            total, seen = field.arena.play(act, seed)
+            returns.append(total)
+            lessons.add(seen)
+        for _ in range(settings.lesson_episodes):
             lessons.add(field.arena.play(act, field.another_seed())[1])
-        student.study(lessons, settings.steps)
+        if field.selected(returns) > reached:
+            best, reached = student.copied(), field.selected(returns)
+    return best, reached
 
 
-def tuned(field: Field, student: Student, steps: int) -> Student:
-    """Return the best of ``student`` and what fine-tuning on rewards makes of it, by the selection's episodes."""
+def lessons_of(field: Field) -> Lessons:
+    """Return what the teacher does in episodes of its own."""
+    lessons = Lessons(field.teacher)
+    for _ in range(field.settings.teacher_episodes):
+        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+    return lessons
+
+
+def tuned(field: Field, student: Student, reached: float, steps: int) -> Student:
+    """Return the best that fine-tuning on rewards makes of ``student`` in so many environment steps."""
     settings = field.settings
-
-    def judged(found: Student) -> float:
-        return float(np.mean(field.returns_of(found, settings.selection_seeds)))
-
-    best, reached, left = student, judged(student), steps
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
-    vain = 0
-    while left > 0:
-        if vain % 3 == 0:
-            student = best.copied()
-            tuner.take(student.network)
-        left -= tuner.tune(min(settings.tuning_steps, left), lambda: False)
-        vain += 1
-        if judged(student) > reached:
-            best, reached, vain = student.copied(), judged(student), 0
+
+    def judge(found: Student) -> tuple[float, bool]:
+        return field.selected(field.returns_of(found, settings.selection_seeds)), False
+
+    best, _ = fine_tuned(student, reached, tuner, judge, settings.tuning_steps, math.inf, lambda: tuner.steps >= steps)
     tuner.close()
     return best
 
 
 def from_scratch(field: Field, widths: tuple[int, ...]) -> Student:
     """Return a new student."""
-    lessons = Lessons(field.teacher)
-    for _ in range(field.settings.teacher_episodes):
-        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
-    return Student(widths, Scale.of(lessons, field.arena.spaces), field.arena.spaces, field.seed)
+    return Student(widths, Scale.of(lessons_of(field), field.arena.spaces), field.arena.spaces, field.seed)
 
 
 def as_student(field: Field) -> Student:
@@ -189,10 +205,7 @@ def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
         iterative_steps=1,
     )
     pruner.update_regularizer()
-    lessons = Lessons(field.teacher)
-    for _ in range(field.settings.teacher_episodes):
-        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
-    student.study(lessons, SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
+    student.study(lessons_of(field), SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
     pruner.step()
     assert student.hidden == widths, (student.hidden, widths)
     return student
@@ -211,7 +224,7 @@ def run_one(env_id: str, seed: int) -> None:
     field = Field(env_id, seed)
     began = time.monotonic()
     point = searched(field)
-    student = from_scratch(field, point.hidden)
+    seconds = round(time.monotonic() - began, 1)
     own = field.fresh.paired([field.arena.play(deployed(point.actor, field.arena.spaces), s)[0] for s in EPISODES])
     entry: dict[str, Any] = {
         "env": env_id,
@@ -223,21 +236,22 @@ def run_one(env_id: str, seed: int) -> None:
         "batches": point.batches,
         "tuning_steps": point.tuning_steps,
         "good": point.good,
-        "search": {"retention": own.retention, "seconds": round(time.monotonic() - began, 1)},
+        "search": {"retention": own.retention, "seconds": seconds},
         "rivals": {},
     }
     for name, make in RIVALS.items():
         began = time.monotonic()
         student = make(field, point.hidden)
-        imitate(field, student, point.batches)
+        student, reached = imitate(field, student, point.batches)
         imitated = field.retention_of(student)
-        better = tuned(field, student, point.tuning_steps) if point.tuning_steps else student
+        better = tuned(field, student, reached, point.tuning_steps) if point.tuning_steps else student
         entry["rivals"][name] = {
             "imitation": imitated,
             "tuned": field.retention_of(better) if point.tuning_steps else imitated,
             "seconds": round(time.monotonic() - began, 1),
         }
         print(env_id, seed, point.hidden, own.retention, name, entry["rivals"][name], flush=True)
+    field.arena.close()
     write_atomically(_file(env_id, seed), json.dumps(entry).encode())
 
 

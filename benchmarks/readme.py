@@ -170,7 +170,6 @@ def compress_table(result: Mapping[str, Any]) -> str:
         size, hidden = run["teacher"]["size"], tuple(run["hidden"])
         tested = next(entry for entry in run["tested"] if entry["size"] == size_name(hidden))
         returns = {name: statistics.mean(values) for name, values in tested["returns"].items()}
-        reached = next(point for point in reversed(run["frontier"]) if tuple(point["hidden"]) == hidden)
         rows.append(
             [
                 f"{run['env']}, {run['seed']}",
@@ -182,7 +181,7 @@ def compress_table(result: Mapping[str, Any]) -> str:
                 f"{returns['small']:,.0f}",
                 f"{tested['retention']:.3f}",
                 f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
-                "imitation, rewards" if reached["tuned"] else "imitation",
+                "imitation, rewards" if run["tuned"] else "imitation",
                 f"{run['seconds'] / 60:.1f} min",
             ]
         )

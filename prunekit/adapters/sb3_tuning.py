@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
@@ -36,6 +37,7 @@ class Tuner:
 
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], seed: int, warmup: int) -> None:
         self._warmup, self._seed = warmup, seed
+        self.steps = 0
         self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False)
         with _isolated(seed):
             self._model = PPO(
@@ -49,11 +51,14 @@ class Tuner:
                 policy_kwargs={"net_arch": {"pi": [], "vf": list(_CRITIC)}, "log_std_init": _LOG_DEVIATION},
             )
             self._environments.seed(seed)
+            self._model.set_logger(Logger(folder=None, output_formats=[]))
 
     def take(self, network: nn.Module) -> None:
         """Train ``network`` from now on, in place."""
         policy = self._model.policy
         policy.action_net = network
+        for deviation in self._deviations():
+            deviation.data.fill_(_LOG_DEVIATION)
         policy.optimizer = torch.optim.Adam(policy.parameters(), lr=_RATE, eps=1e-5)
 
     def tune(self, steps: int, over: Callable[[], bool]) -> int:
@@ -62,10 +67,12 @@ class Tuner:
         with _isolated(self._seed):
             taken = 0
             if self._warmup:
-                network = self._model.policy.action_net
-                network.requires_grad_(False)
+                actor = [*self._model.policy.action_net.parameters(), *self._deviations()]
+                for parameter in actor:
+                    parameter.requires_grad_(False)
                 taken = self._learn(self._warmup, over)
-                network.requires_grad_(True)
+                for parameter in actor:
+                    parameter.requires_grad_(True)
                 self._warmup = 0
             return taken + self._learn(steps, over)
 
@@ -73,10 +80,15 @@ class Tuner:
         """Close the environments."""
         self._environments.close()
 
+    def _deviations(self) -> list[nn.Parameter]:
+        """The logarithms of the actions' deviations; none where actions are discrete."""
+        return [value for name, value in self._model.policy.named_parameters() if name == "log_std"]
+
     def _learn(self, steps: int, over: Callable[[], bool]) -> int:
         before = self._model.num_timesteps
         self._model.learn(steps, callback=_Until(over), reset_num_timesteps=False)
-        return int(self._model.num_timesteps) - before
+        self.steps = int(self._model.num_timesteps)
+        return self.steps - before
 
 
 @final

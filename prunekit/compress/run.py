@@ -15,7 +15,7 @@ import torch
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
-from prunekit.compress.search import FIRST_SEED, Baseline, Point, SearchSettings, frontier_of
+from prunekit.compress.search import FIRST_SEED, LEAST_PLAYED, Baseline, Judged, Point, SearchSettings, frontier_of
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name
@@ -60,7 +60,7 @@ class CompressDisplay(Protocol):
     def started(self, dense: float, random: float) -> None:
         """Show the teacher's mean return and the random policy's."""
 
-    def judged(self, points: Sequence[Point]) -> None:
+    def judged(self, points: Sequence[Judged]) -> None:
         """Show the networks judged so far."""
 
     def certifying(self, name: str, episodes: int) -> None:
@@ -122,6 +122,7 @@ class Compressed:
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),
             "parameters": self.chosen.parameters,
+            "tuned": self.chosen.tuned,
             "certificate": certificate_json(self.certificate),
             "tested": [certificate_json(certificate) for certificate in self.certificates],
             "frontier": [
@@ -178,7 +179,7 @@ def compress(
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
         points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
-        candidates = candidates_of(frontier_of(points)) or [max(points, key=lambda point: point.retention)]
+        candidates = candidates_of(frontier_of(points)) or [best_of(points)]
 
         def progress(name: str, episodes: int) -> None:
             for display in displays:
@@ -228,6 +229,11 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     return [report.path, folder / "policy.pt", folder / "certificate.json"]
 
 
+def best_of(points: Sequence[Point]) -> Point:
+    """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
+    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+
+
 def candidates_of(frontier: Sequence[Point]) -> list[Point]:
     """Return the sizes to certify, the largest first: the smallest good one, the next one and a clearly larger one."""
     chosen: list[Point] = []
@@ -242,9 +248,9 @@ def candidates_of(frontier: Sequence[Point]) -> list[Point]:
 def _searched(
     crew: Crew, settings: SearchSettings, baseline: Baseline, deadline: float, displays: Sequence[CompressDisplay]
 ) -> list[Point]:
-    points: list[Point] = []
+    points: list[Judged] = []
 
-    def judged(point: Point) -> None:
+    def judged(point: Judged) -> None:
         points.append(point)
         for display in displays:
             display.judged(points)

@@ -13,11 +13,13 @@ from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.bench.betting import Paired
 from prunekit.bench.stats import Array
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.student import Lessons, Scale, Student, mean_of
+from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
+from prunekit.policy.program import Float32
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
 FIRST_SEED = 1_000_000_000
@@ -25,10 +27,8 @@ _SEEDS_PER_SEARCH, _SELECTION = 100_000, 90_000
 _LARGEST_SEED = 10**9
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 _CLEARLY = 2.0
-# Even a hopeless network plays so many episodes: fine-tuning goes on from the best, which must not be a lucky one.
-_LEAST_PLAYED = 4
-# After so many bursts of fine-tuning that did not help one judges the mean of their networks and goes back to the best.
-_ASTRAY = 3
+# Even a hopeless network plays so many episodes, while there is time: the best must not be a lucky one.
+LEAST_PLAYED = 4
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
 
@@ -113,6 +113,17 @@ class Baseline:
 
 @final
 @dataclass(frozen=True)
+class Judged:
+    """What there is to show of a network that was judged."""
+
+    hidden: tuple[int, ...]
+    parameters: int
+    retention: float
+    good: bool
+
+
+@final
+@dataclass(frozen=True)
 class Point:
     """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
 
@@ -131,8 +142,13 @@ class Point:
     batches: int
     tuning_steps: int
 
+    @property
+    def judged(self) -> Judged:
+        """What there is to show of it."""
+        return Judged(self.hidden, self.parameters, self.retention, self.good)
 
-Progress = Callable[[Point], None]
+
+Progress = Callable[[Judged], None]
 
 
 def search_branch(
@@ -183,10 +199,9 @@ class _Branch:
         self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
         self._over, self._progress = over, progress
         self.points: list[Point] = []
-        self._judged_states = 0
         self._tuner: Tuner | None = None
         self._guided = False
-        self._batches, self._tuning_steps = 0, 0
+        self._batches = 0
         self._next_lesson = FIRST_SEED + _SEEDS_PER_SEARCH * settings.seed
         self._lessons = Lessons(teacher)
         for _ in range(settings.teacher_episodes):
@@ -223,73 +238,65 @@ class _Branch:
     def _improve(self, student: Student) -> Student | None:
         """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left.
 
-        Where that was not enough once, students are fine-tuned at once from then on.
+        Students of a tuned one are fine-tuned at once: they imitate it as well as their size allows.
         """
         best, reached = student, -math.inf
-        recoveries = self._settings.recoveries if self._tuner is None else 0
+        recoveries = 0 if self._guided else self._settings.recoveries
         for attempt in range(recoveries + 1):
             if attempt:
                 act = deployed(student.actor, self._teacher.spaces)
                 for _ in range(self._settings.lesson_episodes):
                     self._lessons.add(self._arena.play(act, self._seed())[1])
                 self._study(student, self._settings.steps)
-            if self._judge(student):
+            if self._judge(student, self._lessons.add):
                 return student
             if self.points[-1].retention > reached:
                 best, reached = student.copied(), self.points[-1].retention
             if self._over():
                 return None
-        return self._tuned(best, reached) if self._settings.tuning and reached > _HOPE else None
+        hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
+        return self._tuned(best, reached) if hope else None
 
     def _tuned(self, student: Student, reached: float) -> Student | None:
-        """Fine-tune ``student`` in short bursts, from the best so far, until it is good or that has long been in vain.
-
-        Once it is good, smaller ones learn from it.
-        """
-        settings, best, vain, trail = self._settings, student, 0, [student]
+        """Fine-tune ``student`` until it is good, or it is in vain. Once it is good, smaller ones learn from it."""
+        settings = self._settings
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
-        while vain < settings.tuning_patience and not self._over():
-            if vain % _ASTRAY == 0:
-                trail, student = [best], best.copied()
-                self._tuner.take(student.network)
-            taken = self._tuner.tune(settings.tuning_steps, self._over)
-            self._arena.steps += taken
-            self._tuning_steps += taken
-            vain += 1
-            found = student.copied()
-            good = self._judge(found, tuned=True)
-            trail.append(found)
-            if not good and vain % _ASTRAY == 0 and self.points[-1].retention <= reached:
-                found = mean_of(trail)
-                good = self._judge(found, tuned=True)
-            if good:
-                guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-                self._lessons.follow(guide, self._judged_states)
-                self._guided = True
-                return found
-            if self.points[-1].retention > reached:
-                best, reached, vain = found, self.points[-1].retention, 0
-        return None
+        seen: list[Float32] = []
 
-    def _judge(self, student: Student, tuned: bool = False) -> bool:
-        """Play the selection's episodes, fewer where they show no good network, and learn from what was seen."""
+        def judge(found: Student) -> tuple[float, bool]:
+            seen.clear()
+            good = self._judge(found, seen.append, tuned=True)
+            return self.points[-1].retention, good
+
+        before = self._tuner.steps
+        found, good = fine_tuned(
+            student, reached, self._tuner, judge, settings.tuning_steps, settings.tuning_patience, self._over
+        )
+        self._arena.steps += self._tuner.steps - before
+        if not good:
+            return None
+        guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
+        self._lessons.follow(guide, np.concatenate(seen))
+        self._guided = True
+        return found
+
+    def _judge(self, student: Student, seen: Callable[[Float32], None], tuned: bool = False) -> bool:
+        """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each."""
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
         wanted = settings.keep + settings.margin
         returns: list[float] = []
-        self._judged_states = 0
         for seed in settings.selection_seeds:
-            total, seen = self._arena.play(act, seed)
+            total, states = self._arena.play(act, seed)
             returns.append(total)
-            self._lessons.add(seen)
-            self._judged_states += len(seen)
+            seen(states)
             played = self._baseline.paired(returns)
             lost = (played.small - played.dense) / self._baseline.gain
             error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
-            hopeless = 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep and len(returns) >= _LEAST_PLAYED
-            poor = 1.0 + float(lost.mean()) < wanted and 2 * len(returns) >= settings.selection_episodes
-            if self._over() or hopeless or poor:
+            hopeless = 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep
+            poor = 1.0 + float(lost.mean()) + error < wanted and 2 * len(returns) >= settings.selection_episodes
+            if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
                 break
         retention = 1.0 + float(lost.mean())
         good = len(returns) == settings.selection_episodes and retention >= wanted
@@ -302,10 +309,10 @@ class _Branch:
             good,
             self._guided or tuned,
             self._batches,
-            self._tuning_steps,
+            0 if self._tuner is None else self._tuner.steps,
         )
         self.points.append(point)
-        self._progress(point)
+        self._progress(point.judged)
         return good
 
     def _study(self, student: Student, steps: int, fewer: int = 0) -> None:

@@ -57,10 +57,11 @@ class Lessons:
     def add(self, states: Float32) -> None:
         """Ask the teacher about ``states`` and keep what it says."""
         self._parts.append((states, self._teacher.responses(states)))
+        if sum(len(part) for part, _ in self._parts) > 2 * self._most:
+            self._whole()
 
-    def follow(self, teacher: Teacher, last: int) -> None:
-        """Learn from another teacher from now on: of what was seen only the ``last`` states stay, answered by it."""
-        states = self.states[-last:]
+    def follow(self, teacher: Teacher, states: Float32) -> None:
+        """Learn from another teacher from now on, and from nothing but ``states`` [n, obs] so far."""
         self._teacher = teacher
         self._parts = [(states, teacher.responses(states))]
 

@@ -6,8 +6,10 @@ What comes out does not depend on how many there are: a branch and an episode de
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,7 +24,7 @@ from typing import Any, Literal, TypeVar, final
 import torch
 
 from prunekit.compress.arena import Arena, runtime_of
-from prunekit.compress.search import Baseline, Point, Progress, SearchSettings, search_branch
+from prunekit.compress.search import Baseline, Judged, Point, Progress, SearchSettings, search_branch
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError
@@ -168,7 +170,16 @@ _OPENED: list[tuple[Post, SimpleQueue[bytes], Event]] = []
 def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells its workers
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _OPENED.append((Post(site), judged, stopped))
+
+
+def _end_with_parent() -> None:
+    """End this process when the main one is gone, however that ended: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _play(policy: Policy, seed: int) -> tuple[float, int]:
@@ -180,7 +191,7 @@ def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: 
     post, judged, stopped = _OPENED[0]
     passed = _passed(deadline)
 
-    def progress(point: Point) -> None:
+    def progress(point: Judged) -> None:
         judged.put(pickle.dumps(point))
 
     return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +17,9 @@ import onnxruntime
 import points
 import pytest
 
+from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
-from prunekit.compress.run import Compressed, CompressSettings, candidates_of, compress, write
+from prunekit.compress.run import Compressed, CompressSettings, best_of, candidates_of, compress, write
 from prunekit.compress.search import FIRST_SEED, Point, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Site
@@ -176,3 +181,57 @@ def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
 def test_too_few_episodes_for_a_certificate() -> None:
     with pytest.raises(InputError, match="--episodes must be at least 20"):
         CompressSettings(episodes=10)
+
+
+def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:
+    many = next(point for point in steered.points if len(point.played) >= 10)
+    single = Paired(many.played.small[:1], many.played.dense[:1], many.played.random[:1])
+    few = replace(many, played=single, retention=1.3)
+    assert best_of([few, replace(many, retention=0.9), replace(many, retention=0.8)]).retention == 0.9
+    assert best_of([few]) is few
+
+
+def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:
+    poor = replace(
+        SEARCH, starts=((6,), (5,)), first_steps=60, steps=20, recoveries=0, tuning_steps=2048, tuning_warmup=2048
+    )
+    settings = replace(SETTINGS, search=poor)
+    one, two = (compressed(f"points:{points.CONTINUOUS}", points.steer, settings, workers) for workers in (1, 2))
+    assert any(point.tuned for point in one.points)
+    assert [(point.hidden, point.retention) for point in one.points] == [
+        (point.hidden, point.retention) for point in two.points
+    ]
+
+
+WITH_WORKERS = """
+import sys, time
+from functools import partial
+import points, test_compress
+from prunekit.compress.workers import Crew, Site
+with Crew(Site(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
+    crew.returns_of("teacher")(0)
+    print(*crew._pool._processes, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see whether a process is running")
+def test_workers_end_with_the_main_process() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    main = subprocess.Popen([sys.executable, "-c", WITH_WORKERS], stdout=subprocess.PIPE, env=environment, text=True)
+    assert main.stdout is not None
+    workers = main.stdout.readline().split()
+    assert len(workers) == 2
+    assert all(running(worker) for worker in workers)
+    main.kill()
+    main.wait()
+    main.stdout.close()
+    until = time.monotonic() + 20.0
+    while any(running(worker) for worker in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(running(worker) for worker in workers)
+
+
+def running(worker: str) -> bool:
+    stat = Path(f"/proc/{worker}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -97,7 +97,7 @@ def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:
         lessons.add(np.full((2, 2), first, np.float32) + np.array([[0.0, 0.0], [1.0, 1.0]], np.float32))
     assert lessons.states[:, 0].tolist() == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert lessons.answers[:, 0].tolist() == [2.0, 2.0, 2.0, 2.0, 2.0]
-    lessons.follow(Teacher("another", BOUNDED, lambda seen: -seen.astype(np.float64)), last=3)
+    lessons.follow(Teacher("another", BOUNDED, lambda seen: -seen.astype(np.float64)), lessons.states[-3:])
     lessons.add(np.ones((1, 2), np.float32))
     assert lessons.states[:, 0].tolist() == [5.0, 6.0, 7.0, 1.0]
     assert lessons.answers[:, 0].tolist() == [-2.0, -2.0, -2.0, -1.0]

@@ -68,8 +68,12 @@ def test_the_critic_learns_alone_at_first_and_once(arena: Arena) -> None:
     before = weights(student)
     tuner = tuner_of(student.scale, arena, 0, warmup=4096)
     tuner.take(student.network)
+    policy = tuner._model.policy
+    others = {name: value.clone() for name, value in policy.named_parameters() if not name.startswith("action_net")}
     assert tuner.tune(0, lambda: False) == 4096
     assert torch.equal(weights(student), before)
+    changed = {name for name, value in policy.named_parameters() if not torch.equal(value, others.get(name, value))}
+    assert changed == {name for name in others if name != "log_std"}
     assert tuner.tune(2048, lambda: False) == 2048
     assert not torch.equal(weights(student), before)
     tuner.close()
@@ -118,7 +122,7 @@ def test_generators_of_others_go_on_as_if_nothing_had_been(arena: Arena) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*The reward is a NaN value")
-def test_a_reward_that_is_not_finite(arena: Arena) -> None:
+def test_a_reward_that_is_not_finite() -> None:
     broken = Arena(points.CONTINUOUS, {"reward": float("nan")})
     student = beginner(broken)
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
@@ -126,6 +130,7 @@ def test_a_reward_that_is_not_finite(arena: Arena) -> None:
     with pytest.raises(CheckError, match="the reward is not finite"):
         tuner.tune(2048, lambda: False)
     tuner.close()
+    broken.close()
 
 
 def branch(arena: Arena, *, tuning: bool) -> list[Point]:
