@@ -4,7 +4,8 @@
     python benchmarks/compress.py compress     # three seeds each, one after the other: a compression uses every core
     python benchmarks/compress.py collect      # benchmarks/results/compress.json
 
-``runs/teachers`` and ``runs/compress`` keep what is done; a compression in the committed result is not repeated.
+Teachers that are shipped in ``models`` are not trained again, compressions in the committed result not repeated;
+``runs/teachers`` and ``runs/compress`` keep what is done. Run it from the project's root.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from typing import Any
 
 from record import read_result, write_result
 
-TEACHERS, RUNS = Path("runs/teachers"), Path("runs/compress")
+TEACHERS, RUNS, SHIPPED = Path("runs/teachers"), Path("runs/compress"), Path("models")
 ENVIRONMENTS = ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
 SEEDS = (0, 1, 2)
 KEEP = 0.95
 
 
 def teacher_of(env_id: str) -> Path:
-    """Return where a teacher lies."""
-    return TEACHERS / env_id / "model.pt"
+    """Return where a teacher lies: the shipped one, or where there is none where it is trained."""
+    shipped = SHIPPED / f"{env_id}-ppo" / "dense.pt"
+    return shipped if shipped.exists() else TEACHERS / env_id / "model.pt"
 
 
 def train_one(env_id: str) -> None:
     """Train one dense teacher with the preset of PPO unless it is there."""
-    out = teacher_of(env_id).parent
+    out = TEACHERS / env_id
     if teacher_of(env_id).exists():
         return
     TEACHERS.mkdir(parents=True, exist_ok=True)
