@@ -44,13 +44,13 @@ class SearchSettings:
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
     until ``tuning_patience`` of them in a row have not helped; the critic learns alone for ``tuning_warmup`` steps at
-    first. Once that was of use students are made smaller by ``tuned_shrink_by``.
+    first.
 
     Raises InputError for values out of range.
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((), (32,), (64, 64))
+    starts: tuple[tuple[int, ...], ...] = ((), (24,), (64, 64))
     first_steps: int = 6_000
     steps: int = 2_500
     teacher_episodes: int = 10
@@ -60,9 +60,8 @@ class SearchSettings:
     tuning: bool = True
     tuning_steps: int = 12_288
     tuning_warmup: int = 20_480
-    tuning_patience: int = 9
-    shrink_by: float = 0.5
-    tuned_shrink_by: float = 0.15
+    tuning_patience: int = 6
+    shrink_by: float = 0.3
     margin: float = 0.01
     seconds: float = 300.0
     seed: int = 0
@@ -216,8 +215,6 @@ class _Branch:
         student = self._improve(self._student)
         share = settings.shrink_by
         while student is not None and sum(student.hidden) > len(student.hidden) and not self._over():
-            if self._guided:
-                share = min(share, settings.tuned_shrink_by)
             smaller = student.copied()
             removable = sum(student.hidden) - len(student.hidden)
             fewer = min(max(1, round(share * sum(student.hidden))), removable)
