@@ -15,7 +15,7 @@ import torch
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
-from prunekit.compress.search import FIRST_SEED, LEAST_PLAYED, Baseline, Judged, Point, SearchSettings, frontier_of
+from prunekit.compress.search import FIRST_SEED, LEAST_PLAYED, Baseline, Judged, Point, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name
@@ -26,9 +26,9 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
-# How many times larger than the next smaller one the candidates for the certificate are at least, from the smallest on:
-# one that is hardly larger in case that the smallest falls short by little, and a safe one.
-_STEPS_APART = (1.2, 2.0)
+# Beside the smallest good network the best of those that are larger by so much stand for the certificate, in case that
+# it falls short by little, or by much.
+_SOMEWHAT, _MUCH = 1.15, 2.0
 
 
 @final
@@ -179,7 +179,7 @@ def compress(
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
         points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
-        candidates = candidates_of(frontier_of(points)) or [best_of(points)]
+        candidates = candidates_of(points) or [best_of(points)]
 
         def progress(name: str, episodes: int) -> None:
             for display in displays:
@@ -234,15 +234,19 @@ def best_of(points: Sequence[Point]) -> Point:
     return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
 
 
-def candidates_of(frontier: Sequence[Point]) -> list[Point]:
-    """Return the sizes to certify, the largest first: the smallest good one, the next one and a clearly larger one."""
-    chosen: list[Point] = []
-    for point in reversed(frontier):
-        if not chosen or point.parameters >= _STEPS_APART[len(chosen) - 1] * chosen[-1].parameters:
-            chosen.append(point)
-        if len(chosen) > len(_STEPS_APART):
-            break
-    return chosen[::-1]
+def candidates_of(points: Sequence[Point]) -> list[Point]:
+    """Return the networks to certify, the largest first: the smallest good one, and the best of some larger ones.
+
+    Estimates of the selection differ by chance, so that one which is hardly larger may well be the better one.
+    """
+    good = sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
+    if not good:
+        return []
+    least = good[0].parameters
+    somewhat = [point for point in good if _SOMEWHAT * least <= point.parameters < _MUCH * least]
+    much = [point for point in good if point.parameters >= _MUCH * least]
+    best = [max(larger, key=lambda point: point.retention) for larger in (much, somewhat) if larger]
+    return [*best, good[0]]
 
 
 def _searched(

@@ -62,7 +62,7 @@ class SearchSettings:
     tuning_warmup: int = 20_480
     tuning_patience: int = 6
     shrink_by: float = 0.3
-    margin: float = 0.01
+    margin: float = 0.02
     seconds: float = 300.0
     seed: int = 0
 
@@ -170,17 +170,6 @@ def search_branch(
     finally:
         branch.close()
     return branch.points
-
-
-def frontier_of(points: Sequence[Point]) -> list[Point]:
-    """Return the good networks that no other good one beats in both size and retention, the largest first."""
-    good = sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
-    best, found = -math.inf, []
-    for point in good:
-        if point.retention > best:
-            best = point.retention
-            found.append(point)
-    return found[::-1]
 
 
 @final
@@ -292,7 +281,7 @@ class _Branch:
             lost = (played.small - played.dense) / self._baseline.gain
             error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
             hopeless = 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep
-            poor = 1.0 + float(lost.mean()) + error < wanted and 2 * len(returns) >= settings.selection_episodes
+            poor = 1.0 + float(lost.mean()) + error < wanted and 4 * len(returns) >= settings.selection_episodes
             if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
                 break
         retention = 1.0 + float(lost.mean())

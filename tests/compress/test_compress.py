@@ -20,7 +20,7 @@ import pytest
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
 from prunekit.compress.run import Compressed, CompressSettings, best_of, candidates_of, compress, write
-from prunekit.compress.search import FIRST_SEED, Point, SearchSettings
+from prunekit.compress.search import FIRST_SEED, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Site
 from prunekit.environments import Spaces, make_environment
@@ -157,17 +157,15 @@ def test_a_teacher_that_answers_nan() -> None:
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
 
 
-def test_candidates_are_the_smallest_and_some_that_are_clearly_larger(steered: Compressed) -> None:
-    result = steered
-    template = result.chosen
+def test_candidates_are_the_smallest_good_one_and_the_best_of_larger_ones(steered: Compressed) -> None:
+    def found(*sizes: tuple[int, float]) -> list[int]:
+        points = [replace(steered.chosen, parameters=count, retention=kept, good=kept >= 0.9) for count, kept in sizes]
+        return [point.parameters for point in candidates_of(points)]
 
-    def frontier(*parameters: int) -> list[Point]:
-        return [replace(template, parameters=count) for count in parameters]
-
-    assert [point.parameters for point in candidates_of(frontier(900, 400, 119, 100, 60, 50))] == [400, 60, 50]
-    assert [point.parameters for point in candidates_of(frontier(900, 400, 120, 59, 55, 50))] == [400, 120, 50]
-    assert [point.parameters for point in candidates_of(frontier(70, 50))] == [70, 50]
-    assert candidates_of([]) == []
+    assert found((900, 1.0), (400, 0.99), (199, 0.95), (160, 0.97), (114, 0.99), (100, 0.96)) == [900, 160, 100]
+    assert found((100, 0.96), (100, 0.97), (90, 0.8), (110, 1.0)) == [100]
+    assert found((900, 0.95), (400, 0.99), (100, 0.96)) == [400, 100]
+    assert found((900, 0.8)) == []
 
 
 @pytest.mark.parametrize(
