@@ -53,6 +53,11 @@ class TerminalDisplay:
         self._points = points
         self._show(_line(points[-1], self._keep))
 
+    def confirming(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its second look."""
+        self._state = f"a second look at {name}: {episodes} episodes"
+        self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
+
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
         self._state = f"certifying {name}: {episodes} fresh episodes"

@@ -15,6 +15,7 @@ import torch
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
+from prunekit.compress.confirm import confirmed
 from prunekit.compress.search import FIRST_SEED, LEAST_PLAYED, Baseline, Judged, Point, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Crew, Site
@@ -26,9 +27,8 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
-# Beside the smallest good network the best of those that are larger by so much stand for the certificate, in case that
-# it falls short by little, or by much.
-_SOMEWHAT, _MUCH = 1.15, 2.0
+# Of what is left after the search, the share that the second look may take.
+_LOOKING = 0.4
 
 
 @final
@@ -62,6 +62,9 @@ class CompressDisplay(Protocol):
 
     def judged(self, points: Sequence[Judged]) -> None:
         """Show the networks judged so far."""
+
+    def confirming(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its second look."""
 
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
@@ -179,12 +182,32 @@ def compress(
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
         points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
-        candidates = candidates_of(points) or [best_of(points)]
+        end = began + settings.seconds
+        looked = time.monotonic() + _LOOKING * max(end - time.monotonic(), 0.0)
+
+        def looking(point: Point, episodes: int) -> None:
+            for display in displays:
+                display.confirming(size_name(point.hidden), episodes)
 
         def progress(name: str, episodes: int) -> None:
             for display in displays:
                 display.certifying(name, episodes)
 
+        candidates = confirmed(
+            points,
+            lambda point: crew.returns_of(exported(point.actor)),
+            dense,
+            random,
+            settings.search.confirmation_seeds,
+            settings.search.keep,
+            settings.search.margin,
+            lambda: time.monotonic() > looked,
+            looking,
+        ) or [best_of(points)]
+
+        seen = [baseline.dense, baseline.random, *(point.played.small for point in points)]
+        for point in candidates:
+            seen += [point.played.small, point.played.dense, point.played.random]
         found = certify(
             [
                 Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played)
@@ -194,10 +217,10 @@ def compress(
             random,
             settings.search.keep,
             range(settings.first_seed, settings.first_seed + settings.episodes),
-            span_of([baseline.dense, baseline.random, *(point.played.small for point in points)]),
+            span_of(seen),
             ALPHA,
             progress,
-            lambda: time.monotonic() - began > settings.seconds,
+            lambda: time.monotonic() > end,
         )
         passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
         index = passed[-1] if passed else 0
@@ -232,21 +255,6 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 def best_of(points: Sequence[Point]) -> Point:
     """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
     return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
-
-
-def candidates_of(points: Sequence[Point]) -> list[Point]:
-    """Return the networks to certify, the largest first: the smallest good one, and the best of some larger ones.
-
-    Estimates of the selection differ by chance, so that one which is hardly larger may well be the better one.
-    """
-    good = sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
-    if not good:
-        return []
-    least = good[0].parameters
-    somewhat = [point for point in good if _SOMEWHAT * least <= point.parameters < _MUCH * least]
-    much = [point for point in good if point.parameters >= _MUCH * least]
-    best = [max(larger, key=lambda point: point.retention) for larger in (much, somewhat) if larger]
-    return [*best, good[0]]
 
 
 def _searched(

@@ -23,7 +23,7 @@ from prunekit.policy.program import Float32
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
 FIRST_SEED = 1_000_000_000
-_SEEDS_PER_SEARCH, _SELECTION = 100_000, 90_000
+_SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 _LARGEST_SEED = 10**9
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 _CLEARLY = 2.0
@@ -44,7 +44,7 @@ class SearchSettings:
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
     until ``tuning_patience`` of them in a row have not helped; the critic learns alone for ``tuning_warmup`` steps at
-    first.
+    first. After the search, networks are looked at again on ``confirmation_episodes`` others.
 
     Raises InputError for values out of range.
     """
@@ -56,13 +56,14 @@ class SearchSettings:
     teacher_episodes: int = 10
     lesson_episodes: int = 5
     selection_episodes: int = 40
+    confirmation_episodes: int = 60
     recoveries: int = 3
     tuning: bool = True
     tuning_steps: int = 12_288
     tuning_warmup: int = 20_480
     tuning_patience: int = 6
     shrink_by: float = 0.3
-    margin: float = 0.02
+    margin: float = 0.015
     seconds: float = 300.0
     seed: int = 0
 
@@ -71,6 +72,12 @@ class SearchSettings:
         """The seeds of the episodes that select."""
         first = FIRST_SEED + _SEEDS_PER_SEARCH * self.seed + _SELECTION
         return range(first, first + self.selection_episodes)
+
+    @property
+    def confirmation_seeds(self) -> range:
+        """The seeds of the episodes that have the second look."""
+        first = FIRST_SEED + _SEEDS_PER_SEARCH * self.seed + _CONFIRMATION
+        return range(first, first + self.confirmation_episodes)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.keep <= 1.0:

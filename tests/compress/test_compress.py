@@ -19,7 +19,7 @@ import pytest
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
-from prunekit.compress.run import Compressed, CompressSettings, best_of, candidates_of, compress, write
+from prunekit.compress.run import Compressed, CompressSettings, best_of, compress, write
 from prunekit.compress.search import FIRST_SEED, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Site
@@ -74,7 +74,8 @@ def test_all_branches_are_searched_down_to_their_end(steered: Compressed) -> Non
 def test_selection_and_certificate_use_different_seeds(steered: Compressed) -> None:
     result = steered
     assert max(result.certificate.seeds) < FIRST_SEED
-    searched = [seed for number in range(1000) for seed in replace(SEARCH, seed=number).selection_seeds]
+    searches = [replace(SEARCH, seed=number) for number in range(1000)]
+    searched = [seed for one in searches for seed in (*one.selection_seeds, *one.confirmation_seeds)]
     assert min(searched) > FIRST_SEED
     assert len(set(searched)) == len(searched)
     with pytest.raises(InputError, match="first_seed"):
@@ -155,17 +156,6 @@ def test_a_teacher_no_better_than_random(env_id: str, respond: Any) -> None:
 def test_a_teacher_that_answers_nan() -> None:
     with pytest.raises(InputError, match=r"the controller: the answer to observation .* is not finite"):
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
-
-
-def test_candidates_are_the_smallest_good_one_and_the_best_of_larger_ones(steered: Compressed) -> None:
-    def found(*sizes: tuple[int, float]) -> list[int]:
-        points = [replace(steered.chosen, parameters=count, retention=kept, good=kept >= 0.9) for count, kept in sizes]
-        return [point.parameters for point in candidates_of(points)]
-
-    assert found((900, 1.0), (400, 0.99), (199, 0.95), (160, 0.97), (114, 0.99), (100, 0.96)) == [900, 160, 100]
-    assert found((100, 0.96), (100, 0.97), (90, 0.8), (110, 1.0)) == [100]
-    assert found((900, 0.95), (400, 0.99), (100, 0.96)) == [400, 100]
-    assert found((900, 0.8)) == []
 
 
 @pytest.mark.parametrize(
