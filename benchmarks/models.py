@@ -56,6 +56,7 @@ Run it with nothing but Gymnasium, NumPy and ONNX Runtime:
 
 ```python
 import gymnasium, numpy, onnxruntime
+
 session = onnxruntime.InferenceSession("compact.onnx")
 env = gymnasium.make("{env}")
 obs, _ = env.reset(seed=0)
