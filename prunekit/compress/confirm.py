@@ -14,11 +14,9 @@ import numpy as np
 from prunekit.bench.betting import Paired
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import Returns
-from prunekit.compress.search import Point
+from prunekit.compress.search import CLEARLY, Point
 
 _LEAST_PLAYED = 10
-# Standard errors by which a network has to miss what is to be kept for the rest of the episodes not to be played.
-_CLEARLY = 2.0
 # Of the networks at least so many times larger than the smallest, the best stands for the certificate too.
 _LARGER = 2.0
 
@@ -79,7 +77,7 @@ def _second_look(
 
 def _short(differences: Array) -> bool:
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return float(differences.mean()) + _CLEARLY * error < 0.0
+    return float(differences.mean()) + CLEARLY * error < 0.0
 
 
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:

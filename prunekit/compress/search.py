@@ -26,7 +26,7 @@ FIRST_SEED = 1_000_000_000
 _SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 _LARGEST_SEED = 10**9
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
-_CLEARLY = 2.0
+CLEARLY = 2.0
 # Even a hopeless network plays so many episodes, while there is time: the best must not be a lucky one.
 LEAST_PLAYED = 4
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
@@ -110,7 +110,7 @@ class Baseline:
         """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
         gains = self.dense - self.random
         error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        if float(gains.mean()) <= _CLEARLY * error:
+        if float(gains.mean()) <= CLEARLY * error:
             raise InputError(
                 f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
                 f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
@@ -287,7 +287,7 @@ class _Branch:
             played = self._baseline.paired(returns)
             lost = (played.small - played.dense) / self._baseline.gain
             error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
-            hopeless = 1.0 + float(lost.mean()) + _CLEARLY * error < settings.keep
+            hopeless = 1.0 + float(lost.mean()) + CLEARLY * error < settings.keep
             poor = 1.0 + float(lost.mean()) + error < wanted and 4 * len(returns) >= settings.selection_episodes
             if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
                 break
