@@ -37,8 +37,10 @@ from torch import nn
 from prunekit.bench.betting import Paired
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.points import Baseline, Point
 from prunekit.compress.read import read_teacher
-from prunekit.compress.search import Baseline, Point, SearchSettings, search_branch
+from prunekit.compress.search import search_branch
+from prunekit.compress.settings import SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.tuning import tuner_of
@@ -147,7 +149,9 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     def judge(found: Student) -> tuple[float, bool]:
         return field.selected(field.returns_of(found, settings.selection_seeds)), False
 
-    best, _ = fine_tuned(student, reached, tuner, judge, settings.tuning_steps, math.inf, lambda: tuner.steps >= steps)
+    best, _ = fine_tuned(
+        student, reached, tuner, judge, settings.tuning_steps, lambda _: math.inf, lambda: tuner.steps >= steps
+    )
     tuner.close()
     return best
 

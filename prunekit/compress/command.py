@@ -12,7 +12,7 @@ from prunekit.bench.models import read_model
 from prunekit.compress.picture import draw
 from prunekit.compress.read import Reading, read_teacher
 from prunekit.compress.run import CompressDisplay, Compressed, CompressSettings, compress, write
-from prunekit.compress.search import SearchSettings
+from prunekit.compress.settings import SearchSettings
 from prunekit.compress.torchscript import is_torchscript
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 from prunekit.bench.betting import Paired
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import Returns
-from prunekit.compress.search import CLEARLY, Point
+from prunekit.compress.points import CLEARLY, Point
 
 _LEAST_PLAYED = 10
 # Of the networks at least so many times larger than the smallest, the best stands for the certificate too.

@@ -20,16 +20,16 @@ def fine_tuned(
     tuner: Tuner,
     judge: Judge,
     steps: int,
-    patience: float,
+    patience: Callable[[float], float],
     over: Callable[[], bool],
 ) -> tuple[Student, bool]:
     """Return (the best that ``student`` became, whether it is good enough), at the first that is.
 
-    ``reached`` is its retention so far, ``steps`` the environment steps of a burst; ends after ``patience`` bursts in a
-    row that did not help, or when it is ``over``.
+    ``reached`` is its retention so far, ``steps`` the environment steps of a burst. Ends after so many bursts in a row
+    that did not help as ``patience`` says of what is reached, or when it is ``over``.
     """
     best, vain, trail = student, 0, [student]
-    while vain < patience and not over():
+    while vain < patience(reached) and not over():
         if vain % _ASTRAY == 0:
             trail, student = [best], best.copied()
             tuner.take(student.network)

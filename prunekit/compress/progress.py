@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.compress.search import Judged
+from prunekit.compress.points import Judged
 from prunekit.console import size_name
 
 _BAR = 40

@@ -16,7 +16,8 @@ from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
 from prunekit.compress.confirm import confirmed
-from prunekit.compress.search import FIRST_SEED, LEAST_PLAYED, Baseline, Judged, Point, SearchSettings
+from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
+from prunekit.compress.settings import FIRST_SEED, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name

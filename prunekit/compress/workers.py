@@ -24,7 +24,9 @@ from typing import Any, Literal, TypeVar, final
 import torch
 
 from prunekit.compress.arena import Arena, runtime_of
-from prunekit.compress.search import Baseline, Judged, Point, Progress, SearchSettings, search_branch
+from prunekit.compress.points import Baseline, Judged, Point, Progress
+from prunekit.compress.search import search_branch
+from prunekit.compress.settings import SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from prunekit.compress.read import Reading, read_teacher
 from prunekit.compress.run import Compressed, CompressSettings, compress
-from prunekit.compress.search import SearchSettings
+from prunekit.compress.settings import SearchSettings
 from prunekit.compress.workers import Site
 from prunekit.environments import make_environment
 

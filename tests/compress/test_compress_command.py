@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from prunekit.compress import command
-from prunekit.compress.search import SearchSettings
+from prunekit.compress.settings import SearchSettings
 from prunekit.environments import make_environment
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import make_artifact, save

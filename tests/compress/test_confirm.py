@@ -11,7 +11,7 @@ from torch import nn
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.confirm import confirmed
-from prunekit.compress.search import Point
+from prunekit.compress.points import Point
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 

@@ -63,7 +63,7 @@ def tuned(
         retention = retentions[len(judged) - 1]
         return retention, retention >= good_at
 
-    best, good = fine_tuned(beginner(), 0.5, tuner, judge, 10, patience, lambda: tuner.bursts >= bursts)
+    best, good = fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda _: patience, lambda: tuner.bursts >= bursts)
     return judged, depth(best), good, tuner.bursts
 
 

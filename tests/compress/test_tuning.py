@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.search import Baseline, Point, SearchSettings, search_branch
+from prunekit.compress.points import Baseline, Point
+from prunekit.compress.search import search_branch
+from prunekit.compress.settings import SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.tuning import tuner_of

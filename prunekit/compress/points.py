@@ -1,0 +1,89 @@
+"""What the search knows: what teacher and random policy earn, and the networks that it judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.bench.betting import Paired
+from prunekit.bench.stats import Array
+from prunekit.errors import InputError
+from prunekit.policy.actor import Actor
+
+# Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
+CLEARLY = 2.0
+# Even a hopeless network plays so many episodes, while there is time: the best must not be a lucky one.
+LEAST_PLAYED = 4
+
+
+@final
+@dataclass(frozen=True)
+class Baseline:
+    """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
+
+    dense: Array
+    random: Array
+
+    def paired(self, returns: Sequence[float]) -> Paired:
+        """Return the first of them beside a student's ``returns``."""
+        count = len(returns)
+        return Paired(np.asarray(returns, np.float64), self.dense[:count], self.random[:count])
+
+    @property
+    def gain(self) -> float:
+        """How much more the teacher earns than the random policy, on average."""
+        return float((self.dense - self.random).mean())
+
+    def require_a_policy(self, name: str) -> None:
+        """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
+        gains = self.dense - self.random
+        error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        if float(gains.mean()) <= CLEARLY * error:
+            raise InputError(
+                f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
+                f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Judged:
+    """What there is to show of a network that was judged."""
+
+    hidden: tuple[int, ...]
+    parameters: int
+    retention: float
+    good: bool
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
+
+    ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
+    has played some. ``tuned``: it, or a larger one that it comes from, learned from rewards too. ``batches`` and
+    ``tuning_steps`` (of the environment) are what the branch had spent by then on imitation and fine-tuning.
+    """
+
+    actor: Actor
+    hidden: tuple[int, ...]
+    parameters: int
+    played: Paired
+    retention: float
+    good: bool
+    tuned: bool
+    batches: int
+    tuning_steps: int
+
+    @property
+    def judged(self) -> Judged:
+        """What there is to show of it."""
+        return Judged(self.hidden, self.parameters, self.retention, self.good)
+
+
+Progress = Callable[[Judged], None]

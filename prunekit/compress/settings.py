@@ -1,0 +1,69 @@
+"""How to search: sizes, budgets, and the seeds that nothing else uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from prunekit.errors import InputError
+
+# Episodes that are learned from and those that select have seeds from here on; certificates stay below.
+FIRST_SEED = 1_000_000_000
+SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
+_LARGEST_SEED = 10**9
+
+
+@final
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search for networks that keep ``keep`` of the return, in ``seconds`` at most.
+
+    ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first
+    and ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, or taught again, at most
+    ``recoveries`` times. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes.
+
+    With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
+    until ``tuning_patience`` of them in a row have not helped: twice as many where it keeps ``keep``, any number where
+    the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the search,
+    networks play ``confirmation_episodes`` others.
+
+    Raises InputError for values out of range.
+    """
+
+    keep: float = 0.95
+    starts: tuple[tuple[int, ...], ...] = ((), (48,), (64, 64))
+    first_steps: int = 6_000
+    steps: int = 2_500
+    teacher_episodes: int = 10
+    lesson_episodes: int = 5
+    selection_episodes: int = 40
+    confirmation_episodes: int = 60
+    recoveries: int = 3
+    tuning: bool = True
+    tuning_steps: int = 12_288
+    tuning_warmup: int = 20_480
+    tuning_patience: int = 6
+    shrink_by: float = 0.3
+    margin: float = 0.015
+    seconds: float = 300.0
+    seed: int = 0
+
+    @property
+    def selection_seeds(self) -> range:
+        """The seeds of the episodes that select."""
+        first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _SELECTION
+        return range(first, first + self.selection_episodes)
+
+    @property
+    def confirmation_seeds(self) -> range:
+        """The seeds of the episodes that have the second look."""
+        first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _CONFIRMATION
+        return range(first, first + self.confirmation_episodes)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.keep <= 1.0:
+            raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
+        if not self.seconds > 0.0:
+            raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
