@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from prunekit.console import say, say_exported, widths, write_json
+from prunekit.console import say, widths, write_json
 from prunekit.errors import CheckError, InputError, PrunekitError
 
 app = typer.Typer(
@@ -162,7 +162,7 @@ def shrink(
         f"parameters {result.original_parameters:,} -> {result.after.parameters:,}, "
         f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
     )
-    say_exported(console, report)
+    say(console, report.path, report.summary)
     write_json(
         json_file,
         {
@@ -222,32 +222,33 @@ def compress(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit.")],
-    format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    format_: Annotated[str, typer.Option("--format", help="onnx or c.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights, integers between input and output.")] = False,
+    activations: Annotated[
+        int | None, typer.Option(help="C with --int8: bits of activations, 16 (default) or 8.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="C: what its names begin with; by default the file's.")] = None,
+    self_test: Annotated[bool, typer.Option("--self-test", help="C: add a function that tests the target.")] = False,
+    arduino: Annotated[bool, typer.Option("--arduino", help="C: lay the files out as an Arduino library.")] = False,
+    env: Annotated[
+        str | None, typer.Option(help="Environment to record in; by default the one the file names.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to record, for --int8 and --self-test.")] = 5,
     out: OutOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Export a policy, checked against torch and a NumPy reference before it is written."""
-    from prunekit.export.onnx import export_onnx
-    from prunekit.policy.artifact import load
+    from prunekit.export.command import ExportWords, export_file
 
-    if format_ != "onnx":
-        raise InputError(f"--format {format_} is unknown; choose onnx")
-    artifact = load(model)
-    report = export_onnx(artifact.actor, (out or model.parent) / f"{model.stem}.onnx", artifact.provenance)
+    words = ExportWords(
+        model, format_, int8, activations, name, self_test, arduino, env, episodes, out
+    )  # fmt: skip
+    outcome = export_file(words)
     console = Console(quiet=quiet)
-    say_exported(console, report)
-    dead = sum(int((~keep).sum()) for keep in artifact.masks.values())
-    if dead:
-        say(console, report.path, f"holds {dead} dead units; prunekit shrink {model} removes them")
-    write_json(
-        json_file,
-        {
-            "onnx": str(report.path),
-            "onnx_bytes": report.size_bytes,
-            "largest_difference": report.largest_difference,
-        },
-    )
+    for path, text in outcome.lines:
+        say(console, path, text)
+    write_json(json_file, outcome.facts)
 
 
 @app.command()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-
-if TYPE_CHECKING:
-    from prunekit.export.onnx import ExportReport
 
 
 def widths(hidden: tuple[int, ...]) -> str:
@@ -28,16 +26,7 @@ def say(console: Console, path: Path, text: str) -> None:
     console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def say_exported(console: Console, report: ExportReport) -> None:
-    """Print what was exported and how well its forms agree."""
-    say(
-        console,
-        report.path,
-        f"{report.size_bytes:,} bytes; torch, ONNX Runtime and NumPy agree within {report.largest_difference:.2g}",
-    )
-
-
-def write_json(path: Path | None, data: dict[str, Any]) -> None:
+def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
     """Write ``data`` to ``path``, where one was given."""
     if path is not None:
         from prunekit.files import write_atomically

@@ -17,10 +17,11 @@ FLOORS = (
     {"cli"},
     {"compress", "devices"},
     {"console"},
-    {"training", "bench"},
+    {"training", "bench", "runtimes"},
     {"adapters", "export"},
     {"policy"},
     {"pruning"},
+    {"compiled"},
     {"environments", "files", "rollouts", "versions", "activations"},
     {"errors"},
 )

@@ -1,0 +1,77 @@
+"""Compiling things once: running compilers, and a folder that keeps what they made by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from prunekit.errors import CheckError, InputError
+from prunekit.files import unwritable
+
+_COMPILE_SECONDS = 300.0
+
+
+def host_compiler(purpose: str) -> str:
+    """Return the C compiler of this machine, ``CC`` first; raises InputError, naming ``purpose``, where there is none.
+
+    An executable is meant, without arguments.
+    """
+    wanted = os.environ.get("CC")
+    for name in (wanted,) if wanted else ("cc", "gcc", "clang"):
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise InputError(f"{purpose} needs a C compiler ({wanted or 'cc, gcc or clang'}); run: apt-get install gcc")
+
+
+def cache_folder() -> Path:
+    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunekit"
+
+
+def cache_key(*parts: object) -> str:
+    """Return a file name that changes with any of ``parts``."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def keep_file(made: Path, kept: Path) -> Path:
+    """Copy ``made`` to ``kept`` in one step, whichever process comes first; raises InputError where it cannot."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
+        os.close(descriptor)
+        shutil.copy(made, name)
+        os.replace(name, kept)
+    except OSError as error:
+        raise unwritable(kept, error) from error
+    return kept
+
+
+@cache
+def version_of(tool: str) -> str:
+    """Return the first line that ``tool --version`` says."""
+    done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
+
+
+def run_tool(command: Sequence[str], folder: Path) -> str:
+    """Run a compiler in ``folder`` and return what it says (warnings); raises CheckError with its first complaint."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_COMPILE_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CheckError(f"{Path(command[0]).name} did not end within {_COMPILE_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        lines = done.stderr.splitlines()
+        telling = ("error:", "undefined reference", "fatal", "error", "")
+        complaint = next((line for words in telling for line in lines if words in line), "no message")
+        raise CheckError(f"{Path(command[0]).name} failed: {complaint}")
+    return done.stderr

@@ -1,0 +1,142 @@
+"""A policy exported as portable C, checked before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prunekit.errors import InputError
+from prunekit.export.agreement import require_agreement
+from prunekit.export.arduino import arduino_library
+from prunekit.export.c_code import CCode
+from prunekit.export.c_float import float_to_c, run_float32
+from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.files import write_atomically
+from prunekit.policy.actor import Actor
+from prunekit.policy.oracle import run_oracle
+from prunekit.policy.probes import probe_observations
+from prunekit.policy.program import Program, lower
+
+# So many of the recorded observations, spread over them, make the self-test.
+_SELF_TEST = 8
+
+
+@final
+@dataclass(frozen=True)
+class CSettings:
+    """How to write C: ``activations`` None is float32, 16 or 8 the bits of activations beside int8 weights."""
+
+    name: str
+    activations: Bits | None = None
+    self_test: bool = False
+    arduino: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class CReport:
+    """What was written, and how far its actions are from the actor's.
+
+    ``largest_difference`` is that of scores on probes (float32) or of actions on the recorded observations (int8); of
+    discrete actions it is the share of rows with another one.
+    """
+
+    paths: tuple[Path, ...]
+    largest_difference: float
+    rows: int
+
+
+def c_code(
+    program: Program,
+    settings: CSettings,
+    metadata: Mapping[str, Any],
+    record: Callable[[], NDArray[np.float32]],
+) -> CCode:
+    """Return ``program`` as C. ``record`` gives on-policy observations [n, inputs], asked for only where needed.
+
+    Raises InputError for an activation that has no such form.
+    """
+    seen = record() if settings.self_test or settings.activations is not None else None
+    tested = seen[_spread(len(seen))] if seen is not None and settings.self_test else None
+    if settings.activations is None:
+        return float_to_c(program, settings.name, metadata, tested)
+    assert seen is not None
+    quantized = quantize(program, seen, settings.activations)
+    return int8_to_c(program, quantized, settings.name, metadata, tested)
+
+
+def export_c(
+    actor: Actor,
+    folder: Path,
+    settings: CSettings,
+    metadata: Mapping[str, Any],
+    record: Callable[[], NDArray[np.float32]],
+) -> CReport:
+    """Write ``actor`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
+
+    The float32 C computes what ``run_float32`` computes, to the bit, and that is held against torch and the float64
+    oracle first (law 2). Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C
+    cannot do.
+    """
+    program = lower(actor)
+    seen = _once(record)
+    code = c_code(program, settings, metadata, seen)
+    if settings.activations is None:
+        rows = probe_observations(program.inputs, actor.normalizer, np.random.default_rng(0))
+        difference = _checked(actor, program, rows)
+    else:
+        rows = seen()
+        difference = quantized_difference(program, rows, settings.activations)
+    if not settings.arduino:
+        return CReport(code.write(folder), difference, len(rows))
+    files = arduino_library(code, metadata, settings.self_test)
+    for path, text in files.items():
+        write_atomically(folder / path, text.encode())
+    return CReport(tuple(folder / path for path in files), difference, len(rows))
+
+
+def quantized_difference(program: Program, observations: NDArray[np.float32], bits: Bits) -> float:
+    """Return how far the quantized program's actions are from the oracle's on ``observations`` [n, inputs].
+
+    The largest difference, or for discrete actions the share of rows with another one.
+    """
+    action = run_quantized(quantize(program, observations, bits), observations)[0]
+    expected = run_oracle(program, observations.astype(np.float64))[0]
+    if expected.dtype == np.int64:
+        return float((action != expected).mean())
+    return float(np.abs(action - expected).max())
+
+
+def _checked(actor: Actor, program: Program, rows: NDArray[np.float32]) -> float:
+    action, scores = run_float32(program, rows)
+    expected_action, expected = run_oracle(program, rows.astype(np.float64))
+    with torch.no_grad():
+        torch_scores = actor.scores(torch.from_numpy(rows))
+        torch_action = actor.head(torch_scores).numpy()
+    require_agreement("torch", torch_action, torch_scores.numpy(), expected_action, expected)
+    return require_agreement("the C", action, scores, expected_action, expected)
+
+
+def _once(record: Callable[[], NDArray[np.float32]]) -> Callable[[], NDArray[np.float32]]:
+    found: list[NDArray[np.float32]] = []
+
+    def recorded() -> NDArray[np.float32]:
+        if not found:
+            seen = record()
+            if len(seen) == 0:
+                raise InputError("no observation was recorded; --episodes must be at least 1")
+            found.append(seen)
+        return found[0]
+
+    return recorded
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, _SELF_TEST).astype(np.int64))

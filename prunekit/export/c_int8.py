@@ -1,0 +1,230 @@
+"""A quantized program as portable C: integers only between the observation and the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.export.c_code import CCode
+from prunekit.export.c_float import bounds_constants, decision, self_test
+from prunekit.export.c_math import TANH
+from prunekit.export.c_text import about_policy, action_signature, array, header_text, source_head
+from prunekit.export.quantize import QuantizedProgram, run_quantized
+from prunekit.policy.heads import ArgmaxHead, TanhHead
+from prunekit.policy.program import Program
+
+
+def int8_to_c(
+    program: Program,
+    quantized: QuantizedProgram,
+    name: str,
+    metadata: Mapping[str, Any],
+    recorded: NDArray[np.float32] | None = None,
+) -> CCode:
+    """Return ``quantized``, made of ``program``, as C called ``name``; its bits are those of ``run_quantized``.
+
+    With ``recorded`` observations [n, inputs] there is a self-test on them.
+    """
+    widths = [program.inputs, *program.hidden, program.outputs]
+    activations = [layer.activation for layer in quantized.layers if layer.activation is not None]
+    about = about_policy(
+        widths, activations, program.parameters, metadata, f"int8 weights, int{quantized.bits} activations"
+    )
+    kind = f"int{quantized.bits}_t"
+    parts = [source_head(name), _INTEGERS, *_constants(quantized, name, kind)]
+    if isinstance(program.head, TanhHead):
+        parts.append(TANH.to_c(f"{name}_tanh"))
+    parts.append(_SATURATED)
+    if len(quantized.layers) > 1:
+        parts += [_SHIFTED, *(_activation(quantized, kind) for kind in dict.fromkeys(activations))]
+    parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
+    parts += [_LAYER.replace("KIND", activation) for activation in dict.fromkeys(activations)]
+    parts += [_SCORES, _action(program, quantized, name, kind, max(widths))]
+    text = "\n".join(parts).replace("INT_T", kind)
+    text = text.replace("NAME", name).replace("UPPER", name.upper())
+    if recorded is not None:
+        text += "\n" + self_test(name, program.head, recorded, run_quantized(quantized, recorded)[0])
+    header = header_text(name, program.inputs, program.outputs, program.head, about, recorded is not None)
+    outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
+    return CCode(name, header, text, program.inputs, outputs)
+
+
+def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[str]:
+    parts = [array("float", name, "center", quantized.center), array("float", name, "gain", quantized.gain)]
+    if len(set(quantized.limit.tolist())) > 1:
+        parts.append(array(kind, name, "limit", quantized.limit))
+    for index, layer in enumerate(quantized.layers):
+        parts += [
+            array("int8_t", name, f"weight_{index}", layer.weight),
+            array("int32_t", name, f"bias_{index}", layer.bias),
+        ]
+        if layer.activation is None:
+            parts.append(array("float", name, "step", layer.step))
+        else:
+            parts += [
+                array("int16_t", name, f"multiplier_{index}", layer.multiplier),
+                array("uint8_t", name, f"shift_{index}", np.stack([layer.before, layer.after], axis=1)),
+            ]
+    if any(layer.activation in ("tanh", "sigmoid") for layer in quantized.layers):
+        parts.append(array(kind, name, "table", quantized.table))
+    return parts + bounds_constants(quantized.head, name)
+
+
+_INTEGERS = """#if (-1 >> 1) != -1
+#error "this compiler does not shift negative integers arithmetically"
+#endif
+#if defined(__AVR__)
+#define UPPER_INT8(p) ((int8_t)pgm_read_byte(p))
+#define UPPER_UINT8(p) pgm_read_byte(p)
+#define UPPER_INT16(p) ((int16_t)pgm_read_word(p))
+#define UPPER_LONG(p) ((int32_t)pgm_read_dword(p))
+#else
+#define UPPER_INT8(p) (*(p))
+#define UPPER_UINT8(p) (*(p))
+#define UPPER_INT16(p) (*(p))
+#define UPPER_LONG(p) (*(p))
+#endif
+"""
+
+_SATURATED = """static INT_T NAME_quantized(float v, INT_T most)
+{
+    if (v > (float)most)
+        return most;
+    if (v < -(float)most)
+        return (INT_T)-most;
+    if (v != v)
+        return 0;
+    return (INT_T)(v < 0.0f ? v - 0.5f : v + 0.5f);
+}
+"""
+
+_SHIFTED = """static int16_t NAME_shifted(int32_t value, uint8_t by)
+{
+    const int32_t v = (value + (((int32_t)1 << by) >> 1)) >> by;
+    return (int16_t)(v > 32767 ? 32767 : (v < -32767 ? -32767 : v));
+}
+"""
+
+_TANH16 = """static int16_t NAME_tanh16(int16_t z)
+{
+    const uint16_t size = (uint16_t)(z < 0 ? -z : z);
+    const int16_t *const at = &NAME_table[size >> 7];
+    const int16_t low = UPPER_INT16(at), high = UPPER_INT16(at + 1);
+    const int16_t y = (int16_t)(low + (int16_t)(((int32_t)(high - low) * (int16_t)(size & 127) + 64) >> 7));
+    return (int16_t)(z < 0 ? -y : y);
+}
+"""
+
+_TANH8 = """static int8_t NAME_tanh8(int16_t z)
+{
+    const int8_t y = UPPER_INT8(&NAME_table[(uint16_t)(z < 0 ? -z : z) >> 7]);
+    return (int8_t)(z < 0 ? -y : y);
+}
+"""
+
+_NARROW = {
+    16: "    return z;\n",
+    8: "    z = (int16_t)((z + (z > 32639 ? 0 : 128)) >> 8);\n    return (int8_t)(z < -127 ? -127 : z);\n",
+}
+
+_DOT16 = """static int32_t NAME_dot(const int16_t *x, const int8_t *w, int32_t sum, int count)
+{
+    int n;
+    for (n = count / 4; n > 0; --n) {
+        sum += (int32_t)x[0] * UPPER_INT8(&w[0]);
+        sum += (int32_t)x[1] * UPPER_INT8(&w[1]);
+        sum += (int32_t)x[2] * UPPER_INT8(&w[2]);
+        sum += (int32_t)x[3] * UPPER_INT8(&w[3]);
+        x += 4;
+        w += 4;
+    }
+    for (n = count % 4; n > 0; --n)
+        sum += (int32_t)*x++ * UPPER_INT8(w++);
+    return sum;
+}
+"""
+
+# Two products of at most 127 * 127 fit into the int of a 16-bit core, where longer sums cost four times as much.
+_DOT8 = """static int32_t NAME_dot(const int8_t *x, const int8_t *w, int32_t sum, int count)
+{
+    int n;
+    for (n = count / 4; n > 0; --n) {
+        sum += x[0] * UPPER_INT8(&w[0]) + x[1] * UPPER_INT8(&w[1]);
+        sum += x[2] * UPPER_INT8(&w[2]) + x[3] * UPPER_INT8(&w[3]);
+        x += 4;
+        w += 4;
+    }
+    for (n = count % 4; n > 0; --n)
+        sum += *x++ * UPPER_INT8(w++);
+    return sum;
+}
+"""
+
+_LAYER = """static void NAME_layer_KIND(const INT_T *x, INT_T *y, const int8_t *weight, const int32_t *bias,
+    const int16_t *multiplier, const uint8_t *shift, int inputs, int outputs)
+{
+    int o;
+    for (o = 0; o < outputs; ++o) {
+        const int32_t sum = NAME_dot(x, weight, UPPER_LONG(&bias[o]), inputs);
+        const int16_t held = NAME_shifted(sum, UPPER_UINT8(&shift[2 * o]));
+        y[o] = NAME_int_KIND(NAME_shifted((int32_t)held * UPPER_INT16(&multiplier[o]), UPPER_UINT8(&shift[2 * o + 1])));
+        weight += inputs;
+    }
+}
+"""
+
+_SCORES = """static void NAME_scores(
+    const INT_T *x, float *y, const int8_t *weight, const int32_t *bias, const float *step, int inputs, int outputs)
+{
+    int o;
+    for (o = 0; o < outputs; ++o) {
+        y[o] = (float)NAME_dot(x, weight, UPPER_LONG(&bias[o]), inputs) * UPPER_FLOAT(&step[o]);
+        weight += inputs;
+    }
+}
+"""
+
+
+def _activation(quantized: QuantizedProgram, name: str) -> str:
+    """Return NAME_<name>: an int16 z to an activation."""
+    bits = quantized.bits
+    if name in ("tanh", "sigmoid"):
+        table = _TANH16 if bits == 16 else _TANH8
+        if name == "tanh":
+            return table.replace(f"NAME_tanh{bits}", "NAME_int_tanh")
+        most = quantized.most
+        body = f"    return (INT_T)(({most} + NAME_tanh{bits}(z)) >> 1);\n"
+        return f"{table}\nstatic INT_T NAME_int_sigmoid(int16_t z)\n{{\n{body}}}\n"
+    slope = next(layer.slope for layer in quantized.layers if layer.activation == name)
+    body = {
+        "identity": "",
+        "relu": "    z = (int16_t)(z < 0 ? 0 : z);\n",
+        "leaky_relu": f"    z = (int16_t)(z < 0 ? ((int32_t)z * {slope} + 16384) >> 15 : (int32_t)z);\n",
+    }[name]
+    return f"static INT_T NAME_int_{name}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
+
+
+def _action(program: Program, quantized: QuantizedProgram, name: str, kind: str, widest: int) -> str:
+    buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
+    lines = [action_signature(name, program.head), "{", f"    {kind} a[{widest}];"]
+    if len(buffers) > 1:
+        lines.append(f"    {kind} b[{widest}];")
+    lines += [f"    float scores[{program.outputs}];", "    int i;", "    for (i = 0; i < UPPER_INPUTS; ++i)"]
+    centred = "(observation[i] - UPPER_FLOAT(&NAME_center[i])) * UPPER_FLOAT(&NAME_gain[i])"
+    limits = set(quantized.limit.tolist())
+    most = str(limits.pop()) if len(limits) == 1 else f"UPPER_INT{quantized.bits}(&NAME_limit[i])"
+    lines += [f"        a[i] = NAME_quantized({centred}, {most});"]
+    here, there = "a", "b"
+    for index, layer in enumerate(quantized.layers):
+        outputs, inputs = layer.weight.shape
+        constants = f"NAME_weight_{index}, NAME_bias_{index}"
+        if layer.activation is None:
+            lines += [f"    NAME_scores({here}, scores, {constants}, NAME_step, {inputs}, {outputs});"]
+            continue
+        more = f"NAME_multiplier_{index}, NAME_shift_{index}"
+        lines += [f"    NAME_layer_{layer.activation}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"]
+        here, there = there, here
+    return "\n".join([*lines, *decision(program.head, name, "scores", program.outputs), "}", ""])

@@ -1,0 +1,125 @@
+"""Pieces of text that every writer of C shares: the head of the files, constants, comments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.export.c_math import c_float
+from prunekit.policy.heads import ArgmaxHead, Head
+from prunekit.versions import installed_versions
+
+_PER_LINE = 6
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def header_text(name: str, inputs: int, outputs: int, head: Head, about: Sequence[str], self_test: bool) -> str:
+    """Return the header: widths, what is promised of the action, the function, and ``about`` as a comment."""
+    upper = name.upper()
+    lines = [*_comment(about), f"#ifndef PRUNEKIT_{upper}_H", f"#define PRUNEKIT_{upper}_H", "", "#include <stdint.h>"]
+    lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", f"#define {upper}_INPUTS {inputs}"]
+    lines += [f"#define {upper}_OUTPUTS {1 if isinstance(head, ArgmaxHead) else outputs}", ""]
+    if isinstance(head, ArgmaxHead):
+        first, last = head.start, head.start + outputs - 1
+        lines += [f"/* Returns the action, {first} to {last}, for a raw observation. {_NOT_FINITE} */"]
+    else:
+        lines += [f"/* Writes the action, inside its bounds, for a raw observation. {_NOT_FINITE} */"]
+    lines += [f"{action_signature(name, head)};", ""]
+    if self_test:
+        lines += ["/* Returns in how many of the recorded cases this machine acts otherwise: 0 where all is well. */"]
+        lines += [f"int {name}_self_test(void);", ""]
+    lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
+    return "\n".join(lines)
+
+
+_NOT_FINITE = """Values that are not finite are
+   defined too: NaN counts as the mean, or where nothing is known of it as 0."""
+
+
+def action_signature(name: str, head: Head) -> str:
+    """Return the declaration of the policy's function."""
+    upper = name.upper()
+    if isinstance(head, ArgmaxHead):
+        return f"int32_t {name}_action(const float observation[{upper}_INPUTS])"
+    return f"void {name}_action(const float observation[{upper}_INPUTS], float action[{upper}_OUTPUTS])"
+
+
+def source_head(name: str) -> str:
+    """Return the beginning of the source: what it asks of the compiler, and where constants lie."""
+    upper = name.upper()
+    return f"""#include "{name}.h"
+
+#if defined(__FAST_MATH__)
+#error "compile this file without -ffast-math: its results are exact to the bit, and NaN is looked for"
+#endif
+#if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)
+#error "this compiler computes floats in a wider type: on 32-bit x86 use -msse2 -mfpmath=sse"
+#endif
+/* A fused multiply-add would round once where this code rounds twice; clang's -ffp-contract=fast fuses in spite of
+   this and must not be given. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+#if defined(__AVR__)
+#include <avr/pgmspace.h>
+#define {upper}_FLASH PROGMEM
+#define {upper}_FLOAT(p) pgm_read_float(p)
+#else
+#define {upper}_FLASH
+#define {upper}_FLOAT(p) (*(p))
+#endif
+"""
+
+
+def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> str:
+    """Return the constant array ``<prefix>_<name>`` of float or of an integer type."""
+    flat = np.ravel(values)
+    texts = [c_float(float(value)) for value in flat] if kind == "float" else [str(int(value)) for value in flat]
+    return _array(kind, f"{prefix}_{name}", texts, prefix.upper())
+
+
+def _array(kind: str, name: str, texts: Sequence[str], upper: str) -> str:
+    rows = [", ".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE)]
+    body = ",\n    ".join(rows)
+    return f"static const {kind} {name}[{len(texts)}] {upper}_FLASH = {{\n    {body}\n}};\n"
+
+
+def finite(bounds: Sequence[float]) -> NDArray[np.float32]:
+    """Return bounds as float32, infinite ones as the largest finite number."""
+    return np.clip(np.asarray(bounds, np.float64), -_LARGEST, _LARGEST).astype(np.float32)
+
+
+def about_policy(
+    widths: Sequence[int], activations: Sequence[str], parameters: int, metadata: Mapping[str, Any], kind: str
+) -> list[str]:
+    """Return the lines that say what the policy is, where it comes from and what is certified of it."""
+    shape = "-".join(map(str, widths))
+    functions = ", ".join(dict.fromkeys(activations)) or "linear"
+    lines = [f"Written by prunekit {installed_versions(('prunekit',))['prunekit']}; do not edit."]
+    lines += [f"{kind}, {shape}, {functions}, {parameters} weights."]
+    environment = metadata.get("env")
+    if isinstance(environment, Mapping):
+        lines += [f"Environment: {environment.get('id')}."]
+    certificate = metadata.get("certificate")
+    if isinstance(certificate, Mapping) and certificate.get("verdict") == "certified":
+        teacher = metadata.get("teacher")
+        name = teacher.get("name") if isinstance(teacher, Mapping) else "the teacher"
+        lines += [
+            f"Certified before export, in float32: keeps at least {certificate.get('keep')} of the return of {name}",
+            f"with {float(certificate.get('confidence', 0.0)):.0%} confidence, {certificate.get('episodes')} episodes, "
+            f"estimate {float(certificate.get('retention') or 0.0):.3f}.",
+        ]
+    return lines
+
+
+def _comment(lines: Sequence[str]) -> list[str]:
+    """Return a comment that no text can leave: model files bring names of their own."""
+    safe = [re.sub(r"[^A-Za-z0-9 .,:;()%=+_/-]", "_", line) for line in lines]
+    return ["/*", *(f"   {line}" for line in safe), "*/"]

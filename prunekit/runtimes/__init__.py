@@ -1,0 +1,1 @@
+"""Runtimes of prunekit's own: policies as compiled C."""

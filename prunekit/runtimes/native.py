@@ -1,0 +1,103 @@
+"""A policy's C, compiled once for this machine and called from Python with little overhead."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
+from prunekit.errors import InputError
+from prunekit.export.c_code import CCode
+
+FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
+_EXTENSION = Path(__file__).parent / "extension.c"
+_MODULE = "prunekit_policy"
+
+
+@final
+class NativePolicy:
+    """A policy as machine code of this computer; calls of different policies may run in different threads.
+
+    ``run`` is the compiled function: ``run(observation, action)`` fills ``action`` float32 [outputs], and for discrete
+    actions ``run(observation)`` returns the action's number; both raise ValueError for anything but contiguous float32
+    arrays of the policy's widths.
+
+    Raises InputError where this machine has no C compiler or Python no headers.
+    """
+
+    def __init__(self, code: CCode) -> None:
+        self._module = _load(_compiled(code))
+        self.inputs, self.outputs = code.inputs, code.outputs
+        self.run: Callable[..., Any] = self._module.run
+
+    def act(self, observation: Any) -> int | NDArray[np.float32]:
+        """Return the action for a raw observation [inputs] of any number type: float32 [outputs], or its number."""
+        seen = np.ascontiguousarray(observation, np.float32)
+        if self.outputs is None:
+            return int(self.run(seen))
+        action = np.empty(self.outputs, np.float32)
+        self.run(seen, action)
+        return action
+
+
+def _compiled(code: CCode) -> Path:
+    compiler = host_compiler("compiled C (device cpu-c)")
+    include = sysconfig.get_path("include")
+    if not (Path(include) / "Python.h").is_file():
+        raise InputError(
+            "compiled C (device cpu-c) needs Python's headers (Python.h); run: apt-get install python3-dev"
+        )
+    glue = _EXTENSION.read_text()
+    version = version_of(compiler)
+    flags = (*FLAGS, "-mprefer-vector-width=256") if "clang" not in version and _is_x86() else FLAGS
+    if sys.platform == "darwin":  # what Python itself provides is found when the extension is loaded
+        flags = (*flags, "-undefined", "dynamic_lookup")
+    tag = sysconfig.get_config_var("SOABI")
+    kept = cache_folder() / "native" / cache_key(code, glue, flags, version, tag, _processor()) / f"{_MODULE}.so"
+    if kept.exists():
+        return kept
+    with tempfile.TemporaryDirectory(prefix="prunekit-") as name:
+        folder = Path(name)
+        code.write(folder)
+        definitions = [
+            f'-DPOLICY_HEADER="{code.name}.h"',
+            f"-DPOLICY_ACTION={code.name}_action",
+            f"-DPOLICY_INPUTS={code.inputs}",
+            f"-DPOLICY_OUTPUTS={code.outputs or 0}",
+        ]
+        made = folder / f"{_MODULE}.so"
+        sources = [f"{code.name}.c", str(_EXTENSION)]
+        run_tool([compiler, *flags, *definitions, "-I.", f"-I{include}", *sources, "-o", str(made)], folder)
+        return keep_file(made, kept)
+
+
+def _load(path: Path) -> ModuleType:
+    loader = ExtensionFileLoader(_MODULE, str(path))
+    spec = importlib.util.spec_from_file_location(_MODULE, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _is_x86() -> bool:
+    return sysconfig.get_platform().endswith(("x86_64", "amd64"))
+
+
+def _processor() -> str:
+    """What ``-march=native`` means here: a cache in a home folder may be shared by different machines."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return sysconfig.get_platform()
+    lines = facts.read_text().splitlines()
+    return "".join(line for line in dict.fromkeys(lines) if line.startswith(("model name", "flags", "Features")))

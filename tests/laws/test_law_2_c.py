@@ -1,0 +1,73 @@
+"""Law 2 for C: the compiled program is the oracle's within rounding, and its NumPy twin's to the bit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, with_wild_rows
+from hypothesis import given, settings
+from law_strategies import Deployed, deployed
+
+from prunekit.errors import InputError
+from prunekit.export.agreement import require_agreement
+from prunekit.export.c_float import float_to_c, run_float32
+from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.policy.oracle import run_oracle
+from prunekit.policy.program import Activate, lower
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
+INTEGER = ("tanh", "sigmoid", "identity", "relu", "leaky_relu")
+# clang's -ffp-contract=fast disregards every pragma, its default heeds them.
+WAYS = [("gcc", ("-O0",)), ("gcc", (*FAST, "-ffp-contract=fast")), ("clang", FAST)]
+
+
+@settings(deadline=None, max_examples=80)
+@given(deployed())
+def test_the_twin_agrees_with_the_oracle(case: Deployed) -> None:
+    program = lower(case.actor)
+    action, scores = run_float32(program, case.observations)
+    require_agreement("the C", action, scores, *run_oracle(program, case.observations.astype(np.float64)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(deployed())
+def test_compiled_c_gives_the_bits_of_its_twin(case: Deployed) -> None:
+    program = lower(case.actor)
+    rows = with_wild_rows(case.observations)
+    expected = run_float32(program, rows)[0]
+    code = float_to_c(program, "some_policy", {}, rows)
+    for compiler, flags in WAYS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = acted(code, rows, Path(folder), compiler, flags, self_test=True)
+        assert found.tobytes() == expected.tobytes(), (compiler, flags)
+
+
+@settings(deadline=None, max_examples=8)
+@given(deployed())
+def test_compiled_c_is_clean_under_sanitizers(case: Deployed) -> None:
+    rows = with_wild_rows(case.observations)
+    with tempfile.TemporaryDirectory() as folder:
+        acted(float_to_c(lower(case.actor), "p", {}), rows, Path(folder), "gcc", SANITIZED)
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+@settings(deadline=None, max_examples=25)
+@given(case=deployed(plain_end=True))
+def test_compiled_int8_gives_the_bits_of_the_integer_oracle(bits: Bits, case: Deployed) -> None:
+    program = lower(case.actor)
+    if any(isinstance(op, Activate) and op.activation.name not in INTEGER for op in program.ops):
+        with pytest.raises(InputError, match="has no integer form"):
+            quantize(program, case.observations, bits)
+        return
+    quantized = quantize(program, case.observations, bits)
+    rows = with_wild_rows(case.observations)
+    expected = run_quantized(quantized, rows)[0]
+    code = int8_to_c(program, quantized, "some_policy", {}, rows)
+    for compiler, flags in [*WAYS, ("gcc", SANITIZED)]:
+        with tempfile.TemporaryDirectory() as folder:
+            found = acted(code, rows, Path(folder), compiler, flags, self_test=True)
+        assert found.tobytes() == expected.tobytes(), (compiler, flags)
