@@ -1,0 +1,170 @@
+"""Firmware images of policies, and what they take of a part's memory."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from prunekit.compiled import cache_folder, cache_key, keep_file, run_tool, version_of
+from prunekit.devices.elf import read_elf
+from prunekit.devices.parts import Part
+from prunekit.devices.targets import Machine, Target
+from prunekit.devices.toolchain import FIRMWARE, compiler, missing
+from prunekit.errors import CheckError, InputError
+from prunekit.export.c_code import CCode
+
+_AMPLE_BYTES = 256 << 20
+_STACK_RESERVE_BYTES = 8192
+"""RAM that a small machine must have left for the stack to be chosen before a larger one."""
+_HARNESS_FLAGS = ("-Os", "-fno-tree-loop-distribute-patterns")
+
+
+@final
+@dataclass(frozen=True)
+class Image:
+    """A policy in firmware, linked for ``target`` with the memory of ``part``.
+
+    ``flash_bytes`` and ``static_ram_bytes`` (no stack) include the harness, whose share is that of the same image with
+    an empty policy: ``harness_flash_bytes`` and ``harness_ram_bytes``. ``overflow`` says per ``flash`` and ``ram`` how
+    many bytes too much there are for the part, or for the emulated machine where there is no part; 0 where it fits.
+    ``machine`` is what runs it; None where it does not fit, or where no emulated machine holds what the part holds.
+    ``mark`` is the address between whose visits a call is counted.
+    """
+
+    code: CCode
+    target: Target
+    part: Part | None
+    elf: Path
+    machine: Machine | None
+    flash_bytes: int
+    static_ram_bytes: int
+    harness_flash_bytes: int
+    harness_ram_bytes: int
+    overflow: dict[str, int]
+    mark: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether flash and static variables fit; the stack is known from a run only."""
+        return not any(self.overflow.values())
+
+
+def build(code: CCode, target: Target, part: Part | None = None) -> Image:
+    """Compile and link ``code`` with the harness; images are kept by content.
+
+    The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
+    is missing, the part has another core, or the policy is larger than the compiler's address space; CheckError where
+    the C does not compile.
+    """
+    if part is not None and part.target != target:
+        raise InputError(f"part {part.name} has the core of {part.target.name}, not {target.name}")
+    most = target if part is None else part
+    sizes = read_elf(_linked(code, target, None))
+    harness = read_elf(_linked(_empty(code), target, None))
+    overflow = {
+        "flash": max(0, sizes.flash_bytes - most.flash_bytes),
+        "ram": max(0, sizes.ram_bytes - most.ram_bytes),
+    }
+    machine = None if any(overflow.values()) else _machine(target, part, sizes.flash_bytes, sizes.ram_bytes)
+    memory = None
+    if machine is not None:
+        memory = (machine.flash_bytes, machine.ram_bytes) if part is None else (part.flash_bytes, part.ram_bytes)
+    elf = _linked(code, target, memory)
+    return Image(
+        code=code,
+        target=target,
+        part=part,
+        elf=elf,
+        machine=machine,
+        flash_bytes=sizes.flash_bytes,
+        static_ram_bytes=sizes.ram_bytes,
+        harness_flash_bytes=harness.flash_bytes,
+        harness_ram_bytes=harness.ram_bytes,
+        overflow=overflow,
+        mark=read_elf(elf).symbols["prunekit_mark"] & ~1,  # bit 0 says Thumb
+    )
+
+
+def _machine(target: Target, part: Part | None, flash_bytes: int, ram_bytes: int) -> Machine | None:
+    for machine in target.machines:
+        wanted_ram = ram_bytes + (_STACK_RESERVE_BYTES if machine != target.machines[-1] else 0)
+        if part is not None:
+            wanted_ram = part.ram_bytes
+        if flash_bytes <= machine.flash_bytes and wanted_ram <= machine.ram_bytes:
+            return machine
+    return None
+
+
+def _empty(code: CCode) -> CCode:
+    result, action = ("int32_t", "") if code.outputs is None else ("void", f", float action[{code.outputs}]")
+    body = "(void)observation; return 0;" if code.outputs is None else "(void)observation; (void)action;"
+    signature = f"{result} {code.name}_action(const float observation[{code.inputs}]{action})"
+    return replace(code, source=f'#include "{code.name}.h"\n\n{signature} {{ {body} }}\n')
+
+
+def _glue(code: CCode) -> str:
+    upper = code.name.upper()
+    lines = [
+        f'#include "{code.name}.h"',
+        f"#define PolicyAction {code.name}_action",
+        f"#define PolicyInputs {upper}_INPUTS",
+        f"typedef char PolicyInputsAgree[{upper}_INPUTS == {code.inputs} ? 1 : -1];",
+    ]
+    if code.outputs is not None:
+        lines += [
+            f"#define PolicyOutputs {upper}_OUTPUTS",
+            f"typedef char PolicyOutputsAgree[{upper}_OUTPUTS == {code.outputs} ? 1 : -1];",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _linked(code: CCode, target: Target, memory: tuple[int, int] | None) -> Path:
+    """Return the image for ``memory`` bytes of flash and RAM, or for more than any part has."""
+    headers = {f"{code.name}.h": code.header, "under-test.h": _glue(code)}
+    objects = [
+        _object(target, (FIRMWARE / "harness.c").read_text(), headers, (*_HARNESS_FLAGS, f'-DPORT="{target.port}"')),
+        *(_object(target, (FIRMWARE / source).read_text(), {}, _HARNESS_FLAGS) for source in target.sources),
+        _object(target, code.source, headers, ()),
+    ]
+    flags = (*target.flags, *_memory_flags(target, memory), *objects, *target.link_flags, "-lgcc", "-Wl,--gc-sections")
+    script = (FIRMWARE / "board.ld").read_text()
+    kept = cache_folder() / "images" / f"{cache_key(flags, script, version_of(compiler(target)))}.elf"
+    return kept if kept.exists() else _made(target, flags, {}, kept)
+
+
+def _memory_flags(target: Target, memory: tuple[int, int] | None) -> tuple[str, ...]:
+    if target.flash_at is None or target.ram_at is None:
+        return ()
+    flash_bytes, ram_bytes = memory or (min(_AMPLE_BYTES, target.ram_at - target.flash_at), _AMPLE_BYTES)
+    symbols = {
+        "PRUNEKIT_FLASH_AT": target.flash_at,
+        "PRUNEKIT_FLASH_BYTES": flash_bytes,
+        "PRUNEKIT_RAM_AT": target.ram_at,
+        "PRUNEKIT_RAM_BYTES": ram_bytes,
+    }
+    return ("-T", str(FIRMWARE / "board.ld"), *(f"-Wl,--defsym={name}={value}" for name, value in symbols.items()))
+
+
+def _object(target: Target, source: str, headers: dict[str, str], flags: tuple[str, ...]) -> str:
+    texts = {path.name: path.read_text() for path in sorted(FIRMWARE.glob("*.h"))} | headers | {"unit.c": source}
+    command = (*target.flags, *flags, "-c", "unit.c")
+    kept = cache_folder() / "objects" / f"{cache_key(command, texts, version_of(compiler(target)))}.o"
+    return str(kept if kept.exists() else _made(target, command, texts, kept))
+
+
+def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kept: Path) -> Path:
+    with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
+        for name, text in texts.items():
+            (Path(folder) / name).write_text(text)
+        try:
+            run_tool([compiler(target), *arguments, "-o", "made"], Path(folder))
+        except CheckError as error:
+            if target.mcu is not None and "is too large" in str(error):
+                too_large = f"{target.name}: the policy is beyond what the compiler can address; prune it further"
+                raise InputError(too_large) from error
+            if target.mcu is not None and "avr/" in str(error):
+                raise missing(target, "avr-libc") from error
+            raise
+        return keep_file(Path(folder) / "made", kept)

@@ -1,0 +1,136 @@
+"""Policies in emulated firmware: acting in the loop, and counting what an action costs."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prunekit.devices.build import Image
+from prunekit.devices.toolchain import count_plugin, emulator
+from prunekit.devices.wire import Wire
+from prunekit.errors import CheckError, InputError
+
+_TIMEOUT_SECONDS = 60.0
+_STACK = struct.Struct("<II")
+_MEMORY = {"flash": "flash", "ram": "RAM"}
+_MEANINGS = {3: "the stack ran into the static variables", 4: "the core faulted"}
+
+
+@final
+@dataclass(frozen=True)
+class Counts:
+    """What actions cost on a target.
+
+    ``per_inference`` int64 [n]: instructions or cycles, as ``unit`` says, of the policy's call beyond those of calling
+    an empty function. ``actions``: float32 [n, outputs] or int32 [n]. ``stack_bytes``: the most that a call of the
+    policy needed; ``total_stack_bytes``: the same with the harness above it. Both were found by painting the stack.
+    """
+
+    unit: Literal["instructions", "cycles"]
+    per_inference: NDArray[np.int64]
+    actions: NDArray[np.float32] | NDArray[np.int32]
+    stack_bytes: int
+    total_stack_bytes: int
+
+
+@final
+class EmulatedPolicy:
+    """A policy that runs in an emulator: observations go in, actions come back.
+
+    Use it as a context manager or close it. Raises InputError where the image fits no emulated machine or the emulator
+    is missing, and CheckError, with the last thing that the emulator said, where it dies or does not answer within
+    ``timeout_s`` seconds. ``counts`` is a file to write the cost of each inference into.
+    """
+
+    def __init__(self, image: Image, timeout_s: float = _TIMEOUT_SECONDS, counts: Path | None = None) -> None:
+        self._code = image.code
+        self._answer_bytes = 4 * (1 if image.code.outputs is None else image.code.outputs)
+        name = f"the emulator of {image.target.name if image.part is None else image.part.name}"
+        self._wire = Wire(name, _command(image, counts), timeout_s, _MEANINGS)
+
+    @property
+    def process_id(self) -> int:
+        """The emulator's process id."""
+        return self._wire.process_id
+
+    def act(self, observation: ArrayLike) -> NDArray[np.float32] | int:
+        """Return the action, float32 [outputs] or a number, for ``observation``, [inputs]."""
+        sent = np.asarray(observation, dtype="<f4")
+        if sent.shape != (self._code.inputs,):
+            raise InputError(f"an observation of shape {sent.shape} was given; the policy takes ({self._code.inputs},)")
+        answer = self._wire.ask(sent.tobytes(), self._answer_bytes)
+        if self._code.outputs is None:
+            return int.from_bytes(answer, "little", signed=True)
+        return np.frombuffer(answer, dtype="<f4").astype(np.float32)
+
+    def finish(self) -> tuple[int, int]:
+        """End the emulation in peace; return the bytes of stack of the policy's deepest call and of everything."""
+        policy, total = _STACK.unpack(self._wire.last(_STACK.size))
+        return policy, total
+
+    def close(self) -> None:
+        """End the emulator; closing twice does no harm."""
+        self._wire.close()
+
+    def __enter__(self) -> EmulatedPolicy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SECONDS) -> Counts:
+    """Run ``image`` on ``observations`` [n, inputs], at least one, and count each inference exactly.
+
+    Raises as EmulatedPolicy does, and CheckError where the stack reached the static variables.
+    """
+    rows = np.asarray(observations, dtype=np.float32)
+    if rows.ndim != 2 or not len(rows):
+        raise InputError(f"observations of shape {rows.shape} were given; counting takes [n, {image.code.inputs}]")
+    with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
+        kept = Path(folder) / "counts"
+        with EmulatedPolicy(image, timeout_s, kept) as policy:
+            actions = [policy.act(row) for row in rows]
+            stack_bytes, total_stack_bytes = policy.finish()
+        per_inference = np.array([int(line) for line in kept.read_text().split()], dtype=np.int64)
+    if len(per_inference) != len(rows):
+        raise CheckError(f"{image.target.name}: {len(rows)} inferences were run and {len(per_inference)} counted")
+    return Counts(
+        unit=image.target.unit,
+        per_inference=per_inference,
+        actions=np.array(actions, np.int32) if image.code.outputs is None else np.array(actions, np.float32),
+        stack_bytes=stack_bytes,
+        total_stack_bytes=total_stack_bytes,
+    )
+
+
+def _command(image: Image, counts: Path | None) -> Sequence[str]:
+    if image.machine is None:
+        raise InputError(_why_not(image))
+    tool = emulator(image.target, image.machine)
+    if image.target.mcu is not None:
+        extra = [] if counts is None else [str(counts)]
+        return [tool, str(image.elf), image.target.mcu, hex(image.mark), *extra]
+    plugin = []
+    if counts is not None:
+        file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.target), counts))
+        plugin = ["-plugin", f"file={file},mark={image.mark:#x},out={out}"]
+    return [tool, *plugin, *image.machine.arguments, str(image.elf)]
+
+
+def _why_not(image: Image) -> str:
+    name = image.target.name if image.part is None else image.part.name
+    if image.fits:
+        return f"no emulated machine of {image.target.name} has the memory of {name}; build it without the part"
+    over = " and ".join(f"{more:,} bytes of {_MEMORY[where]}" for where, more in image.overflow.items() if more)
+    return f"{name} lacks {over} for this policy; prune it further or name a larger part"

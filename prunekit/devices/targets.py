@@ -1,0 +1,162 @@
+"""What a policy can be built for and emulated on: compilers, flags, machines, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from prunekit.errors import InputError
+
+_COMMON = ("-std=c99", "-O2", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra")
+_LEAN = ("-fno-stack-protector", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+_MEBIBYTE = 1 << 20
+
+
+@final
+@dataclass(frozen=True)
+class Machine:
+    """An emulated machine: the emulator, its arguments before the image, and the memory that it has in bytes."""
+
+    emulator: str
+    arguments: tuple[str, ...]
+    flash_bytes: int
+    ram_bytes: int
+
+
+@final
+@dataclass(frozen=True)
+class Target:
+    """A core with its compiler and the machines that emulate it, the smallest first.
+
+    ``unit`` is what counting counts: instructions under QEMU, which knows no cycles, cycles under simavr.
+    ``packages`` are Debian's. ``flash_at`` and ``ram_at`` are where the machines have memory; None where the
+    compiler's own linker script says it. ``mcu`` is simavr's name of the chip, None under QEMU. Little-endian, all.
+    """
+
+    name: str
+    compiler: str
+    flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+    port: str
+    sources: tuple[str, ...]
+    machines: tuple[Machine, ...]
+    packages: tuple[str, ...]
+    unit: Literal["instructions", "cycles"] = "instructions"
+    flash_at: int | None = None
+    ram_at: int | None = None
+    mcu: str | None = None
+
+    @property
+    def flash_bytes(self) -> int:
+        """The flash of the largest machine."""
+        return self.machines[-1].flash_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """The RAM of the largest machine."""
+        return self.machines[-1].ram_bytes
+
+
+def _board(emulator: str, machine: tuple[str, ...], flash_bytes: int, ram_bytes: int) -> Machine:
+    quiet = ("-display", "none", "-serial", "none", "-monitor", "none")
+    semihosting = ("-semihosting-config", "enable=on,target=native", "-kernel")
+    return Machine(emulator, ("-M", *machine, *quiet, *semihosting), flash_bytes, ram_bytes)
+
+
+def _cortex_m(name: str, core: tuple[str, ...], machines: tuple[Machine, ...]) -> Target:
+    return Target(
+        name=name,
+        compiler="arm-none-eabi-gcc",
+        flags=(*_COMMON, *_LEAN, "-mthumb", *core),
+        link_flags=("-nostdlib",),
+        port="port-semihosting.h",
+        sources=("start.c", "memory.c"),
+        machines=machines,
+        packages=("gcc-arm-none-eabi", "qemu-system-arm"),
+        flash_at=0,
+        ram_at=0x2000_0000,
+    )
+
+
+def _mps2(fpga: str) -> Machine:
+    return _board("qemu-system-arm", (f"mps2-{fpga}",), 4 * _MEBIBYTE, 4 * _MEBIBYTE)
+
+
+def _riscv32(name: str, core: tuple[str, ...]) -> Target:
+    machine = _board("qemu-system-riscv32", ("virt", "-m", "72M", "-bios", "none"), 64 * _MEBIBYTE, 4 * _MEBIBYTE)
+    return Target(
+        name=name,
+        compiler="riscv64-unknown-elf-gcc",
+        flags=(*_COMMON, *_LEAN, "-ffreestanding", "-mcmodel=medany", *core),
+        link_flags=("-nostdlib",),
+        port="port-semihosting.h",
+        sources=("start.c", "memory.c"),
+        machines=(machine,),
+        packages=("gcc-riscv64-unknown-elf", "qemu-system-misc"),
+        flash_at=0x8000_0000,
+        ram_at=0x8400_0000,
+    )
+
+
+def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Target:
+    return Target(
+        name=name,
+        compiler="avr-gcc",
+        flags=(*_COMMON, f"-mmcu={mcu}"),
+        # avr-libc's floating point is several times faster than libgcc's; lengths are ample, to measure overflows
+        link_flags=(
+            "-lm",
+            "-Wl,--defsym=__TEXT_REGION_LENGTH__=0x7e0000",
+            "-Wl,--defsym=__DATA_REGION_LENGTH__=0x7e0000",
+        ),
+        port="port-avr.h",
+        sources=("start_avr.c",),
+        machines=(Machine("simavr_host", (), flash_bytes, ram_bytes),),
+        packages=("gcc-avr", "avr-libc", "libsimavr-dev", "gcc"),
+        unit="cycles",
+        mcu=mcu,
+    )
+
+
+def _linux(name: str, compiler: str, emulator: str, packages: tuple[str, ...], core: tuple[str, ...]) -> Target:
+    return Target(
+        name=name,
+        compiler=compiler,
+        flags=(*_COMMON, *_LEAN, "-fno-pie", *core),
+        link_flags=("-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none"),
+        port="port-linux.h",
+        sources=("start_linux.c", "memory.c"),
+        machines=(Machine(emulator, (), 1024 * _MEBIBYTE, 1024 * _MEBIBYTE),),
+        packages=packages,
+    )
+
+
+_MICROBIT = _board("qemu-system-arm", ("microbit",), 256 << 10, 16 << 10)
+_ALL = (
+    # The mps2 boards' cores run the very same ARMv6-M instructions where the micro:bit is too small.
+    _cortex_m("cortex-m0", ("-mcpu=cortex-m0",), (_MICROBIT, _mps2("an385"))),
+    _cortex_m("cortex-m3", ("-mcpu=cortex-m3",), (_mps2("an385"),)),
+    _cortex_m("cortex-m4", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), (_mps2("an386"),)),
+    _cortex_m("cortex-m7", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"), (_mps2("an500"),)),
+    _riscv32("riscv32", ("-march=rv32imac", "-mabi=ilp32")),
+    _riscv32("riscv32f", ("-march=rv32imafc", "-mabi=ilp32f")),
+    _avr("avr-uno", "atmega328p", 32 << 10, 2 << 10),
+    _avr("avr-mega", "atmega2560", 256 << 10, 8 << 10),
+    _linux("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", ("gcc-aarch64-linux-gnu", "qemu-user"), ()),
+    _linux(
+        "armhf",
+        "arm-linux-gnueabihf-gcc",
+        "qemu-arm",
+        ("gcc-arm-linux-gnueabihf", "qemu-user"),
+        ("-march=armv7-a", "-mthumb", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
+    ),
+)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
+"""Every target by name."""
+
+
+def target_named(name: str) -> Target:
+    """Return the target called ``name``; raises InputError, with the names there are, for an unknown one."""
+    if name not in TARGETS:
+        raise InputError(f"target {name} is unknown; choose among {', '.join(TARGETS)}")
+    return TARGETS[name]

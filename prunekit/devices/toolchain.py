@@ -1,0 +1,80 @@
+"""Compilers and emulators of this machine, and what to install where one is missing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
+from prunekit.devices.targets import Machine, Target
+from prunekit.errors import CheckError, InputError
+
+FIRMWARE = Path(__file__).parent / "firmware"
+"""The C sources that are no policy."""
+
+
+def require_tools(target: Target) -> None:
+    """Raise InputError, with the packages to install, where a tool that ``target`` needs is missing."""
+    compiler(target)
+    for machine in target.machines:
+        emulator(target, machine)
+
+
+def compiler(target: Target) -> str:
+    """Return the path of the compiler of ``target``; raises InputError, with the packages, where it is missing."""
+    return _tool(target, target.compiler)
+
+
+def emulator(target: Target, machine: Machine) -> str:
+    """Return the path of the emulator of ``machine``; the one of AVR is compiled on first use.
+
+    Raises InputError, with the packages to install, where it or what it is made of is missing.
+    """
+    if target.mcu is None:
+        return _tool(target, machine.emulator)
+    flags = ("-O2", "-std=c99", "-D_GNU_SOURCE")
+    return str(_host_built(target, machine.emulator, "simavr_host.c", flags, ("-lsimavr",)))
+
+
+def count_plugin(target: Target) -> Path:
+    """Return QEMU's counting plugin, compiled on first use; raises InputError where the host has no compiler."""
+    return _host_built(target, "count_plugin.so", "count_plugin.c", ("-O2", "-std=c99", "-shared", "-fPIC"), ())
+
+
+def tool_versions(target: Target) -> dict[str, str]:
+    """Return what compiler and emulators of ``target`` call themselves; libsimavr does not say."""
+    paths = [compiler(target)]
+    if target.mcu is None:
+        paths += [emulator(target, machine) for machine in target.machines]
+    return {Path(path).name: version_of(path) for path in paths}
+
+
+def missing(target: Target, tool: str) -> InputError:
+    """Return the error that names ``target``, what it lacks and how to get it."""
+    install = f"apt-get install {' '.join(target.packages)}"
+    return InputError(f"device {target.name} needs {tool}, which is not installed; run: {install}")
+
+
+def _tool(target: Target, name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise missing(target, name)
+    return path
+
+
+def _host_built(target: Target, name: str, source: str, flags: tuple[str, ...], libraries: tuple[str, ...]) -> Path:
+    host = host_compiler(f"device {target.name}")
+    text = (FIRMWARE / source).read_text()
+    kept = cache_folder() / "tools" / cache_key(text, flags, libraries, version_of(host)) / name
+    if kept.exists():
+        return kept
+    with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
+        made = Path(folder) / name
+        try:
+            run_tool([host, *flags, str(FIRMWARE / source), "-o", str(made), *libraries], Path(folder))
+        except CheckError as error:
+            if not libraries:
+                raise
+            raise missing(target, "libsimavr and its headers") from error
+        return keep_file(made, kept)
