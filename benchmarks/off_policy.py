@@ -19,7 +19,8 @@ from typing import Any
 
 from record import write_result
 
-from prunekit.bench.compare import BenchSettings, run_bench
+from prunekit.bench.compare import run_bench
+from prunekit.bench.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.export.onnx import export_onnx
 from prunekit.policy.artifact import load

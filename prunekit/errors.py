@@ -7,9 +7,11 @@ The tree::
     │   ├── ArtifactError     a file that cannot be read as a model
     │   ├── UnusableEnvironmentError an environment that cannot be made or used
     │   ├── CouplingError     a network whose units cannot be traced
-    │   └── EmptyGroupError   a request that would leave a group without units
+    │   ├── EmptyGroupError   a request that would leave a group without units
+    │   └── TooLargeError     a policy beyond what a device's compiler can address
     └── CheckError            a measured claim did not hold; nothing is written
-        └── ExportMismatchError
+        ├── ExportMismatchError
+        └── StackError        firmware whose stack ran into its static variables
 """
 
 from __future__ import annotations
@@ -39,9 +41,17 @@ class EmptyGroupError(InputError):
     """A request would leave a group with fewer living units than allowed (law 8)."""
 
 
+class TooLargeError(InputError):
+    """A policy has constants beyond what the compiler of a device can address."""
+
+
 class CheckError(PrunekitError):
     """A measured claim did not hold; the command line exits with 1."""
 
 
 class ExportMismatchError(CheckError):
     """An exported program disagrees with the actor it was made from; it was not written."""
+
+
+class StackError(CheckError):
+    """The stack of emulated firmware ran into its static variables: the device has too little RAM."""

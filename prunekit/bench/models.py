@@ -19,7 +19,7 @@ from prunekit.export.onnx import read_metadata, to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.files import require_file
 from prunekit.policy.artifact import load
-from prunekit.policy.program import lower
+from prunekit.policy.program import Program, lower
 
 
 @final
@@ -28,7 +28,8 @@ class BenchModel:
     """A model file. ``content`` is what runs: the file itself, or the ONNX that a ``.pt`` exports to.
 
     ``hidden`` are hidden units per layer, ``parameters`` weights and biases physically stored, ``macs``
-    multiply-accumulates per observation, ``size_bytes`` the file's size. ``metadata`` is the provenance.
+    multiply-accumulates per observation, ``size_bytes`` the file's size. ``metadata`` is the provenance. ``program`` is
+    what C is written from; None for ONNX files.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class BenchModel:
     parameters: int
     macs: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    program: Program | None = None
 
     @property
     def units(self) -> int:
@@ -78,7 +80,8 @@ def _from_artifact(path: Path) -> BenchModel:
     program = lower(artifact.actor)
     content = to_onnx(program, artifact.provenance)
     size = path.stat().st_size
-    return BenchModel(path, content, size, program.hidden, program.parameters, program.macs, dict(artifact.provenance))
+    metadata = dict(artifact.provenance)
+    return BenchModel(path, content, size, program.hidden, program.parameters, program.macs, metadata, program)
 
 
 def _from_onnx(path: Path) -> BenchModel:

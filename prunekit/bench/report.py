@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.bench.compare import BenchResult, DeviceResult
+from prunekit.bench.figures import DeviceResult, FirmwareFigures
 from prunekit.bench.models import BenchModel
+from prunekit.bench.result import BenchResult
 
 _OVERHEAD_WIDTH = 64
 
@@ -33,7 +34,8 @@ def render(result: BenchResult) -> RenderableType:
     table.add_row("retention of return", *kept)
     lines: list[RenderableType] = [table]
     lines.append(Text(f"The random policy returns {sum(result.random) / len(result.random):.1f}.", style="dim"))
-    if any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models):
+    small = any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models)
+    if small and "cpu" in result.devices[0]:
         lines.append(
             Text("In ONNX Runtime a policy below about 64x64 is all call overhead, not arithmetic.", style="dim")
         )
@@ -52,6 +54,20 @@ def _add_sizes(table: Table, models: tuple[BenchModel, ...]) -> None:
 
 def _add_device(table: Table, device: str, results: list[DeviceResult]) -> None:
     table.add_section()
+    firmware = [result.figures.firmware for result in results]
+    if any(firmware):
+        _add_firmware(table, device, firmware)
+    else:
+        _add_host(table, device, results)
+    table.add_row(f"{device}: return, mean", *(_if_run(r, f"{r.mean:,.1f}") for r in results))
+    intervals = [r.ci95 or (0.0, 0.0) for r in results]
+    shown = [f"{low:,.1f} to {high:,.1f}" for low, high in intervals]
+    table.add_row(
+        f"{device}: return, 95% interval", *(_if_run(r, text) for r, text in zip(results, shown, strict=True))
+    )
+
+
+def _add_host(table: Table, device: str, results: list[DeviceResult]) -> None:
     figures = [result.figures for result in results]
     for label, entries in (
         ("back to back", [figure.latency_us for figure in figures]),
@@ -60,12 +76,41 @@ def _add_device(table: Table, device: str, results: list[DeviceResult]) -> None:
         p50 = [None if entry is None else entry.p50 for entry in entries]
         table.add_row(f"{device}: {label}, p50", *_with_ratios(p50, _microseconds))
         table.add_row(f"{device}: {label}, p99", *(_cell(None if e is None else e.p99, _microseconds) for e in entries))
-    table.add_row(f"{device}: memory, one model", *(_cell(figure.memory_bytes, _bytes) for figure in figures))
-    table.add_row(
-        f"{device}: memory, each further", *_with_ratios([figure.marginal_memory_bytes for figure in figures], _bytes)
-    )
-    table.add_row(f"{device}: return, mean", *(f"{result.mean:,.1f}" for result in results))
-    table.add_row(f"{device}: return, 95% interval", *(f"{r.ci95[0]:,.1f} to {r.ci95[1]:,.1f}" for r in results))
+    if any(figure.memory_bytes is not None or figure.code is None for figure in figures):
+        table.add_row(f"{device}: memory, one model", *(_cell(figure.memory_bytes, _bytes) for figure in figures))
+        table.add_row(
+            f"{device}: memory, each further",
+            *_with_ratios([figure.marginal_memory_bytes for figure in figures], _bytes),
+        )
+
+
+def _add_firmware(table: Table, device: str, found: list[FirmwareFigures | None]) -> None:
+    entries = [entry for entry in found if entry is not None]
+    table.add_row(f"{device}: fits", *map(_fits, entries))
+    table.add_row(f"{device}: flash", *_with_ratios([entry.flash_bytes for entry in entries], _exact_bytes))
+    table.add_row(f"{device}: static RAM", *(_cell(entry.static_ram_bytes, _exact_bytes) for entry in entries))
+    table.add_row(f"{device}: stack", *_with_ratios([entry.stack_bytes for entry in entries], _exact_bytes))
+    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), "instructions")
+    costs = [None if entry.cost is None else entry.cost.p50 for entry in entries]
+    table.add_row(f"{device}: {unit}, p50", *_with_ratios(costs, lambda value: f"{value:,.0f}"))
+    table.add_row(f"{device}: bits as on the host", *map(_same, entries))
+
+
+def _fits(figures: FirmwareFigures) -> str:
+    names = {"flash": "flash", "ram": "RAM"}
+    over = [f"{more:,} bytes of {names[where]}" for where, more in figures.overflow.items() if more]
+    least = "at least " if figures.at_least else ""
+    return f"no: {least}{' and '.join(over)} too many" if over else "yes"
+
+
+def _same(figures: FirmwareFigures) -> str:
+    if not figures.compared:
+        return "not run"
+    return f"{figures.compared - figures.different:,} of {figures.compared:,} actions"
+
+
+def _if_run(result: DeviceResult, text: str) -> str:
+    return text if result.returns else "not run"
 
 
 def _retention_cell(result: BenchResult, index: int) -> str:
@@ -95,11 +140,15 @@ def _removed(value: int, reference: int) -> str:
 
 
 def _microseconds(value: float) -> str:
-    return f"{value:.1f} us"
+    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:.1f} us"
 
 
 def _bytes(value: float) -> str:
     return f"{value / 1024:,.1f} KiB"
+
+
+def _exact_bytes(value: float) -> str:
+    return f"{value:,.0f} B"
 
 
 def _short_names(paths: list[Path]) -> list[str]:

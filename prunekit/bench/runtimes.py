@@ -25,6 +25,9 @@ class Runtime(Protocol):
     def call(self) -> None:
         """Run the model once on the observation of last time: what latency means."""
 
+    def close(self) -> None:
+        """Free what it holds; it is not called again."""
+
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
@@ -79,6 +82,9 @@ class OnnxRuntime:
     def call(self) -> None:
         """Run the model once on the observation of last time."""
         self._session.run_with_iobinding(self._binding)
+
+    def close(self) -> None:
+        """Nothing outlives the object."""
 
     def act(self, observation: Any) -> Any:
         """Return the action for a raw observation [inputs]; raises CheckError where it is not finite or in no space."""

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunekit.bench.compare import Device
+from prunekit.bench.figures import Device
+from prunekit.devices.board import Board
 from prunekit.devices.cpu import Cpu
+from prunekit.devices.cpu_c import CpuC
+from prunekit.devices.parts import part_named
+from prunekit.devices.policy_code import PolicyCode
+from prunekit.devices.targets import TARGETS
 from prunekit.errors import InputError
+from prunekit.export.quantize import Bits
 
-DEVICES: dict[str, Device] = {"cpu": Cpu()}
+DEVICES = ("cpu", "cpu-c", *TARGETS)
+"""The names of all devices."""
 
 
-def devices_named(names: Sequence[str]) -> list[Device]:
-    """Return the devices called ``names``; raises InputError for an unknown one."""
-    for name in names:
+def devices_named(names: Sequence[str], parts: Sequence[str] = (), activations: Bits | None = None) -> list[Device]:
+    """Return the devices called ``names``, then ``parts``, each once; ``activations`` as those that run C have them.
+
+    Raises InputError for an unknown name.
+    """
+    code = PolicyCode(activations)
+    devices: list[Device] = []
+    for name in dict.fromkeys(names):
         if name not in DEVICES:
             raise InputError(f"--device {name} is unknown; choose among {', '.join(DEVICES)}")
-    return [DEVICES[name] for name in dict.fromkeys(names)]
+        if name in TARGETS:
+            devices.append(Board(TARGETS[name], None, code))
+        else:
+            devices.append(Cpu() if name == "cpu" else CpuC(code))
+    found = [part_named(name) for name in parts]
+    return [*devices, *(Board(part.target, part, code) for part in dict.fromkeys(found))]

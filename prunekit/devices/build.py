@@ -12,7 +12,7 @@ from prunekit.devices.elf import read_elf
 from prunekit.devices.parts import Part
 from prunekit.devices.targets import Machine, Target
 from prunekit.devices.toolchain import FIRMWARE, compiler, missing
-from prunekit.errors import CheckError, InputError
+from prunekit.errors import CheckError, InputError, TooLargeError
 from prunekit.export.c_code import CCode
 
 _AMPLE_BYTES = 256 << 20
@@ -55,8 +55,8 @@ def build(code: CCode, target: Target, part: Part | None = None) -> Image:
     """Compile and link ``code`` with the harness; images are kept by content.
 
     The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
-    is missing, the part has another core, or the policy is larger than the compiler's address space; CheckError where
-    the C does not compile.
+    is missing or the part has another core, TooLargeError where the policy is larger than the compiler's address space,
+    CheckError where the C does not compile.
     """
     if part is not None and part.target != target:
         raise InputError(f"part {part.name} has the core of {part.target.name}, not {target.name}")
@@ -163,7 +163,7 @@ def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kep
         except CheckError as error:
             if target.mcu is not None and "is too large" in str(error):
                 too_large = f"{target.name}: the policy is beyond what the compiler can address; prune it further"
-                raise InputError(too_large) from error
+                raise TooLargeError(too_large) from error
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error
             raise

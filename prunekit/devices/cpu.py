@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from prunekit.bench.compare import BenchSettings, DeviceFigures
+from prunekit.bench.figures import DeviceFigures, Place
 from prunekit.bench.latency import back_to_back_us, paced_us
 from prunekit.bench.memory import measure_memory
 from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime, Runtime
-from prunekit.environments import Spaces
+from prunekit.bench.settings import BenchSettings
 
 
 @final
@@ -19,17 +19,22 @@ class Cpu:
 
     name = "cpu"
 
-    def runtime(self, model: BenchModel, spaces: Spaces) -> Runtime:
+    def seeds(self, settings: BenchSettings) -> range:
+        """Return the seeds of all episodes."""
+        return settings.seeds
+
+    def runtime(self, model: BenchModel, place: Place) -> Runtime:
         """Return ``model`` in ONNX Runtime."""
-        return OnnxRuntime(model, spaces)
+        return OnnxRuntime(model, place.spaces)
 
     def figures(
-        self, models: Sequence[BenchModel], runtimes: Sequence[Runtime], settings: BenchSettings
+        self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings
     ) -> list[DeviceFigures]:
         """Measure latency back to back and paced, and memory in processes of their own."""
-        hot = back_to_back_us(runtimes, settings.calls)
-        cold = paced_us(runtimes, settings.paced_ticks)
-        memories = [measure_memory(model, runtime.inputs) for model, runtime in zip(models, runtimes, strict=True)]
+        opened = [runtime for runtime in runtimes if runtime is not None]
+        hot = back_to_back_us(opened, settings.calls)
+        cold = paced_us(opened, settings.paced_ticks)
+        memories = [measure_memory(model, runtime.inputs) for model, runtime in zip(models, opened, strict=True)]
         return [
             DeviceFigures(
                 back_to_back,

@@ -35,7 +35,13 @@ def parts() -> dict[str, Part]:
 
 
 def part_named(name: str) -> Part:
-    """Return the part called ``name``; raises InputError, with the names there are, for an unknown one."""
-    if name not in parts():
-        raise InputError(f"part {name} is unknown; choose among {', '.join(parts())}")
-    return parts()[name]
+    """Return the part called ``name``, or the only one whose name begins so.
+
+    Raises InputError, with the names there are, where there is none or more than one.
+    """
+    if name in parts():
+        return parts()[name]
+    begun = [part for part in parts() if name and part.startswith(name)]
+    if len(begun) != 1:
+        raise InputError(f"part {name} is unknown; choose among {', '.join(begun or parts())}")
+    return parts()[begun[0]]

@@ -65,17 +65,22 @@ def export_file(words: ExportWords) -> ExportOutcome:
     return ExportOutcome((*outcome.lines, hint), outcome.facts)
 
 
-def _c_settings(words: ExportWords) -> CSettings:
-    if words.activations is not None and not words.int8:
+def bits_named(int8: bool, activations: int | None) -> Bits | None:
+    """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
+    if activations is not None and not int8:
         raise InputError("--activations goes with --int8")
-    if words.activations not in (None, 8, 16):
-        raise InputError(f"--activations must be 16 or 8, got {words.activations}")
+    if activations not in (None, 8, 16):
+        raise InputError(f"--activations must be 16 or 8, got {activations}")
+    if not int8:
+        return None
+    return 8 if activations == 8 else 16
+
+
+def _c_settings(words: ExportWords) -> CSettings:
+    bits = bits_named(words.int8, words.activations)
     name = c_name(words.model.stem) if words.name is None else words.name
     if c_name(name) != name:
         raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
-    bits: Bits | None = None
-    if words.int8:
-        bits = 8 if words.activations == 8 else 16
     return CSettings(name, bits, words.self_test, words.arduino)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.export.c_float import run_float32
+from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
 from prunekit.rollouts import episode_return
 
@@ -39,8 +39,8 @@ def recorded_observations(
 
         def act(observation: Any) -> Any:
             seen.append(np.asarray(observation, np.float32))
-            action = run_float32(program, seen[-1][None])[0][0]
-            return int(action) if spaces.discrete is not None else action
+            action = run_oracle(program, seen[-1][None].astype(np.float64))[0][0]
+            return int(action) if spaces.discrete is not None else action.astype(np.float32)
 
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
             episode_return(environment, act, seed)

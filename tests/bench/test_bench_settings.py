@@ -9,24 +9,25 @@ from typing import Any
 import pytest
 
 from prunekit import InputError
-from prunekit.bench.compare import BenchSettings, DeviceFigures
+from prunekit.bench.figures import DeviceFigures
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.memory import Memory
 from prunekit.bench.models import BenchModel
-from prunekit.devices import DEVICES, cpu, devices_named
+from prunekit.bench.settings import BenchSettings, check_keep
+from prunekit.devices import cpu, devices_named
 
 
 @pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
 def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
     with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
-        BenchSettings().check_keep(keep)
+        check_keep(keep, 100)
 
 
 def test_a_share_to_keep_needs_episodes_for_its_bound() -> None:
     with pytest.raises(InputError, match="--keep needs at least 20 episodes for its bound, got 19"):
-        BenchSettings(episodes=19).check_keep(0.9)
+        check_keep(0.9, 19)
     for keep in (0.01, 1.0):
-        BenchSettings(episodes=20).check_keep(keep)
+        check_keep(keep, 20)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int], words: str)
 
 
 def test_devices_go_by_name_each_once() -> None:
-    assert devices_named(["cpu", "cpu"]) == [DEVICES["cpu"]]
+    assert [device.name for device in devices_named(["cpu", "avr-uno", "cpu"])] == ["cpu", "avr-uno"]
     with pytest.raises(InputError, match=r"--device toaster is unknown; choose among cpu"):
         devices_named(["cpu", "toaster"])
 
@@ -56,6 +57,9 @@ class Idle:
         raise AssertionError("nothing is asked of it here")
 
     def call(self) -> None:
+        raise AssertionError("nothing is asked of it here")
+
+    def close(self) -> None:
         raise AssertionError("nothing is asked of it here")
 
 
@@ -74,8 +78,8 @@ def test_the_cpu_measures_as_often_as_it_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cpu, "paced_us", answer("cold", [cold]))
     monkeypatch.setattr(cpu, "measure_memory", answer("memory", Memory(7, 8)))
     model = BenchModel(Path("m.onnx"), b"", 0, (), 0, 0)
-    figures = DEVICES["cpu"].figures([model], [Idle()], BenchSettings(calls=70, paced_ticks=90))
+    figures = cpu.Cpu().figures([model], [Idle()], BenchSettings(calls=70, paced_ticks=90))
     assert asked == [("hot", 70), ("cold", 90), ("memory", 5)]
     assert figures == [DeviceFigures(hot, cold, 7, 8)]
     monkeypatch.setattr(cpu, "measure_memory", answer("memory", None))
-    assert DEVICES["cpu"].figures([model], [Idle()], BenchSettings()) == [DeviceFigures(hot, cold, None, None)]
+    assert cpu.Cpu().figures([model], [Idle()], BenchSettings()) == [DeviceFigures(hot, cold)]

@@ -16,11 +16,13 @@ from foreign_models import write_product
 from gymnasium import spaces as gym_spaces
 
 from prunekit import ArtifactError, CheckError, InputError
-from prunekit.bench.compare import BenchResult, BenchSettings, DeviceFigures, run_bench
+from prunekit.bench.compare import run_bench
+from prunekit.bench.figures import DeviceFigures, Place
 from prunekit.bench.models import BenchModel
+from prunekit.bench.result import BenchResult
 from prunekit.bench.runtimes import OnnxRuntime, Runtime
+from prunekit.bench.settings import BenchSettings
 from prunekit.devices import devices_named
-from prunekit.environments import Spaces
 from prunekit.rollouts import random_returns
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench.md"
@@ -37,14 +39,17 @@ class Silent:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], BenchSettings]] = []
 
-    def runtime(self, model: BenchModel, spaces: Spaces) -> Runtime:
-        return OnnxRuntime(model, spaces)
+    def seeds(self, settings: BenchSettings) -> range:
+        return settings.seeds
+
+    def runtime(self, model: BenchModel, place: Place) -> Runtime | None:
+        return OnnxRuntime(model, place.spaces)
 
     def figures(
-        self, models: Sequence[BenchModel], runtimes: Sequence[Runtime], settings: BenchSettings
+        self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings
     ) -> list[DeviceFigures]:
         self.asked.append(([model.path.name for model in models], settings))
-        return [DeviceFigures(None, None, None, None) for _ in models]
+        return [DeviceFigures() for _ in models]
 
 
 def validator() -> jsonschema.Draft202012Validator:

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from prunekit.bench.compare import BenchResult, BenchSettings, DeviceFigures, DeviceResult
+from prunekit.bench.figures import DeviceFigures, DeviceResult
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
 from prunekit.bench.report import render
+from prunekit.bench.result import BenchResult
+from prunekit.bench.settings import BenchSettings
 from prunekit.bench.stats import Retention
 
-NOTHING = DeviceFigures(None, None, None, None)
+NOTHING = DeviceFigures()
 DENSE = BenchModel(Path("runs/demo/dense/model.onnx"), b"", 276_480, (256, 256), 69_635, 69_120)
 SMALL = BenchModel(Path("runs/demo/masked/model.compact.onnx"), b"", 3_072, (18, 18), 615, 576)
 KEPT = Retention(0.9734, 0.9512, (0.949, 0.99))

@@ -1,0 +1,123 @@
+"""What ``bench`` measured, and as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from prunekit.bench.figures import DeviceResult, FirmwareFigures
+from prunekit.bench.latency import Percentiles
+from prunekit.bench.models import BenchModel
+from prunekit.bench.settings import BenchSettings
+from prunekit.bench.stats import Retention
+from prunekit.errors import CheckError
+
+
+@final
+@dataclass(frozen=True)
+class BenchResult:
+    """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``."""
+
+    host: dict[str, Any]
+    environment: tuple[str, dict[str, Any]]
+    settings: BenchSettings
+    models: tuple[BenchModel, ...]
+    devices: tuple[dict[str, DeviceResult], ...]
+    random: tuple[float, ...]
+    retentions: tuple[Retention, ...]
+
+    def require(self, keep: float) -> None:
+        """Raise CheckError, naming the models, unless every lower bound of retention is at least ``keep``.
+
+        ``keep`` lies in (0, 1] and needs ``LEAST_EPISODES``, as the bootstrap of a few returns bounds nothing; the
+        command line checks both before it measures (``check_keep``).
+        """
+        failing = [
+            f"{model.path} ({'undefined' if kept.lower95 is None else f'{kept.lower95:.3f}'})"
+            for model, kept in zip(self.models, self.retentions, strict=True)
+            if kept.lower95 is None or kept.lower95 < keep
+        ]
+        if failing:
+            raise CheckError(f"retention is not shown to be at least {keep:g}: {', '.join(failing)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data in the form of ``docs/bench.md``."""
+        env_id, kwargs = self.environment
+        return {
+            "host": self.host,
+            "env": {"id": env_id, "kwargs": kwargs},
+            "models": [
+                _model_json(model, devices, self.settings)
+                for model, devices in zip(self.models, self.devices, strict=True)
+            ],
+            "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))},
+            "retention": {
+                str(model.path): kept.to_dict() for model, kept in zip(self.models, self.retentions, strict=True)
+            },
+        }
+
+
+def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:
+    return {
+        "path": str(model.path),
+        "hidden": list(model.hidden),
+        "units": model.units,
+        "parameters": model.parameters,
+        "macs": model.macs,
+        "size_bytes": model.size_bytes,
+        "weight_bytes": model.weight_bytes,
+        "devices": {
+            name: {
+                "latency_us": _percentiles_json(result.figures.latency_us),
+                "paced_latency_us": _percentiles_json(result.figures.paced_latency_us),
+                "memory_bytes": result.figures.memory_bytes,
+                "marginal_memory_bytes": result.figures.marginal_memory_bytes,
+                "code": result.figures.code,
+                "firmware": _firmware_json(result.figures.firmware),
+                "return": _return_json(result, settings),
+            }
+            for name, result in devices.items()
+        },
+    }
+
+
+def _return_json(result: DeviceResult, settings: BenchSettings) -> dict[str, Any] | None:
+    if result.ci95 is None:
+        return None
+    count = len(result.returns)
+    return {
+        "episodes": count,
+        "mean": result.mean,
+        "iqm": result.iqm,
+        "ci95": list(result.ci95),
+        "seeds": list(settings.seeds[:count]),
+        "returns": list(result.returns),
+    }
+
+
+def _firmware_json(figures: FirmwareFigures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    cost = figures.cost
+    return {
+        "fits": figures.fits,
+        "overflow_bytes": dict(figures.overflow),
+        "at_least": figures.at_least,
+        "flash_bytes": figures.flash_bytes,
+        "static_ram_bytes": figures.static_ram_bytes,
+        "harness_flash_bytes": figures.harness_flash_bytes,
+        "harness_ram_bytes": figures.harness_ram_bytes,
+        "stack_bytes": figures.stack_bytes,
+        "cost": None
+        if cost is None
+        else {"unit": cost.unit, "p50": cost.p50, "most": cost.most, "observations": cost.observations},
+        "compared_actions": figures.compared,
+        "different_actions": figures.different,
+        "tools": dict(figures.tools),
+    }
+
+
+def _percentiles_json(percentiles: Percentiles | None) -> dict[str, float] | None:
+    return None if percentiles is None else percentiles.to_dict()

@@ -1,0 +1,144 @@
+"""Emulated processors: a policy as firmware, its sizes and costs, and its actions in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from prunekit.bench.figures import Cost, DeviceFigures, FirmwareFigures, Place
+from prunekit.bench.models import BenchModel
+from prunekit.bench.runtimes import Runtime
+from prunekit.bench.settings import BenchSettings
+from prunekit.devices.build import Image, build
+from prunekit.devices.emulator import Counts, EmulatedPolicy, count
+from prunekit.devices.parts import Part
+from prunekit.devices.policy_code import PolicyCode
+from prunekit.devices.targets import Target
+from prunekit.devices.toolchain import require_tools, tool_versions
+from prunekit.errors import StackError, TooLargeError
+from prunekit.export.c_code import CCode
+from prunekit.runtimes.native import NativePolicy
+
+
+@final
+class LoopRuntime:
+    """Firmware in an emulator, each action of which is held against the same C on the host, bit for bit."""
+
+    def __init__(self, image: Image) -> None:
+        self._emulated = EmulatedPolicy(image)
+        self._host = NativePolicy(image.code)
+        self._rest = np.zeros(image.code.inputs, np.float32)
+        self.compared, self.different = 0, 0
+
+    @property
+    def inputs(self) -> int:
+        """The width of an observation."""
+        return self._host.inputs
+
+    def act(self, observation: Any) -> Any:
+        """Return the firmware's action for a raw observation [inputs]."""
+        seen = np.ascontiguousarray(observation, np.float32)
+        action, host = self._emulated.act(seen), self._host.act(seen)
+        self.compared += 1
+        self.different += np.asarray(action).tobytes() != np.asarray(host).tobytes()
+        return action
+
+    def call(self) -> None:
+        """Run the policy once on zeros."""
+        self._emulated.act(self._rest)
+
+    def close(self) -> None:
+        """End the emulator."""
+        self._emulated.close()
+
+
+@final
+@dataclass(frozen=True)
+class _Built:
+    """A model as firmware. Without an image, or without counts, it is too large by ``overflow`` bytes, or more."""
+
+    overflow: dict[str, int]
+    flash_bytes: int
+    image: Image | None = None
+    counts: Counts | None = None
+
+
+@final
+class Board:
+    """A core, or a ``part`` with that core and so much memory, in an emulator."""
+
+    def __init__(self, target: Target, part: Part | None, code: PolicyCode) -> None:
+        self._target, self._part, self._code = target, part, code
+        self._memory = target if part is None else part
+        self._built: dict[Path, _Built] = {}
+
+    @property
+    def name(self) -> str:
+        """The name on the command line."""
+        return self._memory.name
+
+    def seeds(self, settings: BenchSettings) -> range:
+        """Return the seeds of the few episodes with the processor in the loop."""
+        return settings.loop_seeds
+
+    def runtime(self, model: BenchModel, place: Place) -> Runtime | None:
+        """Return ``model`` in the emulator, None where it is too large; raises InputError where a tool is missing."""
+        require_tools(self._target)
+        code = self._code.of(model, place)
+        built = self._built[model.path] = self._build(code, model, place)
+        if built.image is None or any(built.overflow.values()):
+            return None
+        return LoopRuntime(built.image if built.image.machine is not None else build(code, self._target))
+
+    def figures(
+        self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], _settings: BenchSettings
+    ) -> list[DeviceFigures]:
+        """Say what was found when the models were opened, and how many actions were those of the host."""
+        return [
+            DeviceFigures(code=self._code.form, firmware=self._figures(self._built[model.path], runtime))
+            for model, runtime in zip(models, runtimes, strict=True)
+        ]
+
+    def _build(self, code: CCode, model: BenchModel, place: Place) -> _Built:
+        least_flash, least_ram = self._code.least_bytes(model)
+        try:
+            image = build(code, self._target, self._part)
+        except TooLargeError:
+            return _Built({"flash": max(1, least_flash - self._memory.flash_bytes), "ram": 0}, least_flash)
+        if not image.fits:
+            return _Built(dict(image.overflow), image.flash_bytes, image)
+        if image.static_ram_bytes + least_ram > self._memory.ram_bytes:
+            over = image.static_ram_bytes + least_ram - self._memory.ram_bytes
+            return _Built({"flash": 0, "ram": over}, image.flash_bytes, image)
+        try:  # the part's own memory might be too small for the stack that is to be found
+            counts = count(build(code, self._target), self._code.observations(model, place))
+        except StackError:
+            return _Built({"flash": 0, "ram": 1}, image.flash_bytes, image)
+        taken = image.static_ram_bytes + counts.total_stack_bytes
+        over = max(0, taken - self._memory.ram_bytes)
+        return _Built({"flash": 0, "ram": over}, image.flash_bytes, image, counts)
+
+    def _figures(self, built: _Built, runtime: Runtime | None) -> FirmwareFigures:
+        image, counts = built.image, built.counts
+        cost = None
+        if counts is not None:
+            taken = counts.per_inference
+            cost = Cost(counts.unit, round(float(np.median(taken))), int(taken.max()), len(taken))
+        looped = runtime if isinstance(runtime, LoopRuntime) else None
+        return FirmwareFigures(
+            flash_bytes=built.flash_bytes,
+            static_ram_bytes=None if image is None else image.static_ram_bytes,
+            harness_flash_bytes=None if image is None else image.harness_flash_bytes,
+            harness_ram_bytes=None if image is None else image.harness_ram_bytes,
+            overflow=built.overflow,
+            at_least=image is None or (image.fits and counts is None),
+            stack_bytes=None if counts is None else counts.stack_bytes,
+            cost=cost,
+            compared=0 if looped is None else looped.compared,
+            different=0 if looped is None else looped.different,
+            tools=tool_versions(self._target),
+        )

@@ -1,0 +1,67 @@
+"""``cpu-c``: this machine, through the policy's C compiled into an extension of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from prunekit.bench.figures import DeviceFigures, Place
+from prunekit.bench.latency import back_to_back_us, paced_us
+from prunekit.bench.models import BenchModel
+from prunekit.bench.runtimes import Runtime
+from prunekit.bench.settings import BenchSettings
+from prunekit.devices.policy_code import PolicyCode
+from prunekit.export.c_code import CCode
+from prunekit.runtimes.native import NativePolicy
+
+
+@final
+class NativeRuntime:
+    """Compiled C, reading and writing fixed buffers."""
+
+    def __init__(self, code: CCode) -> None:
+        self._policy = NativePolicy(code)
+        observation = np.zeros(code.inputs, np.float32)
+        buffers = (observation,) if code.outputs is None else (observation, np.zeros(code.outputs, np.float32))
+        self.call: Callable[[], Any] = partial(self._policy.run, *buffers)
+
+    @property
+    def inputs(self) -> int:
+        """The width of an observation."""
+        return self._policy.inputs
+
+    def act(self, observation: Any) -> Any:
+        """Return the action for a raw observation [inputs]."""
+        return self._policy.act(observation)
+
+    def close(self) -> None:
+        """An extension stays loaded as long as the process."""
+
+
+@final
+class CpuC:
+    """The host's processor, without ONNX Runtime."""
+
+    name = "cpu-c"
+
+    def __init__(self, code: PolicyCode) -> None:
+        self._code = code
+
+    def seeds(self, settings: BenchSettings) -> range:
+        """Return the seeds of all episodes."""
+        return settings.seeds
+
+    def runtime(self, model: BenchModel, place: Place) -> Runtime:
+        """Return ``model`` as compiled C; raises InputError without a compiler, and for what C cannot do."""
+        return NativeRuntime(self._code.of(model, place))
+
+    def figures(
+        self, _models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings
+    ) -> list[DeviceFigures]:
+        """Measure latency back to back and paced."""
+        opened = [runtime for runtime in runtimes if runtime is not None]
+        hot, cold = back_to_back_us(opened, settings.calls), paced_us(opened, settings.paced_ticks)
+        return [DeviceFigures(*both, code=self._code.form) for both in zip(hot, cold, strict=True)]

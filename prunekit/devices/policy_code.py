@@ -1,0 +1,77 @@
+"""The C of the models that are measured, written once for all devices that run C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.bench.figures import Place
+from prunekit.bench.models import BenchModel
+from prunekit.errors import InputError
+from prunekit.export.c import CSettings, c_code
+from prunekit.export.c_code import CCode
+from prunekit.export.quantize import Bits
+from prunekit.policy.program import Program
+
+_EPISODES = 5
+# Observations that an action's cost is counted over.
+_COUNTED = 64
+
+
+@final
+class PolicyCode:
+    """Models as C, in float32 or, with ``activations``, in integers whose ranges come from five episodes."""
+
+    def __init__(self, activations: Bits | None = None) -> None:
+        self._activations = activations
+        self._codes: dict[Path, CCode] = {}
+        self._seen: dict[Path, NDArray[np.float32]] = {}
+
+    @property
+    def form(self) -> str:
+        """What there is to say of the numbers: float32, w8a16 or w8a8."""
+        return "float32" if self._activations is None else f"w8a{self._activations}"
+
+    def least_bytes(self, model: BenchModel) -> tuple[int, int]:
+        """Return the bytes of flash and RAM that weights and activations alone take, whatever the compiler does."""
+        program = model.program
+        assert program is not None
+        size = 4 if self._activations is None else self._activations // 8
+        buffers = 2 if program.hidden else 1
+        return (
+            program.parameters if self._activations is not None else program.weight_bytes,
+            buffers * size * max(program.inputs, *program.hidden, program.outputs),
+        )
+
+    def of(self, model: BenchModel, place: Place) -> CCode:
+        """Return ``model`` as C; raises InputError for ONNX files, other widths, and what C cannot do."""
+        if model.path not in self._codes:
+            program = self._program(model, place)
+            settings = CSettings("policy", self._activations)
+            self._codes[model.path] = c_code(program, settings, {}, lambda: self._observations(model, program, place))
+        return self._codes[model.path]
+
+    def observations(self, model: BenchModel, place: Place) -> NDArray[np.float32]:
+        """Return observations [n, inputs] that ``model`` sees, spread over its episodes, to count costs over."""
+        seen = self._observations(model, self._program(model, place), place)
+        return seen[np.unique(np.linspace(0, len(seen) - 1, _COUNTED).astype(np.int64))]
+
+    def _observations(self, model: BenchModel, program: Program, place: Place) -> NDArray[np.float32]:
+        if model.path not in self._seen:
+            self._seen[model.path] = place.observe(program, _EPISODES)
+        return self._seen[model.path]
+
+    def _program(self, model: BenchModel, place: Place) -> Program:
+        program = model.program
+        if program is None:
+            raise InputError(f"{model.path}: C is written from prunekit's .pt, not from ONNX; name the .pt")
+        wanted = place.spaces.observation, place.spaces.outputs
+        if (program.inputs, program.outputs) != wanted:
+            raise InputError(
+                f"{model.path}: maps {program.inputs} values to {program.outputs}, but the environment needs "
+                f"{wanted[0]} to {wanted[1]}; give the model's own environment with --env"
+            )
+        return program
