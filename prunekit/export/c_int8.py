@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.activations import Activation
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import bounds_constants, decision, self_test
-from prunekit.export.c_math import TANH
+from prunekit.export.c_math import TANH, c_names
 from prunekit.export.c_text import about_policy, action_signature, array, header_text, source_head
-from prunekit.export.quantize import QuantizedProgram, run_quantized
+from prunekit.export.quantize import Quantized, QuantizedProgram, run_quantized
 from prunekit.policy.heads import ArgmaxHead, TanhHead
 from prunekit.policy.program import Program
 
@@ -30,6 +31,7 @@ def int8_to_c(
     """
     widths = [program.inputs, *program.hidden, program.outputs]
     activations = [layer.activation for layer in quantized.layers if layer.activation is not None]
+    called = c_names(map(_kind_of, quantized.layers[:-1]))
     about = about_policy(
         widths, activations, program.parameters, metadata, f"int8 weights, int{quantized.bits} activations"
     )
@@ -39,10 +41,10 @@ def int8_to_c(
         parts.append(TANH.to_c(f"{name}_tanh"))
     parts.append(_SATURATED)
     if len(quantized.layers) > 1:
-        parts += [_SHIFTED, *(_activation(quantized, kind) for kind in dict.fromkeys(activations))]
+        parts += [_SHIFTED, *(_activation(quantized, kind, own) for kind, own in called.items())]
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
-    parts += [_LAYER.replace("KIND", activation) for activation in dict.fromkeys(activations)]
-    parts += [_SCORES, _action(program, quantized, name, kind, max(widths))]
+    parts += [_LAYER.replace("KIND", own) for own in called.values()]
+    parts += [_SCORES, _action(program, quantized, name, kind, max(widths), called)]
     text = "\n".join(parts).replace("INT_T", kind)
     text = text.replace("NAME", name).replace("UPPER", name.upper())
     if recorded is not None:
@@ -188,9 +190,15 @@ _SCORES = """static void NAME_scores(
 """
 
 
-def _activation(quantized: QuantizedProgram, name: str) -> str:
-    """Return NAME_<name>: an int16 z to an activation."""
-    bits = quantized.bits
+def _kind_of(layer: Quantized) -> Activation:
+    """Return what follows a layer, with its slope in 1/32768."""
+    assert layer.activation is not None
+    return Activation(layer.activation, float(layer.slope))
+
+
+def _activation(quantized: QuantizedProgram, kind: Activation, called: str) -> str:
+    """Return NAME_int_<called>: an int16 z to an activation."""
+    bits, name = quantized.bits, kind.name
     if name in ("tanh", "sigmoid"):
         table = _TANH16 if bits == 16 else _TANH8
         if name == "tanh":
@@ -198,16 +206,18 @@ def _activation(quantized: QuantizedProgram, name: str) -> str:
         most = quantized.most
         body = f"    return (INT_T)(({most} + NAME_tanh{bits}(z)) >> 1);\n"
         return f"{table}\nstatic INT_T NAME_int_sigmoid(int16_t z)\n{{\n{body}}}\n"
-    slope = next(layer.slope for layer in quantized.layers if layer.activation == name)
+    slope = round(kind.parameter)
     body = {
         "identity": "",
         "relu": "    z = (int16_t)(z < 0 ? 0 : z);\n",
         "leaky_relu": f"    z = (int16_t)(z < 0 ? ((int32_t)z * {slope} + 16384) >> 15 : (int32_t)z);\n",
     }[name]
-    return f"static INT_T NAME_int_{name}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
+    return f"static INT_T NAME_int_{called}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
 
 
-def _action(program: Program, quantized: QuantizedProgram, name: str, kind: str, widest: int) -> str:
+def _action(
+    program: Program, quantized: QuantizedProgram, name: str, kind: str, widest: int, called: Mapping[Activation, str]
+) -> str:
     buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
     lines = [action_signature(name, program.head), "{", f"    {kind} a[{widest}];"]
     if len(buffers) > 1:
@@ -225,6 +235,8 @@ def _action(program: Program, quantized: QuantizedProgram, name: str, kind: str,
             lines += [f"    NAME_scores({here}, scores, {constants}, NAME_step, {inputs}, {outputs});"]
             continue
         more = f"NAME_multiplier_{index}, NAME_shift_{index}"
-        lines += [f"    NAME_layer_{layer.activation}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"]
+        lines += [
+            f"    NAME_layer_{called[_kind_of(layer)]}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"
+        ]
         here, there = there, here
     return "\n".join([*lines, *decision(program.head, name, "scores", program.outputs), "}", ""])

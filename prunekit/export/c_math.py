@@ -7,7 +7,7 @@ the bit, in an order that C and NumPy share. ``benchmarks/c_math.py`` fits the c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -23,7 +23,10 @@ Float32 = NDArray[np.float32]
 @final
 @dataclass(frozen=True)
 class Rational:
-    """x * P(x^2) / Q(x^2) up to ``end`` of either sign, 1 and -1 beyond it; coefficients are float32, lowest first."""
+    """x * P(x^2) / Q(x^2) up to ``end`` of either sign, 1 and -1 beyond it, -1 of NaN.
+
+    Coefficients are float32, lowest first.
+    """
 
     numerator: tuple[float, ...]
     denominator: tuple[float, ...]
@@ -34,15 +37,16 @@ class Rational:
         with np.errstate(over="ignore", invalid="ignore"):
             square = x * x
             value = x * _polynomial(self.numerator, square) / _polynomial(self.denominator, square)
+            inside = square < np.float32(self.end * self.end)
         one = np.float32(1.0)
-        return np.where(x >= np.float32(self.end), one, np.where(x <= np.float32(-self.end), -one, value))
+        return np.where(inside, value, np.where(x > np.float32(0.0), one, -one))
 
     def to_c(self, name: str) -> str:
         """Return a C function ``name`` of one float."""
         return (
             f"static float {name}(float x)\n{{\n    const float t = x * x;\n"
             f"    const float y = x * {_horner(self.numerator)}\n        / {_horner(self.denominator)};\n"
-            f"    return x >= {c_float(self.end)} ? 1.0f : (x <= {c_float(-self.end)} ? -1.0f : y);\n}}\n"
+            f"    return t < {c_float(self.end * self.end)} ? y : (x > 0.0f ? 1.0f : -1.0f);\n}}\n"
         )
 
 
@@ -88,9 +92,18 @@ def c_float(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}f"
 
 
-def activation_to_c(activation: Activation, prefix: str) -> str:
-    """Return the C functions of ``activation``, ``<prefix>_<its name>`` the last; raises InputError if C has none."""
-    return _kind(activation).to_c(prefix, activation.parameter)
+def c_names(activations: Iterable[Activation]) -> dict[Activation, str]:
+    """Return what C calls each activation: its name, with a number where others have it with other parameters."""
+    names: dict[Activation, str] = {}
+    for activation in activations:
+        namesakes = sum(other.name == activation.name for other in names)
+        names.setdefault(activation, f"{activation.name}_{namesakes + 1}" if namesakes else activation.name)
+    return names
+
+
+def activation_to_c(activation: Activation, prefix: str, called: str) -> str:
+    """Return the C functions of ``activation``, ``<prefix>_<called>`` the last; raises InputError if C has none."""
+    return _kind(activation).to_c(prefix, called, activation.parameter)
 
 
 def activation_in_float32(activation: Activation, x: Float32) -> Float32:
@@ -103,7 +116,7 @@ def activation_in_float32(activation: Activation, x: Float32) -> Float32:
 class _Kind:
     """An activation: the bodies of C that it needs, and its twin."""
 
-    to_c: Callable[[str, float], str]
+    to_c: Callable[[str, str, float], str]
     twin: Callable[[Float32, np.float32], Float32]
 
 
@@ -113,11 +126,11 @@ def _kind(activation: Activation) -> _Kind:
     return _KINDS[activation.name]
 
 
-def _function(name: str, body: str, *needed: Callable[[str], str]) -> Callable[[str, float], str]:
-    def to_c(prefix: str, parameter: float) -> str:
+def _function(body: str, *needed: Callable[[str], str]) -> Callable[[str, str, float], str]:
+    def to_c(prefix: str, called: str, parameter: float) -> str:
         text = body.replace("{p}", prefix).replace("{a}", c_float(parameter))
         before = "".join(need(prefix) + "\n" for need in needed)
-        return f"{before}static float {prefix}_{name}(float x)\n{{\n{text}}}\n"
+        return f"{before}static float {prefix}_{called}(float x)\n{{\n{text}}}\n"
 
     return to_c
 
@@ -173,41 +186,44 @@ _ROOT_HALF = np.float32(0.5**0.5)
 # -log(s) = 2 atanh(z) with z = (1 - s) / (1 + s), at most 1/3 where s is at least 1/2: the next term is below 1e-7.
 _ATANH = (2.0, 2.0 / 3.0, 2.0 / 5.0, 2.0 / 7.0, 2.0 / 9.0, 2.0 / 11.0)
 _ZERO = np.float32(0.0)
-_SIGMOID_C = _function("sigmoid", "    return 0.5f + 0.5f * {p}_tanh(0.5f * x);\n", _tanh_c)
+_SIGMOID = _function("    return 0.5f + 0.5f * {p}_tanh(0.5f * x);\n", _tanh_c)
+
+
+def _sigmoid_c(prefix: str) -> str:
+    return _SIGMOID(prefix, "sigmoid", 0.0)
+
 
 _KINDS: dict[str, _Kind] = {
-    "tanh": _Kind(lambda prefix, _: _tanh_c(prefix), lambda x, _: TANH(x)),
-    "relu": _Kind(_function("relu", "    return x > 0.0f ? x : 0.0f;\n"), lambda x, _: np.where(x > _ZERO, x, _ZERO)),
+    "tanh": _Kind(lambda prefix, *_: _tanh_c(prefix), lambda x, _: TANH(x)),
+    "relu": _Kind(_function("    return x > 0.0f ? x : 0.0f;\n"), lambda x, _: np.where(x > _ZERO, x, _ZERO)),
     "leaky_relu": _Kind(
-        _function("leaky_relu", "    return x >= 0.0f ? x : {a} * x;\n"), lambda x, a: np.where(x >= _ZERO, x, a * x)
+        _function("    return x >= 0.0f ? x : {a} * x;\n"), lambda x, a: np.where(x >= _ZERO, x, a * x)
     ),
     "elu": _Kind(
         _function(
-            "elu",
             "    const float t = {p}_tanh(0.5f * x);\n"
             "    return x > 0.0f ? x : {a} * (2.0f * t / (1.0f - t));\n",
             _tanh_c,
         ),
         _elu,
     ),
-    "sigmoid": _Kind(_SIGMOID_C, lambda x, _: _sigmoid(x)),
+    "sigmoid": _Kind(_SIGMOID, lambda x, _: _sigmoid(x)),
     "softplus": _Kind(
         _function(
-            "softplus",
             "    const float s = {p}_sigmoid(x < 0.0f ? -x : x);\n"
             "    const float z = (1.0f - s) / (1.0f + s);\n"
             "    const float t = z * z;\n"
             f"    return (x > 0.0f ? x : 0.0f) + z * {_horner(_ATANH)};\n",
-            lambda prefix: _SIGMOID_C(prefix, 0.0),
+            _sigmoid_c,
         ),
         lambda x, _: _softplus(x),
     ),
     "silu": _Kind(
-        _function("silu", "    return x * {p}_sigmoid(x);\n", lambda prefix: _SIGMOID_C(prefix, 0.0)),
+        _function("    return x * {p}_sigmoid(x);\n", _sigmoid_c),
         lambda x, _: x * _sigmoid(x),
     ),
     "gelu": _Kind(
-        _function("gelu", f"    return 0.5f * x + 0.5f * x * {{p}}_erf(x * {c_float(float(_ROOT_HALF))});\n", _erf_c),
+        _function(f"    return 0.5f * x + 0.5f * x * {{p}}_erf(x * {c_float(float(_ROOT_HALF))});\n", _erf_c),
         lambda x, _: _gelu(x),
     ),
 }  # fmt: skip

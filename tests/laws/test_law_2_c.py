@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, with_wild_rows
 from hypothesis import given, settings
 from law_strategies import Deployed, deployed
+from torch import nn
 
 from prunekit.errors import InputError
 from prunekit.export.agreement import require_agreement
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.policy.actor import Actor
+from prunekit.policy.heads import ClipHead
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Activate, lower
 
@@ -52,6 +56,21 @@ def test_compiled_c_is_clean_under_sanitizers(case: Deployed) -> None:
     rows = with_wild_rows(case.observations)
     with tempfile.TemporaryDirectory() as folder:
         acted(float_to_c(lower(case.actor), "p", {}), rows, Path(folder), "gcc", SANITIZED)
+
+
+@pytest.mark.parametrize("form", ["float32", "w8a16", "w8a8"])
+def test_activations_of_one_name_with_two_parameters_are_two(form: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first, second = nn.LeakyReLU(0.01), nn.LeakyReLU(0.5)
+    network = nn.Sequential(nn.Linear(3, 6), first, nn.Linear(6, 6), second, nn.Linear(6, 6), first, nn.Linear(6, 2))
+    program = lower(Actor(network, ClipHead((-9.0, -9.0), (9.0, 9.0))))
+    rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    if form == "float32":
+        code, expected = float_to_c(program, "p", {}), run_float32(program, rows)[0]
+    else:
+        quantized = quantize(program, rows, 16 if form == "w8a16" else 8)
+        code, expected = int8_to_c(program, quantized, "p", {}), run_quantized(quantized, rows)[0]
+    assert acted(code, rows, tmp_path).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("bits", [16, 8])

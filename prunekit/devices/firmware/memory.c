@@ -21,6 +21,10 @@ void *memmove(void *to, const void *from, size_t size) {
     uint8_t *target = to;
     const uint8_t *source = from;
     if ((uintptr_t)target <= (uintptr_t)source) {
+        if ((((uintptr_t)target | (uintptr_t)source) & 3) == 0) {
+            for (; size >= 4; size -= 4, target += 4, source += 4)
+                *(uint32_t *)(void *)target = *(const uint32_t *)(const void *)source;
+        }
         while (size-- > 0) *target++ = *source++;
     } else {
         while (size-- > 0) target[size] = source[size];

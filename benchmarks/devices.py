@@ -1,0 +1,274 @@
+"""Policies on every emulated core: the same bits everywhere, sizes, costs, and returns with the processor in the loop.
+
+    python benchmarks/devices.py train     # a policy with a tanh head (SAC on Pendulum-v1); a few minutes
+    python benchmarks/devices.py run       # resumable, one process a core; needs the compilers and emulators of README
+    python benchmarks/devices.py loop      # whole episodes in the emulators beside the same C on the host
+    python benchmarks/devices.py int8      # what integers keep of the return
+    python benchmarks/devices.py collect   # benchmarks/results/devices.json
+
+Shipped policies, dense and compact, and one of untrained weights in the shape 11-18-18-3. Actions on observations of
+the policies' own episodes are held, bit for bit, against those of the twin in NumPy and of the same C on this machine:
+1,000 observations of a compact policy, 64 of a dense one. ``runs/devices`` keeps what is done. Run it from the
+project's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from record import write_result
+from torch import nn
+
+from prunekit.bench.compare import run_bench
+from prunekit.bench.settings import BenchSettings
+from prunekit.bench.stats import retention
+from prunekit.devices import devices_named
+from prunekit.devices.build import build
+from prunekit.devices.emulator import count
+from prunekit.devices.targets import TARGETS, Target
+from prunekit.devices.toolchain import tool_versions
+from prunekit.environments import make_environment
+from prunekit.errors import TooLargeError
+from prunekit.export.c import CSettings, c_code
+from prunekit.export.c_code import CCode
+from prunekit.export.c_float import run_float32
+from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.export.recording import recorded_observations
+from prunekit.files import write_atomically
+from prunekit.policy.actor import Actor
+from prunekit.policy.artifact import load
+from prunekit.policy.heads import ClipHead
+from prunekit.policy.program import Program, lower
+from prunekit.rollouts import episode_return, random_returns
+from prunekit.runtimes.native import NativePolicy
+
+RUNS, SHIPPED = Path("runs/devices"), Path("models")
+TANH_RUN = RUNS / "Pendulum-v1-sac"
+TANH_STEPS = 20_000
+PROBE = "11-18-18-3"
+FORMS: dict[str, Bits | None] = {"float32": None, "w8a16": 16, "w8a8": 8}
+FLOAT, ALL = ("float32",), tuple(FORMS)
+# What is measured, in which forms.
+POLICIES = {
+    "Hopper-v5 dense": ALL,
+    "Hopper-v5 compact": ALL,
+    PROBE: ALL,
+    "Walker2d-v5 dense": FLOAT,
+    "Walker2d-v5 compact": ALL,
+    "HalfCheetah-v5 dense": FLOAT,
+    "HalfCheetah-v5 compact": ALL,
+    "LunarLander-v3 dense": FLOAT,
+    "LunarLander-v3 compact": ALL,
+    "CartPole-v1 dense": FLOAT,
+    "CartPole-v1 compact": ALL,
+    "Pendulum-v1 compact": ALL,
+}
+EPISODES, COMPACT_ROWS, DENSE_ROWS = 5, 1_000, 64
+LOOPS = {"Hopper-v5": ("cortex-m4", "avr-uno"), "CartPole-v1": ("cortex-m4", "avr-uno")}
+LOOP_EPISODES = 10
+KEPT_ON = ("Hopper-v5", "Walker2d-v5", "LunarLander-v3")
+KEPT_SEEDS = range(10_000, 10_100)
+
+
+def file_of(policy: str) -> Path:
+    """Return where a policy lies."""
+    env_id, kind = policy.split()
+    if env_id == "Pendulum-v1":
+        return TANH_RUN / "model.compact.pt"
+    return SHIPPED / f"{env_id}-ppo" / f"{kind}.pt"
+
+
+def program_of(policy: str) -> Program:
+    """Return a policy's program; the untrained one sees what the compact one of Hopper-v5 sees."""
+    if policy != PROBE:
+        return lower(load(file_of(policy)).actor)
+    generator = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((11, 18), (18, 18), (18, 3)):
+        layer = nn.Linear(inputs, outputs)
+        nn.init.orthogonal_(layer.weight, generator=generator)
+        nn.init.uniform_(layer.bias, -0.1, 0.1, generator=generator)
+        layers += [layer, nn.Tanh()]
+    head = ClipHead((-1.0,) * 3, (1.0,) * 3)
+    normalizer = load(file_of("Hopper-v5 compact")).actor.normalizer
+    return lower(Actor(nn.Sequential(*layers[:-1]), head, normalizer))
+
+
+def observed(policy: str) -> NDArray[np.float32]:
+    """Return what a policy sees in five episodes, float32 [n, inputs], once recorded."""
+    seen_by = "Hopper-v5 compact" if policy == PROBE else policy
+    kept = RUNS / f"{seen_by.replace(' ', '-')}.npy"
+    if not kept.exists():
+        seen = recorded_observations(program_of(seen_by), seen_by.split()[0], {}, EPISODES)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, seen)
+    return np.asarray(np.load(kept))
+
+
+def written(program: Program, form: str, seen: NDArray[np.float32]) -> CCode:
+    """Return ``program`` as C in a form."""
+    return c_code(program, CSettings("policy", FORMS[form]), {}, lambda: seen)
+
+
+def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the actions of the twin in NumPy on ``rows``; ``seen`` gives the ranges of integers."""
+    bits = FORMS[form]
+    if bits is None:
+        return run_float32(program, rows)[0]
+    return run_quantized(quantize(program, seen, bits), rows)[0]
+
+
+def kept_at(policy: str, form: str, target: str) -> Path:
+    """Return where a measurement is kept."""
+    return RUNS / f"{policy.replace(' ', '-')}-{form}-{target}.json"
+
+
+def measure_one(policy: str, form: str, target: Target) -> None:
+    """Measure one policy on one core unless that is done."""
+    kept = kept_at(policy, form, target.name)
+    if kept.exists():
+        return
+    program, seen = program_of(policy), observed(policy)
+    code = written(program, form, seen)
+    entry: dict[str, Any] = {"policy": policy, "form": form, "device": target.name, "unit": target.unit}
+    entry |= {"hidden": list(program.hidden), "parameters": program.parameters}
+    try:
+        image = build(code, target)
+        entry |= {"flash_bytes": image.flash_bytes, "static_ram_bytes": image.static_ram_bytes}
+        entry |= {"harness_flash_bytes": image.harness_flash_bytes, "overflow_bytes": image.overflow}
+        fits = image.fits
+    except TooLargeError:
+        fits, constants = False, program.parameters * (4 if FORMS[form] is None else 1)
+        entry |= {"overflow_bytes": {"flash": constants - target.flash_bytes, "ram": 0}, "at_least": True}
+    if fits:
+        most = DENSE_ROWS if policy.endswith("dense") else COMPACT_ROWS
+        rows = seen[np.unique(np.linspace(0, len(seen) - 1, most).astype(np.int64))]
+        counts = count(image, rows)
+        wanted = expected(program, form, seen, rows).tobytes()
+        native = NativePolicy(code)
+        host = np.asarray([native.act(row) for row in rows], counts.actions.dtype).tobytes()
+        entry |= {"observations": len(rows), "bits_of_twin": counts.actions.tobytes() == wanted}
+        entry |= {"bits_of_host": counts.actions.tobytes() == host, "stack_bytes": counts.stack_bytes}
+        taken = counts.per_inference
+        entry |= {"p50": round(float(np.median(taken))), "most": int(taken.max())}
+    entry["tools"] = tool_versions(target)
+    write_atomically(kept, json.dumps(entry).encode())
+    print(time.strftime("%H:%M:%S"), policy, form, target.name, entry.get("p50", "too large"), flush=True)
+
+
+def run(workers: int) -> None:
+    """Measure everything, in processes of their own, those that write C for one policy after the other."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for policy in POLICIES:
+        observed(policy)
+    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in TARGETS]
+    left = [job for job in jobs if not kept_at(*job).exists()]
+
+    def one(job: tuple[str, str, str]) -> None:
+        command = [sys.executable, __file__, "one", "--job", *job]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, left))
+
+
+def train() -> None:
+    """Train the policy with a tanh head unless it is there."""
+    if file_of("Pendulum-v1 compact").exists():
+        return
+    asked = ["--env", "Pendulum-v1", "--algo", "sac", "--steps", str(TANH_STEPS), "--sparsity", "0.93"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    begin = [sys.executable, "-m", "prunekit"]
+    subprocess.run([*begin, "train", *asked, "--out", str(TANH_RUN)], check=True, env=environment)
+    subprocess.run([*begin, "shrink", str(TANH_RUN / "model.pt")], check=True, env=environment)
+
+
+def loop() -> None:
+    """Play whole episodes with the processor in the loop, beside compiled C and ONNX Runtime."""
+    for env_id, boards in LOOPS.items():
+        kept = RUNS / f"loop-{env_id}.json"
+        if kept.exists():
+            continue
+        paths = [file_of(f"{env_id} {kind}") for kind in ("dense", "compact")]
+        settings = BenchSettings(episodes=LOOP_EPISODES, loop_episodes=LOOP_EPISODES)
+        result = run_bench(paths, devices_named(["cpu-c", *boards]), settings, progress=print)
+        write_atomically(kept, json.dumps(result.to_json()).encode())
+
+
+def int8() -> None:
+    """Measure what w8a16 and w8a8 keep of the return of the same policy in float32, over 100 paired episodes."""
+    for env_id in KEPT_ON:
+        kept = RUNS / f"int8-{env_id}.json"
+        if not kept.exists():
+            write_atomically(
+                kept, json.dumps([_kept_by_integers(env_id, kind) for kind in ("dense", "compact")]).encode()
+            )
+
+
+def _kept_by_integers(env_id: str, kind: str) -> dict[str, Any]:
+    policy = f"{env_id} {kind}"
+    program, seen = program_of(policy), observed(policy)
+    environment = make_environment(env_id, {})
+    returns: dict[str, list[float]] = {"random": random_returns(environment, KEPT_SEEDS)}
+    for form in FORMS:
+        native = NativePolicy(written(program, form, seen))
+        returns[form] = [episode_return(environment, native.act, seed) for seed in KEPT_SEEDS]
+        print(time.strftime("%H:%M:%S"), policy, form, np.mean(returns[form]), flush=True)
+    arrays = {name: np.asarray(values) for name, values in returns.items()}
+    against = {
+        form: retention(arrays[form], arrays["float32"], arrays["random"], np.random.default_rng(0)).to_dict()
+        for form in FORMS
+    }
+    return {"policy": policy, "seeds": [KEPT_SEEDS[0], KEPT_SEEDS[-1]], "returns": returns, "retention": against}
+
+
+def collect() -> None:
+    """Write the committed result from what is done; says what is missing."""
+    wanted = [kept_at(p, form, target) for p, forms in POLICIES.items() for form in forms for target in TARGETS]
+    loops = {env_id: RUNS / f"loop-{env_id}.json" for env_id in LOOPS}
+    kept = [RUNS / f"int8-{env_id}.json" for env_id in KEPT_ON]
+    missing = [path.name for path in (*wanted, *loops.values(), *kept) if not path.exists()]
+    measured = [json.loads(path.read_text()) for path in wanted if path.exists()]
+    tools = {name: text for entry in measured for name, text in entry.pop("tools").items()}
+    entries = {
+        "tools": tools,
+        "missing": missing,
+        "measured": measured,
+        "loop": {env_id: json.loads(path.read_text()) for env_id, path in loops.items() if path.exists()},
+        "int8": [entry for path in kept if path.exists() for entry in json.loads(path.read_text())],
+    }
+    command = "; ".join(
+        f"python benchmarks/devices.py {stage}" for stage in ("train", "run", "loop", "int8", "collect")
+    )
+    print(write_result("devices", command, entries), f"{len(missing)} missing")
+
+
+def main() -> None:
+    """Parse and go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["train", "run", "one", "loop", "int8", "collect"])
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="measurements at a time")
+    parser.add_argument("--job", nargs=3, metavar=("POLICY", "FORM", "DEVICE"), help="of stage one")
+    arguments = parser.parse_args()
+    if arguments.stage == "one":
+        policy, form, target = arguments.job
+        measure_one(policy, form, TARGETS[target])
+    elif arguments.stage == "run":
+        run(arguments.workers)
+    else:
+        {"train": train, "loop": loop, "int8": int8, "collect": collect}[arguments.stage]()
+
+
+if __name__ == "__main__":
+    main()
