@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from record import read_result
+from embedded_tables import c_math_text, devices_short_table, devices_table, host_latency_table, int8_table, loop_table
+from record import read_result, stamp, table
 
 from prunekit.console import size_name
 from prunekit.files import write_atomically
@@ -48,7 +49,7 @@ def demo_table(result: Mapping[str, Any]) -> str:
         ["return, 100 episodes", *(f"{device['return']['mean']:.1f}" for device in devices)],
         ["retention (95% lower bound)", "", f"{kept['estimate']:.3f} ({kept['lower95']:.3f})"],
     ]
-    return f"{_table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{_stamp(result)}."
+    return f"{table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{stamp(result)}."
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:
@@ -80,7 +81,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     seeds = sorted({run["seed"] for run in result["runs"]})
     each = f"seeds {', '.join(map(str, seeds))}"
     head = ["environment", "policy", "hidden units", "weights", "return", each, "retention"]
-    return f"{_table(head, rows)}\n\n{_stamp(result)}."
+    return f"{table(head, rows)}\n\n{stamp(result)}."
 
 
 def training_speed_table(result: Mapping[str, Any]) -> str:
@@ -94,7 +95,7 @@ def training_speed_table(result: Mapping[str, Any]) -> str:
         medians = found["median_over_plain"]
         rows.append([name, "median", "", f"**{medians['masked']:.2f}**", f"**{medians['live']:.2f}**"])
     head = ["", "seed", "plain SB3, dense", "masked (over plain)", "live shrinking (over plain)"]
-    return f"{_table(head, rows)}\n\n{_stamp(result)}."
+    return f"{table(head, rows)}\n\n{stamp(result)}."
 
 
 def training_profile_table(result: Mapping[str, Any]) -> str:
@@ -102,7 +103,7 @@ def training_profile_table(result: Mapping[str, Any]) -> str:
     names = list(result["algorithms"])
     parts = list(result["algorithms"][names[0]]["profile"])
     rows = [[part, *(f"{result['algorithms'][name]['profile'][part]:.1%}" for name in names)] for part in parts]
-    return f"{_table(['share of the time of a live-shrinking run', *names], rows)}\n\n{_stamp(result)}."
+    return f"{table(['share of the time of a live-shrinking run', *names], rows)}\n\n{stamp(result)}."
 
 
 def off_policy_table(result: Mapping[str, Any]) -> str:
@@ -125,7 +126,7 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
             )
     head = ["seed", "policy", "hidden units", "weights", "return", "retention", "training"]
     title = f"{result['algorithm'].upper()}, {result['env']}, {result['steps']:,} steps"
-    return f"{title}:\n\n{_table(head, rows)}\n\n{_stamp(result)}."
+    return f"{title}:\n\n{table(head, rows)}\n\n{stamp(result)}."
 
 
 def ablations_table(result: Mapping[str, Any]) -> str:
@@ -160,7 +161,7 @@ def ablations_table(result: Mapping[str, Any]) -> str:
     missing = f" Not run yet: {len(result['missing'])} of {len(result['missing']) + len(runs)} runs." * bool(
         result["missing"]
     )
-    return f"{_table(head, rows)}\n\n{text}.{missing} {_stamp(result)}."
+    return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
 
 
 def compress_table(result: Mapping[str, Any]) -> str:
@@ -199,7 +200,7 @@ def compress_table(result: Mapping[str, Any]) -> str:
         f"{result['cores']} cores",
     ]
     missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
-    return f"{_table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {_stamp(result)}."
+    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}."
 
 
 def rivals_table(result: Mapping[str, Any]) -> str:
@@ -220,7 +221,7 @@ def rivals_table(result: Mapping[str, Any]) -> str:
         "Retention over 100 fresh episodes; of the rivals after imitation and, where the search used it, after the "
         "same fine-tuning on rewards"
     )
-    return f"{_table(head, rows)}\n\n{text}.{missing} {_stamp(result)}."
+    return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
 
 
 def _of(means: Mapping[tuple[str, str, int], float], env: str, variant: str) -> list[float]:
@@ -243,6 +244,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "README.md": {
         "demo": ("demo", demo_table),
         "compress": ("compress", compress_table),
+        "devices_short": ("devices", devices_short_table),
         "masked_training": ("masked_training", masked_training_table),
         "off_policy": ("off_policy", off_policy_table),
         "training_speed": ("training_speed", training_speed_table),
@@ -251,6 +253,13 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "compress": ("compress", compress_table),
         "compression_rivals": ("compression_rivals", rivals_table),
     },
+    "docs/embedded.md": {
+        "c_math": ("c_math", c_math_text),
+        "int8": ("devices", int8_table),
+        "devices": ("devices", devices_table),
+        "loop": ("devices", loop_table),
+        "host_latency": ("host_latency", host_latency_table),
+    },
     "docs/training.md": {"training_profile": ("training_speed", training_profile_table)},
     "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
 }
@@ -258,9 +267,9 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
 
 def rendered(page: str, text: str) -> str:
     """Return ``text`` of ``page`` with every marked section replaced by what its result file says."""
-    for section, (name, table) in PAGES[page].items():
+    for section, (name, written) in PAGES[page].items():
         result = read_result(name)
-        body = "Not measured yet." if result is None else table(result)
+        body = "Not measured yet." if result is None else written(result)
         begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
             raise SystemExit(f"{page} needs one section between {begin} and {end}")
@@ -275,17 +284,6 @@ def _widths(model: Mapping[str, Any]) -> str:
 
 def _removed(models: Sequence[Mapping[str, Any]], key: str) -> float:
     return 1.0 - float(models[1][key]) / float(models[0][key])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _stamp(result: Mapping[str, Any]) -> str:
-    versions = result["versions"]
-    names = ("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime")
-    return f"`{result['command']}`, {result['date']}, " + ", ".join(f"{name} {versions[name]}" for name in names)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +26,16 @@ def read_result(name: str) -> dict[str, Any] | None:
     """Return ``results/<name>.json``, or None where it was not measured yet."""
     path = RESULTS / f"{name}.json"
     return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def stamp(result: Mapping[str, Any]) -> str:
+    """Return how a result came to be: command, date, versions."""
+    versions = result["versions"]
+    names = ("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime")
+    return f"`{result['command']}`, {result['date']}, " + ", ".join(f"{name} {versions[name]}" for name in names)

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
+from prunekit.export.c_float import float_to_c
+from prunekit.policy.artifact import load
+from prunekit.policy.program import lower
 
 FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
 _EXTENSION = Path(__file__).parent / "extension.c"
@@ -48,6 +51,14 @@ class NativePolicy:
         action = np.empty(self.outputs, np.float32)
         self.run(seen, action)
         return action
+
+
+def load_native(path: str | Path) -> NativePolicy:
+    """Return the policy of a ``model.pt`` as machine code, in float32 with the bits that it has on every core.
+
+    Raises ArtifactError for another file, InputError for what C cannot do and where there is no compiler.
+    """
+    return NativePolicy(float_to_c(lower(load(Path(path)).actor), "policy", {}))
 
 
 def _compiled(code: CCode) -> Path:

@@ -1,0 +1,134 @@
+"""The tables of ``docs/embedded.md``, from the committed results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from record import stamp, table
+
+_FORMS = ("float32", "w8a16", "w8a8")
+
+
+def c_math_text(result: Mapping[str, Any]) -> str:
+    """Return the errors of the functions that the C is made of."""
+    errors = {name: entry["largest absolute error over float32"] for name, entry in result["functions"].items()}
+    each = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+    return f"Largest absolute errors, over every float32: {each} (`{result['command']}`, {result['date']})."
+
+
+def int8_table(result: Mapping[str, Any]) -> str:
+    """Return one row per policy: return in float32, and retention of the integer forms."""
+    rows = []
+    for entry in result["int8"]:
+        kept = [entry["retention"][form] for form in _FORMS[1:]]
+        cells = [f"{own['estimate']:.3f}, at least {own['lower95']:.3f}" for own in kept]
+        rows.append([entry["policy"], f"{statistics.mean(entry['returns']['float32']):,.0f}", *cells])
+    head = ["policy", "return in float32", *(f"retention of {form} (95% lower bound)" for form in _FORMS[1:])]
+    return f"{table(head, rows)}\n\n{stamp(result)}."
+
+
+def devices_table(result: Mapping[str, Any]) -> str:
+    """Return two tables: every core and form of the policies of Hopper-v5, and whose bits were the same."""
+    policies = ("Hopper-v5 dense", "Hopper-v5 compact", "11-18-18-3")
+    rows = []
+    for device in dict.fromkeys(entry["device"] for entry in result["measured"]):
+        for form in _FORMS:
+            found = [_entry(result, policy, form, device) for policy in policies]
+            if any(found):
+                rows.append([device, form, *(cell for entry in found for cell in (_cost(entry), _memory(entry)))])
+    shape = {name: "x".join(map(str, _any(result, name)["hidden"])) for name in policies}
+    head = ["device", "form"]
+    head += [text for name in policies for text in (f"{name} ({shape[name]}): {_unit_of()}", "flash, stack")]
+    missing = f" Not measured yet: {len(result['missing'])} entries." * bool(result["missing"])
+    tools = ", ".join(dict.fromkeys(text.split(" (Debian")[0] for text in result["tools"].values()))
+    return f"{table(head, rows)}\n\n{_bits(result)}{missing} {stamp(result)}, {tools}."
+
+
+def devices_short_table(result: Mapping[str, Any]) -> str:
+    """Return dense beside compact on some cores, float32 and w8a16."""
+    rows = []
+    for device in ("cortex-m0", "cortex-m4", "cortex-m7", "riscv32", "avr-uno"):
+        for form in _FORMS[:2]:
+            found = [_entry(result, f"Hopper-v5 {kind}", form, device) for kind in ("dense", "compact")]
+            if all(found):
+                rows.append([device, form, *(cell for entry in found for cell in (_cost(entry), _memory(entry)))])
+    head = ["Hopper-v5, an action on", "form"]
+    for kind in ("dense", "compact"):
+        hidden = "x".join(map(str, _any(result, f"Hopper-v5 {kind}")["hidden"]))
+        head += [f"{kind} ({hidden}): {_unit_of()}", "flash, stack"]
+    return f"{table(head, rows)}\n\n{stamp(result)}."
+
+
+def loop_table(result: Mapping[str, Any]) -> str:
+    """Return one row per environment, policy and device: returns, and how many actions had the host's bits."""
+    rows = []
+    for env_id, bench in result["loop"].items():
+        for model in bench["models"]:
+            host = model["devices"]["cpu-c"]["return"]
+            for device, found in model["devices"].items():
+                firmware, name = found["firmware"], f"{env_id}, {'x'.join(map(str, model['hidden'])) or 'linear'}"
+                if firmware is None:
+                    rows.append([name, device, str(host["episodes"]), f"{host['mean']:,.2f}", "", ""])
+                elif found["return"] is None:
+                    rows.append([name, device, "", "does not fit", "", ""])
+                else:
+                    same = "yes" if found["return"]["returns"] == host["returns"] else "no"
+                    equal = firmware["compared_actions"] - firmware["different_actions"]
+                    actions = f"{equal:,} of {firmware['compared_actions']:,}"
+                    own = found["return"]
+                    rows.append([name, device, str(own["episodes"]), f"{own['mean']:,.2f}", same, actions])
+    head = ["environment, hidden", "device", "episodes", "return", "each return that of cpu-c", "actions with its bits"]
+    return f"{table(head, rows)}\n\n{stamp(result)}."
+
+
+def host_latency_table(result: Mapping[str, Any]) -> str:
+    """Return one row per way to run a policy, one column per policy."""
+    policies = list(result["microseconds"])
+    rows = []
+    for way in result["microseconds"][policies[0]]:
+        found = [result["microseconds"][policy][way] for policy in policies]
+        rows.append([way, *(f"{entry['p50']:.3g}, {entry['p99']:.3g}" for entry in found)])
+    return f"{table(['one action, us: p50, p99', *policies], rows)}\n\n{result['host']['cpu']}. {stamp(result)}."
+
+
+def _entry(result: Mapping[str, Any], policy: str, form: str, device: str) -> dict[str, Any] | None:
+    keys = (policy, form, device)
+    return next((e for e in result["measured"] if (e["policy"], e["form"], e["device"]) == keys), None)
+
+
+def _any(result: Mapping[str, Any], policy: str) -> dict[str, Any]:
+    return next(entry for entry in result["measured"] if entry["policy"] == policy)
+
+
+def _unit_of() -> str:
+    return "instructions (AVR: cycles)"
+
+
+def _cost(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    return f"{entry['p50']:,}" if "p50" in entry else "does not fit"
+
+
+def _memory(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    if "p50" not in entry:
+        least = "at least " if entry.get("at_least") else ""
+        over = [f"{more:,} B of {where}" for where, more in entry["overflow_bytes"].items() if more]
+        return f"{least}{', '.join(over)} too many"
+    return f"{entry['flash_bytes']:,} B, {entry['stack_bytes']:,} B"
+
+
+def _bits(result: Mapping[str, Any]) -> str:
+    run = [entry for entry in result["measured"] if "p50" in entry]
+    same = [entry for entry in run if entry["bits_of_twin"] and entry["bits_of_host"]]
+    actions = sum(entry["observations"] for entry in run)
+    policies = len({entry["policy"] for entry in run})
+    cores = len({entry["device"] for entry in run})
+    return (
+        f"In {len(same)} of {len(run)} measurements ({policies} policies, {cores} cores, {actions:,} actions, 1,000 of "
+        "every compact policy) all bits were those of the C on this machine and of its twin in NumPy."
+    )
