@@ -183,7 +183,7 @@ def compress_table(result: Mapping[str, Any]) -> str:
                 f"{tested['retention']:.3f}",
                 f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
                 "imitation, rewards" if run["tuned"] else "imitation",
-                f"{run['seconds'] / 60:.1f} min",
+                f"{run['seconds'] / 60:.1f} of {run['minutes']} min",
             ]
         )
     head = [

@@ -1,9 +1,10 @@
-/* A policy's C as a module of CPython: run(observation, action) or run(observation) -> action number. */
+/* A policy's C as a module of CPython: run(observation, action) or run(observation) -> action number.
+   What the policy defines is all capitals, so the names given to this file are not. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include POLICY_HEADER
+#include PolicyHeader
 
 static int view_floats(PyObject *object, Py_buffer *view, Py_ssize_t count, int flags)
 {
@@ -19,29 +20,29 @@ static int view_floats(PyObject *object, Py_buffer *view, Py_ssize_t count, int 
 static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     Py_buffer observation;
-#if POLICY_OUTPUTS
+#if PolicyOutputs
     Py_buffer action;
 #else
     long chosen;
 #endif
     (void)module;
-    if (count != (POLICY_OUTPUTS ? 2 : 1)) {
-        PyErr_Format(PyExc_TypeError, "run takes %d arguments, got %zd", POLICY_OUTPUTS ? 2 : 1, count);
+    if (count != (PolicyOutputs ? 2 : 1)) {
+        PyErr_Format(PyExc_TypeError, "run takes %d arguments, got %zd", PolicyOutputs ? 2 : 1, count);
         return NULL;
     }
-    if (view_floats(arguments[0], &observation, POLICY_INPUTS, PyBUF_SIMPLE) != 0)
+    if (view_floats(arguments[0], &observation, PolicyInputs, PyBUF_SIMPLE) != 0)
         return NULL;
-#if POLICY_OUTPUTS
-    if (view_floats(arguments[1], &action, POLICY_OUTPUTS, PyBUF_WRITABLE) != 0) {
+#if PolicyOutputs
+    if (view_floats(arguments[1], &action, PolicyOutputs, PyBUF_WRITABLE) != 0) {
         PyBuffer_Release(&observation);
         return NULL;
     }
-    POLICY_ACTION((const float *)observation.buf, (float *)action.buf);
+    PolicyAction((const float *)observation.buf, (float *)action.buf);
     PyBuffer_Release(&action);
     PyBuffer_Release(&observation);
     Py_RETURN_NONE;
 #else
-    chosen = (long)POLICY_ACTION((const float *)observation.buf);
+    chosen = (long)PolicyAction((const float *)observation.buf);
     PyBuffer_Release(&observation);
     return PyLong_FromLong(chosen);
 #endif

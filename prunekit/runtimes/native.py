@@ -81,10 +81,10 @@ def _compiled(code: CCode) -> Path:
         folder = Path(name)
         code.write(folder)
         definitions = [
-            f'-DPOLICY_HEADER="{code.name}.h"',
-            f"-DPOLICY_ACTION={code.name}_action",
-            f"-DPOLICY_INPUTS={code.inputs}",
-            f"-DPOLICY_OUTPUTS={code.outputs or 0}",
+            f'-DPolicyHeader="{code.name}.h"',
+            f"-DPolicyAction={code.name}_action",
+            f"-DPolicyInputs={code.inputs}",
+            f"-DPolicyOutputs={code.outputs or 0}",
         ]
         made = folder / f"{_MODULE}.so"
         sources = [f"{code.name}.c", str(_EXTENSION)]
