@@ -22,10 +22,14 @@ def int8_table(result: Mapping[str, Any]) -> str:
     """Return one row per policy: return in float32, and retention of the integer forms."""
     rows = []
     for entry in result["int8"]:
-        kept = [entry["retention"][form] for form in _FORMS[1:]]
+        kept = [entry["retention"][form] for form in ("float64", *_FORMS[1:])]
         cells = [f"{own['estimate']:.3f}, at least {own['lower95']:.3f}" for own in kept]
         rows.append([entry["policy"], f"{statistics.mean(entry['returns']['float32']):,.0f}", *cells])
-    head = ["policy", "return in float32", *(f"retention of {form} (95% lower bound)" for form in _FORMS[1:])]
+    head = [
+        "policy",
+        "return in float32",
+        *(f"retention of {form} (95% lower bound)" for form in ("float64, the control", *_FORMS[1:])),
+    ]
     return f"{table(head, rows)}\n\n{stamp(result)}."
 
 

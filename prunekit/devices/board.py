@@ -21,6 +21,7 @@ from prunekit.devices.targets import Target
 from prunekit.devices.toolchain import require_tools, tool_versions
 from prunekit.errors import StackError, TooLargeError
 from prunekit.export.c_code import CCode
+from prunekit.export.c_text import AVR_ARRAY_BYTES, AVR_FLASH_BYTES
 from prunekit.runtimes.native import NativePolicy
 
 
@@ -104,11 +105,11 @@ class Board:
         ]
 
     def _build(self, code: CCode, model: BenchModel, place: Place) -> _Built:
-        least_flash, least_ram = self._code.least_bytes(model)
+        least_ram = self._code.buffer_bytes(model)
         try:
             image = build(code, self._target, self._part)
         except TooLargeError:
-            return _Built({"flash": max(1, least_flash - self._memory.flash_bytes), "ram": 0}, least_flash)
+            return _Built({"flash": beyond_avr(code, self._memory.flash_bytes), "ram": 0}, sum(code.constant_bytes))
         if not image.fits:
             return _Built(dict(image.overflow), image.flash_bytes, image)
         if image.static_ram_bytes + least_ram > self._memory.ram_bytes:
@@ -142,3 +143,9 @@ class Board:
             different=0 if looped is None else looped.different,
             tools=tool_versions(self._target),
         )
+
+
+def beyond_avr(code: CCode, flash_bytes: int) -> int:
+    """Return by how many bytes the constants alone are beyond what an AVR can hold or address."""
+    total, largest = sum(code.constant_bytes), max(code.constant_bytes)
+    return max(total - min(flash_bytes, AVR_FLASH_BYTES), largest - AVR_ARRAY_BYTES)

@@ -18,6 +18,8 @@ from prunekit.export.c_code import CCode
 _AMPLE_BYTES = 256 << 20
 _STACK_RESERVE_BYTES = 8192
 """RAM that a small machine must have left for the stack to be chosen before a larger one."""
+# Of the generated C's own #error.
+_AVR_LIMIT = "beyond what an AVR can address"
 _HARNESS_FLAGS = ("-Os", "-fno-tree-loop-distribute-patterns")
 
 
@@ -161,9 +163,8 @@ def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kep
         try:
             run_tool([compiler(target), *arguments, "-o", "made"], Path(folder))
         except CheckError as error:
-            if target.mcu is not None and "is too large" in str(error):
-                too_large = f"{target.name}: the policy is beyond what the compiler can address; prune it further"
-                raise TooLargeError(too_large) from error
+            if target.mcu is not None and _AVR_LIMIT in str(error):
+                raise TooLargeError(f"{target.name}: {_AVR_LIMIT}; prune the policy further") from error
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error
             raise

@@ -35,16 +35,12 @@ class PolicyCode:
         """What there is to say of the numbers: float32, w8a16 or w8a8."""
         return "float32" if self._activations is None else f"w8a{self._activations}"
 
-    def least_bytes(self, model: BenchModel) -> tuple[int, int]:
-        """Return the bytes of flash and RAM that weights and activations alone take, whatever the compiler does."""
+    def buffer_bytes(self, model: BenchModel) -> int:
+        """Return the bytes that a call's activations take on the stack, whatever the compiler does."""
         program = model.program
         assert program is not None
         size = 4 if self._activations is None else self._activations // 8
-        buffers = 2 if program.hidden else 1
-        return (
-            program.parameters if self._activations is not None else program.weight_bytes,
-            buffers * size * max(program.inputs, *program.hidden, program.outputs),
-        )
+        return (2 if program.hidden else 1) * size * max(program.inputs, *program.hidden, program.outputs)
 
     def of(self, model: BenchModel, place: Place) -> CCode:
         """Return ``model`` as C; raises InputError for ONNX files, other widths, and what C cannot do."""

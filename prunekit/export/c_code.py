@@ -17,13 +17,17 @@ _WORDS |= {"sizeof", "static", "struct", "switch", "typedef", "union", "unsigned
 @final
 @dataclass(frozen=True)
 class CCode:
-    """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32)."""
+    """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32).
+
+    ``constant_bytes`` are those of each constant array.
+    """
 
     name: str
     header: str
     source: str
     inputs: int
     outputs: int | None
+    constant_bytes: tuple[int, ...] = ()
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write ``<name>.h`` and ``<name>.c`` into ``folder``, each atomically; return their paths."""

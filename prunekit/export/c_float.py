@@ -17,7 +17,7 @@ from prunekit.activations import Activation
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
 from prunekit.export.c_math import TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
-from prunekit.export.c_text import about_policy, action_signature, array, finite, header_text, source_head
+from prunekit.export.c_text import Constant, about_policy, action_signature, array, finite, header_text, source_head
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Activate, Affine, Normalize, Program
 
@@ -32,7 +32,11 @@ def float_to_c(
     activations = [op.activation for op in program.ops if isinstance(op, Activate)]
     widths = [program.inputs, *program.hidden, program.outputs]
     about = about_policy(widths, [a.name for a in activations], program.parameters, metadata, "float32")
-    parts = [source_head(name), *_constants(program, name)]
+    constants = _constants(program, name)
+    tested: list[Constant] = []
+    if recorded is not None:
+        tested = self_test_constants(name, program.head, recorded, run_float32(program, recorded)[0])
+    parts = [source_head(name, constants + tested), *(constant.text for constant in constants)]
     called = c_names(activations)
     functions = [activation_to_c(activation, name, own) for activation, own in called.items()]
     if isinstance(program.head, TanhHead):
@@ -40,11 +44,12 @@ def float_to_c(
     parts += _once(functions)
     parts += [_each(name, own) for own in called.values()]
     parts += [_DENSE.replace("NAME", name).replace("UPPER", name.upper()), _action(program, name, max(widths), called)]
-    if recorded is not None:
-        parts.append(self_test(name, program.head, recorded, run_float32(program, recorded)[0]))
+    if tested:
+        parts.append(self_test(name, program, tested))
     header = header_text(name, program.inputs, program.outputs, program.head, about, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
-    return CCode(name, header, "\n".join(parts), program.inputs, outputs)
+    sizes = tuple(constant.size_bytes for constant in constants)
+    return CCode(name, header, "\n".join(parts), program.inputs, outputs, sizes)
 
 
 def run_float32(program: Program, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:
@@ -91,37 +96,39 @@ def decided(head: Head, scores: Float32) -> NDArray[Any]:
     return np.where(action > high, high, np.where(action >= low, action, low)).astype(np.float32)
 
 
-def self_test(name: str, head: Head, observations: Float32, actions: NDArray[Any]) -> str:
-    """Return the constants and the function of the self-test: ``observations`` [n, inputs] and what to do there.
+def self_test_constants(name: str, head: Head, observations: Float32, actions: NDArray[Any]) -> list[Constant]:
+    """Return what a self-test compares: ``observations`` [n, inputs] and the ``actions`` there.
 
     Rows that are not finite have no portable literal in C and are left out. Raises InputError where none is left.
     """
     literal = np.isfinite(observations).all(axis=1)
-    observations, actions = observations[literal], actions[literal]
-    if not len(observations):
+    if not literal.any():
         raise InputError("no finite observation to test the C on; record some of an environment")
-    upper, count = name.upper(), len(observations)
-    discrete = isinstance(head, ArgmaxHead)
+    kind = "int32_t" if isinstance(head, ArgmaxHead) else "float"
+    return [array("float", name, "seen", observations[literal]), array(kind, name, "done", actions[literal])]
+
+
+def self_test(name: str, program: Program, constants: Sequence[Constant]) -> str:
+    """Return the function of the self-test, and the ``constants`` that it compares."""
+    upper, count = name.upper(), constants[0].size_bytes // (4 * program.inputs)
+    discrete = isinstance(program.head, ArgmaxHead)
     kind = "int32_t" if discrete else "float"
-    outputs = 1 if discrete else actions.shape[1]
-    act = (
-        f"        action[0] = {name}_action(observation);\n"
-        if discrete
-        else f"        {name}_action(observation, action);\n"
-    )
-    read = f"(int32_t){upper}_INT32" if discrete else f"{upper}_FLOAT"
-    macro = ""
+    outputs = 1 if discrete else program.outputs
+    act = f"{name}_action(observation, action)"
+    read, macro = f"{upper}_FLOAT", ""
     if discrete:
+        act, read = f"action[0] = {name}_action(observation)", f"(int32_t){upper}_INT32"
         macro = (
             f"#if defined(__AVR__)\n#define {upper}_INT32(p) pgm_read_dword(p)\n"
             f"#else\n#define {upper}_INT32(p) (*(p))\n#endif\n\n"
         )
+    texts = "\n".join(constant.text for constant in constants)
     return (
-        f"{macro}{array('float', name, 'seen', observations)}\n{array(kind, name, 'done', actions)}\n"
+        f"{macro}{texts}\n"
         f"int {name}_self_test(void)\n{{\n    float observation[{upper}_INPUTS];\n    {kind} action[{outputs}];\n"
         f"    int row, i, wrong = 0;\n    for (row = 0; row < {count}; ++row) {{\n        int differs = 0;\n"
         f"        for (i = 0; i < {upper}_INPUTS; ++i)\n"
-        f"            observation[i] = {upper}_FLOAT(&{name}_seen[row * {upper}_INPUTS + i]);\n{act}"
+        f"            observation[i] = {upper}_FLOAT(&{name}_seen[row * {upper}_INPUTS + i]);\n        {act};\n"
         f"        for (i = 0; i < {outputs}; ++i)\n"
         f"            differs |= action[i] != {read}(&{name}_done[row * {outputs} + i]);\n"
         f"        wrong += differs;\n    }}\n    return wrong;\n}}\n"
@@ -134,7 +141,7 @@ def _once(functions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(piece.rstrip("\n") + "\n" for piece in pieces))
 
 
-def _constants(program: Program, name: str) -> list[str]:
+def _constants(program: Program, name: str) -> list[Constant]:
     parts = []
     if isinstance(program.ops[0], Normalize):
         parts += [
@@ -149,7 +156,7 @@ def _constants(program: Program, name: str) -> list[str]:
     return parts + bounds_constants(program.head, name)
 
 
-def bounds_constants(head: Head, name: str) -> list[str]:
+def bounds_constants(head: Head, name: str) -> list[Constant]:
     """Return the head's constants, where they differ between components."""
     if isinstance(head, ArgmaxHead):
         return []

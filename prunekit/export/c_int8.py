@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from prunekit.activations import Activation
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import bounds_constants, decision, self_test
+from prunekit.export.c_float import bounds_constants, decision, self_test, self_test_constants
 from prunekit.export.c_math import TANH, c_names
-from prunekit.export.c_text import about_policy, action_signature, array, header_text, source_head
+from prunekit.export.c_text import Constant, about_policy, action_signature, array, header_text, source_head
 from prunekit.export.quantize import Quantized, QuantizedProgram, run_quantized
 from prunekit.policy.heads import ArgmaxHead, TanhHead
 from prunekit.policy.program import Program
@@ -36,7 +36,11 @@ def int8_to_c(
         widths, activations, program.parameters, metadata, f"int8 weights, int{quantized.bits} activations"
     )
     kind = f"int{quantized.bits}_t"
-    parts = [source_head(name), _INTEGERS, *_constants(quantized, name, kind)]
+    constants = _constants(quantized, name, kind)
+    tested: list[Constant] = []
+    if recorded is not None:
+        tested = self_test_constants(name, program.head, recorded, run_quantized(quantized, recorded)[0])
+    parts = [source_head(name, constants + tested), _INTEGERS, *(constant.text for constant in constants)]
     if isinstance(program.head, TanhHead):
         parts.append(TANH.to_c(f"{name}_tanh"))
     parts.append(_SATURATED)
@@ -47,14 +51,15 @@ def int8_to_c(
     parts += [_SCORES, _action(program, quantized, name, kind, max(widths), called)]
     text = "\n".join(parts).replace("INT_T", kind)
     text = text.replace("NAME", name).replace("UPPER", name.upper())
-    if recorded is not None:
-        text += "\n" + self_test(name, program.head, recorded, run_quantized(quantized, recorded)[0])
+    if tested:
+        text += "\n" + self_test(name, program, tested)
     header = header_text(name, program.inputs, program.outputs, program.head, about, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
-    return CCode(name, header, text, program.inputs, outputs)
+    sizes = tuple(constant.size_bytes for constant in constants)
+    return CCode(name, header, text, program.inputs, outputs, sizes)
 
 
-def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[str]:
+def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Constant]:
     parts = [array("float", name, "center", quantized.center), array("float", name, "gain", quantized.gain)]
     if len(set(quantized.limit.tolist())) > 1:
         parts.append(array(kind, name, "limit", quantized.limit))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from prunekit.versions import installed_versions
 
 _PER_LINE = 6
 _LARGEST = float(np.finfo(np.float32).max)
+_SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
+# What avr-gcc can make one constant, and what of flash its program memory functions reach, interrupt vectors taken off.
+AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
 
 
 def header_text(name: str, inputs: int, outputs: int, head: Head, about: Sequence[str], self_test: bool) -> str:
@@ -48,9 +52,13 @@ def action_signature(name: str, head: Head) -> str:
     return f"void {name}_action(const float observation[{upper}_INPUTS], float action[{upper}_OUTPUTS])"
 
 
-def source_head(name: str) -> str:
-    """Return the beginning of the source: what it asks of the compiler, and where constants lie."""
+def source_head(name: str, constants: Sequence[Constant]) -> str:
+    """Return the beginning of the source: what it asks of the compiler, and where ``constants`` lie."""
     upper = name.upper()
+    sizes = [constant.size_bytes for constant in constants]
+    too_large = ""
+    if sum(sizes) > AVR_FLASH_BYTES or max(sizes) > AVR_ARRAY_BYTES:
+        too_large = f'#error "beyond what an AVR can address: constants of {sum(sizes)} bytes, one of {max(sizes)}"\n'
     return f"""#include "{name}.h"
 
 #if defined(__FAST_MATH__)
@@ -60,15 +68,18 @@ def source_head(name: str) -> str:
 #error "this compiler computes floats in a wider type: on 32-bit x86 use -msse2 -mfpmath=sse"
 #endif
 /* A fused multiply-add would round once where this code rounds twice; clang's -ffp-contract=fast fuses in spite of
-   this and must not be given. */
+   this and must not be given. GCC's vectorizers fuse where they must not: that of statements (it was seen to with
+   GCC 12 for x86), and on RISC-V that of loops too. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
+#elif defined(__riscv_vector)
+#pragma GCC optimize("fp-contract=off", "no-tree-vectorize")
 #elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
+#pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize")
 #endif
 
 #if defined(__AVR__)
-#include <avr/pgmspace.h>
+{too_large}#include <avr/pgmspace.h>
 #define {upper}_FLASH PROGMEM
 #define {upper}_FLOAT(p) pgm_read_float(p)
 #else
@@ -78,11 +89,20 @@ def source_head(name: str) -> str:
 """
 
 
-def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> str:
+@final
+@dataclass(frozen=True)
+class Constant:
+    """A constant array as C, and how many bytes it takes."""
+
+    text: str
+    size_bytes: int
+
+
+def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
     """Return the constant array ``<prefix>_<name>`` of float or of an integer type."""
     flat = np.ravel(values)
     texts = [c_float(float(value)) for value in flat] if kind == "float" else [str(int(value)) for value in flat]
-    return _array(kind, f"{prefix}_{name}", texts, prefix.upper())
+    return Constant(_array(kind, f"{prefix}_{name}", texts, prefix.upper()), flat.size * _SIZES[kind])
 
 
 def _array(kind: str, name: str, texts: Sequence[str], upper: str) -> str:
