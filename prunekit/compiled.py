@@ -26,13 +26,14 @@ def host_compiler(purpose: str) -> str:
     for name in (wanted,) if wanted else ("cc", "gcc", "clang"):
         path = shutil.which(name)
         if path is not None:
-            return path
+            return str(Path(path).absolute())
     raise InputError(f"{purpose} needs a C compiler ({wanted or 'cc, gcc or clang'}); run: apt-get install gcc")
 
 
 def cache_folder() -> Path:
-    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunekit"
+    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME, if that is absolute, or ``~/.cache``."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "prunekit"
 
 
 def cache_key(*parts: object) -> str:

@@ -156,6 +156,23 @@ def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cortex-m4", ("arm-none-eabi-gcc", "apt-get install gcc-arm-none-eabi qemu-system-arm")),
+        ("avr-uno", ("avr-gcc", "apt-get install gcc-avr avr-libc libsimavr-dev gcc")),
+        ("cpu-c", ("C compiler", "apt-get install gcc")),
+    ],
+)
+def test_a_device_whose_tools_are_missing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, device: str, words: tuple[str, str]
+) -> None:
+    model = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    refused(run("bench", model, "--device", device), device, *words)
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["train", "--dense", "--sparsity", "0.5"], "--sparsity and --dense"),
@@ -169,6 +186,15 @@ def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
         (["bench", "x.onnx", "--episodes", "0"], "--episodes"),
         (["bench", "x.onnx", "--keep", "nan"], "--keep"),
         (["bench", "x.onnx", "--keep", "0.9", "--episodes", "19"], "19"),
+        (["bench", "x.pt", "--keep", "0.9", "--device", "cortex-m4"], "got 3 on the first device"),
+        (["bench", "x.pt", "--keep", "0.9", "--part", "rp2040", "--loop-episodes", "19"], "got 19 on the first device"),
+        (["bench", "x.pt", "--keep", "0.9", "--part", "rp2040", "--loop-episodes", "20"], "x.pt: no such file"),
+        (["bench", "x.pt", "--keep", "0.9", "--device", "cpu-c", "--device", "avr-uno"], "x.pt: no such file"),
+        (["bench", "x.pt", "--loop-episodes", "0"], "--loop-episodes must be at least 1, got 0"),
+        (["bench", "x.pt", "--activations", "8"], "--activations goes with --int8"),
+        (["bench", "x.pt", "--int8", "--activations", "4"], "--activations must be 16 or 8, got 4"),
+        (["bench", "x.pt", "--part", "z80"], "part z80 is unknown"),
+        (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),
         (["train", "--algo", "dqn", "--steps", "500"], "--steps 500"),
         (["train", "--env", "Nope-v0"], "Nope-v0"),
     ],

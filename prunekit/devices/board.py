@@ -19,7 +19,7 @@ from prunekit.devices.parts import Part
 from prunekit.devices.policy_code import PolicyCode
 from prunekit.devices.targets import Target
 from prunekit.devices.toolchain import require_tools, tool_versions
-from prunekit.errors import StackError, TooLargeError
+from prunekit.errors import TooLargeError
 from prunekit.export.c_code import CCode
 from prunekit.export.c_text import AVR_ARRAY_BYTES, AVR_FLASH_BYTES
 from prunekit.runtimes.native import NativePolicy
@@ -30,8 +30,8 @@ class LoopRuntime:
     """Firmware in an emulator, each action of which is held against the same C on the host, bit for bit."""
 
     def __init__(self, image: Image) -> None:
-        self._emulated = EmulatedPolicy(image)
         self._host = NativePolicy(image.code)
+        self._emulated = EmulatedPolicy(image)
         self._rest = np.zeros(image.code.inputs, np.float32)
         self.compared, self.different = 0, 0
 
@@ -60,12 +60,13 @@ class LoopRuntime:
 @final
 @dataclass(frozen=True)
 class _Built:
-    """A model as firmware. Without an image, or without counts, it is too large by ``overflow`` bytes, or more."""
+    """A model as firmware: how much too large it is, its image, what it costs, and what runs in the loop."""
 
     overflow: dict[str, int]
     flash_bytes: int
     image: Image | None = None
     counts: Counts | None = None
+    runs: Image | None = None
 
 
 @final
@@ -91,9 +92,7 @@ class Board:
         require_tools(self._target)
         code = self._code.of(model, place)
         built = self._built[model.path] = self._build(code, model, place)
-        if built.image is None or any(built.overflow.values()):
-            return None
-        return LoopRuntime(built.image if built.image.machine is not None else build(code, self._target))
+        return None if built.runs is None else LoopRuntime(built.runs)
 
     def figures(
         self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], _settings: BenchSettings
@@ -112,16 +111,17 @@ class Board:
             return _Built({"flash": beyond_avr(code, self._memory.flash_bytes), "ram": 0}, sum(code.constant_bytes))
         if not image.fits:
             return _Built(dict(image.overflow), image.flash_bytes, image)
-        if image.static_ram_bytes + least_ram > self._memory.ram_bytes:
-            over = image.static_ram_bytes + least_ram - self._memory.ram_bytes
-            return _Built({"flash": 0, "ram": over}, image.flash_bytes, image)
-        try:  # the part's own memory might be too small for the stack that is to be found
-            counts = count(build(code, self._target), self._code.observations(model, place))
-        except StackError:
-            return _Built({"flash": 0, "ram": 1}, image.flash_bytes, image)
-        taken = image.static_ram_bytes + counts.total_stack_bytes
-        over = max(0, taken - self._memory.ram_bytes)
-        return _Built({"flash": 0, "ram": over}, image.flash_bytes, image, counts)
+        over = image.static_ram_bytes + least_ram - self._memory.ram_bytes
+        roomy = build(code, self._target, ample=True)
+        if over > 0 or roomy.machine is None:  # too large for the stack to be found, or for every machine
+            return _Built({"flash": 0, "ram": max(0, over)}, image.flash_bytes, image)
+        counts = count(roomy, self._code.observations(model, place))
+        over = max(0, image.static_ram_bytes + counts.total_stack_bytes - self._memory.ram_bytes)
+        runs = None
+        if not over:
+            runs = build(code, self._target, self._part, stack_bytes=counts.total_stack_bytes)
+            runs = runs if runs.machine is not None else roomy
+        return _Built({"flash": 0, "ram": over}, image.flash_bytes, image, counts, runs)
 
     def _figures(self, built: _Built, runtime: Runtime | None) -> FirmwareFigures:
         image, counts = built.image, built.counts
@@ -136,7 +136,7 @@ class Board:
             harness_flash_bytes=None if image is None else image.harness_flash_bytes,
             harness_ram_bytes=None if image is None else image.harness_ram_bytes,
             overflow=built.overflow,
-            at_least=image is None or (image.fits and counts is None),
+            at_least=any(built.overflow.values()) and (image is None or (image.fits and counts is None)),
             stack_bytes=None if counts is None else counts.stack_bytes,
             cost=cost,
             compared=0 if looped is None else looped.compared,

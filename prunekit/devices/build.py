@@ -10,7 +10,7 @@ from typing import final
 from prunekit.compiled import cache_folder, cache_key, keep_file, run_tool, version_of
 from prunekit.devices.elf import read_elf
 from prunekit.devices.parts import Part
-from prunekit.devices.targets import Machine, Target
+from prunekit.devices.targets import AVR_AMPLE_RAM_END, Machine, Target
 from prunekit.devices.toolchain import FIRMWARE, compiler, missing
 from prunekit.errors import CheckError, InputError, TooLargeError
 from prunekit.export.c_code import CCode
@@ -53,9 +53,10 @@ class Image:
         return not any(self.overflow.values())
 
 
-def build(code: CCode, target: Target, part: Part | None = None) -> Image:
+def build(code: CCode, target: Target, part: Part | None = None, *, stack_bytes: int = 0, ample: bool = False) -> Image:
     """Compile and link ``code`` with the harness; images are kept by content.
 
+    The machine has room for ``stack_bytes``, where they are known; with ``ample`` it is one with memory to spare.
     The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
     is missing or the part has another core, TooLargeError where the policy is larger than the compiler's address space,
     CheckError where the C does not compile.
@@ -69,11 +70,16 @@ def build(code: CCode, target: Target, part: Part | None = None) -> Image:
         "flash": max(0, sizes.flash_bytes - most.flash_bytes),
         "ram": max(0, sizes.ram_bytes - most.ram_bytes),
     }
-    machine = None if any(overflow.values()) else _machine(target, part, sizes.flash_bytes, sizes.ram_bytes)
+    machine = None
+    if ample and sizes.flash_bytes <= _ample(target).flash_bytes:
+        machine = _ample(target)
+    elif not any(overflow.values()) and not ample:
+        stack = max(_STACK_RESERVE_BYTES, stack_bytes)
+        machine = _machine(target, part, sizes.flash_bytes, sizes.ram_bytes, stack)
     memory = None
     if machine is not None:
         memory = (machine.flash_bytes, machine.ram_bytes) if part is None else (part.flash_bytes, part.ram_bytes)
-    elf = _linked(code, target, memory)
+    elf = _linked(code, target, memory, ample)
     return Image(
         code=code,
         target=target,
@@ -89,9 +95,13 @@ def build(code: CCode, target: Target, part: Part | None = None) -> Image:
     )
 
 
-def _machine(target: Target, part: Part | None, flash_bytes: int, ram_bytes: int) -> Machine | None:
+def _ample(target: Target) -> Machine:
+    return target.ample or target.machines[-1]
+
+
+def _machine(target: Target, part: Part | None, flash_bytes: int, ram_bytes: int, stack: int) -> Machine | None:
     for machine in target.machines:
-        wanted_ram = ram_bytes + (_STACK_RESERVE_BYTES if machine != target.machines[-1] else 0)
+        wanted_ram = ram_bytes + (stack if machine != target.machines[-1] else 0)
         if part is not None:
             wanted_ram = part.ram_bytes
         if flash_bytes <= machine.flash_bytes and wanted_ram <= machine.ram_bytes:
@@ -122,7 +132,7 @@ def _glue(code: CCode) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _linked(code: CCode, target: Target, memory: tuple[int, int] | None) -> Path:
+def _linked(code: CCode, target: Target, memory: tuple[int, int] | None, ample: bool = False) -> Path:
     """Return the image for ``memory`` bytes of flash and RAM, or for more than any part has."""
     headers = {f"{code.name}.h": code.header, "under-test.h": _glue(code)}
     objects = [
@@ -130,7 +140,16 @@ def _linked(code: CCode, target: Target, memory: tuple[int, int] | None) -> Path
         *(_object(target, (FIRMWARE / source).read_text(), {}, _HARNESS_FLAGS) for source in target.sources),
         _object(target, code.source, headers, ()),
     ]
-    flags = (*target.flags, *_memory_flags(target, memory), *objects, *target.link_flags, "-lgcc", "-Wl,--gc-sections")
+    stack = (f"-Wl,--defsym=__stack={AVR_AMPLE_RAM_END:#x}",) if ample and target.mcu is not None else ()
+    flags = (
+        *target.flags,
+        *_memory_flags(target, memory),
+        *stack,
+        *objects,
+        *target.link_flags,
+        "-lgcc",
+        "-Wl,--gc-sections",
+    )
     script = (FIRMWARE / "board.ld").read_text()
     kept = cache_folder() / "images" / f"{cache_key(flags, script, version_of(compiler(target)))}.elf"
     return kept if kept.exists() else _made(target, flags, {}, kept)
@@ -163,7 +182,7 @@ def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kep
         try:
             run_tool([compiler(target), *arguments, "-o", "made"], Path(folder))
         except CheckError as error:
-            if target.mcu is not None and _AVR_LIMIT in str(error):
+            if target.mcu is not None and (_AVR_LIMIT in str(error) or "is too large" in str(error)):
                 raise TooLargeError(f"{target.name}: {_AVR_LIMIT}; prune the policy further") from error
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error

@@ -123,7 +123,7 @@ def _command(image: Image, counts: Path | None) -> Sequence[str]:
     tool = emulator(image.target, image.machine)
     if image.target.mcu is not None:
         extra = [] if counts is None else [str(counts)]
-        return [tool, str(image.elf), image.target.mcu, hex(image.mark), *extra]
+        return [tool, str(image.elf), image.target.mcu, hex(image.mark), *image.machine.arguments, *extra]
     plugin = []
     if counts is not None:
         file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.target), counts))

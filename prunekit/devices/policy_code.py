@@ -14,6 +14,7 @@ from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import Bits
+from prunekit.export.recording import require_place
 from prunekit.policy.program import Program
 
 _EPISODES = 5
@@ -36,7 +37,7 @@ class PolicyCode:
         return "float32" if self._activations is None else f"w8a{self._activations}"
 
     def buffer_bytes(self, model: BenchModel) -> int:
-        """Return the bytes that a call's activations take on the stack, whatever the compiler does."""
+        """Return the bytes of a call's arrays of activations, which only a small network has in registers."""
         program = model.program
         assert program is not None
         size = 4 if self._activations is None else self._activations // 8
@@ -64,10 +65,5 @@ class PolicyCode:
         program = model.program
         if program is None:
             raise InputError(f"{model.path}: C is written from prunekit's .pt, not from ONNX; name the .pt")
-        wanted = place.spaces.observation, place.spaces.outputs
-        if (program.inputs, program.outputs) != wanted:
-            raise InputError(
-                f"{model.path}: maps {program.inputs} values to {program.outputs}, but the environment needs "
-                f"{wanted[0]} to {wanted[1]}; give the model's own environment with --env"
-            )
+        require_place(str(model.path), program, place.spaces, "the environment")
         return program

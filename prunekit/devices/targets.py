@@ -10,6 +10,8 @@ from prunekit.errors import InputError
 _COMMON = ("-std=c99", "-O2", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra")
 _LEAN = ("-fno-stack-protector", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 _MEBIBYTE = 1 << 20
+AVR_AMPLE_RAM_END = 0x7FFF
+"""The last address of RAM of an AVR with memory to spare."""
 
 
 @final
@@ -30,7 +32,8 @@ class Target:
 
     ``unit`` is what counting counts: instructions under QEMU, which knows no cycles, cycles under simavr.
     ``packages`` are Debian's. ``flash_at`` and ``ram_at`` are where the machines have memory; None where the
-    compiler's own linker script says it. ``mcu`` is simavr's name of the chip, None under QEMU. Little-endian, all.
+    compiler's own linker script says it. ``mcu`` is simavr's name of the chip, None under QEMU. ``ample`` has memory to
+    spare, whatever the chip has, to find out how much a policy needs. Little-endian, all.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Target:
     flash_at: int | None = None
     ram_at: int | None = None
     mcu: str | None = None
+    ample: Machine | None = None
 
     @property
     def flash_bytes(self) -> int:
@@ -111,10 +115,11 @@ def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Target:
         ),
         port="port-avr.h",
         sources=("start_avr.c",),
-        machines=(Machine("simavr_host", (), flash_bytes, ram_bytes),),
+        machines=(Machine("simavr_host", ("0",), flash_bytes, ram_bytes),),
         packages=("gcc-avr", "avr-libc", "libsimavr-dev", "gcc"),
         unit="cycles",
         mcu=mcu,
+        ample=Machine("simavr_host", (f"{AVR_AMPLE_RAM_END:#x}",), flash_bytes, AVR_AMPLE_RAM_END),
     )
 
 

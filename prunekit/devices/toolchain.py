@@ -60,7 +60,7 @@ def _tool(target: Target, name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise missing(target, name)
-    return path
+    return str(Path(path).absolute())
 
 
 def _host_built(target: Target, name: str, source: str, flags: tuple[str, ...], libraries: tuple[str, ...]) -> Path:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from prunekit.errors import InputError
 from prunekit.export.agreement import require_agreement
 from prunekit.export.arduino import arduino_library
-from prunekit.export.c_code import CCode
+from prunekit.export.c_code import CCode, write_all
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
-from prunekit.files import write_atomically
 from prunekit.policy.actor import Actor
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.probes import probe_observations
@@ -96,10 +95,9 @@ def export_c(
         difference = quantized_difference(program, rows, settings.activations)
     if not settings.arduino:
         return CReport(code.write(folder), difference, len(rows))
-    files = arduino_library(code, metadata, settings.self_test)
-    for path, text in files.items():
-        write_atomically(folder / path, text.encode())
-    return CReport(tuple(folder / path for path in files), difference, len(rows))
+    files = {folder / path: text for path, text in arduino_library(code, metadata, settings.self_test).items()}
+    write_all(files)
+    return CReport(tuple(files), difference, len(rows))
 
 
 def quantized_difference(program: Program, observations: NDArray[np.float32], bits: Bits) -> float:

@@ -6,7 +6,6 @@ changing a bit, and a core without vectors loads and stores each sum a sixth as 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,14 +20,17 @@ from prunekit.export.c_text import Constant, about_policy, action_signature, arr
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Activate, Affine, Normalize, Program
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def float_to_c(
     program: Program, name: str, metadata: Mapping[str, Any], recorded: NDArray[np.float32] | None = None
 ) -> CCode:
     """Return ``program`` as C, called ``name``; with a self-test on the ``recorded`` observations [n, inputs].
 
-    Raises InputError for an activation that has no C.
+    Raises InputError for an activation that has no C, and for action numbers beyond int32.
     """
+    require_int32(program)
     activations = [op.activation for op in program.ops if isinstance(op, Activate)]
     widths = [program.inputs, *program.hidden, program.outputs]
     about = about_policy(widths, [a.name for a in activations], program.parameters, metadata, "float32")
@@ -46,7 +48,8 @@ def float_to_c(
     parts += [_DENSE.replace("NAME", name).replace("UPPER", name.upper()), _action(program, name, max(widths), called)]
     if tested:
         parts.append(self_test(name, program, tested))
-    header = header_text(name, program.inputs, program.outputs, program.head, about, recorded is not None)
+    nan = "the normalizer's mean" if isinstance(program.ops[0], Normalize) else "0"
+    header = header_text(name, program.inputs, program.outputs, program.head, about, nan, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
     sizes = tuple(constant.size_bytes for constant in constants)
     return CCode(name, header, "\n".join(parts), program.inputs, outputs, sizes)
@@ -72,7 +75,7 @@ def _normal(op: Normalize | None, x: Float32) -> Float32:
     zero = np.float32(0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         value = x if op is None else (x - op.mean) * op.scale
-        if op is None or not math.isfinite(op.clip):
+        if op is None or op.clip > _LARGEST:
             return np.where(value - value == zero, value, zero)
         clip = np.float32(op.clip)
         return np.where(
@@ -94,6 +97,13 @@ def decided(head: Head, scores: Float32) -> NDArray[Any]:
         half, middle = (np.asarray(values, np.float32) for values in head.affine)
         action = TANH(scores) * half + middle
     return np.where(action > high, high, np.where(action >= low, action, low)).astype(np.float32)
+
+
+def require_int32(program: Program) -> None:
+    """Raise InputError for action numbers that the C cannot return."""
+    head = program.head
+    if isinstance(head, ArgmaxHead) and head.start > 2**31 - program.outputs:
+        raise InputError(f"actions are numbered from {head.start}, but C returns them as numbers of 32 bits")
 
 
 def self_test_constants(name: str, head: Head, observations: Float32, actions: NDArray[Any]) -> list[Constant]:
@@ -234,7 +244,7 @@ def _normal_c(op: object, name: str) -> list[str]:
         return ["        const float v = observation[i];", "        a[i] = v - v == 0.0f ? v : 0.0f;"]
     constants = f"{upper}_FLOAT(&{name}_mean[i])) * {upper}_FLOAT(&{name}_scale[i])"
     lines = [f"        const float v = (observation[i] - {constants};"]
-    if not math.isfinite(op.clip):
+    if op.clip > _LARGEST:
         return [*lines, "        a[i] = v - v == 0.0f ? v : 0.0f;"]
     clip = c_float(op.clip)
     return [*lines, f"        a[i] = v > {clip} ? {clip} : (v < -{clip} ? -{clip} : (v == v ? v : 0.0f));"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from prunekit.activations import Activation
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import bounds_constants, decision, self_test, self_test_constants
+from prunekit.export.c_float import bounds_constants, decision, require_int32, self_test, self_test_constants
 from prunekit.export.c_math import TANH, c_names
 from prunekit.export.c_text import Constant, about_policy, action_signature, array, header_text, source_head
 from prunekit.export.quantize import Quantized, QuantizedProgram, run_quantized
@@ -29,6 +29,7 @@ def int8_to_c(
 
     With ``recorded`` observations [n, inputs] there is a self-test on them.
     """
+    require_int32(program)
     widths = [program.inputs, *program.hidden, program.outputs]
     activations = [layer.activation for layer in quantized.layers if layer.activation is not None]
     called = c_names(map(_kind_of, quantized.layers[:-1]))
@@ -49,11 +50,11 @@ def int8_to_c(
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
     parts += [_LAYER.replace("KIND", own) for own in called.values()]
     parts += [_SCORES, _action(program, quantized, name, kind, max(widths), called)]
-    text = "\n".join(parts).replace("INT_T", kind)
-    text = text.replace("NAME", name).replace("UPPER", name.upper())
+    text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
         text += "\n" + self_test(name, program, tested)
-    header = header_text(name, program.inputs, program.outputs, program.head, about, recorded is not None)
+    nan = "the middle of what was recorded"
+    header = header_text(name, program.inputs, program.outputs, program.head, about, nan, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
     sizes = tuple(constant.size_bytes for constant in constants)
     return CCode(name, header, text, program.inputs, outputs, sizes)
@@ -84,50 +85,50 @@ _INTEGERS = """#if (-1 >> 1) != -1
 #error "this compiler does not shift negative integers arithmetically"
 #endif
 #if defined(__AVR__)
-#define UPPER_INT8(p) ((int8_t)pgm_read_byte(p))
-#define UPPER_UINT8(p) pgm_read_byte(p)
-#define UPPER_INT16(p) ((int16_t)pgm_read_word(p))
-#define UPPER_LONG(p) ((int32_t)pgm_read_dword(p))
+#define @U@_INT8(p) ((int8_t)pgm_read_byte(p))
+#define @U@_UINT8(p) pgm_read_byte(p)
+#define @U@_INT16(p) ((int16_t)pgm_read_word(p))
+#define @U@_LONG(p) ((int32_t)pgm_read_dword(p))
 #else
-#define UPPER_INT8(p) (*(p))
-#define UPPER_UINT8(p) (*(p))
-#define UPPER_INT16(p) (*(p))
-#define UPPER_LONG(p) (*(p))
+#define @U@_INT8(p) (*(p))
+#define @U@_UINT8(p) (*(p))
+#define @U@_INT16(p) (*(p))
+#define @U@_LONG(p) (*(p))
 #endif
 """
 
-_SATURATED = """static INT_T NAME_quantized(float v, INT_T most)
+_SATURATED = """static @I@ @N@_quantized(float v, @I@ most)
 {
     if (v > (float)most)
         return most;
     if (v < -(float)most)
-        return (INT_T)-most;
+        return (@I@)-most;
     if (v != v)
         return 0;
-    return (INT_T)(v < 0.0f ? v - 0.5f : v + 0.5f);
+    return (@I@)(v < 0.0f ? v - 0.5f : v + 0.5f);
 }
 """
 
-_SHIFTED = """static int16_t NAME_shifted(int32_t value, uint8_t by)
+_SHIFTED = """static int16_t @N@_shifted(int32_t value, uint8_t by)
 {
     const int32_t v = (value + (((int32_t)1 << by) >> 1)) >> by;
     return (int16_t)(v > 32767 ? 32767 : (v < -32767 ? -32767 : v));
 }
 """
 
-_TANH16 = """static int16_t NAME_tanh16(int16_t z)
+_TANH16 = """static int16_t @N@_tanh16(int16_t z)
 {
     const uint16_t size = (uint16_t)(z < 0 ? -z : z);
-    const int16_t *const at = &NAME_table[size >> 7];
-    const int16_t low = UPPER_INT16(at), high = UPPER_INT16(at + 1);
+    const int16_t *const at = &@N@_table[size >> 7];
+    const int16_t low = @U@_INT16(at), high = @U@_INT16(at + 1);
     const int16_t y = (int16_t)(low + (int16_t)(((int32_t)(high - low) * (int16_t)(size & 127) + 64) >> 7));
     return (int16_t)(z < 0 ? -y : y);
 }
 """
 
-_TANH8 = """static int8_t NAME_tanh8(int16_t z)
+_TANH8 = """static int8_t @N@_tanh8(int16_t z)
 {
-    const int8_t y = UPPER_INT8(&NAME_table[(uint16_t)(z < 0 ? -z : z) >> 7]);
+    const int8_t y = @U@_INT8(&@N@_table[(uint16_t)(z < 0 ? -z : z) >> 7]);
     return (int8_t)(z < 0 ? -y : y);
 }
 """
@@ -137,58 +138,58 @@ _NARROW = {
     8: "    z = (int16_t)((z + (z > 32639 ? 0 : 128)) >> 8);\n    return (int8_t)(z < -127 ? -127 : z);\n",
 }
 
-_DOT16 = """static int32_t NAME_dot(const int16_t *x, const int8_t *w, int32_t sum, int count)
+_DOT16 = """static int32_t @N@_dot(const int16_t *x, const int8_t *w, int32_t sum, int count)
 {
     int n;
     for (n = count / 4; n > 0; --n) {
-        sum += (int32_t)x[0] * UPPER_INT8(&w[0]);
-        sum += (int32_t)x[1] * UPPER_INT8(&w[1]);
-        sum += (int32_t)x[2] * UPPER_INT8(&w[2]);
-        sum += (int32_t)x[3] * UPPER_INT8(&w[3]);
+        sum += (int32_t)x[0] * @U@_INT8(&w[0]);
+        sum += (int32_t)x[1] * @U@_INT8(&w[1]);
+        sum += (int32_t)x[2] * @U@_INT8(&w[2]);
+        sum += (int32_t)x[3] * @U@_INT8(&w[3]);
         x += 4;
         w += 4;
     }
     for (n = count % 4; n > 0; --n)
-        sum += (int32_t)*x++ * UPPER_INT8(w++);
+        sum += (int32_t)*x++ * @U@_INT8(w++);
     return sum;
 }
 """
 
 # Two products of at most 127 * 127 fit into the int of a 16-bit core, where longer sums cost four times as much.
-_DOT8 = """static int32_t NAME_dot(const int8_t *x, const int8_t *w, int32_t sum, int count)
+_DOT8 = """static int32_t @N@_dot(const int8_t *x, const int8_t *w, int32_t sum, int count)
 {
     int n;
     for (n = count / 4; n > 0; --n) {
-        sum += x[0] * UPPER_INT8(&w[0]) + x[1] * UPPER_INT8(&w[1]);
-        sum += x[2] * UPPER_INT8(&w[2]) + x[3] * UPPER_INT8(&w[3]);
+        sum += x[0] * @U@_INT8(&w[0]) + x[1] * @U@_INT8(&w[1]);
+        sum += x[2] * @U@_INT8(&w[2]) + x[3] * @U@_INT8(&w[3]);
         x += 4;
         w += 4;
     }
     for (n = count % 4; n > 0; --n)
-        sum += *x++ * UPPER_INT8(w++);
+        sum += *x++ * @U@_INT8(w++);
     return sum;
 }
 """
 
-_LAYER = """static void NAME_layer_KIND(const INT_T *x, INT_T *y, const int8_t *weight, const int32_t *bias,
+_LAYER = """static void @N@_layer_KIND(const @I@ *x, @I@ *y, const int8_t *weight, const int32_t *bias,
     const int16_t *multiplier, const uint8_t *shift, int inputs, int outputs)
 {
     int o;
     for (o = 0; o < outputs; ++o) {
-        const int32_t sum = NAME_dot(x, weight, UPPER_LONG(&bias[o]), inputs);
-        const int16_t held = NAME_shifted(sum, UPPER_UINT8(&shift[2 * o]));
-        y[o] = NAME_int_KIND(NAME_shifted((int32_t)held * UPPER_INT16(&multiplier[o]), UPPER_UINT8(&shift[2 * o + 1])));
+        const int32_t sum = @N@_dot(x, weight, @U@_LONG(&bias[o]), inputs);
+        const int16_t held = @N@_shifted(sum, @U@_UINT8(&shift[2 * o]));
+        y[o] = @N@_int_KIND(@N@_shifted((int32_t)held * @U@_INT16(&multiplier[o]), @U@_UINT8(&shift[2 * o + 1])));
         weight += inputs;
     }
 }
 """
 
-_SCORES = """static void NAME_scores(
-    const INT_T *x, float *y, const int8_t *weight, const int32_t *bias, const float *step, int inputs, int outputs)
+_SCORES = """static void @N@_scores(
+    const @I@ *x, float *y, const int8_t *weight, const int32_t *bias, const float *step, int inputs, int outputs)
 {
     int o;
     for (o = 0; o < outputs; ++o) {
-        y[o] = (float)NAME_dot(x, weight, UPPER_LONG(&bias[o]), inputs) * UPPER_FLOAT(&step[o]);
+        y[o] = (float)@N@_dot(x, weight, @U@_LONG(&bias[o]), inputs) * @U@_FLOAT(&step[o]);
         weight += inputs;
     }
 }
@@ -202,22 +203,22 @@ def _kind_of(layer: Quantized) -> Activation:
 
 
 def _activation(quantized: QuantizedProgram, kind: Activation, called: str) -> str:
-    """Return NAME_int_<called>: an int16 z to an activation."""
+    """Return @N@_int_<called>: an int16 z to an activation."""
     bits, name = quantized.bits, kind.name
     if name in ("tanh", "sigmoid"):
         table = _TANH16 if bits == 16 else _TANH8
         if name == "tanh":
-            return table.replace(f"NAME_tanh{bits}", "NAME_int_tanh")
+            return table.replace(f"@N@_tanh{bits}", "@N@_int_tanh")
         most = quantized.most
-        body = f"    return (INT_T)(({most} + NAME_tanh{bits}(z)) >> 1);\n"
-        return f"{table}\nstatic INT_T NAME_int_sigmoid(int16_t z)\n{{\n{body}}}\n"
+        body = f"    return (@I@)(((int32_t){most} + @N@_tanh{bits}(z)) >> 1);\n"
+        return f"{table}\nstatic @I@ @N@_int_sigmoid(int16_t z)\n{{\n{body}}}\n"
     slope = round(kind.parameter)
     body = {
         "identity": "",
         "relu": "    z = (int16_t)(z < 0 ? 0 : z);\n",
         "leaky_relu": f"    z = (int16_t)(z < 0 ? ((int32_t)z * {slope} + 16384) >> 15 : (int32_t)z);\n",
     }[name]
-    return f"static INT_T NAME_int_{called}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
+    return f"static @I@ @N@_int_{called}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
 
 
 def _action(
@@ -227,21 +228,21 @@ def _action(
     lines = [action_signature(name, program.head), "{", f"    {kind} a[{widest}];"]
     if len(buffers) > 1:
         lines.append(f"    {kind} b[{widest}];")
-    lines += [f"    float scores[{program.outputs}];", "    int i;", "    for (i = 0; i < UPPER_INPUTS; ++i)"]
-    centred = "(observation[i] - UPPER_FLOAT(&NAME_center[i])) * UPPER_FLOAT(&NAME_gain[i])"
+    lines += [f"    float scores[{program.outputs}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
+    centred = "(observation[i] - @U@_FLOAT(&@N@_center[i])) * @U@_FLOAT(&@N@_gain[i])"
     limits = set(quantized.limit.tolist())
-    most = str(limits.pop()) if len(limits) == 1 else f"UPPER_INT{quantized.bits}(&NAME_limit[i])"
-    lines += [f"        a[i] = NAME_quantized({centred}, {most});"]
+    most = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
+    lines += [f"        a[i] = @N@_quantized({centred}, {most});"]
     here, there = "a", "b"
     for index, layer in enumerate(quantized.layers):
         outputs, inputs = layer.weight.shape
-        constants = f"NAME_weight_{index}, NAME_bias_{index}"
+        constants = f"@N@_weight_{index}, @N@_bias_{index}"
         if layer.activation is None:
-            lines += [f"    NAME_scores({here}, scores, {constants}, NAME_step, {inputs}, {outputs});"]
+            lines += [f"    @N@_scores({here}, scores, {constants}, @N@_step, {inputs}, {outputs});"]
             continue
-        more = f"NAME_multiplier_{index}, NAME_shift_{index}"
+        more = f"@N@_multiplier_{index}, @N@_shift_{index}"
         lines += [
-            f"    NAME_layer_{called[_kind_of(layer)]}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"
+            f"    @N@_layer_{called[_kind_of(layer)]}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"
         ]
         here, there = there, here
     return "\n".join([*lines, *decision(program.head, name, "scores", program.outputs), "}", ""])

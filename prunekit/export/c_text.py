@@ -21,27 +21,26 @@ _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
 
 
-def header_text(name: str, inputs: int, outputs: int, head: Head, about: Sequence[str], self_test: bool) -> str:
-    """Return the header: widths, what is promised of the action, the function, and ``about`` as a comment."""
+def header_text(
+    name: str, inputs: int, outputs: int, head: Head, about: Sequence[str], nan: str, self_test: bool
+) -> str:
+    """Return the header: widths, the function and what it promises, ``about`` as a comment, what ``nan`` counts as."""
     upper = name.upper()
     lines = [*_comment(about), f"#ifndef PRUNEKIT_{upper}_H", f"#define PRUNEKIT_{upper}_H", "", "#include <stdint.h>"]
     lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", f"#define {upper}_INPUTS {inputs}"]
     lines += [f"#define {upper}_OUTPUTS {1 if isinstance(head, ArgmaxHead) else outputs}", ""]
+    promise = f"Values that are not finite are defined too: NaN counts as {nan}."
     if isinstance(head, ArgmaxHead):
         first, last = head.start, head.start + outputs - 1
-        lines += [f"/* Returns the action, {first} to {last}, for a raw observation. {_NOT_FINITE} */"]
+        lines += [f"/* Returns the action, {first} to {last}, for a raw observation.\n   {promise} */"]
     else:
-        lines += [f"/* Writes the action, inside its bounds, for a raw observation. {_NOT_FINITE} */"]
+        lines += [f"/* Writes the action, inside its bounds, for a raw observation.\n   {promise} */"]
     lines += [f"{action_signature(name, head)};", ""]
     if self_test:
         lines += ["/* Returns in how many of the recorded cases this machine acts otherwise: 0 where all is well. */"]
         lines += [f"int {name}_self_test(void);", ""]
     lines += ["#ifdef __cplusplus", "}", "#endif", "", "#endif", ""]
     return "\n".join(lines)
-
-
-_NOT_FINITE = """Values that are not finite are
-   defined too: NaN counts as the mean, or where nothing is known of it as 0."""
 
 
 def action_signature(name: str, head: Head) -> str:
@@ -133,10 +132,14 @@ def about_policy(
         name = teacher.get("name") if isinstance(teacher, Mapping) else "the teacher"
         lines += [
             f"Certified before export, in float32: keeps at least {certificate.get('keep')} of the return of {name}",
-            f"with {float(certificate.get('confidence', 0.0)):.0%} confidence, {certificate.get('episodes')} episodes, "
-            f"estimate {float(certificate.get('retention') or 0.0):.3f}.",
+            f"with confidence {certificate.get('confidence')}, over {certificate.get('episodes')} episodes; "
+            f"estimate {_short(certificate.get('retention'))}.",
         ]
     return lines
+
+
+def _short(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _comment(lines: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def _c_settings(words: ExportWords) -> CSettings:
 
 def _refuse_words_of_c(words: ExportWords) -> None:
     given = {"--int8": words.int8, "--activations": words.activations is not None, "--name": words.name is not None}
-    given |= {"--self-test": words.self_test, "--arduino": words.arduino}
+    given |= {"--self-test": words.self_test, "--arduino": words.arduino, "--env": words.env is not None}
     for option, used in given.items():
         if used:
             raise InputError(f"{option} goes with --format c")

@@ -31,6 +31,8 @@ _LEAST_STEPS = 1_023
 # tanh is read off a table over [0, end): beyond it the value rounds to that of the end.
 _TABLE_END = {16: 8.0, 8: 4.0}
 _TABLE_SIZE = 256
+# Half of the last step that it shifts out fits in what sums leave of 32 bits.
+_MOST_SHIFT = 24
 _SMOOTH, _STRAIGHT = ("tanh", "sigmoid"), ("identity", "relu", "leaky_relu")
 
 
@@ -100,9 +102,11 @@ def quantize(program: Program, recorded: NDArray[np.float32], bits: Bits = 16) -
     most = 127 if bits == 8 else _Z_MOST
     unit = _units(chain[0][0].weight.astype(np.float64), seen.std(axis=0), half, bits)
     limit = np.minimum(_rounded(half / unit), most)
-    front = QuantizedProgram(
-        bits, (mean + middle / scale).astype(np.float32), (scale / unit).astype(np.float32), limit, (), program.head
-    )
+    with np.errstate(over="ignore", divide="ignore"):
+        center, gain = (mean + middle / scale).astype(np.float32), (scale / unit).astype(np.float32)
+    if not (np.isfinite(center).all() and np.isfinite(gain).all()):
+        raise InputError("recorded observations range over too little or too much for float32; export without --int8")
+    front = QuantizedProgram(bits, center, gain, limit, (), program.head)
     x, meant = quantized_observations(front, recorded), np.clip(seen, middle - half, middle + half)
     offset = middle
     layers: list[Quantized] = []
@@ -177,6 +181,8 @@ def _ranges(seen: Float64, normalizer: Normalize | None) -> tuple[Float64, Float
     """Return middle and half width of each value's range, in the normalizer's units where there is one."""
     if len(seen) == 0:
         raise InputError("there is no recorded observation to take ranges from; record some with --episodes")
+    if not np.isfinite(seen).all():
+        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
     low, high = seen.min(axis=0), seen.max(axis=0)
     middle, half = (low + high) / 2.0, _MARGIN * (high - low) / 2.0
     half = np.where(half > 0.0, half, 1.0 if normalizer is not None else np.maximum(np.abs(middle), 1.0))
@@ -194,6 +200,11 @@ def _chain(program: Program) -> list[tuple[Affine, str, float]]:
             chain.append((op, "identity", 0.0))
         elif isinstance(op, Activate):
             name = op.activation.name
+            if name == "leaky_relu" and abs(op.activation.parameter) > 1.0:
+                slope = op.activation.parameter
+                raise InputError(
+                    f"a leaky_relu of slope {slope:g} has no integer form, only up to 1; export without --int8"
+                )
             if name not in (*_SMOOTH, *_STRAIGHT):
                 known = ", ".join((*_SMOOTH, *_STRAIGHT))
                 raise InputError(f"the activation '{name}' has no integer form ({known} have); export without --int8")
@@ -253,10 +264,11 @@ def _quantized(
     # How many steps of a sum make the end of z, 32767: the shift brings it below 2^15, the multiplier to the end.
     end = {"tanh": _TABLE_END[bits], "sigmoid": 2.0 * _TABLE_END[bits]}.get(activation or "", max(reach, 1e-6))
     counts = end / step
-    before = np.maximum(np.ceil(np.log2(counts / _Z_MOST)), 0.0).astype(np.int64)
+    # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
+    before = np.clip(np.ceil(np.log2(counts / _Z_MOST)), 0.0, _MOST_SHIFT).astype(np.int64)
     ratio = _Z_MOST / (counts / 2.0**before)
     after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)
-    multiplier = np.minimum(_rounded(ratio * 2.0**after), _Z_MOST)
+    multiplier = _rounded(np.minimum(ratio * 2.0**after, _Z_MOST))
     return Quantized(
         whole, offset, activation, multiplier, before, after, round(slope * 32_768), step.astype(np.float32)
     )

@@ -8,14 +8,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import make_environment, spaces_of
+from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
+from prunekit.policy.heads import ArgmaxHead
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
 from prunekit.rollouts import episode_return
 
 # No return is measured and nothing certified on these seeds.
 FIRST_SEED = 5_000_000
+
+
+def require_place(name: str, program: Program, spaces: Spaces, place: str) -> None:
+    """Raise InputError unless ``program``, called ``name``, takes observations and gives actions of ``spaces``."""
+    fix = "give the model's own environment with --env"
+    sizes, wanted = (program.inputs, program.outputs), (spaces.observation, spaces.outputs)
+    if sizes != wanted:
+        raise InputError(
+            f"{name}: maps {sizes[0]} values to {sizes[1]}, but {place} needs {wanted[0]} to {wanted[1]}; {fix}"
+        )
+    head = program.head
+    first = head.start if isinstance(head, ArgmaxHead) else None
+    if first != (None if spaces.discrete is None else spaces.start):
+        gives, needs = (
+            "continuous actions" if number is None else f"action numbers from {number}"
+            for number in (first, None if spaces.discrete is None else spaces.start)
+        )
+        raise InputError(f"{name}: gives {gives}, but {place} needs {needs}; {fix}")
 
 
 def recorded_observations(
@@ -30,11 +49,7 @@ def recorded_observations(
     environment = make_environment(env_id, kwargs)
     try:
         spaces = spaces_of(environment)
-        if spaces.observation != program.inputs or spaces.outputs != program.outputs:
-            raise InputError(
-                f"the policy maps {program.inputs} values to {program.outputs}, but {env_id} has observations of "
-                f"{spaces.observation} and actions of {spaces.outputs}; give its own environment with --env"
-            )
+        require_place("the policy", program, spaces, env_id)
         seen: list[NDArray[np.float32]] = []
 
         def act(observation: Any) -> Any:

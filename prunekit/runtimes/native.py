@@ -32,8 +32,8 @@ class NativePolicy:
     """A policy as machine code of this computer; calls of different policies may run in different threads.
 
     ``run`` is the compiled function: ``run(observation, action)`` fills ``action`` float32 [outputs], and for discrete
-    actions ``run(observation)`` returns the action's number; both raise ValueError for anything but contiguous float32
-    arrays of the policy's widths.
+    actions ``run(observation)`` returns the action's number; both raise ValueError, BufferError or TypeError for
+    anything but contiguous, aligned float32 arrays of the policy's widths, that of the action writable.
 
     Raises InputError where this machine has no C compiler or Python no headers.
     """
@@ -45,7 +45,7 @@ class NativePolicy:
 
     def act(self, observation: Any) -> int | NDArray[np.float32]:
         """Return the action for a raw observation [inputs] of any number type: float32 [outputs], or its number."""
-        seen = np.ascontiguousarray(observation, np.float32)
+        seen = np.require(observation, np.float32, ["C", "A"])
         if self.outputs is None:
             return int(self.run(seen))
         action = np.empty(self.outputs, np.float32)
@@ -88,7 +88,7 @@ def _compiled(code: CCode) -> Path:
         ]
         made = folder / f"{_MODULE}.so"
         sources = [f"{code.name}.c", str(_EXTENSION)]
-        run_tool([compiler, *flags, *definitions, "-I.", f"-I{include}", *sources, "-o", str(made)], folder)
+        run_tool([compiler, *flags, *definitions, "-iquote", ".", f"-I{include}", *sources, "-o", str(made)], folder)
         return keep_file(made, kept)
 
 

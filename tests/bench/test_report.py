@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from prunekit.bench.figures import DeviceFigures, DeviceResult
+from prunekit.bench.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
 from prunekit.bench.report import render
@@ -146,3 +147,83 @@ def test_long_names_are_folded_but_whole(width: int) -> None:
 def test_small_models_come_with_a_word_on_call_overhead(hidden: tuple[int, ...], noted: bool) -> None:
     other = BenchModel(Path("runs/demo/other.onnx"), b"", 9, hidden, 9, 9)
     assert ("call overhead" in shown(result_of([DENSE, other], [NOTHING] * 2))) is noted
+
+
+RAN = FirmwareFigures(
+    flash_bytes=2_500,
+    static_ram_bytes=26,
+    harness_flash_bytes=442,
+    harness_ram_bytes=26,
+    overflow={"flash": 0, "ram": 0},
+    at_least=False,
+    stack_bytes=120,
+    cost=Cost("cycles", 7_411, 7_651, 64),
+    compared=1_500,
+    different=0,
+    tools={"avr-gcc": "5.4.0"},
+)
+TOO_LARGE = replace(
+    RAN, flash_bytes=270_000, overflow={"flash": 237_576, "ram": 0}, stack_bytes=None, cost=None, compared=0
+)
+UNPLACED = replace(TOO_LARGE, at_least=True, static_ram_bytes=None)
+
+
+def on_a_board(firmware: list[FirmwareFigures], name: str = "avr-uno") -> BenchResult:
+    """Return a result of one device on which each model ran its first episode where it fits."""
+    models = [SMALL] * len(firmware)
+    devices = tuple(
+        {name: DeviceResult(DeviceFigures(code="float32", firmware=entry), *ran)}
+        for entry in firmware
+        for ran in ([((500.0,), (500.0, 500.0))] if entry.fits else [((), None)])
+    )
+    return replace(result_of(models, [NOTHING] * len(models)), devices=devices)
+
+
+def test_firmware_has_rows_of_its_own() -> None:
+    rows = cells(shown(on_a_board([replace(RAN, flash_bytes=10_000, stack_bytes=300, different=1), RAN])))
+    assert rows["avr-uno: fits"] == ["yes", "yes"]
+    assert rows["avr-uno: flash"] == ["10,000 B", "2,500 B (4.0x less)"]
+    assert rows["avr-uno: static RAM"] == ["26 B", "26 B"]
+    assert rows["avr-uno: stack"] == ["300 B", "120 B (2.5x less)"]
+    assert rows["avr-uno: cycles, p50"] == ["7,411", "7,411"]
+    assert rows["avr-uno: bits as on the host"] == ["1,499 of 1,500 actions", "1,500 of 1,500 actions"]
+    assert rows["avr-uno: return, mean"] == ["500.0", "500.0"]
+    assert not [label for label in rows if "back to back" in label or "memory" in label]
+
+
+def test_firmware_that_does_not_fit_says_by_how_much() -> None:
+    rows = cells(shown(on_a_board([TOO_LARGE, UNPLACED, RAN])))
+    words = ["no: 237,576 bytes of flash too many", "no: at least 237,576 bytes of flash too many", "yes"]
+    assert rows["avr-uno: fits"] == words
+    assert rows["avr-uno: flash"] == ["270,000 B", "270,000 B", "2,500 B (108.0x less)"]
+    assert rows["avr-uno: static RAM"] == ["26 B", "not measured", "26 B"]
+    assert rows["avr-uno: stack"] == ["not measured", "not measured", "120 B"]
+    assert rows["avr-uno: cycles, p50"] == ["not measured", "not measured", "7,411"]
+    for label in ("bits as on the host", "return, mean", "return, 95% interval"):
+        assert rows[f"avr-uno: {label}"][:2] == ["not run", "not run"]
+
+
+@pytest.mark.parametrize(
+    ("overflow", "words"),
+    [
+        ({"flash": 0, "ram": 7}, "no: 7 bytes of RAM too many"),
+        ({"flash": 1_234, "ram": 5}, "no: 1,234 bytes of flash and 5 bytes of RAM too many"),
+    ],
+)
+def test_both_memories_may_be_too_small(overflow: dict[str, int], words: str) -> None:
+    assert cells(shown(on_a_board([replace(RAN, overflow=overflow)])))["avr-uno: fits"] == [words]
+
+
+def test_compiled_c_has_rows_of_latency_but_none_of_memory() -> None:
+    entry = DeviceFigures(Percentiles(0.07, 0.131), Percentiles(9.7, 9.9), code="w8a16")
+    result = replace(result_of([SMALL], [NOTHING]), devices=({"cpu-c": DeviceResult(entry, (500.0,), (500.0, 500.0))},))
+    rows = cells(shown(result))
+    assert rows["cpu-c: back to back, p50"] == ["0.070 us"]
+    assert rows["cpu-c: at 50 Hz, p99"] == ["9.9 us"]
+    assert not [label for label in rows if "memory" in label]
+
+
+def test_call_overhead_is_a_matter_of_the_cpu_alone() -> None:
+    assert "call overhead" not in shown(on_a_board([RAN]))
+    assert "call overhead" not in shown(on_a_board([RAN], "cpu-c"))
+    assert "call overhead" in shown(on_a_board([RAN], "cpu"))

@@ -105,7 +105,7 @@ def test_the_measured_overflow_is_the_linkers_own(tmp_path: Path) -> None:
 @needs("avr-uno")
 def test_what_no_avr_can_hold_is_told() -> None:
     assert build(table(20_000, "volatile"), TARGETS["avr-uno"]).overflow["ram"] > 17_000
-    with pytest.raises(InputError, match=r"^avr-uno: .* prune it further$"):
+    with pytest.raises(InputError, match=r"^avr-uno: beyond what an AVR can address; prune the policy further$"):
         build(table(70_000), TARGETS["avr-uno"])
 
 
@@ -132,3 +132,12 @@ def test_bad_input_is_named() -> None:
         build(CONTINUOUS, TARGETS["cortex-m4"], part_named("rp2040"))
     with pytest.raises(CheckError, match=r"^arm-none-eabi-gcc failed: .*nothing_like_that"):
         build(policy("action[0] = nothing_like_that;"), TARGETS["cortex-m4"])
+
+
+@needs("cortex-m4")
+def test_a_relative_cache_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert build(CONTINUOUS, TARGETS["cortex-m4"]).fits
+    assert not (tmp_path / "cache").exists()

@@ -1,8 +1,8 @@
 /* Runs an AVR image in libsimavr: standard input and output are the wire of harness.c, cycles go to a file.
  *
- *     simavr_host IMAGE.elf MCU MARK [CYCLES]
+ *     simavr_host IMAGE.elf MCU MARK RAM_END [CYCLES]
  *
- * MARK is the address of prunekit_mark. CYCLES gets one line per inference: the cycles of the call of the policy
+ * RAM_END is the last address of RAM, 0 for that of the chip. MARK is the address of prunekit_mark. CYCLES gets one line per inference: the cycles of the call of the policy
  * less those of calling a function that does nothing from the same place.
  */
 #include <simavr/sim_avr.h>
@@ -63,7 +63,7 @@ int main(int count, char **arguments) {
     unsigned seen = 0;
     avr_flashaddr_t mark;
 
-    if (count < 4) return 2;
+    if (count < 5) return 2;
     avr_global_logger_set(log_to_stderr);
     memset(&firmware, 0, sizeof firmware);
     avr = avr_make_mcu_by_name(arguments[2]);
@@ -72,10 +72,11 @@ int main(int count, char **arguments) {
         return 2;
     }
     mark = (avr_flashaddr_t)strtoul(arguments[3], NULL, 0);
-    if (count > 4 && (cycles = fopen(arguments[4], "w")) == NULL) {
-        perror(arguments[4]);
+    if (count > 5 && (cycles = fopen(arguments[5], "w")) == NULL) {
+        perror(arguments[5]);
         return 2;
     }
+    if (strtoul(arguments[4], NULL, 0) != 0) avr->ramend = (uint16_t)strtoul(arguments[4], NULL, 0);
     firmware.frequency = 16000000;
     avr_init(avr);
     avr_load_firmware(avr, &firmware);

@@ -1,0 +1,192 @@
+"""The functions that the generated C brings along: how far from the true ones, where they end, and as C."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from c_policies import observations, program
+from compiled_policy import MISSING, REASON, STRICT
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from prunekit.activations import KINDS, Activation
+from prunekit.errors import InputError
+from prunekit.export.c_float import float_to_c, run_float32
+from prunekit.export.c_math import ERF, TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
+from prunekit.policy.heads import ClipHead
+from prunekit.policy.program import Activate, Program
+
+Reference = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), 2.0**-149
+ACTIVATIONS = [
+    Activation(kind.name, parameter)
+    for kind in KINDS.values()
+    for parameter in ((kind.default, 0.3) if kind.attribute else (kind.default,))
+    if kind.name != "identity"
+]
+# What is allowed per size of the input, once that is above 1: silu and gelu multiply an error by their input.
+ALLOWED = {"tanh": 6e-7, "sigmoid": 4e-7, "softplus": 5e-7, "silu": 4e-7, "gelu": 5e-7, "elu": 6e-7}
+ROUNDING = 1.2e-7
+_EACH = """int main(void)
+{
+    float x, y[COUNT];
+    while (fread(&x, sizeof x, 1, stdin) == 1) {
+CALLS
+        if (fwrite(y, sizeof y[0], COUNT, stdout) != COUNT)
+            return 1;
+    }
+    return 0;
+}
+"""
+SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, LARGEST, -LARGEST, SMALLEST, -SMALLEST], np.float32)
+
+
+def grid() -> Float32:
+    """Return many finite float32: close together around 0, and of every size down to the smallest denormal."""
+    near = np.linspace(-20.0, 20.0, 200_001)
+    sizes = np.exp2(np.linspace(-149.0, 127.999, 20_000))
+    values = np.concatenate([near, sizes, -sizes, SPECIAL[np.isfinite(SPECIAL)]])
+    return np.unique(values.astype(np.float32))
+
+
+def erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("function", "reference", "allowed", "relative"), [(TANH, np.tanh, 6e-7, 1e-6), (ERF, erf, 7e-7, 3e-6)]
+)
+def test_rationals_are_near_the_true_function_everywhere(
+    function: Callable[[Float32], Float32], reference: Reference, allowed: float, relative: float
+) -> None:
+    x = grid()
+    error = np.abs(function(x).astype(np.float64) - reference(x.astype(np.float64)))
+    assert error.max() <= allowed
+    small = np.abs(x) < 1e-2
+    # In steps of denormals there is no relative error to speak of.
+    size = np.maximum(np.abs(reference(x[small].astype(np.float64))), 2.0**-126)
+    assert (error[small] / size).max() <= relative
+
+
+def test_tanh_has_the_sign_of_its_argument_and_never_exceeds_one() -> None:
+    x = grid()
+    y = TANH(x)
+    assert y.dtype == np.float32
+    assert np.array_equal(np.sign(y), np.sign(x))
+    assert np.abs(y).max() == 1.0
+    assert np.array_equal(TANH(-x), -y)
+    assert np.all(np.diff(y[np.abs(x) < 2.0]) > -1e-6)
+
+
+def test_rationals_end_where_they_say_and_nan_gives_minus_one() -> None:
+    for function in (TANH, ERF):
+        ends = function(np.array([function.end, -function.end, np.inf, -np.inf, LARGEST, np.nan], np.float32))
+        assert ends.tolist() == [1.0, -1.0, 1.0, -1.0, 1.0, -1.0]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_twins_are_near_float64(activation: Activation) -> None:
+    x = grid()
+    y = activation_in_float32(activation, x)
+    assert y.dtype == np.float32
+    with np.errstate(under="ignore"):
+        expected = activation.reference(x.astype(np.float64))
+    size = np.maximum(np.abs(x.astype(np.float64)), 1.0)
+    assert (np.abs(y - expected) / size).max() <= ALLOWED.get(activation.name, ROUNDING)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_twins_have_the_limits_of_the_true_function(activation: Activation) -> None:
+    below, above = activation.reference(np.array([-1e6, 1e30]))
+    found = activation_in_float32(activation, np.array([-LARGEST, np.inf], np.float32))
+    scale = {"leaky_relu": LARGEST / 1e6}.get(activation.name, 1.0)
+    assert found[0] == pytest.approx(below * scale, rel=1e-6, abs=1e-7)
+    assert found[1] == (1.0 if above == 1.0 else np.inf)
+
+
+def test_relu_is_exact_and_takes_nan_for_zero() -> None:
+    x = np.concatenate([grid(), np.array([np.inf, -np.inf, np.nan], np.float32)])
+    expected = np.maximum(np.nan_to_num(x, nan=0.0, posinf=np.inf, neginf=-np.inf), np.float32(0.0))
+    assert np.array_equal(activation_in_float32(Activation("relu"), x), expected)
+
+
+@pytest.mark.skipif(bool(MISSING), reason=REASON)
+@pytest.mark.parametrize(("compiler", "flags"), [("gcc", "-O0"), ("gcc", "-O3"), ("clang", "-O2")])
+def test_each_function_in_c_gives_the_bits_of_its_twin(tmp_path: Path, compiler: str, flags: str) -> None:
+    x = np.concatenate([grid()[::7], SPECIAL])
+    functions = [activation_to_c(activation, f"f{i}", activation.name) for i, activation in enumerate(ACTIVATIONS)]
+    calls = [f"        y[{i}] = f{i}_{activation.name}(x);" for i, activation in enumerate(ACTIVATIONS)]
+    main = _EACH.replace("CALLS", "\n".join(calls)).replace("COUNT", str(len(ACTIVATIONS)))
+    (tmp_path / "all.c").write_text("\n".join(["#include <stdio.h>", *functions, main]))
+    command = [compiler, *STRICT, flags, "-ffp-contract=off", "all.c", "-o", "all"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    done = subprocess.run([tmp_path / "all"], input=x.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, np.float32).reshape(-1, len(ACTIVATIONS))
+    for column, activation in zip(found.T, ACTIVATIONS, strict=True):
+        with np.errstate(invalid="ignore"):
+            expected = activation_in_float32(activation, x)
+        known = ~np.isnan(expected)  # the sign and payload of a NaN are the processor's
+        assert np.array_equal(known, ~np.isnan(column)), activation
+        assert column[known].tobytes() == expected[known].astype(np.float32).tobytes(), activation
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+@example(0.0)
+@example(-0.0)
+@example(SMALLEST)
+@example(-LARGEST)
+@example(1.0)
+def test_c_float_loses_nothing(value: float) -> None:
+    literal = c_float(value)
+    assert re.fullmatch(r"-?0x[01](\.[0-9a-f]*[1-9a-f])?p[+-][0-9]+f", literal)
+    read = float.fromhex(literal.removesuffix("f"))
+    assert (read, math.copysign(1.0, read)) == (value, math.copysign(1.0, value))
+
+
+@pytest.mark.skipif(bool(MISSING), reason=REASON)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compilers_read_literals_as_they_were_meant(tmp_path: Path, compiler: str) -> None:
+    values = np.concatenate([grid()[::401], SPECIAL[np.isfinite(SPECIAL)]])
+    literals = ",\n".join(c_float(float(value)) for value in values)
+    (tmp_path / "values.c").write_text(
+        f"#include <stdio.h>\nstatic const float values[] = {{\n{literals}\n}};\n"
+        "int main(void)\n{\n    return fwrite(values, sizeof values, 1, stdout) == 1 ? 0 : 1;\n}\n"
+    )
+    command = [compiler, *STRICT, "values.c", "-o", "values"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert subprocess.run([tmp_path / "values"], capture_output=True, check=True).stdout == values.tobytes()
+
+
+def test_every_activation_that_prunekit_knows_has_c() -> None:
+    for activation in ACTIVATIONS:
+        assert f"static float p_{activation.name}(float x)" in activation_to_c(activation, "p", activation.name)
+
+
+@pytest.mark.parametrize("name", ["mish", "hardtanh"])
+def test_an_unknown_activation_is_refused_by_name(name: str) -> None:
+    odd = Activation(name)
+    known = program(ClipHead((-1.0,) * 3, (1.0,) * 3))
+    ops = tuple(Activate(odd) if isinstance(op, Activate) else op for op in known.ops)
+    refused = f"the activation '{name}' has no C; it has tanh, relu, .*gelu"
+    for attempt in (
+        lambda: activation_to_c(odd, "p", name),
+        lambda: activation_in_float32(odd, np.zeros(1, np.float32)),
+        lambda: float_to_c(Program(ops, known.head), "p", {}),
+        lambda: run_float32(Program(ops, known.head), observations()),
+    ):
+        with pytest.raises(InputError, match=refused):
+            attempt()
+
+
+def test_activations_of_one_name_are_numbered() -> None:
+    first, second, third = (Activation("elu", alpha) for alpha in (1.0, 0.5, 0.25))
+    named = c_names([first, Activation("tanh"), second, first, third, second])
+    assert named == {first: "elu", Activation("tanh"): "tanh", second: "elu_2", third: "elu_3"}

@@ -1,0 +1,285 @@
+"""Policies in integers: how near they stay, that nothing wraps, and what has no integer form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from c_policies import HEADS, INF, INPUTS, NORMALIZER, as_c, observations, program
+from compiled_policy import MISSING, REASON, SANITIZED, acted
+from numpy.typing import NDArray
+from torch import nn
+
+from prunekit.errors import InputError
+from prunekit.export import quantize as quantizing
+from prunekit.export.c import CSettings, export_c
+from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.quantize import Bits, QuantizedProgram, quantize, quantized_observations, run_quantized
+from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
+from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.heads import ClipHead
+from prunekit.policy.oracle import run_oracle
+from prunekit.policy.program import Activate, Program, lower
+
+needs_compilers = pytest.mark.skipif(bool(MISSING), reason=REASON)
+UNBOUNDED = HEADS["clip-unbounded"]
+INTEGER = [nn.Tanh, nn.Sigmoid, nn.Identity, nn.ReLU, nn.LeakyReLU]
+BOTH = pytest.mark.parametrize("bits", [16, 8])
+NORMALIZERS = pytest.mark.parametrize("normalizer", [None, NORMALIZER], ids=["raw", "normalized"])
+SEEN = observations(500)
+
+
+def ends(quantized: QuantizedProgram) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the least and the largest observation that is told apart, per input."""
+    reach = quantized.limit / quantized.gain.astype(np.float64)
+    return (quantized.center - reach).astype(np.float32), (quantized.center + reach).astype(np.float32)
+
+
+def relative_error(policy: Program, bits: Bits, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how far each score is from the oracle's, over the spread of all scores."""
+    expected = run_oracle(policy, rows.astype(np.float64))[1]
+    difference = run_quantized(quantize(policy, SEEN, bits), rows)[1] - expected
+    return np.asarray(np.abs(difference) / expected.std(), np.float64)
+
+
+@needs_compilers
+@BOTH
+@NORMALIZERS
+def test_observations_out_of_range_count_as_its_end(bits: Bits, normalizer: Normalizer | None, tmp_path: Path) -> None:
+    policy = program(UNBOUNDED, nn.Tanh, normalizer=normalizer)
+    quantized = quantize(policy, SEEN, bits)
+    low, high = ends(quantized)
+    generator = np.random.default_rng(5)
+    far = observations(400, seed=6)
+    # 2^15, 2^16 and 2^32 steps out are where integers that wrap would be back.
+    out = generator.choice([1.01, 2.0, 3.0, 257.0, 65_537.0, 1e9, 1e20, 1e38, INF], far.shape)
+    side = generator.choice([-1.0, 1.0], far.shape)
+    outside = generator.random(far.shape) < 0.5
+    most = np.finfo(np.float32).max
+    beyond = np.where(np.isinf(out), side * INF, np.clip(quantized.center + side * out * (high - low) / 2, -most, most))
+    far = np.where(outside, beyond, far).astype(np.float32)
+    clipped = np.clip(far, low, high)
+    x = quantized_observations(quantized, far)
+    assert (np.abs(x) == quantized.limit)[outside].all()
+    assert np.array_equal(x, quantized_observations(quantized, clipped))
+    expected = run_quantized(quantized, clipped)[0]
+    assert run_quantized(quantized, far)[0].tobytes() == expected.tobytes()
+    assert acted(int8_to_c(policy, quantized, "p", {}), far, tmp_path).tobytes() == expected.tobytes()
+
+
+@BOTH
+def test_the_range_is_what_was_recorded_and_a_quarter_more(bits: Bits) -> None:
+    least, largest = SEEN.min(axis=0), SEEN.max(axis=0)
+    low, high = ends(quantize(program(UNBOUNDED), SEEN, bits))
+    np.testing.assert_allclose((high + low) / 2, (largest + least) / 2, atol=1e-3)
+    np.testing.assert_allclose(high - low, 1.25 * (largest - least), rtol=2e-3)
+    # What the normalizer clips needs no range.
+    mean, reach = NORMALIZER.mean.numpy(), NORMALIZER.clip / NORMALIZER.scale.numpy()
+    low, high = ends(quantize(program(UNBOUNDED, normalizer=NORMALIZER), SEEN, bits))
+    middle, half = (largest + least) / 2, 0.625 * (largest - least)
+    np.testing.assert_allclose(low, np.maximum(middle - half, mean - reach), atol=5e-3)
+    np.testing.assert_allclose(high, np.minimum(middle + half, mean + reach), atol=5e-3)
+    assert (low > middle - half + 0.1).any()
+
+
+@BOTH
+@NORMALIZERS
+@pytest.mark.parametrize("activation", INTEGER)
+def test_scores_stay_near_the_oracle(activation: type[nn.Module], normalizer: Normalizer | None, bits: Bits) -> None:
+    policy = program(UNBOUNDED, activation, (32, 32), normalizer)
+    error = relative_error(policy, bits, SEEN)
+    assert float(np.sqrt((error**2).mean())) < (0.006 if bits == 16 else 0.05)
+    assert error.max() < (0.04 if bits == 16 else 0.25)
+    # Among new observations a few are beyond all that was recorded.
+    error = relative_error(policy, bits, observations(500, seed=1))
+    assert np.quantile(error, 0.99) < (0.02 if bits == 16 else 0.15)
+
+
+@NORMALIZERS
+@pytest.mark.parametrize("activation", INTEGER)
+def test_sixteen_bits_are_nearer_than_eight(activation: type[nn.Module], normalizer: Normalizer | None) -> None:
+    policy = program(UNBOUNDED, activation, (32, 32), normalizer)
+    rows = observations(500, seed=1)
+    wide, narrow = (float((relative_error(policy, bits, rows) ** 2).mean()) for bits in (16, 8))
+    assert 4.0 * wide < narrow
+
+
+@BOTH
+@NORMALIZERS
+def test_inputs_that_never_changed_are_no_obstacle(bits: Bits, normalizer: Normalizer | None) -> None:
+    seen = SEEN.copy()
+    seen[:, 1] = -1.25
+    seen[:, 2] = 0.0
+    policy = program(UNBOUNDED, nn.Tanh, (32, 32), normalizer)
+    for recorded in (seen, seen[:1], np.zeros_like(seen[:3])):
+        quantized = quantize(policy, recorded, bits)
+        expected = run_oracle(policy, recorded.astype(np.float64))[1]
+        found = run_quantized(quantized, recorded)[1]
+        np.testing.assert_allclose(found, expected, atol=0.02 if bits == 16 else 0.3)
+        # An input that moves all the same does what it does in float32, as far as its range goes.
+        moved = recorded.copy()
+        moved[:, 2] += 0.5
+        expected = run_oracle(policy, moved.astype(np.float64))[1]
+        np.testing.assert_allclose(run_quantized(quantized, moved)[1], expected, atol=0.05 if bits == 16 else 0.6)
+
+
+def extremes(quantized: QuantizedProgram) -> list[NDArray[np.int64]]:
+    """Return per layer the largest size of the inputs that reach it, [in]."""
+    return [
+        quantized.limit if index == 0 else np.full(layer.weight.shape[1], quantized.most)
+        for index, layer in enumerate(quantized.layers)
+    ]
+
+
+@BOTH
+@NORMALIZERS
+@pytest.mark.parametrize("gain", [0.1, 2.0, 50.0, 1e6])
+@pytest.mark.parametrize("activation", INTEGER)
+def test_all_integers_fit_where_c_keeps_them(
+    activation: type[nn.Module], gain: float, normalizer: Normalizer | None, bits: Bits
+) -> None:
+    policy = program(UNBOUNDED, activation, (40, 40), normalizer, gain)
+    quantized = quantize(policy, SEEN, bits)
+    assert quantized.most == (127 if bits == 8 else 32_767)
+    assert (np.abs(quantized.table) <= quantized.most).all()
+    assert ((quantized.limit > 0) & (quantized.limit <= quantized.most)).all()
+    assert np.isfinite(quantized.center).all()
+    assert np.isfinite(quantized.gain).all()
+    for layer, most in zip(quantized.layers, extremes(quantized), strict=True):
+        assert (np.abs(layer.weight) <= 127).all()
+        # The worst observation: every product of one sign, and rounding on top.
+        worst = np.abs(layer.weight) @ most + np.abs(layer.bias) + (1 << layer.before >> 1)
+        assert (worst < 2**31).all()
+        assert ((layer.before >= 0) & (layer.before <= 30)).all()
+        assert ((layer.after >= 0) & (layer.after <= 30)).all()
+        assert ((layer.multiplier >= 1) & (layer.multiplier <= 32_767)).all()
+        assert (32_767 * layer.multiplier + (1 << layer.after >> 1) < 2**31).all()
+        assert np.isfinite(layer.step).all()
+        assert 0 <= layer.slope <= 32_768
+
+
+def wide(inputs: int, outputs: int = 2) -> Program:
+    """Return a single layer whose sums are as large as they can be: all its weights are of one size."""
+    generator = np.random.default_rng(0)
+    layer = nn.Linear(inputs, outputs, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(generator.choice([-0.5, 0.5], (outputs, inputs))))
+    return lower(Actor(nn.Sequential(layer), ClipHead((-INF,) * outputs, (INF,) * outputs)))
+
+
+@needs_compilers
+@pytest.mark.parametrize(("bits", "inputs"), [(16, 500), (8, 900)])
+def test_sums_at_their_limit_do_not_overflow(bits: Bits, inputs: int, tmp_path: Path) -> None:
+    policy = wide(inputs)
+    seen = np.random.default_rng(1).uniform(-1.0, 1.0, (600, inputs)).astype(np.float32)
+    quantized = quantize(policy, seen, bits)
+    (layer,) = quantized.layers
+    rows = np.concatenate([np.sign(layer.weight), -np.sign(layer.weight)]).astype(np.float32) * 1e6
+    x = quantized_observations(quantized, rows)
+    assert np.abs(x @ layer.weight.T + layer.bias).max() > (1.7e9 if bits == 16 else 1.3e7)
+    expected = run_quantized(quantized, rows)[0]
+    found = acted(int8_to_c(policy, quantized, "p", {}), rows, tmp_path, "gcc", SANITIZED)
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_layers_too_wide_for_sums_of_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = np.random.default_rng(1).uniform(-1.0, 1.0, (50, 700)).astype(np.float32)
+    with pytest.raises(InputError, match=r"layer 0 has 700 inputs, too many .*int16 .*; use --activations 8"):
+        quantize(wide(700), seen, 16)
+    quantize(wide(700), seen, 8)
+
+    def plainly(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float64]:
+        return np.clip(np.floor(weight + 0.5), -most, most).astype(np.int64), np.zeros(len(weight))
+
+    # The moments of so many inputs would not fit into memory.
+    monkeypatch.setattr(quantizing, "rounded_to", plainly)
+    monkeypatch.setattr(quantizing, "refitted", lambda weight, bias, x, wanted: (weight, bias))
+    inputs = 2**31 // 127**2
+    seen = np.linspace(-1.0, 1.0, 2 * inputs, dtype=np.float32).reshape(2, inputs)
+    with pytest.raises(InputError, match=rf"layer 0 has {inputs} inputs, too many .*int8 .*; export without --int8"):
+        quantize(wide(inputs, outputs=1), seen, 8)
+
+
+@BOTH
+@pytest.mark.parametrize("activation", [nn.ELU, nn.GELU, nn.SiLU, nn.Softplus])
+def test_activations_without_an_integer_form_are_refused(activation: type[nn.Module], bits: Bits) -> None:
+    name = activation.__name__.lower()
+    known = "tanh, sigmoid, identity, relu, leaky_relu have"
+    with pytest.raises(
+        InputError, match=rf"activation '{name}' has no integer form \({known}\); export without --int8"
+    ):
+        quantize(program(UNBOUNDED, activation), SEEN, bits)
+
+
+def test_activations_out_of_place_are_refused() -> None:
+    plain = program(UNBOUNDED, nn.Tanh)
+    last, (activate, *_) = plain.ops[-1], [op for op in plain.ops if isinstance(op, Activate)]
+    with pytest.raises(InputError, match=r"an activation follows the last layer.*export without --int8"):
+        quantize(Program((*plain.ops, activate), plain.head), SEEN)
+    with pytest.raises(InputError, match=r"two activations follow each other.*export without --int8"):
+        quantize(Program((*plain.ops[:-1], activate, last), plain.head), SEEN)
+    with pytest.raises(InputError, match=r"two activations follow each other.*export without --int8"):
+        quantize(Program((activate, *plain.ops), plain.head), SEEN)
+
+
+@BOTH
+def test_without_recorded_observations_there_are_no_integers(bits: Bits, tmp_path: Path) -> None:
+    nothing = np.zeros((0, INPUTS), np.float32)
+    with pytest.raises(InputError, match="no recorded observation to take ranges from; record some with --episodes"):
+        quantize(program(UNBOUNDED), nothing, bits)
+    actor = Actor(nn.Sequential(nn.Linear(INPUTS, 3)), UNBOUNDED)
+    with pytest.raises(InputError, match="no observation was recorded; --episodes must be at least 1"):
+        export_c(actor, tmp_path, CSettings("p", bits), {}, lambda: nothing)
+    assert not list(tmp_path.iterdir())
+
+
+def correlated(rows: int, seed: int) -> Integers:
+    """Return integer inputs [rows, 16] that say only four things, and a little of their own, around 300."""
+    generator = np.random.default_rng(seed)
+    mix = np.random.default_rng(0).normal(size=(4, 16))
+    values = generator.normal(size=(rows, 4)) @ mix + 0.05 * generator.normal(size=(rows, 16))
+    return np.floor(300.0 + 400.0 * values).astype(np.int64)
+
+
+def squared(error: NDArray[Any]) -> float:
+    return float((error.astype(np.float64) ** 2).mean())
+
+
+@pytest.mark.parametrize("most", [127, 7])
+def test_rounding_of_one_weight_is_made_up_for_by_the_others(most: int) -> None:
+    weight = np.random.default_rng(3).uniform(-most, most, (12, 16))
+    whole, left = rounded_to(weight, correlated(2000, 1), most)
+    plain = np.clip(np.floor(weight + 0.5), -most, most)
+    assert (np.abs(whole) <= most).all()
+    assert whole.dtype == np.int64
+    for x in (correlated(2000, 1), correlated(2000, 2)):
+        error = squared(x @ (whole - weight).T + left)
+        assert error < 0.25 * squared(x @ (plain - weight).T)
+        assert error < squared(x @ (whole - weight).T)
+    assert np.array_equal(rounded_to(whole.astype(np.float64), correlated(2000, 1), most)[0], whole)
+
+
+def test_refitting_takes_back_what_the_layers_before_have_lost() -> None:
+    generator = np.random.default_rng(4)
+    x = correlated(2000, 1)
+    weight, bias = generator.normal(size=(12, 16)), generator.normal(size=12)
+    wanted = x @ (weight * 1.05).T + bias + 40.0
+    found, offset = refitted(weight, bias, x, wanted)
+    assert squared(x @ found.T + offset - wanted) < 0.05 * squared(x @ weight.T + bias - wanted)
+    same, unmoved = refitted(weight, bias, x, x @ weight.T + bias)
+    np.testing.assert_allclose(same, weight, atol=1e-9)
+    np.testing.assert_allclose(unmoved, bias, atol=1e-6)
+
+
+@needs_compilers
+@BOTH
+def test_hidden_units_saturate_as_well(bits: Bits, tmp_path: Path) -> None:
+    policy = program(UNBOUNDED, nn.ReLU, (40, 40), gain=20.0)
+    rows = 100.0 * observations(200, seed=8)
+    expected = run_quantized(quantize(policy, SEEN, bits), rows)[0]
+    assert len(np.unique(expected, axis=0)) > 1
+    found = acted(as_c(policy, f"w8a{bits}", SEEN), rows, tmp_path, "gcc", SANITIZED)
+    assert found.tobytes() == expected.tobytes()
