@@ -126,7 +126,7 @@ class Board:
     def _figures(self, built: _Built, runtime: Runtime | None) -> FirmwareFigures:
         image, counts = built.image, built.counts
         cost = None
-        if counts is not None:
+        if counts is not None and len(counts.per_inference):
             taken = counts.per_inference
             cost = Cost(counts.unit, round(float(np.median(taken))), int(taken.max()), len(taken))
         looped = runtime if isinstance(runtime, LoopRuntime) else None

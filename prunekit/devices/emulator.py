@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prunekit.devices.build import Image
-from prunekit.devices.toolchain import count_plugin, emulator
+from prunekit.devices.toolchain import can_count, count_plugin, emulator
 from prunekit.devices.wire import Wire
 from prunekit.errors import CheckError, InputError, StackError
 
@@ -33,8 +33,9 @@ class Counts:
     """What actions cost on a target.
 
     ``per_inference`` int64 [n]: instructions or cycles, as ``unit`` says, of the policy's call beyond those of calling
-    an empty function. ``actions``: float32 [n, outputs] or int32 [n]. ``stack_bytes``: the most that a call of the
-    policy needed; ``total_stack_bytes``: the same with the harness above it. Both were found by painting the stack.
+    an empty function; [0] where the emulator cannot count. ``actions``: float32 [n, outputs] or int32 [n].
+    ``stack_bytes``: the most that a call of the policy needed; ``total_stack_bytes``: the same with the harness above
+    it. Both were found by painting the stack.
     """
 
     unit: Literal["instructions", "cycles"]
@@ -105,8 +106,9 @@ def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SEC
         with EmulatedPolicy(image, timeout_s, kept) as policy:
             actions = [policy.act(row) for row in rows]
             stack_bytes, total_stack_bytes = policy.finish()
-        per_inference = np.array([int(line) for line in kept.read_text().split()], dtype=np.int64)
-    if len(per_inference) != len(rows):
+        lines = kept.read_text().split() if kept.exists() else []
+        per_inference = np.array([int(line) for line in lines], dtype=np.int64)
+    if len(per_inference) != (len(rows) if _counts(image) else 0):
         raise CheckError(f"{image.target.name}: {len(rows)} inferences were run and {len(per_inference)} counted")
     return Counts(
         unit=image.target.unit,
@@ -125,10 +127,15 @@ def _command(image: Image, counts: Path | None) -> Sequence[str]:
         extra = [] if counts is None else [str(counts)]
         return [tool, str(image.elf), image.target.mcu, hex(image.mark), *image.machine.arguments, *extra]
     plugin = []
-    if counts is not None:
-        file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.target), counts))
+    if counts is not None and can_count(tool):
+        file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.target, image.machine), counts))
         plugin = ["-plugin", f"file={file},mark={image.mark:#x},out={out}"]
     return [tool, *plugin, *image.machine.arguments, str(image.elf)]
+
+
+def _counts(image: Image) -> bool:
+    assert image.machine is not None
+    return image.target.mcu is not None or can_count(emulator(image.target, image.machine))
 
 
 def _why_not(image: Image) -> str:

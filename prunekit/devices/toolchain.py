@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
@@ -12,6 +15,7 @@ from prunekit.errors import CheckError, InputError
 
 FIRMWARE = Path(__file__).parent / "firmware"
 """The C sources that are no policy."""
+_QEMU_OF_COUNTERS_PER_CORE = 9
 
 
 def require_tools(target: Target) -> None:
@@ -37,9 +41,22 @@ def emulator(target: Target, machine: Machine) -> str:
     return str(_host_built(target, machine.emulator, "simavr_host.c", flags, ("-lsimavr",)))
 
 
-def count_plugin(target: Target) -> Path:
-    """Return QEMU's counting plugin, compiled on first use; raises InputError where the host has no compiler."""
-    return _host_built(target, "count_plugin.so", "count_plugin.c", ("-O2", "-std=c99", "-shared", "-fPIC"), ())
+@cache
+def can_count(tool: str) -> bool:
+    """Return whether the emulator at the path ``tool`` takes plugins: some builds of QEMU's user mode do not."""
+    done = subprocess.run([tool, "-h"], capture_output=True, text=True, check=False)
+    return "plugin" in done.stdout
+
+
+def count_plugin(target: Target, machine: Machine) -> Path:
+    """Return the counting plugin for the QEMU of ``machine``, compiled on first use.
+
+    Raises InputError where the host has no compiler, or there is no such QEMU.
+    """
+    said = re.search(r"version (\d+)", version_of(emulator(target, machine)))
+    interface = 2 if said is not None and int(said[1]) >= _QEMU_OF_COUNTERS_PER_CORE else 1
+    flags = ("-O2", "-std=c99", "-shared", "-fPIC", f"-DPluginApi={interface}")
+    return _host_built(target, "count_plugin.so", "count_plugin.c", flags, ())
 
 
 def tool_versions(target: Target) -> dict[str, str]:

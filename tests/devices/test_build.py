@@ -52,12 +52,15 @@ def test_the_harness_compiles_without_a_warning(target: Target, code: CCode, tmp
 
 
 @needs("cortex-m4")
-@pytest.mark.parametrize("source", ["count_plugin.c", "simavr_host.c"])
-def test_what_runs_on_the_host_compiles_without_a_warning(source: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "own"),
+    [("count_plugin.c", "-DPluginApi=1"), ("count_plugin.c", "-DPluginApi=2"), ("simavr_host.c", "-g")],
+)
+def test_what_runs_on_the_host_compiles_without_a_warning(source: str, own: str, tmp_path: Path) -> None:
     if source == "simavr_host.c" and not SIMAVR_HEADERS.exists():
         pytest.skip("simavr's headers are missing: apt-get install libsimavr-dev")
     flags = ["-O2", "-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-pedantic", "-Werror"]
-    command = ["cc", *flags, "-fPIC", "-c", str(FIRMWARE / source), "-o", str(tmp_path / "unit.o")]
+    command = ["cc", *flags, own, "-fPIC", "-c", str(FIRMWARE / source), "-o", str(tmp_path / "unit.o")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from stub_policies import CONTINUOUS, DISCRETE, OBSERVATIONS, needs, policy, scores_of, with_tools
 
+from prunekit.devices import emulator
 from prunekit.devices.build import build
 from prunekit.devices.emulator import EmulatedPolicy, count
 from prunekit.devices.parts import part_named
@@ -172,3 +173,14 @@ def assert_gone(process_id: int) -> None:
             return
         time.sleep(0.02)
     raise AssertionError(f"process {process_id} is still there")
+
+
+@needs("aarch64")
+def test_an_emulator_without_plugins_runs_but_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = build(CONTINUOUS, TARGETS["aarch64"])
+    counted = count(image, OBSERVATIONS)
+    monkeypatch.setattr(emulator, "can_count", lambda _: False)
+    plain = count(image, OBSERVATIONS)
+    assert plain.actions.tobytes() == counted.actions.tobytes()
+    assert plain.stack_bytes == counted.stack_bytes
+    assert (len(plain.per_inference), len(counted.per_inference)) == (0, len(OBSERVATIONS))

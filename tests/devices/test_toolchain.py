@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stub_policies import CONTINUOUS, needs
 
+from prunekit.devices import toolchain
 from prunekit.devices.build import build
 from prunekit.devices.targets import TARGETS, Target
 from prunekit.devices.toolchain import count_plugin, emulator, require_tools, tool_versions
@@ -61,12 +62,17 @@ def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @needs("cortex-m4")
 def test_the_plugin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = count_plugin(TARGETS["cortex-m4"])
+    target = TARGETS["cortex-m4"]
+    first = count_plugin(target, target.machines[0])
     changed = first.stat().st_mtime_ns
     assert first.is_relative_to(tmp_path / "prunekit")
-    assert count_plugin(TARGETS["cortex-m4"]) == first
+    assert count_plugin(target, target.machines[0]) == first
     assert first.stat().st_mtime_ns == changed
     assert [path.name for path in first.parent.iterdir()] == ["count_plugin.so"]
+    monkeypatch.setattr(toolchain, "version_of", lambda _: "QEMU emulator version 10.0.2 (Debian 1:10.0.2)")
+    newer = count_plugin(target, target.machines[0])
+    assert b"insn_exec_inline_per_vcpu" in newer.read_bytes()
+    assert b"insn_exec_inline_per_vcpu" not in first.read_bytes()
 
 
 @needs("cortex-m4")
