@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from prunekit.devices.targets import TARGETS
+from prunekit.devices.toolchain import can_count
 from prunekit.export.c_code import CCode
 
 _ROOT = np.random.default_rng(0)
@@ -28,6 +29,7 @@ def needs(name: str) -> pytest.MarkDecorator:
     lacking = [tool for tool in dict.fromkeys((target.compiler, *emulators, "cc")) if shutil.which(tool) is None]
     if target.mcu is not None and not SIMAVR_HEADERS.exists():
         lacking.append("libsimavr")
+    lacking += [f"a {tool} with plugins" for tool in emulators if (path := shutil.which(tool)) and not can_count(path)]
     why = f"{name} lacks {', '.join(lacking)}: apt-get install {' '.join(target.packages)}"
     return pytest.mark.skipif(bool(lacking), reason=why)
 
