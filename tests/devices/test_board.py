@@ -234,6 +234,15 @@ def test_the_stack_with_memory_to_spare_is_that_of_the_chip() -> None:
     assert plain.per_inference.tolist() == ample.per_inference.tolist()
 
 
+@needs("avr-mega")
+def test_constants_near_what_an_avr_can_address_are_read_right() -> None:
+    measured = model(80, 90, 80)
+    code = PolicyCode().of(measured, PLACE)
+    assert 60_000 < sum(code.constant_bytes) < 65_000
+    acted = count(build(code, TARGETS["avr-mega"]), SEEN).actions
+    assert acted.tobytes() == run_float32(program_of(measured), SEEN)[0].tobytes()
+
+
 @needs("cortex-m0")
 @pytest.mark.parametrize("name", ["rp2040", "cortex-m0"])
 def test_a_wide_policy_gets_a_machine_with_room_for_its_stack(name: str, opened: Open) -> None:
