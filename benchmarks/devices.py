@@ -45,7 +45,7 @@ from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize, run_quantized
-from prunekit.export.recording import recorded_observations
+from prunekit.export.recording import recorded_observations, spread_over
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
@@ -120,7 +120,7 @@ def observed(policy: str) -> NDArray[np.float32]:
 
 def written(program: Program, form: str, seen: NDArray[np.float32]) -> CCode:
     """Return ``program`` as C in a form."""
-    return c_code(program, CSettings("policy", FORMS[form]), {}, lambda: seen)
+    return c_code(program, CSettings("policy", FORMS[form]), {}, seen)[0]
 
 
 def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[Any]:
@@ -155,7 +155,7 @@ def measure_one(policy: str, form: str, target: Target) -> None:
         entry |= {"overflow_bytes": {"flash": beyond_avr(code, target.flash_bytes), "ram": 0}, "at_least": True}
     if fits:
         most = DENSE_ROWS if policy.endswith("dense") else COMPACT_ROWS
-        rows = seen[np.unique(np.linspace(0, len(seen) - 1, most).astype(np.int64))]
+        rows = spread_over(seen, most)
         counts = count(image, rows)
         wanted = expected(program, form, seen, rows).tobytes()
         native = NativePolicy(code)

@@ -18,6 +18,23 @@ def c_math_text(result: Mapping[str, Any]) -> str:
     return f"Largest absolute errors, over every float32: {each} (`{result['command']}`, {result['date']})."
 
 
+def c_choices_table(result: Mapping[str, Any]) -> str:
+    """Return two tables: variants of the C, and the error of integers with and without making up for rounding."""
+    policies = list(result["kernels"])
+    rows = []
+    for variant in result["kernels"][policies[0]]:
+        found = [result["kernels"][policy][variant] for policy in policies]
+        cells = [f"{e['cortex-m4 instructions']:,}, {e['cortex-m4 flash bytes']:,} B, {e['host ns']:,}" for e in found]
+        rows.append([variant, *cells])
+    kernels = table(["Cortex-M4 instructions, flash; ns on a PC", *policies], rows)
+    errors = [
+        [policy, f"{found['as written']:.4f}", f"{found['each for itself']:.4f}"]
+        for policy, found in result["rounding"].items()
+    ]
+    head = ["w8a16: error of actions (LunarLander: share of others)", "as written", "each weight rounded for itself"]
+    return f"{kernels}\n\n{table(head, errors)}\n\n{stamp(result)}."
+
+
 def int8_table(result: Mapping[str, Any]) -> str:
     """Return one row per policy: return in float32, and retention of the integer forms."""
     rows = []

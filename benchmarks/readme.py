@@ -13,7 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedded_tables import c_math_text, devices_short_table, devices_table, host_latency_table, int8_table, loop_table
+from embedded_tables import (
+    c_choices_table,
+    c_math_text,
+    devices_short_table,
+    devices_table,
+    host_latency_table,
+    int8_table,
+    loop_table,
+)
 from record import read_result, stamp, table
 
 from prunekit.console import size_name
@@ -260,6 +268,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loop": ("devices", loop_table),
         "host_latency": ("host_latency", host_latency_table),
     },
+    "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
     "docs/training.md": {"training_profile": ("training_speed", training_profile_table)},
     "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
 }

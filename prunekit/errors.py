@@ -10,8 +10,7 @@ The tree::
     │   ├── EmptyGroupError   a request that would leave a group without units
     │   └── TooLargeError     a policy beyond what a device's compiler can address
     └── CheckError            a measured claim did not hold; nothing is written
-        ├── ExportMismatchError
-        └── StackError        firmware whose stack ran into its static variables
+        └── ExportMismatchError
 """
 
 from __future__ import annotations
@@ -51,7 +50,3 @@ class CheckError(PrunekitError):
 
 class ExportMismatchError(CheckError):
     """An exported program disagrees with the actor it was made from; it was not written."""
-
-
-class StackError(CheckError):
-    """The stack of emulated firmware ran into its static variables: the device has too little RAM."""

@@ -14,12 +14,11 @@ from prunekit.devices.targets import AVR_AMPLE_RAM_END, Machine, Target
 from prunekit.devices.toolchain import FIRMWARE, compiler, missing
 from prunekit.errors import CheckError, InputError, TooLargeError
 from prunekit.export.c_code import CCode
+from prunekit.export.c_text import avr_addresses
 
 _AMPLE_BYTES = 256 << 20
 _STACK_RESERVE_BYTES = 8192
 """RAM that a small machine must have left for the stack to be chosen before a larger one."""
-# Of the generated C's own #error.
-_AVR_LIMIT = "beyond what an AVR can address"
 _HARNESS_FLAGS = ("-Os", "-fno-tree-loop-distribute-patterns")
 
 
@@ -63,6 +62,8 @@ def build(code: CCode, target: Target, part: Part | None = None, *, stack_bytes:
     """
     if part is not None and part.target != target:
         raise InputError(f"part {part.name} has the core of {part.target.name}, not {target.name}")
+    if target.mcu is not None and not avr_addresses(code.constant_bytes):
+        raise TooLargeError(f"{target.name}: beyond what an AVR can address; prune the policy further")
     most = target if part is None else part
     sizes = read_elf(_linked(code, target, None))
     harness = read_elf(_linked(_empty(code), target, None))
@@ -182,8 +183,6 @@ def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kep
         try:
             run_tool([compiler(target), *arguments, "-o", "made"], Path(folder))
         except CheckError as error:
-            if target.mcu is not None and (_AVR_LIMIT in str(error) or "is too large" in str(error)):
-                raise TooLargeError(f"{target.name}: {_AVR_LIMIT}; prune the policy further") from error
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error
             raise

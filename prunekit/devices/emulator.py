@@ -16,15 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from prunekit.devices.build import Image
 from prunekit.devices.toolchain import can_count, count_plugin, emulator
 from prunekit.devices.wire import Wire
-from prunekit.errors import CheckError, InputError, StackError
+from prunekit.errors import CheckError, InputError
 
 _TIMEOUT_SECONDS = 60.0
 _STACK = struct.Struct("<II")
 _MEMORY = {"flash": "flash", "ram": "RAM"}
-_DEATHS: dict[int, tuple[type[CheckError], str]] = {
-    3: (StackError, "the stack ran into the static variables"),
-    4: (CheckError, "the core faulted"),
-}
+_MEANINGS = {3: "the stack ran into the static variables", 4: "the core faulted"}
 
 
 @final
@@ -58,7 +55,7 @@ class EmulatedPolicy:
         self._code = image.code
         self._answer_bytes = 4 * (1 if image.code.outputs is None else image.code.outputs)
         name = f"the emulator of {image.target.name if image.part is None else image.part.name}"
-        self._wire = Wire(name, _command(image, counts), timeout_s, _DEATHS)
+        self._wire = Wire(name, _command(image, counts), timeout_s, _MEANINGS)
 
     @property
     def process_id(self) -> int:
@@ -96,7 +93,7 @@ class EmulatedPolicy:
 def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SECONDS) -> Counts:
     """Run ``image`` on ``observations`` [n, inputs], at least one, and count each inference exactly.
 
-    Raises as EmulatedPolicy does, and StackError where the stack reached the static variables.
+    Raises as EmulatedPolicy does, and CheckError where the stack reached the static variables.
     """
     rows = np.asarray(observations, dtype=np.float32)
     if rows.ndim != 2 or not len(rows):

@@ -14,7 +14,7 @@ from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import Bits
-from prunekit.export.recording import require_place
+from prunekit.export.recording import require_place, spread_over
 from prunekit.policy.program import Program
 
 _EPISODES = 5
@@ -48,13 +48,13 @@ class PolicyCode:
         if model.path not in self._codes:
             program = self._program(model, place)
             settings = CSettings("policy", self._activations)
-            self._codes[model.path] = c_code(program, settings, {}, lambda: self._observations(model, program, place))
+            seen = self._observations(model, program, place) if settings.records else None
+            self._codes[model.path] = c_code(program, settings, {}, seen)[0]
         return self._codes[model.path]
 
     def observations(self, model: BenchModel, place: Place) -> NDArray[np.float32]:
         """Return observations [n, inputs] that ``model`` sees, spread over its episodes, to count costs over."""
-        seen = self._observations(model, self._program(model, place), place)
-        return seen[np.unique(np.linspace(0, len(seen) - 1, _COUNTED).astype(np.int64))]
+        return spread_over(self._observations(model, self._program(model, place), place), _COUNTED)
 
     def _observations(self, model: BenchModel, program: Program, place: Place) -> NDArray[np.float32]:
         if model.path not in self._seen:

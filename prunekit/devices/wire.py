@@ -21,14 +21,12 @@ _END_SECONDS = 10.0
 
 @final
 class Wire:
-    """An emulator as a child process. ``name`` stands in its errors; ``deaths`` say what exit statuses mean."""
+    """An emulator as a child process. ``name`` stands in its errors; ``meanings`` explain its exit statuses."""
 
-    def __init__(
-        self, name: str, command: Sequence[str], timeout_s: float, deaths: dict[int, tuple[type[CheckError], str]]
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], timeout_s: float, meanings: dict[int, str]) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._deaths = deaths
+        self._meanings = meanings
         self._folder = tempfile.TemporaryDirectory(prefix="prunekit-")
         self._errors = Path(self._folder.name) / "stderr"
         with self._errors.open("wb") as errors:
@@ -100,9 +98,8 @@ class Wire:
     def _death(self) -> CheckError:
         _end_process(self._process)
         status = self._process.returncode
-        unknown = f"status {status}" if status >= 0 else signal.Signals(-status).name
-        kind, why = self._deaths.get(status, (CheckError, unknown))
-        return kind(f"{self._name} ended before its time ({why}){self._last_line()}")
+        why = self._meanings.get(status, f"status {status}" if status >= 0 else signal.Signals(-status).name)
+        return CheckError(f"{self._name} ended before its time ({why}){self._last_line()}")
 
     def _last_line(self) -> str:
         lines = self._errors.read_text(errors="replace").split("\n") if self._errors.exists() else []

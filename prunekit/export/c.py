@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prunekit.errors import InputError
 from prunekit.export.agreement import require_agreement
 from prunekit.export.arduino import arduino_library
 from prunekit.export.c_code import CCode, write_all
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
-from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quantized
+from prunekit.export.recording import spread_over
 from prunekit.policy.actor import Actor
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.probes import probe_observations
@@ -37,6 +37,11 @@ class CSettings:
     self_test: bool = False
     arduino: bool = False
 
+    @property
+    def records(self) -> bool:
+        """Whether recorded observations are needed."""
+        return self.self_test or self.activations is not None
+
 
 @final
 @dataclass(frozen=True)
@@ -53,22 +58,19 @@ class CReport:
 
 
 def c_code(
-    program: Program,
-    settings: CSettings,
-    metadata: Mapping[str, Any],
-    record: Callable[[], NDArray[np.float32]],
-) -> CCode:
-    """Return ``program`` as C. ``record`` gives on-policy observations [n, inputs], asked for only where needed.
+    program: Program, settings: CSettings, metadata: Mapping[str, Any], seen: NDArray[np.float32] | None
+) -> tuple[CCode, QuantizedProgram | None]:
+    """Return (``program`` as C, the integers that it computes in, if any).
 
-    Raises InputError for an activation that has no such form.
+    ``seen`` are on-policy observations [n, inputs], needed where ``settings.records`` says so. Raises InputError for an
+    activation that has no such form.
     """
-    seen = record() if settings.self_test or settings.activations is not None else None
-    tested = seen[_spread(len(seen))] if seen is not None and settings.self_test else None
+    tested = spread_over(seen, _SELF_TEST) if settings.self_test and seen is not None else None
     if settings.activations is None:
-        return float_to_c(program, settings.name, metadata, tested)
+        return float_to_c(program, settings.name, metadata, tested), None
     assert seen is not None
     quantized = quantize(program, seen, settings.activations)
-    return int8_to_c(program, quantized, settings.name, metadata, tested)
+    return int8_to_c(program, quantized, settings.name, metadata, tested), quantized
 
 
 def export_c(
@@ -80,19 +82,18 @@ def export_c(
 ) -> CReport:
     """Write ``actor`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
 
-    The float32 C computes what ``run_float32`` computes, to the bit, and that is held against torch and the float64
-    oracle first (law 2). Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C
-    cannot do.
+    ``record`` gives on-policy observations [n, inputs], asked for only where they are needed. The float32 C computes
+    what ``run_float32`` computes, to the bit, and that is held against torch and the float64 oracle first (law 2).
+    Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C cannot do.
     """
     program = lower(actor)
-    seen = _once(record)
-    code = c_code(program, settings, metadata, seen)
-    if settings.activations is None:
+    seen = record() if settings.records else None
+    code, quantized = c_code(program, settings, metadata, seen)
+    if quantized is None or seen is None:
         rows = probe_observations(program.inputs, actor.normalizer, np.random.default_rng(0))
         difference = _checked(actor, program, rows)
     else:
-        rows = seen()
-        difference = quantized_difference(program, rows, settings.activations)
+        rows, difference = seen, quantized_difference(program, quantized, seen)
     if not settings.arduino:
         return CReport(code.write(folder), difference, len(rows))
     files = {folder / path: text for path, text in arduino_library(code, metadata, settings.self_test).items()}
@@ -100,12 +101,12 @@ def export_c(
     return CReport(tuple(files), difference, len(rows))
 
 
-def quantized_difference(program: Program, observations: NDArray[np.float32], bits: Bits) -> float:
-    """Return how far the quantized program's actions are from the oracle's on ``observations`` [n, inputs].
+def quantized_difference(program: Program, quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:
+    """Return how far the actions of ``quantized`` are from those of ``program``, by the oracle, on ``observations``.
 
     The largest difference, or for discrete actions the share of rows with another one.
     """
-    action = run_quantized(quantize(program, observations, bits), observations)[0]
+    action = run_quantized(quantized, observations)[0]
     expected = run_oracle(program, observations.astype(np.float64))[0]
     if expected.dtype == np.int64:
         return float((action != expected).mean())
@@ -120,21 +121,3 @@ def _checked(actor: Actor, program: Program, rows: NDArray[np.float32]) -> float
         torch_action = actor.head(torch_scores).numpy()
     require_agreement("torch", torch_action, torch_scores.numpy(), expected_action, expected)
     return require_agreement("the C", action, scores, expected_action, expected)
-
-
-def _once(record: Callable[[], NDArray[np.float32]]) -> Callable[[], NDArray[np.float32]]:
-    found: list[NDArray[np.float32]] = []
-
-    def recorded() -> NDArray[np.float32]:
-        if not found:
-            seen = record()
-            if len(seen) == 0:
-                raise InputError("no observation was recorded; --episodes must be at least 1")
-            found.append(seen)
-        return found[0]
-
-    return recorded
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, _SELF_TEST).astype(np.int64))

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from prunekit.activations import Activation
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
-from prunekit.export.c_math import TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
+from prunekit.export.c_math import LARGEST, TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
 from prunekit.export.c_text import Constant, about_policy, action_signature, array, finite, header_text, source_head
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Activate, Affine, Normalize, Program
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def float_to_c(
@@ -75,7 +73,7 @@ def _normal(op: Normalize | None, x: Float32) -> Float32:
     zero = np.float32(0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         value = x if op is None else (x - op.mean) * op.scale
-        if op is None or op.clip > _LARGEST:
+        if op is None or op.clip > LARGEST:
             return np.where(value - value == zero, value, zero)
         clip = np.float32(op.clip)
         return np.where(
@@ -244,7 +242,7 @@ def _normal_c(op: object, name: str) -> list[str]:
         return ["        const float v = observation[i];", "        a[i] = v - v == 0.0f ? v : 0.0f;"]
     constants = f"{upper}_FLOAT(&{name}_mean[i])) * {upper}_FLOAT(&{name}_scale[i])"
     lines = [f"        const float v = (observation[i] - {constants};"]
-    if op.clip > _LARGEST:
+    if op.clip > LARGEST:
         return [*lines, "        a[i] = v - v == 0.0f ? v : 0.0f;"]
     clip = c_float(op.clip)
     return [*lines, f"        a[i] = v > {clip} ? {clip} : (v < -{clip} ? -{clip} : (v == v ? v : 0.0f));"]

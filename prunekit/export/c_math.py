@@ -18,6 +18,8 @@ from prunekit.activations import Activation
 from prunekit.errors import InputError
 
 Float32 = NDArray[np.float32]
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest finite float32."""
 
 
 @final
@@ -123,7 +125,7 @@ class _Kind:
 def _kind(activation: Activation) -> _Kind:
     if activation.name not in _KINDS:
         raise InputError(f"the activation '{activation.name}' has no C; it has {', '.join(_KINDS)}")
-    if not abs(activation.parameter) <= _LARGEST:
+    if not abs(activation.parameter) <= LARGEST:
         raise InputError(f"the activation '{activation.name}' has a parameter beyond float32: {activation.parameter:g}")
     return _KINDS[activation.name]
 
@@ -184,7 +186,6 @@ def _horner(coefficients: tuple[float, ...]) -> str:
     return text
 
 
-_LARGEST = float(np.finfo(np.float32).max)
 _ROOT_HALF = np.float32(0.5**0.5)
 # -log(s) = 2 atanh(z) with z = (1 - s) / (1 + s), at most 1/3 where s is at least 1/2: the next term is below 1e-7.
 _ATANH = (2.0, 2.0 / 3.0, 2.0 / 5.0, 2.0 / 7.0, 2.0 / 9.0, 2.0 / 11.0)

@@ -10,15 +10,14 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.export.c_math import c_float
+from prunekit.export.c_math import LARGEST, c_float
 from prunekit.policy.heads import ArgmaxHead, Head
 from prunekit.versions import installed_versions
 
 _PER_LINE = 6
-_LARGEST = float(np.finfo(np.float32).max)
 _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
-# What avr-gcc can make one constant, and what of flash its program memory functions reach, interrupt vectors taken off.
 AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
+"""What avr-gcc makes one constant at most, and what of flash pgm_read_byte reaches, interrupt vectors taken off."""
 
 
 def header_text(
@@ -51,12 +50,17 @@ def action_signature(name: str, head: Head) -> str:
     return f"void {name}_action(const float observation[{upper}_INPUTS], float action[{upper}_OUTPUTS])"
 
 
+def avr_addresses(constant_bytes: Sequence[int]) -> bool:
+    """Return whether an AVR, however much flash it has, can address constants of so many bytes each."""
+    return sum(constant_bytes) <= AVR_FLASH_BYTES and max(constant_bytes, default=0) <= AVR_ARRAY_BYTES
+
+
 def source_head(name: str, constants: Sequence[Constant]) -> str:
     """Return the beginning of the source: what it asks of the compiler, and where ``constants`` lie."""
     upper = name.upper()
     sizes = [constant.size_bytes for constant in constants]
     too_large = ""
-    if sum(sizes) > AVR_FLASH_BYTES or max(sizes) > AVR_ARRAY_BYTES:
+    if not avr_addresses(sizes):
         too_large = f'#error "beyond what an AVR can address: constants of {sum(sizes)} bytes, one of {max(sizes)}"\n'
     return f"""#include "{name}.h"
 
@@ -112,7 +116,7 @@ def _array(kind: str, name: str, texts: Sequence[str], upper: str) -> str:
 
 def finite(bounds: Sequence[float]) -> NDArray[np.float32]:
     """Return bounds as float32, infinite ones as the largest finite number."""
-    return np.clip(np.asarray(bounds, np.float64), -_LARGEST, _LARGEST).astype(np.float32)
+    return np.clip(np.asarray(bounds, np.float64), -LARGEST, LARGEST).astype(np.float32)
 
 
 def about_policy(

@@ -62,3 +62,8 @@ def recorded_observations(
         return np.stack(seen)
     finally:
         environment.close()
+
+
+def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return at most ``count`` of ``observations`` [n, inputs], spread evenly from the first to the last."""
+    return observations[np.unique(np.linspace(0, len(observations) - 1, count).astype(np.int64))]

@@ -23,7 +23,8 @@ PROBE_HARNESS_BYTES = 1136
 def table(size_bytes: int, kind: str = "const") -> CCode:
     """Return a policy with a table of ``size_bytes`` in flash, or in RAM where ``kind`` is volatile."""
     body = "action[0] = (float)table[(int32_t)observation[0]];"
-    return policy(body, before=f"static {kind} uint8_t table[{size_bytes}] = {{1}};")
+    code = policy(body, before=f"static {kind} uint8_t table[{size_bytes}] = {{1}};")
+    return replace(code, constant_bytes=(size_bytes,)) if kind == "const" else code
 
 
 @pytest.mark.parametrize("target", with_tools())
