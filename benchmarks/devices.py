@@ -263,22 +263,27 @@ def more_at(form: str) -> Path:
 
 def done(path: Path, part: str, **key: Any) -> dict[str, Any] | None:
     """Return the entry that has ``key``, of those at ``path``, or where there is no file of the committed part."""
-    found = json.loads(path.read_text()) if path.exists() else (read_result("devices") or {}).get(part, [])
+    found = json.loads(path.read_text()) if path.exists() else committed(part)
     entries = found if isinstance(found, list) else [found]
     return next((dict(e) for e in entries if all(e[name] == value for name, value in key.items())), None)
+
+
+def committed(part: str) -> list[dict[str, Any]]:
+    """Return the entries of a part of the committed result."""
+    return list((read_result("devices") or {}).get(part, []))
 
 
 def done_more() -> dict[str, Any] | None:
     """Return what the 1,000 episodes came to, here or in the committed result."""
     if not all(more_at(form).exists() for form in MORE_FORMS):
-        return done(Path(), "more", policy=MORE)
+        return next(iter(committed("more")), None)
     return kept_over_more(MORE, {form: json.loads(more_at(form).read_text()) for form in MORE_FORMS})
 
 
 def collect() -> None:
     """Write the result from what is done here, else from the committed one; says what neither has."""
-    committed = read_result("devices") or {}
-    loops = dict(committed.get("loop", {}))
+    before = read_result("devices") or {}
+    loops = dict(before.get("loop", {}))
     loops |= {env_id: json.loads(loop_at(env_id).read_text()) for env_id in LOOPS if loop_at(env_id).exists()}
     jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in TARGETS]
     found: dict[str, dict[str, dict[str, Any] | None]] = {
@@ -297,7 +302,7 @@ def collect() -> None:
     missing = [name for part in found.values() for name, entry in part.items() if entry is None]
     missing += [loop_at(env_id).name for env_id in LOOPS if env_id not in loops]
     parts = {part: [entry for entry in entries.values() if entry] for part, entries in found.items()}
-    tools = dict(committed.get("tools", {}))
+    tools = dict(before.get("tools", {}))
     for entry in parts["measured"]:
         tools |= entry.pop("tools", {})
     command = "; ".join(f"python benchmarks/devices.py {stage}" for stage in STAGES)
