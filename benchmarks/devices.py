@@ -4,12 +4,14 @@
     python benchmarks/devices.py run       # resumable, one process a core; needs the compilers and emulators of README
     python benchmarks/devices.py loop      # whole episodes in the emulators beside the same C on the host
     python benchmarks/devices.py int8      # what integers keep of the return
+    python benchmarks/devices.py noise     # what float32 keeps under noise of that size, the control
+    python benchmarks/devices.py more      # 1,000 episodes more of the policy of which 100 say least
     python benchmarks/devices.py collect   # benchmarks/results/devices.json
 
 Shipped policies, dense and compact, and one of untrained weights in the shape 11-18-18-3. Actions on observations of
 the policies' own episodes are held, bit for bit, against those of the twin in NumPy and of the same C on this machine:
-1,000 observations of a compact policy, 64 of a dense one. ``runs/devices`` keeps what is done. Run it from the
-project's root.
+1,000 observations of a compact policy, 64 of a dense one. ``runs/devices`` keeps what is done; ``collect`` takes what
+it lacks from the committed result. Run it from the project's root.
 """
 
 from __future__ import annotations
@@ -26,20 +28,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from integer_returns import NOISE_SEEDS, by_integers, kept_over_more, over_more, random_over_more, under_noise
 from numpy.typing import NDArray
-from record import write_result
+from record import read_result, write_result
 from torch import nn
 
 from prunekit.bench.compare import run_bench
 from prunekit.bench.settings import BenchSettings
-from prunekit.bench.stats import retention
 from prunekit.devices import devices_named
 from prunekit.devices.board import beyond_avr
 from prunekit.devices.build import build
 from prunekit.devices.emulator import count
 from prunekit.devices.targets import TARGETS, Target
 from prunekit.devices.toolchain import tool_versions
-from prunekit.environments import make_environment
 from prunekit.errors import TooLargeError
 from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
@@ -50,15 +51,14 @@ from prunekit.files import write_atomically
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
 from prunekit.policy.heads import ClipHead
-from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program, lower
-from prunekit.rollouts import episode_return, random_returns
 from prunekit.runtimes.native import NativePolicy
 
 RUNS, SHIPPED = Path("runs/devices"), Path("models")
 TANH_RUN = RUNS / "Pendulum-v1-sac"
 TANH_STEPS = 20_000
 PROBE = "11-18-18-3"
+STAGES = ("train", "run", "loop", "int8", "noise", "more", "collect")
 FORMS: dict[str, Bits | None] = {"float32": None, "w8a16": 16, "w8a8": 8}
 FLOAT, ALL = ("float32",), tuple(FORMS)
 # What is measured, in which forms.
@@ -80,7 +80,8 @@ EPISODES, COMPACT_ROWS, DENSE_ROWS = 5, 1_000, 64
 LOOPS = {"Hopper-v5": ("cortex-m4", "avr-uno"), "CartPole-v1": ("cortex-m4", "avr-uno")}
 LOOP_EPISODES = 10
 KEPT_ON = ("Hopper-v5", "Walker2d-v5", "LunarLander-v3")
-KEPT_SEEDS = range(10_000, 10_100)
+KEPT = tuple(f"{env_id} {kind}" for env_id in KEPT_ON for kind in ("dense", "compact"))
+MORE, MORE_FORMS = "Hopper-v5 dense", ("random", "float32", "w8a16")
 
 
 def file_of(policy: str) -> Path:
@@ -199,7 +200,7 @@ def train() -> None:
 def loop() -> None:
     """Play whole episodes with the processor in the loop, beside compiled C and ONNX Runtime."""
     for env_id, boards in LOOPS.items():
-        kept = RUNS / f"loop-{env_id}.json"
+        kept = loop_at(env_id)
         if kept.exists():
             continue
         paths = [file_of(f"{env_id} {kind}") for kind in ("dense", "compact")]
@@ -208,68 +209,111 @@ def loop() -> None:
         write_atomically(kept, json.dumps(result.to_json()).encode())
 
 
+def loop_at(env_id: str) -> Path:
+    """Return where the episodes in the emulators are kept."""
+    return RUNS / f"loop-{env_id}.json"
+
+
 def int8() -> None:
-    """Measure what w8a16 and w8a8 keep of the return of the same policy in float32, over 100 paired episodes.
-
-    The control is the policy in float64: an unstable one does other things where only roundings differ.
-    """
+    """Measure what w8a16 and w8a8 keep of the return of the same policy in float32, over 100 paired episodes."""
     for env_id in KEPT_ON:
-        kept = RUNS / f"int8-{env_id}.json"
+        kept = int8_at(env_id)
         if not kept.exists():
-            write_atomically(
-                kept, json.dumps([_kept_by_integers(env_id, kind) for kind in ("dense", "compact")]).encode()
-            )
+            policies = [policy for policy in KEPT if policy.split()[0] == env_id]
+            found = [by_integers(policy, program_of(policy), observed(policy), FORMS) for policy in policies]
+            write_atomically(kept, json.dumps(found).encode())
 
 
-def _kept_by_integers(env_id: str, kind: str) -> dict[str, Any]:
-    policy = f"{env_id} {kind}"
-    program, seen = program_of(policy), observed(policy)
-    environment = make_environment(env_id, {})
-    returns: dict[str, list[float]] = {"random": random_returns(environment, KEPT_SEEDS)}
+def noise() -> None:
+    """Measure what float32 keeps under noise of the size of w8a16's error; ``int8`` comes first, here or committed."""
+    for policy in KEPT:
+        known = done(int8_at(policy), "int8", policy=policy)
+        if known is None:
+            raise SystemExit(f"{policy}: measure int8 first")
+        for seed in NOISE_SEEDS:
+            if not noise_at(policy, seed).exists():
+                found = under_noise(policy, program_of(policy), observed(policy), seed, known["returns"])
+                write_atomically(noise_at(policy, seed), json.dumps(found).encode())
 
-    def exact(observation: Any) -> Any:
-        seen = np.asarray(observation, np.float32)[None].astype(np.float64)
-        action = run_oracle(program, seen)[0][0]
-        return int(action) if action.dtype == np.int64 else action.astype(np.float32)
 
-    returns["float64"] = [episode_return(environment, exact, seed) for seed in KEPT_SEEDS]
-    for form in FORMS:
-        native = NativePolicy(written(program, form, seen))
-        returns[form] = [episode_return(environment, native.act, seed) for seed in KEPT_SEEDS]
-        print(time.strftime("%H:%M:%S"), policy, form, np.mean(returns[form]), flush=True)
-    arrays = {name: np.asarray(values) for name, values in returns.items()}
-    against = {
-        form: retention(arrays[form], arrays["float32"], arrays["random"], np.random.default_rng(0)).to_dict()
-        for form in (*FORMS, "float64")
-    }
-    return {"policy": policy, "seeds": [KEPT_SEEDS[0], KEPT_SEEDS[-1]], "returns": returns, "retention": against}
+def more() -> None:
+    """Play 1,000 other episodes of the policy of which 100 say least."""
+    for form in MORE_FORMS:
+        if not more_at(form).exists():
+            seen = observed(MORE)
+            found = random_over_more(MORE) if form == "random" else over_more(MORE, program_of(MORE), seen, FORMS[form])
+            write_atomically(more_at(form), json.dumps(found).encode())
+            print(time.strftime("%H:%M:%S"), MORE, form, np.mean(found), flush=True)
+
+
+def int8_at(policy: str) -> Path:
+    """Return where the episodes in integers of a policy's environment are kept."""
+    return RUNS / f"int8-{policy.split()[0]}.json"
+
+
+def noise_at(policy: str, seed: int) -> Path:
+    """Return where a policy's episodes under noise are kept."""
+    return RUNS / f"noise-{policy.replace(' ', '-')}-{seed}.json"
+
+
+def more_at(form: str) -> Path:
+    """Return where the 1,000 episodes in a form are kept."""
+    return RUNS / f"more-{MORE.replace(' ', '-')}-{form}.json"
+
+
+def done(path: Path, part: str, **key: Any) -> dict[str, Any] | None:
+    """Return the entry that has ``key``, of those at ``path``, or where there is no file of the committed part."""
+    found = json.loads(path.read_text()) if path.exists() else committed(part)
+    entries = found if isinstance(found, list) else [found]
+    return next((dict(e) for e in entries if all(e[name] == value for name, value in key.items())), None)
+
+
+def committed(part: str) -> list[dict[str, Any]]:
+    """Return the entries of a part of the committed result."""
+    return list((read_result("devices") or {}).get(part, []))
+
+
+def done_more() -> dict[str, Any] | None:
+    """Return what the 1,000 episodes came to, here or in the committed result."""
+    if not all(more_at(form).exists() for form in MORE_FORMS):
+        return next(iter(committed("more")), None)
+    return kept_over_more(MORE, {form: json.loads(more_at(form).read_text()) for form in MORE_FORMS})
 
 
 def collect() -> None:
-    """Write the committed result from what is done; says what is missing."""
-    wanted = [kept_at(p, form, target) for p, forms in POLICIES.items() for form in forms for target in TARGETS]
-    loops = {env_id: RUNS / f"loop-{env_id}.json" for env_id in LOOPS}
-    kept = [RUNS / f"int8-{env_id}.json" for env_id in KEPT_ON]
-    missing = [path.name for path in (*wanted, *loops.values(), *kept) if not path.exists()]
-    measured = [json.loads(path.read_text()) for path in wanted if path.exists()]
-    tools = {name: text for entry in measured for name, text in entry.pop("tools").items()}
-    entries = {
-        "tools": tools,
-        "missing": missing,
-        "measured": measured,
-        "loop": {env_id: json.loads(path.read_text()) for env_id, path in loops.items() if path.exists()},
-        "int8": [entry for path in kept if path.exists() for entry in json.loads(path.read_text())],
+    """Write the result from what is done here, else from the committed one; says what neither has."""
+    before = read_result("devices") or {}
+    loops = dict(before.get("loop", {}))
+    loops |= {env_id: json.loads(loop_at(env_id).read_text()) for env_id in LOOPS if loop_at(env_id).exists()}
+    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in TARGETS]
+    found: dict[str, dict[str, dict[str, Any] | None]] = {
+        "measured": {
+            kept_at(*job).name: done(kept_at(*job), "measured", policy=job[0], form=job[1], device=job[2])
+            for job in jobs
+        },
+        "int8": {f"int8-{policy}": done(int8_at(policy), "int8", policy=policy) for policy in KEPT},
+        "noise": {
+            noise_at(policy, seed).name: done(noise_at(policy, seed), "noise", policy=policy, noise_seed=seed)
+            for policy in KEPT
+            for seed in NOISE_SEEDS
+        },
+        "more": {"more": done_more()},
     }
-    command = "; ".join(
-        f"python benchmarks/devices.py {stage}" for stage in ("train", "run", "loop", "int8", "collect")
-    )
+    missing = [name for part in found.values() for name, entry in part.items() if entry is None]
+    missing += [loop_at(env_id).name for env_id in LOOPS if env_id not in loops]
+    parts = {part: [entry for entry in entries.values() if entry] for part, entries in found.items()}
+    tools = dict(before.get("tools", {}))
+    for entry in parts["measured"]:
+        tools |= entry.pop("tools", {})
+    command = "; ".join(f"python benchmarks/devices.py {stage}" for stage in STAGES)
+    entries = {"tools": tools, "missing": missing, "measured": parts.pop("measured"), "loop": loops, **parts}
     print(write_result("devices", command, entries), f"{len(missing)} missing")
 
 
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["train", "run", "one", "loop", "int8", "collect"])
+    parser.add_argument("stage", choices=["one", *STAGES])
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="measurements at a time")
     parser.add_argument("--job", nargs=3, metavar=("POLICY", "FORM", "DEVICE"), help="of stage one")
     arguments = parser.parse_args()
@@ -279,7 +323,8 @@ def main() -> None:
     elif arguments.stage == "run":
         run(arguments.workers)
     else:
-        {"train": train, "loop": loop, "int8": int8, "collect": collect}[arguments.stage]()
+        alone = {"train": train, "loop": loop, "int8": int8, "noise": noise, "more": more, "collect": collect}
+        alone[arguments.stage]()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from record import stamp, table
 
 _FORMS = ("float32", "w8a16", "w8a8")
+# Of the median return: what earns less fell.
+_FELL = 0.9
 
 
 def c_math_text(result: Mapping[str, Any]) -> str:
@@ -36,18 +38,38 @@ def c_choices_table(result: Mapping[str, Any]) -> str:
 
 
 def int8_table(result: Mapping[str, Any]) -> str:
-    """Return one row per policy: return in float32, and retention of the integer forms."""
+    """Return one row per policy: return in float32, retention of the integer forms, and of float32 under noise."""
     rows = []
     for entry in result["int8"]:
-        kept = [entry["retention"][form] for form in ("float64", *_FORMS[1:])]
-        cells = [f"{own['estimate']:.3f}, at least {own['lower95']:.3f}" for own in kept]
+        cells = [_kept(entry["retention"][form]) for form in (*_FORMS[1:], "float64")]
+        noise = [found["retention"] for found in result["noise"] if found["policy"] == entry["policy"]]
+        estimates, bounds = (_span([own[key] for own in noise]) for key in ("estimate", "lower95"))
+        cells.insert(2, f"{estimates}, at least {bounds}" if noise else "")
         rows.append([entry["policy"], f"{statistics.mean(entry['returns']['float32']):,.0f}", *cells])
-    head = [
-        "policy",
-        "return in float32",
-        *(f"retention of {form} (95% lower bound)" for form in ("float64, the control", *_FORMS[1:])),
-    ]
-    return f"{table(head, rows)}\n\n{stamp(result)}."
+    draws = len({found["noise_seed"] for found in result["noise"]})
+    head = ["policy", "return in float32", *(f"retention of {form} (95% lower bound)" for form in _FORMS[1:])]
+    head += [f"of float32 under noise of w8a16's size, {draws} draws", "of float64"]
+    more = [_more(entry) for entry in result["more"]]
+    return f"{table(head, rows)}\n\n{' '.join([*more, stamp(result)])}."
+
+
+def _kept(own: Mapping[str, float]) -> str:
+    return f"{own['estimate']:.3f}, at least {own['lower95']:.3f}"
+
+
+def _more(entry: Mapping[str, Any]) -> str:
+    returns = entry["returns"]
+    low = _FELL * statistics.median(returns["float32"])
+    fell = [sum(own < low for own in returns[form]) for form in _FORMS[:2]]
+    return (
+        f"{entry['policy']} over {len(returns['float32']):,} other episodes: w8a16 keeps "
+        f"{_kept(entry['retention']['w8a16'])}; {fell[0]} of them earn less than {_FELL:g} of float32's median in "
+        f"float32, {fell[1]} in w8a16."
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values, default=0.0):.3f} to {max(values, default=0.0):.3f}"
 
 
 def devices_table(result: Mapping[str, Any]) -> str:
