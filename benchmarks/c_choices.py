@@ -1,18 +1,19 @@
-"""What decided how the C is written: rounding of weights, inputs at a time, restrict, GCC's vectorizer of statements.
+"""What decided how the C is written: inputs at a time, the order of sums, what GCC is asked for, rounding of weights.
 
     python benchmarks/c_choices.py    # benchmarks/results/c_choices.json; needs what devices.py needs, after its train
 
-Variants are made from the generated source. Instructions are those of a Cortex-M4, of one observation; times on this
-machine are medians of interleaved samples of 100 calls in C. Rounding errors are root mean squares of the actions (or
-shares of other discrete actions) on every second of the recorded observations, the others having been fitted on.
+Variants come from the generator, or are made from the source that it writes. Instructions are those of a Cortex-M4, of
+one observation; times on this machine are medians of interleaved samples of 100 calls in C. Rounding errors are root
+mean squares of the actions (or shares of other discrete actions) on every second of the recorded observations, the
+others having been fitted on.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,10 +27,12 @@ from record import write_result
 from prunekit.devices.build import build
 from prunekit.devices.emulator import count
 from prunekit.devices.targets import TARGETS
+from prunekit.export import c_layers
 from prunekit.export import quantize as quantizing
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.policy.oracle import run_oracle
+from prunekit.policy.program import Program
 
 KERNELS = (PROBE, "Hopper-v5 dense", "Hopper-v5 compact")
 ROUNDED = tuple(f"{env_id} compact" for env_id in ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "LunarLander-v3"))
@@ -37,45 +40,91 @@ ROUNDED = (*ROUNDED, "Hopper-v5 dense", "LunarLander-v3 dense")
 SAMPLES = 200
 
 
-def block(size: int) -> str:
-    """Return the loop that adds ``size`` inputs at a time."""
-    weights = ["weight", *(f"w{index}" for index in range(1, size))]
-    pointers = "".join(f"        const float *const {own} = {before} + outputs;\n" for before, own in pairwise(weights))
-    inputs = ", ".join(f"x{index} = x[{index}]" for index in range(size))
-    sums = "".join(f"            sum += x{i} * POLICY_FLOAT(&{own}[o]);\n" for i, own in enumerate(weights))
-    return (
-        f"    for (; n >= {size}; n -= {size}) {{\n{pointers}        const float {inputs};\n"
-        f"        for (o = 0; o < outputs; ++o) {{\n            float sum = y[o];\n{sums}"
-        f"            y[o] = sum;\n        }}\n        weight = {weights[-1]} + outputs;\n        x += {size};\n"
-        "    }\n"
-    )
+# The loop over blocks with the inputs that are left over last and one by one, and biases copied first.
+_SINGLY = """static void policy_singly(
+    const float *restrict x, float *restrict y, const float *weight, const float *restrict bias,
+    int inputs, int outputs)
+{
+    const int blocks = inputs / SIZE;
+    int n, o;
+    for (o = 0; o < outputs; ++o)
+        y[o] = POLICY_FLOAT(&bias[o]);
+    if (blocks > 0)
+        policy_add(x, y, weight, blocks, outputs);
+    for (n = SIZE * blocks; n < inputs; ++n)
+        for (o = 0; o < outputs; ++o)
+            y[o] += x[n] * POLICY_FLOAT(&weight[n * outputs + o]);
+}
+
+"""
+Written = Callable[[Program, NDArray[np.float32]], CCode]
 
 
-def with_block(size: int) -> Callable[[str], str]:
-    """Return what puts ``size`` inputs at a time into a source."""
-
-    def changed(source: str) -> str:
-        assert block(6) in source
-        return source.replace(block(6), block(size))
-
-    return changed
+def plain(program: Program, seen: NDArray[np.float32]) -> CCode:
+    """Return the C as it is written."""
+    return written(program, "float32", seen)
 
 
-def without(text: str) -> Callable[[str], str]:
-    """Return what takes ``text`` out of a source, once."""
+def with_block(size: int) -> Written:
+    """Return what writes ``size`` inputs at a time."""
 
-    def changed(source: str) -> str:
-        assert text in source
-        return source.replace(text, "", 1)
+    def made(program: Program, seen: NDArray[np.float32]) -> CCode:
+        with patch.object(c_layers, "AT_A_TIME", size):
+            return plain(program, seen)
 
-    return changed
+    return made
 
 
-VARIANTS: dict[str, Callable[[str], str]] = {
-    "as written": lambda source: source,
-    **{f"{size} inputs at a time": with_block(size) for size in (4, 5, 7, 8)},
-    "biases may overlap": lambda source: source.replace("*restrict bias", "*bias"),
-    "vectorizer of statements on": without(', "no-tree-slp-vectorize"'),
+def changed(change: Callable[[str], str]) -> Written:
+    """Return what writes the C and applies ``change``, which has to change something, to its source."""
+
+    def made(program: Program, seen: NDArray[np.float32]) -> CCode:
+        code = plain(program, seen)
+        source = change(code.source)
+        assert source != code.source
+        return replace(code, source=source)
+
+    return made
+
+
+def left_over_singly(source: str) -> str:
+    """Return ``source`` with the inputs that are left over last and one by one."""
+    size = c_layers.AT_A_TIME
+    call = r"policy_layer_(\d+)\((\w+, \w+, \w+, \w+), (?:(\d+), )?(\d+)\);"
+
+    def singly(found: re.Match[str]) -> str:
+        inputs = int(found[1]) + size * int(found[3] or 0)
+        return f"policy_singly({found[2]}, {inputs}, {found[4]});"
+
+    source = re.sub(r"static void policy_layer_\d+\(.*?\n}\n", "", re.sub(call, singly, source), flags=re.DOTALL)
+    before, action = source.split("void policy_action", 1)
+    return f"{before}{_SINGLY.replace('SIZE', str(size))}void policy_action{action}"
+
+
+def in_trees(source: str) -> str:
+    """Return ``source`` with the products of a block added in pairs, pairs of pairs, then to the sum: other bits."""
+
+    def tree(terms: list[str]) -> str:
+        if len(terms) == 1:
+            return terms[0]
+        half = (len(terms) + 1) // 2
+        return f"({tree(terms[:half])} + {tree(terms[half:])})"
+
+    def added(found: re.Match[str]) -> str:
+        return f"{found[1]}sum += {tree(re.findall(r'sum [+]= (.*);', found[0]))};\n"
+
+    return re.sub(r"( +)sum \+= .*;\n(?: +sum \+= .*;\n)+", added, source)
+
+
+VARIANTS: dict[str, Written] = {
+    "as written": plain,
+    **{f"{size} inputs at a time": with_block(size) for size in (4, 5, 6, 8)},
+    "inputs left over one by one": changed(left_over_singly),
+    "products of a block added in pairs": changed(in_trees),
+    "short loops unrolled early": changed(lambda source: source.replace("#pragma GCC unroll 1\n", "")),
+    "only one side of a choice": changed(lambda source: source.replace(', "no-trapping-math"', "")),
+    "biases may overlap": changed(lambda source: source.replace("*restrict bias", "*bias")),
+    "vectorizer of statements on": changed(lambda source: source.replace(', "no-tree-slp-vectorize"', "")),
 }
 
 
@@ -86,9 +135,8 @@ def kernels() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         for policy in KERNELS:
             program, seen = program_of(policy), observed("Hopper-v5 compact")
-            plain = written(program, "float32", seen)
-            for variant, change in VARIANTS.items():
-                code = replace(plain, source=change(plain.source))
+            for variant, write in VARIANTS.items():
+                code = write(program, seen)
                 image = build(code, TARGETS["cortex-m4"])
                 taken = int(count(image, seen[:1]).per_inference[0])
                 entry = {"cortex-m4 instructions": taken, "cortex-m4 flash bytes": image.flash_bytes}

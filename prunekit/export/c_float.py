@@ -1,7 +1,6 @@
 """A program as portable C in float32, and its bit-exact twin in NumPy.
 
-Sums run over the inputs in their order, six at a time, for all outputs side by side: compilers vectorise that without
-changing a bit, and a core without vectors loads and stores each sum a sixth as often.
+Sums run over the inputs in their order, beginning with the bias; ``c_layers.py`` says how.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from prunekit.activations import Activation
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
+from prunekit.export.c_layers import layer_call, layers_to_c
 from prunekit.export.c_math import LARGEST, TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
 from prunekit.export.c_text import Constant, about_policy, action_signature, array, finite, header_text, source_head
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
@@ -43,7 +43,7 @@ def float_to_c(
         functions.append(TANH.to_c(f"{name}_tanh"))
     parts += _once(functions)
     parts += [_each(name, own) for own in called.values()]
-    parts += [_DENSE.replace("NAME", name).replace("UPPER", name.upper()), _action(program, name, max(widths), called)]
+    parts += [*layers_to_c(name, widths), _action(program, name, widths, called)]
     if tested:
         parts.append(self_test(name, program, tested))
     nan = "the normalizer's mean" if isinstance(program.ops[0], Normalize) else "0"
@@ -181,45 +181,8 @@ def _each(name: str, activation: str) -> str:
     )
 
 
-_DENSE = """static void NAME_dense(
-    const float *restrict x, float *restrict y, const float *weight, const float *restrict bias,
-    int inputs, int outputs)
-{
-    int n = inputs, o;
-    for (o = 0; o < outputs; ++o)
-        y[o] = UPPER_FLOAT(&bias[o]);
-    for (; n >= 6; n -= 6) {
-        const float *const w1 = weight + outputs;
-        const float *const w2 = w1 + outputs;
-        const float *const w3 = w2 + outputs;
-        const float *const w4 = w3 + outputs;
-        const float *const w5 = w4 + outputs;
-        const float x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3], x4 = x[4], x5 = x[5];
-        for (o = 0; o < outputs; ++o) {
-            float sum = y[o];
-            sum += x0 * UPPER_FLOAT(&weight[o]);
-            sum += x1 * UPPER_FLOAT(&w1[o]);
-            sum += x2 * UPPER_FLOAT(&w2[o]);
-            sum += x3 * UPPER_FLOAT(&w3[o]);
-            sum += x4 * UPPER_FLOAT(&w4[o]);
-            sum += x5 * UPPER_FLOAT(&w5[o]);
-            y[o] = sum;
-        }
-        weight = w5 + outputs;
-        x += 6;
-    }
-    for (; n > 0; --n) {
-        const float x0 = *x++;
-        for (o = 0; o < outputs; ++o)
-            y[o] += x0 * UPPER_FLOAT(&weight[o]);
-        weight += outputs;
-    }
-}
-"""
-
-
-def _action(program: Program, name: str, widest: int, called: Mapping[Activation, str]) -> str:
-    upper = name.upper()
+def _action(program: Program, name: str, widths: Sequence[int], called: Mapping[Activation, str]) -> str:
+    upper, widest = name.upper(), max(widths)
     lines = [action_signature(name, program.head), "{", f"    float a[{widest}];", f"    float b[{widest}];"]
     lines += ["    int i;", f"    for (i = 0; i < {upper}_INPUTS; ++i) {{", *_normal_c(program.ops[0], name), "    }"]
     here, there, width, index = "a", "b", program.inputs, 0
@@ -228,8 +191,7 @@ def _action(program: Program, name: str, widest: int, called: Mapping[Activation
             case Normalize():
                 pass
             case Affine():
-                given = f"{name}_weight_{index}, {name}_bias_{index}, {width}, {len(op.bias)}"
-                lines += [f"    {name}_dense({here}, {there}, {given});"]
+                lines += [f"    {layer_call(name, index, widths, here, there)}"]
                 here, there, width, index = there, here, len(op.bias), index + 1
             case Activate():
                 lines += [f"    {name}_each_{called[op.activation]}({here}, {width});"]

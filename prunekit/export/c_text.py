@@ -72,11 +72,14 @@ def source_head(name: str, constants: Sequence[Constant]) -> str:
 #endif
 /* A fused multiply-add would round once where this code rounds twice; clang's -ffp-contract=fast fuses in spite of
    this and must not be given. GCC's vectorizers fuse where they must not: that of statements (it was seen to with
-   GCC 12 for x86), and on RISC-V that of loops too. */
+   GCC 12 for x86), and on RISC-V that of loops too. Nobody looks at the flags that operations raise, so that cores
+   with vectors may compute both sides of a choice. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__riscv_vector)
 #pragma GCC optimize("fp-contract=off", "no-tree-vectorize")
+#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON))
+#pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize", "no-trapping-math")
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize")
 #endif

@@ -215,7 +215,7 @@ def test_buffers_beyond_the_ram_are_not_run(opened: Open, monkeypatch: pytest.Mo
 
 
 @needs("avr-uno")
-@pytest.mark.parametrize("width", [244, 250, 252])
+@pytest.mark.parametrize("width", [246, 250, 252])
 def test_a_stack_that_is_larger_than_the_ram_is_measured_and_not_run(width: int, opened: Open) -> None:
     figures, runtime = opened(board_of("avr-uno"), model(width))
     assert runtime is None

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from c_policies import FORMS, HEADS, INPUTS, as_c, observations, program, twin_actions
-from compiled_policy import MISSING, REASON, SANITIZED, acted
+from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted
 from torch import nn
 
 from prunekit.devices.build import build
@@ -55,6 +55,17 @@ def test_a_policy_called_stdint_finds_the_systems_header(tmp_path: Path) -> None
     command = ["gcc", "-std=c99", "-I.", "-c", f"{name}.c"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.parametrize("flags", [("-O0",), ("-Os",), ("-O3",), FAST], ids=" ".join)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_layers_of_every_width_keep_the_order_of_their_sums(
+    compiler: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    widths = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 18, 19, 20, 21, 40)
+    policy = program(HEADS["clip-unbounded"], hidden=widths, gain=3.0)
+    found = acted(as_c(policy, "float32", SEEN), SEEN, tmp_path, compiler, flags)
+    assert found.tobytes() == twin_actions(policy, "float32", SEEN, SEEN).tobytes()
 
 
 @needs("avr-uno")
