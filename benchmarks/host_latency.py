@@ -3,7 +3,8 @@
     python benchmarks/host_latency.py    # needs ai-edge-litert and emx-onnx-cgen; benchmarks/results/host_latency.json
 
 One observation, one thread, everything in one process and one run, in alternating blocks, so that noise hits all alike.
-From Python each call is timed, less the timer's own cost; in C a sample is the mean of 100 calls. The policies: the
+From Python each call is timed, less the timer's own cost; in C a sample is the mean of 100 calls. Reading the weights
+alone, in C, is the least that the dense policy can take. The policies: the
 shipped ones of Hopper-v5, dense and compact, and untrained weights in the shape 11-18-18-3. All ways are checked to
 give the same action first.
 """
@@ -23,7 +24,7 @@ import gymnasium as gym
 import numpy as np
 import onnxruntime
 from devices import PROBE, observed, program_of, written
-from host_rivals import c_loop, emx_source, litert
+from host_rivals import c_loop, emx_source, litert, reading_source
 from record import write_result
 
 from prunekit.bench.host import host_facts
@@ -59,6 +60,10 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     own.mkdir()
     call = f"{code.name}_action(observation, action)"
     _, own_loop = c_loop(own, folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes)
+    alone = folder / "alone"
+    alone.mkdir()
+    source = reading_source(alone, program.parameters)
+    _, reading_loop = c_loop(alone, source, "void reading(void);", "reading()", sizes)
     emx_library, emx_loop, emx_call = _emx(file, folder, program, observation)
     agreed = {
         "ONNX Runtime, default": default.run(["action"], {"obs": batch})[0][0],
@@ -76,7 +81,8 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
         "emx-onnx-cgen's C through ctypes": emx_library,
         "prunekit's C through its extension": lambda: native.run(observation, action),
     }
-    return ways, {"emx-onnx-cgen's C": emx_loop, "prunekit's C": own_loop}
+    loops = {"emx-onnx-cgen's C": emx_loop, "prunekit's C": own_loop, "reading the weights alone": reading_loop}
+    return ways, loops
 
 
 def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) -> tuple[Any, Any, Any]:
