@@ -150,7 +150,7 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
         return field.selected(field.returns_of(found, settings.selection_seeds)), False
 
     best, _ = fine_tuned(
-        student, reached, tuner, judge, settings.tuning_steps, lambda _: math.inf, lambda: tuner.steps >= steps
+        student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps
     )
     tuner.close()
     return best

@@ -30,6 +30,10 @@ from prunekit.versions import installed_versions
 
 # Of what is left after the search, the share that the second look may take.
 _LOOKING = 0.4
+# Shares of the level: of the smallest network, and of the larger one in case that it fails.
+_SHARES = (0.03, 0.02)
+# Of the time for certificates, what the smallest leaves the larger one.
+_RESERVED = 0.3
 
 
 @final
@@ -209,22 +213,22 @@ def compress(
         seen = [baseline.dense, baseline.random, *(point.played.small for point in points)]
         for point in candidates:
             seen += [point.played.small, point.played.dense, point.played.random]
+        shares = _SHARES if len(candidates) > 1 else (ALPHA,)
+        first_end = end - (_RESERVED * max(end - time.monotonic(), 0.0) if len(candidates) > 1 else 0.0)
         found = certify(
             [
-                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played)
-                for point in candidates
+                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played, share)
+                for point, share in zip(candidates, shares, strict=True)
             ],
             dense,
             random,
             settings.search.keep,
             range(settings.first_seed, settings.first_seed + settings.episodes),
             span_of(seen),
-            ALPHA,
             progress,
-            lambda: time.monotonic() > end,
+            lambda index: time.monotonic() > (end if index else first_end),
         )
-        passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
-        index = passed[-1] if passed else 0
+        index = len(found) - 1  # the one that was certified, or the largest
         return Compressed(
             crew.post.teacher,
             {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},

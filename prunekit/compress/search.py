@@ -116,39 +116,36 @@ class _Branch:
         return self._tuned(best, reached) if hope else None
 
     def _tuned(self, student: Student, reached: float) -> Student | None:
-        """Fine-tune ``student`` until it is good, or it is in vain. Once it is good, smaller ones learn from it.
+        """Fine-tune ``student`` until it is safely good, or it is in vain. If it is good, smaller ones learn from it.
 
         A branch that has nothing good yet does not give up while there is time.
         """
         settings = self._settings
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
-        seen: list[Float32] = []
 
         def judge(found: Student) -> tuple[float, bool]:
-            seen.clear()
-            good = self._judge(found, seen.append, tuned=True)
-            return self.points[-1].retention, good
+            good = self._judge(found, tuned=True)
+            return self.points[-1].retention, good and self.points[-1].retention >= settings.keep + settings.safety
 
         before = self._tuner.steps
-        found, good = fine_tuned(
+        found, kept = fine_tuned(
             student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
         )
         self._arena.steps += self._tuner.steps - before
-        if not good:
+        if kept < settings.keep + settings.margin:
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        self._lessons.follow(guide, np.concatenate(seen))
+        episodes = range(settings.teacher_episodes)
+        self._lessons.follow(guide, np.concatenate([self._arena.play(guide.act, self._seed())[1] for _ in episodes]))
         self._guided = True
         return found
 
-    def _patience(self, reached: float) -> float:
-        """Return how many bursts in vain are too many for a network that keeps ``reached``."""
-        if not any(point.good for point in self.points):
-            return math.inf
-        return self._settings.tuning_patience * (2 if reached >= self._settings.keep else 1)
+    def _patience(self) -> float:
+        """Return how many bursts in vain are too many."""
+        return self._settings.tuning_patience if any(point.good for point in self.points) else math.inf
 
-    def _judge(self, student: Student, seen: Callable[[Float32], None], tuned: bool = False) -> bool:
+    def _judge(self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False) -> bool:
         """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each."""
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)

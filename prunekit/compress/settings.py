@@ -23,7 +23,7 @@ class SearchSettings:
     ``recoveries`` times. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes.
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
-    until ``tuning_patience`` of them in a row have not helped: twice as many where it keeps ``keep``, any number where
+    until it keeps ``keep`` and ``safety``, or ``tuning_patience`` of them in a row have not helped; any number where
     the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the search,
     networks play ``confirmation_episodes`` others.
 
@@ -31,20 +31,21 @@ class SearchSettings:
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((), (48,), (64, 64))
+    starts: tuple[tuple[int, ...], ...] = ((14,), (), (48,), (32, 32))
     first_steps: int = 6_000
     steps: int = 2_500
     teacher_episodes: int = 10
     lesson_episodes: int = 5
-    selection_episodes: int = 40
+    selection_episodes: int = 20
     confirmation_episodes: int = 60
     recoveries: int = 3
     tuning: bool = True
-    tuning_steps: int = 12_288
+    tuning_steps: int = 24_576
     tuning_warmup: int = 20_480
-    tuning_patience: int = 6
-    shrink_by: float = 0.3
+    tuning_patience: int = 20
+    shrink_by: float = 1 / 3
     margin: float = 0.015
+    safety: float = 0.03
     seconds: float = 300.0
     seed: int = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -177,15 +177,6 @@ class Student:
             Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
         )
         return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
-
-
-def mean_of(students: Sequence[Student]) -> Student:
-    """Return a student with the mean of the weights of students that are versions of one."""
-    found = students[0].copied()
-    with torch.no_grad():
-        for own, *others in zip(*(student.network.parameters() for student in (found, *students)), strict=True):
-            own.copy_(torch.stack(others).mean(dim=0))
-    return found
 
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:

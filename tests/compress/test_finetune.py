@@ -1,4 +1,4 @@
-"""The order of fine-tuning: bursts, judgements, the mean after three in vain, and back to the best."""
+"""The order of fine-tuning: bursts and judgements, on and on, and the best of them in the end."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Counting:
         self._network: Any = None
 
     def take(self, network: Any) -> None:
+        assert self._network is None  # it goes on from where it is, whatever the returns do
         self._network = network
 
     def tune(self, steps: int, over: Any) -> int:
@@ -47,53 +48,46 @@ def beginner() -> Student:
 
 
 def depth(student: Student) -> float:
-    """Return how many bursts lie behind the student, on average where it is a mean."""
+    """Return how many bursts lie behind the student."""
     return float(student.network[0].bias.detach())
 
 
 def tuned(
-    retentions: Sequence[float], patience: float = 9, good_at: float = math.inf, bursts: int = 99
-) -> tuple[list[float], float, bool, int]:
-    """Return (depths of the students judged, that of the result, whether it is good, bursts), judged as told."""
+    retentions: Sequence[float], patience: float = 9, enough: float = math.inf, bursts: int = 99
+) -> tuple[list[float], float, float]:
+    """Return (depths of the students judged, that of the result, its retention), judged as told."""
     tuner: Any = Counting()
     judged: list[float] = []
 
     def judge(student: Student) -> tuple[float, bool]:
         judged.append(depth(student))
         retention = retentions[len(judged) - 1]
-        return retention, retention >= good_at
+        return retention, retention >= enough
 
-    best, good = fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda _: patience, lambda: tuner.bursts >= bursts)
-    return judged, depth(best), good, tuner.bursts
-
-
-def test_it_ends_with_the_first_that_is_good() -> None:
-    assert tuned([0.6, 0.7, 0.96], good_at=0.96) == ([1.0, 2.0, 3.0], 3.0, True, 3)
+    start = beginner()
+    best, kept = fine_tuned(start, 0.5, tuner, judge, 10, lambda: patience, lambda: tuner.bursts >= bursts)
+    assert depth(start) == 0.0
+    return judged, depth(best), kept
 
 
-def test_after_three_in_vain_the_mean_of_the_trail_is_judged_and_the_best_goes_on() -> None:
-    judged, _, _, _ = tuned([0.6, 0.4, 0.4, 0.4, 0.4, 0.4], bursts=5)
-    # The best has one burst behind it, the mean those of 1, 2, 3 and 4, and what follows one more than the best.
-    assert judged == [1.0, 2.0, 3.0, 4.0, 2.5, 2.0]
+def test_it_ends_with_the_first_that_is_safely_good() -> None:
+    assert tuned([0.6, 0.7, 0.98], enough=0.98) == ([1.0, 2.0, 3.0], 3.0, 0.98)
 
 
-def test_a_mean_that_is_better_is_the_new_best() -> None:
-    judged, result, good, _ = tuned([0.4, 0.4, 0.4, 0.8, 0.4], bursts=4)
-    assert judged == [1.0, 2.0, 3.0, 1.5, 2.5]
-    assert (result, good) == (1.5, False)
-
-
-def test_a_mean_that_is_good_ends_it() -> None:
-    assert tuned([0.4, 0.4, 0.4, 0.97], good_at=0.96) == ([1.0, 2.0, 3.0, 1.5], 1.5, True, 3)
+def test_it_falls_and_goes_on_and_the_best_comes_back() -> None:
+    assert tuned([0.6, 0.9, 0.2, 0.1, 0.8], bursts=5) == ([1.0, 2.0, 3.0, 4.0, 5.0], 2.0, 0.9)
 
 
 @pytest.mark.parametrize("patience", [3, 6])
-def test_it_is_given_up_after_so_many_in_vain_and_the_best_comes_back(patience: int) -> None:
-    judged, result, good, bursts = tuned([0.4] * 20, patience=patience)
-    assert (result, good, bursts) == (0.0, False, patience)
-    assert len(judged) == patience + patience // 3
+def test_it_is_given_up_after_so_many_in_vain(patience: int) -> None:
+    judged, result, kept = tuned([0.4] * 20, patience=patience)
+    assert (len(judged), result, kept) == (patience, 0.0, 0.5)
+
+
+def test_patience_begins_anew_with_every_new_best() -> None:
+    assert tuned([0.4, 0.4, 0.6, 0.4, 0.4, 0.4], patience=3)[1:] == (3.0, 0.6)
 
 
 def test_without_time_nothing_is_begun() -> None:
-    assert tuned([0.4] * 20, bursts=0) == ([], 0.0, False, 0)
+    assert tuned([0.4] * 20, bursts=0) == ([], 0.0, 0.5)
     assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 2.0, 3.0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.student import Lessons, Scale, Student, action_loss, choice_loss, mean_of
+from prunekit.compress.student import Lessons, Scale, Student, action_loss, choice_loss
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
 
@@ -79,16 +79,6 @@ def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
     assert sum(smaller.hidden) == 15
     assert student.hidden == (12, 12)
     assert smaller.parameters < student.parameters
-
-
-def test_the_mean_of_students_has_the_mean_of_their_weights_and_they_keep_theirs() -> None:
-    scale = Scale.of(lessons_of(BOUNDED, lambda seen: seen.astype(np.float64)), BOUNDED)
-    students = [Student((3, 2), scale, BOUNDED, seed) for seed in range(3)]
-    weights = [torch.nn.utils.parameters_to_vector(student.network.parameters()).detach() for student in students]
-    found = torch.nn.utils.parameters_to_vector(mean_of(students).network.parameters()).detach()
-    torch.testing.assert_close(found, torch.stack(weights).mean(dim=0))
-    again = [torch.nn.utils.parameters_to_vector(student.network.parameters()).detach() for student in students]
-    assert all(torch.equal(one, other) for one, other in zip(weights, again, strict=True))
 
 
 def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:
