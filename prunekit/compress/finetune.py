@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
 
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.student import Student
 
-Judge = Callable[[Student], tuple[float, bool]]
-"""A student to (its retention, whether it is safely good enough)."""
+# A mean so far below the median is one of episodes that mostly go well, while some fail.
+_FAILING = 0.03
+
+
+@final
+@dataclass(frozen=True)
+class Judgement:
+    """What a student keeps, on average and in a typical episode (the median), and whether that is safely enough."""
+
+    retention: float
+    typical: float
+    enough: bool
+
+
+Judge = Callable[[Student], Judgement]
 
 
 def fine_tuned(
@@ -24,17 +39,18 @@ def fine_tuned(
 
     ``reached`` is its retention so far, ``steps`` the environment steps of a burst. Ends after so many bursts in a row
     that did not help as ``patience`` says, or when it is ``over``. What falls is not taken back: before it gets better
-    than it ever was, a small network may fall for a dozen bursts.
+    than it ever was, a small network may fall for a dozen bursts. While some episodes fail, it looks further ahead.
     """
-    best, vain, learning = student, 0, student.copied()
+    best, vain, failing, learning = student, 0, False, student.copied()
     tuner.take(learning.network)
     while vain < patience() and not over():
-        tuner.tune(steps, over)
+        tuner.tune(steps, over, far=failing)
         vain += 1
         found = learning.copied()
-        retention, enough = judge(found)
-        if enough:
-            return found, retention
-        if retention > reached:
-            best, reached, vain = found, retention, 0
+        judged = judge(found)
+        failing = judged.retention < judged.typical - _FAILING
+        if judged.enough:
+            return found, judged.retention
+        if judged.retention > reached:
+            best, reached, vain = found, judged.retention, 0
     return best, reached

@@ -10,7 +10,7 @@ import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress
 from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
@@ -124,9 +124,11 @@ class _Branch:
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
 
-        def judge(found: Student) -> tuple[float, bool]:
-            good = self._judge(found, tuned=True)
-            return self.points[-1].retention, good and self.points[-1].retention >= settings.keep + settings.safety
+        def judge(found: Student) -> Judgement:
+            good, point = self._judge(found, tuned=True), self.points[-1]
+            played = point.played
+            typical = float(np.median(1.0 + (played.small - played.dense) / self._baseline.gain))
+            return Judgement(point.retention, typical, good and point.retention >= settings.keep + settings.safety)
 
         before = self._tuner.steps
         found, kept = fine_tuned(

@@ -36,7 +36,7 @@ class SearchSettings:
     steps: int = 2_500
     teacher_episodes: int = 10
     lesson_episodes: int = 5
-    selection_episodes: int = 20
+    selection_episodes: int = 40
     confirmation_episodes: int = 60
     recoveries: int = 3
     tuning: bool = True

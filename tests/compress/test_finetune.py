@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
@@ -23,14 +23,16 @@ class Counting:
 
     def __init__(self) -> None:
         self.bursts = 0
+        self.far: list[bool] = []
         self._network: Any = None
 
     def take(self, network: Any) -> None:
         assert self._network is None  # it goes on from where it is, whatever the returns do
         self._network = network
 
-    def tune(self, steps: int, over: Any) -> int:
+    def tune(self, steps: int, over: Any, *, far: bool) -> int:
         self.bursts += 1
+        self.far.append(far)
         with torch.no_grad():
             for parameter in self._network.parameters():
                 parameter.add_(1.0)
@@ -59,10 +61,10 @@ def tuned(
     tuner: Any = Counting()
     judged: list[float] = []
 
-    def judge(student: Student) -> tuple[float, bool]:
+    def judge(student: Student) -> Judgement:
         judged.append(depth(student))
         retention = retentions[len(judged) - 1]
-        return retention, retention >= enough
+        return Judgement(retention, retention, retention >= enough)
 
     start = beginner()
     best, kept = fine_tuned(start, 0.5, tuner, judge, 10, lambda: patience, lambda: tuner.bursts >= bursts)
@@ -91,3 +93,14 @@ def test_patience_begins_anew_with_every_new_best() -> None:
 def test_without_time_nothing_is_begun() -> None:
     assert tuned([0.4] * 20, bursts=0) == ([], 0.0, 0.5)
     assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 2.0, 3.0]
+
+
+def test_it_looks_further_ahead_while_some_episodes_fail() -> None:
+    tuner: Any = Counting()
+    kept = iter([(0.9, 0.9), (0.8, 0.9), (0.88, 0.9), (0.2, 0.9), (0.9, 0.8)])
+
+    def judge(_: Student) -> Judgement:
+        return Judgement(*next(kept), False)
+
+    fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 5)
+    assert tuner.far == [False, False, True, False, True]
