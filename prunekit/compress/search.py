@@ -107,13 +107,21 @@ class _Branch:
                     self._lessons.add(self._arena.play(act, self._seed())[1])
                 self._study(student, self._settings.steps)
             if self._judge(student, self._lessons.add):
-                return student
+                return self._settled(student)
             if self.points[-1].retention > reached:
                 best, reached = student.copied(), self.points[-1].retention
             if self._over():
                 return None
         hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
         return self._tuned(best, reached) if hope else None
+
+    def _settled(self, student: Student) -> Student:
+        """Return what ``student``, which imitation made good, becomes: safely good, if nothing of the branch is yet."""
+        safe = self._settings.keep + self._settings.safety
+        settled = any(point.good and point.retention >= safe for point in self.points)
+        if settled or not self._settings.tuning or len(student.hidden) == 0:
+            return student
+        return self._tuned(student, self.points[-1].retention) or student
 
     def _tuned(self, student: Student, reached: float) -> Student | None:
         """Fine-tune ``student`` until it is safely good, or it is in vain. If it is good, smaller ones learn from it.

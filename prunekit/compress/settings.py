@@ -31,7 +31,7 @@ class SearchSettings:
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((14,), (), (48,), (32, 32))
+    starts: tuple[tuple[int, ...], ...] = ((14,), (), (24,), (48,), (32, 32))
     first_steps: int = 6_000
     steps: int = 2_500
     teacher_episodes: int = 10
