@@ -16,20 +16,24 @@ AT_A_TIME = 7
 
 def layers_to_c(name: str, widths: Sequence[int]) -> list[str]:
     """Return the functions of C that the calls of ``layer_call`` need, for layers from each width to the next."""
-    inputs = widths[:-1]
-    looped = {count % AT_A_TIME for count in inputs if count >= AT_A_TIME}
+    looped = _looped(widths)
     functions = [_add(name)] if looped else []
-    return functions + [_layer(name, rest, rest in looped) for rest in sorted({count % AT_A_TIME for count in inputs})]
+    rests = sorted({count % AT_A_TIME for count in widths[:-1]})
+    return functions + [_layer(name, rest, rest in looped) for rest in rests]
 
 
 def layer_call(name: str, index: int, widths: Sequence[int], source: str, target: str) -> str:
     """Return the statement of C that fills the array ``target`` with layer ``index`` of the array ``source``."""
     inputs, outputs = widths[index : index + 2]
     rest = inputs % AT_A_TIME
-    looped = any(count >= AT_A_TIME and count % AT_A_TIME == rest for count in widths[:-1])
     given = [source, target, f"{name}_weight_{index}", f"{name}_bias_{index}"]
-    given += [str(inputs // AT_A_TIME)] if looped else []
+    given += [str(inputs // AT_A_TIME)] if rest in _looped(widths) else []
     return f"{name}_layer_{rest}({', '.join([*given, str(outputs)])});"
+
+
+def _looped(widths: Sequence[int]) -> set[int]:
+    """Return the numbers of inputs left over beside which there are whole blocks, in one layer at least."""
+    return {count % AT_A_TIME for count in widths[:-1] if count >= AT_A_TIME}
 
 
 def _add(name: str) -> str:
