@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from prunekit.adapters.fisher import natural
+from prunekit.optim.fisher import natural
 
 Distribution = Categorical | Normal
 

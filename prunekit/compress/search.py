@@ -16,6 +16,7 @@ from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSetti
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
+from prunekit.optim.fisher import MOST_PARAMETERS
 from prunekit.policy.program import Float32
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
@@ -105,7 +106,7 @@ class _Branch:
                 act = deployed(student.actor, self._teacher.spaces)
                 for _ in range(self._settings.lesson_episodes):
                     self._lessons.add(self._arena.play(act, self._seed())[1])
-                self._study(student, self._settings.steps)
+                self._study(student, self._settings.steps if student.parameters > MOST_PARAMETERS else 0)
             if self._judge(student, self._lessons.add):
                 return self._settled(student)
             if self.points[-1].retention > reached:
@@ -132,8 +133,12 @@ class _Branch:
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
 
+        best = reached
+
         def judge(found: Student) -> Judgement:
-            good, point = self._judge(found, tuned=True), self.points[-1]
+            nonlocal best
+            good, point = self._judge(found, tuned=True, best=best), self.points[-1]
+            best = max(best, point.retention)
             played = point.played
             typical = float(np.median(1.0 + (played.small - played.dense) / self._baseline.gain))
             return Judgement(point.retention, typical, good and point.retention >= settings.keep + settings.safety)
@@ -155,11 +160,17 @@ class _Branch:
         """Return how many bursts in vain are too many."""
         return self._settings.tuning_patience if any(point.good for point in self.points) else math.inf
 
-    def _judge(self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False) -> bool:
-        """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each."""
+    def _judge(
+        self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False, best: float = -math.inf
+    ) -> bool:
+        """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each.
+
+        Of a student that was as good as ``best`` before, only what is better yet counts.
+        """
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
-        wanted = settings.keep + settings.margin
+        enough = settings.keep + settings.margin
+        wanted = max(enough, best)
         returns: list[float] = []
         for seed in settings.selection_seeds:
             total, states = self._arena.play(act, seed)
@@ -173,7 +184,7 @@ class _Branch:
             if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
                 break
         retention = 1.0 + float(lost.mean())
-        good = len(returns) == settings.selection_episodes and retention >= wanted
+        good = len(returns) == settings.selection_episodes and retention >= enough
         point = Point(
             actor,
             student.hidden,
@@ -190,7 +201,9 @@ class _Branch:
         return good
 
     def _study(self, student: Student, steps: int, fewer: int = 0) -> None:
-        student.study(self._lessons, steps, fewer)
+        if steps:
+            student.study(self._lessons, steps, fewer)
+        student.refine(self._lessons, self._settings.refinements)
         self._batches += steps
 
     def _seed(self) -> int:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian
 from torch.distributions import Categorical, Normal, kl_divergence
 
-from prunekit.adapters import fisher
-from prunekit.adapters.fisher import by_products, fisher_matrix, natural
+from prunekit.optim import fisher
+from prunekit.optim.fisher import by_products, fisher_matrix, natural
 
 KINDS = [True, False]
 

@@ -16,7 +16,7 @@ _DAMPING = 1e-3
 # The matrix is that of so many scores: more of them cost more and hardly change it.
 _MOST_SCORES = 6_144
 # Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
-_MOST_PARAMETERS = 2_048
+MOST_PARAMETERS = 2_048
 _ITERATIONS = 20
 
 
@@ -30,7 +30,7 @@ def natural(network: nn.Module, observations: Tensor, deviations: Sequence[Tenso
     with torch.no_grad():
         outputs = network(observations[:1]).shape[1]
     some = observations[torch.randperm(len(observations))[: max(1, _MOST_SCORES // outputs)]]
-    if sum(parameter.numel() for parameter in network.parameters()) > _MOST_PARAMETERS:
+    if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
         return by_products(network, some, deviations)
     matrix = fisher_matrix(network, some, deviations)
     damping = _DAMPING * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
