@@ -82,6 +82,11 @@ class Tuner:
                 self._warmup = 0
             return taken + self._learn(steps, over)
 
+    @property
+    def latest(self) -> nn.Module:
+        """What the network is after the latest rollout, which the average follows."""
+        return self._model.policy.action_net
+
     def close(self) -> None:
         """Close the environments."""
         self._environments.close()

@@ -46,11 +46,14 @@ def fine_tuned(
     while vain < patience() and not over():
         tuner.tune(steps, over, far=failing)
         vain += 1
-        found = learning.copied()
-        judged = judge(found)
-        failing = judged.retention < judged.typical - _FAILING
-        if judged.enough:
-            return found, judged.retention
-        if judged.retention > reached:
-            best, reached, vain = found, judged.retention, 0
+        latest = learning.copied()
+        latest.network.load_state_dict(tuner.latest.state_dict())
+        for found in (learning.copied(), latest):
+            judged = judge(found)
+            if judged.enough:
+                return found, judged.retention
+            if judged.retention > reached:
+                best, reached, vain = found, judged.retention, 0
+            if found is not latest:
+                failing = judged.retention < judged.typical - _FAILING
     return best, reached

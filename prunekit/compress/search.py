@@ -16,11 +16,12 @@ from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSetti
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
-from prunekit.optim.fisher import MOST_PARAMETERS
 from prunekit.policy.program import Float32
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
+# Rounds of imitation in vain, where the student is to be fine-tuned anyway.
+_GUIDED_PATIENCE = 2
 
 
 def search_branch(
@@ -32,11 +33,13 @@ def search_branch(
     over: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _: None,
 ) -> list[Point]:
-    """Return the networks judged on the way down from ``settings.starts[index]``, at least one.
+    """Return the networks judged on the way down from ``settings.starts[index]``: of the first branch at least one.
 
     A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, until ``over``
     says that there is no time left, when nothing new is begun.
     """
+    if index > 0 and over():
+        return []
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     try:
         branch.descend()
@@ -99,20 +102,22 @@ class _Branch:
 
         Students of a tuned one are fine-tuned at once: they imitate it as well as their size allows.
         """
-        best, reached = student, -math.inf
-        recoveries = 0 if self._guided else self._settings.recoveries
-        for attempt in range(recoveries + 1):
-            if attempt:
-                act = deployed(student.actor, self._teacher.spaces)
-                for _ in range(self._settings.lesson_episodes):
-                    self._lessons.add(self._arena.play(act, self._seed())[1])
-                self._study(student, self._settings.steps if student.parameters > MOST_PARAMETERS else 0)
+        best, reached, vain = student, -math.inf, 0
+        patience = _GUIDED_PATIENCE if self._guided else self._settings.recoveries
+        while True:
             if self._judge(student, self._lessons.add):
                 return self._settled(student)
+            vain += 1
             if self.points[-1].retention > reached:
-                best, reached = student.copied(), self.points[-1].retention
+                best, reached, vain = student.copied(), self.points[-1].retention, 0
             if self._over():
                 return None
+            if vain >= patience:
+                break
+            act = deployed(student.actor, self._teacher.spaces)
+            for _ in range(self._settings.lesson_episodes):
+                self._lessons.add(self._arena.play(act, self._seed())[1])
+            self._study(student, self._settings.lesson_steps)
         hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
         return self._tuned(best, reached) if hope else None
 

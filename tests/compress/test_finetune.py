@@ -1,9 +1,10 @@
-"""The order of fine-tuning: bursts and judgements, on and on, and the best of them in the end."""
+"""The order of fine-tuning: bursts and judgements of both networks, on and on, and the best of them in the end."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ SPACES = Spaces(2, low=(-1.0,), high=(1.0,))
 
 
 class Counting:
-    """In the place of a tuner: adds 1 to every weight, so that a weight says how many bursts lie behind it."""
+    """In the place of a tuner: adds 1 to every weight, so that a weight says how many bursts lie behind it.
+
+    Those of the latest network are half a burst ahead.
+    """
 
     def __init__(self) -> None:
         self.bursts = 0
@@ -38,6 +42,14 @@ class Counting:
                 parameter.add_(1.0)
         return steps
 
+    @property
+    def latest(self) -> Any:
+        ahead = copy.deepcopy(self._network)
+        with torch.no_grad():
+            for parameter in ahead.parameters():
+                parameter.add_(0.5)
+        return ahead
+
 
 def beginner() -> Student:
     lessons = Lessons(Teacher("mine", SPACES, lambda seen: seen[:, :1].astype(np.float64)))
@@ -55,15 +67,23 @@ def depth(student: Student) -> float:
 
 
 def tuned(
-    retentions: Sequence[float], patience: float = 9, enough: float = math.inf, bursts: int = 99
+    retentions: Sequence[float],
+    patience: float = 9,
+    enough: float = math.inf,
+    bursts: int = 99,
+    latest: Mapping[float, float] = {},
 ) -> tuple[list[float], float, float]:
-    """Return (depths of the students judged, that of the result, its retention), judged as told."""
+    """Return (depths of the students judged, that of the result, its retention), judged as told.
+
+    Averages keep what ``retentions`` say in turn, the ``latest`` of a depth what is said there, or nothing.
+    """
     tuner: Any = Counting()
     judged: list[float] = []
 
     def judge(student: Student) -> Judgement:
-        judged.append(depth(student))
-        retention = retentions[len(judged) - 1]
+        found = depth(student)
+        judged.append(found)
+        retention = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
         return Judgement(retention, retention, retention >= enough)
 
     start = beginner()
@@ -73,17 +93,24 @@ def tuned(
 
 
 def test_it_ends_with_the_first_that_is_safely_good() -> None:
-    assert tuned([0.6, 0.7, 0.98], enough=0.98) == ([1.0, 2.0, 3.0], 3.0, 0.98)
+    assert tuned([0.6, 0.7, 0.98], enough=0.98) == ([1.0, 1.5, 2.0, 2.5, 3.0], 3.0, 0.98)
 
 
 def test_it_falls_and_goes_on_and_the_best_comes_back() -> None:
-    assert tuned([0.6, 0.9, 0.2, 0.1, 0.8], bursts=5) == ([1.0, 2.0, 3.0, 4.0, 5.0], 2.0, 0.9)
+    judged, result, kept = tuned([0.6, 0.9, 0.2, 0.1, 0.8], bursts=5)
+    assert judged == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]
+    assert (result, kept) == (2.0, 0.9)
+
+
+def test_the_latest_network_counts_where_it_is_better_than_the_average() -> None:
+    assert tuned([0.6, 0.7, 0.7], bursts=3, latest={2.5: 0.9})[1:] == (2.5, 0.9)
+    assert tuned([0.6, 0.7, 0.7], latest={2.5: 0.98}, enough=0.98) == ([1.0, 1.5, 2.0, 2.5], 2.5, 0.98)
 
 
 @pytest.mark.parametrize("patience", [3, 6])
 def test_it_is_given_up_after_so_many_in_vain(patience: int) -> None:
     judged, result, kept = tuned([0.4] * 20, patience=patience)
-    assert (len(judged), result, kept) == (patience, 0.0, 0.5)
+    assert (len(judged), result, kept) == (2 * patience, 0.0, 0.5)
 
 
 def test_patience_begins_anew_with_every_new_best() -> None:
@@ -92,15 +119,15 @@ def test_patience_begins_anew_with_every_new_best() -> None:
 
 def test_without_time_nothing_is_begun() -> None:
     assert tuned([0.4] * 20, bursts=0) == ([], 0.0, 0.5)
-    assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 2.0, 3.0]
+    assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
 
 
 def test_it_looks_further_ahead_while_some_episodes_fail() -> None:
     tuner: Any = Counting()
     kept = iter([(0.9, 0.9), (0.8, 0.9), (0.88, 0.9), (0.2, 0.9), (0.9, 0.8)])
 
-    def judge(_: Student) -> Judgement:
-        return Judgement(*next(kept), False)
+    def judge(student: Student) -> Judgement:
+        return Judgement(0.0, 0.9, False) if depth(student) % 1.0 else Judgement(*next(kept), False)
 
     fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 5)
     assert tuner.far == [False, False, True, False, True]

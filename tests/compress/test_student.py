@@ -70,6 +70,20 @@ def test_what_is_deployed_answers_in_the_teacher_s_units(spaces: Spaces) -> None
     assert student.hidden == (8,)
 
 
+def test_refining_fits_the_lessons_more_closely_and_leaves_large_networks_alone() -> None:
+    lessons = lessons_of(BOUNDED, lambda seen: np.tanh(2.0 * seen[:, ::-1].astype(np.float64)))
+    for hidden, kept in (((4,), False), ((48, 48), True)):
+        student = Student(hidden, Scale.of(lessons, BOUNDED), BOUNDED, 0)
+        student.study(lessons, 100)
+        errors = []
+        for _ in range(2):
+            with torch.no_grad():
+                found = student.actor(torch.from_numpy(lessons.states)).double().numpy()
+            errors.append(float(np.square(found - lessons.answers).mean()))
+            student.refine(lessons, 20)
+        assert (errors[1] == errors[0]) if kept else (errors[1] < 0.5 * errors[0])
+
+
 def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
     lessons = lessons_of(BOUNDED, lambda seen: np.tanh(seen.astype(np.float64)))
     student = Student((12, 12), Scale.of(lessons, BOUNDED), BOUNDED, 0)

@@ -141,6 +141,8 @@ def branch(arena: Arena, *, tuning: bool) -> list[Point]:
         starts=((6,),),
         first_steps=60,
         steps=20,
+        lesson_steps=20,
+        refinements=0,
         teacher_episodes=5,
         lesson_episodes=1,
         recoveries=0,
