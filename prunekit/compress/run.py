@@ -14,7 +14,7 @@ import torch
 
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.arena import exported
-from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
+from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Returns, Verdict, certify
 from prunekit.compress.confirm import confirmed
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import FIRST_SEED, SearchSettings
@@ -28,6 +28,10 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
+# The search leaves time for so many paired episodes.
+_EPISODES_LEFT = 250
+# And takes at least so much of its own time.
+_LEAST_SEARCH = 0.6
 # Of what is left after the search, the share that the second look may take.
 _LOOKING = 0.4
 # Shares of the level: of the smallest network, and of the larger one in case that it fails.
@@ -181,12 +185,13 @@ def compress(
     torch.set_num_threads(1)
     with Crew(site, workers) as crew:
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
-        seeds = settings.search.selection_seeds
-        baseline = Baseline(*(np.array([returns(seed) for seed in seeds]) for returns in (dense, random)))
+        baseline, pace = _played(dense, random, settings.search.selection_seeds)
         baseline.require_a_policy(crew.post.teacher.name)
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
+        longest = settings.search.seconds
+        limit = max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
+        points = _searched(crew, settings.search, baseline, began + limit, displays)
         end = began + settings.seconds
         looked = time.monotonic() + _LOOKING * max(end - time.monotonic(), 0.0)
 
@@ -210,7 +215,8 @@ def compress(
             looking,
         ) or [best_of(points)]
 
-        seen = [baseline.dense, baseline.random, *(point.played.small for point in points)]
+        # A network that is worse than nothing may lose without bound: it says nothing of ones that work.
+        seen = [baseline.dense, baseline.random, *(point.played.small for point in points if point.retention > 0.0)]
         for point in candidates:
             seen += [point.played.small, point.played.dense, point.played.random]
         shares = _SHARES if len(candidates) > 1 else (ALPHA,)
@@ -260,6 +266,19 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 def best_of(points: Sequence[Point]) -> Point:
     """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
     return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+
+
+def _played(dense: Returns, random: Returns, seeds: Sequence[int]) -> tuple[Baseline, float]:
+    """Return what teacher and random policy earn on ``seeds``, and the seconds that an episode of a certificate takes.
+
+    That is one of a third policy too, which plays about as long as the teacher if it works.
+    """
+    dense(seeds[0])  # from now on the workers are there
+    clock, found = [time.monotonic()], []
+    for returns in (dense, random):
+        found.append(np.array([returns(seed) for seed in seeds]))
+        clock.append(time.monotonic())
+    return Baseline(*found), (2.0 * (clock[1] - clock[0]) + clock[2] - clock[1]) / len(seeds)
 
 
 def _searched(

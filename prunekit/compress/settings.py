@@ -32,7 +32,7 @@ class SearchSettings:
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((14,), (), (21,), (48,), (32, 32))
+    starts: tuple[tuple[int, ...], ...] = ((14,), (), (48,), (32, 32))
     first_steps: int = 2_500
     steps: int = 2_500
     lesson_steps: int = 1_250
