@@ -77,8 +77,8 @@ def compress_one(env_id: str, seed: int) -> None:
 
 
 def _entry(env_id: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a certificate.json: all but what ``tested`` holds too."""
-    kept = {name: value for name, value in found.items() if name != "certificate"}
+    """Return what is kept of a certificate.json: all but what the head of the result says, or ``tested`` holds too."""
+    kept = {name: value for name, value in found.items() if name not in ("versions", "certificate")}
     tested = [{name: value for name, value in entry.items() if name != "selection"} for entry in kept["tested"]]
     return {**kept, "env": env_id, "seed": seed, "minutes": MINUTES, "tested": tested}
 

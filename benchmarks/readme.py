@@ -208,18 +208,7 @@ def compress_table(result: Mapping[str, Any]) -> str:
         f"{result['cores']} cores",
     ]
     missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
-    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}{_other_versions(result)}."
-
-
-def _other_versions(result: Mapping[str, Any]) -> str:
-    """Return which runs were made with other versions than the result's, and with which."""
-    groups: dict[str, list[str]] = {}
-    for run in result["runs"]:
-        others = {name: one for name, one in run["versions"].items() if result["versions"].get(name) != one}
-        if others:
-            words = ", ".join(f"{name} {one}" for name, one in others.items())
-            groups.setdefault(words, []).append(f"{run['env']}, {run['seed']}")
-    return "".join(f"; with {words}: {'; '.join(runs)}" for words, runs in groups.items())
+    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}."
 
 
 def rivals_table(result: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from prunekit.bench.betting import Paired, span_of
+from prunekit.bench.stats import Array
 from prunekit.compress.arena import exported
 from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Returns, Verdict, certify
 from prunekit.compress.confirm import confirmed
@@ -189,9 +190,7 @@ def compress(
         baseline.require_a_policy(crew.post.teacher.name)
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        longest = settings.search.seconds
-        limit = max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
-        points = _searched(crew, settings.search, baseline, began + limit, displays)
+        points = _searched(crew, settings.search, baseline, began + search_seconds(settings, pace), displays)
         end = began + settings.seconds
         looked = time.monotonic() + _LOOKING * max(end - time.monotonic(), 0.0)
 
@@ -215,10 +214,6 @@ def compress(
             looking,
         ) or [best_of(points)]
 
-        # A network that is worse than nothing may lose without bound: it says nothing of ones that work.
-        seen = [baseline.dense, baseline.random, *(point.played.small for point in points if point.retention > 0.0)]
-        for point in candidates:
-            seen += [point.played.small, point.played.dense, point.played.random]
         shares = _SHARES if len(candidates) > 1 else (ALPHA,)
         first_end = end - (_RESERVED * max(end - time.monotonic(), 0.0) if len(candidates) > 1 else 0.0)
         found = certify(
@@ -230,7 +225,7 @@ def compress(
             random,
             settings.search.keep,
             range(settings.first_seed, settings.first_seed + settings.episodes),
-            span_of(seen),
+            span_of(returns_that_count(baseline, points, candidates)),
             progress,
             lambda index: time.monotonic() > (end if index else first_end),
         )
@@ -261,6 +256,23 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     save(artifact, folder / "policy.pt")
     write_atomically(folder / "certificate.json", (json.dumps(found, indent=1, allow_nan=False) + "\n").encode())
     return [report.path, folder / "policy.pt", folder / "certificate.json"]
+
+
+def search_seconds(settings: CompressSettings, pace: float) -> float:
+    """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
+    longest = settings.search.seconds
+    return max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
+
+
+def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: Sequence[Point]) -> list[Array]:
+    """Return what was earned so far, except by networks worse than the random policy.
+
+    These may lose without bound, which says nothing of the ones that work.
+    """
+    found = [baseline.dense, baseline.random, *(point.played.small for point in points if point.retention > 0.0)]
+    for point in candidates:
+        found += [point.played.small, point.played.dense, point.played.random]
+    return found
 
 
 def best_of(points: Sequence[Point]) -> Point:
