@@ -18,7 +18,7 @@ from prunekit.compress.points import CLEARLY, Point
 
 _LEAST_PLAYED = 10
 # Of the networks at least so many times larger than the smallest, the best stands for the certificate too.
-_LARGER = 2.0
+_LARGER = 1.2
 
 Progress = Callable[[Point, int], None]
 """Called with a network and how many episodes it has played."""

@@ -30,7 +30,7 @@ from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
 # The search leaves time for so many paired episodes.
-_EPISODES_LEFT = 250
+_EPISODES_LEFT = 400
 # And takes at least so much of its own time.
 _LEAST_SEARCH = 0.6
 # Of what is left after the search, the share that the second look may take.
