@@ -36,7 +36,7 @@ from torch import nn
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.read import read_teacher
 from prunekit.compress.search import search_branch
@@ -146,11 +146,14 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     settings = field.settings
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
-    def judge(found: Student) -> tuple[float, bool]:
-        return field.selected(field.returns_of(found, settings.selection_seeds)), False
+    def judge(found: Student) -> Judgement:
+        returns = field.returns_of(found, settings.selection_seeds)
+        played = field.baseline.paired(returns)
+        kept = 1.0 + (played.small - played.dense) / field.baseline.gain
+        return Judgement(field.selected(returns), float(np.median(kept)), False)
 
     best, _ = fine_tuned(
-        student, reached, tuner, judge, settings.tuning_steps, lambda _: math.inf, lambda: tuner.steps >= steps
+        student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps
     )
     tuner.close()
     return best

@@ -18,7 +18,7 @@ from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
-_SEARCH_SHARE = 0.75
+_SEARCH_SHARE = 0.85
 _MOST_WORKERS = 8
 
 

@@ -18,7 +18,7 @@ from prunekit.compress.points import CLEARLY, Point
 
 _LEAST_PLAYED = 10
 # Of the networks at least so many times larger than the smallest, the best stands for the certificate too.
-_LARGER = 2.0
+_LARGER = 1.2
 
 Progress = Callable[[Point, int], None]
 """Called with a network and how many episodes it has played."""
@@ -35,7 +35,7 @@ def confirmed(
     over: Callable[[], bool],
     progress: Progress = lambda *_: None,
 ) -> list[Point]:
-    """Return the networks to certify, the larger first: the smallest that keeps ``keep`` and ``margin``, a safe one.
+    """Return the networks to certify: the smallest that keeps ``keep`` and ``margin``, and a larger, safe one.
 
     The good ones of ``points`` play ``seeds`` again, the smallest first, until one is good there too. When there is no
     time left, the smallest that was not found wanting stands for it. Empty where there is none.
@@ -51,7 +51,7 @@ def confirmed(
             chosen = replace(point, played=seen, retention=seen.retention)
         larger = [other for other in good if other.parameters >= _LARGER * point.parameters]
         safe = [max(larger, key=lambda other: other.retention)] if larger else []
-        return [*safe, chosen]
+        return [chosen, *safe]
     return []
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from prunekit.bench.betting import Paired, span_of
+from prunekit.bench.stats import Array
 from prunekit.compress.arena import exported
-from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
+from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Returns, Verdict, certify
 from prunekit.compress.confirm import confirmed
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import FIRST_SEED, SearchSettings
@@ -28,8 +29,16 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
+# The search leaves time for so many paired episodes.
+_EPISODES_LEFT = 400
+# And takes at least so much of its own time.
+_LEAST_SEARCH = 0.6
 # Of what is left after the search, the share that the second look may take.
 _LOOKING = 0.4
+# Shares of the level: of the smallest network, and of the larger one in case that it fails.
+_SHARES = (0.03, 0.02)
+# Of the time for certificates, what the smallest leaves the larger one.
+_RESERVED = 0.3
 
 
 @final
@@ -177,12 +186,11 @@ def compress(
     torch.set_num_threads(1)
     with Crew(site, workers) as crew:
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
-        seeds = settings.search.selection_seeds
-        baseline = Baseline(*(np.array([returns(seed) for seed in seeds]) for returns in (dense, random)))
+        baseline, pace = _played(dense, random, settings.search.selection_seeds)
         baseline.require_a_policy(crew.post.teacher.name)
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
+        points = _searched(crew, settings.search, baseline, began + search_seconds(settings, pace), displays)
         end = began + settings.seconds
         looked = time.monotonic() + _LOOKING * max(end - time.monotonic(), 0.0)
 
@@ -206,25 +214,22 @@ def compress(
             looking,
         ) or [best_of(points)]
 
-        seen = [baseline.dense, baseline.random, *(point.played.small for point in points)]
-        for point in candidates:
-            seen += [point.played.small, point.played.dense, point.played.random]
+        shares = _SHARES if len(candidates) > 1 else (ALPHA,)
+        first_end = end - (_RESERVED * max(end - time.monotonic(), 0.0) if len(candidates) > 1 else 0.0)
         found = certify(
             [
-                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played)
-                for point in candidates
+                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played, share)
+                for point, share in zip(candidates, shares, strict=True)
             ],
             dense,
             random,
             settings.search.keep,
             range(settings.first_seed, settings.first_seed + settings.episodes),
-            span_of(seen),
-            ALPHA,
+            span_of(returns_that_count(baseline, points, candidates)),
             progress,
-            lambda: time.monotonic() > end,
+            lambda index: time.monotonic() > (end if index else first_end),
         )
-        passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
-        index = passed[-1] if passed else 0
+        index = len(found) - 1  # the one that was certified, or the largest
         return Compressed(
             crew.post.teacher,
             {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
@@ -253,9 +258,39 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     return [report.path, folder / "policy.pt", folder / "certificate.json"]
 
 
+def search_seconds(settings: CompressSettings, pace: float) -> float:
+    """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
+    longest = settings.search.seconds
+    return max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
+
+
+def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: Sequence[Point]) -> list[Array]:
+    """Return what was earned so far, except by networks worse than the random policy.
+
+    These may lose without bound, which says nothing of the ones that work.
+    """
+    found = [baseline.dense, baseline.random, *(point.played.small for point in points if point.retention > 0.0)]
+    for point in candidates:
+        found += [point.played.small, point.played.dense, point.played.random]
+    return found
+
+
 def best_of(points: Sequence[Point]) -> Point:
     """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
     return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+
+
+def _played(dense: Returns, random: Returns, seeds: Sequence[int]) -> tuple[Baseline, float]:
+    """Return what teacher and random policy earn on ``seeds``, and the seconds that an episode of a certificate takes.
+
+    That is one of a third policy too, which plays about as long as the teacher if it works.
+    """
+    dense(seeds[0])  # from now on the workers are there
+    clock, found = [time.monotonic()], []
+    for returns in (dense, random):
+        found.append(np.array([returns(seed) for seed in seeds]))
+        clock.append(time.monotonic())
+    return Baseline(*found), (2.0 * (clock[1] - clock[0]) + clock[2] - clock[1]) / len(seeds)
 
 
 def _searched(

@@ -21,7 +21,10 @@ from prunekit.compress.workers import Site
 from prunekit.environments import make_environment
 
 SETTINGS = CompressSettings(
-    SearchSettings(starts=((),), first_steps=600, steps=300, teacher_episodes=10, selection_episodes=15), episodes=300
+    SearchSettings(
+        starts=((),), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=10, selection_episodes=15
+    ),
+    episodes=300,
 )
 # Of position and velocity, as points.steer has them.
 GAINS = torch.tensor([-1.5, -1.8])

@@ -52,9 +52,9 @@ def looked(
 def test_the_smallest_that_is_good_again_is_chosen_and_the_best_larger_one_beside_it() -> None:
     points = [point(10, 0.97), point(20, 0.97), point(30, 0.99), point(50, 1.0), point(80, 0.98), point(15, 0.5, False)]
     found, episodes = looked(points, {10: 0.8, 20: 0.99, 30: 1.0})
-    assert [one.parameters for one in found] == [50, 20]
-    assert found[1].retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
-    assert len(found[1].played) == len(SEEDS)
+    assert [one.parameters for one in found] == [20, 50]
+    assert found[0].retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
+    assert len(found[0].played) == len(SEEDS)
     assert episodes == {10: 10, 20: len(SEEDS)}
 
 
@@ -73,12 +73,12 @@ def test_where_none_is_good_again_there_is_none() -> None:
 def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     found, episodes = looked(points, {}, lambda: True)
-    assert [one.parameters for one in found] == [30, 10]
-    assert found[1] is points[1]
+    assert [one.parameters for one in found] == [10, 30]
+    assert found[0] is points[1]
     assert episodes == {}
 
 
-@pytest.mark.parametrize(("truth", "expected"), [(0.99, [30, 10]), (0.5, [30])])
+@pytest.mark.parametrize(("truth", "expected"), [(0.99, [10, 30]), (0.5, [30])])
 def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: list[int]) -> None:
     left = iter([False] * 4)
     found, _ = looked([point(10, 0.97), point(30, 0.97)], {10: truth, 30: 1.0}, lambda: next(left, True))

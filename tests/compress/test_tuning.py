@@ -60,7 +60,7 @@ def test_rewards_teach_a_beginner(arena: Arena) -> None:
     before = mean_return(arena, student)
     tuner = tuner_of(student.scale, arena, 0, warmup=2_048)
     tuner.take(student.network)
-    assert 10_240 <= tuner.tune(8_192, lambda: False) < 11_000
+    assert 18_432 <= tuner.tune(16_384, lambda: False) < 19_000
     tuner.close()
     assert mean_return(arena, student) > before + 3.0
 
@@ -141,6 +141,8 @@ def branch(arena: Arena, *, tuning: bool) -> list[Point]:
         starts=((6,),),
         first_steps=60,
         steps=20,
+        lesson_steps=20,
+        refinements=0,
         teacher_episodes=5,
         lesson_episodes=1,
         recoveries=0,

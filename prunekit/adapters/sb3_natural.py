@@ -1,0 +1,121 @@
+"""PPO whose actor takes natural-gradient steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from torch import Tensor, nn
+from torch.distributions import Categorical, Normal, kl_divergence
+
+from prunekit.optim.fisher import natural
+
+Distribution = Categorical | Normal
+
+# Mean divergence, in nats, of the policies before and after a rollout's steps, if these go one way.
+_DIVERGENCE = 0.006
+_STEPS = 10
+_CLIP = 0.2
+# A larger divergence is beyond what the Fisher matrix describes: the way is halved, and in the end not gone at all.
+_MOST_DIVERGENCE = 0.03
+_HALVINGS = 8
+# What the latest network makes up of the average at least, which so reaches some 25 rollouts back.
+_SHARE_OF_LATEST = 0.04
+
+
+@final
+class NaturalPPO(PPO):
+    """PPO with natural-gradient steps (``fisher.py``) on its clipped objective; Adam trains the critic alone.
+
+    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits, and the logarithms of the
+    deviations, if there are any; while they need no gradient, the critic learns alone.
+    """
+
+    _average: nn.Module | None = None
+    _averaged = 0
+
+    def take(self, network: nn.Module) -> None:
+        """Go on from ``network``, which from now on becomes the moving average of what the actor is after a rollout."""
+        self.policy.action_net = copy.deepcopy(network)
+        self._average, self._averaged = network, 0
+
+    def train(self) -> None:
+        """Learn from the rollout buffer."""
+        self.policy.set_training_mode(True)
+        self._train_critic()
+        network = self.policy.action_net
+        if not all(parameter.requires_grad for parameter in network.parameters()):
+            return
+        self._train_actor(network)
+        if self._average is not None:
+            self._averaged += 1
+            share = max(_SHARE_OF_LATEST, 2.0 / (self._averaged + 2.0))
+            with torch.no_grad():
+                for mean, latest in zip(self._average.parameters(), network.parameters(), strict=True):
+                    mean.lerp_(latest, share)
+
+    def _train_critic(self) -> None:
+        assert isinstance(self.rollout_buffer, RolloutBuffer)
+        for _ in range(self.n_epochs):
+            for rows in self.rollout_buffer.get(self.batch_size):
+                loss = (self.policy.predict_values(rows.observations).flatten() - rows.returns).square().mean()
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.policy.optimizer.step()
+
+    def _train_actor(self, network: nn.Module) -> None:
+        assert isinstance(self.rollout_buffer, RolloutBuffer)
+        rows = next(self.rollout_buffer.get(None))
+        gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
+        with torch.no_grad():
+            old = self._distribution(rows.observations)
+        actions = rows.actions.long().flatten() if isinstance(old, Categorical) else rows.actions
+        deviations = [self.policy.log_std] if isinstance(old, Normal) else []
+        parameters = [*network.parameters(), *deviations]
+        before = [parameter.detach().clone() for parameter in parameters]
+        solve = natural(network, rows.observations, deviations)
+        if solve is None:
+            return
+        for _ in range(_STEPS):
+            ratio = (_log_prob(self._distribution(rows.observations), actions) - rows.old_log_prob).exp()
+            gain = torch.min(ratio * gains, ratio.clamp(1.0 - _CLIP, 1.0 + _CLIP) * gains).mean()
+            slopes = torch.autograd.grad(gain, parameters)
+            gradient = torch.cat([slope.flatten() for slope in slopes]).double()
+            way = solve(gradient)
+            length = math.sqrt(max(float(way @ gradient), 1e-24))
+            _move_(parameters, (way * (math.sqrt(2.0 * _DIVERGENCE) / _STEPS / length)).float())
+        with torch.no_grad():
+            for halving in range(1, _HALVINGS + 1):
+                # Where it is not a number it is too far too.
+                if divergence(old, self._distribution(rows.observations)) <= _MOST_DIVERGENCE:
+                    return
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value.lerp(parameter, 0.5) if halving < _HALVINGS else value)
+
+    def _distribution(self, observations: Tensor) -> Distribution:
+        found = self.policy.get_distribution(observations).distribution
+        assert isinstance(found, Categorical | Normal)
+        return found
+
+
+def divergence(old: Distribution, new: Distribution) -> float:
+    """Return the mean Kullback-Leibler divergence over a batch of distributions, in nats."""
+    each = kl_divergence(old, new)
+    return float((each.sum(dim=1) if isinstance(old, Normal) else each).mean())
+
+
+def _log_prob(distribution: Distribution, actions: Tensor) -> Tensor:
+    found: Tensor = distribution.log_prob(actions)  # type: ignore[no-untyped-call]
+    return found.sum(dim=1) if isinstance(distribution, Normal) else found
+
+
+def _move_(parameters: Sequence[Tensor], way: Tensor) -> None:
+    with torch.no_grad():
+        steps = torch.split(way, [parameter.numel() for parameter in parameters])
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.add_(step.view_as(parameter))
