@@ -6,11 +6,11 @@
 
 The search goes down from 64x64 for three minutes on one core; its smallest network that is good on the selection's
 episodes sets the widths, which are therefore ones where the search succeeded. Every rival gets as many batches of
-imitation as the search had spent by then, the states that it visits itself labelled by the teacher as in the search;
-the best of its rounds by the selection's episodes goes on. Then it gets as many environment steps of the same
-fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains with its penalty for 6,000 batches more,
-before it prunes, with its default settings. All are measured on the same fresh episodes, before and after the
-fine-tuning on rewards.
+imitation as the search had spent by then, Gauss-Newton steps after every round of them, the states that it visits
+itself labelled by the teacher as in the search; the best of its rounds by the selection's episodes goes on. Then it
+gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains
+with its penalty for 6,000 batches more, before it prunes, with its default settings. All are measured on the same fresh
+episodes, before and after the fine-tuning on rewards.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     best, reached = student, -math.inf
     for number in range(1 + (batches - first) // settings.steps):
         student.study(lessons, settings.steps if number else first)
+        student.refine(lessons, settings.refinements)
         act = deployed(student.actor, field.arena.spaces)
         returns = []
         for seed in settings.selection_seeds:
@@ -146,11 +147,10 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     settings = field.settings
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
-    def judge(found: Student) -> Judgement:
+    def judge(found: Student, _: float) -> Judgement:
         returns = field.returns_of(found, settings.selection_seeds)
-        played = field.baseline.paired(returns)
-        kept = 1.0 + (played.small - played.dense) / field.baseline.gain
-        return Judgement(field.selected(returns), float(np.median(kept)), False)
+        typical = float(np.median(field.baseline.kept(field.baseline.paired(returns))))
+        return Judgement(field.selected(returns), typical, False)
 
     best, _ = fine_tuned(
         student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps

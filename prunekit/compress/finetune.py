@@ -23,7 +23,8 @@ class Judgement:
     enough: bool
 
 
-Judge = Callable[[Student], Judgement]
+Judge = Callable[[Student, float], Judgement]
+"""Called with what a student became, and with the best retention that it had before."""
 
 
 def fine_tuned(
@@ -49,7 +50,7 @@ def fine_tuned(
         latest = learning.copied()
         latest.network.load_state_dict(tuner.latest.state_dict())
         for found in (learning.copied(), latest):
-            judged = judge(found)
+            judged = judge(found, reached)
             if judged.enough:
                 return found, judged.retention
             if judged.retention > reached:

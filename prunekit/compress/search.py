@@ -138,14 +138,9 @@ class _Branch:
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
 
-        best = reached
-
-        def judge(found: Student) -> Judgement:
-            nonlocal best
+        def judge(found: Student, best: float) -> Judgement:
             good, point = self._judge(found, tuned=True, best=best), self.points[-1]
-            best = max(best, point.retention)
-            played = point.played
-            typical = float(np.median(1.0 + (played.small - played.dense) / self._baseline.gain))
+            typical = float(np.median(self._baseline.kept(point.played)))
             return Judgement(point.retention, typical, good and point.retention >= settings.keep + settings.safety)
 
         before = self._tuner.steps
@@ -168,28 +163,32 @@ class _Branch:
     def _judge(
         self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False, best: float = -math.inf
     ) -> bool:
-        """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each.
+        """Play the selection's episodes; say what was ``seen`` in each.
 
-        Of a student that was as good as ``best`` before, only what is better yet counts.
+        They end where the network can hardly be good, and half-way unless it is, as most are: the second half is for
+        those that may be good by chance. Of a student that was as good as ``best`` before, only what is better yet
+        counts.
         """
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
         enough = settings.keep + settings.margin
         wanted = max(enough, best)
+        half = settings.selection_episodes // 2
         returns: list[float] = []
         for seed in settings.selection_seeds:
             total, states = self._arena.play(act, seed)
             returns.append(total)
             seen(states)
-            played = self._baseline.paired(returns)
-            lost = (played.small - played.dense) / self._baseline.gain
-            error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
-            hopeless = 1.0 + float(lost.mean()) + CLEARLY * error < settings.keep
-            poor = 1.0 + float(lost.mean()) + error < wanted and 4 * len(returns) >= settings.selection_episodes
-            if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
+            count, played = len(returns), self._baseline.paired(returns)
+            kept = self._baseline.kept(played)
+            retention = float(kept.mean())
+            error = float(kept.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+            hopeless = retention + CLEARLY * error < settings.keep
+            poor = retention + error < wanted and 4 * count >= half
+            behind = retention < wanted and count >= half
+            if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
                 break
-        retention = 1.0 + float(lost.mean())
-        good = len(returns) == settings.selection_episodes and retention >= enough
+        good = count == settings.selection_episodes and retention >= enough
         point = Point(
             actor,
             student.hidden,

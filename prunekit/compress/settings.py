@@ -21,7 +21,8 @@ class SearchSettings:
     ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first,
     ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, and ``lesson_steps`` whenever it is
     taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with ``refinements`` Gauss-Newton
-    steps. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes.
+    steps. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes, half of which are
+    played only by networks that are good on the others.
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
     until it keeps ``keep`` and ``safety``, or ``tuning_patience`` of them in a row have not helped; any number where
@@ -39,7 +40,7 @@ class SearchSettings:
     refinements: int = 10
     teacher_episodes: int = 10
     lesson_episodes: int = 5
-    selection_episodes: int = 40
+    selection_episodes: int = 80
     confirmation_episodes: int = 40
     recoveries: int = 4
     tuning: bool = True

@@ -80,7 +80,7 @@ def tuned(
     tuner: Any = Counting()
     judged: list[float] = []
 
-    def judge(student: Student) -> Judgement:
+    def judge(student: Student, _: float) -> Judgement:
         found = depth(student)
         judged.append(found)
         retention = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
@@ -122,11 +122,23 @@ def test_without_time_nothing_is_begun() -> None:
     assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
 
 
+def test_the_judge_hears_what_was_best_before() -> None:
+    tuner: Any = Counting()
+    kept, heard = iter([0.4, 0.7, 0.6, 0.8, 0.9, 0.2]), []
+
+    def judge(_: Student, best: float) -> Judgement:
+        heard.append(best)
+        return Judgement(next(kept), 0.0, False)
+
+    fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 3)
+    assert heard == [0.5, 0.5, 0.7, 0.7, 0.8, 0.9]
+
+
 def test_it_looks_further_ahead_while_some_episodes_fail() -> None:
     tuner: Any = Counting()
     kept = iter([(0.9, 0.9), (0.8, 0.9), (0.88, 0.9), (0.2, 0.9), (0.9, 0.8)])
 
-    def judge(student: Student) -> Judgement:
+    def judge(student: Student, _: float) -> Judgement:
         return Judgement(0.0, 0.9, False) if depth(student) % 1.0 else Judgement(*next(kept), False)
 
     fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 5)
