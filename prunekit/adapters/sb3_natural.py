@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from stable_baselines3 import PPO
@@ -21,6 +21,8 @@ Distribution = Categorical | Normal
 _DIVERGENCE = 0.006
 _STEPS = 10
 _CLIP = 0.2
+# Rollouts that a gradient is taken from, the older ones by importance: most of one of a single rollout is noise.
+_ROLLOUTS = 4
 # A larger divergence is beyond what the Fisher matrix describes: the way is halved, and in the end not gone at all.
 _MOST_DIVERGENCE = 0.03
 _HALVINGS = 8
@@ -28,9 +30,22 @@ _HALVINGS = 8
 _SHARE_OF_LATEST = 0.04
 
 
+class _Rollout(NamedTuple):
+    """Observations [n, obs], actions and the logarithm of their density when they were chosen, and advantages, [n]."""
+
+    observations: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    gains: Tensor
+
+
 @final
 class NaturalPPO(PPO):
     """PPO with natural-gradient steps (``fisher.py``) on its clipped objective; Adam trains the critic alone.
+
+    A gradient is one of the latest rollouts, by importance; a ratio of densities is clipped around what it is before
+    the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
+    reuse".
 
     The actor is the policy's ``action_net``, from observations [n, obs] to means or logits, and the logarithms of the
     deviations, if there are any; while they need no gradient, the critic learns alone.
@@ -38,11 +53,13 @@ class NaturalPPO(PPO):
 
     _average: nn.Module | None = None
     _averaged = 0
+    _latest: tuple[_Rollout, ...] = ()
 
     def take(self, network: nn.Module) -> None:
         """Go on from ``network``, which from now on becomes the moving average of what the actor is after a rollout."""
         self.policy.action_net = copy.deepcopy(network)
         self._average, self._averaged = network, 0
+        self._latest = ()
 
     def train(self) -> None:
         """Learn from the rollout buffer."""
@@ -71,19 +88,25 @@ class NaturalPPO(PPO):
     def _train_actor(self, network: nn.Module) -> None:
         assert isinstance(self.rollout_buffer, RolloutBuffer)
         rows = next(self.rollout_buffer.get(None))
-        gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
         with torch.no_grad():
             old = self._distribution(rows.observations)
         actions = rows.actions.long().flatten() if isinstance(old, Categorical) else rows.actions
+        gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
+        rollout = _Rollout(rows.observations, actions, rows.old_log_prob, gains)
+        self._latest = (*self._latest, rollout)[-_ROLLOUTS:]
+        seen = _Rollout(*(torch.cat(parts) for parts in zip(*self._latest, strict=True)))
+        with torch.no_grad():
+            before = self._ratio(seen)
         deviations = [self.policy.log_std] if isinstance(old, Normal) else []
         parameters = [*network.parameters(), *deviations]
-        before = [parameter.detach().clone() for parameter in parameters]
+        start = [parameter.detach().clone() for parameter in parameters]
         solve = natural(network, rows.observations, deviations)
         if solve is None:
             return
         for _ in range(_STEPS):
-            ratio = (_log_prob(self._distribution(rows.observations), actions) - rows.old_log_prob).exp()
-            gain = torch.min(ratio * gains, ratio.clamp(1.0 - _CLIP, 1.0 + _CLIP) * gains).mean()
+            ratio = self._ratio(seen)
+            clipped = torch.minimum(torch.maximum(ratio, before - _CLIP), before + _CLIP)
+            gain = torch.minimum(ratio * seen.gains, clipped * seen.gains).mean()
             slopes = torch.autograd.grad(gain, parameters)
             gradient = torch.cat([slope.flatten() for slope in slopes]).double()
             way = solve(gradient)
@@ -94,8 +117,12 @@ class NaturalPPO(PPO):
                 # Where it is not a number it is too far too.
                 if divergence(old, self._distribution(rows.observations)) <= _MOST_DIVERGENCE:
                     return
-                for parameter, value in zip(parameters, before, strict=True):
+                for parameter, value in zip(parameters, start, strict=True):
                     parameter.copy_(value.lerp(parameter, 0.5) if halving < _HALVINGS else value)
+
+    def _ratio(self, seen: _Rollout) -> Tensor:
+        """Return how much more likely the policy is to choose the actions than it was when it did, [n]."""
+        return (_log_prob(self._distribution(seen.observations), seen.actions) - seen.log_prob).exp()
 
     def _distribution(self, observations: Tensor) -> Distribution:
         found = self.policy.get_distribution(observations).distribution

@@ -84,3 +84,29 @@ def test_nothing_moves_while_the_critic_learns_alone() -> None:
     _, before, average, latest = tuned("CartPole-v1", rollouts=0, warmup=ROLLOUT)
     assert torch.equal(weights(average), weights(before))
     assert torch.equal(weights(latest), weights(before))
+
+
+def test_a_gradient_is_one_of_the_latest_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {rollouts: tuned("Pendulum-v1", rollouts=rollouts)[0]._latest for rollouts in (3, 5)}
+    assert [len(latest) for latest in kept.values()] == [3, 4]
+    assert torch.equal(kept[5][1].actions, kept[3][2].actions)
+    alone = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
+    monkeypatch.setattr(sb3_natural, "_ROLLOUTS", 1)
+    together = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
+    assert torch.equal(alone[0], together[0])
+    assert not torch.equal(alone[1], together[1])
+
+
+def test_rollouts_of_another_network_are_forgotten() -> None:
+    model, before, _, _ = tuned("Pendulum-v1")
+    model.take(before)
+    assert model._latest == ()
+
+
+def test_the_policy_is_as_likely_to_act_as_it_did_until_it_moves() -> None:
+    model, before, _, _ = tuned("Pendulum-v1")
+    (rollout,) = model._latest
+    assert not torch.allclose(model._ratio(rollout), torch.ones(ROLLOUT), atol=1e-3)
+    model.policy.action_net = before
+    model.policy.log_std.data.fill_(-2.0)
+    torch.testing.assert_close(model._ratio(rollout), torch.ones(ROLLOUT), atol=1e-3, rtol=0.0)
