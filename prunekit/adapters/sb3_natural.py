@@ -47,8 +47,8 @@ class NaturalPPO(PPO):
     the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
     reuse".
 
-    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits, and the logarithms of the
-    deviations, if there are any; while they need no gradient, the critic learns alone.
+    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits. Deviations stay as they are,
+    as steps of a fixed length would be spent on them. While the actor needs no gradient, the critic learns alone.
     """
 
     _average: nn.Module | None = None
@@ -97,10 +97,9 @@ class NaturalPPO(PPO):
         seen = _Rollout(*(torch.cat(parts) for parts in zip(*self._latest, strict=True)))
         with torch.no_grad():
             before = self._ratio(seen)
-        deviations = [self.policy.log_std] if isinstance(old, Normal) else []
-        parameters = [*network.parameters(), *deviations]
+        parameters = list(network.parameters())
         start = [parameter.detach().clone() for parameter in parameters]
-        solve = natural(network, rows.observations, deviations)
+        solve = natural(network, rows.observations, old.stddev[0] if isinstance(old, Normal) else None)
         if solve is None:
             return
         for _ in range(_STEPS):

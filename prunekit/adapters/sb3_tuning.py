@@ -33,7 +33,7 @@ _CRITIC = (128, 128)
 class Tuner:
     """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
 
-    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2) at first, or to logits of
+    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2), or to logits of
     discrete actions. The critic is new at first, so that it learns alone for ``warmup`` environment steps, and goes on
     from one network to the next.
     """
@@ -60,8 +60,6 @@ class Tuner:
     def take(self, network: nn.Module) -> None:
         """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
         self._model.take(network)
-        for deviation in self._deviations():
-            deviation.data.fill_(_LOG_DEVIATION)
 
     def tune(self, steps: int, over: Callable[[], bool], *, far: bool = False) -> int:
         """Train for ``steps`` environment steps, or until ``over``; return how many were taken.
@@ -73,12 +71,9 @@ class Tuner:
         with _isolated(self._seed):
             taken = 0
             if self._warmup:
-                actor = [*self._model.policy.action_net.parameters(), *self._deviations()]
-                for parameter in actor:
-                    parameter.requires_grad_(False)
+                self._model.policy.action_net.requires_grad_(False)
                 taken = self._learn(self._warmup, over)
-                for parameter in actor:
-                    parameter.requires_grad_(True)
+                self._model.policy.action_net.requires_grad_(True)
                 self._warmup = 0
             return taken + self._learn(steps, over)
 
@@ -90,10 +85,6 @@ class Tuner:
     def close(self) -> None:
         """Close the environments."""
         self._environments.close()
-
-    def _deviations(self) -> list[nn.Parameter]:
-        """The logarithms of the actions' deviations; none where actions are discrete."""
-        return [value for name, value in self._model.policy.named_parameters() if name == "log_std"]
 
     def _learn(self, steps: int, over: Callable[[], bool]) -> int:
         before = self._model.num_timesteps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,12 @@ MOST_PARAMETERS = 2_048
 _ITERATIONS = 20
 
 
-def natural(network: nn.Module, observations: Tensor, deviations: Sequence[Tensor]) -> Solve | None:
+def natural(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Solve | None:
     """Return what divides gradients by the damped Fisher matrix of the actions in ``observations`` [n, obs].
 
-    Without ``deviations`` the network [n, obs] to [n, k] gives logits of discrete actions; with one tensor [k], the
-    logarithms of a normal distribution's deviations, it gives the means. Gradients are of the network's parameters and
-    of these. None where the matrix cannot be divided by, as it holds what is no number.
+    Without ``deviations`` the network [n, obs] to [n, k] gives logits of discrete actions; with them, [k], the means of
+    normal distributions that have these. Gradients are of the network's parameters. None where the matrix cannot be
+    divided by, as it holds what is no number.
     """
     with torch.no_grad():
         outputs = network(observations[:1]).shape[1]
@@ -38,7 +38,7 @@ def natural(network: nn.Module, observations: Tensor, deviations: Sequence[Tenso
     return None if int(failed) else lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
 
 
-def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Sequence[Tensor]) -> Tensor:
+def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Tensor:
     """Return the Fisher matrix, float64 [p, p], of the actions in ``observations`` [n, obs]; see ``natural``."""
     with torch.no_grad():
         chances = network(observations).softmax(dim=1)[:, :, None]
@@ -49,24 +49,20 @@ def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Sequence
 
     parts = vmap(jacrev(scores), in_dims=(None, 0))(values, observations)
     slopes = torch.cat([part.flatten(2) for part in parts.values()], dim=2)
-    if deviations:
-        slopes = slopes * (-deviations[0].detach()).exp()[:, None]
+    if deviations is not None:
+        slopes = slopes / deviations[:, None]
     else:
         slopes = chances.sqrt() * (slopes - (chances * slopes).sum(dim=1, keepdim=True))
     rows = slopes.flatten(0, 1)
-    count = rows.shape[1]
-    whole = 2.0 * torch.eye(count + sum(len(own) for own in deviations), dtype=torch.float64)
-    whole[:count, :count] = (rows.T @ rows).double() / len(observations)
-    return whole
+    return (rows.T @ rows).double() / len(observations)
 
 
 def by_products(
-    network: nn.Module, observations: Tensor, deviations: Sequence[Tensor], iterations: int = _ITERATIONS
+    network: nn.Module, observations: Tensor, deviations: Tensor | None, iterations: int = _ITERATIONS
 ) -> Solve:
     """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix."""
     values = {name: value.detach() for name, value in network.named_parameters()}
     sizes = [value.numel() for value in values.values()]
-    count = sum(sizes)
 
     def scores(given: dict[str, Tensor]) -> Tensor:
         return _called(network, given, observations)
@@ -77,17 +73,16 @@ def by_products(
     _, push, *_ = vjp(lambda weights: pull(weights)[0], torch.zeros_like(found))
 
     def product(way: Tensor) -> Tensor:
-        parts = torch.split(way[:count].float(), sizes)
+        parts = torch.split(way.float(), sizes)
         given = {name: part.view_as(value) for part, (name, value) in zip(parts, values.items(), strict=True)}
         change = push(given)[0]
-        if deviations:
-            change = change * (-2.0 * deviations[0].detach()).exp()
+        if deviations is not None:
+            change = change / deviations.square()
         else:
             change = chances * (change - (chances * change).sum(dim=1, keepdim=True))
-        own = torch.cat([part.flatten() for part in pull(change / len(observations))[0].values()])
-        return torch.cat([own.double(), 2.0 * way[count:]])
+        return torch.cat([part.flatten() for part in pull(change / len(observations))[0].values()]).double()
 
-    probe = torch.randint(0, 2, (count + sum(len(own) for own in deviations),)).double() * 2.0 - 1.0
+    probe = torch.randint(0, 2, (sum(sizes),)).double() * 2.0 - 1.0
     damping = _DAMPING * float(probe @ product(probe)) / len(probe)  # an estimate of the mean of the diagonal
     return lambda gradient: _conjugate_gradients(lambda way: product(way) + damping * way, gradient, iterations)
 

@@ -36,13 +36,12 @@ def refine(
         scores = network(states)
         reached = float(loss(scores))
     # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
-    deviations = [] if discrete else [torch.full((scores.shape[1],), 0.5).sqrt().log()]
+    deviations = None if discrete else torch.full((scores.shape[1],), 0.5).sqrt()
     rows = max(1, _MOST_SCORES // scores.shape[1])
-    count = sum(parameter.numel() for parameter in parameters)
     damping = _DAMPING
     for _ in range(iterations):
         some = states[torch.randperm(len(states), generator=generator)[:rows]]
-        curvature = fisher_matrix(network, some, deviations)[:count, :count]
+        curvature = fisher_matrix(network, some, deviations)
         slopes = torch.autograd.grad(loss(network(states)), parameters)
         gradient = torch.cat([slope.flatten() for slope in slopes]).double()
         before = [parameter.detach().clone() for parameter in parameters]
