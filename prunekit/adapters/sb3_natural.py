@@ -47,8 +47,8 @@ class NaturalPPO(PPO):
     the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
     reuse".
 
-    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits. Deviations stay as they are,
-    as steps of a fixed length would be spent on them. While the actor needs no gradient, the critic learns alone.
+    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits. While it needs no gradient,
+    the critic learns alone. Deviations stay as they are, as steps of a fixed length would be spent on them.
     """
 
     _average: nn.Module | None = None
