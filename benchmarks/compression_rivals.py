@@ -148,9 +148,7 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
     def judge(found: Student, _: float) -> Judgement:
-        returns = field.returns_of(found, settings.selection_seeds)
-        typical = float(np.median(field.baseline.kept(field.baseline.paired(returns))))
-        return Judgement(field.selected(returns), typical, False)
+        return Judgement(field.selected(field.returns_of(found, settings.selection_seeds)), False)
 
     best, _ = fine_tuned(
         student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps

@@ -30,7 +30,7 @@ import torch
 from compress import teacher_of
 from record import write_result
 
-from prunekit.adapters import sb3_natural
+from prunekit.adapters import sb3_natural, sb3_tuning
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.read import read_teacher
 from prunekit.compress.settings import SearchSettings
@@ -108,6 +108,7 @@ def adam(model: sb3_natural.NaturalPPO, network: torch.nn.Module) -> None:
 
 TUNINGS: dict[str, Callable[[ExitStack], object]] = {
     "as it is": lambda _: None,
+    "a discount of 0.99": lambda stack: stack.enter_context(patch.object(sb3_tuning, "_DISCOUNT", 0.99)),
     "gradients of one rollout": lambda stack: stack.enter_context(patch.object(sb3_natural, "_ROLLOUTS", 1)),
     "Adam in place of natural gradients": lambda stack: stack.enter_context(
         patch.object(sb3_natural.NaturalPPO, "_train_actor", adam)
@@ -129,19 +130,18 @@ def tuned(ground: Ground, variant: str) -> list[dict[str, Any]]:
             best, reached = student.copied(), kept
         ground.add_to(lessons, student)
     curve: list[dict[str, Any]] = [{"seconds": 0.0, "steps": 0, "average": ground.judged(best)}]
-    tuner = tuner_of(best.scale, ground.arena, ground.another_seed(), settings.tuning_warmup)
-    tuner.take(best.network)
-    spent, far = 0.0, False
+    spent = 0.0
     with ExitStack() as stack:
         TUNINGS[variant](stack)
+        tuner = tuner_of(best.scale, ground.arena, ground.another_seed(), settings.tuning_warmup)
+        tuner.take(best.network)
         while spent < TUNING:
             began = time.monotonic()
-            tuner.tune(settings.tuning_steps, lambda: False, far=far)
+            tuner.tune(settings.tuning_steps, lambda: False)
             spent += time.monotonic() - began
             latest = best.copied()
             latest.network.load_state_dict(tuner.latest.state_dict())
             found = {"average": ground.judged(best), "latest": ground.judged(latest)}
-            far = found["average"]["mean"] < found["average"]["median"] - 0.03
             curve.append({"seconds": round(spent, 1), "steps": tuner.steps, **found})
     tuner.close()
     return curve

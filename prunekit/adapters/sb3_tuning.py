@@ -22,7 +22,7 @@ _COPIES = 16
 _ROLLOUT = 128
 _BATCH = 256
 _CRITIC_RATE = 1e-3
-_DISCOUNT, _FAR_DISCOUNT, _LAMBDA = 0.99, 0.995, 0.9
+_DISCOUNT, _LAMBDA = 0.995, 0.9
 _MOST_SEED = 2**32
 # exp(-2) of half an action's range: around a policy that works already, a narrow search.
 _LOG_DEVIATION = -2.0
@@ -61,13 +61,9 @@ class Tuner:
         """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
         self._model.take(network)
 
-    def tune(self, steps: int, over: Callable[[], bool], *, far: bool = False) -> int:
-        """Train for ``steps`` environment steps, or until ``over``; return how many were taken.
-
-        Returns are discounted by 0.99 per step, or by 0.995 to look ``far`` ahead.
-        """
+    def tune(self, steps: int, over: Callable[[], bool]) -> int:
+        """Train for ``steps`` environment steps, or until ``over``; return how many were taken."""
         self._seed += 1
-        self._model.gamma = _FAR_DISCOUNT if far else _DISCOUNT
         with _isolated(self._seed):
             taken = 0
             if self._warmup:

@@ -9,17 +9,13 @@ from typing import final
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.student import Student
 
-# A mean so far below the median is one of episodes that mostly go well, while some fail.
-_FAILING = 0.03
-
 
 @final
 @dataclass(frozen=True)
 class Judgement:
-    """What a student keeps, on average and in a typical episode (the median), and whether that is safely enough."""
+    """What a student keeps, and whether that is safely enough."""
 
     retention: float
-    typical: float
     enough: bool
 
 
@@ -40,12 +36,12 @@ def fine_tuned(
 
     ``reached`` is its retention so far, ``steps`` the environment steps of a burst. Ends after so many bursts in a row
     that did not help as ``patience`` says, or when it is ``over``. What falls is not taken back: before it gets better
-    than it ever was, a small network may fall for a dozen bursts. While some episodes fail, it looks further ahead.
+    than it ever was, a small network may fall for a dozen bursts.
     """
-    best, vain, failing, learning = student, 0, False, student.copied()
+    best, vain, learning = student, 0, student.copied()
     tuner.take(learning.network)
     while vain < patience() and not over():
-        tuner.tune(steps, over, far=failing)
+        tuner.tune(steps, over)
         vain += 1
         latest = learning.copied()
         latest.network.load_state_dict(tuner.latest.state_dict())
@@ -55,6 +51,4 @@ def fine_tuned(
                 return found, judged.retention
             if judged.retention > reached:
                 best, reached, vain = found, judged.retention, 0
-            if found is not latest:
-                failing = judged.retention < judged.typical - _FAILING
     return best, reached

@@ -140,8 +140,7 @@ class _Branch:
 
         def judge(found: Student, best: float) -> Judgement:
             good, point = self._judge(found, tuned=True, best=best), self.points[-1]
-            typical = float(np.median(self._baseline.kept(point.played)))
-            return Judgement(point.retention, typical, good and point.retention >= settings.keep + settings.safety)
+            return Judgement(point.retention, good and point.retention >= settings.keep + settings.safety)
 
         before = self._tuner.steps
         found, kept = fine_tuned(

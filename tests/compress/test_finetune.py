@@ -27,16 +27,14 @@ class Counting:
 
     def __init__(self) -> None:
         self.bursts = 0
-        self.far: list[bool] = []
         self._network: Any = None
 
     def take(self, network: Any) -> None:
         assert self._network is None  # it goes on from where it is, whatever the returns do
         self._network = network
 
-    def tune(self, steps: int, over: Any, *, far: bool) -> int:
+    def tune(self, steps: int, over: Any) -> int:
         self.bursts += 1
-        self.far.append(far)
         with torch.no_grad():
             for parameter in self._network.parameters():
                 parameter.add_(1.0)
@@ -84,7 +82,7 @@ def tuned(
         found = depth(student)
         judged.append(found)
         retention = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
-        return Judgement(retention, retention, retention >= enough)
+        return Judgement(retention, retention >= enough)
 
     start = beginner()
     best, kept = fine_tuned(start, 0.5, tuner, judge, 10, lambda: patience, lambda: tuner.bursts >= bursts)
@@ -128,18 +126,7 @@ def test_the_judge_hears_what_was_best_before() -> None:
 
     def judge(_: Student, best: float) -> Judgement:
         heard.append(best)
-        return Judgement(next(kept), 0.0, False)
+        return Judgement(next(kept), False)
 
     fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 3)
     assert heard == [0.5, 0.5, 0.7, 0.7, 0.8, 0.9]
-
-
-def test_it_looks_further_ahead_while_some_episodes_fail() -> None:
-    tuner: Any = Counting()
-    kept = iter([(0.9, 0.9), (0.8, 0.9), (0.88, 0.9), (0.2, 0.9), (0.9, 0.8)])
-
-    def judge(student: Student, _: float) -> Judgement:
-        return Judgement(0.0, 0.9, False) if depth(student) % 1.0 else Judgement(*next(kept), False)
-
-    fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 5)
-    assert tuner.far == [False, False, True, False, True]
