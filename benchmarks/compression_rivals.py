@@ -7,8 +7,8 @@
 The search goes down from 64x64 for three minutes on one core; its smallest network that is good on the selection's
 episodes sets the widths, which are therefore ones where the search succeeded. Every rival gets as many batches of
 imitation as the search had spent by then, Gauss-Newton steps after every round of them, the states that it visits
-itself labelled by the teacher as in the search; the best of its rounds by the selection's episodes goes on. Then it
-gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains
+itself labelled by the teacher as in the search; the best of its rounds by forty of the selection's episodes goes on.
+Then it gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains
 with its penalty for 6,000 batches more, before it prunes, with its default settings. All are measured on the same fresh
 episodes, before and after the fine-tuning on rewards.
 """
@@ -69,6 +69,7 @@ class Field:
         self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
         self.settings = SearchSettings(starts=(START,), seconds=SECONDS, seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
+        self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
         self.fresh = Baseline(*self._both(EPISODES))
         self._next = FIRST_SEED + 10**7 * seed
 
@@ -84,7 +85,7 @@ class Field:
         return found.retention
 
     def selected(self, returns: Sequence[float]) -> float:
-        """Return the retention of returns on the selection's episodes."""
+        """Return the retention of returns on the first of the selection's episodes."""
         found: Paired = self.baseline.paired(returns)
         assert found.retention is not None
         return found.retention
@@ -112,7 +113,7 @@ def searched(field: Field) -> Point:
 def imitate(field: Field, student: Student, batches: int) -> tuple[Student, float]:
     """Let ``student`` learn in rounds, between which it plays and the teacher says what it should have done.
 
-    Returns (the best of it after any round, its retention), by the selection's episodes.
+    Returns (the best of it after any round, its retention), by the episodes that judge.
     """
     settings = field.settings
     lessons = lessons_of(field)
@@ -123,7 +124,7 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
         student.refine(lessons, settings.refinements)
         act = deployed(student.actor, field.arena.spaces)
         returns = []
-        for seed in settings.selection_seeds:
+        for seed in field.judging:
             total, seen = field.arena.play(act, seed)
             returns.append(total)
             lessons.add(seen)
@@ -148,7 +149,7 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
     def judge(found: Student, _: float) -> Judgement:
-        return Judgement(field.selected(field.returns_of(found, settings.selection_seeds)), False)
+        return Judgement(field.selected(field.returns_of(found, field.judging)), False)
 
     best, _ = fine_tuned(
         student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps

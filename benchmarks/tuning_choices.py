@@ -172,7 +172,8 @@ def run_one(env_id: str, seed: int, variant: str) -> None:
     ground = Ground(env_id, seed)
     curve = (imitated if variant in IMITATIONS else tuned)(ground, variant)
     ground.arena.close()
-    entry = {"env": env_id, "seed": seed, "variant": variant, "curve": curve, **summary(curve)}
+    steps = curve[-1].get("steps", 0)
+    entry = {"env": env_id, "seed": seed, "variant": variant, "steps": steps, **summary(curve), "curve": curve}
     write_atomically(file_of(env_id, seed, variant), json.dumps(entry).encode())
     print(time.strftime("%H:%M:%S"), env_id, seed, variant, summary(curve), flush=True)
 
@@ -215,7 +216,8 @@ def main() -> None:
     else:
         runs = [json.loads(file_of(*job).read_text()) for job in jobs]
         command = "; ".join(f"python benchmarks/tuning_choices.py {stage}" for stage in ("run", "collect"))
-        print(write_result("tuning_choices", command, {"hidden": HIDDEN, "seconds": TUNING, "runs": runs}))
+        told = {"hidden": HIDDEN, "tuning": TUNING, "imitation": IMITATION, "last": _LAST, "episodes": len(EPISODES)}
+        print(write_result("tuning_choices", command, {**told, "runs": runs}))
 
 
 if __name__ == "__main__":
