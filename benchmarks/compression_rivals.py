@@ -8,9 +8,9 @@ The search goes down from 64x64 for three minutes on one core; its smallest netw
 episodes sets the widths, which are therefore ones where the search succeeded. Every rival gets as many batches of
 imitation as the search had spent by then, Gauss-Newton steps after every round of them, the states that it visits
 itself labelled by the teacher as in the search; the best of its rounds by forty of the selection's episodes goes on.
-Then it gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains
-with its penalty for 6,000 batches more, before it prunes, with its default settings. All are measured on the same fresh
-episodes, before and after the fine-tuning on rewards.
+Then it gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths.
+Torch-Pruning trains with its penalty for 6,000 batches more, before it prunes, with its default settings. All are
+measured on the same fresh episodes, before and after the fine-tuning on rewards.
 """
 
 from __future__ import annotations
