@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import final
@@ -40,11 +40,16 @@ class Verdict(Enum):
 @final
 @dataclass(frozen=True)
 class Candidate:
-    """A small policy: how it plays, its returns on the seeds that it was selected on, and its share of the level."""
+    """A small policy: how it plays, and what its certificate rests on.
+
+    ``before`` are returns on seeds that it was selected on, ``span`` is what an episode can lose at most (``span_of``),
+    ``alpha`` its share of the level.
+    """
 
     name: str
     play: Returns
     before: Paired
+    span: float
     alpha: float = ALPHA
 
 
@@ -81,29 +86,28 @@ Progress = Callable[[str, int], None]
 
 
 def certify(
-    candidates: Sequence[Candidate],
+    candidates: Iterable[Candidate],
     dense: Returns,
     random: Returns,
     keep: float,
     seeds: Sequence[int],
-    span: float,
     progress: Progress = lambda *_: None,
     over: Callable[[int], bool] = lambda _: False,
 ) -> list[Certificate]:
     """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
-    ``span`` is what an episode can lose at most (``span_of``); ``over`` says that there is no time for another episode
-    of the candidate at that index. Returns one certificate per tested candidate.
-    Raises ValueError where the candidates' shares exceed the level.
+    The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
+    ``over`` says that there is no time for another episode of the candidate at that index. Returns one certificate per
+    tested candidate. Raises ValueError where the candidates' shares exceed the level.
     """
-    if math.fsum(candidate.alpha for candidate in candidates) > ALPHA + 1e-9:
-        raise ValueError("the candidates' shares of the level exceed it")
     known: list[tuple[float, float]] = []
     found: list[Certificate] = []
     for index, candidate in enumerate(candidates):
+        if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
+            raise ValueError("the candidates' shares of the level exceed it")
         own: list[float] = []
         differences: list[float] = []
-        bettor = Bettor(keep, span, candidate.before)
+        bettor = Bettor(keep, candidate.span, candidate.before)
         verdict = Verdict.UNDECIDED
         for seed in seeds:
             if len(known) == len(own):
@@ -117,9 +121,9 @@ def certify(
             if verdict is not Verdict.UNDECIDED or over(index):
                 break
         episodes = _paired(own, known)
-        tested = tuple(seeds[: len(own)])
+        tested, before = tuple(seeds[: len(own)]), candidate.before
         found.append(
-            Certificate(candidate.name, verdict, keep, candidate.alpha, tested, episodes, candidate.before, span)
+            Certificate(candidate.name, verdict, keep, candidate.alpha, tested, episodes, before, candidate.span)
         )
         if verdict is Verdict.CERTIFIED:
             break

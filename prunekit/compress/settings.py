@@ -1,10 +1,11 @@
-"""How to search: sizes, budgets, and the seeds that nothing else uses."""
+"""How to search and to certify: sizes, budgets, and the seeds that nothing else uses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
+from prunekit.compress.certify import LEAST_EPISODES
 from prunekit.errors import InputError
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
@@ -72,3 +73,26 @@ class SearchSettings:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
+
+
+@final
+@dataclass(frozen=True)
+class CompressSettings:
+    """How to search, and what the certificate may take.
+
+    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds``, the search
+    included, it ends with what it has. Raises InputError for values out of range.
+    """
+
+    search: SearchSettings = field(default_factory=SearchSettings)
+    episodes: int = 500
+    first_seed: int = 3_000_000
+    seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.episodes < LEAST_EPISODES:
+            raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+        if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
+            raise InputError(
+                f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -59,6 +59,7 @@ def procedure(
             str(index),
             lambda seed, own=own: float(own[seed]),
             Paired(own[:20], dense[:20], random[:20]),
+            span,
             ALPHA / len(retentions),
         )
         for index, own in enumerate(played)
@@ -70,7 +71,6 @@ def procedure(
         lambda seed: float(random[seed]),
         KEEP,
         seeds,
-        span,
         over=over,
     )
 
@@ -121,9 +121,22 @@ def test_a_share_of_the_level_is_harder_to_meet_than_all_of_it() -> None:
 
 def test_shares_beyond_the_level_are_refused() -> None:
     before = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
-    candidates = [Candidate(name, lambda _: 100.0, before, 0.03) for name in "ab"]
+    candidates = [Candidate(name, lambda _: 50.0, before, 120.0, 0.03) for name in "ab"]
     with pytest.raises(ValueError, match="shares"):
-        certify(candidates, lambda _: 100.0, lambda _: 0.0, KEEP, range(200), 120.0)
+        certify(candidates, lambda _: 100.0, lambda _: 0.0, KEEP, range(200))
+
+
+def test_the_next_size_is_asked_for_when_it_is_needed() -> None:
+    before, asked = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40)), []
+
+    def candidates(*returns: float) -> Iterator[Candidate]:
+        for earned in returns:
+            asked.append(earned)
+            yield Candidate("a", lambda _, own=earned: own, before, 120.0, 0.02)
+
+    assert len(certify(candidates(100.0, 99.0), lambda _: 100.0, lambda _: 0.0, KEEP, range(200))) == 1
+    assert len(certify(candidates(50.0, 99.0), lambda _: 100.0, lambda _: 0.0, KEEP, range(200))) == 2
+    assert asked == [100.0, 50.0, 99.0]
 
 
 def test_a_certificate_says_what_it_rests_on() -> None:
@@ -153,15 +166,16 @@ def test_teacher_and_random_policy_play_a_seed_once_however_many_sizes_are_teste
         return 100.0
 
     before = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
-    candidates = [Candidate(name, lambda _, own=own: own, before, 0.02) for name, own in (("a", 94.9), ("b", 100.0))]
-    found = certify(candidates, dense, lambda _: 0.0, KEEP, range(200), 120.0)
+    sizes = {"a": 94.9, "b": 100.0}
+    candidates = [Candidate(name, lambda _, own=own: own, before, 120.0, 0.02) for name, own in sizes.items()]
+    found = certify(candidates, dense, lambda _: 0.0, KEEP, range(200))
     assert [one.verdict for one in found] == [Verdict.BELOW, Verdict.CERTIFIED]
     assert played == list(range(max(len(one.episodes) for one in found)))
 
 
 def test_one_unlucky_episode_of_the_teacher_is_no_reason_to_lose_all() -> None:
     before = Paired(np.full(5, 100.0), np.full(5, 100.0), np.zeros(5))
-    candidate = Candidate("a", lambda _: 1.0, before)
-    (found,) = certify([candidate], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), 120.0, over=lambda _: True)
+    candidate = Candidate("a", lambda _: 1.0, before, 120.0)
+    (found,) = certify([candidate], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), over=lambda _: True)
     assert found.verdict is Verdict.UNDECIDED
     assert found.retention is None

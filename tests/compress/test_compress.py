@@ -19,9 +19,10 @@ import pytest
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
-from prunekit.compress.run import Compressed, CompressSettings, best_of, compress, write
-from prunekit.compress.settings import FIRST_SEED, SearchSettings
+from prunekit.compress.run import Compressed, compress, write
+from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.trial import best_of
 from prunekit.compress.workers import Site
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
