@@ -2,7 +2,6 @@
 
     python benchmarks/compress.py train        # the teachers; resumable, one process a core
     python benchmarks/compress.py compress     # three seeds each, one after the other: a compression uses every core
-    python benchmarks/compress.py longer       # the two hardest again, with more time
     python benchmarks/compress.py collect      # benchmarks/results/compress.json
 
 Teachers that are shipped in ``models`` are not trained again, compressions in the committed result not repeated;
@@ -27,7 +26,6 @@ TEACHERS, RUNS, SHIPPED = Path("runs/teachers"), Path("runs/compress"), Path("mo
 ENVIRONMENTS = ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
 SEEDS = (0, 1, 2)
 KEEP, MINUTES = 0.95, 5
-LONGER, LONGER_MINUTES = ("Walker2d-v5", "HalfCheetah-v5"), 15
 
 
 def teacher_of(env_id: str) -> Path:
@@ -49,28 +47,27 @@ def train_one(env_id: str) -> None:
     print(time.strftime("%H:%M:%S"), env_id, flush=True)
 
 
-def finished(env_id: str, seed: int, minutes: int = MINUTES) -> dict[str, Any] | None:
+def finished(env_id: str, seed: int) -> dict[str, Any] | None:
     """Return what a compression came to, here or in the committed result."""
-    file = folder(env_id, seed, minutes) / "certificate.json"
+    file = folder(env_id, seed) / "certificate.json"
     if file.exists():
-        return _entry(env_id, seed, minutes, json.loads(file.read_text()))
+        return _entry(env_id, seed, json.loads(file.read_text()))
     committed = (read_result("compress") or {"runs": []})["runs"]
-    wanted = env_id, seed, minutes
-    return next((dict(run) for run in committed if (run["env"], run["seed"], run["minutes"]) == wanted), None)
+    return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
 
 
-def folder(env_id: str, seed: int, minutes: int = MINUTES) -> Path:
+def folder(env_id: str, seed: int) -> Path:
     """Return where a compression is kept."""
-    return RUNS / (f"{env_id}-seed{seed}" + (f"-{minutes}min" if minutes != MINUTES else ""))
+    return RUNS / f"{env_id}-seed{seed}"
 
 
-def compress_one(env_id: str, seed: int, minutes: int = MINUTES) -> None:
+def compress_one(env_id: str, seed: int) -> None:
     """Compress one teacher unless that is done; exit code 1, nothing certified, is a result too."""
-    if finished(env_id, seed, minutes) is not None:
+    if finished(env_id, seed) is not None:
         return
-    out = folder(env_id, seed, minutes)
+    out = folder(env_id, seed)
     out.mkdir(parents=True, exist_ok=True)
-    options = ["--keep", str(KEEP), "--seed", str(seed), "--minutes", str(minutes), "--out", str(out)]
+    options = ["--keep", str(KEEP), "--seed", str(seed), "--minutes", str(MINUTES), "--out", str(out)]
     command = [sys.executable, "-m", "prunekit", "compress", str(teacher_of(env_id)), *options]
     with (out / "log").open("w") as log:
         done = subprocess.run(command, check=False, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -79,11 +76,11 @@ def compress_one(env_id: str, seed: int, minutes: int = MINUTES) -> None:
     print(time.strftime("%H:%M:%S"), _summary(out / "log", env_id), flush=True)
 
 
-def _entry(env_id: str, seed: int, minutes: int, found: dict[str, Any]) -> dict[str, Any]:
+def _entry(env_id: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of a certificate.json: all but what the head of the result says, or ``tested`` holds too."""
     kept = {name: value for name, value in found.items() if name not in ("versions", "certificate")}
     tested = [{name: value for name, value in entry.items() if name != "selection"} for entry in kept["tested"]]
-    return {**kept, "env": env_id, "seed": seed, "minutes": minutes, "tested": tested}
+    return {**kept, "env": env_id, "seed": seed, "minutes": MINUTES, "tested": tested}
 
 
 def _summary(log: Path, env_id: str) -> str:
@@ -92,14 +89,11 @@ def _summary(log: Path, env_id: str) -> str:
 
 def collect() -> None:
     """Write the committed result from what is done; says what is missing."""
-    wanted = [(env_id, seed, MINUTES) for env_id in ENVIRONMENTS for seed in SEEDS]
-    wanted += [(env_id, SEEDS[0], LONGER_MINUTES) for env_id in LONGER]
+    wanted = [(env_id, seed) for env_id in ENVIRONMENTS for seed in SEEDS]
     found = {asked: finished(*asked) for asked in wanted}
     missing = [folder(*asked).name for asked, run in found.items() if run is None]
     runs = [run for run in found.values() if run]
-    command = "; ".join(
-        f"python benchmarks/compress.py {stage}" for stage in ("train", "compress", "longer", "collect")
-    )
+    command = "; ".join(f"python benchmarks/compress.py {stage}" for stage in ("train", "compress", "collect"))
     entries = {"keep": KEEP, "cores": os.cpu_count(), "missing": missing, "runs": runs}
     print(write_result("compress", command, entries), f"{len(missing)} runs missing")
 
@@ -107,7 +101,7 @@ def collect() -> None:
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["train", "compress", "longer", "collect"])
+    parser.add_argument("stage", choices=["train", "compress", "collect"])
     parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="teachers at a time")
     arguments = parser.parse_args()
@@ -119,9 +113,6 @@ def main() -> None:
         for seed in SEEDS:
             for env_id in chosen:
                 compress_one(env_id, seed)
-    elif arguments.stage == "longer":
-        for env_id in LONGER:
-            compress_one(env_id, SEEDS[0], LONGER_MINUTES)
     else:
         collect()
 

@@ -6,11 +6,11 @@
 
 The search goes down from 64x64 for three minutes on one core; its smallest network that is good on the selection's
 episodes sets the widths, which are therefore ones where the search succeeded. Every rival gets as many batches of
-imitation as the search had spent by then, the states that it visits itself labelled by the teacher as in the search;
-the best of its rounds by the selection's episodes goes on. Then it gets as many environment steps of the same
-fine-tuning on rewards, all of them at the final widths. Torch-Pruning trains with its penalty for 6,000 batches more,
-before it prunes, with its default settings. All are measured on the same fresh episodes, before and after the
-fine-tuning on rewards.
+imitation as the search had spent by then, Gauss-Newton steps after every round of them, the states that it visits
+itself labelled by the teacher as in the search; the best of its rounds by forty of the selection's episodes goes on.
+Then it gets as many environment steps of the same fine-tuning on rewards, all of them at the final widths.
+Torch-Pruning trains with its penalty for 6,000 batches more, before it prunes, with its default settings. All are
+measured on the same fresh episodes, before and after the fine-tuning on rewards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch import nn
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.read import read_teacher
 from prunekit.compress.search import search_branch
@@ -69,6 +69,7 @@ class Field:
         self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
         self.settings = SearchSettings(starts=(START,), seconds=SECONDS, seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
+        self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
         self.fresh = Baseline(*self._both(EPISODES))
         self._next = FIRST_SEED + 10**7 * seed
 
@@ -84,7 +85,7 @@ class Field:
         return found.retention
 
     def selected(self, returns: Sequence[float]) -> float:
-        """Return the retention of returns on the selection's episodes."""
+        """Return the retention of returns on the first of the selection's episodes."""
         found: Paired = self.baseline.paired(returns)
         assert found.retention is not None
         return found.retention
@@ -112,7 +113,7 @@ def searched(field: Field) -> Point:
 def imitate(field: Field, student: Student, batches: int) -> tuple[Student, float]:
     """Let ``student`` learn in rounds, between which it plays and the teacher says what it should have done.
 
-    Returns (the best of it after any round, its retention), by the selection's episodes.
+    Returns (the best of it after any round, its retention), by the episodes that judge.
     """
     settings = field.settings
     lessons = lessons_of(field)
@@ -120,9 +121,10 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     best, reached = student, -math.inf
     for number in range(1 + (batches - first) // settings.steps):
         student.study(lessons, settings.steps if number else first)
+        student.refine(lessons, settings.refinements)
         act = deployed(student.actor, field.arena.spaces)
         returns = []
-        for seed in settings.selection_seeds:
+        for seed in field.judging:
             total, seen = field.arena.play(act, seed)
             returns.append(total)
             lessons.add(seen)
@@ -146,11 +148,11 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     settings = field.settings
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
-    def judge(found: Student) -> tuple[float, bool]:
-        return field.selected(field.returns_of(found, settings.selection_seeds)), False
+    def judge(found: Student, _: float) -> Judgement:
+        return Judgement(field.selected(field.returns_of(found, field.judging)), False)
 
     best, _ = fine_tuned(
-        student, reached, tuner, judge, settings.tuning_steps, lambda _: math.inf, lambda: tuner.steps >= steps
+        student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps
     )
     tuner.close()
     return best

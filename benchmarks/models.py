@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from compress import ENVIRONMENTS, MINUTES, RUNS, SEEDS, SHIPPED, teacher_of
+from compress import ENVIRONMENTS, RUNS, SEEDS, SHIPPED, teacher_of
 from record import read_result
 
 from prunekit.console import size_name
@@ -72,7 +72,7 @@ def card(result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], size
     """Return the card of a shipped policy; every figure is from ``result``, or a size in bytes."""
     tested = next(entry for entry in chosen["tested"] if entry["size"] == size_name(tuple(chosen["hidden"])))
     returns, dense = tested["returns"], chosen["teacher"]["size"]
-    runs = [run for run in result["runs"] if _usual(run, env_id) and run["seed"] != chosen["seed"]]
+    runs = [run for run in result["runs"] if run["env"] == env_id and run["seed"] != chosen["seed"]]
     others = "; ".join(
         f"seed {run['seed']}: {size_name(run['hidden'])}, {'certified' if run['certified'] else 'not certified'}"
         for run in runs
@@ -110,7 +110,7 @@ def card(result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], size
 def ship(result: Mapping[str, Any], env_id: str) -> Path | None:
     """Write the folder of one environment; None where nothing of it was certified here."""
     folder = SHIPPED / f"{env_id}-ppo"
-    certified = [run for run in result["runs"] if _usual(run, env_id) and run["certified"]]
+    certified = [run for run in result["runs"] if run["env"] == env_id and run["certified"]]
     found = [(run, RUNS / f"{env_id}-seed{run['seed']}") for run in sorted(certified, key=lambda run: run["seed"])]
     if not found or not (found[0][1] / "policy.pt").exists():
         return None
@@ -124,10 +124,6 @@ def ship(result: Mapping[str, Any], env_id: str) -> Path | None:
     sizes = {name: (folder / name).stat().st_size for name in ("dense.onnx", "compact.onnx")}
     write_atomically(folder / "README.md", card(result, env_id, chosen, sizes).encode())
     return folder
-
-
-def _usual(run: Mapping[str, Any], env_id: str) -> bool:
-    return bool(run["env"] == env_id and run["minutes"] == MINUTES)
 
 
 def main() -> None:

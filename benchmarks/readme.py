@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
     c_choices_table,
     c_math_text,
@@ -24,7 +25,6 @@ from embedded_tables import (
 )
 from record import read_result, stamp, table
 
-from prunekit.console import size_name
 from prunekit.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -172,66 +172,6 @@ def ablations_table(result: Mapping[str, Any]) -> str:
     return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
 
 
-def compress_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and seed of the search: what came out, and what it was certified on."""
-    rows = []
-    for run in result["runs"]:
-        size, hidden = run["teacher"]["size"], tuple(run["hidden"])
-        tested = next(entry for entry in run["tested"] if entry["size"] == size_name(hidden))
-        returns = {name: statistics.mean(values) for name, values in tested["returns"].items()}
-        rows.append(
-            [
-                f"{run['env']}, {run['seed']}",
-                size_name(hidden),
-                f"{run['parameters']:,}",
-                f"{1.0 - sum(hidden) / sum(size['hidden']):.1%}",
-                f"{1.0 - run['parameters'] / size['parameters']:.2%}",
-                f"{returns['dense']:,.0f}",
-                f"{returns['small']:,.0f}",
-                f"{tested['retention']:.3f}",
-                f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
-                "imitation, rewards" if run["tuned"] else "imitation",
-                f"{run['seconds'] / 60:.1f} of {run['minutes']} min",
-            ]
-        )
-    head = [
-        "environment, seed",
-        "hidden",
-        "weights",
-        "units removed",
-        "weights removed",
-        "teacher's return",
-        "compact's return",
-        "retention",
-        f"certified at {result['keep']:g}, episodes",
-        "learned by",
-        f"{result['cores']} cores",
-    ]
-    missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
-    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}."
-
-
-def rivals_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and seed: retention of the search and of every rival at the same widths."""
-    names = list(result["runs"][0]["rivals"])
-    rows = []
-    for run in result["runs"]:
-        spent = f"{run['batches']:,} + {run['tuning_steps']:,}"
-        found = [run["rivals"][name] for name in names]
-        others = [
-            f"{rival['imitation']:.3f}" + (f", {rival['tuned']:.3f}" if run["tuning_steps"] else "") for rival in found
-        ]
-        name = f"{run['env']}, {run['seed']}"
-        rows.append([name, size_name(tuple(run["widths"])), spent, f"**{run['search']['retention']:.3f}**", *others])
-    head = ["environment, seed", "hidden", "batches + steps on rewards", "prunekit's search", *names]
-    missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
-    text = (
-        "Retention over 100 fresh episodes; of the rivals after imitation and, where the search used it, after the "
-        "same fine-tuning on rewards"
-    )
-    return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
-
-
 def _of(means: Mapping[tuple[str, str, int], float], env: str, variant: str) -> list[float]:
     return [mean for (own_env, own, _), mean in sorted(means.items()) if (own_env, own) == (env, variant)]
 
@@ -269,6 +209,12 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "host_latency": ("host_latency", host_latency_table),
     },
     "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
+    "docs/decisions/0011-natural-gradients-and-an-average.md": {
+        "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=False))
+    },
+    "docs/decisions/0012-imitation-ends-with-gauss-newton.md": {
+        "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=True))
+    },
     "docs/training.md": {"training_profile": ("training_speed", training_profile_table)},
     "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
 }

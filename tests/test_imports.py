@@ -20,7 +20,7 @@ FLOORS = (
     {"training", "bench", "runtimes"},
     {"adapters", "export"},
     {"policy"},
-    {"pruning"},
+    {"pruning", "optim"},
     {"compiled"},
     {"environments", "files", "rollouts", "versions", "activations"},
     {"errors"},

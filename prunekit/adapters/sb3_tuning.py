@@ -10,27 +10,30 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-_COPIES = 8
-_ROLLOUT = 256
-_RATE = 3e-4
+from prunekit.adapters.sb3_natural import NaturalPPO
+
+_COPIES = 16
+_ROLLOUT = 128
+_BATCH = 256
+_CRITIC_RATE = 1e-3
+_DISCOUNT, _LAMBDA = 0.995, 0.9
 _MOST_SEED = 2**32
 # exp(-2) of half an action's range: around a policy that works already, a narrow search.
 _LOG_DEVIATION = -2.0
-_CRITIC = (64, 64)
+_CRITIC = (128, 128)
 
 
 @final
 class Tuner:
     """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
 
-    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2) at first, or to logits of
+    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2), or to logits of
     discrete actions. The critic is new at first, so that it learns alone for ``warmup`` environment steps, and goes on
     from one network to the next.
     """
@@ -38,15 +41,16 @@ class Tuner:
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], seed: int, warmup: int) -> None:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
-        self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False)
+        self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False, gamma=_DISCOUNT)
         with _isolated(seed):
-            self._model = PPO(
+            self._model = NaturalPPO(
                 "MlpPolicy",
                 self._environments,
                 n_steps=_ROLLOUT,
-                learning_rate=_RATE,
-                batch_size=128,
-                target_kl=0.03,
+                learning_rate=_CRITIC_RATE,
+                batch_size=_BATCH,
+                gamma=_DISCOUNT,
+                gae_lambda=_LAMBDA,
                 device="cpu",
                 policy_kwargs={"net_arch": {"pi": [], "vf": list(_CRITIC)}, "log_std_init": _LOG_DEVIATION},
             )
@@ -54,12 +58,8 @@ class Tuner:
             self._model.set_logger(Logger(folder=None, output_formats=[]))
 
     def take(self, network: nn.Module) -> None:
-        """Train ``network`` from now on, in place."""
-        policy = self._model.policy
-        policy.action_net = network
-        for deviation in self._deviations():
-            deviation.data.fill_(_LOG_DEVIATION)
-        policy.optimizer = torch.optim.Adam(policy.parameters(), lr=_RATE, eps=1e-5)
+        """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
+        self._model.take(network)
 
     def tune(self, steps: int, over: Callable[[], bool]) -> int:
         """Train for ``steps`` environment steps, or until ``over``; return how many were taken."""
@@ -67,22 +67,20 @@ class Tuner:
         with _isolated(self._seed):
             taken = 0
             if self._warmup:
-                actor = [*self._model.policy.action_net.parameters(), *self._deviations()]
-                for parameter in actor:
-                    parameter.requires_grad_(False)
+                self._model.policy.action_net.requires_grad_(False)
                 taken = self._learn(self._warmup, over)
-                for parameter in actor:
-                    parameter.requires_grad_(True)
+                self._model.policy.action_net.requires_grad_(True)
                 self._warmup = 0
             return taken + self._learn(steps, over)
+
+    @property
+    def latest(self) -> nn.Module:
+        """What the network is after the latest rollout, which the average follows."""
+        return self._model.policy.action_net
 
     def close(self) -> None:
         """Close the environments."""
         self._environments.close()
-
-    def _deviations(self) -> list[nn.Parameter]:
-        """The logarithms of the actions' deviations; none where actions are discrete."""
-        return [value for name, value in self._model.policy.named_parameters() if name == "log_std"]
 
     def _learn(self, steps: int, over: Callable[[], bool]) -> int:
         before = self._model.num_timesteps

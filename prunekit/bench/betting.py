@@ -71,26 +71,25 @@ class Bettor:
 
     def __init__(self, rho: float, span: float, before: Paired) -> None:
         self._span = span
-        self._earned = _CAUTION * np.log1p(-_SHARES) + self._growth(before.differences(rho)).sum(axis=0)
+        self._earned = _CAUTION * np.log1p(-_SHARES) + _growth(before.differences(rho), span).sum(axis=0)
         self.log_capital = 0.0
         self.log_largest = 0.0
 
     def play(self, difference: float) -> None:
         """Take in the difference of one episode."""
-        growth = self._growth(np.array([difference]))[0]
-        self.log_capital += float(growth[self._earned.argmax()]) if difference >= -self._span else -math.inf
+        earned = _growth(np.array([difference]), self._span)[0]
+        self.log_capital += float(earned[self._earned.argmax()]) if difference >= -self._span else -math.inf
         self.log_largest = max(self.log_largest, self.log_capital)
-        self._earned += growth
+        self._earned += earned
 
     def refutes(self, alpha: float) -> bool:
         """Return whether the capital has ever been 1 / ``alpha``: retention is above rho, at that level."""
         return self.log_largest >= -math.log(alpha)
 
-    def _growth(self, differences: Array) -> Array:
-        """Return the logarithm of what the capital is multiplied with, [n, shares]."""
-        gains = differences[:, None] / self._span * _SHARES
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(gains > -1.0, np.log1p(gains), -np.inf)
+
+def growth(played: Paired, rho: float, span: float) -> float:
+    """Return how much the best bet against ``rho`` would have earned per episode: the logarithm of its capital."""
+    return float(_growth(played.differences(rho), span).mean(axis=0).max())
 
 
 def lower_bound(episodes: Paired, span: float, before: Paired, alpha: float = 0.05) -> float | None:
@@ -112,3 +111,10 @@ def lower_bound(episodes: Paired, span: float, before: Paired, alpha: float = 0.
         middle = (low + high + 1) // 2
         low, high = (middle, high) if refuted(middle * _RESOLUTION) else (low, middle - 1)
     return round(low * _RESOLUTION, 3)
+
+
+def _growth(differences: Array, span: float) -> Array:
+    """Return the logarithm of what each bet multiplies the capital with, [n, shares]."""
+    gains = differences[:, None] / span * _SHARES
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gains > -1.0, np.log1p(gains), -np.inf)

@@ -1,16 +1,16 @@
 """The certificate: fresh episodes, paired with the teacher, until the retention is shown or ruled out.
 
-Sizes are tested in a fixed order, from large to small, each at the full level, and the first that is not certified ends
-it: a wrong certificate needs the first size that does not deserve one to get it, which happens with a probability of at
-most ``alpha`` (fixed-sequence testing; Maurer, Hothorn and Lehmacher 1995). Within one size the bound is valid whenever
-one stops (``bench/betting.py``), so that a clear case costs few episodes.
+Every size has its own share of the level, and the shares together are at most the level: a wrong certificate needs a
+size that does not deserve one to get it, which happens with a probability of at most the sum (Bonferroni). The smallest
+is tested first, and the first that is certified ends it, so that time goes where it matters. Within one size the bound
+is valid whenever one stops (``bench/betting.py``), so that a clear case costs few episodes.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import final
@@ -40,11 +40,17 @@ class Verdict(Enum):
 @final
 @dataclass(frozen=True)
 class Candidate:
-    """A small policy: how it plays, and its returns on the seeds that it was selected on."""
+    """A small policy: how it plays, and what its certificate rests on.
+
+    ``before`` are returns on seeds that it was selected on, ``span`` is what an episode can lose at most (``span_of``),
+    ``alpha`` its share of the level.
+    """
 
     name: str
     play: Returns
     before: Paired
+    span: float
+    alpha: float = ALPHA
 
 
 @final
@@ -80,27 +86,28 @@ Progress = Callable[[str, int], None]
 
 
 def certify(
-    candidates: Sequence[Candidate],
+    candidates: Iterable[Candidate],
     dense: Returns,
     random: Returns,
     keep: float,
     seeds: Sequence[int],
-    span: float,
-    alpha: float = ALPHA,
     progress: Progress = lambda *_: None,
-    over: Callable[[], bool] = lambda: False,
+    over: Callable[[int], bool] = lambda _: False,
 ) -> list[Certificate]:
-    """Test ``candidates``, the largest first, on ``seeds`` that no selection has seen, until one is not certified.
+    """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
-    ``span`` is what an episode can lose at most (``span_of``); ``over`` says that there is no time for another one.
-    Returns one certificate per tested candidate.
+    The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
+    ``over`` says that there is no time for another episode of the candidate at that index. Returns one certificate per
+    tested candidate. Raises ValueError where the candidates' shares exceed the level.
     """
     known: list[tuple[float, float]] = []
     found: list[Certificate] = []
-    for candidate in candidates:
+    for index, candidate in enumerate(candidates):
+        if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
+            raise ValueError("the candidates' shares of the level exceed it")
         own: list[float] = []
         differences: list[float] = []
-        bettor = Bettor(keep, span, candidate.before)
+        bettor = Bettor(keep, candidate.span, candidate.before)
         verdict = Verdict.UNDECIDED
         for seed in seeds:
             if len(known) == len(own):
@@ -110,13 +117,15 @@ def certify(
             differences.append(own[-1] - keep * large - (1.0 - keep) * none)
             bettor.play(differences[-1])
             progress(candidate.name, len(own))
-            verdict = _verdict(bettor, differences, alpha)
-            if verdict is not Verdict.UNDECIDED or over():
+            verdict = _verdict(bettor, differences, candidate.alpha)
+            if verdict is not Verdict.UNDECIDED or over(index):
                 break
         episodes = _paired(own, known)
-        tested = tuple(seeds[: len(own)])
-        found.append(Certificate(candidate.name, verdict, keep, alpha, tested, episodes, candidate.before, span))
-        if verdict is not Verdict.CERTIFIED:
+        tested, before = tuple(seeds[: len(own)]), candidate.before
+        found.append(
+            Certificate(candidate.name, verdict, keep, candidate.alpha, tested, episodes, before, candidate.span)
+        )
+        if verdict is Verdict.CERTIFIED:
             break
     return found
 

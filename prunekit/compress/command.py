@@ -11,14 +11,15 @@ from typing import Any, final
 from prunekit.bench.models import read_model
 from prunekit.compress.picture import draw
 from prunekit.compress.read import Reading, read_teacher
-from prunekit.compress.run import CompressDisplay, Compressed, CompressSettings, compress, write
-from prunekit.compress.settings import SearchSettings
+from prunekit.compress.run import Compressed, compress, write
+from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.torchscript import is_torchscript
+from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
-_SEARCH_SHARE = 0.75
+_SEARCH_SHARE = 0.85
 _MOST_WORKERS = 8
 
 

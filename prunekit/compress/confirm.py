@@ -7,70 +7,95 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 
-from prunekit.bench.betting import Paired
+from prunekit.bench.betting import Paired, growth
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import Returns
 from prunekit.compress.points import CLEARLY, Point
 
 _LEAST_PLAYED = 10
-# Of the networks at least so many times larger than the smallest, the best stands for the certificate too.
-_LARGER = 2.0
+# A larger network is larger than the smallest by at least this factor.
+_LARGER = 1.2
+# So many larger networks have a second look before one of them stands for the certificate.
+_RACING = 4
 
 Progress = Callable[[Point, int], None]
 """Called with a network and how many episodes it has played."""
 
 
-def confirmed(
-    points: Sequence[Point],
-    returns_of: Callable[[Point], Returns],
-    dense: Returns,
-    random: Returns,
-    seeds: Sequence[int],
-    keep: float,
-    margin: float,
-    over: Callable[[], bool],
-    progress: Progress = lambda *_: None,
-) -> list[Point]:
-    """Return the networks to certify, the larger first: the smallest that keeps ``keep`` and ``margin``, a safe one.
+@final
+@dataclass(frozen=True)
+class Look:
+    """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``."""
 
-    The good ones of ``points`` play ``seeds`` again, the smallest first, until one is good there too. When there is no
-    time left, the smallest that was not found wanting stands for it. Empty where there is none.
+    returns_of: Callable[[Point], Returns]
+    dense: Returns
+    random: Returns
+    seeds: Sequence[int]
+    keep: float
+    over: Callable[[], bool]
+    progress: Progress = lambda *_: None
+
+
+def smallest(points: Sequence[Point], look: Look, margin: float) -> Point | None:
+    """Return the smallest of the good ``points`` that keeps ``keep`` and ``margin`` in its second look as well.
+
+    When there is no time left, the smallest that was not found wanting stands for it. None where there is none.
     """
-    good = sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
-    for point in good:
-        chosen = point
-        if not over():
-            seen = _second_look(point, returns_of(point), dense, random, seeds, keep, over, progress)
-            wanted = keep + margin if len(seen) == len(seeds) else keep
-            if seen.retention is None or seen.retention < wanted:
-                continue
-            chosen = replace(point, played=seen, retention=seen.retention)
-        larger = [other for other in good if other.parameters >= _LARGER * point.parameters]
-        safe = [max(larger, key=lambda other: other.retention)] if larger else []
-        return [*safe, chosen]
-    return []
+    for point in _good(points):
+        if look.over():
+            return point
+        seen = _again(point, look)
+        wanted = look.keep + margin if len(seen) == len(look.seeds) else look.keep
+        if seen.retention is not None and seen.retention >= wanted:
+            return replace(point, played=seen, retention=seen.retention)
+    return None
 
 
-def _second_look(
-    point: Point,
-    play: Returns,
-    dense: Returns,
-    random: Returns,
-    seeds: Sequence[int],
-    keep: float,
-    over: Callable[[], bool],
-    progress: Progress,
-) -> Paired:
-    """Return what ``point`` earned on ``seeds``, on the first of them where it clearly falls short, or time is over."""
+def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
+    """Return the good ones of ``points`` that are larger than ``smaller``, not just by a unit or two."""
+    return [point for point in _good(points) if point.parameters >= _LARGER * smaller.parameters]
+
+
+def safest(points: Sequence[Point], look: Look, span: float) -> Point:
+    """Return that of ``points`` for which a certificate should need the fewest episodes.
+
+    It is the one on which the best bet would have earned most (``bench/betting.py``), in the selection's episodes and
+    in a second look at those that did best there.
+    """
+
+    def promise(point: Point) -> float:
+        return growth(point.played, look.keep, span)
+
+    racing = sorted(points, key=promise, reverse=True)[:_RACING]
+    looked: list[Point] = []
+    for point in racing:
+        if look.over():
+            break
+        seen = _again(point, look)
+        both = Paired(*(np.concatenate(pair) for pair in zip(_parts(point.played), _parts(seen), strict=True)))
+        assert both.retention is not None
+        looked.append(replace(point, played=both, retention=both.retention))
+    return max(looked or racing, key=promise)
+
+
+def _good(points: Sequence[Point]) -> list[Point]:
+    """Return the good ones, the smallest first, and of one size the best."""
+    return sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
+
+
+def _again(point: Point, look: Look) -> Paired:
+    """Return what ``point`` earned on the seeds, on the first of them where it clearly falls short, or time is over."""
+    play = look.returns_of(point)
     own: list[tuple[float, float, float]] = []
-    for seed in seeds:
-        own.append((play(seed), dense(seed), random(seed)))
-        progress(point, len(own))
-        if over() or (len(own) >= _LEAST_PLAYED and _short(_paired(own).differences(keep))):
+    for seed in look.seeds:
+        own.append((play(seed), look.dense(seed), look.random(seed)))
+        look.progress(point, len(own))
+        if look.over() or (len(own) >= _LEAST_PLAYED and _short(_paired(own).differences(look.keep))):
             break
     return _paired(own)
 
@@ -82,3 +107,7 @@ def _short(differences: Array) -> bool:
 
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
     return Paired(*np.asarray(own, np.float64).T)
+
+
+def _parts(played: Paired) -> tuple[Array, Array, Array]:
+    return played.small, played.dense, played.random

@@ -1,17 +1,26 @@
-"""Fine-tuning on rewards in short bursts, each of them judged, as returns jump from one to the next."""
+"""Fine-tuning on rewards in bursts, each of them judged, as returns fall and rise from one to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.student import Student, mean_of
+from prunekit.compress.student import Student
 
-Judge = Callable[[Student], tuple[float, bool]]
-"""A student to (its retention, whether it is good enough)."""
 
-# After so many bursts in vain the mean of their networks is judged, and one goes back to the best.
-_ASTRAY = 3
+@final
+@dataclass(frozen=True)
+class Judgement:
+    """What a student keeps, and whether that is safely enough."""
+
+    retention: float
+    enough: bool
+
+
+Judge = Callable[[Student, float], Judgement]
+"""Called with what a student became, and with the best retention that it had before."""
 
 
 def fine_tuned(
@@ -20,29 +29,26 @@ def fine_tuned(
     tuner: Tuner,
     judge: Judge,
     steps: int,
-    patience: Callable[[float], float],
+    patience: Callable[[], float],
     over: Callable[[], bool],
-) -> tuple[Student, bool]:
-    """Return (the best that ``student`` became, whether it is good enough), at the first that is.
+) -> tuple[Student, float]:
+    """Return (the best that ``student`` became, its retention); ends with the first that is safely good enough.
 
     ``reached`` is its retention so far, ``steps`` the environment steps of a burst. Ends after so many bursts in a row
-    that did not help as ``patience`` says of what is reached, or when it is ``over``.
+    that did not help as ``patience`` says, or when it is ``over``. What falls is not taken back: before it gets better
+    than it ever was, a small network may fall for a dozen bursts.
     """
-    best, vain, trail = student, 0, [student]
-    while vain < patience(reached) and not over():
-        if vain % _ASTRAY == 0:
-            trail, student = [best], best.copied()
-            tuner.take(student.network)
+    best, vain, learning = student, 0, student.copied()
+    tuner.take(learning.network)
+    while vain < patience() and not over():
         tuner.tune(steps, over)
         vain += 1
-        found = student.copied()
-        retention, good = judge(found)
-        trail.append(found)
-        if not good and retention <= reached and vain % _ASTRAY == 0 and not over():
-            found = mean_of(trail)
-            retention, good = judge(found)
-        if good:
-            return found, True
-        if retention > reached:
-            best, reached, vain = found, retention, 0
-    return best, False
+        latest = learning.copied()
+        latest.network.load_state_dict(tuner.latest.state_dict())
+        for found in (learning.copied(), latest):
+            judged = judge(found, reached)
+            if judged.enough:
+                return found, judged.retention
+            if judged.retention > reached:
+                best, reached, vain = found, judged.retention, 0
+    return best, reached

@@ -38,6 +38,10 @@ class Baseline:
         """How much more the teacher earns than the random policy, on average."""
         return float((self.dense - self.random).mean())
 
+    def kept(self, played: Paired) -> Array:
+        """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
+        return np.asarray(1.0 + (played.small - played.dense) / self.gain)
+
     def require_a_policy(self, name: str) -> None:
         """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
         gains = self.dense - self.random

@@ -5,70 +5,32 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
 
-from prunekit.bench.betting import Paired, span_of
+from prunekit.bench.betting import Paired
 from prunekit.compress.arena import exported
-from prunekit.compress.certify import ALPHA, LEAST_EPISODES, Candidate, Certificate, Verdict, certify
-from prunekit.compress.confirm import confirmed
-from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
-from prunekit.compress.settings import FIRST_SEED, SearchSettings
+from prunekit.compress.certify import Certificate, Returns, Verdict
+from prunekit.compress.points import Baseline, Judged, Point
+from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.trial import CompressDisplay, Players, trial
 from prunekit.compress.workers import Crew, Site
 from prunekit.console import size_name
 from prunekit.environments import id_of
-from prunekit.errors import InputError
 from prunekit.export.onnx import export_onnx
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
-# Of what is left after the search, the share that the second look may take.
-_LOOKING = 0.4
-
-
-@final
-@dataclass(frozen=True)
-class CompressSettings:
-    """How to search, and what the certificate may take.
-
-    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds``, the search
-    included, it ends with what it has. Raises InputError for values out of range.
-    """
-
-    search: SearchSettings = field(default_factory=SearchSettings)
-    episodes: int = 500
-    first_seed: int = 3_000_000
-    seconds: float = 300.0
-
-    def __post_init__(self) -> None:
-        if self.episodes < LEAST_EPISODES:
-            raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
-        if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
-            raise InputError(
-                f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"
-            )
-
-
-class CompressDisplay(Protocol):
-    """Shows a compression to somebody."""
-
-    def started(self, dense: float, random: float) -> None:
-        """Show the teacher's mean return and the random policy's."""
-
-    def judged(self, points: Sequence[Judged]) -> None:
-        """Show the networks judged so far."""
-
-    def confirming(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its second look."""
-
-    def certifying(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its certificate."""
+# The search leaves time for so many paired episodes.
+_EPISODES_LEFT = 400
+# And takes at least so much of its own time.
+_LEAST_SEARCH = 0.6
 
 
 @final
@@ -177,61 +139,21 @@ def compress(
     torch.set_num_threads(1)
     with Crew(site, workers) as crew:
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
-        seeds = settings.search.selection_seeds
-        baseline = Baseline(*(np.array([returns(seed) for seed in seeds]) for returns in (dense, random)))
+        baseline, pace = _played(dense, random, settings.search.selection_seeds)
         baseline.require_a_policy(crew.post.teacher.name)
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        points = _searched(crew, settings.search, baseline, began + settings.search.seconds, displays)
-        end = began + settings.seconds
-        looked = time.monotonic() + _LOOKING * max(end - time.monotonic(), 0.0)
-
-        def looking(point: Point, episodes: int) -> None:
-            for display in displays:
-                display.confirming(size_name(point.hidden), episodes)
-
-        def progress(name: str, episodes: int) -> None:
-            for display in displays:
-                display.certifying(name, episodes)
-
-        candidates = confirmed(
-            points,
-            lambda point: crew.returns_of(exported(point.actor)),
-            dense,
-            random,
-            settings.search.confirmation_seeds,
-            settings.search.keep,
-            settings.search.margin,
-            lambda: time.monotonic() > looked,
-            looking,
-        ) or [best_of(points)]
-
-        seen = [baseline.dense, baseline.random, *(point.played.small for point in points)]
-        for point in candidates:
-            seen += [point.played.small, point.played.dense, point.played.random]
-        found = certify(
-            [
-                Candidate(size_name(point.hidden), crew.returns_of(exported(point.actor)), point.played)
-                for point in candidates
-            ],
-            dense,
-            random,
-            settings.search.keep,
-            range(settings.first_seed, settings.first_seed + settings.episodes),
-            span_of(seen),
-            ALPHA,
-            progress,
-            lambda: time.monotonic() > end,
-        )
-        passed = [index for index, entry in enumerate(found) if entry.verdict is Verdict.CERTIFIED]
-        index = passed[-1] if passed else 0
+        points = _searched(crew, settings.search, baseline, began + search_seconds(settings, pace), displays)
+        returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
+        tried = trial(points, baseline, returns, settings, began + settings.seconds, displays)
+        chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
             crew.post.teacher,
             {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
             tuple(points),
-            tuple(found),
-            candidates[index],
-            found[index],
+            tuple(entry for _, entry in tried),
+            chosen,
+            certificate,
             time.monotonic() - began,
             crew.steps,
         )
@@ -253,9 +175,23 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     return [report.path, folder / "policy.pt", folder / "certificate.json"]
 
 
-def best_of(points: Sequence[Point]) -> Point:
-    """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
-    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+def search_seconds(settings: CompressSettings, pace: float) -> float:
+    """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
+    longest = settings.search.seconds
+    return max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
+
+
+def _played(dense: Returns, random: Returns, seeds: Sequence[int]) -> tuple[Baseline, float]:
+    """Return what teacher and random policy earn on ``seeds``, and the seconds that an episode of a certificate takes.
+
+    That is one of a third policy too, which plays about as long as the teacher if it works.
+    """
+    dense(seeds[0])  # from now on the workers are there
+    clock, found = [time.monotonic()], []
+    for returns in (dense, random):
+        found.append(np.array([returns(seed) for seed in seeds]))
+        clock.append(time.monotonic())
+    return Baseline(*found), (2.0 * (clock[1] - clock[0]) + clock[2] - clock[1]) / len(seeds)
 
 
 def _searched(

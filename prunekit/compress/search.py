@@ -10,7 +10,7 @@ import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import fine_tuned
+from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress
 from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
@@ -20,6 +20,8 @@ from prunekit.policy.program import Float32
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
+# Rounds of imitation in vain, where the student is to be fine-tuned anyway.
+_GUIDED_PATIENCE = 2
 
 
 def search_branch(
@@ -31,11 +33,13 @@ def search_branch(
     over: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _: None,
 ) -> list[Point]:
-    """Return the networks judged on the way down from ``settings.starts[index]``, at least one.
+    """Return the networks judged on the way down from ``settings.starts[index]``: of the first branch at least one.
 
     A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, until ``over``
     says that there is no time left, when nothing new is begun.
     """
+    if index > 0 and over():
+        return []
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     try:
         branch.descend()
@@ -98,75 +102,92 @@ class _Branch:
 
         Students of a tuned one are fine-tuned at once: they imitate it as well as their size allows.
         """
-        best, reached = student, -math.inf
-        recoveries = 0 if self._guided else self._settings.recoveries
-        for attempt in range(recoveries + 1):
-            if attempt:
-                act = deployed(student.actor, self._teacher.spaces)
-                for _ in range(self._settings.lesson_episodes):
-                    self._lessons.add(self._arena.play(act, self._seed())[1])
-                self._study(student, self._settings.steps)
+        best, reached, vain = student, -math.inf, 0
+        patience = _GUIDED_PATIENCE if self._guided else self._settings.recoveries
+        while True:
             if self._judge(student, self._lessons.add):
-                return student
+                return self._settled(student)
+            vain += 1
             if self.points[-1].retention > reached:
-                best, reached = student.copied(), self.points[-1].retention
+                best, reached, vain = student.copied(), self.points[-1].retention, 0
             if self._over():
                 return None
+            if vain >= patience:
+                break
+            act = deployed(student.actor, self._teacher.spaces)
+            for _ in range(self._settings.lesson_episodes):
+                self._lessons.add(self._arena.play(act, self._seed())[1])
+            self._study(student, self._settings.lesson_steps)
         hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
         return self._tuned(best, reached) if hope else None
 
+    def _settled(self, student: Student) -> Student:
+        """Return what ``student``, which imitation made good, becomes: safely good, if nothing of the branch is yet."""
+        safe = self._settings.keep + self._settings.safety
+        settled = any(point.good and point.retention >= safe for point in self.points)
+        if settled or not self._settings.tuning or len(student.hidden) == 0:
+            return student
+        return self._tuned(student, self.points[-1].retention) or student
+
     def _tuned(self, student: Student, reached: float) -> Student | None:
-        """Fine-tune ``student`` until it is good, or it is in vain. Once it is good, smaller ones learn from it.
+        """Fine-tune ``student`` until it is safely good, or it is in vain. If it is good, smaller ones learn from it.
 
         A branch that has nothing good yet does not give up while there is time.
         """
         settings = self._settings
         if self._tuner is None:
             self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
-        seen: list[Float32] = []
 
-        def judge(found: Student) -> tuple[float, bool]:
-            seen.clear()
-            good = self._judge(found, seen.append, tuned=True)
-            return self.points[-1].retention, good
+        def judge(found: Student, best: float) -> Judgement:
+            good, point = self._judge(found, tuned=True, best=best), self.points[-1]
+            return Judgement(point.retention, good and point.retention >= settings.keep + settings.safety)
 
         before = self._tuner.steps
-        found, good = fine_tuned(
+        found, kept = fine_tuned(
             student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
         )
         self._arena.steps += self._tuner.steps - before
-        if not good:
+        if kept < settings.keep + settings.margin:
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        self._lessons.follow(guide, np.concatenate(seen))
+        episodes = range(settings.teacher_episodes)
+        self._lessons.follow(guide, np.concatenate([self._arena.play(guide.act, self._seed())[1] for _ in episodes]))
         self._guided = True
         return found
 
-    def _patience(self, reached: float) -> float:
-        """Return how many bursts in vain are too many for a network that keeps ``reached``."""
-        if not any(point.good for point in self.points):
-            return math.inf
-        return self._settings.tuning_patience * (2 if reached >= self._settings.keep else 1)
+    def _patience(self) -> float:
+        """Return how many bursts in vain are too many."""
+        return self._settings.tuning_patience if any(point.good for point in self.points) else math.inf
 
-    def _judge(self, student: Student, seen: Callable[[Float32], None], tuned: bool = False) -> bool:
-        """Play the selection's episodes, fewer where they hardly show a good network; say what was ``seen`` in each."""
+    def _judge(
+        self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False, best: float = -math.inf
+    ) -> bool:
+        """Play the selection's episodes; say what was ``seen`` in each.
+
+        They end where the network can hardly be good, and half-way unless it is, as most are: the second half is for
+        those that may be good by chance. Of a student that was as good as ``best`` before, only what is better yet
+        counts.
+        """
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
-        wanted = settings.keep + settings.margin
+        enough = settings.keep + settings.margin
+        wanted = max(enough, best)
+        half = settings.selection_episodes // 2
         returns: list[float] = []
         for seed in settings.selection_seeds:
             total, states = self._arena.play(act, seed)
             returns.append(total)
             seen(states)
-            played = self._baseline.paired(returns)
-            lost = (played.small - played.dense) / self._baseline.gain
-            error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
-            hopeless = 1.0 + float(lost.mean()) + CLEARLY * error < settings.keep
-            poor = 1.0 + float(lost.mean()) + error < wanted and 4 * len(returns) >= settings.selection_episodes
-            if self._over() or ((hopeless or poor) and len(returns) >= LEAST_PLAYED):
+            count, played = len(returns), self._baseline.paired(returns)
+            kept = self._baseline.kept(played)
+            retention = float(kept.mean())
+            error = float(kept.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+            hopeless = retention + CLEARLY * error < settings.keep
+            poor = retention + error < wanted and 4 * count >= half
+            behind = retention < wanted and count >= half
+            if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
                 break
-        retention = 1.0 + float(lost.mean())
-        good = len(returns) == settings.selection_episodes and retention >= wanted
+        good = count == settings.selection_episodes and retention >= enough
         point = Point(
             actor,
             student.hidden,
@@ -183,7 +204,9 @@ class _Branch:
         return good
 
     def _study(self, student: Student, steps: int, fewer: int = 0) -> None:
-        student.study(self._lessons, steps, fewer)
+        if steps:
+            student.study(self._lessons, steps, fewer)
+        student.refine(self._lessons, self._settings.refinements)
         self._batches += steps
 
     def _seed(self) -> int:

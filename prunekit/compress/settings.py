@@ -1,10 +1,11 @@
-"""How to search: sizes, budgets, and the seeds that nothing else uses."""
+"""How to search and to certify: sizes, budgets, and the seeds that nothing else uses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
+from prunekit.compress.certify import LEAST_EPISODES
 from prunekit.errors import InputError
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
@@ -18,12 +19,14 @@ _LARGEST_SEED = 10**9
 class SearchSettings:
     """How to search for networks that keep ``keep`` of the return, in ``seconds`` at most.
 
-    ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first
-    and ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, or taught again, at most
-    ``recoveries`` times. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes.
+    ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first,
+    ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, and ``lesson_steps`` whenever it is
+    taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with ``refinements`` Gauss-Newton
+    steps. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes, half of which are
+    played only by networks that are good on the others.
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
-    until ``tuning_patience`` of them in a row have not helped: twice as many where it keeps ``keep``, any number where
+    until it keeps ``keep`` and ``safety``, or ``tuning_patience`` of them in a row have not helped; any number where
     the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the search,
     networks play ``confirmation_episodes`` others.
 
@@ -31,20 +34,23 @@ class SearchSettings:
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((), (48,), (64, 64))
-    first_steps: int = 6_000
+    starts: tuple[tuple[int, ...], ...] = ((14,), (), (48,), (32, 32))
+    first_steps: int = 2_500
     steps: int = 2_500
+    lesson_steps: int = 1_250
+    refinements: int = 10
     teacher_episodes: int = 10
     lesson_episodes: int = 5
-    selection_episodes: int = 40
-    confirmation_episodes: int = 60
-    recoveries: int = 3
+    selection_episodes: int = 80
+    confirmation_episodes: int = 40
+    recoveries: int = 4
     tuning: bool = True
-    tuning_steps: int = 12_288
+    tuning_steps: int = 24_576
     tuning_warmup: int = 20_480
-    tuning_patience: int = 6
-    shrink_by: float = 0.3
+    tuning_patience: int = 20
+    shrink_by: float = 1 / 3
     margin: float = 0.015
+    safety: float = 0.03
     seconds: float = 300.0
     seed: int = 0
 
@@ -67,3 +73,26 @@ class SearchSettings:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
+
+
+@final
+@dataclass(frozen=True)
+class CompressSettings:
+    """How to search, and what the certificate may take.
+
+    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds``, the search
+    included, it ends with what it has. Raises InputError for values out of range.
+    """
+
+    search: SearchSettings = field(default_factory=SearchSettings)
+    episodes: int = 500
+    first_seed: int = 3_000_000
+    seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.episodes < LEAST_EPISODES:
+            raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+        if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
+            raise InputError(
+                f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"
+            )

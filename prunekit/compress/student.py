@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from prunekit.compress.teacher import Float64, Teacher
 from prunekit.environments import Spaces
+from prunekit.optim.fisher import MOST_PARAMETERS
+from prunekit.optim.gauss_newton import refine
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
 from prunekit.policy.program import Float32
@@ -151,19 +153,13 @@ class Student:
 
         ``after_backward`` may change the gradients before each step.
         """
-        with torch.no_grad():
-            states = self.scale.normalizer(torch.from_numpy(lessons.states))
-            answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
+        states, answers = self._scaled(lessons)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
         pruner = self._pruner(optimizer, steps, fewer) if fewer else None
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = _RATE * _falling(step / steps)
             rows = torch.randint(len(states), (_BATCH,), generator=self._generator)
-            scores = self.network(states[rows])
-            if self.spaces.discrete is None:
-                loss = action_loss(scores, answers[rows], self.scale.bounded)
-            else:
-                loss = choice_loss(scores, answers[rows])
+            loss = self._loss(self.network(states[rows]), answers[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             after_backward()
@@ -172,20 +168,38 @@ class Student:
             pruner.shrink_()
             pruner.detach()
 
+    def refine(self, lessons: Lessons, iterations: int) -> None:
+        """Fit the lessons more closely by so many Gauss-Newton steps, if the network is small enough for them."""
+        if self.parameters > MOST_PARAMETERS:
+            return
+        states, answers = self._scaled(lessons)
+        discrete = self.spaces.discrete is not None
+        refine(
+            self.network,
+            states,
+            lambda scores: self._loss(scores, answers),
+            iterations,
+            self._generator,
+            discrete=discrete,
+        )
+
+    def _scaled(self, lessons: Lessons) -> tuple[Tensor, Tensor]:
+        """Return the lessons in the student's units."""
+        with torch.no_grad():
+            states = self.scale.normalizer(torch.from_numpy(lessons.states))
+            answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
+        return states, answers
+
+    def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:
+        if self.spaces.discrete is None:
+            return action_loss(scores, answers, self.scale.bounded)
+        return choice_loss(scores, answers)
+
     def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
         plan = PruningPlan(
             Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
         )
         return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
-
-
-def mean_of(students: Sequence[Student]) -> Student:
-    """Return a student with the mean of the weights of students that are versions of one."""
-    found = students[0].copied()
-    with torch.no_grad():
-        for own, *others in zip(*(student.network.parameters() for student in (found, *students)), strict=True):
-            own.copy_(torch.stack(others).mean(dim=0))
-    return found
 
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:

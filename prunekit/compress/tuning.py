@@ -47,21 +47,22 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
             self.action_space = gym.spaces.Box(-most, most)
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(**words)
-        return self._seen(observation), info
+        observation, _ = self.env.reset(**words)
+        return self._seen(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         real = self._real(action) if self._continuous else action + self._start
-        observation, reward, terminated, truncated, info = self.env.step(real)
+        observation, reward, terminated, truncated, _ = self.env.step(real)
         if not math.isfinite(float(reward)):
             raise CheckError("the reward is not finite at a step of the fine-tuning; --no-tuning does without rewards")
-        return self._seen(observation), reward, terminated, truncated, info
+        # Without what else the environment tells: it would be copied deeply, sixteen times a step.
+        return self._seen(observation), reward, terminated, truncated, {}
 
     def _real(self, action: Any) -> Any:
         bounds = self.env.action_space
         assert isinstance(bounds, gym.spaces.Box)
-        return np.clip(action * self._half + self._middle, bounds.low, bounds.high)
+        return np.minimum(np.maximum(action * self._half + self._middle, bounds.low), bounds.high)
 
     def _seen(self, observation: Any) -> Any:
         normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
-        return np.clip(normal, -self._clip, self._clip)
+        return np.minimum(np.maximum(normal, -self._clip), self._clip)

@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prunekit.bench.betting import _CAUTION, Bettor, Paired, lower_bound, span_of
+from prunekit.bench.betting import _CAUTION, Bettor, Paired, growth, lower_bound, span_of
 from prunekit.bench.stats import Array
 
 NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
@@ -131,3 +133,18 @@ def test_rare_failures_do_not_fool_the_bound_as_they_fool_a_normal_one() -> None
         fooled["betting"] += refuted(episodes, 0.98, 120.0, Paired(before, np.full(20, 100.0), np.zeros(20)))
     assert fooled["normal"] > 100
     assert fooled["betting"] <= 500 * 0.05
+
+
+def test_growth_is_what_the_best_bet_would_have_earned_per_episode() -> None:
+    played = Paired(np.full(20, 100.0), np.full(20, 100.0), np.zeros(20))
+    assert growth(played, 0.95, 120.0) == pytest.approx(np.log1p(0.99 * 5.0 / 120.0))
+    assert growth(Paired(np.full(20, 90.0), played.dense, played.random), 0.95, 120.0) == 0.0
+    assert growth(Paired(np.array([100.0, 40.0]), np.full(2, 90.0), np.zeros(2)), 0.5, 120.0) > 0.0
+
+
+@given(st.lists(st.floats(0.0, 120.0), min_size=1, max_size=30), st.integers(0, 99))
+def test_no_bet_that_stays_the_same_earns_more_than_the_best(returns: list[float], percent: int) -> None:
+    small = np.array(returns)
+    best = growth(Paired(small, np.full(len(small), 100.0), np.zeros(len(small))), 0.95, 150.0)
+    earned = [math.log(1.0 + percent / 100.0 * (own - 95.0) / 150.0) for own in returns]
+    assert sum(earned) / len(earned) <= best + 1e-9

@@ -15,13 +15,16 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
 from prunekit.compress.read import Reading, read_teacher
-from prunekit.compress.run import Compressed, CompressSettings, compress
-from prunekit.compress.settings import SearchSettings
+from prunekit.compress.run import Compressed, compress
+from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.workers import Site
 from prunekit.environments import make_environment
 
 SETTINGS = CompressSettings(
-    SearchSettings(starts=((),), first_steps=600, steps=300, teacher_episodes=10, selection_episodes=15), episodes=300
+    SearchSettings(
+        starts=((),), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=10, selection_episodes=15
+    ),
+    episodes=300,
 )
 # Of position and velocity, as points.steer has them.
 GAINS = torch.tensor([-1.5, -1.8])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from prunekit.bench.betting import Paired, span_of
 from prunekit.bench.stats import Array
-from prunekit.compress.certify import Candidate, Certificate, Verdict, certify
+from prunekit.compress.certify import ALPHA, Candidate, Certificate, Verdict, certify
 
 KEEP = 0.95
 DENSE, RANDOM = 1000.0, 20.0
@@ -42,22 +42,41 @@ def long_tail_up(generator: np.random.Generator, retention: float, count: int) -
 DRAWS: tuple[Draw, ...] = (normal, falling_now_and_then, long_tail_down, long_tail_up)
 
 
-def procedure(draw: Draw, retentions: list[float], seed: int, episodes: int = 300) -> list[Certificate]:
-    """Select on 20 episodes, then certify candidates of these retentions on fresh ones."""
+def procedure(
+    draw: Draw,
+    retentions: list[float],
+    seed: int,
+    episodes: int = 300,
+    over: Callable[[int], bool] = lambda _: False,
+) -> list[Certificate]:
+    """Select on 20 episodes, then certify candidates of these retentions on fresh ones, with equal shares."""
     generator = np.random.default_rng(seed)
     dense, random = generator.normal(DENSE, 30.0, 20 + episodes), generator.normal(RANDOM, 5.0, 20 + episodes)
     played = [draw(generator, retention, 20 + episodes) for retention in retentions]
     span = span_of([dense[:20], random[:20], *(returns[:20] for returns in played)])
     candidates = [
-        Candidate(str(index), lambda seed, own=own: float(own[seed]), Paired(own[:20], dense[:20], random[:20]))
+        Candidate(
+            str(index),
+            lambda seed, own=own: float(own[seed]),
+            Paired(own[:20], dense[:20], random[:20]),
+            span,
+            ALPHA / len(retentions),
+        )
         for index, own in enumerate(played)
     ]
     seeds = range(20, 20 + episodes)
-    return certify(candidates, lambda seed: float(dense[seed]), lambda seed: float(random[seed]), KEEP, seeds, span)
+    return certify(
+        candidates,
+        lambda seed: float(dense[seed]),
+        lambda seed: float(random[seed]),
+        KEEP,
+        seeds,
+        over=over,
+    )
 
 
 @pytest.mark.parametrize("draw", DRAWS, ids=lambda draw: draw.__name__)
-@pytest.mark.parametrize("sizes", [[1.0, KEEP, KEEP], [KEEP] * 4], ids=["after-a-good-one", "all"])
+@pytest.mark.parametrize("sizes", [[KEEP], [0.3, KEEP], [KEEP] * 4], ids=["one", "after-a-poor-one", "all"])
 def test_a_retention_at_the_threshold_is_certified_in_five_of_a_hundred_at_most(draw: Draw, sizes: list[float]) -> None:
     repetitions, wrong = 500, 0
     for seed in range(repetitions):
@@ -82,9 +101,42 @@ def test_a_hopeless_size_costs_few_episodes(draw: Draw) -> None:
     assert np.median([len(certificate.episodes) for certificate in found]) < 80
 
 
-def test_the_first_size_that_is_not_certified_ends_it() -> None:
-    found = procedure(normal, [1.0, 0.3, 1.0], 0)
-    assert [certificate.verdict for certificate in found] == [Verdict.CERTIFIED, Verdict.BELOW]
+def test_the_first_size_that_is_certified_ends_it() -> None:
+    found = procedure(normal, [0.3, 1.0, 1.0], 0)
+    assert [certificate.verdict for certificate in found] == [Verdict.BELOW, Verdict.CERTIFIED]
+
+
+def test_a_size_without_time_left_makes_room_for_the_next() -> None:
+    found = procedure(normal, [0.99, 1.0], 0, over=lambda index: index == 0)
+    assert [one.verdict for one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
+    assert len(found[0].episodes) == 1
+
+
+def test_a_share_of_the_level_is_harder_to_meet_than_all_of_it() -> None:
+    found = procedure(normal, [1.0], 0)[0], procedure(normal, [1.0, 1.0], 0)[0]
+    assert [one.alpha for one in found] == [ALPHA, ALPHA / 2]
+    assert [one.verdict for one in found] == [Verdict.CERTIFIED] * 2
+    assert len(found[0].episodes) < len(found[1].episodes)
+
+
+def test_shares_beyond_the_level_are_refused() -> None:
+    before = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
+    candidates = [Candidate(name, lambda _: 50.0, before, 120.0, 0.03) for name in "ab"]
+    with pytest.raises(ValueError, match="shares"):
+        certify(candidates, lambda _: 100.0, lambda _: 0.0, KEEP, range(200))
+
+
+def test_the_next_size_is_asked_for_when_it_is_needed() -> None:
+    before, asked = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40)), []
+
+    def candidates(*returns: float) -> Iterator[Candidate]:
+        for earned in returns:
+            asked.append(earned)
+            yield Candidate("a", lambda _, own=earned: own, before, 120.0, 0.02)
+
+    assert len(certify(candidates(100.0, 99.0), lambda _: 100.0, lambda _: 0.0, KEEP, range(200))) == 1
+    assert len(certify(candidates(50.0, 99.0), lambda _: 100.0, lambda _: 0.0, KEEP, range(200))) == 2
+    assert asked == [100.0, 50.0, 99.0]
 
 
 def test_a_certificate_says_what_it_rests_on() -> None:
@@ -114,15 +166,16 @@ def test_teacher_and_random_policy_play_a_seed_once_however_many_sizes_are_teste
         return 100.0
 
     before = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
-    candidates = [Candidate(name, lambda _: 100.0, before) for name in "ab"]
-    found = certify(candidates, dense, lambda _: 0.0, KEEP, range(200), 120.0)
-    assert len(found) == 2
-    assert played == list(range(len(found[0].episodes)))
+    sizes = {"a": 94.9, "b": 100.0}
+    candidates = [Candidate(name, lambda _, own=own: own, before, 120.0, 0.02) for name, own in sizes.items()]
+    found = certify(candidates, dense, lambda _: 0.0, KEEP, range(200))
+    assert [one.verdict for one in found] == [Verdict.BELOW, Verdict.CERTIFIED]
+    assert played == list(range(max(len(one.episodes) for one in found)))
 
 
 def test_one_unlucky_episode_of_the_teacher_is_no_reason_to_lose_all() -> None:
     before = Paired(np.full(5, 100.0), np.full(5, 100.0), np.zeros(5))
-    candidate = Candidate("a", lambda _: 1.0, before)
-    (found,) = certify([candidate], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), 120.0, over=lambda: True)
+    candidate = Candidate("a", lambda _: 1.0, before, 120.0)
+    (found,) = certify([candidate], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), over=lambda _: True)
     assert found.verdict is Verdict.UNDECIDED
     assert found.retention is None

@@ -19,9 +19,10 @@ import pytest
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
-from prunekit.compress.run import Compressed, CompressSettings, best_of, compress, write
-from prunekit.compress.settings import FIRST_SEED, SearchSettings
+from prunekit.compress.run import Compressed, compress, write
+from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.trial import best_of
 from prunekit.compress.workers import Site
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
@@ -30,7 +31,12 @@ from prunekit.policy.artifact import load
 from prunekit.rollouts import episode_return
 
 SEARCH = SearchSettings(
-    starts=((), (8,), (12, 12)), first_steps=600, steps=300, teacher_episodes=20, selection_episodes=15
+    starts=((), (8,), (12, 12)),
+    first_steps=600,
+    steps=300,
+    lesson_steps=300,
+    teacher_episodes=20,
+    selection_episodes=15,
 )
 SETTINGS = CompressSettings(SEARCH, episodes=300)
 DICE = np.random.default_rng(0)
@@ -122,18 +128,18 @@ def test_workers_find_what_one_finds(steered: Compressed) -> None:
 
 
 def test_a_student_that_learned_nothing_is_not_certified() -> None:
-    search = replace(SEARCH, starts=((8,),), first_steps=1, steps=1, recoveries=1)
+    search = replace(SEARCH, starts=((8,),), first_steps=1, refinements=0, recoveries=0, tuning=False)
     result = compressed(points.CONTINUOUS, points.steer, replace(SETTINGS, search=search))
     assert not result.certified
     assert result.certificate.verdict is Verdict.BELOW
-    assert len(result.points) == 2
+    assert len(result.points) == 1
     assert "no network was good enough to be certified at 0.95" in result.failure
 
 
 def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     settings = replace(SETTINGS, seconds=1e-3, search=replace(SEARCH, seconds=1e-3))
     result = compressed(points.CONTINUOUS, points.steer, settings)
-    assert [point.hidden for point in result.points] == list(SEARCH.starts)
+    assert [point.hidden for point in result.points] == [SEARCH.starts[0]]
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 1
     assert "more --minutes" in result.failure
@@ -181,7 +187,14 @@ def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:
 
 def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:
     poor = replace(
-        SEARCH, starts=((6,), (5,)), first_steps=60, steps=20, recoveries=0, tuning_steps=2048, tuning_warmup=2048
+        SEARCH,
+        starts=((6,), (5,)),
+        first_steps=60,
+        steps=20,
+        refinements=0,
+        recoveries=0,
+        tuning_steps=2048,
+        tuning_warmup=2048,
     )
     settings = replace(SETTINGS, search=poor)
     one, two = (compressed(f"points:{points.CONTINUOUS}", points.steer, settings, workers) for workers in (1, 2))

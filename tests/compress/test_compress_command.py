@@ -28,7 +28,13 @@ FILES = {"policy.onnx", "policy.pt", "certificate.json", "frontier.svg", "fronti
 def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def smaller(*arguments: Any, **keywords: Any) -> SearchSettings:
         return SearchSettings(
-            *arguments, starts=((), (6,)), first_steps=400, steps=200, selection_episodes=15, **keywords
+            *arguments,
+            starts=((), (6,)),
+            first_steps=400,
+            steps=200,
+            lesson_steps=200,
+            selection_episodes=15,
+            **keywords,
         )
 
     monkeypatch.setattr(command, "SearchSettings", smaller)
@@ -79,7 +85,14 @@ def test_rewards_are_not_learned_from_where_that_is_not_wanted(
 
     def poor_search(keep: float, **keywords: Any) -> SearchSettings:
         asked.append(keywords["tuning"])
-        poor = {"first_steps": 60, "steps": 20, "recoveries": 0, "tuning_steps": 2048, "tuning_warmup": 0}
+        poor = {
+            "first_steps": 60,
+            "steps": 20,
+            "refinements": 0,
+            "recoveries": 0,
+            "tuning_steps": 2048,
+            "tuning_warmup": 0,
+        }
         return SearchSettings(keep, starts=((6,),), teacher_episodes=5, tuning_patience=1, **poor, **keywords)
 
     monkeypatch.setattr(command, "SearchSettings", poor_search)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from prunekit.bench.betting import Paired
-from prunekit.compress.confirm import confirmed
+from prunekit.compress.confirm import Look, larger_than, safest, smallest
 from prunekit.compress.points import Point
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
@@ -26,60 +27,84 @@ def point(parameters: int, retention: float, good: bool = True) -> Point:
     return Point(actor, (parameters,), parameters, played, retention, good, False, 0, 0)
 
 
-def looked(
-    points: Sequence[Point], truths: dict[int, float], over: Callable[[], bool] = lambda: False
-) -> tuple[list[Point], dict[int, int]]:
-    """Return (what is to be certified, episodes of the second look by size), with true retentions as given."""
+def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[Look, dict[int, int]]:
+    """Return (a second look with true retentions as given, the episodes that it took by size)."""
     episodes: dict[int, int] = {}
 
     def progress(found: Point, count: int) -> None:
         episodes[found.parameters] = count
 
-    found = confirmed(
-        points,
-        lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed],
-        lambda _: 100.0,
-        lambda _: 0.0,
-        SEEDS,
-        0.95,
-        0.01,
-        over,
-        progress,
-    )
-    return found, episodes
+    returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
+    return Look(returns, lambda _: 100.0, lambda _: 0.0, SEEDS, 0.95, over, progress), episodes
 
 
-def test_the_smallest_that_is_good_again_is_chosen_and_the_best_larger_one_beside_it() -> None:
+def test_the_smallest_that_is_good_again_is_chosen() -> None:
     points = [point(10, 0.97), point(20, 0.97), point(30, 0.99), point(50, 1.0), point(80, 0.98), point(15, 0.5, False)]
-    found, episodes = looked(points, {10: 0.8, 20: 0.99, 30: 1.0})
-    assert [one.parameters for one in found] == [50, 20]
-    assert found[1].retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
-    assert len(found[1].played) == len(SEEDS)
+    again, episodes = look({10: 0.8, 20: 0.99, 30: 1.0})
+    found = smallest(points, again, 0.01)
+    assert found is not None
+    assert found.parameters == 20
+    assert found.retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
+    assert len(found.played) == len(SEEDS)
     assert episodes == {10: 10, 20: len(SEEDS)}
 
 
 def test_a_margin_is_wanted_of_all_episodes() -> None:
-    truth = 0.955 - NOISE.mean() / 100.0
-    found, episodes = looked([point(10, 0.97), point(30, 0.97)], {10: truth, 30: 1.0})
-    assert [one.parameters for one in found] == [30]
+    again, episodes = look({10: 0.955 - NOISE.mean() / 100.0, 30: 1.0})
+    found = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
+    assert found is not None
+    assert found.parameters == 30
     assert episodes[10] == len(SEEDS)
 
 
 def test_where_none_is_good_again_there_is_none() -> None:
-    assert looked([point(10, 0.97), point(30, 0.5, False)], {10: 0.5}) == ([], {10: 10})
-    assert looked([], {}) == ([], {})
+    again, episodes = look({10: 0.5})
+    assert smallest([point(10, 0.97), point(30, 0.5, False)], again, 0.01) is None
+    assert episodes == {10: 10}
+    assert smallest([], again, 0.01) is None
 
 
 def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
-    found, episodes = looked(points, {}, lambda: True)
-    assert [one.parameters for one in found] == [30, 10]
-    assert found[1] is points[1]
+    again, episodes = look({}, lambda: True)
+    assert smallest(points, again, 0.01) is points[1]
+    assert safest(points, again, 120.0) is points[0]
     assert episodes == {}
 
 
-@pytest.mark.parametrize(("truth", "expected"), [(0.99, [30, 10]), (0.5, [30])])
-def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: list[int]) -> None:
+@pytest.mark.parametrize(("truth", "expected"), [(0.99, 10), (0.5, 30)])
+def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: int) -> None:
     left = iter([False] * 4)
-    found, _ = looked([point(10, 0.97), point(30, 0.97)], {10: truth, 30: 1.0}, lambda: next(left, True))
-    assert [one.parameters for one in found] == expected
+    again, _ = look({10: truth, 30: 1.0}, lambda: next(left, True))
+    found = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
+    assert found is not None
+    assert found.parameters == expected
+
+
+def test_larger_ones_are_good_and_clearly_larger() -> None:
+    points = [point(80, 0.98), point(10, 0.99), point(11, 1.0), point(12, 0.97), point(50, 0.5, False)]
+    assert [one.parameters for one in larger_than(points[1], points)] == [12, 80]
+
+
+def test_the_safest_does_best_in_both_looks() -> None:
+    points = [point(size, 0.97) for size in (20, 30, 40)]
+    again, episodes = look({20: 0.96, 30: 1.0, 40: 0.98})
+    found = safest(points, again, 120.0)
+    assert found.parameters == 30
+    assert len(found.played) == 5 + len(SEEDS)
+    assert found.retention == pytest.approx((5 * 0.97 + 40 * (1.0 + NOISE.mean() / 100.0)) / 45)
+    assert set(episodes) == {20, 30, 40}
+
+
+def test_the_safest_is_sought_among_the_most_promising() -> None:
+    again, episodes = look({30: 0.98, 40: 0.98, 50: 0.98, 60: 0.98})
+    safest([point(size, 0.96 + size / 10_000) for size in (10, 20, 30, 40, 50, 60)], again, 120.0)
+    assert set(episodes) == {30, 40, 50, 60}
+
+
+def test_what_fails_now_and_then_is_less_safe_than_what_keeps_a_little_less() -> None:
+    steady, falling = point(20, 0.975), point(30, 0.98)
+    small = np.array([110.0] * 4 + [50.0])
+    falling = replace(falling, played=replace(falling.played, small=small))
+    assert small.mean() > steady.played.small.mean()
+    assert safest([falling, steady], look({}, lambda: True)[0], 120.0) is steady

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.student import Lessons, Scale, Student, action_loss, choice_loss, mean_of
+from prunekit.compress.student import Lessons, Scale, Student, action_loss, choice_loss
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
 
@@ -70,6 +70,20 @@ def test_what_is_deployed_answers_in_the_teacher_s_units(spaces: Spaces) -> None
     assert student.hidden == (8,)
 
 
+def test_refining_fits_the_lessons_more_closely_and_leaves_large_networks_alone() -> None:
+    lessons = lessons_of(BOUNDED, lambda seen: np.tanh(2.0 * seen[:, ::-1].astype(np.float64)))
+    for hidden, kept in (((4,), False), ((48, 48), True)):
+        student = Student(hidden, Scale.of(lessons, BOUNDED), BOUNDED, 0)
+        student.study(lessons, 100)
+        errors = []
+        for _ in range(2):
+            with torch.no_grad():
+                found = student.actor(torch.from_numpy(lessons.states)).double().numpy()
+            errors.append(float(np.square(found - lessons.answers).mean()))
+            student.refine(lessons, 20)
+        assert (errors[1] == errors[0]) if kept else (errors[1] < 0.5 * errors[0])
+
+
 def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
     lessons = lessons_of(BOUNDED, lambda seen: np.tanh(seen.astype(np.float64)))
     student = Student((12, 12), Scale.of(lessons, BOUNDED), BOUNDED, 0)
@@ -79,16 +93,6 @@ def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
     assert sum(smaller.hidden) == 15
     assert student.hidden == (12, 12)
     assert smaller.parameters < student.parameters
-
-
-def test_the_mean_of_students_has_the_mean_of_their_weights_and_they_keep_theirs() -> None:
-    scale = Scale.of(lessons_of(BOUNDED, lambda seen: seen.astype(np.float64)), BOUNDED)
-    students = [Student((3, 2), scale, BOUNDED, seed) for seed in range(3)]
-    weights = [torch.nn.utils.parameters_to_vector(student.network.parameters()).detach() for student in students]
-    found = torch.nn.utils.parameters_to_vector(mean_of(students).network.parameters()).detach()
-    torch.testing.assert_close(found, torch.stack(weights).mean(dim=0))
-    again = [torch.nn.utils.parameters_to_vector(student.network.parameters()).detach() for student in students]
-    assert all(torch.equal(one, other) for one, other in zip(weights, again, strict=True))
 
 
 def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:

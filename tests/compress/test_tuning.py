@@ -60,7 +60,7 @@ def test_rewards_teach_a_beginner(arena: Arena) -> None:
     before = mean_return(arena, student)
     tuner = tuner_of(student.scale, arena, 0, warmup=2_048)
     tuner.take(student.network)
-    assert 10_240 <= tuner.tune(8_192, lambda: False) < 11_000
+    assert 18_432 <= tuner.tune(16_384, lambda: False) < 19_000
     tuner.close()
     assert mean_return(arena, student) > before + 3.0
 
@@ -135,12 +135,14 @@ def test_a_reward_that_is_not_finite() -> None:
     broken.close()
 
 
-def branch(arena: Arena, *, tuning: bool) -> list[Point]:
+def branch(arena: Arena, *, tuning: bool, first_steps: int = 60) -> list[Point]:
     """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
     settings = SearchSettings(
         starts=((6,),),
-        first_steps=60,
+        first_steps=first_steps,
         steps=20,
+        lesson_steps=20,
+        refinements=0,
         teacher_episodes=5,
         lesson_episodes=1,
         recoveries=0,
@@ -148,8 +150,7 @@ def branch(arena: Arena, *, tuning: bool) -> list[Point]:
         tuning_steps=4096,
         tuning_warmup=2048,
     )
-    seeds = settings.selection_seeds
-    teacher = teacher_in(arena)
+    teacher, seeds = teacher_in(arena), settings.selection_seeds
     dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
     baseline = Baseline(dense, np.array([arena.random(seed) for seed in seeds]))
     return search_branch(teacher, arena, settings, 0, baseline)
@@ -165,3 +166,24 @@ def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
     again = branch(arena, tuning=True)
     arena.close()
     assert [(point.hidden, point.retention) for point in again] == [(point.hidden, point.retention) for point in tuned]
+
+
+def test_half_of_the_episodes_is_for_those_that_may_be_good_by_luck(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = Arena(points.CONTINUOUS)
+    seeds = SearchSettings().selection_seeds
+    half, play = len(seeds) // 2, Arena.play
+
+    def worse_later(self: Arena, act: Any, seed: int) -> tuple[float, Any]:
+        total, seen = play(self, act, seed)
+        return total - 20.0 * (seed in seeds[half:]), seen
+
+    first = branch(arena, tuning=False, first_steps=1500)[0]
+    monkeypatch.setattr(Arena, "play", worse_later)
+    lucky = branch(arena, tuning=False, first_steps=1500)[0]
+    poor = branch(arena, tuning=False)
+    arena.close()
+    assert (first.good, lucky.good) == (True, False)
+    assert len(first.played) == len(seeds)
+    assert len(lucky.played) > half
+    assert np.array_equal(lucky.played.small[:half], first.played.small[:half])
+    assert all(len(point.played) <= half for point in poor)

@@ -1,0 +1,92 @@
+"""Tables of what compressions reach, beside other methods and without their parts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from record import stamp, table
+
+from prunekit.console import size_name
+
+
+def compress_table(result: Mapping[str, Any]) -> str:
+    """Return one row per environment and seed of the search: what came out, and what it was certified on."""
+    rows = []
+    for run in result["runs"]:
+        size, hidden = run["teacher"]["size"], tuple(run["hidden"])
+        tested = next(entry for entry in run["tested"] if entry["size"] == size_name(hidden))
+        returns = {name: statistics.mean(values) for name, values in tested["returns"].items()}
+        rows.append(
+            [
+                f"{run['env']}, {run['seed']}",
+                size_name(hidden),
+                f"{run['parameters']:,}",
+                f"{1.0 - sum(hidden) / sum(size['hidden']):.1%}",
+                f"{1.0 - run['parameters'] / size['parameters']:.2%}",
+                f"{returns['dense']:,.0f}",
+                f"{returns['small']:,.0f}",
+                f"{tested['retention']:.3f}",
+                f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
+                "imitation, rewards" if run["tuned"] else "imitation",
+                f"{run['seconds'] / 60:.1f} of {run['minutes']} min",
+            ]
+        )
+    head = [
+        "environment, seed",
+        "hidden",
+        "weights",
+        "units removed",
+        "weights removed",
+        "teacher's return",
+        "compact's return",
+        "retention",
+        f"certified at {result['keep']:g}, episodes",
+        "learned by",
+        f"{result['cores']} cores",
+    ]
+    missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
+    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}."
+
+
+def rivals_table(result: Mapping[str, Any]) -> str:
+    """Return one row per environment and seed: retention of the search and of every rival at the same widths."""
+    names = list(result["runs"][0]["rivals"])
+    rows = []
+    for run in result["runs"]:
+        spent = f"{run['batches']:,} + {run['tuning_steps']:,}"
+        found = [run["rivals"][name] for name in names]
+        others = [
+            f"{rival['imitation']:.3f}" + (f", {rival['tuned']:.3f}" if run["tuning_steps"] else "") for rival in found
+        ]
+        name = f"{run['env']}, {run['seed']}"
+        rows.append([name, size_name(tuple(run["widths"])), spent, f"**{run['search']['retention']:.3f}**", *others])
+    head = ["environment, seed", "hidden", "batches + steps on rewards", "prunekit's search", *names]
+    missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
+    text = (
+        "Retention over 100 fresh episodes; of the rivals after imitation and, where the search used it, after the "
+        "same fine-tuning on rewards"
+    )
+    return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
+
+
+def tuning_choices_table(result: Mapping[str, Any], *, imitation: bool) -> str:
+    """Return one row per variant of the fine-tuning, or of the ``imitation``, and what it reached on every ground."""
+    runs = [run for run in result["runs"] if (run["steps"] == 0) == imitation]
+    grounds = sorted({(run["env"], run["seed"]) for run in runs}, reverse=True)
+    rows = []
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        row = [variant]
+        for ground in grounds:
+            run = next(run for run in runs if (run["env"], run["seed"], run["variant"]) == (*ground, variant))
+            row.append(
+                f"{run['best']:.3f}" if imitation else f"{run['last']:.3f} ({run['failed']:.0%}), {run['best']:.3f}"
+            )
+        rows.append(row)
+    last = f"Retention over the last {result['last']} bursts (episodes that failed in them), the best of any burst"
+    told = "The best retention of any round" if imitation else last
+    hidden, seconds = size_name(tuple(result["hidden"])), result["imitation" if imitation else "tuning"]
+    what = f"{told}; {hidden} units, {seconds:.0f} s on one core, {result['episodes']} episodes each"
+    head = ["", *(f"{env_id}, seed {seed}" for env_id, seed in grounds)]
+    return f"{table(head, rows)}\n\n{what}. {stamp(result)}."

@@ -1,0 +1,147 @@
+"""PPO whose actor takes natural-gradient steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from torch import Tensor, nn
+from torch.distributions import Categorical, Normal, kl_divergence
+
+from prunekit.optim.fisher import natural
+
+Distribution = Categorical | Normal
+
+# Mean divergence, in nats, of the policies before and after a rollout's steps, if these go one way.
+_DIVERGENCE = 0.006
+_STEPS = 10
+_CLIP = 0.2
+# Rollouts that a gradient is taken from, the older ones by importance: most of one of a single rollout is noise.
+_ROLLOUTS = 4
+# A larger divergence is beyond what the Fisher matrix describes: the way is halved, and in the end not gone at all.
+_MOST_DIVERGENCE = 0.03
+_HALVINGS = 8
+# What the latest network makes up of the average at least, which so reaches some 25 rollouts back.
+_SHARE_OF_LATEST = 0.04
+
+
+class _Rollout(NamedTuple):
+    """Observations [n, obs], actions and the logarithm of their density when they were chosen, and advantages, [n]."""
+
+    observations: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    gains: Tensor
+
+
+@final
+class NaturalPPO(PPO):
+    """PPO with natural-gradient steps (``fisher.py``) on its clipped objective; Adam trains the critic alone.
+
+    A gradient is one of the latest rollouts, by importance; a ratio of densities is clipped around what it is before
+    the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
+    reuse".
+
+    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits. While it needs no gradient,
+    the critic learns alone. Deviations stay as they are, as steps of a fixed length would be spent on them.
+    """
+
+    _average: nn.Module | None = None
+    _averaged = 0
+    _latest: tuple[_Rollout, ...] = ()
+
+    def take(self, network: nn.Module) -> None:
+        """Go on from ``network``, which from now on becomes the moving average of what the actor is after a rollout."""
+        self.policy.action_net = copy.deepcopy(network)
+        self._average, self._averaged = network, 0
+        self._latest = ()
+
+    def train(self) -> None:
+        """Learn from the rollout buffer."""
+        self.policy.set_training_mode(True)
+        self._train_critic()
+        network = self.policy.action_net
+        if not all(parameter.requires_grad for parameter in network.parameters()):
+            return
+        self._train_actor(network)
+        if self._average is not None:
+            self._averaged += 1
+            share = max(_SHARE_OF_LATEST, 2.0 / (self._averaged + 2.0))
+            with torch.no_grad():
+                for mean, latest in zip(self._average.parameters(), network.parameters(), strict=True):
+                    mean.lerp_(latest, share)
+
+    def _train_critic(self) -> None:
+        assert isinstance(self.rollout_buffer, RolloutBuffer)
+        for _ in range(self.n_epochs):
+            for rows in self.rollout_buffer.get(self.batch_size):
+                loss = (self.policy.predict_values(rows.observations).flatten() - rows.returns).square().mean()
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.policy.optimizer.step()
+
+    def _train_actor(self, network: nn.Module) -> None:
+        assert isinstance(self.rollout_buffer, RolloutBuffer)
+        rows = next(self.rollout_buffer.get(None))
+        with torch.no_grad():
+            old = self._distribution(rows.observations)
+        actions = rows.actions.long().flatten() if isinstance(old, Categorical) else rows.actions
+        gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
+        rollout = _Rollout(rows.observations, actions, rows.old_log_prob, gains)
+        self._latest = (*self._latest, rollout)[-_ROLLOUTS:]
+        seen = _Rollout(*(torch.cat(parts) for parts in zip(*self._latest, strict=True)))
+        with torch.no_grad():
+            before = self._ratio(seen)
+        parameters = list(network.parameters())
+        start = [parameter.detach().clone() for parameter in parameters]
+        solve = natural(network, rows.observations, old.stddev[0] if isinstance(old, Normal) else None)
+        if solve is None:
+            return
+        for _ in range(_STEPS):
+            ratio = self._ratio(seen)
+            clipped = torch.minimum(torch.maximum(ratio, before - _CLIP), before + _CLIP)
+            gain = torch.minimum(ratio * seen.gains, clipped * seen.gains).mean()
+            slopes = torch.autograd.grad(gain, parameters)
+            gradient = torch.cat([slope.flatten() for slope in slopes]).double()
+            way = solve(gradient)
+            length = math.sqrt(max(float(way @ gradient), 1e-24))
+            _move_(parameters, (way * (math.sqrt(2.0 * _DIVERGENCE) / _STEPS / length)).float())
+        with torch.no_grad():
+            for halving in range(1, _HALVINGS + 1):
+                # Where it is not a number it is too far too.
+                if divergence(old, self._distribution(rows.observations)) <= _MOST_DIVERGENCE:
+                    return
+                for parameter, value in zip(parameters, start, strict=True):
+                    parameter.copy_(value.lerp(parameter, 0.5) if halving < _HALVINGS else value)
+
+    def _ratio(self, seen: _Rollout) -> Tensor:
+        """Return how much more likely the policy is to choose the actions than it was when it did, [n]."""
+        return (_log_prob(self._distribution(seen.observations), seen.actions) - seen.log_prob).exp()
+
+    def _distribution(self, observations: Tensor) -> Distribution:
+        found = self.policy.get_distribution(observations).distribution
+        assert isinstance(found, Categorical | Normal)
+        return found
+
+
+def divergence(old: Distribution, new: Distribution) -> float:
+    """Return the mean Kullback-Leibler divergence over a batch of distributions, in nats."""
+    each = kl_divergence(old, new)
+    return float((each.sum(dim=1) if isinstance(old, Normal) else each).mean())
+
+
+def _log_prob(distribution: Distribution, actions: Tensor) -> Tensor:
+    found: Tensor = distribution.log_prob(actions)  # type: ignore[no-untyped-call]
+    return found.sum(dim=1) if isinstance(distribution, Normal) else found
+
+
+def _move_(parameters: Sequence[Tensor], way: Tensor) -> None:
+    with torch.no_grad():
+        steps = torch.split(way, [parameter.numel() for parameter in parameters])
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.add_(step.view_as(parameter))

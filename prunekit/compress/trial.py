@@ -1,0 +1,130 @@
+"""The trial of what a search found: a second look at the smallest, and certificates, of a larger one if need be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from prunekit.bench.betting import span_of
+from prunekit.bench.stats import Array
+from prunekit.compress.certify import ALPHA, Candidate, Certificate, Returns, certify
+from prunekit.compress.confirm import Look, larger_than, safest, smallest
+from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
+from prunekit.compress.settings import CompressSettings
+from prunekit.console import size_name
+
+# Of what is left after the search, the share that the second look may take.
+_LOOKING = 0.4
+# Shares of the level: of the smallest network, and of the larger one in case that it fails.
+_SHARES = (0.03, 0.02)
+# Of the time for certificates, what the smallest leaves the larger one.
+_RESERVED = 0.3
+
+
+@final
+@dataclass(frozen=True)
+class Players:
+    """The returns of a network of the search, of the teacher and of the random policy, by an episode's seed."""
+
+    returns_of: Callable[[Point], Returns]
+    dense: Returns
+    random: Returns
+
+
+class CompressDisplay(Protocol):
+    """Shows a compression to somebody."""
+
+    def started(self, dense: float, random: float) -> None:
+        """Show the teacher's mean return and the random policy's."""
+
+    def judged(self, points: Sequence[Judged]) -> None:
+        """Show the networks judged so far."""
+
+    def confirming(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its second look."""
+
+    def certifying(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its certificate."""
+
+
+def trial(
+    points: Sequence[Point],
+    baseline: Baseline,
+    players: Players,
+    settings: CompressSettings,
+    end: float,
+    displays: Sequence[CompressDisplay],
+) -> list[tuple[Point, Certificate]]:
+    """Return the networks that were tested, with their certificates, the one that was certified last.
+
+    The smallest that is good again in its second look is tested first. If it fails, the most promising of the larger
+    ones follows. Where none is good, that is the best of all. ``end`` is in terms of ``time.monotonic``.
+    """
+    search = settings.search
+    tested: list[Point] = []
+    deadlines: list[float] = []
+
+    def looking(point: Point, episodes: int) -> None:
+        for display in displays:
+            display.confirming(size_name(point.hidden), episodes)
+
+    def progress(name: str, episodes: int) -> None:
+        for display in displays:
+            display.certifying(name, episodes)
+
+    def look() -> Look:
+        looked = _after(_LOOKING, end)
+        over = lambda: time.monotonic() > looked  # noqa: E731
+        seeds = search.confirmation_seeds
+        return Look(players.returns_of, players.dense, players.random, seeds, search.keep, over, looking)
+
+    def span() -> float:
+        return span_of(returns_that_count(baseline, points, tested))
+
+    def candidate(point: Point, share: float, deadline: float) -> Candidate:
+        tested.append(point)
+        deadlines.append(deadline)
+        return Candidate(size_name(point.hidden), players.returns_of(point), point.played, span(), share)
+
+    def candidates() -> Iterator[Candidate]:
+        first = smallest(points, look(), search.margin)
+        larger = larger_than(first, points) if first is not None else []
+        if first is None or not larger:
+            yield candidate(first or best_of(points), ALPHA, end)
+        else:
+            yield candidate(first, _SHARES[0], _after(1.0 - _RESERVED, end))
+            yield candidate(safest(larger, look(), span()), _SHARES[1], end)
+
+    found = certify(
+        candidates(),
+        players.dense,
+        players.random,
+        search.keep,
+        range(settings.first_seed, settings.first_seed + settings.episodes),
+        progress,
+        lambda index: time.monotonic() > deadlines[index],
+    )
+    return list(zip(tested, found, strict=True))
+
+
+def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: Sequence[Point]) -> list[Array]:
+    """Return what was earned so far by the teacher, by the random policy, and by networks that were good enough.
+
+    Others may lose without bound, which says nothing of the ones that work.
+    """
+    found = [baseline.dense, baseline.random, *(point.played.small for point in points if point.good)]
+    for point in candidates:
+        found += [point.played.small, point.played.dense, point.played.random]
+    return found
+
+
+def best_of(points: Sequence[Point]) -> Point:
+    """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
+    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+
+
+def _after(share: float, end: float) -> float:
+    """Return when so much of the time until ``end`` is over."""
+    return time.monotonic() + share * max(end - time.monotonic(), 0.0)

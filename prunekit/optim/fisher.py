@@ -1,0 +1,108 @@
+"""The Fisher matrix of a policy's actions, and gradients divided by it: natural gradients (Amari 1998; Kakade 2001)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vjp, vmap
+
+Solve = Callable[[Tensor], Tensor]
+"""A gradient, float64 [p], to the natural one."""
+
+# Added to the Fisher matrix's diagonal, as a share of its mean.
+_DAMPING = 1e-3
+# The matrix is that of so many scores: more of them cost more and hardly change it.
+_MOST_SCORES = 6_144
+# Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
+MOST_PARAMETERS = 2_048
+_ITERATIONS = 20
+
+
+def natural(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Solve | None:
+    """Return what divides gradients by the damped Fisher matrix of the actions in ``observations`` [n, obs].
+
+    Without ``deviations`` the network [n, obs] to [n, k] gives logits of discrete actions; with them, [k], the means of
+    normal distributions that have these. Gradients are of the network's parameters. None where the matrix cannot be
+    divided by, as it holds what is no number.
+    """
+    with torch.no_grad():
+        outputs = network(observations[:1]).shape[1]
+    some = observations[torch.randperm(len(observations))[: max(1, _MOST_SCORES // outputs)]]
+    if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
+        return by_products(network, some, deviations)
+    matrix = fisher_matrix(network, some, deviations)
+    damping = _DAMPING * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
+    factor, failed = torch.linalg.cholesky_ex(matrix + damping)
+    return None if int(failed) else lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+
+
+def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Tensor:
+    """Return the Fisher matrix, float64 [p, p], of the actions in ``observations`` [n, obs]; see ``natural``."""
+    with torch.no_grad():
+        chances = network(observations).softmax(dim=1)[:, :, None]
+    values = {name: value.detach() for name, value in network.named_parameters()}
+
+    def scores(given: dict[str, Tensor], observation: Tensor) -> Tensor:
+        return _called(network, given, observation[None])[0]
+
+    parts = vmap(jacrev(scores), in_dims=(None, 0))(values, observations)
+    slopes = torch.cat([part.flatten(2) for part in parts.values()], dim=2)
+    if deviations is not None:
+        slopes = slopes / deviations[:, None]
+    else:
+        slopes = chances.sqrt() * (slopes - (chances * slopes).sum(dim=1, keepdim=True))
+    rows = slopes.flatten(0, 1)
+    return (rows.T @ rows).double() / len(observations)
+
+
+def by_products(
+    network: nn.Module, observations: Tensor, deviations: Tensor | None, iterations: int = _ITERATIONS
+) -> Solve:
+    """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix."""
+    values = {name: value.detach() for name, value in network.named_parameters()}
+    sizes = [value.numel() for value in values.values()]
+
+    def scores(given: dict[str, Tensor]) -> Tensor:
+        return _called(network, given, observations)
+
+    found, pull, *_ = vjp(scores, values)
+    chances = found.softmax(dim=1)
+    # What ``pull`` does is linear, so that pulling through it pushes a change of the parameters to the scores.
+    _, push, *_ = vjp(lambda weights: pull(weights)[0], torch.zeros_like(found))
+
+    def product(way: Tensor) -> Tensor:
+        parts = torch.split(way.float(), sizes)
+        given = {name: part.view_as(value) for part, (name, value) in zip(parts, values.items(), strict=True)}
+        change = push(given)[0]
+        if deviations is not None:
+            change = change / deviations.square()
+        else:
+            change = chances * (change - (chances * change).sum(dim=1, keepdim=True))
+        return torch.cat([part.flatten() for part in pull(change / len(observations))[0].values()]).double()
+
+    probe = torch.randint(0, 2, (sum(sizes),)).double() * 2.0 - 1.0
+    damping = _DAMPING * float(probe @ product(probe)) / len(probe)  # an estimate of the mean of the diagonal
+    return lambda gradient: _conjugate_gradients(lambda way: product(way) + damping * way, gradient, iterations)
+
+
+def _conjugate_gradients(product: Solve, right: Tensor, iterations: int) -> Tensor:
+    """Return x with product(x) = right, as far as so many iterations come (Hestenes and Stiefel 1952)."""
+    found, rest = torch.zeros_like(right), right.clone()
+    way, error = rest.clone(), rest @ rest
+    for _ in range(iterations):
+        if not float(error) > 1e-20 * float(right @ right):
+            break
+        turned = product(way)
+        share = error / (way @ turned)
+        found, rest = found + share * way, rest - share * turned
+        last, error = error, rest @ rest
+        way = rest + error / last * way
+    return found
+
+
+def _called(network: nn.Module, values: dict[str, Tensor], observations: Tensor) -> Tensor:
+    found = functional_call(network, values, (observations,))
+    assert isinstance(found, Tensor)
+    return found

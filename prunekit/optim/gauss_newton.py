@@ -1,0 +1,76 @@
+"""Networks of few parameters fitted by damped Gauss-Newton steps (Levenberg 1944; Marquardt 1963)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.optim.fisher import fisher_matrix
+
+# The curvature is that of so many scores; the loss and its gradient are of all states (Byrd et al. 2011).
+_MOST_SCORES = 12_288
+_DAMPING, _LEAST_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
+_TRIES = 5
+# Added to the diagonal: a parameter that nothing depends on has no curvature.
+_FLOOR = 1e-6
+
+
+def refine(
+    network: nn.Module,
+    states: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    iterations: int,
+    generator: torch.Generator,
+    *,
+    discrete: bool,
+) -> float:
+    """Lower ``loss`` of the network's scores [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
+
+    The steps divide its gradient by the curvature of a cross-entropy where scores are of ``discrete`` actions, and of a
+    sum of squared errors otherwise, which ``loss`` should be, or close to it; means over the states, both of them.
+    """
+    parameters = list(network.parameters())
+    with torch.no_grad():
+        scores = network(states)
+        reached = float(loss(scores))
+    # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
+    deviations = None if discrete else torch.full((scores.shape[1],), 0.5).sqrt()
+    rows = max(1, _MOST_SCORES // scores.shape[1])
+    damping = _DAMPING
+    for _ in range(iterations):
+        some = states[torch.randperm(len(states), generator=generator)[:rows]]
+        curvature = fisher_matrix(network, some, deviations)
+        slopes = torch.autograd.grad(loss(network(states)), parameters)
+        gradient = torch.cat([slope.flatten() for slope in slopes]).double()
+        before = [parameter.detach().clone() for parameter in parameters]
+        diagonal = torch.diag(curvature.diagonal() + _FLOOR)
+        for _ in range(_TRIES):
+            factor, failed = torch.linalg.cholesky_ex(curvature + damping * diagonal)
+            if not int(failed):
+                way = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+                found = _moved(network, before, way, states, loss)
+                if found < reached:
+                    reached, damping = found, max(damping * _LESS, _LEAST_DAMPING)
+                    break
+            damping *= _MORE
+        else:
+            _set(parameters, before)
+    return reached
+
+
+def _moved(
+    network: nn.Module, before: Sequence[Tensor], way: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor]
+) -> float:
+    """Go from ``before`` against ``way``; return the loss there."""
+    steps = torch.split(way.float(), [value.numel() for value in before])
+    _set(list(network.parameters()), [value - step.view_as(value) for value, step in zip(before, steps, strict=True)])
+    with torch.no_grad():
+        return float(loss(network(states)))
+
+
+def _set(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)

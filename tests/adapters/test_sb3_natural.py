@@ -1,0 +1,116 @@
+"""Natural-gradient steps of PPO: how far they go, when they are undone, and the average that follows them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Normal
+
+from prunekit.adapters import sb3_natural
+from prunekit.adapters.sb3_tuning import Tuner
+
+ROLLOUT = 2_048
+
+
+def tuned(env_id: str, rollouts: int = 1, warmup: int = 0) -> tuple[Any, nn.Module, nn.Module, nn.Module]:
+    """Return (the learner, the network it began with, the average, the latest)."""
+    environment = gym.make(env_id)
+    space: Any = environment.action_space
+    outputs = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(space.shape[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Linear(int(environment.observation_space.shape[0]), 5), nn.Tanh(), nn.Linear(5, outputs)
+        )
+    environment.close()
+    before = copy.deepcopy(network)
+    tuner = Tuner(lambda: gym.make(env_id), 0, warmup)
+    tuner.take(network)
+    tuner.tune(rollouts * ROLLOUT, lambda: False)
+    tuner.close()
+    return tuner._model, before, network, tuner._model.policy.action_net
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def moved(model: Any, before: nn.Module, latest: nn.Module) -> float:
+    """Return the divergence of the policy from what it was before the rollout."""
+    observations = next(model.rollout_buffer.get(None)).observations
+    with torch.no_grad():
+        old, new = before(observations), latest(observations)
+    if isinstance(model.action_space, gym.spaces.Discrete):
+        return sb3_natural.divergence(Categorical(logits=old), Categorical(logits=new))
+    deviation = model.policy.log_std.detach()
+    return sb3_natural.divergence(Normal(old, torch.full_like(deviation, -2.0).exp()), Normal(new, deviation.exp()))
+
+
+def test_a_rollout_moves_the_policy_by_about_the_divergence_it_may() -> None:
+    model, before, _, latest = tuned("Pendulum-v1")
+    assert 0.1 * 0.006 < moved(model, before, latest) < 1.5 * 0.006
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_a_way_that_went_too_far_is_shortened(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sb3_natural, "_DIVERGENCE", 0.2)
+    model, before, _, latest = tuned(env_id)
+    assert 0.0 < moved(model, before, latest) <= 0.03
+
+
+def test_a_way_that_stays_too_far_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sb3_natural, "divergence", lambda *_: float("nan"))
+    _, before, average, latest = tuned("Pendulum-v1")
+    assert torch.equal(weights(latest), weights(before))
+    assert torch.equal(weights(average), weights(before))
+
+
+def test_the_average_follows_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, before, average, latest = tuned("CartPole-v1")
+    assert not torch.equal(weights(latest), weights(before))
+    torch.testing.assert_close(weights(average), weights(before).lerp(weights(latest), 2 / 3))
+    monkeypatch.setattr(sb3_natural, "_SHARE_OF_LATEST", 1.0)
+    _, _, average, latest = tuned("CartPole-v1", rollouts=2)
+    assert torch.equal(weights(average), weights(latest))
+
+
+def test_nothing_moves_while_the_critic_learns_alone() -> None:
+    _, before, average, latest = tuned("CartPole-v1", rollouts=0, warmup=ROLLOUT)
+    assert torch.equal(weights(average), weights(before))
+    assert torch.equal(weights(latest), weights(before))
+
+
+def test_deviations_stay_as_they_are() -> None:
+    model, before, _, latest = tuned("Pendulum-v1", rollouts=3)
+    assert not torch.equal(weights(latest), weights(before))
+    assert torch.equal(model.policy.log_std.detach(), torch.full((1,), -2.0))
+
+
+def test_a_gradient_is_one_of_the_latest_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {rollouts: tuned("Pendulum-v1", rollouts=rollouts)[0]._latest for rollouts in (3, 5)}
+    assert [len(latest) for latest in kept.values()] == [3, 4]
+    assert torch.equal(kept[5][1].actions, kept[3][2].actions)
+    alone = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
+    monkeypatch.setattr(sb3_natural, "_ROLLOUTS", 1)
+    together = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
+    assert torch.equal(alone[0], together[0])
+    assert not torch.equal(alone[1], together[1])
+
+
+def test_rollouts_of_another_network_are_forgotten() -> None:
+    model, before, _, _ = tuned("Pendulum-v1")
+    model.take(before)
+    assert model._latest == ()
+
+
+def test_the_policy_is_as_likely_to_act_as_it_did_until_it_moves() -> None:
+    model, before, _, _ = tuned("Pendulum-v1")
+    (rollout,) = model._latest
+    assert not torch.allclose(model._ratio(rollout), torch.ones(ROLLOUT), atol=1e-3)
+    model.policy.action_net = before
+    torch.testing.assert_close(model._ratio(rollout), torch.ones(ROLLOUT), atol=1e-3, rtol=0.0)

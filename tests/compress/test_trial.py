@@ -1,0 +1,102 @@
+"""The trial of what a search found: who is tested, when, and with which share of the level."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prunekit.bench.betting import Paired
+from prunekit.compress import trial as trying
+from prunekit.compress.certify import ALPHA, Certificate, Verdict
+from prunekit.compress.points import Baseline, Point
+from prunekit.compress.settings import CompressSettings, SearchSettings
+from prunekit.compress.trial import Players, returns_that_count, trial
+from prunekit.policy.actor import Actor
+from prunekit.policy.heads import ClipHead
+
+ONES = np.ones(80)
+BASELINE = Baseline(100.0 * ONES, 0.0 * ONES)
+SETTINGS = CompressSettings(SearchSettings(), episodes=200)
+
+
+def point(size: int, retention: float) -> Point:
+    played = Paired(100.0 * retention * ONES, 100.0 * ONES, 0.0 * ONES)
+    with torch.random.fork_rng(devices=[]):
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
+    return Point(actor, (size,), size, played, retention, retention > 0.96, False, 0, 0)
+
+
+class Recorded:
+    """A display that remembers whom it showed."""
+
+    def __init__(self) -> None:
+        self.confirmed: dict[str, int] = {}
+        self.certified: dict[str, int] = {}
+
+    def started(self, dense: float, random: float) -> None:
+        raise AssertionError
+
+    def judged(self, points: Sequence[object]) -> None:
+        raise AssertionError
+
+    def confirming(self, name: str, episodes: int) -> None:
+        self.confirmed[name] = episodes
+
+    def certifying(self, name: str, episodes: int) -> None:
+        self.certified[name] = episodes
+
+
+def tried(
+    points: Sequence[Point], truths: Mapping[int, float], seconds: float = 60.0
+) -> tuple[list[tuple[Point, Certificate]], Recorded]:
+    """Return (who was tested with which certificate, whom the display showed), with true retentions as given."""
+    shown = Recorded()
+    players = Players(lambda one: lambda _: 100.0 * truths[one.parameters], lambda _: 100.0, lambda _: 0.0)
+    return trial(points, BASELINE, players, SETTINGS, time.monotonic() + seconds, [shown]), shown
+
+
+def test_the_smallest_is_tested_alone_where_it_is_certified() -> None:
+    ((chosen, certificate),), shown = tried([point(10, 1.0), point(30, 1.0)], {10: 1.0})
+    assert (chosen.parameters, certificate.verdict, certificate.alpha) == (10, Verdict.CERTIFIED, 0.03)
+    assert shown.confirmed == {"10": SETTINGS.search.confirmation_episodes}
+
+
+def test_all_of_the_level_is_for_one_that_nothing_larger_stands_beside() -> None:
+    ((chosen, certificate),), _ = tried([point(10, 1.0), point(11, 1.0)], {10: 1.0})
+    assert (chosen.parameters, certificate.alpha) == (10, ALPHA)
+
+
+def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trying, "_RESERVED", 1.0)  # no time for the smallest
+    found, shown = tried(
+        [point(10, 0.97), point(20, 1.0), point(30, 0.99), point(40, 0.5)], {10: 0.97, 20: 0.98, 30: 1.0}
+    )
+    assert [one.parameters for one, _ in found] == [10, 30]
+    assert [one.verdict for _, one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
+    assert math.fsum(one.alpha for _, one in found) == pytest.approx(ALPHA)
+    assert set(shown.confirmed) == {"10", "20", "30"}
+    assert len(found[1][0].played) == 80 + SETTINGS.search.confirmation_episodes
+
+
+def test_where_none_is_good_the_best_is_tested() -> None:
+    ((chosen, certificate),), shown = tried([point(10, 0.7), point(30, 0.9), point(20, 0.8)], {30: 0.9})
+    assert (chosen.parameters, certificate.verdict, certificate.alpha) == (30, Verdict.BELOW, ALPHA)
+    assert shown.confirmed == {}
+
+
+def test_without_time_there_is_one_episode_each() -> None:
+    found, _ = tried([point(10, 1.0), point(30, 1.0)], {10: 1.0, 30: 1.0}, seconds=-1.0)
+    assert [len(one.episodes) for _, one in found] == [1, 1]
+    assert {one.verdict for _, one in found} == {Verdict.UNDECIDED}
+
+
+def test_a_network_that_is_not_good_does_not_widen_what_an_episode_can_lose() -> None:
+    points = [point(1, -29.0), point(2, 0.1), point(3, 0.97)]
+    found = {float(values[0]) for values in returns_that_count(BASELINE, points, [points[2]])}
+    assert found == {100.0, 0.0, 97.0}
