@@ -195,7 +195,7 @@ def compress(
         bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
     ] = True,
     minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
-    episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 500,
+    episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
     out: OutOption = None,
     json_file: JsonOption = None,

@@ -22,6 +22,8 @@ _LEAST_PLAYED = 10
 _LARGER = 1.2
 # So many larger networks have a second look before one of them stands for the certificate.
 _RACING = 4
+# Of what the most promising network promises, what a smaller one has to.
+_NEARLY = 0.5
 
 Progress = Callable[[Point, int], None]
 """Called with a network and how many episodes it has played."""
@@ -61,17 +63,16 @@ def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
     return [point for point in _good(points) if point.parameters >= _LARGER * smaller.parameters]
 
 
-def safest(points: Sequence[Point], look: Look, span: float) -> Point:
-    """Return that of ``points`` for which a certificate should need the fewest episodes.
+def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
+    """Return the smallest of ``points`` that promises at least half as much as the most promising one.
 
-    It is the one on which the best bet would have earned most (``bench/betting.py``), in the selection's episodes and
-    in a second look at those that did best there.
+    What a network promises is what the best bet would have earned per episode (``bench/betting.py``): half of it, and a
+    certificate should take twice the episodes. It is reckoned from the selection's episodes and, of the most promising
+    one and the smallest beside it, from a second look as well.
     """
-
-    def promise(point: Point) -> float:
-        return growth(point.played, look.keep, span)
-
-    racing = sorted(points, key=promise, reverse=True)[:_RACING]
+    best = max(points, key=lambda point: _promise(point, look.keep, span))
+    beside = [point for point in _promising(points, look.keep, span) if point is not best]
+    racing = [best, *beside[: _RACING - 1]]
     looked: list[Point] = []
     for point in racing:
         if look.over():
@@ -80,7 +81,22 @@ def safest(points: Sequence[Point], look: Look, span: float) -> Point:
         both = Paired(*(np.concatenate(pair) for pair in zip(_parts(point.played), _parts(seen), strict=True)))
         assert both.retention is not None
         looked.append(replace(point, played=both, retention=both.retention))
-    return max(looked or racing, key=promise)
+    return _promising(looked, look.keep, span)[0] if looked else best
+
+
+def _promise(point: Point, keep: float, span: float) -> tuple[float, float]:
+    """Return what the best bet would have earned per episode, and where that is nothing, what decides: retention."""
+    return growth(point.played, keep, span), point.retention
+
+
+def _promising(points: Sequence[Point], keep: float, span: float) -> list[Point]:
+    """Return those that promise nearly as much as the most promising, the smallest first."""
+    promises = [_promise(point, keep, span)[0] for point in points]
+    if max(promises) <= 0.0:
+        return [max(points, key=lambda point: point.retention)]
+    least = _NEARLY * max(promises)
+    found = [point for point, promise in zip(points, promises, strict=True) if promise >= least]
+    return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 
 def _good(points: Sequence[Point]) -> list[Point]:

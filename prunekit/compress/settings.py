@@ -85,7 +85,7 @@ class CompressSettings:
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
-    episodes: int = 500
+    episodes: int = 1_000
     first_seed: int = 3_000_000
     seconds: float = 300.0
 

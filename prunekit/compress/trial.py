@@ -10,7 +10,7 @@ from typing import Protocol, final
 from prunekit.bench.betting import span_of
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import ALPHA, Candidate, Certificate, Returns, certify
-from prunekit.compress.confirm import Look, larger_than, safest, smallest
+from prunekit.compress.confirm import Look, dependable, larger_than, smallest
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import CompressSettings
 from prunekit.console import size_name
@@ -59,8 +59,8 @@ def trial(
 ) -> list[tuple[Point, Certificate]]:
     """Return the networks that were tested, with their certificates, the one that was certified last.
 
-    The smallest that is good again in its second look is tested first. If it fails, the most promising of the larger
-    ones follows. Where none is good, that is the best of all. ``end`` is in terms of ``time.monotonic``.
+    The smallest that is good again in its second look is tested first. If it fails, the smallest of the larger ones
+    that promise enough follows. Where none is good, that is the best of all. ``end`` is in terms of ``time.monotonic``.
     """
     search = settings.search
     tested: list[Point] = []
@@ -95,7 +95,7 @@ def trial(
             yield candidate(first or best_of(points), ALPHA, end)
         else:
             yield candidate(first, _SHARES[0], _after(1.0 - _RESERVED, end))
-            yield candidate(safest(larger, look(), span()), _SHARES[1], end)
+            yield candidate(dependable(larger, look(), span()), _SHARES[1], end)
 
     found = certify(
         candidates(),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prunekit.bench.betting import Paired
-from prunekit.compress.confirm import Look, larger_than, safest, smallest
+from prunekit.compress.confirm import Look, dependable, larger_than, smallest
 from prunekit.compress.points import Point
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
@@ -68,7 +68,7 @@ def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     again, episodes = look({}, lambda: True)
     assert smallest(points, again, 0.01) is points[1]
-    assert safest(points, again, 120.0) is points[0]
+    assert dependable(points, again, 120.0) is points[0]
     assert episodes == {}
 
 
@@ -86,25 +86,42 @@ def test_larger_ones_are_good_and_clearly_larger() -> None:
     assert [one.parameters for one in larger_than(points[1], points)] == [12, 80]
 
 
-def test_the_safest_does_best_in_both_looks() -> None:
-    points = [point(size, 0.97) for size in (20, 30, 40)]
-    again, episodes = look({20: 0.96, 30: 1.0, 40: 0.98})
-    found = safest(points, again, 120.0)
+def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken() -> None:
+    points = [point(size, 0.98) for size in (20, 30, 40, 50)]
+    again, episodes = look({20: 0.95, 30: 0.98, 40: 1.0, 50: 1.0})
+    found = dependable(points, again, 120.0)
     assert found.parameters == 30
     assert len(found.played) == 5 + len(SEEDS)
-    assert found.retention == pytest.approx((5 * 0.97 + 40 * (1.0 + NOISE.mean() / 100.0)) / 45)
-    assert set(episodes) == {20, 30, 40}
+    assert found.retention == pytest.approx(0.98 + 40 / 45 * NOISE.mean() / 100.0)
+    assert set(episodes) == {20, 30, 40, 50}
 
 
-def test_the_safest_is_sought_among_the_most_promising() -> None:
-    again, episodes = look({30: 0.98, 40: 0.98, 50: 0.98, 60: 0.98})
-    safest([point(size, 0.96 + size / 10_000) for size in (10, 20, 30, 40, 50, 60)], again, 120.0)
-    assert set(episodes) == {30, 40, 50, 60}
+def test_a_small_one_that_promises_less_than_half_is_not_taken() -> None:
+    again, _ = look({20: 0.96, 30: 1.0})
+    assert dependable([point(20, 1.0), point(30, 1.0)], again, 120.0).parameters == 30
 
 
-def test_what_fails_now_and_then_is_less_safe_than_what_keeps_a_little_less() -> None:
-    steady, falling = point(20, 0.975), point(30, 0.98)
+def test_the_second_look_is_for_the_most_promising_and_the_smallest_beside_it() -> None:
+    again, episodes = look({20: 0.98, 30: 0.98, 40: 0.98, 60: 0.98})
+    dependable([point(size, 0.958 + size / 3_000) for size in (10, 20, 30, 40, 50, 60)], again, 120.0)
+    assert list(episodes) == [60, 20, 30, 40]
+
+
+def test_with_little_time_the_most_promising_is_taken() -> None:
+    left = iter([False] * 12)
+    again, episodes = look({60: 0.98}, lambda: next(left, True))
+    assert dependable([point(size, 0.98 + size / 5_000) for size in (20, 40, 60)], again, 120.0).parameters == 60
+    assert list(episodes) == [60]
+
+
+def test_where_nothing_promises_anything_any_more_the_best_is_taken() -> None:
+    again, _ = look({20: 0.7, 30: 0.8})
+    assert dependable([point(20, 0.98), point(30, 0.98)], again, 120.0).parameters == 30
+
+
+def test_what_fails_now_and_then_promises_less_than_what_keeps_a_little_less() -> None:
+    steady, falling = point(30, 0.975), point(20, 0.98)
     small = np.array([110.0] * 4 + [50.0])
     falling = replace(falling, played=replace(falling.played, small=small))
     assert small.mean() > steady.played.small.mean()
-    assert safest([falling, steady], look({}, lambda: True)[0], 120.0) is steady
+    assert dependable([falling, steady], look({}, lambda: True)[0], 120.0) is steady
