@@ -67,7 +67,7 @@ class Field:
         self.arena = Arena(env_id)
         self.path, self.seed = teacher_of(env_id), seed
         self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
-        self.settings = SearchSettings(starts=(START,), seconds=SECONDS, seed=seed)
+        self.settings = SearchSettings(starts=(START,), seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
         self.fresh = Baseline(*self._both(EPISODES))

@@ -103,9 +103,7 @@ class NaturalPPO(PPO):
         if solve is None:
             return
         for _ in range(_STEPS):
-            ratio = self._ratio(seen)
-            clipped = torch.minimum(torch.maximum(ratio, before - _CLIP), before + _CLIP)
-            gain = torch.minimum(ratio * seen.gains, clipped * seen.gains).mean()
+            gain = clipped_gain(self._ratio(seen), before, seen.gains)
             slopes = torch.autograd.grad(gain, parameters)
             gradient = torch.cat([slope.flatten() for slope in slopes]).double()
             way = solve(gradient)
@@ -127,6 +125,16 @@ class NaturalPPO(PPO):
         found = self.policy.get_distribution(observations).distribution
         assert isinstance(found, Categorical | Normal)
         return found
+
+
+def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor) -> Tensor:
+    """Return what a policy gains over the one that acted, [] of [n] each, by importance, clipped.
+
+    ``ratio`` is how much more likely it is to act so, ``before`` how much more likely it was when the steps began: from
+    there it may go as far as PPO lets it go from 1 (GePPO, Queeney, Paschalidis and Cassandras 2021).
+    """
+    clipped = torch.minimum(torch.maximum(ratio, before - _CLIP), before + _CLIP)
+    return torch.minimum(ratio * gains, clipped * gains).mean()
 
 
 def divergence(old: Distribution, new: Distribution) -> float:

@@ -66,7 +66,7 @@ class Bettor:
 
     A bet is the one that would have earned most on ``before`` (other seeds), the episodes played so far, and a part of
     one on which all is lost. It never depends on what is still to come. An episode that loses more than ``span`` ends
-    the game with nothing.
+    the game with nothing, whatever the capital was before: ``ruined``.
     """
 
     def __init__(self, rho: float, span: float, before: Paired) -> None:
@@ -74,17 +74,19 @@ class Bettor:
         self._earned = _CAUTION * np.log1p(-_SHARES) + _growth(before.differences(rho), span).sum(axis=0)
         self.log_capital = 0.0
         self.log_largest = 0.0
+        self.ruined = False
 
     def play(self, difference: float) -> None:
         """Take in the difference of one episode."""
         earned = _growth(np.array([difference]), self._span)[0]
-        self.log_capital += float(earned[self._earned.argmax()]) if difference >= -self._span else -math.inf
+        self.ruined = self.ruined or difference < -self._span
+        self.log_capital += -math.inf if self.ruined else float(earned[self._earned.argmax()])
         self.log_largest = max(self.log_largest, self.log_capital)
         self._earned += earned
 
     def refutes(self, alpha: float) -> bool:
         """Return whether the capital has ever been 1 / ``alpha``: retention is above rho, at that level."""
-        return self.log_largest >= -math.log(alpha)
+        return not self.ruined and self.log_largest >= -math.log(alpha)
 
 
 def growth(played: Paired, rho: float, span: float) -> float:

@@ -35,6 +35,8 @@ class Verdict(Enum):
     CERTIFIED = "certified"
     BELOW = "below"
     UNDECIDED = "undecided"
+    RUINED = "ruined"
+    """An episode lost more than ``span``, which the bound takes to be impossible."""
 
 
 @final
@@ -137,6 +139,8 @@ def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paire
 
 def _verdict(bettor: Bettor, differences: Sequence[float], alpha: float) -> Verdict:
     count = len(differences)
+    if bettor.ruined:
+        return Verdict.RUINED
     if count < LEAST_EPISODES:
         return Verdict.UNDECIDED
     if bettor.refutes(alpha):

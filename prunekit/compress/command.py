@@ -19,7 +19,6 @@ from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
-_SEARCH_SHARE = 0.85
 _MOST_WORKERS = 8
 
 
@@ -46,9 +45,8 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compr
 
     Raises InputError, before anything is played, for words that do not fit.
     """
-    seconds = 60.0 * words.minutes
-    search = SearchSettings(words.keep, tuning=words.tuning, seconds=_SEARCH_SHARE * seconds, seed=words.seed)
-    settings = CompressSettings(search, words.episodes, seconds=seconds)
+    search = SearchSettings(words.keep, tuning=words.tuning, seed=words.seed)
+    settings = CompressSettings(search, words.episodes, seconds=60.0 * words.minutes)
     reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")

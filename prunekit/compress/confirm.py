@@ -18,6 +18,8 @@ from prunekit.compress.certify import Returns
 from prunekit.compress.points import CLEARLY, Point
 
 _LEAST_PLAYED = 10
+# Networks of the same widths that have a second look, the best in the selection.
+_OF_ONE_SIZE = 2
 # A larger network is larger than the smallest by at least this factor.
 _LARGER = 1.2
 # So many larger networks have a second look before one of them stands for the certificate.
@@ -43,24 +45,29 @@ class Look:
     progress: Progress = lambda *_: None
 
 
-def smallest(points: Sequence[Point], look: Look, margin: float) -> Point | None:
-    """Return the smallest of the good ``points`` that keeps ``keep`` and ``margin`` in its second look as well.
+def smallest(points: Sequence[Point], look: Look, margin: float) -> tuple[Point | None, list[Point]]:
+    """Return (the smallest of the good ``points`` that is good in its second look as well, those found wanting there).
 
-    When there is no time left, the smallest that was not found wanting stands for it. None where there is none.
+    Good is to keep ``keep`` and ``margin``. When there is no time left, the smallest of a size that was not found
+    wanting stands for it; None where there is none. Those found wanting come with the episodes of both looks.
     """
-    for point in _good(points):
+    wanting: list[Point] = []
+    for point in _good(points, _OF_ONE_SIZE):
         if look.over():
-            return point
+            if any(point.hidden == other.hidden for other in wanting):
+                continue
+            return point, wanting
         seen = _again(point, look)
         wanted = look.keep + margin if len(seen) == len(look.seeds) else look.keep
         if seen.retention is not None and seen.retention >= wanted:
-            return replace(point, played=seen, retention=seen.retention)
-    return None
+            return replace(point, played=seen, retention=seen.retention), wanting
+        wanting.append(_together(point, seen))
+    return None, wanting
 
 
 def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
-    """Return the good ones of ``points`` that are larger than ``smaller``, not just by a unit or two."""
-    return [point for point in _good(points) if point.parameters >= _LARGER * smaller.parameters]
+    """Return the best of each size among the good ``points`` that is larger than ``smaller`` by more than a unit."""
+    return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
 
 
 def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
@@ -70,38 +77,48 @@ def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
     certificate should take twice the episodes. It is reckoned from the selection's episodes and, of the most promising
     one and the smallest beside it, from a second look as well.
     """
-    best = max(points, key=lambda point: _promise(point, look.keep, span))
+    best = most_promising(points, look.keep, span)
     beside = [point for point in _promising(points, look.keep, span) if point is not best]
     racing = [best, *beside[: _RACING - 1]]
     looked: list[Point] = []
     for point in racing:
         if look.over():
             break
-        seen = _again(point, look)
-        both = Paired(*(np.concatenate(pair) for pair in zip(_parts(point.played), _parts(seen), strict=True)))
-        assert both.retention is not None
-        looked.append(replace(point, played=both, retention=both.retention))
+        looked.append(_together(point, _again(point, look)))
     return _promising(looked, look.keep, span)[0] if looked else best
 
 
-def _promise(point: Point, keep: float, span: float) -> tuple[float, float]:
-    """Return what the best bet would have earned per episode, and where that is nothing, what decides: retention."""
-    return growth(point.played, keep, span), point.retention
+def most_promising(points: Sequence[Point], keep: float, span: float) -> Point:
+    """Return that of ``points`` on which the best bet would have earned most; where none earns, that kept most."""
+    return max(points, key=lambda point: (growth(point.played, keep, span), point.retention))
 
 
 def _promising(points: Sequence[Point], keep: float, span: float) -> list[Point]:
     """Return those that promise nearly as much as the most promising, the smallest first."""
-    promises = [_promise(point, keep, span)[0] for point in points]
-    if max(promises) <= 0.0:
-        return [max(points, key=lambda point: point.retention)]
-    least = _NEARLY * max(promises)
-    found = [point for point, promise in zip(points, promises, strict=True) if promise >= least]
+    best = most_promising(points, keep, span)
+    most = growth(best.played, keep, span)
+    if most <= 0.0:
+        return [best]
+    found = [point for point in points if growth(point.played, keep, span) >= _NEARLY * most]
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 
-def _good(points: Sequence[Point]) -> list[Point]:
-    """Return the good ones, the smallest first, and of one size the best."""
-    return sorted((point for point in points if point.good), key=lambda point: (point.parameters, -point.retention))
+def _good(points: Sequence[Point], of_one_size: int) -> list[Point]:
+    """Return the best of the good ones of each size, so many at most, the smallest first."""
+    found: list[Point] = []
+    good = (point for point in points if point.good)
+    for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
+        if sum(point.hidden == other.hidden for other in found) < of_one_size:
+            found.append(point)
+    return found
+
+
+def _together(point: Point, seen: Paired) -> Point:
+    """Return ``point`` with what it played when it was ``seen`` again."""
+    pairs = zip(_parts(point.played), _parts(seen), strict=True)
+    both = Paired(*(np.concatenate(pair) for pair in pairs))
+    assert both.retention is not None  # the selection's episodes show a teacher that is better than random
+    return replace(point, played=both, retention=both.retention)
 
 
 def _again(point: Point, look: Look) -> Paired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -27,10 +27,11 @@ from prunekit.files import write_atomically
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.versions import installed_versions
 
-# The search leaves time for so many paired episodes.
+# The search leaves time for so many paired episodes, but takes at least and at most these shares of all the time.
 _EPISODES_LEFT = 400
-# And takes at least so much of its own time.
-_LEAST_SEARCH = 0.6
+_LEAST_SEARCH, _MOST_SEARCH = 0.51, 0.85
+# The share that the teacher's episodes for the selection may take, if they are so many at least.
+_BASELINE, _LEAST_BASELINE = 0.1, 10
 
 
 @final
@@ -73,11 +74,20 @@ class Compressed:
         reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
         if not any(point.good for point in self.points):
             return (
-                f"no network was good enough to be certified at {entry.keep:g}; the best, {entry.name}, "
+                f"no network was good enough to be certified at {entry.keep:g}; the best, hidden {entry.name}, "
                 f"reached {reached}; give it more --minutes or a lower --keep"
             )
-        advice = "give it more --minutes or --episodes" if entry.verdict is Verdict.UNDECIDED else "give a lower --keep"
-        return f"nothing was certified at {entry.keep:g}; the largest tested, {entry.name}, reached {reached}; {advice}"
+        what = f"nothing was certified at {entry.keep:g}; the largest tested, hidden {entry.name},"
+        match entry.verdict:
+            case Verdict.RUINED:
+                return (
+                    f"{what} lost more in one episode than is possible by all that the search had seen; "
+                    "try another --seed, which may find a network that does not fail like this"
+                )
+            case Verdict.UNDECIDED:
+                return f"{what} reached {reached}; give it more --minutes or --episodes"
+            case _:
+                return f"{what} reached {reached}; give a lower --keep"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data: certificates with all returns, and the frontier."""
@@ -139,11 +149,12 @@ def compress(
     torch.set_num_threads(1)
     with Crew(site, workers) as crew:
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
-        baseline, pace = _played(dense, random, settings.search.selection_seeds)
+        baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
         baseline.require_a_policy(crew.post.teacher.name)
+        search = replace(settings.search, selection_episodes=len(baseline.dense))
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        points = _searched(crew, settings.search, baseline, began + search_seconds(settings, pace), displays)
+        points = _searched(crew, search, baseline, began + search_seconds(settings, pace), displays)
         returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
         tried = trial(points, baseline, returns, settings, began + settings.seconds, displays)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
@@ -177,21 +188,26 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 
 def search_seconds(settings: CompressSettings, pace: float) -> float:
     """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
-    longest = settings.search.seconds
-    return max(min(longest, settings.seconds - _EPISODES_LEFT * pace), _LEAST_SEARCH * longest)
+    left = settings.seconds - _EPISODES_LEFT * pace
+    return max(min(_MOST_SEARCH * settings.seconds, left), _LEAST_SEARCH * settings.seconds)
 
 
-def _played(dense: Returns, random: Returns, seeds: Sequence[int]) -> tuple[Baseline, float]:
+def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: float) -> tuple[Baseline, float]:
     """Return what teacher and random policy earn on ``seeds``, and the seconds that an episode of a certificate takes.
 
-    That is one of a third policy too, which plays about as long as the teacher if it works.
+    That is one of a third policy too, which plays about as long as the teacher if it works. Seeds that the teacher does
+    not get to in so many ``seconds`` are left out, all but a few.
     """
     dense(seeds[0])  # from now on the workers are there
-    clock, found = [time.monotonic()], []
-    for returns in (dense, random):
-        found.append(np.array([returns(seed) for seed in seeds]))
-        clock.append(time.monotonic())
-    return Baseline(*found), (2.0 * (clock[1] - clock[0]) + clock[2] - clock[1]) / len(seeds)
+    began, large = time.monotonic(), []
+    for seed in seeds:
+        large.append(dense(seed))
+        if len(large) >= _LEAST_BASELINE and time.monotonic() - began > seconds:
+            break
+    between = time.monotonic()
+    none = [random(seed) for seed in seeds[: len(large)]]
+    pace = (2.0 * (between - began) + time.monotonic() - between) / len(large)
+    return Baseline(np.array(large), np.array(none)), pace
 
 
 def _searched(

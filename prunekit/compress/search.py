@@ -100,7 +100,7 @@ class _Branch:
     def _improve(self, student: Student) -> Student | None:
         """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left.
 
-        Students of a tuned one are fine-tuned at once: they imitate it as well as their size allows.
+        Students of a tuned one are soon fine-tuned: they imitate it as well as their size allows.
         """
         best, reached, vain = student, -math.inf, 0
         patience = _GUIDED_PATIENCE if self._guided else self._settings.recoveries
@@ -125,14 +125,15 @@ class _Branch:
         """Return what ``student``, which imitation made good, becomes: safely good, if nothing of the branch is yet."""
         safe = self._settings.keep + self._settings.safety
         settled = any(point.good and point.retention >= safe for point in self.points)
-        if settled or not self._settings.tuning or len(student.hidden) == 0:
+        if settled or not self._settings.tuning or len(student.hidden) == 0 or self._over():
             return student
         return self._tuned(student, self.points[-1].retention) or student
 
     def _tuned(self, student: Student, reached: float) -> Student | None:
         """Fine-tune ``student`` until it is safely good, or it is in vain. If it is good, smaller ones learn from it.
 
-        A branch that has nothing good yet does not give up while there is time.
+        A branch that has nothing good yet does not give up while there is time. None where it is no better, or not
+        good, or there is no time for smaller ones.
         """
         settings = self._settings
         if self._tuner is None:
@@ -147,7 +148,7 @@ class _Branch:
             student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
         )
         self._arena.steps += self._tuner.steps - before
-        if kept < settings.keep + settings.margin:
+        if found is student or kept < settings.keep + settings.margin or self._over():
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
         episodes = range(settings.teacher_episodes)

@@ -17,7 +17,7 @@ _LARGEST_SEED = 10**9
 @final
 @dataclass(frozen=True)
 class SearchSettings:
-    """How to search for networks that keep ``keep`` of the return, in ``seconds`` at most.
+    """How to search for networks that keep ``keep`` of the return.
 
     ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first,
     ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, and ``lesson_steps`` whenever it is
@@ -51,7 +51,6 @@ class SearchSettings:
     shrink_by: float = 1 / 3
     margin: float = 0.015
     safety: float = 0.03
-    seconds: float = 300.0
     seed: int = 0
 
     @property
@@ -69,8 +68,6 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if not 0.0 < self.keep <= 1.0:
             raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
-        if not self.seconds > 0.0:
-            raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
 
@@ -80,8 +77,8 @@ class SearchSettings:
 class CompressSettings:
     """How to search, and what the certificate may take.
 
-    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds``, the search
-    included, it ends with what it has. Raises InputError for values out of range.
+    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds`` all of it,
+    the search included, ends with what it has. Raises InputError for values out of range.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -92,6 +89,8 @@ class CompressSettings:
     def __post_init__(self) -> None:
         if self.episodes < LEAST_EPISODES:
             raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+        if not self.seconds > 0.0:
+            raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
             raise InputError(
                 f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"

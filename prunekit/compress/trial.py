@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Protocol, final
 from prunekit.bench.betting import span_of
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import ALPHA, Candidate, Certificate, Returns, certify
-from prunekit.compress.confirm import Look, dependable, larger_than, smallest
+from prunekit.compress.confirm import Look, dependable, larger_than, most_promising, smallest
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import CompressSettings
 from prunekit.console import size_name
@@ -60,7 +61,8 @@ def trial(
     """Return the networks that were tested, with their certificates, the one that was certified last.
 
     The smallest that is good again in its second look is tested first. If it fails, the smallest of the larger ones
-    that promise enough follows. Where none is good, that is the best of all. ``end`` is in terms of ``time.monotonic``.
+    that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
+    where none was, the best of all. ``end`` is in terms of ``time.monotonic``.
     """
     search = settings.search
     tested: list[Point] = []
@@ -89,10 +91,13 @@ def trial(
         return Candidate(size_name(point.hidden), players.returns_of(point), point.played, span(), share)
 
     def candidates() -> Iterator[Candidate]:
-        first = smallest(points, look(), search.margin)
+        first, wanting = smallest(points, look(), search.margin)
         larger = larger_than(first, points) if first is not None else []
-        if first is None or not larger:
-            yield candidate(first or best_of(points), ALPHA, end)
+        if first is None:
+            best = most_promising(wanting, search.keep, span()) if wanting else best_of(points, baseline)
+            yield candidate(best, ALPHA, end)
+        elif not larger:
+            yield candidate(first, ALPHA, end)
         else:
             yield candidate(first, _SHARES[0], _after(1.0 - _RESERVED, end))
             yield candidate(dependable(larger, look(), span()), _SHARES[1], end)
@@ -120,9 +125,14 @@ def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: 
     return found
 
 
-def best_of(points: Sequence[Point]) -> Point:
-    """Return the point of the largest retention, if possible of those that have played enough for it to be no luck."""
-    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, point.retention))
+def best_of(points: Sequence[Point], baseline: Baseline) -> Point:
+    """Return the point of the largest retention less a standard error, if possible of those that played enough."""
+
+    def surely(point: Point) -> float:
+        kept = baseline.kept(point.played)
+        return float(kept.mean() - kept.std() / math.sqrt(len(kept)))
+
+    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, surely(point)))
 
 
 def _after(share: float, end: float) -> float:

@@ -56,7 +56,6 @@ class Crew:
     """Plays and searches with ``count`` workers. Use as a context manager."""
 
     def __init__(self, site: Site, count: int = 1) -> None:
-        self.site = site
         self.steps = 0
         self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
         self._count = count

@@ -102,6 +102,16 @@ def test_a_gradient_is_one_of_the_latest_rollouts(monkeypatch: pytest.MonkeyPatc
     assert not torch.equal(alone[1], together[1])
 
 
+def test_a_gradient_weighs_actions_by_importance_and_stops_a_way_off_from_where_the_steps_began() -> None:
+    before = torch.tensor([0.4, 1.0, 3.0, 3.0, 3.0])
+    gains = torch.tensor([1.0, -1.0, 2.0, 2.0, -2.0])
+    ratio = (before + torch.tensor([0.0, 0.0, 0.1, 0.3, 0.3])).requires_grad_()
+    gain = sb3_natural.clipped_gain(ratio, before, gains)
+    assert gain.item() == pytest.approx((0.4 - 1.0 + 2.0 * 3.1 + 2.0 * 3.2 - 2.0 * 3.3) / 5)
+    (slopes,) = torch.autograd.grad(gain, [ratio])
+    torch.testing.assert_close(slopes, torch.tensor([1.0, -1.0, 2.0, 0.0, -2.0]) / 5)
+
+
 def test_rollouts_of_another_network_are_forgotten() -> None:
     model, before, _, _ = tuned("Pendulum-v1")
     model.take(before)

@@ -19,6 +19,7 @@ import pytest
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
+from prunekit.compress.points import Baseline
 from prunekit.compress.run import Compressed, compress, write
 from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
@@ -137,8 +138,7 @@ def test_a_student_that_learned_nothing_is_not_certified() -> None:
 
 
 def test_without_time_the_best_so_far_is_what_comes_out() -> None:
-    settings = replace(SETTINGS, seconds=1e-3, search=replace(SEARCH, seconds=1e-3))
-    result = compressed(points.CONTINUOUS, points.steer, settings)
+    result = compressed(points.CONTINUOUS, points.steer, replace(SETTINGS, seconds=1e-3))
     assert [point.hidden for point in result.points] == [SEARCH.starts[0]]
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 1
@@ -164,25 +164,44 @@ def test_a_teacher_that_answers_nan() -> None:
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"), [({"keep": 1.2}, "--keep"), ({"seconds": 0.0}, "--minutes"), ({"seed": -1}, "--seed")]
-)
+@pytest.mark.parametrize(("changes", "words"), [({"keep": 1.2}, "--keep"), ({"seed": -1}, "--seed")])
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         replace(SEARCH, **changes)
 
 
-def test_too_few_episodes_for_a_certificate() -> None:
-    with pytest.raises(InputError, match="--episodes must be at least 20"):
-        CompressSettings(episodes=10)
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"episodes": 10}, "--episodes must be at least 20"), ({"seconds": 0.0}, "--minutes")]
+)
+def test_too_little_for_a_certificate(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        CompressSettings(**changes)
+
+
+def test_an_episode_that_lost_more_than_seemed_possible_is_named(steered: Compressed) -> None:
+    ruined = replace(steered, certificate=replace(steered.certificate, verdict=Verdict.RUINED))
+    assert not ruined.certified
+    assert "lost more in one episode" in ruined.failure
+    assert "--seed" in ruined.failure
 
 
 def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:
     many = next(point for point in steered.points if len(point.played) >= 10)
     single = Paired(many.played.small[:1], many.played.dense[:1], many.played.random[:1])
     few = replace(many, played=single, retention=1.3)
-    assert best_of([few, replace(many, retention=0.9), replace(many, retention=0.8)]).retention == 0.9
-    assert best_of([few]) is few
+    baseline = Baseline(many.played.dense, many.played.random)
+    assert best_of([few, many], baseline) is many
+    assert best_of([few], baseline) is few
+
+
+def test_best_is_not_a_lucky_handful(steered: Compressed) -> None:
+    some = steered.points[0]
+    baseline = Baseline(np.full(80, 100.0), np.zeros(80))
+    uneven = np.tile([60.0, 110.0, 110.0, 110.0], 20)
+    handful, whole = (replace(some, played=baseline.paired(list(uneven[:count]))) for count in (8, 80))
+    better = replace(some, played=baseline.paired(list(uneven + 1.0)))
+    assert best_of([handful, whole], baseline) is whole
+    assert best_of([whole, better], baseline) is better
 
 
 def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:

@@ -41,8 +41,10 @@ def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> 
 def test_the_smallest_that_is_good_again_is_chosen() -> None:
     points = [point(10, 0.97), point(20, 0.97), point(30, 0.99), point(50, 1.0), point(80, 0.98), point(15, 0.5, False)]
     again, episodes = look({10: 0.8, 20: 0.99, 30: 1.0})
-    found = smallest(points, again, 0.01)
+    found, wanting = smallest(points, again, 0.01)
     assert found is not None
+    assert [one.parameters for one in wanting] == [10]
+    assert len(wanting[0].played) == 5 + 10
     assert found.parameters == 20
     assert found.retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
     assert len(found.played) == len(SEEDS)
@@ -51,7 +53,7 @@ def test_the_smallest_that_is_good_again_is_chosen() -> None:
 
 def test_a_margin_is_wanted_of_all_episodes() -> None:
     again, episodes = look({10: 0.955 - NOISE.mean() / 100.0, 30: 1.0})
-    found = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
+    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
     assert found is not None
     assert found.parameters == 30
     assert episodes[10] == len(SEEDS)
@@ -59,15 +61,33 @@ def test_a_margin_is_wanted_of_all_episodes() -> None:
 
 def test_where_none_is_good_again_there_is_none() -> None:
     again, episodes = look({10: 0.5})
-    assert smallest([point(10, 0.97), point(30, 0.5, False)], again, 0.01) is None
+    found, wanting = smallest([point(10, 0.97), point(30, 0.5, False)], again, 0.01)
+    assert (found, [one.parameters for one in wanting]) == (None, [10])
     assert episodes == {10: 10}
-    assert smallest([], again, 0.01) is None
+    assert smallest([], again, 0.01) == (None, [])
+
+
+def test_the_two_best_of_a_size_have_a_second_look() -> None:
+    points = [point(10, retention) for retention in (0.97, 0.99, 0.96, 0.98)]
+    found, wanting = smallest([*points, point(30, 0.97)], look({10: 0.8, 30: 1.0})[0], 0.01)
+    assert found is not None
+    assert found.parameters == 30
+    assert [one.played.small[0] for one in wanting] == [99.0, 98.0]
+
+
+def test_without_time_no_size_is_taken_that_was_found_wanting() -> None:
+    left = iter([False] * 11)
+    again, _ = look({10: 0.8}, lambda: next(left, True))
+    points = [point(10, 0.99), point(10, 0.98), point(30, 0.97)]
+    assert smallest(points, again, 0.01)[0] is points[2]
+    left = iter([False] * 11)
+    assert smallest(points[:2], again, 0.01)[0] is None
 
 
 def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     again, episodes = look({}, lambda: True)
-    assert smallest(points, again, 0.01) is points[1]
+    assert smallest(points, again, 0.01) == (points[1], [])
     assert dependable(points, again, 120.0) is points[0]
     assert episodes == {}
 
@@ -76,14 +96,14 @@ def test_without_time_the_smallest_is_taken_as_it_is() -> None:
 def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: int) -> None:
     left = iter([False] * 4)
     again, _ = look({10: truth, 30: 1.0}, lambda: next(left, True))
-    found = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
+    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again, 0.01)
     assert found is not None
     assert found.parameters == expected
 
 
 def test_larger_ones_are_good_and_clearly_larger() -> None:
-    points = [point(80, 0.98), point(10, 0.99), point(11, 1.0), point(12, 0.97), point(50, 0.5, False)]
-    assert [one.parameters for one in larger_than(points[1], points)] == [12, 80]
+    points = [point(80, 0.98), point(10, 0.99), point(11, 1.0), point(12, 0.97), point(50, 0.5, False), point(80, 0.99)]
+    assert larger_than(points[1], points) == [points[3], points[5]]
 
 
 def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken() -> None:

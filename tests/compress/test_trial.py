@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from torch import nn
 
 from prunekit.bench.betting import Paired
 from prunekit.compress import trial as trying
-from prunekit.compress.certify import ALPHA, Certificate, Verdict
+from prunekit.compress.certify import ALPHA, Certificate, Returns, Verdict
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.trial import Players, returns_that_count, trial
@@ -53,11 +53,29 @@ class Recorded:
 
 
 def tried(
-    points: Sequence[Point], truths: Mapping[int, float], seconds: float = 60.0
+    points: Sequence[Point],
+    truths: Mapping[int, float],
+    seconds: float = 60.0,
+    playing: Callable[[str, int], object] = lambda *_: None,
 ) -> tuple[list[tuple[Point, Certificate]], Recorded]:
-    """Return (who was tested with which certificate, whom the display showed), with true retentions as given."""
+    """Return (who was tested with which certificate, whom the display showed), with true retentions as given.
+
+    ``playing`` is told who plays which seed.
+    """
+
+    def plays(name: str, earned: float) -> Returns:
+        def returns(seed: int) -> float:
+            playing(name, seed)
+            return earned
+
+        return returns
+
     shown = Recorded()
-    players = Players(lambda one: lambda _: 100.0 * truths[one.parameters], lambda _: 100.0, lambda _: 0.0)
+    players = Players(
+        lambda one: plays(str(one.parameters), 100.0 * truths[one.parameters]),
+        plays("dense", 100.0),
+        plays("random", 0.0),
+    )
     return trial(points, BASELINE, players, SETTINGS, time.monotonic() + seconds, [shown]), shown
 
 
@@ -82,6 +100,30 @@ def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails(monkeypatch:
     assert math.fsum(one.alpha for _, one in found) == pytest.approx(ALPHA)
     assert set(shown.confirmed) == {"10", "20", "30"}
     assert len(found[1][0].played) == 80 + SETTINGS.search.confirmation_episodes
+
+
+def test_certificates_are_of_seeds_that_nobody_has_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trying, "_SHARES", (1e-9, 0.02))  # too little for the smallest to be certified
+    played: list[tuple[str, int]] = []
+    points = [point(10, 0.97), point(20, 1.0)]
+    found, shown = tried(points, {10: 0.97, 20: 0.98}, playing=lambda *who: played.append(who))
+    assert set(shown.certified) == set(shown.confirmed) == {"10", "20"}
+    fresh = set(range(SETTINGS.first_seed, SETTINGS.first_seed + SETTINGS.episodes))
+    for chosen, certificate in found:
+        name, seeds = str(chosen.parameters), list(certificate.seeds)
+        assert set(seeds) <= fresh
+        assert [seed for who, seed in played if who == name and seed in fresh] == seeds
+    looked = {seed for _, seed in played} - fresh
+    assert looked == set(SETTINGS.search.confirmation_seeds)
+    assert not looked & set(SETTINGS.search.selection_seeds)
+
+
+def test_where_none_is_good_twice_the_most_promising_by_both_looks_is_tested() -> None:
+    found, shown = tried([point(10, 0.99), point(20, 0.98), point(30, 0.97)], {10: 0.7, 20: 0.96, 30: 0.955})
+    ((chosen, certificate),) = found
+    assert (chosen.parameters, certificate.alpha) == (20, ALPHA)
+    assert set(shown.confirmed) == {"10", "20", "30"}
+    assert len(chosen.played) == 80 + SETTINGS.search.confirmation_episodes
 
 
 def test_where_none_is_good_the_best_is_tested() -> None:

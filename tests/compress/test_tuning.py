@@ -11,6 +11,7 @@ import points
 import pytest
 import torch
 
+from prunekit.compress import search
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.search import search_branch
@@ -135,7 +136,7 @@ def test_a_reward_that_is_not_finite() -> None:
     broken.close()
 
 
-def branch(arena: Arena, *, tuning: bool, first_steps: int = 60) -> list[Point]:
+def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float = 0.03) -> list[Point]:
     """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
     settings = SearchSettings(
         starts=((6,),),
@@ -149,6 +150,7 @@ def branch(arena: Arena, *, tuning: bool, first_steps: int = 60) -> list[Point]:
         tuning=tuning,
         tuning_steps=4096,
         tuning_warmup=2048,
+        safety=safety,
     )
     teacher, seeds = teacher_in(arena), settings.selection_seeds
     dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
@@ -166,6 +168,23 @@ def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
     again = branch(arena, tuning=True)
     arena.close()
     assert [(point.hidden, point.retention) for point in again] == [(point.hidden, point.retention) for point in tuned]
+
+
+def test_what_fine_tuning_did_not_improve_is_not_called_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    bursts: list[float] = []
+
+    def in_vain(student: Student, reached: float, *_: Any) -> tuple[Student, float]:
+        bursts.append(reached)
+        return student, reached
+
+    monkeypatch.setattr(search, "fine_tuned", in_vain)
+    arena = Arena(points.CONTINUOUS)
+    plain, vain = (branch(arena, tuning=tuning, first_steps=1500, safety=1.0) for tuning in (False, True))
+    arena.close()
+    assert bursts
+    assert not any(point.tuned for point in vain)
+    assert vain[0].good
+    assert [(point.hidden, point.retention) for point in vain] == [(point.hidden, point.retention) for point in plain]
 
 
 def test_half_of_the_episodes_is_for_those_that_may_be_good_by_luck(monkeypatch: pytest.MonkeyPatch) -> None:
