@@ -5,7 +5,7 @@
     python benchmarks/devices.py loop      # whole episodes in the emulators beside the same C on the host
     python benchmarks/devices.py int8      # what integers keep of the return
     python benchmarks/devices.py noise     # what float32 keeps under noise of that size, the control
-    python benchmarks/devices.py more      # 1,000 episodes more of the policy of which 100 say least
+    python benchmarks/devices.py more      # 1,000 episodes more of the policies of which 100 say least
     python benchmarks/devices.py collect   # benchmarks/results/devices.json
 
 Shipped policies, dense and compact, and one of untrained weights in the shape 11-18-18-3. Actions on observations of
@@ -81,7 +81,7 @@ LOOPS = {"Hopper-v5": ("cortex-m4", "avr-uno"), "CartPole-v1": ("cortex-m4", "av
 LOOP_EPISODES = 10
 KEPT_ON = ("Hopper-v5", "Walker2d-v5", "LunarLander-v3")
 KEPT = tuple(f"{env_id} {kind}" for env_id in KEPT_ON for kind in ("dense", "compact"))
-MORE, MORE_FORMS = "Hopper-v5 dense", ("random", "float32", "w8a16")
+MORE, MORE_FORMS = ("Hopper-v5 dense", "Hopper-v5 compact"), ("random", "float32", "w8a16")
 
 
 def file_of(policy: str) -> Path:
@@ -237,13 +237,15 @@ def noise() -> None:
 
 
 def more() -> None:
-    """Play 1,000 other episodes of the policy of which 100 say least."""
-    for form in MORE_FORMS:
-        if not more_at(form).exists():
-            seen = observed(MORE)
-            found = random_over_more(MORE) if form == "random" else over_more(MORE, program_of(MORE), seen, FORMS[form])
-            write_atomically(more_at(form), json.dumps(found).encode())
-            print(time.strftime("%H:%M:%S"), MORE, form, np.mean(found), flush=True)
+    """Play 1,000 other episodes of the policies of which 100 say least."""
+    for policy in MORE:
+        program, seen = program_of(policy), observed(policy)
+        for form in MORE_FORMS:
+            if not more_at(policy, form).exists():
+                alone = form == "random"
+                found = random_over_more(policy) if alone else over_more(policy, program, seen, FORMS[form])
+                write_atomically(more_at(policy, form), json.dumps(found).encode())
+                print(time.strftime("%H:%M:%S"), policy, form, np.mean(found), flush=True)
 
 
 def int8_at(policy: str) -> Path:
@@ -256,9 +258,9 @@ def noise_at(policy: str, seed: int) -> Path:
     return RUNS / f"noise-{policy.replace(' ', '-')}-{seed}.json"
 
 
-def more_at(form: str) -> Path:
-    """Return where the 1,000 episodes in a form are kept."""
-    return RUNS / f"more-{MORE.replace(' ', '-')}-{form}.json"
+def more_at(policy: str, form: str) -> Path:
+    """Return where a policy's 1,000 episodes in a form are kept."""
+    return RUNS / f"more-{policy.replace(' ', '-')}-{form}.json"
 
 
 def done(path: Path, part: str, **key: Any) -> dict[str, Any] | None:
@@ -273,11 +275,12 @@ def committed(part: str) -> list[dict[str, Any]]:
     return list((read_result("devices") or {}).get(part, []))
 
 
-def done_more() -> dict[str, Any] | None:
-    """Return what the 1,000 episodes came to, here or in the committed result."""
-    if not all(more_at(form).exists() for form in MORE_FORMS):
-        return next(iter(committed("more")), None)
-    return kept_over_more(MORE, {form: json.loads(more_at(form).read_text()) for form in MORE_FORMS})
+def done_more(policy: str) -> dict[str, Any] | None:
+    """Return what a policy's 1,000 episodes came to, here or in the committed result."""
+    paths = {form: more_at(policy, form) for form in MORE_FORMS}
+    if not all(path.exists() for path in paths.values()):
+        return next((entry for entry in committed("more") if entry["policy"] == policy), None)
+    return kept_over_more(policy, {form: json.loads(path.read_text()) for form, path in paths.items()})
 
 
 def collect() -> None:
@@ -297,7 +300,7 @@ def collect() -> None:
             for policy in KEPT
             for seed in NOISE_SEEDS
         },
-        "more": {"more": done_more()},
+        "more": {f"more-{policy}": done_more(policy) for policy in MORE},
     }
     missing = [name for part in found.values() for name, entry in part.items() if entry is None]
     missing += [loop_at(env_id).name for env_id in LOOPS if env_id not in loops]
