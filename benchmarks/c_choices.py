@@ -23,7 +23,9 @@ from devices import PROBE, observed, program_of, written
 from host_rivals import c_loop
 from numpy.typing import NDArray
 from record import write_result
+from untrained import untrained
 
+from prunekit.console import size_name
 from prunekit.devices.build import build
 from prunekit.devices.emulator import count
 from prunekit.devices.targets import TARGETS
@@ -33,11 +35,14 @@ from prunekit.export.c_code import CCode
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
+from prunekit.runtimes.native import vector_flags
 
 KERNELS = (PROBE, "Hopper-v5 dense", "Hopper-v5 compact")
 ROUNDED = tuple(f"{env_id} compact" for env_id in ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "LunarLander-v3"))
 ROUNDED = (*ROUNDED, "Hopper-v5 dense", "LunarLander-v3 dense")
 SAMPLES = 200
+SHAPES = ((24, 24), (64, 64), (100, 100), (128, 128), (200, 200), (256, 256), (300, 400), (400, 300), (512, 512))
+VECTORS = ("256", "512")
 
 
 # The loop over blocks with the inputs that are left over last and one by one, and biases copied first.
@@ -151,12 +156,34 @@ def kernels() -> dict[str, Any]:
     return found
 
 
-def _loop(code: CCode, folder: Path) -> Callable[[int], float]:
+def vectors() -> dict[str, Any]:
+    """Return bytes of constants, which width is chosen, and nanoseconds of untrained policies by width in bits."""
+    found: dict[str, Any] = {}
+    loops: dict[tuple[str, str], Callable[[int], float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for hidden in SHAPES:
+            code = plain(untrained((11, *hidden, 3), None), np.zeros((1, 11), np.float32))
+            shape = size_name(hidden)
+            found[shape] = {"bytes": sum(code.constant_bytes), "wide": code.wide}
+            for bits in VECTORS:
+                flags = (f"-mprefer-vector-width={bits}",)
+                loops[shape, bits] = _loop(code, Path(name) / f"{len(loops)}", flags)
+        samples: dict[tuple[str, str], list[float]] = {key: [] for key in loops}
+        for _ in range(SAMPLES):
+            for key, loop in loops.items():
+                samples[key].append(loop(100))
+    for (shape, bits), own in samples.items():
+        found[shape][f"ns, {bits} bits"] = round(float(np.median(own)), 1)
+    return found
+
+
+def _loop(code: CCode, folder: Path, flags: tuple[str, ...] | None = None) -> Callable[[int], float]:
     (folder / "loop").mkdir(parents=True)
     code.write(folder)
     call = f"{code.name}_action(observation, action)"
     sizes = code.inputs, code.outputs or 1
-    return c_loop(folder / "loop", folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes)[1]
+    own = vector_flags(wide=code.wide) if flags is None else flags
+    return c_loop(folder / "loop", folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes, own)[1]
 
 
 def _plain(weight: NDArray[np.float64], _: Any, most: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -188,7 +215,7 @@ def _error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
 
 def main() -> None:
     """Measure and write."""
-    entries = {"kernels": kernels(), "rounding": rounding()}
+    entries = {"kernels": kernels(), "vectors": vectors(), "rounding": rounding()}
     print(write_result("c_choices", "python benchmarks/c_choices.py", entries))
 
 

@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from integer_returns import NOISE_SEEDS, by_integers, kept_over_more, over_more, random_over_more, under_noise
 from numpy.typing import NDArray
 from record import read_result, write_result
-from torch import nn
+from untrained import untrained
 
 from prunekit.bench.compare import run_bench
 from prunekit.bench.settings import BenchSettings
@@ -48,9 +47,7 @@ from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.export.recording import recorded_observations, spread_over
 from prunekit.files import write_atomically
-from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
-from prunekit.policy.heads import ClipHead
 from prunekit.policy.program import Program, lower
 from prunekit.runtimes.native import NativePolicy
 
@@ -96,16 +93,8 @@ def program_of(policy: str) -> Program:
     """Return a policy's program; the untrained one sees what the compact one of Hopper-v5 sees."""
     if policy != PROBE:
         return lower(load(file_of(policy)).actor)
-    generator = torch.Generator().manual_seed(0)
-    layers: list[nn.Module] = []
-    for inputs, outputs in ((11, 18), (18, 18), (18, 3)):
-        layer = nn.Linear(inputs, outputs)
-        nn.init.orthogonal_(layer.weight, generator=generator)
-        nn.init.uniform_(layer.bias, -0.1, 0.1, generator=generator)
-        layers += [layer, nn.Tanh()]
-    head = ClipHead((-1.0,) * 3, (1.0,) * 3)
-    normalizer = load(file_of("Hopper-v5 compact")).actor.normalizer
-    return lower(Actor(nn.Sequential(*layers[:-1]), head, normalizer))
+    widths = tuple(int(width) for width in PROBE.split("-"))
+    return untrained(widths, load(file_of("Hopper-v5 compact")).actor.normalizer)
 
 
 def observed(policy: str) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ def c_math_text(result: Mapping[str, Any]) -> str:
 
 
 def c_choices_table(result: Mapping[str, Any]) -> str:
-    """Return two tables: variants of the C, and the error of integers with and without making up for rounding."""
+    """Return three tables: variants of the C, the width of vectors, and integers with and without made-up rounding."""
     policies = list(result["kernels"])
     rows = []
     for variant in result["kernels"][policies[0]]:
@@ -34,7 +34,20 @@ def c_choices_table(result: Mapping[str, Any]) -> str:
         for policy, found in result["rounding"].items()
     ]
     head = ["w8a16: error of actions (LunarLander: share of others)", "as written", "each weight rounded for itself"]
-    return f"{kernels}\n\n{table(head, errors)}\n\n{stamp(result)}."
+    widths = [
+        [
+            shape,
+            f"{found['bytes'] / 1024:.0f} KiB",
+            f"{found['ns, 256 bits']:,}",
+            f"{found['ns, 512 bits']:,}",
+            "512" if found["wide"] else "256",
+        ]
+        for shape, found in result["vectors"].items()
+    ]
+    vectors = table(
+        ["11 inputs, 3 outputs, hidden", "constants", "ns, vectors of 256 bits", "of 512 bits", "asked for"], widths
+    )
+    return f"{kernels}\n\n{vectors}\n\n{table(head, errors)}\n\n{stamp(result)}."
 
 
 def int8_table(result: Mapping[str, Any]) -> str:

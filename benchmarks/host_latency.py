@@ -33,7 +33,7 @@ from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import spaces_of
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.program import Program
-from prunekit.runtimes.native import NativePolicy
+from prunekit.runtimes.native import NativePolicy, vector_flags
 
 POLICIES = ("Hopper-v5 dense", PROBE, "Hopper-v5 compact")
 ROUNDS, BLOCK, C_CALLS, C_BLOCK = 100, 100, 100, 20
@@ -59,12 +59,14 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     own = folder / "own"
     own.mkdir()
     call = f"{code.name}_action(observation, action)"
-    _, own_loop = c_loop(own, folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes)
+    # The same for all C: what prunekit's extension is compiled with.
+    vectors = vector_flags(wide=code.wide)
+    _, own_loop = c_loop(own, folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes, vectors)
     alone = folder / "alone"
     alone.mkdir()
     source = reading_source(alone, program.parameters)
-    _, reading_loop = c_loop(alone, source, "void reading(void);", "reading()", sizes)
-    emx_library, emx_loop, emx_call = _emx(file, folder, program, observation)
+    _, reading_loop = c_loop(alone, source, "void reading(void);", "reading()", sizes, vectors)
+    emx_library, emx_loop, emx_call = _emx(file, folder, program, observation, vectors)
     agreed = {
         "ONNX Runtime, default": default.run(["action"], {"obs": batch})[0][0],
         "ONNX Runtime, tuned": tuned.act(observation),
@@ -85,7 +87,9 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     return ways, loops
 
 
-def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) -> tuple[Any, Any, Any]:
+def _emx(
+    file: Path, folder: Path, program: Program, observation: np.ndarray, vectors: tuple[str, ...]
+) -> tuple[Any, Any, Any]:
     source = emx_source(file, folder)
     other = folder / "other"
     other.mkdir()
@@ -95,7 +99,7 @@ def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) ->
         *(f"(float (*)[{program.outputs}]){name}" for name in ("action", "scores")),
     )
     sizes = program.inputs, program.outputs
-    library, loop = c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes)
+    library, loop = c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes, vectors)
     action, scores = np.zeros(program.outputs, np.float32), np.zeros(program.outputs, np.float32)
     buffers = (observation, action, scores)
     given = [ctypes.c_void_p(values.ctypes.data) for values in buffers]

@@ -23,7 +23,7 @@ from prunekit.compiled import host_compiler
 from prunekit.policy.program import Activate, Affine, Normalize, Program
 
 Float32 = NDArray[np.float32]
-FLAGS = ("-std=c99", "-O3", "-march=native", "-mprefer-vector-width=256", "-fPIC", "-shared")
+FLAGS = ("-std=c99", "-O3", "-march=native", "-fPIC", "-shared")
 # Calls the policy many times on observations that change, and says how long that took.
 _LOOP = """#define _POSIX_C_SOURCE 199309L
 #include <time.h>
@@ -47,9 +47,12 @@ double loop_ns(int calls)
 
 
 def c_loop(
-    folder: Path, source: Path, declaration: str, call: str, sizes: tuple[int, int]
+    folder: Path, source: Path, declaration: str, call: str, sizes: tuple[int, int], vectors: tuple[str, ...]
 ) -> tuple[Any, Callable[[int], float]]:
-    """Return (the library that ``source`` makes, what says the ns per ``call`` over so many of them in C)."""
+    """Return (the library that ``source`` makes, what says the ns per ``call`` over so many of them in C).
+
+    ``vectors`` are the flags that say how wide vectors are to be.
+    """
     text = _LOOP.replace("DECLARATION", declaration).replace("CALL", call)
     text = text.replace("INPUTS", str(sizes[0])).replace("OUTPUTS", str(sizes[1]))
     loop, made = folder / "loop.c", folder / "loop.so"
@@ -57,6 +60,7 @@ def c_loop(
     command = [
         host_compiler("the loop"),
         *FLAGS,
+        *vectors,
         "-I",
         str(source.parent),
         str(source),

@@ -23,7 +23,7 @@ _HEADERS |= {"wctype"}
 class CCode:
     """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32).
 
-    ``constant_bytes`` are those of each constant array.
+    ``constant_bytes`` are those of each constant array. ``wide``: vectors of 512 bits pay where there are any.
     """
 
     name: str
@@ -32,6 +32,7 @@ class CCode:
     inputs: int
     outputs: int | None
     constant_bytes: tuple[int, ...] = ()
+    wide: bool = False
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write ``<name>.h`` and ``<name>.c`` into ``folder``, each atomically; return their paths."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prunekit.activations import Activation
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
-from prunekit.export.c_layers import layer_call, layers_to_c
+from prunekit.export.c_layers import fills_lines, layer_call, layers_to_c
 from prunekit.export.c_math import LARGEST, TANH, Float32, activation_in_float32, activation_to_c, c_float, c_names
 from prunekit.export.c_text import Constant, about_policy, action_signature, array, finite, header_text, source_head
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
@@ -50,7 +50,7 @@ def float_to_c(
     header = header_text(name, program.inputs, program.outputs, program.head, about, nan, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
     sizes = tuple(constant.size_bytes for constant in constants)
-    return CCode(name, header, "\n".join(parts), program.inputs, outputs, sizes)
+    return CCode(name, header, "\n".join(parts), program.inputs, outputs, sizes, fills_lines(widths))
 
 
 def run_float32(program: Program, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:

@@ -7,11 +7,13 @@ come first, together with the biases, in a function of their own for each number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 AT_A_TIME = 7
 """How many inputs are added at once; the order of the sums, and so their bits, do not depend on it."""
+_FLOAT_BYTES, _LINE, _FIRST_CACHE = 4, 64, 48 * 1024
 
 
 def layers_to_c(name: str, widths: Sequence[int]) -> list[str]:
@@ -29,6 +31,16 @@ def layer_call(name: str, index: int, widths: Sequence[int], source: str, target
     given = [source, target, f"{name}_weight_{index}", f"{name}_bias_{index}"]
     given += [str(inputs // AT_A_TIME)] if rest in _looped(widths) else []
     return f"{name}_layer_{rest}({', '.join([*given, str(outputs)])});"
+
+
+def fills_lines(widths: Sequence[int]) -> bool:
+    """Return whether most weights lie beyond the first cache, in rows of whole cache lines.
+
+    Then vectors of a line each are faster than narrower ones. Where rows end within lines, most of such vectors lie
+    across two, and are slower (``benchmarks/c_choices.py``).
+    """
+    inputs, outputs = max(pairwise(widths), key=math.prod)
+    return _FLOAT_BYTES * inputs * outputs > _FIRST_CACHE and _FLOAT_BYTES * outputs % _LINE == 0
 
 
 def _looped(widths: Sequence[int]) -> set[int]:

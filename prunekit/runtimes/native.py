@@ -70,7 +70,7 @@ def _compiled(code: CCode) -> Path:
         )
     glue = _EXTENSION.read_text()
     version = version_of(compiler)
-    flags = (*FLAGS, "-mprefer-vector-width=256") if "clang" not in version and _is_x86() else FLAGS
+    flags = (*FLAGS, *vector_flags(wide=code.wide)) if "clang" not in version else FLAGS
     if sys.platform == "darwin":  # what Python itself provides is found when the extension is loaded
         flags = (*flags, "-undefined", "dynamic_lookup")
     tag = sysconfig.get_config_var("SOABI")
@@ -92,6 +92,12 @@ def _compiled(code: CCode) -> Path:
         return keep_file(made, kept)
 
 
+def vector_flags(*, wide: bool) -> tuple[str, ...]:
+    """Return what tells GCC how wide vectors are to be; processors without vectors of 512 bits take what they have."""
+    x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
+    return (f"-mprefer-vector-width={512 if wide else 256}",) if x86 else ()
+
+
 def _load(path: Path) -> ModuleType:
     loader = ExtensionFileLoader(_MODULE, str(path))
     spec = importlib.util.spec_from_file_location(_MODULE, path, loader=loader)
@@ -99,10 +105,6 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
-
-
-def _is_x86() -> bool:
-    return sysconfig.get_platform().endswith(("x86_64", "amd64"))
 
 
 def _processor() -> str:

@@ -107,6 +107,28 @@ def test_float32_actions_are_those_of_the_twin_to_the_bit(head: str) -> None:
     assert acted(NativePolicy(code(head)), rows).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(("hidden", "wide"), [((112, 128), True), ((128, 111), False), ((16, 16), False)])
+def test_layers_of_whole_cache_lines_are_read_in_wide_vectors_with_the_same_bits(
+    hidden: tuple[int, int], wide: bool, compilations: list[Sequence[str]]
+) -> None:
+    torch.manual_seed(3)
+    first, second = hidden
+    layers = nn.Linear(5, first), nn.Tanh(), nn.Linear(first, second), nn.Tanh(), nn.Linear(second, 3)
+    large = lower(Actor(nn.Sequential(*layers), HEADS["tanh"]))
+    made = float_to_c(large, "some_policy", {})
+    assert made.wide == wide
+    assert acted(NativePolicy(made), ROWS).tobytes() == run_float32(large, ROWS)[0].tobytes()
+    [command] = compilations
+    assert set(native.vector_flags(wide=wide)) <= set(command) or "clang" in native.version_of(command[0])
+
+
+def test_the_width_of_vectors_is_asked_for_where_there_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for platform, widths in (("linux-x86_64", ["256", "512"]), ("linux-aarch64", [])):
+        monkeypatch.setattr(native.sysconfig, "get_platform", lambda platform=platform: platform)
+        found = [flag for wide in (False, True) for flag in native.vector_flags(wide=wide)]
+        assert found == [f"-mprefer-vector-width={width}" for width in widths]
+
+
 @pytest.mark.parametrize("first", [-1.0, 1.0])
 def test_nothing_is_fused_where_the_compiler_has_an_instruction_for_it(first: float) -> None:
     # GCC 12 makes one instruction, rounding once, of products to which it adds and from which it subtracts in turns.
