@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +147,7 @@ def kernels() -> dict[str, Any]:
                 entry = {"cortex-m4 instructions": taken, "cortex-m4 flash bytes": image.flash_bytes}
                 found.setdefault(policy, {})[variant] = entry
                 loops[policy, variant] = _loop(code, Path(name) / f"{len(loops)}")
-        samples: dict[tuple[str, str], list[float]] = {key: [] for key in loops}
-        for _ in range(SAMPLES):
-            for key, loop in loops.items():
-                samples[key].append(loop(100))
+        samples = sampled(loops)
     for (policy, variant), own in samples.items():
         found[policy][variant]["host ns"] = round(float(np.median(own)), 1)
     return found
@@ -168,13 +165,20 @@ def vectors() -> dict[str, Any]:
             for bits in VECTORS:
                 flags = (f"-mprefer-vector-width={bits}",)
                 loops[shape, bits] = _loop(code, Path(name) / f"{len(loops)}", flags)
-        samples: dict[tuple[str, str], list[float]] = {key: [] for key in loops}
-        for _ in range(SAMPLES):
-            for key, loop in loops.items():
-                samples[key].append(loop(100))
+        samples = sampled(loops)
     for (shape, bits), own in samples.items():
         found[shape][f"ns, {bits} bits"] = round(float(np.median(own)), 1)
     return found
+
+
+def sampled(loops: Mapping[tuple[str, str], Callable[[int], float]]) -> dict[tuple[str, str], list[float]]:
+    """Return samples of all, interleaved; each comes after calls that fill the caches, which the one before emptied."""
+    samples: dict[tuple[str, str], list[float]] = {key: [] for key in loops}
+    for _ in range(SAMPLES):
+        for key, loop in loops.items():
+            loop(100)
+            samples[key].append(loop(100))
+    return samples
 
 
 def _loop(code: CCode, folder: Path, flags: tuple[str, ...] | None = None) -> Callable[[int], float]:

@@ -4,9 +4,9 @@
 
 One observation, one thread, everything in one process and one run, in alternating blocks, so that noise hits all alike.
 From Python each call is timed, less the timer's own cost; in C a sample is the mean of 100 calls. Reading the weights
-alone, in C, is the least that the dense policy can take. The policies: the
-shipped ones of Hopper-v5, dense and compact, and untrained weights in the shape 11-18-18-3. All ways are checked to
-give the same action first.
+alone, in C, is the least that the dense policy can take. C that is not prunekit's gets vectors of the width that it is
+faster with. The policies: the shipped ones of Hopper-v5, dense and compact, and untrained weights in the shape
+11-18-18-3. All ways are checked to give the same action first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import gymnasium as gym
 import numpy as np
 import onnxruntime
 from devices import PROBE, observed, program_of, written
-from host_rivals import c_loop, emx_source, litert, reading_source
+from host_rivals import c_loop, emx_source, litert, quicker_c_loop, reading_source
 from record import write_result
 
 from prunekit.bench.host import host_facts
@@ -59,14 +59,13 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     own = folder / "own"
     own.mkdir()
     call = f"{code.name}_action(observation, action)"
-    # The same for all C: what prunekit's extension is compiled with.
-    vectors = vector_flags(wide=code.wide)
+    vectors = vector_flags(wide=code.wide)  # as the extension has them
     _, own_loop = c_loop(own, folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes, vectors)
     alone = folder / "alone"
     alone.mkdir()
     source = reading_source(alone, program.parameters)
-    _, reading_loop = c_loop(alone, source, "void reading(void);", "reading()", sizes, vectors)
-    emx_library, emx_loop, emx_call = _emx(file, folder, program, observation, vectors)
+    _, reading_loop = quicker_c_loop(alone, source, "void reading(void);", "reading()", sizes)
+    emx_library, emx_loop, emx_call = _emx(file, folder, program, observation)
     agreed = {
         "ONNX Runtime, default": default.run(["action"], {"obs": batch})[0][0],
         "ONNX Runtime, tuned": tuned.act(observation),
@@ -87,9 +86,7 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     return ways, loops
 
 
-def _emx(
-    file: Path, folder: Path, program: Program, observation: np.ndarray, vectors: tuple[str, ...]
-) -> tuple[Any, Any, Any]:
+def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) -> tuple[Any, Any, Any]:
     source = emx_source(file, folder)
     other = folder / "other"
     other.mkdir()
@@ -99,7 +96,7 @@ def _emx(
         *(f"(float (*)[{program.outputs}]){name}" for name in ("action", "scores")),
     )
     sizes = program.inputs, program.outputs
-    library, loop = c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes, vectors)
+    library, loop = quicker_c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes)
     action, scores = np.zeros(program.outputs, np.float32), np.zeros(program.outputs, np.float32)
     buffers = (observation, action, scores)
     given = [ctypes.c_void_p(values.ctypes.data) for values in buffers]

@@ -6,13 +6,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from prunekit.errors import CheckError, InputError
-from prunekit.files import unwritable
+from prunekit.files import write_atomically
 
 _COMPILE_SECONDS = 300.0
 
@@ -27,6 +26,8 @@ def host_compiler(purpose: str) -> str:
         path = shutil.which(name)
         if path is not None:
             return str(Path(path).absolute())
+    if wanted and shutil.which(wanted.split()[0]):
+        raise InputError(f"{purpose} needs a C compiler: CC must name one executable without arguments, not '{wanted}'")
     raise InputError(f"{purpose} needs a C compiler ({wanted or 'cc, gcc or clang'}); run: apt-get install gcc")
 
 
@@ -43,14 +44,7 @@ def cache_key(*parts: object) -> str:
 
 def keep_file(made: Path, kept: Path) -> Path:
     """Copy ``made`` to ``kept`` in one step, whichever process comes first; raises InputError where it cannot."""
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
-        os.close(descriptor)
-        shutil.copy(made, name)
-        os.replace(name, kept)
-    except OSError as error:
-        raise unwritable(kept, error) from error
+    write_atomically(kept, made.read_bytes(), made.stat().st_mode & 0o777)
     return kept
 
 

@@ -78,7 +78,7 @@ def json_text(value: object, called: str) -> str:
         raise InputError(f"{called} is no plain JSON data ({error})") from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write ``content`` to ``path`` through a temporary file in the same folder and a rename.
 
     Raises InputError, naming the path, where it cannot be written; what stood there before stays.
@@ -92,7 +92,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error

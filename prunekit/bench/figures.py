@@ -38,7 +38,7 @@ class FirmwareFigures:
     """A policy as firmware, in bytes, the harness that feeds it included: its own share is ``harness_..._bytes``.
 
     ``overflow`` is how many bytes too many ``flash`` and ``ram`` (static variables, and the stack where it is known)
-    take of the device; ``at_least`` says that the constants alone were counted, as no compiler could place them.
+    take of the device; ``at_least`` says that constants or buffers alone were counted, which are too many already.
     ``stack_bytes`` is that of the policy's deepest call, by painting. Of ``compared`` actions in the loop
     ``different`` ones had other bits than those of the same C on the host. What was not run is None.
     """

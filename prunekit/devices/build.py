@@ -185,5 +185,7 @@ def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kep
         except CheckError as error:
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error
+            if "stdint.h: No such file" in str(error):
+                raise missing(target, "stdint.h of its C library") from error
             raise
         return keep_file(Path(folder) / "made", kept)

@@ -76,7 +76,7 @@ def _cortex_m(name: str, core: tuple[str, ...], machines: tuple[Machine, ...]) -
         port="port-semihosting.h",
         sources=("start.c", "memory.c"),
         machines=machines,
-        packages=("gcc-arm-none-eabi", "qemu-system-arm"),
+        packages=("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"),
         flash_at=0,
         ram_at=0x2000_0000,
     )
@@ -147,12 +147,18 @@ _ALL = (
     _riscv32("riscv32f", ("-march=rv32imafc", "-mabi=ilp32f")),
     _avr("avr-uno", "atmega328p", 32 << 10, 2 << 10),
     _avr("avr-mega", "atmega2560", 256 << 10, 8 << 10),
-    _linux("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", ("gcc-aarch64-linux-gnu", "qemu-user"), ()),
+    _linux(
+        "aarch64",
+        "aarch64-linux-gnu-gcc",
+        "qemu-aarch64",
+        ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"),
+        (),
+    ),
     _linux(
         "armhf",
         "arm-linux-gnueabihf-gcc",
         "qemu-arm",
-        ("gcc-arm-linux-gnueabihf", "qemu-user"),
+        ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross", "qemu-user"),
         ("-march=armv7-a", "-mthumb", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
     ),
 )

@@ -98,7 +98,11 @@ def quantize(program: Program, recorded: NDArray[np.float32], bits: Bits = 16) -
     if normalizer is not None:
         mean, scale = normalizer.mean.astype(np.float64), normalizer.scale.astype(np.float64)
     seen = (recorded.astype(np.float64) - mean) * scale
+    if not np.isfinite(seen).all():
+        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
     middle, half = _ranges(seen, normalizer)
+    if normalizer is not None:
+        seen = np.clip(seen, -normalizer.clip, normalizer.clip)
     most = 127 if bits == 8 else _Z_MOST
     unit = _units(chain[0][0].weight.astype(np.float64), seen.std(axis=0), half, bits)
     limit = np.minimum(_rounded(half / unit), most)
@@ -181,13 +185,11 @@ def _ranges(seen: Float64, normalizer: Normalize | None) -> tuple[Float64, Float
     """Return middle and half width of each value's range, in the normalizer's units where there is one."""
     if len(seen) == 0:
         raise InputError("there is no recorded observation to take ranges from; record some with --episodes")
-    if not np.isfinite(seen).all():
-        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
     low, high = seen.min(axis=0), seen.max(axis=0)
     middle, half = (low + high) / 2.0, _MARGIN * (high - low) / 2.0
     half = np.where(half > 0.0, half, 1.0 if normalizer is not None else np.maximum(np.abs(middle), 1.0))
     if normalizer is not None and math.isfinite(normalizer.clip):
-        low, high = np.maximum(middle - half, -normalizer.clip), np.minimum(middle + half, normalizer.clip)
+        low, high = (np.clip(end, -normalizer.clip, normalizer.clip) for end in (middle - half, middle + half))
         middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, 1e-3)
     return middle, half
 
@@ -200,7 +202,7 @@ def _chain(program: Program) -> list[tuple[Affine, str, float]]:
             chain.append((op, "identity", 0.0))
         elif isinstance(op, Activate):
             name = op.activation.name
-            if name == "leaky_relu" and abs(op.activation.parameter) > 1.0:
+            if name == "leaky_relu" and not abs(op.activation.parameter) <= 1.0:  # nor a slope of NaN
                 slope = op.activation.parameter
                 raise InputError(
                     f"a leaky_relu of slope {slope:g} has no integer form, only up to 1; export without --int8"

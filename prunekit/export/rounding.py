@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
+# Layers of more inputs are rounded each weight for itself: the moments would take gigabytes and minutes.
+_MOST_INPUTS = 4_096
 # Of the mean square of the inputs: what is not well known from few recorded ones stays as it was.
 _DAMPING = 0.01
 
 
 def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tuple[Float64, Float64]:
-    """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out]."""
+    """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out].
+
+    Very wide layers stay as they are.
+    """
+    if weight.shape[1] > _MOST_INPUTS:
+        return weight, bias
     inputs, size = _with_one(x)
     moment = _moment(inputs)
     both = np.concatenate([weight * size, bias[:, None]], axis=1)
@@ -28,7 +35,12 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tu
 
 
 def rounded_to(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float64]:
-    """Return (``weight`` [out, in] rounded, at most ``most`` in size, what the biases [out] have to add for it)."""
+    """Return (``weight`` [out, in] rounded, at most ``most`` in size, what the biases [out] have to add for it).
+
+    In very wide layers each weight is rounded for itself.
+    """
+    if weight.shape[1] > _MOST_INPUTS:
+        return np.clip(np.floor(weight + 0.5), -most, most).astype(np.int64), np.zeros(len(weight))
     inputs, size = _with_one(x)
     moment = _moment(inputs)
     left = np.concatenate([weight * size, np.zeros((len(weight), 1))], axis=1)

@@ -28,6 +28,11 @@ def stack_of(target: Target, size_bytes: int) -> int:
     return count(build(policy(body), target), [[0.0]]).stack_bytes
 
 
+@pytest.mark.parametrize("target", with_tools("aarch64", "armhf"))
+def test_a_process_has_room_for_large_buffers(target: Target) -> None:
+    assert 400_000 <= stack_of(target, 400_000) < 401_000
+
+
 @pytest.mark.parametrize("target", with_tools())
 def test_a_vector_comes_back_bit_for_bit(target: Target) -> None:
     image = build(CONTINUOUS, target)

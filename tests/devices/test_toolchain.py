@@ -59,6 +59,22 @@ def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         emulator(target, target.machines[0])
 
 
+@pytest.mark.parametrize("name", ["cortex-m4", "riscv32", "armhf"])
+def test_missing_headers_of_a_c_library_are_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TARGETS[name]
+    fake = tmp_path / target.compiler
+    fake.write_text("#!/bin/sh\necho 'stdint.h:9:16: fatal error: stdint.h: No such file or directory' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        build(CONTINUOUS, target)
+    install = f"apt-get install {' '.join(target.packages)}"
+    assert str(caught.value) == (
+        f"device {name} needs stdint.h of its C library, which is not installed; run: {install}"
+    )
+
+
 @needs("cortex-m4")
 def test_the_plugin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +37,7 @@ NORMALIZER = Normalizer([0.5, -1.0, 2.0, 0.0], [2.0, 0.5, 1.0, 4.0], 3.0)
 
 def program(
     head: Head,
-    activation: type[nn.Module] = nn.Tanh,
+    activation: Callable[[], nn.Module] = nn.Tanh,
     hidden: Sequence[int] = (9, 7),
     normalizer: Normalizer | None = None,
     gain: float = 2.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.errors import InputError
-from prunekit.export import quantize as quantizing
+from prunekit.export import rounding
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, QuantizedProgram, quantize, quantized_observations, run_quantized
-from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
+from prunekit.export.rounding import Integers, refitted, rounded_to
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.oracle import run_oracle
@@ -185,18 +186,12 @@ def test_sums_at_their_limit_do_not_overflow(bits: Bits, inputs: int, tmp_path: 
     assert found.tobytes() == expected.tobytes()
 
 
-def test_layers_too_wide_for_sums_of_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_too_wide_for_sums_of_32_bits_are_refused() -> None:
     seen = np.random.default_rng(1).uniform(-1.0, 1.0, (50, 700)).astype(np.float32)
     with pytest.raises(InputError, match=r"layer 0 has 700 inputs, too many .*int16 .*; use --activations 8"):
         quantize(wide(700), seen, 16)
     quantize(wide(700), seen, 8)
 
-    def plainly(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float64]:
-        return np.clip(np.floor(weight + 0.5), -most, most).astype(np.int64), np.zeros(len(weight))
-
-    # The moments of so many inputs would not fit into memory.
-    monkeypatch.setattr(quantizing, "rounded_to", plainly)
-    monkeypatch.setattr(quantizing, "refitted", lambda weight, bias, x, wanted: (weight, bias))
     inputs = 2**31 // 127**2
     seen = np.linspace(-1.0, 1.0, 2 * inputs, dtype=np.float32).reshape(2, inputs)
     with pytest.raises(InputError, match=rf"layer 0 has {inputs} inputs, too many .*int8 .*; export without --int8"):
@@ -212,6 +207,35 @@ def test_activations_without_an_integer_form_are_refused(activation: type[nn.Mod
         InputError, match=rf"activation '{name}' has no integer form \({known}\); export without --int8"
     ):
         quantize(program(UNBOUNDED, activation), SEEN, bits)
+
+
+def test_a_slope_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(InputError, match="a leaky_relu of slope nan has no integer form"):
+        quantize(program(UNBOUNDED, lambda: nn.LeakyReLU(math.nan)), SEEN)
+
+
+@BOTH
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_an_input_that_lies_beyond_the_normalizer_s_clip_counts_as_the_clip(bits: Bits, side: float) -> None:
+    normalizer = Normalizer([0.0] * INPUTS, [1.0] * INPUTS, 2.0)
+    policy = program(UNBOUNDED, nn.Tanh, normalizer=normalizer)
+    seen = np.clip(SEEN, -2.0, 2.0)
+    seen[:, 1] = side * 1000.0
+    wanted = run_oracle(policy, seen.astype(np.float64))[1]
+    error = np.abs(run_quantized(quantize(policy, seen, bits), seen)[1] - wanted) / wanted.std()
+    assert np.quantile(error, 0.9) < (0.02 if bits == 16 else 0.06)
+
+
+def test_very_wide_layers_are_rounded_each_weight_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounding, "_MOST_INPUTS", 16)
+    generator = np.random.default_rng(3)
+    for inputs, alone in ((16, False), (17, True)):
+        weight, bias = generator.normal(size=(4, inputs)) * 30.0, generator.normal(size=4)
+        x = generator.integers(-300, 300, (50, inputs))
+        wanted = x @ weight.T + bias + 5.0
+        found, left = rounded_to(weight, x, 127)
+        assert (not left.any() and np.array_equal(found, np.floor(weight + 0.5))) == alone
+        assert np.array_equal(refitted(weight, bias, x, wanted)[0], weight) == alone
 
 
 def test_activations_out_of_place_are_refused() -> None:

@@ -278,6 +278,18 @@ def test_a_policy_is_compiled_once(compilations: list[Sequence[str]], kept: Path
     assert [path.name for path in folder.iterdir()] == ["prunekit_policy.so"]
 
 
+def test_nothing_is_left_behind_where_the_disk_is_full(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            NativePolicy(code())
+    assert [path for path in kept.rglob("*") if path.is_file()] == []
+    NativePolicy(code())
+
+
 def test_another_policy_is_compiled_anew(compilations: list[Sequence[str]]) -> None:
     plain = code()
     for number, other in enumerate((plain, code(seed=9), code("tanh"), replace(plain, header=f"{plain.header}\n"))):
@@ -357,6 +369,12 @@ def test_a_missing_compiler_is_told_in_one_line(
         NativePolicy(code())
     needed = f"compiled C (device cpu-c) needs a C compiler ({named}); run: apt-get install gcc"
     assert str(caught.value) == needed
+
+
+def test_a_compiler_with_arguments_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -m64")
+    with pytest.raises(InputError, match="CC must name one executable without arguments, not 'cc -m64'"):
+        NativePolicy(code())
 
 
 def test_missing_headers_of_python_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define PORT_STACK_OVERFLOW 3
-#define PORT_STACK_BYTES 65536u
+#define PORT_STACK_BYTES 1048576u
 
 typedef uint32_t port_cell;
 
