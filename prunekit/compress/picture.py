@@ -54,7 +54,7 @@ def _figure(result: Compressed, title: str) -> Figure:
         markerfacecolor="none",
         color=_CHOSEN,
         capsize=4,
-        label=f"{'certified' if result.certified else 'not certified'}: {size_name(result.chosen.hidden)}, "
+        label=f"{'certified' if result.certified else 'not certified'}: hidden {size_name(result.chosen.hidden)}, "
         f"{result.chosen.parameters:,} weights",
         zorder=3,
     )
