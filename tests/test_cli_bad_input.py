@@ -158,7 +158,10 @@ def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("device", "words"),
     [
-        ("cortex-m4", ("arm-none-eabi-gcc", "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm")),
+        (
+            "cortex-m4",
+            ("arm-none-eabi-gcc", "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"),
+        ),
         ("avr-uno", ("avr-gcc", "apt-get install gcc-avr avr-libc libsimavr-dev gcc")),
         ("cpu-c", ("C compiler", "apt-get install gcc")),
     ],
