@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,9 +43,15 @@ def cache_key(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def keep_file(made: Path, kept: Path) -> Path:
-    """Copy ``made`` to ``kept`` in one step, whichever process comes first; raises InputError where it cannot."""
-    write_atomically(kept, made.read_bytes(), made.stat().st_mode & 0o777)
+def made_once(kept: Path, make: Callable[[Path], Path]) -> Path:
+    """Return ``kept``, which is there or is copied in one step from what ``make`` makes in a folder it is given.
+
+    Raises InputError where it cannot be kept, and what ``make`` raises.
+    """
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
+            made = make(Path(folder))
+            write_atomically(kept, made.read_bytes(), made.stat().st_mode & 0o777)
     return kept
 
 

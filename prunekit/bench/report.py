@@ -22,7 +22,7 @@ def render(result: BenchResult) -> RenderableType:
     env_id, _ = result.environment
     versions = result.host["versions"]
     simulator = ", ".join(f"{name} {versions[name]}" for name in ("gymnasium", "mujoco") if name in versions)
-    table = Table(title=f"{env_id}  ({result.settings.episodes} episodes each, {simulator})", title_justify="left")
+    table = Table(title=f"{env_id}  ({simulator})", title_justify="left")
     table.add_column("", no_wrap=True)
     for name in _short_names([model.path for model in result.models]):
         table.add_column(Text(name), justify="right", overflow="fold")
@@ -43,11 +43,11 @@ def render(result: BenchResult) -> RenderableType:
 
 
 def _add_sizes(table: Table, models: tuple[BenchModel, ...]) -> None:
-    reference = models[0]
+    units, weights = [model.units for model in models], [model.parameters for model in models]
     table.add_row("hidden units", *("x".join(map(str, model.hidden)) or "none" for model in models))
-    table.add_row("units removed", *(_removed(model.units, reference.units) for model in models))
-    table.add_row("weights", *(f"{model.parameters:,}" for model in models))
-    table.add_row("weights removed", *(_removed(model.parameters, reference.parameters) for model in models))
+    table.add_row("units removed", *_removed(units))
+    table.add_row("weights", *(f"{count:,}" for count in weights))
+    table.add_row("weights removed", *_removed(weights))
     table.add_row("multiply-accumulates", *_with_ratios([model.macs for model in models], lambda v: f"{v:,.0f}"))
     table.add_row("file", *_with_ratios([model.size_bytes for model in models], _bytes))
 
@@ -59,6 +59,7 @@ def _add_device(table: Table, device: str, results: list[DeviceResult]) -> None:
         _add_firmware(table, device, firmware)
     else:
         _add_host(table, device, results)
+    table.add_row(f"{device}: episodes", *(f"{len(r.returns)}" for r in results))
     table.add_row(f"{device}: return, mean", *(_if_run(r, f"{r.mean:,.1f}") for r in results))
     intervals = [r.ci95 or (0.0, 0.0) for r in results]
     shown = [f"{low:,.1f} to {high:,.1f}" for low, high in intervals]
@@ -135,8 +136,9 @@ def _cell(value: float | None, show: Callable[[float], str]) -> str:
     return "not measured" if value is None else show(value)
 
 
-def _removed(value: int, reference: int) -> str:
-    return f"{1.0 - value / reference:.1%}" if reference else "-"
+def _removed(counts: list[int]) -> list[str]:
+    first, *others = counts
+    return ["reference", *(f"{1.0 - count / first:.1%}" if first else "-" for count in others)]
 
 
 def _microseconds(value: float) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from prunekit.compiled import cache_folder, cache_key, keep_file, run_tool, version_of
+from prunekit.compiled import cache_folder, cache_key, made_once, run_tool, version_of
 from prunekit.devices.elf import read_elf
 from prunekit.devices.parts import Part
 from prunekit.devices.targets import AVR_AMPLE_RAM_END, Machine, Target
@@ -153,7 +152,7 @@ def _linked(code: CCode, target: Target, memory: tuple[int, int] | None, ample: 
     )
     script = (FIRMWARE / "board.ld").read_text()
     kept = cache_folder() / "images" / f"{cache_key(flags, script, version_of(compiler(target)))}.elf"
-    return kept if kept.exists() else _made(target, flags, {}, kept)
+    return _made(target, flags, {}, kept)
 
 
 def _memory_flags(target: Target, memory: tuple[int, int] | None) -> tuple[str, ...]:
@@ -173,19 +172,21 @@ def _object(target: Target, source: str, headers: dict[str, str], flags: tuple[s
     texts = {path.name: path.read_text() for path in sorted(FIRMWARE.glob("*.h"))} | headers | {"unit.c": source}
     command = (*target.flags, *flags, "-c", "unit.c")
     kept = cache_folder() / "objects" / f"{cache_key(command, texts, version_of(compiler(target)))}.o"
-    return str(kept if kept.exists() else _made(target, command, texts, kept))
+    return str(_made(target, command, texts, kept))
 
 
 def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kept: Path) -> Path:
-    with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
+    def make(folder: Path) -> Path:
         for name, text in texts.items():
-            (Path(folder) / name).write_text(text)
+            (folder / name).write_text(text)
         try:
-            run_tool([compiler(target), *arguments, "-o", "made"], Path(folder))
+            run_tool([compiler(target), *arguments, "-o", "made"], folder)
         except CheckError as error:
             if target.mcu is not None and "avr/" in str(error):
                 raise missing(target, "avr-libc") from error
             if "stdint.h: No such file" in str(error):
                 raise missing(target, "stdint.h of its C library") from error
             raise
-        return keep_file(Path(folder) / "made", kept)
+        return folder / "made"
+
+    return made_once(kept, make)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
-from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
+from prunekit.compiled import cache_folder, cache_key, host_compiler, made_once, run_tool, version_of
 from prunekit.devices.targets import Machine, Target
 from prunekit.errors import CheckError, InputError
 
@@ -84,14 +83,15 @@ def _host_built(target: Target, name: str, source: str, flags: tuple[str, ...], 
     host = host_compiler(f"device {target.name}")
     text = (FIRMWARE / source).read_text()
     kept = cache_folder() / "tools" / cache_key(text, flags, libraries, version_of(host)) / name
-    if kept.exists():
-        return kept
-    with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
-        made = Path(folder) / name
+
+    def make(folder: Path) -> Path:
+        made = folder / name
         try:
-            run_tool([host, *flags, str(FIRMWARE / source), "-o", str(made), *libraries], Path(folder))
+            run_tool([host, *flags, str(FIRMWARE / source), "-o", str(made), *libraries], folder)
         except CheckError as error:
             if not libraries:
                 raise
             raise missing(target, "libsimavr and its headers") from error
-        return keep_file(made, kept)
+        return made
+
+    return made_once(kept, make)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.compiled import cache_folder, cache_key, host_compiler, keep_file, run_tool, version_of
+from prunekit.compiled import cache_folder, cache_key, host_compiler, made_once, run_tool, version_of
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c
@@ -25,6 +24,7 @@ from prunekit.policy.program import lower
 FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
 _EXTENSION = Path(__file__).parent / "extension.c"
 _MODULE = "prunekit_policy"
+_PURPOSE = "the policy's C on this computer"
 
 
 @final
@@ -62,12 +62,10 @@ def load_native(path: str | Path) -> NativePolicy:
 
 
 def _compiled(code: CCode) -> Path:
-    compiler = host_compiler("compiled C (device cpu-c)")
+    compiler = host_compiler(_PURPOSE)
     include = sysconfig.get_path("include")
     if not (Path(include) / "Python.h").is_file():
-        raise InputError(
-            "compiled C (device cpu-c) needs Python's headers (Python.h); run: apt-get install python3-dev"
-        )
+        raise InputError(f"{_PURPOSE} needs Python's headers (Python.h); run: apt-get install python3-dev")
     glue = _EXTENSION.read_text()
     version = version_of(compiler)
     flags = (*FLAGS, *vector_flags(wide=code.wide)) if "clang" not in version else FLAGS
@@ -75,10 +73,8 @@ def _compiled(code: CCode) -> Path:
         flags = (*flags, "-undefined", "dynamic_lookup")
     tag = sysconfig.get_config_var("SOABI")
     kept = cache_folder() / "native" / cache_key(code, glue, flags, version, tag, _processor()) / f"{_MODULE}.so"
-    if kept.exists():
-        return kept
-    with tempfile.TemporaryDirectory(prefix="prunekit-") as name:
-        folder = Path(name)
+
+    def make(folder: Path) -> Path:
         code.write(folder)
         definitions = [
             f'-DPolicyHeader="{code.name}.h"',
@@ -89,7 +85,9 @@ def _compiled(code: CCode) -> Path:
         made = folder / f"{_MODULE}.so"
         sources = [f"{code.name}.c", str(_EXTENSION)]
         run_tool([compiler, *flags, *definitions, "-iquote", ".", f"-I{include}", *sources, "-o", str(made)], folder)
-        return keep_file(made, kept)
+        return made
+
+    return made_once(kept, make)
 
 
 def vector_flags(*, wide: bool) -> tuple[str, ...]:

@@ -367,7 +367,7 @@ def test_a_missing_compiler_is_told_in_one_line(
         monkeypatch.setenv("CC", chosen)
     with pytest.raises(InputError) as caught:
         NativePolicy(code())
-    needed = f"compiled C (device cpu-c) needs a C compiler ({named}); run: apt-get install gcc"
+    needed = f"the policy's C on this computer needs a C compiler ({named}); run: apt-get install gcc"
     assert str(caught.value) == needed
 
 
@@ -381,7 +381,7 @@ def test_missing_headers_of_python_are_told_in_one_line(tmp_path: Path, monkeypa
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / name))
     with pytest.raises(InputError) as caught:
         NativePolicy(code())
-    needed = "compiled C (device cpu-c) needs Python's headers (Python.h); run: apt-get install python3-dev"
+    needed = "the policy's C on this computer needs Python's headers (Python.h); run: apt-get install python3-dev"
     assert str(caught.value) == needed
 
 
