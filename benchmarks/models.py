@@ -52,7 +52,7 @@ ONNX file carries every episode of the certificate in its metadata.
 
 Compressed by `prunekit compress --keep {keep:g} --seed {seed}` in {seconds:.0f} s on {cores} cores, {how}.{others}
 
-Run it with nothing but Gymnasium, NumPy and ONNX Runtime:
+Run it with nothing but Gymnasium (`pip install "gymnasium[mujoco,box2d]"`), NumPy and ONNX Runtime:
 
 ```python
 import gymnasium, numpy, onnxruntime
@@ -63,7 +63,7 @@ obs, _ = env.reset(seed=0)
 action = session.run(["action"], {{"obs": obs[None].astype(numpy.float32)}})[0][0]  # for env.step
 ```
 
-`dense.pt` and `compact.pt` are for `prunekit inspect`, `prunekit compress` and `prunekit export`. Made by
+`dense.pt` and `compact.pt` are for `prunekit inspect`, `bench`, `compress` and `export`. Made by
 `python benchmarks/models.py` of runs of {date} ({versions}).
 """
 
@@ -77,7 +77,7 @@ def card(result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], size
         f"seed {run['seed']}: {size_name(run['hidden'])}, {'certified' if run['certified'] else 'not certified'}"
         for run in runs
     )
-    names = ("gymnasium", "stable-baselines3", "torch", "onnxruntime")
+    names = ("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime")
     return CARD.format(
         env=env_id,
         hidden=size_name(tuple(chosen["hidden"])),

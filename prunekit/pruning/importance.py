@@ -1,7 +1,7 @@
 """Importance: how much a unit moves the policy's output. Each measure is one small pure function.
 
 An importance takes an ``Evidence`` and returns one non-negative score per unit, [width] per group. The
-default is ``output_sensitivity``; the others are kept for ablation. ``normalized`` makes scores comparable
+default is ``irreplaceability``; the others are kept for ablation. ``normalized`` makes scores comparable
 between groups.
 """
 

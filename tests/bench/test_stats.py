@@ -117,6 +117,22 @@ def test_the_lower_bound_of_retention_is_below_the_truth_about_as_often_as_it_sa
     assert low - 0.02 <= np.mean(covered) <= 0.975
 
 
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize(("failing", "low", "high"), [(0.01, 0.4, 0.6), (0.05, 0.8, 0.92)])
+def test_the_lower_bound_promises_too_much_of_a_policy_that_rarely_fails(
+    failing: float, low: float, high: float, generator: np.random.Generator
+) -> None:
+    """Decision 8 says how often it holds, and what the certificate does about it."""
+
+    def bound() -> float:
+        small = np.where(generator.random(60) < failing, 0.0, 80.0 / (1.0 - failing)) + generator.normal(0.0, 2.0, 60)
+        kept = retention(small, np.full(60, 100.0), np.zeros(60), generator)
+        assert kept.lower95 is not None
+        return kept.lower95
+
+    assert low <= np.mean([bound() <= 0.8 for _ in range(TRIALS)]) <= high
+
+
 def test_retention_of_known_episodes() -> None:
     dense, random = np.asarray([100.0, 110.0, 90.0, 100.0]), np.asarray([0.0, 20.0, 10.0, 10.0])
     kept = retention(0.7 * dense + 0.3 * random, dense, random, np.random.default_rng(0))

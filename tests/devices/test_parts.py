@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prunekit.devices.parts import part_named, parts
@@ -17,6 +19,12 @@ def test_a_part_has_a_core_that_is_emulated_and_a_source(name: str) -> None:
     assert part.ram_bytes < part.flash_bytes <= part.target.flash_bytes * 2
     assert part.ram_bytes <= part.target.ram_bytes
     assert "data sheet" in part.source or "specification" in part.source
+
+
+def test_the_documentation_names_every_part_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    listed = text.partition("\nParts: ")[2].partition(";")[0]
+    assert listed.replace("\n", " ").split(", ") == list(parts())
 
 
 def test_known_figures() -> None:
