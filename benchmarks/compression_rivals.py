@@ -105,7 +105,7 @@ def searched(field: Field) -> Point:
     until = time.monotonic() + SECONDS
     points = search_branch(
         field.teacher, field.arena, field.settings, 0, field.baseline, lambda: time.monotonic() > until
-    )
+    ).points
     good = [point for point in points if point.good]
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
 

@@ -206,17 +206,17 @@ def compress(
     from prunekit.compress.progress import TerminalDisplay
 
     words = CompressWords(
-        teacher, env, keep, normalizer, no_normalizer, output, tuning, minutes, episodes, seed, out
+        teacher, env, keep, normalizer, no_normalizer, output, tuning, minutes, episodes, seed, out, json_file
     )  # fmt: skip
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
-        result, paths = compress_file(words, display)
-    say(console, paths[0], result.summary)
-    for path in paths[1:]:
-        console.print(f"  {escape(str(path))}", highlight=False, soft_wrap=True)
-    write_json(json_file, result.to_json())
-    if not result.certified:
-        raise CheckError(f"{teacher}: {result.failure}")
+        outcome = compress_file(words, display)
+    say(console, outcome.paths[0], outcome.result.summary)
+    for text in (*map(str, outcome.paths[1:]), *(f"note: {note}" for note in outcome.notes)):
+        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+    write_json(json_file, outcome.result.to_json())
+    if not outcome.result.certified:
+        raise CheckError(f"{teacher}: {outcome.result.failure}")
 
 
 @app.command()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 
 from prunekit.errors import ArtifactError, UnusableEnvironmentError
@@ -30,7 +33,7 @@ class Spaces:
     """What an actor has to know of an environment.
 
     ``observation`` is the width of an observation. Exactly one of ``discrete`` (number of actions, ``start``
-    being the first) and ``low``/``high`` (bounds per action component) describes the actions.
+    being the first) and ``low``/``high`` (bounds per action component, in numbers of ``dtype``) describes the actions.
     """
 
     observation: int
@@ -38,6 +41,7 @@ class Spaces:
     start: int = 0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    dtype: str = "float32"
 
     @property
     def outputs(self) -> int:
@@ -52,14 +56,15 @@ class Spaces:
             "start": self.start,
             "low": [bound if math.isfinite(bound) else None for bound in self.low],
             "high": [bound if math.isfinite(bound) else None for bound in self.high],
+            "dtype": self.dtype,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Spaces:
-        """Return the spaces that ``to_dict`` wrote."""
+        """Return the spaces that ``to_dict`` wrote, float32 where they were written without a dtype."""
         low = tuple(-math.inf if bound is None else bound for bound in data["low"])
         high = tuple(math.inf if bound is None else bound for bound in data["high"])
-        return Spaces(data["observation"], data["discrete"], data["start"], low, high)
+        return Spaces(data["observation"], data["discrete"], data["start"], low, high, data.get("dtype", "float32"))
 
 
 def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
@@ -78,13 +83,22 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
             "(ALE: pip install 'gymnasium[atari]')"
         ) from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
+        missing = _missing_module(env_id, error)
+        if missing is not None:
+            raise UnusableEnvironmentError(
+                f"environment '{env_id}' needs the module '{missing}', which is not found; install it, or put its "
+                "folder on PYTHONPATH (PYTHONPATH=. for this one)"
+            ) from error
         raise UnusableEnvironmentError(
             f"environment '{env_id}' needs what is not installed ({_first_line(error)}){_install_line(env_id)}"
         ) from error
     except gym.error.NameNotFound as error:
+        module, _, name = env_id.rpartition(":")
+        advice = f"where a module of yours registers it, write MODULE:{name}"
+        if module:
+            advice = f"the module '{module}' was imported and registers no '{name}', so check the id"
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' is not registered ({_first_line(error)}); where a module of yours registers it, "
-            f"write MODULE:{env_id}"
+            f"environment '{env_id}' is not registered ({_first_line(error)}); {advice}"
         ) from error
     except gym.error.Error as error:
         raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {_first_line(error)}") from error
@@ -112,6 +126,25 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
             f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by --env"
         )
     return env_id, plain_arguments(path, entry)
+
+
+def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | None:
+    """Return the arguments that the file at ``path`` gives in its metadata ``entry`` to the environment ``env_id``.
+
+    None where it names another one. A module before a colon makes no difference, and an id without a version is the
+    latest, as for Gymnasium. Imports the module of ``env_id``, which a user gave, but never one that a file names
+    (law 7). Raises ArtifactError, naming the file, for arguments that are no plain values.
+    """
+    named = entry.get("id") if isinstance(entry, Mapping) else None
+    if not isinstance(named, str):
+        return None
+    module, _, asked = env_id.rpartition(":")
+    if module:
+        with suppress(Exception):  # what is wrong with it, ``make_environment`` says
+            importlib.import_module(module)
+    if _with_version(asked) != _with_version(named.rpartition(":")[2]):
+        return None
+    return plain_arguments(path, entry)
 
 
 def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
@@ -143,11 +176,33 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     if isinstance(action, spaces.Discrete):
         return Spaces(observation.shape[0], discrete=int(action.n), start=int(action.start))
     if isinstance(action, spaces.Box) and len(action.shape) == 1:
+        if not np.issubdtype(action.dtype, np.floating):
+            raise UnusableEnvironmentError(
+                f"environment '{name}' has actions of {action.dtype}, but an actor gives fractions; register a version "
+                "whose actions are a Box of float32, or Discrete"
+            )
         low, high = (tuple(float(bound) for bound in bounds) for bounds in (action.low, action.high))
-        return Spaces(observation.shape[0], low=low, high=high)
+        return Spaces(observation.shape[0], low=low, high=high, dtype=str(action.dtype))
     raise UnusableEnvironmentError(
         f"environment '{name}' has {type(action).__name__} actions; only Discrete and 1-D Box actions are supported"
     )
+
+
+def _with_version(name: str) -> str:
+    """Return the latest registered version of ``name``, where it is one without a version, or else ``name`` itself."""
+    versions = [
+        entry.version
+        for entry in gym.registry.values()
+        if entry.version is not None and entry.id == f"{name}-v{entry.version}"
+    ]
+    return f"{name}-v{max(versions)}" if versions else name
+
+
+def _missing_module(env_id: str, error: Exception) -> str | None:
+    """Return the module, or the package around it, that ``env_id`` names before its colon and that there is not."""
+    missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+    module = env_id.rpartition(":")[0]
+    return missing if missing is not None and f"{module}.".startswith(f"{missing}.") else None
 
 
 def _install_line(env_id: str) -> str:

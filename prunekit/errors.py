@@ -6,6 +6,7 @@ The tree::
     ├── InputError            something the caller gave is wrong: one line, the culprit and the fix
     │   ├── ArtifactError     a file that cannot be read as a model
     │   ├── UnusableEnvironmentError an environment that cannot be made or used
+    │   │   └── FailedEpisodeError   one that did not get to the end of an episode
     │   ├── CouplingError     a network whose units cannot be traced
     │   ├── EmptyGroupError   a request that would leave a group without units
     │   └── TooLargeError     a policy beyond what a device's compiler can address
@@ -30,6 +31,10 @@ class ArtifactError(InputError):
 
 class UnusableEnvironmentError(InputError):
     """An environment is unknown, lacks its packages, or has spaces that no actor can serve."""
+
+
+class FailedEpisodeError(UnusableEnvironmentError):
+    """An environment failed in an episode, gave a reward that is not finite, or did not end it."""
 
 
 class CouplingError(InputError):

@@ -28,9 +28,14 @@ def require_file(path: Path) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise InputError, naming ``path``, where no file could be written there; leaves nothing behind."""
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    """Raise InputError, naming ``path``, where ``write_atomically`` could not write; leaves nothing behind."""
     try:
+        if _is_written_into(path):
+            refusal = errno.ENXIO if path.is_socket() else 0 if os.access(path, os.W_OK) else errno.EACCES
+            if refusal:
+                raise OSError(refusal, os.strerror(refusal))
+            return
+        nearest = next(parent for parent in _behind_links(path).absolute().parents if parent.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
@@ -81,21 +86,35 @@ def json_text(value: object, called: str) -> str:
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write ``content`` to ``path`` through a temporary file in the same folder and a rename.
 
+    A link stays, and the file that it leads to is written; a device or a pipe is no file and is written into.
     Raises InputError, naming the path, where it cannot be written; what stood there before stays.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if _is_written_into(path):
+            path.write_bytes(content)
+            return
+        target = _behind_links(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         if temporary is not None:  # gone already where the rename was reached
             temporary.unlink(missing_ok=True)
+
+
+def _is_written_into(path: Path) -> bool:
+    """Return whether a device, a pipe or a socket stands at ``path`` or where its links lead."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
-from prunekit.errors import CheckError
+from prunekit.errors import FailedEpisodeError
 
 Act = Callable[[Any], Any]
+
+MOST_STEPS = 100_000
+"""Of an episode where the environment has no limit of its own; half an hour of control at 50 Hz."""
 
 
 def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float:
     """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
 
-    Raises CheckError, naming the step, for a reward that is not finite.
+    Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
+    not finite, or does not end the episode; what ``act`` raises goes through.
     """
-    observation, _ = environment.reset(seed=seed)
+    try:
+        observation, _ = environment.reset(seed=seed)
+    except Exception as error:
+        raise failed(environment, f"at the reset with seed {seed}", error) from error
+    limit = None if environment.spec is None else environment.spec.max_episode_steps
     total, step, over = 0.0, 0, False
     while not over:
-        observation, reward, terminated, truncated, _ = environment.step(act(observation))
-        total += float(reward)
+        action = act(observation)
         step += 1
-        if not np.isfinite(total):
-            raise CheckError(f"the reward is not finite at step {step} of the episode with seed {seed}")
+        try:
+            observation, reward, terminated, truncated, _ = environment.step(action)
+            total += float(reward)
+        except Exception as error:
+            raise failed(environment, f"at step {step} of the episode with seed {seed}", error) from error
+        if not math.isfinite(total):
+            raise FailedEpisodeError(
+                f"environment '{_name(environment)}': the reward is not finite at step {step} of the episode with seed "
+                f"{seed}"
+            )
         over = terminated or truncated
+        if not over and step >= (limit or MOST_STEPS):
+            raise FailedEpisodeError(
+                f"environment '{_name(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
+                "register it with max_episode_steps"
+            )
     return total
 
 
@@ -37,3 +57,14 @@ def random_returns(environment: gym.Env[Any, Any], seeds: Sequence[int]) -> list
         environment.action_space.seed(seed)
         returns.append(episode_return(environment, lambda _: environment.action_space.sample(), seed))
     return returns
+
+
+def failed(environment: gym.Env[Any, Any], where: str, error: Exception) -> FailedEpisodeError:
+    """Return the error that says ``where`` the environment raised which ``error``."""
+    text = str(error).strip()
+    told = f": {text.splitlines()[0]}" if text else ""
+    return FailedEpisodeError(f"environment '{_name(environment)}' failed {where} ({type(error).__name__}{told})")
+
+
+def _name(environment: gym.Env[Any, Any]) -> str:
+    return environment.spec.id if environment.spec is not None else type(environment).__name__

@@ -160,19 +160,23 @@ def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
     [
         (
             "cortex-m4",
-            ("arm-none-eabi-gcc", "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"),
+            (
+                "device cortex-m4",
+                "arm-none-eabi-gcc",
+                "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm",
+            ),
         ),
-        ("avr-uno", ("avr-gcc", "apt-get install gcc-avr avr-libc libsimavr-dev gcc")),
-        ("cpu-c", ("C compiler", "apt-get install gcc")),
+        ("avr-uno", ("device avr-uno", "avr-gcc", "apt-get install gcc-avr avr-libc libsimavr-dev gcc")),
+        ("cpu-c", ("the policy's C on this computer", "C compiler", "apt-get install gcc")),
     ],
 )
 def test_a_device_whose_tools_are_missing(
-    run: Run, monkeypatch: pytest.MonkeyPatch, device: str, words: tuple[str, str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, device: str, words: tuple[str, ...]
 ) -> None:
     model = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    refused(run("bench", model, "--device", device), device, *words)
+    refused(run("bench", model, "--device", device), *words)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from prunekit import CheckError, UnusableEnvironmentError
-from prunekit.environments import Spaces, id_of, make_environment, spaces_of
+from prunekit import FailedEpisodeError, UnusableEnvironmentError
+from prunekit.environments import Spaces, arguments_for, id_of, make_environment, spaces_of
+from prunekit.errors import ArtifactError
 from prunekit.rollouts import episode_return, random_returns
 
 FLAT = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -88,7 +90,19 @@ def test_a_namespace_that_nothing_registers() -> None:
 
 def test_a_module_that_is_not_installed(register: Register) -> None:
     refused(register("a_package_that_is_nowhere.envs:Env"), "a_package_that_is_nowhere")
-    refused("a_package_that_is_nowhere:Env-v0", "a_package_that_is_nowhere")
+    refused("a_package_that_is_nowhere:Env-v0", "needs the module 'a_package_that_is_nowhere'", "PYTHONPATH")
+    refused("gymnasium.nowhere:Env-v0", "needs the module 'gymnasium.nowhere'", "PYTHONPATH")
+
+
+def test_a_module_that_needs_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prunekit_test_needy.py").write_text("import a_package_that_is_nowhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    refused("prunekit_test_needy:Env-v0", "needs what is not installed", "'a_package_that_is_nowhere'")
+
+
+def test_a_module_that_does_not_register_the_id() -> None:
+    with pytest.raises(UnusableEnvironmentError, match="module 'gymnasium' was imported and registers no 'Nope-v0'"):
+        make_environment("gymnasium:Nope-v0")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +170,31 @@ def test_actions_that_are_neither_one_number_nor_a_vector(
     refused(register(), word, "only Discrete and 1-D Box actions", action_space=space)
 
 
+def test_actions_that_are_whole_numbers_in_a_box(register: Register) -> None:
+    refused(register(), "actions of int64", "Box of float32", action_space=spaces.Box(-3, 3, (2,), np.int64))
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "json:CartPole-v1", "CartPole", "json:CartPole"])
+@pytest.mark.parametrize("named", ["CartPole-v1", "prunekit_test_trap:CartPole-v1", "CartPole"])
+def test_the_arguments_of_a_file_are_for_its_environment_however_that_is_written(
+    env_id: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prunekit_test_trap.py").write_text("raise SystemExit('a file must import nothing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = {"id": named, "kwargs": {"sutton_barto_reward": True}}
+    assert arguments_for(env_id, Path("model.pt"), entry) == {"sutton_barto_reward": True}
+    for other in ("CartPole-v0", "Cart", "Pendulum-v1", "json:CartPole-v9", "a_package_that_is_nowhere:Pole-v1", ""):
+        assert arguments_for(other, Path("model.pt"), entry) is None
+    assert arguments_for("CartPole-v0", Path("model.pt"), {"id": "CartPole-v0"}) == {}
+    with pytest.raises(ArtifactError, match=r"model\.pt: the environment argument 'x'"):
+        arguments_for(env_id, Path("model.pt"), {"id": named, "kwargs": {"x": [1]}})
+
+
+@pytest.mark.parametrize("entry", [None, 3, {}, {"id": 3}])
+def test_a_file_without_an_environment_gives_no_arguments(entry: object) -> None:
+    assert arguments_for("CartPole-v1", Path("model.pt"), entry) is None
+
+
 def test_an_environment_is_known_by_its_whole_id() -> None:
     assert id_of(make_environment("CartPole-v1")) == "CartPole-v1"
     assert id_of(Scripted()) == "Scripted"
@@ -171,12 +210,17 @@ def test_discrete_actions_keep_their_start(register: Register) -> None:
 def test_box_actions_keep_every_bound(register: Register) -> None:
     low, high = np.asarray([-1.0, -math.inf, 0.0]), np.asarray([0.5, 2.0, math.inf])
     result = spaces_of(make_environment(register(), {"action_space": spaces.Box(low, high, dtype=np.float64)}))
-    assert result == Spaces(3, low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf))
+    assert result == Spaces(3, low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf), dtype="float64")
     assert result.outputs == 3
 
 
 @pytest.mark.parametrize(
-    "original", [Spaces(4, discrete=2, start=1), Spaces(3, low=(-1.0, -math.inf), high=(math.inf, 2.0))]
+    "original",
+    [
+        Spaces(4, discrete=2, start=1),
+        Spaces(3, low=(-1.0, -math.inf), high=(math.inf, 2.0)),
+        Spaces(3, low=(-0.1,), high=(0.1,), dtype="float64"),
+    ],
 )
 def test_spaces_survive_plain_data(original: Spaces) -> None:
     text = json.dumps(original.to_dict(), allow_nan=False)
@@ -194,7 +238,7 @@ def test_a_return_is_the_sum_of_the_rewards_of_one_episode(truncates: bool) -> N
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_stops_at_its_step(bad: float) -> None:
     environment = Scripted(rewards=(1.0, 1.0, bad, 1.0))
-    with pytest.raises(CheckError, match="not finite at step 3 of the episode with seed 17"):
+    with pytest.raises(FailedEpisodeError, match="not finite at step 3 of the episode with seed 17"):
         episode_return(environment, lambda _: 0, 17)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -89,6 +90,53 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
         write_atomically(tmp_path / "folder", b"new")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
     assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    file, link, chain = tmp_path / "elsewhere" / "file.bin", tmp_path / "link", tmp_path / "chain"
+    link.symlink_to("elsewhere/file.bin")
+    chain.symlink_to(link)
+    for path, content in ((link, b"made"), (chain, b"replaced")):
+        require_writable(path)
+        write_atomically(path, content)
+        assert file.read_bytes() == content
+    assert link.is_symlink()
+    assert chain.is_symlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == [file]
+
+
+@pytest.mark.skipif(not UNWRITABLE.is_dir(), reason="no folder here that even the administrator cannot write to")
+def test_a_link_to_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(UNWRITABLE / "file.bin")
+    for attempt in (require_writable, lambda path: write_atomically(path, b"new")):
+        with pytest.raises(InputError, match=r"link: cannot be written \(.+\)"):
+            attempt(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_is_written_into(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    require_writable(tmp_path / name)
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / name, b"new")
+        assert os.read(reader, 10) == b"new"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
+
+
+def test_a_socket_cannot_be_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for attempt in (require_writable, lambda path: write_atomically(path, b"new")):
+            with pytest.raises(InputError, match=r"socket: cannot be written \(.+\)"):
+                attempt(Path("socket"))
 
 
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ LARGEST_ENTRY = 2**28
 
 _ACTIVATIONS = {str(kind.module): Activation(kind.name, kind.default) for kind in KINDS.values()}
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
+# Bounds that differ by less may be the same, saved under a coarser numpy.set_printoptions.
+_ROUNDED = 0.01
 _CRITICS = ("critic.qf", "critic_target.qf")
 
 
@@ -97,7 +100,7 @@ def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
     over the action space in the zip, whose bounds are text and may not say them exactly (``action_spaces``).
 
     Raises ArtifactError, naming the file, for what is no sound policy of these over flat vectors, and InputError for
-    ``spaces`` that do not fit the policy.
+    ``spaces`` that do not fit the policy, bounds in the text that are others among them.
     """
     require_file(path)
     with _naming(path):
@@ -119,13 +122,33 @@ def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
             spaces = action_spaces(inputs, outputs, action)
         network = _chain(layers, _activation_of(policy, data))
     check_fit(spaces, inputs, outputs, discrete, path)
+    _check_bounds(spaces, inputs, outputs, action, path)
     normalizer = None if vec_normalize is None else read_vec_normalize(vec_normalize)
     if normalizer is not None and len(normalizer.mean) != inputs:
-        raise ArtifactError(f"{vec_normalize}: is for {len(normalizer.mean)} values, but {path} reads {inputs}")
+        raise ArtifactError(
+            f"{vec_normalize}: is for {len(normalizer.mean)} values, but {path} reads {inputs}; give the policy's own "
+            "with --normalizer, or --no-normalizer if it was trained without"
+        )
     with _naming(path):
         actor = Actor(network, _head(policy, spaces), normalizer)
         lower(actor)
     return actor
+
+
+def _check_bounds(spaces: Spaces, inputs: int, outputs: int, action: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError, naming ``path``, where its text says other bounds than those of ``spaces``."""
+    try:
+        own = action_spaces(inputs, outputs, action)
+    except InputError:  # the text does not say them, and the caller's spaces do
+        return
+    sides = zip(own.low, own.high, spaces.low, spaces.high, strict=True)
+    for index, (low, high, given_low, given_high) in enumerate(sides):
+        if not np.isclose((low, high), (given_low, given_high), rtol=_ROUNDED, atol=0.0).all():
+            raise InputError(
+                f"{path}: component {index} of its actions is within [{low:g}, {high:g}], but that of the given "
+                f"environment within [{given_low:g}, {given_high:g}]; give with --env the one that it was trained in, "
+                "wrappers of its actions included"
+            )
 
 
 @contextmanager

@@ -47,6 +47,8 @@ class Paired:
     @property
     def retention(self) -> float | None:
         """(mean small - mean random) / (mean dense - mean random); None where the dense policy is no better."""
+        if len(self) == 0:
+            return None
         gain = float((self.dense - self.random).mean())
         return float((self.small - self.random).mean()) / gain if gain > 0.0 else None
 

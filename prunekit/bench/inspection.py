@@ -27,7 +27,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
         "macs": model.macs,
         "onnx_bytes": len(model.content),
     }
-    if path.suffix == ".pt":
+    if path.suffix.lower() == ".pt":
         masks = load(path).masks
         facts["living_units"] = {name: [int(keep.sum()), keep.numel()] for name, keep in masks.items()}
     return facts | {key: value for key, value in model.metadata.items() if key not in ("sizes", "hidden")}

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
-from prunekit.environments import named_by_file, plain_arguments
+from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import ArtifactError
 from prunekit.export.onnx import read_metadata, to_onnx
 from prunekit.export.session import tuned_session
@@ -58,19 +58,20 @@ class BenchModel:
         return None if entry is None else named_by_file(self.path, entry)
 
     def arguments_of(self, env_id: str) -> dict[str, Any] | None:
-        """The keyword arguments that the file gives to the environment ``env_id``, where that is the one it names."""
-        entry = self.metadata.get("env")
-        if not isinstance(entry, Mapping) or entry.get("id") != env_id:
-            return None
-        return plain_arguments(self.path, entry)
+        """The keyword arguments that the file gives to ``env_id``; None where it names another environment.
+
+        Raises ArtifactError, naming the file, for arguments that are no plain values.
+        """
+        return arguments_for(env_id, self.path, self.metadata.get("env"))
 
 
 def read_model(path: Path) -> BenchModel:
     """Read a ``.pt`` written by prunekit or any ``.onnx``; raises ArtifactError, naming the file, for anything else."""
     require_file(path)
-    if path.suffix == ".pt":
+    suffix = path.suffix.lower()
+    if suffix == ".pt":
         return _from_artifact(path)
-    if path.suffix == ".onnx":
+    if suffix == ".onnx":
         return _from_onnx(path)
     raise ArtifactError(f"{path}: unknown kind of file; prunekit reads .pt and .onnx")
 

@@ -51,6 +51,11 @@ class OnnxRuntime:
             raise InputError(
                 f"{model.path}: input '{source.name}' is {source.type}, but observations are float vectors"
             )
+        if len(source.shape) == 1:
+            raise InputError(
+                f"{model.path}: takes observations of shape {source.shape}, which has no batch axis; export it with an "
+                f"input of shape {['batch', *source.shape]}"
+            )
         fixed = [size for size in source.shape[1:] if isinstance(size, int)]
         if len(source.shape) != 2 or fixed not in ([], [spaces.observation]):
             raise InputError(
@@ -97,7 +102,7 @@ class OnnxRuntime:
             raise CheckError(f"{self._name}: the action is not finite for observation {np.asarray(observation)}")
         if self._spaces.discrete is not None:
             return int(values.argmax()) + self._spaces.start
-        return np.clip(values, self._spaces.low, self._spaces.high).astype(np.float32)
+        return np.clip(values, self._spaces.low, self._spaces.high).astype(self._spaces.dtype)
 
     def _within(self, action: int) -> int:
         first, count = self._spaces.start, self._spaces.discrete

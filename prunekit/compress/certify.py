@@ -18,6 +18,7 @@ from typing import final
 import numpy as np
 
 from prunekit.bench.betting import Bettor, Paired, lower_bound
+from prunekit.errors import FailedEpisodeError
 
 ALPHA = 0.05
 Returns = Callable[[int], float]
@@ -36,7 +37,7 @@ class Verdict(Enum):
     BELOW = "below"
     UNDECIDED = "undecided"
     RUINED = "ruined"
-    """An episode lost more than ``span``, which the bound takes to be impossible."""
+    """An episode lost more than ``span``, which the bound takes to be impossible, or the environment did not end it."""
 
 
 @final
@@ -60,7 +61,9 @@ class Candidate:
 class Certificate:
     """What was tested and found: episodes of the policy, its teacher and the random policy, by the same seeds.
 
-    ``before`` and ``span`` are what the bets rest on (``bench/betting.py``).
+    ``before`` and ``span`` are what the bets rest on (``bench/betting.py``). ``failure`` says how the environment
+    failed in the episode after the last, if it did: under the policy, which is ruined, or under teacher or random
+    policy.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Certificate:
     episodes: Paired
     before: Paired
     span: float
+    failure: str = ""
 
     @property
     def retention(self) -> float | None:
@@ -110,11 +114,16 @@ def certify(
         own: list[float] = []
         differences: list[float] = []
         bettor = Bettor(keep, candidate.span, candidate.before)
-        verdict = Verdict.UNDECIDED
+        verdict, failure = Verdict.UNDECIDED, ""
         for seed in seeds:
-            if len(known) == len(own):
-                known.append((dense(seed), random(seed)))
-            own.append(candidate.play(seed))
+            try:
+                if len(known) == len(own):
+                    known.append((dense(seed), random(seed)))
+                own.append(candidate.play(seed))
+            except FailedEpisodeError as error:
+                failure = str(error)
+                verdict = Verdict.RUINED if len(known) > len(own) else Verdict.UNDECIDED
+                break
             large, none = known[len(own) - 1]
             differences.append(own[-1] - keep * large - (1.0 - keep) * none)
             bettor.play(differences[-1])
@@ -125,7 +134,9 @@ def certify(
         episodes = _paired(own, known)
         tested, before = tuple(seeds[: len(own)]), candidate.before
         found.append(
-            Certificate(candidate.name, verdict, keep, candidate.alpha, tested, episodes, before, candidate.span)
+            Certificate(
+                candidate.name, verdict, keep, candidate.alpha, tested, episodes, before, candidate.span, failure
+            )
         )
         if verdict is Verdict.CERTIFIED:
             break
@@ -133,7 +144,7 @@ def certify(
 
 
 def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:
-    dense, random = np.asarray(known[: len(own)], np.float64).T
+    dense, random = np.asarray(known[: len(own)], np.float64).reshape(-1, 2).T
     return Paired(np.asarray(own, np.float64), dense, random)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.bench.models import read_model
-from prunekit.compress.picture import draw
+from prunekit.compress.picture import PICTURES, draw
 from prunekit.compress.read import Reading, read_teacher
-from prunekit.compress.run import Compressed, compress, write
+from prunekit.compress.result import Compressed
+from prunekit.compress.run import FILES, compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.torchscript import is_torchscript
 from prunekit.compress.trial import CompressDisplay
@@ -38,23 +40,65 @@ class CompressWords:
     episodes: int
     seed: int
     out: Path | None
+    json_file: Path | None = None
 
 
-def compress_file(words: CompressWords, display: CompressDisplay) -> tuple[Compressed, list[Path]]:
-    """Compress the policy in a file and write what came out; return it and the paths, the ONNX file's first.
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, the files that were written, the ONNX file first, and what there is to say beside it."""
 
-    Raises InputError, before anything is played, for words that do not fit.
+    result: Compressed
+    paths: list[Path]
+    notes: list[str]
+
+
+def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
+    """Compress the policy in a file and write what came out, all but ``words.json_file``.
+
+    A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for words
+    that do not fit.
     """
     search = SearchSettings(words.keep, tuning=words.tuning, seed=words.seed)
     settings = CompressSettings(search, words.episodes, seconds=60.0 * words.minutes)
     reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
-    require_writable(folder / "policy.onnx")
+    spare = folder.resolve().with_name(f"{folder.resolve().name}-not-certified") if _certified_in(folder) else folder
+    for place in (folder, spare):
+        _require_free(words, place)
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
     result = compress(site, settings, [display], workers=workers_here())
-    return result, write(result, folder) + draw(result, f"{env_id}: {words.teacher.name}", folder)
+    notes = [f"a branch of the search ended early: {failure}" for failure in result.failures]
+    if not result.certified and spare != folder:
+        notes.append(f"{folder} holds a policy that was certified, which stays")
+        folder = spare
+    paths = write(result, folder)
+    try:
+        paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
+    except InputError as error:
+        notes.append(str(error))
+    return Outcome(result, paths, notes)
+
+
+def _certified_in(folder: Path) -> bool:
+    """Return whether ``folder`` holds a policy that was certified."""
+    try:
+        found = json.loads((folder / "certificate.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("certified") is True
+
+
+def _require_free(words: CompressWords, folder: Path) -> None:
+    """Raise InputError where something cannot be written, or would replace what is read."""
+    read = [path for path in (words.teacher, words.normalizer) if path is not None and path.exists()]
+    written = [folder / name for name in (*FILES, *PICTURES)]
+    for path in written if words.json_file is None else [*written, words.json_file]:
+        require_writable(path)
+        if path.exists() and any(path.samefile(other) for other in read):
+            raise InputError(f"{path}: is read here and would be overwritten; name another place with --out or --json")
 
 
 def workers_here() -> int:
@@ -66,7 +110,8 @@ def workers_here() -> int:
 def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:
     """Return (id, arguments) of the environment, from the file where the words name none."""
     path = words.teacher
-    readable = path.suffix == ".onnx" or (path.suffix == ".pt" and not is_torchscript(path))
+    suffix = path.suffix.lower()
+    readable = suffix == ".onnx" or (suffix == ".pt" and not is_torchscript(path))
     if words.env is not None:
         return words.env, (read_model(path).arguments_of(words.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None

@@ -16,6 +16,7 @@ from prunekit.bench.betting import Paired, growth
 from prunekit.bench.stats import Array
 from prunekit.compress.certify import Returns
 from prunekit.compress.points import CLEARLY, Point
+from prunekit.errors import FailedEpisodeError
 
 _LEAST_PLAYED = 10
 # Networks of the same widths that have a second look, the best in the selection.
@@ -45,11 +46,12 @@ class Look:
     progress: Progress = lambda *_: None
 
 
-def smallest(points: Sequence[Point], look: Look, margin: float) -> tuple[Point | None, list[Point]]:
+def smallest(points: Sequence[Point], look: Look, enough: float) -> tuple[Point | None, list[Point]]:
     """Return (the smallest of the good ``points`` that is good in its second look as well, those found wanting there).
 
-    Good is to keep ``keep`` and ``margin``. When there is no time left, the smallest of a size that was not found
-    wanting stands for it; None where there is none. Those found wanting come with the episodes of both looks.
+    Good is to keep ``enough``. When there is no time left, the smallest of a size that was not found wanting stands for
+    it; None where there is none. Those found wanting come with the episodes of both looks. One under which the
+    environment fails is left out.
     """
     wanting: list[Point] = []
     for point in _good(points, _OF_ONE_SIZE):
@@ -58,7 +60,9 @@ def smallest(points: Sequence[Point], look: Look, margin: float) -> tuple[Point 
                 continue
             return point, wanting
         seen = _again(point, look)
-        wanted = look.keep + margin if len(seen) == len(look.seeds) else look.keep
+        if seen is None:
+            continue
+        wanted = enough if len(seen) == len(look.seeds) else look.keep
         if seen.retention is not None and seen.retention >= wanted:
             return replace(point, played=seen, retention=seen.retention), wanting
         wanting.append(_together(point, seen))
@@ -84,7 +88,9 @@ def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
     for point in racing:
         if look.over():
             break
-        looked.append(_together(point, _again(point, look)))
+        seen = _again(point, look)
+        if seen is not None:
+            looked.append(_together(point, seen))
     return _promising(looked, look.keep, span)[0] if looked else best
 
 
@@ -121,12 +127,18 @@ def _together(point: Point, seen: Paired) -> Point:
     return replace(point, played=both, retention=both.retention)
 
 
-def _again(point: Point, look: Look) -> Paired:
-    """Return what ``point`` earned on the seeds, on the first of them where it clearly falls short, or time is over."""
+def _again(point: Point, look: Look) -> Paired | None:
+    """Return what ``point`` earned on the seeds, on the first of them where it clearly falls short, or time is over.
+
+    None where the environment failed in an episode.
+    """
     play = look.returns_of(point)
     own: list[tuple[float, float, float]] = []
     for seed in look.seeds:
-        own.append((play(seed), look.dense(seed), look.random(seed)))
+        try:
+            own.append((play(seed), look.dense(seed), look.random(seed)))
+        except FailedEpisodeError:
+            return None
         look.progress(point, len(own))
         if look.over() or (len(own) >= _LEAST_PLAYED and _short(_paired(own).differences(look.keep))):
             break

@@ -32,6 +32,11 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
     dtype = _FLOATS.get(entry.type)
     if dtype is None:
         raise InputError(f"{path}: input '{entry.name}' is {entry.type}, but observations are float vectors")
+    if len(entry.shape) == 1:
+        raise InputError(
+            f"{path}: takes observations of shape {entry.shape}, which has no batch axis; export it with an input of "
+            f"shape {['batch', *entry.shape]}"
+        )
     fixed = [size for size in entry.shape[1:] if isinstance(size, int)]
     if len(entry.shape) != 2 or fixed not in ([], [spaces.observation]):
         raise InputError(
@@ -60,7 +65,9 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
             return run([chosen], observations)[0]
         return np.concatenate([run([chosen], row[None])[0].reshape(1, -1) for row in observations])
 
-    return Teacher(str(path), spaces, respond, Size(model.hidden, model.parameters))
+    teacher = Teacher(str(path), spaces, respond, Size(model.hidden, model.parameters))
+    teacher.probe()
+    return teacher
 
 
 def _input(session: Any, path: Path) -> Any:

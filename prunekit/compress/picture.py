@@ -9,23 +9,28 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from prunekit.compress.run import Compressed
+from prunekit.compress.result import Compressed
 from prunekit.console import size_name
 from prunekit.files import write_atomically
 
+PICTURES = ("frontier.svg", "frontier.png")
+"""What ``draw`` writes."""
 _GOOD, _BAD, _CHOSEN = "#1b6e53", "#b8b8b8", "#c2410c"
 
 
 def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
-    """Write ``frontier.svg`` and ``frontier.png`` to ``folder``; return their paths."""
+    """Write ``frontier.svg`` and ``frontier.png`` to ``folder``; return their paths.
+
+    Raises InputError where they cannot be written.
+    """
     figure = _figure(result, title)
-    paths = []
+    paths = [folder / name for name in PICTURES]
     with matplotlib.rc_context({"svg.hashsalt": "prunekit", "svg.fonttype": "none"}):
-        for form in ("svg", "png"):
+        for path in paths:
+            form = path.suffix[1:]
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
-            paths.append(folder / f"frontier.{form}")
-            write_atomically(paths[-1], buffer.getvalue())
+            write_atomically(path, buffer.getvalue())
     return paths
 
 
@@ -63,7 +68,8 @@ def _figure(result: Compressed, title: str) -> Figure:
     axes.set_ylim(0.0, max(1.1, 1.05 * max(point.retention for point in result.points)))
     axes.set_xlabel("weights")
     axes.set_ylabel("retention of the teacher's return")
-    axes.set_title(title, loc="left")
+    printable = title.encode("utf-8", "replace").decode()  # a file's name may be no text
+    axes.set_title(printable, loc="left", parse_math=False)
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -90,4 +90,17 @@ class Point:
         return Judged(self.hidden, self.parameters, self.retention, self.good)
 
 
+@final
+@dataclass(frozen=True)
+class Searched:
+    """The networks that a branch judged, the steps that it took in the environment, and what ended it before its end.
+
+    ``failure`` is empty, or says what the environment did in an episode of a student.
+    """
+
+    points: list[Point]
+    steps: int
+    failure: str = ""
+
+
 Progress = Callable[[Judged], None]

@@ -43,17 +43,18 @@ def read_teacher(path: Path, spaces: Spaces, reading: Reading | None = None) -> 
     """
     reading = reading or Reading()
     require_file(path)
-    if path.suffix == ".zip":
+    suffix = path.suffix.lower()
+    if reading.target is not None and suffix != ".onnx":
+        raise InputError(f"{path}: --output is for ONNX files; leave it out")
+    if suffix == ".zip":
         return teacher_of_actor(read_sb3(path, _normalizer(path, reading), spaces=spaces), str(path), spaces)
     if reading.normalizer is not None or reading.without_normalizer:
         raise InputError(f"{path}: --normalizer and --no-normalizer are for zips of Stable-Baselines3; leave them out")
-    if path.suffix == ".onnx":
+    if suffix == ".onnx":
         return read_onnx_teacher(path, spaces, reading.target)
-    if reading.target is not None:
-        raise InputError(f"{path}: --output is for ONNX files; leave it out")
-    if is_torchscript(path):
+    if is_torchscript(path) or suffix == ".ts":
         return read_torchscript(path, spaces)
-    if path.suffix == ".pt":
+    if suffix == ".pt":
         return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
     raise ArtifactError(f"{path}: unknown kind of file; a teacher is a .pt, .zip, .onnx or TorchScript file")
 

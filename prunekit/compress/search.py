@@ -11,11 +11,12 @@ import numpy as np
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.finetune import Judgement, fine_tuned
-from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress
+from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
 from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
+from prunekit.errors import FailedEpisodeError
 from prunekit.policy.program import Float32
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
@@ -32,20 +33,24 @@ def search_branch(
     baseline: Baseline,
     over: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _: None,
-) -> list[Point]:
+) -> Searched:
     """Return the networks judged on the way down from ``settings.starts[index]``: of the first branch at least one.
 
     A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, until ``over``
-    says that there is no time left, when nothing new is begun.
+    says that there is no time left, when nothing new is begun. It ends where the environment fails under a student;
+    raises FailedEpisodeError where it fails under the teacher.
     """
     if index > 0 and over():
-        return []
+        return Searched([], 0)
+    before, failure = arena.steps, ""
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     try:
         branch.descend()
+    except FailedEpisodeError as error:
+        failure = str(error)
     finally:
         branch.close()
-    return branch.points
+    return Searched(branch.points, arena.steps - before, failure)
 
 
 @final
@@ -68,7 +73,9 @@ class _Branch:
         self._batches = 0
         self._next_lesson = FIRST_SEED + SEEDS_PER_SEARCH * settings.seed
         self._lessons = Lessons(teacher)
-        for _ in range(settings.teacher_episodes):
+        for number in range(settings.teacher_episodes):
+            if number and over():
+                break
             self._lessons.add(arena.play(teacher.act, self._seed())[1])
         scale = Scale.of(self._lessons, teacher.spaces)
         self._student = Student(settings.starts[index], scale, teacher.spaces, settings.seed)
@@ -123,8 +130,7 @@ class _Branch:
 
     def _settled(self, student: Student) -> Student:
         """Return what ``student``, which imitation made good, becomes: safely good, if nothing of the branch is yet."""
-        safe = self._settings.keep + self._settings.safety
-        settled = any(point.good and point.retention >= safe for point in self.points)
+        settled = any(point.good and point.retention >= self._settings.safe for point in self.points)
         if settled or not self._settings.tuning or len(student.hidden) == 0 or self._over():
             return student
         return self._tuned(student, self.points[-1].retention) or student
@@ -141,14 +147,14 @@ class _Branch:
 
         def judge(found: Student, best: float) -> Judgement:
             good, point = self._judge(found, tuned=True, best=best), self.points[-1]
-            return Judgement(point.retention, good and point.retention >= settings.keep + settings.safety)
+            return Judgement(point.retention, good and point.retention >= settings.safe)
 
         before = self._tuner.steps
         found, kept = fine_tuned(
             student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
         )
         self._arena.steps += self._tuner.steps - before
-        if found is student or kept < settings.keep + settings.margin or self._over():
+        if found is student or kept < settings.enough or self._over():
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
         episodes = range(settings.teacher_episodes)
@@ -171,8 +177,7 @@ class _Branch:
         """
         actor, settings = student.actor, self._settings
         act = deployed(actor, self._teacher.spaces)
-        enough = settings.keep + settings.margin
-        wanted = max(enough, best)
+        wanted = max(settings.enough, best)
         half = settings.selection_episodes // 2
         returns: list[float] = []
         for seed in settings.selection_seeds:
@@ -188,7 +193,7 @@ class _Branch:
             behind = retention < wanted and count >= half
             if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
                 break
-        good = count == settings.selection_episodes and retention >= enough
+        good = count == settings.selection_episodes and retention >= settings.enough
         point = Point(
             actor,
             student.hidden,

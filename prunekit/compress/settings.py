@@ -12,6 +12,8 @@ from prunekit.errors import InputError
 FIRST_SEED = 1_000_000_000
 SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 _LARGEST_SEED = 10**9
+# Of what lies between keep and all of the return, what margin and safety may take.
+_MOST_MARGIN, _MOST_SAFETY = 0.3, 0.6
 
 
 @final
@@ -22,13 +24,13 @@ class SearchSettings:
     ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first,
     ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, and ``lesson_steps`` whenever it is
     taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with ``refinements`` Gauss-Newton
-    steps. It is good enough with a retention of ``keep`` and ``margin`` on the selection's episodes, half of which are
-    played only by networks that are good on the others.
+    steps. It is good ``enough`` with a retention of ``keep`` and ``margin`` on the selection's episodes, half of which
+    are played only by networks that are good on the others.
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
-    until it keeps ``keep`` and ``safety``, or ``tuning_patience`` of them in a row have not helped; any number where
-    the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the search,
-    networks play ``confirmation_episodes`` others.
+    until it is ``safe`` (``keep`` and ``safety``), or ``tuning_patience`` of them in a row have not helped; any number
+    where the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the
+    search, networks play ``confirmation_episodes`` others.
 
     Raises InputError for values out of range.
     """
@@ -54,6 +56,16 @@ class SearchSettings:
     seed: int = 0
 
     @property
+    def enough(self) -> float:
+        """The retention of what is good enough, which is never out of reach of what keeps everything."""
+        return self.keep + min(self.margin, _MOST_MARGIN * (1.0 - self.keep))
+
+    @property
+    def safe(self) -> float:
+        """The retention of what is safely good, which is never out of reach of what keeps everything."""
+        return self.keep + min(self.safety, _MOST_SAFETY * (1.0 - self.keep))
+
+    @property
     def selection_seeds(self) -> range:
         """The seeds of the episodes that select."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _SELECTION
@@ -70,6 +82,11 @@ class SearchSettings:
             raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
+        if not self.starts:
+            raise InputError("starts must hold the hidden widths of one network at least")
+        for name in ("first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @final
@@ -91,7 +108,7 @@ class CompressSettings:
             raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
         if not self.seconds > 0.0:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
-        if not 0 <= self.first_seed <= FIRST_SEED - self.episodes:
-            raise InputError(
-                f"first_seed must lie between 0 and {FIRST_SEED - self.episodes}: others are searched with"
-            )
+        if not 0 <= self.first_seed < FIRST_SEED:
+            raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: others are searched with")
+        if self.episodes > FIRST_SEED - self.first_seed:
+            raise InputError(f"--episodes must be at most {FIRST_SEED - self.first_seed}, got {self.episodes}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.environments import Spaces
-from prunekit.errors import InputError
+from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
@@ -48,29 +48,45 @@ class Teacher:
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].
 
-        Raises InputError, naming the teacher, where they are not finite or of another shape than the actions need.
+        Raises InputError, naming the teacher, where they are not finite or of another shape than the actions need, and
+        UnusableEnvironmentError where that is because of an observation that is not finite either.
         """
-        found = np.asarray(self.respond(observations))
+        answers = self._answers(observations)
+        if not np.isfinite(answers).all():
+            seen = observations[int((~np.isfinite(answers)).any(axis=1).argmax())]
+            if not np.isfinite(seen).all():
+                raise UnusableEnvironmentError(
+                    f"the environment gave the observation {seen.tolist()}, which is not finite, so that {self.name} "
+                    "has no answer; make it give finite numbers"
+                )
+            raise InputError(f"{self.name}: the answer to observation {seen.tolist()} is not finite")
+        return answers if self.spaces.discrete is not None else np.clip(answers, self.spaces.low, self.spaces.high)
+
+    def probe(self) -> None:
+        """Ask once, about so many observations that answers [k, n] cannot pass for [n, k].
+
+        Raises InputError, naming the teacher, where it does not run or answers of another shape.
+        """
+        self._answers(np.zeros((self.spaces.outputs + 1, self.spaces.observation), np.float32))
+
+    def _answers(self, observations: Float32) -> Float64:
+        found = np.asarray(self.respond(observations.copy()))  # a copy: a function of a user's may work in place
         count, width = len(observations), self.spaces.outputs
         if self.spaces.discrete is not None and np.issubdtype(found.dtype, np.integer) and found.size == count:
             return self._chosen(found.reshape(count))
-        if found.size != count * width or not np.issubdtype(found.dtype, np.floating):
+        if not np.issubdtype(found.dtype, np.floating) or _longer_axes(found.shape) != _longer_axes((count, width)):
             raise InputError(
                 f"{self.name}: answers {count} observations with {found.dtype} of shape {list(found.shape)}, but the "
-                f"environment's actions need {width} values each"
+                f"environment's actions need {width} values each, floats of shape {[count, width]}"
             )
-        answers = found.reshape(count, width).astype(np.float64)
-        if not np.isfinite(answers).all():
-            row = int((~np.isfinite(answers)).any(axis=1).argmax())
-            raise InputError(f"{self.name}: the answer to observation {observations[row].tolist()} is not finite")
-        return answers if self.spaces.discrete is not None else np.clip(answers, self.spaces.low, self.spaces.high)
+        return found.reshape(count, width).astype(np.float64)
 
     def act(self, observation: Any) -> Any:
         """Return the action that ``env.step`` accepts for one raw observation [obs]."""
         answer = self.responses(np.asarray(observation, np.float32)[None])[0]
         if self.spaces.discrete is not None:
             return int(answer.argmax()) + self.spaces.start
-        return answer.astype(np.float32)
+        return answer.astype(self.spaces.dtype)  # which has the bounds exactly, so that no rounding leaves them
 
     def _chosen(self, actions: NDArray[np.integer[Any]]) -> Float64:
         assert self.spaces.discrete is not None
@@ -81,6 +97,10 @@ class Teacher:
                 f"{self.name}: chooses action {strange}, not one of {self.spaces.discrete} from {self.spaces.start}"
             )
         return np.asarray(np.eye(self.spaces.discrete)[indices], np.float64)
+
+
+def _longer_axes(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:

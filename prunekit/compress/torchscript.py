@@ -12,11 +12,10 @@ import ast
 import io
 import warnings
 import zipfile
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from prunekit.compress.teacher import Size, Teacher
@@ -38,6 +37,10 @@ _OPERATORS = frozenset(_NAMES.split())
 _CONVERSIONS = frozenset({"annotate", "bool", "float", "getattr", "int", "unchecked_cast", "uninitialized"})
 _MEANT = _CONVERSIONS | {"torch", "ops", "__torch__", "CONSTANTS"}
 _LARGEST_ENTRY = 2**28
+# Bytes of all packed entries: torch packs code and what is for its debugging, and nothing else.
+_LARGEST_PACKED = 2**22
+# Bytes of all code: reading takes up to a thousand times as much memory.
+_LARGEST_CODE = 2**18
 
 
 def is_torchscript(path: Path) -> bool:
@@ -78,7 +81,7 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
             ) from error
 
     teacher = Teacher(str(path), spaces, respond, Size(None, sum(tensor.numel() for tensor in parameters)))
-    teacher.responses(np.zeros((2, spaces.observation), np.float32))
+    teacher.probe()
     return teacher
 
 
@@ -87,15 +90,15 @@ def _checked(path: Path) -> io.BytesIO:
     content = io.BytesIO()
     try:
         with zipfile.ZipFile(path) as archive, zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as checked:
-            names = [name.casefold() for name in archive.namelist()]
-            if len(set(names)) != len(names):
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            if len({name.casefold() for name in entries}) != len(archive.infolist()):
                 raise ArtifactError(f"{path}: holds two entries of one name, so it was not loaded")
+            _require_plain_sizes(path, list(entries.values()))
             trees = []
-            for name in archive.namelist():
-                if archive.getinfo(name).file_size > _LARGEST_ENTRY:
-                    raise ArtifactError(f"{path}: its '{name}' is larger than any policy's, so it was not loaded")
-                entry = archive.read(name)
-                if _within(name).casefold().startswith("code/") and not name.endswith(".debug_pkl"):
+            for name, information in entries.items():
+                with archive.open(information) as opened:
+                    entry = opened.read(information.file_size + 1)  # no more is unpacked, whatever it holds
+                if _is_code(name):
                     trees.append(ast.parse(entry.decode("ascii")))  # not bytes, which may name an encoding
                     if not name.endswith(".py"):
                         raise ArtifactError(f"{path}: holds code under the name '{name}', so it was not loaded")
@@ -117,6 +120,26 @@ def _checked(path: Path) -> io.BytesIO:
             )
     content.seek(0)
     return content
+
+
+def _require_plain_sizes(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise ArtifactError, naming ``path``, for entries that together unpack to more than a policy has."""
+    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    for entry in entries:
+        if entry.file_size > _LARGEST_ENTRY:
+            raise ArtifactError(f"{path}: its '{entry.filename}' is larger than any policy's, so it was not loaded")
+    stored = sum(entry.file_size for entry in entries) - sum(entry.file_size for entry in packed)
+    code = sum(entry.file_size for entry in entries if _is_code(entry.filename))
+    if code > _LARGEST_CODE:
+        raise ArtifactError(
+            f"{path}: has {code:,} bytes of code, more than any policy needs, so it was not loaded; export the policy "
+            "to ONNX instead"
+        )
+    strange = any(entry.compress_type != zipfile.ZIP_DEFLATED for entry in packed)  # the others unpack without bound
+    if strange or sum(entry.file_size for entry in packed) > _LARGEST_PACKED or stored > path.stat().st_size:
+        raise ArtifactError(
+            f"{path}: is packed as torch's own files never are, so it was not loaded; save the policy again with torch"
+        )
 
 
 def _strange(node: ast.AST, own: Set[str]) -> str | None:
@@ -150,6 +173,10 @@ def _is_local(function: ast.expr) -> bool:
     while isinstance(function, ast.Attribute):
         function = function.value
     return isinstance(function, ast.Name) and function.id not in _MEANT
+
+
+def _is_code(name: str) -> bool:
+    return _within(name).casefold().startswith("code/") and not name.endswith(".debug_pkl")
 
 
 def _within(name: str) -> str:

@@ -91,7 +91,7 @@ def trial(
         return Candidate(size_name(point.hidden), players.returns_of(point), point.played, span(), share)
 
     def candidates() -> Iterator[Candidate]:
-        first, wanting = smallest(points, look(), search.margin)
+        first, wanting = smallest(points, look(), search.enough)
         larger = larger_than(first, points) if first is not None else []
         if first is None:
             best = most_promising(wanting, search.keep, span()) if wanting else best_of(points, baseline)
@@ -126,13 +126,16 @@ def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: 
 
 
 def best_of(points: Sequence[Point], baseline: Baseline) -> Point:
-    """Return the point of the largest retention less a standard error, if possible of those that played enough."""
+    """Return the point of the largest retention less a standard error, if possible of those that played enough.
+
+    Of equals it is the smallest.
+    """
 
     def surely(point: Point) -> float:
         kept = baseline.kept(point.played)
         return float(kept.mean() - kept.std() / math.sqrt(len(kept)))
 
-    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, surely(point)))
+    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, surely(point), -point.parameters))
 
 
 def _after(share: float, end: float) -> float:

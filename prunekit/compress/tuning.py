@@ -11,10 +11,12 @@ import numpy as np
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.arena import Arena
 from prunekit.compress.student import Scale
-from prunekit.errors import CheckError
+from prunekit.errors import FailedEpisodeError
+from prunekit.rollouts import failed
 
 # Actions without bounds lie within so many deviations of the teacher's.
 _WIDEST = 10.0
+_WHERE = "in the fine-tuning, which --no-tuning does without"
 
 
 def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int) -> Tuner:
@@ -47,14 +49,23 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
             self.action_space = gym.spaces.Box(-most, most)
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
-        observation, _ = self.env.reset(**words)
+        try:
+            observation, _ = self.env.reset(**words)
+        except Exception as error:
+            raise failed(self.env, _WHERE, error) from error
         return self._seen(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         real = self._real(action) if self._continuous else action + self._start
-        observation, reward, terminated, truncated, _ = self.env.step(real)
-        if not math.isfinite(float(reward)):
-            raise CheckError("the reward is not finite at a step of the fine-tuning; --no-tuning does without rewards")
+        try:
+            observation, reward, terminated, truncated, _ = self.env.step(real)
+            finite = math.isfinite(float(reward))
+        except Exception as error:
+            raise failed(self.env, _WHERE, error) from error
+        if not finite:
+            raise FailedEpisodeError(
+                "the reward is not finite at a step of the fine-tuning; --no-tuning does without rewards"
+            )
         # Without what else the environment tells: it would be copied deeply, sixteen times a step.
         return self._seen(observation), reward, terminated, truncated, {}
 

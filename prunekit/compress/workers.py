@@ -11,9 +11,10 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.queues import SimpleQueue
@@ -24,12 +25,12 @@ from typing import Any, Literal, TypeVar, final
 import torch
 
 from prunekit.compress.arena import Arena, runtime_of
-from prunekit.compress.points import Baseline, Judged, Point, Progress
+from prunekit.compress.points import Baseline, Judged, Progress, Searched
 from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
-from prunekit.errors import CheckError
+from prunekit.errors import CheckError, PrunekitError
 
 T = TypeVar("T")
 Policy = Literal["teacher", "random"] | bytes
@@ -65,6 +66,9 @@ class Crew:
         self._stopped = context.Event()
         if count > 1:
             self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged, self._stopped))
+            with _deaf():
+                for _ in range(count):
+                    self._pool.submit(_ready)
 
     def __enter__(self) -> Crew:
         return self
@@ -92,8 +96,10 @@ class Crew:
 
         return returns
 
-    def search(self, settings: SearchSettings, baseline: Baseline, deadline: float, progress: Progress) -> list[Point]:
-        """Return the points of all branches, in the order of ``settings.starts``.
+    def search(
+        self, settings: SearchSettings, baseline: Baseline, deadline: float, progress: Progress
+    ) -> list[Searched]:
+        """Return what all branches found, in the order of ``settings.starts``.
 
         ``deadline`` is in terms of ``time.monotonic``. Raises what the first branch that fails raises.
         """
@@ -113,8 +119,8 @@ class Crew:
                 for job in done:
                     _result(job)
             found = [pickle.loads(_result(job)) for job in jobs]
-        self.steps += sum(steps for _, steps in found)
-        return [point for points, _ in found for point in points]
+        self.steps += sum(branch.steps for branch in found)
+        return found
 
     def _counted(self, played: tuple[float, int]) -> float:
         total, steps = played
@@ -146,11 +152,9 @@ class Post:
         baseline: Baseline,
         over: Callable[[], bool],
         progress: Progress,
-    ) -> tuple[list[Point], int]:
-        """Return (the points of one branch, the steps that it took)."""
-        before = self.arena.steps
-        points = search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
-        return points, self.arena.steps - before
+    ) -> Searched:
+        """Return what one branch found."""
+        return search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
 
 
 def _passed(deadline: float) -> Callable[[], bool]:
@@ -161,7 +165,38 @@ def _result(job: Future[T]) -> T:
     try:
         return job.result()
     except BrokenProcessPool as error:
-        raise CheckError("a worker process has died, for want of memory perhaps; nothing was written") from error
+        raise CheckError(
+            "a worker process has died: for want of memory, or as it could not import what the teacher is made of; "
+            "nothing was written"
+        ) from error
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Begin processes that never hear Ctrl-C, which is for the main one alone, not even before they run our code."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _portable() -> Iterator[None]:
+    """Raise what reaches the main process in one piece: there are errors that can be pickled, but not unpickled."""
+    try:
+        yield
+    except PrunekitError:
+        raise
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 # What a worker process has opened: set once, when it begins.
@@ -169,10 +204,16 @@ _OPENED: list[tuple[Post, SimpleQueue[bytes], Event]] = []
 
 
 def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Crew was made in a thread
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _OPENED.append((Post(site), judged, stopped))
+    post = Post(site)
+    post.arena.stopped = stopped.is_set
+    _OPENED.append((post, judged, stopped))
+
+
+def _ready() -> None:
+    """Do nothing: a process begins with its first work."""
 
 
 def _end_with_parent() -> None:
@@ -184,15 +225,17 @@ def _end_with_parent() -> None:
 
 
 def _play(policy: Policy, seed: int) -> tuple[float, int]:
-    return _OPENED[0][0].play(policy, seed)
+    with _portable():
+        return _OPENED[0][0].play(policy, seed)
 
 
 def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> bytes:
-    """Return the points of a branch and its steps, pickled here: torch would keep a file open for every tensor."""
+    """Return what a branch found, pickled here: torch would keep a file open for every tensor."""
     post, judged, stopped = _OPENED[0]
     passed = _passed(deadline)
 
     def progress(point: Judged) -> None:
         judged.put(pickle.dumps(point))
 
-    return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))
+    with _portable():
+        return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import named_by_file
+from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_code import c_name
@@ -130,7 +130,7 @@ def recorder(path: Path, artifact: Artifact, env: str | None, episodes: int) -> 
         entry = artifact.provenance.get("env")
         if env is None and entry is None:
             raise InputError(f"{path}: names no environment to record observations in; give one with --env")
-        env_id, kwargs = (env, {}) if env is not None else named_by_file(path, entry)
+        env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(lower(artifact.actor), env_id, kwargs, episodes)
 
     return record

@@ -209,6 +209,25 @@ def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", [PPO, SAC])
+def test_given_bounds_must_be_those_of_the_text(kind: type[BaseAlgorithm], tmp_path: Path) -> None:
+    path = saved(kind("MlpPolicy", Odd(flat(), spaces.Box(-5.0, np.float32([5.0, 0.4]))), device="cpu"), tmp_path)
+    read_sb3(path, spaces=Spaces(4, low=(-5.0,) * 2, high=(5.0, 0.4)))
+    for low, high in (((-1.0, -5.0), (1.0, 0.4)), ((-5.0, -5.0), (math.inf, 0.4))):
+        with pytest.raises(InputError, match=r"component 0 .* within \[-5, 5\], but .* \[-(1, 1|5, inf)\]; give") as no:
+            read_sb3(path, spaces=Spaces(4, low=low, high=high))
+        assert type(no.value) is InputError
+        assert str(no.value).startswith(f"{path}: ")
+
+
+def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) -> None:
+    bound = float(np.float32(0.43218))
+    with np.printoptions(precision=3):
+        path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-bound, -1.0]), np.float32([bound, 1.0])))
+    low, high = (-bound, -1.0), (bound, 1.0)
+    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+
+
 class OwnPolicy(PPO.policy_aliases["MlpPolicy"]):  # type: ignore[misc]
     pass
 

@@ -186,7 +186,8 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
     assert result.environment == ("CartPole-v1", {"sutton_barto_reward": True})
     assert max(result.random) == -1.0  # that reward is -1 once, at the fall
     assert run_bench([path], [Silent()], FEW, "CartPole-v0").environment == ("CartPole-v0", {})
-    assert run_bench([path], [Silent()], FEW, "CartPole-v1").environment == result.environment
+    for written in ("CartPole-v1", "json:CartPole-v1", "CartPole"):
+        assert run_bench([path], [Silent()], FEW, written).environment == result.environment
 
 
 @pytest.mark.parametrize(

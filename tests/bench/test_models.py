@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from prunekit import Actor, ArgmaxHead, ArtifactError, Normalizer, export_onnx, 
 from prunekit.bench.models import read_model
 from prunekit.export.session import tuned_session
 
-ENV = {"env": {"id": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}}}
+ENV: dict[str, Any] = {"env": {"id": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}}}
 X: Value = ("x", FLOAT, ["n", 4])
 Y: Value = ("y", FLOAT, ["n", 2])
 
@@ -41,6 +42,20 @@ def test_a_model_and_its_export_count_alike(tmp_path: Path) -> None:
         assert model.size_bytes == (tmp_path / name).stat().st_size
         assert model.environment == ("CartPole-v1", {"sutton_barto_reward": True})
     assert read_model(tmp_path / "model.pt").content == (tmp_path / "model.onnx").read_bytes()
+
+
+def test_the_case_of_a_suffix_makes_no_difference(tmp_path: Path) -> None:
+    save(make_artifact(policy(), None, ENV), tmp_path / "MODEL.PT")
+    export_onnx(policy(), tmp_path / "MODEL.ONNX", ENV)
+    assert [read_model(tmp_path / name).hidden for name in ("MODEL.PT", "MODEL.ONNX")] == [(8, 6), (8, 6)]
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "json:CartPole-v1", "CartPole", "json:CartPole"])
+def test_arguments_are_those_of_the_environment_however_it_is_written(env_id: str, tmp_path: Path) -> None:
+    save(make_artifact(policy(), None, ENV), tmp_path / "model.pt")
+    model = read_model(tmp_path / "model.pt")
+    assert model.arguments_of(env_id) == ENV["env"]["kwargs"]
+    assert model.arguments_of("json:CartPole-v0") is None
 
 
 def test_what_runs_for_a_pt_is_its_export(tmp_path: Path) -> None:
@@ -120,7 +135,7 @@ def test_an_environment_without_arguments_has_none(tmp_path: Path) -> None:
     assert model.environment == ("Hopper-v5", {})
 
 
-@pytest.mark.parametrize("name", ["model.zip", "model", "model.PT", "model.onnx.data"])
+@pytest.mark.parametrize("name", ["model.zip", "model", "model.PTH", "model.onnx.data"])
 def test_other_kinds_of_file_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ArtifactError, match=rf"{name}: unknown kind of file; prunekit reads \.pt and \.onnx"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foreign_models import DOUBLE, FLOAT, INT32, INT64, Value, write_onnx, write_product
+from gymnasium import spaces as gym_spaces
 from onnx import helper
 
 from prunekit import CheckError, InputError
@@ -77,6 +78,17 @@ def test_float_outputs_are_clipped_for_continuous_actions(tmp_path: Path, dtype:
         np.testing.assert_array_equal(action, np.asarray(expected, np.float32))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_actions_are_within_their_space_to_the_last_bit(tmp_path: Path, dtype: type) -> None:
+    space = gym_spaces.Box(-0.1, 0.1, (3,), dtype)
+    spaces = Spaces(4, low=tuple(space.low.tolist()), high=tuple(space.high.tolist()), dtype=str(space.dtype))
+    runtime = runtime_of(write_product(tmp_path / "m.onnx", PICK), spaces)
+    for observation in ([9.0, -9.0, 0.1, 0.0], [0.05, 0.1, -0.1, 0.0]):
+        action = runtime.act(np.asarray(observation))
+        assert action.dtype == dtype
+        assert space.contains(action), f"{action!r} is not in {space}"
+
+
 def test_an_action_stays_what_it_was_after_the_next_one(tmp_path: Path) -> None:
     runtime = runtime_of(write_product(tmp_path / "m.onnx", PICK), CONTINUOUS)
     first = runtime.act(np.asarray([0.25, 1.0, 3.0, 0.0]))
@@ -130,8 +142,9 @@ def test_observations_that_are_no_rows_are_refused(tmp_path: Path, shape: list[i
     nodes = [("Reshape", ["x", "shape"], "rows"), ("MatMul", ["rows", "w"], "y")]
     constants = {**WEIGHT, "shape": np.asarray([-1, 4])}
     path = write_onnx(tmp_path / "m.onnx", nodes, [("x", FLOAT, shape)], [("y", FLOAT, ["n", 3])], constants)
-    with pytest.raises(InputError, match=r"m\.onnx: takes observations of shape"):
+    with pytest.raises(InputError, match=r"m\.onnx: takes observations of shape") as refused:
         runtime_of(path)
+    assert ("no batch axis; export it with an input of shape ['batch', 4]" in str(refused.value)) == (shape == [4])
 
 
 def test_a_fixed_batch_of_more_than_one_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
 from prunekit.compress.read import Reading, read_teacher
-from prunekit.compress.run import Compressed, compress
+from prunekit.compress.result import Compressed
+from prunekit.compress.run import compress
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.workers import Site
 from prunekit.environments import make_environment

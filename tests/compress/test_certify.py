@@ -10,6 +10,7 @@ from draws import DENSE, DRAWS, KEEP, RANDOM, Draw, normal
 
 from prunekit.bench.betting import Paired, span_of
 from prunekit.compress.certify import ALPHA, Candidate, Certificate, Verdict, certify
+from prunekit.errors import FailedEpisodeError
 
 
 def procedure(
@@ -171,3 +172,30 @@ def test_one_unlucky_episode_of_the_teacher_is_no_reason_to_lose_all() -> None:
     (found,) = certify([candidate], lambda _: 0.0, lambda _: 1.0, KEEP, range(30), over=lambda _: True)
     assert found.verdict is Verdict.UNDECIDED
     assert found.retention is None
+
+
+def test_an_environment_that_fails_under_a_policy_ruins_it_and_the_next_is_tested() -> None:
+    def fails(seed: int) -> float:
+        if seed == 7:
+            raise FailedEpisodeError("environment 'X' failed")
+        return 100.0
+
+    before = Paired(np.full(50, 100.0), np.full(50, 100.0), np.zeros(50))
+    candidates = [
+        Candidate("small", fails, before, 110.0, 0.03),
+        Candidate("large", lambda _: 100.0, before, 110.0, 0.02),
+    ]
+    small, large = certify(candidates, lambda _: 100.0, lambda _: 0.0, 0.95, range(300))
+    assert (small.verdict, small.failure, len(small.episodes)) == (Verdict.RUINED, "environment 'X' failed", 7)
+    assert small.seeds == tuple(range(7))
+    assert (large.verdict, large.failure) == (Verdict.CERTIFIED, "")
+
+
+def test_an_environment_that_fails_under_the_teacher_decides_nothing() -> None:
+    def fails(seed: int) -> float:
+        raise FailedEpisodeError("environment 'X' failed")
+
+    before = Paired(np.full(50, 100.0), np.full(50, 100.0), np.zeros(50))
+    [found] = certify([Candidate("small", lambda _: 100.0, before, 110.0)], fails, lambda _: 0.0, 0.95, range(300))
+    assert (found.verdict, found.failure, len(found.episodes)) == (Verdict.UNDECIDED, "environment 'X' failed", 0)
+    assert (found.retention, found.lower_bound) == (None, None)

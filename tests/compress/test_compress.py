@@ -16,11 +16,15 @@ import numpy as np
 import onnxruntime
 import points
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prunekit.bench.betting import Paired
 from prunekit.compress.certify import Verdict
+from prunekit.compress.picture import draw
 from prunekit.compress.points import Baseline
-from prunekit.compress.run import Compressed, compress, write
+from prunekit.compress.result import Compressed
+from prunekit.compress.run import compress, write
 from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.trial import best_of
@@ -110,6 +114,11 @@ def test_the_files_hold_policy_and_certificate(steered: Compressed, tmp_path: Pa
     assert again == pytest.approx(result.certificate.episodes.small[:10], abs=1e-4)
 
 
+def test_a_title_that_is_no_text_can_stand_over_a_picture(steered: Compressed, tmp_path: Path) -> None:
+    for path in draw(steered, "bad\udcff.pt", tmp_path):
+        assert path.stat().st_size > 1_000
+
+
 def test_the_same_seed_gives_the_same_network() -> None:
     settings = replace(SETTINGS, search=replace(SEARCH, starts=((8,),)))
     first, second = (compressed(points.CONTINUOUS, points.steer, settings) for _ in range(2))
@@ -171,7 +180,12 @@ def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"episodes": 10}, "--episodes must be at least 20"), ({"seconds": 0.0}, "--minutes")]
+    ("changes", "words"),
+    [
+        ({"episodes": 10}, "--episodes must be at least 20"),
+        ({"episodes": 2 * 10**9}, "--episodes must be at most 997000000"),
+        ({"seconds": 0.0}, "--minutes"),
+    ],
 )
 def test_too_little_for_a_certificate(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -221,6 +235,30 @@ def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:
     assert [(point.hidden, point.retention) for point in one.points] == [
         (point.hidden, point.retention) for point in two.points
     ]
+
+
+def test_of_equally_good_networks_the_smallest_is_best(steered: Compressed) -> None:
+    some = steered.points[0]
+    small, large = replace(some, parameters=10), replace(some, parameters=100)
+    baseline = Baseline(some.played.dense, some.played.random)
+    assert best_of([large, small], baseline) is best_of([small, large], baseline) is small
+
+
+@given(keep=st.floats(0.0, 1.0, exclude_min=True))
+def test_what_keeps_everything_is_good_enough_whatever_is_to_be_kept(keep: float) -> None:
+    search = SearchSettings(keep)
+    assert keep <= search.enough <= search.safe <= 1.0
+    assert search.enough < 1.0 or keep > 0.999
+    if keep <= 0.95:
+        assert (search.enough, search.safe) == pytest.approx((keep + search.margin, keep + search.safety))
+
+
+@pytest.mark.parametrize("name", ["first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"])
+def test_a_search_of_nothing(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} must be at least 1, got 0"):
+        replace(SEARCH, **{name: 0})
+    with pytest.raises(InputError, match="starts"):
+        SearchSettings(starts=())
 
 
 WITH_WORKERS = """

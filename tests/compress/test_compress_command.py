@@ -13,9 +13,11 @@ import torch
 from stable_baselines3 import PPO
 from torch import nn
 
-from prunekit.compress import command
+from prunekit.compress import command, picture
+from prunekit.compress import run as compress_run
 from prunekit.compress.settings import SearchSettings
 from prunekit.environments import make_environment
+from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead
@@ -150,3 +152,67 @@ def test_a_zip_whose_normalizer_is_not_known(run: Run, tmp_path: Path) -> None:
     one_line(run("compress", tmp_path / "agent.zip"), 2, "agent.zip", "names no environment", "--env")
     result = run("compress", tmp_path / "agent.zip", "--env", "CartPole-v1")
     one_line(result, 2, "agent.zip", "--normalizer", "--no-normalizer")
+
+
+def test_what_is_read_is_never_overwritten(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher = controller(tmp_path).rename(tmp_path / "policy.pt")
+    before = teacher.read_bytes()
+    one_line(run("compress", teacher, "--out", tmp_path), 2, "policy.pt", "is read here", "--out")
+    one_line(run("compress", teacher, "--json", teacher), 2, "policy.pt", "is read here", "--json")
+    assert teacher.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.pt"}
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_folder_where_a_file_should_be(run: Run, name: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    one_line(run("compress", controller(tmp_path), "--out", tmp_path / "out"), 2, name, "is a folder")
+
+
+def test_what_was_certified_is_not_lost_to_what_was_not(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    assert run("compress", teacher, "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, told, _ = run("compress", teacher, "--out", out, "--minutes", 1e-4)
+    assert code == 1
+    assert "holds a policy that was certified, which stays" in told
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path.name for path in (tmp_path / "out-not-certified").iterdir()} == FILES
+    assert run("compress", teacher, "--out", out, "--seed", 3)[0] == 0
+    assert (out / "policy.onnx").read_bytes() != before["policy.onnx"]
+
+
+def test_a_picture_that_cannot_be_written_costs_nothing_else(
+    run: Run, small_search: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(path: Path, _: bytes) -> None:
+        raise InputError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(picture, "write_atomically", full)
+    code, told, err = run("compress", controller(tmp_path), "--json", tmp_path / "result.json")
+    assert (code, err) == (0, "")
+    assert "note: " in told
+    assert "No space left" in told
+    assert json.loads((tmp_path / "result.json").read_text())["certified"] is True
+
+
+def test_half_of_a_policy_is_never_written(
+    run: Run, small_search: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    run("compress", teacher, "--out", out, "--minutes", 1e-4)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compress_run, "save", full)
+    one_line(run("compress", teacher, "--out", out), 2, "out", "No space left", "make room")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["cost_$x^{$.pt", "a$b$.pt"])
+def test_any_name_can_stand_over_a_picture(run: Run, small_search: None, name: str, tmp_path: Path) -> None:
+    teacher = controller(tmp_path).rename(tmp_path / name)
+    assert run("compress", teacher, "--out", tmp_path / "out", "--minutes", 1e-4, "-q")[0] == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES

@@ -167,6 +167,10 @@ def test_which_normalizer_belongs_to_a_zip(tmp_path: Path) -> None:
         shutil.copy(tmp_path / "mine.pkl", tmp_path / name)
     with pytest.raises(InputError, match="several files beside it"):
         read_teacher(tmp_path / "agent.zip", spaces)
+    other = VecNormalize(DummyVecEnv([lambda: make_environment("CartPole-v1")]))
+    other.save(str(tmp_path / "mine.pkl"))
+    with pytest.raises(InputError, match=r"mine\.pkl: is for 4 values.* reads 3; .*--normalizer, or --no-normalizer"):
+        read_teacher(tmp_path / "agent.zip", spaces, Reading(normalizer=tmp_path / "mine.pkl"))
     with pytest.raises(InputError, match="exclude each other"):
         Reading(normalizer=tmp_path / "mine.pkl", without_normalizer=True)
 
@@ -362,9 +366,9 @@ def test_damaged_torchscript(tmp_path: Path) -> None:
 
 def test_torchscript_of_another_environment(tmp_path: Path) -> None:
     path = scripted(CleanRL(CONTINUOUS), tmp_path / "policy.pt")
-    with pytest.raises(InputError, match=r"policy.pt: does not run on 2 observations of 7 values"):
+    with pytest.raises(InputError, match=r"policy.pt: does not run on 3 observations of 7 values"):
         read_teacher(path, Spaces(7, low=(-1.0, -0.5), high=(1.0, 0.5)))
-    with pytest.raises(InputError, match=r"policy.pt: answers 2 observations .* need 3 values each"):
+    with pytest.raises(InputError, match=r"policy.pt: answers 4 observations .* need 3 values each"):
         read_teacher(path, Spaces(4, low=(-1.0,) * 3, high=(1.0,) * 3))
 
 
@@ -422,6 +426,9 @@ def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
         read_teacher(tmp_path / "model.pt", spaces, Reading(without_normalizer=True))
     with pytest.raises(InputError, match="--output is for ONNX"):
         read_teacher(tmp_path / "model.pt", spaces, Reading(target="action"))
+    (tmp_path / "agent.zip").write_bytes(b"")
+    with pytest.raises(InputError, match=r"agent\.zip: --output is for ONNX"):
+        read_teacher(tmp_path / "agent.zip", spaces, Reading(without_normalizer=True, target="action"))
 
 
 @pytest.mark.parametrize("name", ["model.txt", "model.pt", "model.onnx", "model.zip"])

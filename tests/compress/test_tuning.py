@@ -19,7 +19,7 @@ from prunekit.compress.settings import SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.tuning import tuner_of
-from prunekit.errors import CheckError
+from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import episode_return
 
 SEEDS = range(500, 530)
@@ -130,7 +130,7 @@ def test_a_reward_that_is_not_finite() -> None:
     student = beginner(broken)
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
     tuner.take(student.network)
-    with pytest.raises(CheckError, match="the reward is not finite"):
+    with pytest.raises(FailedEpisodeError, match="the reward is not finite"):
         tuner.tune(2048, lambda: False)
     tuner.close()
     broken.close()
@@ -155,7 +155,7 @@ def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float =
     teacher, seeds = teacher_in(arena), settings.selection_seeds
     dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
     baseline = Baseline(dense, np.array([arena.random(seed) for seed in seeds]))
-    return search_branch(teacher, arena, settings, 0, baseline)
+    return search_branch(teacher, arena, settings, 0, baseline).points
 
 
 def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:

@@ -15,6 +15,7 @@ import torch
 from compiled_policy import MISSING, REASON, STRICT, acted
 from torch import nn
 
+from prunekit.export import command
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import run_float32
 from prunekit.policy.actor import Actor, Normalizer
@@ -152,6 +153,31 @@ def test_an_environment_given_is_recorded_in(tmp_path: Path, run: Run) -> None:
     bare = saved(tmp_path / "bare.pt", provenance={})
     assert run("export", bare, "--format", "c", "-q") == (0, "", "")
     assert run("export", bare, "--format", "c", "--int8", "--env", "Pendulum-v1", "--episodes", 1, "-q") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("env", "wanted"),
+    [
+        (None, ("Pendulum-v1", {"g": 3.0})),
+        ("Pendulum-v1", ("Pendulum-v1", {"g": 3.0})),
+        ("json:Pendulum-v1", ("json:Pendulum-v1", {"g": 3.0})),
+        ("Pendulum", ("Pendulum", {"g": 3.0})),
+        ("CartPole-v1", ("CartPole-v1", {})),
+    ],
+)
+def test_the_arguments_of_the_environment_are_kept_where_it_is_the_model_s(
+    env: str | None, wanted: tuple[str, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def recorded(*given: object) -> np.ndarray:
+        asked.append(given[1:])
+        return np.zeros((1, 3), np.float32)
+
+    monkeypatch.setattr(command, "recorded_observations", recorded)
+    path = saved(tmp_path / "m.pt", provenance={"env": {"id": "Pendulum-v1", "kwargs": {"g": 3.0}}})
+    command.recorder(path, load(path), env, 2)()
+    assert asked == [(*wanted, 2)]
 
 
 @pytest.mark.parametrize("form", FORMS)

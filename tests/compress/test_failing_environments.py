@@ -1,0 +1,169 @@
+"""Environments that fail, never end, or reuse their memory: what is found stays, and the line names the culprit."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import failing
+import gymnasium as gym
+import numpy as np
+import points
+import pytest
+
+from prunekit import rollouts
+from prunekit.compress.arena import Arena
+from prunekit.compress.certify import Verdict
+from prunekit.compress.result import Compressed
+from prunekit.compress.run import compress, fitting, write
+from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compress.teacher import Size, Teacher
+from prunekit.compress.workers import Crew, Site, _portable
+from prunekit.environments import Spaces
+from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.rollouts import episode_return
+
+SEARCH = SearchSettings(
+    starts=((), (8,)), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=20, selection_episodes=15
+)
+SETTINGS = CompressSettings(SEARCH, episodes=300)
+OWN_LESSONS = {"first": FIRST_SEED + 21, "last": FIRST_SEED + 80_000}
+
+
+def teacher_of(spaces: Spaces, size: Size | None = None) -> Teacher:
+    return Teacher("the controller", spaces, points.steer, size)
+
+
+def compressed(settings: CompressSettings = SETTINGS, workers: int = 1, **arguments: Any) -> Compressed:
+    return compress(Site(f"failing:{failing.FAILING}", teacher_of, arguments), settings, workers=workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_under_a_student_ends_its_branch_and_no_more(workers: int) -> None:
+    search = replace(SEARCH, starts=((8,), ()), first_steps=1, refinements=0)
+    result = compressed(replace(SETTINGS, search=search), workers, **OWN_LESSONS)
+    assert len(result.points) >= 1
+    assert len(result.failures) >= 1
+    for failure in result.failures:
+        assert "environment 'Failing-v0' failed at step 5 of the episode with seed 1000000" in failure
+        assert "(TwoWords: joint 3)" in failure
+    assert result.to_json()["failures"] == list(result.failures)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_under_the_teacher_ends_everything(workers: int) -> None:
+    with pytest.raises(FailedEpisodeError, match=r"environment 'Failing-v0' failed at step 5 .* \(TwoWords: joint 3\)"):
+        compressed(workers=workers)
+
+
+def test_a_failure_in_the_certificate_keeps_what_was_found(tmp_path: Path) -> None:
+    first = SETTINGS.first_seed
+    result = compressed(first=first + 30, last=first + 1000)
+    assert result.certificate.verdict is Verdict.UNDECIDED
+    assert len(result.certificate.episodes) == 30
+    assert "could not be tested to the end: environment 'Failing-v0' failed" in result.failure
+    assert len(write(result, tmp_path)) == 3
+
+
+def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None:
+    first = SETTINGS.first_seed
+    result = compressed(first=first, last=first + 1000)
+    assert (len(result.certificate.episodes), result.certificate.retention) == (0, None)
+    assert "retention not known" in result.summary
+    assert len(write(result, tmp_path)) == 3
+
+
+def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    endless = gym.make(failing.ENDLESS)
+    words = "environment 'Endless-v0': the episode with seed 3 has not ended after 500 steps; register it with max_"
+    with pytest.raises(FailedEpisodeError, match=words):
+        episode_return(endless, lambda _: np.zeros(1, np.float32), 3)
+
+
+def test_an_environment_of_long_episodes_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    steps: list[Any] = []
+    episode_return(
+        gym.make(failing.ENDLESS, max_episode_steps=700), lambda seen: steps.append(seen) or np.zeros(1, np.float32), 3
+    )
+    assert len(steps) == 700
+
+
+def test_a_failure_at_a_reset() -> None:
+    class Unseeded(points.Point):
+        def reset(self) -> Any:  # type: ignore[override]
+            return super().reset()
+
+    with pytest.raises(FailedEpisodeError, match=r"'Unseeded' failed at the reset with seed 4 \(TypeError: "):
+        episode_return(Unseeded(), lambda _: np.zeros(1, np.float32), 4)
+
+
+def test_what_the_policy_raises_goes_through() -> None:
+    def broken(_: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        episode_return(points.Point(), broken, 0)
+
+
+def test_an_episode_ends_when_nobody_waits_for_it() -> None:
+    arena = Arena(failing.ENDLESS)
+    steps: list[Any] = []
+    arena.stopped = lambda: len(steps) > 1000
+    with pytest.raises(CheckError, match="stopped"):
+        arena.play(lambda seen: steps.append(seen) or np.zeros(1, np.float32), 0)
+    assert len(steps) < 1100
+    arena.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*share an object")
+def test_observations_are_what_they_were_when_they_were_seen() -> None:
+    arenas = [Arena(env_id) for env_id in (failing.REUSING, points.CONTINUOUS)]
+    seen = [arena.play(lambda one: points.steer(one[None])[0].astype(np.float32), 5)[1] for arena in arenas]
+    assert len(np.unique(seen[0], axis=0)) == 30
+    assert seen[0].tolist() == seen[1].tolist()
+
+
+def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
+    with pytest.raises(RuntimeError, match="TwoWords: joint 3") as caught, _portable():
+        raise failing.TwoWords("joint", 3)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == "TwoWords: joint 3"
+    with pytest.raises(InputError, match="as it is"), _portable():
+        raise InputError("as it is")
+    with pytest.raises(KeyError), _portable():
+        raise KeyError("as it is")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see which signals are ignored")
+def test_workers_do_not_hear_interrupts_from_their_first_moment() -> None:
+    with Crew(Site(points.CONTINUOUS, teacher_of), 2) as crew:
+        assert crew._pool is not None
+        for worker in list(crew._pool._processes):
+            lines = Path(f"/proc/{worker}/status").read_text().splitlines()
+            ignored = next(line.split()[1] for line in lines if line.startswith("SigIgn"))
+            assert int(ignored, 16) & 0b10
+
+
+def test_arguments_that_no_certificate_can_name() -> None:
+    with pytest.raises(InputError, match="what the environment is made with is no plain JSON data"):
+        compressed(first=np.int64(3))
+
+
+def test_nothing_starts_larger_than_the_teacher() -> None:
+    starts = ((14,), (), (48,), (32, 32))
+    spaces = Spaces(4, discrete=3)
+    assert fitting(starts, teacher_of(spaces)) == starts
+    assert fitting(starts, teacher_of(spaces, Size((64, 64), 4675))) == starts
+    assert fitting(starts, teacher_of(spaces, Size((14,), 115))) == ((14,), ())
+    assert fitting(starts, teacher_of(spaces, Size(None, 15))) == ((),)
+    assert fitting(((14,), (48,)), teacher_of(spaces, Size(None, 15))) == ((14,),)
+
+
+def test_a_teacher_of_a_few_weights_becomes_no_larger() -> None:
+    site = Site(points.CONTINUOUS, partial(teacher_of, size=Size((), 3)))
+    result = compress(site, replace(SETTINGS, search=replace(SEARCH, starts=((8,), ()))))
+    assert {point.hidden for point in result.points} == {()}
