@@ -15,6 +15,7 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, UnusableEnvironmentError
 
@@ -47,6 +48,10 @@ class Spaces:
     def outputs(self) -> int:
         """How many scores an actor needs for these actions."""
         return len(self.low) if self.discrete is None else self.discrete
+
+    def action(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return continuous ``values``, which may be rounded to another dtype, as an action of this space."""
+        return np.asarray(np.clip(values.astype(np.float64), self.low, self.high).astype(self.dtype))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold (an infinite bound is None); the inverse of ``Spaces.from_dict``."""

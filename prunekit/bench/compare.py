@@ -18,11 +18,11 @@ from prunekit.bench.result import BenchResult
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.settings import BenchSettings
 from prunekit.bench.stats import Array, Retention, mean_interval, retention
-from prunekit.environments import id_of, make_environment, spaces_of
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.program import Program
-from prunekit.rollouts import episode_return, random_returns
+from prunekit.rollouts import Act, episode_return, random_returns
 
 Progress = Callable[[str], None]
 
@@ -71,7 +71,8 @@ def _measure(
             for model, runtime in zip(models, runtimes[device.name], strict=True):
                 seeds = device.seeds(settings)
                 progress(f"{len(seeds)} episodes of {model.path} on {device.name}")
-                returns.append([] if runtime is None else [episode_return(environment, runtime.act, s) for s in seeds])
+                act = None if runtime is None else _fitting(runtime.act, spaces)
+                returns.append([] if act is None else [episode_return(environment, act, s) for s in seeds])
             progress(f"what the models take of {device.name}")
             figures = device.figures(models, runtimes[device.name], settings)
             for own, figure, result in zip(returns, figures, results, strict=True):
@@ -81,6 +82,13 @@ def _measure(
         models, devices[0].name, [np.asarray(result[devices[0].name].returns) for result in results], random
     )
     return BenchResult(host_facts(environment), name, settings, models, results, tuple(random.tolist()), kept)
+
+
+def _fitting(act: Act, spaces: Spaces) -> Act:
+    """Return ``act`` with actions of the environment's own dtype: C gives float32."""
+    if spaces.discrete is not None or spaces.dtype == "float32":
+        return act
+    return lambda observation: spaces.action(act(observation))
 
 
 def _opened(device: Device, model: BenchModel, place: Place, opened: ExitStack) -> Runtime | None:

@@ -53,9 +53,9 @@ def recorded_observations(
         seen: list[NDArray[np.float32]] = []
 
         def act(observation: Any) -> Any:
-            seen.append(np.asarray(observation, np.float32))
+            seen.append(np.array(observation, np.float32))  # a copy: some environments write into one buffer
             action = run_oracle(program, seen[-1][None].astype(np.float64))[0][0]
-            return int(action) if spaces.discrete is not None else action.astype(np.float32)
+            return int(action) if spaces.discrete is not None else spaces.action(action)
 
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
             episode_return(environment, act, seed)
