@@ -68,7 +68,7 @@ class Crew:
             self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged, self._stopped))
             with _deaf():
                 for _ in range(count):
-                    self._pool.submit(_ready)
+                    _submitted(self._pool, _ready)
 
     def __enter__(self) -> Crew:
         return self
@@ -91,7 +91,7 @@ class Crew:
         def returns(seed: int) -> float:
             for next_seed in range(seed, seed + _AHEAD * self._count):
                 if next_seed not in asked:
-                    asked[next_seed] = pool.submit(_play, policy, next_seed)
+                    asked[next_seed] = _submitted(pool, _play, policy, next_seed)
             return self._counted(_result(asked[seed]))
 
         return returns
@@ -110,7 +110,7 @@ class Crew:
                 until = time.monotonic() + (deadline - time.monotonic()) / (len(indices) - index)
                 found.append(self.post.search(settings, index, baseline, _passed(until), progress))
         else:
-            jobs = [self._pool.submit(_search, settings, index, baseline, deadline) for index in indices]
+            jobs = [_submitted(self._pool, _search, settings, index, baseline, deadline) for index in indices]
             pending = set(jobs)
             while pending or not self._judged.empty():
                 while not self._judged.empty():
@@ -161,9 +161,20 @@ def _passed(deadline: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > deadline
 
 
+def _submitted(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
+    with _telling_deaths():
+        return pool.submit(work, *arguments)
+
+
 def _result(job: Future[T]) -> T:
-    try:
+    with _telling_deaths():
         return job.result()
+
+
+@contextmanager
+def _telling_deaths() -> Iterator[None]:
+    try:
+        yield
     except BrokenProcessPool as error:
         raise CheckError(
             "a worker process has died: for want of memory, or as it could not import what the teacher is made of; "
@@ -199,17 +210,28 @@ def _portable() -> Iterator[None]:
         raise
 
 
-# What a worker process has opened: set once, when it begins.
-_OPENED: list[tuple[Post, SimpleQueue[bytes], Event]] = []
+# What a worker process has opened, or why it could not: set once, when it begins.
+_OPENED: list[tuple[Post, SimpleQueue[bytes], Event] | Exception] = []
 
 
 def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Crew was made in a thread
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    post = Post(site)
+    try:
+        post = Post(site)
+    except Exception as error:  # an initializer that raises would end the process without a word to the main one
+        _OPENED.append(error)
+        return
     post.arena.stopped = stopped.is_set
     _OPENED.append((post, judged, stopped))
+
+
+def _opened() -> tuple[Post, SimpleQueue[bytes], Event]:
+    found = _OPENED[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _ready() -> None:
@@ -226,16 +248,16 @@ def _end_with_parent() -> None:
 
 def _play(policy: Policy, seed: int) -> tuple[float, int]:
     with _portable():
-        return _OPENED[0][0].play(policy, seed)
+        return _opened()[0].play(policy, seed)
 
 
 def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> bytes:
     """Return what a branch found, pickled here: torch would keep a file open for every tensor."""
-    post, judged, stopped = _OPENED[0]
     passed = _passed(deadline)
-
-    def progress(point: Judged) -> None:
-        judged.put(pickle.dumps(point))
-
     with _portable():
+        post, judged, stopped = _opened()
+
+        def progress(point: Judged) -> None:
+            judged.put(pickle.dumps(point))
+
         return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))

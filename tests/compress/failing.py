@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import points
 
-FAILING, ENDLESS, REUSING = "Failing-v0", "Endless-v0", "Reusing-v0"
+FAILING, ENDLESS, REUSING, DEADLY = "Failing-v0", "Endless-v0", "Reusing-v0", "Deadly-v0"
 
 
 class TwoWords(Exception):
@@ -43,6 +45,15 @@ class Endless(points.Point):
         return seen, reward, False, False, {}
 
 
+class Deadly(points.Point):
+    """A ``points.Point`` that ends the process that plays in it, unless it is the main one."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if multiprocessing.parent_process() is not None:
+            os._exit(7)
+        return super().step(action)
+
+
 class Reusing(points.Point):
     """A ``points.Point`` that writes every observation into the same buffer."""
 
@@ -63,3 +74,4 @@ class Reusing(points.Point):
 gym.register(FAILING, Failing)
 gym.register(ENDLESS, Endless)
 gym.register(REUSING, Reusing)
+gym.register(DEADLY, Deadly)

@@ -23,7 +23,7 @@ from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSetti
 from prunekit.compress.teacher import Size, Teacher
 from prunekit.compress.workers import Crew, Site, _portable
 from prunekit.environments import Spaces
-from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import episode_return
 
 SEARCH = SearchSettings(
@@ -136,6 +136,19 @@ def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
         raise InputError("as it is")
     with pytest.raises(KeyError), _portable():
         raise KeyError("as it is")
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    site = Site(f"failing:{failing.DEADLY}", teacher_of)
+    with Crew(site, 2) as crew, pytest.raises(CheckError, match="a worker process has died: for want of memory"):
+        crew.returns_of("teacher")(0)
+
+
+def test_what_keeps_a_worker_from_beginning_is_told() -> None:
+    gym.register("OnlyHere-v0", points.Point)
+    words = "environment 'OnlyHere-v0' is not registered .*write MODULE:OnlyHere-v0"
+    with Crew(Site("OnlyHere-v0", teacher_of), 2) as crew, pytest.raises(UnusableEnvironmentError, match=words):
+        crew.returns_of("teacher")(0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see which signals are ignored")
