@@ -92,7 +92,8 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     temporary: Path | None = None
     try:
         if _is_written_into(path):
-            path.write_bytes(content)
+            with path.open("ab") as stream:
+                stream.write(content)
             return
         target = _behind_links(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,8 +113,12 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def _is_written_into(path: Path) -> bool:
-    """Return whether a device, a pipe or a socket stands at ``path`` or where its links lead."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Return whether a device, a pipe or a socket stands at ``path`` or where its links lead.
+
+    So does a stream that another program opened, which may be a file: /dev/stdout.
+    """
+    opened = path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
+    return path.exists() and not path.is_dir() and (opened or not path.is_file())
 
 
 def _behind_links(path: Path) -> Path:

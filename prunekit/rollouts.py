@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
-from prunekit.errors import FailedEpisodeError
+from prunekit.errors import FailedEpisodeError, PrunekitError
 
 Act = Callable[[Any], Any]
 
@@ -20,16 +21,26 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
     """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
 
     Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
-    not finite, or does not end the episode; what ``act`` raises goes through.
+    not finite, or does not end the episode; what ``act`` raises goes through, unless it has been given an observation
+    that is not finite.
     """
     try:
         observation, _ = environment.reset(seed=seed)
     except Exception as error:
         raise failed(environment, f"at the reset with seed {seed}", error) from error
     limit = None if environment.spec is None else environment.spec.max_episode_steps
+    most = max(MOST_STEPS, limit or 0)
     total, step, over = 0.0, 0, False
     while not over:
-        action = act(observation)
+        try:
+            action = act(observation)
+        except PrunekitError as error:
+            if np.isfinite(observation).all():
+                raise
+            raise FailedEpisodeError(
+                f"environment '{_name(environment)}': the observation is not finite after {step} steps of the episode "
+                f"with seed {seed}"
+            ) from error
         step += 1
         try:
             observation, reward, terminated, truncated, _ = environment.step(action)
@@ -42,7 +53,7 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
                 f"{seed}"
             )
         over = terminated or truncated
-        if not over and step >= (limit or MOST_STEPS):
+        if not over and step >= most:
             raise FailedEpisodeError(
                 f"environment '{_name(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"

@@ -6,6 +6,8 @@ import math
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,13 @@ def test_json_text_is_strict_and_sorted() -> None:
     for value in (math.nan, -math.inf, {1}, b"x", {(1, 2): 3}, object()):
         with pytest.raises(InputError, match="the thing is no plain JSON data"):
             json_text([value], "the thing")
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_a_stream_that_is_a_file_is_written_to_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    write = "from pathlib import Path; from prunekit.files import write_atomically as w; w(Path('/dev/stdout'), b'it')"
+    with log.open("a") as stream:
+        subprocess.run([sys.executable, "-c", write], stdout=stream, check=True)
+    assert log.read_text() == "before\nit"

@@ -22,6 +22,8 @@ from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
 
 _MOST_WORKERS = 8
+# Where a policy goes that was not certified, in a folder of one that was.
+_NOT_CERTIFIED = "not-certified"
 
 
 @final
@@ -64,16 +66,14 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
-    spare = folder.resolve().with_name(f"{folder.resolve().name}-not-certified") if _certified_in(folder) else folder
-    for place in (folder, spare):
-        _require_free(words, place)
+    _require_free(words, folder)
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
     result = compress(site, settings, [display], workers=workers_here())
-    notes = [f"a branch of the search ended early: {failure}" for failure in result.failures]
-    if not result.certified and spare != folder:
+    notes = list(result.failures)
+    if not result.certified and _certified_in(folder):
         notes.append(f"{folder} holds a policy that was certified, which stays")
-        folder = spare
+        folder /= _NOT_CERTIFIED
     paths = write(result, folder)
     try:
         paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
@@ -93,11 +93,16 @@ def _certified_in(folder: Path) -> bool:
 
 def _require_free(words: CompressWords, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
     read = [path for path in (words.teacher, words.normalizer) if path is not None and path.exists()]
     written = [folder / name for name in (*FILES, *PICTURES)]
-    for path in written if words.json_file is None else [*written, words.json_file]:
+    other = words.json_file
+    if other is not None and other.resolve() in [path.resolve() for path in written]:
+        raise InputError(f"{other}: is written anyway; name another file with --json")
+    for path in written if other is None else [*written, other]:
         require_writable(path)
-        if path.exists() and any(path.samefile(other) for other in read):
+        if path.exists() and any(path.samefile(one) for one in read):
             raise InputError(f"{path}: is read here and would be overwritten; name another place with --out or --json")
 
 

@@ -35,7 +35,10 @@ Progress = Callable[[Point, int], None]
 @final
 @dataclass(frozen=True)
 class Look:
-    """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``."""
+    """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``.
+
+    ``failing`` is told of every network under which the environment fails, and how.
+    """
 
     returns_of: Callable[[Point], Returns]
     dense: Returns
@@ -44,6 +47,7 @@ class Look:
     keep: float
     over: Callable[[], bool]
     progress: Progress = lambda *_: None
+    failing: Callable[[Point, str], object] = lambda *_: None
 
 
 def smallest(points: Sequence[Point], look: Look, enough: float) -> tuple[Point | None, list[Point]]:
@@ -51,7 +55,7 @@ def smallest(points: Sequence[Point], look: Look, enough: float) -> tuple[Point 
 
     Good is to keep ``enough``. When there is no time left, the smallest of a size that was not found wanting stands for
     it; None where there is none. Those found wanting come with the episodes of both looks. One under which the
-    environment fails is left out.
+    environment fails is neither.
     """
     wanting: list[Point] = []
     for point in _good(points, _OF_ONE_SIZE):
@@ -62,10 +66,11 @@ def smallest(points: Sequence[Point], look: Look, enough: float) -> tuple[Point 
         seen = _again(point, look)
         if seen is None:
             continue
-        wanted = enough if len(seen) == len(look.seeds) else look.keep
-        if seen.retention is not None and seen.retention >= wanted:
-            return replace(point, played=seen, retention=seen.retention), wanting
-        wanting.append(_together(point, seen))
+        played, complete = seen
+        wanted = enough if complete else look.keep
+        if played.retention is not None and played.retention >= wanted:
+            return replace(point, played=played, retention=played.retention), wanting
+        wanting.append(_together(point, played))
     return None, wanting
 
 
@@ -74,8 +79,10 @@ def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
     return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
 
 
-def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
+def dependable(points: Sequence[Point], look: Look, span: float) -> Point | None:
     """Return the smallest of ``points`` that promises at least half as much as the most promising one.
+
+    None where the environment fails under all that have a second look.
 
     What a network promises is what the best bet would have earned per episode (``bench/betting.py``): half of it, and a
     certificate should take twice the episodes. It is reckoned from the selection's episodes and, of the most promising
@@ -85,13 +92,14 @@ def dependable(points: Sequence[Point], look: Look, span: float) -> Point:
     beside = [point for point in _promising(points, look.keep, span) if point is not best]
     racing = [best, *beside[: _RACING - 1]]
     looked: list[Point] = []
-    for point in racing:
-        if look.over():
-            break
+    while racing and not look.over():
+        point = racing.pop(0)
         seen = _again(point, look)
         if seen is not None:
-            looked.append(_together(point, seen))
-    return _promising(looked, look.keep, span)[0] if looked else best
+            looked.append(_together(point, seen[0]))
+    if looked:
+        return _promising(looked, look.keep, span)[0]
+    return racing[0] if racing else None
 
 
 def most_promising(points: Sequence[Point], keep: float, span: float) -> Point:
@@ -112,7 +120,7 @@ def _promising(points: Sequence[Point], keep: float, span: float) -> list[Point]
 def _good(points: Sequence[Point], of_one_size: int) -> list[Point]:
     """Return the best of the good ones of each size, so many at most, the smallest first."""
     found: list[Point] = []
-    good = (point for point in points if point.good)
+    good = (point for point in points if point.good and not point.failure)
     for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
         if sum(point.hidden == other.hidden for other in found) < of_one_size:
             found.append(point)
@@ -127,22 +135,28 @@ def _together(point: Point, seen: Paired) -> Point:
     return replace(point, played=both, retention=both.retention)
 
 
-def _again(point: Point, look: Look) -> Paired | None:
-    """Return what ``point`` earned on the seeds, on the first of them where it clearly falls short, or time is over.
+def _again(point: Point, look: Look) -> tuple[Paired, bool] | None:
+    """Return (what ``point`` earned on the seeds, whether on all of them).
 
-    None where the environment failed in an episode.
+    It plays on the first of them only where it clearly falls short, or time is over. Seeds on which the environment
+    fails under the teacher or the random policy are left out. None where it fails under ``point``.
     """
     play = look.returns_of(point)
     own: list[tuple[float, float, float]] = []
     for seed in look.seeds:
         try:
-            own.append((play(seed), look.dense(seed), look.random(seed)))
+            large, none = look.dense(seed), look.random(seed)
         except FailedEpisodeError:
+            continue
+        try:
+            own.append((play(seed), large, none))
+        except FailedEpisodeError as error:
+            look.failing(point, str(error))
             return None
         look.progress(point, len(own))
         if look.over() or (len(own) >= _LEAST_PLAYED and _short(_paired(own).differences(look.keep))):
-            break
-    return _paired(own)
+            return _paired(own), len(own) == len(look.seeds)
+    return _paired(own), True
 
 
 def _short(differences: Array) -> bool:
@@ -151,7 +165,7 @@ def _short(differences: Array) -> bool:
 
 
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
-    return Paired(*np.asarray(own, np.float64).T)
+    return Paired(*np.asarray(own, np.float64).reshape(-1, 3).T)
 
 
 def _parts(played: Paired) -> tuple[Array, Array, Array]:

@@ -65,7 +65,8 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
             return run([chosen], observations)[0]
         return np.concatenate([run([chosen], row[None])[0].reshape(1, -1) for row in observations])
 
-    teacher = Teacher(str(path), spaces, respond, Size(model.hidden, model.parameters))
+    size = Size(model.hidden, model.parameters) if model.parameters else None
+    teacher = Teacher(str(path), spaces, respond, size)
     teacher.probe()
     return teacher
 

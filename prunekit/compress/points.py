@@ -72,6 +72,7 @@ class Point:
     ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
     has played some. ``tuned``: it, or a larger one that it comes from, learned from rewards too. ``batches`` and
     ``tuning_steps`` (of the environment) are what the branch had spent by then on imitation and fine-tuning.
+    ``failure`` says how the environment failed under it, if it did; it is then not certified.
     """
 
     actor: Actor
@@ -83,6 +84,7 @@ class Point:
     tuned: bool
     batches: int
     tuning_steps: int
+    failure: str = ""
 
     @property
     def judged(self) -> Judged:

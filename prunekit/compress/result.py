@@ -20,7 +20,7 @@ from prunekit.versions import installed_versions
 class Compressed:
     """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
 
-    ``failures`` say what the environment did where it ended branches of the search before their end.
+    ``failures`` say where the environment failed under students, and what became of that.
     """
 
     teacher: Teacher

@@ -6,7 +6,8 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from prunekit.compress.teacher import Teacher
 from prunekit.compress.trial import CompressDisplay, Players, trial
 from prunekit.compress.workers import Crew, Site
 from prunekit.environments import Spaces, id_of
-from prunekit.errors import FailedEpisodeError
+from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.export.onnx import export_onnx
 from prunekit.files import json_text, unwritable, write_atomically
 from prunekit.policy.artifact import make_artifact, save
@@ -60,11 +61,11 @@ def compress(
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
         branches = _searched(crew, search, baseline, began + search_seconds(settings, pace), displays)
         points = [point for branch in branches for point in branch.points]
-        failures = tuple(branch.failure for branch in branches if branch.failure)
+        failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
         if not points:
-            raise FailedEpisodeError(failures[0])
+            raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
         returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
-        tried = trial(points, baseline, returns, settings, began + settings.seconds, displays)
+        tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
             crew.post.teacher,
@@ -75,20 +76,32 @@ def compress(
             certificate,
             time.monotonic() - began,
             crew.steps,
-            failures,
+            tuple(failures),
         )
 
 
 def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[int, ...], ...]:
-    """Return those of ``starts`` that have no more weights than the teacher, the smallest where all have more."""
+    """Return those of ``starts`` that have no more weights than the teacher, the smallest where all have more.
+
+    All of them where the teacher's weights cannot be counted.
+    """
     sizes = [_parameters(hidden, teacher.spaces) for hidden in starts]
-    most = max(min(sizes), math.inf if teacher.size is None else teacher.size.parameters)
+    most = max(min(sizes), teacher.size.parameters if _is_counted(teacher) and teacher.size else math.inf)
     return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
 
 
-def _parameters(hidden: tuple[int, ...], spaces: Spaces) -> int:
+def _is_counted(teacher: Teacher) -> bool:
+    """Return whether the teacher's layers explain its weights: files may keep some where no rule finds them."""
+    size, width = teacher.size, teacher.spaces.observation
+    if size is None or size.hidden is None:
+        return False
+    most = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
+    return _parameters(size.hidden, teacher.spaces, biases=False) <= size.parameters <= most
+
+
+def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True) -> int:
     widths = (spaces.observation, *hidden, spaces.outputs)
-    return sum((before + 1) * after for before, after in pairwise(widths))
+    return sum((before + biases) * after for before, after in pairwise(widths))
 
 
 def write(result: Compressed, folder: Path) -> list[Path]:
@@ -106,16 +119,26 @@ def write(result: Compressed, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".prunekit-", dir=folder) as name:
             made = Path(name)
-            export_onnx(artifact.actor, made / onnx.name, provenance)
-            save(artifact, made / pt.name)
-            text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-            write_atomically(made / certificate.name, text.encode())
+            with _as_if_in(folder, made):
+                export_onnx(artifact.actor, made / onnx.name, provenance)
+                save(artifact, made / pt.name)
+                text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+                write_atomically(made / certificate.name, text.encode())
             certificate.unlink(missing_ok=True)  # that of another policy must never lie beside this one
             for path in (onnx, pt, certificate):
                 (made / path.name).replace(path)
     except OSError as error:
         raise unwritable(folder, error) from error
     return [onnx, pt, certificate]
+
+
+@contextmanager
+def _as_if_in(folder: Path, made: Path) -> Iterator[None]:
+    """Let errors name files of ``folder`` and not those of the same names that are ``made`` elsewhere first."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(made), str(folder))) from error
 
 
 def search_seconds(settings: CompressSettings, pace: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -18,6 +19,7 @@ from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.program import Float32
+from prunekit.rollouts import Act
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
@@ -42,7 +44,7 @@ def search_branch(
     """
     if index > 0 and over():
         return Searched([], 0)
-    before, failure = arena.steps, ""
+    failure, before = "", arena.steps
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     try:
         branch.descend()
@@ -121,9 +123,8 @@ class _Branch:
                 return None
             if vain >= patience:
                 break
-            act = deployed(student.actor, self._teacher.spaces)
-            for _ in range(self._settings.lesson_episodes):
-                self._lessons.add(self._arena.play(act, self._seed())[1])
+            for seen in self._played(deployed(student.actor, self._teacher.spaces), self._settings.lesson_episodes):
+                self._lessons.add(seen)
             self._study(student, self._settings.lesson_steps)
         hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
         return self._tuned(best, reached) if hope else None
@@ -150,17 +151,26 @@ class _Branch:
             return Judgement(point.retention, good and point.retention >= settings.safe)
 
         before = self._tuner.steps
-        found, kept = fine_tuned(
-            student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
-        )
-        self._arena.steps += self._tuner.steps - before
+        try:
+            found, kept = fine_tuned(
+                student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
+            )
+        finally:
+            self._arena.steps += self._tuner.steps - before
         if found is student or kept < settings.enough or self._over():
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        episodes = range(settings.teacher_episodes)
-        self._lessons.follow(guide, np.concatenate([self._arena.play(guide.act, self._seed())[1] for _ in episodes]))
+        self._lessons.follow(guide, np.concatenate(self._played(guide.act, settings.teacher_episodes)))
         self._guided = True
         return found
+
+    def _played(self, act: Act, episodes: int) -> list[Float32]:
+        """Return what the network judged last sees in ``episodes`` of its own, to learn from."""
+        try:
+            return [self._arena.play(act, self._seed())[1] for _ in range(episodes)]
+        except FailedEpisodeError as error:
+            self.points[-1] = replace(self.points[-1], failure=str(error))
+            raise
 
     def _patience(self) -> float:
         """Return how many bursts in vain are too many."""

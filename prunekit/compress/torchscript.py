@@ -12,7 +12,7 @@ import ast
 import io
 import warnings
 import zipfile
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ masked_fill matmul max maximum mean min minimum mish mm mul narrow ndim ne neg n
 ones ones_like permute pow prod quantile reciprocal relu relu6 repeat reshape round rsqrt rsub select selu sigmoid sign
 silu sin size slice softmax softplus softsign split sqrt square squeeze stack std sub sum t tanh tensor to transpose
 type_as unsqueeze var view where zeros zeros_like
+celu_ elu_ hardsigmoid_ hardswish_ hardtanh_ leaky_relu_ mish_ relu6_ relu_ selu_ sigmoid_ silu_ tanh_
 """
 _OPERATORS = frozenset(_NAMES.split())
 _CONVERSIONS = frozenset({"annotate", "bool", "float", "getattr", "int", "unchecked_cast", "uninitialized"})
+# Where a path leads to classes that are registered with torch, whatever the archive says.
+_NATIVE = "code/__torch__/torch/classes"
 _MEANT = _CONVERSIONS | {"torch", "ops", "__torch__", "CONSTANTS"}
 _LARGEST_ENTRY = 2**28
 # Bytes of all packed entries: torch packs code and what is for its debugging, and nothing else.
@@ -80,7 +83,9 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
                 f"{path}: does not run on {len(observations)} observations of {spaces.observation} values ({reason})"
             ) from error
 
-    teacher = Teacher(str(path), spaces, respond, Size(None, sum(tensor.numel() for tensor in parameters)))
+    # A frozen module keeps its weights among its constants, and has none to count.
+    size = Size(None, sum(tensor.numel() for tensor in parameters)) if parameters else None
+    teacher = Teacher(str(path), spaces, respond, size)
     teacher.probe()
     return teacher
 
@@ -94,12 +99,12 @@ def _checked(path: Path) -> io.BytesIO:
             if len({name.casefold() for name in entries}) != len(archive.infolist()):
                 raise ArtifactError(f"{path}: holds two entries of one name, so it was not loaded")
             _require_plain_sizes(path, list(entries.values()))
-            trees = []
+            trees: dict[str, ast.Module] = {}
             for name, information in entries.items():
                 with archive.open(information) as opened:
                     entry = opened.read(information.file_size + 1)  # no more is unpacked, whatever it holds
                 if _is_code(name):
-                    trees.append(ast.parse(entry.decode("ascii")))  # not bytes, which may name an encoding
+                    trees[_within(name)] = ast.parse(entry.decode("ascii"))  # not bytes, which may name an encoding
                     if not name.endswith(".py"):
                         raise ArtifactError(f"{path}: holds code under the name '{name}', so it was not loaded")
                 checked.writestr(name, entry)
@@ -109,10 +114,11 @@ def _checked(path: Path) -> io.BytesIO:
         raise ArtifactError(
             f"{path}: its TorchScript cannot be read ({type(error).__name__}); export the policy again"
         ) from error
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
     own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    calls = _calls_of_functions(trees)
     for node in nodes:
-        strange = _strange(node, own)
+        strange = None if node in calls else _strange(node, own)
         if strange is not None:
             raise ArtifactError(
                 f"{path}: its TorchScript {strange}, so it was not loaded, as only arithmetic is; "
@@ -140,6 +146,36 @@ def _require_plain_sizes(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None
         raise ArtifactError(
             f"{path}: is packed as torch's own files never are, so it was not loaded; save the policy again with torch"
         )
+
+
+def _calls_of_functions(trees: Mapping[str, ast.Module]) -> set[ast.AST]:
+    """Return the calls of functions that the archive's files define, by path or by a name for it."""
+    functions = {
+        f"{name.removeprefix('code/').removesuffix('.py').replace('/', '.')}.{node.name}"
+        for name, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not name.startswith(_NATIVE)
+    }
+    calls: set[ast.AST] = set()
+    for tree in trees.values():
+        for scope in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            inside = list(ast.walk(scope))
+            meanings: dict[str, list[str]] = {}
+            for node in inside:
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    meanings.setdefault(node.targets[0].id, []).append(ast.unparse(node.value))
+            stored = [node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+            stored += [node.arg for node in inside if isinstance(node, ast.arg)]
+            for node in inside:
+                if not isinstance(node, ast.Call):
+                    continue
+                called = ast.unparse(node.func)
+                meant = meanings.get(called, [])
+                # A name that is also given a value in another way, as by a loop, may stand for anything.
+                alias = bool(meant) and len(meant) == stored.count(called) and all(one in functions for one in meant)
+                if called in functions or alias:
+                    calls.add(node)
+    return calls
 
 
 def _strange(node: ast.AST, own: Set[str]) -> str | None:

@@ -15,6 +15,7 @@ from prunekit.compress.confirm import Look, dependable, larger_than, most_promis
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import CompressSettings
 from prunekit.console import size_name
+from prunekit.errors import FailedEpisodeError
 
 # Of what is left after the search, the share that the second look may take.
 _LOOKING = 0.4
@@ -57,16 +58,27 @@ def trial(
     settings: CompressSettings,
     end: float,
     displays: Sequence[CompressDisplay],
+    noted: Callable[[str], object] = lambda _: None,
 ) -> list[tuple[Point, Certificate]]:
     """Return the networks that were tested, with their certificates, the one that was certified last.
 
     The smallest that is good again in its second look is tested first. If it fails, the smallest of the larger ones
     that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
-    where none was, the best of all. ``end`` is in terms of ``time.monotonic``.
+    where none was, the best of all. A network under which the environment fails is not tested; where that is all of
+    them, the best gets a certificate that says so. ``noted`` is told of those. ``end`` is in terms of
+    ``time.monotonic``.
     """
     search = settings.search
     tested: list[Point] = []
     deadlines: list[float] = []
+    failed = {id(point): point.failure for point in points if point.failure}
+
+    def failing(point: Point, failure: str) -> None:
+        failed[id(point)] = failure
+        noted(f"hidden {size_name(point.hidden)} was passed over: {failure}")
+
+    def sound() -> list[Point]:
+        return [point for point in points if id(point) not in failed]
 
     def looking(point: Point, episodes: int) -> None:
         for display in displays:
@@ -80,7 +92,7 @@ def trial(
         looked = _after(_LOOKING, end)
         over = lambda: time.monotonic() > looked  # noqa: E731
         seeds = search.confirmation_seeds
-        return Look(players.returns_of, players.dense, players.random, seeds, search.keep, over, looking)
+        return Look(players.returns_of, players.dense, players.random, seeds, search.keep, over, looking, failing)
 
     def span() -> float:
         return span_of(returns_that_count(baseline, points, tested))
@@ -88,19 +100,23 @@ def trial(
     def candidate(point: Point, share: float, deadline: float) -> Candidate:
         tested.append(point)
         deadlines.append(deadline)
-        return Candidate(size_name(point.hidden), players.returns_of(point), point.played, span(), share)
+        failure = failed.get(id(point))
+        play = players.returns_of(point) if failure is None else _fails(failure)
+        return Candidate(size_name(point.hidden), play, point.played, span(), share)
 
     def candidates() -> Iterator[Candidate]:
         first, wanting = smallest(points, look(), search.enough)
-        larger = larger_than(first, points) if first is not None else []
+        larger = larger_than(first, sound()) if first is not None else []
         if first is None:
-            best = most_promising(wanting, search.keep, span()) if wanting else best_of(points, baseline)
+            best = most_promising(wanting, search.keep, span()) if wanting else best_of(sound() or points, baseline)
             yield candidate(best, ALPHA, end)
         elif not larger:
             yield candidate(first, ALPHA, end)
         else:
             yield candidate(first, _SHARES[0], _after(1.0 - _RESERVED, end))
-            yield candidate(dependable(larger, look(), span()), _SHARES[1], end)
+            second = dependable(larger, look(), span())
+            if second is not None:
+                yield candidate(second, _SHARES[1], end)
 
     found = certify(
         candidates(),
@@ -136,6 +152,15 @@ def best_of(points: Sequence[Point], baseline: Baseline) -> Point:
         return float(kept.mean() - kept.std() / math.sqrt(len(kept)))
 
     return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, surely(point), -point.parameters))
+
+
+def _fails(failure: str) -> Returns:
+    """Return what plays as the environment did under a network that it failed under."""
+
+    def returns(_: int) -> float:
+        raise FailedEpisodeError(failure)
+
+    return returns
 
 
 def _after(share: float, end: float) -> float:

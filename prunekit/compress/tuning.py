@@ -76,4 +76,9 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
 
     def _seen(self, observation: Any) -> Any:
         normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
-        return np.minimum(np.maximum(normal, -self._clip), self._clip)
+        clipped = np.minimum(np.maximum(normal, -self._clip), self._clip)
+        if not math.isfinite(float(np.dot(clipped, clipped))):
+            raise FailedEpisodeError(
+                "an observation is not finite at a step of the fine-tuning; --no-tuning does without rewards"
+            )
+        return clipped

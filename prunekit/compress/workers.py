@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Event
 from types import TracebackType
 from typing import Any, Literal, TypeVar, final
 
@@ -63,7 +62,8 @@ class Crew:
         self._pool: ProcessPoolExecutor | None = None
         context = multiprocessing.get_context("spawn")
         self._judged: SimpleQueue[bytes] = context.SimpleQueue()
-        self._stopped = context.Event()
+        # No Event, whose lock would stay taken where a worker is killed while it looks.
+        self._stopped = context.RawValue("b", 0)
         if count > 1:
             self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged, self._stopped))
             with _deaf():
@@ -76,7 +76,7 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped.set()  # a branch that is still searched ends at its next look
+        self._stopped.value = 1  # a branch that is still searched ends at its next look
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self.post.arena.close()
@@ -211,10 +211,10 @@ def _portable() -> Iterator[None]:
 
 
 # What a worker process has opened, or why it could not: set once, when it begins.
-_OPENED: list[tuple[Post, SimpleQueue[bytes], Event] | Exception] = []
+_OPENED: list[tuple[Post, SimpleQueue[bytes]] | Exception] = []
 
 
-def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
+def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Crew was made in a thread
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -223,11 +223,11 @@ def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Event) -> None:
     except Exception as error:  # an initializer that raises would end the process without a word to the main one
         _OPENED.append(error)
         return
-    post.arena.stopped = stopped.is_set
-    _OPENED.append((post, judged, stopped))
+    post.arena.stopped = lambda: bool(stopped.value)
+    _OPENED.append((post, judged))
 
 
-def _opened() -> tuple[Post, SimpleQueue[bytes], Event]:
+def _opened() -> tuple[Post, SimpleQueue[bytes]]:
     found = _OPENED[0]
     if isinstance(found, Exception):
         raise found
@@ -255,9 +255,9 @@ def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: 
     """Return what a branch found, pickled here: torch would keep a file open for every tensor."""
     passed = _passed(deadline)
     with _portable():
-        post, judged, stopped = _opened()
+        post, judged = _opened()
 
         def progress(point: Judged) -> None:
             judged.put(pickle.dumps(point))
 
-        return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or stopped.is_set(), progress))
+        return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or post.arena.stopped(), progress))

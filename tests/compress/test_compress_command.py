@@ -18,6 +18,7 @@ from prunekit.compress import run as compress_run
 from prunekit.compress.settings import SearchSettings
 from prunekit.environments import make_environment
 from prunekit.errors import InputError
+from prunekit.files import unwritable
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead
@@ -176,8 +177,12 @@ def test_what_was_certified_is_not_lost_to_what_was_not(run: Run, small_search: 
     code, told, _ = run("compress", teacher, "--out", out, "--minutes", 1e-4)
     assert code == 1
     assert "holds a policy that was certified, which stays" in told
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert {path.name for path in (tmp_path / "out-not-certified").iterdir()} == FILES
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert {path.name for path in (out / "not-certified").iterdir()} == FILES
+    refused = run("compress", teacher, "--out", out, "--json", out / "certificate.json")
+    one_line(refused, 2, "certificate.json", "is written anyway", "--json")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    one_line(run("compress", teacher, "--out", tmp_path / "link"), 2, "link", "is a link to a folder", "--out")
     assert run("compress", teacher, "--out", out, "--seed", 3)[0] == 0
     assert (out / "policy.onnx").read_bytes() != before["policy.onnx"]
 
@@ -203,11 +208,11 @@ def test_half_of_a_policy_is_never_written(
     run("compress", teacher, "--out", out, "--minutes", 1e-4)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    def full(artifact: Any, path: Path) -> None:
+        raise unwritable(path, OSError(28, "No space left on device"))
 
     monkeypatch.setattr(compress_run, "save", full)
-    one_line(run("compress", teacher, "--out", out), 2, "out", "No space left", "make room")
+    one_line(run("compress", teacher, "--out", out), 2, str(out / "policy.pt"), "No space left", "make room")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

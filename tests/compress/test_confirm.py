@@ -118,7 +118,24 @@ def test_one_under_which_the_environment_fails_is_left_out() -> None:
     assert found is not None
     assert (found.parameters, wanting) == (30, [])
     assert dependable(points, replace(again, returns_of=failing), 120.0).parameters == 30
-    assert smallest(points[:1], replace(again, returns_of=failing), 0.96) == (None, [])
+    told: list[Point] = []
+    again = replace(again, returns_of=failing, failing=lambda one, _: told.append(one))
+    assert smallest(points[:1], again, 0.96) == (None, [])
+    assert dependable(points[:1], again, 120.0) is None
+    assert told == [points[0], points[0]]
+
+
+def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
+    def dense(seed: int) -> float:
+        if seed % 2:
+            raise FailedEpisodeError("environment 'X' failed")
+        return 100.0
+
+    told: list[Point] = []
+    again = replace(look({10: 1.0})[0], dense=dense, failing=lambda one, _: told.append(one))
+    found, wanting = smallest([point(10, 0.99)], again, 0.96)
+    assert found is not None
+    assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])
 
 
 def test_larger_ones_are_good_and_clearly_larger() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,15 @@ import points
 import pytest
 
 from prunekit import rollouts
-from prunekit.compress.arena import Arena
+from prunekit.compress.arena import Arena, exported
 from prunekit.compress.certify import Verdict
+from prunekit.compress.points import Baseline
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import compress, fitting, write
 from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Size, Teacher
-from prunekit.compress.workers import Crew, Site, _portable
+from prunekit.compress.trial import Players, trial
+from prunekit.compress.workers import Crew, Site, _play, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import episode_return
@@ -128,6 +131,58 @@ def test_observations_are_what_they_were_when_they_were_seen() -> None:
     assert seen[0].tolist() == seen[1].tolist()
 
 
+def test_an_observation_that_is_not_finite_is_the_environments_failure() -> None:
+    class Lost(points.Point):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            seen, *others = super().step(action)
+            return (np.full(2, np.nan, np.float32) if self._steps == 3 else seen, *others)
+
+    teacher = teacher_of(Spaces(2, low=(-1.0,), high=(1.0,)))
+    words = "'Lost': the observation is not finite after 3 steps of the episode with seed 4"
+    with pytest.raises(FailedEpisodeError, match=words):
+        episode_return(Lost(), teacher.act, 4)
+
+
+def test_a_network_whose_lessons_fail_is_not_certified_however_good_it_looked() -> None:
+    search = replace(SEARCH, starts=((8,),), first_steps=1, refinements=0, tuning=False)
+    result = compressed(replace(SETTINGS, search=search), **OWN_LESSONS)
+    [point] = result.points
+    assert "failed at step 5" in point.failure
+    assert result.certificate.verdict is Verdict.RUINED
+    assert result.certificate.failure == point.failure
+
+
+def test_a_failure_in_every_second_look_certifies_nothing() -> None:
+    seed = SEARCH.confirmation_seeds[3]
+    site = Site(f"failing:{failing.FAILING}", teacher_of)
+    found = compressed(first=2**40)
+    crew = Crew(replace(site, kwargs={"first": seed, "last": seed}))
+    dense, random = crew.returns_of("teacher"), crew.returns_of("random")
+    good = list(SEARCH.selection_seeds)
+    baseline = Baseline(np.array([dense(one) for one in good]), np.array([random(one) for one in good]))
+    players = Players(lambda point: crew.returns_of(exported(point.actor)), lambda _: 25.0, lambda _: 5.0)
+    notes: list[str] = []
+    [(point, certificate)] = trial(found.points, baseline, players, SETTINGS, time.monotonic() + 60, [], notes.append)
+    assert certificate.verdict is Verdict.RUINED
+    assert (len(certificate.episodes), certificate.seeds) == (0, ())
+    assert f"the episode with seed {seed}" in certificate.failure
+    assert len(notes) >= 2
+    assert all("was passed over" in note for note in notes)
+    assert point in found.points
+
+
+def test_errors_of_a_teacher_cross_processes_in_one_piece() -> None:
+    with Crew(Site(points.CONTINUOUS, raising), 2) as crew, pytest.raises(RuntimeError, match="TwoWords: joint 3"):
+        crew.returns_of("teacher")(0)
+
+
+def raising(spaces: Spaces) -> Teacher:
+    def respond(_: Any) -> Any:
+        raise failing.TwoWords("joint", 3)
+
+    return Teacher("the raising one", spaces, respond)
+
+
 def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
     with pytest.raises(RuntimeError, match="TwoWords: joint 3") as caught, _portable():
         raise failing.TwoWords("joint", 3)
@@ -136,6 +191,27 @@ def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
         raise InputError("as it is")
     with pytest.raises(KeyError), _portable():
         raise KeyError("as it is")
+
+
+def test_an_episode_of_a_worker_ends_with_the_crew() -> None:
+    with Crew(Site(f"failing:{failing.ENDLESS}", slow), 2) as crew:
+        crew.returns_of("random")  # nothing is played yet
+        assert crew._pool is not None
+        jobs = [crew._pool.submit(_play, "teacher", seed) for seed in range(2)]
+        while not any(job.running() for job in jobs):
+            time.sleep(0.05)
+        time.sleep(3.0)
+        left = time.monotonic()
+    assert time.monotonic() - left < 10.0
+    assert all(isinstance(job.exception(), CheckError) for job in jobs if not job.cancelled())
+
+
+def slow(spaces: Spaces) -> Teacher:
+    def respond(seen: Any) -> Any:
+        time.sleep(0.01)
+        return points.steer(seen)
+
+    return Teacher("the slow one", spaces, respond)
 
 
 def test_a_worker_that_dies_is_told() -> None:
@@ -172,8 +248,15 @@ def test_nothing_starts_larger_than_the_teacher() -> None:
     assert fitting(starts, teacher_of(spaces)) == starts
     assert fitting(starts, teacher_of(spaces, Size((64, 64), 4675))) == starts
     assert fitting(starts, teacher_of(spaces, Size((14,), 115))) == ((14,), ())
-    assert fitting(starts, teacher_of(spaces, Size(None, 15))) == ((),)
-    assert fitting(((14,), (48,)), teacher_of(spaces, Size(None, 15))) == ((14,),)
+    assert fitting(starts, teacher_of(spaces, Size((), 15))) == ((),)
+    assert fitting(((14,), (48,)), teacher_of(spaces, Size((), 15))) == ((14,),)
+
+
+@pytest.mark.parametrize("size", [Size(None, 0), Size(None, 40), Size((), 521), Size((), 0), Size((64, 64), 131)])
+def test_starts_are_not_judged_by_weights_that_could_not_be_counted(size: Size) -> None:
+    """Frozen, quantized or folded files keep weights where no rule finds them."""
+    starts = ((14,), (), (48,), (32, 32))
+    assert fitting(starts, teacher_of(Spaces(17, discrete=6), size)) == starts
 
 
 def test_a_teacher_of_a_few_weights_becomes_no_larger() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import points
 import pytest
 import torch
 
-from prunekit.compress import search
+from prunekit.compress import search, settings
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.search import search_branch
@@ -136,6 +138,24 @@ def test_a_reward_that_is_not_finite() -> None:
     broken.close()
 
 
+class Lost(points.Point):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return np.full(2, np.nan, np.float32), super().reset(seed=seed, options=options)[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*obs")
+def test_an_observation_that_is_not_finite() -> None:
+    gym.register("Lost-v0", Lost)
+    student = beginner(Arena(points.CONTINUOUS))
+    broken = Arena("Lost-v0")
+    tuner = tuner_of(student.scale, broken, 0, warmup=0)
+    tuner.take(student.network)
+    with pytest.raises(FailedEpisodeError, match="an observation is not finite"):
+        tuner.tune(2048, lambda: False)
+    tuner.close()
+    broken.close()
+
+
 def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float = 0.03) -> list[Point]:
     """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
     settings = SearchSettings(
@@ -178,6 +198,7 @@ def test_what_fine_tuning_did_not_improve_is_not_called_tuned(monkeypatch: pytes
         return student, reached
 
     monkeypatch.setattr(search, "fine_tuned", in_vain)
+    monkeypatch.setattr(settings, "_MOST_SAFETY", math.inf)  # so that nothing is safe
     arena = Arena(points.CONTINUOUS)
     plain, vain = (branch(arena, tuning=tuning, first_steps=1500, safety=1.0) for tuning in (False, True))
     arena.close()

@@ -1,4 +1,4 @@
-"""TorchScript files that unpack to more than a policy, and those that hold less than one."""
+"""TorchScript files: which functions they may call, how large they may be, and what their weights are."""
 
 from __future__ import annotations
 
@@ -102,3 +102,82 @@ def test_half_a_file_is_damaged(share: float, sound: Path) -> None:
     sound.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ArtifactError, match=r"sound\.ts: its TorchScript cannot be read .*export the policy again"):
         read_teacher(sound, CONTINUOUS)
+
+
+class Functional(nn.Module):
+    """Calls functions of torch.nn.functional: by their paths, and by names that stand for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.leaky_relu(nn.functional.relu(self.first(seen)), 0.1)
+        return torch.tanh(self.second(nn.functional.silu(hidden)))
+
+
+@pytest.fixture
+def functional(tmp_path: Path) -> tuple[Path, nn.Module]:
+    module = Functional()
+    return saved(torch.jit.script, module, tmp_path / "functional.ts"), module
+
+
+def saved(form: Any, module: nn.Module, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        form(module).save(str(path))
+    return path
+
+
+def test_functions_that_a_file_defines_may_be_called(functional: tuple[Path, nn.Module]) -> None:
+    path, module = functional
+    seen = torch.randn(5, 4)
+    answers = read_teacher(path, CONTINUOUS).responses(seen.numpy())
+    assert answers[:, 0] == pytest.approx(module(seen)[:, 0].detach().numpy())
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.ELU, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.Tanh])
+def test_scripted_activations_load(kind: type[nn.Module], tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 8), kind(), nn.Linear(8, 2))
+    teacher = read_teacher(saved(torch.jit.script, module, tmp_path / "policy.ts"), CONTINUOUS)
+    assert teacher.size is not None
+    assert teacher.size.parameters == 58
+
+
+def test_a_frozen_file_does_not_say_how_many_weights_it_has(tmp_path: Path) -> None:
+    def frozen(module: nn.Module) -> Any:
+        return torch.jit.freeze(torch.jit.script(module.eval()))
+
+    path = saved(frozen, nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), tmp_path / "frozen.ts")
+    assert read_teacher(path, CONTINUOUS).size is None
+
+
+ALIAS = "_0 = __torch__.torch.nn.functional.leaky_relu"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (ALIAS, f"{ALIAS}\n    _0 = torch.save"),
+        (ALIAS, f"{ALIAS}\n    for _0 in range(1):\n      pass"),
+        (ALIAS, f"{ALIAS}\n    _1, _0 = (torch.relu, torch.save)"),
+        (ALIAS, "_0 = __torch__.torch.nn.functional.nowhere"),
+        (ALIAS, "_0 = __torch__.torch.classes.own.leaky_relu"),
+        (ALIAS, "_0 = ops.aten.save"),
+        ("result = torch.relu(input)", "result = torch.save(input)"),
+    ],
+)
+def test_a_name_for_anything_else_is_refused(before: str, after: str, functional: tuple[Path, nn.Module]) -> None:
+    source, _ = functional
+    path = source.with_name("other.ts")
+    changed = 0
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            entry = old.read(name)
+            if name.endswith(".py"):
+                changed += entry.count(before.encode())
+                entry = entry.replace(before.encode(), after.encode())
+            new.writestr(name, entry)
+    assert changed == 1
+    with pytest.raises(ArtifactError, match=r"other\.ts: its TorchScript .*, so it was not loaded"):
+        read_teacher(path, CONTINUOUS)
