@@ -208,7 +208,7 @@ def test_an_episode_of_a_worker_ends_with_the_crew() -> None:
 
 def slow(spaces: Spaces) -> Teacher:
     def respond(seen: Any) -> Any:
-        time.sleep(0.01)
+        time.sleep(0.0005)
         return points.steer(seen)
 
     return Teacher("the slow one", spaces, respond)

@@ -168,16 +168,31 @@ ALIAS = "_0 = __torch__.torch.nn.functional.leaky_relu"
     ],
 )
 def test_a_name_for_anything_else_is_refused(before: str, after: str, functional: tuple[Path, nn.Module]) -> None:
-    source, _ = functional
-    path = source.with_name("other.ts")
-    changed = 0
+    path = changed(functional[0], before, after)
+    with pytest.raises(ArtifactError, match=r"other\.ts: its TorchScript .*, so it was not loaded"):
+        read_teacher(path, CONTINUOUS)
+
+
+def test_classes_of_torch_are_not_what_a_file_says_they_are(functional: tuple[Path, nn.Module]) -> None:
+    path = changed(functional[0], ALIAS, "_0 = __torch__.torch.classes.own.leaky_relu")
+    with zipfile.ZipFile(path, "a") as archive:
+        root = archive.namelist()[0].split("/")[0]
+        archive.writestr(
+            f"{root}/code/__torch__/torch/classes/own.py", "def leaky_relu(x: Tensor) -> Tensor:\n  return x\n"
+        )
+    with pytest.raises(ArtifactError, match="its TorchScript calls '_0', so it was not loaded"):
+        read_teacher(path, CONTINUOUS)
+
+
+def changed(source: Path, before: str, after: str) -> Path:
+    """Write the archive again with ``after`` for the one ``before`` in its code."""
+    path, found = source.with_name("other.ts"), 0
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             entry = old.read(name)
             if name.endswith(".py"):
-                changed += entry.count(before.encode())
+                found += entry.count(before.encode())
                 entry = entry.replace(before.encode(), after.encode())
             new.writestr(name, entry)
-    assert changed == 1
-    with pytest.raises(ArtifactError, match=r"other\.ts: its TorchScript .*, so it was not loaded"):
-        read_teacher(path, CONTINUOUS)
+    assert found == 1
+    return path
