@@ -61,7 +61,7 @@ def rivals_table(result: Mapping[str, Any]) -> str:
             f"{rival['imitation']:.3f}" + (f", {rival['tuned']:.3f}" if run["tuning_steps"] else "") for rival in found
         ]
         name = f"{run['env']}, {run['seed']}"
-        rows.append([name, size_name(tuple(run["widths"])), spent, f"**{run['search']['retention']:.3f}**", *others])
+        rows.append([name, size_name(tuple(run["widths"])), spent, f"{run['search']['retention']:.3f}", *others])
     head = ["environment, seed", "hidden", "batches + steps on rewards", "prunekit's search", *names]
     missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
     text = (
