@@ -123,7 +123,8 @@ class _Branch:
                 return None
             if vain >= patience:
                 break
-            for seen in self._played(deployed(student.actor, self._teacher.spaces), self._settings.lesson_episodes):
+            act = deployed(student.actor, self._teacher.spaces)
+            for seen in self._played(act, self._settings.lesson_episodes, student.hidden):
                 self._lessons.add(seen)
             self._study(student, self._settings.lesson_steps)
         hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
@@ -160,16 +161,21 @@ class _Branch:
         if found is student or kept < settings.enough or self._over():
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        self._lessons.follow(guide, np.concatenate(self._played(guide.act, settings.teacher_episodes)))
+        self._lessons.follow(guide, np.concatenate(self._played(guide.act, settings.teacher_episodes, found.hidden)))
         self._guided = True
         return found
 
-    def _played(self, act: Act, episodes: int) -> list[Float32]:
-        """Return what the network judged last sees in ``episodes`` of its own, to learn from."""
+    def _played(self, act: Act, episodes: int, hidden: tuple[int, ...]) -> list[Float32]:
+        """Return what a network that was judged sees in ``episodes`` of its own, to learn from.
+
+        Where the environment fails, so do all networks of these widths: which of them it was is not kept.
+        """
         try:
             return [self._arena.play(act, self._seed())[1] for _ in range(episodes)]
         except FailedEpisodeError as error:
-            self.points[-1] = replace(self.points[-1], failure=str(error))
+            self.points = [
+                replace(point, failure=str(error)) if point.hidden == hidden else point for point in self.points
+            ]
             raise
 
     def _patience(self) -> float:
