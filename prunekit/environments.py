@@ -95,7 +95,7 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
                 "folder on PYTHONPATH (PYTHONPATH=. for this one)"
             ) from error
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' needs what is not installed ({_first_line(error)}){_install_line(env_id)}"
+            f"environment '{env_id}' needs what is not installed ({first_line(error)}){_install_line(env_id)}"
         ) from error
     except gym.error.NameNotFound as error:
         module, _, name = env_id.rpartition(":")
@@ -103,17 +103,17 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         if module:
             advice = f"the module '{module}' was imported and registers no '{name}', so check the id"
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' is not registered ({_first_line(error)}); {advice}"
+            f"environment '{env_id}' is not registered ({first_line(error)}); {advice}"
         ) from error
     except gym.error.Error as error:
-        raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {_first_line(error)}") from error
+        raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {first_line(error)}") from error
     except TypeError as error:
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' does not take these arguments ({_first_line(error)})"
+            f"environment '{env_id}' does not take these arguments ({first_line(error)})"
         ) from error
     except Exception as error:  # an environment's own checks of its arguments raise anything
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' cannot be made ({type(error).__name__}: {_first_line(error)})"
+            f"environment '{env_id}' cannot be made ({type(error).__name__}: {first_line(error)})"
         ) from error
 
 
@@ -193,6 +193,12 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     )
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what ``error`` says, or the name of its type where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
 def _with_version(name: str) -> str:
     """Return the latest registered version of ``name``, where it is one without a version, or else ``name`` itself."""
     versions = [
@@ -217,8 +223,3 @@ def _install_line(env_id: str) -> str:
         entry = ""
     family = next((name for name in _EXTRAS if re.search(rf"\b{name}\b", entry)), None)
     return f"; run: pip install '{_EXTRAS[family]}'" if family else ""
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from prunekit.environments import first_line, id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
 
 Act = Callable[[Any], Any]
@@ -38,7 +39,7 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
             if np.isfinite(observation).all():
                 raise
             raise FailedEpisodeError(
-                f"environment '{_name(environment)}': the observation is not finite after {step} steps of the episode "
+                f"environment '{id_of(environment)}': the observation is not finite after {step} steps of the episode "
                 f"with seed {seed}"
             ) from error
         step += 1
@@ -49,13 +50,13 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
             raise failed(environment, f"at step {step} of the episode with seed {seed}", error) from error
         if not math.isfinite(total):
             raise FailedEpisodeError(
-                f"environment '{_name(environment)}': the reward is not finite at step {step} of the episode with seed "
+                f"environment '{id_of(environment)}': the reward is not finite at step {step} of the episode with seed "
                 f"{seed}"
             )
         over = terminated or truncated
         if not over and step >= most:
             raise FailedEpisodeError(
-                f"environment '{_name(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
+                f"environment '{id_of(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"
             )
     return total
@@ -72,10 +73,5 @@ def random_returns(environment: gym.Env[Any, Any], seeds: Sequence[int]) -> list
 
 def failed(environment: gym.Env[Any, Any], where: str, error: Exception) -> FailedEpisodeError:
     """Return the error that says ``where`` the environment raised which ``error``."""
-    text = str(error).strip()
-    told = f": {text.splitlines()[0]}" if text else ""
-    return FailedEpisodeError(f"environment '{_name(environment)}' failed {where} ({type(error).__name__}{told})")
-
-
-def _name(environment: gym.Env[Any, Any]) -> str:
-    return environment.spec.id if environment.spec is not None else type(environment).__name__
+    told = f"{type(error).__name__}: {first_line(error)}"
+    return FailedEpisodeError(f"environment '{id_of(environment)}' failed {where} ({told})")

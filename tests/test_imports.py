@@ -22,7 +22,8 @@ FLOORS = (
     {"policy"},
     {"pruning", "optim"},
     {"compiled"},
-    {"environments", "files", "rollouts", "versions", "activations"},
+    {"rollouts"},
+    {"environments", "files", "versions", "activations"},
     {"errors"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

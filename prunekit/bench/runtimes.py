@@ -102,7 +102,7 @@ class OnnxRuntime:
             raise CheckError(f"{self._name}: the action is not finite for observation {np.asarray(observation)}")
         if self._spaces.discrete is not None:
             return int(values.argmax()) + self._spaces.start
-        return np.clip(values, self._spaces.low, self._spaces.high).astype(self._spaces.dtype)
+        return self._spaces.action(values)
 
     def _within(self, action: int) -> int:
         first, count = self._spaces.start, self._spaces.discrete

@@ -86,17 +86,21 @@ def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[
     All of them where the teacher's weights cannot be counted.
     """
     sizes = [_parameters(hidden, teacher.spaces) for hidden in starts]
-    most = max(min(sizes), teacher.size.parameters if _is_counted(teacher) and teacher.size else math.inf)
+    most = max(min(sizes), _weights_of(teacher))
     return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
 
 
-def _is_counted(teacher: Teacher) -> bool:
-    """Return whether the teacher's layers explain its weights: files may keep some where no rule finds them."""
+def _weights_of(teacher: Teacher) -> float:
+    """Return how many weights the teacher has; infinity where its layers do not explain those that were counted.
+
+    Files may keep some where no rule finds them.
+    """
     size, width = teacher.size, teacher.spaces.observation
     if size is None or size.hidden is None:
-        return False
+        return math.inf
+    least = _parameters(size.hidden, teacher.spaces, biases=False)
     most = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
-    return _parameters(size.hidden, teacher.spaces, biases=False) <= size.parameters <= most
+    return size.parameters if least <= size.parameters <= most else math.inf
 
 
 def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True) -> int:
