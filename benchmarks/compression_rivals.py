@@ -34,7 +34,6 @@ from compress import ENVIRONMENTS, SEEDS, teacher_of
 from record import read_result, write_result
 from torch import nn
 
-from prunekit.bench.betting import Paired
 from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.points import Baseline, Point
@@ -50,6 +49,7 @@ from prunekit.policy.artifact import load
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.surgery import shrink
+from prunekit.stats.betting import Paired
 
 RUNS = Path("runs/rivals")
 SECONDS = 180.0

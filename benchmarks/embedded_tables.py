@@ -60,7 +60,7 @@ def int8_table(result: Mapping[str, Any]) -> str:
         cells.insert(2, f"{estimates}, at least {bounds}" if noise else "")
         rows.append([entry["policy"], f"{statistics.mean(entry['returns']['float32']):,.0f}", *cells])
     draws = len({found["noise_seed"] for found in result["noise"]})
-    head = ["policy", "return in float32", *(f"retention of {form} (95% lower bound)" for form in _FORMS[1:])]
+    head = ["policy", "return in float32", *(f"retention of {form} (95% bootstrap bound)" for form in _FORMS[1:])]
     head += [f"of float32 under noise of w8a16's size, {draws} draws", "of float64"]
     more = [_more(entry) for entry in result["more"]]
     return f"{table(head, rows)}\n\n{' '.join([*more, stamp(result)])}."

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.stats import retention
 from prunekit.environments import make_environment
 from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_float import run_float32
@@ -24,6 +23,7 @@ from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Affine, Program
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.runtimes.native import NativePolicy
+from prunekit.stats.bootstrap import bootstrap_bound, retention
 
 SEEDS = range(10_000, 10_100)
 NOISE_SEEDS = range(5)
@@ -122,7 +122,8 @@ def _random(policy: str, seeds: Sequence[int]) -> list[float]:
 
 def _retention(returns: Mapping[str, Sequence[float]], form: str) -> dict[str, Any]:
     small, dense, random = (np.asarray(returns[name]) for name in (form, "float32", "random"))
-    return retention(small, dense, random, np.random.default_rng(0)).to_dict()
+    bound = bootstrap_bound(small, dense, random, np.random.default_rng(0))
+    return {**retention(small, dense, random, np.random.default_rng(0)).to_dict(), "lower95": bound}
 
 
 def _size(error: NDArray[np.float32]) -> float:

@@ -63,10 +63,16 @@ def test_bench_fails_when_the_return_is_not_kept(trained: Path, tmp_path: Path, 
         artifact.masks.update({name: torch.ones_like(keep) for name, keep in artifact.masks.items()})
         save(artifact, tmp_path / f"{name}.pt")
     models = [tmp_path / "good.pt", tmp_path / "broken.pt"]
-    code, _, err = run("bench", *models, "--episodes", 20, "--keep", 0.95)
+    code, _, err = run("bench", *models, "--episodes", 20, "--keep", 0.5)
     assert code == 1
     assert "broken.pt" in err
-    assert run("bench", models[0], models[0], "--episodes", 20, "--keep", 0.95)[0] == 0
+    words = ["--episodes", 20, "--keep", 0.5, "--range=0,500"]
+    code, out, _ = run("bench", models[0], models[0], *words)
+    assert code == 0
+    assert "certified" in out
+    assert "every return clipped to [0, 500]" in " ".join(out.split())
+    code, _, err = run("bench", models[0], models[0], *words, "--max-failures", 0.3)
+    assert code == 0, err
 
 
 def test_an_interrupted_training_says_so(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,15 @@ from prunekit.bench.models import BenchModel, read_model
 from prunekit.bench.result import BenchResult
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.settings import BenchSettings
-from prunekit.bench.stats import Array, Retention, mean_interval, retention
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.program import Program
 from prunekit.rollouts import Act, episode_return, random_returns
+from prunekit.stats.betting import NOTHING
+from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
+from prunekit.stats.certificate import Candidate, Certificate, Claim, certify
+from prunekit.stats.clipping import range_of
 
 Progress = Callable[[str], None]
 
@@ -36,8 +39,11 @@ def run_bench(
 ) -> BenchResult:
     """Measure the models at ``paths`` on ``devices``, in the environment that they name or ``env_id``.
 
-    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit.
+    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
+    something is to be kept of a single model.
     """
+    if settings.keep is not None and len(paths) < 2:
+        raise InputError("--keep compares models with the first one, the reference; name two models at least")
     models = tuple(read_model(path) for path in paths)
     name, kwargs = _environment(models, env_id)
     environment = make_environment(name, kwargs)
@@ -78,10 +84,52 @@ def _measure(
             for own, figure, result in zip(returns, figures, results, strict=True):
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
                 result[device.name] = DeviceResult(figure, tuple(own), interval)
-    kept = _retentions(
-        models, devices[0].name, [np.asarray(result[devices[0].name].returns) for result in results], random
+        certificates: tuple[Certificate | None, ...] = (None,) * len(models)
+        earned = [np.asarray(result[devices[0].name].returns) for result in results]
+        if settings.keep is not None:
+            reference = runtimes[devices[0].name][0]
+            act = None if reference is None else _fitting(reference.act, spaces)
+            progress("the range that returns are clipped to")
+            claim = _claim(settings, settings.keep, environment, act)
+            certificates = (None, *(_certificate(own, earned[0], random, claim, settings) for own in earned[1:]))
+    return BenchResult(
+        host=host_facts(environment),
+        environment=name,
+        settings=settings,
+        models=models,
+        devices=results,
+        random=tuple(random.tolist()),
+        retentions=_retentions(models, devices[0].name, earned, random),
+        certificates=certificates,
     )
-    return BenchResult(host_facts(environment), name, settings, models, results, tuple(random.tolist()), kept)
+
+
+def _claim(settings: BenchSettings, keep: float, environment: gym.Env[Any, Any], act: Act | None) -> Claim | None:
+    """Return what is to be shown, the range fixed by episodes of its own; None where the reference does not run."""
+    clip_range = settings.clip_range
+    if act is None:
+        return None
+    if clip_range is None:
+        reference = [episode_return(environment, act, seed) for seed in settings.range_seeds]
+        clip_range = range_of(reference, random_returns(environment, settings.range_seeds))
+    return Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
+
+
+def _certificate(
+    own: Array, reference: Array, random: Array, claim: Claim | None, settings: BenchSettings
+) -> Certificate | None:
+    """Return what the episodes that were played show of a model; None where it or the reference played none."""
+    if claim is None or not len(own):
+        return None
+    first = settings.first_seed
+    (found,) = certify(
+        [Candidate(name="model", play=lambda seed: float(own[seed - first]), before=NOTHING)],
+        lambda seed: float(reference[seed - first]),
+        lambda seed: float(random[seed - first]),
+        claim,
+        range(first, first + len(own)),
+    )
+    return found
 
 
 def _fitting(act: Act, spaces: Spaces) -> Act:

@@ -13,9 +13,9 @@ from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.settings import BenchSettings
-from prunekit.bench.stats import interquartile_mean
 from prunekit.environments import Spaces
 from prunekit.policy.program import Program
+from prunekit.stats.bootstrap import interquartile_mean
 
 
 @final

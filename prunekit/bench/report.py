@@ -13,6 +13,7 @@ from rich.text import Text
 from prunekit.bench.figures import DeviceResult, FirmwareFigures
 from prunekit.bench.models import BenchModel
 from prunekit.bench.result import BenchResult
+from prunekit.stats.certificate import Certificate, counted
 
 _OVERHEAD_WIDTH = 64
 
@@ -32,8 +33,12 @@ def render(result: BenchResult) -> RenderableType:
     table.add_section()
     kept = [_retention_cell(result, index) for index in range(len(result.models))]
     table.add_row("retention of return", *kept)
+    if any(result.certificates):
+        shown = [_certificate_cell(found, index) for index, found in enumerate(result.certificates)]
+        table.add_row(f"at least {result.settings.keep:g} of it", *shown)
     lines: list[RenderableType] = [table]
     lines.append(Text(f"The random policy returns {sum(result.random) / len(result.random):.1f}.", style="dim"))
+    lines += [Text(found.sentence) for found in result.certificates if found is not None and found.certified]
     small = any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models)
     if small and "cpu" in result.devices[0]:
         lines.append(
@@ -118,9 +123,21 @@ def _retention_cell(result: BenchResult, index: int) -> str:
     kept = result.retentions[index]
     if index == 0:
         return "reference"
-    if kept.estimate is None or kept.lower95 is None:
+    if kept.estimate is None or kept.ci95 is None:
         return f"undefined: {kept.reason}"
-    return f"{kept.estimate:.3f}, at least {kept.lower95:.3f}"
+    low, high = kept.ci95
+    return f"{kept.estimate:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _certificate_cell(found: Certificate | None, index: int) -> str:
+    if index == 0:
+        return "reference"
+    if found is None:
+        return "not run"
+    if found.certified:
+        return f"certified, {counted(len(found.episodes), 'episode')}"
+    bound = found.lower_bound
+    return "not shown" if bound is None else f"not shown: at least {bound:.3f}"
 
 
 def _with_ratios(values: list[int | None] | list[float | None] | list[int], show: Callable[[float], str]) -> list[str]:

@@ -11,8 +11,9 @@ from prunekit.bench.figures import DeviceResult, FirmwareFigures
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
 from prunekit.bench.settings import BenchSettings
-from prunekit.bench.stats import Retention
 from prunekit.errors import CheckError
+from prunekit.stats.bootstrap import Retention
+from prunekit.stats.certificate import Certificate, Verdict, counted
 
 
 @final
@@ -27,20 +28,17 @@ class BenchResult:
     devices: tuple[dict[str, DeviceResult], ...]
     random: tuple[float, ...]
     retentions: tuple[Retention, ...]
+    certificates: tuple[Certificate | None, ...]
 
-    def require(self, keep: float) -> None:
-        """Raise CheckError, naming the models, unless every lower bound of retention is at least ``keep``.
-
-        ``keep`` lies in (0, 1] and needs ``LEAST_EPISODES``, as the bootstrap of a few returns bounds nothing; the
-        command line checks both before it measures (``check_keep``).
-        """
+    def require(self) -> None:
+        """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
         failing = [
-            f"{model.path} ({'undefined' if kept.lower95 is None else f'{kept.lower95:.3f}'})"
-            for model, kept in zip(self.models, self.retentions, strict=True)
-            if kept.lower95 is None or kept.lower95 < keep
+            f"{model.path} ({_shortfall(found)})"
+            for model, found in zip(self.models[1:], self.certificates[1:], strict=True)
+            if found is None or not found.certified
         ]
         if failing:
-            raise CheckError(f"retention is not shown to be at least {keep:g}: {', '.join(failing)}")
+            raise CheckError(f"retention is not shown to be at least {self.settings.keep:g}: {', '.join(failing)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data in the form of ``docs/bench.md``."""
@@ -56,7 +54,32 @@ class BenchResult:
             "retention": {
                 str(model.path): kept.to_dict() for model, kept in zip(self.models, self.retentions, strict=True)
             },
+            "certificates": {
+                str(model.path): _certificate_json(found)
+                for model, found in zip(self.models, self.certificates, strict=True)
+                if found is not None
+            },
         }
+
+
+def _certificate_json(found: Certificate) -> dict[str, Any]:
+    """Return a certificate without the returns, which the result holds already."""
+    return {key: value for key, value in found.to_json().items() if key not in ("size", "returns", "selection")}
+
+
+def _shortfall(found: Certificate | None) -> str:
+    """Return what a certificate lacks, and about how many episodes it would take."""
+    if found is None:
+        return "it or the reference does not run on the first device"
+    bound, wanted = found.lower_bound, found.episodes_wanted()
+    reached = (
+        f"{'no bound' if bound is None else f'at least {bound:.3f}'} after {counted(len(found.episodes), 'episode')}"
+    )
+    most, low = found.claim.max_failures, found.claim.clip_range.low
+    if most is not None and found.below.upper > most:
+        return f"{reached}; {found.below.happened} earned less than {low:g}, so at most {found.below.upper:.1%} do"
+    more = wanted is not None and found.verdict is Verdict.UNDECIDED and wanted > len(found.episodes)
+    return f"{reached}; about {wanted:,} --episodes would show it" if more else reached
 
 
 def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import final
 
 from prunekit.errors import InputError
+from prunekit.stats.certificate import check_claim
+from prunekit.stats.clipping import ReturnRange
 
 FIRST_SEED = 10_000
-LEAST_EPISODES = 20
+RANGE_EPISODES = 20
+"""Of the first model and of the random policy each, to fix the range that returns are clipped to."""
 
 
 @final
@@ -17,6 +20,10 @@ class BenchSettings:
     """How much to measure. Episode seeds run from ``first_seed`` upwards, the same for every model.
 
     ``loop_episodes`` are those with an emulated processor in the loop, which is slow; the first ones of ``episodes``.
+
+    With ``keep`` it is tested whether the models keep that share of the first one's return, every return being clipped
+    to ``clip_range``; where that is None, ``RANGE_EPISODES`` other episodes fix it. At most ``max_failures`` of a
+    model's episodes may earn less than the range holds, any share where it is None.
     """
 
     episodes: int = 100
@@ -24,8 +31,15 @@ class BenchSettings:
     calls: int = 5_000
     paced_ticks: int = 250
     loop_episodes: int = 3
+    keep: float | None = None
+    clip_range: ReturnRange | None = None
+    max_failures: float | None = None
 
     def __post_init__(self) -> None:
+        if self.keep is not None:
+            check_claim(self.keep, self.max_failures)
+        elif self.clip_range is not None or self.max_failures is not None:
+            raise InputError(f"--{'max-failures' if self.clip_range is None else 'range'} goes with --keep")
         least = {"episodes": 1, "calls": 1, "paced_ticks": 1, "first_seed": 0, "loop_episodes": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -37,16 +51,11 @@ class BenchSettings:
         return range(self.first_seed, self.first_seed + self.episodes)
 
     @property
+    def range_seeds(self) -> range:
+        """The seeds of the episodes that fix the range: those after the last of ``seeds``."""
+        return range(self.first_seed + self.episodes, self.first_seed + self.episodes + RANGE_EPISODES)
+
+    @property
     def loop_seeds(self) -> range:
         """The seeds of the episodes with an emulated processor in the loop."""
         return self.seeds[: self.loop_episodes]
-
-
-def check_keep(keep: float, episodes: int) -> None:
-    """Raise InputError where ``keep`` is no share or so few ``episodes``, those of the first device, bound nothing."""
-    if not 0.0 < keep <= 1.0:
-        raise InputError(f"--keep must lie in (0, 1], got {keep:g}")
-    if episodes < LEAST_EPISODES:
-        raise InputError(
-            f"--keep needs at least {LEAST_EPISODES} episodes for its bound, got {episodes} on the first device"
-        )

@@ -20,6 +20,7 @@ from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import require_file, require_writable
+from prunekit.stats.clipping import parse_range
 
 _MOST_WORKERS = 8
 # Where a policy goes that was not certified, in a folder of one that was.
@@ -43,6 +44,8 @@ class CompressWords:
     seed: int
     out: Path | None
     json_file: Path | None = None
+    clip_range: str | None = None
+    max_failures: float | None = None
 
 
 @final
@@ -62,7 +65,13 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     that do not fit.
     """
     search = SearchSettings(words.keep, tuning=words.tuning, seed=words.seed)
-    settings = CompressSettings(search, words.episodes, seconds=60.0 * words.minutes)
+    settings = CompressSettings(
+        search,
+        words.episodes,
+        seconds=60.0 * words.minutes,
+        clip_range=None if words.clip_range is None else parse_range(words.clip_range),
+        max_failures=words.max_failures,
+    )
     reading = Reading(words.normalizer, words.no_normalizer, words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
@@ -70,7 +79,7 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
     result = compress(site, settings, [display], workers=workers_here())
-    notes = list(result.failures)
+    notes = [*result.failures, *([result.busy] if result.busy and result.certified else [])]
     if not result.certified and _certified_in(folder):
         notes.append(f"{folder} holds a policy that was certified, which stays")
         folder /= _NOT_CERTIFIED

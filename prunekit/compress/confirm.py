@@ -12,11 +12,12 @@ from typing import final
 
 import numpy as np
 
-from prunekit.bench.betting import Paired, growth
-from prunekit.bench.stats import Array
-from prunekit.compress.certify import Returns
 from prunekit.compress.points import CLEARLY, Point
 from prunekit.errors import FailedEpisodeError
+from prunekit.stats.betting import Paired, growth
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.certificate import Returns
+from prunekit.stats.clipping import ReturnRange
 
 _LEAST_PLAYED = 10
 # Networks of the same widths that have a second look, the best in the selection.
@@ -79,17 +80,17 @@ def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
     return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
 
 
-def dependable(points: Sequence[Point], look: Look, span: float) -> Point | None:
+def dependable(points: Sequence[Point], look: Look, clip_range: ReturnRange) -> Point | None:
     """Return the smallest of ``points`` that promises at least half as much as the most promising one.
 
     None where the environment fails under all that have a second look.
 
-    What a network promises is what the best bet would have earned per episode (``bench/betting.py``): half of it, and a
-    certificate should take twice the episodes. It is reckoned from the selection's episodes and, of the most promising
-    one and the smallest beside it, from a second look as well.
+    What a network promises is what the best bet would have earned per episode (``stats/betting.py``), returns being
+    clipped to ``clip_range``: half of it, and a certificate should take twice the episodes. It is reckoned from the
+    selection's episodes and, of the most promising one and the smallest beside it, from a second look as well.
     """
-    best = most_promising(points, look.keep, span)
-    beside = [point for point in _promising(points, look.keep, span) if point is not best]
+    best = most_promising(points, look.keep, clip_range)
+    beside = [point for point in _promising(points, look.keep, clip_range) if point is not best]
     racing = [best, *beside[: _RACING - 1]]
     looked: list[Point] = []
     while racing and not look.over():
@@ -98,22 +99,22 @@ def dependable(points: Sequence[Point], look: Look, span: float) -> Point | None
         if seen is not None:
             looked.append(_together(point, seen[0]))
     if looked:
-        return _promising(looked, look.keep, span)[0]
+        return _promising(looked, look.keep, clip_range)[0]
     return racing[0] if racing else None
 
 
-def most_promising(points: Sequence[Point], keep: float, span: float) -> Point:
+def most_promising(points: Sequence[Point], keep: float, clip_range: ReturnRange) -> Point:
     """Return that of ``points`` on which the best bet would have earned most; where none earns, that kept most."""
-    return max(points, key=lambda point: (growth(point.played, keep, span), point.retention))
+    return max(points, key=lambda point: (growth(point.played, keep, clip_range), point.retention))
 
 
-def _promising(points: Sequence[Point], keep: float, span: float) -> list[Point]:
+def _promising(points: Sequence[Point], keep: float, clip_range: ReturnRange) -> list[Point]:
     """Return those that promise nearly as much as the most promising, the smallest first."""
-    best = most_promising(points, keep, span)
-    most = growth(best.played, keep, span)
+    best = most_promising(points, keep, clip_range)
+    most = growth(best.played, keep, clip_range)
     if most <= 0.0:
         return [best]
-    found = [point for point in points if growth(point.played, keep, span) >= _NEARLY * most]
+    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * most]
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 

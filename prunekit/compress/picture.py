@@ -37,7 +37,7 @@ def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
 def _figure(result: Compressed, title: str) -> Figure:
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    keep = result.certificate.keep
+    keep = result.certificate.claim.keep
     for good, label, color in ((False, "not good enough", _BAD), (True, "good on the selection's episodes", _GOOD)):
         points = [point for point in result.points if point.good is good]
         if not points:

@@ -9,10 +9,11 @@ from typing import final
 
 import numpy as np
 
-from prunekit.bench.betting import Paired
-from prunekit.bench.stats import Array
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
+from prunekit.stats.betting import Paired
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.clipping import ReturnRange
 
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 CLEARLY = 2.0
@@ -42,14 +43,24 @@ class Baseline:
         """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
         return np.asarray(1.0 + (played.small - played.dense) / self.gain)
 
-    def require_a_policy(self, name: str) -> None:
-        """Raise InputError unless the teacher called ``name`` is clearly better than the random policy."""
-        gains = self.dense - self.random
-        error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        if float(gains.mean()) <= CLEARLY * error:
+    def require_a_policy(self, name: str, clip_range: ReturnRange | None = None) -> None:
+        """Raise InputError unless the teacher called ``name`` is clearly better than the random policy.
+
+        So it has to be with returns clipped to ``clip_range``, where one is given.
+        """
+        if not _clearly_positive(self.dense - self.random):
             raise InputError(
                 f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
                 f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
+            )
+        if clip_range is None:
+            return
+        dense, random = clip_range.clip(self.dense), clip_range.clip(self.random)
+        if not _clearly_positive(dense - random):
+            raise InputError(
+                f"--range {clip_range.low:g},{clip_range.high:g} leaves {name} {dense.mean():.1f} and the random "
+                f"policy {random.mean():.1f} per episode, so that there is nothing to keep; give a range that tells "
+                f"{self.dense.mean():.1f} from {self.random.mean():.1f}, which they earn"
             )
 
 
@@ -106,3 +117,8 @@ class Searched:
 
 
 Progress = Callable[[Judged], None]
+
+
+def _clearly_positive(gains: Array) -> bool:
+    error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) > CLEARLY * error

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from prunekit.compress.points import Judged
 from prunekit.console import size_name
+from prunekit.stats.certificate import counted
 
 _BAR = 40
 _ROWS = 16
@@ -55,12 +56,12 @@ class TerminalDisplay:
 
     def confirming(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its second look."""
-        self._state = f"a second look at {name}: {episodes} episodes"
+        self._state = f"a second look at {name}: {counted(episodes, 'episode')}"
         self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
 
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
-        self._state = f"certifying {name}: {episodes} fresh episodes"
+        self._state = f"certifying {name}: {counted(episodes, 'fresh episode')}"
         self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
 
     def _show(self, line: str | None = None) -> None:

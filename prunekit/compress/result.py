@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-import numpy as np
-
-from prunekit.bench.betting import Paired
-from prunekit.compress.certify import Certificate, Verdict
 from prunekit.compress.points import Point
 from prunekit.compress.teacher import Teacher
 from prunekit.console import size_name
+from prunekit.stats.certificate import Certificate, Verdict, counted
 from prunekit.versions import installed_versions
+
+# A worker that has less of a core than this had to share it.
+_WHOLE = 0.8
 
 
 @final
@@ -20,7 +20,8 @@ from prunekit.versions import installed_versions
 class Compressed:
     """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
 
-    ``failures`` say where the environment failed under students, and what became of that.
+    ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
+    of a core that the workers had while they worked.
     """
 
     teacher: Teacher
@@ -32,11 +33,12 @@ class Compressed:
     seconds: float
     steps: int
     failures: tuple[str, ...] = ()
+    core_share: float = 1.0
 
     @property
     def certified(self) -> bool:
         """Whether the chosen network keeps the return, with confidence."""
-        return self.certificate.verdict is Verdict.CERTIFIED
+        return self.certificate.certified
 
     @property
     def summary(self) -> str:
@@ -46,33 +48,46 @@ class Compressed:
         before = "" if size is None or size.hidden is None else f"{size_name(size.hidden)} -> "
         entry = self.certificate
         kept = "not known" if entry.retention is None else f"{entry.retention:.3f}"
-        shown = f"{'certified' if self.certified else 'not certified'} to be at least {entry.keep:g}"
+        shown = f"{'certified' if self.certified else 'not certified'} to be at least {entry.claim.keep:g}"
         return (
             f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention {kept} "
-            f"({shown} with 95% confidence, {len(entry.episodes)} fresh episodes), {self.seconds:.0f} s"
+            f"({shown} with 95% confidence, {counted(len(entry.episodes), 'fresh episode')}), {self.seconds:.0f} s"
+        )
+
+    @property
+    def busy(self) -> str:
+        """What there is to say of a machine that was busy with something else; empty where it was not."""
+        if self.core_share >= _WHOLE:
+            return ""
+        return (
+            f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so that "
+            "less was searched and played than on an idle machine"
         )
 
     @property
     def failure(self) -> str:
         """Why nothing was certified."""
+        return f"{self._failure}; {self.busy}" if self.busy else self._failure
+
+    @property
+    def _failure(self) -> str:
         entry, bound = self.certificate, self.certificate.lower_bound
         reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
         if not any(point.good for point in self.points):
             return (
-                f"no network was good enough to be certified at {entry.keep:g}; the best, hidden {entry.name}, "
+                f"no network was good enough to be certified at {entry.claim.keep:g}; the best, hidden {entry.name}, "
                 f"reached {reached}; give it more --minutes or a lower --keep"
             )
-        what = f"nothing was certified at {entry.keep:g}; the largest tested, hidden {entry.name},"
+        episodes = counted(len(entry.episodes), "fresh episode")
+        what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
+        low, most = entry.claim.clip_range.low, entry.claim.max_failures
+        if most is not None and entry.below.upper > most:
+            reached += f", and {entry.below.happened} of its episodes earned less than {low:g}"
         if entry.failure:
             return f"{what} could not be tested to the end: {entry.failure}"
         match entry.verdict:
-            case Verdict.RUINED:
-                return (
-                    f"{what} lost more in one episode than is possible by all that the search had seen; "
-                    "try another --seed, which may find a network that does not fail like this"
-                )
             case Verdict.UNDECIDED:
-                return f"{what} reached {reached}; give it more --minutes or --episodes"
+                return f"{what} reached {reached} in {episodes}; give it more --minutes or --episodes"
             case _:
                 return f"{what} reached {reached}; give a lower --keep"
 
@@ -86,8 +101,8 @@ class Compressed:
             "hidden": list(self.chosen.hidden),
             "parameters": self.chosen.parameters,
             "tuned": self.chosen.tuned,
-            "certificate": certificate_json(self.certificate),
-            "tested": [certificate_json(certificate) for certificate in self.certificates],
+            "certificate": self.certificate.to_json(),
+            "tested": [certificate.to_json() for certificate in self.certificates],
             "frontier": [
                 {
                     "hidden": list(point.hidden),
@@ -103,31 +118,7 @@ class Compressed:
             ],
             "failures": list(self.failures),
             "seconds": round(self.seconds, 1),
+            "core_share": round(self.core_share, 3),
             "environment_steps": self.steps,
             "versions": installed_versions(),
         }
-
-
-def certificate_json(certificate: Certificate) -> dict[str, Any]:
-    """Return a certificate as plain data, with the returns of every episode."""
-    return {
-        "size": certificate.name,
-        "verdict": certificate.verdict.value,
-        "keep": certificate.keep,
-        "confidence": 1.0 - certificate.alpha,
-        "retention": certificate.retention,
-        "lower_bound": certificate.lower_bound,
-        "episodes": len(certificate.episodes),
-        "seeds": list(certificate.seeds),
-        "span": certificate.span,
-        "returns": _returns_json(certificate.episodes),
-        "selection": _returns_json(certificate.before),
-        "failure": certificate.failure,
-    }
-
-
-def _returns_json(episodes: Paired) -> dict[str, list[float]]:
-    return {
-        name: np.round(values, 4).tolist()
-        for name, values in (("small", episodes.small), ("dense", episodes.dense), ("random", episodes.random))
-    }

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from prunekit.compress.arena import exported
-from prunekit.compress.certify import Returns
 from prunekit.compress.points import Baseline, Judged, Searched
 from prunekit.compress.result import Compressed
 from prunekit.compress.settings import CompressSettings, SearchSettings
@@ -28,6 +27,7 @@ from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.export.onnx import export_onnx
 from prunekit.files import json_text, unwritable, write_atomically
 from prunekit.policy.artifact import make_artifact, save
+from prunekit.stats.certificate import Returns
 
 FILES = ("policy.onnx", "policy.pt", "certificate.json")
 """What ``write`` writes."""
@@ -54,7 +54,7 @@ def compress(
     with Crew(site, workers) as crew:
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
         baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
-        baseline.require_a_policy(crew.post.teacher.name)
+        baseline.require_a_policy(crew.post.teacher.name, settings.clip_range)
         starts = fitting(settings.search.starts, crew.post.teacher)
         search = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
         for display in displays:
@@ -77,6 +77,7 @@ def compress(
             time.monotonic() - began,
             crew.steps,
             tuple(failures),
+            crew.core_share,
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import final
 
-from prunekit.compress.certify import LEAST_EPISODES
 from prunekit.errors import InputError
+from prunekit.stats.certificate import LEAST_EPISODES, check_claim, check_episodes
+from prunekit.stats.clipping import ReturnRange
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
 FIRST_SEED = 1_000_000_000
@@ -78,8 +79,7 @@ class SearchSettings:
         return range(first, first + self.confirmation_episodes)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.keep <= 1.0:
-            raise InputError(f"--keep must lie in (0, 1], got {self.keep:g}")
+        check_claim(self.keep, None)
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
         if not self.starts:
@@ -95,17 +95,24 @@ class CompressSettings:
     """How to search, and what the certificate may take.
 
     Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds`` all of it,
-    the search included, ends with what it has. Raises InputError for values out of range.
+    the search included, ends with what it has. Returns are clipped to ``clip_range``, by default that of the teacher's
+    and the random policy's episodes in the selection (``range_of``); at most ``max_failures`` of the network's episodes
+    may earn less than it holds, any share by default. Raises InputError for values out of range.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
     episodes: int = 1_000
     first_seed: int = 3_000_000
     seconds: float = 300.0
+    clip_range: ReturnRange | None = None
+    max_failures: float | None = None
 
     def __post_init__(self) -> None:
         if self.episodes < LEAST_EPISODES:
             raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+        check_claim(self.search.keep, self.max_failures)
+        if self.max_failures is not None:
+            check_episodes(self.episodes, self.max_failures)
         if not self.seconds > 0.0:
             raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
         if not 0 <= self.first_seed < FIRST_SEED:

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from prunekit.bench.betting import span_of
-from prunekit.bench.stats import Array
-from prunekit.compress.certify import ALPHA, Candidate, Certificate, Returns, certify
 from prunekit.compress.confirm import Look, dependable, larger_than, most_promising, smallest
 from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
+from prunekit.stats.certificate import ALPHA, Candidate, Certificate, Claim, Returns, certify
+from prunekit.stats.clipping import range_of
 
 # Of what is left after the search, the share that the second look may take.
 _LOOKING = 0.4
@@ -68,7 +67,7 @@ def trial(
     them, the best gets a certificate that says so. ``noted`` is told of those. ``end`` is in terms of
     ``time.monotonic``.
     """
-    search = settings.search
+    search, claim = settings.search, claim_of(settings, baseline)
     tested: list[Point] = []
     deadlines: list[float] = []
     failed = {id(point): point.failure for point in points if point.failure}
@@ -94,27 +93,28 @@ def trial(
         seeds = search.confirmation_seeds
         return Look(players.returns_of, players.dense, players.random, seeds, search.keep, over, looking, failing)
 
-    def span() -> float:
-        return span_of(returns_that_count(baseline, points, tested))
-
     def candidate(point: Point, share: float, deadline: float) -> Candidate:
         tested.append(point)
         deadlines.append(deadline)
         failure = failed.get(id(point))
         play = players.returns_of(point) if failure is None else _fails(failure)
-        return Candidate(size_name(point.hidden), play, point.played, span(), share)
+        return Candidate(name=size_name(point.hidden), play=play, before=point.played, alpha=share)
 
     def candidates() -> Iterator[Candidate]:
         first, wanting = smallest(points, look(), search.enough)
         larger = larger_than(first, sound()) if first is not None else []
         if first is None:
-            best = most_promising(wanting, search.keep, span()) if wanting else best_of(sound() or points, baseline)
+            best = (
+                most_promising(wanting, search.keep, claim.clip_range)
+                if wanting
+                else best_of(sound() or points, baseline)
+            )
             yield candidate(best, ALPHA, end)
         elif not larger:
             yield candidate(first, ALPHA, end)
         else:
             yield candidate(first, _SHARES[0], _after(1.0 - _RESERVED, end))
-            second = dependable(larger, look(), span())
+            second = dependable(larger, look(), claim.clip_range)
             if second is not None:
                 yield candidate(second, _SHARES[1], end)
 
@@ -122,7 +122,7 @@ def trial(
         candidates(),
         players.dense,
         players.random,
-        search.keep,
+        claim,
         range(settings.first_seed, settings.first_seed + settings.episodes),
         progress,
         lambda index: time.monotonic() > deadlines[index],
@@ -130,15 +130,10 @@ def trial(
     return list(zip(tested, found, strict=True))
 
 
-def returns_that_count(baseline: Baseline, points: Sequence[Point], candidates: Sequence[Point]) -> list[Array]:
-    """Return what was earned so far by the teacher, by the random policy, and by networks that were good enough.
-
-    Others may lose without bound, which says nothing of the ones that work.
-    """
-    found = [baseline.dense, baseline.random, *(point.played.small for point in points if point.good)]
-    for point in candidates:
-        found += [point.played.small, point.played.dense, point.played.random]
-    return found
+def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:
+    """Return what is to be shown: the range is fixed by the settings, or by the selection's episodes."""
+    clip_range = settings.clip_range or range_of(baseline.dense, baseline.random)
+    return Claim(keep=settings.search.keep, clip_range=clip_range, max_failures=settings.max_failures)
 
 
 def best_of(points: Sequence[Point], baseline: Baseline) -> Point:

@@ -52,11 +52,24 @@ class Site:
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """How long something took by the clock, and how much of that the processor worked on it, in seconds."""
+
+    cpu_seconds: float
+    seconds: float
+
+    def __add__(self, other: Worked) -> Worked:
+        return Worked(cpu_seconds=self.cpu_seconds + other.cpu_seconds, seconds=self.seconds + other.seconds)
+
+
+@final
 class Crew:
     """Plays and searches with ``count`` workers. Use as a context manager."""
 
     def __init__(self, site: Site, count: int = 1) -> None:
         self.steps = 0
+        self._worked = Worked(cpu_seconds=0.0, seconds=0.0)
         self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
@@ -85,8 +98,8 @@ class Crew:
         """Return the function from an episode's seed to the return of ``policy``."""
         pool = self._pool
         if pool is None:
-            return lambda seed: self._counted(self.post.play(policy, seed))
-        asked: dict[int, Future[tuple[float, int]]] = {}
+            return lambda seed: self._counted(_timed(lambda: self.post.play(policy, seed)))
+        asked: dict[int, Future[tuple[tuple[float, int], Worked]]] = {}
 
         def returns(seed: int) -> float:
             for next_seed in range(seed, seed + _AHEAD * self._count):
@@ -108,7 +121,8 @@ class Crew:
             found = []
             for index in indices:
                 until = time.monotonic() + (deadline - time.monotonic()) / (len(indices) - index)
-                found.append(self.post.search(settings, index, baseline, _passed(until), progress))
+                over = _passed(until)
+                found.append(_timed(lambda: self.post.search(settings, index, baseline, over, progress)))  # noqa: B023
         else:
             jobs = [_submitted(self._pool, _search, settings, index, baseline, deadline) for index in indices]
             pending = set(jobs)
@@ -119,12 +133,21 @@ class Crew:
                 for job in done:
                     _result(job)
             found = [pickle.loads(_result(job)) for job in jobs]
-        self.steps += sum(branch.steps for branch in found)
-        return found
+        for branch, worked in found:
+            self.steps += branch.steps
+            self._worked += worked
+        return [branch for branch, _ in found]
 
-    def _counted(self, played: tuple[float, int]) -> float:
-        total, steps = played
+    @property
+    def core_share(self) -> float:
+        """The share of a core that the workers had while they worked; 1 where nothing else wanted it."""
+        worked = self._worked
+        return worked.cpu_seconds / worked.seconds if worked.seconds else 1.0
+
+    def _counted(self, played: tuple[tuple[float, int], Worked]) -> float:
+        (total, steps), worked = played
         self.steps += steps
+        self._worked += worked
         return total
 
 
@@ -155,6 +178,12 @@ class Post:
     ) -> Searched:
         """Return what one branch found."""
         return search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, Worked]:
+    began, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, Worked(cpu_seconds=time.process_time() - cpu, seconds=time.perf_counter() - began)
 
 
 def _passed(deadline: float) -> Callable[[], bool]:
@@ -246,13 +275,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _play(policy: Policy, seed: int) -> tuple[float, int]:
+def _play(policy: Policy, seed: int) -> tuple[tuple[float, int], Worked]:
     with _portable():
-        return _opened()[0].play(policy, seed)
+        post, _ = _opened()
+        return _timed(lambda: post.play(policy, seed))
 
 
 def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> bytes:
-    """Return what a branch found, pickled here: torch would keep a file open for every tensor."""
+    """Return what a branch found and how long it took, pickled here: torch would keep a file open for every tensor."""
     passed = _passed(deadline)
     with _portable():
         post, judged = _opened()
@@ -260,4 +290,5 @@ def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: 
         def progress(point: Judged) -> None:
             judged.put(pickle.dumps(point))
 
-        return pickle.dumps(post.search(settings, index, baseline, lambda: passed() or post.arena.stopped(), progress))
+        over = lambda: passed() or post.arena.stopped()  # noqa: E731
+        return pickle.dumps(_timed(lambda: post.search(settings, index, baseline, over, progress)))

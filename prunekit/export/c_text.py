@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,6 +16,9 @@ from prunekit.policy.heads import ArgmaxHead, Head
 from prunekit.versions import installed_versions
 
 _PER_LINE = 6
+_CLAIM_WIDTH = 100
+# Of a file that an earlier version wrote.
+_OLD_CLAIM = "The claim is that of prunekit 0.1, under another assumption; compress the policy again for one of today."
 _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
 """What avr-gcc makes one constant at most, and what of flash pgm_read_byte reaches, interrupt vectors taken off."""
@@ -136,20 +140,13 @@ def about_policy(
     certificate = metadata.get("certificate")
     if isinstance(certificate, Mapping) and certificate.get("verdict") == "certified":
         teacher = metadata.get("teacher")
-        name = teacher.get("name") if isinstance(teacher, Mapping) else "the teacher"
-        lines += [
-            f"Certified before export, in float32: keeps at least {certificate.get('keep')} of the return of {name}",
-            f"with confidence {certificate.get('confidence')}, over {certificate.get('episodes')} episodes; "
-            f"estimate {_short(certificate.get('retention'))}.",
-        ]
+        name = teacher.get("name") if isinstance(teacher, Mapping) else "not named"
+        lines += [f"Certified before export, in float32; the teacher: {name}."]
+        lines += textwrap.wrap(str(certificate.get("claim", _OLD_CLAIM)), _CLAIM_WIDTH)
     return lines
-
-
-def _short(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _comment(lines: Sequence[str]) -> list[str]:
     """Return a comment that no text can leave: model files bring names of their own."""
-    safe = [re.sub(r"[^A-Za-z0-9 .,:;()%=+_/-]", "_", line) for line in lines]
+    safe = [re.sub(r"[^A-Za-z0-9 .,:;()\[\]'%=+_/-]", "_", line) for line in lines]
     return ["/*", *(f"   {line}" for line in safe), "*/"]

@@ -13,21 +13,30 @@ from prunekit.bench.figures import DeviceFigures
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.memory import Memory
 from prunekit.bench.models import BenchModel
-from prunekit.bench.settings import BenchSettings, check_keep
+from prunekit.bench.settings import RANGE_EPISODES, BenchSettings
 from prunekit.devices import cpu, devices_named
+from prunekit.stats.clipping import ReturnRange
 
 
 @pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
 def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
     with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
-        check_keep(keep, 100)
+        BenchSettings(keep=keep)
 
 
-def test_a_share_to_keep_needs_episodes_for_its_bound() -> None:
-    with pytest.raises(InputError, match="--keep needs at least 20 episodes for its bound, got 19"):
-        check_keep(0.9, 19)
-    for keep in (0.01, 1.0):
-        check_keep(keep, 20)
+def test_what_belongs_to_a_claim_goes_with_one() -> None:
+    clip_range = ReturnRange(low=0.0, high=1.0)
+    with pytest.raises(InputError, match="--range goes with --keep"):
+        BenchSettings(clip_range=clip_range, max_failures=0.1)
+    with pytest.raises(InputError, match="--max-failures goes with --keep"):
+        BenchSettings(max_failures=0.1)
+    BenchSettings(keep=0.9, clip_range=clip_range, max_failures=0.1)
+
+
+def test_the_episodes_that_fix_the_range_are_no_others() -> None:
+    settings = BenchSettings(episodes=30, first_seed=7)
+    assert not set(settings.seeds) & set(settings.range_seeds)
+    assert len(settings.range_seeds) == RANGE_EPISODES
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,16 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.report import render
 from prunekit.bench.result import BenchResult
 from prunekit.bench.settings import BenchSettings
-from prunekit.bench.stats import Retention
+from prunekit.stats.betting import NOTHING
+from prunekit.stats.bootstrap import Retention
+from prunekit.stats.certificate import Candidate, Certificate, Claim, certify
+from prunekit.stats.clipping import ReturnRange
 
-NOTHING = DeviceFigures()
+UNMEASURED = DeviceFigures()
 DENSE = BenchModel(Path("runs/demo/dense/model.onnx"), b"", 276_480, (256, 256), 69_635, 69_120)
 SMALL = BenchModel(Path("runs/demo/masked/model.compact.onnx"), b"", 3_072, (18, 18), 615, 576)
-KEPT = Retention(0.9734, 0.9512, (0.949, 0.99))
-REFERENCE = Retention(1.0, 1.0, (1.0, 1.0))
+KEPT = Retention(0.9734, (0.949, 0.99))
+REFERENCE = Retention(1.0, (1.0, 1.0))
 
 
 def figures(p50: float, memory: int) -> DeviceFigures:
@@ -41,7 +44,15 @@ def result_of(
         ),
         random=(10.0, 26.0),
         retentions=tuple(kept or [REFERENCE, KEPT, KEPT][: len(models)]),
+        certificates=(None,) * len(models),
     )
+
+
+def certificate(small: float, episodes: int) -> Certificate:
+    claim = Claim(keep=0.95, clip_range=ReturnRange(low=-10.0, high=110.0))
+    candidate = Candidate(name="model", play=lambda _: small, before=NOTHING)
+    (found,) = certify([candidate], lambda _: 100.0, lambda _: 0.0, claim, range(episodes))
+    return found
 
 
 def shown(result: BenchResult, width: int = 160) -> str:
@@ -78,7 +89,23 @@ def test_figures_stand_beside_those_of_the_reference(text: str) -> None:
     assert rows["cpu: episodes"] == ["2", "2"]
     assert rows["cpu: return, mean"] == ["2,000.0", "2,000.5"]
     assert rows["cpu: return, 95% interval"] == ["1,050.2 to 2,990.8"] * 2
-    assert rows["retention of return"] == ["reference", "0.973, at least 0.951"]
+    assert rows["retention of return"] == ["reference", "0.973 (0.949 to 0.990)"]
+
+
+def test_certificates_are_told_with_their_claim() -> None:
+    result = result_of([DENSE, SMALL, SMALL, SMALL], [figures(6.9, 532_480)] * 4)
+    found = (None, certificate(100.0, 200), certificate(99.0, 40), None)
+    text = shown(replace(result, settings=BenchSettings(keep=0.95), certificates=found, retentions=(KEPT,) * 4), 400)
+    assert found[1] is not None
+    assert found[2] is not None
+    assert cells(text)["at least 0.95 of it"] == [
+        "reference",
+        f"certified, {len(found[1].episodes)} episodes",
+        f"not shown: at least {found[2].lower_bound:.3f}",
+        "not run",
+    ]
+    assert found[1].sentence in text
+    assert found[2].sentence not in text
 
 
 def test_the_environment_its_versions_and_the_random_policy_are_named(text: str) -> None:
@@ -100,9 +127,9 @@ def test_a_larger_or_slower_model_has_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("measured", "expected"),
     [
-        ([NOTHING, NOTHING], ["not measured", "not measured"]),
-        ([figures(5.0, 1024), NOTHING], ["5.0 us", "not measured"]),
-        ([NOTHING, figures(5.0, 1024)], ["not measured", "5.0 us"]),
+        ([UNMEASURED, UNMEASURED], ["not measured", "not measured"]),
+        ([figures(5.0, 1024), UNMEASURED], ["5.0 us", "not measured"]),
+        ([UNMEASURED, figures(5.0, 1024)], ["not measured", "5.0 us"]),
         ([figures(5.0, 1024), figures(0.0, 0)], ["5.0 us", "0.0 us"]),
     ],
 )
@@ -116,13 +143,13 @@ def test_what_a_device_cannot_tell_is_said(measured: list[DeviceFigures], expect
 
 def test_undefined_retention_gives_its_reason() -> None:
     undefined = Retention(None, reason="the reference earns no more than the random policy")
-    rows = cells(shown(result_of([DENSE, SMALL], [NOTHING, NOTHING], [undefined, undefined])))
+    rows = cells(shown(result_of([DENSE, SMALL], [UNMEASURED, UNMEASURED], [undefined, undefined])))
     assert rows["retention of return"] == ["reference", f"undefined: {undefined.reason}"]
 
 
 def test_linear_models_have_no_units_to_remove() -> None:
     linear = BenchModel(Path("linear.onnx"), b"", 500, (), 36, 33)
-    rows = cells(shown(result_of([linear, SMALL], [NOTHING, NOTHING])))
+    rows = cells(shown(result_of([linear, SMALL], [UNMEASURED, UNMEASURED])))
     assert rows["hidden units"] == ["none", "18x18"]
     assert rows["units removed"] == ["reference", "-"]
 
@@ -137,7 +164,7 @@ def test_names_are_as_short_as_tells_them_apart(text: str) -> None:
 def test_long_names_are_folded_but_whole(width: int) -> None:
     names = [f"a-very-long-folder-name-number-{number}/[bold]{'x' * 60}.onnx" for number in range(3)]
     models = [BenchModel(Path(name), b"", 9, (8,), 9, 9) for name in names]
-    text = shown(result_of(models, [NOTHING] * 3), width)
+    text = shown(result_of(models, [UNMEASURED] * 3), width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     columns = zip(*(line.strip("┃").split("┃")[1:] for line in text.splitlines() if line.startswith("┃")), strict=True)
@@ -147,7 +174,7 @@ def test_long_names_are_folded_but_whole(width: int) -> None:
 @pytest.mark.parametrize(("hidden", "noted"), [((64, 64), True), ((18,), True), ((65, 8), False), ((256, 256), False)])
 def test_small_models_come_with_a_word_on_call_overhead(hidden: tuple[int, ...], noted: bool) -> None:
     other = BenchModel(Path("runs/demo/other.onnx"), b"", 9, hidden, 9, 9)
-    assert ("call overhead" in shown(result_of([DENSE, other], [NOTHING] * 2))) is noted
+    assert ("call overhead" in shown(result_of([DENSE, other], [UNMEASURED] * 2))) is noted
 
 
 RAN = FirmwareFigures(
@@ -177,7 +204,7 @@ def on_a_board(firmware: list[FirmwareFigures], name: str = "avr-uno") -> BenchR
         for entry in firmware
         for ran in ([((500.0,), (500.0, 500.0))] if entry.fits else [((), None)])
     )
-    return replace(result_of(models, [NOTHING] * len(models)), devices=devices)
+    return replace(result_of(models, [UNMEASURED] * len(models)), devices=devices)
 
 
 def test_firmware_has_rows_of_its_own() -> None:
@@ -219,7 +246,8 @@ def test_both_memories_may_be_too_small(overflow: dict[str, int], words: str) ->
 
 def test_compiled_c_has_rows_of_latency_but_none_of_memory() -> None:
     entry = DeviceFigures(Percentiles(0.07, 0.131), Percentiles(9.7, 9.9), code="w8a16")
-    result = replace(result_of([SMALL], [NOTHING]), devices=({"cpu-c": DeviceResult(entry, (500.0,), (500.0, 500.0))},))
+    measured = DeviceResult(entry, (500.0,), (500.0, 500.0))
+    result = replace(result_of([SMALL], [UNMEASURED]), devices=({"cpu-c": measured},))
     rows = cells(shown(result))
     assert rows["cpu-c: back to back, p50"] == ["0.070 us"]
     assert rows["cpu-c: at 50 Hz, p99"] == ["9.9 us"]

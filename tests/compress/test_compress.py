@@ -19,8 +19,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.bench.betting import Paired
-from prunekit.compress.certify import Verdict
 from prunekit.compress.picture import draw
 from prunekit.compress.points import Baseline
 from prunekit.compress.result import Compressed
@@ -28,12 +26,14 @@ from prunekit.compress.run import compress, write
 from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.trial import best_of
-from prunekit.compress.workers import Site
+from prunekit.compress.workers import Crew, Site
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
 from prunekit.policy.artifact import load
 from prunekit.rollouts import episode_return
+from prunekit.stats.betting import Paired
+from prunekit.stats.certificate import Verdict
 
 SEARCH = SearchSettings(
     starts=((), (8,), (12, 12)),
@@ -192,11 +192,51 @@ def test_too_little_for_a_certificate(changes: dict[str, Any], words: str) -> No
         CompressSettings(**changes)
 
 
-def test_an_episode_that_lost_more_than_seemed_possible_is_named(steered: Compressed) -> None:
-    ruined = replace(steered, certificate=replace(steered.certificate, verdict=Verdict.RUINED))
-    assert not ruined.certified
-    assert "lost more in one episode" in ruined.failure
-    assert "--seed" in ruined.failure
+def test_a_busy_machine_is_named_where_nothing_was_certified(steered: Compressed) -> None:
+    cut_short = replace(steered, certificate=replace(steered.certificate, verdict=Verdict.UNDECIDED), core_share=0.43)
+    assert cut_short.failure.endswith("than on an idle machine")
+    assert "a worker had 43% of a core" in cut_short.failure
+    idle = replace(cut_short, core_share=0.97)
+    assert "busy" not in idle.failure
+    assert "fresh episodes; give it more --minutes" in idle.failure
+
+
+def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:
+    entry = steered.certificate
+    crashed = entry.episodes.small.copy()
+    crashed[:3] = -1e6
+    claim = replace(entry.claim, max_failures=0.01)
+    limited = replace(
+        entry,
+        claim=claim,
+        verdict=Verdict.UNDECIDED,
+        episodes=replace(entry.episodes, small=crashed),
+    )
+    words = f"and 3 of its episodes earned less than {claim.clip_range.low:g}"
+    assert words in replace(steered, certificate=limited).failure
+
+
+def test_the_share_of_a_core_is_that_of_the_work(steered: Compressed) -> None:
+    assert 0.0 < steered.core_share <= 1.1
+    with Crew(Site(points.CONTINUOUS, partial(teacher_of, respond=points.steer)), 1) as crew:
+        assert crew.core_share == 1.0
+        waiting = crew.returns_of("random")
+        play = crew.post.play
+
+        def slow(policy: Any, seed: int) -> tuple[float, int]:
+            time.sleep(0.2)
+            return play(policy, seed)
+
+        crew.post.play = slow  # type: ignore[method-assign]
+        waiting(0)
+        assert crew.core_share < 0.5
+
+
+def test_the_range_is_that_of_teacher_and_random_policy_in_the_selection(steered: Compressed) -> None:
+    before = steered.chosen.played
+    clip_range = steered.certificate.claim.clip_range
+    assert clip_range.low < min(before.dense.min(), before.random.min())
+    assert clip_range.high > max(before.dense.max(), before.random.max())
 
 
 def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.bench.betting import Paired
 from prunekit.compress.confirm import Look, dependable, larger_than, smallest
 from prunekit.compress.points import Point
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
+from prunekit.stats.betting import Paired
+from prunekit.stats.clipping import ReturnRange
 
 SEEDS = range(40)
+RANGE = ReturnRange(low=-10.0, high=110.0)
 NOISE = np.random.default_rng(0).normal(scale=3.0, size=len(SEEDS))
 
 
@@ -89,7 +91,7 @@ def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     again, episodes = look({}, lambda: True)
     assert smallest(points, again, 0.96) == (points[1], [])
-    assert dependable(points, again, 120.0) is points[0]
+    assert dependable(points, again, RANGE) is points[0]
     assert episodes == {}
 
 
@@ -117,11 +119,11 @@ def test_one_under_which_the_environment_fails_is_left_out() -> None:
     found, wanting = smallest(points, replace(again, returns_of=failing), 0.96)
     assert found is not None
     assert (found.parameters, wanting) == (30, [])
-    assert dependable(points, replace(again, returns_of=failing), 120.0).parameters == 30
+    assert dependable(points, replace(again, returns_of=failing), RANGE).parameters == 30
     told: list[Point] = []
     again = replace(again, returns_of=failing, failing=lambda one, _: told.append(one))
     assert smallest(points[:1], again, 0.96) == (None, [])
-    assert dependable(points[:1], again, 120.0) is None
+    assert dependable(points[:1], again, RANGE) is None
     assert told == [points[0], points[0]]
 
 
@@ -146,7 +148,7 @@ def test_larger_ones_are_good_and_clearly_larger() -> None:
 def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken() -> None:
     points = [point(size, 0.98) for size in (20, 30, 40, 50)]
     again, episodes = look({20: 0.95, 30: 0.98, 40: 1.0, 50: 1.0})
-    found = dependable(points, again, 120.0)
+    found = dependable(points, again, RANGE)
     assert found.parameters == 30
     assert len(found.played) == 5 + len(SEEDS)
     assert found.retention == pytest.approx(0.98 + 40 / 45 * NOISE.mean() / 100.0)
@@ -155,25 +157,25 @@ def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken
 
 def test_a_small_one_that_promises_less_than_half_is_not_taken() -> None:
     again, _ = look({20: 0.96, 30: 1.0})
-    assert dependable([point(20, 1.0), point(30, 1.0)], again, 120.0).parameters == 30
+    assert dependable([point(20, 1.0), point(30, 1.0)], again, RANGE).parameters == 30
 
 
 def test_the_second_look_is_for_the_most_promising_and_the_smallest_beside_it() -> None:
     again, episodes = look({20: 0.98, 30: 0.98, 40: 0.98, 60: 0.98})
-    dependable([point(size, 0.958 + size / 3_000) for size in (10, 20, 30, 40, 50, 60)], again, 120.0)
+    dependable([point(size, 0.958 + size / 3_000) for size in (10, 20, 30, 40, 50, 60)], again, RANGE)
     assert list(episodes) == [60, 20, 30, 40]
 
 
 def test_with_little_time_the_most_promising_is_taken() -> None:
     left = iter([False] * 12)
     again, episodes = look({60: 0.98}, lambda: next(left, True))
-    assert dependable([point(size, 0.98 + size / 5_000) for size in (20, 40, 60)], again, 120.0).parameters == 60
+    assert dependable([point(size, 0.98 + size / 5_000) for size in (20, 40, 60)], again, RANGE).parameters == 60
     assert list(episodes) == [60]
 
 
 def test_where_nothing_promises_anything_any_more_the_best_is_taken() -> None:
     again, _ = look({20: 0.7, 30: 0.8})
-    assert dependable([point(20, 0.98), point(30, 0.98)], again, 120.0).parameters == 30
+    assert dependable([point(20, 0.98), point(30, 0.98)], again, RANGE).parameters == 30
 
 
 def test_what_fails_now_and_then_promises_less_than_what_keeps_a_little_less() -> None:
@@ -181,4 +183,4 @@ def test_what_fails_now_and_then_promises_less_than_what_keeps_a_little_less() -
     small = np.array([110.0] * 4 + [50.0])
     falling = replace(falling, played=replace(falling.played, small=small))
     assert small.mean() > steady.played.small.mean()
-    assert dependable([falling, steady], look({}, lambda: True)[0], 120.0) is steady
+    assert dependable([falling, steady], look({}, lambda: True)[0], RANGE) is steady

@@ -17,7 +17,6 @@ import pytest
 
 from prunekit import rollouts
 from prunekit.compress.arena import Arena, exported
-from prunekit.compress.certify import Verdict
 from prunekit.compress.points import Baseline
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import compress, fitting, write
@@ -28,6 +27,7 @@ from prunekit.compress.workers import Crew, Site, _play, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import episode_return
+from prunekit.stats.certificate import Verdict
 
 SEARCH = SearchSettings(
     starts=((), (8,)), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=20, selection_episodes=15
@@ -148,7 +148,7 @@ def test_a_network_whose_lessons_fail_is_not_certified_however_good_it_looked() 
     result = compressed(replace(SETTINGS, search=search), **OWN_LESSONS)
     [point] = result.points
     assert "failed at step 5" in point.failure
-    assert result.certificate.verdict is Verdict.RUINED
+    assert result.certificate.verdict is Verdict.FAILED
     assert result.certificate.failure == point.failure
 
 
@@ -163,7 +163,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     players = Players(lambda point: crew.returns_of(exported(point.actor)), lambda _: 25.0, lambda _: 5.0)
     notes: list[str] = []
     [(point, certificate)] = trial(found.points, baseline, players, SETTINGS, time.monotonic() + 60, [], notes.append)
-    assert certificate.verdict is Verdict.RUINED
+    assert certificate.verdict is Verdict.FAILED
     assert (len(certificate.episodes), certificate.seeds) == (0, ())
     assert f"the episode with seed {seed}" in certificate.failure
     assert len(notes) >= 2

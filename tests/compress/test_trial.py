@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from prunekit.bench.betting import Paired
 from prunekit.compress import trial as trying
-from prunekit.compress.certify import ALPHA, Certificate, Returns, Verdict
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import Players, returns_that_count, trial
+from prunekit.compress.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
+from prunekit.stats.betting import Paired
+from prunekit.stats.certificate import ALPHA, Certificate, Claim, Returns, Verdict
+from prunekit.stats.clipping import ReturnRange
 
 ONES = np.ones(80)
 BASELINE = Baseline(100.0 * ONES, 0.0 * ONES)
@@ -138,7 +140,8 @@ def test_without_time_there_is_one_episode_each() -> None:
     assert {one.verdict for _, one in found} == {Verdict.UNDECIDED}
 
 
-def test_a_network_that_is_not_good_does_not_widen_what_an_episode_can_lose() -> None:
-    points = [point(1, -29.0), point(2, 0.1), point(3, 0.97)]
-    found = {float(values[0]) for values in returns_that_count(BASELINE, points, [points[2]])}
-    assert found == {100.0, 0.0, 97.0}
+def test_the_range_is_fixed_by_the_selection_or_by_the_settings() -> None:
+    assert claim_of(SETTINGS, BASELINE) == Claim(keep=0.95, clip_range=ReturnRange(low=-10.0, high=110.0))
+    own = ReturnRange(low=0.0, high=50.0)
+    settings = replace(SETTINGS, clip_range=own, max_failures=0.05)
+    assert claim_of(settings, BASELINE) == Claim(keep=0.95, clip_range=own, max_failures=0.05)

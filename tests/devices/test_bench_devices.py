@@ -145,7 +145,7 @@ def test_a_dense_policy_does_not_fit_the_uno(cartpole: BenchResult) -> None:
 def test_retention_is_undefined_where_the_first_device_does_not_run_it() -> None:
     result = run_bench(CARTPOLE, devices_named(["avr-uno", "cpu-c"]), FEW)
     for kept in result.retentions:
-        assert (kept.estimate, kept.lower95) == (None, None)
+        assert (kept.estimate, kept.ci95) == (None, None)
         assert kept.reason == f"{CARTPOLE[0]} does not run on avr-uno, the first device"
     with pytest.raises(CheckError, match=r"dense\.pt \(undefined\), .*compact\.pt \(undefined\)"):
         result.require(0.5)

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.bench.betting import _CAUTION, Bettor, Paired, growth, lower_bound, span_of
-from prunekit.bench.stats import Array
+from prunekit.stats.betting import _CAUTION, NOTHING, Bettor, Paired, growth, lower_bound
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.clipping import ReturnRange, range_of
 
-NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
+WIDE = ReturnRange(low=-1000.0, high=1000.0)
+TO_100 = ReturnRange(low=-20.0, high=100.0)
 
 
 def game(episodes: Paired, rho: float, span: float, before: Paired) -> list[float]:
@@ -47,11 +49,6 @@ def test_a_difference_is_that_to_a_mixture_of_dense_and_random() -> None:
     assert episode.retention == pytest.approx(0.75)
 
 
-def test_the_span_covers_all_that_was_seen_and_a_margin() -> None:
-    assert span_of([np.array([-10.0, 5.0]), np.array([90.0])]) == pytest.approx(120.0)
-    assert span_of([np.array([-10.0, 5.0]), np.array([90.0])], margin=0.0) == pytest.approx(100.0)
-
-
 def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
     before, episodes = constant(70.0, 10), Paired(np.array([60.0, 20.0]), np.full(2, 100.0), np.zeros(2))
     shares, capital, gains, bets = np.linspace(0.0, 0.99, 100), 0.0, [0.2] * 10, []
@@ -66,22 +63,33 @@ def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
     assert all(0.2 < bet < 0.95 for bet in bets)
 
 
-def test_an_episode_that_loses_more_than_the_span_ends_the_game() -> None:
-    episodes = Paired(np.array([100.0, -150.0, *[100.0] * 300]), np.full(302, 100.0), np.zeros(302))
-    assert set(game(episodes, 0.9, 110.0, constant(100.0, 100))[1:]) == {-math.inf}
-    assert not refuted(episodes, 0.9, 110.0, constant(100.0, 100))
+def test_clipping_moves_returns_into_the_range_and_nothing_else() -> None:
+    episode = Paired(np.array([-500.0, 80.0]), np.array([100.0, 120.0]), np.array([0.0, -20.0]))
+    clipped = episode.clipped(ReturnRange(low=-10.0, high=110.0))
+    assert [values.tolist() for values in (clipped.small, clipped.dense, clipped.random)] == [
+        [-10.0, 80.0],
+        [100.0, 110.0],
+        [0.0, -10.0],
+    ]
 
 
-def test_such_an_episode_ends_it_whatever_the_bet() -> None:
-    """With nothing on record the bet is small, and would survive."""
+@given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 3), min_size=1, max_size=20), st.floats(0.0, 1.0))
+def test_no_clipped_episode_loses_more_than_the_width(returns: list[tuple[float, float, float]], rho: float) -> None:
+    clip_range = ReturnRange(low=-10.0, high=110.0)
+    clipped = Paired(*(np.array(values) for values in zip(*returns, strict=True))).clipped(clip_range)
+    assert clipped.differences(rho).min() >= -clip_range.width * (1.0 + 1e-12)
+    assert all(math.isfinite(capital) for capital in game(clipped, rho, clip_range.width, NOTHING))
+
+
+def test_an_unclipped_episode_that_loses_more_is_refused() -> None:
     bettor = Bettor(0.9, 100.0, constant(91.0, 1))
-    bettor.play(-101.0)
-    assert bettor.log_capital == -math.inf
+    with pytest.raises(ValueError, match="clip the returns first"):
+        bettor.play(-101.0)
 
 
 def test_without_an_episode_nothing_is_refuted() -> None:
     assert not refuted(NOTHING, 0.0, 100.0, constant(100.0, 50))
-    assert lower_bound(NOTHING, 100.0, constant(100.0, 50)) is None
+    assert lower_bound(NOTHING, WIDE, constant(100.0, 50)) is None
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.95])
@@ -97,19 +105,20 @@ def test_faultless_episodes_are_certified_when_failures_that_rare_are_ruled_out(
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bound_is_where_refutation_ends(seed: int) -> None:
     episodes, before = drawn(seed, 150), drawn(seed + 100, 20)
-    span = span_of([before.small, before.dense, before.random])
-    bound = lower_bound(episodes, span, before)
+    clip_range = range_of(before.dense, before.random)
+    bound = lower_bound(episodes, clip_range, before)
+    episodes, before, width = episodes.clipped(clip_range), before.clipped(clip_range), clip_range.width
     assert bound is not None
     assert episodes.retention is not None
     assert 0.85 < bound < episodes.retention
-    assert refuted(episodes, bound, span, before)
-    assert not refuted(episodes, bound + 0.001, span, before)
+    assert refuted(episodes, bound, width, before)
+    assert not refuted(episodes, bound + 0.001, width, before)
 
 
-def test_more_episodes_and_a_narrower_span_give_a_higher_bound() -> None:
-    before = drawn(1, 20)
-    few, many = (lower_bound(drawn(2, count), 150.0, before) for count in (60, 400))
-    narrow = lower_bound(drawn(2, 60), 120.0, before)
+def test_more_episodes_and_a_narrower_range_give_a_higher_bound() -> None:
+    before, wide = drawn(1, 20), ReturnRange(low=-25.0, high=160.0)
+    few, many = (lower_bound(drawn(2, count), wide, before) for count in (60, 400))
+    narrow = lower_bound(drawn(2, 60), ReturnRange(low=-25.0, high=140.0), before)
     assert few is not None
     assert many is not None
     assert narrow is not None
@@ -137,14 +146,16 @@ def test_rare_failures_do_not_fool_the_bound_as_they_fool_a_normal_one() -> None
 
 def test_growth_is_what_the_best_bet_would_have_earned_per_episode() -> None:
     played = Paired(np.full(20, 100.0), np.full(20, 100.0), np.zeros(20))
-    assert growth(played, 0.95, 120.0) == pytest.approx(np.log1p(0.99 * 5.0 / 120.0))
-    assert growth(Paired(np.full(20, 90.0), played.dense, played.random), 0.95, 120.0) == 0.0
-    assert growth(Paired(np.array([100.0, 40.0]), np.full(2, 90.0), np.zeros(2)), 0.5, 120.0) > 0.0
+    assert growth(played, 0.95, TO_100) == pytest.approx(np.log1p(0.99 * 5.0 / 120.0))
+    assert growth(Paired(np.full(20, 90.0), played.dense, played.random), 0.95, TO_100) == 0.0
+    assert growth(Paired(np.array([100.0, 40.0]), np.full(2, 90.0), np.zeros(2)), 0.5, TO_100) > 0.0
 
 
 @given(st.lists(st.floats(0.0, 120.0), min_size=1, max_size=30), st.integers(0, 99))
 def test_no_bet_that_stays_the_same_earns_more_than_the_best(returns: list[float], percent: int) -> None:
     small = np.array(returns)
-    best = growth(Paired(small, np.full(len(small), 100.0), np.zeros(len(small))), 0.95, 150.0)
+    best = growth(
+        Paired(small, np.full(len(small), 100.0), np.zeros(len(small))), 0.95, ReturnRange(low=-30.0, high=120.0)
+    )
     earned = [math.log(1.0 + percent / 100.0 * (own - 95.0) / 150.0) for own in returns]
     assert sum(earned) / len(earned) <= best + 1e-9

@@ -1,0 +1,1 @@
+"""Statistics of returns: bootstrap intervals, bets, bounds of rare events, certificates of retention."""

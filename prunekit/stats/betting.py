@@ -1,0 +1,127 @@
+"""A lower bound of retention that holds whenever one stops looking: testing by betting.
+
+Retention is at most rho exactly where d = small - rho * teacher - (1 - rho) * random, of one episode with the same seed
+for all three, has a mean of at most 0. Somebody who bets on d > 0, a share of the capital on every episode and never
+more than can be lost, then gains nothing on average: the capital reaches 1 / alpha with a probability of at most alpha,
+whatever the distribution of returns and however long the game (Ville 1939). A capital that gets there refutes rho.
+
+What can be lost is known, as returns are clipped to a range (``clipping.py``) first: no episode loses more than its
+width. A bootstrap clips nothing and promises too much where failures are rare: it cannot know of one that it has not
+seen, while a bettor has to survive it.
+Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.clipping import ReturnRange
+
+# Bets are chosen among these shares of the largest one that can be paid.
+_SHARES = np.linspace(0.0, 0.99, 100)
+_CAUTION = 0.3
+_RESOLUTION = 1e-3
+_ROUNDING = 1e-9
+
+
+@final
+@dataclass(frozen=True)
+class Paired:
+    """Returns of the small policy, the teacher (``dense``) and the random one for the same episode seeds, [n] each."""
+
+    small: Array
+    dense: Array
+    random: Array
+
+    def __len__(self) -> int:
+        return len(self.small)
+
+    def differences(self, rho: float) -> Array:
+        """Return small - rho * dense - (1 - rho) * random, [n]."""
+        return np.asarray(self.small - rho * self.dense - (1.0 - rho) * self.random)
+
+    def clipped(self, clip_range: ReturnRange) -> Paired:
+        """Return the same episodes with all returns clipped to ``clip_range``."""
+        return Paired(clip_range.clip(self.small), clip_range.clip(self.dense), clip_range.clip(self.random))
+
+    @property
+    def retention(self) -> float | None:
+        """(mean small - mean random) / (mean teacher - mean random); None where the teacher is no better."""
+        if len(self) == 0:
+            return None
+        gain = float((self.dense - self.random).mean())
+        return float((self.small - self.random).mean()) / gain if gain > 0.0 else None
+
+
+NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
+"""No episode at all."""
+
+
+@final
+class Bettor:
+    """Bets against a retention of at most ``rho``, with a capital of 1 to begin with.
+
+    An episode loses at most ``width``, that of the range to which returns are clipped. A bet is the one that would have
+    earned most on ``before`` (clipped, of other seeds), the episodes played so far, and a part of one on which all is
+    lost. It never depends on what is still to come.
+    """
+
+    def __init__(self, rho: float, width: float, before: Paired) -> None:
+        self._width = width
+        self._earned = _CAUTION * np.log1p(-_SHARES) + _growth(before.differences(rho), width).sum(axis=0)
+        self.log_capital = 0.0
+        self.log_largest = 0.0
+
+    def play(self, difference: float) -> None:
+        """Take in the difference of one episode; raises ValueError where it loses more than is possible."""
+        if not difference >= -self._width * (1.0 + _ROUNDING):
+            raise ValueError(f"an episode lost {-difference:g} of at most {self._width:g}; clip the returns first")
+        earned = np.log1p(difference / self._width * _SHARES)
+        self.log_capital += float(earned[self._earned.argmax()])
+        self.log_largest = max(self.log_largest, self.log_capital)
+        self._earned += earned
+
+    def refutes(self, alpha: float) -> bool:
+        """Return whether the capital has ever been 1 / ``alpha``: retention is above rho, at that level."""
+        return self.log_largest >= -math.log(alpha)
+
+
+def growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
+    """Return how much the best bet against ``rho`` would have earned per episode: the logarithm of its capital.
+
+    Returns are clipped to ``clip_range`` first.
+    """
+    return float(_growth(played.clipped(clip_range).differences(rho), clip_range.width).mean(axis=0).max())
+
+
+def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
+    """Return the largest retention that is refuted, to 0.001 and at most 1; None where not even 0 is.
+
+    All returns are clipped to ``clip_range`` first. Found by halving, as a smaller retention is easier to refute
+    wherever the teacher beats the random policy.
+    """
+    own, known = episodes.clipped(clip_range), before.clipped(clip_range)
+
+    def refuted(rho: float) -> bool:
+        bettor = Bettor(rho, clip_range.width, known)
+        for difference in own.differences(rho):
+            bettor.play(float(difference))
+        return bettor.refutes(alpha)
+
+    if not refuted(0.0):
+        return None
+    low, high = 0, round(1.0 / _RESOLUTION)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if refuted(middle * _RESOLUTION) else (low, middle - 1)
+    return round(low * _RESOLUTION, 3)
+
+
+def _growth(differences: Array, width: float) -> Array:
+    """Return the logarithm of what each bet multiplies the capital with, [n, shares]."""
+    return np.log1p(differences[:, None] / width * _SHARES)

@@ -1,0 +1,92 @@
+"""The range that returns are clipped to before anything is claimed of their mean.
+
+No test can bound the mean of returns that nothing bounds: a crash that has not been seen yet may cost any amount. So a
+claim is about clipped returns, in a range that is fixed before the episodes that the claim rests on, and how often
+returns fall outside of it is bounded beside it (``frequency.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.errors import InputError
+from prunekit.stats.bootstrap import Array
+
+# Of the width of what was seen, on both sides.
+_MARGIN = 0.1
+# Bounds that are chosen here are rounded outward to a step of about so many of which the width has.
+_STEPS = 100
+# Returns whose width is smaller than this share of their size, or than this, are all the same.
+_SAME, _NOTHING = 1e-9, 1e-200
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReturnRange:
+    """Returns are clipped to [low, high]; raises InputError unless both are finite and ``low`` is smaller."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise InputError(
+                f"--range must be two finite numbers, the smaller one first, got {self.low:g},{self.high:g}"
+            )
+        if not math.isfinite(self.width):
+            raise InputError(f"--range {self.low:g},{self.high:g} is wider than a number can say; give a narrower one")
+
+    @property
+    def width(self) -> float:
+        """What an episode can lose at most."""
+        return self.high - self.low
+
+    def clip(self, returns: Array) -> Array:
+        """Return ``returns`` of any shape, those outside of the range moved to its nearer end."""
+        return np.clip(returns, self.low, self.high)
+
+    def to_json(self) -> list[float]:
+        """Return [low, high]."""
+        return [self.low, self.high]
+
+    def __str__(self) -> str:
+        return f"[{_short(self.low)}, {_short(self.high)}]"
+
+
+def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) -> ReturnRange:
+    """Return the range of all ``teacher`` and ``random`` returns with a margin of a tenth of it on both sides.
+
+    Give the returns of episodes that no claim rests on. The ends are rounded outward to two or three digits of the
+    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least.
+    """
+    seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
+    least, most = float(seen.min()), float(seen.max())
+    size, width = max(abs(least), abs(most)), most - least
+    if width <= max(_SAME * size, _NOTHING):
+        width = max(1.0, size)
+    step = 10.0 ** math.floor(math.log10(width / _STEPS))
+    low, high = (
+        math.floor((least - _MARGIN * width) / step) * step,
+        math.ceil((most + _MARGIN * width) / step) * step,
+    )
+    digits = max(0, -math.floor(math.log10(step)))
+    return ReturnRange(low=round(low, digits), high=round(high, digits))
+
+
+def parse_range(text: str) -> ReturnRange:
+    """Return the range that a user wrote as ``LOW,HIGH``; raises InputError for anything else."""
+    parts = text.split(",")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise InputError(f"--range {text!r} is no range; write it as in --range=-100,300") from None
+    return ReturnRange(low=low, high=high)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.10g}" if abs(value) < 1e15 else f"{value:g}"

@@ -1,0 +1,78 @@
+"""An upper bound of how often something happens that holds whenever one stops counting.
+
+Against "it happens in a share p of the episodes or more" one bets on a smaller share s p: an episode without it
+multiplies the capital by (1 - s p) / (1 - p), one with it by s. Where the hypothesis is true the capital gains nothing
+on average, so that it reaches 1 / alpha with a probability of at most alpha, however long one looks (Ville 1939). A
+capital that is split over several s in the beginning is a bet too. Shares at which it got there are ruled out.
+Source: Robbins 1970, "Statistical methods related to the law of the iterated logarithm", for mixtures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import final
+
+import numpy as np
+
+# Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
+_SHARES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+_CAPITAL = np.array([0.9, *[0.1 / 9] * 9])
+_HALVINGS = 40
+
+
+@final
+class Frequency:
+    """Counts in how many of the episodes ``played`` something ``happened``, and bounds its share from above."""
+
+    def __init__(self, alpha: float) -> None:
+        self._alpha = alpha
+        self._least = 1.0
+        self.played = 0
+        self.happened = 0
+
+    def play(self, happened: bool) -> None:
+        """Take in one episode."""
+        if happened:  # the bound only falls in episodes without it, so that here is the last low one
+            self._least = self.upper
+        self.played += 1
+        self.happened += happened
+
+    @property
+    def upper(self) -> float:
+        """The upper bound: at least the true share, at every moment alike, with a probability of 1 - ``alpha``."""
+        return min(self._least, _upper(self.played, self.happened, self._alpha))
+
+
+def frequency(events: Iterable[bool], alpha: float) -> Frequency:
+    """Return what is known after ``events``, one per episode, in order."""
+    seen = Frequency(alpha)
+    for event in events:
+        seen.play(event)
+    return seen
+
+
+def faultless_episodes(share: float, alpha: float) -> int:
+    """Return how many episodes without it rule out that something happens in ``share`` of them, in (0, 1)."""
+    low, high = 0, math.ceil(math.log(alpha * float(_CAPITAL[0])) / math.log1p(-share))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _log_capital(share, middle, 0) >= -math.log(alpha) else (middle, high)
+    return high
+
+
+def _upper(played: int, happened: int, alpha: float) -> float:
+    """Return the smallest share that is ruled out after so many episodes; 1 where none is."""
+    low, high = 0.0, 1.0  # the capital grows with the share
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if _log_capital(middle, played, happened) >= -math.log(alpha) else (middle, high)
+    return high
+
+
+def _log_capital(share: float, played: int, happened: int) -> float:
+    with np.errstate(divide="ignore"):
+        each = happened * np.log(_SHARES) if happened else np.zeros(len(_SHARES))
+    each = each + (played - happened) * (np.log1p(-_SHARES * share) - math.log1p(-share)) + np.log(_CAPITAL)
+    most = float(each.max())
+    return most + math.log(float(np.exp(each - most).sum()))
