@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from claims_tables import claims_table, honesty_table
 from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
     c_choices_table,
@@ -200,6 +201,8 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/compress.md": {
         "compress": ("compress", compress_table),
         "compression_rivals": ("compression_rivals", rivals_table),
+        "honesty": ("honesty", honesty_table),
+        "claims": ("claims", claims_table),
     },
     "docs/embedded.md": {
         "c_math": ("c_math", c_math_text),

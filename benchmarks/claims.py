@@ -1,0 +1,119 @@
+"""The compressions of ``compress.json`` checked again under the claim of today: how many episodes it takes.
+
+    python benchmarks/claims.py run        # plays what fixes the ranges; resumable, runs/claims.json keeps it
+    python benchmarks/claims.py collect    # benchmarks/results/claims.json
+
+The networks are not played again: every episode of their certificates is on record. Teacher and random policy play the
+selection's episodes, which fix the range that returns are clipped to. Both claims bet on the same episodes in the same
+order; what the networks earned in their selection is not on record, so that both begin with what the teacher earned
+there. ``former`` is a loss bounded by a span that was guessed from what had been seen, of returns as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from compress import KEEP, teacher_of
+from record import read_result, write_result
+
+from prunekit.bench.models import read_model
+from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.compress.points import Baseline
+from prunekit.compress.settings import CompressSettings, SearchSettings
+from prunekit.compress.trial import claim_of
+from prunekit.environments import make_environment, spaces_of
+from prunekit.files import write_atomically
+from prunekit.rollouts import episode_return, random_returns
+from prunekit.stats.betting import Bettor, Paired
+from prunekit.stats.certificate import LEAST_EPISODES, Candidate, certify
+
+STATE = Path("runs/claims.json")
+SETTINGS = CompressSettings(SearchSettings(keep=KEEP))
+
+
+def played() -> dict[str, Any]:
+    """Return what is on record of the selection's episodes, by environment and seed."""
+    return dict(json.loads(STATE.read_text())) if STATE.exists() else {}
+
+
+def run() -> None:
+    """Play the selection's episodes of every compression that has none on record."""
+    found = played()
+    for entry in (read_result("compress") or {"runs": []})["runs"]:
+        name = f"{entry['env']}, {entry['seed']}"
+        if name in found:
+            continue
+        seeds = SearchSettings(seed=entry["seed"]).selection_seeds
+        environment = make_environment(entry["env"])
+        runtime = OnnxRuntime(read_model(teacher_of(entry["env"])), spaces_of(environment))
+        dense = [episode_return(environment, runtime.act, seed) for seed in seeds]
+        found[name] = {"dense": dense, "random": random_returns(environment, seeds)}
+        environment.close()
+        write_atomically(STATE, json.dumps(found).encode())
+        print(name, round(float(np.mean(dense)), 1), flush=True)
+
+
+def checked(entry: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
+    """Return what both claims say of the network that a compression chose."""
+    tested = next(one for one in entry["tested"] if one["verdict"] == "certified")
+    episodes = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
+    baseline = Baseline(np.asarray(selection["dense"]), np.asarray(selection["random"]))
+    before = Paired(baseline.dense, baseline.dense, baseline.random)
+    alpha, claim = 1.0 - tested["confidence"], claim_of(SETTINGS, baseline)
+    (found,) = certify(
+        [Candidate(name=tested["size"], play=lambda seed: float(episodes.small[seed]), before=before, alpha=alpha)],
+        lambda seed: float(episodes.dense[seed]),
+        lambda seed: float(episodes.random[seed]),
+        claim,
+        range(len(episodes)),
+    )
+    return {
+        "env": entry["env"],
+        "seed": entry["seed"],
+        "hidden": tested["size"],
+        "recorded": len(episodes),
+        "former": {"span": tested["span"], "episodes": _former(episodes, before, tested["span"], alpha)},
+        "now": {key: value for key, value in found.to_json().items() if key not in ("returns", "selection", "seeds")},
+    }
+
+
+def _former(episodes: Paired, before: Paired, span: float, alpha: float) -> int | None:
+    """Return after how many episodes the former claim is shown; None where the recorded ones do not."""
+    bettor = Bettor(KEEP, span, before)
+    for count, difference in enumerate(episodes.differences(KEEP), 1):
+        bettor.play(float(difference))
+        if count >= LEAST_EPISODES and bettor.refutes(alpha):
+            return count
+    return None
+
+
+def collect() -> None:
+    """Write the committed result."""
+    found, runs = played(), (read_result("compress") or {"runs": []})["runs"]
+    rows = [checked(entry, found[f"{entry['env']}, {entry['seed']}"]) for entry in runs]
+    both = [(row["former"]["episodes"], row["now"]["episodes"]) for row in rows if row["now"]["verdict"] == "certified"]
+    ratios = [now / former for former, now in both if former is not None]
+    entries = {
+        "keep": KEEP,
+        "certified": sum(row["now"]["verdict"] == "certified" for row in rows),
+        "median_ratio_of_episodes": round(float(np.median(ratios)), 3) if ratios else math.nan,
+        "rows": rows,
+    }
+    command = "; ".join(f"python benchmarks/claims.py {stage}" for stage in ("run", "collect"))
+    print(write_result("claims", command, entries), entries["certified"], entries["median_ratio_of_episodes"])
+
+
+def main() -> None:
+    """Parse and go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["run", "collect"])
+    run() if parser.parse_args().stage == "run" else collect()
+
+
+if __name__ == "__main__":
+    main()
