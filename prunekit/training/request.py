@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from prunekit.activations import Activation
 from prunekit.adapters.sb3 import algorithm_for
+from prunekit.adapters.sb3_environment import LearnerEnvironment
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import ArtifactError, InputError
 from prunekit.pruning.importance import IMPORTANCES
@@ -152,7 +153,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
 
 
 def _maker(request: TrainingRequest) -> Callable[[], gym.Env[Any, Any]]:
-    return lambda: Monitor(make_environment(request.env_id, request.env_kwargs))
+    return lambda: Monitor(LearnerEnvironment(make_environment(request.env_id, request.env_kwargs)))
 
 
 _THRESHOLDS: dict[str, type[Sparsity] | type[Budget]] = {"sparsity": Sparsity, "budget": Budget}

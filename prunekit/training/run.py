@@ -20,8 +20,9 @@ from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.files import held, write_atomically
+from prunekit.files import held, json_text, write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
+from prunekit.policy.program import lower
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
 from prunekit.rollouts import random_returns
@@ -92,8 +93,10 @@ def _train(
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
     description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
+    json_text(description, "the request")
     found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
+    lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
