@@ -35,10 +35,11 @@ from prunekit.training.checkpoint import (
     resume_,
     write_checkpoint,
 )
+from prunekit.training.config import read_config
 from prunekit.training.events import EventsFile
 from prunekit.training.failures import explained
 from prunekit.training.recorder import Recorder
-from prunekit.training.request import TrainingRequest, build_learner, read_config
+from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
@@ -148,7 +149,11 @@ def _check_folder(folder: Path, resume: bool) -> None:
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
     """Return the newest checkpoint and its path (None: the run had none yet); InputError where the run differs."""
-    check_same(folder, read_config(folder), description)
+    config = read_config(folder)
+    entry = config.get("env")
+    if isinstance(entry, dict) and isinstance(entry.get("id"), str):  # a module before a colon is no part of the id
+        config["env"] = {**entry, "id": entry["id"].rpartition(":")[2]}
+    check_same(folder, config, description)
     found = checkpoints_in(folder)
     if not found:
         return None
