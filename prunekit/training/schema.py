@@ -55,7 +55,8 @@ def one_of(*choices: object) -> Check:
 
     def check(name: str, value: object) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
-            raise wrong(name, value, f"one of {', '.join(map(str, choices))}")
+            known = shorten(", ".join(map(str, choices)), 300, placeholder="...")
+            raise wrong(name, value, f"one of {known}" if len(choices) > 1 else known)
 
     return check
 
@@ -101,7 +102,8 @@ def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = N
                 raise WrongValueError(f"{_joined(name, key)} is missing")
         for key, entry in value.items():
             if key not in known:
-                raise WrongValueError(f"{_joined(name, key)} is not known; the keys are {', '.join(known)}")
+                keys = shorten(", ".join(map(str, known)), 300, placeholder="...")
+                raise WrongValueError(f"{_joined(name, key)} is not known; the keys are {keys or 'none'}")
             known[key](_joined(name, key), entry)
 
     return check
