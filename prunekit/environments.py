@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from prunekit.errors import ArtifactError, UnusableEnvironmentError
+from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
 
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
@@ -49,9 +50,30 @@ class Spaces:
         """How many scores an actor needs for these actions."""
         return len(self.low) if self.discrete is None else self.discrete
 
-    def action(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return continuous ``values``, which may be rounded to another dtype, as an action of this space."""
-        return np.asarray(np.clip(values.astype(np.float64), self.low, self.high).astype(self.dtype))
+    def action(self, answer: Any) -> Any:
+        """Return what ``env.step`` takes for ``answer``: the index, from 0, of a discrete action, or values [k].
+
+        A discrete action is its number, counted from ``start``, as np.int64. Values, which may be rounded to another
+        dtype, are clipped to the bounds and get the dtype of the space. Raises CheckError for an index or a number of
+        values that the space does not have.
+        """
+        if self.discrete is None:
+            values = np.asarray(answer, np.float64)
+            if values.shape != (len(self.low),):
+                raise CheckError(f"an action of shape {list(values.shape)} is not one of {len(self.low)} values")
+            return np.clip(values, *self._bounds).astype(self.dtype)
+        index = int(answer)
+        if not 0 <= index < self.discrete:
+            raise CheckError(f"action {self.start + index} is not one of {self.discrete} from {self.start}")
+        return np.int64(self.start + index)
+
+    def numbered(self, number: Any) -> Any:
+        """Return what ``env.step`` takes for the discrete action ``number``, counted from ``start``, as ``action``."""
+        return self.action(int(number) - self.start)
+
+    @cached_property
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold (an infinite bound is None); the inverse of ``Spaces.from_dict``."""
@@ -178,15 +200,21 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
             f"environment '{name}' has {type(observation).__name__} observations{shape}, but an actor takes a flat "
             "vector (1-D Box); register a version wrapped in gymnasium.wrappers.FlattenObservation"
         )
+    if observation.shape[0] == 0:
+        raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give it at least one")
     if isinstance(action, spaces.Discrete):
         return Spaces(observation.shape[0], discrete=int(action.n), start=int(action.start))
     if isinstance(action, spaces.Box) and len(action.shape) == 1:
+        if action.shape[0] == 0:
+            raise UnusableEnvironmentError(f"environment '{name}' has actions without values; give it at least one")
         if not np.issubdtype(action.dtype, np.floating):
             raise UnusableEnvironmentError(
                 f"environment '{name}' has actions of {action.dtype}, but an actor gives fractions; register a version "
                 "whose actions are a Box of float32, or Discrete"
             )
         low, high = (tuple(float(bound) for bound in bounds) for bounds in (action.low, action.high))
+        if not all(one <= other for one, other in zip(low, high, strict=True)):
+            raise UnusableEnvironmentError(f"environment '{name}' has the action bounds {low} and {high}; correct them")
         return Spaces(observation.shape[0], low=low, high=high, dtype=str(action.dtype))
     raise UnusableEnvironmentError(
         f"environment '{name}' has {type(action).__name__} actions; only Discrete and 1-D Box actions are supported"

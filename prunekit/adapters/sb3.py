@@ -29,11 +29,16 @@ from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 
+# Of the range of one action value: Stable-Baselines3 computes high - low in float32.
+_WIDEST = float(np.finfo(np.float32).max)
+
 
 @final
 @dataclass(frozen=True)
 class Algorithm:
     """One algorithm of Stable-Baselines3: its class, its adapter, and the actions that it can choose.
+
+    ``squashed`` ones reach a Box by tanh.
 
     ``net_arch`` writes (actor widths, critic widths) in the algorithm's own form, ``net_arch_now`` those of a model.
     """
@@ -43,6 +48,7 @@ class Algorithm:
     learner: Callable[[Any], Learner]
     discrete: bool
     continuous: bool
+    squashed: bool
     net_arch: Callable[[list[int], list[int]], Any]
     net_arch_now: Callable[[Any], Any]
 
@@ -128,23 +134,23 @@ ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm(
-            "ppo", PPO, _ppo, True, True,
+            "ppo", PPO, _ppo, True, True, False,
             lambda actor, critic: {"pi": actor, "vf": critic},
             lambda model: {"pi": _widths(model.policy.mlp_extractor.policy_net),
                            "vf": _widths(model.policy.mlp_extractor.value_net)},
         ),
         Algorithm(
-            "dqn", DQN, _dqn, True, False,
+            "dqn", DQN, _dqn, True, False, False,
             lambda actor, _: actor,
             lambda model: _widths(model.q_net.q_net)[:-1],
         ),
         Algorithm(
-            "sac", SAC, _sac, False, True,
+            "sac", SAC, _sac, False, True, True,
             lambda actor, critic: {"pi": actor, "qf": critic},
             lambda model: _with_critic(model.actor.latent_pi, model),
         ),
         Algorithm(
-            "td3", TD3, _td3, False, True,
+            "td3", TD3, _td3, False, True, True,
             lambda actor, critic: {"pi": actor, "qf": critic},
             lambda model: _with_critic(model.actor.mu[:-2], model),
         ),
@@ -153,7 +159,10 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 
 def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
-    """Return the algorithm ``name``; raises InputError when it is unknown or does not fit the action space."""
+    """Return the algorithm ``name``; raises InputError when it is unknown or does not fit the action space.
+
+    Actions that tanh squashes need bounds that are finite and not equal.
+    """
     algorithm = ALGORITHMS.get(name)
     if algorithm is None:
         raise InputError(f"algorithm '{name}' is unknown; choose one of {', '.join(ALGORITHMS)}")
@@ -162,6 +171,13 @@ def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
         kind = "discrete" if discrete else "continuous"
         fitting = [a.name for a in ALGORITHMS.values() if (a.discrete if discrete else a.continuous)]
         raise InputError(f"algorithm '{name}' does not fit {kind} actions; choose one of {', '.join(fitting)}")
+    if algorithm.squashed:
+        for index, (low, high) in enumerate(zip(spaces.low, spaces.high, strict=True)):
+            if not 0.0 < high - low <= _WIDEST:
+                raise InputError(
+                    f"algorithm '{name}' squashes actions into their bounds, but the action space has [{low:g}, "
+                    f"{high:g}] for value {index}; choose ppo, or give the environment finite bounds that differ"
+                )
     return algorithm
 
 

@@ -133,10 +133,9 @@ def _certificate(
 
 
 def _fitting(act: Act, spaces: Spaces) -> Act:
-    """Return ``act`` with actions of the environment's own dtype: C gives float32."""
-    if spaces.discrete is not None or spaces.dtype == "float32":
-        return act
-    return lambda observation: spaces.action(act(observation))
+    """Return ``act`` with actions as the environment takes them: C gives float32, or a number."""
+    convert = spaces.action if spaces.discrete is None else spaces.numbered
+    return lambda observation: convert(act(observation))
 
 
 def _opened(device: Device, model: BenchModel, place: Place, opened: ExitStack) -> Runtime | None:

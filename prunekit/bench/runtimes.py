@@ -101,14 +101,14 @@ class OnnxRuntime:
         if not np.isfinite(values).all():
             raise CheckError(f"{self._name}: the action is not finite for observation {np.asarray(observation)}")
         if self._spaces.discrete is not None:
-            return int(values.argmax()) + self._spaces.start
+            return self._spaces.action(values.argmax())
         return self._spaces.action(values)
 
-    def _within(self, action: int) -> int:
+    def _within(self, action: int) -> Any:
         first, count = self._spaces.start, self._spaces.discrete
         if count is None or not first <= action < first + count:
             raise CheckError(f"{self._name}: chose action {action}, not one of {count} from {first}")
-        return action
+        return self._spaces.numbered(action)
 
     def _check_output(self, model: BenchModel) -> None:
         integer = np.issubdtype(self._output.dtype, np.integer)

@@ -84,9 +84,7 @@ class Teacher:
     def act(self, observation: Any) -> Any:
         """Return the action that ``env.step`` accepts for one raw observation [obs]."""
         answer = self.responses(np.asarray(observation, np.float32)[None])[0]
-        if self.spaces.discrete is not None:
-            return int(answer.argmax()) + self.spaces.start
-        return answer.astype(self.spaces.dtype)  # which has the bounds exactly, so that no rounding leaves them
+        return self.spaces.action(answer if self.spaces.discrete is None else answer.argmax())
 
     def _chosen(self, actions: NDArray[np.integer[Any]]) -> Float64:
         assert self.spaces.discrete is not None

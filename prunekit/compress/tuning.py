@@ -11,6 +11,7 @@ import numpy as np
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compress.arena import Arena
 from prunekit.compress.student import Scale
+from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import failed
 
@@ -38,11 +39,9 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         self._mean, self._scale = normalizer.mean.numpy(), normalizer.scale.numpy()
         self._clip = normalizer.clip
         self.observation_space = gym.spaces.Box(-self._clip, self._clip, self._mean.shape, np.float32)
-        actions = environment.action_space
-        self._continuous = isinstance(actions, gym.spaces.Box)
-        if isinstance(actions, gym.spaces.Discrete):
-            self._start = int(actions.start)
-            self.action_space = gym.spaces.Discrete(int(actions.n))
+        self._spaces = spaces_of(environment)
+        if self._spaces.discrete is not None:
+            self.action_space = gym.spaces.Discrete(self._spaces.discrete)
         else:
             self._middle, self._half = scale.middle.numpy(), scale.half.numpy()
             most = np.where(scale.bounded.numpy(), 1.0, _WIDEST).astype(np.float32)
@@ -56,7 +55,8 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         return self._seen(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        real = self._real(action) if self._continuous else action + self._start
+        continuous = self._spaces.discrete is None
+        real = self._spaces.action(action * self._half + self._middle if continuous else action)
         try:
             observation, reward, terminated, truncated, _ = self.env.step(real)
             finite = math.isfinite(float(reward))
@@ -68,11 +68,6 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
             )
         # Without what else the environment tells: it would be copied deeply, sixteen times a step.
         return self._seen(observation), reward, terminated, truncated, {}
-
-    def _real(self, action: Any) -> Any:
-        bounds = self.env.action_space
-        assert isinstance(bounds, gym.spaces.Box)
-        return np.minimum(np.maximum(action * self._half + self._middle, bounds.low), bounds.high)
 
     def _seen(self, observation: Any) -> Any:
         normal = (np.asarray(observation, np.float32) - self._mean) * self._scale

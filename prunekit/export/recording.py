@@ -55,7 +55,7 @@ def recorded_observations(
         def act(observation: Any) -> Any:
             seen.append(np.array(observation, np.float32))  # a copy: some environments write into one buffer
             action = run_oracle(program, seen[-1][None].astype(np.float64))[0][0]
-            return int(action) if spaces.discrete is not None else spaces.action(action)
+            return spaces.action(action) if spaces.discrete is None else spaces.numbered(action)
 
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
             episode_return(environment, act, seed)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunekit.errors import CheckError
 from prunekit.pruning.groups import Group
-from prunekit.pruning.importance import Evidence, Importance, Scores, normalized
+from prunekit.pruning.importance import MAX_EXACT_OUTPUTS, Evidence, Importance, Scores, normalized
 from prunekit.pruning.masks import Masks
 from prunekit.pruning.observation import observe
 
@@ -55,7 +55,7 @@ class Gauge:
         with evaluating(network):
             seen = observe(network, groups, states, self._decision)
             self._deviation = self._deviate(seen.output)
-            found = self._importance(Evidence(network, groups, seen, self._deviation, keep))
+            found = self._importance(Evidence(network, groups, seen, self._deviation, keep, seed=step))
         for name, score in found.items():
             if not bool(score.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")
@@ -80,5 +80,10 @@ class Gauge:
         self.scores, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
 
     def _deviate(self, output: Tensor) -> Tensor:
-        now = output.detach().double().std(dim=0, unbiased=False).clamp_min(1e-8)
+        output = output.detach()
+        if output.shape[1] <= MAX_EXACT_OUTPUTS:
+            found = output.double().std(dim=0, unbiased=False)
+        else:  # torch's own, along the first dimension, is twenty times slower
+            found = (output - output.mean(dim=0)).square_().mean(dim=0).sqrt_().double()
+        now = found.clamp_min(1e-8)
         return now if self._deviation is None else self._memory * self._deviation + (1 - self._memory) * now

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunekit.activations import Activation
 from prunekit.errors import CouplingError
+from prunekit.pruning.layers import refuse_common_memory
 from prunekit.pruning.tracing import Attribute, Dense, Elementwise, Output, Step, Unknown, sources_of, trace
 
 
@@ -35,11 +36,12 @@ def find_groups(network: nn.Module) -> tuple[Group, ...]:
     Layers whose values reach the network's output are not groups: outputs are never pruned.
 
     Raises CouplingError, naming the module or node, where units pass through anything but linear layers and
-    the known element-wise activations on their way to a linear layer, or where a linear layer or its parameters
-    are used twice.
+    the known element-wise activations on their way to a linear layer, where a linear layer or its parameters are used
+    twice or its weight is no plain one (``trace``).
     """
     steps = trace(network)
     _refuse_shared(steps, network)
+    refuse_common_memory(network, [step.path for step in steps if isinstance(step, Dense)])
     by_name = {step.name: step for step in steps}
     feeds_dense = _names_upstream_of_dense(steps)
     visible = _names_that_reach_output(steps)

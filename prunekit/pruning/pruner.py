@@ -64,8 +64,9 @@ class Pruner:
 
     ``keep`` are bool [original width] per group, ``masks`` the same for the units that the network still has.
 
-    Raises InputError where the optimizer does not hold the network's parameters or evaluates closures or where
-    ``total_steps`` is below 1, and EmptyGroupError where the threshold leaves a group without ``min_units``.
+    Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
+    float64, where the optimizer does not hold them or evaluates closures or where ``total_steps`` is below 1, and
+    EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from prunekit.activations import Activation, activation_of_call, activation_of_module
 from prunekit.errors import CouplingError
+from prunekit.pruning.layers import refuse_computed, refuse_other_linear
 
 
 @final
@@ -88,10 +89,11 @@ def sources_of(step: Step) -> tuple[str, ...]:
 def trace(network: nn.Module) -> tuple[Step, ...]:
     """Trace ``network`` into steps in order of execution.
 
-    Raises CouplingError when the forward pass cannot be traced (data-dependent control flow, several inputs).
+    Raises CouplingError when the forward pass cannot be traced (data-dependent control flow, several inputs) and, by
+    name, for a linear layer whose weight is computed, complex or without values (``layers.py``).
     """
     try:
-        graph = fx.Tracer().trace(network, concrete_args=_defaults(network) or None)
+        graph = _Tracer().trace(network, concrete_args=_defaults(network) or None)
     except Exception as error:  # fx raises whatever the traced forward raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CouplingError(
@@ -104,6 +106,14 @@ def trace(network: nn.Module) -> tuple[Step, ...]:
             f"{type(network).__name__} takes {len(inputs)} inputs ({names}); only networks of one input are supported"
         )
     return tuple(_step(node, network) for node in graph.nodes)
+
+
+@final
+class _Tracer(fx.Tracer):
+    """Looks into no kind of ``nn.Linear``, so that each is known, or refused, by its name."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Linear) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _defaults(network: nn.Module) -> dict[str, object]:
@@ -122,6 +132,9 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
         return Output(node.name, sources)
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
+        refuse_other_linear(str(node.target), module)
+        if isinstance(module, nn.Linear):
+            refuse_computed(str(node.target), module)
         if type(module) is nn.Linear and not node.kwargs:  # hidden values are captured from positional arguments
             return Dense(node.name, str(node.target), sources[0])
         activation = activation_of_module(module)

@@ -17,6 +17,7 @@ from prunekit.errors import InputError
 from prunekit.pruning.attachment import check_equal_widths, check_twins
 from prunekit.pruning.compensation import compensate_
 from prunekit.pruning.groups import Group, find_groups
+from prunekit.pruning.layers import check_trainable_types
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
 from prunekit.pruning.penalties import unit_size
 from prunekit.pruning.physical import living_view, padded, remove_units_
@@ -41,6 +42,8 @@ class Units:
         self.groups = find_groups(networks[0])
         self._equal_widths = check_equal_widths(self.groups, equal_widths)
         check_twins(self.groups, self._networks[1:])
+        for network in networks:
+            check_trainable_types(network)
         self.keep, self.present = full_masks(self.groups), full_masks(self.groups)
         self.sizes = {group.name: unit_size(networks[0], group) for group in self.groups}
         self._dead: list[DeadSlice] = []

@@ -18,10 +18,13 @@ from prunekit.adapters.sb3_state import restore_, state_of
 from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.files import is_exactly, write_atomically
 from prunekit.pruning.pruner import Pruner
+from prunekit.training.parts import check_parts, check_request, check_restored
+from prunekit.training.schema import WrongValueError
 from prunekit.versions import installed_versions
 
 FORMAT = "prunekit.checkpoint"
 VERSION = 1
+REMEDY = "remove it to go on from the one before, or remove the run's folder to begin anew"
 KEPT = 2
 """How many checkpoints stay: the last good one survives whatever happens to the next."""
 
@@ -90,7 +93,7 @@ def require_finite(model: BaseAlgorithm) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; raises ArtifactError, naming it and what to do, for anything but a whole one."""
-    remedy = "remove it to go on from the one before, or remove the run's folder to begin anew"
+    remedy = REMEDY
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -111,8 +114,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any]) -> None:
     """Raise InputError, saying what differs, unless what ``path`` was written with is this request and these versions.
 
-    ``saved`` has at least the entries of ``request`` and ``versions``.
+    ``saved`` has at least the entries of ``request`` and ``versions``. Raises ArtifactError where it is no plain data.
     """
+    try:
+        check_request(saved)
+    except WrongValueError as error:
+        raise ArtifactError(f"{path}: {error}; {REMEDY}") from error
     now = {**request, "versions": installed_versions()}
     difference = _difference("", {name: saved.get(name) for name in now}, now)
     if difference:
@@ -133,12 +140,19 @@ def _difference(name: str, before: Any, now: Any) -> str:
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:
     """Bring ``model`` and its ``pruners``, fresh ones, to the state of ``checkpoint``; return its records.
 
-    Raises ArtifactError, naming the file, where the parts do not fit.
+    Raises ArtifactError, naming the file and the part, where a part is not such as they would write.
     """
+    part = "pruners"
     try:
+        check_parts(checkpoint, model, pruners)
         for pruner, state in zip(pruners, checkpoint["pruners"], strict=True):
             pruner.load_state_dict(state)  # first: it brings networks to the widths of the saved weights
+        part = "learner"
         restore_(model, checkpoint["learner"])
+        check_restored(model)
         return Records(**checkpoint["records"])
-    except Exception as error:  # a file edited by hand can be wrong in any way
-        raise ArtifactError(f"{path}: its contents do not fit the run ({type(error).__name__}: {error})") from error
+    except WrongValueError as error:
+        raise ArtifactError(f"{path}: its contents do not fit the run ({error}); {REMEDY}") from error
+    except Exception as error:  # parts that are sound one by one, but not together
+        told = f"{part}: {type(error).__name__}: {shorten(str(error), 300, placeholder='...')}"
+        raise ArtifactError(f"{path}: its contents do not fit the run ({told}); {REMEDY}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import final
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
@@ -12,8 +13,9 @@ from prunekit.errors import InputError
 from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
+from prunekit.training.config import MAX_SEED, MAX_STEPS
 from prunekit.training.presets import algorithms_of, check_schedule, preset_for
-from prunekit.training.request import TrainingRequest, request_of
+from prunekit.training.request import TrainingRequest, check_widths, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
@@ -43,11 +45,13 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
     plan = _plan(words.sparsity, words.budget, words.dense)
     widths = _widths(words.hidden)
-    if words.seed is not None and words.seed < 0:
-        raise InputError(f"--seed must not be negative, got {words.seed}")
+    if words.seed is not None and not 0 <= words.seed <= MAX_SEED:
+        raise InputError(f"--seed must not be negative and at most {MAX_SEED}, got {words.seed}")
     for name, value in (("--steps", words.steps), ("--checkpoint-every", words.checkpoint_every)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+        if value is not None and not 1 <= value <= MAX_STEPS:
+            raise InputError(f"{name} must be at least 1 and at most {MAX_STEPS}, got {value}")
+    if words.env is not None and not words.env.strip():
+        raise InputError("--env is empty; give the id of an environment")
     if words.dense and words.prune_critics:
         raise InputError("--dense and --prune-critics exclude each other; give one")
     if words.lr_schedule is not None:
@@ -88,14 +92,13 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     """
     if words.out is None:
         raise InputError("--resume needs the run's folder; name it with --out")
-    begun = request_of(words.out)
+    begun = request_of(words.out, words.env)
     if plan is not None and begun.plan is not None:
         plan = replace(begun.plan, threshold=plan.threshold)
     pruned = words.dense or words.sparsity is not None or words.budget is not None
     schedule = words.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
-        env_id=words.env or begun.env_id,
         algorithm=words.algo or begun.algorithm,
         preset=replace(begun.preset, learning_rate_schedule=schedule),
         seed=begun.seed if words.seed is None else words.seed,
@@ -129,7 +132,12 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         widths = ()
     if not widths or min(widths) < 1:
-        raise InputError(f"--hidden {text} is no list of widths; write it as in --hidden 18,18")
+        told = shorten(text, 60, placeholder="...")
+        raise InputError(f"--hidden {told} is no list of widths; write it as in --hidden 18,18")
+    try:
+        check_widths(widths)
+    except InputError as error:
+        raise InputError(f"--hidden: {error}") from error
     return widths
 
 

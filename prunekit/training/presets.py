@@ -49,14 +49,14 @@ def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
     rollout may run past the end of training, where SB3's remaining share is negative; the rate then stays at its
     final value.
     """
-    schedule = _SCHEDULES[name](rate, frozen_from)
+    schedule = SCHEDULES[name](rate, frozen_from)
     return lambda remaining: schedule(max(remaining, 0.0))
 
 
 def check_schedule(name: str) -> None:
     """Raise InputError unless ``name`` is a schedule."""
-    if name not in _SCHEDULES:
-        raise InputError(f"--lr-schedule {name} is unknown; choose one of {', '.join(_SCHEDULES)}")
+    if name not in SCHEDULES:
+        raise InputError(f"--lr-schedule {name} is unknown; choose one of {', '.join(SCHEDULES)}")
 
 
 def _constant(rate: float, _: float) -> Schedule:
@@ -71,7 +71,7 @@ def _hold(rate: float, frozen_from: float) -> Schedule:
     return lambda remaining: rate * min(1.0, remaining / max(1.0 - frozen_from, 1e-9))
 
 
-_SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {"constant": _constant, "linear": _linear, "hold": _hold}
+SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {"constant": _constant, "linear": _linear, "hold": _hold}
 
 
 def _overlaid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

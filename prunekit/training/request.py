@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, final
 
 import gymnasium as gym
@@ -17,15 +18,27 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from prunekit.activations import Activation
 from prunekit.adapters.sb3 import algorithm_for
-from prunekit.environments import Spaces, make_environment
+from prunekit.adapters.sb3_environment import LearnerEnvironment
+from prunekit.environments import Spaces, first_line, make_environment
 from prunekit.errors import ArtifactError, InputError
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES, Penalty
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
-from prunekit.training.presets import Preset, check_schedule, rate_schedule
+from prunekit.training.config import (
+    MAX_LAYERS,
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_WIDTH,
+    NAME,
+    REMEDY,
+    check_config,
+    read_config,
+)
+from prunekit.training.presets import Preset, rate_schedule
 
-_REMEDY = "restore it, or remove the run's folder to begin anew"
+_MAX_WEIGHTS = 2**25
+"""Between two layers; with their gradients and moments half a gigabyte."""
 
 
 @final
@@ -54,8 +67,13 @@ class TrainingRequest:
     def __post_init__(self) -> None:
         if self.total_steps < 1:
             raise InputError(f"steps must be at least 1, got {self.total_steps}")
-        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
-            raise InputError(f"hidden widths must be positive, got {list(self.hidden)}")
+        if self.total_steps > MAX_STEPS:
+            raise InputError(f"steps must be at most {MAX_STEPS}, got {self.total_steps}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"the seed must be from 0 to {MAX_SEED}, got {self.seed}")
+        for widths in (self.preset.hidden, self.hidden):
+            if widths is not None:
+                check_widths(widths)
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise InputError(f"checkpoints must be at least 1 step apart, got {self.checkpoint_steps}")
         if self.prune_critics and self.plan is None:
@@ -88,29 +106,37 @@ class TrainingRequest:
         }
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return ``config.json`` of the run in ``folder``; ArtifactError where it is no JSON object."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no run to resume (no config.json); name an interrupted one with --out")
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: is no run's config; {_REMEDY}")
-    return content
+def check_widths(widths: Sequence[int]) -> None:
+    """Raise InputError unless ``widths`` are those of hidden layers that fit into memory."""
+    if not widths or min(widths) < 1:
+        raise InputError(f"hidden widths must be positive, got {list(widths)}")
+    if len(widths) > MAX_LAYERS:
+        raise InputError(f"there are {len(widths)} hidden layers, but at most {MAX_LAYERS} can be trained; give fewer")
+    weights = max((one * other for one, other in pairwise(widths)), default=0)
+    if max(widths) > MAX_WIDTH or weights > _MAX_WEIGHTS:
+        raise InputError(
+            f"hidden widths must be at most {MAX_WIDTH}, with at most {_MAX_WEIGHTS} weights between two layers, got "
+            f"{shorten(str(list(widths)), 60, placeholder='...')}"
+        )
 
 
-def request_of(folder: Path) -> TrainingRequest:
-    """Return the request that the run in ``folder`` was begun with; ArtifactError where its config is damaged."""
-    config = read_config(folder)
-    path = folder / "config.json"
+def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
+    """Return the request that the run in ``folder`` was begun with, in the environment ``env_id`` if that is given.
+
+    Gymnasium imports the module before a colon in an id; only ``env_id``, which a user gave, may name one (law 7).
+    Raises ArtifactError, naming ``config.json`` and the value, where the config is not such as a run writes.
+    """
+    config, path = read_config(folder), folder / NAME
+    check_config(config, path)
+    named = config["env"]["id"]
+    if env_id is None and ":" in named:
+        raise ArtifactError(
+            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by --env"
+        )
+    preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
     try:
-        preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
-        check_schedule(preset.learning_rate_schedule)
         return TrainingRequest(
-            config["env"]["id"],
+            env_id or named,
             config["algorithm"],
             preset,
             config["seed"],
@@ -123,12 +149,15 @@ def request_of(folder: Path) -> TrainingRequest:
             config["prune_critics"],
             config["checkpoint_every"],
         )
-    except Exception as error:  # a file edited by hand can be wrong in any way
-        raise ArtifactError(f"{path}: describes no run ({type(error).__name__}: {error}); {_REMEDY}") from error
+    except InputError as error:  # values that are sound one by one, but not together
+        raise ArtifactError(f"{path}: describes no run ({error}); {REMEDY}") from error
 
 
 def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
-    """Return the SB3 model of ``request`` with its (normalized) vector environment, seeded."""
+    """Return the SB3 model of ``request`` with its (normalized) vector environment, seeded.
+
+    Raises InputError where the algorithm does not fit ``spaces`` or does not take the settings of the preset.
+    """
     preset = request.preset
     algorithm = algorithm_for(request.algorithm, spaces)
     environment: VecEnv = DummyVecEnv([_maker(request) for _ in range(preset.n_envs)])
@@ -148,11 +177,22 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
         "activation_fn": type(Activation(preset.activation).to_module()),
         **preset.policy,
     }
-    return algorithm.model("MlpPolicy", environment, policy_kwargs=policy, seed=request.seed, device="cpu", **keywords)
+    try:
+        return algorithm.model(
+            "MlpPolicy", environment, policy_kwargs=policy, seed=request.seed, device="cpu", **keywords
+        )
+    except MemoryError as error:
+        raise InputError(
+            f"the learner does not fit into memory ({error}); lower buffer_size, n_steps, n_envs or the widths"
+        ) from error
+    except (AssertionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Stable-Baselines3 does not take the settings of the preset ({type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def _maker(request: TrainingRequest) -> Callable[[], gym.Env[Any, Any]]:
-    return lambda: Monitor(make_environment(request.env_id, request.env_kwargs))
+    return lambda: Monitor(LearnerEnvironment(make_environment(request.env_id, request.env_kwargs)))
 
 
 _THRESHOLDS: dict[str, type[Sparsity] | type[Budget]] = {"sparsity": Sparsity, "budget": Budget}

@@ -20,8 +20,9 @@ from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.files import held, write_atomically
+from prunekit.files import held, json_text, write_atomically
 from prunekit.policy.artifact import Artifact, make_artifact, save
+from prunekit.policy.program import lower
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
 from prunekit.rollouts import random_returns
@@ -34,10 +35,11 @@ from prunekit.training.checkpoint import (
     resume_,
     write_checkpoint,
 )
+from prunekit.training.config import read_config
 from prunekit.training.events import EventsFile
 from prunekit.training.failures import explained
 from prunekit.training.recorder import Recorder
-from prunekit.training.request import TrainingRequest, build_learner, read_config
+from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
@@ -92,8 +94,10 @@ def _train(
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
     description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
+    json_text(description, "the request")
     found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
+    lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
@@ -145,7 +149,11 @@ def _check_folder(folder: Path, resume: bool) -> None:
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
     """Return the newest checkpoint and its path (None: the run had none yet); InputError where the run differs."""
-    check_same(folder, read_config(folder), description)
+    config = read_config(folder)
+    entry = config.get("env")
+    if isinstance(entry, dict) and isinstance(entry.get("id"), str):  # a module before a colon is no part of the id
+        config["env"] = {**entry, "id": entry["id"].rpartition(":")[2]}
+    check_same(folder, config, description)
     found = checkpoints_in(folder)
     if not found:
         return None

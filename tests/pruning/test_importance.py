@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from prunekit.pruning.importance import (
     Importance,
     activity_times_outgoing,
     group_norm,
+    irreplaceability,
     normalized,
     output_sensitivity,
     taylor,
@@ -249,3 +252,70 @@ def test_units_behind_a_frozen_layer_have_an_importance() -> None:
     expected = output_sensitivity(evidence_of(network, states, deviation))["0"]
     network[0].requires_grad_(False)
     torch.testing.assert_close(output_sensitivity(evidence_of(network, states, deviation))["0"], expected)
+
+
+def ranks(values: Tensor) -> Tensor:
+    return values.argsort().argsort().double()
+
+
+@pytest.mark.parametrize("outputs", [17, 60, 400])
+@pytest.mark.parametrize("alike", [False, True], ids=["random weights", "weights of one sign"])
+@pytest.mark.parametrize("importance", [output_sensitivity, irreplaceability])
+def test_projecting_many_outputs_keeps_the_order_of_units(
+    importance: Importance, outputs: int, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = mlp(4, 32, 24, outputs, seed=outputs)
+    with torch.no_grad():
+        network[4].weight.copy_(network[4].weight.abs() if alike else network[4].weight)
+    evidence = evidence_of(network, random_states(1024, 4), torch.linspace(0.5, 2.0, outputs, dtype=torch.float64))
+    estimated = importance(evidence)
+    monkeypatch.setattr("prunekit.pruning.importance.MAX_EXACT_OUTPUTS", outputs)
+    for name, exact in importance(evidence).items():
+        assert torch.corrcoef(torch.stack([ranks(estimated[name]), ranks(exact)]))[0, 1] >= 0.95
+        assert not torch.equal(estimated[name], exact)
+        ratios = estimated[name] / exact
+        assert float((ratios - 1.0).abs().max()) < 0.2
+        assert float((ratios.mean() - 1.0).abs()) < 0.03
+
+
+def test_projections_are_unbiased_with_few_states() -> None:
+    evidence = evidence_of(mlp(3, 5, 40), random_states(4, 3), torch.ones(40, dtype=torch.float64))
+    slopes = torch.stack([gate_slopes(evidence, evidence.groups[0], unit) for unit in range(5)])
+    exact = slopes.square().sum(dim=2).mean(dim=1)
+    squares = [output_sensitivity(replace(evidence, seed=seed))["0"].square() for seed in range(300)]
+    torch.testing.assert_close(torch.stack(squares).mean(dim=0), exact, rtol=0.05, atol=0.0)
+
+
+@pytest.mark.parametrize(("importance", "most"), [(output_sensitivity, 16), (irreplaceability, 16), (taylor, 1)])
+@pytest.mark.parametrize("states", [8, 1024])
+def test_many_outputs_take_few_passes(
+    importance: Importance, most: int, states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[object] = []
+    gradient = torch.autograd.grad
+
+    def counted(*arguments: Any, **words: Any) -> Any:
+        passes.append(None)
+        return gradient(*arguments, **words)
+
+    evidence = evidence_of(mlp(3, 6, 500), random_states(states, 3), torch.ones(500, dtype=torch.float64))
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    importance(evidence)
+    assert len(passes) <= (1 if states == 1024 else most)
+
+
+def test_taylor_of_many_outputs_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    deviation = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)
+    evidence = evidence_of(mlp(3, 7, 6, 40), random_states(30, 3), deviation)
+    at_once = taylor(evidence)
+    monkeypatch.setattr("prunekit.pruning.importance.MAX_EXACT_OUTPUTS", 40)
+    torch.testing.assert_close(taylor(evidence), at_once)
+
+
+def test_projections_depend_on_the_seed_alone() -> None:
+    evidence = evidence_of(mlp(3, 5, 40), random_states(50, 3), torch.ones(40, dtype=torch.float64))
+    state = torch.random.get_rng_state()
+    first, again = output_sensitivity(evidence)["0"], output_sensitivity(evidence)["0"]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, output_sensitivity(replace(evidence, seed=1))["0"])

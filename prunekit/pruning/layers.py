@@ -1,0 +1,111 @@
+"""Linear layers that can lose units: their weight is a parameter of their own, of a real type, and in memory.
+
+A layer whose weight is computed from other tensors gets its dead rows back at the next forward pass, and a smaller
+weight would be overwritten by one of the old shape. Such layers are refused, with the call that makes them plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from prunekit.errors import CouplingError, InputError
+
+_PARAMETERS = {"weight", "bias"}
+# A name that each of torch's older functions registers in place of ``weight``, with the function that undoes it.
+_UNDONE_BY = {
+    "weight_g": "torch.nn.utils.remove_weight_norm(layer)",
+    "weight_u": "torch.nn.utils.remove_spectral_norm(layer)",
+    "weight_mask": "torch.nn.utils.prune.remove(layer, 'weight')",
+    "bias_mask": "torch.nn.utils.prune.remove(layer, 'bias')",
+}
+
+
+def refuse_other_linear(path: str, module: nn.Module) -> None:
+    """Raise CouplingError, with the cure, where ``module`` is a kind of ``nn.Linear`` but not that class itself."""
+    if not isinstance(module, nn.Linear) or type(module) is nn.Linear:
+        return
+    kind = type(module).__name__
+    if is_parametrized(module):
+        raise CouplingError(
+            f"module '{path}' ({kind}) computes its weight by a parametrization, which would bring dead units back; "
+            "make it plain with torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+        )
+    if isinstance(module, nn.LazyLinear):
+        raise CouplingError(f"module '{path}' ({kind}) has no weight yet; run the network once on an observation first")
+    raise CouplingError(
+        f"module '{path}' ({kind}) is a subclass of Linear, which may use its weight in another way; put a plain "
+        "torch.nn.Linear in its place"
+    )
+
+
+def check_trainable_types(network: nn.Module) -> None:
+    """Raise InputError unless the floating-point parameters of ``network`` are all float32, or all float64.
+
+    Importance and compensation solve linear systems, whose results half precision cannot hold.
+    """
+    found = {parameter.dtype: name for name, parameter in network.named_parameters()}
+    for dtype, name in found.items():
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"parameter '{name}' is {_name(dtype)}, but only float32 and float64 networks can be pruned while they "
+                "train; keep the parameters in float32 and use torch.autocast for the forward pass"
+            )
+    if len(found) > 1:
+        (first, one), (second, other) = list(found.items())[:2]
+        raise InputError(
+            f"the network mixes types: '{one}' is {_name(first)}, '{other}' {_name(second)}; call network.float()"
+        )
+
+
+def refuse_computed(path: str, layer: nn.Linear) -> None:
+    """Raise CouplingError, with the cure, unless ``layer`` owns weight and bias as plain parameters with values.
+
+    Refused are weights that are computed or replaced at each call, complex ones, and those on the device "meta".
+    """
+    registered = {*layer._parameters, *layer._buffers}
+    cure = next((call for name, call in _UNDONE_BY.items() if name in registered), None)
+    absent = [name for name in _PARAMETERS if name not in layer._parameters or name in vars(layer)]
+    if cure is not None or absent:
+        computed = " and ".join(sorted(absent)) or "weight"
+        raise CouplingError(
+            f"module '{path}' (Linear) computes its {computed} at each call, which would bring dead units back; make "
+            f"it plain with {cure or 'parameters of its own'}"
+        )
+    more = sorted(set(layer._parameters) - _PARAMETERS)
+    if more or "forward" in vars(layer):
+        what = f"has the parameter '{more[0]}' besides weight and bias" if more else "has a forward of its own"
+        raise CouplingError(f"module '{path}' (Linear) {what}, of whose effect on units nothing is known; remove it")
+    for name, parameter in layer.named_parameters(recurse=False):
+        if parameter.is_meta:
+            raise CouplingError(
+                f"the {name} of module '{path}' is on the device 'meta', without values; load the weights first"
+            )
+        if not parameter.is_floating_point():
+            raise CouplingError(
+                f"the {name} of module '{path}' is {_name(parameter.dtype)}, but only real floating-point weights can "
+                "be pruned; use float32"
+            )
+
+
+def refuse_common_memory(network: nn.Module, paths: Sequence[str]) -> None:
+    """Raise CouplingError where an ``nn.Linear`` at ``paths`` shares memory with another parameter of ``network``."""
+    prunable = {id(network.get_submodule(path)) for path in paths}
+    spans = sorted(
+        (parameter.data_ptr(), parameter.data_ptr() + parameter.nbytes, id(module), f"{path}.{name}".lstrip("."))
+        for path, module in network.named_modules()
+        for name, parameter in module._parameters.items()
+        if parameter is not None and parameter.numel() and not parameter.is_meta and parameter.is_contiguous()
+    )
+    for (_, end, one, first), (begin, _, two, second) in pairwise(spans):
+        if begin < end and (one in prunable or two in prunable):
+            names = " and ".join(f"'{name}'" for name in sorted((first, second)))
+            raise CouplingError(f"{names} share their memory; units of tied layers cannot die apart")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,126 @@
+"""What a file may say: checks of plain values, each with the name of the value that it is about.
+
+A check takes a dotted name and a value, and raises ``WrongValueError`` where the value is not what it has to be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from textwrap import shorten
+
+from prunekit.errors import PrunekitError
+
+Check = Callable[[str, object], None]
+
+
+class WrongValueError(PrunekitError):
+    """A value in a file is not what it has to be; the text names it."""
+
+
+def whole(low: int, high: int) -> Check:
+    """Return a check for integers from ``low`` to ``high``; True and 1.0 are none."""
+
+    def check(name: str, value: object) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise wrong(name, value, f"a whole number from {low} to {high}")
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """Return a check for finite numbers from ``low`` to ``high``; True is none."""
+
+    def check(name: str, value: object) -> None:
+        if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):  # type: ignore[operator,arg-type]
+            raise wrong(name, value, f"a number from {low:g} to {high:g}")
+
+    return check
+
+
+def flag(name: str, value: object) -> None:
+    """Check that ``value`` is True or False."""
+    if type(value) is not bool:
+        raise wrong(name, value, "true or false")
+
+
+def text(name: str, value: object) -> None:
+    """Check that ``value`` is text of at most 200 characters that can be printed."""
+    if type(value) is not str or not 0 < len(value) <= 200 or not value.isprintable():
+        raise wrong(name, value, "a text of 1 to 200 characters that can be printed")
+
+
+def one_of(*choices: object) -> Check:
+    """Return a check for exactly one of ``choices``."""
+
+    def check(name: str, value: object) -> None:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            known = shorten(", ".join(map(str, choices)), 300, placeholder="...")
+            raise wrong(name, value, f"one of {known}" if len(choices) > 1 else known)
+
+    return check
+
+
+def or_none(inner: Check) -> Check:
+    """Return a check for None and what ``inner`` takes."""
+    return lambda name, value: None if value is None else inner(name, value)
+
+
+def either(first: Check, second: Check) -> Check:
+    """Return a check for what ``first`` or ``second`` takes; what the second says is said."""
+
+    def check(name: str, value: object) -> None:
+        try:
+            first(name, value)
+        except WrongValueError:
+            second(name, value)
+
+    return check
+
+
+def list_of(inner: Check, most: int, least: int = 0) -> Check:
+    """Return a check for lists of ``least`` to ``most`` values that ``inner`` takes."""
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise wrong(name, value, f"a list of {least} to {most} values")
+        for index, entry in enumerate(value):
+            inner(f"{name}[{index}]", entry)
+
+    return check
+
+
+def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """Return a check for a mapping with the keys ``needed``, perhaps those of ``optional``, and no others."""
+    known = {**needed, **(optional or {})}
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, dict):
+            raise wrong(name, value, "an object with keys")
+        for key in needed:
+            if key not in value:
+                raise WrongValueError(f"{_joined(name, key)} is missing")
+        for key, entry in value.items():
+            if key not in known:
+                keys = shorten(", ".join(map(str, known)), 300, placeholder="...")
+                raise WrongValueError(f"{_joined(name, key)} is not known; the keys are {keys or 'none'}")
+            known[key](_joined(name, key), entry)
+
+    return check
+
+
+def wrong(name: str, value: object, wanted: str) -> WrongValueError:
+    """Return the error that says what ``name`` is and has to be."""
+    told: object = (
+        type(value).__name__ if isinstance(value, Mapping | Sequence) and not isinstance(value, str) else value
+    )
+    try:
+        shown = shorten(ascii(told), 60, placeholder="...")
+    except ValueError:  # an integer of thousands of digits
+        shown = "a number beyond all bounds"
+    return WrongValueError(f"{name or 'the whole'} must be {wanted}, not {shown}")
+
+
+def _joined(name: str, key: object) -> str:
+    told = ascii(key)[1:-1] if isinstance(key, str) else ascii(key)
+    return f"{name}.{shorten(told, 60, placeholder='...')}".lstrip(".")
