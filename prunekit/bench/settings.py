@@ -8,6 +8,7 @@ from typing import final
 from prunekit.errors import InputError
 
 FIRST_SEED = 10_000
+LARGEST_SEED = 2**32 - 1
 LEAST_EPISODES = 20
 
 
@@ -30,6 +31,13 @@ class BenchSettings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(self, name)}")
+        if self.first_seed + self.episodes - 1 > LARGEST_SEED:
+            raise InputError(
+                f"--first-seed {self.first_seed} and --episodes {self.episodes} lead to seeds beyond {LARGEST_SEED}; "
+                "give smaller ones"
+            )
+        if self.loop_episodes > LARGEST_SEED:
+            raise InputError(f"--loop-episodes must be at most {LARGEST_SEED}, got {self.loop_episodes}")
 
     @property
     def seeds(self) -> range:

@@ -5,20 +5,24 @@ Heavy packages are imported inside the commands, so that ``prunekit --help`` is 
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from typer.exceptions import TyperException
 
 from prunekit.cli.bench import bench
 from prunekit.cli.compress import compress
-from prunekit.cli.ending import INTERRUPTED, fail
+from prunekit.cli.ending import INTERRUPTED, fail, require_words, said_of
 from prunekit.cli.export import export
 from prunekit.cli.inspect import inspect
 from prunekit.cli.shrink import shrink
+from prunekit.cli.streams import steady_streams
 from prunekit.cli.train import train
-from prunekit.errors import InputError, PrunekitError
 
 app = typer.Typer(
     help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
@@ -32,33 +36,42 @@ _DEBUG = "--debug"
 
 
 def main() -> None:
-    """Run the command line: exit code 0 good, 1 a claim or check failed, 2 bad input."""
-    arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
-    debug = len(arguments) != len(sys.argv) - 1
+    """Run the command line: exit code 0 good, 1 a claim or check failed, 2 bad input, 130 interrupted."""
+    with steady_streams(), _no_windows():
+        arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+        debug = len(arguments) != len(sys.argv) - 1
+        try:
+            require_words(arguments)
+            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+                fail("interrupted", code)
+            sys.exit(code)
+        except TyperException as error:
+            fail(error.format_message(), error.exit_code)
+        except (typer.Abort, KeyboardInterrupt):
+            fail("interrupted", INTERRUPTED)
+        except Exception as error:
+            if debug:
+                raise
+            fail(*said_of(error))
+
+
+@contextmanager
+def _no_windows() -> Iterator[None]:
+    """Leave out the backend that matplotlib is told to show windows by: a notebook's is often not installed here."""
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
-        code = app(arguments or ["--help"], standalone_mode=False) or 0
-        if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
-            fail("interrupted", code)
-        sys.exit(code)
-    except TyperException as error:
-        fail(error.format_message(), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        fail("interrupted", INTERRUPTED)
-    except PrunekitError as error:
-        if debug:
-            raise
-        fail(str(error), 2 if isinstance(error, InputError) else 1)
-    except Exception as error:
-        if debug:
-            raise
-        fail(f"internal error: {type(error).__name__}: {error}; run again with {_DEBUG} for the traceback", 1)
+        yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from prunekit.versions import installed_versions
 
-        typer.echo(f"prunekit {installed_versions(('prunekit',))['prunekit']}")
+        Console().print(f"prunekit {installed_versions(('prunekit',))['prunekit']}", highlight=False)
         raise typer.Exit
 
 

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from prunekit.cli.options import JsonOption, QuietOption
-from prunekit.console import write_json
+from prunekit.cli.streams import require_printed
+from prunekit.console import printable, write_json
 
 
 def bench(
@@ -45,17 +46,24 @@ def bench(
     from prunekit.bench.settings import BenchSettings, check_keep
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
+    from prunekit.files import require_file
+    from prunekit.outputs import require_apart
 
     settings = BenchSettings(episodes=episodes, first_seed=first_seed, loop_episodes=loop_episodes)
     chosen = devices_named(device or ([] if part else ["cpu"]), part or [], bits_named(int8, activations))
     if keep is not None:
         check_keep(keep, len(chosen[0].seeds(settings)))
     suffix = ".onnx" if all(entry.name == "cpu" for entry in chosen) else ".pt"
+    named = models or default_models(suffix=suffix)
+    for path in named:
+        require_file(path)
+    require_apart(named, [], json_file)
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
-        named = models or default_models(suffix=suffix)
-        result = run_bench(named, chosen, settings, env, lambda text: status.update(escape(text)))
-    console.print(render(result))
+        result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))
     write_json(json_file, result.to_json())
+    console.print(render(result))
+    if json_file is None:
+        require_printed()
     if keep is not None:
         result.require(keep)

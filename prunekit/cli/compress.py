@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from prunekit.cli.options import JsonOption, OutOption, QuietOption
-from prunekit.console import say, write_json
+from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
 
 
@@ -47,9 +46,9 @@ def compress(
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
         outcome = compress_file(words, display)
+    write_json(json_file, outcome.result.to_json())
     say(console, outcome.paths[0], outcome.result.summary)
     for text in (*map(str, outcome.paths[1:]), *(f"note: {note}" for note in outcome.notes)):
-        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
-    write_json(json_file, outcome.result.to_json())
+        tell(console, f"  {text}")
     if not outcome.result.certified:
         raise CheckError(f"{teacher}: {outcome.result.failure}")

@@ -34,10 +34,10 @@ def export(
     from prunekit.export.command import ExportWords, export_file
 
     words = ExportWords(
-        model, format_, int8, activations, name, self_test, arduino, env, episodes, out
+        model, format_, int8, activations, name, self_test, arduino, env, episodes, out, json_file
     )  # fmt: skip
     outcome = export_file(words)
+    write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
     for path, text in outcome.lines:
         say(console, path, text)
-    write_json(json_file, outcome.facts)

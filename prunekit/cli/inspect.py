@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from prunekit.cli.options import JsonOption, QuietOption
+from prunekit.cli.streams import require_printed
 from prunekit.console import write_json
 
 
@@ -19,7 +20,13 @@ def inspect(
 ) -> None:
     """Say what is in a model file: layers, sizes, and how it came to be."""
     from prunekit.bench.inspection import inspect_model, render
+    from prunekit.files import require_file
+    from prunekit.outputs import require_apart
 
+    require_file(model)
+    require_apart([model], [], json_file)
     facts = inspect_model(model)
-    Console(quiet=quiet).print(render(facts))
     write_json(json_file, facts)
+    Console(quiet=quiet).print(render(facts))
+    if json_file is None:
+        require_printed()

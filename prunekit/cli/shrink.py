@@ -19,25 +19,19 @@ def shrink(
     quiet: QuietOption = False,
 ) -> None:
     """Remove the dead units physically; write a compact .pt and .onnx, and say how far they differ."""
-    from prunekit.export.onnx import export_onnx
-    from prunekit.policy.artifact import load, save
+    from prunekit.export.onnx import checked_onnx
+    from prunekit.files import require_file, write_together
+    from prunekit.outputs import require_apart
+    from prunekit.policy.artifact import load, to_bytes
     from prunekit.policy.compaction import compact
 
-    folder = out or model.parent
+    require_file(model)
+    target = (out or model.parent) / f"{model.stem}.compact.pt"
+    onnx = target.with_suffix(".onnx")
+    require_apart([model], [onnx, target], json_file)
     result = compact(load(model))
-    target = folder / f"{model.stem}.compact.pt"
-    report = export_onnx(result.artifact.actor, target.with_suffix(".onnx"), result.artifact.provenance)
-    save(result.artifact, target)
-    console = Console(quiet=quiet)
-    say(
-        console,
-        target,
-        f"hidden {widths(result.original_hidden)} -> {widths(result.after.hidden)}"
-        f"{', removed while training' if result.before.hidden == result.after.hidden else ''}, "
-        f"parameters {result.original_parameters:,} -> {result.after.parameters:,}, "
-        f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
-    )
-    say(console, report.path, report.summary)
+    content, report = checked_onnx(result.artifact.actor, onnx, result.artifact.provenance)
+    write_together({onnx: content, target: to_bytes(result.artifact)})
     write_json(
         json_file,
         {
@@ -50,3 +44,13 @@ def shrink(
             "export_largest_difference": report.largest_difference,
         },
     )
+    console = Console(quiet=quiet)
+    say(
+        console,
+        target,
+        f"hidden {widths(result.original_hidden)} -> {widths(result.after.hidden)}"
+        f"{', removed while training' if result.before.hidden == result.after.hidden else ''}, "
+        f"parameters {result.original_parameters:,} -> {result.after.parameters:,}, "
+        f"largest difference {result.largest_difference:.2g} of scores up to {result.output_scale:.3g}",
+    )
+    say(console, report.path, report.summary)

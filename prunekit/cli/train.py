@@ -44,8 +44,10 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a policy while its unimportant units are removed."""
+    from prunekit.outputs import require_apart
     from prunekit.training.command import Words, prepare
     from prunekit.training.progress import TerminalDisplay
+    from prunekit.training.run import FILES, FOLDERS
     from prunekit.training.run import train as run
 
     words = Words(
@@ -53,6 +55,7 @@ def train(
         seed, out,
     )  # fmt: skip
     request, folder = prepare(words, resume)
+    require_apart([], [folder / name for name in FILES], json_file, [folder / name for name in FOLDERS])
     console = Console(quiet=quiet)
     title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"
     try:
@@ -60,7 +63,7 @@ def train(
             result = run(request, folder, [display], resume=resume)
     except KeyboardInterrupt:  # after the live display is gone, which would wipe the line
         fail(f"interrupted; prunekit train --resume --out {folder} goes on from the last checkpoint", INTERRUPTED)
-    say(console, folder / "model.pt", result.summary)
     write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
+    say(console, folder / "model.pt", result.summary)
     if not result.complete:
         raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")

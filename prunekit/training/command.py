@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import final
 
@@ -17,6 +18,10 @@ from prunekit.training.request import TrainingRequest, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
+_LARGEST_SEED = 2**32 - 1  # of NumPy's older generators
+_MOST_STEPS = 10**12
+# Beyond these a policy would need gigabytes before its first step, optimizer and target networks included.
+_WIDEST, _MOST_WEIGHTS = 2**16, 2**24
 
 
 @final
@@ -43,11 +48,13 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
     plan = _plan(words.sparsity, words.budget, words.dense)
     widths = _widths(words.hidden)
-    if words.seed is not None and words.seed < 0:
-        raise InputError(f"--seed must not be negative, got {words.seed}")
+    if words.seed is not None and not 0 <= words.seed <= _LARGEST_SEED:
+        raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {words.seed}")
     for name, value in (("--steps", words.steps), ("--checkpoint-every", words.checkpoint_every)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+        if value is not None and value > _MOST_STEPS:
+            raise InputError(f"{name} must be at most {_MOST_STEPS}, got {value}")
     if words.dense and words.prune_critics:
         raise InputError("--dense and --prune-critics exclude each other; give one")
     if words.lr_schedule is not None:
@@ -56,12 +63,13 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
         return _as_begun(words, plan, widths)
     if words.out is not None and words.out.exists():
         raise InputError(f"--out {words.out} exists already; give another folder or remove it, or go on with --resume")
-    env_id = words.env or DEFAULT_ENVIRONMENT
+    env_id = DEFAULT_ENVIRONMENT if words.env is None else words.env
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if (a.continuous if spaces.discrete is None else a.discrete)]
-    name = words.algo or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    usual = next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    name = usual if words.algo is None else words.algo
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name)
     if words.lr_schedule is not None:
@@ -95,8 +103,8 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     schedule = words.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
-        env_id=words.env or begun.env_id,
-        algorithm=words.algo or begun.algorithm,
+        env_id=begun.env_id if words.env is None else words.env,
+        algorithm=begun.algorithm if words.algo is None else words.algo,
         preset=replace(begun.preset, learning_rate_schedule=schedule),
         seed=begun.seed if words.seed is None else words.seed,
         steps=words.steps or begun.steps,
@@ -130,6 +138,11 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
         widths = ()
     if not widths or min(widths) < 1:
         raise InputError(f"--hidden {text} is no list of widths; write it as in --hidden 18,18")
+    if max(widths) > _WIDEST or sum(a * b for a, b in pairwise(widths)) > _MOST_WEIGHTS:
+        raise InputError(
+            f"--hidden {text} is too large; a layer may have {_WIDEST:,} units, and all layers "
+            f"{_MOST_WEIGHTS:,} weights between them"
+        )
     return widths
 
 
