@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from prunekit.errors import CheckError, InputError
 from prunekit.files import write_atomically
 
 _COMPILE_SECONDS = 300.0
+_OURS = "prunekit"
+_OWN_FOLDER, _OWN_FILE = 0o700, 0o600
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def host_compiler(purpose: str) -> str:
@@ -33,9 +39,28 @@ def host_compiler(purpose: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME, if that is absolute, or ``~/.cache``."""
+    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME, if that is absolute, or ``~/.cache``.
+
+    Where there is no home folder, it is one of this process alone.
+    """
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "prunekit"
+    try:
+        return (named if named.is_absolute() else Path.home() / ".cache") / _OURS
+    except RuntimeError:
+        return private_folder() / _OURS
+
+
+@cache
+def private_folder() -> Path:
+    """Return a folder that only this user can enter, that no other process uses, and that goes when this one ends."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="prunekit-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not where a fork of this process ends
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def cache_key(*parts: object) -> str:
@@ -44,15 +69,70 @@ def cache_key(*parts: object) -> str:
 
 
 def made_once(kept: Path, make: Callable[[Path], Path]) -> Path:
-    """Return ``kept``, which is there or is copied in one step from what ``make`` makes in a folder it is given.
+    """Return a file of this process with what ``make`` makes in a folder it is given, or made earlier and ``kept``.
 
-    Raises InputError where it cannot be kept, and what ``make`` raises.
+    What is compiled is run, so that nothing kept is believed that another user could have put or changed there: the
+    file, and every folder from the cache's own on, must belong to this user, be no link, and be writable by nobody
+    else. The file ends in the SHA-256 of what is before it, which finds what a crash or a bad disk left. Everything
+    else is made anew. The content is read once, and what is returned is a copy of the very bytes that were checked, in
+    ``private_folder``: there is no moment between check and use in which they could be exchanged.
+
+    A cache that cannot be written or is not this user's own is left alone, and things are made again in each process.
+    Raises InputError where not even a temporary folder can be written, and what ``make`` raises.
     """
-    if not kept.exists():
+    copy = private_folder() / cache_key(str(kept)) / kept.name
+    if copy.exists():
+        return copy
+    content = _believed(kept)
+    if content is None:
         with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:
-            made = make(Path(folder))
-            write_atomically(kept, made.read_bytes(), made.stat().st_mode & 0o777)
-    return kept
+            content = make(Path(folder)).read_bytes()
+        _keep(kept, content)
+    write_atomically(copy, content, _OWN_FOLDER)
+    return copy
+
+
+def _believed(kept: Path) -> bytes | None:
+    """Return the content of the file ``kept``, None where it is not there or not to be believed."""
+    try:
+        if not all(_is_own(os.lstat(folder), stat.S_ISDIR) for folder in _folders_of(kept)):
+            return None
+        with os.fdopen(os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            if not _is_own(os.fstat(file.fileno()), stat.S_ISREG):
+                return None
+            found = file.read()
+    except OSError:
+        return None
+    content, digest = found[:-_DIGEST_BYTES], found[-_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def _keep(kept: Path, content: bytes) -> None:
+    """Keep ``content`` for other processes, if the cache is this user's own and can be written."""
+    with suppress(OSError, InputError):
+        for folder in _folders_of(kept):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=_OWN_FOLDER)
+            found = os.lstat(folder)
+            if _is_own(found, stat.S_ISDIR, writable_by_others=True):
+                folder.chmod(_OWN_FOLDER)  # what others put there is not believed
+            else:
+                return
+        if os.path.lexists(kept) and not stat.S_ISREG(os.lstat(kept).st_mode):
+            kept.unlink()  # a link that another put there must not lead the writing elsewhere
+        write_atomically(kept, content + hashlib.sha256(content).digest(), _OWN_FILE)
+
+
+def _folders_of(kept: Path) -> list[Path]:
+    """Return the folders around ``kept``, the outermost first, from the cache's own on."""
+    inside = kept.relative_to(cache_folder()).parts  # a ValueError where it is no file of the cache
+    return [cache_folder().joinpath(*inside[:depth]) for depth in range(len(inside))]
+
+
+def _is_own(found: os.stat_result, kind: Callable[[int], bool], *, writable_by_others: bool = False) -> bool:
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return kind(found.st_mode) and found.st_uid == os.geteuid() and (writable_by_others or not found.st_mode & others)
 
 
 @cache

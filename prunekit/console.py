@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 
 def widths(hidden: tuple[int, ...]) -> str:
@@ -21,9 +21,25 @@ def size_name(hidden: tuple[int, ...]) -> str:
     return widths(hidden) if hidden else "linear"
 
 
+def printable(text: object) -> str:
+    """Return ``text`` as a terminal may show it, whoever wrote it: what is no plain character is spelled out.
+
+    Escape sequences, line ends, marks that change the direction of writing, characters of no width and halves of
+    characters that a file name may hold become ``\\x1b``, ``\\n``, ``\\u202e``, ``\\udcff``. Rich's markup stays:
+    give rich the text as ``Text``.
+    """
+    return "".join(char if char.isprintable() else _spelled(char) for char in str(text))
+
+
 def say(console: Console, path: Path, text: str) -> None:
     """Print one line about the file at ``path``."""
-    console.print(f"[bold]{escape(str(path))}[/]: {escape(text)}", highlight=False, soft_wrap=True)
+    line = Text.assemble((printable(path), "bold"), f": {printable(text)}")
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def tell(console: Console, text: str) -> None:
+    """Print one line that may hold anything."""
+    console.print(Text(printable(text)), highlight=False, soft_wrap=True)
 
 
 def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
@@ -32,3 +48,7 @@ def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
         from prunekit.files import write_atomically
 
         write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")

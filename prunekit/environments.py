@@ -100,6 +100,7 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
     Raises UnusableEnvironmentError, with the fix, where the id is unknown, its packages are missing or its
     arguments do not fit.
     """
+    _require_module_name(env_id)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium warns of what the errors below say in one line
@@ -139,6 +140,23 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         ) from error
 
 
+def _require_module_name(env_id: str) -> None:
+    """Raise UnusableEnvironmentError where what stands before the colon of ``env_id`` is no name of a module."""
+    module, colon, name = env_id.rpartition(":")
+    if not colon or _is_module_name(module):
+        return
+    stem = Path(module).name.removesuffix(".py")
+    example = f"{stem if _is_module_name(stem) else 'MODULE'}:{name}"
+    raise UnusableEnvironmentError(
+        f"environment '{env_id}' has '{module}' where the name of a module should be, as after 'import'; write "
+        f"{example} and put the folder of the module on PYTHONPATH"
+    )
+
+
+def _is_module_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
 def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
     """Return (id, arguments) of the environment that the file at ``path`` names in its metadata ``entry``.
 
@@ -166,7 +184,7 @@ def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | No
     if not isinstance(named, str):
         return None
     module, _, asked = env_id.rpartition(":")
-    if module:
+    if _is_module_name(module):
         with suppress(Exception):  # what is wrong with it, ``make_environment`` says
             importlib.import_module(module)
     if _with_version(asked) != _with_version(named.rpartition(":")[2]):

@@ -100,6 +100,25 @@ def test_a_module_that_needs_another_one(tmp_path: Path, monkeypatch: pytest.Mon
     refused("prunekit_test_needy:Env-v0", "needs what is not installed", "'a_package_that_is_nowhere'")
 
 
+@pytest.mark.parametrize(
+    ("env_id", "words"),
+    [
+        ("folder/mine.py:Env-v0", ("'folder/mine.py'", "write mine:Env-v0", "PYTHONPATH")),
+        ("./mine:Env-v0", ("'./mine'", "write mine:Env-v0")),
+        (".mine:Env-v0", ("'.mine'", "MODULE:Env-v0")),
+        ("my module:Env-v0", ("'my module'", "MODULE:Env-v0")),
+        (":Env-v0", ("''", "MODULE:Env-v0")),
+        ("a:b:c", ("'a:b'", "MODULE:c")),
+    ],
+)
+def test_what_is_no_name_of_a_module_is_told(env_id: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UnusableEnvironmentError) as caught:
+        make_environment(env_id)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
 def test_a_module_that_does_not_register_the_id() -> None:
     with pytest.raises(UnusableEnvironmentError, match="module 'gymnasium' was imported and registers no 'Nope-v0'"):
         make_environment("gymnasium:Nope-v0")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prunekit import ArtifactError, InputError
-from prunekit.files import json_text, require_file, require_writable, write_atomically
+from prunekit.files import held, json_text, require_file, require_writable, write_atomically, write_together
 
 UNWRITABLE = Path("/proc/self")
 
@@ -52,7 +52,7 @@ def test_until_the_rename_the_old_file_stands_and_the_new_one_is_whole(
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Path, "replace"), (Path, "chmod"), (os, "fsync"), (os, "fdopen")])
+@pytest.mark.parametrize(("owner", "name"), [(Path, "replace"), (os, "fsync"), (os, "fdopen")])
 def test_a_write_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
@@ -156,6 +156,8 @@ def test_what_cannot_be_written_is_known_before_and_nothing_is_left(tmp_path: Pa
         require_writable(tmp_path / "taken" / "file.bin")
     with pytest.raises(InputError, match="made: is a folder"):
         require_writable(tmp_path / "made")
+    with pytest.raises(InputError, match="/: is a folder"):
+        require_writable(Path("/"))
     require_writable(tmp_path / "taken")
     assert (tmp_path / "taken").read_bytes() == b"mine"
 
@@ -163,7 +165,11 @@ def test_what_cannot_be_written_is_known_before_and_nothing_is_left(tmp_path: Pa
 def test_files_that_are_required(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"")
     require_file(tmp_path / "there")
-    for name, reason in (("nowhere", "no such file"), ("", "is a folder")):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    refused = {"nowhere": "no such file", "there/x": "no such file", "": "is a folder", "pipe": "no regular file"}
+    refused |= {"loop": "cannot be read", "x" * 300: r"cannot be read \(File name too long\)", "a\0b": "cannot be read"}
+    for name, reason in refused.items():
         with pytest.raises(ArtifactError, match=reason):
             require_file(tmp_path / name)
 
@@ -173,6 +179,128 @@ def test_json_text_is_strict_and_sorted() -> None:
     for value in (math.nan, -math.inf, {1}, b"x", {(1, 2): 3}, object()):
         with pytest.raises(InputError, match="the thing is no plain JSON data"):
             json_text([value], "the thing")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o007, 0o660)])
+def test_new_files_have_what_the_umask_leaves_and_old_ones_what_they_had(umask: int, mode: int, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "old").chmod(0o604)
+    before = os.umask(umask)
+    try:
+        write_together({tmp_path / name: b"new" for name in ("old", "new")})
+    finally:
+        os.umask(before)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert found == {"old": 0o604, "new": mode}
+
+
+def stand(folder: Path, *names: str) -> dict[str, bytes]:
+    """Write files of an old set, and return what stands in the folder."""
+    for name in names:
+        (folder / name).write_bytes(f"old {name}".encode())
+    return standing(folder)
+
+
+def standing(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SET = ("a", "b", "c")
+
+
+@pytest.mark.parametrize("old", [(), ("a",), ("a", "b", "c"), ("c",), ("b", "c")], ids="".join)
+@pytest.mark.parametrize("function", ["fsync", "replace", "hardlink_to"])
+@pytest.mark.parametrize(
+    "reason", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"]
+)
+def test_a_set_is_written_whole_or_not_at_all(
+    old: tuple[str, ...], function: str, reason: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stand(tmp_path, *old)
+    owner = os if function == "fsync" else Path
+    real = getattr(owner, function)
+    for failing in range(4):
+        calls: list[int] = []
+
+        def fail(*arguments: object, at: int = failing, calls: list[int] = calls) -> object:
+            calls.append(1)
+            if len(calls) == at + 1:
+                raise reason
+            return real(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, function, fail)
+            try:
+                write_together({tmp_path / "new" / ".." / name: b"new" for name in SET})
+            except (InputError, KeyboardInterrupt):
+                assert standing(tmp_path) == before
+                assert not (tmp_path / "new").exists()
+                continue
+        assert len(calls) <= failing or (function, type(reason)) == ("hardlink_to", OSError)
+        assert standing(tmp_path) == dict.fromkeys(SET, b"new")
+        return
+    assert function != "fsync", "the fourth of three files cannot fail"
+
+
+def test_files_of_two_folders_and_through_links_are_one_set(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "taken").mkdir()
+    files = {tmp_path / "link": b"new", tmp_path / "x" / "y" / "z": b"new", tmp_path / "taken": b"new"}
+    with pytest.raises(InputError, match="taken: cannot be written"):
+        write_together(files)
+    assert standing(tmp_path) == {"real": b"old", "link": b"old"}
+    assert not (tmp_path / "x").exists()
+    del files[tmp_path / "taken"]
+    write_together(files)
+    assert standing(tmp_path) == dict.fromkeys(("real", "link", "z"), b"new")
+    assert (tmp_path / "link").is_symlink()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from prunekit.files import write_together
+real, at, calls = Path.replace, int(sys.argv[2]), []
+def replace(self, target):
+    calls.append(1)
+    if len(calls) == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, target)
+Path.replace = replace
+write_together({Path(sys.argv[1]) / name: b"new" for name in "abc"})
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_kill_never_leaves_a_mixed_set_with_its_last_file(at: int, tmp_path: Path) -> None:
+    before = stand(tmp_path, *SET)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(at)], check=False)
+    assert done.returncode == -9
+    found = {name: content for name, content in standing(tmp_path).items() if name in SET}
+    assert "c" not in found or found == before
+
+
+def test_a_name_of_full_length_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "é" * 127):
+        write_atomically(tmp_path / name, b"new")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_is_held_against_others_and_nothing_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with held(folder, traceless=True):
+        with pytest.raises(InputError, match="b: another process is at work in it"), held(folder, traceless=True):
+            raise AssertionError
+        with pytest.raises(InputError, match="b: another process is at work in it"), held(folder):
+            raise AssertionError
+    assert not list(tmp_path.iterdir())
+    with held(folder, traceless=True):
+        (folder / "mine").write_bytes(b"")
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    with held(folder):
+        pass
+    assert {path.name for path in folder.iterdir()} == {"mine", ".lock"}
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")

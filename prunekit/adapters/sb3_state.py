@@ -22,7 +22,7 @@ from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
-from prunekit.files import write_atomically
+from prunekit.files import write_together
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate")
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -95,12 +95,11 @@ def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> None:
     model.learning_rate, model.lr_schedule = rate, FloatSchedule(rate)
     buffer = io.BytesIO()
     model.save(buffer)
-    contents = {folder / "agent.zip": buffer.getvalue()}
+    contents = {}
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         contents[folder / "vec_normalize.pkl"] = pickle.dumps(normalizer)
-    for path, content in contents.items():
-        write_atomically(path, content)
+    write_together({**contents, folder / "agent.zip": buffer.getvalue()})
 
 
 def _buffer_state(buffer: ReplayBuffer | None) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.bench.models import read_model
+from prunekit.console import printable
+from prunekit.errors import ArtifactError
 from prunekit.policy.artifact import load
 
 _LONG = 100
@@ -18,6 +20,9 @@ _LONG = 100
 def inspect_model(path: Path) -> dict[str, Any]:
     """Return sizes and provenance of the file, and living units per group for a ``.pt``; raises as ``read_model``."""
     model = read_model(path)
+    for key in model.metadata:
+        if not key.isidentifier():
+            raise ArtifactError(f"{path}: its metadata has an entry '{key}', which is no name; export the model again")
     facts: dict[str, Any] = {
         "file": str(path),
         "size_bytes": model.size_bytes,
@@ -40,5 +45,6 @@ def render(facts: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(key, Text(text if len(text) <= _LONG else text[: _LONG - 3] + "..."))
+        shown = printable(text if len(text) <= _LONG else text[: _LONG - 3] + "...")
+        table.add_row(Text(printable(key)), Text(shown))
     return table

@@ -13,6 +13,7 @@ from rich.text import Text
 from prunekit.bench.figures import DeviceResult, FirmwareFigures
 from prunekit.bench.models import BenchModel
 from prunekit.bench.result import BenchResult
+from prunekit.console import printable
 from prunekit.stats.certificate import Certificate, counted
 
 _OVERHEAD_WIDTH = 64
@@ -23,16 +24,16 @@ def render(result: BenchResult) -> RenderableType:
     env_id, _ = result.environment
     versions = result.host["versions"]
     simulator = ", ".join(f"{name} {versions[name]}" for name in ("gymnasium", "mujoco") if name in versions)
-    table = Table(title=f"{env_id}  ({simulator})", title_justify="left")
+    table = Table(title=Text(printable(f"{env_id}  ({simulator})")), title_justify="left")
     table.add_column("", no_wrap=True)
     for name in _short_names([model.path for model in result.models]):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
     _add_sizes(table, result.models)
     for device in result.devices[0]:
         _add_device(table, device, [entry[device] for entry in result.devices])
     table.add_section()
     kept = [_retention_cell(result, index) for index in range(len(result.models))]
-    table.add_row("retention of return", *kept)
+    table.add_row("retention of return", *(Text(printable(cell)) for cell in kept))
     if any(result.certificates):
         shown = [_certificate_cell(found, index) for index, found in enumerate(result.certificates)]
         table.add_row(f"at least {result.settings.keep:g} of it", *shown)

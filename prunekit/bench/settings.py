@@ -12,6 +12,7 @@ from prunekit.stats.clipping import ReturnRange
 FIRST_SEED = 10_000
 RANGE_EPISODES = 20
 """Of the first model and of the random policy each, to fix the range that returns are clipped to."""
+LARGEST_SEED = 2**32 - 1
 
 
 @final
@@ -44,6 +45,14 @@ class BenchSettings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(self, name)}")
+        played = self.range_seeds if self.keep is not None and self.clip_range is None else self.seeds
+        if played.stop - 1 > LARGEST_SEED:
+            raise InputError(
+                f"--first-seed {self.first_seed} and --episodes {self.episodes} lead to seeds beyond {LARGEST_SEED}; "
+                "give smaller ones"
+            )
+        if self.loop_episodes > LARGEST_SEED:
+            raise InputError(f"--loop-episodes must be at most {LARGEST_SEED}, got {self.loop_episodes}")
 
     @property
     def seeds(self) -> range:

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from prunekit.bench.models import read_model
 from prunekit.compress.picture import PICTURES, draw
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import Reading, normalizers_beside, read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import FILES, compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
@@ -19,7 +19,8 @@ from prunekit.compress.torchscript import is_torchscript
 from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
-from prunekit.files import require_file, require_writable
+from prunekit.files import held, require_file
+from prunekit.outputs import require_apart
 from prunekit.stats.clipping import parse_range
 
 _MOST_WORKERS = 8
@@ -78,16 +79,17 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     _require_free(words, folder)
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
-    result = compress(site, settings, [display], workers=workers_here())
-    notes = [*result.failures, *([result.busy] if result.busy and result.certified else [])]
-    if not result.certified and _certified_in(folder):
-        notes.append(f"{folder} holds a policy that was certified, which stays")
-        folder /= _NOT_CERTIFIED
-    paths = write(result, folder)
-    try:
-        paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
-    except InputError as error:
-        notes.append(str(error))
+    with held(folder, traceless=True):
+        result = compress(site, settings, [display], workers=workers_here())
+        notes = [*result.failures, *([result.busy] if result.busy and result.certified else [])]
+        if not result.certified and _certified_in(folder):
+            notes.append(f"{folder} holds a policy that was certified, which stays")
+            folder /= _NOT_CERTIFIED
+        paths = write(result, folder)
+        try:
+            paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
+        except InputError as error:
+            notes.append(str(error))
     return Outcome(result, paths, notes)
 
 
@@ -104,15 +106,10 @@ def _require_free(words: CompressWords, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
-    read = [path for path in (words.teacher, words.normalizer) if path is not None and path.exists()]
-    written = [folder / name for name in (*FILES, *PICTURES)]
-    other = words.json_file
-    if other is not None and other.resolve() in [path.resolve() for path in written]:
-        raise InputError(f"{other}: is written anyway; name another file with --json")
-    for path in written if other is None else [*written, other]:
-        require_writable(path)
-        if path.exists() and any(path.samefile(one) for one in read):
-            raise InputError(f"{path}: is read here and would be overwritten; name another place with --out or --json")
+    read = [words.teacher, words.normalizer, *normalizers_beside(words.teacher)]
+    places = (folder, folder / _NOT_CERTIFIED)
+    written = [place / name for place in places for name in (*FILES, *PICTURES)]
+    require_apart(read, [*written, folder / ".lock"], words.json_file)
 
 
 def workers_here() -> int:

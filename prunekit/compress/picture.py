@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from prunekit.compress.result import Compressed
-from prunekit.console import size_name
-from prunekit.files import write_atomically
+from prunekit.console import printable, size_name
+from prunekit.errors import InputError
+from prunekit.files import write_together
 
 PICTURES = ("frontier.svg", "frontier.png")
 """What ``draw`` writes."""
 _GOOD, _BAD, _CHOSEN = "#1b6e53", "#b8b8b8", "#c2410c"
+_STYLE: dict[str, Any] = {"svg.hashsalt": "prunekit", "svg.fonttype": "none"}
 
 
 def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
-    """Write ``frontier.svg`` and ``frontier.png`` to ``folder``; return their paths.
+    """Write ``frontier.svg`` and ``frontier.png`` to ``folder``, both or none; return their paths.
 
-    Raises InputError where they cannot be written.
+    Drawn on canvases of its own, so that no backend is chosen or needed. The caller's style (rcParams) has no effect
+    and is as it was afterwards; while it draws, matplotlib's default style holds in the whole process, as matplotlib
+    knows no other way. Raises InputError where they cannot be written; pictures of another result are gone then.
     """
-    figure = _figure(result, title)
     paths = [folder / name for name in PICTURES]
-    with matplotlib.rc_context({"svg.hashsalt": "prunekit", "svg.fonttype": "none"}):
-        for path in paths:
-            form = path.suffix[1:]
+    contents = []
+    with style.context(["default", _STYLE]):
+        figure = _figure(result, title)
+        for form, canvas, metadata in (("svg", "svg", {"Date": None}), ("png", "agg", None)):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
-            write_atomically(path, buffer.getvalue())
+            figure.savefig(buffer, format=form, backend=canvas, dpi=150, metadata=metadata)
+            contents.append(buffer.getvalue())
+    try:
+        write_together(dict(zip(paths, contents, strict=True)))
+    except InputError:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
     return paths
 
 
@@ -68,8 +79,7 @@ def _figure(result: Compressed, title: str) -> Figure:
     axes.set_ylim(0.0, max(1.1, 1.05 * max(point.retention for point in result.points)))
     axes.set_xlabel("weights")
     axes.set_ylabel("retention of the teacher's return")
-    printable = title.encode("utf-8", "replace").decode()  # a file's name may be no text
-    axes.set_title(printable, loc="left", parse_math=False)
+    axes.set_title(printable(title), loc="left", parse_math=False)
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

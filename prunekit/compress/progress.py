@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.compress.points import Judged
-from prunekit.console import size_name
+from prunekit.console import printable, size_name, tell
 from prunekit.stats.certificate import counted
 
 _BAR = 40
@@ -68,7 +68,7 @@ class TerminalDisplay:
         if self._live is not None:
             self._live.update(self._panel())
         elif line is not None:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            tell(self._console, line)
 
     def _panel(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
@@ -76,8 +76,8 @@ class TerminalDisplay:
             style = "green" if point.good else "dim"
             bar = Text(_bar(point.retention, self._keep), style=style)
             grid.add_row(size_name(point.hidden), f"{point.parameters:,} weights", bar, f"{point.retention:.3f}")
-        state = Text(f"{self._state}  {self._teacher if self._points else ''}", style="dim")
-        return Group(Text(self._title, style="bold"), grid, state)
+        state = Text(printable(f"{self._state}  {self._teacher if self._points else ''}"), style="dim")
+        return Group(Text(printable(self._title), style="bold"), grid, state)
 
 
 def best_per_size(points: Sequence[Judged]) -> list[Judged]:

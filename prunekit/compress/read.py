@@ -65,8 +65,7 @@ def _normalizer(path: Path, reading: Reading) -> Path | None:
     if reading.normalizer is not None:
         require_file(reading.normalizer)
         return reading.normalizer
-    names = [*_NORMALIZERS, *(f"{path.stem}_{name}" for name in _NORMALIZERS)]
-    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    found = normalizers_beside(path)
     if len(found) == 1:
         return found[0]
     what = "several files beside it could be" if found else "no file beside it is"
@@ -74,3 +73,9 @@ def _normalizer(path: Path, reading: Reading) -> Path | None:
         f"{path}: {what} its observation normalizer; name one with --normalizer, or say --no-normalizer if it was "
         "trained without"
     )
+
+
+def normalizers_beside(path: Path) -> list[Path]:
+    """Return the files beside the zip at ``path`` that are called as its normalizer would be."""
+    names = [*_NORMALIZERS, *(f"{path.stem}_{name}" for name in _NORMALIZERS)]
+    return [path.with_name(name) for name in names if path.with_name(name).is_file()]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +21,10 @@ from prunekit.compress.teacher import Teacher
 from prunekit.compress.trial import CompressDisplay, Players, trial
 from prunekit.compress.workers import Crew, Site
 from prunekit.environments import Spaces, id_of
-from prunekit.errors import FailedEpisodeError, InputError
-from prunekit.export.onnx import export_onnx
-from prunekit.files import json_text, unwritable, write_atomically
-from prunekit.policy.artifact import make_artifact, save
+from prunekit.errors import FailedEpisodeError
+from prunekit.export.onnx import checked_onnx
+from prunekit.files import json_text, write_together
+from prunekit.policy.artifact import make_artifact, to_bytes
 from prunekit.stats.certificate import Returns
 
 FILES = ("policy.onnx", "policy.pt", "certificate.json")
@@ -112,38 +110,19 @@ def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True)
 def write(result: Compressed, folder: Path) -> list[Path]:
     """Write ``policy.onnx``, ``policy.pt`` and ``certificate.json`` to ``folder``; return their paths.
 
-    The policy's provenance, which the ONNX file carries as metadata, holds the certificate with seeds and returns. What
-    stands in the folder is replaced when all three are on the disk. Raises InputError where they cannot be written.
+    The policy's provenance, which the ONNX file carries as metadata, holds the certificate with seeds and returns. All
+    three are written or none, the certificate last: that of another policy never lies beside this one. Raises
+    InputError where they cannot be written.
     """
     found = result.to_json()
     summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
     provenance = {"env": result.environment, "compact": True, **summary}
     artifact = make_artifact(result.chosen.actor, None, provenance)
     onnx, pt, certificate = (folder / name for name in FILES)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".prunekit-", dir=folder) as name:
-            made = Path(name)
-            with _as_if_in(folder, made):
-                export_onnx(artifact.actor, made / onnx.name, provenance)
-                save(artifact, made / pt.name)
-                text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-                write_atomically(made / certificate.name, text.encode())
-            certificate.unlink(missing_ok=True)  # that of another policy must never lie beside this one
-            for path in (onnx, pt, certificate):
-                (made / path.name).replace(path)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    content, _ = checked_onnx(artifact.actor, onnx, provenance)
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    write_together({onnx: content, pt: to_bytes(artifact), certificate: text.encode()})
     return [onnx, pt, certificate]
-
-
-@contextmanager
-def _as_if_in(folder: Path, made: Path) -> Iterator[None]:
-    """Let errors name files of ``folder`` and not those of the same names that are ``made`` elsewhere first."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(made), str(folder))) from error
 
 
 def search_seconds(settings: CompressSettings, pace: float) -> float:

@@ -13,6 +13,7 @@ from prunekit.stats.clipping import ReturnRange
 FIRST_SEED = 1_000_000_000
 SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 _LARGEST_SEED = 10**9
+_YEAR = 365 * 86_400.0
 # Of what lies between keep and all of the return, what margin and safety may take.
 _MOST_MARGIN, _MOST_SAFETY = 0.3, 0.6
 
@@ -113,8 +114,10 @@ class CompressSettings:
         check_claim(self.search.keep, self.max_failures)
         if self.max_failures is not None:
             check_episodes(self.episodes, self.max_failures)
-        if not self.seconds > 0.0:
-            raise InputError(f"--minutes must be positive, got {self.seconds / 60.0:g}")
+        if not 0.0 < self.seconds <= _YEAR:
+            raise InputError(
+                f"--minutes must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
+            )
         if not 0 <= self.first_seed < FIRST_SEED:
             raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: others are searched with")
         if self.episodes > FIRST_SEED - self.first_seed:

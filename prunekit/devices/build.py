@@ -141,17 +141,12 @@ def _linked(code: CCode, target: Target, memory: tuple[int, int] | None, ample: 
         _object(target, code.source, headers, ()),
     ]
     stack = (f"-Wl,--defsym=__stack={AVR_AMPLE_RAM_END:#x}",) if ample and target.mcu is not None else ()
-    flags = (
-        *target.flags,
-        *_memory_flags(target, memory),
-        *stack,
-        *objects,
-        *target.link_flags,
-        "-lgcc",
-        "-Wl,--gc-sections",
-    )
+    before = (*target.flags, *_memory_flags(target, memory), *stack)
+    after = (*target.link_flags, "-lgcc", "-Wl,--gc-sections")
     script = (FIRMWARE / "board.ld").read_text()
-    kept = cache_folder() / "images" / f"{cache_key(flags, script, version_of(compiler(target)))}.elf"
+    names = [path.name for path in objects]  # by their content; where they lie is another place in each process
+    kept = cache_folder() / "images" / f"{cache_key(before, names, after, script, version_of(compiler(target)))}.elf"
+    flags = (*before, *map(str, objects), *after)
     return _made(target, flags, {}, kept)
 
 
@@ -168,11 +163,11 @@ def _memory_flags(target: Target, memory: tuple[int, int] | None) -> tuple[str, 
     return ("-T", str(FIRMWARE / "board.ld"), *(f"-Wl,--defsym={name}={value}" for name, value in symbols.items()))
 
 
-def _object(target: Target, source: str, headers: dict[str, str], flags: tuple[str, ...]) -> str:
+def _object(target: Target, source: str, headers: dict[str, str], flags: tuple[str, ...]) -> Path:
     texts = {path.name: path.read_text() for path in sorted(FIRMWARE.glob("*.h"))} | headers | {"unit.c": source}
     command = (*target.flags, *flags, "-c", "unit.c")
     kept = cache_folder() / "objects" / f"{cache_key(command, texts, version_of(compiler(target)))}.o"
-    return str(_made(target, command, texts, kept))
+    return _made(target, command, texts, kept)
 
 
 def _made(target: Target, arguments: tuple[str, ...], texts: dict[str, str], kept: Path) -> Path:

@@ -9,13 +9,19 @@ from prunekit.export.c_code import CCode
 from prunekit.versions import installed_versions
 
 
-def arduino_library(code: CCode, metadata: Mapping[str, Any], self_test: bool) -> dict[str, str]:
-    """Return the files of the library by path, in the layout of the Arduino library specification 1.5."""
-    title = "".join(word.capitalize() for word in code.name.split("_"))
+def library_paths(name: str) -> tuple[str, ...]:
+    """Return the paths of the library's files, in the layout of the Arduino library specification 1.5."""
+    title = _title(name)
+    source = (f"{title}/src/{name}.h", f"{title}/src/{name}.c")
+    return f"{title}/library.properties", f"{title}/keywords.txt", f"{title}/examples/Run/Run.ino", *source
+
+
+def arduino_library(code: CCode, metadata: Mapping[str, Any], self_test: bool) -> tuple[str, ...]:
+    """Return the contents of the files that ``library_paths`` names."""
     environment = metadata.get("env")
     task = environment.get("id") if isinstance(environment, Mapping) else None
     properties = {
-        "name": title,
+        "name": _title(code.name),
         "version": _version(),
         "author": "prunekit",
         "maintainer": "prunekit",
@@ -28,13 +34,12 @@ def arduino_library(code: CCode, metadata: Mapping[str, Any], self_test: bool) -
     if isinstance(task, str) and task.isprintable():
         properties["paragraph"] += f" Trained in {task}."
     keywords = [f"{code.name}_action\tKEYWORD2"] + ([f"{code.name}_self_test\tKEYWORD2"] if self_test else [])
-    return {
-        f"{title}/library.properties": "".join(f"{key}={value}\n" for key, value in properties.items()),
-        f"{title}/keywords.txt": "\n".join(keywords) + "\n",
-        f"{title}/src/{code.name}.h": code.header,
-        f"{title}/src/{code.name}.c": code.source,
-        f"{title}/examples/Run/Run.ino": _sketch(code, self_test),
-    }
+    described = "".join(f"{key}={value}\n" for key, value in properties.items())
+    return described, "\n".join(keywords) + "\n", _sketch(code, self_test), *code.files
+
+
+def _title(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def _version() -> str:

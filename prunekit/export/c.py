@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from prunekit.export.agreement import require_agreement
-from prunekit.export.arduino import arduino_library
-from prunekit.export.c_code import CCode, write_all
+from prunekit.export.arduino import arduino_library, library_paths
+from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quantized
 from prunekit.export.recording import spread_over
+from prunekit.files import write_together
 from prunekit.policy.actor import Actor
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.probes import probe_observations
@@ -94,11 +95,17 @@ def export_c(
         difference = _checked(actor, program, rows)
     else:
         rows, difference = seen, quantized_difference(program, quantized, seen)
-    if not settings.arduino:
-        return CReport(code.write(folder), difference, len(rows))
-    files = {folder / path: text for path, text in arduino_library(code, metadata, settings.self_test).items()}
-    write_all(files)
+    texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
+    files = dict(zip(c_paths(folder, settings), texts, strict=True))
+    write_together({path: text.encode() for path, text in files.items()})
     return CReport(tuple(files), difference, len(rows))
+
+
+def c_paths(folder: Path, settings: CSettings) -> list[Path]:
+    """Return the paths of the files that ``export_c`` writes."""
+    if settings.arduino:
+        return [folder / path for path in library_paths(settings.name)]
+    return [folder / f"{settings.name}{suffix}" for suffix in (".h", ".c")]
 
 
 def quantized_difference(program: Program, quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:

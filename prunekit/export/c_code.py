@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from prunekit.files import require_writable, write_atomically
+from prunekit.export.system_headers import is_system_header
+from prunekit.files import write_together
 
 _WORDS = {"auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern"}
 _WORDS |= {"float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed"}
 _WORDS |= {"sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while"}
-_HEADERS = {"assert", "complex", "ctype", "errno", "fenv", "inttypes", "iso646", "limits", "locale", "math", "setjmp"}
-_HEADERS |= {"signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "tgmath", "time", "wchar"}
-_HEADERS |= {"wctype"}
 
 
 @final
@@ -35,24 +32,21 @@ class CCode:
     wide: bool = False
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write ``<name>.h`` and ``<name>.c`` into ``folder``, each atomically; return their paths."""
+        """Write ``<name>.h`` and ``<name>.c`` into ``folder``, both or none; return their paths."""
         header, source = folder / f"{self.name}.h", folder / f"{self.name}.c"
-        write_all({header: self.header, source: self.source})
+        write_together({path: text.encode() for path, text in zip((header, source), self.files, strict=True)})
         return header, source
 
-
-def write_all(files: Mapping[Path, str]) -> None:
-    """Write ``files``, each atomically, or none where one could not be written: InputError then names it."""
-    for path in files:
-        require_writable(path)
-    for path, text in files.items():
-        write_atomically(path, text.encode())
+    @property
+    def files(self) -> tuple[str, str]:
+        """Header and source."""
+        return self.header, self.source
 
 
 def c_name(text: str) -> str:
     """Return ``text`` as a name in C: lowercase letters, digits and underscores, no digit first.
 
-    It is no word of C, and none of its headers, which a file of that name would hide.
+    It is no word of C, and no header of a common system, which a file of that name would hide.
     """
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "policy"
-    return f"policy_{name}" if name[0].isdigit() or name in _WORDS | _HEADERS else name
+    return f"policy_{name}" if name[0].isdigit() or name in _WORDS or is_system_header(name) else name

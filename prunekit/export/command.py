@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import InputError
-from prunekit.export.c import CSettings, export_c
+from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
-from prunekit.export.recording import recorded_observations
+from prunekit.export.recording import recorded_observations, require_episodes
+from prunekit.export.system_headers import is_system_header
+from prunekit.files import require_file
+from prunekit.outputs import require_apart
 from prunekit.policy.artifact import Artifact, load
 from prunekit.policy.heads import ArgmaxHead
 from prunekit.policy.program import lower
@@ -37,6 +40,7 @@ class ExportWords:
     env: str | None = None
     episodes: int = 5
     out: Path | None = None
+    json_file: Path | None = None
 
 
 @final
@@ -55,8 +59,12 @@ def export_file(words: ExportWords) -> ExportOutcome:
         raise InputError(f"--format {words.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_words_of_c(words)
-    artifact = load(words.model)
+    require_episodes(words.episodes)
+    require_file(words.model)
     folder = words.out or words.model.parent
+    written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
+    require_apart([words.model], written, words.json_file)
+    artifact = load(words.model)
     outcome = _to_onnx(words, artifact, folder) if settings is None else _to_c(words, artifact, folder, settings)
     dead = sum(int((~keep).sum()) for keep in artifact.masks.values())
     if not dead:
@@ -79,6 +87,8 @@ def bits_named(int8: bool, activations: int | None) -> Bits | None:
 def _c_settings(words: ExportWords) -> CSettings:
     bits = bits_named(words.int8, words.activations)
     name = c_name(words.model.stem) if words.name is None else words.name
+    if is_system_header(name):
+        raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
         raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
     return CSettings(name, bits, words.self_test, words.arduino)
@@ -93,7 +103,7 @@ def _refuse_words_of_c(words: ExportWords) -> None:
 
 
 def _to_onnx(words: ExportWords, artifact: Artifact, folder: Path) -> ExportOutcome:
-    report = export_onnx(artifact.actor, folder / f"{words.model.stem}.onnx", artifact.provenance)
+    report = export_onnx(artifact.actor, _onnx_path(words, folder), artifact.provenance)
     return ExportOutcome(
         ((report.path, report.summary),),
         {
@@ -102,6 +112,10 @@ def _to_onnx(words: ExportWords, artifact: Artifact, folder: Path) -> ExportOutc
             "largest_difference": report.largest_difference,
         },
     )
+
+
+def _onnx_path(words: ExportWords, folder: Path) -> Path:
+    return folder / f"{words.model.stem}.onnx"
 
 
 def _to_c(words: ExportWords, artifact: Artifact, folder: Path, settings: CSettings) -> ExportOutcome:

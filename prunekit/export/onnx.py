@@ -54,12 +54,18 @@ def export_onnx(actor: Actor, path: Path, metadata: Mapping[str, Any]) -> Export
     ExportMismatchError, and writes nothing, where they disagree by more than float32 rounding; CouplingError and
     InputError as ``lower`` does.
     """
+    content, report = checked_onnx(actor, path, metadata)
+    write_atomically(path, content)
+    return report
+
+
+def checked_onnx(actor: Actor, path: Path, metadata: Mapping[str, Any]) -> tuple[bytes, ExportReport]:
+    """Return what ``export_onnx`` writes to ``path``, and its report; nothing is written."""
     program = lower(actor)
     content = to_onnx(program, metadata)
     observations = probe_observations(program.inputs, actor.normalizer, np.random.default_rng(0))
     difference = check_agreement(content, program, actor, observations)
-    write_atomically(path, content)
-    return ExportReport(path, len(content), difference, len(observations))
+    return content, ExportReport(path, len(content), difference, len(observations))
 
 
 def to_onnx(program: Program, metadata: Mapping[str, Any]) -> bytes:

@@ -17,6 +17,7 @@ from prunekit.rollouts import episode_return
 
 # No return is measured and nothing certified on these seeds.
 FIRST_SEED = 5_000_000
+_MOST_EPISODES = 100_000
 
 
 def require_place(name: str, program: Program, spaces: Spaces, place: str) -> None:
@@ -44,8 +45,7 @@ def recorded_observations(
 
     Raises InputError where the environment is not the policy's, or there is no episode to play.
     """
-    if episodes < 1:
-        raise InputError(f"--episodes must be at least 1, got {episodes}")
+    require_episodes(episodes)
     environment = make_environment(env_id, kwargs)
     try:
         spaces = spaces_of(environment)
@@ -62,6 +62,14 @@ def recorded_observations(
         return np.stack(seen)
     finally:
         environment.close()
+
+
+def require_episodes(episodes: int) -> None:
+    """Raise InputError where there is no episode to record, or more than memory should hold."""
+    if episodes < 1:
+        raise InputError(f"--episodes must be at least 1, got {episodes}")
+    if episodes > _MOST_EPISODES:
+        raise InputError(f"--episodes must be at most {_MOST_EPISODES}, got {episodes}")
 
 
 def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -79,7 +79,12 @@ def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dic
 
 
 def save(artifact: Artifact, path: Path) -> None:
-    """Write ``artifact`` to ``path``, atomically.
+    """Write ``artifact`` to ``path``, atomically; raises InputError as ``to_bytes`` does."""
+    write_atomically(path, to_bytes(artifact))
+
+
+def to_bytes(artifact: Artifact) -> bytes:
+    """Return the content of a ``model.pt``.
 
     Raises InputError for weights that are NaN or infinite, for masks that do not fit, and for provenance that is no
     plain JSON data.
@@ -94,7 +99,7 @@ def save(artifact: Artifact, path: Path) -> None:
         torch.load(buffer, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError("provenance holds objects that are no plain JSON data; nothing was written") from error
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load(path: Path) -> Artifact:

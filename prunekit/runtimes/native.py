@@ -100,8 +100,14 @@ def _load(path: Path) -> ModuleType:
     loader = ExtensionFileLoader(_MODULE, str(path))
     spec = importlib.util.spec_from_file_location(_MODULE, path, loader=loader)
     assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{path}: {_PURPOSE} cannot be loaded ({error}); if programs may not be run from that folder, name another "
+            "with TMPDIR"
+        ) from error
     return module
 
 

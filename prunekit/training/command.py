@@ -19,6 +19,10 @@ from prunekit.training.request import TrainingRequest, check_widths, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
+_LARGEST_SEED = 2**32 - 1  # of NumPy's older generators
+_MOST_STEPS = 10**12
+# Beyond these a policy would need gigabytes before its first step, optimizer and target networks included.
+_WIDEST, _MOST_WEIGHTS = 2**16, 2**24
 
 
 @final
@@ -60,12 +64,13 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
         return _as_begun(words, plan, widths)
     if words.out is not None and words.out.exists():
         raise InputError(f"--out {words.out} exists already; give another folder or remove it, or go on with --resume")
-    env_id = words.env or DEFAULT_ENVIRONMENT
+    env_id = DEFAULT_ENVIRONMENT if words.env is None else words.env
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if (a.continuous if spaces.discrete is None else a.discrete)]
-    name = words.algo or next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    usual = next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    name = usual if words.algo is None else words.algo
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name)
     if words.lr_schedule is not None:
@@ -99,7 +104,7 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     schedule = words.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
-        algorithm=words.algo or begun.algorithm,
+        algorithm=begun.algorithm if words.algo is None else words.algo,
         preset=replace(begun.preset, learning_rate_schedule=schedule),
         seed=begun.seed if words.seed is None else words.seed,
         steps=words.steps or begun.steps,

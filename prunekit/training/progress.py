@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from prunekit.console import printable, tell
 from prunekit.training.status import Status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -47,7 +48,7 @@ class TerminalDisplay:
             self._live.update(self._panel(status))
         elif min(status.steps, status.total_steps) * _PLAIN_LINES >= self._lines * status.total_steps:
             self._lines = status.steps * _PLAIN_LINES // status.total_steps + 1
-            self._console.print(self._line(status), highlight=False, markup=False, soft_wrap=True)
+            tell(self._console, self._line(status))
 
     def _line(self, status: Status) -> str:
         recent = f"{self._returns[-1]:.1f}" if self._returns else "-"
@@ -68,7 +69,7 @@ class TerminalDisplay:
             bar = ProgressBar(total=width, completed=living, width=40)
             grid.add_row(f"layer {index}", bar, f"{living} of {width} units")
         removed = f"{status.sparsity:.1%} of units removed" if status.living else ""
-        return Group(Text(self._title, style="bold"), grid, Text(f"{status.phase}  {removed}", style="dim"))
+        return Group(Text(printable(self._title), style="bold"), grid, Text(f"{status.phase}  {removed}", style="dim"))
 
 
 def sparkline(values: list[float], width: int) -> str:

@@ -44,6 +44,10 @@ from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
 _RANDOM_EPISODES = 20
+FILES = (".lock", "config.json", "metrics.csv", "agent.zip", "vec_normalize.pkl", "model.pt")
+"""The files of a run."""
+FOLDERS = ("checkpoint", "tensorboard")
+"""Where a run has files of which it makes more as it goes on."""
 CRITIC = "critic."
 """Prefix of the groups of critics in ``metrics.csv`` and ``Status.living``."""
 

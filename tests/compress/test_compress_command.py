@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import points
 import pytest
 import torch
@@ -17,8 +19,7 @@ from prunekit.compress import command, picture
 from prunekit.compress import run as compress_run
 from prunekit.compress.settings import SearchSettings
 from prunekit.environments import make_environment
-from prunekit.errors import InputError
-from prunekit.files import unwritable
+from prunekit.files import held, unwritable
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead
@@ -190,14 +191,18 @@ def test_what_was_certified_is_not_lost_to_what_was_not(run: Run, small_search: 
 def test_a_picture_that_cannot_be_written_costs_nothing_else(
     run: Run, small_search: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def full(path: Path, _: bytes) -> None:
-        raise InputError(f"{path}: cannot be written (No space left on device)")
+    def full(files: Mapping[Path, bytes]) -> None:
+        raise unwritable(next(iter(files)), OSError(28, "No space left on device"))
 
-    monkeypatch.setattr(picture, "write_atomically", full)
+    out = tmp_path / "model-compressed"
+    out.mkdir()
+    (out / "frontier.png").write_bytes(b"of another policy")
+    monkeypatch.setattr(picture, "write_together", full)
     code, told, err = run("compress", controller(tmp_path), "--json", tmp_path / "result.json")
     assert (code, err) == (0, "")
     assert "note: " in told
     assert "No space left" in told
+    assert {path.name for path in out.iterdir()} == FILES - {"frontier.svg", "frontier.png"}
     assert json.loads((tmp_path / "result.json").read_text())["certified"] is True
 
 
@@ -208,12 +213,40 @@ def test_half_of_a_policy_is_never_written(
     run("compress", teacher, "--out", out, "--minutes", 1e-4)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
-    def full(artifact: Any, path: Path) -> None:
-        raise unwritable(path, OSError(28, "No space left on device"))
+    written: list[int] = []
 
-    monkeypatch.setattr(compress_run, "save", full)
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
     one_line(run("compress", teacher, "--out", out), 2, str(out / "policy.pt"), "No space left", "make room")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    with held(out, traceless=True):
+        one_line(run("compress", teacher, "--out", out), 2, str(out), "another process is at work in it")
+    assert not out.exists()
+
+
+def test_a_picture_is_drawn_whatever_the_caller_s_style_and_backend_are(
+    small_search: None, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    pictures = []
+    for changed in ({}, {"text.usetex": True, "font.size": 40.0, "savefig.bbox": "tight"}):
+        with matplotlib.rc_context(changed):
+            monkeypatch.setenv("MPLBACKEND", "module://there.is.no_such")
+            before = dict(matplotlib.rcParams)
+            monkeypatch.setattr(compress_run, "write_together", lambda files: None)
+            assert run("compress", teacher, "--out", out, "--minutes", 1e-4, "-q")[0] == 1
+            assert dict(matplotlib.rcParams) == before
+            assert os.environ["MPLBACKEND"] == "module://there.is.no_such"
+        pictures.append((out / "frontier.png").stat().st_size)
+    assert 0.8 < pictures[0] / pictures[1] < 1.25
 
 
 @pytest.mark.parametrize("name", ["cost_$x^{$.pt", "a$b$.pt"])

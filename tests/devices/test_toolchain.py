@@ -81,11 +81,11 @@ def test_the_plugin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     target = TARGETS["cortex-m4"]
     monkeypatch.setattr(toolchain, "version_of", lambda _: "QEMU emulator version 8.2.2 (Debian 1:8.2.2)")
     first = count_plugin(target, target.machines[0])
-    changed = first.stat().st_mtime_ns
-    assert first.is_relative_to(tmp_path / "prunekit")
+    [kept] = [path for path in (tmp_path / "prunekit").rglob("*") if path.is_file()]
+    assert kept.name == "count_plugin.so"
+    changed = kept.stat().st_mtime_ns
     assert count_plugin(target, target.machines[0]) == first
-    assert first.stat().st_mtime_ns == changed
-    assert [path.name for path in first.parent.iterdir()] == ["count_plugin.so"]
+    assert kept.stat().st_mtime_ns == changed
     monkeypatch.setattr(toolchain, "version_of", lambda _: "QEMU emulator version 10.0.2 (Debian 1:10.0.2)")
     newer = count_plugin(target, target.machines[0])
     assert b"insn_exec_inline_per_vcpu" in newer.read_bytes()

@@ -36,6 +36,21 @@ VARIED = [
     program(HEADS["clip"], nn.ReLU, hidden=()),
 ]
 FLOAT_ONLY = [program(CLIP, activation) for activation in (nn.ELU, nn.GELU, nn.SiLU, nn.Softplus)]
+HEADERS = ("arduino", "dirent", "endian", "features", "fcntl", "malloc", "memory", "poll", "pthread", "sched", "search")
+HEADERS += ("semaphore", "servo", "spawn", "spi", "strings", "syslog", "termios", "threads", "unistd", "wait", "wire")
+HEADERS += (
+    "avr",
+    "freertos",
+    "direct",
+    "conio",
+    "winsock2",
+    "malloc",
+    "availability",
+    "pgmspace",
+    "stdbit",
+    "aux",
+    "nul",
+)
 WORDS_OF_C = [
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
     "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
@@ -194,7 +209,11 @@ def test_the_comment_says_what_the_policy_is() -> None:
         ("a\nb;c", "a_b_c"),
         # C++ keeps these to itself, but here every name goes on: class_action.
         ("class", "class"),
-        ("new", "new"),
+        ("delete", "delete"),
+        *((header, f"policy_{header}") for header in HEADERS),
+        ("Wire", "policy_wire"),
+        ("Windows", "policy_windows"),
+        ("avx2intrin", "policy_avx2intrin"),
     ],
 )
 def test_odd_names(text: str, name: str) -> None:

@@ -270,7 +270,7 @@ def test_no_name_of_an_environment_breaks_the_properties(tmp_path: Path, run: Ru
         ("--format c --name 2nd", ["--name 2nd", "try policy_2nd"]),
         ("--format c --name double", ["--name double", "try policy_double"]),
         ("--format c --name ../up", ["--name ../up", "try up"]),
-        ("--format c --name ", ["--name", "try policy"]),
+        ("--format c --name ", ["--name", "is empty"]),
         ("--format onnx --int8", ["--int8 goes with --format c"]),
         ("--int8", ["--int8 goes with --format c"]),
         ("--int8 --activations 8", ["--int8 goes with --format c"]),

@@ -49,10 +49,12 @@ def test_names_that_hold_a_word_of_the_templates_compile(name: str, form: str, t
     assert found.tobytes() == twin_actions(policy, form, SEEN, SEEN).tobytes()
 
 
-def test_a_policy_called_stdint_finds_the_systems_header(tmp_path: Path) -> None:
-    name = c_name("stdint")
+@pytest.mark.parametrize("called", ["stdint", "features", "sched", "pthread", "endian", "time", "alloca", "byteswap"])
+def test_a_policy_called_like_a_system_header_hides_none(called: str, tmp_path: Path) -> None:
+    name = c_name(called)
     as_c(program(HEADS["argmax"]), "float32", SEEN, name).write(tmp_path)
-    command = ["gcc", "-std=c99", "-I.", "-c", f"{name}.c"]
+    (tmp_path / "user.c").write_text(f"#include <pthread.h>\n#include <stdlib.h>\n#include <{name}.h>\n")
+    command = ["gcc", "-std=gnu11", "-I.", "-c", f"{name}.c", "user.c"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
 

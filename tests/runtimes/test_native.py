@@ -315,11 +315,10 @@ def test_without_a_wish_the_cache_is_in_the_home_folder(tmp_path: Path, monkeypa
     assert list((tmp_path / ".cache" / "prunekit" / "native").glob("*/prunekit_policy.so"))
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_kept_policies_run_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=rf"^{tmp_path}/file/prunekit/native/.*: cannot be written \(.*\); .*$"):
-        NativePolicy(code())
+    NativePolicy(code())
     assert (tmp_path / "file").read_text() == "mine"
 
 

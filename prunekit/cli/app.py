@@ -1,0 +1,84 @@
+"""The commands put together, and how each of their errors ends.
+
+Heavy packages are imported inside the commands, so that ``prunekit --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from prunekit.cli.bench import bench
+from prunekit.cli.compress import compress
+from prunekit.cli.ending import INTERRUPTED, fail, require_words, said_of
+from prunekit.cli.export import export
+from prunekit.cli.inspect import inspect
+from prunekit.cli.shrink import shrink
+from prunekit.cli.streams import steady_streams
+from prunekit.cli.train import train
+
+app = typer.Typer(
+    help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted. --debug shows tracebacks.",
+)
+for command in (train, shrink, compress, export, bench, inspect):
+    app.command()(command)
+_DEBUG = "--debug"
+
+
+def main() -> None:
+    """Run the command line: exit code 0 good, 1 a claim or check failed, 2 bad input, 130 interrupted."""
+    with steady_streams(), _no_windows():
+        arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+        debug = len(arguments) != len(sys.argv) - 1
+        try:
+            require_words(arguments)
+            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+                fail("interrupted", code)
+            sys.exit(code)
+        except TyperException as error:
+            fail(error.format_message(), error.exit_code)
+        except (typer.Abort, KeyboardInterrupt):
+            fail("interrupted", INTERRUPTED)
+        except Exception as error:
+            if debug:
+                raise
+            fail(*said_of(error))
+
+
+@contextmanager
+def _no_windows() -> Iterator[None]:
+    """Leave out the backend that matplotlib is told to show windows by: a notebook's is often not installed here."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from prunekit.versions import installed_versions
+
+        Console().print(f"prunekit {installed_versions(('prunekit',))['prunekit']}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""

@@ -1,0 +1,80 @@
+"""``prunekit bench``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from prunekit.cli.options import FailuresOption, JsonOption, QuietOption, RangeOption
+from prunekit.cli.streams import require_printed
+from prunekit.console import printable, write_json
+
+
+def bench(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Model files, .pt or .onnx (devices that run C: .pt); the first is the reference."),
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Where to measure, several times if wanted: cpu, cpu-c, cortex-m4, ...")
+    ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="A microcontroller: its core, and whether it fits its memory.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Devices that run C: int8 weights.")] = False,
+    activations: Annotated[
+        int | None, typer.Option(help="With --int8: bits of activations, 16 (default) or 8.")
+    ] = None,
+    env: Annotated[str | None, typer.Option(help="Environment, for files that name none.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes per model, all with the same seeds.")] = 100,
+    loop_episodes: Annotated[int, typer.Option(help="Of these, with an emulated processor in the loop.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 10_000,
+    keep: Annotated[
+        float | None, typer.Option(help="Fail unless every model's retention is at least this, with 95% confidence.")
+    ] = None,
+    clip_range: RangeOption = None,
+    max_failures: FailuresOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare models: latency, memory, return, and how much of the first one's return the others keep."""
+    from prunekit.bench.compare import run_bench
+    from prunekit.bench.defaults import default_models
+    from prunekit.bench.report import render
+    from prunekit.bench.settings import BenchSettings
+    from prunekit.devices import devices_named
+    from prunekit.export.command import bits_named
+    from prunekit.files import require_file
+    from prunekit.outputs import require_apart
+    from prunekit.stats.certificate import check_episodes
+    from prunekit.stats.clipping import parse_range
+
+    settings = BenchSettings(
+        episodes=episodes,
+        first_seed=first_seed,
+        loop_episodes=loop_episodes,
+        keep=keep,
+        clip_range=None if clip_range is None else parse_range(clip_range),
+        max_failures=max_failures,
+    )
+    chosen = devices_named(device or ([] if part else ["cpu"]), part or [], bits_named(int8, activations))
+    if keep is not None:
+        check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
+    suffix = ".onnx" if all(entry.name == "cpu" for entry in chosen) else ".pt"
+    named = models or default_models(suffix=suffix)
+    for path in named:
+        require_file(path)
+    require_apart(named, [], json_file)
+    console = Console(quiet=quiet)
+    with console.status("reading the models") as status:
+        result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))
+    write_json(json_file, result.to_json())
+    console.print(render(result))
+    if json_file is None:
+        require_printed()
+    if keep is not None:
+        result.require()

@@ -1,0 +1,59 @@
+"""``prunekit compress``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from prunekit.cli.options import FailuresOption, JsonOption, OutOption, QuietOption, RangeOption
+from prunekit.console import say, tell, write_json
+from prunekit.errors import CheckError
+
+
+def compress(
+    teacher: Annotated[
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, .onnx or TorchScript file.")
+    ],
+    env: Annotated[str | None, typer.Option(help="Environment; by default the one that the file names.")] = None,
+    keep: Annotated[float, typer.Option(help="Share of the teacher's return to keep, with 95% confidence.")] = 0.95,
+    normalizer: Annotated[
+        Path | None, typer.Option(help="The zip's file of VecNormalize.save, where it is not beside it.")
+    ] = None,
+    no_normalizer: Annotated[
+        bool, typer.Option("--no-normalizer", help="The zip's policy was trained without VecNormalize.")
+    ] = False,
+    output: Annotated[str | None, typer.Option(help="The decision among an ONNX file's outputs.")] = None,
+    tuning: Annotated[
+        bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
+    ] = True,
+    minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
+    episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 1000,
+    clip_range: RangeOption = None,
+    max_failures: FailuresOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn any policy into the smallest network that is certified to keep its return."""
+    from prunekit.compress.command import CompressWords, compress_file
+    from prunekit.compress.progress import TerminalDisplay
+
+    words = CompressWords(
+        teacher, env, keep, normalizer, no_normalizer, output, tuning, minutes, episodes, seed, out, json_file,
+        clip_range, max_failures,
+    )  # fmt: skip
+    console = Console(quiet=quiet)
+    with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
+        outcome = compress_file(words, display)
+    write_json(json_file, outcome.result.to_json())
+    say(console, outcome.paths[0], outcome.result.summary)
+    if outcome.result.certified:
+        tell(console, f"  {outcome.result.certificate.sentence}")
+    for text in (*map(str, outcome.paths[1:]), *(f"note: {note}" for note in outcome.notes)):
+        tell(console, f"  {text}")
+    if not outcome.result.certified:
+        raise CheckError(f"{teacher}: {outcome.result.failure}")

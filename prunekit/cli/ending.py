@@ -1,0 +1,54 @@
+"""How a command ends that cannot go on: one line, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NoReturn
+
+from prunekit.console import printable
+from prunekit.errors import InputError, PrunekitError
+
+INTERRUPTED = 130
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print ``message`` as one line on standard error, if there is one, and exit with ``code``."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"prunekit: {printable(' '.join(message.split()))}\n")
+    sys.exit(code)
+
+
+def said_of(error: Exception) -> tuple[str, int]:
+    """Return what there is to say of ``error`` in one line, and the exit code.
+
+    What the system refuses (a file, a disk, memory) is no fault of prunekit, wherever it comes up.
+    """
+    match error:
+        case PrunekitError():
+            return str(error), 2 if isinstance(error, InputError) else 1
+        case OSError():
+            named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+            return f"{' and '.join(named) or 'the system'}: {error.strerror or error}", 2
+        case UnicodeError():
+            return f"a text cannot be read or written: {error}", 2
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            return "the memory of this computer does not suffice for this; ask for less, or close other programs", 2
+        case _:
+            text = f"internal error: {type(error).__name__}: {error}"
+            return f"{text}; run again with --debug for the traceback", 1
+
+
+def require_words(arguments: Sequence[str]) -> None:
+    """Raise InputError for an argument that is empty, which no option takes, or that holds a NUL character."""
+    for before, word in pairwise(["", *arguments]):
+        name, assigned, value = word.partition("=")
+        if word.startswith("--") and assigned:
+            before, word = name, value
+        what = before if before.startswith("--") else "an argument"
+        if not word:
+            raise InputError(f"{what} is empty; give it a value or leave it out")
+        if "\0" in word:
+            raise InputError(f"{what} holds a NUL character, which no name has")

@@ -1,0 +1,43 @@
+"""``prunekit export``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from prunekit.cli.options import JsonOption, OutOption, QuietOption
+from prunekit.console import say, write_json
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx or c.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights, integers between input and output.")] = False,
+    activations: Annotated[
+        int | None, typer.Option(help="C with --int8: bits of activations, 16 (default) or 8.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="C: what its names begin with; by default the file's.")] = None,
+    self_test: Annotated[bool, typer.Option("--self-test", help="C: add a function that tests the target.")] = False,
+    arduino: Annotated[bool, typer.Option("--arduino", help="C: lay the files out as an Arduino library.")] = False,
+    env: Annotated[
+        str | None, typer.Option(help="Environment to record in; by default the one the file names.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes to record, for --int8 and --self-test.")] = 5,
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Export a policy: ONNX and float32 C are checked before they are written, of --int8 it says how far it is off."""
+    from prunekit.export.command import ExportWords, export_file
+
+    words = ExportWords(
+        model, format_, int8, activations, name, self_test, arduino, env, episodes, out, json_file
+    )  # fmt: skip
+    outcome = export_file(words)
+    write_json(json_file, outcome.facts)
+    console = Console(quiet=quiet)
+    for path, text in outcome.lines:
+        say(console, path, text)

@@ -1,0 +1,31 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _writable(path: Path | None) -> Path | None:
+    if path is not None:
+        from prunekit.files import require_writable
+
+        require_writable(path)
+    return path
+
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file, for machines.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+RangeOption = Annotated[
+    str | None,
+    typer.Option("--range", help="LOW,HIGH that returns are clipped to in the claim; by default from other episodes."),
+]
+FailuresOption = Annotated[
+    float | None,
+    typer.Option("--max-failures", help="Share of episodes that may earn less than LOW; any share by default."),
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]

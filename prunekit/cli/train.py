@@ -1,0 +1,69 @@
+"""``prunekit train``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from prunekit.cli.ending import INTERRUPTED, fail
+from prunekit.cli.options import JsonOption, OutOption, QuietOption
+from prunekit.console import say, write_json
+from prunekit.errors import CheckError
+
+
+def train(
+    env: Annotated[str | None, typer.Option(help="Gymnasium environment, CartPole-v1 by default.")] = None,
+    algo: Annotated[str | None, typer.Option(help="dqn, ppo, sac or td3; by default the environment's preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps; by default the preset's.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
+    hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18.")] = None,
+    lr_schedule: Annotated[
+        str | None,
+        typer.Option(help="constant, linear, or hold (falls once masks are frozen)."),
+    ] = None,
+    live_shrink: Annotated[
+        bool | None,
+        typer.Option(
+            "--live-shrink/--no-live-shrink", help="Remove dead units physically while training, or hold them at zero."
+        ),
+    ] = None,
+    prune_critics: Annotated[bool, typer.Option("--prune-critics", help="Prune the critic by the same plan.")] = False,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Environment steps between checkpoints; a twentieth of the run by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random, 0 by default.")] = None,
+    out: OutOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, from its last checkpoint.")
+    ] = False,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a policy while its unimportant units are removed."""
+    from prunekit.outputs import require_apart
+    from prunekit.training.command import Words, prepare
+    from prunekit.training.progress import TerminalDisplay
+    from prunekit.training.run import FILES, FOLDERS
+    from prunekit.training.run import train as run
+
+    words = Words(
+        env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, live_shrink, prune_critics, checkpoint_every,
+        seed, out,
+    )  # fmt: skip
+    request, folder = prepare(words, resume)
+    require_apart([], [folder / name for name in FILES], json_file, [folder / name for name in FOLDERS])
+    console = Console(quiet=quiet)
+    title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"
+    try:
+        with TerminalDisplay(console, title) as display:
+            result = run(request, folder, [display], resume=resume)
+    except KeyboardInterrupt:  # after the live display is gone, which would wipe the line
+        fail(f"interrupted; prunekit train --resume --out {folder} goes on from the last checkpoint", INTERRUPTED)
+    write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
+    say(console, folder / "model.pt", result.summary)
+    if not result.complete:
+        raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")

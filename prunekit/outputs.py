@@ -1,0 +1,54 @@
+"""One rule for the files of every command: what is read is never written over, and no two outputs are one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prunekit.errors import InputError
+from prunekit.files import is_written_into, require_writable
+
+
+def require_apart(
+    read: Iterable[Path | None],
+    written: Sequence[Path],
+    json_file: Path | None = None,
+    folders: Sequence[Path] = (),
+) -> None:
+    """Raise InputError, naming the file, unless a command may write all that it is about to write.
+
+    ``read`` are the files that it reads (None and what is not there are passed over), ``written`` those that it writes,
+    ``json_file`` the one of ``--json``, and ``folders`` those that it fills with files of its own. Everything must be
+    writable, nothing may be a file that is read or another one that is written, also through links, and none may lie in
+    one of ``folders`` or below a file. A device or a pipe is no file, and may be written to by all.
+    """
+    inputs = [path for path in read if path is not None and path.exists()]
+    outputs = [*written, *([] if json_file is None else [json_file])]
+    for number, path in enumerate(outputs):
+        require_writable(path)
+        if is_written_into(path):
+            continue
+        if any(_same(path, other) for other in inputs):
+            raise InputError(f"{path}: is read here and would be overwritten; name another place with --out or --json")
+        option = "--json" if path is json_file else "--out"
+        for other in (*outputs[:number], *folders):
+            if _same(path, other):
+                raise InputError(f"{path}: is written anyway; name another file with {option}")
+            if _below(path, other) or _below(other, path):
+                raise InputError(f"{path}: does not go with {other}, which is written too; name another with {option}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file, which need not be there yet."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return _place(one) == _place(other)
+
+
+def _below(one: Path, other: Path) -> bool:
+    return _place(other) in _place(one).parents
+
+
+def _place(path: Path) -> Path:
+    return Path(os.path.realpath(path))

@@ -1,0 +1,121 @@
+"""What a command reads is never written over, and no two of its outputs are one file: one rule for all commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prunekit import InputError
+from prunekit.outputs import require_apart
+
+Run = Callable[..., tuple[int, str, str]]
+MODEL = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
+
+
+def test_what_is_read_is_not_written_under_any_name(tmp_path: Path) -> None:
+    read, folder = tmp_path / "in", tmp_path / "folder"
+    read.write_bytes(b"mine")
+    folder.mkdir()
+    (tmp_path / "symbolic").symlink_to("in")
+    (tmp_path / "chain").symlink_to("symbolic")
+    os.link(read, tmp_path / "hard")
+    (tmp_path / "same").symlink_to(tmp_path)
+    names = ("in", "symbolic", "chain", "hard", "folder/../in", "same/in")
+    for name in names:
+        for written, json_file in (([tmp_path / name], None), ([], tmp_path / name)):
+            with pytest.raises(InputError, match=r"is read here and would be overwritten; .*--out or --json$"):
+                require_apart([None, tmp_path / "nowhere", read], written, json_file)
+    assert read.read_bytes() == b"mine"
+    require_apart([read], [tmp_path / "out"], tmp_path / "result.json")
+
+
+def test_two_outputs_are_two_files(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"")
+    (tmp_path / "link").symlink_to("new")
+    (tmp_path / "same").symlink_to(tmp_path)
+    pairs = [
+        ("there", "there"),
+        ("new", "new"),
+        ("link", "new"),
+        ("new", "link"),
+        ("same/new", "new"),
+        ("new", "a/../new"),
+    ]
+    for first, second in pairs:
+        with pytest.raises(InputError, match=r"is written anyway; name another file with --json$"):
+            require_apart([], [tmp_path / first], tmp_path / second)
+    for first, second in (("new", "new/deeper"), ("new/deeper", "new")):
+        with pytest.raises(InputError, match=r"does not go with .*new.*--json$"):
+            require_apart([], [tmp_path / first], tmp_path / second)
+    with pytest.raises(InputError, match=r"does not go with .*checkpoint.*--json$"):
+        require_apart([], [], tmp_path / "checkpoint" / "x.json", [tmp_path / "checkpoint"])
+    require_apart([], [tmp_path / "there", tmp_path / "new"], tmp_path / "result.json", [tmp_path / "checkpoint"])
+
+
+def test_a_device_or_a_pipe_takes_what_it_is_given(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        require_apart([MODEL], [path], path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "inspect m.pt --json m.pt",
+        "inspect m.onnx --json m.onnx",
+        "bench m.pt --json m.pt",
+        "bench m.onnx m.pt --json link.pt",
+        "shrink m.pt --json m.pt",
+        "shrink m.pt --json hard.pt",
+        "shrink m.pt --json m.compact.pt",
+        "shrink m.pt --json m.compact.onnx",
+        "shrink m.pt --out new --json new/m.compact.onnx",
+        "shrink m.pt --out new --json new/m.compact.pt/x",
+        "shrink m.pt --out new --json new",
+        "export m.pt --json m.pt",
+        "export m.pt --json other/../m.pt",
+        "export m.pt --json m.onnx",
+        "export m.pt --format c --json m.h",
+        "export m.pt --format c --json m.c",
+        "export m.pt --format c --arduino --json M/src/m.c",
+        "export m.pt --format c --arduino --json M/library.properties",
+        "compress m.pt --json m.pt",
+        "compress m.pt --json m-compressed/policy.onnx",
+        "compress m.pt --json m-compressed/frontier.svg",
+        "compress m.pt --out new --json new/not-certified/certificate.json",
+        "compress m.pt --out new --json new",
+        "compress policy.pt --out .",
+        "compress not-certified/policy.onnx --out . --env CartPole-v1",
+        "compress a.zip --json vec_normalize.pkl",
+        "compress a.zip --normalizer n.pkl --json n.pkl",
+        *(f"train --out run --json run/{name}" for name in ("model.pt", "agent.zip", "config.json", "metrics.csv")),
+        *(f"train --out run --json run/{name}" for name in (".lock", "vec_normalize.pkl", "checkpoint", "tensorboard")),
+        *(f"train --out run --json run/{name}" for name in ("checkpoint/1.pt", "tensorboard/x", "model.pt/x", "")),
+    ],
+)
+def test_no_command_writes_over_what_it_reads_or_writes(
+    words: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other").mkdir()
+    Path("not-certified").mkdir()
+    for name in ("m.pt", "policy.pt"):
+        shutil.copy(MODEL, name)
+    for name in ("m.onnx", "not-certified/policy.onnx"):
+        shutil.copy(MODEL.with_suffix(".onnx"), name)
+    Path("link.pt").symlink_to("m.pt")
+    os.link("m.pt", "hard.pt")
+    for name in ("a.zip", "vec_normalize.pkl", "n.pkl"):
+        Path(name).write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    code, out, err = run(*words.split())
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert words.split()[-1].rstrip("/") in err or "policy" in err
+    assert "name another" in err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    assert not Path("new").exists()
+    assert not Path("run").exists()
