@@ -56,10 +56,12 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"bad\.onnx: ONNX Runtime cannot run it \(.+\)") as refusal:
+    with pytest.raises(
+        ArtifactError, match=r"bad\.onnx: (is no ONNX file \(.+\)|has the operator NoSuchOperator)"
+    ) as refusal:
         tuned_session(path)
     assert "\n" not in str(refusal.value)
-    with pytest.raises(ArtifactError, match=r"^model: ONNX Runtime cannot run it"):
+    with pytest.raises(ArtifactError, match=r"^model: (is no ONNX file|has the operator)"):
         tuned_session(content)
     with pytest.raises(ArtifactError, match=r"^given\.onnx: "):
         tuned_session(content, "given.onnx")
@@ -81,5 +83,5 @@ def test_long_reasons_are_cut_to_a_line_and_missing_ones_named(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
     with pytest.raises(ArtifactError) as refusal:
-        tuned_session(b"")
+        tuned_session(identity_model())
     assert str(refusal.value) == f"model: ONNX Runtime cannot run it ({reason})"
