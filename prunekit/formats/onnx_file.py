@@ -65,6 +65,14 @@ def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return [attribute.g for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
 
 
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield ``nodes``, each after those of its inner graphs."""
+    for node in nodes:
+        for graph in inner_graphs(node):
+            yield from all_nodes(graph.node)
+        yield node
+
+
 def _tensors(message: Message) -> Iterator[TensorProto]:
     if isinstance(message, TensorProto):
         yield message
@@ -203,8 +211,8 @@ def _check_tensor(tensor: TensorProto, called: str) -> None:
 def _check_expansion(model: onnx.ModelProto, called: str) -> None:
     """Bound the nodes that there are once every call of a function of the file is replaced by its body."""
     bodies = {(function.domain, function.name): function.node for function in model.functions}
-    if len(bodies) != len(model.functions):
-        raise ArtifactError(f"{called}: defines a function twice; export the model again")
+    if len(bodies) != len(model.functions) or any(is_known(*key) for key in bodies):
+        raise ArtifactError(f"{called}: defines a function twice, or one that there is already; export a plain graph")
     sizes: dict[tuple[str, str], int] = {}
     open_calls: list[tuple[str, str]] = []
 

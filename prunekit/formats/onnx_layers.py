@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from prunekit.formats.onnx_file import attributes_of, inner_graphs
+from prunekit.formats.onnx_file import all_nodes, attributes_of, inner_graphs
 from prunekit.formats.onnx_ops import CONVOLUTIONS, MATRIX_PRODUCTS, PROXIES, RANDOM, RECURRENT
 from prunekit.formats.onnx_values import Value, value_of_tensor
 from prunekit.formats.onnx_work import Work
@@ -57,7 +57,7 @@ def deployed_outputs(names: Sequence[str]) -> list[str]:
 def sampled_outputs(work: Work) -> dict[str, str]:
     """Return the outputs that depend on an operator which draws numbers, with that operator's name."""
     drawn: dict[str, str] = {}
-    for node in _all_nodes(work.plain.graph.node):
+    for node in all_nodes(work.plain.graph.node):
         source = node.op_type if _draws(node, work) else None
         source = source or next((drawn[name] for name in _reads(node) if name in drawn), None)
         if source is not None:
@@ -104,13 +104,6 @@ def sizes_of_outputs(work: Work, outputs: Iterable[str]) -> Sizes:
     )
 
 
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        for graph in inner_graphs(node):
-            yield from _all_nodes(graph.node)
-        yield node
-
-
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     yield from filter(None, node.input)
     for graph in inner_graphs(node):
@@ -135,7 +128,7 @@ def _needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onn
 
 def _stored(work: Work) -> dict[str, Value]:
     graphs = [work.plain.graph]
-    for node in _all_nodes(work.plain.graph.node):
+    for node in all_nodes(work.plain.graph.node):
         graphs += inner_graphs(node)
     tensors = {tensor.name: value_of_tensor(tensor) for graph in graphs for tensor in graph.initializer}
     constants = (node.output[0] for node in work.nodes if node.op_type == "Constant" and node.output)

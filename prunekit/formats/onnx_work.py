@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, inliner
 
 from prunekit.errors import ArtifactError
-from prunekit.formats.onnx_file import all_tensors
+from prunekit.formats.onnx_file import all_nodes, all_tensors
 from prunekit.formats.onnx_inference import inferred_types, with_numbers
-from prunekit.formats.onnx_ops import SIZED_BY_NUMBERS, STANDARD_DOMAINS
+from prunekit.formats.onnx_ops import SIZED_BY_NUMBERS, STANDARD_DOMAINS, is_known
 from prunekit.formats.onnx_values import (
     Value,
     count_of,
@@ -79,9 +79,15 @@ def _without_functions(model: onnx.ModelProto, called: str) -> onnx.ModelProto:
     if not model.functions:
         return model
     try:
-        return inliner.inline_local_functions(model)
+        plain = inliner.inline_local_functions(model)
     except Exception as error:  # onnx raises many types for functions that do not fit
         raise ArtifactError(f"{called}: its functions do not fit their calls ({reason_of(error)})") from error
+    for node in all_nodes(plain.graph.node):
+        if not is_known(node.domain, node.op_type):  # as where its operators are of another version than the model's
+            raise ArtifactError(
+                f"{called}: its function {shown(node.op_type)} cannot be expanded; export a plain graph"
+            )
+    return plain
 
 
 def _version(model: onnx.ModelProto) -> int:

@@ -73,6 +73,18 @@ def with_sparse() -> onnx.ModelProto:
     return model
 
 
+def of_another_version() -> onnx.ModelProto:
+    function = function_of("g", [node("Relu", ["a"], ["b"])])
+    function.opset_import[0].version = 13
+    return model_of([node("g", ["x"], ["y"], domain="f")], functions=[function], domains=["f"])
+
+
+def another_relu() -> onnx.ModelProto:
+    function = function_of("Relu", [node("Exp", ["a"], ["b"])])
+    function.domain = ""
+    return model_of([node("Relu", ["x"], ["y"])], functions=[function])
+
+
 REFUSED: dict[str, tuple[Make, str]] = {
     "Loop": (loop, "has the operator Loop"),
     "Loop in a branch": (lambda: within_if(loop().graph.node[0]), "has the operator Loop"),
@@ -84,6 +96,8 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "nested graphs": (lambda: nested(10), "nested deeper than 8"),
     "functions that expand": (lambda: laughs(6), "more than 10,000 nodes"),
     "functions that call each other": (calls_itself, "calls itself"),
+    "a function of another version": (of_another_version, "its function g cannot be expanded"),
+    "a function in place of an operator": (another_relu, "one that there is already"),
     "many nodes": (lambda: model_of([node("Relu", ["x"], ["y"])] * 10_001), "more than 10,000 nodes"),
     "a value that nothing gives": (lambda: model_of([node("Relu", ["z"], ["y"])]), "reads 'z'"),
     "an output that nothing gives": (lambda: model_of([node("Relu", ["x"], ["z"])]), "its output 'y'"),
