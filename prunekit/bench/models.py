@@ -10,13 +10,11 @@ from typing import Any, final
 from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import ArtifactError
 from prunekit.export.onnx import to_onnx
-from prunekit.export.session import tuned_session
+from prunekit.export.session import checked_session
 from prunekit.files import require_file
-from prunekit.formats.onnx_file import parse_onnx
 from prunekit.formats.onnx_layers import Sizes, deployed_outputs, sampled_outputs, sizes_of_outputs
 from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
-from prunekit.formats.onnx_work import bound_work
 from prunekit.formats.text import shown
 from prunekit.policy.artifact import load
 from prunekit.policy.program import Program, lower
@@ -90,11 +88,9 @@ def _from_artifact(path: Path) -> BenchModel:
 def _from_onnx(path: Path) -> BenchModel:
     called = str(path)
     content, size = self_contained(path)
-    model = parse_onnx(content, called)
-    work = bound_work(model, called)
-    metadata = prunekit_metadata(model, called)
-    tuned_session(content, called)
-    counted = sizes_of_outputs(work, deployed_outputs([entry.name for entry in model.graph.output]))
+    _, work = checked_session(content, called)
+    metadata = prunekit_metadata(work.plain, called)
+    counted = sizes_of_outputs(work, deployed_outputs([entry.name for entry in work.plain.graph.output]))
     parameters = counted.parameters
     if "sizes" in metadata:
         parameters = counted.layer_parameters

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prunekit.bench.models import BenchModel
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, CheckError, InputError
-from prunekit.export.session import tuned_session, work_of
+from prunekit.export.session import checked_session, work_of
 from prunekit.formats.onnx_work import Work
 from prunekit.formats.text import reason_of, shown
 
@@ -50,7 +50,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: BenchModel, spaces: Spaces) -> None:
-        session = tuned_session(model.content, str(model.path))
+        session, work = checked_session(model.content, str(model.path))
         source = _only_input(session, model)
         dtype = _DTYPES.get(source.type)
         if dtype is None:
@@ -68,7 +68,8 @@ class OnnxRuntime:
                 f"{model.path}: takes observations of shape {source.shape}, but the environment gives "
                 f"{spaces.observation} values; give the model's own environment with --env"
             )
-        require_bounded(model, spaces)
+        if work.is_open:
+            require_bounded(model, spaces)
         target = _decision_output(session, model)
         self._name, self._spaces = str(model.path), spaces
         self._observation = np.zeros((1, spaces.observation), dtype)

@@ -49,11 +49,15 @@ def tuned_session(model: bytes | Path, called: str = "model") -> Any:
     sessions together may allocate 1 GiB. Raises ArtifactError, in one line, where the file or the bytes are no ONNX
     model that ONNX Runtime can run, or one whose work nothing bounds; the latter it never sees.
     """
-    name = str(model) if isinstance(model, Path) else called
     if isinstance(model, Path):
         require_file(model)
-    content = model.read_bytes() if isinstance(model, Path) else model
-    work_of(content, name)
+        return checked_session(model.read_bytes(), str(model))[0]
+    return checked_session(model, called)[0]
+
+
+def checked_session(content: bytes, called: str) -> tuple[Any, Work]:
+    """Return ``tuned_session`` of ``content``, and what one run of it can do at most; raises as that does."""
+    work = work_of(content, called)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -64,9 +68,9 @@ def tuned_session(model: bytes | Path, called: str = "model") -> Any:
     options.log_severity_level = 4
     _limit_memory()
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]), work
     except Exception as error:  # ONNX Runtime's own exception types share no public base
-        raise ArtifactError(f"{name}: ONNX Runtime cannot run it ({reason_of(error)})") from error
+        raise ArtifactError(f"{called}: ONNX Runtime cannot run it ({reason_of(error)})") from error
 
 
 @cache

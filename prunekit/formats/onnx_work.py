@@ -46,13 +46,14 @@ class Work:
 
     ``plain`` is the model with its functions replaced by their bodies, ``values`` are all values by name and
     ``products`` the multiply-accumulates by a node's first named output. ``nodes`` are those that run, of inner graphs
-    too, each before those that read it.
+    too, each before those that read it. ``is_open`` says that a size was left open.
     """
 
     plain: onnx.ModelProto
     values: dict[str, Value]
     products: dict[str, int]
     nodes: tuple[onnx.NodeProto, ...]
+    is_open: bool
 
 
 def bound_work(model: onnx.ModelProto, called: str, *, batch: int = 1, width: int | None = None) -> Work:
@@ -68,11 +69,12 @@ def bound_work(model: onnx.ModelProto, called: str, *, batch: int = 1, width: in
     walk = _Walk(called, _version(plain), plain.ir_version, stored)
     scope: Scope = {entry.name: _given(entry, batch, width) for entry in plain.graph.input}
     walk.values |= scope
+    walk.is_open = any(value.limit is None for value in scope.values())
     walk.graph(plain.graph, scope, width is not None)
     for entry in plain.graph.output:
         if entry.name not in scope:
             raise ArtifactError(f"{called}: nothing gives its output '{shown(entry.name)}'; export the model again")
-    return Work(plain=plain, values=walk.values, products=walk.products, nodes=tuple(walk.nodes))
+    return Work(plain=plain, values=walk.values, products=walk.products, nodes=tuple(walk.nodes), is_open=walk.is_open)
 
 
 def _without_functions(model: onnx.ModelProto, called: str) -> onnx.ModelProto:
@@ -121,6 +123,7 @@ class _Walk:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     made: int = 0
     multiplied: int = 0
+    is_open: bool = False
 
     def refusal(self, node: onnx.NodeProto, what: str) -> ArtifactError:
         at = shown(node.name or next(iter(node.output), ""))
@@ -177,7 +180,7 @@ class _Walk:
         except ValueError as error:
             if strict or fixed:
                 raise self.refusal(node, f"does not fit what it is given ({error})") from error
-            types = {}
+            types, self.is_open = {}, True
         found = []
         for name in node.output:
             value = value_of_type(types.get(name), fixed)
@@ -193,6 +196,7 @@ class _Walk:
                     "gives a value whose size nothing bounds before it runs; export the policy with sizes that are "
                     "fixed but for the batch",
                 )
+            self.is_open |= value.limit is None
             found.append(value)
         return with_numbers(node, inputs, found, self.version)
 
