@@ -144,3 +144,20 @@ def test_names_with_brackets_are_told_as_they_are(tmp_path: Path) -> None:
     path = write_product(tmp_path / "m.onnx", np.zeros((4, 3)), target="[/red]")
     with pytest.raises(InputError, match="gives 3 values"):
         OnnxRuntime(read_model(path), BOX)
+
+
+def test_work_that_the_observation_tells_is_refused_before_it_runs(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMax", ["x"], ["end"], keepdims=0),
+        node("Range", ["zero", "end", "step"], ["many"]),
+        node("ReduceSum", ["many"], ["sum"], keepdims=0),
+        node("MatMul", ["x", "w"], ["s"]),
+        node("Add", ["s", "sum"], ["y"]),
+    ]
+    constants = {"w": WEIGHT, "zero": np.asarray(0.0, np.float32), "step": np.asarray(1e-9, np.float32)}
+    model = read_model(write_onnx(tmp_path / "m.onnx", nodes, [X], [("y", FLOAT, ["n", 2])], constants))
+    words = (
+        r"m\.onnx: does not run on one observation of 4 values \(Range 'many' gives a value whose size nothing bounds"
+    )
+    with pytest.raises(InputError, match=words):
+        OnnxRuntime(model, BOX)
