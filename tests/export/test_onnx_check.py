@@ -101,6 +101,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "many nodes": (lambda: model_of([node("Relu", ["x"], ["y"])] * 10_001), "more than 10,000 nodes"),
     "a value that nothing gives": (lambda: model_of([node("Relu", ["z"], ["y"])]), "reads 'z'"),
     "an output that nothing gives": (lambda: model_of([node("Relu", ["x"], ["z"])]), "its output 'y'"),
+    "a sequence that does not say so": (
+        lambda: model_of([node("SplitToSequence", ["x", "n"], ["y"], axis=1)], {"n": np.asarray(3)}),
+        "its output 'y' is no tensor",
+    ),
     "sparse weights": (with_sparse, "sparse weights"),
     "text": (lambda: with_tensor(data_type=TensorProto.STRING), "no plain numbers"),
     "too little data": (lambda: with_tensor(dims=[4, 3]), "holds another amount"),
