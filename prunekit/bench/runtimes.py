@@ -115,7 +115,8 @@ class OnnxRuntime:
         if np.issubdtype(values.dtype, np.integer):
             return self._within(int(values[0]))
         if not np.isfinite(values).all():
-            raise CheckError(f"{self._name}: the action is not finite for observation {np.asarray(observation)}")
+            seen = shown(np.asarray(observation).tolist())
+            raise CheckError(f"{self._name}: the action is not finite for observation {seen}")
         if self._spaces.discrete is not None:
             return int(values.argmax()) + self._spaces.start
         return self._spaces.action(values)

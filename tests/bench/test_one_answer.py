@@ -140,6 +140,16 @@ def test_a_failure_at_a_later_call_is_one_line_that_names_the_file(tmp_path: Pat
     assert str(refusal.value).isprintable()
 
 
+def test_a_long_observation_without_an_action_is_told_in_one_line(tmp_path: Path) -> None:
+    weight = np.ones((60, 2), np.float32)
+    nodes = [node("MatMul", ["x", "w"], ["s"]), node("Log", ["s"], ["y"])]
+    wide: Value = ("x", FLOAT, ["n", 60])
+    model = read_model(write_onnx(tmp_path / "m.onnx", nodes, [wide], [("y", FLOAT, ["n", 2])], {"w": weight}))
+    with pytest.raises(CheckError, match="the action is not finite for observation") as refusal:
+        OnnxRuntime(model, Spaces(60, low=(-1.0,) * 2, high=(1.0,) * 2)).act(np.full(60, -1.0))
+    assert str(refusal.value).isprintable()
+
+
 def test_names_with_brackets_are_told_as_they_are(tmp_path: Path) -> None:
     path = write_product(tmp_path / "m.onnx", np.zeros((4, 3)), target="[/red]")
     with pytest.raises(InputError, match="gives 3 values"):

@@ -9,8 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from onnx_graphs import model_of, node
 
 from prunekit import ArtifactError
+from prunekit.export import session as session_module
 from prunekit.export.session import tuned_session
 
 
@@ -33,6 +35,18 @@ def test_one_thread_that_does_not_spin() -> None:
     for pool in ("intra", "inter"):
         assert options.get_session_config_entry(f"session.{pool}_op.allow_spinning") == "0"
     assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_all_sessions_together_may_allocate_a_gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "work_of", lambda *_, **__: None)  # which would refuse it before
+    nodes = [
+        node("ReduceSum", ["x"], ["one"]),
+        node("Expand", ["one", "s"], ["big"]),
+        node("ReduceMax", ["big"], ["y"]),
+    ]
+    session = tuned_session(model_of(nodes, {"s": np.asarray([40_000, 40_000])}).SerializeToString())
+    with pytest.raises(Exception, match="Available memory of"):
+        session.run(None, {"x": np.ones((1, 4), np.float32)})
 
 
 def test_bytes_and_paths_are_the_same_model(tmp_path: Path) -> None:
