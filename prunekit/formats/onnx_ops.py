@@ -85,10 +85,14 @@ SHARED_ATTRIBUTES: Final = {
 }
 """Which attributes an operator of ``PROXIES`` shares with its standard one."""
 
-SIZED_BY_NUMBERS: Final = _names(
-    "ConstantOfShape Expand OneHot Pad Range Reshape Resize Split SplitToSequence Tile TopK Upsample"
-)
-"""Operators whose outputs are as large as numbers in their inputs say."""
+SIZED_BY_NUMBERS: Final = {
+    "ConstantOfShape": (0,),
+    **dict.fromkeys(_names("Expand OneHot Pad Reshape Split SplitToSequence TopK Upsample"), (1,)),
+    "Tile": (1, 2),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2, 3),
+}
+"""Operators whose outputs are as large as numbers in their inputs say, and which inputs those are."""
 
 
 def is_known(domain: str, operator: str) -> bool:

@@ -175,7 +175,8 @@ class _Walk:
     def outputs(self, node: onnx.NodeProto, inputs: list[Value | None], strict: bool) -> list[Value]:
         given = [value for value in inputs if value is not None]
         fixed = all(value.fixed for value in given)
-        if node.op_type in SIZED_BY_NUMBERS and any(_is_huge(value.numbers) for value in given):
+        sizes = [inputs[place] for place in SIZED_BY_NUMBERS.get(node.op_type, ()) if place < len(inputs)]
+        if any(value is not None and _is_huge(value.numbers) for value in sizes):
             raise self.refusal(node, "is told an impossible size; export the model again")
         try:
             types = inferred_types(node, inputs, self.version, self.ir_version)

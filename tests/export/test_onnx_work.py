@@ -216,7 +216,19 @@ def fused() -> onnx.ModelProto:
     return model_of(nodes, {"w": np.ones((2, 4))}, domains=["com.microsoft"])
 
 
-@pytest.mark.parametrize("make", [squeezed, recurrent, split, branching, functional, quantized, fused])
+def masked() -> onnx.ModelProto:
+    """Return a mask of huge numbers, as attention has one: they are no sizes."""
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Expand", ["low", "shape"], ["mask"]),
+        node("Pad", ["x", "pads", "high"], ["wide"]),
+        node("ReduceMax", ["wide"], ["most"]),
+        node("Max", ["mask", "most"], ["y"]),
+    ]
+    return model_of(nodes, {"low": np.float32(-3e38), "high": np.float32(-np.inf), "pads": np.asarray([0, 1, 0, 1])})
+
+
+@pytest.mark.parametrize("make", [masked, squeezed, recurrent, split, branching, functional, quantized, fused])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_what_exporters_write_runs(make: Make, batch: int) -> None:
     content = make().SerializeToString()
