@@ -22,7 +22,7 @@ FLOORS = (
     {"pruning", "optim"},
     {"compiled"},
     {"rollouts", "outputs", "console"},
-    {"environments", "files", "versions", "activations", "stats"},
+    {"environments", "files", "formats", "versions", "activations", "stats"},
     {"errors"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

@@ -15,10 +15,17 @@ from prunekit.errors import ArtifactError
 from prunekit.policy.artifact import load
 
 _LONG = 100
+_MEASURED = (
+    "file", "size_bytes", "hidden", "units", "parameters", "macs", "onnx_bytes", "living_units", "sampled_outputs",
+    "sizes",
+)  # fmt: skip
 
 
 def inspect_model(path: Path) -> dict[str, Any]:
-    """Return sizes and provenance of the file, and living units per group for a ``.pt``; raises as ``read_model``."""
+    """Return sizes and provenance of the file, and living units per group for a ``.pt``; raises as ``read_model``.
+
+    What prunekit measures comes first, and nothing that the file says of itself takes its place.
+    """
     model = read_model(path)
     for key in model.metadata:
         if not key.isidentifier():
@@ -35,7 +42,9 @@ def inspect_model(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".pt":
         masks = load(path).masks
         facts["living_units"] = {name: [int(keep.sum()), keep.numel()] for name, keep in masks.items()}
-    return facts | {key: value for key, value in model.metadata.items() if key not in ("sizes", "hidden")}
+    if model.sampled:
+        facts["sampled_outputs"] = sorted(model.sampled)
+    return facts | {key: value for key, value in model.metadata.items() if key not in _MEASURED}
 
 
 def render(facts: dict[str, Any]) -> Table:
@@ -43,8 +52,13 @@ def render(facts: dict[str, Any]) -> Table:
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    told = False
     for key, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value)
+        if key not in _MEASURED and not told:
+            told = True
+            table.add_section()
+            table.add_row(Text("the file says"), Text(""))
         shown = printable(text if len(text) <= _LONG else text[: _LONG - 3] + "...")
         table.add_row(Text(printable(key)), Text(shown))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import final
 
 from prunekit.bench.models import BenchModel
 from prunekit.errors import CheckError
+from prunekit.formats.text import shown
 
 _COPIES = 64
 
@@ -40,9 +42,11 @@ def measure_memory(model: BenchModel, inputs: int) -> Memory | None:
         file.write(model.content)
         file.flush()
         command = [sys.executable, "-I", str(child), file.name, str(inputs), str(_COPIES)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # As export/session.py says; to obey the caller's own setting is for ONNX Runtime.
+        environment = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+        reason = shown(done.stderr.strip().splitlines()[-1]) if done.stderr.strip() else f"exit code {done.returncode}"
         raise CheckError(f"{model.path}: memory could not be measured ({reason})")
     figures = json.loads(done.stdout)
     return Memory(int(figures["memory_bytes"]), int(figures["marginal_memory_bytes"]))

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
-
 from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import ArtifactError
-from prunekit.export.onnx import read_metadata, to_onnx
-from prunekit.export.session import tuned_session
+from prunekit.export.onnx import to_onnx
+from prunekit.export.session import checked_session
 from prunekit.files import require_file
+from prunekit.formats.onnx_layers import Sizes, deployed_outputs, sampled_outputs, sizes_of_outputs
+from prunekit.formats.onnx_metadata import prunekit_metadata
+from prunekit.formats.onnx_weights import self_contained
+from prunekit.formats.text import shown
 from prunekit.policy.artifact import load
 from prunekit.policy.program import Program, lower
 
@@ -28,8 +26,9 @@ class BenchModel:
     """A model file. ``content`` is what runs: the file itself, or the ONNX that a ``.pt`` exports to.
 
     ``hidden`` are hidden units per layer, ``parameters`` weights and biases physically stored, ``macs``
-    multiply-accumulates per observation, ``size_bytes`` the file's size. ``metadata`` is the provenance. ``program`` is
-    what C is written from; None for ONNX files.
+    multiply-accumulates per observation, all of the part that is deployed; ``size_bytes`` is the file's size and
+    ``metadata`` the provenance. ``program`` is what C is written from; None for ONNX files. ``sampled`` are the outputs
+    that are drawn at random, with the operator that draws.
     """
 
     path: Path
@@ -40,6 +39,7 @@ class BenchModel:
     macs: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
     program: Program | None = None
+    sampled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
@@ -86,55 +86,26 @@ def _from_artifact(path: Path) -> BenchModel:
 
 
 def _from_onnx(path: Path) -> BenchModel:
-    content, size = _self_contained(path)
-    tuned_session(content, str(path))
-    try:
-        metadata = read_metadata(content)
-        counted = _count(content)
-        sizes = metadata.get("sizes") or counted
-        for key in ("hidden", "macs"):
-            if sizes[key] != counted[key]:
-                raise ValueError(f"{key} {sizes[key]}, but the graph has {counted[key]}")
-        hidden = tuple(int(width) for width in sizes["hidden"])
-        return BenchModel(path, content, size, hidden, int(sizes["parameters"]), int(sizes["macs"]), metadata)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: its prunekit metadata is damaged ({error}); export the model again") from error
+    called = str(path)
+    content, size = self_contained(path)
+    _, work = checked_session(content, called)
+    metadata = prunekit_metadata(work.plain, called)
+    counted = sizes_of_outputs(work, deployed_outputs([entry.name for entry in work.plain.graph.output]))
+    parameters = counted.parameters
+    if "sizes" in metadata:
+        parameters = counted.layer_parameters
+        _require_sizes(path, metadata["sizes"], counted)
+    sampled = sampled_outputs(work)
+    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, sampled=sampled)
 
 
-def _self_contained(path: Path) -> tuple[bytes, int]:
-    """Return (the model with all its weights inside, bytes on disk), also where weights lie in a file beside it."""
-    content = path.read_bytes()
-    try:
-        model = onnx.load_from_string(content)
-    except DecodeError:  # what is wrong with it is for ONNX Runtime to say
-        return content, len(content)
-    try:
-        beside = {
-            entry.value
-            for tensor in model.graph.initializer
-            if uses_external_data(tensor)
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        if not beside:
-            return content, len(content)
-        load_external_data_for_model(model, str(path.parent))
-        return model.SerializeToString(), len(content) + sum((path.parent / name).stat().st_size for name in beside)
-    except Exception as error:  # onnx raises many types for weights that are missing or outside the folder
-        raise ArtifactError(f"{path}: the weights that it keeps in another file cannot be read ({error})") from error
-
-
-def _count(content: bytes) -> dict[str, Any]:
-    """Count by rule: every float constant is a parameter, every constant matrix of a product a layer."""
-    graph = onnx.load_from_string(content).graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    parameters = sum(values.size for values in constants.values() if np.issubdtype(values.dtype, np.floating))
-    widths, macs = [], 0
-    for node in graph.node:
-        weight = constants.get(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
-        if weight is None or weight.ndim != 2:
-            continue
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        widths.append(weight.shape[0] if transposed else weight.shape[1])
-        macs += weight.size
-    return {"hidden": widths[:-1], "parameters": parameters, "macs": macs}
+def _require_sizes(path: Path, told: Any, counted: Sizes) -> None:
+    """Refuse a file whose metadata tells other sizes than its graph has: one of the two is not what was exported."""
+    sizes = {"hidden": list(counted.hidden), "parameters": counted.layer_parameters, "macs": counted.macs}
+    for key, value in sizes.items():
+        found = told.get(key) if isinstance(told, dict) else None
+        if found != value or isinstance(found, bool):
+            raise ArtifactError(
+                f"{path}: its prunekit metadata is damaged ({key} {shown(found, 40)}, but the graph has {value}); "
+                "export the model again"
+            )

@@ -50,6 +50,7 @@ def compress(
     json_text(dict(site.kwargs), "what the environment is made with")
     torch.set_num_threads(1)
     with Crew(site, workers) as crew:
+        crew.post.teacher.probe()
         dense, random = crew.returns_of("teacher"), crew.returns_of("random")
         baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
         baseline.require_a_policy(crew.post.teacher.name, settings.clip_range)

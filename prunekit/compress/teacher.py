@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.bench.runtimes import changing_answer
 from prunekit.environments import Spaces
 from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx
@@ -16,6 +17,7 @@ from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
 from prunekit.policy.program import Float32, lower
 
+_QUESTIONS = 128
 Float64 = NDArray[np.float64]
 Respond = Callable[[Float32], Any]
 """Raw observations [n, obs] to scores [n, actions] or numbers [n] of discrete actions, or to continuous actions."""
@@ -63,11 +65,17 @@ class Teacher:
         return answers if self.spaces.discrete is not None else np.clip(answers, self.spaces.low, self.spaces.high)
 
     def probe(self) -> None:
-        """Ask once, about so many observations that answers [k, n] cannot pass for [n, k].
+        """Ask twice, about so many observations that answers [k, n] cannot pass for [n, k], zeros and others.
 
-        Raises InputError, naming the teacher, where it does not run or answers of another shape.
+        Raises InputError, naming the teacher, where it does not run, answers of another shape, or gives another answer
+        when it is asked the same again.
         """
-        self._answers(np.zeros((self.spaces.outputs + 1, self.spaces.observation), np.float32))
+        zeros = np.zeros((self.spaces.outputs + 1, self.spaces.observation), np.float32)
+        rows = _QUESTIONS if self.spaces.outputs != _QUESTIONS else _QUESTIONS + 1
+        draws = np.random.default_rng(0).uniform(size=(rows, self.spaces.observation)).astype(np.float32)
+        for observations in (zeros, draws):
+            if self._answers(observations).tobytes() != self._answers(observations).tobytes():
+                raise changing_answer(self.name)
 
     def _answers(self, observations: Float32) -> Float64:
         found = np.asarray(self.respond(observations.copy()))  # a copy: a function of a user's may work in place

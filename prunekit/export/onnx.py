@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from prunekit.activations import Activation
 from prunekit.export.agreement import require_agreement
 from prunekit.export.session import tuned_session
 from prunekit.files import json_text, write_atomically
+from prunekit.formats.onnx_file import parse_onnx
+from prunekit.formats.onnx_metadata import PREFIX, prunekit_metadata
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.oracle import run_oracle
@@ -111,18 +112,20 @@ def to_onnx(program: Program, metadata: Mapping[str, Any]) -> bytes:
     sizes = {"hidden": list(program.hidden), "units": program.units, "parameters": program.parameters}
     entries = {**metadata, "format": FORMAT_VERSION, "sizes": {**sizes, "macs": program.macs}}
     helper.set_model_props(
-        model, {f"prunekit.{key}": json_text(value, f"metadata '{key}'") for key, value in sorted(entries.items())}
+        model, {f"{PREFIX}{key}": json_text(value, f"metadata '{key}'") for key, value in sorted(entries.items())}
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def read_metadata(model: bytes | Path) -> dict[str, Any]:
-    """Return what ``to_onnx`` put into ``metadata_props``, without the prefix; empty for foreign files."""
+    """Return what ``to_onnx`` put into ``metadata_props``, without the prefix; empty for foreign files.
+
+    Raises ArtifactError for what is no ONNX file, and for metadata that is no plain JSON.
+    """
     content = model.read_bytes() if isinstance(model, Path) else model
-    properties = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-    prefix = "prunekit."
-    return {key.removeprefix(prefix): json.loads(text) for key, text in properties.items() if key.startswith(prefix)}
+    called = str(model) if isinstance(model, Path) else "model"
+    return prunekit_metadata(parse_onnx(content, called), called)
 
 
 def check_agreement(content: bytes, program: Program, actor: Actor, observations: NDArray[np.float32]) -> float:

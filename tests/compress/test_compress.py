@@ -159,13 +159,18 @@ def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     [
         (points.CONTINUOUS, lambda seen: -points.steer(seen)),
         (points.POINTLESS, points.steer),
-        (points.CONTINUOUS, lambda seen: DICE.uniform(-1.0, 1.0, (len(seen), 1))),
+        (points.CONTINUOUS, lambda seen: np.sin(1e6 * seen[:, :1].astype(np.float64))),
     ],
     ids=["worse", "no spread", "random"],
 )
 def test_a_teacher_no_better_than_random(env_id: str, respond: Any) -> None:
     with pytest.raises(InputError, match=r"the controller: earns .* not clearly more than the random policy's"):
         compressed(env_id, respond)
+
+
+def test_a_teacher_that_draws_its_answer() -> None:
+    with pytest.raises(InputError, match="the controller: gives another answer when it is asked the same again"):
+        compressed(points.CONTINUOUS, lambda seen: DICE.uniform(-1.0, 1.0, (len(seen), 1)))
 
 
 def test_a_teacher_that_answers_nan() -> None:

@@ -1,0 +1,1 @@
+"""Foreign file formats, decoded to plain data without running anything."""
