@@ -23,7 +23,7 @@ FLOORS = (
     {"pruning", "optim"},
     {"compiled"},
     {"rollouts"},
-    {"environments", "files", "versions", "activations"},
+    {"environments", "files", "formats", "versions", "activations"},
     {"errors"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

@@ -30,7 +30,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".pt":
         masks = load(path).masks
         facts["living_units"] = {name: [int(keep.sum()), keep.numel()] for name, keep in masks.items()}
-    return facts | {key: value for key, value in model.metadata.items() if key not in ("sizes", "hidden")}
+    return facts | {key: value for key, value in model.metadata.items() if key not in {*facts, "sizes"}}
 
 
 def render(facts: dict[str, Any]) -> Table:
