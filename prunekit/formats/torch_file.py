@@ -38,7 +38,7 @@ def folder_of(archive: Archive, name: str) -> str:
     """Return the one folder of ``archive`` that has an entry ``name``; raises InputError where there is no such."""
     folders = [entry.split("/", 1)[0] for entry in archive.entries if entry.split("/", 1)[1:] == [name]]
     if len(folders) != 1:
-        raise InputError(f"damaged or not a torch file (it has {len(folders)} entries {name!r})")
+        raise InputError(f"damaged or not a torch file, as it has {len(folders)} entries {name!r}; save it again")
     return folders[0]
 
 

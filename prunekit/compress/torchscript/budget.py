@@ -57,7 +57,9 @@ class Run:
     def require_own(self, target: Tensor) -> None:
         """Raise InputError where ``target`` lies in a tensor of the file: what is written there outlives the call."""
         if target.untyped_storage().data_ptr() in self.owned:
-            raise InputError("keeps state between calls (it writes to its own tensors); recurrent policies are not read")
+            raise InputError(
+                "keeps state between calls (it writes to its own tensors); recurrent policies are not read"
+            )
 
 
 def run_for(rows: int, weights: int, owned: Collection[int], lists: Collection[int]) -> Run:

@@ -231,7 +231,10 @@ class Program:
                 pairs = [(self.expression(k), self.expression(v)) for k, v in zip(keys, values, strict=True) if k]
                 return lambda names, run: {key(k(names, run)): v(names, run) for k, v in pairs}
             case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=None)):
-                target, ends = self.expression(value), [lower and self.expression(lower), upper and self.expression(upper)]
+                target, ends = (
+                    self.expression(value),
+                    [lower and self.expression(lower), upper and self.expression(upper)],
+                )
                 return lambda names, run: target(names, run)[slice(*(end and end(names, run) for end in ends))]
             case ast.Subscript(value=value, slice=index):
                 container, place = self.expression(value), self.expression(index)
@@ -248,13 +251,13 @@ class Program:
             case ast.BoolOp(op=connective, values=values):
                 parts, stop = [self.expression(value) for value in values], isinstance(connective, ast.Or)
                 return lambda names, run: (any if stop else all)(truth(part(names, run)) for part in parts)
-            case ast.ListComp(elt=entry, generators=[ast.comprehension(target=target, iter=source, ifs=[], is_async=0)]):
+            case ast.ListComp(
+                elt=entry, generators=[ast.comprehension(target=target, iter=source, ifs=[], is_async=0)]
+            ):
                 return self.listed(target, self.items(source), self.expression(entry))
         return _refusing(f"has '{_shown(node)}'")
 
-    def listed(
-        self, target: ast.expr, items: Callable[[Names, Run], Iterator[Any]], entry: Expression
-    ) -> Expression:
+    def listed(self, target: ast.expr, items: Callable[[Names, Run], Iterator[Any]], entry: Expression) -> Expression:
         """Compile a list comprehension."""
 
         def collect(names: Names, run: Run) -> list[Any]:
@@ -387,6 +390,7 @@ def _operated(
 ) -> Expression:
     operator = operator_of_version(path, version)
     if not options:
+
         def apply(names: Names, run: Run) -> Any:
             run.step()
             return operator([argument(names, run) for argument in arguments], {}, run)

@@ -23,7 +23,7 @@ cosine_similarity cummax cummin cumprod cumsum deg2rad detach diagonal elu empty
 expm1 flatten flip floor frac frobenius_norm full_like gelu glu group_norm hardshrink hardsigmoid hardswish hardtanh
 isfinite isinf isnan layer_norm leaky_relu linalg_norm linalg_vector_norm log log10 log1p log2 log_sigmoid log_softmax
 logcumsumexp logical_not logit logsumexp mean median mish movedim nan_to_num narrow neg norm numpy_T ones_like permute
-positive prelu prod quantile rad2deg ravel reciprocal relu relu6 reshape reshape_as roll round rsqrt select selu
+positive prelu prod quantile rad2deg ravel rms_norm reciprocal relu relu6 reshape reshape_as roll round rsqrt select selu
 sigmoid sign silu sin sinh softmax softplus softshrink sort sqrt square squeeze std std_mean sum swapaxes t tan tanh
 threshold to topk transpose tril triu trunc type_as unflatten unsqueeze var var_mean view view_as zeros_like
 """
@@ -65,12 +65,14 @@ sign silu sin sqrt square sub tanh threshold trunc zero
 """
 _SAMPLING = frozenset(
     """
-    alpha_dropout alpha_dropout_ bernoulli bernoulli_ cauchy_ exponential_ feature_alpha_dropout feature_dropout
-    geometric_ gumbel_softmax log_normal_ multinomial normal normal_ poisson rand rand_like randint randint_like randn
+    bernoulli bernoulli_ cauchy_ exponential_ geometric_ gumbel_softmax log_normal_ multinomial normal normal_ poisson rand rand_like randint randint_like randn
     randn_like random_ randperm rrelu_with_noise uniform_
     """.split()
 )
-_RECURRENT = frozenset(["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"])
+_DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
+_RECURRENT = frozenset(
+    ["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"]
+)
 _CHANGED_IN = {"torch.div": 4, "torch.div_": 4, "torch.true_divide": 4, "torch.full": 5}
 """The versions from which these operators mean what they do now."""
 
@@ -125,8 +127,16 @@ def _length(values: Values, _: Options, __: Run) -> int:
 
 def _dropout(values: Values, options: Options, _: Run) -> Any:
     if options.get("train", values[2] if len(values) > 2 else True) is not False:
-        raise InputError("calls 'torch.dropout' as in training, which samples; save the policy in evaluation mode")
+        raise InputError("calls a dropout as in training, which samples; save the policy in evaluation mode")
     return values[0]
+
+
+def _rrelu(values: Values, options: Options, run: Run) -> Any:
+    seen, lower, upper, training = [*values, *(0.125, 1.0 / 3.0, False)[len(values) - 1 :]][:4]
+    if options.get("training", training) is not False:
+        raise InputError("calls 'torch.rrelu' as in training, which samples; save the policy in evaluation mode")
+    run.take(seen.numel())
+    return torch.ops.aten.rrelu(seen, lower, upper, False)
 
 
 def _batch_norm(values: Values, _: Options, run: Run) -> Any:
@@ -156,8 +166,8 @@ _SPECIAL: dict[str, Operator] = {
     "tensor": tensor_of,
     "as_tensor": tensor_of,
     "scalar_tensor": tensor_of,
-    "dropout": _dropout,
-    "dropout_": _dropout,
+    **{f"{kind}{place}": _dropout for kind in _DROPOUTS for place in ("", "_")},
+    "rrelu": _rrelu,
     "batch_norm": _batch_norm,
     "cpu": _identity,
     "requires_grad_": _identity,
@@ -210,16 +220,27 @@ def operator_of_version(path: str, version: int) -> Operator:
 
     Two meant something else for whole numbers once; there they raise InputError.
     """
-    operator, first = operator_named(path), _CHANGED_IN.get(path, 0)
-    if version >= first:
+    operator = operator_named(path)
+    if version >= _CHANGED_IN.get(path, 0):
         return operator
+    division = path != "torch.full"
 
     def call(values: Values, options: Options, run: Run) -> Any:
-        if all(not value.is_floating_point() if isinstance(value, Tensor) else type(value) is int for value in values[-2:]):
-            raise InputError(f"calls '{path}' with whole numbers for an old torch; save the policy again with a later one")
+        if division:
+            changed = isinstance(values[0], Tensor) and all(map(_is_whole, values[:2]))
+        else:
+            changed = _is_whole(values[1]) and len(values) == 2 and options.get("dtype") is None
+        if changed:
+            raise InputError(
+                f"calls '{path}' with whole numbers for an old torch; save the policy again with a later one"
+            )
         return operator(values, options, run)
 
     return call
+
+
+def _is_whole(value: Any) -> bool:
+    return not value.is_floating_point() if isinstance(value, Tensor) else isinstance(value, int)
 
 
 def _all_operators() -> dict[str, Operator]:

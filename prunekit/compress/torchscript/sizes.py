@@ -121,7 +121,9 @@ def one_hot(values: Values, run: Run) -> None:
 
 def picked(values: Values, run: Run) -> None:
     """Every element of the indices picks a slice."""
-    indices = [index for index in (values[1] if isinstance(values[1], list) else values[1:]) if isinstance(index, Tensor)]
+    indices = [
+        index for index in (values[1] if isinstance(values[1], list) else values[1:]) if isinstance(index, Tensor)
+    ]
     run.take(max(values[0].numel(), 1) * max((index.numel() for index in indices), default=1))
 
 

@@ -163,7 +163,9 @@ def _sequence(function: Callable[[Sequence[Any]], Any]) -> Scalar:
 
 
 def _extreme(function: Callable[..., Any]) -> Scalar:
-    return lambda values, _: function(flat(values[0])) if len(values) == 1 else function(flat(values[0]), flat(values[1]))
+    return lambda values, _: (
+        function(flat(values[0])) if len(values) == 1 else function(flat(values[0]), flat(values[1]))
+    )
 
 
 SCALARS: dict[str, Scalar] = {
