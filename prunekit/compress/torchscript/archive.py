@@ -10,7 +10,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript.code import CONVERSIONS, Class, Function, Module, Program
+from prunekit.compress.torchscript.objects import CONVERSIONS, Class, Function, Module, Program
+from prunekit.compress.torchscript.statements import compiled
 from prunekit.errors import InputError
 from prunekit.formats.archive import Archive, opened
 from prunekit.formats.pickles import Record, decode_pickle
@@ -52,7 +53,7 @@ def read_script(path: Path) -> Script:
             folder = folder_of(archive, "data.pkl")
             require_little_endian(archive, folder)
             _require_little_code(archive)
-            program = Program(version=_version(archive, folder))
+            program = Program(_version(archive, folder), compiled)
             _define_all(program, archive, folder)
             objects = _decoded(archive, f"{folder}/data.pkl", f"{folder}/data")
             constants = f"{folder}/constants.pkl"

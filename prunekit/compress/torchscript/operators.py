@@ -21,11 +21,12 @@ _NO_LARGER = """
 abs acos alias all amax amin any argmax argmin argsort asin atan bitwise_not ceil celu clone contiguous cos cosh
 cosine_similarity cummax cummin cumprod cumsum deg2rad detach diagonal elu empty_like erf erfc exp exp2 expand_copy
 expm1 flatten flip floor frac frobenius_norm full_like gelu glu group_norm hardshrink hardsigmoid hardswish hardtanh
-isfinite isinf isnan layer_norm leaky_relu linalg_norm linalg_vector_norm log log10 log1p log2 log_sigmoid log_softmax
-logcumsumexp logical_not logit logsumexp mean median mish movedim nan_to_num narrow neg norm numpy_T ones_like permute
-positive prelu prod quantile rad2deg ravel rms_norm reciprocal relu relu6 reshape reshape_as roll round rsqrt select selu
-sigmoid sign silu sin sinh softmax softplus softshrink sort sqrt square squeeze std std_mean sum swapaxes t tan tanh
-threshold to topk transpose tril triu trunc type_as unflatten unsqueeze var var_mean view view_as zeros_like
+isfinite isinf isnan layer_norm leaky_relu linalg_norm linalg_vector_norm log log10 log1p log2 log_sigmoid
+log_softmax logcumsumexp logical_not logit logsumexp mean median mish movedim nan_to_num narrow neg norm numpy_T
+ones_like permute positive prelu prod quantile rad2deg ravel rms_norm reciprocal relu relu6 reshape reshape_as roll
+round rsqrt select selu sigmoid sign silu sin sinh softmax softplus softshrink sort sqrt square squeeze std std_mean
+sum swapaxes t tan tanh threshold to topk transpose tril triu trunc type_as unflatten unsqueeze var var_mean view
+view_as zeros_like
 """
 _BROADCAST = """
 __and__ __or__ __xor__ add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min clip
@@ -63,12 +64,11 @@ abs add addcdiv addcmul ceil celu clamp clamp_max clamp_min copy cos div elu exp
 hardtanh index_put leaky_relu lerp log masked_fill mish mul neg pow reciprocal relu relu6 round rsqrt selu sigmoid
 sign silu sin sqrt square sub tanh threshold trunc zero
 """
-_SAMPLING = frozenset(
-    """
-    bernoulli bernoulli_ cauchy_ exponential_ geometric_ gumbel_softmax log_normal_ multinomial normal normal_ poisson rand rand_like randint randint_like randn
-    randn_like random_ randperm rrelu_with_noise uniform_
-    """.split()
-)
+_SAMPLED = """
+bernoulli bernoulli_ cauchy_ exponential_ geometric_ gumbel_softmax log_normal_ multinomial normal normal_ poisson rand
+rand_like randint randint_like randn randn_like random_ randperm rrelu_with_noise uniform_
+"""
+_SAMPLING = frozenset(_SAMPLED.split())
 _DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
 _RECURRENT = frozenset(
     ["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"]

@@ -86,8 +86,8 @@ def sized(position: int) -> Charge:
 def expanded(values: Values, run: Run) -> None:
     """The sizes asked for, of which -1 stands for the tensor's own."""
     own, sizes = values[0].shape, values[1]
-    kept = (own[at] if size == -1 and -at <= len(own) else size for at, size in zip(range(-1, -999, -1), sizes[::-1]))
-    run.take(_sizes([*kept]))
+    kept = [own[-at] if size == -1 and at <= len(own) else size for at, size in enumerate(sizes[::-1], start=1)]
+    run.take(_sizes(kept))
 
 
 def like_second(values: Values, run: Run) -> None:

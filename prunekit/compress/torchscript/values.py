@@ -109,13 +109,13 @@ def _length(values: Values, _: Run) -> int:
     return len(values[0])
 
 
-def _element(values: Values, run: Run) -> Any:
+def _element(values: Values, _: Run) -> Any:
     return values[0][key(values[1])]
 
 
 def _sliced(values: Values, _: Run) -> Any:
-    target, start, end, step = [*values, *(None, None, 1)[len(values) - 1 :]]
-    return target[start:end:step]
+    limits = [*values[1:], *(None, None, 1)[len(values) - 1 :]]
+    return values[0][slice(*limits)]
 
 
 def _changing(change: Callable[[Any, Values], Any]) -> Scalar:
