@@ -18,6 +18,7 @@ from prunekit.errors import ArtifactError
 from prunekit.export.onnx import read_metadata, to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.files import require_file
+from prunekit.formats.kinds import advice_for
 from prunekit.policy.artifact import load
 from prunekit.policy.program import Program, lower
 
@@ -73,7 +74,7 @@ def read_model(path: Path) -> BenchModel:
         return _from_artifact(path)
     if suffix == ".onnx":
         return _from_onnx(path)
-    raise ArtifactError(f"{path}: unknown kind of file; prunekit reads .pt and .onnx")
+    raise ArtifactError(f"{path}: {advice_for(path) or 'unknown kind of file; prunekit reads .pt and .onnx'}")
 
 
 def _from_artifact(path: Path) -> BenchModel:

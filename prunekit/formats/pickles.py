@@ -18,10 +18,11 @@ MAX_OPCODES = 1_000_000
 MAX_DEPTH = 100
 MAX_INTEGER_BITS = 4096
 """Beyond it Python does not even write a number as text."""
+_MIN_NODES = 2**16
 _MIN_CHARACTERS = 2**20
 _LARGEST_KEY = 2**32
 _REPEATS = 8
-"""How often, on the average, the characters of a file may be named again by short references to them."""
+"""How often, on the average, what a file holds may be named again by short references to it."""
 
 
 @final
@@ -70,7 +71,8 @@ def require_bounded(value: object, size: int) -> None:
 
     A few references to a list of references to a list of references are a short file and an endless walk.
     """
-    nodes, characters = 2 * MAX_OPCODES, _MIN_CHARACTERS + _REPEATS * size
+    nodes = min(2 * MAX_OPCODES, _MIN_NODES + _REPEATS * size)
+    characters = _MIN_CHARACTERS + _REPEATS * size
     waiting: list[tuple[object, int]] = [(value, 0)]
     while waiting:
         found, depth = waiting.pop()
@@ -217,8 +219,10 @@ class _Machine:
             case Name("collections.OrderedDict"):
                 pairs = [entry for pair in _of(list, [*arguments, []][0]) for entry in pair]
                 return _paired({}, pairs)
-            case Name("builtins.set"):
+            case Name("builtins.set" | "__builtin__.set"):
                 return {_key(entry) for entry in _of(list, [*arguments, []][0])}
+            case Name("_codecs.encode") if arguments[1:] == ("latin1",):  # how old protocols spell bytes
+                return _of(str, arguments[0]).encode("latin-1")
             case Name(text):
                 return self.made(text, arguments)
         raise ValueError("a call of what is no function")

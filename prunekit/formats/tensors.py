@@ -40,7 +40,8 @@ _OTHERS = frozenset(
         *(f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "float64", "int64", "int32", "bool")),
     }
 )
-NAMES = frozenset({*DTYPES, *_OTHERS, _REBUILT, _PARAMETER, "collections.OrderedDict", "builtins.set"})
+_PLAIN = ("collections.OrderedDict", "builtins.set", "__builtin__.set", "_codecs.encode")
+NAMES = frozenset({*DTYPES, *_OTHERS, *_PLAIN, _REBUILT, _PARAMETER})
 """What a pickle of tensors and plain values names."""
 
 
