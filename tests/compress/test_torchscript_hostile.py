@@ -111,6 +111,15 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "another meaning": (f"torch = x\n{BACK}", "gives 'torch' another meaning"),
     "nested keys": ("y = (1, 2)\nz = {y: x}\nreturn z[y]", "does not run on 3 observations"),
     "no such entry": ("return [x][5]", "does not run on 3 observations"),
+    # torch itself ends the process at these
+    **{
+        call: (f"y = torch.{call}\n{BACK}", "does not run on 3 observations")
+        for call in (
+            *("to(x, 99)", "to(x, -2)", "softmax(x, 1, -1)", "copy(None, x)", "view(x, -2)", "zeros([2], dtype=99)"),
+            *("log_softmax(x, 1, 12)", "sum(x, [1], False, dtype=-1)", 'zeros([2], "cuda")'),
+        )
+    },
+    "endless pieces": (f"y = torch.chunk(torch.zeros([0]), 2147483648)\n{BACK}", "takes more than"),
     "beyond 64 bits": (f"y = 2\nfor i in range(100):\n  y = torch.mul(y, y)\n{BACK}", "does not run on"),
     "no tensor": ("return 1", "answers with a int"),
 }

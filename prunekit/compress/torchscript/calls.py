@@ -10,10 +10,12 @@ from torch import Tensor
 from prunekit.compress.torchscript.budget import Run, whole
 from prunekit.compress.torchscript.objects import Class, Expression, Function, Module, Names, Options
 from prunekit.compress.torchscript.operators import operator_named, operator_of_version
-from prunekit.compress.torchscript.values import number
+from prunekit.compress.torchscript.values import number, typed
 from prunekit.errors import InputError
 
 _NUMBERS = {"int": int, "float": float, "bool": bool}
+_PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])
+"""Where and how a tensor is kept: here plainly in memory, whatever machine the file was written on."""
 
 
 def of_operator(path: str, arguments: Sequence[Expression], options: Options, version: int) -> Expression:
@@ -29,7 +31,9 @@ def of_operator(path: str, arguments: Sequence[Expression], options: Options, ve
 
     def apply_with_options(names: Names, run: Run) -> Any:
         run.step()
-        given = {name: option(names, run) for name, option in options}
+        given = {name: option(names, run) for name, option in options if name not in _PLACES}
+        if "dtype" in given:
+            typed(given["dtype"])
         if given.pop("out", None) is not None:
             raise InputError(f"calls '{path}' with a place for the result, which is not run")
         return operator([argument(names, run) for argument in arguments], given, run)

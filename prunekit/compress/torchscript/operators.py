@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunekit.compress.torchscript import sizes
 from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, number, tensor_of
+from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, number, tensor_of, typed
 from prunekit.errors import InputError
 
 Values = list[Any]
@@ -38,7 +38,8 @@ _CHARGES: dict[str, sizes.Charge] = {
     **dict.fromkeys(_NO_LARGER.split(), sizes.largest),
     **dict.fromkeys(_BROADCAST.split(), sizes.broadcast),
     **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), sizes.joined),
-    **dict.fromkeys(("chunk", "split", "split_with_sizes", "unbind"), sizes.pieces),
+    **dict.fromkeys(("split", "split_with_sizes", "unbind"), sizes.pieces),
+    "chunk": sizes.chunked,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), sizes.product),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm"), sizes.added_product),
     **dict.fromkeys(("ones", "zeros", "full"), sizes.sized(0)),
@@ -64,6 +65,10 @@ abs add addcdiv addcmul ceil celu clamp clamp_max clamp_min copy cos div elu exp
 hardtanh index_put leaky_relu lerp log masked_fill mish mul neg pow reciprocal relu relu6 round rsqrt selu sigmoid
 sign silu sin sqrt square sub tanh threshold trunc zero
 """
+_MAKING = frozenset(
+    ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "ones", "zeros", "full", "arange", "linspace", "eye"]
+)
+_TAKING_TEXT = frozenset(["conv1d", "conv2d", "div", "divide", "gelu", "quantile"])
 _SAMPLED = """
 bernoulli bernoulli_ cauchy_ exponential_ geometric_ gumbel_softmax log_normal_ multinomial normal normal_ poisson rand
 rand_like randint randint_like randn randn_like random_ randperm rrelu_with_noise uniform_
@@ -79,8 +84,14 @@ _CHANGED_IN = {"torch.div": 4, "torch.div_": 4, "torch.true_divide": 4, "torch.f
 
 def _of_tensors(name: str, charge: sizes.Charge) -> Operator:
     function = getattr(torch.ops.aten, name)
+    takes_text, starts_with_tensor = name in _TAKING_TEXT, name not in _MAKING
 
     def call(values: Values, options: Options, run: Run) -> Any:
+        # torch ends the process at some arguments of a wrong type, in place of an error
+        if starts_with_tensor and not isinstance(values[0], Tensor | int | float):
+            raise TypeError(f"'{name}' of a {type(values[0]).__name__}")
+        if not takes_text and str in map(type, values):
+            raise TypeError(f"'{name}' of a text")
         charge(values, run)
         result = function(*values, **options) if options else function(*values)
         return tuple(result) if type(result) is torch.Size else result
@@ -147,6 +158,32 @@ def _batch_norm(values: Values, _: Options, run: Run) -> Any:
     return torch.ops.aten.batch_norm(seen, weight, bias, mean, variance, False, momentum, epsilon, False)
 
 
+def _to(values: Values, options: Options, run: Run) -> Any:
+    """Change the type of elements: the one of another tensor, or the first number after the tensor and its device."""
+    seen, others = values[0], values[1:]
+    run.take(seen.numel())
+    if others and isinstance(others[0], Tensor):
+        return seen.to(others[0].dtype)
+    dtype = options.get("dtype", next((other for other in others if type(other) is int), None))
+    return seen if dtype is None else seen.to(typed(dtype))
+
+
+def _along(name: str) -> Operator:
+    """Return an operator along an axis, whose third argument may be a type of elements."""
+    function = getattr(torch.ops.aten, name)
+
+    def call(values: Values, options: Options, run: Run) -> Any:
+        seen, axis, dtype = [*values, None][:3]
+        run.take(seen.numel())
+        return function(seen, axis, typed(options.get("dtype", dtype)))
+
+    return call
+
+
+def _view(values: Values, _: Options, __: Run) -> Any:
+    return values[0].view([int(number(size)) for size in values[1]])
+
+
 def _raise(values: Values, _: Options, __: Run) -> Any:
     raise ArithmeticError(str(values[0])[:200])
 
@@ -163,6 +200,10 @@ _SPECIAL: dict[str, Operator] = {
     "numel": lambda values, _, __: values[0].numel(),
     "is_floating_point": lambda values, _, __: values[0].is_floating_point(),
     "item": lambda values, _, __: number(values[0]),
+    "to": _to,
+    "view": _view,
+    "softmax": _along("softmax"),
+    "log_softmax": _along("log_softmax"),
     "tensor": tensor_of,
     "as_tensor": tensor_of,
     "scalar_tensor": tensor_of,

@@ -43,6 +43,12 @@ def pieces(values: Values, run: Run) -> None:
     run.take(values[0].numel())
 
 
+def chunked(values: Values, run: Run) -> None:
+    """As many pieces as asked for."""
+    run.step(max(int(values[1]), 1))
+    run.take(values[0].numel())
+
+
 def _multiply(left: Tensor, right: Tensor, run: Run) -> None:
     a, b = left.shape, right.shape
     inner = a[-1] if len(a) else 1

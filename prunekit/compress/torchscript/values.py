@@ -39,6 +39,15 @@ def number(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
+def typed(dtype: Any) -> torch.dtype | None:
+    """Return the type of elements that TorchScript numbers so; raises TypeError for one that no policy needs."""
+    if dtype is None:
+        return None
+    if dtype not in DTYPES:
+        raise TypeError(f"elements of the type {dtype!r:.20}")
+    return DTYPES[dtype]
+
+
 def key(value: Any) -> Any:
     """Return ``value`` as a place in a list or dictionary; raises TypeError for what is no number or text."""
     found = number(value)
@@ -154,8 +163,8 @@ def tensor_of(values: Values, options: dict[str, Any], run: Run) -> Tensor:
     """Return the tensor of a number or of lists of numbers."""
     dtype = options.get("dtype", values[1] if len(values) > 1 else None)
     if isinstance(values[0], Tensor):
-        return values[0].detach().clone().to(values[0].dtype if dtype is None else DTYPES[dtype])
-    return torch.tensor(_nested(values[0], run), dtype=None if dtype is None else DTYPES[dtype])
+        return values[0].detach().clone().to(typed(dtype) or values[0].dtype)
+    return torch.tensor(_nested(values[0], run), dtype=typed(dtype))
 
 
 def _sequence(function: Callable[[Sequence[Any]], Any]) -> Scalar:
