@@ -91,9 +91,12 @@ def save(artifact: Artifact, path: Path) -> None:
     """
     lower(artifact.actor)
     check_masks(find_groups(artifact.actor.network), artifact.masks)
-    json_text(artifact.provenance, "provenance")
     buffer = io.BytesIO()
-    torch.save(_encode(artifact), buffer)
+    try:
+        json_text(artifact.provenance, "provenance")
+        torch.save(_encode(artifact), buffer)
+    except RecursionError as error:
+        raise InputError("provenance is nested too deeply; nothing was written") from error
     try:
         _require_plain(read_torch(buffer.getvalue())["provenance"])
     except InputError as error:

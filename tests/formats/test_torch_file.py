@@ -46,7 +46,6 @@ PIECES: dict[str, Any] = {
         "text",
         "é",
         b"bytes",
-        b"",
         (),
         (1,),
         (1, 2, 3, 4),
