@@ -1,23 +1,21 @@
 """``VecNormalize.save`` pickles, read without running any code (law 7).
 
-A pickle names functions and asks for calls of them. Here every name on a short list stands for one class of plain
-records, which keep what they are called with, and every other name ends the reading. So nothing that the file names
-is ever imported or called, NumPy's own functions included; the arrays are decoded from the records' bytes.
+A pickle names functions and asks for calls of them. Here every name on a short list stands for a plain record, which
+keeps what it is called with, and every other name ends the reading (``formats.pickles``). So nothing that the file
+names is ever imported or called, NumPy's own functions included; the arrays are decoded from the records' bytes.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-import pickletools
 from pathlib import Path
-from typing import Any, NoReturn, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, InputError
 from prunekit.files import require_file
+from prunekit.formats.pickles import Record, decode_pickle
 from prunekit.policy.actor import Normalizer
 
 LARGEST_PICKLE = 2**24
@@ -48,38 +46,6 @@ _ALLOWED = frozenset(
 )
 
 
-@final
-class _Record:
-    """What a pickle says of one object: the arguments of its call and its state. Making one does nothing else."""
-
-    arguments: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *arguments: Any) -> _Record:
-        record = super().__new__(cls)
-        record.arguments = arguments
-        record.state = None
-        return record
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-@final
-class _RecordUnpickler(pickle.Unpickler):
-    """An unpickler to which every allowed name is ``_Record``, so that no module is looked into."""
-
-    def find_class(self, module: str, name: str, /) -> type[_Record]:
-        """Return ``_Record``; raises InputError for a name that is not allowed."""
-        if f"{module}.{name}" not in _ALLOWED:
-            raise InputError(f"names {f'{module}.{name}'[:100]!r}, which could run code, so it was not loaded")
-        return _Record
-
-    def persistent_load(self, _: Any, /) -> NoReturn:
-        """Raise InputError: a pickle of statistics is complete in itself."""
-        raise InputError("refers to objects outside the file, so it was not loaded")
-
-
 def read_vec_normalize(path: Path) -> Normalizer | None:
     """Return the observation normalizer that ``VecNormalize.save`` wrote; None where it leaves observations alone.
 
@@ -100,12 +66,7 @@ def read_vec_normalize(path: Path) -> Normalizer | None:
 def _loaded(path: Path) -> object:
     if path.stat().st_size > LARGEST_PICKLE:
         raise InputError(f"is larger than {LARGEST_PICKLE} bytes; no pickle of observation statistics is")
-    content = path.read_bytes()
-    for opcode, argument, _ in pickletools.genops(content):
-        # the unpickler makes room for every number up to the largest that the file uses for its own objects
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > len(content):
-            raise InputError("numbers its objects beyond its own size, so it was not loaded")
-    return _RecordUnpickler(io.BytesIO(content)).load()
+    return decode_pickle(path.read_bytes(), _ALLOWED.__contains__)
 
 
 def _normalizer_of(loaded: object) -> Normalizer | None:
@@ -127,7 +88,7 @@ def _normalizer_of(loaded: object) -> Normalizer | None:
 
 
 def _fields(value: object) -> dict[str, Any]:
-    return value.state if isinstance(value, _Record) and isinstance(value.state, dict) else {}
+    return value.state if isinstance(value, Record) and isinstance(value.state, dict) else {}
 
 
 def _number(fields: dict[str, Any], name: str) -> float:
@@ -140,14 +101,14 @@ def _number(fields: dict[str, Any], name: str) -> float:
 def _vector(value: object) -> NDArray[np.float64]:
     """Decode the record of a float32 or float64 array of one axis, in either form that NumPy pickles it in."""
     match value:
-        case _Record(state=(int(), (int(length),), dtype, bool(), bytes(raw))):  # _reconstruct, then its state
+        case Record(state=(int(), (int(length),), dtype, bool(), bytes(raw))):  # _reconstruct, then its state
             pass
-        case _Record(arguments=(bytes() | bytearray() as raw, dtype, (int(length),), str())):  # _frombuffer
+        case Record(arguments=(bytes() | bytearray() as raw, dtype, (int(length),), str())):  # _frombuffer
             pass
         case _:
             raise InputError("its statistics are no vector; flatten the observations")
     match dtype:
-        case _Record(arguments=("f4" | "f8" as code, *_), state=(int(), "<" | ">" as order, *_)):
+        case Record(arguments=("f4" | "f8" as code, *_), state=(int(), "<" | ">" as order, *_)):
             values = np.frombuffer(raw, np.dtype(order + code)).astype(np.float64)
         case _:
             raise InputError("its statistics are neither float32 nor float64")

@@ -55,7 +55,10 @@ class Algorithm:
 
 def _ppo(model: PPO) -> Learner:
     if model.use_sde:
-        raise InputError("PPO with gSDE keeps no plain mean action; train without use_sde")
+        raise InputError(
+            "the noise of PPO with gSDE has a parameter per last hidden unit, so that units cannot be removed while "
+            "it trains; train without use_sde"
+        )
     policy = model.policy
     trunk, value_trunk = policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net
 
@@ -76,7 +79,10 @@ def _dqn(model: DQN) -> Learner:
 
 def _sac(model: SAC) -> Learner:
     if model.use_sde:
-        raise InputError("SAC with gSDE keeps no plain mean action; train without use_sde")
+        raise InputError(
+            "the noise of SAC with gSDE has a parameter per last hidden unit, so that units cannot be removed while "
+            "it trains; train without use_sde"
+        )
     actor: Any = model.actor
     network = TwoHeads(actor.latent_pi, actor.mu, actor.log_std)
     updates = _off_policy_updates(model)

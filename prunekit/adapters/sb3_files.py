@@ -6,13 +6,11 @@ are never opened: spaces and activation come from the text, layers and widths fr
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +24,7 @@ from prunekit.adapters.sb3_spaces import BOX, DISCRETE, action_spaces, check_fit
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import require_file
+from prunekit.formats.torch_file import read_torch
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import lower
@@ -46,7 +45,7 @@ class _Policy:
     """One of SB3's policies: the names of its deployed tensors, and the first letters of those beside them.
 
     ``hidden`` is followed by a layer's index in its ``nn.Sequential``; ``last`` names the output layer where that is
-    a module of its own.
+    a module of its own, ``squashed`` says whether the action is its tanh.
     """
 
     name: str
@@ -55,6 +54,7 @@ class _Policy:
     others: tuple[str, ...]
     activation: str
     actions: tuple[str, ...]
+    squashed: bool = False
 
 
 _POLICIES = {
@@ -81,6 +81,7 @@ _POLICIES = {
         others=("actor.log_std.", *_CRITICS),
         activation="relu",
         actions=(BOX,),
+        squashed=True,
     ),
     "stable_baselines3.td3.policies": _Policy(
         name="TD3 or DDPG",
@@ -89,6 +90,7 @@ _POLICIES = {
         others=("actor_target.mu.", *_CRITICS),
         activation="relu",
         actions=(BOX,),
+        squashed=True,
     ),
 }
 
@@ -186,23 +188,14 @@ def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _tensors(content: bytes) -> dict[str, Tensor]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch would unpack whatever sizes this inner zip claims
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > len(content):
-        raise InputError("its 'policy.pth' is packed, which torch's own files never are")
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError("its 'policy.pth' holds objects that could run code, so it was not loaded") from error
+        state = read_torch(content)
+    except InputError as error:
+        raise InputError(f"its 'policy.pth' {error}") from error
     if not isinstance(state, dict) or not all(
-        isinstance(name, str)
-        and isinstance(tensor, Tensor)
-        and (tensor.layout, tensor.device.type) == (torch.strided, "cpu")
-        for name, tensor in state.items()
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     ):
         raise InputError("its 'policy.pth' is no dictionary of named tensors")
-    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > len(content):
-        raise InputError("its 'policy.pth' names tensors larger than itself")  # views that repeat one number
     return dict(state)
 
 
@@ -222,12 +215,31 @@ def _policy_of(data: Mapping[str, Any]) -> _Policy:
             "are read"
         )
     options = _section(data, "policy_kwargs")
-    if any(source.get(name, False) is not False for source in (data, options) for name in ("use_sde", "squash_output")):
-        raise InputError(f"{policy.name} with gSDE keeps no plain mean action; train without use_sde")
+    if _is_squashed(policy, data, options):
+        policy = replace(policy, squashed=True)
     extractor = options.get("features_extractor_class", _FLATTEN)
     if extractor != _FLATTEN:
         raise InputError(f"its features come from {quoted(extractor)}; only policies over plain vectors are read")
     return policy
+
+
+def _is_squashed(policy: _Policy, data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether the deployed action is the squashed mean rather than the plain one.
+
+    gSDE changes the noise of training alone: the mean action of PPO and A2C is the output of the network as ever,
+    unless ``squash_output`` asks for its tanh. SAC with gSDE clips the mean first, so that it raises InputError, and so
+    do words in place of truth values.
+    """
+    sources = {name: [source.get(name, False) for source in (data, options)] for name in ("use_sde", "squash_output")}
+    strange = next((name for name, said in sources.items() if {type(one) for one in said} != {bool}), None)
+    if strange is not None:
+        raise InputError(f"its 'data' does not say whether it uses gSDE ('{strange}' is no truth value)")
+    explored, squashed = (any(said) for said in sources.values())
+    if explored and policy.last != "action_net.":
+        raise InputError(f"{policy.name} with gSDE clips its mean action, which is not read; train without use_sde")
+    if squashed and not explored:
+        raise InputError("its actions are squashed without gSDE, which Stable-Baselines3 never does; save it again")
+    return policy.squashed or squashed
 
 
 def _activation_of(policy: _Policy, data: Mapping[str, Any]) -> Activation:
@@ -273,4 +285,4 @@ def _chain(layers: list[nn.Linear], activation: Activation) -> nn.Sequential:
 def _head(policy: _Policy, spaces: Spaces) -> Head:
     if spaces.discrete is not None:
         return ArgmaxHead(spaces.start)
-    return ClipHead(spaces.low, spaces.high) if DISCRETE in policy.actions else TanhHead(spaces.low, spaces.high)
+    return TanhHead(spaces.low, spaces.high) if policy.squashed else ClipHead(spaces.low, spaces.high)

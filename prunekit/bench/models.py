@@ -12,6 +12,7 @@ from prunekit.errors import ArtifactError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import checked_session
 from prunekit.files import require_file
+from prunekit.formats.kinds import advice_for
 from prunekit.formats.onnx_layers import Sizes, deployed_outputs, sampled_outputs, sizes_of_outputs
 from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
@@ -73,7 +74,7 @@ def read_model(path: Path) -> BenchModel:
         return _from_artifact(path)
     if suffix == ".onnx":
         return _from_onnx(path)
-    raise ArtifactError(f"{path}: unknown kind of file; prunekit reads .pt and .onnx")
+    raise ArtifactError(f"{path}: {advice_for(path) or 'unknown kind of file; prunekit reads .pt and .onnx'}")
 
 
 def _from_artifact(path: Path) -> BenchModel:

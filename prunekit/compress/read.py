@@ -9,10 +9,11 @@ from typing import final
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor
-from prunekit.compress.torchscript import is_torchscript, read_torchscript
+from prunekit.compress.torchscript import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.files import require_file
+from prunekit.formats.kinds import kind_of
 from prunekit.policy.artifact import load
 from prunekit.policy.compaction import compact
 
@@ -43,16 +44,16 @@ def read_teacher(path: Path, spaces: Spaces, reading: Reading | None = None) -> 
     """
     reading = reading or Reading()
     require_file(path)
-    suffix = path.suffix.lower()
+    suffix, kind = path.suffix.lower(), kind_of(path)
     if reading.target is not None and suffix != ".onnx":
         raise InputError(f"{path}: --output is for ONNX files; leave it out")
-    if suffix == ".zip":
+    if kind == "sb3" or (suffix == ".zip" and kind != "torchscript"):
         return teacher_of_actor(read_sb3(path, _normalizer(path, reading), spaces=spaces), str(path), spaces)
     if reading.normalizer is not None or reading.without_normalizer:
         raise InputError(f"{path}: --normalizer and --no-normalizer are for zips of Stable-Baselines3; leave them out")
     if suffix == ".onnx":
         return read_onnx_teacher(path, spaces, reading.target)
-    if is_torchscript(path) or suffix == ".ts":
+    if kind == "torchscript" or suffix == ".ts":
         return read_torchscript(path, spaces)
     if suffix == ".pt":
         return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)

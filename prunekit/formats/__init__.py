@@ -1,1 +1,1 @@
-"""Foreign file formats, decoded to plain data without running anything."""
+"""Foreign file formats, decoded to plain data: nothing in them is run, and no size in them is believed."""

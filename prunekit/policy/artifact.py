@@ -1,15 +1,17 @@
 """``model.pt``: one file that holds a policy and how it came to be, read without running any code (law 7).
 
-``torch.save`` writes a dictionary of plain values and tensors; ``torch.load(weights_only=True)`` reads it.
+``torch.save`` writes a dictionary of plain values and tensors; ``prunekit.formats`` reads it, and so does
+``torch.load(weights_only=True)``.
 The network is kept as a chain of dense layers and activations, the form in which every actor is deployed.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, final
 
 import torch
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 from prunekit.activations import KINDS, Activation
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import is_exactly, json_text, require_file, write_atomically
+from prunekit.formats.kinds import foreign_advice
+from prunekit.formats.torch_file import read_torch
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import lower, scores_path
@@ -27,6 +31,7 @@ from prunekit.pruning.tracing import Dense
 
 FORMAT = "prunekit.model"
 VERSION = 1
+_LONGEST_REASON = 300
 _HEADS: dict[str, type[ArgmaxHead] | type[ClipHead] | type[TanhHead]] = {
     "argmax": ArgmaxHead,
     "clip": ClipHead,
@@ -91,14 +96,16 @@ def to_bytes(artifact: Artifact) -> bytes:
     """
     lower(artifact.actor)
     check_masks(find_groups(artifact.actor.network), artifact.masks)
-    json_text(artifact.provenance, "provenance")
     buffer = io.BytesIO()
-    torch.save(_encode(artifact), buffer)
-    buffer.seek(0)
     try:
-        torch.load(buffer, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError("provenance holds objects that are no plain JSON data; nothing was written") from error
+        json_text(artifact.provenance, "provenance")
+        torch.save(_encode(artifact), buffer)
+    except RecursionError as error:
+        raise InputError("provenance is nested too deeply; nothing was written") from error
+    try:
+        _require_plain(read_torch(buffer.getvalue())["provenance"])
+    except InputError as error:
+        raise InputError(f"provenance is no plain JSON data ({error}); nothing was written") from error
     return buffer.getvalue()
 
 
@@ -107,30 +114,44 @@ def load(path: Path) -> Artifact:
     require_file(path)
     if path.suffix == ".onnx":
         raise ArtifactError(f"{path}: is an ONNX file; give the model.pt that it was exported from")
+    advice = foreign_advice(path)
+    if advice is not None:
+        raise ArtifactError(f"{path}: {advice}")
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ArtifactError(
-            f"{path}: holds objects that could run code, so it was not loaded; only a model.pt written "
-            "by prunekit is read"
-        ) from error
-    except Exception as error:  # torch raises many types for damaged files
-        raise ArtifactError(f"{path}: damaged or not a torch file; write it again with prunekit") from error
+        data = read_torch(path)
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}; only a model.pt written by prunekit is read") from error
     if not isinstance(data, dict) or not is_exactly(data.get("format"), FORMAT):
-        raise ArtifactError(
-            f"{path}: a torch file, but not a prunekit model; only a model.pt written by prunekit is read"
-        )
+        raise ArtifactError(f"{path}: a torch file, but not a prunekit model{_alternative(data)}")
     if not is_exactly(data.get("version"), VERSION):
-        raise ArtifactError(f"{path}: format version {data.get('version')}, but this prunekit reads version {VERSION}")
+        raise ArtifactError(
+            f"{path}: format version {str(data.get('version'))[:60]}, but this prunekit reads version {VERSION}"
+        )
     try:
         artifact = _decode(data)
         lower(artifact.actor)
         check_masks(find_groups(artifact.actor.network), artifact.masks)
     except PrunekitError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        raise ArtifactError(f"{path}: {_one_line(error)}") from error
     except Exception as error:  # a file edited by hand can be wrong in any way
-        raise ArtifactError(f"{path}: its contents do not fit together ({type(error).__name__}: {error})") from error
+        reason = f"its contents do not fit together ({type(error).__name__}: {_one_line(error)})"
+        raise ArtifactError(f"{path}: {reason}") from error
     return artifact
+
+
+def _one_line(error: Exception) -> str:
+    """Return the text of ``error``, which may quote the file, as one line of a bounded length."""
+    return shorten(str(error), _LONGEST_REASON, placeholder=" ...")
+
+
+def _alternative(data: object) -> str:
+    """Return what to do with the data of another torch file."""
+    if isinstance(data, dict) and data and all(isinstance(value, Tensor) for value in data.values()):
+        return (
+            "; its weights do not say which network they are of: load them into the network in Python, and write it "
+            "with prunekit.make_artifact and prunekit.save"
+        )
+    return "; only a model.pt written by prunekit is read"
 
 
 def with_provenance(artifact: Artifact, **entries: Any) -> Artifact:
@@ -179,7 +200,25 @@ def _decode(data: dict[str, Any]) -> Artifact:
     if data["normalizer"] is not None:
         fields = data["normalizer"]
         normalizer = Normalizer(fields["mean"].tolist(), fields["scale"].tolist(), fields["clip"])
-    return Artifact(Actor(network, head, normalizer), dict(data["masks"]), dict(data["provenance"]))
+    provenance = dict(data["provenance"])
+    _require_plain(provenance)
+    return Artifact(Actor(network, head, normalizer), dict(data["masks"]), provenance)
+
+
+def _require_plain(value: object) -> None:
+    """Raise InputError unless the bounded data ``value`` is what JSON holds: with it files say where they come from."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if type(key) is not str:
+                raise InputError(f"its provenance has the key {str(key)[:60]!r}, which is no text")
+            _require_plain(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            _require_plain(entry)
+    elif not (value is None or isinstance(value, str | bool | int) or (type(value) is float and isfinite(value))):
+        raise InputError(
+            f"its provenance holds {type(value).__name__} {str(value)[:60]!r}, which is no plain JSON data"
+        )
 
 
 def _module(layer: dict[str, Any]) -> nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from prunekit.adapters.sb3_state import restore_, state_of
 from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.files import is_exactly, write_atomically
+from prunekit.formats.torch_file import read_torch
 from prunekit.pruning.pruner import Pruner
 from prunekit.training.parts import check_parts, check_request, check_restored
 from prunekit.training.schema import WrongValueError
@@ -95,11 +95,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; raises ArtifactError, naming it and what to do, for anything but a whole one."""
     remedy = REMEDY
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ArtifactError(f"{path}: holds objects that could run code, so it was not loaded; {remedy}") from error
-    except Exception as error:  # torch raises many types for damaged files
-        raise ArtifactError(f"{path}: damaged or no checkpoint; {remedy}") from error
+        content = read_torch(path)
+    except InputError as error:
+        raise ArtifactError(f"{path}: damaged or no checkpoint: {error}; {remedy}") from error
     if not isinstance(content, dict) or not is_exactly(content.get("format"), FORMAT):
         raise ArtifactError(f"{path}: a torch file, but no checkpoint of prunekit; {remedy}")
     if not is_exactly(content.get("version"), VERSION):

@@ -19,10 +19,6 @@ from prunekit.training.request import TrainingRequest, check_widths, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
-_LARGEST_SEED = 2**32 - 1  # of NumPy's older generators
-_MOST_STEPS = 10**12
-# Beyond these a policy would need gigabytes before its first step, optimizer and target networks included.
-_WIDEST, _MOST_WEIGHTS = 2**16, 2**24
 
 
 @final

@@ -112,10 +112,10 @@ def check_widths(widths: Sequence[int]) -> None:
         raise InputError(f"hidden widths must be positive, got {list(widths)}")
     if len(widths) > MAX_LAYERS:
         raise InputError(f"there are {len(widths)} hidden layers, but at most {MAX_LAYERS} can be trained; give fewer")
-    weights = max((one * other for one, other in pairwise(widths)), default=0)
+    weights = sum(one * other for one, other in pairwise(widths))
     if max(widths) > MAX_WIDTH or weights > _MAX_WEIGHTS:
         raise InputError(
-            f"hidden widths must be at most {MAX_WIDTH}, with at most {_MAX_WEIGHTS} weights between two layers, got "
+            f"hidden widths must be at most {MAX_WIDTH}, with at most {_MAX_WEIGHTS} weights between them in all, got "
             f"{shorten(str(list(widths)), 60, placeholder='...')}"
         )
 

@@ -38,6 +38,12 @@ MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]
     "ppo, no hidden layer": (PPO, "CartPole-v1", {"net_arch": []}, {"n_steps": 16, "batch_size": 16}),
     "ppo, default": (PPO, "CartPole-v1", {}, {"n_steps": 16, "batch_size": 16}),
     "ppo, elu": (PPO, "Pendulum-v1", {"activation_fn": nn.ELU, "net_arch": [5]}, {"n_steps": 16, "batch_size": 16}),
+    "ppo, gSDE": (PPO, "Pendulum-v1", {"net_arch": [7]}, {"use_sde": True, "n_steps": 16, "batch_size": 16}),
+    "ppo, gSDE, squashed": (
+        *(PPO, "Pendulum-v1", {"net_arch": [7], "squash_output": True}),
+        {"use_sde": True, "n_steps": 16, "batch_size": 16},
+    ),
+    "a2c, gSDE, one deviation a unit": (A2C, "Pendulum-v1", {"net_arch": [6], "full_std": False}, {"use_sde": True}),
     "a2c": (A2C, "CartPole-v1", {"net_arch": [6]}, {}),
     "dqn": (DQN, "CartPole-v1", {"net_arch": [8, 4]}, OTHERS),
     "dqn, gelu": (DQN, "CartPole-v1", {"activation_fn": nn.GELU, "net_arch": [6]}, OTHERS),
@@ -114,7 +120,8 @@ def test_the_actor_acts_as_predict_does(name: str, normalized: bool, tmp_path: P
         file = tmp_path / "statistics.pkl"
         statistics.save(str(file))
     actor = read_sb3(saved(model, tmp_path), file)
-    head = ArgmaxHead if env_id == "CartPole-v1" else ClipHead if kind is PPO else TanhHead
+    clipped = kind in (PPO, A2C) and "squash_output" not in policy
+    head = ArgmaxHead if env_id == "CartPole-v1" else ClipHead if clipped else TanhHead
     assert type(actor.head) is head
     assert (actor.normalizer is not None) == normalized
     assert_acts_alike(actor, model, statistics)
@@ -249,7 +256,10 @@ class OwnExtractor(nn.Module):
 
 IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
 UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "gSDE": (lambda at: odd_ppo(at, flat(), spaces.Box(-1, 1, (2,)), use_sde=True), "gSDE"),
+    "gSDE of SAC": (
+        lambda at: saved(SAC("MlpPolicy", Odd(flat(), spaces.Box(-1, 1, (2,))), use_sde=True, device="cpu"), at),
+        "SAC with gSDE clips its mean action",
+    ),
     "CNN": (lambda at: odd_ppo(at, IMAGE, spaces.Discrete(2), policy="CnnPolicy"), r"shape \[3, 36, 36\]"),
     "matrix": (lambda at: odd_ppo(at, spaces.Box(-1, 1, (2, 2)), spaces.Discrete(2)), r"shape \[2, 2\]"),
     "MultiInput": (
@@ -376,7 +386,6 @@ DATA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "recurrent",
     ),
     "module that is no text": (lambda d: d["policy_class"].update(__module__=["a"]), "stock"),
-    "gSDE": (lambda d: d.update(use_sde=True), "gSDE"),
     "gSDE in text": (lambda d: d["policy_kwargs"].update(use_sde="yes"), "gSDE"),
     "squashed": (lambda d: d["policy_kwargs"].update(squash_output=True), "gSDE"),
     "activation of many lines": (lambda d: d["policy_kwargs"].update(activation_fn="a\nb" * 999), "activation"),

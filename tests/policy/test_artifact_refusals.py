@@ -124,6 +124,67 @@ def test_contents_that_do_not_fit_are_refused(saved: Path, edit: Callable[[dict[
         load(saved)
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def laughing(levels: int) -> list[Any]:
+    value: list[Any] = ["ha"]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+PROVENANCE: dict[str, tuple[Any, str]] = {
+    "keys-of-two-types": ({1: "a", "b": 2}, "has the key '1', which is no text"),
+    "a-key-that-is-none": ({"a": {None: 2}}, "has the key 'None', which is no text"),
+    "a-key-of-a-lone-surrogate": ({"\ud800": 1}, "not valid Unicode"),
+    "a-text-of-a-lone-surrogate": ({"a": ["b\udc00"]}, "not valid Unicode"),
+    "a-tensor": ({"a": torch.ones(2)}, "holds Tensor"),
+    "bytes": ({"a": b"b"}, "holds bytes"),
+    "no-number": ({"a": math.nan}, "holds float"),
+    "a-large-number": ({"a": 2**20_000}, "more than 4096 bits"),
+    "a-deep-nest": ({"a": nested(150)}, "nested deeper than 100 levels"),
+    "an-endless-walk": ({"a": laughing(40)}, "repeat themselves beyond its own size"),
+}
+
+
+@pytest.mark.parametrize("name", PROVENANCE)
+def test_provenance_that_is_no_plain_data_is_refused(saved: Path, name: str) -> None:
+    value, reason = PROVENANCE[name]
+    edited(saved, lambda data: data.update(provenance=value))
+    with pytest.raises(ArtifactError, match=rf"model\.pt: .*{reason}") as refused:
+        load(saved)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_reason_that_quotes_the_file_is_one_short_line(saved: Path) -> None:
+    edited(saved, lambda data: data.update(head={"kind": "clip", "low": "a\nb" * 1000, "high": (1.0,)}))
+    with pytest.raises(ArtifactError, match=r"model\.pt: .*action bounds") as refused:
+        load(saved)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_weights_that_repeat_one_number_are_refused(saved: Path, layer: int) -> None:
+    edited(saved, lambda data: data["layers"][layer].update(weight=torch.ones(1).expand(30_000, 30_000)))
+    with pytest.raises(ArtifactError, match=r"model\.pt: .*larger than itself"):
+        load(saved)
+
+
+def test_nothing_is_saved_that_would_not_be_loaded(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    for levels in (150, 500, 5000):
+        artifact = make_artifact(Actor(network, ArgmaxHead()), None, {"a": nested(levels)})
+        with pytest.raises(InputError, match=r"provenance is (no plain JSON data|nested too deeply)"):
+            save(artifact, tmp_path / "model.pt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_of_three_dimensions_are_refused(saved: Path) -> None:
     edited(saved, lambda data: data["layers"][2].update(weight=torch.zeros(5, 6, 1)))
     with pytest.raises(ArtifactError, match=r"model\.pt: "):

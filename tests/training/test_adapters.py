@@ -225,7 +225,7 @@ def test_the_actor_acts_as_stable_baselines_predicts(
 
 @pytest.mark.parametrize("model", [PPO, SAC])
 def test_gsde_is_refused(model: type[BaseAlgorithm]) -> None:
-    with pytest.raises(InputError, match=f"{model.__name__} with gSDE keeps no plain mean action"):
+    with pytest.raises(InputError, match=f"{model.__name__} with gSDE has a parameter per last hidden unit"):
         learner_of(model("MlpPolicy", "Pendulum-v1", use_sde=True, device="cpu"))
 
 

@@ -1,0 +1,88 @@
+"""What a file is, told by its content whatever it is called, and what to do with it."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pickled import torch_saved
+from torch import nn
+
+from prunekit.bench.models import read_model
+from prunekit.errors import ArtifactError
+from prunekit.formats.kinds import Kind, kind_of
+from prunekit.policy.artifact import load
+
+
+def torchscript(path: Path) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module: Any = torch.jit.script(nn.Linear(2, 1))
+        module.save(str(path))
+
+
+def sb3(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("data", "policy.pth", "policy.optimizer.pth"):
+            archive.writestr(name, b"")
+
+
+def onnx_file(path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ab"]
+    graph = helper.make_graph([helper.make_node("Tanh", ["a"], ["b"])], "g", ports[:1], ports[1:])
+    path.write_bytes(helper.make_model(graph, opset_imports=[onnx.OperatorSetIdProto(version=17)]).SerializeToString())
+
+
+WRITERS: dict[Kind, Any] = {
+    "torchscript": torchscript,
+    "sb3": sb3,
+    "onnx": onnx_file,
+    "torch": lambda path: path.write_bytes(torch_saved(nn.Linear(2, 1).state_dict())),
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+    "unknown": lambda path: path.write_bytes(b"a text"),
+}
+SAID: dict[Kind, str] = {
+    "torchscript": "is TorchScript; only 'prunekit compress' reads it",
+    "sb3": "is a zip of Stable-Baselines3; only 'prunekit compress' reads it",
+    "onnx": "is an ONNX file; name it with .onnx",
+    "torch": "a torch file, but not a prunekit model; its weights do not say which network",
+    "pickle": "is a pickle or a file of an old torch",
+    "unknown": "damaged or not a torch file",
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_files_are_told_apart_by_their_content(kind: Kind, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "model.bin")
+    assert kind_of(tmp_path / "model.bin") == kind
+
+
+@pytest.mark.parametrize("read", [load, read_model])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_other_files_called_pt_are_said_to_be_what_they_are(kind: Kind, read: Any, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "model.pt")
+    with pytest.raises(ArtifactError, match=rf"model\.pt: {SAID[kind]}"):
+        read(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("suffix", ["zip", "ts", "jit", "pth"])
+def test_other_names_are_answered_with_what_the_file_is(suffix: str, kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / f"model.{suffix}"
+    WRITERS[kind](path)
+    wanted = {
+        **SAID,
+        "torch": "is a file of torch.save",
+        "unknown": "unknown kind of file; prunekit reads .pt and .onnx",
+    }
+    with pytest.raises(ArtifactError, match=rf"model\.{suffix}: {wanted[kind]}"):
+        read_model(path)
