@@ -13,85 +13,16 @@ from onnx import TensorProto, helper
 from fuzzing.texts import JSON
 from fuzzing.values import BAIT_FILE, FLOATS, OUTSIDE, Mutations, drawn, number, text, value
 
-_OPS = (
-    *(
-        "Identity",
-        "Neg",
-        "Abs",
-        "Exp",
-        "Log",
-        "Sqrt",
-        "Relu",
-        "Tanh",
-        "Sigmoid",
-        "Softmax",
-        "Elu",
-        "ArgMax",
-        "ReduceSum",
-    ),
-    *(
-        "Gemm",
-        "MatMul",
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Mod",
-        "Pow",
-        "Clip",
-        "Cast",
-        "Reshape",
-        "Flatten",
-        "Transpose",
-        "Pad",
-    ),
-    *("Concat", "Split", "Slice", "Gather", "GatherND", "ScatterND", "Expand", "Tile", "Resize", "Upsample", "Range"),
-    *(
-        "ConstantOfShape",
-        "Constant",
-        "Shape",
-        "Size",
-        "NonZero",
-        "TopK",
-        "Unique",
-        "CumSum",
-        "Einsum",
-        "OneHot",
-        "Where",
-    ),
-    *("RandomNormal", "RandomUniform", "RandomNormalLike", "Multinomial", "Bernoulli", "Dropout", "Loop", "If", "Scan"),
-    *(
-        "LSTM",
-        "GRU",
-        "RNN",
-        "Conv",
-        "MaxPool",
-        "LayerNormalization",
-        "BatchNormalization",
-        "QuantizeLinear",
-        "DequantizeLinear",
-    ),
-    *(
-        "StringNormalizer",
-        "TfIdfVectorizer",
-        "SequenceConstruct",
-        "SequenceAt",
-        "SplitToSequence",
-        "Optional",
-        "Nothing",
-    ),
-    *(
-        "EyeLike",
-        "Hardmax",
-        "NonMaxSuppression",
-        "RoiAlign",
-        "GridSample",
-        "STFT",
-        "DFT",
-        "MelWeightMatrix",
-        "LabelEncoder",
-    ),
-)
+_OPS_TEXT = """
+Identity Neg Abs Exp Log Sqrt Relu Tanh Sigmoid Softmax Elu ArgMax ReduceSum Gemm MatMul Add Sub Mul Div Mod Pow Clip
+Cast Reshape Flatten Transpose Pad Concat Split Slice Gather GatherND ScatterND Expand Tile Resize Upsample Range
+ConstantOfShape Constant Shape Size NonZero TopK Unique CumSum Einsum OneHot Where RandomNormal RandomUniform
+RandomNormalLike Multinomial Bernoulli Dropout Loop If Scan LSTM GRU RNN Conv MaxPool LayerNormalization
+BatchNormalization QuantizeLinear DequantizeLinear StringNormalizer TfIdfVectorizer SequenceConstruct SequenceAt
+SplitToSequence Optional Nothing EyeLike Hardmax NonMaxSuppression RoiAlign GridSample STFT DFT MelWeightMatrix
+LabelEncoder
+"""
+_OPS = _OPS_TEXT.split()
 _LARGE = ([2**20, 2**20], [2**31], [10**6, 10**4], [2**14, 2**14], [-1], [0], [2**62], [1] * 100)
 
 
@@ -118,7 +49,7 @@ def _odd(generator: random.Random, field: Any, old: Any) -> Any:
         return generator.choice([one for one in FLOATS if abs(one) < 1e30 or one != one or abs(one) == float("inf")])
     if field.type == field.TYPE_ENUM:
         return generator.choice([entry.number for entry in field.enum_type.values])
-    bits = 31 if field.type in (field.TYPE_INT32,) else 63
+    bits = 31 if field.type == field.TYPE_INT32 else 63
     return max(-(2**bits), min(number(generator, int(old)), 2**bits - 1))
 
 
@@ -235,7 +166,7 @@ def _loop(generator: random.Random, model: Any) -> Any:
     work = generator.choice(
         (("Add", ["carried", "carried"]), ("Concat", ["carried", "carried"]), ("Identity", ["carried"]))
     )
-    options = {"axis": 0} if work[0] == "Concat" else {}
+    options: dict[str, Any] = {"axis": 0} if work[0] == "Concat" else {}
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["goes"]), helper.make_node(work[0], work[1], ["next"], **options)],
         "body",

@@ -205,8 +205,10 @@ def _shape(generator: random.Random, content: bytes) -> bytes:
 
 def _extra(generator: random.Random, content: bytes) -> bytes:
     ops = ops_of(content)
-    odd = (b"R", b"b", b"\x81", b"\x92", b"a", b"e", b"s", b"u", b"0", b"1", b"2", b"(", b"t", b".", b"Q", b"\x82\x01")
-    odd = (*odd, b"\x93", b"\x94", b"\x95" + bytes(7) + b"\x01", b"\x80\x09", b"o", b"ios\nsystem\n", b"Pnowhere\n")
+    odd = (
+        *(b"R", b"b", b"\x81", b"\x92", b"a", b"e", b"s", b"u", b"0", b"1", b"2", b"(", b"t", b".", b"Q", b"\x82\x01"),
+        *(b"\x93", b"\x94", b"\x95" + bytes(7) + b"\x01", b"\x80\x09", b"o", b"ios\nsystem\n", b"Pnowhere\n"),
+    )
     code = generator.choice((*odd, _snippet(generator), named(generator)))
     ops.insert(generator.randrange(len(ops)), Op("", None, code))
     return _joined(ops)

@@ -21,10 +21,14 @@ from fuzzing.targets import TARGETS, Target
 from fuzzing.values import BAIT_FILE, BAIT_MODULE
 from prunekit.errors import PrunekitError
 
-_COMMANDS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pty.spawn", "socket.connect")
-_COMMANDS = (*_COMMANDS, "socket.bind", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "webbrowser.open")
-_CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
-_CHANGES = (*_CHANGES, "shutil.rmtree", "shutil.move", "shutil.copyfile")
+_COMMANDS = (
+    *("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pty.spawn", "socket.connect"),
+    *("socket.bind", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "webbrowser.open"),
+)
+_CHANGES = (
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate"),
+    *("shutil.rmtree", "shutil.move", "shutil.copyfile"),
+)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OWN = ("/proc/self/", "/dev/null")
 _BIDIRECTIONAL = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -155,10 +159,7 @@ class Reader:
         with _printed_into(said):
             self.notes.active = True
             try:
-                if target.__name__ == "_inspect":
-                    target(path, item.sound)
-                else:
-                    _as_command(command)
+                _as_command(command)
             except SystemExit as stop:
                 code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
             except Exception as error:
@@ -168,9 +169,8 @@ class Reader:
                 self.notes.active = False
         troubles = [*dict.fromkeys(self.notes.troubles)]
         troubles += _wrong_words(said.getvalue().decode(errors="surrogateescape"), code)
-        for error in raised:
-            if not isinstance(error, PrunekitError | SystemExit):
-                troubles.append(f"exception: {_described(error)}")
+        strange = [error for error in raised if not isinstance(error, PrunekitError)]
+        troubles += [f"exception: {_described(error)}" for error in strange]
         return ("read" if code == 0 else "refused"), troubles
 
 

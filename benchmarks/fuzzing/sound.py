@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
@@ -110,7 +110,7 @@ class _Normalizing(nn.Module):
     def __init__(self, spaces: Spaces) -> None:
         super().__init__()
         self.actor = _network(spaces)
-        self.register_buffer("mean", torch.full((spaces.observation,), 0.5))
+        self.mean = nn.Buffer(torch.full((spaces.observation,), 0.5))
         self.discrete = spaces.discrete is not None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,13 +144,13 @@ def _torchscript() -> Iterator[Sound]:
     }
     for name, (module, spaces) in made.items():
         buffer = io.BytesIO()
-        torch.jit.save(module, buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(module, buffer)
         subject = "model.ts" if name == "traced" else "model.pt"
         yield Sound("torchscript", name, {subject: archive_of(entries_of(buffer.getvalue()))}, subject, spaces)
 
 
 def _foreign_onnx() -> Iterator[Sound]:
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     torch.onnx.export(
         _network(CONTINUOUS), (torch.zeros(1, 3),), buffer, dynamo=False, input_names=["obs"], output_names=["action"],
         dynamic_axes={"obs": {0: "batch"}},
@@ -234,15 +234,16 @@ def _stable_baselines() -> Iterator[Sound]:
         "td3": (TD3, False, {"buffer_size": 10}),
     }
     for name, (kind, discrete, options) in kinds.items():
-        environment = DummyVecEnv([lambda discrete=discrete: make_environment(_NAMES[discrete])])  # type: ignore[misc]
-        model = kind("MlpPolicy", environment, device="cpu", seed=1, **{"policy_kwargs": {"net_arch": [8]}, **options})
+        model = kind(
+            "MlpPolicy", _environment(discrete), device="cpu", seed=1, **{"policy_kwargs": {"net_arch": [8]}, **options}
+        )
         model.start_time = 0
         buffer = io.BytesIO()
         model.save(buffer)
         files = {"agent.zip": archive_of(entries_of(buffer.getvalue()))}
         yield Sound("sb3", name, files, "agent.zip", DISCRETE if discrete else CONTINUOUS)
     for discrete in (True, False):
-        environment = VecNormalize(DummyVecEnv([lambda discrete=discrete: make_environment(_NAMES[discrete])]))  # type: ignore[misc]
+        environment = VecNormalize(_environment(discrete))
         environment.seed(1)
         environment.reset()
         with tempfile.TemporaryDirectory() as folder:
@@ -251,6 +252,10 @@ def _stable_baselines() -> Iterator[Sound]:
         spaces = DISCRETE if discrete else CONTINUOUS
         name = "vec_normalize.pkl"
         yield Sound("statistics", _NAMES[discrete], {name: content}, name, spaces)
+
+
+def _environment(discrete: bool) -> DummyVecEnv:
+    return DummyVecEnv([lambda: make_environment(_NAMES[discrete])])
 
 
 class _StopError(Exception):
@@ -279,10 +284,8 @@ def _runs() -> Iterator[Sound]:
         request = TrainingRequest(env_id, name, preset, 3, 256, plan, checkpoint_steps=32)
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "run"
-            try:
+            with contextlib.suppress(_StopError):
                 train(request, folder, [_StopAt(200)])
-            except _StopError:
-                pass
             config = json.loads((folder / "config.json").read_text())
             config["started"] = "2026-01-01T00:00:00Z"
             path = max((folder / "checkpoint").glob("*.pt"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,9 +27,8 @@ Target = Callable[[Path, Sound], object]
 
 
 def _inspect(path: Path, _: Sound) -> None:
-    """The whole command, with what it prints."""
-    sys.argv = ["prunekit", "inspect", str(path)]
-    prunekit.cli.main()
+    """The command as such, with what it prints."""
+    prunekit.cli.inspect(path)
 
 
 def _observations(spaces: Spaces, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -78,10 +77,8 @@ class _Stop:
 def _resume(path: Path, _: Sound) -> None:
     folder = path.parent if path.name == "config.json" else path.parent.parent
     request, folder = prepare(Words(out=folder), resume=True)
-    try:
+    with contextlib.suppress(_BegunError):
         train(request, folder, [_Stop()], resume=True)
-    except _BegunError:
-        pass
 
 
 TARGETS: Mapping[str, Mapping[str, Target]] = {

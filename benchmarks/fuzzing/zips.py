@@ -147,8 +147,10 @@ def _says(generator: random.Random, entries: list[Entry]) -> None:
 
 def _add(generator: random.Random, entries: list[Entry]) -> None:
     folder = entries[0].name.partition(b"/")[0]
-    names = (b"constants.pkl", b"code/__torch__.py", b"extra/x", b"bytecode.pkl", b"attributes.pkl", b"byteorder")
-    names = (*names, b".format_version", b"version", b"data/0", b"data/99", b"model.json", b".data/serialization_id")
+    names = (
+        *(b"constants.pkl", b"code/__torch__.py", b"extra/x", b"bytecode.pkl", b"attributes.pkl", b"byteorder"),
+        *(b".format_version", b"version", b"data/0", b"data/99", b"model.json", b".data/serialization_id"),
+    )
     content = generator.choice((generator.choice(entries).content, b"", b"1", b"big", b"\x80\x02N.", b"cos\nsystem\n."))
     name = generator.choice((folder + b"/" + generator.choice(names), generator.choice(names)))
     entries.insert(generator.randrange(len(entries) + 1), Entry(name, content))
