@@ -35,6 +35,14 @@ _BIDIRECTIONAL = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 
 LONG_TEXT = 400
 
 
+class Terminal(io.BytesIO):
+    """What is printed on a terminal, from which nothing is left out as it would be from a file."""
+
+    def isatty(self) -> bool:
+        """Return that it is one."""
+        return True
+
+
 class Notes:
     """What the process was seen to do, while ``active``: Python's audit events, as far as a file may not cause them."""
 
@@ -83,6 +91,7 @@ class Reader:
         sys.path.insert(0, str(self.folder / "modules"))
         os.environ |= {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp")}
         os.environ |= {"XDG_CACHE_HOME": str(self.folder / "home" / "cache"), "COLUMNS": "120"}
+        os.environ["TERM"] = "dumb"  # so that every escape on it is of the file
         os.chdir(self.folder / "work")
         said = os.open(self.folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(said, 1)
@@ -154,7 +163,7 @@ class Reader:
                 raised.append(error)
                 raise
 
-        self.notes.troubles, said = [], io.BytesIO()
+        self.notes.troubles, said = [], Terminal()
         code = 0
         with _printed_into(said):
             self.notes.active = True
