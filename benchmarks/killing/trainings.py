@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,8 @@ from prunekit.versions import installed_versions
 _OFF_POLICY = {"learning_starts": 100, "batch_size": 64, "train_freq": 4, "gradient_steps": 2, "buffer_size": 1000}
 INSIDE = 0.3
 """Share of the kills that are aimed into the writing of a checkpoint."""
+_LONGEST_SHARE = 0.4
+"""Of the time that a whole run takes: how long a process may train, at most, before it is killed."""
 _OF_THE_CLOCK = ("seconds", "steps_per_second")
 
 
@@ -51,10 +54,10 @@ class Training:
 
 
 TRAININGS = {
-    "ppo": Training("CartPole-v1", "ppo", 16_384, {"n_steps": 64, "batch_size": 64, "n_epochs": 4}),
-    "dqn": Training("CartPole-v1", "dqn", 6_000, {**_OFF_POLICY, "target_update_interval": 70}),
-    "sac": Training("Pendulum-v1", "sac", 1_500, _OFF_POLICY),
-    "td3": Training("Pendulum-v1", "td3", 3_000, _OFF_POLICY),
+    "ppo": Training("CartPole-v1", "ppo", 8_192, {"n_steps": 64, "batch_size": 64, "n_epochs": 4}),
+    "dqn": Training("CartPole-v1", "dqn", 3_000, {**_OFF_POLICY, "target_update_interval": 70}),
+    "sac": Training("Pendulum-v1", "sac", 800, _OFF_POLICY),
+    "td3": Training("Pendulum-v1", "td3", 1_600, _OFF_POLICY),
 }
 
 
@@ -66,11 +69,12 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
     """
     training = TRAININGS[name]
     whole = folder / name / "whole"
-    if not (whole / "model.pt").exists():
-        shutil.rmtree(whole, ignore_errors=True)
-        ended = _gone_on(training, whole, run)
-        if ended.code != 0:
-            raise RuntimeError(f"the run that is never killed failed: {ended.said}")
+    shutil.rmtree(whole, ignore_errors=True)
+    began = time.monotonic()
+    ended = _gone_on(training, whole, run)
+    longest = _LONGEST_SHARE * (time.monotonic() - began)
+    if ended.code != 0:
+        raise RuntimeError(f"the run that is never killed failed: {ended.said}")
     expected = left_by(whole)
     other, number = folder / name / "killed", begin_at
     shutil.rmtree(other, ignore_errors=True)
@@ -81,11 +85,13 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
         moment = (
             on_sight(other / "checkpoint", ".0*.pt.*", generator.choice((0.0, 0.0005, 0.001)))
             if inside
-            else after(generator.choice((generator.uniform(0.0, 0.3), generator.uniform(0.0, 1.5))))
+            else after(longest * generator.random() * generator.choice((0.2, 1.0, 1.0)))
         )
+        metrics = _changed(other / "metrics.csv")
         ended = _gone_on(training, other, partial(killed, sent=sent, now=moment))
         troubles = ended.troubles(sent)
-        if ended.code == 130 and "--resume" not in ended.said:
+        training_had_begun = inside or _changed(other / "metrics.csv") != metrics
+        if ended.code == 130 and training_had_begun and "--resume" not in ended.said:
             troubles.append(f"no hint to --resume: {ended.said[-200:]}")
         for path in checkpoints_in(other):
             read_checkpoint(path)
@@ -117,6 +123,10 @@ def _gone_on(training: Training, folder: Path, command: Callable[[list[object], 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(training.config))
     return command(["train", "--resume", "--out", folder, "-q"], folder.parent)
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
