@@ -51,7 +51,7 @@ def kill_output(name: str, folder: Path, begin_at: int, seed: int) -> Iterator[d
         ended = killed(command, home, sent, moment)
         troubles = ended.troubles(sent)
         kept = {path: (output / path).read_bytes() for path in names if (output / path).is_file()}
-        state = _state(kept, old, new)
+        state = state_between(kept, old, new)
         if state in ("mixed", "torn"):
             troubles.append(f"{state}: {[(path, _which(path, kept, old, new)) for path in names]}")
         again = run(command, home)
@@ -86,7 +86,7 @@ def _which(path: str, kept: dict[str, bytes], old: dict[str, bytes], new: dict[s
     return "old" if kept[path] == old[path] else "new" if kept[path] == new[path] else "torn"
 
 
-def _state(kept: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> str:
+def state_between(kept: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> str:
     """Return whether the files are all old, all new, a mixture, or torn; ``incomplete`` where some are missing."""
     found = {_which(path, kept, old, new) for path in new} - {"both"}
     if "torn" in found:

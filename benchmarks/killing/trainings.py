@@ -24,7 +24,7 @@ from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.versions import installed_versions
 
-_OFF_POLICY = {"learning_starts": 100, "batch_size": 64, "train_freq": 4, "gradient_steps": 2, "buffer_size": 1000}
+_OFF_POLICY = {"learning_starts": 100, "batch_size": 64, "train_freq": 4, "gradient_steps": 1, "buffer_size": 400}
 INSIDE = 0.3
 """Share of the kills that are aimed into the writing of a checkpoint."""
 _LONGEST_SHARE = 0.4
@@ -48,16 +48,16 @@ class Training:
         preset = replace(preset, n_envs=min(preset.n_envs, 2), hidden=(24, 20), model={**preset.model, **self.settings})
         plan = PruningPlan(Sparsity(0.75), phases=Phases(0.2, 0.7), checks=16, patience=2, states=256)
         request = TrainingRequest(
-            self.env_id, self.algorithm, preset, 3, self.steps, plan, checkpoint_steps=self.steps // 24
+            self.env_id, self.algorithm, preset, 3, self.steps, plan, checkpoint_steps=self.steps // 16
         )
         return {**request.to_dict(), "versions": installed_versions(), "started": "2026-01-01T00:00:00Z"}
 
 
 TRAININGS = {
-    "ppo": Training("CartPole-v1", "ppo", 8_192, {"n_steps": 64, "batch_size": 64, "n_epochs": 4}),
-    "dqn": Training("CartPole-v1", "dqn", 3_000, {**_OFF_POLICY, "target_update_interval": 70}),
-    "sac": Training("Pendulum-v1", "sac", 800, _OFF_POLICY),
-    "td3": Training("Pendulum-v1", "td3", 1_600, _OFF_POLICY),
+    "ppo": Training("CartPole-v1", "ppo", 4_096, {"n_steps": 64, "batch_size": 64, "n_epochs": 2}),
+    "dqn": Training("CartPole-v1", "dqn", 1_600, {**_OFF_POLICY, "target_update_interval": 70}),
+    "sac": Training("Pendulum-v1", "sac", 500, _OFF_POLICY),
+    "td3": Training("Pendulum-v1", "td3", 800, _OFF_POLICY),
 }
 
 

@@ -125,6 +125,7 @@ def _command(arguments: list[str], folder: Path, text: Path, ready: int) -> NoRe
         stream = os.open(text, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.chdir(folder)
         sys.argv = ["prunekit", *arguments]
@@ -132,6 +133,7 @@ def _command(arguments: list[str], folder: Path, text: Path, ready: int) -> NoRe
         os.write(ready, b"x")
         os.close(ready)
         prunekit.cli.main()
+        code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except BaseException:
