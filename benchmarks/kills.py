@@ -63,14 +63,14 @@ def run(names: list[str], count: int | None, seed: int, folder: Path) -> None:
     torch.set_num_threads(1)
     state = folder / f"seed-{seed}.jsonl"
     for name in names:
-        done, wanted = len(known(state)[name]), PLAN[name] if count is None else count
+        done, wanted = _kills(known(state)[name]), PLAN[name] if count is None else count
         began = time.monotonic()
         if done >= wanted:
             continue
         for record in kills_of(name, folder, done, seed):
             with state.open("a") as file:
                 file.write(json.dumps({"scenario": name, "number": done, **record}) + "\n")
-            done += 1
+            done += record["signal"] != 0
             if record["troubles"]:
                 print(name, record, flush=True)
             if done >= wanted:
@@ -87,7 +87,7 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         compared = [record["equal"] for record in found if "equal" in record]
         ends = Counter(f"{_signal(record['signal'])} -> {record['code']}" for record in found)
         entry: dict[str, Any] = {
-            "kills": sum(record["signal"] != 0 for record in found),
+            "kills": _kills(found),
             "aimed_into_a_write": sum(record["inside"] for record in found),
             "ends": dict(sorted(ends.items())),
         }
@@ -98,6 +98,11 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         scenarios[name] = entry
         troubles += [{"scenario": name, **record} for record in found if record["troubles"]]
     return {"kills": sum(entry["kills"] for entry in scenarios.values()), "scenarios": scenarios, "troubles": troubles}
+
+
+def _kills(records: list[dict[str, Any]]) -> int:
+    """Return how many of the records are kills; the others are runs that ended before their signal."""
+    return sum(record["signal"] != 0 for record in records)
 
 
 def _signal(number: int) -> str:

@@ -33,12 +33,12 @@ def kill_output(name: str, folder: Path, begin_at: int, seed: int) -> Iterator[d
     home = folder / name.replace(" ", "-")
     shutil.rmtree(home, ignore_errors=True)
     old, new = (_made(home / which, words, width) for which, width in (("old", 12), ("new", 20)))
-    names, number = sorted(new), begin_at
+    names, number, misses = sorted(new), begin_at, 0
     if sorted(old) != names:
         raise RuntimeError(f"{name}: {sorted(old)} and {names} are not the same files")
     output = home / "output"
     while True:
-        generator = random.Random(f"{seed}/{name}/{number}")
+        generator = random.Random(f"{seed}/{name}/{number}/{misses}")
         sent = signal_of(number)
         shutil.rmtree(output, ignore_errors=True)
         for path, content in old.items():
@@ -61,7 +61,9 @@ def kill_output(name: str, folder: Path, begin_at: int, seed: int) -> Iterator[d
         troubles += [f"not written again: {path}" for path in names if (output / path).read_bytes() != new[path]]
         if ended.hit:
             yield {"code": ended.code, "inside": inside, "troubles": troubles, "signal": sent, "state": state}
-            number += 1
+            number, misses = number + 1, 0
+        else:
+            misses += 1
 
 
 def _made(folder: Path, words: list[str], width: int) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from resume import numbers_of
 
-from killing.victims import Ended, after, killed, on_sight, run, signal_of
+from killing.victims import Ended, after, changed, killed, on_change, on_sight, run, signal_of
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases, Sparsity
@@ -27,6 +27,8 @@ from prunekit.versions import installed_versions
 _OFF_POLICY = {"learning_starts": 100, "batch_size": 64, "train_freq": 4, "gradient_steps": 1, "buffer_size": 400}
 INSIDE = 0.3
 """Share of the kills that are aimed into the writing of a checkpoint."""
+_EARLY = 0.2
+"""Share of the kills whose time counts from the beginning of the process, not of the training in it."""
 _LONGEST_SHARE = 0.4
 """Of the time that a whole run takes: how long a process may train, at most, before it is killed."""
 _OF_THE_CLOCK = ("seconds", "steps_per_second")
@@ -76,21 +78,23 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
     if ended.code != 0:
         raise RuntimeError(f"the run that is never killed failed: {ended.said}")
     expected = left_by(whole)
-    other, number = folder / name / "killed", begin_at
+    other, number, misses = folder / name / "killed", begin_at, 0
     shutil.rmtree(other, ignore_errors=True)
     while True:
-        generator = random.Random(f"{seed}/{name}/{number}")
+        generator = random.Random(f"{seed}/{name}/{number}/{misses}")
         sent = signal_of(number)
-        inside = generator.random() < INSIDE
-        moment = (
-            on_sight(other / "checkpoint", ".0*.pt.*", generator.choice((0.0, 0.0005, 0.001)))
-            if inside
-            else after(longest * generator.random() * generator.choice((0.2, 1.0, 1.0)))
-        )
-        metrics = _changed(other / "metrics.csv")
+        aim, share = generator.random(), generator.random()
+        inside = aim < INSIDE
+        if inside:
+            moment = on_sight(other / "checkpoint", ".0*.pt.*", generator.choice((0.0, 0.0005, 0.001)))
+        elif aim < INSIDE + _EARLY:
+            moment = after(share * longest)
+        else:
+            moment = on_change(other / "metrics.csv", share * longest)
+        metrics = changed(other / "metrics.csv")
         ended = _gone_on(training, other, partial(killed, sent=sent, now=moment))
         troubles = ended.troubles(sent)
-        training_had_begun = inside or _changed(other / "metrics.csv") != metrics
+        training_had_begun = inside or changed(other / "metrics.csv") != metrics
         if ended.code == 130 and training_had_begun and "--resume" not in ended.said:
             troubles.append(f"no hint to --resume: {ended.said[-200:]}")
         for path in checkpoints_in(other):
@@ -103,8 +107,10 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
             shutil.rmtree(other)
         if ended.hit:
             yield {**record, "signal": sent}
-            number += 1
-        elif troubles:
+            number, misses = number + 1, 0
+            continue
+        misses += 1
+        if "equal" in record or troubles:
             yield {**record, "signal": 0}
 
 
@@ -123,10 +129,6 @@ def _gone_on(training: Training, folder: Path, command: Callable[[list[object], 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(training.config))
     return command(["train", "--resume", "--out", folder, "-q"], folder.parent)
-
-
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:

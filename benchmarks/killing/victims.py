@@ -96,6 +96,27 @@ def on_sight(folder: Path, pattern: str, later: float = 0.0) -> Callable[[float]
     return now
 
 
+def on_change(path: Path, later: float) -> Callable[[float], bool]:
+    """Return the moment ``later`` than ``path`` is seen to be written."""
+    before = changed(path)
+    seen: list[float] = []
+
+    def now(_: float) -> bool:
+        if not seen and changed(path) != before:
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() >= seen[0] + later
+
+    return now
+
+
+def changed(path: Path) -> int:
+    """Return when ``path`` was written, 0 where it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def signal_of(number: int) -> int:
     """Return the signal of kill ``number``: all four in turn."""
     return int(SIGNALS[number % len(SIGNALS)])
