@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -20,8 +22,10 @@ sys.path.append(str(BENCHMARKS))
 from fuzzing import reader as reading  # noqa: E402
 from fuzzing.inputs import Input  # noqa: E402
 from fuzzing.sound import DISCRETE, Sound  # noqa: E402
+from fuzzing.storages import beyond  # noqa: E402
 from fuzzing.values import BAIT_FILE, BAIT_MODULE  # noqa: E402
 from fuzzing.watch import MEBIBYTE, Limits, Report, watched  # noqa: E402
+from fuzzing.zips import Entry, archive_of, entries_of  # noqa: E402
 
 from prunekit.errors import InputError  # noqa: E402
 
@@ -111,3 +115,18 @@ def test_a_slice_of_the_whole_run(tmp_path: Path) -> None:
     counts = {name: number for line in lines for name, number in line["counts"].items()}
     assert {name.split("/")[0] for name in counts} == set(reading.TARGETS)
     assert {name.split("/")[1] for name in counts} == {"read", "refused"}
+
+
+def test_tensors_beyond_their_records_are_seen() -> None:
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.ones(4, 3)}, buffer)
+    sound = buffer.getvalue()
+    assert beyond(sound) is None
+    entries = entries_of(sound)
+    (record,) = [entry for entry in entries if entry.name.endswith(b"/data/0")]
+    record.content = record.content[:-1]
+    assert "12 elements of Float over 47 bytes" in (beyond(archive_of(entries)) or "")
+    (pickled,) = [entry for entry in entries_of(sound) if entry.name.endswith(b"data.pkl")]
+    wider = pickled.content.replace(b"K\x04K\x03\x86", b"K\x04K\x04\x86")
+    assert wider != pickled.content
+    assert "over 12 elements" in (beyond(archive_of([Entry(pickled.name, wider)])) or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import encodings.latin_1  # noqa: F401  torch looks it up late, for bytes
+import importlib
 import io
 import os
 import shutil
@@ -11,12 +11,14 @@ import sys
 import traceback
 import unicodedata
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import prunekit.cli
 from fuzzing.inputs import Input
+from fuzzing.storages import beyond
 from fuzzing.targets import TARGETS, Target
 from fuzzing.values import BAIT_FILE, BAIT_MODULE
 from prunekit.errors import PrunekitError
@@ -32,7 +34,14 @@ _CHANGES = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OWN = ("/proc/self/", "/dev/null")
 _BIDIRECTIONAL = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_TORCH = ("model", "torchscript", "sb3", "checkpoint")
 LONG_TEXT = 400
+_LATE = (
+    *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),
+    *("encodings.utf_16_le", "encodings.utf_16_be", "encodings.utf_32", "encodings.utf_32_le", "encodings.utf_32_be"),
+    *("torch._subclasses.schema_check_mode", "difflib"),
+)
+"""Modules that Python and torch import when something fails, whatever a file says: they are there from the start."""
 
 
 class Terminal(io.BytesIO):
@@ -97,6 +106,8 @@ class Reader:
         os.dup2(said, 1)
         os.dup2(said, 2)
         sys.addaudithook(self.notes)
+        for name in _LATE:
+            importlib.import_module(name)
         warnings.simplefilter("ignore")
         sys.dont_write_bytecode = True
         self.hooked = True
@@ -110,6 +121,8 @@ class Reader:
             path = self._lay(item)
             before = self._files()
             outcome, found = self._done(target, path, item)
+            if outcome == "read" and name != "inspect":
+                found += _claims(item)
             outcomes.append(f"{name}: {outcome}")
             own = path.parents[1] if item.sound.kind == "checkpoint" else path.parent
             strange = sorted(one for one in self._files() - before if not self._expected(one, own, item))
@@ -181,6 +194,19 @@ class Reader:
         strange = [error for error in raised if not isinstance(error, PrunekitError)]
         troubles += [f"exception: {_described(error)}" for error in strange]
         return ("read" if code == 0 else "refused"), troubles
+
+
+def _claims(item: Input) -> list[str]:
+    """Return what an accepted file claims beyond what it holds."""
+    content = item.content
+    if item.sound.kind == "sb3":
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                content = archive.read("policy.pth")
+        except Exception:  # what this module cannot read, it cannot judge
+            return []
+    claim = beyond(content) if item.sound.kind in _TORCH else None
+    return [] if claim is None else [f"memory that is not the file's: {claim}"]
 
 
 def _as_command(command: Any) -> None:
