@@ -104,7 +104,10 @@ def finished(state: Path) -> dict[int, dict[str, Any]]:
 def work(mine: Sequence[int], count: int, seed: int, files: Sequence[Sound], limits: Limits, state: Path) -> None:
     """Run chunks, one after another, and add their lines to the state file."""
     with tempfile.TemporaryDirectory(prefix="prunekit-fuzz-") as folder:
+        parent = os.getppid()
         for first in mine:
+            if os.getppid() != parent:  # it was killed
+                return
             size = min(CHUNK, count - first)
             chunk = run_chunk(first, size, seed, files, limits, Path(folder) / "inner")
             with state.open("a") as file:  # one short write: lines of several workers do not mix
