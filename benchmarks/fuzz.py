@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,12 @@ def run_chunk(
     """Return the line of the state file for ``count`` inputs from ``first`` on."""
     reader = Reader(folder)
 
-    def read(number: int) -> dict[str, Any]:
-        item = make_input(number, seed, files)
+    def read(item: Input) -> dict[str, Any]:
         return {**reader.read(item), "kind": item.sound.kind, "file": item.sound.name, "done": item.done}
 
     counts: Counter[str] = Counter()
     findings, seconds, memory = [], 0.0, 0
-    for report in watched(range(first, first + count), read, limits):
+    for report in watched(range(first, first + count), partial(make_input, seed=seed, files=files), read, limits):
         item = make_input(report.number, seed, files) if "kind" not in report.about else None
         kind = report.about["kind"] if item is None else item.sound.kind
         counts[f"{kind}/{report.outcome}"] += 1

@@ -75,11 +75,11 @@ def reports_of(actions: list[Callable[[], object]], folder: Path, monkeypatch: p
     monkeypatch.setitem(reading.TARGETS, "statistics", {"planted": lambda *_: actions[current[0]]()})
     current = [0]
 
-    def read(number: int) -> dict[str, Any]:
+    def make(number: int) -> Input:
         current[0] = number
-        return reader.read(Input(number, FILE, (), b"damaged"))
+        return Input(number, FILE, (), b"damaged")
 
-    return list(watched(range(len(actions)), read, LIMITS))
+    return list(watched(range(len(actions)), make, reader.read, LIMITS))
 
 
 def test_what_is_read_or_refused_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pickle
 import zipfile
 from typing import Any
 
+_MOST = 2**24
 _SIZES = {
     "Float": 4,
     "Double": 8,
@@ -80,7 +81,8 @@ def beyond(content: bytes) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            pickles = {name: archive.read(name) for name in sizes if name.endswith(("/data.pkl", "/constants.pkl"))}
+            names = [name for name in sizes if name.endswith(("/data.pkl", "/constants.pkl"))]
+            pickles = {name: archive.read(name) for name in names if sizes[name] < _MOST}
     except Exception:  # what is no archive makes no claims
         return None
     for name, packed in pickles.items():

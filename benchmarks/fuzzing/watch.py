@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 MEBIBYTE = 2**20
 _LOOKS = 0.01
+# Seconds that the making of a file may take.
+_PATIENCE = 300.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -44,26 +46,29 @@ class Report:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-Read = Callable[[int], dict[str, Any]]
-"""Reads the file of a number; returns ``outcome``, ``troubles`` and whatever else is to be told of it."""
+T = TypeVar("T")
+Make = Callable[[int], T]
+"""Makes the file of a number, which is not counted."""
+Read = Callable[[T], dict[str, Any]]
+"""Reads it; returns ``outcome``, ``troubles`` and whatever else is to be told of it."""
 
 
-def watched(numbers: Sequence[int], read: Read, limits: Limits) -> Iterator[Report]:
+def watched(numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits) -> Iterator[Report]:
     """Yield a report per number, in order."""
     pending = list(numbers)
     while pending:
-        reports, failure = _one_reader(pending, read, limits)
+        reports, failure = _one_reader(pending, make, read, limits)
         yield from reports
         done = len(reports)
         if failure is not None:
-            yield _alone(pending[done], read, limits, failure, pending[:done])
+            yield _alone(pending[done], make, read, limits, failure, pending[:done])
             done += 1
         pending = pending[done:]
 
 
-def _alone(number: int, read: Read, limits: Limits, failure: Report, before: Sequence[int]) -> Report:
+def _alone(number: int, make: Make[T], read: Read[T], limits: Limits, failure: Report, before: Sequence[int]) -> Report:
     """Read a file again that a reader failed of, which may be the fault of one that it read before."""
-    reports, again = _one_reader([number], read, limits)
+    reports, again = _one_reader([number], make, read, limits)
     if again is not None:
         return again
     report = reports[0]
@@ -73,13 +78,15 @@ def _alone(number: int, read: Read, limits: Limits, failure: Report, before: Seq
     return report
 
 
-def _one_reader(numbers: Sequence[int], read: Read, limits: Limits) -> tuple[list[Report], Report | None]:
+def _one_reader(
+    numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits
+) -> tuple[list[Report], Report | None]:
     """Let one reader read ``numbers``; return its reports, and one more where it crashed or was killed."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(receive)
-        _reader(numbers, read, send)
+        _reader(numbers, make, read, send)
     os.close(send)
     found: list[Report] = []
     current, began, base, peak, rest = -1, time.monotonic(), 0, 0, b""
@@ -98,7 +105,7 @@ def _one_reader(numbers: Sequence[int], read: Read, limits: Limits) -> tuple[lis
                     if "begins" in said:
                         current, began, base, peak = said["begins"], time.monotonic(), said["resident"], 0
                     else:
-                        current = -1
+                        current, began = -1, time.monotonic()
                         found.append(Report(**said))
             elif current >= 0:
                 peak = max(peak, _resident(child) - base)
@@ -107,6 +114,9 @@ def _one_reader(numbers: Sequence[int], read: Read, limits: Limits) -> tuple[lis
                     failure = Report(current, "hang", [f"still at work after {seconds:.0f} s"], seconds, peak)
                 elif peak > limits.memory:
                     failure = Report(current, "memory", [f"{peak // MEBIBYTE} MiB and more"], seconds, peak)
+            elif time.monotonic() - began > _PATIENCE:
+                os.kill(child, signal.SIGKILL)
+                raise RuntimeError(f"input {numbers[len(found)]} was not made within {_PATIENCE:.0f} s")
         if failure is not None:
             os.kill(child, signal.SIGKILL)
     finally:
@@ -125,16 +135,17 @@ def _one_reader(numbers: Sequence[int], read: Read, limits: Limits) -> tuple[lis
     return found, failure
 
 
-def _reader(numbers: Sequence[int], read: Read, send: int) -> None:
+def _reader(numbers: Sequence[int], make: Make[T], read: Read[T], send: int) -> None:
     """Read every file and report; never returns."""
     code = 1
     try:
         for number in numbers:
+            item = make(number)
             before = _resident(os.getpid())
             _forget_peak()
             os.write(send, json.dumps({"begins": number, "resident": before}).encode() + b"\n")
             began = time.monotonic()
-            found = read(number)
+            found = read(item)
             report = {
                 "number": number,
                 "outcome": found.pop("outcome"),

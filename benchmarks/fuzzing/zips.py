@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import random
 import struct
@@ -169,14 +170,10 @@ def _deflated(content: bytes) -> bytes:
     return _packed_bomb()
 
 
-_BOMBS: list[bytes] = []
-
-
+@functools.cache
 def _packed_bomb() -> bytes:
-    if not _BOMBS:
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        _BOMBS.append(packer.compress(bytes(_BOMB)) + packer.flush())
-    return _BOMBS[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(bytes(_BOMB)) + packer.flush()
 
 
 ZIP: Mutations = {
