@@ -1,0 +1,227 @@
+"""Damaged files of every kind, read by everything that reads files: no crash, no hang, nothing written or imported.
+
+    python benchmarks/fuzz.py                      # 100,000 inputs; goes on where an earlier call has stopped
+    python benchmarks/fuzz.py --count 5000         # the first 5,000
+    python benchmarks/fuzz.py --only 4711          # one input again, with all that was found; its file is kept
+    python benchmarks/fuzz.py --collect            # benchmarks/results/fuzz.json
+
+An input is a sound file with one to five mutations that know its structure; it depends on the seed and its number
+alone. A finding is: an exception that is no PrunekitError, an error that is not one line, control characters in what
+is printed, a crash, more than 10 s, more than 1 GiB of resident memory above what the process had, a file written
+outside the run's folder, an import, a command. Memory is measured as resident memory, as an address range that nothing
+touches costs nothing. ``fuzzing/watch.py`` says how inputs are watched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from fuzzing.inputs import Input, make_input
+from fuzzing.reader import Reader
+from fuzzing.sound import Sound, make_sound_files
+from fuzzing.watch import Limits, Report, watched
+from record import write_result
+
+SEED = 0
+COUNT = 100_000
+STATE = Path("runs/fuzz")
+CHUNK = 100
+"""Inputs per reader process, and per line of the state file."""
+
+
+def warm_up(files: Sequence[Sound], folder: Path) -> None:
+    """Read every sound file once in this process, so that what is imported late is there; all must be read."""
+    reader = Reader(folder)
+    for sound in files:
+        for content in (sound.content, sound.content[: len(sound.content) // 2], b"", b"noise"):
+            found = reader.read(Input(-1, sound, (), content), strict=False)
+            if content == sound.content and (found["outcome"] == "refused" or _exceptions(found)):
+                print(f"the sound {sound.kind} '{sound.name}': {found}", file=sys.stderr)
+
+
+def _exceptions(found: dict[str, Any]) -> list[str]:
+    return [one for one in found["troubles"] if "exception" in one]
+
+
+def run_chunk(
+    first: int, count: int, seed: int, files: Sequence[Sound], limits: Limits, folder: Path
+) -> dict[str, Any]:
+    """Return the line of the state file for ``count`` inputs from ``first`` on."""
+    reader = Reader(folder)
+
+    def read(item: Input) -> dict[str, Any]:
+        return {**reader.read(item), "kind": item.sound.kind, "file": item.sound.name, "done": item.done}
+
+    counts: Counter[str] = Counter()
+    findings, seconds, memory = [], 0.0, 0
+    for report in watched(range(first, first + count), partial(make_input, seed=seed, files=files), read, limits):
+        item = make_input(report.number, seed, files) if "kind" not in report.about else None
+        kind = report.about["kind"] if item is None else item.sound.kind
+        counts[f"{kind}/{report.outcome}"] += 1
+        if report.troubles:
+            findings.append(finding(report, item))
+        else:
+            seconds, memory = max(seconds, report.seconds), max(memory, report.memory)
+    return {
+        "first": first, "count": count, "counts": counts, "findings": findings, "seconds": seconds, "memory": memory
+    }  # fmt: skip
+
+
+def finding(report: Report, item: Input | None) -> dict[str, Any]:
+    """Return what is kept of a report; ``item`` is the input of one whose reader was killed."""
+    known = asdict(report)
+    about = known.pop("about")
+    if item is not None:
+        about = {"kind": item.sound.kind, "file": item.sound.name, "done": list(item.done)}
+    return {**known, **{name: about.get(name) for name in ("kind", "file", "done", "outcomes")}}
+
+
+def finished(state: Path) -> dict[int, dict[str, Any]]:
+    """Return the lines of the state file, by their first input; the last may be cut off."""
+    found = {}
+    for line in state.read_text().splitlines() if state.is_file() else ():
+        try:
+            chunk = json.loads(line)
+        except ValueError:
+            continue
+        found[chunk["first"]] = chunk
+    return found
+
+
+def work(mine: Sequence[int], count: int, seed: int, files: Sequence[Sound], limits: Limits, state: Path) -> None:
+    """Run chunks, one after another, and add their lines to the state file."""
+    with tempfile.TemporaryDirectory(prefix="prunekit-fuzz-") as folder:
+        parent = os.getppid()
+        for first in mine:
+            if os.getppid() != parent:  # it was killed
+                return
+            size = min(CHUNK, count - first)
+            chunk = run_chunk(first, size, seed, files, limits, Path(folder) / "inner")
+            with state.open("a") as file:  # one short write: lines of several workers do not mix
+                file.write(json.dumps(chunk) + "\n")
+
+
+def run(count: int, seed: int, workers: int, limits: Limits, folder: Path) -> dict[str, Any]:
+    """Run what is not finished yet with ``workers`` processes, and return what is known of all."""
+    torch.set_num_threads(1)
+    files = make_sound_files(folder / "sound.pkl")
+    state = folder / f"seed-{seed}.jsonl"
+    known = finished(state)
+    pending = [
+        first for first in range(0, count, CHUNK) if known.get(first, {}).get("count", 0) < min(CHUNK, count - first)
+    ]
+    began, children = time.monotonic(), []
+    for index in range(workers):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                warm_up_here(files)
+                work(pending[index::workers], count, seed, files, limits, state)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        if status:
+            raise SystemExit(f"a worker ended with {os.waitstatus_to_exitcode(status)}")
+    total = summary(finished(state), count)
+    total["inputs_per_second"] = round(len(pending) * CHUNK / (time.monotonic() - began), 1)
+    return total
+
+
+def warm_up_here(files: Sequence[Sound]) -> None:
+    """Warm up without leaving this process's streams and folder changed: a child of it reads, its imports stay."""
+    with tempfile.TemporaryDirectory(prefix="prunekit-fuzz-") as folder:
+        streams, here = [os.dup(number) for number in (1, 2)], Path.cwd()
+        environment, path = dict(os.environ), list(sys.path)
+        warm_up(files, Path(folder) / "warm")
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
+        os.chdir(here)
+
+
+def summary(chunks: dict[int, dict[str, Any]], count: int) -> dict[str, Any]:
+    """Return counts, findings and extremes of the chunks below ``count``."""
+    counts: dict[str, Counter[str]] = {}
+    findings, used = [], [chunk for first, chunk in sorted(chunks.items()) if first < count]
+    for chunk in used:
+        findings += chunk["findings"]
+        for name, number in chunk["counts"].items():
+            kind, outcome = name.split("/")
+            counts.setdefault(kind, Counter())[outcome] += number
+    return {
+        "inputs": sum(chunk["count"] for chunk in used),
+        "counts": {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)},
+        "largest_memory_bytes": max((chunk["memory"] for chunk in used), default=0),
+        "longest_seconds": round(max((chunk["seconds"] for chunk in used), default=0.0), 2),
+        "findings": findings,
+    }
+
+
+def show_one(number: int, seed: int, limits: Limits, folder: Path) -> bool:
+    """Read one input as the whole run would, print what came of it, and keep its file; whether nothing was found."""
+    files = make_sound_files(folder / "sound.pkl")
+    warm_up_here(files)
+    item = make_input(number, seed, files)
+    kept = folder / f"input-{number}{Path(item.sound.subject).suffix}"
+    kept.write_bytes(item.content)
+    print(f"{number}: {item.sound.kind} '{item.sound.name}', {', '.join(item.done)}; kept as {kept}")
+    with tempfile.TemporaryDirectory(prefix="prunekit-fuzz-") as scratch:
+        chunk = run_chunk(number, 1, seed, files, limits, Path(scratch) / "inner")
+    print(json.dumps(chunk, indent=1))
+    return not chunk["findings"]
+
+
+def main() -> None:
+    """Parse and go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=COUNT, help="how many inputs")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=Limits().seconds, help="limit per input")
+    parser.add_argument("--state", type=Path, default=STATE, help="folder of what is known so far")
+    parser.add_argument("--only", type=int, help="read this input alone")
+    parser.add_argument("--collect", action="store_true", help="write the result file")
+    arguments = parser.parse_args()
+    folder = arguments.state.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = Limits(arguments.seconds)
+    if arguments.only is not None:
+        raise SystemExit(0 if show_one(arguments.only, arguments.seed, limits, folder) else 1)
+    if arguments.collect:
+        total = summary(finished(folder / f"seed-{arguments.seed}.jsonl"), arguments.count)
+        if total["inputs"] < arguments.count:
+            raise SystemExit(f"{total['inputs']} of {arguments.count} inputs are finished; run the rest first")
+        command = "python benchmarks/fuzz.py; python benchmarks/fuzz.py --collect"
+        print(write_result("fuzz", command, {"seed": arguments.seed, "limits": asdict(limits), **total}))
+    else:
+        total = run(arguments.count, arguments.seed, arguments.workers, limits, folder)
+        print(json.dumps({name: value for name, value in total.items() if name != "findings"}, indent=1))
+    for found in total["findings"][:50]:
+        print(found["number"], found["kind"], found["done"], found["outcome"], found["troubles"])
+    raise SystemExit(1 if total["findings"] else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""Sound files of every kind that prunekit reads, small, and the same bytes every time that they are made."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import pickle
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import Tensor, nn
+
+from fuzzing.zips import archive_of, entries_of
+from prunekit.environments import Spaces, make_environment
+from prunekit.export.onnx import to_onnx
+from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.artifact import make_artifact, save
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.program import lower
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.training.presets import preset_for
+from prunekit.training.request import TrainingRequest
+from prunekit.training.run import train
+from prunekit.training.status import Status
+
+DISCRETE = Spaces(4, discrete=2)
+CONTINUOUS = Spaces(3, low=(-2.0,), high=(2.0,))
+_NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces."""
+
+    kind: str
+    name: str
+    files: dict[str, bytes]
+    subject: str
+    spaces: Spaces
+
+    @property
+    def content(self) -> bytes:
+        """What is damaged."""
+        return self.files[self.subject]
+
+
+def make_sound_files(path: Path) -> list[Sound]:
+    """Return the sound files, made once and kept in ``path``, which only this program writes."""
+    if path.is_file():
+        return list(pickle.loads(path.read_bytes()))
+    found = list(_all())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(found))
+    return found
+
+
+def _all() -> Iterator[Sound]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript and of torch's older exporter, as a whole
+        yield from _prunekit()
+        yield from _torchscript()
+        yield from _foreign_onnx()
+        yield from _stable_baselines()
+        yield from _runs()
+
+
+def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    torch.manual_seed(spaces.outputs)
+    return nn.Sequential(
+        nn.Linear(spaces.observation, 8), activation(), nn.Linear(8, 6), activation(), nn.Linear(6, spaces.outputs)
+    )
+
+
+def _prunekit() -> Iterator[Sound]:
+    heads: dict[str, tuple[Spaces, Head]] = {
+        "argmax": (DISCRETE, ArgmaxHead()),
+        "clip": (CONTINUOUS, ClipHead(CONTINUOUS.low, CONTINUOUS.high)),
+        "tanh": (CONTINUOUS, TanhHead(CONTINUOUS.low, CONTINUOUS.high)),
+    }
+    for name, (spaces, head) in heads.items():
+        normalizer = Normalizer([0.5] * spaces.observation, [2.0] * spaces.observation, 5.0) if name != "tanh" else None
+        actor = Actor(_network(spaces, nn.ELU if name == "clip" else nn.Tanh), head, normalizer)
+        masks = {"0": torch.arange(8) < 6, "2": torch.ones(6, dtype=torch.bool)} if name == "argmax" else None
+        provenance = {
+            "env": {"id": _NAMES[spaces.discrete is not None], "kwargs": {}},
+            "algorithm": "ppo",
+            "seed": 3,
+            "returns": {"training_mean": 12.5, "random_mean": None},
+            "versions": {"torch": "2"},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.pt"
+            save(make_artifact(actor, masks, provenance), path)
+            yield Sound("model", name, {"model.pt": path.read_bytes()}, "model.pt", spaces)
+        yield Sound("onnx", name, {"model.onnx": to_onnx(lower(actor), provenance)}, "model.onnx", spaces)
+
+
+class _Normalizing(nn.Module):
+    def __init__(self, spaces: Spaces) -> None:
+        super().__init__()
+        self.actor = _network(spaces)
+        self.mean = nn.Buffer(torch.full((spaces.observation,), 0.5))
+        self.discrete = spaces.discrete is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.actor(torch.clamp((x - self.mean) / 2.0, -5.0, 5.0))
+        if self.discrete:
+            return scores.argmax(1)
+        return scores
+
+
+class _Branching(nn.Module):
+    def __init__(self, spaces: Spaces) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(spaces.observation, 8), nn.Linear(8, spaces.outputs)])
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.dim() == 1:
+            x = x.unsqueeze(0)
+        hidden = torch.relu(self.norm(self.layers[0](x)))
+        scores = self.layers[1](hidden)
+        return scores, torch.softmax(scores, -1)
+
+
+def _torchscript() -> Iterator[Sound]:
+    plain, normalizing, branching = _network(DISCRETE), _Normalizing(DISCRETE), _Branching(CONTINUOUS)
+    made: dict[str, tuple[Any, Spaces]] = {
+        "traced": (torch.jit.trace(plain, torch.zeros(2, 4)), DISCRETE),  # type: ignore[no-untyped-call]
+        "scripted": (torch.jit.script(normalizing), DISCRETE),
+        "frozen": (torch.jit.freeze(torch.jit.script(normalizing.eval())), DISCRETE),
+        "branching": (torch.jit.script(branching), CONTINUOUS),
+    }
+    for name, (module, spaces) in made.items():
+        buffer = io.BytesIO()
+        torch.jit.save(module, buffer)
+        subject = "model.ts" if name == "traced" else "model.pt"
+        yield Sound("torchscript", name, {subject: archive_of(entries_of(buffer.getvalue()))}, subject, spaces)
+
+
+def _foreign_onnx() -> Iterator[Sound]:
+    buffer: Any = io.BytesIO()
+    torch.onnx.export(
+        _network(CONTINUOUS), (torch.zeros(1, 3),), buffer, dynamo=False, input_names=["obs"], output_names=["action"],
+        dynamic_axes={"obs": {0: "batch"}},
+    )  # fmt: skip
+    yield Sound("onnx", "torch", {"model.onnx": buffer.getvalue()}, "model.onnx", CONTINUOUS)
+    for name, model in (("lstm", _lstm()), ("several outputs", _several()), ("conditional", _conditional())):
+        yield Sound("onnx", name, {"model.onnx": model.SerializeToString()}, "model.onnx", DISCRETE)
+    model = _several()
+    weights = b""
+    for tensor in model.graph.initializer:
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, entry in (("location", "weights.bin"), ("offset", len(weights)), ("length", len(tensor.raw_data))):
+            tensor.external_data.add(key=key, value=str(entry))
+        weights += tensor.raw_data
+        tensor.ClearField("raw_data")
+    files = {"model.onnx": model.SerializeToString(), "weights.bin": weights}
+    yield Sound("onnx", "external data", files, "model.onnx", DISCRETE)
+
+
+def _constants(shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+    generator = np.random.default_rng(0)
+    return [
+        numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name) for name, shape in shapes.items()
+    ]
+
+
+def _model(nodes: list[Any], outputs: list[Any], constants: list[Any]) -> Any:
+    source = helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph(nodes, "policy", [source], outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _output(name: str, kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, kind, None)
+
+
+def _lstm() -> Any:
+    node = helper.make_node
+    constants = _constants({"w": (1, 20, 4), "r": (1, 20, 5), "b": (1, 40), "out": (5, 2)})
+    constants.append(numpy_helper.from_array(np.array([0], np.int64), "axis"))
+    nodes = [
+        node("Unsqueeze", ["obs", "axis"], ["sequence"]),
+        node("LSTM", ["sequence", "w", "r", "b"], ["y", "h", "c"], hidden_size=5),
+        node("Squeeze", ["h", "axis"], ["last"]),
+        node("MatMul", ["last", "out"], ["action"]),
+    ]
+    return _model(nodes, [_output("action")], constants)
+
+
+def _several() -> Any:
+    node = helper.make_node
+    constants = _constants({"w0": (8, 4), "b0": (8,), "w1": (8, 2), "value": (8, 1)})
+    nodes = [
+        node("Gemm", ["obs", "w0", "b0"], ["h"], transB=1),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w1"], ["scores"]),
+        node("MatMul", ["r", "value"], ["value_out"]),
+        node("ArgMax", ["scores"], ["action"], axis=1, keepdims=0),
+    ]
+    return _model(nodes, [_output("action", TensorProto.INT64), _output("scores"), _output("value_out")], constants)
+
+
+def _conditional() -> Any:
+    node = helper.make_node
+    constants = _constants({"w": (4, 2)})
+    constants.append(numpy_helper.from_array(np.array(True), "yes"))
+    branches = [
+        helper.make_graph([node(name, ["obs", "w"], [name])], name, [], [_output(name)]) for name in ("MatMul", "Gemm")
+    ]
+    nodes = [node("If", ["yes"], ["action"], then_branch=branches[0], else_branch=branches[1])]
+    return _model(nodes, [_output("action")], constants)
+
+
+def _stable_baselines() -> Iterator[Sound]:
+    kinds: dict[str, tuple[Any, bool, dict[str, Any]]] = {
+        "ppo": (PPO, True, {"n_steps": 16, "batch_size": 16}),
+        "ppo continuous": (PPO, False, {"n_steps": 16, "batch_size": 16, "policy_kwargs": {"net_arch": [6]}}),
+        "a2c": (A2C, True, {}),
+        "dqn": (DQN, True, {"buffer_size": 10}),
+        "sac": (SAC, False, {"buffer_size": 10}),
+        "td3": (TD3, False, {"buffer_size": 10}),
+    }
+    for name, (kind, discrete, options) in kinds.items():
+        model = kind(
+            "MlpPolicy", _environment(discrete), device="cpu", seed=1, **{"policy_kwargs": {"net_arch": [8]}, **options}
+        )
+        model.start_time = 0
+        buffer = io.BytesIO()
+        model.save(buffer)
+        files = {"agent.zip": archive_of(entries_of(buffer.getvalue()))}
+        yield Sound("sb3", name, files, "agent.zip", DISCRETE if discrete else CONTINUOUS)
+    for discrete in (True, False):
+        environment = VecNormalize(_environment(discrete))
+        environment.seed(1)
+        environment.reset()
+        with tempfile.TemporaryDirectory() as folder:
+            environment.save(f"{folder}/statistics")
+            content = (Path(folder) / "statistics").read_bytes()
+        spaces = DISCRETE if discrete else CONTINUOUS
+        name = "vec_normalize.pkl"
+        yield Sound("statistics", _NAMES[discrete], {name: content}, name, spaces)
+
+
+def _environment(discrete: bool) -> DummyVecEnv:
+    return DummyVecEnv([lambda: make_environment(_NAMES[discrete])])
+
+
+class _StopError(Exception):
+    """The run has a checkpoint."""
+
+
+class _StopAt:
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def update(self, status: Status) -> None:
+        if status.steps >= self.step:
+            raise _StopError
+
+
+def _runs() -> Iterator[Sound]:
+    off_policy = {"learning_starts": 32, "batch_size": 8, "train_freq": 4, "gradient_steps": 1, "buffer_size": 40}
+    settings: dict[str, tuple[str, dict[str, Any]]] = {
+        "ppo": ("CartPole-v1", {"n_steps": 16, "batch_size": 16, "n_epochs": 1}),
+        "dqn": ("CartPole-v1", {**off_policy, "target_update_interval": 16, "exploration_fraction": 1.0}),
+    }
+    plan = PruningPlan(Sparsity(0.5), phases=Phases(0.2, 0.7), checks=4, patience=1, states=64)
+    for name, (env_id, changes) in settings.items():
+        preset = preset_for(env_id, name)
+        preset = replace(preset, n_envs=1, hidden=(6, 5), model={**preset.model, **changes})
+        request = TrainingRequest(env_id, name, preset, 3, 256, plan, checkpoint_steps=32)
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "run"
+            with contextlib.suppress(_StopError):
+                train(request, folder, [_StopAt(200)])
+            config = json.loads((folder / "config.json").read_text())
+            config["started"] = "2026-01-01T00:00:00Z"
+            path = max((folder / "checkpoint").glob("*.pt"))
+            checkpoint = torch.load(path, weights_only=True)
+            checkpoint["records"]["seconds"] = 1.0
+            buffer = io.BytesIO()
+            torch.save(checkpoint, buffer)
+            saved = f"run/checkpoint/{path.name}"
+        files = {"run/config.json": json.dumps(config).encode(), saved: buffer.getvalue()}
+        yield Sound("checkpoint", name, files, saved, DISCRETE)
+        yield Sound("config", name, files, "run/config.json", DISCRETE)
+        yield Sound(
+            "config",
+            f"{name}, no checkpoint",
+            {"run/config.json": files["run/config.json"]},
+            "run/config.json",
+            DISCRETE,
+        )

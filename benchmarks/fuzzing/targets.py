@@ -1,0 +1,93 @@
+"""What is done with a file of every kind: what the commands do with it, through the functions that they call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import prunekit.cli
+from fuzzing.sound import Sound
+from prunekit.adapters.safe_pickle import read_vec_normalize
+from prunekit.adapters.sb3_files import read_sb3
+from prunekit.bench.models import read_model
+from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.compress.read import Reading, read_teacher
+from prunekit.environments import Spaces
+from prunekit.policy.artifact import load
+from prunekit.training.checkpoint import read_checkpoint
+from prunekit.training.command import Words, prepare
+from prunekit.training.run import train
+from prunekit.training.status import Status
+
+Target = Callable[[Path, Sound], object]
+"""Takes the file and what it was made from; raises a PrunekitError where the file is refused."""
+
+
+def _inspect(path: Path, _: Sound) -> None:
+    """The command as such, with what it prints."""
+    prunekit.cli.inspect(path)
+
+
+def _observations(spaces: Spaces, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.random.default_rng(count).normal(size=(count, spaces.observation)).astype(np.float32)
+
+
+def _run(path: Path, sound: Sound) -> None:
+    runtime = OnnxRuntime(read_model(path), sound.spaces)
+    for observation in _observations(sound.spaces, 2):
+        runtime.act(observation)
+    runtime.close()
+
+
+def _teach(path: Path, sound: Sound) -> None:
+    reading = Reading(without_normalizer=True) if path.suffix == ".zip" else None
+    teacher = read_teacher(path, sound.spaces, reading)
+    teacher.responses(_observations(sound.spaces, 3))
+    teacher.act(np.zeros(sound.spaces.observation, np.float32))
+
+
+def _load(path: Path, _: Sound) -> None:
+    load(path)
+
+
+def _read_sb3(path: Path, _: Sound) -> None:
+    read_sb3(path)
+
+
+def _read_statistics(path: Path, _: Sound) -> None:
+    read_vec_normalize(path)
+
+
+def _read_checkpoint(path: Path, _: Sound) -> None:
+    read_checkpoint(path)
+
+
+class _BegunError(Exception):
+    """The run goes on: its files were read."""
+
+
+class _Stop:
+    def update(self, _: Status) -> None:
+        raise _BegunError
+
+
+def _resume(path: Path, _: Sound) -> None:
+    folder = path.parent if path.name == "config.json" else path.parent.parent
+    request, folder = prepare(Words(out=folder), resume=True)
+    with contextlib.suppress(_BegunError):
+        train(request, folder, [_Stop()], resume=True)
+
+
+TARGETS: Mapping[str, Mapping[str, Target]] = {
+    "model": {"inspect": _inspect, "load": _load, "run": _run, "teach": _teach},
+    "torchscript": {"inspect": _inspect, "teach": _teach},
+    "onnx": {"inspect": _inspect, "run": _run, "teach": _teach},
+    "sb3": {"inspect": _inspect, "read_sb3": _read_sb3, "teach": _teach},
+    "statistics": {"read_vec_normalize": _read_statistics},
+    "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
+    "config": {"resume": _resume},
+}
+"""By kind of file and by name, in the order in which they are done."""

@@ -1,0 +1,131 @@
+"""A short, fixed part of ``benchmarks/fuzz.py``, and proof that its watch sees what it looks for."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+from fuzzing import reader as reading  # noqa: E402
+from fuzzing.inputs import Input  # noqa: E402
+from fuzzing.sound import DISCRETE, Sound  # noqa: E402
+from fuzzing.storages import beyond  # noqa: E402
+from fuzzing.values import BAIT_FILE, BAIT_MODULE  # noqa: E402
+from fuzzing.watch import MEBIBYTE, Limits, Report, watched  # noqa: E402
+from fuzzing.zips import Entry, archive_of, entries_of  # noqa: E402
+
+from prunekit.errors import InputError  # noqa: E402
+
+LIMITS = Limits(seconds=1.0, memory=200 * MEBIBYTE)
+FILE = Sound("statistics", "planted", {"statistics.pkl": b"sound"}, "statistics.pkl", DISCRETE)
+INPUTS = 250
+
+
+def raise_error(error: Exception) -> None:
+    raise error
+
+
+def write(name: str) -> None:
+    Path(name).write_text("x")
+
+
+def write_without_python(name: str) -> None:
+    library = ctypes.CDLL(None)
+    library.close(library.creat(name.encode(), 0o600))
+
+
+def grow() -> None:
+    bytearray(b"x" * 300 * MEBIBYTE)
+    time.sleep(0.2)
+
+
+PLANTED: dict[str, tuple[Callable[[], object], str]] = {
+    "an exception": (lambda: raise_error(ValueError("odd")), "exception: ValueError"),
+    "too deep": (lambda: raise_error(RecursionError()), "exception: RecursionError"),
+    "no memory": (lambda: raise_error(MemoryError()), "exception: MemoryError"),
+    "an error with an escape": (lambda: raise_error(InputError("a\x1b[31mb")), "control characters"),
+    "an answer with an escape": (lambda: sys.stdout.write("\x9b31m"), "control characters"),
+    "two lines": (lambda: (sys.stdout.write("one\n"), raise_error(InputError("two"))), "more than one line"),
+    "a write": (lambda: write("/dev/shm/prunekit-fuzz-planted"), "write: opened"),
+    "a file left": (lambda: write(BAIT_FILE), "write: left"),
+    "a file left by C": (lambda: write_without_python(BAIT_FILE), "write: left"),
+    "a folder left": (lambda: Path("../home/cache").mkdir(), "write: left"),
+    "an import": (lambda: __import__(BAIT_MODULE), f"import: {BAIT_MODULE}"),
+    "a command": (lambda: os.system("true"), "command: os.system"),
+    "a program": (lambda: subprocess.run(["true"], check=True), "command: subprocess.Popen"),
+    "an exit": (lambda: sys.exit(3), "exit code: 3"),
+}
+
+
+def reports_of(actions: list[Callable[[], object]], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Report]:
+    reader = reading.Reader(folder)
+    monkeypatch.setitem(reading.TARGETS, "statistics", {"planted": lambda *_: actions[current[0]]()})
+    current = [0]
+
+    def make(number: int) -> Input:
+        current[0] = number
+        return Input(number, FILE, (), b"damaged")
+
+    return list(watched(range(len(actions)), make, reader.read, LIMITS))
+
+
+def test_what_is_read_or_refused_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    actions = [lambda: None, lambda: raise_error(InputError("file: is damaged; write it again")), lambda: None]
+    reports = reports_of(actions, tmp_path, monkeypatch)
+    assert [report.outcome for report in reports] == ["read", "refused", "read"]
+    assert not any(report.troubles for report in reports)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    action, words = PLANTED[name]
+    before, fault, after = reports_of([lambda: None, action, lambda: None], tmp_path, monkeypatch)
+    assert (before.outcome, fault.outcome, after.outcome) == ("read", "trouble", "read")
+    assert any(words in text for text in fault.troubles), fault.troubles
+
+
+def test_a_reader_that_crashes_hangs_or_grows_is_ended_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actions = [lambda: None, os.abort, lambda: time.sleep(30), grow, lambda: os._exit(3), lambda: None]
+    reports = reports_of(actions, tmp_path, monkeypatch)
+    assert [report.outcome for report in reports] == ["read", "crash", "hang", "memory", "crash", "read"]
+    assert [bool(report.troubles) for report in reports] == [False, True, True, True, True, False]
+
+
+def test_a_slice_of_the_whole_run(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--workers", "1", "--state", str(tmp_path)]
+    done = subprocess.run([*command, "--count", str(INPUTS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "seed-0.jsonl").read_text().splitlines()]
+    assert sum(line["count"] for line in lines) == INPUTS
+    counts = {name: number for line in lines for name, number in line["counts"].items()}
+    assert {name.split("/")[0] for name in counts} == set(reading.TARGETS)
+    assert {name.split("/")[1] for name in counts} == {"read", "refused"}
+
+
+def test_tensors_beyond_their_records_are_seen() -> None:
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.ones(4, 3)}, buffer)
+    sound = buffer.getvalue()
+    assert beyond(sound) is None
+    entries = entries_of(sound)
+    (record,) = [entry for entry in entries if entry.name.endswith(b"/data/0")]
+    record.content = record.content[:-1]
+    assert "12 elements of Float over 47 bytes" in (beyond(archive_of(entries)) or "")
+    (pickled,) = [entry for entry in entries_of(sound) if entry.name.endswith(b"data.pkl")]
+    wider = pickled.content.replace(b"K\x04K\x03\x86", b"K\x04K\x04\x86")
+    assert wider != pickled.content
+    assert "over 12 elements" in (beyond(archive_of([Entry(pickled.name, wider)])) or "")
