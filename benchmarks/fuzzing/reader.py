@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import prunekit.cli
+import prunekit.cli.app as command_line
 from fuzzing.inputs import Input
 from fuzzing.storages import beyond
 from fuzzing.targets import TARGETS, Target
@@ -211,12 +211,12 @@ def _claims(item: Input) -> list[str]:
 
 def _as_command(command: Any) -> None:
     """Run ``command`` where the command line runs its own, so that errors are printed as users see them."""
-    app, arguments = prunekit.cli.app, sys.argv
-    prunekit.cli.app, sys.argv = command, ["prunekit", "command"]
+    app, arguments = command_line.app, sys.argv
+    command_line.app, sys.argv = command, ["prunekit", "command"]
     try:
-        prunekit.cli.main()
+        command_line.main()
     finally:
-        prunekit.cli.app, sys.argv = app, arguments
+        command_line.app, sys.argv = app, arguments
 
 
 @contextlib.contextmanager
