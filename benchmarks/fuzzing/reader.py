@@ -40,8 +40,9 @@ _LATE = (
     *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),
     *("encodings.utf_16_le", "encodings.utf_16_be", "encodings.utf_32", "encodings.utf_32_le", "encodings.utf_32_be"),
     *("torch._subclasses.schema_check_mode", "difflib"),
+    "onnx.reference.ops._op_list",
 )
-"""Modules that Python and torch import when something fails, whatever a file says: they are there from the start."""
+"""Modules that Python, torch and onnx import late, whatever a file says: they are there from the start."""
 
 
 class Terminal(io.BytesIO):
