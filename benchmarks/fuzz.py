@@ -16,6 +16,7 @@ touches costs nothing. ``fuzzing/watch.py`` says how inputs are watched.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -35,6 +36,7 @@ from fuzzing.reader import Reader
 from fuzzing.sound import Sound, make_sound_files
 from fuzzing.state import chunks_of, code_digest, files_digest, pending, summary
 from fuzzing.watch import Limits, watched
+from fuzzing.zips import packed_bomb
 from record import write_result
 
 SEED = 0
@@ -146,6 +148,9 @@ def warm_up_here(files: Sequence[Sound]) -> None:
         os.environ.update(environment)
         sys.path[:] = path
         os.chdir(here)
+    packed_bomb()
+    gc.collect()
+    gc.freeze()  # readers then neither walk through what they share with this process nor copy it
 
 
 def show_one(number: int, seed: int, limits: Limits, folder: Path) -> bool:
