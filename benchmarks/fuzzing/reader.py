@@ -148,7 +148,7 @@ class Reader:
 
     def _files(self) -> set[str]:
         """Return all files and folders below the folder, and the bait at places where no test folder is."""
-        found = {str(Path(root) / name) for root, folders, files in os.walk(self.folder) for name in (*folders, *files)}
+        found = {f"{root}/{name}" for root, folders, files in os.walk(self.folder) for name in (*folders, *files)}
         return found | {path for path in (f"/tmp/{BAIT_FILE}",) if os.path.exists(path)}
 
     def _expected(self, path: str, own: Path, item: Input) -> bool:
