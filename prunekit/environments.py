@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
 
+_LONGEST_ID = 200
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
     "box2d": "gymnasium[box2d]",
@@ -164,7 +165,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
     runs no code (law 7). Raises ArtifactError, naming the file.
     """
     env_id = entry.get("id") if isinstance(entry, Mapping) else None
-    if not isinstance(env_id, str):
+    if not isinstance(env_id, str) or len(env_id) > _LONGEST_ID:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
@@ -199,7 +200,9 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
         raise ArtifactError(f"{path}: the environment's arguments in its metadata are damaged; export the model again")
     for name, value in kwargs.items():
         if not isinstance(value, bool | int | float | str | None):
-            raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is no plain value")
+            raise ArtifactError(
+                f"{path}: the environment argument '{str(name)[:60]}' in its metadata is no plain value"
+            )
     return {str(name): value for name, value in kwargs.items()}
 
 

@@ -223,7 +223,10 @@ def _require_plain(value: object) -> None:
 
 def _module(layer: dict[str, Any]) -> nn.Module:
     if layer["kind"] != "dense":
-        return Activation(KINDS[layer["kind"]].name, float(layer["parameter"])).to_module()
+        name, parameter = KINDS[layer["kind"]].name, float(layer["parameter"])
+        if not abs(parameter) <= torch.finfo(torch.float32).max:
+            raise InputError(f"its activation '{name}' has the parameter {parameter:g}, which is no number of float32")
+        return Activation(name, parameter).to_module()
     weight, bias = layer["weight"], layer["bias"]
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype)
     linear.weight = nn.Parameter(weight)

@@ -15,6 +15,7 @@ from typing import Any
 from prunekit.activations import KINDS
 from prunekit.adapters.sb3 import ALGORITHMS
 from prunekit.errors import ArtifactError, InputError
+from prunekit.formats.text import shown
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.training.presets import SCHEDULES
@@ -199,7 +200,7 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!a} stands there twice")
+        raise ValueError(f"the key '{shown(twice, 60)}' stands there twice")
     return found
 
 

@@ -181,6 +181,7 @@ def test_a_missing_value_is_named(key: str, run: Run, begun: Path) -> None:
         (b"[" * 100_000, "nests too deeply"),
         (b'{"a":' * 100_000, "nests too deeply"),
         (b'{"seed": 1, "seed": 2}', "the key 'seed' stands there twice"),
+        (b'{"%s": 1, "%s": 2}' % (b"a" * 5000, b"a" * 5000), f"the key '{'a' * 57}...' stands there twice"),
         (b'{"seed": NaN}', "NaN is no number of JSON"),
         (b'{"seed": -Infinity}', "-Infinity is no number of JSON"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "cannot be read"),
