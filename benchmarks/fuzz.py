@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def run_chunk(
     for report in watched(numbers, make, reader.read, limits, described):
         counts[f"{report.about['kind']}/{report.outcome}"] += 1
         if report.troubles:
-            findings.append({**asdict(replace(report, about={})), **report.about})
+            told = asdict(report)
+            findings.append(told | told.pop("about"))
         else:
             seconds, memory = max(seconds, report.seconds), max(memory, report.memory)
     return {
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--only", type=int, help="read this input alone")
     parser.add_argument("--again", choices=("findings", "older"), help="read again what had findings, or older code")
     parser.add_argument("--collect", action="store_true", help="write the result file")
+    parser.add_argument("--note", action="append", default=[], help="what became of findings, for the result file")
     arguments = parser.parse_args()
     folder = arguments.state.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,13 +192,12 @@ def main() -> None:
             raise SystemExit(f"{total['inputs']} of {arguments.count} inputs are finished; run the rest first")
         command = "python benchmarks/fuzz.py; python benchmarks/fuzz.py --collect"
         made = {"seed": arguments.seed, "sound_files": files_digest(make_sound_files(folder / "sound.pkl"))}
-        shares = {"shares_percent": SHARES}
-        print(write_result("fuzz", command, {**made, **shares, "limits": asdict(limits), **total}))
+        bounds = {"shares_percent": SHARES, "limits": asdict(limits)}
+        print(write_result("fuzz", command, {**made, **bounds, **total, "notes": arguments.note}))
     else:
         total = run(arguments.count, arguments.seed, arguments.workers, limits, folder, arguments.again)
-        print(
-            json.dumps({name: value for name, value in total.items() if name not in ("findings", "mended")}, indent=1)
-        )
+        shown = {name: value for name, value in total.items() if name not in ("findings", "mended")}
+        print(json.dumps(shown, indent=1))
     for found in total["findings"][:50]:
         print(found["number"], found["kind"], found["done"], found["outcome"], found["troubles"])
     raise SystemExit(1 if total["findings"] else 0)
