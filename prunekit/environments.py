@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
 
-_LONGEST_ID = 200
+_LONGEST_NAME = 200
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
     "box2d": "gymnasium[box2d]",
@@ -165,7 +165,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
     runs no code (law 7). Raises ArtifactError, naming the file.
     """
     env_id = entry.get("id") if isinstance(entry, Mapping) else None
-    if not isinstance(env_id, str) or len(env_id) > _LONGEST_ID:
+    if not isinstance(env_id, str) or len(env_id) > _LONGEST_NAME:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
@@ -196,13 +196,11 @@ def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | No
 def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
     """Return the environment arguments in a file's ``entry``; raises ArtifactError unless they are plain values."""
     kwargs = entry.get("kwargs", {}) if isinstance(entry, Mapping) else None
-    if not isinstance(kwargs, Mapping):
+    if not isinstance(kwargs, Mapping) or any(len(str(name)) > _LONGEST_NAME for name in kwargs):
         raise ArtifactError(f"{path}: the environment's arguments in its metadata are damaged; export the model again")
     for name, value in kwargs.items():
         if not isinstance(value, bool | int | float | str | None):
-            raise ArtifactError(
-                f"{path}: the environment argument '{str(name)[:60]}' in its metadata is no plain value"
-            )
+            raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is no plain value")
     return {str(name): value for name, value in kwargs.items()}
 
 

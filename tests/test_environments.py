@@ -212,7 +212,7 @@ def test_the_arguments_of_a_file_are_for_its_environment_however_that_is_written
 def test_what_a_file_names_is_told_in_a_line_that_can_be_read() -> None:
     with pytest.raises(ArtifactError, match="environment in its metadata is damaged"):
         named_by_file(Path("model.pt"), {"id": "a:" + "b" * 5000})
-    with pytest.raises(ArtifactError, match=r"argument 'x{60}' in its metadata is no plain value"):
+    with pytest.raises(ArtifactError, match="arguments in its metadata are damaged"):
         named_by_file(Path("model.pt"), {"id": "CartPole-v1", "kwargs": {"x" * 5000: []}})
 
 
