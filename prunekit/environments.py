@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
 
-_LONGEST_NAME = 200
+_LONGEST_NAME, _LONGEST_LINE = 200, 300
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
     "box2d": "gymnasium[box2d]",
@@ -241,9 +241,10 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or the name of its type where it says nothing."""
+    """Return the first line of what ``error`` says, in 300 characters at most, or its type where there is none."""
     text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    line = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _with_version(name: str) -> str:

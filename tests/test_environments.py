@@ -214,6 +214,9 @@ def test_what_a_file_names_is_told_in_a_line_that_can_be_read() -> None:
         named_by_file(Path("model.pt"), {"id": "a:" + "b" * 5000})
     with pytest.raises(ArtifactError, match="arguments in its metadata are damaged"):
         named_by_file(Path("model.pt"), {"id": "CartPole-v1", "kwargs": {"x" * 5000: []}})
+    with pytest.raises(UnusableEnvironmentError, match=r"unexpected keyword argument 'x+\.\.\.") as refusal:
+        make_environment("CartPole-v1", {"x" * 5000: 1})
+    assert len(str(refusal.value)) < 500
 
 
 @pytest.mark.parametrize("entry", [None, 3, {}, {"id": 3}])

@@ -115,6 +115,8 @@ def _argument(name: str, value: object) -> None:
 
 def _environment(name: str, value: object) -> None:
     kwargs = value.get("kwargs") if isinstance(value, dict) else None
+    for key in _keys(kwargs):
+        text(f"a name in {name}.kwargs", key)
     arguments = dict.fromkeys(kwargs, _argument) if isinstance(kwargs, dict) else {}
     record({"id": text, "kwargs": record({}, arguments)})(name, value)
 

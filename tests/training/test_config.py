@@ -244,6 +244,13 @@ def test_every_preset_is_taken(env_id: str, algorithm: str, tmp_path: Path) -> N
     check_config(json.loads(json.dumps({**config, "versions": {}, "started": "now"})), tmp_path)
 
 
+def test_names_of_arguments_are_short_enough_to_be_told() -> None:
+    config = small_request("dqn", env_kwargs={"a" * 5000: 1}).to_dict()
+    with pytest.raises(ArtifactError, match=r"a name in env\.kwargs must be a text of 1 to 200 characters") as refusal:
+        check_config({**config, "started": "now", "versions": {}}, Path("config.json"))
+    assert len(str(refusal.value)) < 500
+
+
 def test_text_among_arguments_is_for_python_alone(tmp_path: Path) -> None:
     config = small_request("dqn", env_kwargs={"xml_file": "mine.xml"}).to_dict()
     (tmp_path / "config.json").write_text(json.dumps({**config, "versions": {}, "started": "now"}))
