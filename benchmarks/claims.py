@@ -30,7 +30,8 @@ from prunekit.environments import make_environment, spaces_of
 from prunekit.files import write_atomically
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.stats.betting import Bettor, Paired
-from prunekit.stats.certificate import LEAST_EPISODES, Candidate, certify
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import LEAST_EPISODES
 
 STATE = Path("runs/claims.json")
 SETTINGS = CompressSettings(SearchSettings(keep=KEEP))

@@ -50,7 +50,7 @@ def bench(
     from prunekit.export.command import bits_named
     from prunekit.files import require_file
     from prunekit.outputs import require_apart
-    from prunekit.stats.certificate import check_episodes
+    from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
 
     settings = BenchSettings(

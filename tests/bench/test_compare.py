@@ -28,7 +28,7 @@ from prunekit.bench.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.environments import spaces_of
 from prunekit.rollouts import episode_return, random_returns
-from prunekit.stats.certificate import LEAST_EPISODES
+from prunekit.stats.claim import LEAST_EPISODES
 from prunekit.stats.clipping import ReturnRange, range_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench.md"
