@@ -86,8 +86,8 @@ class Certificate:
         if not self.certified:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
         return (
-            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:,.10g} in at "
-            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:,.10g} in at most "
+            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:.10g} in at "
+            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
             f"{self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
         )
 
