@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from prunekit import InputError
 from prunekit.outputs import require_apart
@@ -111,7 +112,10 @@ def test_no_command_writes_over_what_it_reads_or_writes(
         shutil.copy(MODEL, name)
     for name in ("m.onnx", "not-certified/policy.onnx"):
         shutil.copy(MODEL.with_suffix(".onnx"), name)
-    onnx.save(onnx.load("m.onnx"), "beside.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    model = onnx.load("m.onnx")
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, "beside.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
     Path("link.pt").symlink_to("m.pt")
     os.link("m.pt", "hard.pt")
     for name in ("a.zip", "vec_normalize.pkl", "n.pkl"):
