@@ -153,8 +153,8 @@ def _check_bounds(spaces: Spaces, inputs: int, outputs: int, action: Mapping[str
         if low == high:  # digits that the text does not have
             continue
         # training gives a learner the largest numbers for bounds that there are not
-        pairs = (np.clip(pair, -_LARGEST_BOUND, _LARGEST_BOUND) for pair in ((low, high), (given_low, given_high)))
-        if not np.isclose(*pairs, rtol=_ROUNDED, atol=0.0).all():
+        own_pair, given = np.clip([(low, high), (given_low, given_high)], -_LARGEST_BOUND, _LARGEST_BOUND)
+        if not np.isclose(own_pair, given, rtol=_ROUNDED, atol=0.0).all():
             raise InputError(
                 f"{path}: component {index} of its actions is within [{low:g}, {high:g}], but that of the given "
                 f"environment within [{given_low:g}, {given_high:g}]; give with --env the one that it was trained in, "
