@@ -196,6 +196,8 @@ def _check_tensor(tensor: TensorProto, called: str) -> None:
         raise ArtifactError(f"{called}: the tensor '{shown(tensor.name)}' has impossible sizes; export the model again")
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ArtifactError(f"{called}: the tensor '{shown(tensor.name)}' lies in another file; put it into this one")
+    if tensor.HasField("segment"):
+        raise ArtifactError(f"{called}: the tensor '{shown(tensor.name)}' is a part of another; export it as a whole")
     count = math.prod(tensor.dims)
     if tensor.HasField("raw_data"):
         held, wanted = len(tensor.raw_data), count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
