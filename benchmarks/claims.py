@@ -2,6 +2,7 @@
 
     python benchmarks/claims.py run        # plays what fixes the ranges; resumable, runs/claims.json keeps it
     python benchmarks/claims.py collect    # benchmarks/results/claims.json
+    python benchmarks/claims.py ship       # the shipped compact policies carry today's claim
 
 The networks are not played again: every episode of their certificates is on record. Teacher and random policy play the
 selection's episodes, which fix the range that returns are clipped to. Both claims bet on the same episodes in the same
@@ -14,23 +15,29 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compress import KEEP, teacher_of
+from compress import KEEP, SHIPPED, teacher_of
 from record import read_result, write_result
 
+from models import write_card
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.compress.points import Baseline
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.trial import claim_of
 from prunekit.environments import make_environment, spaces_of
+from prunekit.export.onnx import export_onnx
 from prunekit.files import write_atomically
+from prunekit.policy.artifact import load, save, with_provenance
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.stats.betting import Bettor, Paired
-from prunekit.stats.certificate import LEAST_EPISODES, Candidate, certify
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import LEAST_EPISODES
 
 STATE = Path("runs/claims.json")
 SETTINGS = CompressSettings(SearchSettings(keep=KEEP))
@@ -58,8 +65,8 @@ def run() -> None:
         print(name, round(float(np.mean(dense)), 1), flush=True)
 
 
-def checked(entry: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
-    """Return what both claims say of the network that a compression chose."""
+def certificate_now(entry: dict[str, Any], selection: dict[str, Any]) -> tuple[Certificate, dict[str, Any]]:
+    """Return (what today's claim comes to for the network that a compression chose, what was on record of it)."""
     tested = next(one for one in entry["tested"] if one["verdict"] == "certified")
     episodes = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
     baseline = Baseline(np.asarray(selection["dense"]), np.asarray(selection["random"]))
@@ -72,12 +79,19 @@ def checked(entry: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
         claim,
         range(len(episodes)),
     )
+    return found, tested
+
+
+def checked(entry: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
+    """Return what both claims say of the network that a compression chose."""
+    found, tested = certificate_now(entry, selection)
+    episodes = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
     return {
         "env": entry["env"],
         "seed": entry["seed"],
         "hidden": tested["size"],
         "recorded": len(episodes),
-        "former": {"span": tested["span"], "episodes": _former(episodes, before, tested["span"], alpha)},
+        "former": {"span": tested["span"], "episodes": _former(episodes, found.before, tested["span"], found.alpha)},
         "now": {key: value for key, value in found.to_json().items() if key not in ("returns", "selection", "seeds")},
     }
 
@@ -108,11 +122,30 @@ def collect() -> None:
     print(write_result("claims", command, entries), entries["certified"], entries["median_ratio_of_episodes"])
 
 
+def ship() -> None:
+    """Let the compact policies in ``models`` carry today's claim, with the episodes that it was shown in."""
+    found, result = played(), read_result("compress")
+    assert result is not None
+    for folder in sorted(path for path in SHIPPED.iterdir() if path.is_dir()):
+        env_id = folder.name.removesuffix("-ppo")
+        entry = min((run for run in result["runs"] if run["env"] == env_id), key=lambda run: run["seed"])
+        certificate, tested = certificate_now(entry, found[f"{env_id}, {entry['seed']}"])
+        first = tested["seeds"][0]
+        seeds = tuple(range(first, first + len(certificate.episodes)))
+        shipped = replace(certificate, seeds=seeds).to_json()
+        artifact = with_provenance(load(folder / "compact.pt"), certificate=shipped)
+        save(artifact, folder / "compact.pt")
+        export_onnx(artifact.actor, folder / "compact.onnx", artifact.provenance)
+        write_card(folder, result, env_id, entry)
+        print(folder, certificate.sentence)
+
+
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["run", "collect"])
-    run() if parser.parse_args().stage == "run" else collect()
+    stages = {"run": run, "collect": collect, "ship": ship}
+    parser.add_argument("stage", choices=stages)
+    stages[parser.parse_args().stage]()
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ model-index:
 | ONNX file, bytes | {dense_bytes:,} | {bytes:,}, most of it the certificate |
 | mean return, {episodes} episodes (seeds {first} to {last}) | {dense_return:.2f} | {compact_return:.2f} |
 
-**Certificate:** with 95% confidence the compact policy keeps at least {keep:.0%} of the teacher's return, measured from
-the random policy's ({random_return:.2f}). Estimate of the retention {retention:.3f}, over the episodes above, which
-neither teaching nor selection had seen; how it is tested, and what it assumes, is in prunekit's `docs/compress.md`. The
-ONNX file carries every episode of the certificate in its metadata.
+**Certificate:** {claim}
+
+The random policy earns {random_return:.2f}. The episodes are the first of those above, which neither teaching nor
+selection had seen; how the claim is tested is in prunekit's `docs/compress.md`. The ONNX file carries every episode of
+the certificate in its metadata.
 
 Compressed by `prunekit compress --keep {keep:g} --seed {seed}` in {seconds:.0f} s on {cores} cores, {how}.{others}
 
@@ -68,8 +69,10 @@ action = session.run(["action"], {{"obs": obs[None].astype(numpy.float32)}})[0][
 """
 
 
-def card(result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
-    """Return the card of a shipped policy; every figure is from ``result``, or a size in bytes."""
+def card(
+    result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], sizes: Mapping[str, int], claim: str
+) -> str:
+    """Return the card of a shipped policy; every figure is from ``result`` or its ``claim``, or a size in bytes."""
     tested = next(entry for entry in chosen["tested"] if entry["size"] == size_name(tuple(chosen["hidden"])))
     returns, dense = tested["returns"], chosen["teacher"]["size"]
     runs = [run for run in result["runs"] if run["env"] == env_id and run["seed"] != chosen["seed"]]
@@ -95,7 +98,7 @@ def card(result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any], size
         deviation=stdev(returns["small"]),
         dense_return=mean(returns["dense"]),
         random_return=mean(returns["random"]),
-        retention=tested["retention"],
+        claim=claim,
         keep=tested["keep"],
         seed=chosen["seed"],
         cores=result["cores"],
@@ -121,9 +124,15 @@ def ship(result: Mapping[str, Any], env_id: str) -> Path | None:
     export_onnx(artifact.actor, folder / "dense.onnx", artifact.provenance)
     for name, origin in COMPACT.items():
         write_atomically(folder / name, (source / origin).read_bytes())
-    sizes = {name: (folder / name).stat().st_size for name in ("dense.onnx", "compact.onnx")}
-    write_atomically(folder / "README.md", card(result, env_id, chosen, sizes).encode())
+    write_card(folder, result, env_id, chosen)
     return folder
+
+
+def write_card(folder: Path, result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any]) -> None:
+    """Write the card of the policies in ``folder``, with the claim that the compact one carries."""
+    sizes = {name: (folder / name).stat().st_size for name in ("dense.onnx", "compact.onnx")}
+    claim = str(load(folder / "compact.pt").provenance["certificate"]["claim"])
+    write_atomically(folder / "README.md", card(result, env_id, chosen, sizes, claim).encode())
 
 
 def main() -> None:

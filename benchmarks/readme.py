@@ -183,6 +183,22 @@ def _usual_variance(groups: Sequence[Sequence[float]]) -> float:
     return statistics.median(variances) / _MEDIAN_OF_CHI_SQUARE if variances else 0.0
 
 
+def many_actions_table(result: Mapping[str, Any]) -> str:
+    """Return one row per number of actions and network: processor seconds of masked and of unpruned training."""
+    rows = [
+        [
+            f"{row['actions']:,}",
+            row["hidden"].replace(",", "x"),
+            ", ".join(f"{value:.1f}" for value in row["unpruned"]),
+            ", ".join(f"{value:.1f}" for value in row["masked"]),
+            f"{row['median_ratio']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["actions", "hidden", "unpruned, s", "masked, s", "median ratio"]
+    return f"{table(head, rows)}\n\nPPO, {result['steps']:,} steps, interleaved. {stamp(result)}."
+
+
 def _of_mean(group: Sequence[float], usual: float) -> float:
     own = statistics.variance(group) if len(group) > 1 else 0.0
     return max(own, usual) / len(group)
@@ -218,7 +234,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/decisions/0012-imitation-ends-with-gauss-newton.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=True))
     },
-    "docs/training.md": {"training_profile": ("training_speed", training_profile_table)},
+    "docs/training.md": {
+        "training_profile": ("training_speed", training_profile_table),
+        "many_actions": ("many_actions", many_actions_table),
+    },
     "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
 }
 

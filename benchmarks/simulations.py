@@ -17,7 +17,9 @@ from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array
-from prunekit.stats.certificate import ALPHA, Candidate, Certificate, Claim, Returns, certify
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, Returns, certify
+from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import range_of
 
 SELECTION = 20

@@ -29,6 +29,13 @@ _EXTRAS = {
     "classic_control": "gymnasium[classic-control]",
 }
 
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SPEAKING_OF_FILES = {
+    "asset", "assets", "config", "csv", "data", "dataset", "dir", "directory", "json", "location", "module", "pickle",
+    "root", "scene", "script", "source", "uri", "urdf", "url", "xml", "yaml",
+}  # fmt: skip
+_LIMITS = {"max_episode_steps": 100_000, "frame_skip": 1000, "frameskip": 1000}
+
 
 @final
 @dataclass(frozen=True)
@@ -201,7 +208,37 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
     for name, value in kwargs.items():
         if not isinstance(value, bool | int | float | str | None):
             raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is no plain value")
+        refused = refused_argument(str(name), value)
+        if refused is not None:
+            raise ArtifactError(
+                f"{path}: the environment argument '{name}' in its metadata is {_shown(value)}, {refused}; if you "
+                "trust it, register the environment with it in a module of yours, and give that by --env MODULE:ID"
+            )
     return {str(name): value for name, value in kwargs.items()}
+
+
+def refused_argument(name: str, value: object) -> str | None:
+    """Return why a file may not give the plain ``value`` to an environment as its argument ``name``; None if it may.
+
+    Text may be one plain word, such as map_name="4x4", under a name that speaks of no file: anything else could make
+    the environment read another file, or import (law 7). Numbers that say how long a step or an episode is are bounded.
+    """
+    if isinstance(value, str):
+        lower = name.lower()
+        of_files = _SPEAKING_OF_FILES.intersection(re.split(r"[^a-z]+", lower)) or any(
+            word in lower for word in ("file", "folder", "path")
+        )
+        if of_files or not _PLAIN_WORD.fullmatch(value) or Path(value).exists():
+            return "which could name a file or a module"
+    limit = _LIMITS.get(name)
+    if limit is not None and isinstance(value, int | float) and value > limit:
+        return f"more than {limit:,}, which could take for ever"
+    return None
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def id_of(env: gym.Env[Any, Any]) -> str:

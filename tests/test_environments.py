@@ -224,6 +224,21 @@ def test_a_file_without_an_environment_gives_no_arguments(entry: object) -> None
     assert arguments_for("CartPole-v1", Path("model.pt"), entry) is None
 
 
+def test_arguments_that_are_plain_words_and_numbers_are_taken() -> None:
+    given = {"map_name": "4x4", "reward": "per-step", "slippery": True, "wind": 2.5, "none": None, "frame_skip": 4}
+    entry = {"id": "CartPole-v1", "kwargs": given}
+    assert arguments_for("CartPole-v1", Path("policy.onnx"), entry) == given
+
+
+def test_a_word_that_is_the_name_of_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry = {"id": "CartPole-v1", "kwargs": {"level": "secret"}}
+    assert arguments_for("CartPole-v1", Path("policy.onnx"), entry) == {"level": "secret"}
+    (tmp_path / "secret").touch()
+    with pytest.raises(ArtifactError, match=r"'level' in its metadata .*name a file"):
+        arguments_for("CartPole-v1", Path("policy.onnx"), entry)
+
+
 def test_an_environment_is_known_by_its_whole_id() -> None:
     assert id_of(make_environment("CartPole-v1")) == "CartPole-v1"
     assert id_of(Scripted()) == "Scripted"

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from prunekit import InputError
 from prunekit.outputs import require_apart
@@ -67,6 +69,9 @@ def test_a_device_or_a_pipe_takes_what_it_is_given(tmp_path: Path) -> None:
     [
         "inspect m.pt --json m.pt",
         "inspect m.onnx --json m.onnx",
+        "inspect beside.onnx --json w.data",
+        "bench m.onnx beside.onnx --json w.data",
+        "compress beside.onnx --json w.data",
         "bench m.pt --json m.pt",
         "bench m.onnx m.pt --json link.pt",
         "shrink m.pt --json m.pt",
@@ -107,6 +112,10 @@ def test_no_command_writes_over_what_it_reads_or_writes(
         shutil.copy(MODEL, name)
     for name in ("m.onnx", "not-certified/policy.onnx"):
         shutil.copy(MODEL.with_suffix(".onnx"), name)
+    model = onnx.load("m.onnx")
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, "beside.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
     Path("link.pt").symlink_to("m.pt")
     os.link("m.pt", "hard.pt")
     for name in ("a.zip", "vec_normalize.pkl", "n.pkl"):

@@ -57,7 +57,11 @@ def test_the_card_says_what_the_files_and_the_result_say(folder: Path) -> None:
     assert f"value: {mean(certificate_of(run)['returns']['small']):.2f} +/-" in card
     assert run["certified"]
     certificate = read_metadata(folder / "compact.onnx")["certificate"]
-    assert (certificate["verdict"], certificate["seeds"]) == ("certified", certificate_of(run)["seeds"])
+    count = certificate["episodes"]
+    assert (certificate["verdict"], certificate["seeds"]) == ("certified", certificate_of(run)["seeds"][:count])
+    assert certificate["claim"] in card
+    assert f"shown in {count} fresh episodes" in certificate["claim"]
+    assert certificate["claim"] == load(folder / "compact.pt").provenance["certificate"]["claim"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -31,11 +31,16 @@ from prunekit.policy.program import lower
 
 LARGEST_ENTRY = 2**28
 """Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
+_LARGEST_DATA = 2**24
+"""Bytes of the JSON, which takes tens of times as much memory."""
+_FREE, _UNPACKED = 2**20, 16
+"""Bytes that an entry may unpack to, and how many more for each of the file: weights hardly shrink, bombs do."""
 
 _ACTIVATIONS = {str(kind.module): Activation(kind.name, kind.default) for kind in KINDS.values()}
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
 # Bounds that differ by less may be the same, saved under a coarser numpy.set_printoptions.
 _ROUNDED = 0.01
+_LARGEST_BOUND = float(np.finfo(np.float32).max)
 _CRITICS = ("critic.qf", "critic_target.qf")
 
 
@@ -147,7 +152,9 @@ def _check_bounds(spaces: Spaces, inputs: int, outputs: int, action: Mapping[str
     for index, (low, high, given_low, given_high) in enumerate(sides):
         if low == high:  # digits that the text does not have
             continue
-        if not np.isclose((low, high), (given_low, given_high), rtol=_ROUNDED, atol=0.0).all():
+        # training gives a learner the largest numbers for bounds that there are not
+        own_pair, given = np.clip([(low, high), (given_low, given_high)], -_LARGEST_BOUND, _LARGEST_BOUND)
+        if not np.isclose(own_pair, given, rtol=_ROUNDED, atol=0.0).all():
             raise InputError(
                 f"{path}: component {index} of its actions is within [{low:g}, {high:g}], but that of the given "
                 f"environment within [{given_low:g}, {given_high:g}]; give with --env the one that it was trained in, "
@@ -168,22 +175,23 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _contents(path: Path) -> tuple[dict[str, Any], bytes]:
+    unpacked = _FREE + _UNPACKED * path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        version = _entry(archive, "_stable_baselines3_version").decode().strip()
+        version = _entry(archive, "_stable_baselines3_version", min(unpacked, _LARGEST_DATA)).decode().strip()
         if not version.startswith("2."):
             raise InputError(f"was written by Stable-Baselines3 {quoted(version)}; only 2.x is read")
-        data = json.loads(_entry(archive, "data"))
-        weights = _entry(archive, "policy.pth")
+        data = json.loads(_entry(archive, "data", min(unpacked, _LARGEST_DATA)))
+        weights = _entry(archive, "policy.pth", min(unpacked, LARGEST_ENTRY))
     if not isinstance(data, dict):
         raise InputError("its 'data' is no JSON object")
     return data, weights
 
 
-def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     if name not in archive.namelist():
         raise InputError(f"holds no '{name}'; only a zip that Stable-Baselines3's save wrote is read")
-    if archive.getinfo(name).file_size > LARGEST_ENTRY:
-        raise InputError(f"its '{name}' unpacks to more than {LARGEST_ENTRY} bytes; no policy over vectors does")
+    if archive.getinfo(name).file_size > largest:
+        raise InputError(f"its '{name}' unpacks to more than {largest} bytes; no policy over vectors does")
     return archive.read(name)
 
 

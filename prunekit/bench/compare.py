@@ -24,7 +24,9 @@ from prunekit.policy.program import Program
 from prunekit.rollouts import Act, episode_return, random_returns
 from prunekit.stats.betting import NOTHING
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
-from prunekit.stats.certificate import Candidate, Certificate, Claim, certify
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import Claim
 from prunekit.stats.clipping import range_of
 
 Progress = Callable[[str], None]

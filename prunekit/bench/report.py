@@ -14,7 +14,8 @@ from prunekit.bench.figures import DeviceResult, FirmwareFigures
 from prunekit.bench.models import BenchModel
 from prunekit.bench.result import BenchResult
 from prunekit.console import printable
-from prunekit.stats.certificate import Certificate, counted
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.claim import counted
 
 _OVERHEAD_WIDTH = 64
 

@@ -13,7 +13,8 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.settings import BenchSettings
 from prunekit.errors import CheckError
 from prunekit.stats.bootstrap import Retention
-from prunekit.stats.certificate import Certificate, Verdict, counted
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.claim import counted
 
 
 @final

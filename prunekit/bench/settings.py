@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from prunekit.errors import InputError
-from prunekit.stats.certificate import check_claim
+from prunekit.stats.claim import check_claim
 from prunekit.stats.clipping import ReturnRange
 
 FIRST_SEED = 10_000

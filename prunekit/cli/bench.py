@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -49,8 +50,9 @@ def bench(
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
     from prunekit.files import require_file
+    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
-    from prunekit.stats.certificate import check_episodes
+    from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
 
     settings = BenchSettings(
@@ -68,7 +70,7 @@ def bench(
     named = models or default_models(suffix=suffix)
     for path in named:
         require_file(path)
-    require_apart(named, [], json_file)
+    require_apart([*named, *chain.from_iterable(map(weights_beside, named))], [], json_file)
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))

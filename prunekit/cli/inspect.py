@@ -21,10 +21,11 @@ def inspect(
     """Say what is in a model file: layers, sizes, and how it came to be."""
     from prunekit.bench.inspection import inspect_model, render
     from prunekit.files import require_file
+    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
 
     require_file(model)
-    require_apart([model], [], json_file)
+    require_apart([model, *weights_beside(model)], [], json_file)
     facts = inspect_model(model)
     write_json(json_file, facts)
     Console(quiet=quiet).print(render(facts))

@@ -20,6 +20,7 @@ from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import held, require_file
+from prunekit.formats.onnx_weights import weights_beside
 from prunekit.outputs import require_apart
 from prunekit.stats.clipping import parse_range
 
@@ -106,7 +107,8 @@ def _require_free(words: CompressWords, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
-    read = [words.teacher, words.normalizer, *normalizers_beside(words.teacher)]
+    beside = (*normalizers_beside(words.teacher), *weights_beside(words.teacher))
+    read = [words.teacher, words.normalizer, *beside]
     places = (folder, folder / _NOT_CERTIFIED)
     written = [place / name for place in places for name in (*FILES, *PICTURES)]
     require_apart(read, [*written, folder / ".lock"], words.json_file)

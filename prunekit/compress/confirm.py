@@ -16,7 +16,7 @@ from prunekit.compress.points import CLEARLY, Point
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Paired, growth
 from prunekit.stats.bootstrap import Array
-from prunekit.stats.certificate import Returns
+from prunekit.stats.certify import Returns
 from prunekit.stats.clipping import ReturnRange
 
 _LEAST_PLAYED = 10

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from prunekit.compress.points import Judged
 from prunekit.console import printable, size_name, tell
-from prunekit.stats.certificate import counted
+from prunekit.stats.claim import counted
 
 _BAR = 40
 _ROWS = 16

@@ -8,7 +8,8 @@ from typing import Any, final
 from prunekit.compress.points import Point
 from prunekit.compress.teacher import Teacher
 from prunekit.console import size_name
-from prunekit.stats.certificate import Certificate, Verdict, counted
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.claim import counted
 from prunekit.versions import installed_versions
 
 # A worker that has less of a core than this had to share it.

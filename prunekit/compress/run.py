@@ -25,7 +25,7 @@ from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import json_text, write_together
 from prunekit.policy.artifact import make_artifact, to_bytes
-from prunekit.stats.certificate import Returns
+from prunekit.stats.certify import Returns
 
 FILES = ("policy.onnx", "policy.pt", "certificate.json")
 """What ``write`` writes."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from prunekit.errors import InputError
-from prunekit.stats.certificate import LEAST_EPISODES, check_claim, check_episodes
+from prunekit.stats.claim import LEAST_EPISODES, check_claim, check_episodes
 from prunekit.stats.clipping import ReturnRange
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.

@@ -13,7 +13,9 @@ from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
 from prunekit.compress.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
-from prunekit.stats.certificate import ALPHA, Candidate, Certificate, Claim, Returns, certify
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, Returns, certify
+from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import range_of
 
 # Of what is left after the search, the share that the second look may take.

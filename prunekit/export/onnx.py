@@ -192,13 +192,15 @@ def _write_head(graph: _Graph, head: Head) -> None:
 
 def _add_bounds(graph: _Graph, value: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
     """ONNX's Clip takes one bound for all components, so differing bounds take Max and Min."""
-    if not any(math.isfinite(bound) for bound in (*low, *high)):
+    with np.errstate(over="ignore"):  # beyond float32 there is no bound
+        least, most = (np.asarray(bounds, np.float32) for bounds in (low, high))
+    if not (np.isfinite(least).any() or np.isfinite(most).any()):
         graph.add("Identity", [value])
     elif len(set(low)) == 1 and len(set(high)) == 1:
-        graph.add("Clip", [value, graph.scalar("low", low[0]), graph.scalar("high", high[0])])
+        graph.add("Clip", [value, graph.constant("low", least[0]), graph.constant("high", most[0])])
     else:
-        value = graph.add("Max", [value, graph.constant("low", np.asarray(low, np.float32))])
-        graph.add("Min", [value, graph.constant("high", np.asarray(high, np.float32))])
+        value = graph.add("Max", [value, graph.constant("low", least)])
+        graph.add("Min", [value, graph.constant("high", most)])
 
 
 def _operator(name: str, attribute: str | None = None) -> Callable[[_Graph, str, Activation], str]:

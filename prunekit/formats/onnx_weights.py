@@ -55,6 +55,20 @@ def self_contained(path: Path) -> tuple[bytes, int]:
     return model.SerializeToString(), len(content) + sum(sizes.values())
 
 
+def weights_beside(path: Path) -> list[Path]:
+    """Return the files that the ONNX file at ``path`` keeps weights in, as far as it can be read and they are there.
+
+    Other files have none. What is wrong with it, ``self_contained`` says.
+    """
+    if path.suffix.lower() != ".onnx":
+        return []
+    try:
+        tensors = [one for one in all_tensors(onnx.ModelProto.FromString(path.read_bytes())) if _is_outside(one)]
+        return sorted({_place_of(tensor, path)[0] for tensor in tensors})
+    except (OSError, DecodeError, RecursionError, ArtifactError):
+        return []
+
+
 def _is_outside(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL or bool(tensor.external_data)
 

@@ -32,6 +32,8 @@ from prunekit.pruning.tracing import Dense
 FORMAT = "prunekit.model"
 VERSION = 1
 _LONGEST_REASON = 300
+_MAX_LAYERS = 512
+_MAX_WIDTH = 2**24
 _HEADS: dict[str, type[ArgmaxHead] | type[ClipHead] | type[TanhHead]] = {
     "argmax": ArgmaxHead,
     "clip": ClipHead,
@@ -190,6 +192,8 @@ def _encode(artifact: Artifact) -> dict[str, Any]:
 
 
 def _decode(data: dict[str, Any]) -> Artifact:
+    if len(data["layers"]) > _MAX_LAYERS:
+        raise InputError(f"has {len(data['layers']):,} layers, more than the {_MAX_LAYERS} that any policy needs")
     network = nn.Sequential(*(_module(layer) for layer in data["layers"]))
     dtypes = {parameter.dtype for parameter in network.parameters()}
     if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
@@ -202,6 +206,7 @@ def _decode(data: dict[str, Any]) -> Artifact:
         normalizer = Normalizer(fields["mean"].tolist(), fields["scale"].tolist(), fields["clip"])
     provenance = dict(data["provenance"])
     _require_plain(provenance)
+    _require_original(provenance, [part.out_features for part in network if isinstance(part, nn.Linear)][:-1])
     return Artifact(Actor(network, head, normalizer), dict(data["masks"]), provenance)
 
 
@@ -221,12 +226,21 @@ def _require_plain(value: object) -> None:
         )
 
 
+def _require_original(provenance: dict[str, Any], hidden: list[int]) -> None:
+    """Raise InputError where the widths before pruning, which ``shrink`` reports, cannot have become ``hidden``."""
+    told = provenance.get("original_hidden", hidden)
+    widths = told if isinstance(told, list | tuple) and len(told) == len(hidden) else [None]
+    known = all(type(one) is int and now <= one <= _MAX_WIDTH for one, now in zip(widths, hidden, strict=False))
+    if len(widths) != len(hidden) or not known:
+        raise InputError(f"its provenance says that its hidden widths were {str(told)[:60]!r}, but they are {hidden}")
+
+
 def _module(layer: dict[str, Any]) -> nn.Module:
     if layer["kind"] != "dense":
-        name, parameter = KINDS[layer["kind"]].name, float(layer["parameter"])
-        if not abs(parameter) <= torch.finfo(torch.float32).max:
-            raise InputError(f"its activation '{name}' has the parameter {parameter:g}, which is no number of float32")
-        return Activation(name, parameter).to_module()
+        parameter = layer["parameter"]
+        if type(parameter) not in (int, float) or not abs(parameter) <= torch.finfo(torch.float32).max:
+            raise InputError(f"its activation has the parameter {str(parameter)[:60]!r}, no finite number of float32")
+        return Activation(KINDS[layer["kind"]].name, float(parameter)).to_module()
     weight, bias = layer["weight"], layer["bias"]
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype)
     linear.weight = nn.Parameter(weight)

@@ -30,11 +30,12 @@ def refuse_other_linear(path: str, module: nn.Module) -> None:
     if not isinstance(module, nn.Linear) or type(module) is nn.Linear:
         return
     kind = type(module).__name__
-    if is_parametrized(module):
-        raise CouplingError(
-            f"module '{path}' ({kind}) computes its weight by a parametrization, which would bring dead units back; "
-            "make it plain with torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
-        )
+    for name in ("weight", "bias"):
+        if is_parametrized(module, name):
+            raise CouplingError(
+                f"module '{path}' ({kind}) computes its {name} by a parametrization, which would bring dead units "
+                f"back; make it plain with torch.nn.utils.parametrize.remove_parametrizations(layer, '{name}')"
+            )
     if isinstance(module, nn.LazyLinear):
         raise CouplingError(f"module '{path}' ({kind}) has no weight yet; run the network once on an observation first")
     raise CouplingError(

@@ -69,6 +69,6 @@ class PruningPlan:
             left = sum(widths) - self.threshold.removals(sum(widths))
             if left < self.min_units * len(widths):
                 raise EmptyGroupError(
-                    f"sparsity {self.threshold.target:g} leaves {left} units for {len(widths)} groups that keep "
-                    f"at least {self.min_units} each; lower the sparsity"
+                    f"sparsity {self.threshold.target:g} leaves {left} of {sum(widths)} units, but every group "
+                    f"keeps at least {self.min_units}; lower the sparsity"
                 )

@@ -1,39 +1,24 @@
-"""The certificate: fresh episodes, paired with the teacher, until the retention is shown or ruled out.
+"""The certificate: what was tested, on which episodes, and what they show.
 
 The claim is about returns that are clipped to a range (``clipping.py``), so that it holds for every distribution of
 returns; beside it stands how often an episode of the policy falls below the range at most (``frequency.py``), and the
 claim may limit that too. What is shown of the mean and what is shown of the failures each take the whole level: both
 are claimed together, and that is wrong only where one of them is.
-
-Every size has its own share of the level, and the shares together are at most the level: a wrong certificate needs a
-size that does not deserve one to get it, which happens with a probability of at most the sum (Bonferroni). The smallest
-is tested first, and the first that is certified ends it, so that time goes where it matters. Within one size the bound
-is valid whenever one stops (``betting.py``), so that a clear case costs few episodes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, final
 
 import numpy as np
 
-from prunekit.errors import FailedEpisodeError, InputError
-from prunekit.stats.betting import Bettor, Paired, growth, lower_bound
-from prunekit.stats.clipping import ReturnRange
-from prunekit.stats.frequency import Frequency, faultless_episodes, frequency
+from prunekit.stats.betting import Paired, growth, lower_bound
+from prunekit.stats.claim import ALPHA, Claim, counted
+from prunekit.stats.frequency import Frequency, frequency
 
-ALPHA = 0.05
-Returns = Callable[[int], float]
-"""The return of one episode, by its seed."""
-
-LEAST_EPISODES = 20
-_LOOK_EVERY = 10
-# Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
-_HOPELESS = 3.5
 # Bets have to be learned first, and earn less than the best one would have.
 _LEARNING = 1.2
 
@@ -46,36 +31,6 @@ class Verdict(Enum):
     UNDECIDED = "undecided"
     FAILED = "failed"
     """The environment failed under the policy."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What is to be shown: a retention of at least ``keep``, every return being clipped to ``clip_range``.
-
-    ``max_failures`` is the share of the policy's episodes that may fall below the range, None for no limit.
-    """
-
-    keep: float
-    clip_range: ReturnRange
-    max_failures: float | None = None
-
-    def __post_init__(self) -> None:
-        check_claim(self.keep, self.max_failures)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A small policy: how it plays, and its share ``alpha`` of the level.
-
-    ``before`` are returns on seeds that it was selected on, or none.
-    """
-
-    name: str
-    play: Returns
-    before: Paired
-    alpha: float = ALPHA
 
 
 @final
@@ -131,8 +86,8 @@ class Certificate:
         if not self.certified:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
         return (
-            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:,.10g} in at "
-            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:,.10g} in at most "
+            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:.10g} in at "
+            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
             f"{self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
         )
 
@@ -165,125 +120,6 @@ class Certificate:
             "selection": _returns_json(self.before),
             "failure": self.failure,
         }
-
-
-Progress = Callable[[str, int], None]
-"""Called with a candidate's name and how many episodes it has played."""
-
-
-def check_claim(keep: float, max_failures: float | None) -> None:
-    """Raise InputError where ``keep`` or ``max_failures`` is no share."""
-    if not 0.0 < keep <= 1.0:
-        raise InputError(f"--keep must lie in (0, 1], got {keep:g}")
-    if max_failures is not None and not 0.0 < max_failures < 1.0:
-        raise InputError(f"--max-failures must lie between 0 and 1, got {max_failures:g}")
-
-
-def check_episodes(episodes: int, max_failures: float | None, where: str = "") -> None:
-    """Raise InputError where so few ``episodes`` (``where`` says which) can show no claim, or not ``max_failures``."""
-    if episodes < LEAST_EPISODES:
-        raise InputError(f"--keep needs at least {LEAST_EPISODES} episodes for its bound, got {episodes}{where}")
-    least = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
-    if episodes < least:
-        raise InputError(
-            f"--max-failures {max_failures:g} needs {least:,} episodes without a failure, got {episodes:,}{where}; "
-            "give it more --episodes"
-        )
-
-
-def certify(
-    candidates: Iterable[Candidate],
-    dense: Returns,
-    random: Returns,
-    claim: Claim,
-    seeds: Sequence[int],
-    progress: Progress = lambda *_: None,
-    over: Callable[[int], bool] = lambda _: False,
-) -> list[Certificate]:
-    """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
-
-    The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
-    ``dense`` plays the teacher. ``over`` says that there is no time for another episode of the candidate at that index.
-    Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
-    """
-    known: list[tuple[float, float]] = []
-    found: list[Certificate] = []
-    for index, candidate in enumerate(candidates):
-        if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
-            raise ValueError("the candidates' shares of the level exceed it")
-        own: list[float] = []
-        test = _Test(claim, candidate)
-        verdict, failure = Verdict.UNDECIDED, ""
-        for seed in seeds:
-            try:
-                if len(known) == len(own):
-                    known.append((dense(seed), random(seed)))
-                own.append(candidate.play(seed))
-            except FailedEpisodeError as error:
-                failure = str(error)
-                verdict = Verdict.FAILED if len(known) > len(own) else Verdict.UNDECIDED
-                break
-            verdict = test.play(own[-1], *known[len(own) - 1])
-            progress(candidate.name, len(own))
-            if verdict is not Verdict.UNDECIDED or over(index):
-                break
-        found.append(
-            Certificate(
-                name=candidate.name,
-                verdict=verdict,
-                claim=claim,
-                alpha=candidate.alpha,
-                seeds=tuple(seeds[: len(own)]),
-                episodes=_paired(own, known),
-                before=candidate.before,
-                failure=failure,
-            )
-        )
-        if verdict is Verdict.CERTIFIED:
-            break
-    return found
-
-
-def counted(count: int, thing: str) -> str:
-    """Return how many of a ``thing`` there are, in words: 1 episode, 2,000 episodes."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
-@final
-class _Test:
-    """One candidate's test, episode by episode."""
-
-    def __init__(self, claim: Claim, candidate: Candidate) -> None:
-        self._claim, self._alpha = claim, candidate.alpha
-        self._bettor = Bettor(claim.keep, claim.clip_range.width, candidate.before.clipped(claim.clip_range))
-        self._below = Frequency(candidate.alpha)
-        self._differences: list[float] = []
-
-    def play(self, small: float, large: float, none: float) -> Verdict:
-        """Take in the returns of the candidate, the teacher and the random policy; return what they say so far."""
-        keep, low, high = self._claim.keep, self._claim.clip_range.low, self._claim.clip_range.high
-        own, dense, random = (min(max(value, low), high) for value in (small, large, none))
-        self._differences.append(own - keep * dense - (1.0 - keep) * random)
-        self._bettor.play(self._differences[-1])
-        self._below.play(small < low)
-        count, most = len(self._differences), self._claim.max_failures
-        if count < LEAST_EPISODES:
-            return Verdict.UNDECIDED
-        if self._bettor.refutes(self._alpha) and (most is None or self._below.upper <= most):
-            return Verdict.CERTIFIED
-        return Verdict.BELOW if count % _LOOK_EVERY == 0 and self._hopeless() else Verdict.UNDECIDED
-
-    def _hopeless(self) -> bool:
-        count, most = len(self._differences), self._claim.max_failures
-        error = float(np.std(self._differences, ddof=1)) / math.sqrt(count)
-        if float(np.mean(self._differences)) < -_HOPELESS * error:
-            return True
-        return most is not None and self._below.happened > count * most + _HOPELESS * math.sqrt(count * most)
-
-
-def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:
-    dense, random = np.asarray(known[: len(own)], np.float64).reshape(-1, 2).T
-    return Paired(np.asarray(own, np.float64), dense, random)
 
 
 def _returns_json(episodes: Paired) -> dict[str, list[float]]:

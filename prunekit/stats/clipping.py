@@ -89,4 +89,4 @@ def parse_range(text: str) -> ReturnRange:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.10g}" if abs(value) < 1e15 else f"{value:g}"
+    return f"{value:.10g}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from prunekit.activations import KINDS
 from prunekit.adapters.sb3 import ALGORITHMS
+from prunekit.environments import refused_argument
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.text import shown
 from prunekit.pruning.importance import IMPORTANCES
@@ -111,6 +112,9 @@ def _argument(name: str, value: object) -> None:
         )
     if value is not None:
         either(flag, number(-1e300, 1e300))(name, value)
+        refused = refused_argument(name.rpartition(".")[2], value)
+        if refused is not None:
+            raise WrongValueError(f"{name} is {value}, {refused}")
 
 
 def _environment(name: str, value: object) -> None:

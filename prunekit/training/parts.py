@@ -211,12 +211,17 @@ def _normalizer(fresh: Mapping[str, Any] | None) -> Check:
 
 def _generators(fresh: Mapping[str, Any]) -> Check:
     word = whole_number(0, 2**32 - 1)
+
+    def words(name: str, value: object) -> None:
+        like(fresh["numpy"][1])(name, value)
+        assert isinstance(value, Tensor)
+        if bool((value < 0).any()) or bool((value >= 2**32).any()):
+            raise WrongValueError(f"{name} holds numbers that are not from 0 to {2**32 - 1}")
+
     return record(
         {
             "torch": like(fresh["torch"]),
-            "numpy": _sequence(
-                one_of("MT19937"), like(fresh["numpy"][1]), whole_number(0, 624), whole_number(0, 1), _FINITE
-            ),
+            "numpy": _sequence(one_of("MT19937"), words, whole_number(0, 624), whole_number(0, 1), _FINITE),
             "python": _sequence(one_of(3), list_of(word, 625, 625), or_none(_FINITE)),
         }
     )

@@ -227,6 +227,16 @@ def test_given_bounds_must_be_those_of_the_text(kind: type[BaseAlgorithm], tmp_p
         assert str(no.value).startswith(f"{path}: ")
 
 
+def test_the_largest_bounds_stand_for_none(tmp_path: Path) -> None:
+    """prunekit trains behind them where an environment has no bounds."""
+    largest = np.finfo(np.float32).max
+    path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-largest, 0.0]), np.float32([largest, largest])))
+    low, high = (-math.inf, 0.0), (math.inf, 1e300)
+    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    with pytest.raises(InputError, match="component 1 of its actions"):
+        read_sb3(path, spaces=Spaces(4, low=low, high=(math.inf, 1.0)))
+
+
 def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) -> None:
     bound = float(np.float32(0.43218))
     with np.printoptions(precision=3):
@@ -444,6 +454,15 @@ def test_zip_bombs_are_not_unpacked(sound: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sb3_files, "LARGEST_ENTRY", 10**6)
     for name in ("policy", "data", "version"):
         assert_refused(edited(sound, tmp_path, **{name: bytes(2 * 10**6)}), "unpacks to more than")
+
+
+@pytest.mark.parametrize("name", ["policy.pth", "data", "_stable_baselines3_version"])
+def test_entries_unpack_to_a_multiple_of_the_file_at_most(name: str, sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(sound) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry) if entry != name else b"[" + b"{}," * 10**6 + b"{}]")
+    assert_refused(path, "unpacks to more than")
 
 
 def test_reading_draws_no_random_numbers(sound: Path) -> None:

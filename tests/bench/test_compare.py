@@ -28,7 +28,7 @@ from prunekit.bench.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.environments import spaces_of
 from prunekit.rollouts import episode_return, random_returns
-from prunekit.stats.certificate import LEAST_EPISODES
+from prunekit.stats.claim import LEAST_EPISODES
 from prunekit.stats.clipping import ReturnRange, range_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench.md"
@@ -275,6 +275,25 @@ def test_models_of_different_environments_are_not_compared(
         ({"id": 3}, "environment in its metadata is damaged"),
         ({"id": "CartPole-v1", "kwargs": 5}, "environment's arguments in its metadata are damaged"),
         ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is no plain value"),
+        *(
+            ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*--env")
+            for name, text in {
+                "xml_file": "../secret.xml",
+                "map": "/etc/passwd",
+                "model": "secret.xml",
+                "dataPath": "secret",
+                "env_id": "module:Id-v0",
+                "level": "~",
+                "name": "a" * 65,
+            }.items()
+        ),
+        *(
+            (
+                {"id": "Hopper-v5", "kwargs": {name: 10**9}},
+                f"argument '{name}' in its metadata is 1000000000, more than",
+            )
+            for name in ("max_episode_steps", "frame_skip")
+        ),
         ({"id": "some_module:CartPole-v1"}, "would import a module.*--env"),
     ],
 )

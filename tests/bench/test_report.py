@@ -16,7 +16,9 @@ from prunekit.bench.result import BenchResult
 from prunekit.bench.settings import BenchSettings
 from prunekit.stats.betting import NOTHING
 from prunekit.stats.bootstrap import Retention
-from prunekit.stats.certificate import Candidate, Certificate, Claim, certify
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import Claim
 from prunekit.stats.clipping import ReturnRange
 
 UNMEASURED = DeviceFigures()

@@ -51,7 +51,7 @@ def test_scores_under_any_name_are_argmaxed(
     runtime = runtime_of(write_product(tmp_path / "m.onnx", PICK, dtype=dtype, source=source, target=target))
     for index in (1, 0, 2, 0):
         action = runtime.act(observation_for(index, observed))
-        assert type(action) is int
+        assert type(action) is np.int64  # as a Discrete space samples it
         assert action == 10 + index
 
 
@@ -61,7 +61,7 @@ def test_an_integer_output_is_the_action_itself(tmp_path: Path, dtype: int, keep
     runtime = runtime_of(argmax_model(tmp_path / "m.onnx", dtype, keepdims))
     for index in (2, 0, 1):
         action = runtime.act(observation_for(index))
-        assert type(action) is int
+        assert type(action) is np.int64  # as a Discrete space samples it
         assert action == 10 + index
 
 

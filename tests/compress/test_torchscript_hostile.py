@@ -72,6 +72,47 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "doubling a text": (f'y = "aa"\nfor i in range(60):\n  y = torch.add(y, y)\n{BACK}', "list or text of more than"),
     "doubling a list": (f"y = [1]\nfor i in range(60):\n  y = torch.add(y, y)\n{BACK}", "list or text of more than"),
+    **{
+        f"a long list {call}": (
+            f"y = torch.mul([1], 60000)\nfor i in range(40000):\n  z = {call}\n{BACK}",
+            "takes more than",
+        )
+        for call in ("torch.sum(y)", "torch.eq(y, y)", "torch.slice(y, 0, 60000, 1)", "ops.prim.max(y)")
+    },
+    "long texts kept": (
+        'y = "{}{}"\nz = [y]\nfor i in range(90000):\n  y = torch.format(y, "{}{}")\n  w = torch.append(z, y)\n'
+        f"{BACK}",
+        "takes more than",
+    ),
+    **{
+        f"a long {kind} again and again": (f"for i in range(40000):\n  y = {text}\n{BACK}", "takes more than")
+        for kind, text in {
+            "list": f"[{'1,' * 30000}]",
+            "tuple": f"({'1,' * 30000})",
+            "dictionary": f"{{{'1: 1,' * 30000}}}",
+            "condition": " or ".join(["False"] * 20000),
+            "call": f"torch.max({'1,' * 30000})",
+        }.items()
+    },
+    **{
+        call: (f"y = torch.ones([40000, 1])\nz = torch.ones([1, 40000])\nw = torch.{call}\n{BACK}", LARGE)
+        for call in (
+            "cosine_similarity(y, z, 0, 1e-8)",
+            "quantile(y, torch.reshape(z, [40000]), 1)",
+            "expand_copy(y, [40000, 40000])",
+        )
+    },
+    "singular values": (f"y = torch.linalg_norm(torch.ones([1400, 1400]), 2)\n{BACK}", LARGE),
+    **{
+        call: (
+            f"y = torch.ones([40000, 1])\nz = torch.ones([1, 40000])\nw = torch.{call}\n{BACK}",
+            "by name, which is not run",
+        )
+        for call in (
+            *("mul(y, other=z)", "arange(0, end=10000000000)", "arange(0, 1, step=1e-12)", "eye(1000, m=100000000)"),
+            *("add_(y, other=z)", "topk(y, 1, 0, values=self.layer.weight, indices=y)"),
+        )
+    },
     "multiplied list": (f"y = torch.mul([0], 1000000000000)\n{BACK}", "list or text of more than"),
     "growing format": (
         f'y = "{{}}{{}}"\nfor i in range(60):\n  y = torch.format(y, y, y)\n{BACK}',
@@ -156,13 +197,19 @@ def test_functions_that_call_two_each_are_refused(tmp_path: Path) -> None:
 
 def test_a_buffer_is_not_written_to_before_the_refusal(tmp_path: Path) -> None:
     """Each evaluation begins from the file's own tensors."""
-    body = "h = self.hidden\nif torch.gt(torch.size(x, 0), 5):\n  y = torch.add_(h, 1)\nelse:\n  pass\n"
+    body = "h = self.hidden\nif torch.eq(torch.size(x, 0), 6):\n  y = torch.add_(h, 1)\nelse:\n  pass\n"
     path = with_body(tmp_path, f"{body}return torch.add(torch.slice(x, 1, 0, 2), torch.slice(h, 1, 0, 2))")
     teacher = read_torchscript(path, SPACES)
     seen = np.ones((6, 4), np.float32)
     with pytest.raises(InputError, match=STATE):
         teacher.responses(seen)
     assert teacher.responses(seen[:1]).tolist() == [[1.0, 1.0]]
+
+
+def test_a_long_constant_that_is_read_again_and_again_is_refused(tmp_path: Path) -> None:
+    body = f"for i in range(40000):\n  y = self.own\n{BACK}"
+    path = with_body(tmp_path, body, f"  own : List[int] = [{'1,' * 30000}]\n")
+    assert "takes more than" in refusal(path)
 
 
 class Remembers(nn.Module):

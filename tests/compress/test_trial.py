@@ -19,7 +19,9 @@ from prunekit.compress.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
-from prunekit.stats.certificate import ALPHA, Certificate, Claim, Returns, Verdict
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.certify import Returns
+from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import ReturnRange
 
 ONES = np.ones(80)

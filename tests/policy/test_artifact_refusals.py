@@ -74,7 +74,9 @@ def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
 @pytest.mark.parametrize("parameter", [1e39, -1e39, math.inf, math.nan])
 def test_activations_whose_parameter_is_beyond_float32_are_refused(saved: Path, parameter: float) -> None:
     edited(saved, lambda data: data["layers"][1].update(kind="elu", parameter=parameter))
-    with pytest.raises(ArtifactError, match=r"model\.pt: its activation 'elu' has .* no number of float32"):
+    with pytest.raises(
+        ArtifactError, match=r"model\.pt: its activation has the parameter .*, no finite number of float32"
+    ):
         load(saved)
 
 
@@ -100,6 +102,14 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "layer-without-weight": lambda data: data["layers"][0].pop("weight"),
     "unknown-activation": lambda data: data["layers"][1].update(kind="swishish"),
     "parameter-is-text": lambda data: data["layers"][1].update(parameter="x"),
+    "parameter-is-nan": lambda data: data["layers"][1].update(kind="elu", parameter=math.nan),
+    "parameter-is-infinite-text": lambda data: data["layers"][1].update(kind="leaky_relu", parameter="1e999"),
+    "too-many-layers": lambda data: data.update(layers=data["layers"] * 200),
+    "original-widths-are-text": lambda data: data["provenance"].update(original_hidden="x"),
+    "original-widths-of-text": lambda data: data["provenance"].update(original_hidden=["a", "b"]),
+    "original-widths-too-few": lambda data: data["provenance"].update(original_hidden=[64]),
+    "original-widths-smaller": lambda data: data["provenance"].update(original_hidden=[-5, 64]),
+    "original-widths-beyond-all-bounds": lambda data: data["provenance"].update(original_hidden=[10**30, 64]),
     "integer-weights": lambda data: data["layers"][0].update(weight=torch.zeros(6, 4, dtype=torch.int64)),
     "weights-are-a-list": lambda data: data["layers"][0].update(weight=[[0.0] * 4] * 6),
     "weights-of-the-wrong-width": lambda data: data["layers"][2].update(weight=torch.zeros(5, 7)),

@@ -78,7 +78,7 @@ WRAPS: list[tuple[Wrap, str]] = [
     (parametrizations.spectral_norm, PARAMETRIZED),
     (parametrizations.orthogonal, PARAMETRIZED),
     (lambda layer: parametrize.register_parametrization(layer, "weight", Doubled()), PARAMETRIZED),
-    (lambda layer: parametrize.register_parametrization(layer, "bias", Doubled()), PARAMETRIZED),
+    (lambda layer: parametrize.register_parametrization(layer, "bias", Doubled()), f"{PARAMETRIZED}(layer, 'bias')"),
     (attribute_weight, "parameters of its own"),
     (own_forward, "a forward of its own"),
     (extra_parameter, "the parameter 'gain'"),

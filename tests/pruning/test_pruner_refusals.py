@@ -62,8 +62,8 @@ def test_a_pruner_that_saw_nothing_says_what_to_pass() -> None:
 @pytest.mark.parametrize(
     ("plan", "match"),
     [
-        (early_plan(Sparsity(0.95)), "leaves 1 units for 2 groups"),
-        (early_plan(Sparsity(0.7), min_units=5), "at least 5 each"),
+        (early_plan(Sparsity(0.95)), "leaves 1 of [0-9]+ units, but every group keeps at least 1"),
+        (early_plan(Sparsity(0.7), min_units=5), "keeps at least 5"),
         (early_plan(Budget(0.1), min_units=13), r"min_units is 13, but the groups have \[20, 12\] units"),
     ],
 )

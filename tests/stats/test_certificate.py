@@ -12,17 +12,9 @@ from simulations import simulated_certificates
 
 from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.stats.betting import NOTHING, Paired
-from prunekit.stats.certificate import (
-    ALPHA,
-    Candidate,
-    Certificate,
-    Claim,
-    Verdict,
-    certify,
-    check_claim,
-    check_episodes,
-    counted,
-)
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import ALPHA, Claim, check_claim, check_episodes, counted
 from prunekit.stats.clipping import ReturnRange
 
 REPETITIONS = 500

@@ -17,11 +17,11 @@ RETURNS = st.lists(st.floats(-1e9, 1e9, allow_nan=False), min_size=1, max_size=2
     ("teacher", "random", "shown"),
     [
         ([500.0, 500.0], [9.0, 60.0], "[-41, 550]"),
-        ([3271.2], [5.0, 80.0], "[-330, 3,600]"),
+        ([3271.2], [5.0, 80.0], "[-330, 3600]"),
         ([-0.00123], [-0.0456], "[-0.0501, 0.0033]"),
         ([5.0], [5.0], "[4.5, 5.5]"),
         ([0.0], [0.0], "[-0.1, 0.1]"),
-        ([2e7], [2e7], "[18,000,000, 22,000,000]"),
+        ([2e7], [2e7], "[18000000, 22000000]"),
     ],
 )
 def test_the_range_holds_what_was_seen_and_a_tenth_on_both_sides(
@@ -57,5 +57,5 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["2,1", "1,1", "nan,1", "0,inf", "-inf,inf", "-1.7e308,1.7e308"])
 def test_a_range_without_two_finite_ends_in_order_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--range must be two finite numbers, the smaller one first"):
+    with pytest.raises(InputError, match=r"--range (must be two finite numbers, the smaller one|.* is wider than)"):
         parse_range(text)

@@ -117,6 +117,8 @@ EVERYWHERE: list[tuple[str, Any]] = [
     ("learner.generators.torch", "x"),
     ("learner.generators.numpy.0", "PCG64"),
     ("learner.generators.numpy.1", torch.zeros(3, dtype=torch.int64)),
+    ("learner.generators.numpy.1", torch.full((624,), -1)),
+    ("learner.generators.numpy.1", torch.full((624,), 2**32)),
     ("learner.generators.numpy.2", 10**6),
     ("learner.generators.python.0", 2),
     ("learner.generators.python.1", [1, 2]),

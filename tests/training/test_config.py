@@ -87,6 +87,7 @@ WRONG: list[tuple[str, Any]] = [
     ("env.kwargs", []),
     ("env.kwargs.entry_point", "trapmodule:Trap"),
     ("env.kwargs.render_mode", ["human"]),
+    ("env.kwargs.frame_skip", 10**9),
     ("env.more", 1),
     ("algorithm", "a2c"),
     ("algorithm", ["dqn"]),
@@ -264,7 +265,7 @@ def test_text_among_arguments_is_for_python_alone(tmp_path: Path) -> None:
         ({"seed": 2**32}, "the seed must be"),
         ({"steps": 10**13}, "steps must be at most"),
         ({"hidden": (10**6,)}, "hidden widths must be at most"),
-        ({"hidden": (16384, 16384)}, "weights between two layers"),
+        ({"hidden": (16384, 16384)}, "weights between them"),
         ({"hidden": (8,) * 65}, "65 hidden layers"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import Run, whole
+from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
 from prunekit.compress.torchscript.objects import Class, Expression, Function, Module, Names, Options
 from prunekit.compress.torchscript.operators import operator_named, operator_of_version
 from prunekit.compress.torchscript.values import number, typed
@@ -21,16 +21,17 @@ _PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])
 def of_operator(path: str, arguments: Sequence[Expression], options: Options, version: int) -> Expression:
     """Call the operator ``path``."""
     operator = operator_of_version(path, version)
+    steps = 1 + len(arguments) // PER_STEP
     if not options:
 
         def apply(names: Names, run: Run) -> Any:
-            run.step()
+            run.step(steps)
             return operator([argument(names, run) for argument in arguments], {}, run)
 
         return apply
 
     def apply_with_options(names: Names, run: Run) -> Any:
-        run.step()
+        run.step(steps)
         given = {name: option(names, run) for name, option in options if name not in _PLACES}
         if "dtype" in given:
             typed(given["dtype"])
@@ -48,6 +49,7 @@ def of_function(target: Expression, path: str, arguments: Sequence[Expression], 
         function = target(names, run)
         if not isinstance(function, Function):
             raise InputError(f"calls '{path[:60]}', which is no function of its own")
+        run.step(len(arguments) // PER_STEP)
         given = {name: option(names, run) for name, option in options}
         return function.call([argument(names, run) for argument in arguments], given, run)
 
@@ -61,6 +63,7 @@ def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expre
         module = owner(names, run)
         if not isinstance(module, Module) or name not in module.kind.methods:
             raise InputError(f"calls '{path}', which it does not define")
+        run.step(len(arguments) // PER_STEP)
         given = {option: expression(names, run) for option, expression in options}
         values = [module, *[argument(names, run) for argument in arguments]]
         return module.kind.methods[name].call(values, given, run)
@@ -70,7 +73,14 @@ def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expre
 
 def of_class(kind: Class, arguments: Sequence[Expression]) -> Expression | None:
     """Make a named tuple, a plain one here; None for any other class."""
-    return (lambda names, run: tuple([argument(names, run) for argument in arguments])) if kind.is_tuple else None
+    if not kind.is_tuple:
+        return None
+
+    def make(names: Names, run: Run) -> tuple[Any, ...]:
+        run.step(1 + len(arguments) // PER_STEP)
+        return tuple([argument(names, run) for argument in arguments])
+
+    return make
 
 
 def of_cast(kind: str, value: Expression) -> Expression:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from prunekit.compress.torchscript import calls
-from prunekit.compress.torchscript.budget import Run, whole
+from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
 from prunekit.compress.torchscript.objects import (
     RESERVED,
     Expression,
@@ -50,13 +50,15 @@ def expression(node: ast.expr, program: Program) -> Expression:
         case ast.Call():
             return _call(node, program)
         case ast.List(elts=entries) | ast.Tuple(elts=entries):
-            parts = [expression(entry, program) for entry in entries]
-            if isinstance(node, ast.Tuple):
-                return lambda names, run: tuple([part(names, run) for part in parts])
-            return lambda names, run: [part(names, run) for part in parts]
+            return _gathered([expression(entry, program) for entry in entries], isinstance(node, ast.Tuple))
         case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
             pairs = [(expression(k, program), expression(v, program)) for k, v in zip(keys, values, strict=True) if k]
-            return lambda names, run: {key(k(names, run)): v(names, run) for k, v in pairs}
+
+            def mapped(names: Names, run: Run) -> dict[Any, Any]:
+                run.step(1 + len(pairs) // PER_STEP)
+                return {key(k(names, run)): v(names, run) for k, v in pairs}
+
+            return mapped
         case ast.Subscript(value=value, slice=index):
             return _part(expression(value, program), index, program)
         case ast.ListComp(elt=entry, generators=[ast.comprehension(target=target, iter=source, ifs=[], is_async=0)]):
@@ -64,12 +66,26 @@ def expression(node: ast.expr, program: Program) -> Expression:
     return _logical(node, program)
 
 
+def _gathered(parts: Sequence[Expression], as_tuple: bool) -> Expression:
+    def gather(names: Names, run: Run) -> Any:
+        run.step(1 + len(parts) // PER_STEP)
+        found = [part(names, run) for part in parts]
+        return tuple(found) if as_tuple else found
+
+    return gather
+
+
 def _logical(node: ast.expr, program: Program) -> Expression:
     """Compile an expression that chooses or negates."""
     match node:
         case ast.IfExp(test=test, body=body, orelse=otherwise):
             condition, then, rest = (expression(part, program) for part in (test, body, otherwise))
-            return lambda names, run: (then if truth(condition(names, run)) else rest)(names, run)
+
+            def choose(names: Names, run: Run) -> Any:
+                run.step()
+                return (then if truth(condition(names, run)) else rest)(names, run)
+
+            return choose
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             negated, negative = expression(operand, program), operator_named("torch.neg")
             return lambda names, run: negative([negated(names, run)], {}, run)
@@ -81,7 +97,12 @@ def _logical(node: ast.expr, program: Program) -> Expression:
                 [expression(value, program) for value in values],
                 any if isinstance(connective, ast.Or) else all,
             )
-            return lambda names, run: combine(truth(part(names, run)) for part in parts)
+
+            def connected(names: Names, run: Run) -> bool:
+                run.step(1 + len(parts) // PER_STEP)
+                return combine(truth(part(names, run)) for part in parts)
+
+            return connected
     return refusing(f"has '{shown(node)}'")
 
 
@@ -96,6 +117,7 @@ def items(node: ast.expr, program: Program) -> Items:
         found = source(names, run)
         if not isinstance(found, list | tuple | dict | str):
             raise TypeError(f"a loop over {type(found).__name__}")
+        run.walk([found])
         return iter(list(found))
 
     return entries
@@ -194,7 +216,10 @@ def _field(owner: Any, name: str, program: Program, run: Run) -> Any:
             run.use(value)
         return value
     if name in owner.kind.constants:
-        return expression(owner.kind.constants[name], program)({}, run)
+        compiled = owner.kind.compiled
+        if name not in compiled:
+            compiled[name] = expression(owner.kind.constants[name], program)
+        return compiled[name]({}, run)
     raise InputError(f"reads '{name}' of a module that has none")
 
 

@@ -73,11 +73,12 @@ class Function:
 @final
 @dataclass(eq=False)
 class Class:
-    """A class of the program: methods, constants, and the names of its parameters."""
+    """A class of the program: methods, constants (``compiled`` once they are read), and its parameters' names."""
 
     name: str
     methods: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
+    compiled: dict[str, Expression] = field(default_factory=dict)
     parameters: frozenset[str] = frozenset()
     is_tuple: bool = False
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunekit.compress.torchscript import sizes
 from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, number, tensor_of, typed
+from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 from prunekit.errors import InputError
 
 Values = list[Any]
@@ -18,21 +18,20 @@ Options = dict[str, Any]
 Operator = Callable[[Values, Options, Run], Any]
 
 _NO_LARGER = """
-abs acos alias all amax amin any argmax argmin argsort asin atan bitwise_not ceil celu clone contiguous cos cosh
-cosine_similarity cummax cummin cumprod cumsum deg2rad detach diagonal elu empty_like erf erfc exp exp2 expand_copy
-expm1 flatten flip floor frac frobenius_norm full_like gelu glu group_norm hardshrink hardsigmoid hardswish hardtanh
-isfinite isinf isnan layer_norm leaky_relu linalg_norm linalg_vector_norm log log10 log1p log2 log_sigmoid
-log_softmax logcumsumexp logical_not logit logsumexp mean median mish movedim nan_to_num narrow neg norm numpy_T
-ones_like permute positive prelu prod quantile rad2deg ravel rms_norm reciprocal relu relu6 reshape reshape_as roll
-round rsqrt select selu sigmoid sign silu sin sinh softmax softplus softshrink sort sqrt square squeeze std std_mean
-sum swapaxes t tan tanh threshold to topk transpose tril triu trunc type_as unflatten unsqueeze var var_mean view
-view_as zeros_like
+abs acos alias all amax amin any argmax argmin argsort asin atan bitwise_not ceil celu clone contiguous cos cosh cummax
+cummin cumprod cumsum deg2rad detach diagonal elu empty_like erf erfc exp exp2 expm1 flatten flip floor frac
+frobenius_norm full_like gelu glu group_norm hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan layer_norm
+leaky_relu linalg_vector_norm log log10 log1p log2 log_sigmoid log_softmax logcumsumexp logical_not logit logsumexp mean
+median mish movedim nan_to_num narrow neg norm numpy_T ones_like permute positive prelu prod rad2deg ravel rms_norm
+reciprocal relu relu6 reshape reshape_as roll round rsqrt select selu sigmoid sign silu sin sinh softmax softplus
+softshrink sort sqrt square squeeze std std_mean sum swapaxes t tan tanh threshold to topk transpose tril triu trunc
+type_as unflatten unsqueeze var var_mean view view_as zeros_like
 """
 _BROADCAST = """
-__and__ __or__ __xor__ add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min clip
-copy copysign div divide eq floor_divide fmax fmin fmod ge greater greater_equal gt hypot le lerp less less_equal
-logical_and logical_or logical_xor lt masked_fill max maximum min minimum mul multiply ne not_equal pow remainder rsub
-sub subtract true_divide where xlogy
+__and__ __or__ __xor__ add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor clamp clamp_max clamp_min clip copy
+copysign cosine_similarity div divide eq floor_divide fmax fmin fmod ge greater greater_equal gt hypot le lerp less
+less_equal logical_and logical_or logical_xor lt masked_fill max maximum min minimum mul multiply ne not_equal pow
+remainder rsub sub subtract true_divide where xlogy
 """
 _CHARGES: dict[str, sizes.Charge] = {
     **dict.fromkeys(_NO_LARGER.split(), sizes.largest),
@@ -44,11 +43,13 @@ _CHARGES: dict[str, sizes.Charge] = {
     **dict.fromkeys(("addmm", "baddbmm", "addbmm"), sizes.added_product),
     **dict.fromkeys(("ones", "zeros", "full"), sizes.sized(0)),
     **dict.fromkeys(("new_ones", "new_zeros", "new_full"), sizes.sized(1)),
-    **dict.fromkeys(("expand", "broadcast_to"), sizes.expanded),
+    **dict.fromkeys(("expand", "expand_copy", "broadcast_to"), sizes.expanded),
     **dict.fromkeys(("repeat", "tile"), sizes.repeated),
     **dict.fromkeys(("conv1d", "conv2d", "_convolution"), sizes.convolved),
     **dict.fromkeys(("gather", "take_along_dim"), sizes.index_sized),
     "linear": sizes.linear,
+    "linalg_norm": sizes.decomposed,
+    "quantile": sizes.quantiles,
     "expand_as": sizes.like_second,
     "arange": sizes.counted,
     "linspace": lambda values, run: run.take(values[2]),
@@ -85,6 +86,7 @@ _CHANGED_IN = {"torch.div": 4, "torch.div_": 4, "torch.true_divide": 4, "torch.f
 def _of_tensors(name: str, charge: sizes.Charge) -> Operator:
     function = getattr(torch.ops.aten, name)
     takes_text, starts_with_tensor = name in _TAKING_TEXT, name not in _MAKING
+    optional = _options_of(function)
 
     def call(values: Values, options: Options, run: Run) -> Any:
         # torch ends the process at some arguments of a wrong type, in place of an error
@@ -92,6 +94,7 @@ def _of_tensors(name: str, charge: sizes.Charge) -> Operator:
             raise TypeError(f"'{name}' of a {type(values[0]).__name__}")
         if not takes_text and str in map(type, values):
             raise TypeError(f"'{name}' of a text")
+        _require_options(name, options, optional)
         charge(values, run)
         result = function(*values, **options) if options else function(*values)
         return tuple(result) if type(result) is torch.Size else result
@@ -99,11 +102,25 @@ def _of_tensors(name: str, charge: sizes.Charge) -> Operator:
     return call
 
 
+def _options_of(function: Any) -> frozenset[str]:
+    """Return the arguments that ``function`` takes by name alone, and does not write to."""
+    arguments = [one for name in function.overloads() for one in getattr(function, name)._schema.arguments]
+    return frozenset(one.name for one in arguments if one.kwarg_only and one.alias_info is None)
+
+
+def _require_options(name: str, options: Options, known: frozenset[str]) -> None:
+    """Raise InputError for an argument by name that TorchScript writes by its place: no charge would know of it."""
+    if not options.keys() <= known:
+        raise InputError(f"calls 'torch.{name}' with '{min(options.keys() - known)[:60]}' by name, which is not run")
+
+
 def _in_place(name: str, charge: sizes.Charge) -> Operator:
     function = getattr(torch.ops.aten, f"{name}_")
+    optional = _options_of(function)
 
     def call(values: Values, options: Options, run: Run) -> Any:
         run.require_own(values[0])
+        _require_options(name, options, optional)
         charge(values, run)
         function(*values, **options)
         return values[0]
@@ -115,14 +132,23 @@ def _of_either(name: str) -> Operator | None:
     """Return the operator ``name`` of tensors, or of other values, or the one that chooses by what it is given."""
     charge, scalar = _CHARGES.get(name), SCALARS.get(name)
     if charge is None:
-        return None if scalar is None else lambda values, _, run: scalar(values, run)
+        return None if scalar is None else _of_values(scalar)
     tensors = _of_tensors(name, charge)
     if scalar is None:
         return tensors
+    values_alone = _of_values(scalar)
 
     def call(values: Values, options: Options, run: Run) -> Any:
         if isinstance(values[0], Tensor) or (len(values) > 1 and isinstance(values[1], Tensor)):
             return tensors(values, options, run)
+        return values_alone(values, options, run)
+
+    return call
+
+
+def _of_values(scalar: Scalar) -> Operator:
+    def call(values: Values, _: Options, run: Run) -> Any:
+        run.walk(values)
         return scalar(values, run)
 
     return call
@@ -226,9 +252,7 @@ _PRIMITIVES: dict[str, Operator] = {
     "data": _identity,
     "NumToTensor": tensor_of,
     "unchecked_unwrap_optional": _identity,
-    "min": lambda values, _, run: SCALARS["min"](values, run),
-    "max": lambda values, _, run: SCALARS["max"](values, run),
-    "abs": lambda values, _, run: SCALARS["abs"](values, run),
+    **{name: _of_values(SCALARS[name]) for name in ("min", "max", "abs")},
     "type": lambda _, __, ___: "cpu",
 }
 

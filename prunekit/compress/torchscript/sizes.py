@@ -13,6 +13,8 @@ from prunekit.errors import InputError
 
 Values = list[Any]
 Charge = Callable[[Values, Run], None]
+_DECOMPOSITION = 32
+"""How many matrix products a singular value decomposition takes as long as."""
 
 
 def largest(values: Values, run: Run) -> None:
@@ -82,6 +84,18 @@ def linear(values: Values, run: Run) -> None:
 
 def _sizes(sizes: Any) -> int:
     return math.prod(max(int(size), 0) for size in ([sizes] if isinstance(sizes, int) else sizes))
+
+
+def decomposed(values: Values, run: Run) -> None:
+    """One number; some norms of a matrix take its singular values, which is as long as many products."""
+    seen = values[0]
+    run.take(seen.numel(), _DECOMPOSITION * seen.numel() * min(seen.shape[-2:], default=1))
+
+
+def quantiles(values: Values, run: Run) -> None:
+    """Every quantile of every row, and the rows sorted."""
+    wanted = values[1]
+    run.take(values[0].numel() * max(wanted.numel() if isinstance(wanted, Tensor) else 1, 1))
 
 
 def sized(position: int) -> Charge:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import Run, short, whole
+from prunekit.compress.torchscript.budget import PER_STEP, Run, short, whole
 from prunekit.errors import InputError
 
 Values = list[Any]
@@ -100,9 +100,10 @@ def _compared(function: Callable[[Any, Any], Any]) -> Scalar:
     return lambda values, _: function(flat(values[0]), flat(values[1]))
 
 
-def _formatted(values: Values, _: Run) -> str:
+def _formatted(values: Values, run: Run) -> str:
     text = values[0]
     for value in values[1:]:
+        run.step(len(text) // PER_STEP)
         if isinstance(value, Tensor):
             shown = f"tensor of shape {list(value.shape)}"
         else:

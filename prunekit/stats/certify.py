@@ -1,0 +1,137 @@
+"""Fresh episodes, paired with the teacher, until a claim is shown or ruled out.
+
+Every size has its own share of the level, and the shares together are at most the level: a wrong certificate needs a
+size that does not deserve one to get it, which happens with a probability of at most the sum (Bonferroni). The smallest
+is tested first, and the first that is certified ends it, so that time goes where it matters. Within one size the bound
+is valid whenever one stops (``betting.py``), so that a clear case costs few episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.errors import FailedEpisodeError
+from prunekit.stats.betting import Bettor, Paired
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.claim import ALPHA, LEAST_EPISODES, Claim
+from prunekit.stats.frequency import Frequency
+
+Returns = Callable[[int], float]
+"""The return of one episode, by its seed."""
+
+_LOOK_EVERY = 10
+# Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
+_HOPELESS = 3.5
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A small policy: how it plays, and its share ``alpha`` of the level.
+
+    ``before`` are returns on seeds that it was selected on, or none.
+    """
+
+    name: str
+    play: Returns
+    before: Paired
+    alpha: float = ALPHA
+
+
+Progress = Callable[[str, int], None]
+"""Called with a candidate's name and how many episodes it has played."""
+
+
+def certify(
+    candidates: Iterable[Candidate],
+    dense: Returns,
+    random: Returns,
+    claim: Claim,
+    seeds: Sequence[int],
+    progress: Progress = lambda *_: None,
+    over: Callable[[int], bool] = lambda _: False,
+) -> list[Certificate]:
+    """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
+
+    The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
+    ``dense`` plays the teacher. ``over`` says that there is no time for another episode of the candidate at that index.
+    Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
+    """
+    known: list[tuple[float, float]] = []
+    found: list[Certificate] = []
+    for index, candidate in enumerate(candidates):
+        if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
+            raise ValueError("the candidates' shares of the level exceed it")
+        own: list[float] = []
+        test = _Test(claim, candidate)
+        verdict, failure = Verdict.UNDECIDED, ""
+        for seed in seeds:
+            try:
+                if len(known) == len(own):
+                    known.append((dense(seed), random(seed)))
+                own.append(candidate.play(seed))
+            except FailedEpisodeError as error:
+                failure = str(error)
+                verdict = Verdict.FAILED if len(known) > len(own) else Verdict.UNDECIDED
+                break
+            verdict = test.play(own[-1], *known[len(own) - 1])
+            progress(candidate.name, len(own))
+            if verdict is not Verdict.UNDECIDED or over(index):
+                break
+        found.append(
+            Certificate(
+                name=candidate.name,
+                verdict=verdict,
+                claim=claim,
+                alpha=candidate.alpha,
+                seeds=tuple(seeds[: len(own)]),
+                episodes=_paired(own, known),
+                before=candidate.before,
+                failure=failure,
+            )
+        )
+        if verdict is Verdict.CERTIFIED:
+            break
+    return found
+
+
+@final
+class _Test:
+    """One candidate's test, episode by episode."""
+
+    def __init__(self, claim: Claim, candidate: Candidate) -> None:
+        self._claim, self._alpha = claim, candidate.alpha
+        self._bettor = Bettor(claim.keep, claim.clip_range.width, candidate.before.clipped(claim.clip_range))
+        self._below = Frequency(candidate.alpha)
+        self._differences: list[float] = []
+
+    def play(self, small: float, large: float, none: float) -> Verdict:
+        """Take in the returns of the candidate, the teacher and the random policy; return what they say so far."""
+        keep, low, high = self._claim.keep, self._claim.clip_range.low, self._claim.clip_range.high
+        own, dense, random = (min(max(value, low), high) for value in (small, large, none))
+        self._differences.append(own - keep * dense - (1.0 - keep) * random)
+        self._bettor.play(self._differences[-1])
+        self._below.play(small < low)
+        count, most = len(self._differences), self._claim.max_failures
+        if count < LEAST_EPISODES:
+            return Verdict.UNDECIDED
+        if self._bettor.refutes(self._alpha) and (most is None or self._below.upper <= most):
+            return Verdict.CERTIFIED
+        return Verdict.BELOW if count % _LOOK_EVERY == 0 and self._hopeless() else Verdict.UNDECIDED
+
+    def _hopeless(self) -> bool:
+        count, most = len(self._differences), self._claim.max_failures
+        error = float(np.std(self._differences, ddof=1)) / math.sqrt(count)
+        if float(np.mean(self._differences)) < -_HOPELESS * error:
+            return True
+        return most is not None and self._below.happened > count * most + _HOPELESS * math.sqrt(count * most)
+
+
+def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:
+    dense, random = np.asarray(known[: len(own)], np.float64).reshape(-1, 2).T
+    return Paired(np.asarray(own, np.float64), dense, random)
