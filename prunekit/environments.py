@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
 
+_LONGEST_NAME, _LONGEST_LINE = 200, 300
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
     "box2d": "gymnasium[box2d]",
@@ -171,7 +172,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
     runs no code (law 7). Raises ArtifactError, naming the file.
     """
     env_id = entry.get("id") if isinstance(entry, Mapping) else None
-    if not isinstance(env_id, str):
+    if not isinstance(env_id, str) or len(env_id) > _LONGEST_NAME:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
@@ -202,7 +203,7 @@ def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | No
 def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
     """Return the environment arguments in a file's ``entry``; raises ArtifactError unless they are plain values."""
     kwargs = entry.get("kwargs", {}) if isinstance(entry, Mapping) else None
-    if not isinstance(kwargs, Mapping):
+    if not isinstance(kwargs, Mapping) or any(len(str(name)) > _LONGEST_NAME for name in kwargs):
         raise ArtifactError(f"{path}: the environment's arguments in its metadata are damaged; export the model again")
     for name, value in kwargs.items():
         if not isinstance(value, bool | int | float | str | None):
@@ -277,9 +278,10 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or the name of its type where it says nothing."""
+    """Return the first line of what ``error`` says, in 300 characters at most, or its type where there is none."""
     text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    line = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _with_version(name: str) -> str:

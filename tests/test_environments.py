@@ -14,7 +14,7 @@ import pytest
 from gymnasium import spaces
 
 from prunekit import FailedEpisodeError, UnusableEnvironmentError
-from prunekit.environments import Spaces, arguments_for, id_of, make_environment, spaces_of
+from prunekit.environments import Spaces, arguments_for, id_of, make_environment, named_by_file, spaces_of
 from prunekit.errors import ArtifactError
 from prunekit.rollouts import episode_return, random_returns
 
@@ -207,6 +207,16 @@ def test_the_arguments_of_a_file_are_for_its_environment_however_that_is_written
     assert arguments_for("CartPole-v0", Path("model.pt"), {"id": "CartPole-v0"}) == {}
     with pytest.raises(ArtifactError, match=r"model\.pt: the environment argument 'x'"):
         arguments_for(env_id, Path("model.pt"), {"id": named, "kwargs": {"x": [1]}})
+
+
+def test_what_a_file_names_is_told_in_a_line_that_can_be_read() -> None:
+    with pytest.raises(ArtifactError, match="environment in its metadata is damaged"):
+        named_by_file(Path("model.pt"), {"id": "a:" + "b" * 5000})
+    with pytest.raises(ArtifactError, match="arguments in its metadata are damaged"):
+        named_by_file(Path("model.pt"), {"id": "CartPole-v1", "kwargs": {"x" * 5000: []}})
+    with pytest.raises(UnusableEnvironmentError, match=r"unexpected keyword argument 'x+\.\.\.") as refusal:
+        make_environment("CartPole-v1", {"x" * 5000: 1})
+    assert len(str(refusal.value)) < 500
 
 
 @pytest.mark.parametrize("entry", [None, 3, {}, {"id": 3}])

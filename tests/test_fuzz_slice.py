@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ sys.path.append(str(BENCHMARKS))
 from fuzzing import reader as reading  # noqa: E402
 from fuzzing.inputs import Input  # noqa: E402
 from fuzzing.sound import DISCRETE, Sound  # noqa: E402
+from fuzzing.state import Chunk, chunks_of, code_digest, pending, summary  # noqa: E402
 from fuzzing.storages import beyond  # noqa: E402
 from fuzzing.values import BAIT_FILE, BAIT_MODULE  # noqa: E402
 from fuzzing.watch import MEBIBYTE, Limits, Report, watched  # noqa: E402
@@ -55,7 +57,6 @@ PLANTED: dict[str, tuple[Callable[[], object], str]] = {
     "an exception": (lambda: raise_error(ValueError("odd")), "exception: ValueError"),
     "too deep": (lambda: raise_error(RecursionError()), "exception: RecursionError"),
     "no memory": (lambda: raise_error(MemoryError()), "exception: MemoryError"),
-    "an error with an escape": (lambda: raise_error(InputError("a\x1b[31mb")), "control characters"),
     "an answer with an escape": (lambda: sys.stdout.write("\x9b31m"), "control characters"),
     "two lines": (lambda: (sys.stdout.write("one\n"), raise_error(InputError("two"))), "more than one line"),
     "a write": (lambda: write("/dev/shm/prunekit-fuzz-planted"), "write: opened"),
@@ -82,9 +83,10 @@ def reports_of(actions: list[Callable[[], object]], folder: Path, monkeypatch: p
 
 
 def test_what_is_read_or_refused_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    actions = [lambda: None, lambda: raise_error(InputError("file: is damaged; write it again")), lambda: None]
+    errors = [InputError("file: is damaged; write it again"), InputError("an escape, which is spelled out: \x1b[31m")]
+    actions = [lambda: None, *(partial(raise_error, error) for error in errors), lambda: None]
     reports = reports_of(actions, tmp_path, monkeypatch)
-    assert [report.outcome for report in reports] == ["read", "refused", "read"]
+    assert [report.outcome for report in reports] == ["read", "refused", "refused", "read"]
     assert not any(report.troubles for report in reports)
 
 
@@ -129,3 +131,38 @@ def test_tensors_beyond_their_records_are_seen() -> None:
     wider = pickled.content.replace(b"K\x04K\x03\x86", b"K\x04K\x04\x86")
     assert wider != pickled.content
     assert "over 12 elements" in (beyond(archive_of([Entry(pickled.name, wider)])) or "")
+
+
+def chunk(first: int, code: str, *numbers: int, count: int = 100) -> Chunk:
+    findings = [{"number": number, "outcome": "crash"} for number in numbers]
+    counts = {"onnx/crash": len(numbers), "onnx/refused": count - len(numbers)}
+    made = {"first": first, "count": count, "code": code, "counts": counts, "findings": findings}
+    return {**made, "seconds": 0.1, "memory": 1, "elapsed": 2.0}
+
+
+def test_a_run_goes_on_where_it_stopped_and_reads_again_what_it_is_told_to() -> None:
+    code = code_digest()
+    known = [chunk(0, "old"), chunk(100, code, 117), chunk(200, code, count=50)]
+    assert pending(known, 400, 100, None) == [200, 300]
+    assert pending(known, 250, 100, None) == []
+    assert pending(known, 400, 100, "findings") == [100, 200, 300]
+    assert pending(known, 400, 100, "older") == [0, 200, 300]
+    assert pending([*known, chunk(100, code)], 200, 100, "findings") == []
+
+
+def test_what_was_found_stays_known_after_it_was_mended() -> None:
+    known = [chunk(0, "old", 7, 8), chunk(100, "old", 117), chunk(0, "new", 8)]
+    total = summary(known, 200)
+    assert (total["inputs"], total["counts"]) == (200, {"onnx": {"crash": 2, "refused": 198}})
+    assert [finding["number"] for finding in total["findings"]] == [8, 117]
+    assert [(finding["number"], finding["mended_in"]) for finding in total["mended"]] == [(7, "new")]
+    assert total["inputs_by_code"] == {"new": 100, "old": 100}
+    assert summary(known, 100)["inputs"] == 100
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    state = tmp_path / "state.jsonl"
+    whole = json.dumps(chunk(0, "old"))
+    state.write_text(f"{whole}\n{whole[:40]}")
+    assert chunks_of(state) == [chunk(0, "old")]
+    assert chunks_of(tmp_path / "nothing") == []

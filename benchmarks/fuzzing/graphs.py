@@ -67,12 +67,17 @@ def _field(generator: random.Random, content: bytes) -> bytes:
     elif field.type == field.TYPE_MESSAGE:
         same = [one for one in _messages(model) if one.DESCRIPTOR is field.message_type]
         if same:
-            found.CopyFrom(generator.choice(same))
+            found.CopyFrom(_copy(generator.choice(same)))
         else:
             found.SetInParent()
     else:
         setattr(message, field.name, _odd(generator, field, found))
     return bytes(model.SerializeToString())
+
+
+def _copy(message: Any) -> Any:
+    """Return a message that shares nothing: protobuf crashes where one is copied into a part of itself."""
+    return type(message).FromString(message.SerializeToString())
 
 
 def _change_repeated(generator: random.Random, field: Any, found: Any) -> None:
@@ -82,9 +87,9 @@ def _change_repeated(generator: random.Random, field: Any, found: Any) -> None:
             case 0:
                 del found[index]
             case 1:
-                found.add().CopyFrom(found[index])
+                found.add().CopyFrom(_copy(found[index]))
             case 2:
-                found[index].CopyFrom(generator.choice(found))
+                found[index].CopyFrom(_copy(generator.choice(found)))
             case _:
                 found.add()
         return

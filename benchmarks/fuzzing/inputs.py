@@ -17,13 +17,13 @@ from fuzzing.values_of import CONTENT
 from fuzzing.zips import ZIP, inside
 
 SHARES = {
-    "model": 22.0,
-    "torchscript": 22.0,
-    "onnx": 24.0,
+    "model": 18.0,
+    "torchscript": 19.0,
+    "onnx": 22.0,
     "sb3": 13.0,
-    "statistics": 7.0,
-    "checkpoint": 6.0,
-    "config": 6.0,
+    "statistics": 9.5,
+    "checkpoint": 9.0,
+    "config": 9.5,
 }
 """How often a kind of file is drawn, in percent."""
 

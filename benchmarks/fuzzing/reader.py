@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import prunekit.cli
+import prunekit.cli.app as command_line
 from fuzzing.inputs import Input
 from fuzzing.storages import beyond
 from fuzzing.targets import TARGETS, Target
@@ -40,8 +40,9 @@ _LATE = (
     *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),
     *("encodings.utf_16_le", "encodings.utf_16_be", "encodings.utf_32", "encodings.utf_32_le", "encodings.utf_32_be"),
     *("torch._subclasses.schema_check_mode", "difflib"),
+    *("onnx.reference.ops._op_list", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
 )
-"""Modules that Python and torch import when something fails, whatever a file says: they are there from the start."""
+"""Modules that Python, torch and onnx import late, whatever a file says: they are there from the start."""
 
 
 class Terminal(io.BytesIO):
@@ -147,7 +148,7 @@ class Reader:
 
     def _files(self) -> set[str]:
         """Return all files and folders below the folder, and the bait at places where no test folder is."""
-        found = {str(Path(root) / name) for root, folders, files in os.walk(self.folder) for name in (*folders, *files)}
+        found = {f"{root}/{name}" for root, folders, files in os.walk(self.folder) for name in (*folders, *files)}
         return found | {path for path in (f"/tmp/{BAIT_FILE}",) if os.path.exists(path)}
 
     def _expected(self, path: str, own: Path, item: Input) -> bool:
@@ -211,12 +212,12 @@ def _claims(item: Input) -> list[str]:
 
 def _as_command(command: Any) -> None:
     """Run ``command`` where the command line runs its own, so that errors are printed as users see them."""
-    app, arguments = prunekit.cli.app, sys.argv
-    prunekit.cli.app, sys.argv = command, ["prunekit", "command"]
+    app, arguments = command_line.app, sys.argv
+    command_line.app, sys.argv = command, ["prunekit", "command"]
     try:
-        prunekit.cli.main()
+        command_line.main()
     finally:
-        prunekit.cli.app, sys.argv = app, arguments
+        command_line.app, sys.argv = app, arguments
 
 
 @contextlib.contextmanager

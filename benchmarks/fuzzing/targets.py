@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-import prunekit.cli
 from fuzzing.sound import Sound
 from prunekit.adapters.safe_pickle import read_vec_normalize
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.cli.inspect import inspect
 from prunekit.compress.read import Reading, read_teacher
 from prunekit.environments import Spaces
 from prunekit.policy.artifact import load
@@ -28,7 +28,7 @@ Target = Callable[[Path, Sound], object]
 
 def _inspect(path: Path, _: Sound) -> None:
     """The command as such, with what it prints."""
-    prunekit.cli.inspect(path)
+    inspect(path)
 
 
 def _observations(spaces: Spaces, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 MEBIBYTE = 2**20
 _LOOKS = 0.01
@@ -50,46 +50,60 @@ T = TypeVar("T")
 Make = Callable[[int], T]
 """Makes the file of a number, which is not counted."""
 Read = Callable[[T], dict[str, Any]]
-"""Reads it; returns ``outcome``, ``troubles`` and whatever else is to be told of it."""
+"""Reads it; returns ``outcome``, ``troubles`` and whatever else is to be told of what came of it."""
+Describe = Callable[[T], dict[str, Any]]
+"""Says what is to be told of the file itself, whatever comes of it."""
 
 
-def watched(numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits) -> Iterator[Report]:
-    """Yield a report per number, in order."""
-    pending = list(numbers)
+def _nothing(_: object) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class _Work(Generic[T]):
+    make: Make[T]
+    describe: Describe[T]
+    read: Read[T]
+
+
+def watched(
+    numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits, describe: Describe[T] = _nothing
+) -> Iterator[Report]:
+    """Yield a report per number, in order; raises RuntimeError where a file could not be made."""
+    pending, work = list(numbers), _Work(make, describe, read)
     while pending:
-        reports, failure = _one_reader(pending, make, read, limits)
+        reports, failure = _one_reader(pending, work, limits)
         yield from reports
         done = len(reports)
         if failure is not None:
-            yield _alone(pending[done], make, read, limits, failure, pending[:done])
+            yield _alone(pending[done], work, limits, failure, pending[:done])
             done += 1
         pending = pending[done:]
 
 
-def _alone(number: int, make: Make[T], read: Read[T], limits: Limits, failure: Report, before: Sequence[int]) -> Report:
+def _alone(number: int, work: _Work[T], limits: Limits, failure: Report, before: Sequence[int]) -> Report:
     """Read a file again that a reader failed of, which may be the fault of one that it read before."""
-    reports, again = _one_reader([number], make, read, limits)
+    reports, again = _one_reader([number], work, limits)
     if again is not None:
         return again
     report = reports[0]
     if failure.outcome == "crash":  # memory that another file has damaged
-        report.troubles.append(f"crash, but not when read alone: {failure.about['text']}; read before: {before[-20:]}")
+        report.troubles.append(f"{failure.troubles[0]}, but not when read alone; read before: {before[-20:]}")
         report.outcome = "crash"
     return report
 
 
-def _one_reader(
-    numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits
-) -> tuple[list[Report], Report | None]:
+def _one_reader(numbers: Sequence[int], work: _Work[T], limits: Limits) -> tuple[list[Report], Report | None]:
     """Let one reader read ``numbers``; return its reports, and one more where it crashed or was killed."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(receive)
-        _reader(numbers, make, read, send)
+        _reader(numbers, work, send)
     os.close(send)
     found: list[Report] = []
     current, began, base, peak, rest = -1, time.monotonic(), 0, 0, b""
+    about: dict[str, Any] = {}
     failure: Report | None = None
     try:
         while failure is None:
@@ -104,6 +118,7 @@ def _one_reader(
                     said = json.loads(line)
                     if "begins" in said:
                         current, began, base, peak = said["begins"], time.monotonic(), said["resident"], 0
+                        about = said["about"]
                     else:
                         current, began = -1, time.monotonic()
                         found.append(Report(**said))
@@ -111,9 +126,9 @@ def _one_reader(
                 peak = max(peak, _resident(child) - base)
                 seconds = time.monotonic() - began
                 if seconds > limits.seconds:
-                    failure = Report(current, "hang", [f"still at work after {seconds:.0f} s"], seconds, peak)
+                    failure = Report(current, "hang", [f"still at work after {seconds:.0f} s"], seconds, peak, about)
                 elif peak > limits.memory:
-                    failure = Report(current, "memory", [f"{peak // MEBIBYTE} MiB and more"], seconds, peak)
+                    failure = Report(current, "memory", [f"{peak // MEBIBYTE} MiB and more"], seconds, peak, about)
             elif time.monotonic() - began > _PATIENCE:
                 os.kill(child, signal.SIGKILL)
                 raise RuntimeError(f"input {numbers[len(found)]} was not made within {_PATIENCE:.0f} s")
@@ -125,8 +140,9 @@ def _one_reader(
     if failure is None and len(found) < len(numbers):
         code = os.waitstatus_to_exitcode(status)
         text = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        number = current if current >= 0 else numbers[len(found)]
-        failure = Report(number, "crash", [text], time.monotonic() - began, peak, {"text": text})
+        if current < 0:
+            raise RuntimeError(f"input {numbers[len(found)]} could not be made: {text}")
+        failure = Report(current, "crash", [text], time.monotonic() - began, peak, about)
     for report in found:
         if report.memory > limits.memory:
             report.outcome, report.troubles = "memory", [*report.troubles, f"{report.memory // MEBIBYTE} MiB"]
@@ -135,24 +151,25 @@ def _one_reader(
     return found, failure
 
 
-def _reader(numbers: Sequence[int], make: Make[T], read: Read[T], send: int) -> None:
+def _reader(numbers: Sequence[int], work: _Work[T], send: int) -> None:
     """Read every file and report; never returns."""
     code = 1
     try:
         for number in numbers:
-            item = make(number)
+            item = work.make(number)
+            about = work.describe(item)
             before = _resident(os.getpid())
             _forget_peak()
-            os.write(send, json.dumps({"begins": number, "resident": before}).encode() + b"\n")
+            _write_all(send, json.dumps({"begins": number, "resident": before, "about": about}).encode() + b"\n")
             began = time.monotonic()
-            found = read(item)
+            found = work.read(item)
             report = {
                 "number": number,
                 "outcome": found.pop("outcome"),
                 "troubles": found.pop("troubles"),
                 "seconds": time.monotonic() - began,
                 "memory": max(0, _peak() - before),
-                "about": found,
+                "about": {**about, **found},
             }
             _write_all(send, json.dumps(report).encode() + b"\n")
         code = 0

@@ -167,11 +167,12 @@ def _deflated(content: bytes) -> bytes:
     packer = zlib.compressobj(1 if len(content) < _BOMB else 9, zlib.DEFLATED, -15)
     if len(content) != _BOMB:
         return packer.compress(content) + packer.flush()
-    return _packed_bomb()
+    return packed_bomb()
 
 
 @functools.cache
-def _packed_bomb() -> bytes:
+def packed_bomb() -> bytes:
+    """Return what an entry of a bomb is packed to, made once."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return packer.compress(bytes(_BOMB)) + packer.flush()
 

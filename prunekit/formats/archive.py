@@ -26,11 +26,16 @@ class Archive:
     entries: Mapping[str, zipfile.ZipInfo]
     source: zipfile.ZipFile
 
-    def read(self, name: str) -> bytearray:
-        """Return the entry ``name``; raises InputError where there is none or where it is not of the stated size."""
+    def entry(self, name: str) -> zipfile.ZipInfo:
+        """Return what the archive states of its entry ``name``; raises InputError where there is none."""
         information = self.entries.get(name)
         if information is None:
             raise InputError(f"lacks its entry {name[:100]!r}; it is damaged, save it again")
+        return information
+
+    def read(self, name: str) -> bytearray:
+        """Return the entry ``name``; raises InputError where there is none or where it is not of the stated size."""
+        information = self.entry(name)
         content = bytearray()
         with self.source.open(information) as stream:
             while len(content) <= information.file_size:  # no more is unpacked, whatever the entry holds

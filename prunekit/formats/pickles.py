@@ -118,48 +118,54 @@ class _Machine:
         raise ValueError("it does not end")
 
     def obey(self, opcode: str, argument: Any) -> None:
-        """Carry out one opcode of those that data need."""
+        """Carry out one opcode of those that data need; those that are most of every file come first."""
         stack = self.stack
         match opcode:
-            case "PROTO" | "FRAME":
-                pass
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.remember(argument)
+            case "MEMOIZE":
+                self.remember(len(self.memo))
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
+                stack.append(_text(argument))
             case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "LONG4":
                 if argument.bit_length() > MAX_INTEGER_BITS:
                     raise InputError(f"holds a whole number of more than {MAX_INTEGER_BITS} bits")
                 stack.append(argument)
-            case "FLOAT" | "BINFLOAT" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-                stack.append(argument)
-            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
-                stack.append(_text(argument))
-            case "STRING" | "BINSTRING" | "SHORT_BINSTRING":
-                stack.append(_text(argument) if isinstance(argument, str) else argument.decode("latin-1"))
             case "MARK":
                 stack.append(_Mark)
+            case "TUPLE":
+                stack.append(tuple(self.items()))
+            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3").index(opcode)
+                stack.append(tuple(stack.pop() for _ in range(count))[::-1])
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "FLOAT" | "BINFLOAT" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                stack.append(argument)
+            case "SETITEM" | "SETITEMS":
+                items = self.items() if opcode == "SETITEMS" else [stack.pop(), stack.pop()][::-1]
+                _paired(_of(dict, stack[-1]), items)
+            case "APPEND" | "APPENDS":
+                items = self.items() if opcode == "APPENDS" else [stack.pop()]
+                _of(list, stack[-1]).extend(items)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST" | "LIST":
+                stack.append(self.items() if opcode == "LIST" else [])
+            case "PROTO" | "FRAME":
+                pass
+            case "STRING" | "BINSTRING" | "SHORT_BINSTRING":
+                stack.append(_text(argument) if isinstance(argument, str) else argument.decode("latin-1"))
             case "POP":
                 stack.pop()
             case "POP_MARK":
                 self.items()
             case "DUP":
                 stack.append(stack[-1])
-            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3").index(opcode)
-                stack.append(tuple(stack.pop() for _ in range(count))[::-1])
-            case "TUPLE":
-                stack.append(tuple(self.items()))
-            case "EMPTY_LIST" | "LIST":
-                stack.append(self.items() if opcode == "LIST" else [])
-            case "APPEND" | "APPENDS":
-                items = self.items() if opcode == "APPENDS" else [stack.pop()]
-                _of(list, stack[-1]).extend(items)
-            case "EMPTY_DICT":
-                stack.append({})
             case "DICT":
                 stack.append(_paired({}, self.items()))
-            case "SETITEM" | "SETITEMS":
-                items = self.items() if opcode == "SETITEMS" else [stack.pop(), stack.pop()][::-1]
-                _paired(_of(dict, stack[-1]), items)
             case "EMPTY_SET":
                 stack.append(set())
             case "ADDITEMS":
@@ -167,12 +173,6 @@ class _Machine:
                 _of(set, stack[-1]).update(map(_key, items))
             case "FROZENSET":
                 stack.append(frozenset(map(_key, self.items())))
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self.remember(argument)
-            case "MEMOIZE":
-                self.remember(len(self.memo))
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(self.memo[argument])
             case _:
                 self.call(opcode, argument)
 

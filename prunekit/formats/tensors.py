@@ -69,10 +69,15 @@ class TensorDecoder:
         self.left_bytes = _SHARED * self.archive.size
 
     def stored(self, reference: object) -> Storage:
-        """Return the storage that the pickle refers to; raises InputError for anything else."""
+        """Return the storage that the pickle refers to; raises InputError for anything else.
+
+        A storage is held against its entry whether a tensor uses it or not.
+        """
         match reference:
             case ("storage", Name(kind), str(key), str(), int(count)) if kind in DTYPES:
-                return Storage(DTYPES[kind], f"{self.folder}/{key}", count)
+                storage = Storage(DTYPES[kind], f"{self.folder}/{key}", count)
+                _require_held(storage, self.archive.entry(storage.entry).file_size)
+                return storage
             case ("storage", Name(kind), *_):
                 raise InputError(f"holds numbers of the kind {kind[:60]!r}, which no policy needs")
         raise InputError("refers to objects outside the file, so it was not loaded")
@@ -121,12 +126,15 @@ class TensorDecoder:
         return values
 
 
-def _decoded(content: bytearray, storage: Storage) -> Tensor:
-    if len(content) != storage.count * storage.dtype.itemsize:
+def _require_held(storage: Storage, held: int) -> None:
+    if held != storage.count * storage.dtype.itemsize:
         raise InputError(
-            f"its entry {storage.entry[:100]!r} has {len(content):,} bytes, not the {_counted(storage.count)} of "
+            f"its entry {storage.entry[:100]!r} has {held:,} bytes, not the {_counted(storage.count)} of "
             f"{storage.dtype.itemsize} bytes that it states, so it was not loaded"
         )
+
+
+def _decoded(content: bytearray, storage: Storage) -> Tensor:
     if storage.dtype == torch.bool and len(content) != content.count(0) + content.count(1):
         raise InputError(f"its entry {storage.entry[:100]!r} holds truth values that are neither 0 nor 1")
     return torch.frombuffer(content, dtype=storage.dtype) if content else torch.empty(0, dtype=storage.dtype)

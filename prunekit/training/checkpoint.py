@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from prunekit.adapters.sb3_state import restore_, state_of
 from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.files import is_exactly, write_atomically
+from prunekit.formats.text import shown
 from prunekit.formats.torch_file import read_torch
 from prunekit.pruning.pruner import Pruner
 from prunekit.training.parts import check_parts, check_request, check_restored
@@ -101,9 +102,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or not is_exactly(content.get("format"), FORMAT):
         raise ArtifactError(f"{path}: a torch file, but no checkpoint of prunekit; {remedy}")
     if not is_exactly(content.get("version"), VERSION):
-        raise ArtifactError(
-            f"{path}: checkpoint format {content.get('version')}, but this prunekit reads {VERSION}; {remedy}"
-        )
+        found = shown(content.get("version"), 60)
+        raise ArtifactError(f"{path}: checkpoint format {found}, but this prunekit reads {VERSION}; {remedy}")
     if not all(isinstance(content.get(name), dict) for name in ("request", "records", "learner")):
         raise ArtifactError(f"{path}: lacks parts of a checkpoint; {remedy}")
     return content
@@ -132,7 +132,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return next(filter(None, found), "")
     texts = [json.dumps(value, sort_keys=True, default=str) for value in (before, now)]
     was, is_ = (shorten(text, 60, placeholder=" ...") for text in texts)
-    return "" if texts[0] == texts[1] else f"{name} differs: it was {was} and is {is_} now"
+    return "" if texts[0] == texts[1] else f"{shown(name)} differs: it was {was} and is {is_} now"
 
 
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:

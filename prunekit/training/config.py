@@ -16,6 +16,7 @@ from prunekit.activations import KINDS
 from prunekit.adapters.sb3 import ALGORITHMS
 from prunekit.environments import refused_argument
 from prunekit.errors import ArtifactError, InputError
+from prunekit.formats.text import shown
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.training.presets import SCHEDULES
@@ -118,6 +119,8 @@ def _argument(name: str, value: object) -> None:
 
 def _environment(name: str, value: object) -> None:
     kwargs = value.get("kwargs") if isinstance(value, dict) else None
+    for key in _keys(kwargs):
+        text(f"a name in {name}.kwargs", key)
     arguments = dict.fromkeys(kwargs, _argument) if isinstance(kwargs, dict) else {}
     record({"id": text, "kwargs": record({}, arguments)})(name, value)
 
@@ -203,7 +206,7 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!a} stands there twice")
+        raise ValueError(f"the key '{shown(twice, 60)}' stands there twice")
     return found
 
 

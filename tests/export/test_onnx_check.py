@@ -67,6 +67,12 @@ def with_tensor(**fields: object) -> onnx.ModelProto:
     return model
 
 
+def with_part() -> onnx.ModelProto:
+    model = with_tensor()
+    model.graph.initializer[0].segment.end = 8
+    return model
+
+
 def with_sparse() -> onnx.ModelProto:
     model = model_of([node("MatMul", ["x", "w"], ["y"])], {"w": np.zeros((4, 2))})
     model.graph.sparse_initializer.add().dims.extend([4, 2])
@@ -111,6 +117,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "huge sizes without data": (lambda: with_tensor(dims=[2**20, 2**10]), "holds another amount"),
     "negative sizes": (lambda: with_tensor(dims=[-4, -2]), "impossible sizes"),
     "many axes": (lambda: with_tensor(dims=[1] * 40), "impossible sizes"),
+    "a part of a tensor": (with_part, "is a part of another"),
     "data elsewhere": (lambda: with_tensor(data_location=TensorProto.EXTERNAL), "lies in another file"),
     "no strides": (
         lambda: model_of([node("MaxPool", ["x"], ["y"], kernel_shape=[1], strides=[0])]),

@@ -31,14 +31,17 @@ def numbers(*values: int) -> bytes:
     return b"(" + b"".join(map(integer, values)) + b"t"
 
 
+def storage(*, count: int = 4, key: str = "0") -> bytes:
+    """Return the opcodes of a reference to the storage ``key``, which claims ``count`` elements of float32."""
+    return b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + integer(count) + b"tQ"
+
+
 def tensor(
     *, offset: int = 0, sizes: tuple[int, ...] = (2,), strides: tuple[int, ...] = (1,), count: int = 4, key: str = "0"
 ) -> bytes:
     """Return the opcodes of one float32 tensor over the storage ``key``, which claims ``count`` elements."""
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + integer(count) + b"tQ"
-    arguments = (
-        storage + integer(offset) + numbers(*sizes) + numbers(*strides) + b"\x89" + b"ccollections\nOrderedDict\n)R"
-    )
+    shape = integer(offset) + numbers(*sizes) + numbers(*strides)
+    arguments = storage(count=count, key=key) + shape + b"\x89" + b"ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"tR"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pickled import archive, integer, tensor, text, torch_saved
+from pickled import archive, integer, storage, tensor, text, torch_saved
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
@@ -128,7 +128,9 @@ TENSORS: dict[str, tuple[bytes, str]] = {
     "no record": (archive(tensor(), {}), "lacks its entry 'a/data/0'"),
     "claims of a huge storage": (archive(tensor(count=2**60)), "has 16 bytes, not the more than"),
     "claims beyond 64 bits": (archive(tensor(count=2**80)), "has 16 bytes, not the more than"),
-    "negative claims": (archive(tensor(count=-4)), WRONG),
+    "negative claims": (archive(tensor(count=-4)), "has 16 bytes, not the -4 elements"),
+    "a short record that no tensor uses": (archive(storage(count=4), {"0": bytes(12)}), "has 12 bytes, not the 4 elem"),
+    "no record, and no tensor that uses it": (archive(storage(), {}), "lacks its entry 'a/data/0'"),
     "one element too far": (archive(tensor(offset=3)), BEYOND),
     "large offset": (archive(tensor(offset=2**62)), BEYOND),
     "offset beyond 64 bits": (archive(tensor(offset=2**64)), BEYOND),
@@ -148,7 +150,10 @@ TENSORS: dict[str, tuple[bytes, str]] = {
     "many axes": (archive(tensor(sizes=(1,) * 40, strides=(1,) * 40)), "more than 32 axes"),
     "no elements of a huge axis": (archive(tensor(sizes=(0, 2**60), strides=(1, 1))), "more than 32 axes or"),
     "another folder": (archive(tensor(key="../b")), "lacks its entry"),
-    "two views of one": (archive(b"(" + tensor() + tensor(count=3) + b"t"), "says two things of its entry"),
+    "two views of one": (
+        archive(b"(" + tensor() + tensor().replace(b"FloatStorage", b"IntStorage") + b"t"),
+        "says two things of its entry",
+    ),
     "sizes of the truth": (archive(tensor().replace(integer(2), b"\x88", 1)), WRONG),
     "no storage": (archive(b"ctorch._utils\n_rebuild_tensor_v2\n)R"), "describes a tensor in an unknown way"),
     "whole views many times": (

@@ -71,6 +71,23 @@ def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
         load(saved)
 
 
+@pytest.mark.parametrize("parameter", [1e39, -1e39, math.inf, math.nan])
+def test_activations_whose_parameter_is_beyond_float32_are_refused(saved: Path, parameter: float) -> None:
+    edited(saved, lambda data: data["layers"][1].update(kind="elu", parameter=parameter))
+    with pytest.raises(
+        ArtifactError, match=r"model\.pt: its activation has the parameter .*, no finite number of float32"
+    ):
+        load(saved)
+
+
+def test_a_clip_beyond_float32_is_refused_and_an_infinite_one_is_none(saved: Path) -> None:
+    edited(saved, lambda data: data["normalizer"].update(clip=math.inf))
+    assert load(saved).actor(torch.zeros(1, 4)).shape == (1,)
+    edited(saved, lambda data: data["normalizer"].update(clip=1e39))
+    with pytest.raises(ArtifactError, match=r"model\.pt: the normalizer's clip must be a positive number of float32"):
+        load(saved)
+
+
 def halve(data: dict[str, Any]) -> None:
     for layer in data["layers"]:
         layer.update({name: value.half() for name, value in layer.items() if isinstance(value, torch.Tensor)})

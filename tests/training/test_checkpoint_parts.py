@@ -12,8 +12,8 @@ import pytest
 import torch
 from small_runs import run_until, small_request
 
-from prunekit.errors import ArtifactError, PrunekitError
-from prunekit.training.checkpoint import checkpoints_in
+from prunekit.errors import ArtifactError, InputError, PrunekitError
+from prunekit.training.checkpoint import FORMAT, check_same, checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 
 Edit = Callable[[dict[str, Any]], object]
@@ -221,3 +221,16 @@ def test_an_optimizer_that_no_run_writes(damage: Edit, interrupted: Runs, tmp_pa
 def test_whole_checkpoints_are_taken(name: str, interrupted: Runs, tmp_path: Path) -> None:
     shutil.copytree(interrupted(name), tmp_path / "run")
     assert train(small_request(name), tmp_path / "run", resume=True).status.steps >= small_request(name).total_steps
+
+
+def test_what_differs_is_named_in_a_line_that_can_be_read() -> None:
+    with pytest.raises(InputError) as refusal:
+        check_same(Path("run"), {"versions": {"a" * 5000: "1"}}, {})
+    assert "as versions.aaa" in str(refusal.value)
+    assert len(str(refusal.value)) < 500
+
+
+def test_a_long_format_version_is_cut(tmp_path: Path) -> None:
+    torch.save({"format": FORMAT, "version": "9" * 5000}, tmp_path / "1.pt")
+    with pytest.raises(ArtifactError, match=r"checkpoint format 9{57}\.\.\., but this prunekit reads"):
+        read_checkpoint(tmp_path / "1.pt")

@@ -182,6 +182,7 @@ def test_a_missing_value_is_named(key: str, run: Run, begun: Path) -> None:
         (b"[" * 100_000, "nests too deeply"),
         (b'{"a":' * 100_000, "nests too deeply"),
         (b'{"seed": 1, "seed": 2}', "the key 'seed' stands there twice"),
+        (b'{"%s": 1, "%s": 2}' % (b"a" * 5000, b"a" * 5000), f"the key '{'a' * 57}...' stands there twice"),
         (b'{"seed": NaN}', "NaN is no number of JSON"),
         (b'{"seed": -Infinity}', "-Infinity is no number of JSON"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "cannot be read"),
@@ -242,6 +243,13 @@ def test_what_runs_write_is_taken(name: str, changes: dict[str, Any], tmp_path: 
 def test_every_preset_is_taken(env_id: str, algorithm: str, tmp_path: Path) -> None:
     config = TrainingRequest(env_id, algorithm, preset_for(env_id, algorithm)).to_dict()
     check_config(json.loads(json.dumps({**config, "versions": {}, "started": "now"})), tmp_path)
+
+
+def test_names_of_arguments_are_short_enough_to_be_told() -> None:
+    config = small_request("dqn", env_kwargs={"a" * 5000: 1}).to_dict()
+    with pytest.raises(ArtifactError, match=r"a name in env\.kwargs must be a text of 1 to 200 characters") as refusal:
+        check_config({**config, "started": "now", "versions": {}}, Path("config.json"))
+    assert len(str(refusal.value)) < 500
 
 
 def test_text_among_arguments_is_for_python_alone(tmp_path: Path) -> None:
