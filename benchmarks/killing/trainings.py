@@ -95,7 +95,7 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
         ended = _gone_on(training, other, partial(killed, sent=sent, now=moment))
         troubles = ended.troubles(sent)
         training_had_begun = inside or changed(other / "metrics.csv") != metrics
-        if ended.code == 130 and training_had_begun and "--resume" not in ended.said:
+        if ended.code > 128 and training_had_begun and "--resume" not in ended.said:
             troubles.append(f"no hint to --resume: {ended.said[-200:]}")
         for path in checkpoints_in(other):
             read_checkpoint(path)

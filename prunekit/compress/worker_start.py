@@ -1,0 +1,53 @@
+"""How a worker process begins: what has to be so before it imports torch and all that takes seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+
+@contextmanager
+def deaf_processes() -> Iterator[None]:
+    """Begin processes that never hear Ctrl-C or the end of a terminal, not even before they run code of this module.
+
+    Both are for the main process alone, which has its workers end; what comes meanwhile reaches it afterwards. SIGTERM
+    ends a worker: that is how a pool ends those that are left when one has died.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any) -> None:
+    """Make this process a worker at the pickled ``site``.
+
+    It is unpickled here: with the other arguments it would be before this function is called, and import torch.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from prunekit.compress.workers import open_post
+
+    open_post(pickle.loads(site), judged, stopped)  # of this program's own main process
+
+
+def _end_with_parent() -> None:
+    """End this process when the main one is gone, however that ended: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
