@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import matplotlib.figure  # noqa: F401
+import pydantic  # noqa: F401
+import torch._dynamo  # noqa: F401
+
 import prunekit.cli
 import prunekit.cli.app
 
