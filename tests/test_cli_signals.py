@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,11 +81,11 @@ def test_who_handles_a_signal_goes_on_doing_so() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        with raising_signals() as came:
+        with raising_signals() as signals:
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert (heard, came) == ([signal.SIGTERM], [])
+    assert (heard, signals.came) == ([signal.SIGTERM], [])
 
 
 def test_a_thread_of_its_own_leaves_signals_alone() -> None:
@@ -101,6 +103,53 @@ def test_a_thread_of_its_own_leaves_signals_alone() -> None:
 
 def test_no_part_takes_it_for_a_failure() -> None:
     assert not issubclass(Terminated, Exception)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *SIGNALS])
+def test_an_exception_that_is_caught_is_raised_again(
+    number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException:  # as extensions written in C do
+            lost.append(number)
+        time.sleep(20.0)
+
+    lost: list[int] = []
+    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    assert run("inspect", MODEL)[0] == 128 + number
+    assert lost == [number]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *SIGNALS])
+def test_an_import_is_not_broken_off(
+    number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*_: object) -> None:
+        importlib.import_module(f"imported_{number}")
+        done.append(True)
+        time.sleep(20.0)
+
+    done: list[bool] = []
+    (tmp_path / f"imported_{number}.py").write_text(
+        f"import signal, time\nsignal.raise_signal({int(number)})\ntime.sleep(0.2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    assert run("inspect", MODEL)[0] == 128 + number
+    assert done == [True]
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_an_import_that_never_ends_is_broken_off(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prunekit.cli.signals._LONGEST_IMPORT", 0.2)
+    (tmp_path / "endless.py").write_text("import signal, time\nsignal.raise_signal(2)\ntime.sleep(20.0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", lambda *_: importlib.import_module("endless"))
+    began = time.monotonic()
+    assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")
+    assert time.monotonic() < began + 10.0
 
 
 ENDED = """

@@ -20,7 +20,7 @@ from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead
 
 _MINUTES = 0.1
-_LONGEST = 16.0
+_LONGEST = 11.0
 _CLEANED_EVERY = 20
 
 

@@ -10,11 +10,12 @@ def main() -> NoReturn:
 
     128 + N where the signal N ended it: SIGTERM or SIGHUP.
     """
-    with raising_signals() as came:
+    with raising_signals() as signals:
         try:
             from prunekit.cli.app import run  # here, where its end by a signal is in order already
 
-            run(came)
+            signals.check()
+            run(signals)
         except (KeyboardInterrupt, Terminated) as error:
             from prunekit.cli.ending import ended_by, fail, number_of
 

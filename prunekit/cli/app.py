@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
@@ -21,7 +21,7 @@ from prunekit.cli.ending import INTERRUPTED, ended_by, fail, number_of, require_
 from prunekit.cli.export import export
 from prunekit.cli.inspect import inspect
 from prunekit.cli.shrink import shrink
-from prunekit.cli.signals import Terminated
+from prunekit.cli.signals import Signals, Terminated
 from prunekit.cli.streams import steady_streams
 from prunekit.cli.train import train
 
@@ -37,8 +37,8 @@ for command in (train, shrink, compress, export, bench, inspect):
 _DEBUG = "--debug"
 
 
-def run(came: Sequence[int]) -> NoReturn:
-    """Run the command line and exit with its code; ``came`` are the signals that came so far."""
+def run(signals: Signals) -> NoReturn:
+    """Run the command line and exit with its code, also by one of ``signals``."""
     with steady_streams(), _no_windows():
         arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
         debug = len(arguments) != len(sys.argv) - 1
@@ -46,6 +46,7 @@ def run(came: Sequence[int]) -> NoReturn:
             require_words(arguments)
             code = app(arguments or ["--help"], standalone_mode=False) or 0
             if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+                signals.over = True
                 fail("interrupted", code)
             sys.exit(code)
         except TyperException as error:
@@ -53,8 +54,9 @@ def run(came: Sequence[int]) -> NoReturn:
         except (typer.Abort, KeyboardInterrupt, Terminated) as error:
             fail(*ended_by(number_of(error)))
         except Exception as error:
-            if came:  # a library has made an error of its own of it
-                fail(*ended_by(came[0]))
+            if signals.came:  # a library has made an error of its own of it
+                signals.over = True
+                fail(*ended_by(signals.came[0]))
             if debug:
                 raise
             fail(*said_of(error))

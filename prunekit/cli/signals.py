@@ -1,17 +1,32 @@
-"""SIGTERM and SIGHUP as exceptions: a command that is told to end cleans up as after Ctrl-C."""
+"""SIGTERM and SIGHUP as exceptions, as Ctrl-C is one: a command that is told to end cleans up first.
+
+Libraries lose such exceptions: they end the process with an abort where one is raised while they are imported, or catch
+it. So none is raised inside an import, and one that was caught is raised again.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, final
 
 # Seconds in which a second signal does not break off what the first one has begun: a terminal that closes sends two.
 _CALM = 5.0
+# Seconds after which an exception is raised inside an import all the same: a module of the user may wait for ever.
+_LONGEST_IMPORT = 15.0
+# Seconds between looks at whether an exception can be raised now, or was lost.
+_LOOKS = 0.01
+_IMPORTS = "<frozen importlib._bootstrap>"
+
+
+@final
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C was pressed."""
 
 
 @final
@@ -23,36 +38,85 @@ class Terminated(BaseException):
         self.number = number
 
 
+@final
+class Signals:
+    """The signals that came in ``raising_signals``, and the exception that was raised for them last."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.over = False
+        self._began = self._raised_at = 0.0
+        self._raised: Callable[[], BaseException | None] = lambda: None
+
+    def check(self) -> None:
+        """Raise the exception of a signal that came where none could be raised."""
+        if self.came and not self.over and self._raised() is None:
+            self._raise()
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        now = time.monotonic()
+        if not self.came:
+            self._began = now
+            if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) == self.look:
+                signal.setitimer(signal.ITIMER_REAL, _LOOKS, _LOOKS)
+        self.came.append(number)
+        if now > self._raised_at + _CALM:
+            self._raised = lambda: None
+        self.look(number, frame)
+
+    def look(self, _: int, frame: FrameType | None) -> None:
+        """Raise unless an exception is on its way already, or this is inside an import."""
+        if not _importing(frame) or time.monotonic() > self._began + _LONGEST_IMPORT:
+            self.check()
+
+    def _raise(self) -> None:
+        number = self.came[-1]
+        error = Interrupted() if number == signal.SIGINT else Terminated(number)
+        self._raised, self._raised_at = weakref.ref(error), time.monotonic()
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: it would live for ever
+
+
 @contextmanager
-def raising_signals() -> Iterator[list[int]]:
-    """Raise Terminated on SIGTERM and SIGHUP for a while, and yield the list of those that came so far.
+def raising_signals() -> Iterator[Signals]:
+    """Raise Terminated on SIGTERM and SIGHUP and Interrupted on SIGINT for a while.
 
-    Only where their default, the end of the process, was in force, and only in the main thread: who handles or ignores
-    them, as under ``nohup``, goes on doing so. Afterwards the default is in force again.
+    Only where Python's defaults were in force, and only in the main thread: who handles or ignores them, as under
+    ``nohup``, goes on doing so. Afterwards they are in force again.
     """
-    came: list[int] = []
+    signals = Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield signals
         return
-    calm_until, over = 0.0, False
-
-    def hear(number: int, _: FrameType | None) -> None:
-        nonlocal calm_until
-        came.append(number)
-        if not over and time.monotonic() > calm_until:
-            calm_until = time.monotonic() + _CALM
-            raise Terminated(number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if before[number] is signal.SIG_DFL]
+    handlers: dict[str, tuple[Any, Any]] = {
+        "SIGALRM": (signal.SIG_DFL, signals.look),
+        "SIGINT": (signal.default_int_handler, signals.hear),
+        "SIGTERM": (signal.SIG_DFL, signals.hear),
+        "SIGHUP": (signal.SIG_DFL, signals.hear),
+    }
+    numbers = {int(getattr(signal, name)): entry for name, entry in handlers.items() if hasattr(signal, name)}
+    changed = {number: entry for number, entry in numbers.items() if signal.getsignal(number) is entry[0]}
     try:
-        for number in heard:
-            signal.signal(number, hear)
-        yield came
+        for number, (_, handler) in changed.items():
+            signal.signal(number, handler)
+        yield signals
     finally:
-        known, over = len(came), True
-        for number in heard:
-            signal.signal(number, signal.SIG_DFL)
-        if known == 0 and came:  # between these lines
-            signal.raise_signal(came[0])
+        known, signals.over = len(signals.came), True
+        if signals.came and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, (before, _) in changed.items():
+            signal.signal(number, before)
+        if known == 0 and signals.came:  # between these lines
+            signal.raise_signal(signals.came[0])
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Return whether ``frame`` is inside the import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTS:
+            return True
+        frame = frame.f_back
+    return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -31,23 +31,22 @@ def deaf_processes() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any) -> None:
-    """Make this process a worker at the pickled ``site``.
+def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any, main: Connection) -> None:
+    """Make this process a worker at the pickled ``site``, which ends as soon as the other end of ``main`` is closed.
 
-    It is unpickled here: with the other arguments it would be before this function is called, and import torch.
+    The system closes it when the main process ends, however it ends. The site is unpickled here: with the other
+    arguments it would be before this function is called, and import torch.
     """
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(main,), daemon=True).start()
     from prunekit.compress.workers import open_post
 
     open_post(pickle.loads(site), judged, stopped)  # of this program's own main process
 
 
-def _end_with_parent() -> None:
-    """End this process when the main one is gone, however that ended: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(main: Connection) -> None:
+    with suppress(EOFError, OSError):
+        main.recv_bytes()
     os._exit(1)

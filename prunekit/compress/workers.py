@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Literal, TypeVar, final
@@ -71,20 +72,23 @@ class Crew:
         self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
+        # Every worker ends as soon as this is closed.
+        self._ours: Connection | None = None
         context = multiprocessing.get_context("spawn")
         with deaf_processes():  # multiprocessing begins one for the queue
             self._judged: SimpleQueue[bytes] = context.SimpleQueue()
         # No Event, whose lock would stay taken where a worker is killed while it looks.
         self._stopped = context.RawValue("b", 0)
         if count > 1:
-            arguments = (pickle.dumps(site), self._judged, self._stopped)
+            theirs, self._ours = context.Pipe(duplex=False)
+            arguments = (pickle.dumps(site), self._judged, self._stopped, theirs)
             self._pool = ProcessPoolExecutor(count, context, begin, arguments)
             try:
                 for _ in range(count):
                     with deaf_processes():
                         _submitted(self._pool, _ready)
-            except BaseException:
-                self._pool.shutdown(cancel_futures=True)
+            except BaseException as error:
+                self._end(error)
                 raise
 
     def __enter__(self) -> Crew:
@@ -93,10 +97,17 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(error)
+        self.post.arena.close()
+
+    def _end(self, error: BaseException | None) -> None:
         self._stopped.value = 1  # a branch that is still searched ends at its next look
+        if self._ours is not None and not isinstance(error, Exception | None):
+            self._ours.close()  # at once, where this process was told to end
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        self.post.arena.close()
+        if self._ours is not None:
+            self._ours.close()
 
     def returns_of(self, policy: Policy) -> Callable[[int], float]:
         """Return the function from an episode's seed to the return of ``policy``."""
