@@ -142,6 +142,14 @@ def test_an_import_is_not_broken_off(
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
 
 
+def test_an_alarm_from_outside_still_rings() -> None:
+    code = "import signal, time\nfrom prunekit.cli.signals import raising_signals\n"
+    code += "signal.setitimer(signal.ITIMER_REAL, 0.5)\n"
+    code += "with raising_signals():\n try:\n  signal.raise_signal(2)\n except KeyboardInterrupt:\n  time.sleep(20)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGALRM, "")
+
+
 def test_an_import_that_never_ends_is_broken_off(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prunekit.cli.signals._LONGEST_IMPORT", 0.2)
     (tmp_path / "endless.py").write_text("import signal, time\nsignal.raise_signal(2)\ntime.sleep(20.0)\n")

@@ -45,6 +45,7 @@ class Signals:
     def __init__(self) -> None:
         self.came: list[int] = []
         self.over = False
+        self._looks = False
         self._began = self._raised_at = 0.0
         self._raised: Callable[[], BaseException | None] = lambda: None
 
@@ -58,8 +59,7 @@ class Signals:
         now = time.monotonic()
         if not self.came:
             self._began = now
-            if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) == self.look:
-                signal.setitimer(signal.ITIMER_REAL, _LOOKS, _LOOKS)
+            self._look_often()
         self.came.append(number)
         if now > self._raised_at + _CALM:
             self._raised = lambda: None
@@ -69,6 +69,22 @@ class Signals:
         """Raise unless an exception is on its way already, or this is inside an import."""
         if not _importing(frame) or time.monotonic() > self._began + _LONGEST_IMPORT:
             self.check()
+
+    def end(self) -> None:
+        """Raise nothing any more."""
+        self.over = True
+        if self._looks:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _look_often(self) -> None:
+        """Look again and again from now on, if nobody uses the system's timer; an alarm may be set from outside."""
+        if not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+            return
+        if signal.getitimer(signal.ITIMER_REAL)[0] == 0.0:
+            self._looks = True
+            signal.signal(signal.SIGALRM, self.look)
+            signal.setitimer(signal.ITIMER_REAL, _LOOKS, _LOOKS)
 
     def _raise(self) -> None:
         number = self.came[-1]
@@ -92,7 +108,6 @@ def raising_signals() -> Iterator[Signals]:
         yield signals
         return
     handlers: dict[str, tuple[Any, Any]] = {
-        "SIGALRM": (signal.SIG_DFL, signals.look),
         "SIGINT": (signal.default_int_handler, signals.hear),
         "SIGTERM": (signal.SIG_DFL, signals.hear),
         "SIGHUP": (signal.SIG_DFL, signals.hear),
@@ -104,9 +119,8 @@ def raising_signals() -> Iterator[Signals]:
             signal.signal(number, handler)
         yield signals
     finally:
-        known, signals.over = len(signals.came), True
-        if signals.came and hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        known = len(signals.came)
+        signals.end()
         for number, (before, _) in changed.items():
             signal.signal(number, before)
         if known == 0 and signals.came:  # between these lines

@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from typing import Any
+
+_DEAF_TO = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
@@ -24,8 +27,10 @@ def deaf_processes() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
+        resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
+        signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -37,9 +42,8 @@ def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any, main: Connectio
     The system closes it when the main process ends, however it ends. The site is unpickled here: with the other
     arguments it would be before this function is called, and import torch.
     """
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in _DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(main,), daemon=True).start()
     from prunekit.compress.workers import open_post
 

@@ -75,7 +75,7 @@ class Crew:
         # Every worker ends as soon as this is closed.
         self._ours: Connection | None = None
         context = multiprocessing.get_context("spawn")
-        with deaf_processes():  # multiprocessing begins one for the queue
+        with deaf_processes():
             self._judged: SimpleQueue[bytes] = context.SimpleQueue()
         # No Event, whose lock would stay taken where a worker is killed while it looks.
         self._stopped = context.RawValue("b", 0)
