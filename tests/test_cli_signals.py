@@ -122,6 +122,24 @@ def test_an_exception_that_is_caught_is_raised_again(
     assert lost == [number]
 
 
+class Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_exception_that_a_finalizer_loses_is_raised_again_without_a_word(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*_: object) -> None:
+        Finalized()
+        time.sleep(20.0)
+
+    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    before = sys.unraisablehook
+    assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")
+    assert sys.unraisablehook is before
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, *SIGNALS])
 def test_an_import_is_not_broken_off(
     number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

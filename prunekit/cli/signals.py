@@ -7,6 +7,7 @@ it. So none is raised inside an import, and one that was caught is raised again.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -114,6 +115,13 @@ def raising_signals() -> Iterator[Signals]:
     }
     numbers = {int(getattr(signal, name)): entry for name, entry in handlers.items() if hasattr(signal, name)}
     changed = {number: entry for number, entry in numbers.items() if signal.getsignal(number) is entry[0]}
+    told = sys.unraisablehook
+
+    def tell(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, Interrupted | Terminated):  # which are raised again
+            told(lost)
+
+    sys.unraisablehook = tell
     try:
         for number, (_, handler) in changed.items():
             signal.signal(number, handler)
@@ -121,6 +129,7 @@ def raising_signals() -> Iterator[Signals]:
     finally:
         known = len(signals.came)
         signals.end()
+        sys.unraisablehook = told
         for number, (before, _) in changed.items():
             signal.signal(number, before)
         if known == 0 and signals.came:  # between these lines
