@@ -178,6 +178,13 @@ def test_an_import_that_never_ends_is_broken_off(run: Run, tmp_path: Path, monke
     assert time.monotonic() < began + 10.0
 
 
+def test_ctrl_c_while_python_ends_prints_no_traceback() -> None:
+    code = "import atexit, signal, sys\nfrom prunekit.cli import main\n"
+    code += "atexit.register(lambda: signal.raise_signal(signal.SIGINT))\nsys.argv = ['prunekit', '--version']\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 ENDED = """
 import signal, sys
 import prunekit.cli.app

@@ -1,5 +1,7 @@
 """The command line, one file per command: parse, call, print; nothing else."""
 
+import atexit
+import signal
 from typing import NoReturn
 
 from prunekit.cli.signals import Terminated, raising_signals
@@ -20,6 +22,15 @@ def main() -> NoReturn:
             from prunekit.cli.ending import ended_by, fail, number_of
 
             fail(*ended_by(number_of(error)))
+        finally:
+            atexit.unregister(_end_silently)
+            atexit.register(_end_silently)  # what is registered last comes first
+
+
+def _end_silently() -> None:
+    """Let Ctrl-C end the process as it ends: Python would print a traceback of what it interrupts there."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 __all__ = ["main"]
