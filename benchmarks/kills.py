@@ -37,6 +37,15 @@ SEED = 0
 STATE = Path("runs/kills")
 PLAN = {**dict.fromkeys(TRAININGS, 160), "compress": 100, **dict.fromkeys(COMMANDS, 65)}
 """Kills per scenario, a thousand in all."""
+TROUBLES = {
+    "orphans": ("orphan:",),
+    "half_or_mixed_files": ("torn:", "mixed:", "gone:"),
+    "temporary_files_left": ("left:",),
+    "runs_that_ended_otherwise": ("ended otherwise:",),
+    "tracebacks": ("printed:",),
+    "exit_codes": ("exit code",),
+}
+"""Kinds of trouble, and how what is said of them begins."""
 
 
 def kills_of(name: str, folder: Path, begin_at: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -59,23 +68,25 @@ def known(state: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def run(names: list[str], count: int | None, seed: int, folder: Path) -> None:
-    """Kill until every scenario of ``names`` has had its share."""
+    """Kill until every scenario of ``names`` has had its share, always in the one that lacks the most of it."""
     torch.set_num_threads(1)
     state = folder / f"seed-{seed}.jsonl"
-    for name in names:
-        done, wanted = _kills(known(state)[name]), PLAN[name] if count is None else count
+    done = {name: _kills(known(state)[name]) for name in names}
+    wanted = {name: PLAN[name] if count is None else count for name in names}
+    kills = {name: kills_of(name, folder, done[name], seed) for name in names}
+    seconds: dict[str, float] = dict.fromkeys(names, 0.0)
+    while open_names := [name for name in names if done[name] < wanted[name]]:
+        name = min(open_names, key=lambda name: done[name] / wanted[name])
         began = time.monotonic()
-        if done >= wanted:
-            continue
-        for record in kills_of(name, folder, done, seed):
-            with state.open("a") as file:
-                file.write(json.dumps({"scenario": name, "number": done, **record}) + "\n")
-            done += record["signal"] != 0
-            if record["troubles"]:
-                print(name, record, flush=True)
-            if done >= wanted:
-                break
-        print(f"{name}: {done} kills, {time.monotonic() - began:.0f} s", flush=True)
+        record = next(kills[name])
+        seconds[name] += time.monotonic() - began
+        with state.open("a") as file:
+            file.write(json.dumps({"scenario": name, "number": done[name], **record}) + "\n")
+        done[name] += record["signal"] != 0
+        if record["troubles"]:
+            print(name, record, flush=True)
+        if done[name] >= wanted[name]:
+            print(f"{name}: {done[name]} kills, {seconds[name]:.0f} s", flush=True)
 
 
 def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -90,6 +101,7 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             "kills": _kills(found),
             "aimed_into_a_write": sum(record["inside"] for record in found),
             "ends": dict(sorted(ends.items())),
+            "troubles": _counted([text for record in found for text in record["troubles"]]),
         }
         if compared:
             entry |= {"runs_compared": len(compared), "runs_equal": sum(compared)}
@@ -98,6 +110,12 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         scenarios[name] = entry
         troubles += [{"scenario": name, **record} for record in found if record["troubles"]]
     return {"kills": sum(entry["kills"] for entry in scenarios.values()), "scenarios": scenarios, "troubles": troubles}
+
+
+def _counted(troubles: list[str]) -> dict[str, int]:
+    """Return how many of the troubles there are of each kind."""
+    counts = {kind: sum(text.startswith(beginnings) for text in troubles) for kind, beginnings in TROUBLES.items()}
+    return {**counts, "others": len(troubles) - sum(counts.values())}
 
 
 def _kills(records: list[dict[str, Any]]) -> int:

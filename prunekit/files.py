@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import final
 from filelock import FileLock, Timeout
 
 from prunekit.errors import ArtifactError, InputError
+from prunekit.temporaries import LOCKS, create, names_beside, open_held, remove_left
 
 RUNS = Path("runs")
 """Where ``train`` puts runs that were given no folder, relative to the working directory."""
-_SHORT_NAME = 32
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -120,27 +119,35 @@ def write_together(files: Mapping[Path, bytes], mode: int | None = None) -> None
     A link stays, and the file that it leads to is written; a device or a pipe is no file and is written into.
     A new file has the permissions that the umask leaves (the system applies it, as a process can only read it by
     changing it for all of its threads), a replaced one keeps its own; ``mode`` stands for both.
-    Raises InputError, naming the path, where one cannot be written; no temporary file is left.
+    Raises InputError, naming the path, where one cannot be written; no temporary file is left. Those that a killed
+    process has left of the same files are removed.
     """
     staged: list[_Staged] = []
     made: list[Path] = []
     path = Path()
-    try:
-        for path, content in files.items():
-            if not is_written_into(path):
-                staged.append(_stage(path, mode, made))
-                _fill(staged[-1], content)
-        for path, content in files.items():
-            if is_written_into(path):
-                with path.open("ab") as stream:
-                    stream.write(content)
-        _put(staged)
-    except BaseException as error:
-        for folder in reversed(made):
-            _discard(folder)
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from error
-        raise
+    with ExitStack() as holds:
+        try:
+            for path, content in files.items():
+                if not is_written_into(path):
+                    staged.append(_stage(path, mode, made))
+                    _fill(staged[-1], content, holds)
+            for path, content in files.items():
+                if is_written_into(path):
+                    with path.open("ab") as stream:
+                        stream.write(content)
+            _put(staged, holds)
+        except BaseException as error:
+            for folder in reversed(made):
+                _discard(folder)
+            if isinstance(error, OSError):
+                raise unwritable(path, error) from error
+            raise
+        finally:
+            for entry in staged:
+                if os.path.lexists(entry.target):  # else the file aside is all that is left of it
+                    _discard(entry.aside)
+    for entry in staged:
+        remove_left(entry.target, old=True)
 
 
 @final
@@ -163,31 +170,33 @@ def _stage(path: Path, mode: int | None, made: list[Path]) -> _Staged:
     target.parent.mkdir(parents=True, exist_ok=True)
     if mode is None and target.is_file():
         mode = target.stat().st_mode & 0o777
-    short = target.name[:_SHORT_NAME]  # beside a name of full length a longer one has no room
-    temporary, aside = (target.with_name(f".{short}.{secrets.token_hex(6)}") for _ in range(2))
+    remove_left(target)
+    temporary, aside = names_beside(target)
     made.append(temporary)
     return _Staged(path=path, target=target, temporary=temporary, aside=aside, mode=mode)
 
 
-def _fill(entry: _Staged, content: bytes) -> None:
-    descriptor = os.open(
-        entry.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if entry.mode is None else entry.mode
-    )
-    with os.fdopen(descriptor, "wb") as file:
-        if entry.mode is not None and os.fstat(descriptor).st_mode & 0o777 != entry.mode:
-            os.fchmod(descriptor, entry.mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
+def _fill(entry: _Staged, content: bytes, holds: ExitStack) -> None:
+    descriptor = create(entry.temporary, 0o666 if entry.mode is None else entry.mode)
+    with ExitStack() as closing:
+        closing.callback(os.close, descriptor)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            if entry.mode is not None and os.fstat(descriptor).st_mode & 0o777 != entry.mode:
+                os.fchmod(descriptor, entry.mode)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        if LOCKS:  # elsewhere an open file cannot be renamed
+            holds.enter_context(closing.pop_all())
 
 
-def _put(staged: Sequence[_Staged]) -> None:
+def _put(staged: Sequence[_Staged], holds: ExitStack) -> None:
     """Rename all of ``staged``; where one fails, put back what stood there and raise InputError, naming it."""
     alone = len(staged) == 1
     entry = None
     try:
         for entry in () if alone else staged:
-            _set_aside(entry, moved=entry is staged[-1])
+            _set_aside(entry, holds, moved=entry is staged[-1])
         for entry in staged:
             entry.temporary.replace(entry.target)
     except BaseException as error:
@@ -197,16 +206,15 @@ def _put(staged: Sequence[_Staged]) -> None:
         if isinstance(error, OSError) and entry is not None:
             raise unwritable(entry.path, error) from error
         raise
-    for entry in staged:
-        _discard(entry.aside)
 
 
-def _set_aside(entry: _Staged, *, moved: bool) -> None:
+def _set_aside(entry: _Staged, holds: ExitStack, *, moved: bool) -> None:
     """Keep what stands at the target, if anything does, in a second place too, or there alone if ``moved``."""
     if not os.path.lexists(entry.target):
         return
     if entry.target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    _hold(entry.target, holds)  # before it is aside, where another process would take it for left behind
     if moved:
         entry.target.replace(entry.aside)
         return
@@ -214,6 +222,13 @@ def _set_aside(entry: _Staged, *, moved: bool) -> None:
         entry.aside.hardlink_to(entry.target)
     except OSError:  # not every file system has hard links
         shutil.copy2(entry.target, entry.aside)
+        _hold(entry.aside, holds)
+
+
+def _hold(path: Path, holds: ExitStack) -> None:
+    descriptor = open_held(path)
+    if descriptor is not None:
+        holds.callback(os.close, descriptor)
 
 
 def _put_back(entry: _Staged) -> None:

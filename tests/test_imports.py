@@ -23,7 +23,7 @@ FLOORS = (
     {"compiled"},
     {"rollouts", "outputs", "console"},
     {"environments", "files", "formats", "versions", "activations", "stats"},
-    {"errors"},
+    {"errors", "temporaries"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}
 MODULES = sorted(
@@ -68,9 +68,10 @@ def test_only_the_adapter_and_training_know_stable_baselines() -> None:
     assert knowing == {"adapters", "training"}
 
 
-def test_the_command_line_starts_without_heavy_packages() -> None:
+@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compress.worker_start"])
+def test_the_command_line_and_workers_start_without_heavy_packages(module: str) -> None:
     code = (
-        "import sys, prunekit.cli; heavy = {'torch', 'onnx', 'onnxruntime', 'gymnasium', 'numpy', "
+        f"import sys, {module}; heavy = {{'torch', 'onnx', 'onnxruntime', 'gymnasium', 'numpy', "
         "'stable_baselines3'} & set(sys.modules); sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

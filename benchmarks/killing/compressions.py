@@ -20,7 +20,7 @@ from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead
 
 _MINUTES = 0.1
-_LONGEST = 16.0
+_LONGEST = 11.0
 _CLEANED_EVERY = 20
 
 
@@ -46,7 +46,7 @@ def kill_compression(folder: Path, begin_at: int, seed: int) -> Iterator[dict[st
             shutil.rmtree(output, ignore_errors=True)
             shutil.copytree(first, output)
         inside = generator.random() < 0.25
-        moment = on_sight(output, "**/.*", generator.choice((0.0, generator.uniform(0.0, 0.03))))
+        moment = on_sight(output, "**/.*.prunekit-*", generator.choice((0.0, generator.uniform(0.0, 0.03))))
         moment = moment if inside else after(generator.uniform(0.0, _LONGEST))
         ended = killed(words, home, sent, moment)
         troubles = ended.troubles(sent) if ended.hit or ended.code != 1 else []  # 1: too little time for a certificate

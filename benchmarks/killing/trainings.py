@@ -16,6 +16,7 @@ from typing import Any
 from resume import numbers_of
 
 from killing.victims import Ended, after, changed, killed, on_change, on_sight, run, signal_of
+from prunekit.errors import InputError
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases, Sparsity
@@ -95,10 +96,13 @@ def kill_training(name: str, folder: Path, begin_at: int, seed: int) -> Iterator
         ended = _gone_on(training, other, partial(killed, sent=sent, now=moment))
         troubles = ended.troubles(sent)
         training_had_begun = inside or changed(other / "metrics.csv") != metrics
-        if ended.code == 130 and training_had_begun and "--resume" not in ended.said:
+        if ended.code > 128 and training_had_begun and "--resume" not in ended.said:
             troubles.append(f"no hint to --resume: {ended.said[-200:]}")
         for path in checkpoints_in(other):
-            read_checkpoint(path)
+            try:
+                read_checkpoint(path)
+            except InputError as error:
+                troubles.append(f"torn: {error}")
         record: dict[str, Any] = {"code": ended.code, "inside": inside, "troubles": troubles}
         if (other / "model.pt").exists():
             record["equal"] = left_by(other) == expected

@@ -13,12 +13,18 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import matplotlib.figure  # noqa: F401
+import pydantic  # noqa: F401
+import torch._dynamo  # noqa: F401
+
 import prunekit.cli
+import prunekit.cli.app
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _OF_GROUPS = (signal.SIGINT, signal.SIGHUP)
@@ -150,6 +156,7 @@ def _command(arguments: list[str], folder: Path, text: Path, ready: int) -> NoRe
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.chdir(folder)
         sys.argv = ["prunekit", *arguments]
+        sys.modules["__main__"] = types.ModuleType("__main__")  # worker processes would import this program too
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.write(ready, b"x")
         os.close(ready)

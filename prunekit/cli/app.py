@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,10 +17,11 @@ from typer.exceptions import TyperException
 
 from prunekit.cli.bench import bench
 from prunekit.cli.compress import compress
-from prunekit.cli.ending import INTERRUPTED, fail, require_words, said_of
+from prunekit.cli.ending import INTERRUPTED, ended_by, fail, number_of, require_words, said_of
 from prunekit.cli.export import export
 from prunekit.cli.inspect import inspect
 from prunekit.cli.shrink import shrink
+from prunekit.cli.signals import Signals, Terminated
 from prunekit.cli.streams import steady_streams
 from prunekit.cli.train import train
 
@@ -28,15 +29,16 @@ app = typer.Typer(
     help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
     add_completion=False,
     rich_markup_mode="rich",
-    epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted. --debug shows tracebacks.",
+    epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted; 128 + N: ended by signal N. "
+    "--debug shows tracebacks.",
 )
 for command in (train, shrink, compress, export, bench, inspect):
     app.command()(command)
 _DEBUG = "--debug"
 
 
-def main() -> None:
-    """Run the command line: exit code 0 good, 1 a claim or check failed, 2 bad input, 130 interrupted."""
+def run(signals: Signals) -> NoReturn:
+    """Run the command line and exit with its code, also by one of ``signals``."""
     with steady_streams(), _no_windows():
         arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
         debug = len(arguments) != len(sys.argv) - 1
@@ -44,13 +46,17 @@ def main() -> None:
             require_words(arguments)
             code = app(arguments or ["--help"], standalone_mode=False) or 0
             if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
+                signals.over = True
                 fail("interrupted", code)
             sys.exit(code)
         except TyperException as error:
             fail(error.format_message(), error.exit_code)
-        except (typer.Abort, KeyboardInterrupt):
-            fail("interrupted", INTERRUPTED)
+        except (typer.Abort, KeyboardInterrupt, Terminated) as error:
+            fail(*ended_by(number_of(error)))
         except Exception as error:
+            if signals.came:  # a library has made an error of its own of it
+                signals.over = True
+                fail(*ended_by(signals.came[0]))
             if debug:
                 raise
             fail(*said_of(error))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NoReturn
 
+from prunekit.cli.signals import Terminated
 from prunekit.console import printable
 from prunekit.errors import InputError, PrunekitError
 
 INTERRUPTED = 130
+_SIGNALLED = 128
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -19,6 +22,17 @@ def fail(message: str, code: int) -> NoReturn:
     if sys.stderr is not None:
         sys.stderr.write(f"prunekit: {printable(' '.join(message.split()))}\n")
     sys.exit(code)
+
+
+def ended_by(number: int) -> tuple[str, int]:
+    """Return what there is to say where the signal ``number`` ended a command, and the exit code."""
+    word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return word, _SIGNALLED + number
+
+
+def number_of(error: BaseException) -> int:
+    """Return the signal that raised ``error``: that of Terminated, SIGINT for Ctrl-C."""
+    return error.number if isinstance(error, Terminated) else int(signal.SIGINT)
 
 
 def said_of(error: Exception) -> tuple[str, int]:

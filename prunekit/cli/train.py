@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from prunekit.cli.ending import INTERRUPTED, fail
+from prunekit.cli.ending import ended_by, fail, number_of
 from prunekit.cli.options import JsonOption, OutOption, QuietOption
+from prunekit.cli.signals import Terminated
 from prunekit.console import say, write_json
 from prunekit.errors import CheckError
 
@@ -44,26 +46,35 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a policy while its unimportant units are removed."""
-    from prunekit.outputs import require_apart
-    from prunekit.training.command import Words, prepare
-    from prunekit.training.progress import TerminalDisplay
-    from prunekit.training.run import FILES, FOLDERS
-    from prunekit.training.run import train as run
-
-    words = Words(
-        env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, live_shrink, prune_critics, checkpoint_every,
-        seed, out,
-    )  # fmt: skip
-    request, folder = prepare(words, resume)
-    require_apart([], [folder / name for name in FILES], json_file, [folder / name for name in FOLDERS])
-    console = Console(quiet=quiet)
-    title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"
+    folder = out
     try:
+        from prunekit.outputs import require_apart
+        from prunekit.training.command import Words, prepare
+        from prunekit.training.progress import TerminalDisplay
+        from prunekit.training.run import FILES, FOLDERS
+        from prunekit.training.run import train as run
+
+        words = Words(
+            env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, live_shrink, prune_critics,
+            checkpoint_every, seed, out,
+        )  # fmt: skip
+        request, folder = prepare(words, resume)
+        require_apart([], [folder / name for name in FILES], json_file, [folder / name for name in FOLDERS])
+        console = Console(quiet=quiet)
+        title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"
         with TerminalDisplay(console, title) as display:
             result = run(request, folder, [display], resume=resume)
-    except KeyboardInterrupt:  # after the live display is gone, which would wipe the line
-        fail(f"interrupted; prunekit train --resume --out {folder} goes on from the last checkpoint", INTERRUPTED)
+    except (KeyboardInterrupt, Terminated) as error:  # after the live display is gone, which would wipe the line
+        word, code = ended_by(number_of(error))
+        fail(f"{word}{_hint(folder)}", code)
     write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
     say(console, folder / "model.pt", result.summary)
     if not result.complete:
         raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")
+
+
+def _hint(folder: Path | None) -> str:
+    """Return how to go on with the run in ``folder``, if one was begun there that has not ended."""
+    if folder is None or not (folder / "config.json").is_file() or (folder / "model.pt").exists():
+        return ""
+    return f"; prunekit train --resume --out {folder} goes on from the last checkpoint"

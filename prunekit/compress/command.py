@@ -23,6 +23,7 @@ from prunekit.files import held, require_file
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.outputs import require_apart
 from prunekit.stats.clipping import parse_range
+from prunekit.temporaries import remove_left
 
 _MOST_WORKERS = 8
 # Where a policy goes that was not certified, in a folder of one that was.
@@ -81,6 +82,9 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     env_id, kwargs = _environment(words)
     site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
     with held(folder, traceless=True):
+        for path in _outputs(folder):
+            remove_left(path)
+            remove_left(path, old=True)
         result = compress(site, settings, [display], workers=workers_here())
         notes = [*result.failures, *([result.busy] if result.busy and result.certified else [])]
         if not result.certified and _certified_in(folder):
@@ -109,9 +113,12 @@ def _require_free(words: CompressWords, folder: Path) -> None:
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
     beside = (*normalizers_beside(words.teacher), *weights_beside(words.teacher))
     read = [words.teacher, words.normalizer, *beside]
-    places = (folder, folder / _NOT_CERTIFIED)
-    written = [place / name for place in places for name in (*FILES, *PICTURES)]
-    require_apart(read, [*written, folder / ".lock"], words.json_file)
+    require_apart(read, [*_outputs(folder), folder / ".lock"], words.json_file)
+
+
+def _outputs(folder: Path) -> list[Path]:
+    """Return all files that may be written."""
+    return [place / name for place in (folder, folder / _NOT_CERTIFIED) for name in (*FILES, *PICTURES)]
 
 
 def workers_here() -> int:

@@ -6,10 +6,7 @@ What comes out does not depend on how many there are: a branch and an episode de
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Any, Literal, TypeVar, final
@@ -28,6 +26,7 @@ from prunekit.compress.points import Baseline, Judged, Progress, Searched
 from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
 from prunekit.compress.teacher import Teacher
+from prunekit.compress.worker_start import begin, deaf_processes
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, PrunekitError
 
@@ -73,15 +72,24 @@ class Crew:
         self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
+        # Every worker ends as soon as this is closed.
+        self._ours: Connection | None = None
         context = multiprocessing.get_context("spawn")
-        self._judged: SimpleQueue[bytes] = context.SimpleQueue()
+        with deaf_processes():
+            self._judged: SimpleQueue[bytes] = context.SimpleQueue()
         # No Event, whose lock would stay taken where a worker is killed while it looks.
         self._stopped = context.RawValue("b", 0)
         if count > 1:
-            self._pool = ProcessPoolExecutor(count, context, _begin, (site, self._judged, self._stopped))
-            with _deaf():
+            theirs, self._ours = context.Pipe(duplex=False)
+            arguments = (pickle.dumps(site), self._judged, self._stopped, theirs)
+            self._pool = ProcessPoolExecutor(count, context, begin, arguments)
+            try:
                 for _ in range(count):
-                    _submitted(self._pool, _ready)
+                    with deaf_processes():
+                        _submitted(self._pool, _ready)
+            except BaseException as error:
+                self._end(error)
+                raise
 
     def __enter__(self) -> Crew:
         return self
@@ -89,10 +97,17 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(error)
+        self.post.arena.close()
+
+    def _end(self, error: BaseException | None) -> None:
         self._stopped.value = 1  # a branch that is still searched ends at its next look
+        if self._ours is not None and not isinstance(error, Exception | None):
+            self._ours.close()  # at once, where this process was told to end
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        self.post.arena.close()
+        if self._ours is not None:
+            self._ours.close()
 
     def returns_of(self, policy: Policy) -> Callable[[int], float]:
         """Return the function from an episode's seed to the return of ``policy``."""
@@ -212,19 +227,6 @@ def _telling_deaths() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Begin processes that never hear Ctrl-C, which is for the main one alone, not even before they run our code."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
 def _portable() -> Iterator[None]:
     """Raise what reaches the main process in one piece: there are errors that can be pickled, but not unpickled."""
     try:
@@ -243,10 +245,9 @@ def _portable() -> Iterator[None]:
 _OPENED: list[tuple[Post, SimpleQueue[bytes]] | Exception] = []
 
 
-def _begin(site: Site, judged: SimpleQueue[bytes], stopped: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where Crew was made in a thread
+def open_post(site: Site, judged: SimpleQueue[bytes], stopped: Any) -> None:
+    """Open what this worker process plays at; a failure is kept for its first work."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         post = Post(site)
     except Exception as error:  # an initializer that raises would end the process without a word to the main one
@@ -265,14 +266,6 @@ def _opened() -> tuple[Post, SimpleQueue[bytes]]:
 
 def _ready() -> None:
     """Do nothing: a process begins with its first work."""
-
-
-def _end_with_parent() -> None:
-    """End this process when the main one is gone, however that ended: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _play(policy: Policy, seed: int) -> tuple[tuple[float, int], Worked]:

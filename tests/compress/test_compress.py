@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -307,28 +308,42 @@ def test_a_search_of_nothing(name: str) -> None:
 
 
 WITH_WORKERS = """
-import sys, time
+import signal, sys, time
 from functools import partial
 import points, test_compress
 from prunekit.compress.workers import Crew, Site
+signal.signal(signal.SIGHUP, lambda *_: None)
 with Crew(Site(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)
     print(*crew._pool._processes, flush=True)
+    sys.stdin.readline()
+    print(crew.returns_of("teacher")(1), flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see whether a process is running")
-def test_workers_end_with_the_main_process() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    main = subprocess.Popen([sys.executable, "-c", WITH_WORKERS], stdout=subprocess.PIPE, env=environment, text=True)
+def test_workers_end_with_the_main_process_and_not_with_the_terminal() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    main = subprocess.Popen(
+        [sys.executable, "-c", WITH_WORKERS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+        start_new_session=True,
+    )
+    assert main.stdin is not None
     assert main.stdout is not None
     workers = main.stdout.readline().split()
     assert len(workers) == 2
+    os.killpg(main.pid, signal.SIGHUP)  # as from a terminal that closes
+    main.stdin.write("\n")
+    main.stdin.flush()
+    assert float(main.stdout.readline())
     assert all(running(worker) for worker in workers)
     main.kill()
-    main.wait()
-    main.stdout.close()
+    main.communicate()
     until = time.monotonic() + 20.0
     while any(running(worker) for worker in workers) and time.monotonic() < until:
         time.sleep(0.05)
