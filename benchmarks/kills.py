@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -108,8 +109,16 @@ def summary(records: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         if any("state" in record for record in found):
             entry["files"] = dict(sorted(Counter(record["state"] for record in found).items()))
         scenarios[name] = entry
-        troubles += [{"scenario": name, **record} for record in found if record["troubles"]]
+        for record in found:
+            if record["troubles"]:
+                told = [_without_places(text) for text in record["troubles"]]
+                troubles.append({"scenario": name, **record, "troubles": told})
     return {"kills": sum(entry["kills"] for entry in scenarios.values()), "scenarios": scenarios, "troubles": troubles}
+
+
+def _without_places(text: str) -> str:
+    """Return ``text`` without where this machine keeps Python and its packages."""
+    return text.replace(sys.prefix, ".venv").replace(sys.base_prefix, "python")
 
 
 def _counted(troubles: list[str]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from fuzzing.inputs import Input
 from fuzzing.storages import beyond
 from fuzzing.targets import TARGETS, Target
 from fuzzing.values import BAIT_FILE, BAIT_MODULE
+from prunekit.cli import main
 from prunekit.errors import PrunekitError
 
 _COMMANDS = (
@@ -215,7 +216,7 @@ def _as_command(command: Any) -> None:
     app, arguments = command_line.app, sys.argv
     command_line.app, sys.argv = command, ["prunekit", "command"]
     try:
-        command_line.main()
+        main()
     finally:
         command_line.app, sys.argv = app, arguments
 
