@@ -19,7 +19,7 @@ class Normalizer(nn.Module):
     """Observation normalizer: clip((obs - mean) * scale, -clip, clip), with scale = 1 / sqrt(var + epsilon).
 
     ``mean`` and ``scale`` are float32 [obs]; the formula is that of SB3's ``VecNormalize``. Raises InputError where
-    their widths differ or ``clip`` is not positive, or is finite and beyond float32.
+    their widths differ or ``clip`` is not positive. A clip beyond float32 clips nothing, and is kept as infinity.
     """
 
     mean: Tensor
@@ -31,9 +31,9 @@ class Normalizer(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
         if self.mean.ndim != 1 or self.mean.shape != self.scale.shape:
             raise InputError(f"the normalizer's mean {list(self.mean.shape)} and scale {list(self.scale.shape)} differ")
-        if not clip > 0.0 or torch.finfo(torch.float32).max < clip < math.inf:
-            raise InputError(f"the normalizer's clip must be a positive number of float32, got {clip:g}")
-        self.clip = float(clip)
+        if not clip > 0.0:
+            raise InputError(f"the normalizer's clip must be positive, got {clip:g}")
+        self.clip = float(clip) if clip <= torch.finfo(torch.float32).max else math.inf
 
     def forward(self, observation: Tensor) -> Tensor:
         """Map observations [batch, obs] to normalized ones of the same shape."""

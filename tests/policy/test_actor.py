@@ -96,9 +96,8 @@ def test_observations_of_either_float_type_are_served(kept: torch.dtype, observe
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Normalizer([0.0], [1.0], 0.0), "clip must be a positive number"),
-        (lambda: Normalizer([0.0], [1.0], math.nan), "clip must be a positive number"),
-        (lambda: Normalizer([0.0], [1.0], 1e39), "clip must be a positive number of float32, got 1e"),
+        (lambda: Normalizer([0.0], [1.0], 0.0), "clip must be positive"),
+        (lambda: Normalizer([0.0], [1.0], math.nan), "clip must be positive"),
         (lambda: Normalizer([0.0], [1.0, 2.0], 5.0), "mean .* and scale .* differ"),
         (lambda: ArgmaxHead(2**31), "32-bit integer"),
         (lambda: ArgmaxHead(1.5), "32-bit integer"),  # type: ignore[arg-type]
