@@ -22,7 +22,7 @@ from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.program import Program
 from prunekit.rollouts import Act, episode_return, random_returns
-from prunekit.stats.betting import NOTHING
+from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
 from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Candidate, certify
@@ -92,8 +92,8 @@ def _measure(
             reference = runtimes[devices[0].name][0]
             act = None if reference is None else _fitting(reference.act, spaces)
             progress("the range that returns are clipped to")
-            claim = _claim(settings, settings.keep, environment, act)
-            certificates = (None, *(_certificate(own, earned[0], random, claim, settings) for own in earned[1:]))
+            ground = None if act is None else _ground(settings, settings.keep, environment, act)
+            certificates = (None, *(_certificate(own, earned[0], random, ground, settings) for own in earned[1:]))
     return BenchResult(
         host=host_facts(environment),
         environment=name,
@@ -106,26 +106,28 @@ def _measure(
     )
 
 
-def _claim(settings: BenchSettings, keep: float, environment: gym.Env[Any, Any], act: Act | None) -> Claim | None:
-    """Return what is to be shown, the range fixed by episodes of its own; None where the reference does not run."""
-    clip_range = settings.clip_range
-    if act is None:
-        return None
-    if clip_range is None:
-        reference = [episode_return(environment, act, seed) for seed in settings.range_seeds]
-        clip_range = range_of(reference, random_returns(environment, settings.range_seeds))
-    return Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
+def _ground(settings: BenchSettings, keep: float, environment: gym.Env[Any, Any], act: Act) -> tuple[Claim, Paired]:
+    """Return what is to be shown, and what the bets begin with: episodes of the reference that no claim rests on.
+
+    They fix the range, unless the user did.
+    """
+    reference = np.asarray([episode_return(environment, act, seed) for seed in settings.range_seeds])
+    random = np.asarray(random_returns(environment, settings.range_seeds))
+    clip_range = settings.clip_range or range_of(reference, random)
+    claim = Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
+    return claim, Paired(reference, reference, random)
 
 
 def _certificate(
-    own: Array, reference: Array, random: Array, claim: Claim | None, settings: BenchSettings
+    own: Array, reference: Array, random: Array, ground: tuple[Claim, Paired] | None, settings: BenchSettings
 ) -> Certificate | None:
     """Return what the episodes that were played show of a model; None where it or the reference played none."""
-    if claim is None or not len(own):
+    if ground is None or not len(own):
         return None
+    claim, before = ground
     first = settings.first_seed
     (found,) = certify(
-        [Candidate(name="model", play=lambda seed: float(own[seed - first]), before=NOTHING)],
+        [Candidate(name="model", play=lambda seed: float(own[seed - first]), before=before)],
         lambda seed: float(reference[seed - first]),
         lambda seed: float(random[seed - first]),
         claim,

@@ -16,6 +16,9 @@ from prunekit.stats.bootstrap import Retention
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 
+# What is promising and was not shown takes so many times the episodes at least.
+_MORE = 1.2
+
 
 @final
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def _shortfall(found: Certificate | None) -> str:
     most, low = found.claim.max_failures, found.claim.clip_range.low
     if most is not None and found.below.upper > most:
         return f"{reached}; {found.below.happened} earned less than {low:g}, so at most {found.below.upper:.1%} do"
-    more = wanted is not None and found.verdict is Verdict.UNDECIDED and wanted > len(found.episodes)
-    return f"{reached}; about {wanted:,} --episodes would show it" if more else reached
+    if wanted is None or found.verdict is not Verdict.UNDECIDED:
+        return reached
+    return f"{reached}; about {max(wanted, round(_MORE * len(found.episodes))):,} --episodes would show it"
 
 
 def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:

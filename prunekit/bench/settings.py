@@ -23,8 +23,8 @@ class BenchSettings:
     ``loop_episodes`` are those with an emulated processor in the loop, which is slow; the first ones of ``episodes``.
 
     With ``keep`` it is tested whether the models keep that share of the first one's return, every return being clipped
-    to ``clip_range``; where that is None, ``RANGE_EPISODES`` other episodes fix it. At most ``max_failures`` of a
-    model's episodes may earn less than the range holds, any share where it is None.
+    to ``clip_range``. ``RANGE_EPISODES`` other episodes fix that range, unless it is given, and are what the bets begin
+    with. At most ``max_failures`` of a model's episodes may earn less than the range holds, any share where it is None.
     """
 
     episodes: int = 100
@@ -45,7 +45,7 @@ class BenchSettings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(self, name)}")
-        played = self.range_seeds if self.keep is not None and self.clip_range is None else self.seeds
+        played = self.seeds if self.keep is None else self.range_seeds
         if played.stop - 1 > LARGEST_SEED:
             raise InputError(
                 f"--first-seed {self.first_seed} and --episodes {self.episodes} lead to seeds beyond {LARGEST_SEED}; "
