@@ -192,6 +192,11 @@ def test_what_is_to_be_kept_is_certified_of_every_other_model(paths: list[Path])
     assert "again.onnx" not in str(failure.value)
 
 
+def test_a_hundred_episodes_show_95_percent_of_models_that_never_differ(paths: list[Path]) -> None:
+    result = run_bench([paths[0], paths[0]], [Silent()], replace(FEW, episodes=100, keep=0.95))
+    result.require()
+
+
 def test_the_range_is_fixed_by_other_episodes_or_by_the_user(paths: list[Path]) -> None:
     settings = replace(FEW, episodes=20, keep=0.5)
     (_, found) = run_bench([paths[0], paths[0]], [Silent()], settings).certificates
