@@ -15,6 +15,7 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"report"},
     {"compress", "devices"},
     {"training", "bench", "runtimes"},
     {"adapters", "export"},

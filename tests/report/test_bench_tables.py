@@ -11,9 +11,9 @@ from rich.console import Console
 from prunekit.bench.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
 from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
-from prunekit.bench.report import render
 from prunekit.bench.result import BenchResult
 from prunekit.bench.settings import BenchSettings
+from prunekit.report.bench_tables import render
 from prunekit.stats.betting import NOTHING
 from prunekit.stats.bootstrap import Retention
 from prunekit.stats.certificate import Certificate

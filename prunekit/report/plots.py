@@ -1,0 +1,213 @@
+"""The kinds of charts on the pages: sizes against returns, curves over training, and figures in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from prunekit.report.charts import INK, LINE, SERIES, SHAPES, SOFT, figure, linear, logarithmic
+from prunekit.report.page import Figure, Mark
+
+_MANY = 20.0
+"""From such a ratio of the largest to the smallest figure on, a scale is logarithmic."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Something of a size ``x`` that earns ``y``, between ``low`` and ``high`` (None: not known)."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What one mark stands for: ``spots``, and single observations behind them as faint dots (x, y)."""
+
+    name: str
+    key: str
+    spots: tuple[Spot, ...]
+    dots: tuple[tuple[float, float], ...] = ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A return that is drawn as a line across, with its name."""
+
+    name: str
+    y: float
+    dashed: bool = True
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line over training; a faint one is a single run behind the line of all."""
+
+    key: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    faint: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A figure in a row, for the thing of the mark ``key``; ``upper`` ends a thin line to its right."""
+
+    key: str
+    value: float
+    upper: float | None = None
+
+
+def frontier(
+    title: str,
+    groups: Sequence[Group],
+    levels: Sequence[Level],
+    *,
+    x_label: str,
+    y_label: str,
+    caption: str,
+    x_linear: bool = False,
+) -> Figure:
+    """Return a chart of sizes (logarithmic) against what they earn."""
+
+    def draw(drawing: Drawing, narrow: bool) -> None:
+        axes = drawing.add_subplot()
+        for level in levels:
+            axes.axhline(level.y, color=SOFT, linewidth=1.0, linestyle=(0, (3, 3)) if level.dashed else "-", zorder=1.5)
+        for group in groups:
+            number = int(group.key)
+            if group.dots:
+                x, y = zip(*group.dots, strict=True)
+                axes.plot(x, y, SHAPES[number], color=SERIES[number], alpha=0.28, markersize=3.4, markeredgewidth=0)
+            for spot in group.spots:
+                if spot.low is not None and spot.high is not None:
+                    axes.vlines(spot.x, spot.low, spot.high, color=SERIES[number], linewidth=1.6, zorder=2.5)
+                axes.plot(
+                    [spot.x], [spot.y], SHAPES[number], color=SERIES[number], markersize=7, markeredgewidth=0, zorder=3
+                )
+        axes.margins(x=0.08, y=0.1)
+        if not x_linear:
+            logarithmic(axes)
+        linear(axes, "y", 5 if narrow else 6)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        _name_levels(axes, levels)
+
+    legend = [Mark(name=group.name, key=group.key) for group in groups]
+    return figure(title, draw, caption, legend=legend)
+
+
+def _name_levels(axes: Axes, levels: Sequence[Level]) -> None:
+    """Write the names of levels above their lines at the right; of those that are close, the lower one below it."""
+    low, high = axes.get_ylim()
+    before: float | None = None
+    for level in sorted(levels, key=lambda entry: -entry.y):
+        below = before is not None and before - level.y < 0.08 * (high - low)
+        axes.annotate(
+            level.name,
+            (1.0, level.y),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -3 if below else 3),
+            textcoords="offset points",
+            ha="right",
+            va="top" if below else "bottom",
+            color=SOFT,
+            fontsize="small",
+        )
+        before = level.y
+
+
+def curves(
+    title: str,
+    panels: Sequence[tuple[str, Sequence[Curve]]],
+    *,
+    y_label: str,
+    caption: str,
+    legend: Sequence[Mark] = (),
+    from_zero: bool = False,
+    log: bool = False,
+) -> Figure:
+    """Return charts side by side (one below the other on narrow screens) of curves over environment steps."""
+
+    def draw(drawing: Drawing, narrow: bool) -> None:
+        count = len(panels)
+        grid = drawing.subplots(count if narrow else 1, 1 if narrow else count, squeeze=False, sharey=not narrow)
+        for index, (name, lines) in enumerate(panels):
+            axes = grid.flat[index]
+            for line in lines:
+                weight = {"alpha": 0.28, "linewidth": 0.9} if line.faint else {"alpha": 1.0, "linewidth": 1.8}
+                axes.plot(line.x, line.y, color=SERIES[int(line.key)], **weight)
+            if log:
+                logarithmic(axes, "y")
+            else:
+                linear(axes, "y", 5)
+            if from_zero and not log:
+                axes.set_ylim(bottom=0.0)
+            linear(axes, "x", 4 if narrow or count > 2 else 6)
+            if name:
+                axes.set_title(name)
+            if not narrow or index == count - 1:
+                axes.set_xlabel("environment steps")
+            if narrow or index == 0:
+                axes.set_ylabel(y_label)
+
+    heights = (250, 60 + 190 * len(panels))
+    return figure(title, draw, caption, heights=heights, legend=legend)
+
+
+def rows_of_figures(
+    title: str, rows: Sequence[tuple[str, Sequence[Bar]]], *, x_label: str, caption: str, legend: Sequence[Mark] = ()
+) -> Figure:
+    """Return a chart of one row per name, with a mark for each figure; logarithmic where figures differ widely."""
+    values = [bar.value for _, bars in rows for bar in bars if bar.value > 0.0]
+    tops = [bar.upper or bar.value for _, bars in rows for bar in bars]
+    wide_range = bool(values) and max(tops) > _MANY * min(values)
+    most = max((len(bars) for _, bars in rows), default=1)
+
+    def draw(drawing: Drawing, narrow: bool) -> None:
+        axes = drawing.add_subplot()
+        for index, (name, bars) in enumerate(rows):
+            for place, bar in enumerate(bars):
+                if wide_range and bar.value <= 0.0:
+                    continue
+                number = int(bar.key)
+                y = -index + (0.0 if len(bars) == 1 else 0.32 - 0.64 * place / (len(bars) - 1))
+                if bar.upper is not None:
+                    axes.hlines(y, bar.value, bar.upper, color=SERIES[number], linewidth=1.2)
+                axes.plot([bar.value], [y], SHAPES[number], color=SERIES[number], markersize=6.5, markeredgewidth=0)
+            if narrow:
+                axes.annotate(
+                    name,
+                    (0.0, -index + 0.38),
+                    xycoords=("axes fraction", "data"),
+                    va="bottom",
+                    color=INK,
+                    fontsize="small",
+                )
+            if index:
+                axes.axhline(-index + 0.62 if narrow else -index + 0.5, color=LINE, linewidth=0.8)
+        axes.set_yticks([] if narrow else [-index for index in range(len(rows))])
+        if not narrow:
+            axes.set_yticklabels([name for name, _ in rows], color=INK)
+        axes.grid(False, axis="y")
+        axes.set_ylim(-len(rows) + 0.45, 0.62 if narrow else 0.5)
+        if wide_range:
+            logarithmic(axes)
+        else:
+            axes.set_xlim(left=0.0)
+            linear(axes, "x", 4 if narrow else 7)
+        axes.set_xlabel(x_label)
+
+    row = 18 + 11 * most
+    return figure(title, draw, caption, heights=(52 + row * len(rows), 52 + (row + 14) * len(rows)), legend=legend)
