@@ -65,8 +65,18 @@ def figure(
 
 
 def mark_of(number: int) -> str:
-    """Return the key of the mark for the ``number``-th thing; marks come again where there are more than eight."""
-    return str(number % len(SERIES))
+    """Return the key of the mark for the ``number``-th thing: marks come again after 64, colours and shapes after 8."""
+    return str(number % len(SERIES) ** 2)
+
+
+def color_of(key: str) -> str:
+    """Return the placeholder of the colour of the mark ``key``."""
+    return SERIES[(int(key) + int(key) // 8) % 8]
+
+
+def shape_of(key: str) -> str:
+    """Return the shape of the mark ``key``, as matplotlib calls it."""
+    return SHAPES[int(key) % 8]
 
 
 def logarithmic(axes: Axes, axis: str = "x") -> None:
@@ -110,5 +120,10 @@ def _themed(text: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' d="[^"]*"', lambda found: re.sub(r"\d+\.\d{2,}", _rounded, found[0]), text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", text)
     return re.sub("|".join(_NAMES), lambda found: f"var(--{_NAMES[found[0]]})", text)
+
+
+def _rounded(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.1f}"

@@ -17,8 +17,6 @@ from prunekit.console import printable
 from prunekit.report.page import Clip, Page
 
 _FOLDER = Path(__file__).parent / "templates"
-MARKS = 8
-"""How many marks there are, each of its own shape and colour; ``page.css`` and ``charts.py`` have as many."""
 
 
 def to_html(page: Page) -> bytes:

@@ -11,7 +11,7 @@ from prunekit.report.table import Table
 @final
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """An entry of a legend: the mark number ``key`` (0 to 7: its shape and colour) stands for ``name``."""
+    """An entry of a legend: the mark ``key`` (a number: its shape and colour) stands for ``name``."""
 
     name: str
     key: str

@@ -9,7 +9,7 @@ from typing import final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from prunekit.report.charts import INK, LINE, SERIES, SHAPES, SOFT, figure, linear, logarithmic
+from prunekit.report.charts import INK, LINE, SOFT, color_of, figure, linear, logarithmic, shape_of
 from prunekit.report.page import Figure, Mark
 
 _MANY = 20.0
@@ -86,16 +86,14 @@ def frontier(
         for level in levels:
             axes.axhline(level.y, color=SOFT, linewidth=1.0, linestyle=(0, (3, 3)) if level.dashed else "-", zorder=1.5)
         for group in groups:
-            number = int(group.key)
+            color, shape = color_of(group.key), shape_of(group.key)
             if group.dots:
                 x, y = zip(*group.dots, strict=True)
-                axes.plot(x, y, SHAPES[number], color=SERIES[number], alpha=0.28, markersize=3.4, markeredgewidth=0)
+                axes.plot(x, y, shape, color=color, alpha=0.28, markersize=3.4, markeredgewidth=0)
             for spot in group.spots:
                 if spot.low is not None and spot.high is not None:
-                    axes.vlines(spot.x, spot.low, spot.high, color=SERIES[number], linewidth=1.6, zorder=2.5)
-                axes.plot(
-                    [spot.x], [spot.y], SHAPES[number], color=SERIES[number], markersize=7, markeredgewidth=0, zorder=3
-                )
+                    axes.vlines(spot.x, spot.low, spot.high, color=color, linewidth=1.6, zorder=2.5)
+                axes.plot([spot.x], [spot.y], shape, color=color, markersize=7, markeredgewidth=0, zorder=3)
         axes.margins(x=0.08, y=0.1)
         if not x_linear:
             logarithmic(axes)
@@ -147,7 +145,7 @@ def curves(
             axes = grid.flat[index]
             for line in lines:
                 weight = {"alpha": 0.28, "linewidth": 0.9} if line.faint else {"alpha": 1.0, "linewidth": 1.8}
-                axes.plot(line.x, line.y, color=SERIES[int(line.key)], **weight)
+                axes.plot(line.x, line.y, color=color_of(line.key), **weight)
             if log:
                 logarithmic(axes, "y")
             else:
@@ -181,11 +179,11 @@ def rows_of_figures(
             for place, bar in enumerate(bars):
                 if wide_range and bar.value <= 0.0:
                     continue
-                number = int(bar.key)
+                color, shape = color_of(bar.key), shape_of(bar.key)
                 y = -index + (0.0 if len(bars) == 1 else 0.32 - 0.64 * place / (len(bars) - 1))
                 if bar.upper is not None:
-                    axes.hlines(y, bar.value, bar.upper, color=SERIES[number], linewidth=1.2)
-                axes.plot([bar.value], [y], SHAPES[number], color=SERIES[number], markersize=6.5, markeredgewidth=0)
+                    axes.hlines(y, bar.value, bar.upper, color=color, linewidth=1.2)
+                axes.plot([bar.value], [y], shape, color=color, markersize=6.5, markeredgewidth=0)
             if narrow:
                 axes.annotate(
                     name,
