@@ -12,7 +12,7 @@ from rich.text import Text
 
 from prunekit.cli.options import FailuresOption, JsonOption, QuietOption, RangeOption, ReportOption
 from prunekit.cli.streams import require_printed
-from prunekit.console import printable, write_json
+from prunekit.console import printable, say, write_json
 
 
 def bench(
@@ -75,15 +75,16 @@ def bench(
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))
-        write_json(json_file, result.to_json())
-        if report is not None:
-            from prunekit.report.bench_page import bench_page
-            from prunekit.report.html import to_html
-
-            status.update("drawing the report")
-            write_atomically(report, to_html(bench_page(result, env)))
+    write_json(json_file, result.to_json())
     console.print(render(result))
-    if json_file is None and report is None:
+    if report is not None:
+        from prunekit.report.bench_page import bench_page
+        from prunekit.report.html import to_html
+
+        with console.status("drawing the report"):
+            write_atomically(report, to_html(bench_page(result, env)))
+        say(console, report, "the report")
+    elif json_file is None:
         require_printed()
     if keep is not None:
         result.require()

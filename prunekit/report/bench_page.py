@@ -8,6 +8,7 @@ from typing import Any
 
 from prunekit.bench.result import BenchResult
 from prunekit.console import size_name
+from prunekit.errors import ArtifactError
 from prunekit.report.bench_costs import cost_section, model_block
 from prunekit.report.bench_tables import (
     random_of,
@@ -134,7 +135,11 @@ def _training(result: BenchResult) -> list[Section]:
     folders = list(dict.fromkeys(model.path.parent for model in result.models))
     blocks: list[Block] = []
     for folder in folders:
-        found = progress_of(folder)
+        try:
+            found = progress_of(folder)
+        except ArtifactError as error:  # nothing that was measured rests on it
+            blocks.append(Note(text=str(error), warning=True))
+            continue
         if found is not None:
             blocks += training_figures(found, f"{folder.name}: " if len(folders) > 1 else "")
     lead = "Read from metrics.csv beside the models."
@@ -162,5 +167,5 @@ def _networks(result: BenchResult, names: Sequence[str]) -> Section:
     if layers is None:
         block: Block = Note(text=f"{name} is no plain chain of dense layers, and is not drawn.")
     else:
-        block = draw_network(name, layers, "outputs")
+        block = draw_network(name, layers)
     return Section(title="The smallest network", blocks=(block,))

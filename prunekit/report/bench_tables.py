@@ -194,7 +194,7 @@ def _with_ratios(values: Sequence[float | None], show: Callable[[float], str]) -
     first = values[0]
     cells = [_cell(first, show)]
     for value in values[1:]:
-        ratio = f"{first / value:.1f}x less" if first and value and first > value else ""
+        ratio = f"{first / value:,.1f}x less" if first and value and first > value else ""
         cells.append(replace(_cell(value, show), detail=ratio))
     return cells
 

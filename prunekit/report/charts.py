@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from prunekit.formats.text import shown
 from prunekit.report.page import Figure, Mark
 
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
@@ -53,6 +55,7 @@ _STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
 }
 WIDE, NARROW = 760, 350
+_LONGEST = 40
 Draw = Callable[[Drawing, bool], None]
 
 
@@ -79,22 +82,26 @@ def shape_of(key: str) -> str:
     return SHAPES[int(key) % 8]
 
 
-def logarithmic(axes: Axes, axis: str = "x") -> None:
-    """Give an axis of ``axes`` a logarithmic scale with plain numbers on it."""
-    axes.set_xscale("log") if axis == "x" else axes.set_yscale("log")
-    chosen = axes.xaxis if axis == "x" else axes.yaxis
-    low, high = sorted(axes.get_xlim() if axis == "x" else axes.get_ylim())
+def logarithmic(axes: Axes) -> None:
+    """Give the x axis of ``axes`` a logarithmic scale with plain numbers on it."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
     few = high < 30 * max(low, 1e-300)
-    chosen.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
-    chosen.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def linear(axes: Axes, axis: str, ticks: int) -> None:
     """Give an axis of ``axes`` at most so many plain numbers."""
     chosen = axes.xaxis if axis == "x" else axes.yaxis
-    chosen.set_major_locator(MaxNLocator(ticks))
+    chosen.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def label(text: str) -> str:
+    """Return ``text`` as a drawing has room for it: at most 40 characters, all of them plain."""
+    return shown(text, _LONGEST)
 
 
 def plain(value: float) -> str:
@@ -107,7 +114,8 @@ def plain(value: float) -> str:
 def _svg(draw: Draw, narrow: bool, height: int) -> str:
     size = {"font.size": 10.5 if narrow else 9.5, "axes.titlesize": 10.5 if narrow else 9.5}
     buffer = io.BytesIO()
-    with style.context(["default", {**_STYLE, **size}]):
+    with style.context(["default", {**_STYLE, **size}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page's fonts draw the text, not this one
         drawing = Drawing(figsize=((NARROW if narrow else WIDE) / 72, height / 72), layout="constrained")
         draw(drawing, narrow)
         drawing.savefig(buffer, format="svg", backend="svg", dpi=72, metadata={"Date": None})

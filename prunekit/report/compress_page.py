@@ -19,6 +19,7 @@ from prunekit.report.weights import layers_of
 from prunekit.training.schema import flag, list_of, or_none, text, whole
 
 NAME = "certificate.json"
+_ALONE = "With --original POLICY it acts beside the policy that it was made from."
 _COUNT = whole(0, 10**15)
 _HIDDEN = list_of(_COUNT, 64)
 _CERTIFICATE = at_least(
@@ -71,7 +72,7 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
     sections = [
         Section(title="Certificates", blocks=tuple(_certificates(found)), lead="Every size tested on fresh episodes."),
         Section(title="The search", blocks=(_frontier(found), TableBlock(table=_points_table(found)))),
-        *policy_sections(folder / "policy.pt", original, env_id),
+        *policy_sections(folder / "policy.pt", original, env_id, _ALONE),
     ]
     failures = found.get("failures", [])
     if failures:
@@ -87,10 +88,11 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
     )
 
 
-def policy_sections(path: Path, original: Path | None, env_id: str | None) -> list[Section]:
+def policy_sections(path: Path, original: Path | None, env_id: str | None, alone: str = "") -> list[Section]:
     """Return the policy at ``path`` in motion, beside ``original`` where there is one, and drawn with its weights.
 
-    None where there is no such file. Raises ArtifactError, naming the file, where one cannot be read.
+    ``alone`` is what to say where there is no original. Nothing where there is no file at ``path``. Raises
+    ArtifactError, naming the file, where one cannot be read.
     """
     if not path.is_file():
         return []
@@ -98,8 +100,8 @@ def policy_sections(path: Path, original: Path | None, env_id: str | None) -> li
     layers = layers_of(models[-1])
     drawn: Block = Note(text=f"{path.name} is no plain chain of dense layers, and is not drawn.")
     if layers is not None:
-        drawn = draw_network(path.name, layers, "outputs")
-    lead = "The same episode by the original and by the compact policy." if original is not None else ""
+        drawn = draw_network(path.name, layers)
+    lead = "The same episode by the original and by the compact policy." if original is not None else alone
     return [
         Section(title="In motion", lead=lead, blocks=_motion(models, env_id)),
         Section(title="The network", blocks=(drawn,)),
@@ -112,12 +114,10 @@ def _motion(models: Sequence[BenchModel], env_id: str | None) -> tuple[Block, ..
     if named is None:
         return (Note(text=f"{last.path.name} names no environment; give one with --env to see it act."),)
     names = tuple(model.path.name for model in models)
-    keys = ("0", "1")[-len(models) :]
+    keys = ("0", "1")[: len(models)]
     paths = tuple(model.path for model in models)
     played = clips_of(Actors(paths=paths, names=names, keys=keys, env_id=named[0], kwargs=named[1], seed=10_000))
-    if len(models) > 1:
-        return (played,)
-    return (played, Note(text="With --original POLICY it acts beside the policy that it was made from."))
+    return (played,)
 
 
 def _headlines(found: dict[str, Any]) -> tuple[Headline, ...]:
@@ -142,7 +142,7 @@ def _certificates(found: dict[str, Any]) -> list[CertificateBlock]:
     others = [entry for entry in found["tested"] if entry["size"] != chosen["size"]]
     return [
         shown_certificate(
-            f"hidden {entry['size']}",
+            entry["size"] if entry["size"] == "linear" else f"hidden {entry['size']}",
             certified=entry["verdict"] == "certified",
             sentence=entry["claim"],
             keep=entry["keep"],

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.report.page import Figure
+from prunekit.stats.claim import counted
 
 Layers = Sequence[NDArray[np.float32]]
 """Weights [out, in] of dense layers, in order."""
@@ -17,8 +18,8 @@ _WIDE, _NARROW = 760, 350
 _MOST_HEIGHT = 520
 
 
-def draw_network(title: str, layers: Layers, outputs: str) -> Figure:
-    """Return ``layers`` as a drawing: observation at the left, hidden units, ``outputs`` (in words) at the right.
+def draw_network(title: str, layers: Layers) -> Figure:
+    """Return ``layers`` as a drawing: observation at the left, hidden units, outputs at the right.
 
     At most 700 lines are drawn, shared among the layers, the strongest of each.
     """
@@ -27,9 +28,10 @@ def draw_network(title: str, layers: Layers, outputs: str) -> Figure:
     drawn = sum(len(entry) for entry in lines)
     shown = "every weight" if drawn == total else f"the strongest {drawn:,} of {total:,} weights, shared among layers"
     widths = [layers[0].shape[1], *(weight.shape[0] for weight in layers)]
-    hidden = "no hidden layer" if len(layers) == 1 else f"{' and '.join(map(str, widths[1:-1]))} hidden units"
+    between = [counted(width, "hidden unit") for width in widths[1:-1]]
     caption = (
-        f"{widths[0]} observed values at the left, {hidden}, {widths[-1]} {outputs} at the right. A line is a weight "
+        f"{counted(widths[0], 'observed value')} at the left, {', '.join(between) or 'no hidden layer'}, "
+        f"{counted(widths[-1], 'output')} at the right. A line is a weight "
         f"({shown}): blue is positive, orange negative, and its strength is the weight's size beside the largest of "
         "its layer. Biases are not drawn."
     )

@@ -64,9 +64,10 @@ def _rendered(actors: Actors, folder: Path, library: str) -> tuple[str, bool]:
         "seed": actors.seed,
         "folder": str(folder),
     }
-    environment = {**os.environ, "MUJOCO_GL": library, "SDL_VIDEODRIVER": "dummy"}
+    modules = os.pathsep.join(filter(None, sys.path))  # what can be imported here, and nothing of the working directory
+    environment = {**os.environ, "MUJOCO_GL": library, "SDL_VIDEODRIVER": "dummy", "PYTHONPATH": modules}
     environment.pop("PYOPENGL_PLATFORM", None)
-    command = [sys.executable, "-m", "prunekit.report.rollout_child"]
+    command = [sys.executable, "-P", "-m", "prunekit.report.rollout_child"]
     try:
         done = subprocess.run(
             command,

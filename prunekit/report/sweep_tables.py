@@ -49,7 +49,8 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
                 Cell(text=f"{len(entry.cells)}", value=float(len(entry.cells))),
                 Cell(text=entry.hidden, value=entry.units),
                 number(entry.parameters, ",.0f"),
-                _estimate(entry.returns),
+                Cell(text=_return(entry.returns.value), value=entry.returns.value),
+                _interval(entry.returns),
                 number(kept, ".3f", absent=_ABSENT),
                 number(entry.seconds / 60.0, ",.1f"),
             )
@@ -60,6 +61,7 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
         Column(name="hidden units"),
         Column(name="weights"),
         Column(name="return"),
+        Column(name="95% interval"),
         Column(name="retention"),
         Column(name="training", unit="min"),
     )
@@ -130,9 +132,10 @@ def _method(method: str, results: SweepResults, keys: Mapping[str, str]) -> Cell
     return Cell(text=method, value=method, detail=control, key=keys[method])
 
 
-def _estimate(found: Estimate) -> Cell:
-    detail = "" if found.interval is None else " to ".join(map(_return, found.interval))
-    return Cell(text=_return(found.value), value=found.value, detail=detail)
+def _interval(found: Estimate) -> Cell:
+    if found.interval is None:
+        return Cell(text=_ABSENT)
+    return Cell(text=" to ".join(map(_return, found.interval)), value=found.interval[0])
 
 
 def _under(found: Estimate | None, random: float | None, own: float) -> Cell:

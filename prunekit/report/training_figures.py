@@ -24,12 +24,13 @@ def training_figures(found: Progress, prefix: str = "") -> list[Figure]:
         legend = [Mark(name=name, key=mark_of(index)) for index, name in enumerate(names)]
         figures.append(
             curves(
-                f"{prefix}living units per layer",
+                _titled(prefix, "living units per layer"),
                 [("", lines)],
                 y_label="living units",
                 caption="A unit that dies stays dead; where a line is flat, nothing is removed.",
                 legend=legend,
                 from_zero=True,
+                steps=float(found.steps[-1]),
             )
         )
     points = [(float(step), value) for step, value in zip(found.steps, found.returns, strict=True) if value is not None]
@@ -38,11 +39,12 @@ def training_figures(found: Progress, prefix: str = "") -> list[Figure]:
         lines = [Curve(key="7", x=x, y=y, faint=True), Curve(key="0", x=x, y=smoothed(y))]
         figures.append(
             curves(
-                f"{prefix}return in training",
+                _titled(prefix, "return in training"),
                 [("", lines)],
                 y_label="mean return",
                 caption="Mean return of the episodes that ended between two records, exploration included (faint), and "
                 f"its running mean over {_SMOOTHED} records.",
+                steps=float(found.steps[-1]),
             )
         )
     return figures
@@ -64,3 +66,7 @@ def smoothed(values: Sequence[float], width: int = _SMOOTHED) -> tuple[float, ..
         sum(values[max(0, end - width) : end]) / len(values[max(0, end - width) : end])
         for end in range(1, len(values) + 1)
     )
+
+
+def _titled(prefix: str, text: str) -> str:
+    return f"{prefix}{text}" if prefix else text.capitalize()

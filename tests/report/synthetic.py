@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def cell(
     if method == "unpruned":
         hidden = [256, 256]
     widths = [inputs, *hidden, outputs]
-    parameters = sum((one + 1) * other for one, other in zip(widths, widths[1:], strict=False))
+    parameters = sum((one + 1) * other for one, other in pairwise(widths))
     mean = best * kept * generator.normal(1.0, 0.05)
     returns = generator.normal(mean, 0.08 * best, episodes)
     steps = np.linspace(4000, 400_000, 100)
