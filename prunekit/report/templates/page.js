@@ -75,15 +75,18 @@ for (const player of document.querySelectorAll(".player")) {
 
   slider.max = frames - 1;
   player.querySelector(".controls").hidden = false;
-  button.addEventListener("click", () => play(!playing));
+  let begun = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  button.addEventListener("click", () => {
+    begun = true;
+    play(!playing);
+  });
   slider.addEventListener("input", () => {
+    begun = true;
     play(false);
     position = Number(slider.value);
     show(position);
   });
   show(0);
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  let begun = still;
   new IntersectionObserver(([entry]) => {
     if (!entry.isIntersecting) play(false);
     else if (!begun) play((begun = true));
