@@ -8,6 +8,7 @@ from typing import Any
 
 from prunekit.bench.models import BenchModel, read_model
 from prunekit.console import size_name
+from prunekit.environments import make_environment
 from prunekit.report.certificates import shown_certificate
 from prunekit.report.network import draw_network
 from prunekit.report.page import Block, CertificateBlock, Figure, Headline, Note, Page, Section, TableBlock
@@ -92,7 +93,7 @@ def policy_sections(path: Path, original: Path | None, env_id: str | None, alone
     """Return the policy at ``path`` in motion, beside ``original`` where there is one, and drawn with its weights.
 
     ``alone`` is what to say where there is no original. Nothing where there is no file at ``path``. Raises
-    ArtifactError, naming the file, where one cannot be read.
+    ArtifactError, naming the file, where one cannot be read, and UnusableEnvironmentError for ``env_id``.
     """
     if not path.is_file():
         return []
@@ -111,6 +112,8 @@ def policy_sections(path: Path, original: Path | None, env_id: str | None, alone
 def _motion(models: Sequence[BenchModel], env_id: str | None) -> tuple[Block, ...]:
     last = models[-1]
     named = last.environment if env_id is None else (env_id, last.arguments_of(env_id) or {})
+    if env_id is not None and named is not None:
+        make_environment(*named).close()  # what the user names has to be there, whatever can be drawn of it
     if named is None:
         return (Note(text=f"{last.path.name} names no environment; give one with --env to see it act."),)
     names = tuple(model.path.name for model in models)

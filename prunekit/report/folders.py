@@ -25,6 +25,8 @@ def page_of(folder: Path, original: Path | None = None, env_id: str | None = Non
     if original is not None:
         raise InputError(f"--original {original}: goes with a folder of compress, which {folder} is not")
     if (folder / sweep_results.NAME).is_file():
+        if env_id is not None:
+            raise InputError(f"--env {env_id}: goes with a folder of compress or train; in {folder} nothing is played")
         return sweep_page(sweep_results.read_sweep(folder))
     if (folder / training_page.NAME).is_file():
         return training_page.training_page(folder, env_id)

@@ -121,6 +121,15 @@ def test_an_original_goes_with_a_compression_alone(run: Run, tmp_path: Path) -> 
     refused(run("report", folder, "--original", tmp_path / "gone.pt"), "gone.pt", "no such file")
 
 
+def test_an_environment_that_there_is_not_is_named(run: Run, tmp_path: Path) -> None:
+    folder = compress_folder(tmp_path / "compressed")
+    for word in ("Nope-v0", "a:b:c", "./x", "\x1b[31m", " "):
+        refused(run("report", folder, "--env", word), "environment")
+    assert not (folder / "report.html").exists()
+    sweep = sweep_folder(tmp_path / "sweep", synthetic.sweep(("Hopper-v5",), seeds=2))
+    refused(run("report", sweep, "--env", "Hopper-v5"), "--env Hopper-v5", "nothing is played")
+
+
 def test_hostile_words_of_a_result_reach_neither_terminal_nor_markup(run: Run, tmp_path: Path) -> None:
     data = synthetic.sweep(("Hopper-v5",), seeds=2)
     data["title"] = "<script>alert(1)</script>[red]"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import make_environment, spaces_of
+from prunekit.policy.actor import Actor
+from prunekit.policy.artifact import make_artifact, save
+from prunekit.policy.heads import ClipHead
 from prunekit.report.page import ClipsBlock, Note
 from prunekit.report.rollouts import Actors, chosen_for_clips, clips_of
 from prunekit.rollouts import episode_return
@@ -101,6 +106,22 @@ def test_a_machine_where_mujoco_cannot_draw_is_told_the_cure(monkeypatch: pytest
     assert isinstance(block, Note)
     assert block.warning
     assert "apt-get install libegl1" in block.text
+
+
+@pytest.mark.skipif(find_library("EGL") is None, reason="no EGL: apt-get install libegl1 libgl1-mesa-dri")
+def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 1))
+    save(make_artifact(Actor(network, ClipHead((-3.0,), (3.0,))), None, {}), tmp_path / "falls.pt")
+    block = clips_of(actors(tmp_path / "falls.pt", env_id="InvertedPendulum-v5"))
+    assert isinstance(block, ClipsBlock), block
+    (clip,) = block.clips
+    assert (clip.width, clip.height) == (320, 320)
+    colors = Image.open(io.BytesIO(clip.sheet)).convert("RGB").getcolors(10**7)
+    assert colors is not None
+    assert len(colors) > 1000
 
 
 def test_a_file_that_is_gone_is_a_note(tmp_path: Path) -> None:
