@@ -48,6 +48,11 @@ def test_text_is_text_in_the_font_of_the_page_and_no_formula() -> None:
         assert "DejaVu" not in svg
 
 
+def test_letters_that_matplotlib_cannot_draw_are_left_to_the_page() -> None:
+    for svg in drawings("モデル")[:6]:
+        assert "モデル" in texts(svg)
+
+
 def test_the_caller_s_style_has_no_effect_and_stays() -> None:
     before = drawings("word")
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
@@ -81,7 +86,10 @@ def test_names_of_levels_make_way_for_marks() -> None:
     def x_of(spots: tuple[Spot, ...]) -> float:
         groups = [Group(name="a", key="0", spots=spots)]
         found = frontier("t", groups, [Level(name="level", y=50.0)], x_label="x", y_label="y", caption="c")
-        return places(found.wide)["level"][0]
+        (node,) = (n for n in ElementTree.fromstring(found.wide).iter(f"{SVG}text") if n.text == "level")
+        x = float(node.get("x", 0))
+        assert ("text-anchor: end" in node.get("style", "")) is (x > 500.0), "the name must stay inside"
+        return x
 
     assert x_of((Spot(x=10.0, y=50.0), Spot(x=1000.0, y=0.0))) > 500.0
     assert x_of((Spot(x=10.0, y=0.0), Spot(x=1000.0, y=50.0))) < 200.0

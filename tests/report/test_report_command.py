@@ -110,9 +110,10 @@ def test_what_is_read_is_not_written_over(run: Run, tmp_path: Path) -> None:
     before = (folder / "results.json").read_bytes()
     refused(run("report", folder, "--out", folder / "results.json"), "results.json", "would be overwritten")
     refused(run("report", folder, "--json", folder / "report.html"), "report.html", "is written anyway")
-    refused(run("bench", CARTPOLE / "dense.pt", "--report", CARTPOLE / "dense.pt"), "dense.pt", "would be overwritten")
     assert (folder / "results.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    model = shutil.copy(CARTPOLE / "dense.pt", tmp_path)
+    refused(run("bench", model, "--episodes", 1, "--report", model), "dense.pt", "would be overwritten")
 
 
 def test_an_original_goes_with_a_compression_alone(run: Run, tmp_path: Path) -> None:
