@@ -47,9 +47,8 @@ def main() -> None:
     folder = Path(job["folder"])
     mujoco = False
     try:
-        mujoco = _is_mujoco(job["env_id"])
-        size = {"width": _WIDTH, "height": _WIDTH} if mujoco else {}  # larger pictures take twice as long
-        environment = make_environment(job["env_id"], {**size, **job["kwargs"], "render_mode": "rgb_array"})
+        mujoco = is_mujoco(job["env_id"])
+        environment = drawn_environment(job["env_id"], job["kwargs"])
         told = _clips(environment, job, folder)
     except Exception as error:  # an environment, or what it draws with, raises anything
         reason = str(error) if isinstance(error, PrunekitError) else f"{type(error).__name__}: {reason_of(error)}"
@@ -58,7 +57,20 @@ def main() -> None:
     (folder / "clips.json").write_text(json.dumps(told))
 
 
-def _is_mujoco(env_id: str) -> bool:
+def drawn_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    """Make an environment that draws pictures; raises as ``make_environment``.
+
+    MuJoCo's draw small ones, as larger ones take twice as long, and their camera goes with the robot where it can: by
+    default it stays, and the robot walks out of the picture.
+    """
+    own = {"width": _WIDTH, "height": _WIDTH, "camera_name": "track"} if is_mujoco(env_id) else {}
+    if "camera_id" in kwargs:
+        own.pop("camera_name", None)
+    return make_environment(env_id, {**own, **kwargs, "render_mode": "rgb_array"})
+
+
+def is_mujoco(env_id: str) -> bool:
+    """Return whether ``env_id`` is one of Gymnasium's environments of MuJoCo."""
     try:
         return "gymnasium.envs.mujoco" in str(gym.spec(env_id).entry_point)
     except (gym.error.Error, ImportError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,10 @@ from prunekit.rollouts import episode_return
 MODELS = Path(__file__).parents[2] / "models"
 CARTPOLE = MODELS / "CartPole-v1-ppo" / "compact.pt"
 LANDER = MODELS / "LunarLander-v3-ppo"
+
+needs_egl = pytest.mark.skipif(
+    find_library("EGL") is None, reason="no EGL here: apt-get install libegl1 libgl1-mesa-dri"
+)
 
 MODULE = """
 import gymnasium as gym, numpy as np
@@ -108,7 +115,7 @@ def test_a_machine_where_mujoco_cannot_draw_is_told_the_cure(monkeypatch: pytest
     assert "apt-get install libegl1" in block.text
 
 
-@pytest.mark.skipif(find_library("EGL") is None, reason="no EGL: apt-get install libegl1 libgl1-mesa-dri")
+@needs_egl
 def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
@@ -122,6 +129,30 @@ def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, monkeypatch: pytest.Mo
     colors = Image.open(io.BytesIO(clip.sheet)).convert("RGB").getcolors(10**7)
     assert colors is not None
     assert len(colors) > 1000
+
+
+FAR_AWAY = """
+import numpy as np
+from prunekit.report.rollout_child import drawn_environment
+environment = drawn_environment("Walker2d-v5", {})
+environment.reset(seed=0)
+inner = environment.unwrapped
+position = inner.data.qpos.copy()
+position[0] = 50.0
+inner.set_state(position, inner.data.qvel.copy())
+red, green, blue = np.moveaxis(environment.render().astype(int), 2, 0)
+print(int((red > green + 10).sum()))
+"""
+
+
+@needs_egl
+def test_the_camera_goes_with_a_robot_that_walks_away() -> None:
+    environment = {**os.environ, "MUJOCO_GL": "egl", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", FAR_AWAY], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1000, "no pixel has the robot's colour"
 
 
 def test_a_file_that_is_gone_is_a_note(tmp_path: Path) -> None:
