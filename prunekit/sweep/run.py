@@ -69,7 +69,7 @@ def run_sweep(
     with held(root):
         schedule = loaded(folder, cells, fitting, lambda _: not retry)
         _count(schedule, displays)
-        if schedule.left:
+        if not schedule.over:
             with executor_of() as executor:
                 _run(schedule, executor, sweep, displays)
         results = collected(sweep, schedule)

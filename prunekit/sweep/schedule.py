@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from prunekit.errors import PrunekitError
 from prunekit.sweep.cells import Cell
 from prunekit.sweep.folder import SweepFolder, read_json
-from prunekit.sweep.work import RUN, CellWork, RandomWork, TrunkWork, model_of
+from prunekit.sweep.work import LOG, RUN, CellWork, RandomWork, TrunkWork, logged, model_of
 from prunekit.training.branch import Trunk, trunk_of
 from prunekit.training.checkpoint import checkpoints_in
 from prunekit.training.config import NAME
@@ -49,6 +50,11 @@ class Schedule:
         return [cell for cell in self.cells.values() if self._open(cell)]
 
     @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.left and not self._without_random()
+
+    @property
     def blocked(self) -> dict[str, str]:
         """Cells that cannot be run, as the one that they need has failed: its name."""
         return {
@@ -62,7 +68,11 @@ class Schedule:
         if cell.request is None or cell.method.widths_of is not None:
             return None
         if cell.name not in self._trunks:
-            self._trunks[cell.name] = trunk_of(cell.request, self._untouched)
+            with logged(self.folder.root / LOG):
+                try:
+                    self._trunks[cell.name] = trunk_of(cell.request, self._untouched)
+                except PrunekitError:  # the cell says it, when it is run
+                    self._trunks[cell.name] = None
         return self._trunks[cell.name]
 
     def _open(self, cell: Cell) -> bool:
@@ -78,21 +88,24 @@ class Schedule:
             for other in self.cells.values()
         )
 
+    def _without_random(self) -> list[Cell]:
+        """Return a cell of every environment that has results, but none of its random policy."""
+        found = {self.folder.random(cell): cell for cell in self.cells.values() if cell.name in self.results}
+        return [cell for path, cell in found.items() if not path.exists()]
+
     def _possible(self) -> Iterator[tuple[str, Work]]:
         waiting = self.left
-        seeds = {self.folder.random(cell): cell for cell in self.cells.values()}
-        for path, cell in seeds.items():
-            if not path.exists():
-                first = cell.first_seed
-                yield (
-                    f"random policy in {cell.environment} {path.stem}",
-                    RandomWork(
-                        environment=cell.environment,
-                        kwargs=dict(cell.kwargs),
-                        seeds=tuple(range(first, first + cell.episodes)),
-                        file=path,
-                    ),
-                )
+        for cell in self._without_random():
+            path, first = self.folder.random(cell), cell.first_seed
+            yield (
+                f"random policy in {cell.environment} {path.stem}",
+                RandomWork(
+                    environment=cell.environment,
+                    kwargs=dict(cell.kwargs),
+                    seeds=tuple(range(first, first + cell.episodes)),
+                    file=path,
+                ),
+            )
         fresh = [cell for cell in waiting if not (self.folder.cell(cell.name) / RUN / NAME).exists()]
         shared = Counter(self.folder.trunk(trunk) for cell in fresh if (trunk := self.trunk_of(cell)) is not None)
         for cell in waiting:

@@ -84,7 +84,7 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
 
     Raises CheckError where training ended before the masks were final.
     """
-    with _logged(work.folder / LOG):
+    with logged(work.folder / LOG):
         outcome = _compressed(work) if work.cell.request is None else _trained(work, context)
         cell = work.cell
         context.report({"phase": "playing"})
@@ -104,15 +104,16 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
             "date": _today(),
             "versions": installed_versions(),
         }
-        write_atomically(work.folder / RESULT, (json.dumps(result, allow_nan=False) + "\n").encode())
+        text = json.dumps(result, allow_nan=False)
+        write_atomically(work.folder / RESULT, f"{text}\n".encode())
         for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody asks for
             _removed(work.folder / RUN / name)
-    return result
+    return dict(json.loads(text))
 
 
 def run_trunk(work: TrunkWork, context: Context) -> str:
     """Train up to where the cells of a trunk part; return the checkpoint's path."""
-    with _logged(work.folder / LOG):
+    with logged(work.folder / LOG):
         found = train_until(work.trunk.request, work.folder / RUN, work.trunk.steps, [_Reporting(context)])
     return str(found)
 
@@ -220,7 +221,7 @@ class _Reporting:
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def logged(path: Path) -> Iterator[None]:
     """Send what libraries print, also by the system's own streams, to the end of ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as log:

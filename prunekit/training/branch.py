@@ -62,7 +62,9 @@ def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:
 
     A checkpoint is written when the first rollout after its step begins.
     """
-    key = json.dumps({**request.to_dict(), "seed": None}, sort_keys=True, default=str)
+    plan = request.plan or PruningPlan()
+    parts = {key: value for key, value in request.to_dict().items() if key not in ("seed", "plan")}
+    key = json.dumps([parts, plan.phases.start, plan.states], sort_keys=True, default=str)
     if key not in known:
         known[key] = _last_untouched(request)
     return known[key]
