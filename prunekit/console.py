@@ -38,7 +38,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def say(console: Console, path: Path, text: str) -> None:
+def say(console: Console, path: Path | str, text: str) -> None:
     """Print one line about the file at ``path``."""
     line = Text.assemble((printable(path), "bold"), f": {printable(text)}")
     console.print(line, highlight=False, soft_wrap=True)

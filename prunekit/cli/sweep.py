@@ -15,7 +15,9 @@ from prunekit.errors import CheckError
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="SWEEP.toml: environments, algorithms, methods, seeds.")],
-    out: Annotated[Path, typer.Option(help="Folder of the sweep; one that was interrupted goes on.")],
+    out: Annotated[
+        str, typer.Option(help="Folder of the sweep, or an address of fsspec; one that was interrupted goes on.")
+    ],
     engine: Annotated[
         str, typer.Option(help="Where cells run: local (processes of one thread each) or ray.")
     ] = "local",
@@ -34,6 +36,7 @@ def sweep(
     from prunekit.errors import InputError
     from prunekit.executors import executor_named
     from prunekit.outputs import require_apart
+    from prunekit.sweep.mirror import is_address
     from prunekit.sweep.progress import TerminalDisplay
     from prunekit.sweep.run import run_sweep
     from prunekit.sweep.spec import read_sweep
@@ -45,7 +48,7 @@ def sweep(
     if address is not None and engine != "ray":
         raise InputError("--address goes with --engine ray")
     found = read_sweep(file)
-    require_apart([file, *(known or [])], [], json_file, [out])
+    require_apart([file, *(known or [])], [], json_file, [] if is_address(out) else [Path(out)])
     console = Console(quiet=quiet)
     with TerminalDisplay(console, found.title) as display:
         outcome = run_sweep(
@@ -59,7 +62,7 @@ def sweep(
     write_json(json_file, outcome.results)
     missing = len(outcome.results["missing"])
     cells = len(outcome.results["cells"]) + len(outcome.failures) + missing
-    say(console, out / "results.json", f"{len(outcome.results['cells'])} of {cells} cells")
+    say(console, f"{out.rstrip('/')}/results.json", f"{len(outcome.results['cells'])} of {cells} cells")
     for name, needed in outcome.blocked.items():
         tell(console, f"  {name}: not run, as {needed} failed")
     if outcome.failures:

@@ -100,6 +100,8 @@ def _cell(
     preset = _preset(environment, algorithm, settings)
     if method.rate_schedule is not None:
         preset = replace(preset, learning_rate_schedule=method.rate_schedule)
+    if method.learning_rate is not None:
+        preset = replace(preset, model={**preset.model, "learning_rate": method.learning_rate})
     length = preset.steps if steps is None else steps
     request = None
     if method.compress is None:

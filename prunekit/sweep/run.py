@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from prunekit.executors import Cancelled, Event, Executor, Failed, Finished, Job
 from prunekit.files import held
 from prunekit.sweep.cells import cells_of
 from prunekit.sweep.collect import collected, write_results
-from prunekit.sweep.folder import SweepFolder, require_own, results_in, same
-from prunekit.sweep.schedule import Schedule, Work, loaded
+from prunekit.sweep.folder import MARK, RESULTS, TABLE, SweepFolder, require_own, results_in, same
+from prunekit.sweep.mirror import FUNCTIONS, Mirror, MirroredWork, Work, is_address, place_of, run_mirrored
+from prunekit.sweep.schedule import Schedule, loaded
 from prunekit.sweep.spec import Sweep
-from prunekit.sweep.work import CellWork, RandomWork, TrunkWork, clear_trunk, run_cell, run_random, run_trunk
+from prunekit.sweep.work import CellWork, clear_trunk
 
 _PATIENCE = 0.5
 """Seconds between two looks at the workers."""
@@ -45,20 +47,38 @@ class SweepOutcome:
 
 def run_sweep(
     sweep: Sweep,
-    root: Path,
+    out: str | Path,
     executor_of: Callable[[], Executor],
     displays: Sequence[SweepDisplay] = (),
     *,
     retry: bool = False,
     known: Sequence[Path] = (),
 ) -> SweepOutcome:
-    """Run what is left of ``sweep`` in the folder ``root`` and write ``results.json`` and the table there.
+    """Run what is left of ``sweep`` in the folder ``out`` and write ``results.json`` and the table there.
 
+    ``out`` may be an address of fsspec that the executor's workers reach, where no other command may be at work.
     A run that was interrupted goes on from its last checkpoint. Cells that failed stay so unless ``retry``. The files
     ``known`` are ``results.json`` of elsewhere: a cell that was asked the same there is not run again.
 
-    Raises InputError, before anything runs, where ``root`` holds another sweep or cells do not fit together.
+    Raises InputError, before anything runs, where ``out`` holds another sweep or cells do not fit together.
     """
+    if not is_address(str(out)):
+        return _swept(sweep, Path(out), None, executor_of, displays, retry, known)
+    with tempfile.TemporaryDirectory(prefix="prunekit-sweep-") as local:
+        mirror = Mirror(address=str(out).rstrip("/"), root=Path(local))
+        mirror.fetch(mirror.root)
+        return _swept(sweep, mirror.root, mirror, executor_of, displays, retry, known)
+
+
+def _swept(
+    sweep: Sweep,
+    root: Path,
+    mirror: Mirror | None,
+    executor_of: Callable[[], Executor],
+    displays: Sequence[SweepDisplay],
+    retry: bool,
+    known: Sequence[Path],
+) -> SweepOutcome:
     cells = cells_of(sweep)
     folder = SweepFolder(root=root)
     elsewhere = {entry["name"]: entry for path in known for entry in results_in(path)["cells"]}
@@ -66,28 +86,52 @@ def run_sweep(
         name: entry for name, entry in elsewhere.items() if name in cells and same(entry["asked"], cells[name].asked)
     }
     require_own(folder, sweep, cells)
+    if mirror is not None:
+        mirror.put(root / MARK)
     with held(root):
         schedule = loaded(folder, cells, fitting, lambda _: not retry)
         _count(schedule, displays)
         if not schedule.over:
             with executor_of() as executor:
-                _run(schedule, executor, sweep, displays)
-        results = collected(sweep, schedule)
-        write_results(results, root)
+                _run(schedule, executor, sweep, displays, mirror)
+        results = _kept(sweep, schedule, mirror)
     return SweepOutcome(results=results, failures=schedule.failures, blocked=schedule.blocked)
 
 
-def _run(schedule: Schedule, executor: Executor, sweep: Sweep, displays: Sequence[SweepDisplay]) -> None:
+def _kept(sweep: Sweep, schedule: Schedule, mirror: Mirror | None) -> dict[str, Any]:
+    """Write what is known now, and return it."""
+    results = collected(sweep, schedule)
+    root = schedule.folder.root
+    write_results(results, root)
+    if mirror is not None:
+        for name in (TABLE, RESULTS):
+            mirror.put(root / name)
+    return results
+
+
+def _run(
+    schedule: Schedule,
+    executor: Executor,
+    sweep: Sweep,
+    displays: Sequence[SweepDisplay],
+    mirror: Mirror | None,
+) -> None:
     works: dict[str, Work] = {}
     while True:
         for name, work in schedule.next_jobs(executor.slots - len(works)):
             works[name] = work
-            executor.submit(Job(name=name, function=_FUNCTIONS[type(work)], argument=work))
+            if mirror is None:
+                executor.submit(Job(name=name, function=FUNCTIONS[type(work)], argument=work))
+            else:
+                there = MirroredWork(work=work, root=mirror.root, address=mirror.address)
+                executor.submit(Job(name=name, function=run_mirrored, argument=there))
         if not works:
             return
         for event in executor.events(_PATIENCE):
+            if mirror is not None and isinstance(event, Finished | Failed):
+                mirror.fetch(place_of(works[event.name]))
             if _take(event, schedule, works, displays):
-                write_results(collected(sweep, schedule), schedule.folder.root)
+                _kept(sweep, schedule, mirror)
                 _count(schedule, displays)
 
 
@@ -136,13 +180,6 @@ def _finish(event: Finished, schedule: Schedule, work: Work, displays: Sequence[
         if place.exists() and not any(other is not None and schedule.folder.trunk(other) == place for other in others):
             clear_trunk(place)
     return True
-
-
-_FUNCTIONS: dict[type[Work], Callable[[Any, Any], Any]] = {
-    CellWork: run_cell,
-    TrunkWork: run_trunk,
-    RandomWork: run_random,
-}
 
 
 def _count(schedule: Schedule, displays: Sequence[SweepDisplay]) -> None:

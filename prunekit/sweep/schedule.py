@@ -10,12 +10,11 @@ from typing import Any, final
 from prunekit.errors import PrunekitError
 from prunekit.sweep.cells import Cell
 from prunekit.sweep.folder import SweepFolder, read_json
+from prunekit.sweep.mirror import Work
 from prunekit.sweep.work import LOG, RUN, CellWork, RandomWork, TrunkWork, logged, model_of
 from prunekit.training.branch import Trunk, trunk_of
 from prunekit.training.checkpoint import checkpoints_in
 from prunekit.training.config import NAME
-
-Work = CellWork | TrunkWork | RandomWork
 
 
 @final

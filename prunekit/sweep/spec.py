@@ -44,7 +44,7 @@ class Method:
     """One way to a policy. ``plan`` prunes while training, ``hidden`` trains these widths (None: the preset's).
 
     ``widths_of`` names the method whose final widths are trained from scratch, ``compress`` the one whose policy is
-    compressed. ``guard_share`` and ``rate_schedule`` override what training does by default.
+    compressed. ``guard_share``, ``rate_schedule`` and ``learning_rate`` override what training does by default.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Method:
     guard_share: float | None = 0.9
     live_shrink: bool = True
     rate_schedule: str | None = None
+    learning_rate: float | None = None
 
     @property
     def needs(self) -> str | None:
@@ -171,6 +172,7 @@ _METHOD_KEYS: dict[str, Check] = {
     "guard": either(flag, number(0.0, 1e6)),
     "live_shrink": flag,
     "lr_schedule": one_of(*SCHEDULES),
+    "learning_rate": number(0.0, 1e6),
     "plan": record({}, _PLAN),
 }
 
@@ -190,8 +192,9 @@ def _method_table(name: str, value: object) -> None:
     for key in ("keep", "minutes"):
         if key in value and not compressed:
             raise WrongValueError(f"{name}.{key} goes with compress alone")
-    if "lr_schedule" in value and compressed:
-        raise WrongValueError(f"{name}.lr_schedule does not go with compress, which trains nothing")
+    for key in ("lr_schedule", "learning_rate"):
+        if key in value and compressed:
+            raise WrongValueError(f"{name}.{key} does not go with compress, which trains nothing")
 
 
 _GRID = record(
@@ -269,6 +272,7 @@ def _method(name: str, table: dict[str, Any]) -> Method:
         hidden=tuple(table["hidden"]) if "hidden" in table else None,
         guard_share=(0.9 if guard else None) if isinstance(guard, bool) else guard,
         rate_schedule=table.get("lr_schedule"),
+        learning_rate=table.get("learning_rate"),
         **optional,
     )
 
