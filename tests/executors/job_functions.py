@@ -49,6 +49,12 @@ def wait_for_cancel(_: None, context: Context) -> str:
     return "cancelled"
 
 
+def tidy(path: Path, context: Context) -> None:
+    """Make ``path`` when this is cancelled."""
+    wait_for_cancel(None, context)
+    path.touch()
+
+
 def die_unless_there(path: Path, context: Context) -> str:
     """Kill this process, the first time."""
     context.report("began")
@@ -143,3 +149,17 @@ def last_events(events: Iterable[Event]) -> dict[str, Event]:
         if isinstance(event, Finished | Failed | Cancelled):
             ended[event.name] = event
     return ended
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def await_end(process: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while is_alive(process):
+        assert time.monotonic() < deadline, f"process {process} has not ended"
+        time.sleep(0.02)

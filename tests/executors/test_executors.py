@@ -158,9 +158,10 @@ def _changing(numbers: list[int], _: object) -> list[int]:
 @pytest.mark.parametrize(
     ("engine", "given", "text"),
     [
-        ("threads", {}, "unknown engine 'threads'; choose one of serial, processes"),
+        ("threads", {}, "unknown engine 'threads'; choose one of serial, processes, ray"),
         ("serial", {"slots": 2}, "the serial engine runs one job at a time, not 2"),
         ("processes", {"slots": 0}, "slots must be at least 1, not 0"),
+        ("processes", {"address": "auto"}, "the processes engine has no address"),
     ],
 )
 def test_engines_that_cannot_be_had_are_refused(engine: str, given: dict[str, Any], text: str) -> None:

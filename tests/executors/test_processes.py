@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,12 +15,15 @@ import pytest
 from job_functions import (
     PATIENCE,
     all_events,
+    await_end,
     die,
     die_unless_there,
+    is_alive,
     is_open,
     last_events,
     seeded,
     surroundings,
+    tidy,
     until,
     wait_for_cancel,
     wait_for_file,
@@ -34,20 +38,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 
 def open_files() -> list[str]:
     return sorted(os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if is_open(number))
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def await_end(process: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while is_alive(process):
-        assert time.monotonic() < deadline, f"process {process} has not ended"
-        time.sleep(0.02)
 
 
 def test_a_killed_worker_is_replaced_and_others_are_not_disturbed(tmp_path: Path) -> None:
@@ -88,6 +78,7 @@ def test_a_job_fails_that_kills_every_worker_and_others_go_on() -> None:
     assert ended["deadly"] == Failed(name="deadly", error="its worker died 2 times: exit code 7", traceback="")
     assert isinstance(ended["after"], Finished)
     assert [event for event in events if isinstance(event, Lost)] == [Lost(name="deadly", attempt=1)]
+    assert [event.name for event in events if isinstance(event, Started)] == ["deadly", "deadly", "after"]
 
 
 def test_an_idle_worker_that_dies_costs_nothing(tmp_path: Path) -> None:
@@ -167,7 +158,7 @@ def test_nothing_is_left_when_an_executor_is_left(tmp_path: Path) -> None:
 
 def test_what_runs_has_time_to_see_that_it_is_cancelled(tmp_path: Path) -> None:
     with ProcessExecutor(1, grace_seconds=PATIENCE) as executor:
-        executor.submit(Job(name="job", function=_tidy, argument=tmp_path / "tidied"))
+        executor.submit(Job(name="job", function=tidy, argument=tmp_path / "tidied"))
         until(executor, Progress(name="job", event="waiting"))
     assert (tmp_path / "tidied").exists()
 
@@ -179,11 +170,6 @@ def test_no_time_is_given_where_the_main_process_was_told_to_end(tmp_path: Path)
         until(executor, Progress(name="job", event="waiting"))
         raise KeyboardInterrupt
     assert time.monotonic() - began < PATIENCE / 2
-
-
-def _tidy(path: Path, context: object) -> None:
-    wait_for_cancel(None, context)  # type: ignore[arg-type]
-    path.touch()
 
 
 _MAIN = """
@@ -232,12 +218,17 @@ def test_workers_end_with_their_main_process_however_it_ends(tmp_path: Path, num
 def test_workers_do_not_hear_what_the_terminal_says(tmp_path: Path) -> None:
     with ProcessExecutor(1) as executor:
         executor.submit(Job(name="job", function=wait_for_file, argument=tmp_path / "there"))
-        started = until(executor, Progress(name="job", event="waiting"))[0]
-        assert isinstance(started, Started)
+        (begun,) = multiprocessing.active_children()
+        assert begun.pid is not None
+        for _ in range(10):  # from before it has run any code of prunekit
+            for number in (signal.SIGINT, signal.SIGHUP):
+                os.kill(begun.pid, number)
+            time.sleep(0.02)
+        until(executor, Progress(name="job", event="waiting"))
         for number in (signal.SIGINT, signal.SIGHUP):
-            os.kill(int(started.worker), number)
+            os.kill(begun.pid, number)
         (tmp_path / "there").touch()
-        assert isinstance(last_events(all_events(executor))["job"], Finished)
+        assert last_events(all_events(executor))["job"] == Finished(name="job", result=begun.pid)
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
