@@ -15,13 +15,14 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"sweep"},
     {"compress", "devices"},
     {"training", "bench", "runtimes"},
     {"adapters", "export"},
     {"policy"},
     {"pruning", "optim"},
     {"compiled"},
-    {"rollouts", "outputs", "console", "executors"},
+    {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments", "files", "formats", "versions", "activations", "stats"},
     {"errors", "temporaries"},
 )

@@ -50,6 +50,7 @@ class Method:
     name: str
     plan: PruningPlan | None = None
     hidden: tuple[int, ...] | None = None
+    control: bool = False
     widths_of: str | None = None
     compress: str | None = None
     keep: float = 0.95
@@ -167,6 +168,7 @@ _METHOD_KEYS: dict[str, Check] = {
     "hidden": list_of(whole(1, MAX_WIDTH), 64),
     "widths_of": text,
     "compress": text,
+    "control": flag,
     "keep": _SHARE,
     "minutes": number(0.0, 1e6),
     "guard": either(flag, number(0.0, 1e6)),
@@ -265,7 +267,7 @@ def _method(name: str, table: dict[str, Any]) -> Method:
     except PrunekitError as error:
         raise WrongValueError(f"methods.{name}: {error}") from error
     guard = table.get("guard", 0.9)
-    optional = {key: table[key] for key in ("widths_of", "compress", "keep", "minutes", "live_shrink") if key in table}
+    optional = {key: table[key] for key in ("control", "widths_of", "compress", "keep", "minutes", "live_shrink") if key in table}
     return Method(
         name=name,
         plan=plan,

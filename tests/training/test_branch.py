@@ -26,7 +26,7 @@ def request_for(name: str, plan: PruningPlan | None) -> TrainingRequest:
         model = {**found.preset.model, "batch_size": 4, "n_epochs": 4}
         return replace(found, preset=replace(found.preset, model=model), steps=2560, checkpoint_steps=128)
     found = small_request(name, plan=plan)
-    model = {**found.preset.model, "train_freq": 1, "gradient_steps": 3}
+    model = {**found.preset.model, "train_freq": 1, "gradient_steps": 3 if name == "dqn" else 6}
     return replace(found, preset=replace(found.preset, model=model), steps=1200, checkpoint_steps=60)
 
 
