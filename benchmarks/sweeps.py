@@ -23,11 +23,12 @@ from prunekit.executors import executor_named
 from prunekit.files import write_atomically
 from prunekit.sweep.cells import cells_of
 from prunekit.sweep.collect import collected, to_text
+from prunekit.sweep.file import read_sweep
 from prunekit.sweep.folder import SweepFolder, same
 from prunekit.sweep.progress import TerminalDisplay
 from prunekit.sweep.run import run_sweep
 from prunekit.sweep.schedule import loaded
-from prunekit.sweep.spec import Sweep, read_sweep
+from prunekit.sweep.spec import Sweep
 from prunekit.versions import installed_versions
 
 SWEEPS, RUNS = Path(__file__).parent / "sweeps", Path("runs/sweeps")

@@ -36,10 +36,10 @@ def sweep(
     from prunekit.errors import InputError
     from prunekit.executors import executor_named
     from prunekit.outputs import require_apart
+    from prunekit.sweep.file import read_sweep
     from prunekit.sweep.mirror import is_address
     from prunekit.sweep.progress import TerminalDisplay
     from prunekit.sweep.run import run_sweep
-    from prunekit.sweep.spec import read_sweep
 
     if engine not in ("local", "ray"):
         raise InputError(f"--engine {engine} is unknown; choose local or ray")

@@ -51,9 +51,7 @@ def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
         "title": sweep.title,
         "episodes": sweep.episodes,
         "first_seed": sweep.first_seed,
-        "methods": {
-            name: {"of": sweep.methods[name].needs, "control": sweep.methods[name].control} for name in names
-        },
+        "methods": {name: {"of": sweep.methods[name].needs, "control": sweep.methods[name].control} for name in names},
         "disturbances": {
             name: {"observation_noise": entry.observation_noise, "delay_steps": entry.delay_steps}
             for name, entry in sweep.disturbances.items()

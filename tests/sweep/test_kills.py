@@ -9,8 +9,8 @@ from killed_sweep import left_behind, results_of, run_killed
 from small_sweeps import SMALL, sweep_file
 
 from prunekit.executors.serial import SerialExecutor
+from prunekit.sweep.file import read_sweep
 from prunekit.sweep.run import run_sweep
-from prunekit.sweep.spec import read_sweep
 
 
 def test_a_killed_sweep_ends_as_one_left_alone(tmp_path: Path) -> None:

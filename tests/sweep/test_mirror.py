@@ -12,9 +12,9 @@ pytest.importorskip("fsspec", reason="needs fsspec (pip install 'prunekit[ray]')
 
 from prunekit.errors import InputError
 from prunekit.executors.serial import SerialExecutor
+from prunekit.sweep.file import read_sweep
 from prunekit.sweep.mirror import Mirror, MirroredWork, moved, run_mirrored
 from prunekit.sweep.run import run_sweep
-from prunekit.sweep.spec import read_sweep
 from prunekit.sweep.work import CellWork
 
 TWO = SMALL.replace('"masked 0.9", "from scratch", "linear"]', '"linear"]')

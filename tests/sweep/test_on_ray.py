@@ -11,8 +11,8 @@ from small_sweeps import SMALL, sweep_file
 
 from prunekit.executors import executor_named
 from prunekit.executors.serial import SerialExecutor
+from prunekit.sweep.file import read_sweep
 from prunekit.sweep.run import run_sweep
-from prunekit.sweep.spec import read_sweep
 
 try:
     import ray

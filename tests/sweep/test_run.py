@@ -13,8 +13,8 @@ from small_sweeps import SMALL, sweep_file
 from prunekit.errors import InputError
 from prunekit.executors.serial import SerialExecutor
 from prunekit.sweep.collect import rows_of
+from prunekit.sweep.file import read_sweep
 from prunekit.sweep.run import SweepOutcome, run_sweep
-from prunekit.sweep.spec import read_sweep
 
 MASKED, SCRATCH = "CartPole-v1-ppo-4096-masked-0.9-seed0", "CartPole-v1-ppo-4096-from-scratch-seed0"
 

@@ -11,7 +11,7 @@ from prunekit.errors import InputError
 from prunekit.pruning.importance import group_norm
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.sweep.cells import cells_of
-from prunekit.sweep.spec import read_sweep
+from prunekit.sweep.file import read_sweep
 
 
 def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
