@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prunekit.files import write_atomically
+from prunekit.report.markdown import to_markdown
+from prunekit.report.table import from_texts
 from prunekit.versions import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,8 +32,7 @@ def read_result(name: str) -> dict[str, Any] | None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return to_markdown(from_texts(head, rows))
 
 
 def stamp(result: Mapping[str, Any]) -> str:

@@ -76,10 +76,12 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--keep": [*FLOATS, "0", "1.01"],
             "--range": [*RANGES, "0,1"],
             "--max-failures": [*FLOATS, "0", "1", "0.5"],
+            "--report": PATHS,
             "--json": PATHS,
         },
     ),
     "inspect": ([MODEL], {"--json": PATHS}),
+    "report": (["."], {"--out": PATHS, "--original": PATHS, "--env": ["", "a\0b"], "--json": PATHS}),
 }  # fmt: skip
 
 

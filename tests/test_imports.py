@@ -16,6 +16,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"sweep"},
+    {"report"},
     {"compress", "devices"},
     {"training", "bench", "runtimes"},
     {"adapters", "export"},

@@ -20,6 +20,7 @@ from prunekit.cli.compress import compress
 from prunekit.cli.ending import INTERRUPTED, ended_by, fail, number_of, require_words, said_of
 from prunekit.cli.export import export
 from prunekit.cli.inspect import inspect
+from prunekit.cli.report import report
 from prunekit.cli.shrink import shrink
 from prunekit.cli.signals import Signals, Terminated
 from prunekit.cli.streams import steady_streams
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted; 128 + N: ended by signal N. "
     "--debug shows tracebacks.",
 )
-for command in (train, shrink, compress, export, bench, inspect, sweep):
+for command in (train, shrink, compress, export, bench, inspect, sweep, report):
     app.command()(command)
 _DEBUG = "--debug"
 

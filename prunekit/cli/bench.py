@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from prunekit.cli.options import FailuresOption, JsonOption, QuietOption, RangeOption
+from prunekit.cli.options import FailuresOption, JsonOption, QuietOption, RangeOption, ReportOption
 from prunekit.cli.streams import require_printed
-from prunekit.console import printable, write_json
+from prunekit.console import printable, say, write_json
 
 
 def bench(
@@ -39,19 +39,20 @@ def bench(
     ] = None,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
+    report: ReportOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Compare models: latency, memory, return, and how much of the first one's return the others keep."""
     from prunekit.bench.compare import run_bench
     from prunekit.bench.defaults import default_models
-    from prunekit.bench.report import render
     from prunekit.bench.settings import BenchSettings
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
-    from prunekit.files import require_file
+    from prunekit.files import require_file, write_atomically
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.report.bench_tables import render
     from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
 
@@ -70,13 +71,24 @@ def bench(
     named = models or default_models(suffix=suffix)
     for path in named:
         require_file(path)
-    require_apart([*named, *chain.from_iterable(map(weights_beside, named))], [], json_file)
+    require_apart([*named, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file)
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))
     write_json(json_file, result.to_json())
     console.print(render(result))
-    if json_file is None:
+    if report is not None:
+        from prunekit.report.bench_page import bench_page
+        from prunekit.report.html import to_html
+
+        with console.status("drawing the report"):
+            write_atomically(report, to_html(bench_page(result, env)))
+        say(console, report, "the report")
+    elif json_file is None:
         require_printed()
     if keep is not None:
         result.require()
+
+
+def _given(path: Path | None) -> list[Path]:
+    return [] if path is None else [path]

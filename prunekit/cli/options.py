@@ -19,6 +19,9 @@ def _writable(path: Path | None) -> Path | None:
 JsonOption = Annotated[
     Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file, for machines.")
 ]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", callback=_writable, help="Write a page in HTML to this file, for people.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 RangeOption = Annotated[
     str | None,

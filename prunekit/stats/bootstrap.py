@@ -29,6 +29,19 @@ def mean_interval(values: Array, generator: np.random.Generator) -> tuple[float,
     return float(low), float(high)
 
 
+def iqm_interval(values: Array, generator: np.random.Generator) -> tuple[float, float] | None:
+    """Return the two-sided 95% percentile bootstrap interval of the interquartile mean of ``values`` [n].
+
+    None for a single value, which says nothing of the spread.
+    """
+    if len(values) < 2:
+        return None
+    cut = len(values) // 4
+    ordered = np.sort(values[_resamples(len(values), generator)], axis=1)
+    low, high = np.percentile(ordered[:, cut : len(values) - cut].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 @final
 @dataclass(frozen=True)
 class Retention:

@@ -17,13 +17,13 @@ from rich.console import Console
 from stub_policies import needs
 
 from prunekit.bench.compare import run_bench
-from prunekit.bench.report import render
 from prunekit.bench.result import BenchResult
 from prunekit.bench.settings import BenchSettings
 from prunekit.devices import board, devices_named
 from prunekit.devices.cpu_c import CpuC
 from prunekit.devices.emulator import EmulatedPolicy
 from prunekit.errors import CheckError, InputError
+from prunekit.report.bench_tables import render
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from prunekit.stats import bootstrap as stats
-from prunekit.stats.bootstrap import Retention, bootstrap_bound, interquartile_mean, mean_interval, retention
+from prunekit.stats.bootstrap import (
+    Retention,
+    bootstrap_bound,
+    interquartile_mean,
+    iqm_interval,
+    mean_interval,
+    retention,
+)
 
 Array = NDArray[np.float64]
 Episodes = tuple[Array, Array, Array]
@@ -45,6 +52,16 @@ def test_interquartile_mean_does_not_sort_the_callers_values() -> None:
     values = np.asarray([3.0, 1.0, 2.0, 9.0])
     interquartile_mean(values)
     assert values.tolist() == [3.0, 1.0, 2.0, 9.0]
+
+
+def test_the_interval_of_an_interquartile_mean_is_that_of_resampled_ones() -> None:
+    values = np.asarray([3.0, 1.0, 2.0, 9.0, -40.0, 4.0, 8.0])
+    resampled = np.random.default_rng(0).integers(0, 7, size=(stats.RESAMPLES, 7))
+    means = [interquartile_mean(values[chosen]) for chosen in resampled]
+    expected = np.percentile(means, [2.5, 97.5])
+    assert iqm_interval(values, np.random.default_rng(0)) == pytest.approx(tuple(expected))
+    assert iqm_interval(values[:1], np.random.default_rng(0)) is None
+    assert values.tolist() == [3.0, 1.0, 2.0, 9.0, -40.0, 4.0, 8.0]
 
 
 DRAWS: dict[str, tuple[Callable[[np.random.Generator], Array], float]] = {

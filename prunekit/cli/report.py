@@ -1,0 +1,48 @@
+"""``prunekit report``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from prunekit.cli.options import JsonOption, QuietOption
+from prunekit.console import say, write_json
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="What sweep, compress or train has written.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; by default report.html in the folder.")] = None,
+    original: Annotated[
+        Path | None, typer.Option(help="With a folder of compress: the policy to play beside the compact one.")
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Environment to play in, where a module of yours registers it.")
+    ] = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a page in HTML about the results in a folder: one file that needs no network."""
+    from prunekit.files import require_file, write_atomically
+    from prunekit.formats.onnx_weights import weights_beside
+    from prunekit.outputs import require_apart
+    from prunekit.report.folders import files_in, page_of
+    from prunekit.report.html import to_html
+
+    read = files_in(folder)
+    if original is not None:
+        require_file(original)
+        read += [original, *weights_beside(original)]
+    target = out or folder / "report.html"
+    if folder.is_dir():
+        require_apart(read, [target], json_file)
+    console = Console(quiet=quiet)
+    with console.status("drawing the report"):
+        page = page_of(folder, original, env)
+        content = to_html(page)
+        write_atomically(target, content)
+    tables = [table.to_json() for table in page.tables]
+    write_json(json_file, {"report": str(target), "title": page.title, "tables": tables})
+    say(console, target, f"{page.title}, {len(content) / 1024:,.0f} KiB")

@@ -1,0 +1,221 @@
+"""The result of ``bench`` as tables: quantities down, models across, the first being the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os.path import commonpath
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from prunekit.bench.figures import DeviceResult, FirmwareFigures
+from prunekit.bench.models import BenchModel
+from prunekit.bench.result import BenchResult
+from prunekit.console import widths
+from prunekit.report.table import Cell, Column, Table, stacked, words
+from prunekit.report.terminal import to_rich
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.claim import counted
+
+OVERHEAD = "In ONNX Runtime a policy below about 64x64 is all call overhead, not arithmetic."
+_OVERHEAD_WIDTH = 64
+_REFERENCE = Cell(text="reference")
+_NOT_RUN = Cell(text="not run")
+
+
+def render(result: BenchResult) -> RenderableType:
+    """Return the tables of ``result`` as one for a terminal, and what there is to say below it."""
+    devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
+    whole = stacked([sizes_table(result), *devices, retention_table(result)])
+    found = [Text(entry.sentence) for entry in result.certificates if entry is not None and entry.certified]
+    lines: list[RenderableType] = [
+        to_rich(replace(whole, title=title_of(result))),
+        Text(random_of(result), style="dim"),
+    ]
+    return Group(*lines, *found, *([Text(OVERHEAD, style="dim")] if is_overhead(result) else []))
+
+
+def title_of(result: BenchResult) -> str:
+    """Return the environment and the versions that its returns depend on."""
+    versions = result.host["versions"]
+    simulator = ", ".join(f"{name} {versions[name]}" for name in ("gymnasium", "mujoco") if name in versions)
+    return f"{result.environment[0]}  ({simulator})"
+
+
+def random_of(result: BenchResult) -> str:
+    """Return what the random policy earns, in words."""
+    return f"The random policy returns {sum(result.random) / len(result.random):.1f}."
+
+
+def is_overhead(result: BenchResult) -> bool:
+    """Return whether latencies in ONNX Runtime say little of the models' arithmetic."""
+    small = any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models)
+    return small and "cpu" in result.devices[0]
+
+
+def sizes_table(result: BenchResult) -> Table:
+    """Return hidden units, weights, arithmetic and file; a detail says how many times smaller than the reference."""
+    models = result.models
+    units, weights = [model.units for model in models], [model.parameters for model in models]
+    return _table(
+        models,
+        "Sizes",
+        [
+            ("hidden units", [Cell(text=widths(model.hidden), value=float(model.units)) for model in models]),
+            ("units removed", _removed(units)),
+            ("weights", [Cell(text=f"{count:,}", value=float(count)) for count in weights]),
+            ("weights removed", _removed(weights)),
+            ("multiply-accumulates", _with_ratios([model.macs for model in models], lambda value: f"{value:,.0f}")),
+            ("file", _with_ratios([model.size_bytes for model in models], _bytes)),
+        ],
+    )
+
+
+def device_table(result: BenchResult, device: str) -> Table:
+    """Return what ``device`` tells of each model: its cost, or its firmware, and the returns of its episodes."""
+    results = [entry[device] for entry in result.devices]
+    firmware = [entry.figures.firmware for entry in results]
+    cost = _firmware_rows(firmware) if any(firmware) else _host_rows(results)
+    means = [Cell(text=f"{entry.mean:,.1f}", value=entry.mean) if entry.returns else _NOT_RUN for entry in results]
+    rows = [
+        *cost,
+        ("episodes", [Cell(text=f"{len(entry.returns)}", value=float(len(entry.returns))) for entry in results]),
+        ("return, mean", means),
+        ("return, 95% interval", [_interval(entry) for entry in results]),
+    ]
+    return _table(result.models, device, rows)
+
+
+def retention_table(result: BenchResult) -> Table:
+    """Return how much of the reference's return each model keeps, and what was certified of it."""
+    kept = [_retention_cell(result, index) for index in range(len(result.models))]
+    rows = [("retention of return", kept)]
+    if any(result.certificates):
+        shown = [_certificate_cell(found, index) for index, found in enumerate(result.certificates)]
+        rows.append((f"at least {result.settings.keep:g} of it", shown))
+    return _table(result.models, "Retention", rows)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return names of ``paths`` that are as short as tells them apart: without the folders that all are in."""
+    if len(paths) < 2:
+        return [str(path) for path in paths]
+    shared = Path(commonpath([path.absolute().parent for path in paths]))
+    return [str(path.absolute().relative_to(shared)) for path in paths]
+
+
+def _table(models: Sequence[BenchModel], title: str, rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
+    names = short_names([model.path for model in models])
+    columns = (Column(name="", align="left"), *(Column(name=name) for name in names))
+    return Table(title=title, columns=columns, rows=tuple((words(label), *cells) for label, cells in rows))
+
+
+def _prefixed(table: Table, prefix: str) -> Table:
+    return replace(table, rows=tuple((words(f"{prefix}: {row[0].text}"), *row[1:]) for row in table.rows))
+
+
+def _host_rows(results: Sequence[DeviceResult]) -> list[tuple[str, list[Cell]]]:
+    figures = [result.figures for result in results]
+    rows = []
+    for label, entries in (
+        ("back to back", [figure.latency_us for figure in figures]),
+        ("at 50 Hz", [figure.paced_latency_us for figure in figures]),
+    ):
+        p50 = [None if entry is None else entry.p50 for entry in entries]
+        rows.append((f"{label}, p50", _with_ratios(p50, _microseconds)))
+        rows.append(
+            (f"{label}, p99", [_cell(None if entry is None else entry.p99, _microseconds) for entry in entries])
+        )
+    if any(figure.memory_bytes is not None or figure.code is None for figure in figures):
+        further = [figure.marginal_memory_bytes for figure in figures]
+        rows.append(("memory, one model", [_cell(figure.memory_bytes, _bytes) for figure in figures]))
+        rows.append(("memory, each further", _with_ratios(further, _bytes)))
+    return rows
+
+
+def _firmware_rows(found: Sequence[FirmwareFigures | None]) -> list[tuple[str, list[Cell]]]:
+    entries = [entry for entry in found if entry is not None]
+    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), "instructions")
+    costs = [None if entry.cost is None else entry.cost.p50 for entry in entries]
+    return [
+        ("fits", [words(_fits(entry)) for entry in entries]),
+        ("flash", _with_ratios([entry.flash_bytes for entry in entries], _exact_bytes)),
+        ("static RAM", [_cell(entry.static_ram_bytes, _exact_bytes) for entry in entries]),
+        ("stack", _with_ratios([entry.stack_bytes for entry in entries], _exact_bytes)),
+        (f"{unit}, p50", _with_ratios(costs, lambda value: f"{value:,.0f}")),
+        ("bits as on the host", [words(_same(entry)) for entry in entries]),
+    ]
+
+
+def _fits(figures: FirmwareFigures) -> str:
+    names = {"flash": "flash", "ram": "RAM"}
+    over = [f"{more:,} bytes of {names[where]}" for where, more in figures.overflow.items() if more]
+    least = "at least " if figures.at_least else ""
+    return f"no: {least}{' and '.join(over)} too many" if over else "yes"
+
+
+def _same(figures: FirmwareFigures) -> str:
+    if not figures.compared:
+        return "not run"
+    return f"{figures.compared - figures.different:,} of {figures.compared:,} actions"
+
+
+def _interval(result: DeviceResult) -> Cell:
+    if result.ci95 is None:
+        return _NOT_RUN
+    low, high = result.ci95
+    return Cell(text=f"{low:,.1f} to {high:,.1f}", value=low)
+
+
+def _retention_cell(result: BenchResult, index: int) -> Cell:
+    kept = result.retentions[index]
+    if index == 0:
+        return Cell(text="reference", value=kept.estimate)
+    if kept.estimate is None or kept.ci95 is None:
+        return Cell(text=f"undefined: {kept.reason}")
+    low, high = kept.ci95
+    return Cell(text=f"{kept.estimate:.3f}", value=kept.estimate, detail=f"{low:.3f} to {high:.3f}")
+
+
+def _certificate_cell(found: Certificate | None, index: int) -> Cell:
+    if index == 0:
+        return _REFERENCE
+    if found is None:
+        return _NOT_RUN
+    if found.certified:
+        return words(f"certified, {counted(len(found.episodes), 'episode')}")
+    bound = found.lower_bound
+    return words("not shown" if bound is None else f"not shown: at least {bound:.3f}")
+
+
+def _with_ratios(values: Sequence[float | None], show: Callable[[float], str]) -> list[Cell]:
+    first = values[0]
+    cells = [_cell(first, show)]
+    for value in values[1:]:
+        ratio = f"{first / value:,.1f}x less" if first and value and first > value else ""
+        cells.append(replace(_cell(value, show), detail=ratio))
+    return cells
+
+
+def _cell(value: float | None, show: Callable[[float], str]) -> Cell:
+    return Cell(text="not measured") if value is None else Cell(text=show(value), value=float(value))
+
+
+def _removed(counts: Sequence[int]) -> list[Cell]:
+    first, *others = counts
+    shares = [1.0 - count / first if first else None for count in others]
+    return [_REFERENCE, *(Cell(text="-") if one is None else Cell(text=f"{one:.1%}", value=one) for one in shares)]
+
+
+def _microseconds(value: float) -> str:
+    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:.1f} us"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1024:,.1f} KiB"
+
+
+def _exact_bytes(value: float) -> str:
+    return f"{value:,.0f} B"

@@ -1,0 +1,69 @@
+"""JSON results read as files that anybody may have written: bounded, checked value by value, and named in errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prunekit.errors import ArtifactError
+from prunekit.training.schema import Check, WrongValueError, record
+
+_MAX_BYTES = 256 * 2**20
+_LARGEST = 1e300
+_LONGEST = 5_000
+
+
+def read_json(path: Path, check: Check) -> dict[str, Any]:
+    """Return the JSON object in ``path``; ArtifactError, naming it, where it is none or not what ``check`` takes."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        found = json.loads(path.read_bytes())
+        check("", found)
+    except RecursionError as error:
+        raise ArtifactError(f"{path}: cannot be read (it nests too deeply); write it again") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); write it again") from error
+    except WrongValueError as error:
+        raise ArtifactError(f"{path}: {error}; write it again") from error
+    return dict(found)
+
+
+def at_least(needed: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
+    """Return a check for an object with ``needed`` keys, perhaps ``optional`` ones, and others that nobody reads."""
+
+    def check(name: str, value: object) -> None:
+        known = {**needed, **(optional or {})}
+        others = dict.fromkeys((key for key in value if key not in known), _anything) if isinstance(value, dict) else {}
+        record(needed, {**(optional or {}), **others})(name, value)
+
+    return check
+
+
+def by_name(names: Check, values: Check) -> Check:
+    """Return a check for an object whose keys ``names`` takes and whose values ``values`` takes."""
+
+    def check(name: str, value: object) -> None:
+        keys = list(value) if isinstance(value, dict) else []
+        for key in keys:
+            names(f"a name in {name}", key)
+        record({}, dict.fromkeys(keys, values))(name, value)
+
+    return check
+
+
+def real(name: str, value: object) -> None:
+    """Check that ``value`` is a finite number."""
+    if type(value) not in (int, float) or not -_LARGEST <= value <= _LARGEST:  # type: ignore[operator]
+        raise WrongValueError(f"{name} must be a finite number")
+
+
+def sentence(name: str, value: object) -> None:
+    """Check that ``value`` is text, of at most 5,000 characters."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise WrongValueError(f"{name} must be a text of at most {_LONGEST} characters")
+
+
+def _anything(_: str, __: object) -> None:
+    return None

@@ -1,0 +1,169 @@
+"""``results.json`` of a sweep: cells of environment, method and seed, perhaps not all of them yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.report.reading import at_least, by_name, read_json, real, sentence
+from prunekit.training.schema import flag, list_of, one_of, or_none, text, whole
+
+NAME = "results.json"
+FORMAT, VERSION = "prunekit.sweep", 1
+_MANY, _HUGE = 100_000, 10**15
+_COUNT = whole(0, _HUGE)
+_REALS = list_of(real, _MANY)
+_NAMES = list_of(text, _MANY)
+_CURVE = at_least(
+    {
+        "steps": list_of(_COUNT, _MANY),
+        "return": list_of(or_none(real), _MANY),
+        "living": by_name(text, list_of(_COUNT, _MANY)),
+    }
+)
+_CELL = at_least(
+    {
+        "name": text,
+        "environment": text,
+        "algorithm": text,
+        "steps": _COUNT,
+        "method": text,
+        "seed": _COUNT,
+        "hidden": list_of(_COUNT, 64),
+        "parameters": _COUNT,
+        "seconds": real,
+        "returns": list_of(real, _MANY, least=1),
+    },
+    {"disturbed": or_none(by_name(text, _REALS)), "curve": or_none(_CURVE), "date": text},
+)
+_RESULTS = at_least(
+    {
+        "format": one_of(FORMAT),
+        "version": one_of(VERSION),
+        "title": text,
+        "episodes": _COUNT,
+        "first_seed": _COUNT,
+        "random": by_name(text, list_of(real, _MANY, least=1)),
+        "methods": by_name(text, at_least({}, {"control": flag, "of": or_none(text)})),
+        "cells": list_of(_CELL, _MANY),
+    },
+    {
+        "disturbances": by_name(text, at_least({})),
+        "failed": list_of(at_least({"name": text, "reason": or_none(sentence)}), _MANY),
+        "missing": _NAMES,
+    },
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A cell over its environment ``steps``: returns (None: no episode ended) and living units by group, [n] each."""
+
+    steps: tuple[int, ...]
+    returns: tuple[float | None, ...]
+    living: dict[str, tuple[int, ...]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SweepCell:
+    """A training run of the sweep, and what its policy earns per episode; ``disturbed`` by the disturbance's name."""
+
+    name: str
+    environment: str
+    algorithm: str
+    steps: int
+    method: str
+    seed: int
+    hidden: tuple[int, ...]
+    parameters: int
+    seconds: float
+    returns: tuple[float, ...]
+    disturbed: dict[str, tuple[float, ...]]
+    curve: Curve | None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SweepResults:
+    """A sweep: ``random`` returns by environment, whether a method is a control, and the cells that there are.
+
+    ``failed`` are (name, reason).
+    """
+
+    title: str
+    episodes: int
+    first_seed: int
+    random: dict[str, tuple[float, ...]]
+    disturbances: tuple[str, ...]
+    controls: dict[str, bool]
+    cells: tuple[SweepCell, ...]
+    failed: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    dates: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have cells, in the order of the sweep."""
+        there = dict.fromkeys(cell.method for cell in self.cells)
+        return [name for name in {**self.controls, **dict.fromkeys(there, False)} if name in there]
+
+
+def read_sweep(folder: Path) -> SweepResults:
+    """Return the results in ``folder``; ArtifactError, naming the file and the value, where they are not sound."""
+    found = read_json(folder / NAME, _RESULTS)
+    cells = [_cell(entry) for entry in found["cells"]]
+    told = [entry["versions"] for entry in found["cells"] if isinstance(entry.get("versions"), dict)]
+    return SweepResults(
+        title=found["title"],
+        episodes=found["episodes"],
+        first_seed=found["first_seed"],
+        random={name: tuple(map(float, values)) for name, values in found["random"].items()},
+        disturbances=tuple(found.get("disturbances", {})),
+        controls={name: entry.get("control", False) for name, entry in found["methods"].items()},
+        cells=tuple(cells),
+        failed=tuple((entry["name"], entry["reason"] or "no reason was given") for entry in found.get("failed", [])),
+        missing=tuple(found.get("missing", [])),
+        dates=tuple(sorted({entry["date"] for entry in found["cells"] if "date" in entry})),
+        versions={str(name): str(value) for name, value in (told[0] if told else {}).items()},
+    )
+
+
+def _cell(entry: dict[str, Any]) -> SweepCell:
+    curve = entry.get("curve")
+    return SweepCell(
+        name=entry["name"],
+        environment=entry["environment"],
+        algorithm=entry["algorithm"],
+        steps=entry["steps"],
+        method=entry["method"],
+        seed=entry["seed"],
+        hidden=tuple(entry["hidden"]),
+        parameters=entry["parameters"],
+        seconds=float(entry["seconds"]),
+        returns=tuple(map(float, entry["returns"])),
+        disturbed={name: tuple(map(float, values)) for name, values in (entry.get("disturbed") or {}).items()},
+        curve=None if curve is None else _curve(curve),
+    )
+
+
+def _curve(entry: dict[str, Any]) -> Curve:
+    """Return a curve, of which every list is as long as that of its steps; what is longer is cut."""
+    count = min(map(len, (entry["steps"], entry["return"], *entry["living"].values())))
+    return Curve(
+        steps=tuple(entry["steps"][:count]),
+        returns=tuple(entry["return"][:count]),
+        living={name: tuple(values[:count]) for name, values in entry["living"].items()},
+    )
+
+
+def places_of(cells: Sequence[SweepCell]) -> dict[tuple[str, str, int], list[SweepCell]]:
+    """Return ``cells`` by (environment, algorithm, steps), sorted."""
+    found: dict[tuple[str, str, int], list[SweepCell]] = {}
+    for cell in cells:
+        found.setdefault((cell.environment, cell.algorithm, cell.steps), []).append(cell)
+    return dict(sorted(found.items()))

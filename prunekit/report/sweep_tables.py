@@ -1,0 +1,149 @@
+"""A sweep as tables: sizes and returns, retention at a glance, disturbances, and what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prunekit.report.charts import mark_of
+from prunekit.report.sweep_results import SweepResults, places_of
+from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries
+from prunekit.report.table import Cell, Column, Table, number, words
+
+Place = tuple[str, str, int]
+_ABSENT = "-"
+
+
+def place_name(place: Place) -> str:
+    """Return environment, algorithm and steps in words."""
+    environment, algorithm, steps = place
+    return f"{environment}, {algorithm.upper()}, {steps:,} steps"
+
+
+def keys_of(results: SweepResults) -> dict[str, str]:
+    """Return the mark of every method, the same on the whole page."""
+    return {method: mark_of(index) for index, method in enumerate(results.methods)}
+
+
+def random_mean(results: SweepResults, environment: str) -> float | None:
+    """Return what the random policy earns; None where that was not measured."""
+    found = results.random.get(environment)
+    return None if found is None else float(np.mean(found))
+
+
+def unpruned_value(found: Sequence[Summary]) -> float | None:
+    """Return the unpruned policies' return; None where there is none."""
+    return next((entry.returns.value for entry in found if entry.method == UNPRUNED), None)
+
+
+def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) -> Table:
+    """Return one row per method: seeds, sizes, return, retention and time."""
+    keys, random, unpruned = keys_of(results), random_mean(results, place[0]), unpruned_value(found)
+    rows = []
+    for entry in found:
+        kept = retained(entry.returns.value, random, unpruned)
+        rows.append(
+            (
+                _method(entry.method, results, keys),
+                Cell(text=f"{len(entry.cells)}", value=float(len(entry.cells))),
+                Cell(text=entry.hidden, value=entry.units),
+                number(entry.parameters, ",.0f"),
+                Cell(text=_return(entry.returns.value), value=entry.returns.value),
+                _interval(entry.returns),
+                number(kept, ".3f", absent=_ABSENT),
+                number(entry.seconds / 60.0, ",.1f"),
+            )
+        )
+    columns = (
+        Column(name="method", align="left"),
+        Column(name="seeds"),
+        Column(name="hidden units"),
+        Column(name="weights"),
+        Column(name="return"),
+        Column(name="95% interval"),
+        Column(name="retention"),
+        Column(name="training", unit="min"),
+    )
+    note = (
+        f"Return: interquartile mean over seeds of each seed's mean return over {results.episodes:,} episodes (seeds "
+        f"from {results.first_seed:,}), with its 95% bootstrap interval over seeds. Retention: the share of what "
+        f'"{UNPRUNED}" gains over the random policy. Weights and time are medians over seeds.'
+    )
+    return Table(title="Sizes and returns", columns=columns, rows=tuple(rows), notes=(note,))
+
+
+def disturbance_table(results: SweepResults, place: Place, found: Sequence[Summary]) -> Table | None:
+    """Return one row per method: returns undisturbed and under each disturbance; None where nothing was disturbed."""
+    names = [name for name in results.disturbances if any(entry.disturbed[name] for entry in found)]
+    if not names:
+        return None
+    keys, random = keys_of(results), random_mean(results, place[0])
+    rows = []
+    for entry in found:
+        cells = [_under(entry.disturbed[name], random, entry.returns.value) for name in names]
+        plain = Cell(text=_return(entry.returns.value), value=entry.returns.value)
+        rows.append((_method(entry.method, results, keys), plain, *cells))
+    columns = (Column(name="method", align="left"), Column(name="undisturbed"), *(Column(name=name) for name in names))
+    note = (
+        "Interquartile mean over seeds of the mean return; beside it, the share of the policy's own undisturbed gain "
+        "over the random policy that is left."
+    )
+    return Table(title="Under disturbances", columns=columns, rows=tuple(rows), notes=(note,))
+
+
+def glance_table(results: SweepResults, found: Mapping[Place, Sequence[Summary]]) -> Table:
+    """Return retention by method (down) and place (across)."""
+    keys = keys_of(results)
+    rows = []
+    for method in results.methods:
+        cells = []
+        for place, entries in found.items():
+            own = next((entry for entry in entries if entry.method == method), None)
+            random, unpruned = random_mean(results, place[0]), unpruned_value(entries)
+            kept = None if own is None else retained(own.returns.value, random, unpruned)
+            cells.append(number(kept, ".3f", absent=_ABSENT))
+        rows.append((_method(method, results, keys), *cells))
+    alone = len({place[0] for place in found}) == len(found)
+    heads = [Column(name=place[0] if alone else place_name(place)) for place in found]
+    note = f'The share of what "{UNPRUNED}" gains over the random policy, by interquartile means over seeds.'
+    columns = (Column(name="method", align="left"), *heads)
+    return Table(title="Retention at a glance", columns=columns, rows=tuple(rows), notes=(note,))
+
+
+def absent_table(results: SweepResults) -> Table | None:
+    """Return the cells that failed or are missing, and why; None where there are none."""
+    rows = [(words(name), words(reason)) for name, reason in results.failed]
+    rows += [(words(name), words("not there yet")) for name in results.missing]
+    columns = (Column(name="cell", align="left"), Column(name="reason", align="left"))
+    return Table(title="Cells without a result", columns=columns, rows=tuple(rows)) if rows else None
+
+
+def all_summaries(results: SweepResults) -> dict[Place, list[Summary]]:
+    """Return what is known of every method, by place."""
+    return {
+        place: summaries(cells, results.methods, results.disturbances)
+        for place, cells in places_of(results.cells).items()
+    }
+
+
+def _method(method: str, results: SweepResults, keys: Mapping[str, str]) -> Cell:
+    control = "control" if results.controls.get(method) else ""
+    return Cell(text=method, value=method, detail=control, key=keys[method])
+
+
+def _interval(found: Estimate) -> Cell:
+    if found.interval is None:
+        return Cell(text=_ABSENT)
+    return Cell(text=" to ".join(map(_return, found.interval)), value=found.interval[0])
+
+
+def _under(found: Estimate | None, random: float | None, own: float) -> Cell:
+    if found is None:
+        return Cell(text=_ABSENT)
+    left = retained(found.value, random, own)
+    return Cell(text=_return(found.value), value=found.value, detail="" if left is None else f"{left:.0%}")
+
+
+def _return(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"

@@ -1,0 +1,39 @@
+"""The weights of a model file, where it is a chain of dense layers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from prunekit.bench.models import BenchModel
+from prunekit.export.session import work_of
+from prunekit.formats.onnx_file import attributes_of
+from prunekit.report.network import Layers
+
+
+def layers_of(model: BenchModel) -> Layers | None:
+    """Return the weights [out, in] of ``model``'s dense layers in order; None where it is no plain chain of them.
+
+    Raises ArtifactError as ``read_model``.
+    """
+    if model.program is not None:
+        return [layer.weight for layer in model.program.layers]
+    graph = work_of(model.content, str(model.path)).plain.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if node.op_type in ("Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in stored:
+            weight = numpy_helper.to_array(stored[node.input[1]])
+            if weight.ndim != 2 or not np.issubdtype(weight.dtype, np.floating):
+                return None
+            found.append(np.asarray(weight if _is_transposed(node) else weight.T, np.float32))
+    fits = all(one.shape[0] == other.shape[1] for one, other in pairwise(found))
+    hidden = tuple(weight.shape[0] for weight in found[:-1])
+    return found if found and fits and hidden == model.hidden else None
+
+
+def _is_transposed(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Gemm" and bool(attributes_of(node).get("transB", 0))

@@ -1,0 +1,52 @@
+"""Results of ``bench`` as the tests need them: nothing is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunekit.bench.figures import DeviceFigures, DeviceResult
+from prunekit.bench.latency import Percentiles
+from prunekit.bench.models import BenchModel
+from prunekit.bench.result import BenchResult
+from prunekit.bench.settings import BenchSettings
+from prunekit.stats.betting import NOTHING
+from prunekit.stats.bootstrap import Retention
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import Claim
+from prunekit.stats.clipping import ReturnRange
+
+UNMEASURED = DeviceFigures()
+DENSE = BenchModel(Path("runs/demo/dense/model.onnx"), b"", 276_480, (256, 256), 69_635, 69_120)
+SMALL = BenchModel(Path("runs/demo/masked/model.compact.onnx"), b"", 3_072, (18, 18), 615, 576)
+KEPT = Retention(0.9734, (0.949, 0.99))
+REFERENCE = Retention(1.0, (1.0, 1.0))
+
+
+def figures(p50: float, memory: int) -> DeviceFigures:
+    return DeviceFigures(Percentiles(p50, 2 * p50), Percentiles(10 * p50, 20 * p50), 8_388_608, memory)
+
+
+def result_of(
+    models: list[BenchModel], measured: list[DeviceFigures], kept: list[Retention] | None = None
+) -> BenchResult:
+    return BenchResult(
+        host={"versions": {"python": "3.12.0", "gymnasium": "1.4.0", "mujoco": "4.0.0"}},
+        environment=("Hopper-v5", {}),
+        settings=BenchSettings(episodes=4),
+        models=tuple(models),
+        devices=tuple(
+            {"cpu": DeviceResult(entry, (3000.0 + number, 1000.0), (1050.25, 2990.75))}
+            for number, entry in enumerate(measured)
+        ),
+        random=(10.0, 26.0),
+        retentions=tuple(kept or [REFERENCE, KEPT, KEPT][: len(models)]),
+        certificates=(None,) * len(models),
+    )
+
+
+def certificate(small: float, episodes: int) -> Certificate:
+    claim = Claim(keep=0.95, clip_range=ReturnRange(low=-10.0, high=110.0))
+    candidate = Candidate(name="model", play=lambda _: small, before=NOTHING)
+    (found,) = certify([candidate], lambda _: 100.0, lambda _: 0.0, claim, range(episodes))
+    return found
