@@ -31,7 +31,14 @@ def printable(text: object) -> str:
     return "".join(char if char.isprintable() else _spelled(char) for char in str(text))
 
 
-def say(console: Console, path: Path, text: str) -> None:
+def clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def say(console: Console, path: Path | str, text: str) -> None:
     """Print one line about the file at ``path``."""
     line = Text.assemble((printable(path), "bold"), f": {printable(text)}")
     console.print(line, highlight=False, soft_wrap=True)

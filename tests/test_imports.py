@@ -15,6 +15,7 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"sweep"},
     {"report"},
     {"compress", "devices"},
     {"training", "bench", "runtimes"},
@@ -22,7 +23,7 @@ FLOORS = (
     {"policy"},
     {"pruning", "optim"},
     {"compiled"},
-    {"rollouts", "outputs", "console"},
+    {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments", "files", "formats", "versions", "activations", "stats"},
     {"errors", "temporaries"},
 )
@@ -69,7 +70,7 @@ def test_only_the_adapter_and_training_know_stable_baselines() -> None:
     assert knowing == {"adapters", "training"}
 
 
-@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compress.worker_start"])
+@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compress.worker_start", "prunekit.executors.worker"])
 def test_the_command_line_and_workers_start_without_heavy_packages(module: str) -> None:
     code = (
         f"import sys, {module}; heavy = {{'torch', 'onnx', 'onnxruntime', 'gymnasium', 'numpy', "

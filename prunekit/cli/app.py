@@ -24,6 +24,7 @@ from prunekit.cli.report import report
 from prunekit.cli.shrink import shrink
 from prunekit.cli.signals import Signals, Terminated
 from prunekit.cli.streams import steady_streams
+from prunekit.cli.sweep import sweep
 from prunekit.cli.train import train
 
 app = typer.Typer(
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted; 128 + N: ended by signal N. "
     "--debug shows tracebacks.",
 )
-for command in (train, shrink, compress, export, bench, inspect, report):
+for command in (train, shrink, compress, export, bench, inspect, sweep, report):
     app.command()(command)
 _DEBUG = "--debug"
 

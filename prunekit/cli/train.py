@@ -22,7 +22,7 @@ def train(
     sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
     budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
-    hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18, or linear.")] = None,
     lr_schedule: Annotated[
         str | None,
         typer.Option(help="constant, linear, or hold (falls once masks are frozen)."),

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
-_DEAF_TO = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
-
-
-@contextmanager
-def deaf_processes() -> Iterator[None]:
-    """Begin processes that never hear Ctrl-C or the end of a terminal, not even before they run code of this module.
-
-    Both are for the main process alone, which has its workers end; what comes meanwhile reaches it afterwards. SIGTERM
-    ends a worker: that is how a pool ends those that are left when one has died.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
-    try:
-        resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+from prunekit.executors.starting import be_deaf
 
 
 def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any, main: Connection) -> None:
@@ -42,8 +19,7 @@ def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any, main: Connectio
     The system closes it when the main process ends, however it ends. The site is unpickled here: with the other
     arguments it would be before this function is called, and import torch.
     """
-    for number in _DEAF_TO:
-        signal.signal(number, signal.SIG_IGN)
+    be_deaf()
     threading.Thread(target=_end_with, args=(main,), daemon=True).start()
     from prunekit.compress.workers import open_post
 

@@ -26,9 +26,10 @@ from prunekit.compress.points import Baseline, Judged, Progress, Searched
 from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
 from prunekit.compress.teacher import Teacher
-from prunekit.compress.worker_start import begin, deaf_processes
+from prunekit.compress.worker_start import begin
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, PrunekitError
+from prunekit.executors.starting import deaf_processes
 
 T = TypeVar("T")
 Policy = Literal["teacher", "random"] | bytes

@@ -110,6 +110,12 @@ def weight_propagation(evidence: Evidence) -> Scores:
     return count
 
 
+def random_units(evidence: Evidence) -> Scores:
+    """Return scores that have nothing to do with the units, the same ones at every check: a control."""
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
+
+
 IMPORTANCES: dict[str, Importance] = {
     importance.__name__: importance
     for importance in (
@@ -119,6 +125,7 @@ IMPORTANCES: dict[str, Importance] = {
         activity_times_outgoing,
         group_norm,
         weight_propagation,
+        random_units,
     )
 }
 

@@ -76,14 +76,31 @@ def write_checkpoint(
         "pruners": [pruner.state_dict() for pruner in pruners],
         "learner": state_of(model),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     path = folder_of(run) / f"{model.num_timesteps:012}.pt"
-    write_atomically(path, buffer.getvalue())
+    _write(path, content)
     half_written = folder_of(run).glob(".[0-9]*.pt.*")  # by a run that was killed meanwhile
     for old in (*checkpoints_in(run)[:-KEPT], *half_written):
         old.unlink()
     return path
+
+
+def copy_checkpoint(path: Path, run: Path, request: Mapping[str, Any], pruners: int) -> None:
+    """Write the checkpoint at ``path`` into ``run`` as one of ``request``, with the first ``pruners`` of its pruners.
+
+    Raises ArtifactError where it is damaged.
+    """
+    found = read_checkpoint(path)
+    changed = {
+        "request": {**request, "versions": installed_versions()},
+        "pruners": list(found["pruners"])[:pruners],
+    }
+    _write(folder_of(run) / path.name, {**found, **changed})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def require_finite(model: BaseAlgorithm) -> None:

@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import final
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
+from prunekit.console import size_name
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import RUNS
@@ -19,6 +20,8 @@ from prunekit.training.request import TrainingRequest, check_widths, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
+LINEAR = "linear"
+"""The name of a policy without hidden layers."""
 
 
 @final
@@ -105,7 +108,7 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
         seed=begun.seed if words.seed is None else words.seed,
         steps=words.steps or begun.steps,
         plan=plan if pruned else begun.plan,
-        hidden=widths or begun.hidden,
+        hidden=begun.hidden if widths is None else widths,
         live_shrink=begun.live_shrink if words.live_shrink is None else words.live_shrink,
         prune_critics=(words.prune_critics or begun.prune_critics) and not words.dense,
         checkpoint_steps=words.checkpoint_every or begun.checkpoint_steps,
@@ -128,13 +131,15 @@ def _plan(sparsity: float | None, budget: float | None, dense: bool) -> PruningP
 def _widths(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
+    if text == LINEAR:
+        return ()
     try:
         widths = tuple(int(part) for part in text.split(","))
     except ValueError:
         widths = ()
     if not widths or min(widths) < 1:
         told = shorten(text, 60, placeholder="...")
-        raise InputError(f"--hidden {told} is no list of widths; write it as in --hidden 18,18")
+        raise InputError(f"--hidden {told} is no list of widths; write it as in --hidden 18,18, or --hidden {LINEAR}")
     try:
         check_widths(widths)
     except InputError as error:
@@ -146,7 +151,7 @@ def _free_folder(request: TrainingRequest) -> Path:
     if request.plan is not None:
         kind = f"{type(request.plan.threshold).__name__.lower()}{request.plan.threshold.target:g}"
     else:
-        kind = "dense" if request.hidden is None else "x".join(str(width) for width in request.hidden)
+        kind = "dense" if request.hidden is None else size_name(request.hidden)
     stem = f"{request.env_id.replace('/', '-')}-{request.algorithm}-{kind}-seed{request.seed}"
     folder, number = RUNS / stem, 2
     while folder.exists():

@@ -47,7 +47,7 @@ _ALGORITHM = one_of(*ALGORITHMS)
 _SHARE = number(0.0, 1.0)
 _SCALE = number(0.0, 1e6)
 _COUNT = whole(1, 2**24)
-_WIDTHS = list_of(whole(1, MAX_WIDTH), MAX_LAYERS, least=1)
+_WIDTHS = list_of(whole(1, MAX_WIDTH), MAX_LAYERS)
 
 # Keyword arguments of the algorithms, and of their policies: numbers and flags alone.
 _MODEL: dict[str, Check] = {
@@ -125,7 +125,8 @@ def _environment(name: str, value: object) -> None:
     record({"id": text, "kwargs": record({}, arguments)})(name, value)
 
 
-def _preset(algorithm: str) -> Check:
+def preset_check(algorithm: str) -> Check:
+    """Return the check of a preset of ``algorithm``, widths as a list."""
     takes = {*signature(ALGORITHMS[algorithm].model).parameters, *(["action_noise_std"] if algorithm == "td3" else [])}
     model = {key: check for key, check in _MODEL.items() if key in takes}
     rate = {"learning_rate": model.pop("learning_rate")}
@@ -179,7 +180,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
                 "seed": whole(0, MAX_SEED),
                 "steps": whole(1, MAX_STEPS),
                 "hidden": _WIDTHS,
-                "preset": _preset(config["algorithm"]),
+                "preset": preset_check(config["algorithm"]),
                 "guard_share": or_none(_SCALE),
                 "live_shrink": flag,
                 "prune_critics": flag,

@@ -31,7 +31,7 @@ class Preset:
 def preset_for(env_id: str, algorithm: str) -> Preset:
     """Return the preset of ``env_id`` (or the algorithm's defaults)."""
     table = tomllib.loads(resources.files(__package__).joinpath("presets.toml").read_text())
-    merged = _overlaid(table["default"][algorithm], table.get(env_id, {}).get(algorithm, {}))
+    merged = overlaid(table["default"][algorithm], table.get(env_id, {}).get(algorithm, {}))
     merged["hidden"] = tuple(merged["hidden"])
     return Preset(**merged)
 
@@ -74,8 +74,9 @@ def _hold(rate: float, frozen_from: float) -> Schedule:
 SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {"constant": _constant, "linear": _linear, "hold": _hold}
 
 
-def _overlaid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def overlaid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the entries of ``top`` in place of its own, table by table."""
     result = dict(base)
     for key, value in top.items():
-        result[key] = _overlaid(result.get(key, {}), value) if isinstance(value, Mapping) else value
+        result[key] = overlaid(result.get(key, {}), value) if isinstance(value, Mapping) else value
     return result

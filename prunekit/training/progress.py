@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.console import printable, tell
+from prunekit.console import clock, printable, tell
 from prunekit.training.status import Status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -82,10 +82,3 @@ def sparkline(values: list[float], width: int) -> str:
     low, high = min(means), max(means)
     spread = (high - low) or 1.0
     return "".join(_BLOCKS[min(int((mean - low) / spread * len(_BLOCKS)), len(_BLOCKS) - 1)] for mean in means)
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

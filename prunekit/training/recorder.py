@@ -22,13 +22,18 @@ _RECORDS = 200
 _SPEED_RECORDS = 10
 
 
+class StoppedRun(Exception):
+    """Training has stopped where it was asked to; the argument is the checkpoint that it left."""
+
+
 @final
 class Recorder(BaseCallback):
     """Feeds the guard, the displays and TensorBoard about 200 times in a run, and has checkpoints written.
 
     ``pruners`` go by a prefix for the names of their groups. ``checkpoint`` is called with the recorder's own state
     when the first rollout after every ``checkpoint_every`` steps begins. Environments are reset there, in every run
-    alike, as their inner state cannot be kept.
+    alike, as their inner state cannot be kept. At the first checkpoint after ``stop_at`` steps training stops with
+    ``StoppedRun``.
     """
 
     def __init__(
@@ -40,12 +45,14 @@ class Recorder(BaseCallback):
         displays: Sequence[Display],
         checkpoint_every: int,
         checkpoint: Callable[[Records], Path],
+        stop_at: int | None = None,
     ) -> None:
         super().__init__()
         self._total_steps, self._seed = total_steps, seed
         self._pruners, self._guard, self._displays = pruners, guard, displays
         self._checkpoint_every, self._checkpoint = checkpoint_every, checkpoint
         self._next_checkpoint = checkpoint_every
+        self._stop_at = stop_at
         self._interval = max(1, total_steps // _RECORDS)
         self._next = self._interval
         self._fresh: list[float] = []
@@ -76,7 +83,11 @@ class Recorder(BaseCallback):
         elif steps >= self._next_checkpoint:
             self._next_checkpoint = (steps // self._checkpoint_every + 1) * self._checkpoint_every
             seconds = self._seconds(time.perf_counter())
-            self._checkpoint(Records(self._next_checkpoint, self._next, self._fresh, self.last_returns, seconds))
+            written = self._checkpoint(
+                Records(self._next_checkpoint, self._next, self._fresh, self.last_returns, seconds)
+            )
+            if self._stop_at is not None and steps >= self._stop_at:
+                raise StoppedRun(written)
             begin_segment_(self.model, self._segment_seed(steps))
 
     def _segment_seed(self, steps: int) -> int:

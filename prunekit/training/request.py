@@ -46,6 +46,8 @@ _MAX_WEIGHTS = 2**25
 class TrainingRequest:
     """One run. ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
 
+    () are the widths of a linear policy.
+
     ``guard_share`` is the return guard's share, None for no guard. ``live_shrink`` removes dead units physically while
     training; ``prune_critics`` prunes the critic by the same plan. A checkpoint is written every ``checkpoint_steps``
     environment steps, by default twenty times in a run; environments are reset there, which makes it part of the run.
@@ -76,6 +78,8 @@ class TrainingRequest:
                 check_widths(widths)
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise InputError(f"checkpoints must be at least 1 step apart, got {self.checkpoint_steps}")
+        if self.plan is not None and not self.widths:
+            raise InputError("a linear policy has no units to prune; train it dense")
         if self.prune_critics and self.plan is None:
             raise InputError("a dense run prunes no critics; ask for one or the other")
 
@@ -83,6 +87,11 @@ class TrainingRequest:
     def total_steps(self) -> int:
         """Environment steps of the whole run."""
         return self.preset.steps if self.steps is None else self.steps
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The actor's hidden widths; none where it is linear."""
+        return self.preset.hidden if self.hidden is None else self.hidden
 
     @property
     def checkpoint_every(self) -> int:
@@ -96,7 +105,7 @@ class TrainingRequest:
             "algorithm": self.algorithm,
             "seed": self.seed,
             "steps": self.total_steps,
-            "hidden": list(self.hidden or self.preset.hidden),
+            "hidden": list(self.widths),
             "preset": asdict(self.preset),
             "guard_share": self.guard_share,
             "live_shrink": self.live_shrink,
@@ -107,13 +116,13 @@ class TrainingRequest:
 
 
 def check_widths(widths: Sequence[int]) -> None:
-    """Raise InputError unless ``widths`` are those of hidden layers that fit into memory."""
-    if not widths or min(widths) < 1:
+    """Raise InputError unless ``widths``, none for a linear policy, are those of hidden layers that fit into memory."""
+    if min(widths, default=1) < 1:
         raise InputError(f"hidden widths must be positive, got {list(widths)}")
     if len(widths) > MAX_LAYERS:
         raise InputError(f"there are {len(widths)} hidden layers, but at most {MAX_LAYERS} can be trained; give fewer")
     weights = sum(one * other for one, other in pairwise(widths))
-    if max(widths) > MAX_WIDTH or weights > _MAX_WEIGHTS:
+    if max(widths, default=0) > MAX_WIDTH or weights > _MAX_WEIGHTS:
         raise InputError(
             f"hidden widths must be at most {MAX_WIDTH}, with at most {_MAX_WEIGHTS} weights between them in all, got "
             f"{shorten(str(list(widths)), 60, placeholder='...')}"
@@ -173,7 +182,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
             np.zeros(spaces.outputs), np.full(spaces.outputs, float(deviation))
         )
     policy = {
-        "net_arch": algorithm.net_arch(list(request.hidden or preset.hidden), critic),
+        "net_arch": algorithm.net_arch(list(request.widths), critic),
         "activation_fn": type(Activation(preset.activation).to_module()),
         **preset.policy,
     }

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -35,10 +36,10 @@ from prunekit.training.checkpoint import (
     resume_,
     write_checkpoint,
 )
-from prunekit.training.config import read_config
+from prunekit.training.config import NAME, read_config
 from prunekit.training.events import EventsFile
 from prunekit.training.failures import explained
-from prunekit.training.recorder import Recorder
+from prunekit.training.recorder import Recorder, StoppedRun
 from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
@@ -91,14 +92,39 @@ def train(
         return _train(request, folder, displays, resume, stack)
 
 
+def train_until(request: TrainingRequest, folder: Path, steps: int, displays: Sequence[Display] = ()) -> Path:
+    """Train as ``train`` does up to the first checkpoint after ``steps`` environment steps; return that checkpoint.
+
+    Goes on with what is in ``folder``, if anything is; ``train`` with ``resume`` would train to the end from there.
+    Raises InputError where the run ends before.
+    """
+    begun = (folder / NAME).is_file()
+    found = checkpoints_in(folder) if begun else []
+    if found and int(found[-1].stem) >= steps:
+        return found[-1]
+    with ExitStack() as stack:
+        if begun:
+            stack.enter_context(held(folder))
+        try:
+            _train(request, folder, displays, begun, stack, steps)
+        except StoppedRun as stopped:
+            path: Path = stopped.args[0]
+            return path
+    raise InputError(f"{folder}: has no checkpoint after {steps} steps; write checkpoints more often")
+
+
 def _train(
-    request: TrainingRequest, folder: Path, displays: Sequence[Display], resume: bool, stack: ExitStack
+    request: TrainingRequest,
+    folder: Path,
+    displays: Sequence[Display],
+    resume: bool,
+    stack: ExitStack,
+    stop_at: int | None = None,
 ) -> TrainingResult:
     torch.set_num_threads(1)
     environment = make_environment(request.env_id, request.env_kwargs)
     spaces = spaces_of(environment)
-    description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
-    json_text(description, "the request")
+    description = description_of(request, environment)
     found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
     lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
@@ -115,8 +141,7 @@ def _train(
                 if (folder / "config.json").exists():
                     raise InputError(f"{folder}: another process has begun a run in it; give another --out")
             if found is None:
-                config = {**description, "versions": installed_versions(), "started": _now()}
-                write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+                write_config(folder, description)
             metrics = MetricsFile(folder / "metrics.csv", None if found is None else done)
             recorder = Recorder(
                 request.total_steps,
@@ -126,6 +151,7 @@ def _train(
                 [metrics, *displays],
                 request.checkpoint_every,
                 lambda records: write_checkpoint(folder, model, list(pruners.values()), description, records),
+                stop_at,
             )
             if found is not None and records is not None:
                 recorder.resume(records, found[1]["learner"])
@@ -140,6 +166,19 @@ def _train(
             pruner.detach()
         _close(model)
     return TrainingResult(folder, artifact, status, all(pruner.frozen for pruner in pruners.values()))
+
+
+def description_of(request: TrainingRequest, environment: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return what ``config.json`` and every checkpoint say of a run in ``environment``."""
+    description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
+    json_text(description, "the request")
+    return description
+
+
+def write_config(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write ``config.json``, by which a run has begun."""
+    config = {**description, "versions": installed_versions(), "started": _now()}
+    write_atomically(folder / NAME, (json.dumps(config, indent=2) + "\n").encode())
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from textwrap import shorten
 
 from prunekit.errors import PrunekitError
@@ -56,7 +57,9 @@ def one_of(*choices: object) -> Check:
     def check(name: str, value: object) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             known = shorten(", ".join(map(str, choices)), 300, placeholder="...")
-            raise wrong(name, value, f"one of {known}" if len(choices) > 1 else known)
+            near = get_close_matches(str(value), [choice for choice in choices if isinstance(choice, str)], 1)
+            meant = f"; did you mean {near[0]}?" if near and isinstance(value, str) else ""
+            raise wrong(name, value, f"one of {known}" if len(choices) > 1 else known, meant)
 
     return check
 
@@ -103,14 +106,16 @@ def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = N
         for key, entry in value.items():
             if key not in known:
                 keys = shorten(", ".join(map(str, known)), 300, placeholder="...")
-                raise WrongValueError(f"{_joined(name, key)} is not known; the keys are {keys or 'none'}")
+                near = get_close_matches(str(key), list(known), 1)
+                meant = f"did you mean {near[0]}? The" if near else "the"
+                raise WrongValueError(f"{_joined(name, key)} is not known; {meant} keys are {keys or 'none'}")
             known[key](_joined(name, key), entry)
 
     return check
 
 
-def wrong(name: str, value: object, wanted: str) -> WrongValueError:
-    """Return the error that says what ``name`` is and has to be."""
+def wrong(name: str, value: object, wanted: str, more: str = "") -> WrongValueError:
+    """Return the error that says what ``name`` is and has to be, and ``more``."""
     told: object = (
         type(value).__name__ if isinstance(value, Mapping | Sequence) and not isinstance(value, str) else value
     )
@@ -118,7 +123,7 @@ def wrong(name: str, value: object, wanted: str) -> WrongValueError:
         shown = shorten(ascii(told), 60, placeholder="...")
     except ValueError:  # an integer of thousands of digits
         shown = "a number beyond all bounds"
-    return WrongValueError(f"{name or 'the whole'} must be {wanted}, not {shown}")
+    return WrongValueError(f"{name or 'the whole'} must be {wanted}, not {shown}{more}")
 
 
 def _joined(name: str, key: object) -> str:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from prunekit.compress.worker_start import begin, deaf_processes
+from prunekit.compress.worker_start import begin
+from prunekit.executors.starting import deaf_processes
 
 
 class Slow:
@@ -37,18 +38,3 @@ def test_a_worker_that_is_still_beginning_ends_with_its_main_process_and_by_no_o
     ours.close()
     worker.join(20.0)
     assert worker.exitcode == 1
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals as POSIX has them")
-def test_what_comes_while_processes_begin_is_heard_afterwards() -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
-    try:
-        with deaf_processes():
-            os.kill(os.getpid(), signal.SIGHUP)
-        deadline = time.monotonic() + 5.0
-        while not heard and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert heard == [signal.SIGHUP]

@@ -1,0 +1,88 @@
+"""What runs inside Ray: a task for a job, and the mailbox between tasks and the main process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import Any, final
+
+from prunekit.executors.work import Outcome, Raised, perform
+
+# Seconds for which an answer to "is it cancelled?" holds: asking takes about a millisecond.
+_FRESH = 0.2
+# What this process was given as ``shared``, by the id of Ray's object; the latest alone.
+_SHARED: dict[str, bytes] = {}
+
+
+@final
+class Mailbox:
+    """An actor: what tasks report (number, worker, pickled event; None as they begin), and which are cancelled."""
+
+    def __init__(self) -> None:
+        self._mail: list[tuple[int, str, bytes | None]] = []
+        self._cancelled: set[int] = set()
+
+    def put(self, number: int, worker: str, event: bytes | None) -> None:
+        """Keep what a task reports."""
+        self._mail.append((number, worker, event))
+
+    def exchange(self, cancelled: set[int]) -> list[tuple[int, str, bytes | None]]:
+        """Note which tasks are cancelled, and return what was kept since this was last called."""
+        self._cancelled = cancelled
+        mail, self._mail = self._mail, []
+        return mail
+
+    def is_cancelled(self, number: int) -> bool:
+        """Return whether a task is cancelled."""
+        return number in self._cancelled
+
+
+def run(packed: bytes, seconds: float | None, shared: list[Any], mailbox: Any, number: int, path: list[str]) -> Outcome:
+    """Run one job; ``path`` is where the main process looks for modules, ``shared`` Ray's reference or nothing."""
+    import ray
+
+    sys.path += [folder for folder in path if folder not in sys.path]
+    worker = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
+    post = _Post(ray, mailbox, number, worker)
+    if post.cancelled():  # while it waited for a core
+        return Raised(error="cancelled", traceback="")
+    post.send(None)
+    return perform(
+        packed,
+        shared=_once(ray, shared[0]) if shared else None,
+        seconds=seconds,
+        cancelled=post.cancelled,
+        send=post.send,
+    )
+
+
+@final
+class _Post:
+    """The mailbox as one task sees it. Where it has died, mail is lost, and the job goes on."""
+
+    def __init__(self, ray: Any, mailbox: Any, number: int, worker: str) -> None:
+        self._ray, self._mailbox, self._number, self._worker = ray, mailbox, number, worker
+        self._cancelled, self._asked = False, -_FRESH
+
+    def send(self, event: bytes | None) -> None:
+        """Return when it is in the mailbox, so that nothing is lost where this process dies next."""
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.get(self._mailbox.put.remote(self._number, self._worker, event))
+
+    def cancelled(self) -> bool:
+        if not self._cancelled and time.monotonic() - self._asked >= _FRESH:
+            self._asked = time.monotonic()
+            with suppress(self._ray.exceptions.RayError):
+                self._cancelled = self._ray.get(self._mailbox.is_cancelled.remote(self._number))
+        return self._cancelled
+
+
+def _once(ray: Any, reference: Any) -> bytes:
+    """Return what is shared, fetched by the first task in this process that needs it."""
+    name = reference.hex()
+    if name not in _SHARED:
+        _SHARED.clear()
+        _SHARED[name] = ray.get(reference)
+    return _SHARED[name]

@@ -1,0 +1,148 @@
+"""The cells of a sweep: what each is asked to do, what it needs of another, and its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any, final
+
+from prunekit.disturbances import Disturbance
+from prunekit.errors import InputError
+from prunekit.sweep.spec import EnvironmentSettings, Grid, Method, Sweep
+from prunekit.training.config import preset_check
+from prunekit.training.presets import Preset, overlaid, preset_for
+from prunekit.training.request import TrainingRequest
+from prunekit.training.schema import WrongValueError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a sweep. ``request`` trains its policy (None: it is compressed); where ``method.widths_of`` is set the
+    request lacks the widths still. ``needs`` is the name of the cell that has to be done before.
+    """
+
+    name: str
+    environment: str
+    kwargs: Mapping[str, Any]
+    algorithm: str
+    steps: int
+    seed: int
+    method: Method
+    request: TrainingRequest | None
+    needs: str | None
+    episodes: int
+    first_seed: int
+    disturbances: Mapping[str, Disturbance]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Everything that decides what the cell comes to, as plain data; two cells that are asked the same are one."""
+        method = self.method
+        training: dict[str, Any] = {}
+        if self.request is None:
+            training = {"compress": method.compress, "keep": method.keep, "minutes": method.minutes}
+        else:
+            training = {key: value for key, value in self.request.to_dict().items() if key not in ("env", "seed")}
+            if method.widths_of is not None:
+                training["hidden"] = {"widths_of": method.widths_of}
+        return {
+            "environment": {"id": self.environment, "kwargs": dict(self.kwargs)},
+            "algorithm": self.algorithm,
+            "steps": self.steps,
+            "seed": self.seed,
+            "method": method.name,
+            "training": training,
+            "episodes": self.episodes,
+            "first_seed": self.first_seed,
+            "disturbances": {name: asdict(entry) for name, entry in self.disturbances.items()},
+        }
+
+
+def cells_of(sweep: Sweep) -> dict[str, Cell]:
+    """Return the cells by name, in the order of the file.
+
+    Raises InputError where two cells have one name but are asked different things, or a cell needs one that is in no
+    grid.
+    """
+    cells: dict[str, Cell] = {}
+    for grid in sweep.grids:
+        combinations = product(grid.seeds, grid.environments, grid.algorithms, grid.steps, grid.methods)
+        for seed, environment, algorithm, steps, method in combinations:
+            cell = _cell(sweep, grid, environment, algorithm, steps, sweep.methods[method], seed)
+            known = cells.setdefault(cell.name, cell)
+            if known.asked != cell.asked:
+                raise InputError(f"cell {cell.name} is described twice, and not alike; name each in one grid")
+    for cell in cells.values():
+        if cell.needs is not None and cell.needs not in cells:
+            raise InputError(
+                f"cell {cell.name} builds on '{cell.method.needs}', which no grid has for its environment, algorithm, "
+                "length and seed; add it to a grid"
+            )
+    return cells
+
+
+def name_of(environment: str, algorithm: str, steps: int, method: str, seed: int) -> str:
+    """Return the name of a cell, which is that of its folder too."""
+    return f"{_plain(environment)}-{algorithm}-{steps}-{_plain(method)}-seed{seed}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "-"
+
+
+def _cell(
+    sweep: Sweep, grid: Grid, environment: str, algorithm: str, steps: int | None, method: Method, seed: int
+) -> Cell:
+    settings = sweep.environments.get(environment, EnvironmentSettings())
+    preset = _preset(environment, algorithm, settings)
+    if method.rate_schedule is not None:
+        preset = replace(preset, learning_rate_schedule=method.rate_schedule)
+    if method.learning_rate is not None:
+        preset = replace(preset, model={**preset.model, "learning_rate": method.learning_rate})
+    length = preset.steps if steps is None else steps
+    request = None
+    if method.compress is None:
+        request = TrainingRequest(
+            environment,
+            algorithm,
+            preset,
+            seed,
+            length,
+            method.plan,
+            method.hidden,
+            settings.kwargs,
+            method.guard_share,
+            method.live_shrink,
+        )
+    needs = None if method.needs is None else name_of(environment, algorithm, length, method.needs, seed)
+    return Cell(
+        name=name_of(environment, algorithm, length, method.name, seed),
+        environment=environment,
+        kwargs=settings.kwargs,
+        algorithm=algorithm,
+        steps=length,
+        seed=seed,
+        method=method,
+        request=request,
+        needs=needs,
+        episodes=sweep.episodes,
+        first_seed=sweep.first_seed,
+        disturbances={name: sweep.disturbances[name] for name in grid.disturbances},
+    )
+
+
+def _preset(environment: str, algorithm: str, settings: EnvironmentSettings) -> Preset:
+    preset = preset_for(environment, algorithm)
+    over = settings.presets.get(algorithm)
+    if not over:
+        return preset
+    merged = {**overlaid(asdict(preset), over)}
+    merged["hidden"] = list(merged["hidden"])
+    try:
+        preset_check(algorithm)(f"environments.{environment}.presets.{algorithm}", merged)
+    except WrongValueError as error:
+        raise InputError(str(error)) from error
+    return Preset(**{**merged, "hidden": tuple(merged["hidden"])})

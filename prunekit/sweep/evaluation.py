@@ -1,0 +1,68 @@
+"""What a policy earns as it is deployed, undisturbed and disturbed, on the same episode seeds as every other policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from prunekit.bench.models import read_model
+from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.environments import make_environment, spaces_of
+from prunekit.rollouts import episode_return, random_returns
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Returns per episode; ``disturbed`` by the name of what is done to the observations."""
+
+    returns: tuple[float, ...]
+    disturbed: Mapping[str, tuple[float, ...]]
+
+
+def evaluate(
+    policy: Path,
+    environment: tuple[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    disturbances: Mapping[str, Disturbance],
+) -> Evaluation:
+    """Return what the ONNX file ``policy`` earns in ``environment`` (id, arguments), one episode per seed.
+
+    Raises ArtifactError and InputError where file and environment do not fit, FailedEpisodeError where it fails.
+    """
+    opened = make_environment(environment[0], dict(environment[1]))
+    try:
+        spaces = spaces_of(opened)
+        runtime = OnnxRuntime(read_model(policy), spaces)
+        deviation = Deviation(spaces.observation)
+        watched = deviation.watching(runtime.act)
+        returns = tuple(episode_return(opened, watched, seed) for seed in seeds)
+        found = {
+            name: tuple(
+                episode_return(opened, disturbed(runtime.act, entry, deviation.value, seed), seed) for seed in seeds
+            )
+            for name, entry in disturbances.items()
+        }
+        runtime.close()
+        return Evaluation(returns=returns, disturbed=found)
+    finally:
+        opened.close()
+
+
+def random_evaluation(environment: tuple[str, Mapping[str, Any]], seeds: Sequence[int]) -> tuple[float, ...]:
+    """Return what the random policy earns on the same seeds."""
+    opened = make_environment(environment[0], dict(environment[1]))
+    try:
+        return tuple(random_returns(opened, seeds))
+    finally:
+        opened.close()
+
+
+def summarized(returns: Sequence[float]) -> list[float]:
+    """Return returns as a result file keeps them: rounded to a thousandth."""
+    return [round(float(value), 3) for value in np.asarray(returns, dtype=np.float64)]

@@ -1,0 +1,252 @@
+"""The work of one cell: train or compress, shrink, export, play; resumable at every checkpoint.
+
+The functions here are what an executor's workers run, so they are found by name and take plain records.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, final
+
+from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.run import compress, write
+from prunekit.compress.settings import CompressSettings, SearchSettings
+from prunekit.compress.workers import Site
+from prunekit.console import size_name
+from prunekit.errors import CheckError
+from prunekit.export.onnx import checked_onnx
+from prunekit.files import write_atomically
+from prunekit.policy.artifact import load
+from prunekit.policy.compaction import compact
+from prunekit.sweep.cells import Cell
+from prunekit.sweep.evaluation import evaluate, random_evaluation, summarized
+from prunekit.training.branch import Trunk, branch
+from prunekit.training.config import NAME
+from prunekit.training.run import train, train_until
+from prunekit.training.status import Status
+from prunekit.versions import installed_versions
+
+RESULT, FAILURE, LOG, RUN, POLICY = "result.json", "failure.json", "log.txt", "run", "policy.onnx"
+_POINTS = 40
+"""Points of a training curve that a result keeps, at most."""
+
+
+class Context(Protocol):
+    """What a worker gives to a job."""
+
+    def report(self, event: Any) -> None:
+        """Send ``event`` to whoever waits for the job."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CellWork:
+    """A cell, its folder, and what comes from others: widths, the model to compress, a trunk's checkpoint."""
+
+    cell: Cell
+    folder: Path
+    widths: tuple[int, ...] | None = None
+    teacher: Path | None = None
+    trunk: Path | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrunkWork:
+    """The run that several cells begin with."""
+
+    trunk: Trunk
+    folder: Path
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RandomWork:
+    """The random policy of an environment."""
+
+    environment: str
+    kwargs: dict[str, Any]
+    seeds: tuple[int, ...]
+    file: Path
+
+
+def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
+    """Do what is left of a cell and return its result, which lies in its folder then.
+
+    Raises CheckError where training ended before the masks were final.
+    """
+    with logged(work.folder / LOG):
+        outcome = _compressed(work) if work.cell.request is None else _trained(work, context)
+        cell = work.cell
+        context.report({"phase": "playing"})
+        seeds = range(cell.first_seed, cell.first_seed + cell.episodes)
+        played = evaluate(work.folder / POLICY, (cell.environment, cell.kwargs), seeds, cell.disturbances)
+        result = {
+            "name": cell.name,
+            "environment": cell.environment,
+            "algorithm": cell.algorithm,
+            "steps": cell.steps,
+            "method": cell.method.name,
+            "seed": cell.seed,
+            **outcome,
+            "returns": summarized(played.returns),
+            "disturbed": {name: summarized(values) for name, values in played.disturbed.items()},
+            "asked": cell.asked,
+            "date": _today(),
+            "versions": installed_versions(),
+        }
+        text = json.dumps(result, allow_nan=False)
+        write_atomically(work.folder / RESULT, f"{text}\n".encode())
+        for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody asks for
+            _removed(work.folder / RUN / name)
+    return dict(json.loads(text))
+
+
+def run_trunk(work: TrunkWork, context: Context) -> str:
+    """Train up to where the cells of a trunk part; return the checkpoint's path."""
+    with logged(work.folder / LOG):
+        found = train_until(work.trunk.request, work.folder / RUN, work.trunk.steps, [_Reporting(context)])
+    return str(found)
+
+
+def run_random(work: RandomWork, _: Context) -> list[float]:
+    """Return what the random policy earns, which lies in the work's file then."""
+    found = summarized(random_evaluation((work.environment, work.kwargs), work.seeds))
+    write_atomically(work.file, (json.dumps({"returns": found}) + "\n").encode())
+    return found
+
+
+def _trained(work: CellWork, context: Context) -> dict[str, Any]:
+    request = work.cell.request
+    assert request is not None
+    if work.widths is not None:
+        request = replace(request, hidden=work.widths)
+    run = work.folder / RUN
+    if not (run / "model.pt").exists():
+        begun = (run / NAME).is_file()
+        if not begun:
+            shutil.rmtree(run, ignore_errors=True)
+        if not begun and work.trunk is not None:
+            branch(work.trunk, request, run)
+        done = train(request, run, [_Reporting(context)], resume=begun or work.trunk is not None)
+        if not done.complete:
+            (run / "model.pt").unlink()  # so that a retry does not take it for a policy that is done
+            raise CheckError("training ended before the masks were final; give it more steps")
+    artifact = load(run / "model.pt")
+    small = compact(artifact)
+    content, _ = checked_onnx(small.artifact.actor, work.folder / POLICY, small.artifact.provenance)
+    write_atomically(work.folder / POLICY, content)
+    return {
+        "hidden": list(small.after.hidden),
+        "original_hidden": list(small.original_hidden),
+        "parameters": small.after.parameters,
+        "seconds": float(artifact.provenance["seconds"]),
+        "curve": curve_of(run / "metrics.csv"),
+    }
+
+
+def _compressed(work: CellWork) -> dict[str, Any]:
+    cell, teacher = work.cell, work.teacher
+    assert teacher is not None
+    site = Site(cell.environment, partial(read_teacher, teacher, reading=Reading(None, False, None)), dict(cell.kwargs))
+    search = SearchSettings(cell.method.keep, seed=cell.seed)
+    found = compress(site, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)
+    write(found, work.folder)
+    program = compact(load(work.folder / "policy.pt")).after
+    original = [] if found.teacher.size is None else list(found.teacher.size.hidden or [])
+    return {
+        "hidden": list(program.hidden),
+        "original_hidden": original,
+        "parameters": program.parameters,
+        "seconds": round(found.seconds, 3),
+        "curve": None,
+        "certified": found.certified,
+        "certificate": found.certificate.sentence if found.certified else None,
+    }
+
+
+def curve_of(path: Path) -> dict[str, Any]:
+    """Return the training curve in a ``metrics.csv`` by columns, at most 40 points, the last one among them."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    count = min(_POINTS, len(rows))
+    chosen = [rows[-1 - (len(rows) - 1) * back // max(count - 1, 1)] for back in reversed(range(count))]
+    groups = [name for name in (rows[0] if rows else {}) if name.startswith("living_")]
+    return {
+        "steps": [int(row["steps"]) for row in chosen],
+        "return": [round(float(row["mean_return"]), 1) if row["mean_return"] else None for row in chosen],
+        "living": {name.removeprefix("living_"): [int(row[name]) for row in chosen] for name in groups},
+        "seconds": [round(float(row["seconds"]), 1) for row in chosen],
+    }
+
+
+def model_of(folder: Path) -> Path:
+    """Return where the model of a finished cell lies."""
+    return folder / RUN / "model.pt"
+
+
+def clear_trunk(folder: Path) -> None:
+    """Remove a trunk that no cell needs any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@final
+class _Reporting:
+    """Sends where a run is to whoever waits for the job."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def update(self, status: Status) -> None:
+        """Send ``status`` as plain data."""
+        self._context.report(
+            {
+                "phase": status.phase,
+                "steps": status.steps,
+                "total": status.total_steps,
+                "return": status.mean_return,
+                "hidden": size_name(tuple(living for living, _ in status.living.values())),
+                "speed": status.steps_per_second,
+            }
+        )
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Send what libraries print, also by the system's own streams, to the end of ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as log:
+        kept = []
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()
+            kept.append(os.dup(number))
+            os.dup2(log.fileno(), number)
+        try:
+            yield
+        finally:
+            for stream, number, before in ((sys.stdout, 1, kept[0]), (sys.stderr, 2, kept[1])):
+                stream.flush()
+                os.dup2(before, number)
+                os.close(before)
+
+
+def _removed(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _today() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,85 @@
+"""Runs that are alike up to a point share what they have in common: a trunk, from whose checkpoint each goes on.
+
+A pruned run and its controls do the same until units are first looked at. What a branch ends with has the bits of a run
+of its own (law 5), and its seconds count the trunk's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from prunekit.adapters.sb3 import learner_of
+from prunekit.environments import make_environment, spaces_of
+from prunekit.errors import InputError
+from prunekit.pruning.plan import PruningPlan
+from prunekit.training.checkpoint import copy_checkpoint
+from prunekit.training.request import TrainingRequest, build_learner
+from prunekit.training.run import description_of, write_config
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Trunk:
+    """A run that others begin with, up to its first checkpoint after ``steps`` environment steps."""
+
+    request: TrainingRequest
+    steps: int
+
+
+def trunk_of(request: TrainingRequest, known: dict[str, int]) -> Trunk | None:
+    """Return what ``request`` shares with others that differ in what is pruned alone; None where that is nothing.
+
+    ``known`` remembers what was found out for requests that differ in nothing but the seed; begin with an empty one.
+    """
+    if request.hidden is not None or request.prune_critics or request.guard_share is None:
+        return None
+    shared = replace(request, plan=PruningPlan(), live_shrink=True)
+    steps = _untouched(shared, known)
+    if steps < 1 or (request.plan is not None and _untouched(request, known) < steps):
+        return None
+    return Trunk(request=shared, steps=steps)
+
+
+def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
+    """Make ``folder`` a run of ``request`` that was interrupted at a trunk's ``checkpoint``, to be resumed.
+
+    Raises InputError where ``folder`` holds a run already.
+    """
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds a run already; name another")
+    environment = make_environment(request.env_id, request.env_kwargs)
+    description = description_of(request, environment)
+    environment.close()
+    copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
+    write_config(folder, description)  # last: by it the run has begun
+
+
+def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:
+    """Return the environment steps of the last checkpoint before anything of the plan is felt; 0 where there is none.
+
+    A checkpoint is written when the first rollout after its step begins.
+    """
+    plan = request.plan or PruningPlan()
+    parts = {key: value for key, value in request.to_dict().items() if key not in ("seed", "plan")}
+    key = json.dumps([parts, plan.phases.start, plan.states], sort_keys=True, default=str)
+    if key not in known:
+        known[key] = _last_untouched(request)
+    return known[key]
+
+
+def _last_untouched(request: TrainingRequest) -> int:
+    plan = request.plan or PruningPlan()
+    environment = make_environment(request.env_id, request.env_kwargs)
+    model = build_learner(request, spaces_of(environment))
+    environment.close()
+    updates, rollout = learner_of(model).actor.updates, model.n_envs * getattr(model, "n_steps", 1)
+    begins = plan.phases.start * updates(request.total_steps) - plan.states
+    every = request.checkpoint_every
+    steps = range(every, request.total_steps, every)
+    opened = model.get_env()
+    if opened is not None:
+        opened.close()
+    return max((step for step in steps if updates(step + rollout) <= begins), default=0)

@@ -1,0 +1,104 @@
+"""Runs that share their beginning end with the bits of runs of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import assert_same_tensors, metrics_of, small_request, tensors_of
+
+from prunekit.errors import InputError
+from prunekit.pruning.importance import random_units
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.training.branch import Trunk, branch, trunk_of
+from prunekit.training.checkpoint import checkpoints_in
+from prunekit.training.request import TrainingRequest
+from prunekit.training.run import train, train_until
+
+
+def request_for(name: str, plan: PruningPlan | None) -> TrainingRequest:
+    if name == "ppo":
+        found = small_request("ppo", plan=plan)
+        model = {**found.preset.model, "batch_size": 4, "n_epochs": 4}
+        return replace(found, preset=replace(found.preset, model=model), steps=2560, checkpoint_steps=128)
+    found = small_request(name, plan=plan)
+    model = {**found.preset.model, "train_freq": 1, "gradient_steps": 3 if name == "dqn" else 6}
+    return replace(found, preset=replace(found.preset, model=model), steps=1200, checkpoint_steps=60)
+
+
+PLANS = {
+    "unpruned": None,
+    "masked": PruningPlan(Sparsity(0.75), checks=16, patience=1, share_per_check=0.3),
+    "random": PruningPlan(Sparsity(0.5), importance=random_units, checks=16, patience=1, share_per_check=0.3),
+}
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn", "td3"])
+def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Path) -> None:
+    known: dict[str, int] = {}
+    trunks = {kind: trunk_of(request_for(name, plan), known) for kind, plan in PLANS.items()}
+    shared = trunks["masked"]
+    assert shared is not None
+    assert shared.steps >= 60
+    assert all(trunk == shared for trunk in trunks.values())
+    checkpoint = train_until(shared.request, tmp_path / "trunk", shared.steps)
+    assert train_until(shared.request, tmp_path / "trunk", shared.steps) == checkpoint
+    assert not (tmp_path / "trunk" / "model.pt").exists()
+    for kind, plan in PLANS.items():
+        if kind == "random" and name != "ppo":
+            continue  # it differs from the masked one in the pruner alone, whatever the algorithm
+        request = request_for(name, plan)
+        alone, branched = tmp_path / kind, tmp_path / f"{kind} branched"
+        train(request, alone)
+        branch(checkpoint, request, branched)
+        train(request, branched, resume=True)
+        assert_same_tensors(tensors_of(alone), tensors_of(branched))
+        assert metrics_of(branched) == [row for row in metrics_of(alone) if int(row[0]) > int(checkpoint.stem)]
+        config, own = (json.loads((folder / "config.json").read_text()) for folder in (branched, alone))
+        assert {**config, "started": ""} == {**own, "started": ""}
+
+
+def test_a_trunk_is_none_where_nothing_is_shared() -> None:
+    early = PruningPlan(Sparsity(0.5), phases=Phases(0.0, 0.5))
+    assert trunk_of(request_for("ppo", early), {}) is None
+    assert trunk_of(replace(request_for("ppo", None), hidden=(4, 4)), {}) is None
+    assert trunk_of(replace(request_for("ppo", PLANS["masked"]), guard_share=None), {}) is None
+    assert trunk_of(replace(request_for("ppo", PLANS["masked"]), prune_critics=True), {}) is None
+    assert trunk_of(small_request("ppo"), {}) is None, "the run has too few optimizer steps"
+
+
+def test_other_seeds_and_settings_have_other_trunks() -> None:
+    request, known = request_for("ppo", PLANS["masked"]), {}  # type: TrainingRequest, dict[str, int]
+    trunk = trunk_of(request, known)
+    assert isinstance(trunk, Trunk)
+    assert trunk_of(replace(request, seed=request.seed + 1), known) != trunk
+    slower = replace(request.preset, model={**request.preset.model, "learning_rate": 1e-4})
+    assert trunk_of(replace(request, preset=slower), known) != trunk
+
+
+def test_a_branch_takes_no_folder_that_holds_a_run(tmp_path: Path) -> None:
+    shared = trunk_of(request_for("ppo", None), {})
+    assert shared is not None
+    checkpoint = train_until(shared.request, tmp_path / "trunk", shared.steps)
+    branch(checkpoint, request_for("ppo", None), tmp_path / "run")
+    with pytest.raises(InputError, match="holds a run already"):
+        branch(checkpoint, request_for("ppo", None), tmp_path / "run")
+    assert len(checkpoints_in(tmp_path / "run")) == 1
+
+
+def test_a_run_that_ends_before_its_checkpoint_is_told(tmp_path: Path) -> None:
+    request = small_request("ppo", plan=None)
+    with pytest.raises(InputError, match="has no checkpoint after 5000 steps"):
+        train_until(request, tmp_path / "run", 5000)
+
+
+def test_training_is_told_apart_from_chance(tmp_path: Path) -> None:
+    """The comparison above can fail: another seed ends with other bits."""
+    one = train(request_for("dqn", None), tmp_path / "one").artifact
+    other = train(replace(request_for("dqn", None), seed=4), tmp_path / "other").artifact
+    pairs = zip(one.actor.parameters(), other.actor.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
