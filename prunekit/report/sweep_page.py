@@ -110,6 +110,7 @@ def _training(found: Sequence[Summary], keys: Mapping[str, str]) -> list[Figure]
         dict.fromkeys(group for entry in traced for cell in entry.cells if cell.curve for group in cell.curve.living)
     )
     legend = [Mark(name=entry.method, key=keys[entry.method]) for entry in traced]
+    drawn = {line.key for entry in traced for group in groups for line in _lines(entry, keys[entry.method], group)}
     figures = []
     if groups:
         panels = [
