@@ -120,7 +120,12 @@ def _training(found: Sequence[Summary], keys: Mapping[str, str]) -> list[Figure]
         caption = "Mean over seeds (every seed faint). Where methods follow one schedule their lines lie on each other."
         figures.append(
             curves(
-                "Living units per layer", panels, y_label="living units", caption=caption, legend=legend, from_zero=True
+                "Living units per layer",
+                panels,
+                y_label="living units",
+                caption=caption,
+                legend=[mark for mark in legend if mark.key in drawn],
+                from_zero=True,
             )
         )
     lines = [line for entry in traced for line in _lines(entry, keys[entry.method], None)]

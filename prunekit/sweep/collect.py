@@ -14,8 +14,6 @@ import numpy as np
 
 from prunekit.console import size_name
 from prunekit.files import write_together
-from prunekit.report.markdown import to_markdown
-from prunekit.report.table import from_texts
 from prunekit.stats.bootstrap import interquartile_mean
 from prunekit.sweep.folder import FORMAT, RESULTS, TABLE, VERSION
 from prunekit.sweep.schedule import Schedule, random_returns_of
@@ -126,7 +124,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Return the table in Markdown."""
     head = ["environment", "algorithm", "steps", "method", "seeds", "hidden units", "parameters", "return (IQM)",
             "retention", "each seed", "training, min"]  # fmt: skip
-    lines = []
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows_of(results):
         cells = [
             row.environment,
@@ -141,8 +139,8 @@ def markdown(results: Mapping[str, Any]) -> str:
             ", ".join(f"{value:,.0f}" for value in row.returns),
             f"{row.minutes:.1f}",
         ]
-        lines.append(cells)
-    return to_markdown(from_texts(head, lines))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _shown(texts: Sequence[str]) -> str:

@@ -188,6 +188,18 @@ def test_the_page_has_frontiers_and_curves_and_marks_that_are_the_same_everywher
     assert len(keys) == len({key for _, key in keys}) == 7
 
 
+def test_a_legend_has_the_methods_that_are_drawn(tmp_path: Path) -> None:
+    data = synthetic.sweep(("Hopper-v5",), seeds=2)
+    for cell in data["cells"]:
+        if cell["method"] == "unpruned":
+            cell["curve"]["living"] = {}
+    blocks = sweep_page(read(data, tmp_path)).sections[0].blocks
+    units, returns = [block for block in blocks if isinstance(block, Figure)][1:]
+    assert "unpruned" not in {mark.name for mark in units.legend}
+    assert "masked 0.93" in {mark.name for mark in units.legend}
+    assert "unpruned" in {mark.name for mark in returns.legend}
+
+
 CHANGES: list[tuple[str, Any]] = [
     ("format", "other"),
     ("version", 2),
