@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -115,7 +115,11 @@ class SweepResults:
 
 def read_sweep(folder: Path) -> SweepResults:
     """Return the results in ``folder``; ArtifactError, naming the file and the value, where they are not sound."""
-    found = read_json(folder / NAME, _RESULTS)
+    return from_json(read_json(folder / NAME, _RESULTS))
+
+
+def from_json(found: Mapping[str, Any]) -> SweepResults:
+    """Return sound results in the form of ``results.json``."""
     cells = [_cell(entry) for entry in found["cells"]]
     told = [entry["versions"] for entry in found["cells"] if isinstance(entry.get("versions"), dict)]
     return SweepResults(
