@@ -9,6 +9,7 @@ import pytest
 
 Run = Callable[..., tuple[int, str, str]]
 MODEL = str(Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt")
+SWEEP = str(Path(__file__).parents[1] / "benchmarks" / "sweeps" / "off_policy.toml")
 BIG = ["4294967296", "1000000000000", str(10**30), "9" * 5000]
 FLOATS = ["", "nan", "inf", "-inf", "-1", "x", "1e400"]
 RANGES = ["", "1", "1,2,3", "x,y", "2,1", "1,1", "nan,1", "0,inf", "-1.7e308,1.7e308", "\udcff", "9" * 5000]
@@ -81,6 +82,17 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         },
     ),
     "inspect": ([MODEL], {"--json": PATHS}),
+    "sweep": (
+        [SWEEP, "--out", "out"],
+        {
+            "--out": PATHS,
+            "--engine": NAMES,
+            "--jobs": [*NOT_POSITIVE, *BIG[2:]],
+            "--address": NAMES,
+            "--known": PATHS,
+            "--json": PATHS,
+        },
+    ),
     "report": (["."], {"--out": PATHS, "--original": PATHS, "--env": ["", "a\0b"], "--json": PATHS}),
 }  # fmt: skip
 
@@ -108,13 +120,13 @@ def test_words_that_an_option_cannot_take(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("command", ["shrink", "compress", "export", "bench", "inspect"])
+@pytest.mark.parametrize("command", ["shrink", "compress", "export", "bench", "inspect", "sweep"])
 def test_files_that_cannot_be_read(command: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("mine")
     Path("loop.pt").symlink_to("loop.pt")
     for word in (*PATHS, "loop.pt", "\udcff.pt", "[red].onnx", "\x1b[31m.pt", "file", "/dev/null", "/dev/full"):
-        code, out, err = run(command, word)
+        code, out, err = run(command, word, *(["--out", "out"] if command == "sweep" else []))
         assert (code, out, err.count("\n")) == (2, "", 1), f"{word[:40]!r}: {code} {err[:300]}"
         assert "internal error" not in err
 

@@ -12,6 +12,8 @@ from prunekit.cli.options import JsonOption, QuietOption
 from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
 
+MAX_JOBS = 4096
+
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="SWEEP.toml: environments, algorithms, methods, seeds.")],
@@ -43,8 +45,8 @@ def sweep(
 
     if engine not in ("local", "ray"):
         raise InputError(f"--engine {engine} is unknown; choose local or ray")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs must be at least 1, got {jobs}")
+    if jobs is not None and not 1 <= jobs <= MAX_JOBS:
+        raise InputError(f"--jobs must be from 1 to {MAX_JOBS}, got {jobs}")
     if address is not None and engine != "ray":
         raise InputError("--address goes with --engine ray")
     found = read_sweep(file)
