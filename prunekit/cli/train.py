@@ -21,6 +21,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Environment steps; by default the preset's.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
     budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
+    penalty: Annotated[
+        float | None, typer.Option(help="Strength of the group-sparse penalty, 0 (none) by default; 0.1 is gentle.")
+    ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
     hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18, or linear.")] = None,
     lr_schedule: Annotated[
@@ -55,7 +58,7 @@ def train(
         from prunekit.training.run import train as run
 
         words = Words(
-            env, algo, steps, sparsity, budget, dense, hidden, lr_schedule, live_shrink, prune_critics,
+            env, algo, steps, sparsity, budget, penalty, dense, hidden, lr_schedule, live_shrink, prune_critics,
             checkpoint_every, seed, out,
         )  # fmt: skip
         request, folder = prepare(words, resume)

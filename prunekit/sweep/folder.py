@@ -68,7 +68,7 @@ class SweepFolder:
 
 
 def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> None:
-    """Make ``folder`` one of ``sweep``, or see that it is: a sweep may grow, but no cell may change.
+    """Make ``folder`` one of ``sweep``, or see that it is: a sweep may grow, but no cell that was begun may change.
 
     Raises InputError, naming the folder and the cell, where it holds another sweep or something else.
     """
@@ -82,7 +82,8 @@ def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) ->
     if found is not None and found.get("title") != sweep.title:
         raise InputError(f"{folder.root}: is of another sweep, '{found.get('title')}'; name another with --out")
     for name, cell in cells.items():
-        if name in known and not same(known[name], cell.asked):
+        begun = name in known and folder.cell(name).exists()
+        if begun and not same(known[name], cell.asked):
             difference = first_difference(known[name], cell.asked)
             raise InputError(
                 f"{folder.root}: cell {name} was asked something else here ({difference}); name another with --out"

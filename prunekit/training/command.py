@@ -20,6 +20,7 @@ from prunekit.training.request import TrainingRequest, check_widths, request_of
 
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
+MAX_PENALTY = 1e6
 LINEAR = "linear"
 """The name of a policy without hidden layers."""
 
@@ -34,6 +35,7 @@ class Words:
     steps: int | None = None
     sparsity: float | None = None
     budget: float | None = None
+    penalty: float | None = None
     dense: bool = False
     hidden: str | None = None
     lr_schedule: str | None = None
@@ -46,7 +48,7 @@ class Words:
 
 def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
-    plan = _plan(words.sparsity, words.budget, words.dense)
+    plan = _plan(words)
     widths = _widths(words.hidden)
     if words.seed is not None and not 0 <= words.seed <= MAX_SEED:
         raise InputError(f"--seed must not be negative and at most {MAX_SEED}, got {words.seed}")
@@ -98,8 +100,10 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
         raise InputError("--resume needs the run's folder; name it with --out")
     begun = request_of(words.out, words.env)
     if plan is not None and begun.plan is not None:
-        plan = replace(begun.plan, threshold=plan.threshold)
-    pruned = words.dense or words.sparsity is not None or words.budget is not None
+        strength = begun.plan.strength if words.penalty is None else plan.strength
+        threshold = plan.threshold if words.sparsity is not None or words.budget is not None else begun.plan.threshold
+        plan = replace(begun.plan, threshold=threshold, strength=strength)
+    pruned = words.dense or any(value is not None for value in (words.sparsity, words.budget, words.penalty))
     schedule = words.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
@@ -116,16 +120,21 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     return again, words.out
 
 
-def _plan(sparsity: float | None, budget: float | None, dense: bool) -> PruningPlan | None:
+def _plan(words: Words) -> PruningPlan | None:
+    sparsity, budget, penalty = words.sparsity, words.budget, words.penalty
     given = [name for name, on in (("--sparsity", sparsity is not None), ("--budget", budget is not None),
-                                   ("--dense", dense)) if on]  # fmt: skip
+                                   ("--dense", words.dense)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
-    if dense:
+    if words.dense and penalty is not None:
+        raise InputError("--dense and --penalty exclude each other; give one")
+    if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
+        raise InputError(f"--penalty must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
+    if words.dense:
         return None
-    if budget is not None:
-        return PruningPlan(threshold=Budget(budget))
-    return PruningPlan(threshold=Sparsity(DEFAULT_SPARSITY if sparsity is None else sparsity))
+    target = DEFAULT_SPARSITY if sparsity is None else sparsity
+    threshold = Sparsity(target) if budget is None else Budget(budget)
+    return PruningPlan(threshold=threshold, strength=penalty or 0.0)
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
