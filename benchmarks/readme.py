@@ -25,19 +25,13 @@ from embedded_tables import (
     loop_table,
 )
 from record import read_result, stamp, table
+from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table
 
 from prunekit.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 # Of a chi-square with 2 degrees of freedom, over its mean: log 2.
 _MEDIAN_OF_CHI_SQUARE = 0.693
-KINDS = {
-    "dense": "dense",
-    "masked": "masked, shrunk",
-    "scratch": "same widths from scratch",
-    "dense-linear": "dense, falling rate",
-    "scratch-linear": "same widths from scratch, falling rate",
-}
 
 
 def demo_table(result: Mapping[str, Any]) -> str:
@@ -59,38 +53,6 @@ def demo_table(result: Mapping[str, Any]) -> str:
         ["retention", "", f"{shown['retention']:.3f}, {shown['verdict']} to be at least {shown['keep']:g}"],
     ]
     return f"{table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{stamp(result)}."
-
-
-def masked_training_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and kind: the mean over seeds, every seed's return, and sizes.
-
-    Retention is that of the means over seeds: a mean of ratios would be ruled by the worst dense seed.
-    """
-    rows = []
-    for env_id in result["steps"]:
-        runs = [run for run in result["runs"] if run["env"] == env_id]
-        floor = statistics.mean(run["bench"]["random"]["mean"] for run in runs)
-        reference = statistics.mean(run["bench"]["models"][0]["devices"]["cpu"]["return"]["mean"] for run in runs)
-        for index, kind in enumerate(runs[0]["kinds"]):
-            models = [run["bench"]["models"][index] for run in runs]
-            means = [model["devices"]["cpu"]["return"]["mean"] for model in models]
-            kept = (statistics.mean(means) - floor) / (reference - floor)
-            shown = models[:1] if len({_widths(model) for model in models}) == 1 else models
-            rows.append(
-                [
-                    env_id,
-                    KINDS[kind],
-                    ", ".join(_widths(model) for model in shown),
-                    ", ".join(f"{model['parameters']:,}" for model in shown),
-                    f"{statistics.mean(means):,.0f}",
-                    ", ".join(f"{mean:,.0f}" for mean in means),
-                    f"{kept:.3f}" if index else "",
-                ]
-            )
-    seeds = sorted({run["seed"] for run in result["runs"]})
-    each = f"seeds {', '.join(map(str, seeds))}"
-    head = ["environment", "policy", "hidden units", "weights", "return", each, "retention"]
-    return f"{table(head, rows)}\n\n{stamp(result)}."
 
 
 def training_speed_table(result: Mapping[str, Any]) -> str:
@@ -235,10 +197,14 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=True))
     },
     "docs/training.md": {
+        "robustness": ("masked_training", robustness_table),
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
-    "docs/defaults.md": {"ablations": ("ablations", ablations_table)},
+    "docs/defaults.md": {
+        "ablations": ("ablations", ablations_sweep_table),
+        "ablations_half_length": ("ablations_half_length", ablations_table),
+    },
 }
 
 

@@ -17,11 +17,11 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 class PruningPlan:
     """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window.
 
-    ``strength`` of the penalty has no scale (``scale_free_lambda``), and is 0 by default. A unit dies after ``patience``
-    checks below the threshold, at most ``share_per_check`` of a group's living units at a time; importance is measured on
-    the latest ``states`` inputs and averaged with ``memory`` in [0, 1). On a ``common_scale`` units of all groups are
-    compared by their scores as they are, as befits scores in units of the output; otherwise each in terms of its own
-    group's mean.
+    ``strength`` of the penalty has no scale (``scale_free_lambda``), and is 0 by default. A unit dies after
+    ``patience`` checks below the threshold, at most ``share_per_check`` of a group's living units at a time;
+    importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). On a
+    ``common_scale`` units of all groups are compared by their scores as they are, as befits scores in units of the
+    output; otherwise each in terms of its own group's mean.
     ``compensate`` lets the units that stay take over from those that go (``pruning/compensation.py``). In sparsity mode
     a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
     becomes a bottleneck. Raises InputError for values out of range.

@@ -1,0 +1,142 @@
+"""Tables of sweeps for README and docs: every seed, interquartile means, and differences with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from record import stamp, table
+
+from prunekit.report.sweep_results import SweepCell, SweepResults, from_json
+from prunekit.report.sweep_stats import Estimate, Summary, retained
+from prunekit.report.sweep_tables import Place, all_summaries, random_mean, unpruned_value
+from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
+
+CHOSEN_ON = {"CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5"}
+"""Environments that defaults were chosen on."""
+
+
+def masked_training_table(result: Mapping[str, Any]) -> str:
+    """Return a row per environment, length and method: sizes, returns, retention, the lead over from scratch."""
+    results = from_json(result)
+    rows = []
+    for place, found in all_summaries(results).items():
+        scratch = next((entry for entry in found if entry.method == "from scratch 0.93"), None)
+        for entry in found:
+            kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_value(found))
+            lead = "" if entry.method != "masked 0.93" or scratch is None else _lead(entry.cells, scratch.cells)
+            rows.append([*_place(place), *_row(entry), "" if kept is None else f"{kept:.3f}", lead])
+    head = ["environment", "steps", "method", "seeds", "hidden units", "weights", "return (95% interval)", "each seed",
+            "retention", "more than from scratch (95% interval)"]  # fmt: skip
+    return f"{table(head, rows)}\n\n{_note(results)}{stamp(result)}."
+
+
+def robustness_table(result: Mapping[str, Any]) -> str:
+    """Return a row per environment, length and method: returns undisturbed and disturbed."""
+    results = from_json(result)
+    rows = []
+    for place, found in all_summaries(results).items():
+        floor = random_mean(results, place[0])
+        for entry in found:
+            told = [_disturbed(entry, name, floor) for name in results.disturbances]
+            if any(told):
+                rows.append([*_place(place), entry.method, str(len(entry.cells)), _value(entry.returns.value), *told])
+    head = ["environment", "steps", "method", "seeds", "undisturbed", *results.disturbances]
+    note = "In brackets: what is left of the policy's own gain over the random one."
+    return f"{table(head, rows)}\n\n{note} {stamp(result)}."
+
+
+def ablations_sweep_table(result: Mapping[str, Any]) -> str:
+    """Return a row per variant: return per environment, each seed, and the mean difference to the default, by seed."""
+    results = from_json(result)
+    found = {place: {entry.method: entry for entry in entries} for place, entries in all_summaries(results).items()}
+    rows = []
+    for method in results.methods:
+        row = [method]
+        for entries in found.values():
+            row += _against(entries.get(method), entries.get("default"))
+        rows.append(row)
+    heads = [head for place in found for head in (f"{place[0]}, mean (to default)", "seeds")]
+    missing = f"Not run yet: {len(results.missing)} of {len(results.missing) + len(results.cells)} runs. "
+    lengths = sorted({f"{place[2]:,}" for place in found})
+    note = f"PPO, {', '.join(lengths)} steps. *noise*: no more than two standard errors of the differences by seed. "
+    return f"{table(['changed', *heads], rows)}\n\n{note}{missing * bool(results.missing)}{stamp(result)}."
+
+
+def _place(place: Place) -> list[str]:
+    environment, algorithm, steps = place
+    mark = "" if environment in CHOSEN_ON else " (new)"
+    return [f"{environment}, {algorithm.upper()}{mark}", f"{steps:,}"]
+
+
+def _row(entry: Summary) -> list[str]:
+    means = ", ".join(_value(float(np.mean(cell.returns))) for cell in entry.cells)
+    return [
+        entry.method,
+        str(len(entry.cells)),
+        entry.hidden,
+        f"{entry.parameters:,.0f}",
+        _estimate(entry.returns),
+        means,
+    ]
+
+
+def _estimate(found: Estimate) -> str:
+    interval = "" if found.interval is None else f" ({_value(found.interval[0])} to {_value(found.interval[1])})"
+    return f"{_value(found.value)}{interval}"
+
+
+def _lead(own: Sequence[SweepCell], other: Sequence[SweepCell]) -> str:
+    """Return the difference of interquartile means over the seeds of both, with its paired bootstrap interval."""
+    one, two = (_means(cells) for cells in (own, other))
+    seeds = sorted(one.keys() & two.keys())
+    if len(seeds) < 2:
+        return ""
+    pairs = np.array([[one[seed], two[seed]] for seed in seeds])
+    chosen = np.random.default_rng(0).integers(0, len(seeds), size=(RESAMPLES, len(seeds)))
+    found = [_difference(pairs[rows]) for rows in chosen]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return f"{_difference(pairs):+,.0f} ({low:+,.0f} to {high:+,.0f})"
+
+
+def _difference(pairs: NDArray[np.float64]) -> float:
+    return interquartile_mean(pairs[:, 0]) - interquartile_mean(pairs[:, 1])
+
+
+def _means(cells: Sequence[SweepCell]) -> dict[int, float]:
+    return {cell.seed: float(np.mean(cell.returns)) for cell in cells}
+
+
+def _disturbed(entry: Summary, name: str, floor: float | None) -> str:
+    found = entry.disturbed[name]
+    if found is None:
+        return ""
+    left = retained(found.value, floor, entry.returns.value)
+    return f"{_value(found.value)}" + ("" if left is None else f" ({left:.0%})")
+
+
+def _against(entry: Summary | None, default: Summary | None) -> list[str]:
+    if entry is None:
+        return ["", ""]
+    own = _means(entry.cells)
+    mean, seeds = float(np.mean(list(own.values()))), ", ".join(_value(value) for value in own.values())
+    base = {} if default is None else _means(default.cells)
+    shared = sorted(own.keys() & base.keys())
+    if entry is default or len(shared) < 2:
+        return [_value(mean), seeds]
+    changes = np.array([own[seed] - base[seed] for seed in shared])
+    noise = 2.0 * float(changes.std(ddof=1)) / len(shared) ** 0.5
+    verdict = ", noise" if abs(changes.mean()) <= noise else ""
+    return [f"{_value(mean)} ({changes.mean():+,.0f}{verdict})", seeds]
+
+
+def _value(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _note(results: SweepResults) -> str:
+    missing = len(results.missing)
+    told = f"Not run yet: {missing} of {missing + len(results.cells)} runs. " if missing else ""
+    return f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all. {told}"
