@@ -24,7 +24,7 @@ FLOORS = (
     {"pruning", "optim"},
     {"compiled"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
-    {"environments", "files", "formats", "versions", "activations", "stats"},
+    {"environments", "files", "formats", "versions", "activations", "stats", "generators"},
     {"errors", "temporaries"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, final
 
 import gymnasium as gym
-import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from prunekit.adapters.sb3_natural import NaturalPPO
+from prunekit.generators import isolated
 
 _COPIES = 16
 _ROLLOUT = 128
 _BATCH = 256
 _CRITIC_RATE = 1e-3
 _DISCOUNT, _LAMBDA = 0.995, 0.9
-_MOST_SEED = 2**32
 # exp(-2) of half an action's range: around a policy that works already, a narrow search.
 _LOG_DEVIATION = -2.0
 _CRITIC = (128, 128)
@@ -42,7 +37,7 @@ class Tuner:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
         self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False, gamma=_DISCOUNT)
-        with _isolated(seed):
+        with isolated(seed):
             self._model = NaturalPPO(
                 "MlpPolicy",
                 self._environments,
@@ -64,7 +59,7 @@ class Tuner:
     def tune(self, steps: int, over: Callable[[], bool]) -> int:
         """Train for ``steps`` environment steps, or until ``over``; return how many were taken."""
         self._seed += 1
-        with _isolated(self._seed):
+        with isolated(self._seed):
             taken = 0
             if self._warmup:
                 self._model.policy.action_net.requires_grad_(False)
@@ -97,16 +92,3 @@ class _Until(BaseCallback):
 
     def _on_step(self) -> bool:
         return not self._over()
-
-
-@contextmanager
-def _isolated(seed: int) -> Iterator[None]:
-    """Seed the global generators, which SB3 draws from, and give them back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        set_random_seed(seed % _MOST_SEED)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

@@ -1,7 +1,7 @@
 """Runs that are alike up to a point share what they have in common: a trunk, from whose checkpoint each goes on.
 
 A pruned run and its controls do the same until units are first looked at. What a branch ends with has the bits of a run
-of its own (law 5), and its seconds count the trunk's.
+of its own (law 5), its ``metrics.csv`` begins with the trunk's rows, and its seconds count the trunk's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import final
 from prunekit.adapters.sb3 import learner_of
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError
+from prunekit.generators import isolated
 from prunekit.pruning.plan import PruningPlan
 from prunekit.training.checkpoint import copy_checkpoint
 from prunekit.training.request import TrainingRequest, build_learner
-from prunekit.training.run import description_of, write_config
+from prunekit.training.run import METRICS, description_of, write_config
+from prunekit.training.status import copy_rows
 
 
 @final
@@ -29,24 +31,30 @@ class Trunk:
     steps: int
 
 
-def trunk_of(request: TrainingRequest, known: dict[str, int]) -> Trunk | None:
+def trunk_of(request: TrainingRequest, known: dict[str, int], plan: PruningPlan | None = None) -> Trunk | None:
     """Return what ``request`` shares with others that differ in what is pruned alone; None where that is nothing.
 
     ``known`` remembers what was found out for requests that differ in nothing but the seed; begin with an empty one.
+    A trunk has the plan ``plan``, by default PruningPlan(), and ends before anything of it is felt.
     """
     if request.hidden is not None or request.prune_critics or request.guard_share is None:
         return None
-    shared = replace(request, plan=PruningPlan(), live_shrink=True)
+    shared = replace(request, plan=plan or PruningPlan(), live_shrink=True)
     steps = _untouched(shared, known)
     if steps < 1 or (request.plan is not None and _untouched(request, known) < steps):
         return None
     return Trunk(request=shared, steps=steps)
 
 
+def metrics_beside(checkpoint: Path) -> Path:
+    """Return the ``metrics.csv`` of the run that a checkpoint is of."""
+    return checkpoint.parent.parent / METRICS
+
+
 def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     """Make ``folder`` a run of ``request`` that was interrupted at a trunk's ``checkpoint``, to be resumed.
 
-    Raises InputError where ``folder`` holds a run already.
+    Raises InputError where ``folder`` holds a run already, ArtifactError where the checkpoint is damaged.
     """
     if (folder / "config.json").exists():
         raise InputError(f"{folder}: holds a run already; name another")
@@ -54,6 +62,7 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     description = description_of(request, environment)
     environment.close()
     copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
+    copy_rows(metrics_beside(checkpoint), folder / METRICS, int(checkpoint.stem), living=request.plan is not None)
     write_config(folder, description)  # last: by it the run has begun
 
 
@@ -73,7 +82,8 @@ def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:
 def _last_untouched(request: TrainingRequest) -> int:
     plan = request.plan or PruningPlan()
     environment = make_environment(request.env_id, request.env_kwargs)
-    model = build_learner(request, spaces_of(environment))
+    with isolated(request.seed):  # building a learner seeds the global generators
+        model = build_learner(request, spaces_of(environment))
     environment.close()
     updates, rollout = learner_of(model).actor.updates, model.n_envs * getattr(model, "n_steps", 1)
     begins = plan.phases.start * updates(request.total_steps) - plan.states

@@ -45,7 +45,8 @@ from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
 _RANDOM_EPISODES = 20
-FILES = (".lock", "config.json", "metrics.csv", "agent.zip", "vec_normalize.pkl", "model.pt")
+METRICS = "metrics.csv"
+FILES = (".lock", "config.json", METRICS, "agent.zip", "vec_normalize.pkl", "model.pt")
 """The files of a run."""
 FOLDERS = ("checkpoint", "tensorboard")
 """Where a run has files of which it makes more as it goes on."""
@@ -142,7 +143,7 @@ def _train(
                     raise InputError(f"{folder}: another process has begun a run in it; give another --out")
             if found is None:
                 write_config(folder, description)
-            metrics = MetricsFile(folder / "metrics.csv", None if found is None else done)
+            metrics = MetricsFile(folder / METRICS, None if found is None else done)
             recorder = Recorder(
                 request.total_steps,
                 request.seed,

@@ -67,9 +67,7 @@ class MetricsFile:
         kept = [] if go_on_from is None or not path.is_file() else _rows_until(path, go_on_from)
         self._started = bool(kept)
         if kept:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows(kept)
-            write_atomically(path, text.getvalue().encode())
+            _write_rows(path, kept)
         else:
             path.unlink(missing_ok=True)
 
@@ -82,6 +80,22 @@ class MetricsFile:
                 writer.writeheader()
             writer.writerow(row)
         self._started = True
+
+
+def copy_rows(source: Path, target: Path, step: int, *, living: bool) -> None:
+    """Begin a ``metrics.csv`` at ``target`` with the rows of ``source`` up to ``step``; without columns of units
+    unless ``living``.
+    """
+    found = _rows_until(source, step) if source.is_file() else []
+    if found:
+        kept = [index for index, name in enumerate(found[0]) if living or not name.startswith("living_")]
+        _write_rows(target, [[row[index] for index in kept] for row in found])
+
+
+def _write_rows(path: Path, rows: list[list[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_atomically(path, text.getvalue().encode())
 
 
 def _rows_until(path: Path, step: int) -> list[list[str]]:
