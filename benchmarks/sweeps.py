@@ -10,7 +10,6 @@ and were asked the same are not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +23,9 @@ from prunekit.files import write_atomically
 from prunekit.sweep.cells import cells_of
 from prunekit.sweep.collect import collected, to_text
 from prunekit.sweep.file import read_sweep
-from prunekit.sweep.folder import SweepFolder, same
+from prunekit.sweep.folder import SweepFolder
 from prunekit.sweep.progress import TerminalDisplay
+from prunekit.sweep.records import known_results
 from prunekit.sweep.run import run_sweep
 from prunekit.sweep.schedule import loaded
 from prunekit.sweep.spec import Sweep
@@ -64,9 +64,7 @@ def collect(name: str) -> Path:
     """Keep what is done by now, while the sweep may go on."""
     sweep = sweep_named(name)
     cells = cells_of(sweep)
-    known = {entry["name"]: entry for path in known_of(name) for entry in json.loads(path.read_text())["cells"]}
-    fitting = {key: entry for key, entry in known.items() if key in cells and same(entry["asked"], cells[key].asked)}
-    schedule = loaded(SweepFolder(root=RUNS / name), cells, fitting, lambda _: True)
+    schedule = loaded(SweepFolder(root=RUNS / name), cells, known_results(known_of(name), cells))
     return kept(name, collected(sweep, schedule))
 
 

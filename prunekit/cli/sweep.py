@@ -62,12 +62,11 @@ def sweep(
             known=known or [],
         )
     write_json(json_file, outcome.results)
-    missing = len(outcome.results["missing"])
-    cells = len(outcome.results["cells"]) + len(outcome.failures) + missing
+    cells = sum(len(outcome.results[kind]) for kind in ("cells", "failed", "missing"))
     say(console, f"{out.rstrip('/')}/results.json", f"{len(outcome.results['cells'])} of {cells} cells")
     for name, needed in outcome.blocked.items():
         tell(console, f"  {name}: not run, as {needed} failed")
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
         more = f" and {len(outcome.failures) - 1} more" if len(outcome.failures) > 1 else ""
-        raise CheckError(f"{out}: cell {name}{more} failed ({reason}); --retry runs failed cells again")
+        raise CheckError(f"{out}: {name}{more} failed ({reason}); --retry runs failed cells again")

@@ -12,7 +12,7 @@ from prunekit.stats.clipping import ReturnRange
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
 FIRST_SEED = 1_000_000_000
 SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
-_LARGEST_SEED = 10**9
+LARGEST_SEED = 10**9
 _YEAR = 365 * 86_400.0
 # Of what lies between keep and all of the return, what margin and safety may take.
 _MOST_MARGIN, _MOST_SAFETY = 0.3, 0.6
@@ -81,8 +81,8 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_claim(self.keep, None)
-        if not 0 <= self.seed <= _LARGEST_SEED:
-            raise InputError(f"--seed must lie between 0 and {_LARGEST_SEED}, got {self.seed}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"--seed must lie between 0 and {LARGEST_SEED}, got {self.seed}")
         if not self.starts:
             raise InputError("starts must hold the hidden widths of one network at least")
         for name in ("first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"):

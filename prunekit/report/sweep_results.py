@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.report.reading import at_least, by_name, read_json, real, sentence
-from prunekit.training.schema import flag, list_of, one_of, or_none, text, whole
+from prunekit.training.schema import WrongValueError, flag, list_of, one_of, or_none, text, whole
 
 NAME = "results.json"
 FORMAT, VERSION = "prunekit.sweep", 1
-_MANY, _HUGE = 100_000, 10**15
+MANY, _HUGE = 100_000, 10**15
+"""Most entries of a list in a result file: episodes of a cell, cells of a sweep."""
 _COUNT = whole(0, _HUGE)
-_REALS = list_of(real, _MANY)
-_NAMES = list_of(text, _MANY)
+_REALS = list_of(real, MANY)
+_NAMES = list_of(text, MANY)
 _CURVE = at_least(
     {
-        "steps": list_of(_COUNT, _MANY),
-        "return": list_of(or_none(real), _MANY),
-        "living": by_name(text, list_of(_COUNT, _MANY)),
-    }
+        "steps": list_of(_COUNT, MANY),
+        "return": list_of(or_none(real), MANY),
+        "living": by_name(text, list_of(_COUNT, MANY)),
+    },
+    {"seconds": _REALS},
 )
 _CELL = at_least(
     {
@@ -34,9 +36,16 @@ _CELL = at_least(
         "hidden": list_of(_COUNT, 64),
         "parameters": _COUNT,
         "seconds": real,
-        "returns": list_of(real, _MANY, least=1),
+        "returns": list_of(real, MANY, least=1),
     },
-    {"disturbed": or_none(by_name(text, _REALS)), "curve": or_none(_CURVE), "date": text},
+    {
+        "disturbed": or_none(by_name(text, _REALS)),
+        "curve": or_none(_CURVE),
+        "date": text,
+        "original_hidden": list_of(_COUNT, 64),
+        "certified": flag,
+        "certificate": or_none(sentence),
+    },
 )
 _RESULTS = at_least(
     {
@@ -45,13 +54,13 @@ _RESULTS = at_least(
         "title": text,
         "episodes": _COUNT,
         "first_seed": _COUNT,
-        "random": by_name(text, list_of(real, _MANY, least=1)),
+        "random": by_name(text, list_of(real, MANY, least=1)),
         "methods": by_name(text, at_least({}, {"control": flag, "of": or_none(text)})),
-        "cells": list_of(_CELL, _MANY),
+        "cells": list_of(_CELL, MANY),
     },
     {
         "disturbances": by_name(text, at_least({})),
-        "failed": list_of(at_least({"name": text, "reason": or_none(sentence)}), _MANY),
+        "failed": list_of(at_least({"name": text, "reason": or_none(sentence)}), MANY),
         "missing": _NAMES,
     },
 )
@@ -115,7 +124,21 @@ class SweepResults:
 
 def read_sweep(folder: Path) -> SweepResults:
     """Return the results in ``folder``; ArtifactError, naming the file and the value, where they are not sound."""
-    return from_json(read_json(folder / NAME, _RESULTS))
+    return from_json(plain_results(folder / NAME))
+
+
+def plain_results(path: Path) -> dict[str, Any]:
+    """Return the ``results.json`` at ``path`` as it stands; ArtifactError, as ``read_sweep``, where it is not sound."""
+    return read_json(path, _RESULTS)
+
+
+def is_cell(found: object) -> bool:
+    """Return whether ``found`` is a sound entry of ``cells`` in a ``results.json``."""
+    try:
+        _CELL("", found)
+    except WrongValueError:
+        return False
+    return True
 
 
 def from_json(found: Mapping[str, Any]) -> SweepResults:

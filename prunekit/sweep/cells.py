@@ -11,10 +11,12 @@ from typing import Any, final
 from prunekit.disturbances import Disturbance
 from prunekit.errors import InputError
 from prunekit.sweep.spec import EnvironmentSettings, Grid, Method, Sweep
-from prunekit.training.config import preset_check
+from prunekit.training.differences import first_difference
 from prunekit.training.presets import Preset, overlaid, preset_for
 from prunekit.training.request import TrainingRequest
-from prunekit.training.schema import WrongValueError
+
+_LONGEST_NAME = 200
+"""Characters of a cell's name: folders have names of up to 255 bytes, and temporary files beside them longer ones."""
 
 
 @final
@@ -64,17 +66,27 @@ class Cell:
 def cells_of(sweep: Sweep) -> dict[str, Cell]:
     """Return the cells by name, in the order of the file.
 
-    Raises InputError where two cells have one name but are asked different things, or a cell needs one that is in no
-    grid.
+    Raises InputError where two cells have one name, perhaps but for capitals, and are asked different things, and where
+    a name is too long, a cell needs one that is in no grid, or its settings do not fit together.
     """
     cells: dict[str, Cell] = {}
+    folded: dict[str, str] = {}
     for grid in sweep.grids:
         combinations = product(grid.seeds, grid.environments, grid.algorithms, grid.steps, grid.methods)
         for seed, environment, algorithm, steps, method in combinations:
             cell = _cell(sweep, grid, environment, algorithm, steps, sweep.methods[method], seed)
             known = cells.setdefault(cell.name, cell)
-            if known.asked != cell.asked:
-                raise InputError(f"cell {cell.name} is described twice, and not alike; name each in one grid")
+            difference = "" if known is cell else first_difference("", known.asked, cell.asked)
+            if difference:
+                raise InputError(
+                    f"two cells are called {cell.name}, and {difference}; name a cell in one grid, and give methods "
+                    "names that differ in letters or digits"
+                )
+            other = folded.setdefault(cell.name.casefold(), cell.name)
+            if other != cell.name:
+                raise InputError(
+                    f"cells {other} and {cell.name} differ in capitals alone, as file systems may not; rename a method"
+                )
     for cell in cells.values():
         if cell.needs is not None and cell.needs not in cells:
             raise InputError(
@@ -103,23 +115,29 @@ def _cell(
     if method.learning_rate is not None:
         preset = replace(preset, model={**preset.model, "learning_rate": method.learning_rate})
     length = preset.steps if steps is None else steps
+    name = name_of(environment, algorithm, length, method.name, seed)
+    if len(name) > _LONGEST_NAME:
+        raise InputError(f"cell {name[:60]}... has a name of {len(name)} characters; give its method a shorter one")
     request = None
     if method.compress is None:
-        request = TrainingRequest(
-            environment,
-            algorithm,
-            preset,
-            seed,
-            length,
-            method.plan,
-            method.hidden,
-            settings.kwargs,
-            method.guard_share,
-            method.live_shrink,
-        )
+        try:
+            request = TrainingRequest(
+                environment,
+                algorithm,
+                preset,
+                seed,
+                length,
+                method.plan,
+                method.hidden,
+                settings.kwargs,
+                method.guard_share,
+                method.live_shrink,
+            )
+        except InputError as error:
+            raise InputError(f"cell {name}: {error}") from error
     needs = None if method.needs is None else name_of(environment, algorithm, length, method.needs, seed)
     return Cell(
-        name=name_of(environment, algorithm, length, method.name, seed),
+        name=name,
         environment=environment,
         kwargs=settings.kwargs,
         algorithm=algorithm,
@@ -136,13 +154,5 @@ def _cell(
 
 def _preset(environment: str, algorithm: str, settings: EnvironmentSettings) -> Preset:
     preset = preset_for(environment, algorithm)
-    over = settings.presets.get(algorithm)
-    if not over:
-        return preset
-    merged = {**overlaid(asdict(preset), over)}
-    merged["hidden"] = list(merged["hidden"])
-    try:
-        preset_check(algorithm)(f"environments.{environment}.presets.{algorithm}", merged)
-    except WrongValueError as error:
-        raise InputError(str(error)) from error
+    merged = overlaid(asdict(preset), settings.presets.get(algorithm, {}))
     return Preset(**{**merged, "hidden": tuple(merged["hidden"])})

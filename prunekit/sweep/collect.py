@@ -9,15 +9,16 @@ from typing import Any
 
 from prunekit.files import write_together
 from prunekit.report.markdown import to_markdown
-from prunekit.report.sweep_results import from_json
+from prunekit.report.sweep_results import FORMAT, VERSION, from_json
 from prunekit.report.sweep_tables import absent_table, all_summaries, disturbance_table, main_table, place_name
-from prunekit.sweep.folder import FORMAT, RESULTS, TABLE, VERSION
-from prunekit.sweep.schedule import Schedule, random_returns_of
+from prunekit.sweep.folder import RESULTS, TABLE
+from prunekit.sweep.schedule import Schedule
 from prunekit.sweep.spec import Sweep
 
 
 def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
     """Return everything that is known of a sweep, in the form of ``results.json``."""
+    failed = {name: reason for name, reason in schedule.failures.items() if name not in schedule.results}
     results = [schedule.results[name] for name in schedule.cells if name in schedule.results]
     names = list(dict.fromkeys(method for grid in sweep.grids for method in grid.methods))
     return {
@@ -31,10 +32,10 @@ def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
             name: {"observation_noise": entry.observation_noise, "delay_steps": entry.delay_steps}
             for name, entry in sweep.disturbances.items()
         },
-        "random": random_returns_of(schedule),
+        "random": dict(schedule.random),
         "cells": results,
-        "failed": [{"name": name, "reason": reason} for name, reason in schedule.failures.items()],
-        "missing": [name for name in schedule.cells if name not in schedule.results and name not in schedule.failures],
+        "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],
+        "missing": [name for name in schedule.cells if name not in schedule.results and name not in failed],
     }
 
 

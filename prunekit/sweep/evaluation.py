@@ -13,6 +13,7 @@ from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.disturbances import Deviation, Disturbance, disturbed
 from prunekit.environments import make_environment, spaces_of
+from prunekit.generators import isolated
 from prunekit.rollouts import episode_return, random_returns
 
 
@@ -33,6 +34,7 @@ def evaluate(
 ) -> Evaluation:
     """Return what the ONNX file ``policy`` earns in ``environment`` (id, arguments), one episode per seed.
 
+    The global generators are seeded for it, as there are environments that draw from them, and given back.
     Raises ArtifactError and InputError where file and environment do not fit, FailedEpisodeError where it fails.
     """
     opened = make_environment(environment[0], dict(environment[1]))
@@ -41,13 +43,14 @@ def evaluate(
         runtime = OnnxRuntime(read_model(policy), spaces)
         deviation = Deviation(spaces.observation)
         watched = deviation.watching(runtime.act)
-        returns = tuple(episode_return(opened, watched, seed) for seed in seeds)
-        found = {
-            name: tuple(
-                episode_return(opened, disturbed(runtime.act, entry, deviation.value, seed), seed) for seed in seeds
-            )
-            for name, entry in disturbances.items()
-        }
+        with isolated(seeds[0]):
+            returns = tuple(episode_return(opened, watched, seed) for seed in seeds)
+        found = {}
+        for name, entry in disturbances.items():
+            with isolated(seeds[0]):
+                found[name] = tuple(
+                    episode_return(opened, disturbed(runtime.act, entry, deviation.value, seed), seed) for seed in seeds
+                )
         runtime.close()
         return Evaluation(returns=returns, disturbed=found)
     finally:
@@ -58,7 +61,8 @@ def random_evaluation(environment: tuple[str, Mapping[str, Any]], seeds: Sequenc
     """Return what the random policy earns on the same seeds."""
     opened = make_environment(environment[0], dict(environment[1]))
     try:
-        return tuple(random_returns(opened, seeds))
+        with isolated(seeds[0]):
+            return tuple(random_returns(opened, seeds))
     finally:
         opened.close()
 

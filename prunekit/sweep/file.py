@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from prunekit.adapters.sb3 import ALGORITHMS
+from prunekit.compress.settings import FIRST_SEED, LARGEST_SEED
 from prunekit.disturbances import Disturbance
-from prunekit.environments import refused_argument
 from prunekit.errors import InputError, PrunekitError
 from prunekit.files import require_file
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
+from prunekit.sweep.schema import SWEEP
 from prunekit.sweep.spec import EnvironmentSettings, Grid, Method, Sweep
-from prunekit.training.config import MAX_SEED, MAX_STEPS, MAX_WIDTH
-from prunekit.training.presets import SCHEDULES
+from prunekit.training.request import check_widths
 from prunekit.training.schema import (
-    Check,
     WrongValueError,
-    either,
-    flag,
-    list_of,
-    number,
     one_of,
-    record,
-    text,
-    whole,
 )
 
-_MAX_ENTRIES = 10_000
-_SHARE = number(0.0, 1.0)
-_KINDS = ("unpruned", "sparsity", "budget", "hidden", "widths_of", "compress")
-"""What a method does: exactly one of these keys stands in its table."""
+_MAX_CELLS, _MAX_RETURNS = 20_000, 20_000_000
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -43,121 +33,13 @@ def read_sweep(path: Path) -> Sweep:
     require_file(path)
     try:
         found = tomllib.loads(path.read_bytes().decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
         raise InputError(f"{path}: is no TOML ({error})") from error
     try:
-        _SWEEP("", found)
+        SWEEP("", found)
         return _sweep(found)
     except (WrongValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
-
-
-_PLAN: dict[str, Check] = {
-    "importance": one_of(*IMPORTANCES),
-    "penalty": one_of(*PENALTIES),
-    "strength": number(0.0, 1e6),
-    "start": _SHARE,
-    "end": _SHARE,
-    "full": _SHARE,
-    "checks": whole(1, 10**6),
-    "patience": whole(1, 10**6),
-    "share_per_check": _SHARE,
-    "min_units": whole(1, 2**20),
-    "min_share": _SHARE,
-    "states": whole(1, 10**6),
-    "memory": _SHARE,
-    "common_scale": flag,
-    "compensate": flag,
-}
-
-
-def _yes(name: str, value: object) -> None:
-    if value is not True:
-        raise WrongValueError(f"{name} can only be true; leave it out otherwise")
-
-
-def _argument(name: str, value: object) -> None:
-    either(text, either(flag, number(-1e300, 1e300)))(name, value)
-    refused = refused_argument(name.rpartition(".")[2], value)
-    if refused is not None:
-        raise WrongValueError(f"{name} is {value}, {refused}")
-
-
-def _table_of(inner: Check) -> Check:
-    def check(name: str, value: object) -> None:
-        keys = list(value) if isinstance(value, dict) else []
-        for key in keys:
-            text(f"a name in {name}", key)
-        record({}, dict.fromkeys(keys, inner))(name, value)
-
-    return check
-
-
-def _any(_: str, __: object) -> None:
-    return None
-
-
-_METHOD_KEYS: dict[str, Check] = {
-    "unpruned": _yes,
-    "sparsity": _SHARE,
-    "budget": _SHARE,
-    "hidden": list_of(whole(1, MAX_WIDTH), 64),
-    "widths_of": text,
-    "compress": text,
-    "control": flag,
-    "keep": _SHARE,
-    "minutes": number(0.0, 1e6),
-    "guard": either(flag, number(0.0, 1e6)),
-    "live_shrink": flag,
-    "lr_schedule": one_of(*SCHEDULES),
-    "learning_rate": number(0.0, 1e6),
-    "plan": record({}, _PLAN),
-}
-
-
-def _method_table(name: str, value: object) -> None:
-    record({}, _METHOD_KEYS)(name, value)
-    assert isinstance(value, dict)
-    given = [key for key in _KINDS if key in value]
-    if len(given) != 1:
-        raise WrongValueError(
-            f"{name} must have exactly one of {', '.join(_KINDS)}, and has {' and '.join(given) or 'none'}"
-        )
-    pruned, compressed = given[0] in ("sparsity", "budget"), given[0] == "compress"
-    for key in ("plan", "guard", "live_shrink"):
-        if key in value and not pruned:
-            raise WrongValueError(f"{name}.{key} goes with sparsity or budget alone")
-    for key in ("keep", "minutes"):
-        if key in value and not compressed:
-            raise WrongValueError(f"{name}.{key} goes with compress alone")
-    for key in ("lr_schedule", "learning_rate"):
-        if key in value and compressed:
-            raise WrongValueError(f"{name}.{key} does not go with compress, which trains nothing")
-
-
-_GRID = record(
-    {
-        "environments": list_of(text, _MAX_ENTRIES, 1),
-        "algorithms": list_of(one_of(*ALGORITHMS), len(ALGORITHMS), 1),
-        "methods": list_of(text, _MAX_ENTRIES, 1),
-        "seeds": list_of(whole(0, MAX_SEED), _MAX_ENTRIES, 1),
-    },
-    {
-        "steps": list_of(whole(1, MAX_STEPS), _MAX_ENTRIES, 1),
-        "disturbances": list_of(text, _MAX_ENTRIES),
-    },
-)
-_SWEEP = record(
-    {"title": text, "grid": list_of(_GRID, _MAX_ENTRIES, 1), "methods": _table_of(_method_table)},
-    {
-        "episodes": whole(1, 10**6),
-        "first_seed": whole(0, MAX_SEED),
-        "environments": _table_of(
-            record({}, {"kwargs": _table_of(_argument), "presets": record({}, dict.fromkeys(ALGORITHMS, _any))})
-        ),
-        "disturbances": _table_of(record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})),
-    },
-)
 
 
 def _sweep(found: dict[str, Any]) -> Sweep:
@@ -172,6 +54,9 @@ def _sweep(found: dict[str, Any]) -> Sweep:
         for key, value in table.items():
             if len(set(value)) != len(value):
                 raise WrongValueError(f"{where}.{key} names something twice")
+        compressed = any(methods[name].compress is not None for name in table["methods"])
+        if compressed and max(table["seeds"]) > LARGEST_SEED:
+            raise WrongValueError(f"{where}.seeds must be at most {LARGEST_SEED:,} where a method compresses")
         grids.append(Grid(**{key: tuple(value) for key, value in table.items()}))
     for name, method in methods.items():
         if method.needs is not None:
@@ -179,7 +64,13 @@ def _sweep(found: dict[str, Any]) -> Sweep:
             _require_known(f"methods.{name}.{key}", method.needs, methods)
             if methods[method.needs].compress is not None or methods[method.needs].widths_of is not None:
                 raise WrongValueError(f"methods.{name} builds on '{method.needs}', which builds on another itself")
-    return Sweep(
+    there = dict.fromkeys(name for grid in grids for name in grid.environments)
+    for name in found.get("environments", {}):
+        if name not in there:
+            near = get_close_matches(name, there, 1)
+            meant = f"did you mean {near[0]}?" if near else "name it in a grid, or leave its settings out"
+            raise WrongValueError(f"environments.{name} is in no grid; {meant}")
+    sweep = Sweep(
         title=found["title"],
         grids=tuple(grids),
         methods=methods,
@@ -187,6 +78,30 @@ def _sweep(found: dict[str, Any]) -> Sweep:
         disturbances=disturbances,
         **{key: found[key] for key in ("episodes", "first_seed") if key in found},
     )
+    _require_size(sweep)
+    return sweep
+
+
+def _require_size(sweep: Sweep) -> None:
+    """Raise WrongValueError where seeds run out or a result file would be larger than can be read."""
+    if sweep.first_seed + sweep.episodes > FIRST_SEED:
+        raise WrongValueError(
+            f"first_seed and episodes go beyond seed {FIRST_SEED - 1:,}: the others are those that compress learns from"
+        )
+    cells = [
+        prod(map(len, (grid.environments, grid.algorithms, grid.methods, grid.seeds, grid.steps)))
+        for grid in sweep.grids
+    ]
+    if sum(cells) > _MAX_CELLS:
+        raise WrongValueError(f"the grids have {sum(cells):,} cells, but at most {_MAX_CELLS:,} fit into a sweep")
+    returns = sum(
+        count * sweep.episodes * (1 + len(grid.disturbances)) for count, grid in zip(cells, sweep.grids, strict=True)
+    )
+    if returns > _MAX_RETURNS:
+        raise WrongValueError(
+            f"the cells have {returns:,} episodes in all, but at most {_MAX_RETURNS:,} fit into results.json; lower "
+            "episodes"
+        )
 
 
 def _require_known(where: str, name: str, known: Mapping[str, object]) -> None:
@@ -200,6 +115,7 @@ def _refuse_all(where: str, name: str) -> None:
 def _method(name: str, table: dict[str, Any]) -> Method:
     try:
         plan = _plan(table)
+        check_widths(table.get("hidden", []))
     except PrunekitError as error:
         raise WrongValueError(f"methods.{name}: {error}") from error
     guard = table.get("guard", 0.9)

@@ -1,30 +1,37 @@
-"""A sweep's output folder: which sweep it is of, and what is known of every cell.
+"""A sweep's output folder: where things lie in it, and which sweep it is of.
 
 DIR/sweep.json           the title and what every cell that was ever begun here was asked
 DIR/cells/NAME/          a cell: run/ (as of ``prunekit train``), policy.onnx, result.json, failure.json, log.txt
-DIR/trunks/, DIR/random/ beginnings that cells share, and what the random policy earns
-DIR/results.json         all results that there are
+DIR/trunks/, DIR/random/ beginnings that cells share while they are needed, and what the random policy earns
+DIR/results.json         all results that there are; DIR/results.md the tables of them
+DIR/log.txt              what libraries print while cells are looked at
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from prunekit.errors import InputError
 from prunekit.files import write_atomically
+from prunekit.report.reading import at_least, by_name, read_json
+from prunekit.report.sweep_results import FORMAT, NAME, VERSION
 from prunekit.sweep.cells import Cell
 from prunekit.sweep.spec import Sweep
-from prunekit.sweep.work import FAILURE, RESULT
 from prunekit.training.branch import Trunk
+from prunekit.training.differences import first_difference
+from prunekit.training.schema import one_of, text
 
-FORMAT, VERSION = "prunekit.sweep", 1
-MARK, RESULTS, TABLE = "sweep.json", "results.json", "results.md"
-_MAX_BYTES = 2**28
+MARK, RESULTS, TABLE, LOG = "sweep.json", NAME, "results.md", "log.txt"
+CELLS, TRUNKS, RANDOM = "cells", "trunks", "random"
+_OWN = {MARK, RESULTS, TABLE, LOG, CELLS, TRUNKS, RANDOM, ".lock", "report.html"}
+_MARK = at_least(
+    {"format": one_of(FORMAT), "version": one_of(VERSION), "title": text, "cells": by_name(text, at_least({}))}
+)
 
 
 @final
@@ -36,105 +43,66 @@ class SweepFolder:
 
     def cell(self, name: str) -> Path:
         """Return the folder of a cell."""
-        return self.root / "cells" / name
+        return self.root / CELLS / name
 
     def trunk(self, trunk: Trunk) -> Path:
         """Return the folder of a trunk."""
-        described = json.dumps([trunk.request.to_dict(), trunk.steps], sort_keys=True, default=list)
-        return self.root / "trunks" / hashlib.sha256(described.encode()).hexdigest()[:16]
+        return self.root / TRUNKS / _digest([trunk.request.to_dict(), trunk.steps])
 
     def random(self, cell: Cell) -> Path:
         """Return the file of what the random policy earns in a cell's environment."""
-        described = json.dumps([cell.environment, dict(cell.kwargs), cell.first_seed, cell.episodes], sort_keys=True)
-        return self.root / "random" / f"{hashlib.sha256(described.encode()).hexdigest()[:16]}.json"
-
-    def result(self, cell: Cell) -> dict[str, Any] | None:
-        """Return the result of a cell that is done."""
-        found = read_json(self.cell(cell.name) / RESULT)
-        return found if found is not None and same(found.get("asked"), cell.asked) else None
-
-    def failure(self, cell: Cell) -> str | None:
-        """Return why a cell failed, where it did."""
-        found = read_json(self.cell(cell.name) / FAILURE)
-        return None if found is None else str(found.get("reason"))
-
-    def forget_failure(self, cell: Cell) -> None:
-        """Let a cell that failed be run again."""
-        (self.cell(cell.name) / FAILURE).unlink(missing_ok=True)
-
-    def write_failure(self, cell: Cell, reason: str) -> None:
-        """Keep why a cell failed."""
-        write_atomically(self.cell(cell.name) / FAILURE, (json.dumps({"reason": reason}) + "\n").encode())
+        described = [cell.environment, dict(cell.kwargs), cell.first_seed, cell.episodes]
+        return self.root / RANDOM / f"{_digest(described)}.json"
 
 
-def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> None:
-    """Make ``folder`` one of ``sweep``, or see that it is: a sweep may grow, but no cell that was begun may change.
+def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> dict[str, Any]:
+    """Return what every cell that was ever begun in ``folder`` was asked, by name; nothing is written.
 
-    Raises InputError, naming the folder and the cell, where it holds another sweep or something else.
+    A sweep may grow, but no cell that was begun may change, nor one that it builds on. Raises InputError, naming the
+    folder and the cell, where the folder holds another sweep or something else.
     """
-    path = folder.root / MARK
-    if folder.root.exists() and not folder.root.is_dir():
-        raise InputError(f"{folder.root}: is no folder; name another with --out")
-    found = read_json(path)
-    if found is None and folder.root.is_dir() and any(entry.name != ".lock" for entry in folder.root.iterdir()):
-        raise InputError(f"{folder.root}: holds something else than a sweep (no {MARK}); name another with --out")
-    known = dict((found or {}).get("cells", {}))
-    if found is not None and found.get("title") != sweep.title:
-        raise InputError(f"{folder.root}: is of another sweep, '{found.get('title')}'; name another with --out")
-    for name, cell in cells.items():
-        begun = name in known and folder.cell(name).exists()
-        if begun and not same(known[name], cell.asked):
-            difference = first_difference(known[name], cell.asked)
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is no folder; name another with --out")
+    if not (root / MARK).exists():
+        others = sorted(entry.name for entry in root.iterdir() if not _is_own(entry)) if root.is_dir() else []
+        if others:
+            raise InputError(f"{root}: holds something else than a sweep ({others[0]}); name another with --out")
+        return {}
+    try:
+        found = read_json(root / MARK, _MARK)
+    except InputError as error:
+        told = str(error).removesuffix("; write it again")
+        raise InputError(f"{told}; remove it, and the sweep goes on with the cells that are there") from error
+    if found["title"] != sweep.title:
+        raise InputError(f"{root}: is of another sweep, '{found['title']}'; name another with --out")
+    known: dict[str, Any] = found["cells"]
+    begun = {name for name in cells if folder.cell(name).exists()}
+    begun |= {cell.needs for cell in cells.values() if cell.needs is not None and cell.name in begun}
+    for name in cells:
+        difference = first_difference("", known[name], cells[name].asked) if name in begun and name in known else ""
+        if difference:
             raise InputError(
-                f"{folder.root}: cell {name} was asked something else here ({difference}); name another with --out"
+                f"{root}: cell {name} was asked something else here ({difference}); name another with --out"
             )
+    return known
+
+
+def claim_(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> None:
+    """Make ``folder``, which the caller holds, one of ``sweep``; raises InputError as ``require_own`` does."""
+    known = require_own(folder, sweep, cells)
     content = {
         "format": FORMAT,
         "version": VERSION,
         "title": sweep.title,
         "cells": known | {name: cell.asked for name, cell in cells.items()},
     }
-    write_atomically(path, (json.dumps(content) + "\n").encode())
+    write_atomically(folder.root / MARK, (json.dumps(content) + "\n").encode())
 
 
-def results_in(path: Path) -> dict[str, Any]:
-    """Return a ``results.json``; raises InputError, naming it, for anything else."""
-    found = read_json(path)
-    if found is None or found.get("format") != FORMAT or not isinstance(found.get("cells"), list):
-        raise InputError(f"{path}: holds no results of a sweep; name a results.json that prunekit sweep wrote")
-    return found
+def _is_own(entry: Path) -> bool:
+    return entry.name in _OWN or entry.name.startswith(f".{MARK}.")  # what a killed write has left
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in ``path``; None where there is no file, or none that is whole."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def same(one: object, other: object) -> bool:
-    """Return whether two values are the same JSON."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def first_difference(before: Any, now: Any, name: str = "") -> str:
-    """Return the first thing in which two values differ, by dotted name."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*before, *now}):
-            if not same(before.get(key), now.get(key)):
-                return first_difference(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-    return f"{name} was {_short(before)} and is {_short(now)} now"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def methods_json(sweep: Sweep, names: Sequence[str]) -> dict[str, Any]:
-    """Return what a result file says of the methods called ``names``."""
-    return {name: {"of": sweep.methods[name].needs} for name in names}
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from typing import Any, assert_never, final
 
 from prunekit.errors import InputError
 from prunekit.sweep.work import RESULT, RUN, CellWork, Context, RandomWork, TrunkWork, run_cell, run_random, run_trunk
+from prunekit.training.branch import metrics_beside
 
 Work = CellWork | TrunkWork | RandomWork
 FUNCTIONS: dict[type[Work], Callable[[Any, Any], Any]] = {
@@ -46,6 +47,8 @@ class Mirror:
         there = self._there(base, place)
         for found in system.find(there):
             here = self.root / found[len(base) :].lstrip("/")
+            if ".." in here.parts:
+                raise InputError(f"{self.address}: holds '{found}', which lies outside of it; name another with --out")
             here.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(found, str(here))
 
@@ -62,6 +65,13 @@ class Mirror:
         for found in system.find(self._there(base, place / RUN / "checkpoint")):
             if found not in names:
                 system.rm_file(found)
+
+    def remove(self, place: Path) -> None:
+        """Remove what lies at and below ``place`` at the address."""
+        system, base = _opened(self.address)
+        there = self._there(base, place)
+        if system.exists(there):
+            system.rm(there, recursive=True)
 
     def _there(self, base: str, place: Path) -> str:
         relative = place.relative_to(self.root).as_posix()
@@ -96,7 +106,8 @@ def needed(work: Work) -> list[Path]:
     """Return the files and folders that a work reads, its own among them."""
     own = [place_of(work)]
     if isinstance(work, CellWork):
-        own += [path for path in (work.teacher, work.trunk) if path is not None]
+        own += [] if work.teacher is None else [work.teacher]
+        own += [] if work.trunk is None else [work.trunk, metrics_beside(work.trunk)]
     return own
 
 

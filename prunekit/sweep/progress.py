@@ -27,8 +27,6 @@ class TerminalDisplay:
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> TerminalDisplay:
-        if self._live is not None:
-            self._live.start()
         return self
 
     def __exit__(
@@ -42,6 +40,8 @@ class TerminalDisplay:
         self._done, self._failed, self._of = done, failed, of
         if self._first is None:
             self._first = (time.monotonic(), done)
+            if self._live is not None:  # not before: what libraries print while cells are looked at goes to a file
+                self._live.start()
         self._show()
 
     def running(self, name: str, state: dict[str, Any] | None) -> None:

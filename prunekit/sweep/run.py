@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, assert_never, final
 
 from prunekit.executors import Cancelled, Event, Executor, Failed, Finished, Job, Lost, Progress, Started
 from prunekit.files import held
-from prunekit.sweep.cells import cells_of
+from prunekit.sweep.beginnings import shared_beginnings
+from prunekit.sweep.cells import Cell, cells_of
 from prunekit.sweep.collect import collected, write_results
-from prunekit.sweep.folder import MARK, RESULTS, TABLE, SweepFolder, require_own, results_in, same
+from prunekit.sweep.folder import LOG, MARK, RESULTS, TABLE, TRUNKS, SweepFolder, claim_, require_own
 from prunekit.sweep.mirror import FUNCTIONS, Mirror, MirroredWork, Work, is_address, place_of, run_mirrored
-from prunekit.sweep.schedule import Schedule, loaded
+from prunekit.sweep.records import known_results, write_failure
+from prunekit.sweep.schedule import loaded
 from prunekit.sweep.spec import Sweep
-from prunekit.sweep.work import CellWork, clear_trunk
+from prunekit.sweep.work import FAILURE, CellWork, RandomWork, TrunkWork, logged
 
 _PATIENCE = 0.5
 """Seconds between two looks at the workers."""
@@ -38,7 +41,7 @@ class SweepDisplay(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """What a sweep came to: its results, cells that failed and why, and cells that wait for one that failed."""
+    """What a sweep came to: its results, jobs that failed and why, and cells that wait for one that failed."""
 
     results: dict[str, Any]
     failures: dict[str, str]
@@ -62,131 +65,161 @@ def run_sweep(
 
     Raises InputError, before anything runs, where ``out`` holds another sweep or cells do not fit together.
     """
+    cells = cells_of(sweep)
+    elsewhere = known_results(known, cells)
     if not is_address(str(out)):
-        return _swept(sweep, Path(out), None, executor_of, displays, retry, known)
+        return _Run(sweep, cells, SweepFolder(root=Path(out)), None, displays).to_end(executor_of, elsewhere, retry)
     with tempfile.TemporaryDirectory(prefix="prunekit-sweep-") as local:
         mirror = Mirror(address=str(out).rstrip("/"), root=Path(local))
         mirror.fetch(mirror.root)
-        return _swept(sweep, mirror.root, mirror, executor_of, displays, retry, known)
+        return _Run(sweep, cells, SweepFolder(root=mirror.root), mirror, displays).to_end(executor_of, elsewhere, retry)
 
 
-def _swept(
-    sweep: Sweep,
-    root: Path,
-    mirror: Mirror | None,
-    executor_of: Callable[[], Executor],
-    displays: Sequence[SweepDisplay],
-    retry: bool,
-    known: Sequence[Path],
-) -> SweepOutcome:
-    cells = cells_of(sweep)
-    folder = SweepFolder(root=root)
-    elsewhere = {entry["name"]: entry for path in known for entry in results_in(path)["cells"]}
-    fitting = {
-        name: entry for name, entry in elsewhere.items() if name in cells and same(entry["asked"], cells[name].asked)
-    }
-    require_own(folder, sweep, cells)
-    if mirror is not None:
-        mirror.put(root / MARK)
-    with held(root):
-        schedule = loaded(folder, cells, fitting, lambda _: not retry)
-        _count(schedule, displays)
-        if not schedule.over:
-            with executor_of() as executor:
-                _run(schedule, executor, sweep, displays, mirror)
-        results = _kept(sweep, schedule, mirror)
-    return SweepOutcome(results=results, failures=schedule.failures, blocked=schedule.blocked)
+@final
+class _Run:
+    """One command at work on a sweep: between the schedule, which says what to do, and the executor, which does it."""
 
+    def __init__(
+        self,
+        sweep: Sweep,
+        cells: Mapping[str, Cell],
+        folder: SweepFolder,
+        mirror: Mirror | None,
+        displays: Sequence[SweepDisplay],
+    ) -> None:
+        self._sweep, self._cells, self._folder = sweep, cells, folder
+        self._mirror, self._displays = mirror, displays
+        self._works: dict[str, Work] = {}
 
-def _kept(sweep: Sweep, schedule: Schedule, mirror: Mirror | None) -> dict[str, Any]:
-    """Write what is known now, and return it."""
-    results = collected(sweep, schedule)
-    root = schedule.folder.root
-    write_results(results, root)
-    if mirror is not None:
+    def to_end(
+        self, executor_of: Callable[[], Executor], known: Mapping[str, dict[str, Any]], retry: bool
+    ) -> SweepOutcome:
+        folder = self._folder
+        require_own(folder, self._sweep, self._cells)
+        with held(folder.root):
+            claim_(folder, self._sweep, self._cells)
+            self._put(folder.root / MARK)
+            if retry:
+                for name in self._cells:
+                    self._remove(folder.cell(name) / FAILURE)
+            self._schedule = loaded(folder, self._cells, known)
+            if not self._schedule.over:
+                with logged(folder.root / LOG):
+                    self._schedule.beginnings = shared_beginnings(folder, self._schedule.left)
+                self._count()
+                with executor_of() as executor:
+                    self._work_off(executor)
+                self._remove(folder.root / TRUNKS)
+            results = self._kept()
+        failures = self._schedule.failures | self._schedule.broken
+        return SweepOutcome(results=results, failures=failures, blocked=self._schedule.blocked)
+
+    def _work_off(self, executor: Executor) -> None:
+        while True:
+            for name, work in self._schedule.next_jobs(executor.slots - len(self._works)):
+                self._works[name] = work
+                executor.submit(self._job(name, work))
+            if not self._works:
+                return
+            for event in executor.events(_PATIENCE):
+                self._take(event)
+
+    def _job(self, name: str, work: Work) -> Job:
+        if self._mirror is None:
+            return Job(name=name, function=FUNCTIONS[type(work)], argument=work)
+        there = MirroredWork(work=work, root=self._mirror.root, address=self._mirror.address)
+        return Job(name=name, function=run_mirrored, argument=there)
+
+    def _take(self, event: Event) -> None:
+        state: dict[str, Any] | None = None
+        match event:
+            case Started():
+                state = {"phase": "begun", "worker": event.worker}
+            case Progress():
+                state = event.event
+            case Lost():
+                self._say(f"{event.name}: its worker has died; it goes on from its last checkpoint")
+            case Finished():
+                self._finish(event, self._ended(event.name))
+            case Failed():
+                self._fail(event, self._ended(event.name))
+            case Cancelled():
+                self._works.pop(event.name)
+            case _:
+                assert_never(event)
+        for display in self._displays:
+            display.running(event.name, state)
+
+    def _ended(self, name: str) -> Work:
+        work = self._works.pop(name)
+        if self._mirror is not None:
+            self._mirror.fetch(place_of(work))
+        return work
+
+    def _finish(self, event: Finished, work: Work) -> None:
+        match work:
+            case CellWork():
+                result = event.result
+                self._drop(self._schedule.done(event.name, result))
+                self._count()
+                mean = sum(result["returns"]) / len(result["returns"])
+                size = f"{result['parameters']:,} parameters"
+                self._say(f"{event.name}: return {mean:,.1f}, {size}, {result['seconds']:,.0f} s")
+                self._kept()
+            case TrunkWork():
+                self._schedule.begun_together(event.name)
+            case RandomWork():
+                self._schedule.random[work.environment] = event.result
+            case _:
+                assert_never(work)
+
+    def _fail(self, event: Failed, work: Work) -> None:
+        match work:
+            case CellWork():
+                path = work.folder / FAILURE
+                write_failure(path, event.error, event.traceback)
+                self._put(path)
+                self._drop(self._schedule.failed(event.name, event.error))
+                self._count()
+                self._say(f"{event.name}: failed: {event.error}")
+                self._kept()
+            case TrunkWork():
+                self._schedule.unshare(event.name)
+                self._say(f"{event.name}: failed: {event.error}; its cells begin alone")
+            case RandomWork():
+                self._schedule.broken[event.name] = event.error
+                self._say(f"{event.name}: failed: {event.error}")
+            case _:
+                assert_never(work)
+
+    def _kept(self) -> dict[str, Any]:
+        """Write what is known now, and return it."""
+        results = collected(self._sweep, self._schedule)
+        write_results(results, self._folder.root)
         for name in (TABLE, RESULTS):
-            mirror.put(root / name)
-    return results
+            self._put(self._folder.root / name)
+        return results
 
+    def _put(self, path: Path) -> None:
+        if self._mirror is not None:
+            self._mirror.put(path)
 
-def _run(
-    schedule: Schedule,
-    executor: Executor,
-    sweep: Sweep,
-    displays: Sequence[SweepDisplay],
-    mirror: Mirror | None,
-) -> None:
-    works: dict[str, Work] = {}
-    while True:
-        for name, work in schedule.next_jobs(executor.slots - len(works)):
-            works[name] = work
-            if mirror is None:
-                executor.submit(Job(name=name, function=FUNCTIONS[type(work)], argument=work))
-            else:
-                there = MirroredWork(work=work, root=mirror.root, address=mirror.address)
-                executor.submit(Job(name=name, function=run_mirrored, argument=there))
-        if not works:
-            return
-        for event in executor.events(_PATIENCE):
-            if mirror is not None and isinstance(event, Finished | Failed):
-                mirror.fetch(place_of(works[event.name]))
-            if _take(event, schedule, works, displays):
-                _kept(sweep, schedule, mirror)
-                _count(schedule, displays)
+    def _remove(self, path: Path) -> None:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if self._mirror is not None:
+            self._mirror.remove(path)
 
+    def _drop(self, beginning: Path | None) -> None:
+        if beginning is not None:
+            self._remove(beginning)
 
-def _take(event: Event, schedule: Schedule, works: dict[str, Work], displays: Sequence[SweepDisplay]) -> bool:
-    """Take an event in; return whether a cell is done."""
-    state: dict[str, Any] | None = None
-    ended = False
-    match event:
-        case Started():
-            state = {"phase": "begun", "worker": event.worker}
-        case Progress():
-            state = event.event
-        case Lost():
-            _say(displays, f"{event.name}: its worker has died; it goes on from its last checkpoint")
-        case Finished():
-            ended = _finish(event, schedule, works.pop(event.name), displays)
-        case Failed():
-            work = works.pop(event.name)
-            if isinstance(work, CellWork):
-                schedule.folder.write_failure(work.cell, event.error)
-                schedule.failures[event.name] = event.error
-                ended = True
-            else:
-                schedule.broken.add(event.name)
-            _say(displays, f"{event.name}: failed: {event.error}")
-        case Cancelled():
-            works.pop(event.name)
-        case _:
-            assert_never(event)
-    for display in displays:
-        display.running(event.name, state)
-    return ended
+    def _count(self) -> None:
+        for display in self._displays:
+            display.counted(len(self._schedule.results), len(self._schedule.failures), len(self._cells))
 
-
-def _finish(event: Finished, schedule: Schedule, work: Work, displays: Sequence[SweepDisplay]) -> bool:
-    if not isinstance(work, CellWork):
-        return False
-    schedule.results[event.name] = event.result
-    returns = event.result["returns"]
-    size = f"{event.result['parameters']:,} parameters"
-    _say(displays, f"{event.name}: return {sum(returns) / len(returns):,.1f}, {size}, {event.result['seconds']:,.0f} s")
-    trunk = schedule.trunk_of(work.cell)
-    if trunk is not None:
-        place = schedule.folder.trunk(trunk)
-        others = (schedule.trunk_of(cell) for cell in schedule.left)
-        if place.exists() and not any(other is not None and schedule.folder.trunk(other) == place for other in others):
-            clear_trunk(place)
-    return True
-
-
-def _count(schedule: Schedule, displays: Sequence[SweepDisplay]) -> None:
-    for display in displays:
-        display.counted(len(schedule.results), len(schedule.failures), len(schedule.cells))
-
-
-def _say(displays: Sequence[SweepDisplay], text: str) -> None:
-    for display in displays:
-        display.said(text)
+    def _say(self, text: str) -> None:
+        for display in self._displays:
+            display.said(text)

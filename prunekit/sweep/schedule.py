@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, final
 
-from prunekit.errors import PrunekitError
+from prunekit.sweep.beginnings import Beginning
 from prunekit.sweep.cells import Cell
-from prunekit.sweep.folder import SweepFolder, read_json
+from prunekit.sweep.folder import SweepFolder
 from prunekit.sweep.mirror import Work
-from prunekit.sweep.work import LOG, RUN, CellWork, RandomWork, TrunkWork, logged, model_of
-from prunekit.training.branch import Trunk, trunk_of
-from prunekit.training.checkpoint import checkpoints_in
-from prunekit.training.config import NAME
+from prunekit.sweep.records import failure_in, random_returns_in, result_in
+from prunekit.sweep.work import FAILURE, RESULT, CellWork, RandomWork, TrunkWork, model_of
 
 
 @final
 @dataclass(kw_only=True)
 class Schedule:
-    """What is left of a sweep. ``results`` and ``failures`` go by the names of cells, and grow."""
+    """What is left of a sweep.
+
+    ``results`` and ``failures`` go by the names of cells, ``random`` (what the random policy earns) by environment,
+    ``beginnings`` (those that are shared) by the names of cells. ``again`` are cells that are done elsewhere, but are
+    needed here for their models; ``broken`` are jobs of no cell that failed, and why.
+    """
 
     folder: SweepFolder
     cells: Mapping[str, Cell]
     results: dict[str, dict[str, Any]]
     failures: dict[str, str]
-    begun: set[str] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-    _trunks: dict[str, Trunk | None] = field(default_factory=dict)
-    _untouched: dict[str, int] = field(default_factory=dict)
+    random: dict[str, list[float]]
+    again: set[str]
+    beginnings: Mapping[str, Beginning] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
+    _checkpoints: dict[str, Path | None] = field(default_factory=dict)
 
-    def next_jobs(self, count: int) -> Iterator[tuple[str, Work]]:
-        """Yield (name, work) of what can be begun now and was not, in order, ``count`` at most."""
-        if count < 1:
-            return
-        for name, work in self._possible():
-            if name not in self.begun:
-                self.begun.add(name)
-                yield name, work
-                count -= 1
-                if count == 0:
-                    return
+    def next_jobs(self, count: int) -> list[tuple[str, Work]]:
+        """Return (name, work) of what can be begun now and was not, in order, ``count`` at most."""
+        found: list[tuple[str, Work]] = []
+        for name, work in self._possible() if count > 0 else ():
+            if name not in self._begun:
+                self._begun.add(name)
+                found.append((name, work))
+                if len(found) == count:
+                    break
+        return found
 
     @property
     def left(self) -> list[Cell]:
         """Cells that are neither done nor failed, nor wait for one that failed."""
-        return [cell for cell in self.cells.values() if self._open(cell)]
+        return [cell for cell in self.cells.values() if self._is_open(cell)]
 
     @property
     def over(self) -> bool:
@@ -62,109 +66,105 @@ class Schedule:
             if cell.needs in self.failures and name not in self.results and name not in self.failures
         }
 
-    def trunk_of(self, cell: Cell) -> Trunk | None:
-        """Return the run that a cell shares its beginning with others."""
-        if cell.request is None or cell.method.widths_of is not None:
+    def done(self, name: str, result: dict[str, Any]) -> Path | None:
+        """Take in the result of a cell; return the folder of a beginning that nobody needs any more."""
+        self.results[name] = result
+        self.again.discard(name)
+        return self._unneeded(name)
+
+    def failed(self, name: str, reason: str) -> Path | None:
+        """Take in that a cell has failed; return the folder of a beginning that nobody needs any more."""
+        self.failures[name] = reason
+        return self._unneeded(name)
+
+    def begun_together(self, name: str) -> None:
+        """Take in that the job of a beginning has ended, and its checkpoint is there."""
+        self._checkpoints.pop(name, None)
+
+    def unshare(self, name: str) -> None:
+        """Take in that the job of a beginning has failed: its cells begin alone."""
+        self.beginnings = {cell: entry for cell, entry in self.beginnings.items() if entry.name != name}
+
+    def _unneeded(self, name: str) -> Path | None:
+        own = self.beginnings.get(name)
+        if own is None or any(
+            beginning.name == own.name and self._is_open(self.cells[other])
+            for other, beginning in self.beginnings.items()
+        ):
             return None
-        if cell.name not in self._trunks:
-            with logged(self.folder.root / LOG):
-                try:
-                    self._trunks[cell.name] = trunk_of(cell.request, self._untouched)
-                except PrunekitError:  # the cell says it, when it is run
-                    self._trunks[cell.name] = None
-        return self._trunks[cell.name]
+        return own.folder
 
-    def _open(self, cell: Cell) -> bool:
-        done = cell.name in self.results or cell.name in self.failures or cell.needs in self.failures
-        return not done or self._wanted_again(cell)
-
-    def _wanted_again(self, cell: Cell) -> bool:
-        """Return whether a cell that is done elsewhere is needed here, for its model."""
-        if cell.name not in self.results or model_of(self.folder.cell(cell.name)).exists():
+    def _is_open(self, cell: Cell) -> bool:
+        if cell.name in self.failures or cell.needs in self.failures:
             return False
-        return any(
-            other.needs == cell.name and other.method.compress is not None and other.name not in self.results
-            for other in self.cells.values()
-        )
+        return cell.name not in self.results or cell.name in self.again
 
-    def _without_random(self) -> list[Cell]:
+    def _without_random(self) -> dict[str, Cell]:
         """Return a cell of every environment that has results, but none of its random policy."""
-        found = {self.folder.random(cell): cell for cell in self.cells.values() if cell.name in self.results}
-        return [cell for path, cell in found.items() if not path.exists()]
+        found = {}
+        for name in self.results:
+            cell = self.cells[name]
+            if cell.environment not in self.random:
+                found[cell.environment] = cell
+        return found
 
     def _possible(self) -> Iterator[tuple[str, Work]]:
-        waiting = self.left
-        for cell in self._without_random():
-            path, first = self.folder.random(cell), cell.first_seed
-            yield (
-                f"random policy in {cell.environment} {path.stem}",
-                RandomWork(
-                    environment=cell.environment,
-                    kwargs=dict(cell.kwargs),
-                    seeds=tuple(range(first, first + cell.episodes)),
-                    file=path,
-                ),
-            )
-        fresh = [cell for cell in waiting if not (self.folder.cell(cell.name) / RUN / NAME).exists()]
-        shared = Counter(self.folder.trunk(trunk) for cell in fresh if (trunk := self.trunk_of(cell)) is not None)
-        for cell in waiting:
-            place = self.folder.cell(cell.name)
-            trunk = self.trunk_of(cell)
-            if trunk is None or (place / RUN / NAME).exists() or shared[self.folder.trunk(trunk)] < 2:
-                work = self._cell_work(cell)
-                if work is not None:
-                    yield cell.name, work
-                continue
-            where = self.folder.trunk(trunk)
-            name = f"start of {cell.environment} {cell.algorithm} {cell.steps} seed {cell.seed} {where.name}"
-            if name in self.broken:
-                yield cell.name, CellWork(cell=cell, folder=place)
-                continue
-            found = [path for path in checkpoints_in(where / RUN) if int(path.stem) >= trunk.steps]
-            if found:
-                yield cell.name, CellWork(cell=cell, folder=place, trunk=found[-1])
-            else:
-                yield name, TrunkWork(trunk=trunk, folder=where)
+        for environment, cell in self._without_random().items():
+            name = f"random policy in {environment}"
+            seeds = tuple(range(cell.first_seed, cell.first_seed + cell.episodes))
+            path = self.folder.random(cell)
+            yield name, RandomWork(environment=environment, kwargs=dict(cell.kwargs), seeds=seeds, file=path)
+        for cell in self.cells.values():
+            if cell.name not in self._begun and self._is_open(cell):
+                found = self._next_of(cell)
+                if found is not None:
+                    yield found
 
-    def _cell_work(self, cell: Cell) -> CellWork | None:
-        """Return the work of a cell; None while it has to wait for another."""
-        place = self.folder.cell(cell.name)
+    def _next_of(self, cell: Cell) -> tuple[str, Work] | None:
+        """Return the next job of a cell, which may be its beginning; None while it has to wait for another cell."""
+        place, beginning = self.folder.cell(cell.name), self.beginnings.get(cell.name)
+        if beginning is not None:
+            checkpoint = self._checkpoint_of(beginning)
+            if checkpoint is None:
+                return beginning.name, TrunkWork(trunk=beginning.trunk, folder=beginning.folder)
+            return cell.name, CellWork(cell=cell, folder=place, trunk=checkpoint)
         if cell.needs is None:
-            return CellWork(cell=cell, folder=place)
+            return cell.name, CellWork(cell=cell, folder=place)
         found = self.results.get(cell.needs)
         if found is None:
             return None
         if cell.method.widths_of is not None:
-            return CellWork(cell=cell, folder=place, widths=tuple(found["hidden"]))
-        teacher = model_of(self.folder.cell(cell.needs))
-        return CellWork(cell=cell, folder=place, teacher=teacher) if teacher.exists() else None
+            return cell.name, CellWork(cell=cell, folder=place, widths=tuple(found["hidden"]))
+        if cell.needs in self.again:
+            return None
+        return cell.name, CellWork(cell=cell, folder=place, teacher=model_of(self.folder.cell(cell.needs)))
+
+    def _checkpoint_of(self, beginning: Beginning) -> Path | None:
+        if beginning.name not in self._checkpoints:
+            self._checkpoints[beginning.name] = beginning.checkpoint()
+        return self._checkpoints[beginning.name]
 
 
-def loaded(
-    folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, dict[str, Any]], accept: Callable[[str], bool]
-) -> Schedule:
-    """Return the schedule of ``cells``, given what lies in ``folder`` and the results ``known`` from elsewhere.
-
-    ``accept`` says whether a failure stands, by the cell's name; one that does not is forgotten.
-    """
-    results, failures = {}, {}
+def loaded(folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, dict[str, Any]]) -> Schedule:
+    """Return the schedule of ``cells``, given what lies in ``folder`` and the results ``known`` from elsewhere."""
+    results, failures, random = {}, {}, {}
     for name, cell in cells.items():
-        found = folder.result(cell) or known.get(name)
+        place = folder.cell(name)
+        found = result_in(place / RESULT, cell) or known.get(name)
         if found is not None:
             results[name] = found
-        elif (reason := folder.failure(cell)) is not None:
-            if accept(name):
-                failures[name] = reason
-            else:
-                folder.forget_failure(cell)
-    return Schedule(folder=folder, cells=cells, results=results, failures=failures)
-
-
-def random_returns_of(schedule: Schedule) -> dict[str, list[float]]:
-    """Return what the random policy earns, by environment, as far as it is known."""
-    found: dict[str, list[float]] = {}
-    for cell in schedule.cells.values():
-        content = read_json(schedule.folder.random(cell))
-        if content is not None:
-            found[cell.environment] = list(content["returns"])
-    return found
+        elif (reason := failure_in(place / FAILURE)) is not None:
+            failures[name] = reason
+    for environment, cell in {cell.environment: cell for cell in cells.values()}.items():
+        returns = random_returns_in(folder.random(cell), cell.episodes)
+        if returns is not None:
+            random[environment] = returns
+    again = {
+        cell.needs
+        for cell in cells.values()
+        if cell.needs in results
+        and cell.method.compress is not None
+        and cell.name not in results
+        and not model_of(folder.cell(cell.needs)).exists()
+    }
+    return Schedule(folder=folder, cells=cells, results=results, failures=failures, random=random, again=again)

@@ -11,11 +11,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TextIO, final
 
 from prunekit.compress.read import Reading, read_teacher
 from prunekit.compress.run import compress, write
@@ -85,7 +85,7 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
     Raises CheckError where training ended before the masks were final.
     """
     with logged(work.folder / LOG):
-        outcome = _compressed(work) if work.cell.request is None else _trained(work, context)
+        outcome = _compressed(work, context) if work.cell.request is None else _trained(work, context)
         cell = work.cell
         context.report({"phase": "playing"})
         seeds = range(cell.first_seed, cell.first_seed + cell.episodes)
@@ -105,9 +105,9 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
             "versions": installed_versions(),
         }
         text = json.dumps(result, allow_nan=False)
-        write_atomically(work.folder / RESULT, f"{text}\n".encode())
         for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody asks for
             _removed(work.folder / RUN / name)
+        write_atomically(work.folder / RESULT, f"{text}\n".encode())  # last: nobody comes back to a cell that is done
     return dict(json.loads(text))
 
 
@@ -154,10 +154,11 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
     }
 
 
-def _compressed(work: CellWork) -> dict[str, Any]:
+def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
     cell, teacher = work.cell, work.teacher
     assert teacher is not None
     site = Site(cell.environment, partial(read_teacher, teacher, reading=Reading(None, False, None)), dict(cell.kwargs))
+    context.report({"phase": f"compressing, {cell.method.minutes:g} min at most"})
     search = SearchSettings(cell.method.keep, seed=cell.seed)
     found = compress(site, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)
     write(found, work.folder)
@@ -194,11 +195,6 @@ def model_of(folder: Path) -> Path:
     return folder / RUN / "model.pt"
 
 
-def clear_trunk(folder: Path) -> None:
-    """Remove a trunk that no cell needs any more."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @final
 class _Reporting:
     """Sends where a run is to whoever waits for the job."""
@@ -227,16 +223,22 @@ def logged(path: Path) -> Iterator[None]:
     with path.open("ab") as log:
         kept = []
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-            stream.flush()
+            _flush(stream)
             kept.append(os.dup(number))
             os.dup2(log.fileno(), number)
         try:
             yield
         finally:
             for stream, number, before in ((sys.stdout, 1, kept[0]), (sys.stderr, 2, kept[1])):
-                stream.flush()
+                _flush(stream)
                 os.dup2(before, number)
                 os.close(before)
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        with suppress(OSError, ValueError):  # one that is closed, or leads nowhere
+            stream.flush()
 
 
 def _removed(path: Path) -> None:

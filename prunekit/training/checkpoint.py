@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from prunekit.files import is_exactly, write_atomically
 from prunekit.formats.text import shown
 from prunekit.formats.torch_file import read_torch
 from prunekit.pruning.pruner import Pruner
+from prunekit.training.differences import first_difference
 from prunekit.training.parts import check_parts, check_request, check_restored
 from prunekit.training.schema import WrongValueError
 from prunekit.versions import installed_versions
@@ -136,20 +136,9 @@ def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any])
     except WrongValueError as error:
         raise ArtifactError(f"{path}: {error}; {REMEDY}") from error
     now = {**request, "versions": installed_versions()}
-    difference = _difference("", {name: saved.get(name) for name in now}, now)
+    difference = first_difference("", {name: saved.get(name) for name in now}, now)
     if difference:
         raise InputError(f"{path}: cannot be resumed, as {difference}; resume with what the run began with")
-
-
-def _difference(name: str, before: Any, now: Any) -> str:
-    """Return the first difference, by dotted name, of values as JSON has them; an empty text where there is none."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        names = sorted({*map(str, before), *map(str, now)})
-        found = (_difference(f"{name}.{key}".lstrip("."), before.get(key), now.get(key)) for key in names)
-        return next(filter(None, found), "")
-    texts = [json.dumps(value, sort_keys=True, default=str) for value in (before, now)]
-    was, is_ = (shorten(text, 60, placeholder=" ...") for text in texts)
-    return "" if texts[0] == texts[1] else f"{shown(name)} differs: it was {was} and is {is_} now"
 
 
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:

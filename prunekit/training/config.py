@@ -125,25 +125,24 @@ def _environment(name: str, value: object) -> None:
     record({"id": text, "kwargs": record({}, arguments)})(name, value)
 
 
-def preset_check(algorithm: str) -> Check:
-    """Return the check of a preset of ``algorithm``, widths as a list."""
+def preset_check(algorithm: str, *, partial: bool = False) -> Check:
+    """Return the check of a preset of ``algorithm``, widths as a list; of any part of one if ``partial``."""
     takes = {*signature(ALGORITHMS[algorithm].model).parameters, *(["action_noise_std"] if algorithm == "td3" else [])}
     model = {key: check for key, check in _MODEL.items() if key in takes}
     rate = {"learning_rate": model.pop("learning_rate")}
     if algorithm == "ppo":
         model["batch_size"] = whole(2, 2**24)
-    return record(
-        {
-            "steps": whole(1, MAX_STEPS),
-            "n_envs": whole(1, MAX_ENVIRONMENTS),
-            "normalize": flag,
-            "activation": one_of(*KINDS),
-            "hidden": _WIDTHS,
-            "learning_rate_schedule": one_of(*SCHEDULES),
-            "model": record(rate, model),
-            "policy": record({}, _POLICY if algorithm == "ppo" else {}),
-        }
-    )
+    keys = {
+        "steps": whole(1, MAX_STEPS),
+        "n_envs": whole(1, MAX_ENVIRONMENTS),
+        "normalize": flag,
+        "activation": one_of(*KINDS),
+        "hidden": _WIDTHS,
+        "learning_rate_schedule": one_of(*SCHEDULES),
+        "model": record({}, {**rate, **model}) if partial else record(rate, model),
+        "policy": record({}, _POLICY if algorithm == "ppo" else {}),
+    }
+    return record({}, keys) if partial else record(keys)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

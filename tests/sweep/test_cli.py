@@ -27,7 +27,7 @@ def test_a_sweep_says_what_it_did_and_goes_on(run: Run, tmp_path: Path) -> None:
     file, out = sweep_file(tmp_path, ONE), tmp_path / "out"
     code, text, err = run("sweep", file, "--out", out, "--jobs", 1, "--json", tmp_path / "all.json")
     assert code == 0, err
-    assert "CartPole-v1-ppo-4096-linear-seed0: return" in text
+    assert "[1/1] CartPole-v1-ppo-4096-linear-seed0: return" in text
     assert "results.json: 1 of 1 cells" in text
     assert json.loads((tmp_path / "all.json").read_text())["cells"][0]["parameters"] == 10
     code, text, _ = run("sweep", file, "--out", out, "--jobs", 1)
@@ -36,10 +36,10 @@ def test_a_sweep_says_what_it_did_and_goes_on(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_cell_that_fails_ends_with_1_and_names_the_cure(run: Run, tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, ONE.replace('["CartPole-v1"]', '["NoSuch-v0"]'))
+    file = sweep_file(tmp_path, ONE.replace("CartPole-v1", "NoSuch-v0"))
     code, _, err = run("sweep", file, "--out", tmp_path / "out", "--jobs", 1)
     assert code == 1
-    assert "cell NoSuch-v0-ppo-4096-linear-seed0 failed" in err
+    assert "NoSuch-v0-ppo-4096-linear-seed0 failed" in err
     assert "is not registered" in err
     assert "--retry" in err
     assert err.count("\n") == 1

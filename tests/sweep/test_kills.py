@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from killed_sweep import left_behind, results_of, run_killed
-from small_sweeps import SMALL, sweep_file
+from small_sweeps import SHARING, sweep_file
 
 from prunekit.executors.serial import SerialExecutor
 from prunekit.sweep.file import read_sweep
@@ -14,9 +14,10 @@ from prunekit.sweep.run import run_sweep
 
 
 def test_a_killed_sweep_ends_as_one_left_alone(tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, SMALL.replace("steps = [4096]", "steps = [8192]"))
+    file = sweep_file(tmp_path, SHARING)
     run_sweep(read_sweep(file), tmp_path / "whole", SerialExecutor)
     lived = run_killed(file, tmp_path / "killed", 3, random.Random(0), 9.0)
     assert lived
     assert results_of(tmp_path / "killed") == results_of(tmp_path / "whole")
     assert left_behind(tmp_path / "killed") == []
+    assert not (tmp_path / "killed" / "trunks").exists()

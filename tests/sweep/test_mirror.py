@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_sweeps import SMALL, sweep_file
+from small_sweeps import SHARING, SMALL, sweep_file
 
 pytest.importorskip("fsspec", reason="needs fsspec (pip install 'prunekit[ray]')")
 
@@ -100,3 +100,37 @@ def test_an_address_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     sweep = read_sweep(sweep_file(tmp_path, TWO))
     with pytest.raises(InputError, match=r"nosuch://bucket: cannot be used"):
         run_sweep(sweep, "nosuch://bucket", SerialExecutor)
+
+
+def test_what_failed_at_an_address_stays_so_until_it_is_run_again(tmp_path: Path) -> None:
+    sweep = read_sweep(sweep_file(tmp_path, TWO.replace("CartPole-v1", "NoSuch-v0")))
+    address = f"file://{tmp_path}/remote"
+    outcome = run_sweep(sweep, address, SerialExecutor)
+    assert len(outcome.failures) == 2
+    assert run_sweep(sweep, address, _NoExecutor).failures == outcome.failures
+    with pytest.raises(AssertionError, match="nothing is left to run"):
+        run_sweep(sweep, address, _NoExecutor, retry=True)
+    assert not list((tmp_path / "remote").rglob("failure.json"))
+
+
+def test_cells_at_an_address_share_their_beginning(tmp_path: Path) -> None:
+    sweep = read_sweep(sweep_file(tmp_path, SHARING.replace('"from scratch", "linear"]', "]")))
+    outcome = run_sweep(sweep, f"file://{tmp_path}/remote", SerialExecutor)
+    assert not outcome.failures
+    for cell in outcome.results["cells"]:
+        assert cell["curve"]["steps"][0] < 100, "the beginning is a part of the curve"
+        assert "agent" not in " ".join(path.name for path in (tmp_path / "remote" / "cells" / cell["name"]).rglob("*"))
+    assert not list((tmp_path / "remote").rglob("*.pt.*"))
+    assert not [path for path in (tmp_path / "remote" / "trunks").rglob("*") if path.is_file()]
+
+
+def test_an_address_whose_content_leads_outside_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    system = fsspec.filesystem("file")
+    monkeypatch.setattr(type(system), "find", lambda *_: [f"{tmp_path}/remote/cells/../../../evil"])
+    (tmp_path / "here").mkdir()
+    mirror = Mirror(address=f"file://{tmp_path}/remote", root=tmp_path / "here" / "root")
+    with pytest.raises(InputError, match="evil', which lies outside of it"):
+        mirror.fetch(mirror.root)
+    assert not list((tmp_path / "here").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ def test_cells_are_every_combination_and_know_what_they_need(tmp_path: Path) -> 
         ('"delay 1"]\ndelay', '"delay 1"]\ndely', r"dely_steps is not known; did you mean delay_steps\?"),
         ("batch_size = 64", "batch_sise = 64", r"batch_sise is not known; did you mean batch_size\?"),
         ("title", "title = = ", "is no TOML"),
+        ("episodes = 3", "episodes = 1" + "0" * 5000, "is no TOML .*digits"),
+        ("episodes = 3", "episodes = 200_000", "episodes must be a whole number from 1 to 100000"),
+        ("first_seed = 500", "first_seed = 999_999_998", "first_seed and episodes go beyond seed 999,999,999"),
+        ("seeds = [0]", f"seeds = {list(range(6000))}", "the grids have 24,000 cells, but at most 20,000"),
+        ("hidden = []", "hidden = [16384, 16384, 16384]", "methods.linear: hidden widths must be at most"),
+        (
+            "hidden = []",
+            "hidden = []\n[methods.c]\ncompress = 'linear'\nkeep = 0",
+            "methods.c.keep must be a number above 0",
+        ),
+        (
+            "hidden = []",
+            "hidden = []\n[methods.c]\ncompress = 'linear'\nminutes = 0",
+            "c.minutes must be a number above 0",
+        ),
+        ("hidden = [32, 32]", "hidden = 5", r"presets\.ppo\.hidden must be a list"),
+        ("n_steps = 32", "gamma = { a = 1 }", r"presets\.ppo\.model\.gamma must be a number"),
+        ("ppo]\nhidden = [32, 32]", "ppo]\npolicy = 3", r"presets\.ppo\.policy must be an object"),
+        ('["CartPole-v1"]', '["CartPole-v0"]', r"environments\.CartPole-v1 is in no grid; did you mean CartPole-v0\?"),
+        ('["CartPole-v1"]', '["Hopper-v5"]', r"environments\.CartPole-v1 is in no grid; name it in a grid, or leave"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -82,3 +103,62 @@ def test_a_method_that_builds_on_one_outside_the_grid_is_refused(tmp_path: Path)
     path = sweep_file(tmp_path, SMALL.replace('"unpruned", "masked 0.9", "from', '"unpruned", "from'))
     with pytest.raises(InputError, match=r"from-scratch-seed0 builds on 'masked 0.9', which no grid has"):
         cells_of(read_sweep(path))
+
+
+def test_more_episodes_than_fit_are_refused(tmp_path: Path) -> None:
+    text = SMALL.replace("episodes = 3", "episodes = 100_000").replace("seeds = [0]", f"seeds = {list(range(30))}")
+    with pytest.raises(InputError, match="the cells have 24,000,000 episodes in all, but at most 20,000,000 fit"):
+        read_sweep(sweep_file(tmp_path, text))
+
+
+def test_seeds_that_compress_does_not_take_are_refused(tmp_path: Path) -> None:
+    text = SMALL.replace("seeds = [0]", "seeds = [2_000_000_000]")
+    read_sweep(sweep_file(tmp_path, text))
+    text = text.replace('"linear"]', '"small"]') + '[methods.small]\ncompress = "unpruned"\n'
+    with pytest.raises(InputError, match=r"grid\[0\].seeds must be at most 1,000,000,000 where a method compresses"):
+        read_sweep(sweep_file(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("LINEAR", "seed0 differ in capitals alone, as file systems may not; rename a method"),
+        ("linear?", "two cells are called CartPole-v1-ppo-4096-linear-seed0, and method differs"),
+        ("/linear/..", "two cells are called CartPole-v1-ppo-4096-linear-seed0, and method differs"),
+        ("x" * 190, r"\.\.\. has a name of 217 characters; give its method a shorter one"),
+    ],
+)
+def test_names_are_those_of_folders(name: str, told: str, tmp_path: Path) -> None:
+    text = SMALL.replace('"linear"]', f'"linear", "{name}"]') + f'[methods."{name}"]\nhidden = [2]\n'
+    with pytest.raises(InputError, match=told):
+        cells_of(read_sweep(sweep_file(tmp_path, text)))
+
+
+@pytest.mark.parametrize("name", ["..", "../../x", "/", "\u00fc\u00df", ".hidden", "a b", "-"])
+def test_a_cell_has_the_name_of_a_folder_below_its_own(name: str, tmp_path: Path) -> None:
+    text = SMALL.replace('"linear"]', f'"{name}"]') + f'[methods."{name}"]\nhidden = [2]\n'
+    *_, cell = cells_of(read_sweep(sweep_file(tmp_path, text)))
+    assert re.fullmatch(r"CartPole-v1-ppo-4096-[A-Za-z0-9._-]+-seed0", cell)
+    assert (tmp_path / cell).parent == tmp_path
+
+
+def test_what_does_not_fit_together_names_its_cell(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, SMALL.replace("hidden = [32, 32]", "hidden = []"))
+    with pytest.raises(InputError, match=r"cell CartPole-v1-ppo-4096-masked-0.9-seed0: a linear policy has no units"):
+        cells_of(read_sweep(path))
+
+
+def test_a_cell_in_two_grids_is_one(tmp_path: Path) -> None:
+    grid = SMALL[SMALL.index("[[grid]]") :]
+    assert len(cells_of(read_sweep(sweep_file(tmp_path, SMALL + grid)))) == 4
+    with pytest.raises(InputError, match=r"two cells are called .*unpruned-seed0, and disturbances.delay 1 differs"):
+        cells_of(read_sweep(sweep_file(tmp_path, SMALL + grid.replace('disturbances = ["delay 1"]', ""))))
+
+
+def test_an_environment_of_a_module_is_imported_by_its_cell_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trap.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = SMALL.replace("CartPole-v1", "trap:Trap-v0")
+    assert next(iter(cells_of(read_sweep(sweep_file(tmp_path, text))))) == "trap-Trap-v0-ppo-4096-unpruned-seed0"
