@@ -59,12 +59,7 @@ def sweep_file(folder: Path, text: str = SMALL) -> Path:
 def made_up(cell: Cell) -> dict[str, Any]:
     """Return a result of ``cell`` as its file holds it, without running anything."""
     result = {
-        "name": cell.name,
-        "environment": cell.environment,
-        "algorithm": cell.algorithm,
-        "steps": cell.steps,
-        "method": cell.method.name,
-        "seed": cell.seed,
+        **cell.identity,
         "hidden": [4, 3],
         "original_hidden": [32, 32],
         "parameters": 50,

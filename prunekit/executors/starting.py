@@ -26,7 +26,8 @@ def deaf_processes() -> Iterator[None]:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
-        resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
+        with _environment(PYTHONWARNINGS=_without_leaks()):
+            resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
         yield
     finally:
@@ -36,8 +37,20 @@ def deaf_processes() -> Iterator[None]:
 @contextmanager
 def single_threaded_processes() -> Iterator[None]:
     """Begin processes whose numerical libraries use one thread; this process's environment is as before afterwards."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    with _environment(**ONE_THREAD):
+        yield
+
+
+def _without_leaks() -> str:
+    """Return warning filters by which nothing is said of what workers leave that are ended; it is cleaned up then."""
+    before = os.environ.get("PYTHONWARNINGS")
+    return f"{before}," * bool(before) + "ignore:resource_tracker:UserWarning"
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

@@ -40,6 +40,18 @@ class Cell:
     disturbances: Mapping[str, Disturbance]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What tells a cell from others, as its result begins."""
+        return {
+            "name": self.name,
+            "environment": self.environment,
+            "algorithm": self.algorithm,
+            "steps": self.steps,
+            "method": self.method.name,
+            "seed": self.seed,
+        }
+
+    @property
     def asked(self) -> dict[str, Any]:
         """Everything that decides what the cell comes to, as plain data; two cells that are asked the same are one."""
         method = self.method

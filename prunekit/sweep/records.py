@@ -55,8 +55,7 @@ def sound_result(found: object, cell: Cell) -> dict[str, Any] | None:
     """Return what of ``found`` is a result of ``cell``; None where it is that of another one, or damaged."""
     if not isinstance(found, dict) or not is_cell(found):
         return None
-    named = (cell.name, cell.environment, cell.algorithm, cell.steps, cell.method.name, cell.seed)
-    if tuple(found[key] for key in ("name", "environment", "algorithm", "steps", "method", "seed")) != named:
+    if any(found[key] != value for key, value in cell.identity.items()):
         return None
     disturbed = found.get("disturbed") or {}
     played = {len(found["returns"]), *map(len, disturbed.values())} == {cell.episodes}

@@ -7,6 +7,7 @@ from prunekit.compress.settings import FIRST_SEED
 from prunekit.environments import refused_argument
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
+from prunekit.report.reading import by_name
 from prunekit.report.sweep_results import MANY
 from prunekit.training.config import MAX_LAYERS, MAX_SEED, MAX_STEPS, MAX_WIDTH, preset_check
 from prunekit.training.presets import SCHEDULES
@@ -59,16 +60,6 @@ def _argument(name: str, value: object) -> None:
     refused = refused_argument(name.rpartition(".")[2], value)
     if refused is not None:
         raise WrongValueError(f"{name} is {value}, {refused}")
-
-
-def _table_of(inner: Check) -> Check:
-    def check(name: str, value: object) -> None:
-        keys = list(value) if isinstance(value, dict) else []
-        for key in keys:
-            text(f"a name in {name}", key)
-        record({}, dict.fromkeys(keys, inner))(name, value)
-
-    return check
 
 
 def _positive(high: float) -> Check:
@@ -130,20 +121,24 @@ _GRID = record(
         "disturbances": list_of(text, _MAX_ENTRIES),
     },
 )
+_DISTURBANCE = record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})
 SWEEP = record(
-    {"title": text, "grid": list_of(_GRID, _MAX_ENTRIES, 1), "methods": _table_of(_method_table)},
+    {"title": text, "grid": list_of(_GRID, _MAX_ENTRIES, 1), "methods": by_name(text, _method_table)},
     {
         "episodes": whole(1, MANY),
         "first_seed": whole(0, FIRST_SEED - 1),
-        "environments": _table_of(
+        "environments": by_name(
+            text,
             record(
                 {},
                 {
-                    "kwargs": _table_of(_argument),
+                    "kwargs": by_name(text, _argument),
                     "presets": record({}, {name: preset_check(name, partial=True) for name in ALGORITHMS}),
                 },
-            )
+            ),
         ),
-        "disturbances": _table_of(record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})),
+        "disturbances": by_name(
+            text, record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})
+        ),
     },
 )

@@ -91,12 +91,7 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
         seeds = range(cell.first_seed, cell.first_seed + cell.episodes)
         played = evaluate(work.folder / POLICY, (cell.environment, cell.kwargs), seeds, cell.disturbances)
         result = {
-            "name": cell.name,
-            "environment": cell.environment,
-            "algorithm": cell.algorithm,
-            "steps": cell.steps,
-            "method": cell.method.name,
-            "seed": cell.seed,
+            **cell.identity,
             **outcome,
             "returns": summarized(played.returns),
             "disturbed": {name: summarized(values) for name, values in played.disturbed.items()},
