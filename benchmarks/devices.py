@@ -135,15 +135,14 @@ def measure_one(policy: str, form: str, target: Target) -> None:
     code = written(program, form, seen)
     entry: dict[str, Any] = {"policy": policy, "form": form, "device": target.name, "unit": target.unit}
     entry |= {"hidden": list(program.hidden), "parameters": program.parameters}
+    image = None
     try:
         image = build(code, target)
         entry |= {"flash_bytes": image.flash_bytes, "static_ram_bytes": image.static_ram_bytes}
         entry |= {"harness_flash_bytes": image.harness_flash_bytes, "overflow_bytes": image.overflow}
-        fits = image.fits
     except TooLargeError:
-        fits = False
         entry |= {"overflow_bytes": {"flash": beyond_avr(code, target.flash_bytes), "ram": 0}, "at_least": True}
-    if fits:
+    if image is not None and image.fits:
         most = DENSE_ROWS if policy.endswith("dense") else COMPACT_ROWS
         rows = spread_over(seen, most)
         counts = count(image, rows)

@@ -78,6 +78,8 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--keep": [*FLOATS, "0", "1.01"],
             "--range": [*RANGES, "0,1"],
             "--max-failures": [*FLOATS, "0", "1", "0.5"],
+            "--noise": FLOATS,
+            "--delay": ["", "-1", "1.5", "nan", "x", *BIG[1:]],
             "--report": PATHS,
             "--json": PATHS,
         },

@@ -17,6 +17,7 @@ from prunekit.bench.models import BenchModel, read_model
 from prunekit.bench.result import BenchResult
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.settings import BenchSettings
+from prunekit.disturbances import Deviation, disturbed
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
@@ -70,6 +71,8 @@ def _measure(
 
     place = Place(spaces, observe)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)
+    deviation = Deviation(spaces.observation)
+    disturbed_returns: list[dict[str, tuple[float, ...]]] = [{} for _ in models]
     with ExitStack() as opened:
         runtimes = {device.name: [_opened(device, model, place, opened) for model in models] for device in devices}
         progress("the random policy's return")
@@ -80,12 +83,24 @@ def _measure(
                 seeds = device.seeds(settings)
                 progress(f"{len(seeds)} episodes of {model.path} on {device.name}")
                 act = None if runtime is None else _fitting(runtime.act, spaces)
+                if act is not None and model is models[0] and device is devices[0]:
+                    act = deviation.watching(act)
                 returns.append([] if act is None else [episode_return(environment, act, s) for s in seeds])
             progress(f"what the models take of {device.name}")
             figures = device.figures(models, runtimes[device.name], settings)
             for own, figure, result in zip(returns, figures, results, strict=True):
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
                 result[device.name] = DeviceResult(figure, tuple(own), interval)
+        for name_, entry in settings.disturbances.items():
+            for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
+                if runtime is not None:
+                    seeds = devices[0].seeds(settings)
+                    progress(f"{len(seeds)} episodes of {model.path} under {name_}")
+                    act = _fitting(runtime.act, spaces)
+                    kept[name_] = tuple(
+                        episode_return(environment, disturbed(act, entry, deviation.value, seed), seed)
+                        for seed in seeds
+                    )
         certificates: tuple[Certificate | None, ...] = (None,) * len(models)
         earned = [np.asarray(result[devices[0].name].returns) for result in results]
         if settings.keep is not None:
@@ -103,6 +118,7 @@ def _measure(
         random=tuple(random.tolist()),
         retentions=_retentions(models, devices[0].name, earned, random),
         certificates=certificates,
+        disturbed=tuple(disturbed_returns),
     )
 
 

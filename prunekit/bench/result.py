@@ -12,7 +12,7 @@ from prunekit.bench.latency import Percentiles
 from prunekit.bench.models import BenchModel
 from prunekit.bench.settings import BenchSettings
 from prunekit.errors import CheckError
-from prunekit.stats.bootstrap import Retention
+from prunekit.stats.bootstrap import Retention, mean_interval
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 
@@ -23,7 +23,10 @@ _MORE = 1.2
 @final
 @dataclass(frozen=True)
 class BenchResult:
-    """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``."""
+    """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
+
+    ``disturbed`` are the returns of every model on the first device by the name of what was done to its observations.
+    """
 
     host: dict[str, Any]
     environment: tuple[str, dict[str, Any]]
@@ -33,6 +36,7 @@ class BenchResult:
     random: tuple[float, ...]
     retentions: tuple[Retention, ...]
     certificates: tuple[Certificate | None, ...]
+    disturbed: tuple[dict[str, tuple[float, ...]], ...]
 
     def require(self) -> None:
         """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
@@ -51,8 +55,8 @@ class BenchResult:
             "host": self.host,
             "env": {"id": env_id, "kwargs": kwargs},
             "models": [
-                _model_json(model, devices, self.settings)
-                for model, devices in zip(self.models, self.devices, strict=True)
+                {**_model_json(model, devices, self.settings), "disturbed": _disturbed_json(disturbed)}
+                for model, devices, disturbed in zip(self.models, self.devices, self.disturbed, strict=True)
             ],
             "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))},
             "retention": {
@@ -122,6 +126,18 @@ def _return_json(result: DeviceResult, settings: BenchSettings) -> dict[str, Any
         "ci95": list(result.ci95),
         "seeds": list(settings.seeds[:count]),
         "returns": list(result.returns),
+    }
+
+
+def _disturbed_json(found: dict[str, tuple[float, ...]]) -> dict[str, Any]:
+    return {
+        name: {
+            "episodes": len(returns),
+            "mean": float(np.mean(returns)),
+            "ci95": list(mean_interval(np.asarray(returns), np.random.default_rng(0))),
+            "returns": list(returns),
+        }
+        for name, returns in found.items()
     }
 
 

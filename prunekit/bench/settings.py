@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+from prunekit.disturbances import Disturbance
 from prunekit.errors import InputError
 from prunekit.stats.claim import check_claim
 from prunekit.stats.clipping import ReturnRange
@@ -13,6 +14,7 @@ FIRST_SEED = 10_000
 RANGE_EPISODES = 20
 """Of the first model and of the random policy each, to fix the range that returns are clipped to."""
 LARGEST_SEED = 2**32 - 1
+MAX_NOISE, MAX_DELAY = 1e6, 1000
 
 
 @final
@@ -25,6 +27,10 @@ class BenchSettings:
     With ``keep`` it is tested whether the models keep that share of the first one's return, every return being clipped
     to ``clip_range``. ``RANGE_EPISODES`` other episodes fix that range, unless it is given, and are what the bets begin
     with. At most ``max_failures`` of a model's episodes may earn less than the range holds, any share where it is None.
+
+    With ``noise`` or ``delay`` every model plays the episodes again on the first device under each of them: noise on
+    the observations, in terms of every entry's standard deviation under the first model, or observations so many steps
+    late.
     """
 
     episodes: int = 100
@@ -35,6 +41,8 @@ class BenchSettings:
     keep: float | None = None
     clip_range: ReturnRange | None = None
     max_failures: float | None = None
+    noise: float = 0.0
+    delay: int = 0
 
     def __post_init__(self) -> None:
         if self.keep is not None:
@@ -45,6 +53,10 @@ class BenchSettings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(self, name)}")
+        if not 0.0 <= self.noise <= MAX_NOISE:
+            raise InputError(f"--noise must be from 0 to {MAX_NOISE:g}, got {self.noise:g}")
+        if not 0 <= self.delay <= MAX_DELAY:
+            raise InputError(f"--delay must be from 0 to {MAX_DELAY} steps, got {self.delay}")
         played = self.seeds if self.keep is None else self.range_seeds
         if played.stop - 1 > LARGEST_SEED:
             raise InputError(
@@ -53,6 +65,12 @@ class BenchSettings:
             )
         if self.loop_episodes > LARGEST_SEED:
             raise InputError(f"--loop-episodes must be at most {LARGEST_SEED}, got {self.loop_episodes}")
+
+    @property
+    def disturbances(self) -> dict[str, Disturbance]:
+        """What is done to the observations, by its name."""
+        found = {f"noise {self.noise:g}": Disturbance(observation_noise=self.noise)} if self.noise else {}
+        return found | ({f"delay {self.delay}": Disturbance(delay_steps=self.delay)} if self.delay else {})
 
     @property
     def seeds(self) -> range:

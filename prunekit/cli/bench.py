@@ -39,6 +39,10 @@ def bench(
     ] = None,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
+    noise: Annotated[
+        float, typer.Option(help="Play again with noise on the observations, in terms of their deviations: 0.02.")
+    ] = 0.0,
+    delay: Annotated[int, typer.Option(help="Play again with observations so many steps late.")] = 0,
     report: ReportOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
@@ -63,6 +67,8 @@ def bench(
         keep=keep,
         clip_range=None if clip_range is None else parse_range(clip_range),
         max_failures=max_failures,
+        noise=noise,
+        delay=delay,
     )
     chosen = devices_named(device or ([] if part else ["cpu"]), part or [], bits_named(int8, activations))
     if keep is not None:

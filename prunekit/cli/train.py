@@ -22,7 +22,7 @@ def train(
     sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
     budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
     penalty: Annotated[
-        float | None, typer.Option(help="Strength of the group-sparse penalty, 0 (none) by default; 0.1 is gentle.")
+        float | None, typer.Option(help="Strength of the group-sparse penalty, 0.1 by default; 0 is none.")
     ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
     hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18, or linear.")] = None,

@@ -196,6 +196,7 @@ class _Branch:
         wanted = max(settings.enough, best)
         half = settings.selection_episodes // 2
         returns: list[float] = []
+        count, retention, played = 0, -math.inf, None
         for seed in settings.selection_seeds:
             total, states = self._arena.play(act, seed)
             returns.append(total)
@@ -209,6 +210,7 @@ class _Branch:
             behind = retention < wanted and count >= half
             if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
                 break
+        assert played is not None, "there is an episode at least"
         good = count == settings.selection_episodes and retention >= settings.enough
         point = Point(
             actor,

@@ -225,7 +225,8 @@ class _Machine:
                 return _of(str, arguments[0]).encode("latin-1")
             case Name(text):
                 return self.made(text, arguments)
-        raise ValueError("a call of what is no function")
+            case _:
+                raise ValueError("a call of what is no function")
 
     def remember(self, number: int) -> None:
         if not 0 <= number <= self.size:

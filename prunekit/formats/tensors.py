@@ -80,7 +80,8 @@ class TensorDecoder:
                 return storage
             case ("storage", Name(kind), *_):
                 raise InputError(f"holds numbers of the kind {kind[:60]!r}, which no policy needs")
-        raise InputError("refers to objects outside the file, so it was not loaded")
+            case _:
+                raise InputError("refers to objects outside the file, so it was not loaded")
 
     def made(self, name: str, arguments: tuple[Any, ...]) -> object:
         """Return the tensor that a call in the pickle describes, or a ``Record`` of any other call."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,8 @@ def run_oracle(program: Program, observations: Array) -> tuple[NDArray[np.int64]
                 values = values @ op.weight.astype(np.float64).T + op.bias.astype(np.float64)
             case Activate():
                 values = op.activation.reference(values)
+            case _:
+                assert_never(op)
     return _decide(program.head, values), values
 
 
@@ -34,4 +38,6 @@ def _decide(head: Head, scores: Array) -> NDArray[np.int64] | Array:
         case TanhHead():
             half, middle = head.affine
             action = np.tanh(scores) * np.asarray(half) + np.asarray(middle)
+        case _:
+            assert_never(head)
     return np.asarray(np.clip(action, head.low, head.high), np.float64)

@@ -33,9 +33,8 @@ def compensate_(
         return
     biased = all(consumer.bias is not None for consumer in consumers_of(networks[0], group))
     kept, gone = kept.double(), gone.double()
-    if biased:
-        kept_mean, gone_mean = kept.mean(dim=0), gone.mean(dim=0)
-        kept, gone = kept - kept_mean, gone - gone_mean
+    kept_mean, gone_mean = (values.mean(dim=0) if biased else torch.zeros_like(values[0]) for values in (kept, gone))
+    kept, gone = kept - kept_mean, gone - gone_mean
     gram = kept.T @ kept
     ridge = RIDGE * gram.diagonal().mean().clamp_min(1e-12)
     gram.diagonal().add_(ridge)

@@ -17,7 +17,7 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 class PruningPlan:
     """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window.
 
-    ``strength`` of the penalty has no scale (``scale_free_lambda``), and is 0 by default. A unit dies after
+    ``strength`` of the penalty has no scale (``scale_free_lambda``). A unit dies after
     ``patience`` checks below the threshold, at most ``share_per_check`` of a group's living units at a time;
     importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). On a
     ``common_scale`` units of all groups are compared by their scores as they are, as befits scores in units of the
@@ -30,7 +30,7 @@ class PruningPlan:
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
     importance: Importance = irreplaceability
     penalty: Penalty = PROXIMAL
-    strength: float = 0.0
+    strength: float = 0.1
     phases: Phases = field(default_factory=Phases)
     checks: int = 200
     patience: int = 3

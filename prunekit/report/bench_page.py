@@ -11,6 +11,7 @@ from prunekit.console import size_name
 from prunekit.errors import ArtifactError
 from prunekit.report.bench_costs import cost_section, model_block
 from prunekit.report.bench_tables import (
+    disturbance_table,
     random_of,
     retention_table,
     short_names,
@@ -115,6 +116,9 @@ def _size_section(result: BenchResult, legend: Sequence[Mark]) -> Section:
             )
         )
     blocks += [model_block(sizes_table(result), legend), model_block(retention_table(result), legend)]
+    under = disturbance_table(result)
+    if under is not None:
+        blocks.append(model_block(under, legend))
     return Section(title="Size and return", blocks=tuple(blocks))
 
 

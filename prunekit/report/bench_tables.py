@@ -28,7 +28,9 @@ _NOT_RUN = Cell(text="not run")
 def render(result: BenchResult) -> RenderableType:
     """Return the tables of ``result`` as one for a terminal, and what there is to say below it."""
     devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
-    whole = stacked([sizes_table(result), *devices, retention_table(result)])
+    under = disturbance_table(result)
+    others = [] if under is None else [under]
+    whole = stacked([sizes_table(result), *devices, retention_table(result), *others])
     found = [Text(entry.sentence) for entry in result.certificates if entry is not None and entry.certified]
     lines: list[RenderableType] = [
         to_rich(replace(whole, title=title_of(result))),
@@ -96,6 +98,24 @@ def retention_table(result: BenchResult) -> Table:
         shown = [_certificate_cell(found, index) for index, found in enumerate(result.certificates)]
         rows.append((f"at least {result.settings.keep:g} of it", shown))
     return _table(result.models, "Retention", rows)
+
+
+def disturbance_table(result: BenchResult) -> Table | None:
+    """Return what each model earns under noise and delay, and the share of its own gain that is left; None without."""
+    floor, device = sum(result.random) / len(result.random), next(iter(result.devices[0]))
+    rows = []
+    for name in result.settings.disturbances:
+        cells = []
+        for measured, found in zip(result.devices, result.disturbed, strict=True):
+            returns = found.get(name, ())
+            if not returns:
+                cells.append(_NOT_RUN)
+                continue
+            mean, own = sum(returns) / len(returns), measured[device].mean
+            left = f"{(mean - floor) / (own - floor):.0%} of its own" if own > floor else ""
+            cells.append(Cell(text=f"{mean:,.1f}", value=mean, detail=left))
+        rows.append((f"return, {name}", cells))
+    return _table(result.models, "Under noise and delay", rows) if rows else None
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -42,7 +42,7 @@ class Actors:
 
 def clips_of(actors: Actors) -> Block:
     """Return an episode of each of ``actors``, side by side; a note with the reason, and the cure, where that fails."""
-    reason = ""
+    reason, uses_mujoco = "", False
     chosen = os.environ.get("MUJOCO_GL")
     for library in (chosen,) if chosen else _LIBRARIES:
         with tempfile.TemporaryDirectory(prefix="prunekit-") as folder:

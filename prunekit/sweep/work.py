@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol, TextIO, final
 
 from prunekit.compress.read import Reading, read_teacher
@@ -171,18 +172,28 @@ def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
 
 
 def curve_of(path: Path) -> dict[str, Any]:
-    """Return the training curve in a ``metrics.csv`` by columns, at most 40 points, the last one among them."""
+    """Return the training curve in a ``metrics.csv`` by columns: at most 40 points, the last one that of the run's end.
+
+    A point's return is the mean since the point before (None: no episode has ended); the rest is as it is there.
+    """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     count = min(_POINTS, len(rows))
-    chosen = [rows[-1 - (len(rows) - 1) * back // max(count - 1, 1)] for back in reversed(range(count))]
+    ends = [len(rows) * (number + 1) // count for number in range(count)]
+    parts = [rows[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    chosen = [part[-1] for part in parts]
     groups = [name for name in (rows[0] if rows else {}) if name.startswith("living_")]
     return {
         "steps": [int(row["steps"]) for row in chosen],
-        "return": [round(float(row["mean_return"]), 1) if row["mean_return"] else None for row in chosen],
+        "return": [_mean_return(part) for part in parts],
         "living": {name.removeprefix("living_"): [int(row[name]) for row in chosen] for name in groups},
         "seconds": [round(float(row["seconds"]), 1) for row in chosen],
     }
+
+
+def _mean_return(rows: Sequence[Mapping[str, str]]) -> float | None:
+    found = [float(row["mean_return"]) for row in rows if row["mean_return"]]
+    return round(fmean(found), 1) if found else None
 
 
 def model_of(folder: Path) -> Path:

@@ -134,7 +134,8 @@ def _plan(words: Words) -> PruningPlan | None:
         return None
     target = DEFAULT_SPARSITY if sparsity is None else sparsity
     threshold = Sparsity(target) if budget is None else Budget(budget)
-    return PruningPlan(threshold=threshold, strength=penalty or 0.0)
+    plan = PruningPlan(threshold=threshold)
+    return plan if penalty is None else replace(plan, strength=penalty)
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:

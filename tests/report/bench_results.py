@@ -42,6 +42,7 @@ def result_of(
         random=(10.0, 26.0),
         retentions=tuple(kept or [REFERENCE, KEPT, KEPT][: len(models)]),
         certificates=(None,) * len(models),
+        disturbed=tuple({} for _ in models),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from killed_sweep import left_behind, results_of, run_killed
+from killing.sweeps import left_behind, results_of, run_killed
 from small_sweeps import SHARING, sweep_file
 
 from prunekit.executors.serial import SerialExecutor

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from killed_sweep import results_of
+from killing.sweeps import results_of
 from small_sweeps import SMALL, sweep_file
+from sweep_kills import NodeKiller
 
 from prunekit.executors import executor_named
 from prunekit.executors.serial import SerialExecutor
@@ -23,26 +23,8 @@ except ImportError:
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.skipif(ray is None, reason="needs Ray, an extra")]
 
 
-class KillsNode:
-    """Removes a node of the cluster once a cell has got somewhere on it."""
-
-    def __init__(self, cluster: Any, node: Any) -> None:
-        self.cluster, self.node, self.killed = cluster, node, False
-        self.lines: list[str] = []
-
-    def counted(self, done: int, failed: int, of: int) -> None: ...
-
-    def said(self, text: str) -> None:
-        self.lines.append(text)
-
-    def running(self, name: str, state: dict[str, Any] | None) -> None:
-        if state is not None and state.get("steps", 0) >= 2048 and not self.killed:
-            self.killed = True
-            self.cluster.remove_node(self.node, allow_graceful=False)
-
-
 def test_a_sweep_outlives_a_node(tmp_path: Path) -> None:
-    text = SMALL.replace('"from scratch", "linear"]', '"linear"]').replace("steps = [4096]", "steps = [8192]")
+    text = SMALL.replace('"masked 0.9", "from scratch", "linear"]', '"linear"]')
     sweep = read_sweep(sweep_file(tmp_path, text))
     run_sweep(sweep, tmp_path / "whole", SerialExecutor)
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
@@ -51,10 +33,10 @@ def test_a_sweep_outlives_a_node(tmp_path: Path) -> None:
         doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
         other = cluster.add_node(num_cpus=1, object_store_memory=10**8)
         assert other is not doomed
-        display = KillsNode(cluster, doomed)
+        display = NodeKiller(cluster, doomed, 1024)
         run_sweep(sweep, tmp_path / "out", lambda: executor_named("ray", 2, address=cluster.address), [display])
     finally:
         cluster.shutdown()
     assert display.killed
-    assert any("its worker has died" in line for line in display.lines)
+    assert display.lost
     assert results_of(tmp_path / "out") == results_of(tmp_path / "whole")

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from killed_sweep import left_behind
+from killing.sweeps import left_behind
 from small_sweeps import SHARING, SMALL, sweep_file
 
 from prunekit import files

@@ -128,6 +128,8 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
                 made.parameters = frozenset(str(entry.value) for entry in names if isinstance(entry, ast.Constant))
             case ast.AnnAssign(target=ast.Name(id=constant), value=ast.expr() as value):
                 made.constants[constant] = value
+            case _:
+                pass  # annotations and what else only describes; what a forward pass needs of it is missed there
     return made
 
 

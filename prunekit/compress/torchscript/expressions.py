@@ -63,7 +63,8 @@ def expression(node: ast.expr, program: Program) -> Expression:
             return _part(expression(value, program), index, program)
         case ast.ListComp(elt=entry, generators=[ast.comprehension(target=target, iter=source, ifs=[], is_async=0)]):
             return _listed(target, items(source, program), expression(entry, program))
-    return _logical(node, program)
+        case _:
+            return _logical(node, program)
 
 
 def _gathered(parts: Sequence[Expression], as_tuple: bool) -> Expression:
@@ -103,7 +104,8 @@ def _logical(node: ast.expr, program: Program) -> Expression:
                 return combine(truth(part(names, run)) for part in parts)
 
             return connected
-    return refusing(f"has '{shown(node)}'")
+        case _:
+            return refusing(f"has '{shown(node)}'")
 
 
 def items(node: ast.expr, program: Program) -> Items:
@@ -146,7 +148,8 @@ def assigned(target: ast.expr, value: Expression) -> Statement:
             return refusing(
                 f"keeps state between calls (it changes its attribute '{name[:60]}'); recurrent policies are not read"
             )
-    return refusing(f"assigns to '{shown(target)}'")
+        case _:
+            return refusing(f"assigns to '{shown(target)}'")
 
 
 def looped(target: ast.expr, source: Items, body: Statement) -> Statement:
@@ -263,7 +266,8 @@ def _conversion(name: str, arguments: Sequence[ast.expr], program: Program) -> E
         case "getattr", [owner, ast.Constant(value=str(attribute))]:
             module = expression(owner, program)
             return lambda names, run: _field(module(names, run), attribute, program, run)
-    return refusing(f"calls '{name}' in a way of its own")
+        case _:
+            return refusing(f"calls '{name}' in a way of its own")
 
 
 def _local(name: str) -> Expression:

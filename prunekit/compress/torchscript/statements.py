@@ -67,7 +67,8 @@ def _statement(node: ast.stmt, program: Program) -> Statement:
             return looped(target, items(source, program), _block(body, program))
         case ast.While(test=test, body=body, orelse=[]):
             return _repeated(test, body, program)
-    return refusing(f"has '{shown(node)}'")
+        case _:
+            return refusing(f"has '{shown(node)}'")
 
 
 def _repeated(test: ast.expr, body: Sequence[ast.stmt], program: Program) -> Statement:

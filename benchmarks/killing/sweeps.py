@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -12,8 +11,38 @@ import time
 from pathlib import Path
 from typing import Any
 
+SMALL = """
+title = "Small"
+episodes = 5
+
+[environments."CartPole-v1".presets.ppo]
+hidden = [32, 32]
+[environments."CartPole-v1".presets.ppo.model]
+n_steps = 32
+batch_size = 64
+
+[methods.unpruned]
+unpruned = true
+[methods."masked 0.9"]
+sparsity = 0.9
+plan.states = 64
+[methods."from scratch"]
+widths_of = "masked 0.9"
+[methods.linear]
+hidden = []
+
+[[grid]]
+environments = ["CartPole-v1"]
+algorithms = ["ppo"]
+methods = ["unpruned", "masked 0.9", "from scratch", "linear"]
+seeds = [0, 1]
+steps = [16384]
+"""
+"""Eight cells of some seconds each."""
+
 
 def command(file: Path, out: Path | str, *more: str) -> list[str]:
+    """Return the command line of a sweep."""
     return [sys.executable, "-m", "prunekit", "sweep", str(file), "--out", str(out), *more]
 
 
@@ -28,12 +57,14 @@ def run_killed(file: Path, out: Path, kills: int, generator: random.Random, long
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+        if process.returncode not in (0, -signal.SIGKILL):
+            raise RuntimeError(errors.decode())
         if process.returncode == 0:
             break
         lived.append(time.monotonic() - begun)
     done = subprocess.run(command(file, out, "-q"), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
     return lived
 
 
@@ -45,23 +76,10 @@ def timeless(value: Any) -> Any:
 
 
 def results_of(out: Path) -> Any:
+    """Return the results of a finished sweep without how long things took."""
     return timeless(json.loads((out / "results.json").read_text()))
 
 
 def left_behind(out: Path) -> list[str]:
     """Return files of a finished sweep that a killed process has left half written."""
     return sorted(str(path.relative_to(out)) for path in out.rglob(".*") if path.name != ".lock" and path.is_file())
-
-
-def children_named(word: str) -> list[int]:
-    """Return the processes whose command line holds ``word``, other than this one."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if word in text:
-                found.append(int(entry.name))
-    return found
