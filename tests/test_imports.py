@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,9 @@ def test_every_exported_name_resolves_and_is_listed() -> None:
     assert set(prunekit._HOME_OF) <= set(prunekit.__all__)
     with pytest.raises(AttributeError, match="nothing_like_that"):
         prunekit.nothing_like_that  # noqa: B018
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest could not collect both."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, other in pairwise(names) if name == other] == []
