@@ -79,7 +79,7 @@ class TrainingRequest:
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise InputError(f"checkpoints must be at least 1 step apart, got {self.checkpoint_steps}")
         if self.plan is not None and not self.widths:
-            raise InputError("a linear policy has no units to prune; train it dense")
+            raise InputError("no hidden layers: a linear policy has no units to prune; train it dense")
         if self.prune_critics and self.plan is None:
             raise InputError("a dense run prunes no critics; ask for one or the other")
 
