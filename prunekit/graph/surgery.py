@@ -141,7 +141,9 @@ def _fold_node(node: Node, given: Sequence[Spec], removed: Mapping[str, Sequence
         if not any(axis.of in op.outputs for axis in coupling.axes):  # else the constant goes on to who reads that
             for axis in coupling.axes:
                 if axis.of in op.inputs:
-                    values = removed[node.inputs[op.inputs.index(axis.of)]][axis.axis]
+                    whole = removed[node.inputs[op.inputs.index(axis.of)]][axis.axis]
+                    values, here = np.zeros_like(whole), axis.positions(len(whole))
+                    values[here] = whole[here]
                     if values.any():
                         op = FOLD.of(op, node.name)(op, axis.of, values)
     return replace(node, op=op)

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
@@ -56,6 +56,12 @@ class Slice:
 @MACS.register(Slice)
 def _macs(_: Slice, __: Sequence[Spec]) -> int:
     return 0
+
+
+@FOLD.register(Slice)
+def _fold(op: Slice, _: str, __: Array) -> Slice:
+    """What is not selected adds nothing."""
+    return op
 
 
 @TORCH.register(Slice)
