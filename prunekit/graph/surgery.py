@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,25 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
     result = _folded(result, groups, constant)
     gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
     return _changed(result, groups, gone, lambda value, positions, axis: np.delete(value, positions, axis))
+
+
+class DeadSlice(NamedTuple):
+    """Of the constant ``field`` of node ``node`` (index), ``positions`` int64 [dead] on ``axis`` are dead."""
+
+    node: int
+    field: str
+    axis: int
+    positions: Positions
+
+
+def dead_slices(groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
+    """Return what training has to hold at zero for the units that ``masks`` remove (law 3)."""
+    return [
+        DeadSlice(node, field, axis, positions[:, ~masks[group.name]].ravel())
+        for group in groups
+        for node, field, axis, positions in group.slices
+        if not masks[group.name].all()
+    ]
 
 
 def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph, _Units]:

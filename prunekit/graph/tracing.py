@@ -143,7 +143,11 @@ class _Lifting:
     def add(self, node: fx.Node) -> None:
         """Read one node of fx; raises CouplingError, naming it, where it is not known."""
         arguments = [self._filled(argument) for argument in node.args]
-        named = {name: self._filled(argument) for name, argument in node.kwargs.items()}
+        named = {
+            name: self._filled(argument)
+            for name, argument in node.kwargs.items()
+            if argument is not None and name != "_stacklevel"  # torch's functions pass on what they were not given
+        }
         path, found = "", None
         head: tuple[nn.Module, ...] = ()
         if node.op == "call_module":
