@@ -157,5 +157,7 @@ KINDS: dict[str, Kind] = {
         _kind("mish", lambda x: x * np.tanh(_softplus(x)), _F.mish, _mish_onnx, nn.Mish, (_F.mish,)),
         _kind("hardsigmoid", lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, _F.hardsigmoid, _hardsigmoid_onnx,
               nn.Hardsigmoid, (_F.hardsigmoid,)),
+        _kind("hardswish", lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), _F.hardswish, _plain("HardSwish"),
+              nn.Hardswish, (_F.hardswish,)),
     )
 }  # fmt: skip
