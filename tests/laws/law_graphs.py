@@ -135,16 +135,20 @@ def _shaped(build: Build, x: str) -> str:
 def _layer_norm(build: Build, _: str, x: str) -> str:
     width = build.width[x]
     count = width + build.draw(st.sampled_from([0, 0, 3]))
-    return build.same(LayerNorm(scale=build.values(width), shift=build.values(width), epsilon=1e-2, count=count), x)
+    scale = build.values(width) * (build.random.random(width) < 0.7)  # where it is zero, a constant comes out
+    return build.same(
+        LayerNorm(scale=scale.astype(build.dtype), shift=build.values(width), epsilon=1e-2, count=count), x
+    )
 
 
 def _gru(build: Build, x: str) -> str:
     size = build.draw(st.integers(2, 5))
     before = f"state_{len(build.states)}"
     build.width[before] = size
+    reads = np.tile(build.random.random(size) < 0.7, 3)[:, None]  # the others fade by themselves
     op = GRU(
-        w_x=build.values(3 * size, build.width[x]),
-        w_h=build.values(3 * size, size),
+        w_x=(build.values(3 * size, build.width[x]) * reads).astype(build.dtype),
+        w_h=(build.values(3 * size, size) * reads).astype(build.dtype),
         b_x=build.values(3 * size),
         b_h=build.values(3 * size),
     )

@@ -92,11 +92,13 @@ def test_zeroed_is_gated(case: Case) -> None:
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-12 * max(1.0, float(np.abs(expected).max())))
 
 
-@settings(deadline=None, max_examples=60)
-@given(cases())
-def test_what_is_called_known_does_not_vary(case: Case) -> None:
-    known = known_values(zeroed(case.graph, case.masks))
+@pytest.mark.parametrize("op", OPS)
+@settings(deadline=None, max_examples=8)
+@given(st.data())
+def test_what_is_called_known_does_not_vary(op: str, data: st.DataObject) -> None:
+    case = data.draw(cases(op))
     graph = zeroed(case.graph, case.masks)
+    known = known_values(graph)
     states = initial_states(graph, ROWS)
     for inputs in case.sequence:
         values = all_values(graph, inputs, states)
