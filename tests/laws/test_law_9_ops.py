@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
@@ -24,6 +25,11 @@ from prunekit.ops.activation import Activation
 def test_every_op_has_a_builder() -> None:
     ours = {name for name, kind in OPS.items() if kind.__module__.startswith("prunekit.")}
     assert ours == {*BODY, *HEADS}, "an op without a builder in law_graphs.py is in no law"
+
+
+def test_every_op_is_in_the_docs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ops.md").read_text()
+    assert [name for name in (*BODY, *HEADS) if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("op", sorted([*BODY, *HEADS]))
