@@ -37,6 +37,7 @@ from prunekit.ops.mul import Mul
 from prunekit.ops.normalize import Normalize
 from prunekit.ops.prelu import PReLU
 from prunekit.ops.reshape import Reshape
+from prunekit.ops.rms_norm import RMSNorm
 from prunekit.ops.slice import Slice
 from prunekit.ops.softmax import Softmax
 from prunekit.ops.tanh_to_bounds import TanhToBounds
@@ -141,6 +142,12 @@ def _layer_norm(build: Build, _: str, x: str) -> str:
     )
 
 
+def _rms_norm(build: Build, x: str) -> str:
+    x = build.before_norm(x)
+    count = build.width[x] + build.draw(st.sampled_from([0, 2]))
+    return build.same(RMSNorm(scale=build.values(build.width[x]), epsilon=1e-2, count=count), x)
+
+
 def _gru(build: Build, x: str) -> str:
     size = build.draw(st.integers(2, 5))
     before = f"state_{len(build.states)}"
@@ -189,6 +196,7 @@ BODY: dict[str, Callable[[Build, str], str]] = {
     "Mul": _mul,
     "Normalize": _normalize,
     "PReLU": lambda build, x: build.same(PReLU(slope=build.values(build.width[x])), x),
+    "RMSNorm": _rms_norm,
     "Reshape": _shaped,
     "Slice": _slice,
     "Softmax": lambda build, x: build.same(Softmax(), x),
