@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, final
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CouplingError
@@ -72,8 +73,8 @@ def array_of(tensor: Tensor) -> Array:
     if tensor.is_meta or not tensor.is_floating_point():
         told = "on the device 'meta'" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
         raise CouplingError(f"its weights are {told}, but only real floating-point values in memory can be read")
-    values: Array = tensor.detach().cpu().double().numpy()
-    return values.copy() if tensor.element_size() == 8 else values.astype(np.float32)
+    kind = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return np.array(tensor.detach().cpu().to(kind).numpy())
 
 
 def is_last(dimension: object, value: Traced) -> bool:

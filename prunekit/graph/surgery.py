@@ -25,6 +25,7 @@ Masks = Mapping[str, NDArray[np.bool_]]
 """One ``keep`` bool [width] per group, by the group's name."""
 
 _Units = dict[str, NDArray[np.int64]]
+_Messages = dict[str, str]
 
 
 def check_masks(groups: Sequence[Group], masks: Masks, min_units: int = 1) -> None:
@@ -71,6 +72,13 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
     return _changed(result, groups, gone, lambda value, positions, axis: np.delete(value, positions, axis))
 
 
+def refused_groups(graph: Graph) -> dict[str, str]:
+    """Return the groups of which ``zeroed`` and ``shrink`` remove no unit, by name, with the reason."""
+    groups = find_groups(graph)
+    units = {group.name: np.arange(group.width) for group in groups}
+    return _not_zero(_changed(graph, groups, units, _zero), groups, units, list(_read_across(graph)))
+
+
 class DeadSlice(NamedTuple):
     """Of the constant ``field`` of node ``node`` (index), ``positions`` int64 [dead] on ``axis`` are dead."""
 
@@ -108,8 +116,9 @@ def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph,
                 stays &= (values == 0.0).all(axis=0)
         dead[group.name], constant[group.name] = np.flatnonzero(removed & ~stays), np.flatnonzero(stays)
     result = _changed(graph, groups, dead, _zero)
-    if zero_needed:
-        _require_zeros(result, groups, dead, zero_needed)
+    gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
+    for message in _not_zero(result, groups, gone, zero_needed).values() if zero_needed else ():
+        raise CouplingError(message)
     return result, constant
 
 
@@ -124,22 +133,25 @@ def _read_across(graph: Graph) -> Iterator[tuple[int, int, int]]:
                     yield index, at, range(len(specs[node.inputs[at]].shape))[axis.axis]
 
 
-def _require_zeros(graph: Graph, groups: Sequence[Group], dead: _Units, needed: Sequence[tuple[int, int, int]]) -> None:
+def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequence[tuple[int, int, int]]) -> _Messages:
+    """Return, by group, why its units cannot be removed: those in ``gone`` are not zero where they are read across."""
     known = known_values(graph)
-    for index, at, axis in needed:
+    messages: _Messages = {}
+    for index, at, axis in read:
         node = graph.nodes[index]
         name = node.inputs[at]
         values = along(known[name], axis)
         for group in groups:
             for carrier in group.carriers:
                 if (carrier.name, carrier.axis) == (name, axis):
-                    left = values[carrier.positions[:, dead[group.name]]]
+                    left = values[carrier.positions[:, gone[group.name]]]
                     if not (left == 0.0).all():
-                        raise CouplingError(
+                        messages[group.name] = (
                             f"units of group '{group.name}' cannot be removed: '{name}', which node '{node.name}' "
                             f"({name_of(node.op)}) reads all units of, is {left[left != 0.0][0]:g} for a removed one; "
                             "use an activation that is zero at zero before it"
                         )
+    return messages
 
 
 def _folded(graph: Graph, groups: Sequence[Group], constant: _Units) -> Graph:

@@ -81,8 +81,11 @@ def _function(function: object) -> None:
         for kind in kinds:
             names = (*kind.numbers, *kind.required)
             if len(arguments) <= len(names):
-                first = kinds[0].required if len(kinds) > 1 else kind.required  # torch's own defaults
-                given = {**kind.numbers, **first, **dict(zip(names, arguments, strict=False)), **named}
+                defaults = {
+                    **kind.numbers,
+                    **kinds[0].required,
+                }  # of the kinds of one function the first is its default
+                given = {**defaults, **dict(zip(names, arguments, strict=False)), **named}
                 lifted = _lifted(kind, given, x) if given.keys() == set(names) else None
                 if lifted is not None:
                     return lifted

@@ -180,6 +180,24 @@ def test_a_recurrent_network_keeps_its_state() -> None:
     assert {"cell.weight_ih", "cell.bias_hh"} <= set(traced.paths.values())
 
 
+def test_tracing_leaves_the_network_as_it_was() -> None:
+    network = nn.Sequential(nn.Linear(4, 6), Block(6), nn.Dropout(), nn.Linear(6, 2)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    graph = trace(network, OBS).graph
+    for node in graph.nodes:
+        for value in parameters(node.op).values():
+            value += 1.0
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_outputs_that_are_no_values_of_their_own_are_refused() -> None:
+    with pytest.raises(CouplingError, match="output 'same' of Sequential is 'obs' itself"):
+        trace(nn.Sequential(nn.Identity()), OBS, outputs=("same",))
+    with pytest.raises(CouplingError, match="returns 1 values, but 2 tensors are needed"):
+        trace(nn.Sequential(nn.Linear(4, 2)), OBS, outputs=("a", "b"))
+
+
 class Unneeded(Calls):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         hidden = self.first(x)

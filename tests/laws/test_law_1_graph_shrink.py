@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
 from numpy.typing import NDArray
 
-from prunekit.errors import CouplingError
+from prunekit.errors import CouplingError, InputError
 from prunekit.graph.constants import known_values
+from prunekit.graph.forms import FOLD
 from prunekit.graph.graph import Graph, Node, Port, as_dtype, given_to, specs_of
 from prunekit.graph.groups import Group, find_groups
 from prunekit.graph.reference import all_values, initial_states, run_sequence
-from prunekit.graph.surgery import shrink, zeroed
+from prunekit.graph.surgery import refused_groups, shrink, zeroed
 from prunekit.ops.activation import Activation
 from prunekit.ops.affine import Affine
 from prunekit.ops.layer_norm import LayerNorm
@@ -152,3 +153,20 @@ def test_units_that_are_not_zero_under_a_norm_are_refused_by_name(kind: str) -> 
     with pytest.raises(CouplingError, match=r"'v1', which node 'v2' \(LayerNorm\) reads all units of, is 0\.5"):
         shrink(graph, {"v0": np.array([True, False, True])})
     shrink(graph, {"v0": np.ones(3, bool)})
+    assert list(refused_groups(graph)) == ["v0"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(cases())
+def test_what_can_be_shrunk_is_not_refused(case: Case) -> None:
+    assert refused_groups(case.graph) == {}
+
+
+def test_a_constant_that_nothing_can_take_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = affine(3, 2)
+    first.weight[1] = 0.0
+    graph = chain(first, affine(1, 3))
+    monkeypatch.setattr(FOLD, "_functions", {})
+    with pytest.raises(InputError, match="node 'v1': Affine has no form for folding of constants"):
+        shrink(graph, {"v0": np.array([True, False, True])})
+    shrink(graph, {"v0": np.array([True, True, False])})

@@ -12,10 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
+from law_strategies import Deployed, deployed
 from numpy.typing import NDArray
 
 from prunekit.export.session import onnxruntime
 from prunekit.graph.graph import Graph, as_dtype
+from prunekit.graph.groups import find_groups
 from prunekit.graph.onnx import to_onnx
 from prunekit.graph.reference import initial_states, run_step
 from prunekit.graph.surgery import shrink
@@ -130,6 +132,17 @@ def test_a_shipped_model_as_a_graph_is_what_it_was(path: Path) -> None:
     before = old.run(["action", "scores"], {"obs": observations})
     for one, other in zip(before, new.run(["action", "outputs"], {"obs": observations}), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=40)
+@given(deployed())
+def test_an_actor_as_a_graph_is_the_oracle_exactly(case: Deployed) -> None:
+    action, scores = run_oracle(lower(case.actor), case.observations.astype(np.float64))
+    graph = graph_of(case.actor)
+    found, _ = run_step(graph, {"obs": case.observations}, {})
+    np.testing.assert_array_equal(found["action"], action)
+    np.testing.assert_array_equal(found["outputs"], scores)
+    assert tuple(group.width for group in find_groups(graph)) == lower(case.actor).hidden
 
 
 def test_float64_constants_are_written_as_float32() -> None:
