@@ -25,7 +25,10 @@ FLOORS = (
     {"pruning", "optim"},
     {"compiled"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
-    {"environments", "files", "formats", "versions", "activations", "stats", "generators"},
+    {"environments", "formats", "activations", "stats", "generators"},
+    {"ops"},
+    {"graph"},
+    {"files", "versions"},
     {"errors", "temporaries"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

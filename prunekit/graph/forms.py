@@ -1,0 +1,60 @@
+"""What ops look like elsewhere: one table per backend, filled in by the ops' own files.
+
+What is not in a table is refused there, with the names of op and backend (law 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, final
+
+from prunekit.errors import InputError
+from prunekit.graph.op import Array, Op, name_of
+
+Result = TypeVar("Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@final
+class Forms(Generic[Result]):
+    """Functions by kind of op: each takes the op, then whatever the backend says, and returns ``Result``."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self._functions: dict[type, Callable[..., Result]] = {}
+
+    def register(self, kind: type) -> Callable[[_Function], _Function]:
+        """Return a decorator that makes its function the form of ``kind``."""
+
+        def keep(function: _Function) -> _Function:
+            self._functions[kind] = function
+            return function
+
+        return keep
+
+    def find(self, op: Op) -> Callable[..., Result] | None:
+        """Return the form of ``op``, or None."""
+        return self._functions.get(type(op))
+
+    def of(self, op: Op, node: str) -> Callable[..., Result]:
+        """Return the form of ``op``; raises InputError, naming node, op and backend, where there is none."""
+        found = self.find(op)
+        if found is None:
+            raise InputError(f"node '{node}': {name_of(op)} has no form for {self.backend}; register one in its file")
+        return found
+
+
+ONNX: Forms[tuple[str, ...]] = Forms("ONNX")
+"""(op, writer, *names of inputs) -> names of outputs."""
+
+TORCH: Forms[tuple[Any, ...]] = Forms("torch")
+"""(op, parameters as tensors by name, *inputs [batch, ...]) -> outputs."""
+
+MACS: Forms[int] = Forms("cost")
+"""(op, specs of inputs) -> multiply-accumulates for one observation."""
+
+KNOWN: Forms[tuple[Array, ...]] = Forms("constants")
+"""(op, *inputs float64 [1, ...], NaN where a value varies) -> outputs likewise; not needed where ``reference`` does."""
+
+FOLD: Forms[Op] = Forms("folding of constants")
+"""(op, name of an input, constants float64 [n]) -> the op that adds by itself what it read from these constants."""

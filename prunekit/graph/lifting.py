@@ -1,0 +1,82 @@
+"""How ops are recognised in torch: by the type of a module, or by a function or tensor method that is called.
+
+Both are allow-lists, filled in by the ops' own files. What is in neither is refused by name when a network is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import CouplingError
+from prunekit.graph.op import Array, Op, Spec
+
+
+@final
+@dataclass(frozen=True)
+class Traced:
+    """A value while a network is traced: its name in the graph, and its spec."""
+
+    name: str
+    spec: Spec
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Lifted:
+    """An op read from torch, what it reads, and by which attribute of the module its fields go."""
+
+    op: Op
+    inputs: tuple[Traced, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+Result = Lifted | Traced | None
+"""An op; or the value that comes out as it went in; or None where it is no op that is known."""
+
+_Reader = TypeVar("_Reader", bound=Callable[..., Result])
+
+MODULES: dict[type[nn.Module], Callable[..., Result]] = {}
+"""(module, *what it is called with)."""
+
+FUNCTIONS: dict[object, Callable[..., Result]] = {}
+"""(*arguments of the torch function, values being ``Traced``); a tensor method is known by its name."""
+
+
+def from_module(*kinds: type[nn.Module]) -> Callable[[_Reader], _Reader]:
+    """Return a decorator that makes its function read modules of exactly the types ``kinds``."""
+
+    def keep(function: _Reader) -> _Reader:
+        MODULES.update(dict.fromkeys(kinds, function))
+        return function
+
+    return keep
+
+
+def from_function(*targets: object) -> Callable[[_Reader], _Reader]:
+    """Return a decorator that makes its function read calls of ``targets``: functions, or names of tensor methods."""
+
+    def keep(function: _Reader) -> _Reader:
+        FUNCTIONS.update(dict.fromkeys(targets, function))
+        return function
+
+    return keep
+
+
+def array_of(tensor: Tensor) -> Array:
+    """Return a copy of ``tensor`` as float32, or as float64 where it is that; CouplingError for other types."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        told = "on the device 'meta'" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
+        raise CouplingError(f"its weights are {told}, but only real floating-point values in memory can be read")
+    kind = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return np.array(tensor.detach().cpu().to(kind).numpy())
+
+
+def is_last(dimension: object, value: Traced) -> bool:
+    """Return whether ``dimension`` (batch counted) is the last one of ``value``."""
+    return isinstance(dimension, int) and dimension in (-1, len(value.spec.shape)) and len(value.spec.shape) > 0

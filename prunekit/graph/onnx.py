@@ -1,0 +1,88 @@
+"""ONNX written from a graph: opset 17, self-contained, one pair of ports per state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import ONNX
+from prunekit.graph.graph import Graph, specs_of
+from prunekit.graph.op import Array, Spec
+
+OPSET = 17
+IR_VERSION = 8
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+
+
+@final
+class OnnxWriter:
+    """What the ONNX form of an op writes into: nodes and constants; names are made here."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.specs: dict[str, Spec] = {}  # of what nodes of the graph read, by the names used here
+
+    def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        return self.add_several(operator, inputs, 1, **attributes)[0]
+
+    def add_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> tuple[str, ...]:
+        """Add a node and return the names of its outputs."""
+        names = tuple(f"/{operator.lower()}_{len(self.nodes)}_{at}" for at in range(outputs))
+        self.nodes.append(helper.make_node(operator, list(inputs), list(names), **attributes))
+        return names
+
+    def constant(self, value: Array | float | Sequence[int]) -> str:
+        """Add a constant and return its name: floats as float32, integers as int64."""
+        array = np.asarray(value)
+        kind = np.float32 if array.dtype.kind == "f" else np.int64
+        name = f"/constant_{len(self.constants)}"
+        with np.errstate(over="ignore"):  # beyond float32 there is no bound
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.astype(kind)), name))
+        return name
+
+
+def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return ``graph`` as one ONNX file: its inputs, outputs, and per state ``NAME`` in and ``NAME_out`` out.
+
+    ``metadata`` goes into ``metadata_props``. The same arguments give the same bytes. Raises InputError, naming node
+    and op, for an op without an ONNX form.
+    """
+    writer, specs = OnnxWriter(), specs_of(graph)
+    inputs = {port.name: port.spec for port in graph.inputs} | {s.before: specs[s.before] for s in graph.states}
+    names = {name: name for name in inputs}
+    for node in graph.nodes:
+        writer.specs |= {names[name]: specs[name] for name in node.inputs}
+        made = ONNX.of(node.op, node.name)(node.op, writer, *(names[name] for name in node.inputs))
+        names |= zip(node.outputs, made, strict=True)
+    ends = [(name, names[name], specs[name]) for name in graph.outputs]
+    ends += [(f"{state.before}_out", names[state.after], specs[state.after]) for state in graph.states]
+    taken = [*inputs, *(name for name, _, _ in ends)]
+    if len(set(taken)) != len(taken):
+        double = next(name for name in taken if taken.count(name) > 1)
+        raise InputError(f"'{double}' would be the name of two inputs or outputs of the ONNX file; rename one")
+    for name, value, _ in ends:
+        writer.nodes.append(helper.make_node("Identity", [value], [name]))
+    proto = helper.make_graph(
+        writer.nodes,
+        "policy",
+        [_info(name, spec) for name, spec in inputs.items()],
+        [_info(name, spec) for name, _, spec in ends],
+        writer.constants,
+    )
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="prunekit"
+    )
+    helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _info(name: str, spec: Spec) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, _TYPES[spec.dtype], ["batch", *spec.shape])

@@ -1,0 +1,147 @@
+"""What an op is: shapes, a reference, and couplings, which say whose units are the same.
+
+An op is a final frozen dataclass in a file of ``prunekit/ops/``. Its fields are its constants: arrays and numbers.
+Values have one batch axis in front, of which specs, axes and couplings do not speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.errors import CouplingError, InputError
+
+Array = NDArray[Any]
+DType = Literal["float32", "int64"]
+
+
+class Spec(NamedTuple):
+    """Shape (without batch) and dtype of a value; "float32" stands for whatever float a graph is run in."""
+
+    shape: tuple[int, ...]
+    dtype: DType = "float32"
+
+
+class Axis(NamedTuple):
+    """One axis of a parameter, input or output of an op, by its local name.
+
+    ``blocks`` copies of the units lie on it, one after the other, from ``start`` on; ``width`` units each (None: as
+    many as there is room for). Negative axes count from the end.
+    """
+
+    of: str
+    axis: int = -1
+    blocks: int = 1
+    start: int = 0
+    width: int | None = None
+
+    def positions(self, size: int) -> NDArray[np.int64]:
+        """Return where the units lie on an axis of ``size``, int64 [blocks, width]."""
+        room = size - self.start
+        width = room // self.blocks if self.width is None else self.width
+        used = width * self.blocks
+        if self.start < 0 or used > room or (self.width is None and used != room):
+            raise CouplingError(f"'{self.of}' has {size} entries, which are not {self.blocks} blocks of units")
+        return self.start + np.arange(used, dtype=np.int64).reshape(self.blocks, width)
+
+
+class Coupling(NamedTuple):
+    """Axes that carry the same units, which live or die together.
+
+    Without ``across`` a unit of an output depends on no other unit of this coupling. With it all of them are read,
+    and the op must be such that units that are zero add nothing (a norm that knows how many values it is over).
+    """
+
+    axes: tuple[Axis, ...]
+    across: bool = False
+
+
+class Op(Protocol):
+    """An op. A value axis that none of its couplings names keeps all its units: they are never pruned."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Local names of what it reads."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Local names of what it makes."""
+
+    def shapes(self, given: Sequence[Spec], /) -> tuple[Spec, ...]:
+        """Return the specs of the outputs; raises InputError where inputs do not fit."""
+
+    def couplings(self, given: Sequence[Spec], /) -> tuple[Coupling, ...]:
+        """Return which axes carry the same units."""
+
+    def reference(self, values: Sequence[Array], /) -> tuple[Array, ...]:
+        """Return the outputs [batch, ...] in the dtype of the inputs; what is NaN stays NaN wherever it is read."""
+
+
+OPS: dict[str, type] = {}
+"""All ops by the name of their class."""
+
+_Kind = TypeVar("_Kind", bound=type)
+
+
+def register_op(kind: _Kind) -> _Kind:
+    """Make the op ``kind`` known by its name; raises InputError for a name that is taken."""
+    if OPS.setdefault(kind.__name__, kind) is not kind:
+        raise InputError(f"an op named {kind.__name__} is registered already; give yours another name")
+    return kind
+
+
+def name_of(op: object) -> str:
+    """Return the name that messages call an op by."""
+    return type(op).__name__
+
+
+def parameters(op: Op) -> dict[str, Array]:
+    """Return the arrays among the fields of ``op``."""
+    values = {entry.name: getattr(op, entry.name) for entry in fields(op)}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def like(parameter: Array, value: Array) -> Array:
+    """Return ``parameter`` in the dtype that ``value`` is computed in."""
+    return parameter.astype(value.dtype)
+
+
+def unitwise(
+    spec: Spec, values: Sequence[str], parameters: Sequence[str] = (), *, across: bool = False
+) -> tuple[Coupling, ...]:
+    """Return the couplings of ``values`` that share one shape, axis by axis.
+
+    ``parameters`` are arrays over the last axis; ``across`` as in ``Coupling``, for the last axis.
+    """
+    last = len(spec.shape) - 1
+    return tuple(
+        Coupling(
+            (*(Axis(name, k) for name in values), *(Axis(name, 0) for name in parameters if k == last)),
+            across and k == last,
+        )
+        for k in range(len(spec.shape))
+    )
+
+
+def require_floats(given: Sequence[Spec], *, last: int | None = None) -> None:
+    """Raise InputError unless all of ``given`` are floats with an axis, and the last one of size ``last``."""
+    for spec in given:
+        if spec.dtype != "float32":
+            raise InputError(f"it reads {spec.dtype}, but computes with floats")
+        if not spec.shape:
+            raise InputError("it reads a single number, but needs an axis of values")
+        if last is not None and spec.shape[-1] != last:
+            raise InputError(f"it reads {spec.shape[-1]} values, but its constants are for {last}")
+
+
+def require_vectors(**constants: Array) -> int:
+    """Return the common length of ``constants``; raises InputError unless they are vectors of one length."""
+    shapes = {name: value.shape for name, value in constants.items()}
+    if len(set(shapes.values())) != 1 or next(iter(constants.values())).ndim != 1:
+        told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise InputError(f"its constants must be vectors of one length, not {told}")
+    return len(next(iter(constants.values())))

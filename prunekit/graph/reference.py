@@ -1,0 +1,70 @@
+"""The reference: a graph run in NumPy, which everything else is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prunekit.errors import InputError
+from prunekit.graph.graph import Graph
+from prunekit.graph.op import Array, name_of
+
+Values = dict[str, Array]
+
+
+def initial_states(graph: Graph, batch: int, dtype: type[np.floating[Any]] = np.float64) -> Values:
+    """Return the states before the first call, [batch, ...] each, by the name they are read as."""
+    return {s.before: np.repeat(s.initial[None].astype(dtype), batch, axis=0) for s in graph.states}
+
+
+def run_step(
+    graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
+) -> tuple[Values, Values]:
+    """Return (outputs, states for the next call) of one call; inputs and states [batch, ...].
+
+    Raises InputError for inputs whose names or shapes are not the graph's.
+    """
+    values = all_values(graph, inputs, states, dtype)
+    return {name: values[name] for name in graph.outputs}, {s.before: values[s.after] for s in graph.states}
+
+
+def run_sequence(
+    graph: Graph, sequence: Sequence[Mapping[str, Array]], dtype: type[np.floating[Any]] = np.float64
+) -> list[Values]:
+    """Return the outputs of one call after the other, states carried over from their initial values."""
+    results: list[Values] = []
+    states: Values = {}
+    for inputs in sequence:
+        states = states or initial_states(graph, _batch(inputs), dtype)
+        outputs, states = run_step(graph, inputs, states, dtype)
+        results.append(outputs)
+    return results
+
+
+def all_values(
+    graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
+) -> Values:
+    """Return every value of one call, by name; raises InputError as ``run_step`` does."""
+    given = {**inputs, **states}
+    wanted = {port.name: port.spec for port in graph.inputs}
+    shapes = {name: spec.shape for name, spec in wanted.items()} | {s.before: s.initial.shape for s in graph.states}
+    if set(given) != set(shapes):
+        raise InputError(f"the graph needs {sorted(shapes)}, but was given {sorted(given)}")
+    values: Values = {}
+    for name, value in given.items():
+        if value.ndim == 0 or value.shape[1:] != shapes[name] or len(value) != _batch(given):
+            raise InputError(f"'{name}' is {list(value.shape)}, but the graph needs [batch, {str(shapes[name])[1:-1]}]")
+        integer = name in wanted and wanted[name].dtype == "int64"
+        values[name] = value.astype(np.int64 if integer else dtype)
+    for node in graph.nodes:
+        made = node.op.reference([values[name] for name in node.inputs])
+        if len(made) != len(node.outputs):
+            raise InputError(f"node '{node.name}' ({name_of(node.op)}) gave {len(made)} of {len(node.outputs)} outputs")
+        values |= zip(node.outputs, made, strict=True)
+    return values
+
+
+def _batch(inputs: Mapping[str, Array]) -> int:
+    return next((len(value) for value in inputs.values() if value.ndim), 0)

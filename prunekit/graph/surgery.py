@@ -1,0 +1,217 @@
+"""Masks and surgery: removed units are zeroed, or physically removed without changing what the graph computes.
+
+Both follow from the groups' slices alone. A removed unit that is a constant wherever it is carried keeps what it
+contributes: ``zeroed`` leaves it as it is, ``shrink`` folds it into the bias of whatever reads it. Every other removed
+unit becomes zero. Under a norm (a coupling ``across``) no unit is a constant unless it is zero there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.errors import CouplingError, EmptyGroupError, InputError
+from prunekit.graph.constants import along, known_values
+from prunekit.graph.forms import FOLD
+from prunekit.graph.graph import Graph, Node, given_to, specs_of, with_parameters
+from prunekit.graph.groups import Group, Positions, find_groups
+from prunekit.graph.op import Array, Spec, name_of, parameters
+
+Masks = Mapping[str, NDArray[np.bool_]]
+"""One ``keep`` bool [width] per group, by the group's name."""
+
+_Units = dict[str, NDArray[np.int64]]
+_Messages = dict[str, str]
+
+
+def check_masks(groups: Sequence[Group], masks: Masks, min_units: int = 1) -> None:
+    """Raise InputError for masks that do not fit ``groups``, EmptyGroupError for one that keeps too few (law 8)."""
+    unknown = set(masks) - {group.name for group in groups}
+    if unknown:
+        raise InputError(f"mask '{min(unknown)}' belongs to no group (groups: {', '.join(g.name for g in groups)})")
+    for group in groups:
+        keep = masks.get(group.name)
+        if keep is None:
+            raise InputError(f"group '{group.name}' has no mask; give one keep vector per group")
+        if keep.dtype != np.bool_ or keep.shape != (group.width,):
+            raise InputError(
+                f"mask '{group.name}' is {keep.dtype}{list(keep.shape)}, but the group needs bool[{group.width}]"
+            )
+        if int(keep.sum()) < max(min_units, 1):
+            raise EmptyGroupError(
+                f"mask '{group.name}' keeps {int(keep.sum())} units, but at least {max(min_units, 1)} must survive; "
+                "lower the sparsity or min_units"
+            )
+
+
+def zeroed(graph: Graph, masks: Masks) -> Graph:
+    """Return ``graph`` with all constants and initial states of removed units at zero; constant units stay.
+
+    Raises InputError and EmptyGroupError as ``check_masks``, and CouplingError, naming node and op, where a removed
+    unit would not be zero under a norm, as its activation is not zero at zero.
+    """
+    groups = find_groups(graph)
+    check_masks(groups, masks)
+    return _zeroed(graph, groups, masks)[0]
+
+
+def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
+    """Return a smaller graph that computes what ``zeroed(graph, masks)`` does; raises as that does (law 1).
+
+    InputError also where a constant would have to be folded into an op that has no form for it.
+    """
+    groups = find_groups(graph)
+    check_masks(groups, masks, min_units)
+    result, constant = _zeroed(graph, groups, masks)
+    result = _folded(result, groups, constant)
+    gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
+    return _changed(result, groups, gone, lambda value, positions, axis: np.delete(value, positions, axis))
+
+
+def refused_groups(graph: Graph) -> dict[str, str]:
+    """Return the groups of which ``zeroed`` and ``shrink`` remove no unit, by name, with the reason."""
+    groups = find_groups(graph)
+    units = {group.name: np.arange(group.width) for group in groups}
+    return _not_zero(_changed(graph, groups, units, _zero), groups, units, list(_read_across(graph)))
+
+
+class DeadSlice(NamedTuple):
+    """Of the constant ``field`` of node ``node`` (index), ``positions`` int64 [dead] on ``axis`` are dead."""
+
+    node: int
+    field: str
+    axis: int
+    positions: Positions
+
+
+def dead_slices(groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
+    """Return what training has to hold at zero for the units that ``masks`` remove (law 3)."""
+    return [
+        DeadSlice(node, field, axis, positions[:, ~masks[group.name]].ravel())
+        for group in groups
+        for node, field, axis, positions in group.slices
+        if not masks[group.name].all()
+    ]
+
+
+def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph, _Units]:
+    """Return the graph with varying removed units at zero, and the removed units that are constant, by group."""
+    known = known_values(graph)
+    zero_needed = list(_read_across(graph))
+    dead: _Units = {}
+    constant: _Units = {}
+    for group in groups:
+        removed = ~masks[group.name]
+        stays = removed.copy()
+        for carrier in group.carriers:
+            values = along(known[carrier.name], carrier.axis)[carrier.positions]
+            stays &= ~np.isnan(values).any(axis=0)
+            if any(
+                (graph.nodes[node].inputs[at], axis) == (carrier.name, carrier.axis) for node, at, axis in zero_needed
+            ):
+                stays &= (values == 0.0).all(axis=0)
+        dead[group.name], constant[group.name] = np.flatnonzero(removed & ~stays), np.flatnonzero(stays)
+    result = _changed(graph, groups, dead, _zero)
+    gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
+    for message in _not_zero(result, groups, gone, zero_needed).values() if zero_needed else ():
+        raise CouplingError(message)
+    return result, constant
+
+
+def _read_across(graph: Graph) -> Iterator[tuple[int, int, int]]:
+    """Yield (node, input, axis) of every axis whose units an op reads together, so that dead ones must be zero."""
+    specs = specs_of(graph)
+    for index, node in enumerate(graph.nodes):
+        for coupling in node.op.couplings(given_to(node, specs)):
+            for axis in coupling.axes if coupling.across else ():
+                if axis.of in node.op.inputs:
+                    at = node.op.inputs.index(axis.of)
+                    yield index, at, range(len(specs[node.inputs[at]].shape))[axis.axis]
+
+
+def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequence[tuple[int, int, int]]) -> _Messages:
+    """Return, by group, why its units cannot be removed: those in ``gone`` are not zero where they are read across."""
+    known = known_values(graph)
+    messages: _Messages = {}
+    for index, at, axis in read:
+        node = graph.nodes[index]
+        name = node.inputs[at]
+        values = along(known[name], axis)
+        for group in groups:
+            for carrier in group.carriers:
+                if (carrier.name, carrier.axis) == (name, axis):
+                    left = values[carrier.positions[:, gone[group.name]]]
+                    if not (left == 0.0).all():
+                        messages[group.name] = (
+                            f"units of group '{group.name}' cannot be removed: '{name}', which node '{node.name}' "
+                            f"({name_of(node.op)}) reads all units of, is {left[left != 0.0][0]:g} for a removed one; "
+                            "use an activation that is zero at zero before it"
+                        )
+    return messages
+
+
+def _folded(graph: Graph, groups: Sequence[Group], constant: _Units) -> Graph:
+    """Return ``graph`` with what ops read from the units ``constant`` added to what these ops add by themselves."""
+    if not any(len(units) for units in constant.values()):
+        return graph
+    known, specs = known_values(graph), specs_of(graph)
+    removed = {name: [np.zeros(size) for size in spec.shape] for name, spec in specs.items()}
+    for group in groups:
+        for carrier in group.carriers:
+            positions = carrier.positions[:, constant[group.name]].ravel()
+            removed[carrier.name][carrier.axis][positions] = along(known[carrier.name], carrier.axis)[positions]
+    return replace(graph, nodes=tuple(_fold_node(node, given_to(node, specs), removed) for node in graph.nodes))
+
+
+def _fold_node(node: Node, given: Sequence[Spec], removed: Mapping[str, Sequence[Array]]) -> Node:
+    op = node.op
+    for coupling in node.op.couplings(given):
+        if not any(axis.of in op.outputs for axis in coupling.axes):  # else the constant goes on to who reads that
+            for axis in coupling.axes:
+                if axis.of in op.inputs:
+                    whole = removed[node.inputs[op.inputs.index(axis.of)]][axis.axis]
+                    values, here = np.zeros_like(whole), axis.positions(len(whole))
+                    values[here] = whole[here]
+                    if values.any():
+                        op = FOLD.of(op, node.name)(op, axis.of, values)
+    return replace(node, op=op)
+
+
+def _zero(value: Array, positions: Positions, axis: int) -> Array:
+    if value.dtype == bool:  # says what goes where, not how much
+        return value
+    value = value.copy()
+    np.moveaxis(value, axis, 0)[positions] = 0.0
+    return value
+
+
+def _changed(
+    graph: Graph, groups: Sequence[Group], units: _Units, change: Callable[[Array, Positions, int], Array]
+) -> Graph:
+    """Return ``graph`` with ``change`` done once to every axis of a constant or initial state that has ``units``."""
+    found: dict[tuple[int, str, int], list[Positions]] = {}
+    for group in groups:
+        if not len(units[group.name]):
+            continue
+        for node, field, axis, positions in group.slices:
+            found.setdefault((node, field, axis), []).append(positions[:, units[group.name]].ravel())
+        for carrier in group.carriers:
+            for index in group.states:
+                if graph.states[index].before == carrier.name:
+                    at = carrier.positions[:, units[group.name]].ravel()
+                    found.setdefault((-1 - index, "initial", carrier.axis), []).append(at)
+    nodes, states = list(graph.nodes), list(graph.states)
+    for (index, field, axis), lying in found.items():
+        where = np.concatenate(lying)
+        if index < 0:
+            state = states[-1 - index]
+            states[-1 - index] = replace(state, initial=change(state.initial, where, axis))
+        else:
+            op = nodes[index].op
+            changed = with_parameters(op, {field: change(parameters(op)[field], where, axis)})
+            nodes[index] = replace(nodes[index], op=changed)
+    return replace(graph, nodes=tuple(nodes), states=tuple(states))

@@ -1,0 +1,219 @@
+"""A torch network as a graph: traced symbolically, against an allow-list.
+
+The ops' own files say what they recognise (``lifting.py``), so ``prunekit.ops`` must have been imported. What no output
+needs is left out; what is needed and not known is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor, fx, nn
+
+from prunekit.errors import CouplingError, InputError
+from prunekit.graph.graph import Graph, Node, Port, State
+from prunekit.graph.lifting import FUNCTIONS, MODULES, Lifted, Result, Traced
+from prunekit.graph.op import Array, name_of
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TracedNetwork:
+    """A graph, and the dotted paths of the parameters that its constants are: by (index of node, field).
+
+    A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
+    """
+
+    graph: Graph
+    paths: Mapping[tuple[int, str], str]
+
+
+def trace(
+    network: nn.Module,
+    inputs: Sequence[Port],
+    *,
+    outputs: Sequence[str] = ("outputs",),
+    states: Mapping[str, Array] | None = None,
+) -> TracedNetwork:
+    """Trace ``network``, called with ``inputs`` and then ``states`` (initial values by name, without batch).
+
+    Its forward returns a tensor or a tuple of them: first what ``outputs`` name, then the states for the next call.
+    Whatever else it returns is left out. Raises CouplingError, naming the module or call, for what is not known or
+    cannot be traced, and InputError as ``Graph`` does.
+    """
+    states = states or {}
+    nodes = list(_fx_graph(network, len(inputs) + len(states)).nodes)
+    results = _results(nodes[-1], len(outputs) + len(states), network)
+    needed = _upstream(results)
+    holders = [node for node in nodes if node.op == "placeholder" and not node.args][: len(inputs) + len(states)]
+    lifting = _Lifting(network, {})
+    ports = [*inputs, *(Port(name=name, shape=initial.shape) for name, initial in states.items())]
+    for holder, port in zip(holders, ports, strict=True):
+        lifting.values[holder] = Traced(port.name, port.spec)
+    lifting.taken = {port.name for port in ports} | set(outputs)
+    for node in nodes:
+        if node in needed and node not in lifting.values:
+            lifting.add(node)
+    ends = [lifting.values[node] for node in results]
+    renamed: dict[str, str] = {}
+    for name, end in zip(outputs, ends, strict=False):
+        if end.name in renamed or end.name in {port.name for port in ports}:
+            raise CouplingError(f"output '{name}' of {type(network).__name__} is '{end.name}' itself; leave it out")
+        renamed[end.name] = name
+    afters = [renamed.get(end.name, end.name) for end in ends[len(outputs) :]]
+    graph = Graph(
+        inputs=tuple(inputs),
+        nodes=tuple(
+            Node(
+                op=node.op,
+                inputs=tuple(renamed.get(name, name) for name in node.inputs),
+                outputs=tuple(renamed.get(name, name) for name in node.outputs),
+            )
+            for node in lifting.nodes
+        ),
+        outputs=tuple(outputs),
+        states=tuple(
+            State(before=name, after=after, initial=np.asarray(initial))
+            for (name, initial), after in zip(states.items(), afters, strict=True)
+        ),
+    )
+    return TracedNetwork(graph=graph, paths=lifting.paths)
+
+
+@final
+class _Tracer(fx.Tracer):
+    """Looks into no module of a registered type, nor of a subclass, so that each is known, or refused, by its name."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, tuple(MODULES)) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _fx_graph(network: nn.Module, count: int) -> fx.Graph:
+    if type(network) in MODULES:
+        network = nn.Sequential(network)
+    entries = list(signature(network.forward).parameters.values())[count:]
+    defaults = {entry.name: entry.default for entry in entries if entry.default is not entry.empty}
+    try:
+        graph = _Tracer().trace(network, concrete_args=defaults or None)
+    except Exception as error:  # fx raises whatever the traced forward raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CouplingError(
+            f"{type(network).__name__} cannot be traced ({reason}); pass the plain feed-forward part of the network"
+        ) from error
+    holders = [str(node.target) for node in graph.nodes if node.op == "placeholder" and not node.args]
+    if len(holders) != count:
+        raise CouplingError(f"{type(network).__name__} takes {len(holders)} inputs ({', '.join(holders)}), not {count}")
+    return graph
+
+
+def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
+    found = output.args[0]
+    flat = list(found) if isinstance(found, tuple | list) else [found]
+    if len(flat) < count or not all(isinstance(node, fx.Node) for node in flat[:count]):
+        raise CouplingError(f"{type(network).__name__} returns {len(flat)} values, but {count} tensors are needed")
+    return [node for node in flat[:count] if isinstance(node, fx.Node)]
+
+
+def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
+    needed: set[fx.Node] = set()
+    waiting = list(results)
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += node.all_input_nodes
+    return needed
+
+
+@final
+@dataclass
+class _Lifting:
+    """What was read so far."""
+
+    network: nn.Module
+    values: dict[fx.Node, Traced]
+    nodes: list[Node] = field(default_factory=list)
+    paths: dict[tuple[int, str], str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def add(self, node: fx.Node) -> None:
+        """Read one node of fx; raises CouplingError, naming it, where it is not known."""
+        arguments = [self._filled(argument) for argument in node.args]
+        named = {
+            name: self._filled(argument)
+            for name, argument in node.kwargs.items()
+            if argument is not None and name != "_stacklevel"  # torch's functions pass on what they were not given
+        }
+        path, found = "", None
+        head: tuple[nn.Module, ...] = ()
+        if node.op == "call_module":
+            path = str(node.target)
+            module = _submodule(self.network, path)
+            label = f"module '{path}' ({type(module).__name__})"
+            in_place = bool(getattr(module, "inplace", False))
+            _refuse_hooks(module, label)
+            function, head = MODULES.get(type(module)), (module,)
+        elif node.op == "get_attr":
+            raise CouplingError(f"'{node.target}' is read outside of a known module; what it does is not known")
+        else:
+            called = str(getattr(node.target, "__name__", node.target))
+            label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
+            in_place = named.pop("inplace", False) is True or (called[-1] == "_" and called[-2:] != "__")
+            function = FUNCTIONS.get(node.target)
+        if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
+            raise CouplingError(f"{label} overwrites a value in place that is read elsewhere too; use its result")
+        try:
+            found = None if function is None else _call(function, (*head, *arguments), named)
+        except InputError as error:
+            raise CouplingError(f"{label}: {error}") from error
+        if found is None:
+            raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
+        self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+
+    def _filled(self, argument: object) -> object:
+        if isinstance(argument, fx.Node):
+            return self.values[argument]
+        if isinstance(argument, tuple | list):
+            return tuple(self._filled(entry) for entry in argument)
+        return argument
+
+    def _keep(self, lifted: Lifted, path: str, called: str, label: str) -> Traced:
+        name = path or called
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        try:
+            made = lifted.op.shapes([value.spec for value in lifted.inputs])
+        except InputError as error:
+            raise CouplingError(f"{label} ({name_of(lifted.op)}): {error}") from error
+        if len(made) != 1:
+            raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
+        index = len(self.nodes)
+        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in lifted.inputs), outputs=(name,)))
+        for entry, attribute in lifted.attributes.items():
+            if isinstance(_submodule(self.network, path)._parameters.get(attribute), Tensor):
+                alone = type(self.network) in MODULES
+                self.paths[index, entry] = attribute if alone else f"{path}.{attribute}"
+        return Traced(name, made[0])
+
+
+def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Result:
+    try:
+        bound = signature(function).bind(*arguments, **named)
+    except TypeError:
+        return None
+    result: Result = function(*bound.args, **bound.kwargs)
+    return result
+
+
+def _submodule(network: nn.Module, path: str) -> nn.Module:
+    return network if type(network) in MODULES else network.get_submodule(path)
+
+
+def _refuse_hooks(module: nn.Module, label: str) -> None:
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise CouplingError(f"{label} has hooks or a forward of its own, which a graph does not show; remove them")

@@ -1,0 +1,105 @@
+"""An element-wise function of the table ``activation_kinds.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from torch import Tensor, nn
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.ops.activation_kinds import KINDS, Kind
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """The function ``kind`` with its numbers, element by element; raises InputError for one that there is not."""
+
+    kind: str
+    numbers: tuple[float, ...] = ()
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"'{self.kind}' is no known activation; there are {', '.join(KINDS)}")
+        if len(self.numbers) != len(KINDS[self.kind].numbers):
+            raise InputError(f"'{self.kind}' takes {list(KINDS[self.kind].numbers)}, not {len(self.numbers)} numbers")
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        require_floats(given)
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit by itself."""
+        return unitwise(given[0], ("x", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (KINDS[self.kind].reference(values[0], *self.numbers),)
+
+
+@MACS.register(Activation)
+def _macs(_: Activation, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Activation)
+def _torch(op: Activation, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (KINDS[op.kind].torch(x, *op.numbers),)
+
+
+@ONNX.register(Activation)
+def _onnx(op: Activation, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (KINDS[op.kind].onnx(writer, x, *op.numbers),)
+
+
+@from_module(*{kind.module for kind in KINDS.values()})
+def _module(module: nn.Module, x: Traced) -> Lifted | None:
+    for kind in KINDS.values():
+        if type(module) is kind.module:
+            given = {name: getattr(module, name) for name in (*kind.numbers, *kind.required)}
+            lifted = _lifted(kind, given, x)
+            if lifted is not None:
+                return lifted
+    return None
+
+
+def _function(function: object) -> None:
+    kinds = [kind for kind in KINDS.values() if function in kind.functions]
+
+    @from_function(function)
+    def _(x: Traced, *arguments: Any, **named: Any) -> Lifted | None:
+        for kind in kinds:
+            names = (*kind.numbers, *kind.required)
+            if len(arguments) <= len(names):
+                defaults = {
+                    **kind.numbers,
+                    **kinds[0].required,
+                }  # of the kinds of one function the first is its default
+                given = {**defaults, **dict(zip(names, arguments, strict=False)), **named}
+                lifted = _lifted(kind, given, x) if given.keys() == set(names) else None
+                if lifted is not None:
+                    return lifted
+        return None
+
+
+def _lifted(kind: Kind, given: Mapping[str, Any], x: Traced) -> Lifted | None:
+    if any(given[name] != value for name, value in kind.required.items()):
+        return None
+    numbers = [given[name] for name in kind.numbers]
+    if not all(isinstance(number, int | float) for number in numbers):
+        return None
+    return Lifted(op=Activation(kind=kind.name, numbers=tuple(float(number) for number in numbers)), inputs=(x,))
+
+
+for _target in {target for _kind in KINDS.values() for target in _kind.functions}:
+    _function(_target)

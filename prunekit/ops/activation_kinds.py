@@ -1,0 +1,163 @@
+"""The element-wise functions as data: they differ in the function alone, so that they share one op and one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One function in all forms. ``numbers`` are its parameters, by torch's names for them, with their defaults.
+
+    ``reference``, ``torch`` and ``onnx`` take the value (``onnx`` a writer first) and then the numbers in order.
+    ``required`` are torch's further arguments, which must have exactly these values.
+    """
+
+    name: str
+    reference: Callable[..., Array]
+    torch: Callable[..., Tensor]
+    onnx: Callable[..., str]
+    module: type[nn.Module]
+    functions: tuple[object, ...]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    required: Mapping[str, object] = field(default_factory=dict)
+
+
+def _plain(operator: str, *attributes: str) -> Callable[..., str]:
+    def write(writer: OnnxWriter, x: str, *numbers: float) -> str:
+        return writer.add(operator, [x], **dict(zip(attributes, numbers, strict=True)))
+
+    return write
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -x)), x.dtype)
+
+
+def _softplus(x: Array, beta: float = 1.0) -> Array:
+    return np.asarray(np.logaddexp(beta * x, 0.0) / beta, x.dtype)
+
+
+def _gelu(x: Array) -> Array:
+    return 0.5 * x * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), x.dtype))
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def _celu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def _silu_onnx(writer: OnnxWriter, x: str) -> str:
+    return writer.add("Mul", [x, writer.add("Sigmoid", [x])])
+
+
+def _softplus_onnx(writer: OnnxWriter, x: str, beta: float) -> str:
+    if beta == 1.0:
+        return writer.add("Softplus", [x])
+    scaled = writer.add("Softplus", [writer.add("Mul", [x, writer.constant(beta)])])
+    return writer.add("Mul", [scaled, writer.constant(1.0 / beta)])
+
+
+def _gelu_onnx(writer: OnnxWriter, x: str) -> str:
+    scaled = writer.add("Mul", [x, writer.constant(1.0 / math.sqrt(2.0))])
+    shifted = writer.add("Add", [writer.add("Erf", [scaled]), writer.constant(1.0)])
+    return writer.add("Mul", [writer.add("Mul", [x, shifted]), writer.constant(0.5)])
+
+
+def _gelu_tanh_onnx(writer: OnnxWriter, x: str) -> str:
+    cube = writer.add("Mul", [writer.add("Mul", [x, x]), x])
+    inner = writer.add("Add", [x, writer.add("Mul", [cube, writer.constant(0.044715)])])
+    bent = writer.add("Tanh", [writer.add("Mul", [inner, writer.constant(math.sqrt(2.0 / math.pi))])])
+    shifted = writer.add("Add", [bent, writer.constant(1.0)])
+    return writer.add("Mul", [writer.add("Mul", [x, shifted]), writer.constant(0.5)])
+
+
+def _mish_onnx(writer: OnnxWriter, x: str) -> str:
+    return writer.add("Mul", [x, writer.add("Tanh", [writer.add("Softplus", [x])])])
+
+
+def _hardsigmoid_onnx(writer: OnnxWriter, x: str) -> str:
+    return writer.add("HardSigmoid", [x], alpha=1.0 / 6.0, beta=0.5)
+
+
+def _gelu_torch(x: Tensor) -> Tensor:
+    return functional.gelu(x)
+
+
+def _gelu_tanh_torch(x: Tensor) -> Tensor:
+    return functional.gelu(x, approximate="tanh")
+
+
+def _softplus_torch(x: Tensor, beta: float) -> Tensor:
+    return functional.softplus(x, beta=beta)
+
+
+def _leaky_relu(x: Array, slope: float) -> Array:
+    return np.where(x >= 0, x, slope * x)
+
+
+def _kind(name: str, reference: Any, torch_: Any, onnx: Any, module: Any, functions: Any, **more: Any) -> Kind:
+    return Kind(
+        name=name, reference=reference, torch=torch_, onnx=onnx, module=module, functions=tuple(functions), **more
+    )
+
+
+_F = functional
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        _kind("tanh", np.tanh, torch.tanh, _plain("Tanh"), nn.Tanh, (torch.tanh, _F.tanh, "tanh")),
+        _kind("relu", lambda x: np.maximum(x, 0.0), torch.relu, _plain("Relu"), nn.ReLU, (torch.relu, _F.relu, "relu")),
+        _kind(
+            "leaky_relu", _leaky_relu, _F.leaky_relu, _plain("LeakyRelu", "alpha"), nn.LeakyReLU, (_F.leaky_relu,),
+            numbers={"negative_slope": 0.01},
+        ),
+        _kind("elu", _elu, _F.elu, _plain("Elu", "alpha"), nn.ELU, (_F.elu,), numbers={"alpha": 1.0}),
+        _kind("celu", _celu, _F.celu, _plain("Celu", "alpha"), nn.CELU, (_F.celu, torch.celu), numbers={"alpha": 1.0}),
+        _kind(
+            "selu", lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA), torch.selu, _plain("Selu"), nn.SELU,
+            (_F.selu, torch.selu),
+        ),
+        _kind("sigmoid", _sigmoid, torch.sigmoid, _plain("Sigmoid"), nn.Sigmoid,
+              (torch.sigmoid, _F.sigmoid, "sigmoid")),
+        _kind(
+            "softplus", _softplus, _softplus_torch, _softplus_onnx, nn.Softplus, (_F.softplus,), numbers={"beta": 1.0},
+            required={"threshold": 20.0},
+        ),
+        _kind("softsign", lambda x: x / (1.0 + np.abs(x)), _F.softsign, _plain("Softsign"), nn.Softsign,
+              (_F.softsign,)),
+        _kind("silu", lambda x: x * _sigmoid(x), _F.silu, _silu_onnx, nn.SiLU, (_F.silu,)),
+        _kind("gelu", _gelu, _gelu_torch, _gelu_onnx, nn.GELU, (_F.gelu,), required={"approximate": "none"}),
+        _kind("gelu_tanh", _gelu_tanh, _gelu_tanh_torch, _gelu_tanh_onnx, nn.GELU, (_F.gelu,),
+              required={"approximate": "tanh"}),
+        _kind("mish", lambda x: x * np.tanh(_softplus(x)), _F.mish, _mish_onnx, nn.Mish, (_F.mish,)),
+        _kind("hardsigmoid", lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, _F.hardsigmoid, _hardsigmoid_onnx,
+              nn.Hardsigmoid, (_F.hardsigmoid,)),
+        _kind("hardswish", lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), _F.hardswish, _plain("HardSwish"),
+              nn.Hardswish, (_F.hardswish,)),
+    )
+}  # fmt: skip

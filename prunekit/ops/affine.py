@@ -1,0 +1,87 @@
+"""A fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine:
+    """y = x @ weight.T + bias over the last axis; weight [out, in] (row-major), bias [out]."""
+
+    weight: Array
+    bias: Array
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return [..., out] for [..., in]."""
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise InputError(f"a weight {list(self.weight.shape)} and a bias {list(self.bias.shape)} do not fit")
+        require_floats(given, last=self.weight.shape[1])
+        return (Spec((*given[0].shape[:-1], self.weight.shape[0])),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Columns are the units that are read, rows those that are made."""
+        before = (Coupling((Axis("x", k), Axis("y", k))) for k in range(len(given[0].shape) - 1))
+        read = Coupling((Axis("x"), Axis("weight", 1)))
+        return (*before, read, Coupling((Axis("weight", 0), Axis("bias", 0), Axis("y"))))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        return (x @ like(self.weight, x).T + like(self.bias, x),)
+
+
+@KNOWN.register(Affine)
+def _known(op: Affine, x: Array) -> tuple[Array, ...]:
+    varies = np.isnan(x)
+    y = op.reference([np.where(varies, 0.0, x)])[0]
+    return (np.where(varies @ (op.weight != 0.0).T, np.nan, y),)
+
+
+@FOLD.register(Affine)
+def _fold(op: Affine, _: str, constants: Array) -> Affine:
+    bias = op.bias.astype(np.float64) + op.weight.astype(np.float64) @ constants
+    return replace(op, bias=bias.astype(op.bias.dtype))
+
+
+@MACS.register(Affine)
+def _macs(op: Affine, given: Sequence[Spec]) -> int:
+    return op.weight.size * math.prod(given[0].shape[:-1])
+
+
+@TORCH.register(Affine)
+def _torch(_: Affine, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (functional.linear(x, constants["weight"], constants["bias"]),)
+
+
+@ONNX.register(Affine)
+def _onnx(op: Affine, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    if len(writer.specs[x].shape) == 1:
+        return (writer.add("Gemm", [x, writer.constant(op.weight), writer.constant(op.bias)], transB=1),)
+    product = writer.add("MatMul", [x, writer.constant(op.weight.T)])
+    return (writer.add("Add", [product, writer.constant(op.bias)]),)
+
+
+@from_module(nn.Linear)
+def _linear(module: nn.Linear, x: Traced) -> Lifted:
+    weight = array_of(module.weight)
+    bias = np.zeros(len(weight), weight.dtype) if module.bias is None else array_of(module.bias)
+    op = Affine(weight=weight, bias=bias)
+    return Lifted(op=op, inputs=(x,), attributes={"weight": "weight", "bias": "bias"})

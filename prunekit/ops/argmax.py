@@ -1,0 +1,57 @@
+"""The head of discrete actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Argmax:
+    """The index of the largest value of the last axis, the first of equals, plus ``start``; int64."""
+
+    start: int = 0
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the shape without its last axis."""
+        require_floats(given)
+        if type(self.start) is not int or abs(self.start) > 2**31 - 1:
+            raise InputError(f"the first action must be a 32-bit integer, not {self.start}")
+        return (Spec(given[0].shape[:-1], "int64"),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """All axes but the last."""
+        return unitwise(given[0], ("x",))[:-1] if len(given[0].shape) < 2 else unitwise(given[0], ("x", "y"))[:-1]
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return the indices."""
+        return (np.asarray(values[0].argmax(axis=-1) + self.start, np.int64),)
+
+
+@MACS.register(Argmax)
+def _macs(_: Argmax, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Argmax)
+def _torch(op: Argmax, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x.argmax(dim=-1) + op.start,)
+
+
+@ONNX.register(Argmax)
+def _onnx(op: Argmax, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    index = writer.add("ArgMax", [x], axis=-1, keepdims=0)
+    return (writer.add("Add", [index, writer.constant(np.asarray(op.start))]) if op.start else index,)

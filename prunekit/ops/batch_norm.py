@@ -1,0 +1,80 @@
+"""Batch normalization as it is in evaluation: with fixed statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor, nn
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchNorm:
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift; all constants [n], over the last axis."""
+
+    mean: Array
+    variance: Array
+    scale: Array
+    shift: Array
+    epsilon: float
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        width = require_vectors(mean=self.mean, variance=self.variance, scale=self.scale, shift=self.shift)
+        require_floats(given, last=width)
+        if not self.epsilon > 0.0 or (self.variance < 0.0).any():
+            raise InputError("its variance must not be negative, and its epsilon positive")
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit by itself, with its statistics."""
+        return unitwise(given[0], ("x", "y"), ("mean", "variance", "scale", "shift"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        factor = like(self.scale, x) / np.sqrt(like(self.variance, x) + self.epsilon)
+        return ((x - like(self.mean, x)) * factor + like(self.shift, x),)
+
+
+@MACS.register(BatchNorm)
+def _macs(_: BatchNorm, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(BatchNorm)
+def _torch(op: BatchNorm, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    factor = constants["scale"] / (constants["variance"] + op.epsilon).sqrt()
+    return ((x - constants["mean"]) * factor + constants["shift"],)
+
+
+@ONNX.register(BatchNorm)
+def _onnx(op: BatchNorm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    factor = op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)
+    centred = writer.add("Sub", [x, writer.constant(op.mean)])
+    return (writer.add("Add", [writer.add("Mul", [centred, writer.constant(factor)]), writer.constant(op.shift)]),)
+
+
+@from_module(nn.BatchNorm1d)
+def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
+    if module.training or module.running_mean is None or module.running_var is None:
+        raise InputError("it takes its statistics from the batch; call eval() on the network, with running statistics")
+    if len(x.spec.shape) != 1:  # torch's channels are the first axis
+        return None
+    mean, variance = array_of(module.running_mean), array_of(module.running_var)
+    scale = np.ones_like(mean) if module.weight is None else array_of(module.weight)
+    shift = np.zeros_like(mean) if module.bias is None else array_of(module.bias)
+    op = BatchNorm(mean=mean, variance=variance, scale=scale, shift=shift, epsilon=module.eps)
+    return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})

@@ -1,0 +1,85 @@
+"""Values held between two numbers: ReLU6 and hardtanh too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """x held in [low, high]; either may be infinite."""
+
+    low: float
+    high: float
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        if not self.low <= self.high:
+            raise InputError(f"its bounds must be low <= high, not {self.low:g} and {self.high:g}")
+        require_floats(given)
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit by itself."""
+        return unitwise(given[0], ("x", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (np.clip(values[0], self.low, self.high),)
+
+
+@MACS.register(Clip)
+def _macs(_: Clip, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Clip)
+def _torch(op: Clip, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x.clamp(op.low, op.high),)
+
+
+@ONNX.register(Clip)
+def _onnx(op: Clip, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (writer.add("Clip", [x, writer.constant(op.low), writer.constant(op.high)]),)
+
+
+@from_module(nn.ReLU6, nn.Hardtanh)
+def _module(module: nn.Hardtanh, x: Traced) -> Lifted:
+    return Lifted(op=Clip(low=float(module.min_val), high=float(module.max_val)), inputs=(x,))
+
+
+@from_function(functional.relu6)
+def _relu6(x: Traced) -> Lifted:
+    return Lifted(op=Clip(low=0.0, high=6.0), inputs=(x,))
+
+
+@from_function(functional.hardtanh)
+def _hardtanh(x: Traced, min_val: float = -1.0, max_val: float = 1.0) -> Lifted:
+    return Lifted(op=Clip(low=float(min_val), high=float(max_val)), inputs=(x,))
+
+
+@from_function(torch.clamp, torch.clip, "clamp", "clip")
+def _clamp(x: Traced, min: object = None, max: object = None) -> Lifted | None:
+    if not all(bound is None or isinstance(bound, int | float) for bound in (min, max)):
+        return None
+    low = float(min) if isinstance(min, int | float) else -math.inf
+    high = float(max) if isinstance(max, int | float) else math.inf
+    return Lifted(op=Clip(low=low, high=high), inputs=(x,))

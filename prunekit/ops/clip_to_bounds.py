@@ -1,0 +1,78 @@
+"""The head of continuous actions that are clipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class ClipToBounds:
+    """Each value of the last axis held in its own [low, high]; bounds may be infinite."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        require_bounds(self.low, self.high, math.inf)
+        require_floats(given, last=len(self.low))
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """All axes but the last, whose bounds are not pruned."""
+        return unitwise(given[0], ("x", "y"))[:-1]
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return the actions."""
+        return (np.clip(values[0], np.asarray(self.low, values[0].dtype), np.asarray(self.high, values[0].dtype)),)
+
+
+def require_bounds(low: Sequence[float], high: Sequence[float], largest: float) -> None:
+    """Raise InputError unless the bounds are numbers, as many of each, low <= high, and no larger than ``largest``."""
+    if (
+        not low
+        or len(low) != len(high)
+        or not all(-largest <= a <= b <= largest for a, b in zip(low, high, strict=True))
+    ):
+        raise InputError(f"action bounds must be low <= high and no larger than {largest:g}, got {low} and {high}")
+
+
+@MACS.register(ClipToBounds)
+def _macs(_: ClipToBounds, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(ClipToBounds)
+def _torch(op: ClipToBounds, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (torch.minimum(torch.maximum(x, x.new_tensor(op.low)), x.new_tensor(op.high)),)
+
+
+@ONNX.register(ClipToBounds)
+def _onnx(op: ClipToBounds, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (write_bounds(writer, x, op.low, op.high),)
+
+
+def write_bounds(writer: OnnxWriter, x: str, low: Sequence[float], high: Sequence[float]) -> str:
+    """Hold ``x`` in bounds: ONNX's Clip takes one for all components, so that differing ones take Max and Min."""
+    if len(set(low)) == 1 and len(set(high)) == 1:
+        if math.isinf(low[0]) and math.isinf(high[0]):
+            return x
+        return writer.add("Clip", [x, writer.constant(low[0]), writer.constant(high[0])])
+    above = writer.add("Max", [x, writer.constant(np.asarray(low))])
+    return writer.add("Min", [above, writer.constant(np.asarray(high))])

@@ -1,0 +1,79 @@
+"""Values side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Concat:
+    """``parts`` values one after the other along the last axis."""
+
+    parts: int
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """One local name per part."""
+        return tuple(f"x{part}" for part in range(self.parts))
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the common leading shape with the sum of the last axes."""
+        if self.parts < 1:
+            raise InputError("it needs at least one part")
+        require_floats(given)
+        if len({spec.shape[:-1] for spec in given}) > 1:
+            raise InputError(f"its parts differ before the last axis: {[list(spec.shape) for spec in given]}")
+        return (Spec((*given[0].shape[:-1], sum(spec.shape[-1] for spec in given))),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """The units of each part are a stretch of the result's."""
+        before = (
+            Coupling((*(Axis(name, k) for name in self.inputs), Axis("y", k))) for k in range(len(given[0].shape) - 1)
+        )
+        starts = np.cumsum([0, *(spec.shape[-1] for spec in given)]).tolist()
+        parts = (
+            Coupling((Axis(name), Axis("y", start=start, width=spec.shape[-1])))
+            for name, spec, start in zip(self.inputs, given, starts, strict=False)
+        )
+        return (*before, *parts)
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (np.concatenate(values, axis=-1),)
+
+
+@MACS.register(Concat)
+def _macs(_: Concat, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Concat)
+def _torch(_: Concat, __: Mapping[str, Tensor], *values: Tensor) -> tuple[Tensor, ...]:
+    return (torch.cat(values, dim=-1),)
+
+
+@ONNX.register(Concat)
+def _onnx(_: Concat, writer: OnnxWriter, *values: str) -> tuple[str, ...]:
+    return (writer.add("Concat", values, axis=-1),)
+
+
+@from_function(torch.cat, torch.concat)
+def _function(tensors: Sequence[Traced], dim: int = 0) -> Lifted | None:
+    if not tensors or not all(isinstance(value, Traced) and is_last(dim, value) for value in tensors):
+        return None
+    return Lifted(op=Concat(parts=len(tensors)), inputs=tuple(tensors))

@@ -1,0 +1,66 @@
+"""All axes as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Result, Traced, from_function, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Flatten:
+    """[batch, ..., n] as [batch, all], in row-major order."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return one axis."""
+        require_floats(given)
+        return (Spec((math.prod(given[0].shape),)),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """The units of the last axis lie on the result once per entry of the others, which stay as they are."""
+        return (Coupling((Axis("x"), Axis("y", blocks=math.prod(given[0].shape[:-1])))),)
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (values[0].reshape(len(values[0]), -1),)
+
+
+@MACS.register(Flatten)
+def _macs(_: Flatten, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Flatten)
+def _torch(_: Flatten, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x.flatten(1),)
+
+
+@ONNX.register(Flatten)
+def _onnx(_: Flatten, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (writer.add("Flatten", [x], axis=1),)
+
+
+@from_module(nn.Flatten)
+def _module(module: nn.Flatten, x: Traced) -> Result:
+    return _function(x, module.start_dim, module.end_dim)
+
+
+@from_function(torch.flatten, "flatten")
+def _function(x: Traced, start_dim: int = 0, end_dim: int = -1) -> Result:
+    if start_dim != 1 or end_dim not in (-1, len(x.spec.shape)):
+        return None
+    return x if len(x.spec.shape) == 1 else Lifted(op=Flatten(), inputs=(x,))

@@ -1,0 +1,72 @@
+"""Values scaled to length one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class L2Norm:
+    """x / max(|x|, epsilon), |x| being the Euclidean length of the last axis."""
+
+    epsilon: float
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        if not self.epsilon > 0.0:
+            raise InputError(f"its epsilon must be positive, not {self.epsilon:g}")
+        require_floats(given)
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit has a part in the length, zeros none."""
+        return unitwise(given[0], ("x", "y"), across=True)
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        return (x / np.maximum(np.sqrt((x * x).sum(axis=-1, keepdims=True)), self.epsilon),)
+
+
+@KNOWN.register(L2Norm)
+def _known(_: L2Norm, x: Array) -> tuple[Array, ...]:
+    return (np.where(x == 0.0, 0.0, np.nan),)
+
+
+@MACS.register(L2Norm)
+def _macs(_: L2Norm, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(L2Norm)
+def _torch(op: L2Norm, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (functional.normalize(x, dim=-1, eps=op.epsilon),)
+
+
+@ONNX.register(L2Norm)
+def _onnx(op: L2Norm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    length = writer.add("ReduceL2", [x], axes=[-1], keepdims=1)
+    return (writer.add("Div", [x, writer.add("Max", [length, writer.constant(op.epsilon)])]),)
+
+
+@from_function(functional.normalize)
+def _function(x: Traced, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Lifted | None:
+    if p != 2.0 or not is_last(dim, x):
+        return None
+    return Lifted(op=L2Norm(epsilon=eps), inputs=(x,))

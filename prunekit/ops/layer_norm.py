@@ -1,0 +1,102 @@
+"""Layer normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerNorm:
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift over the last axis; scale and shift [n].
+
+    Mean and variance are over ``count`` values, of which those beyond the n that are there are zero: so it computes the
+    same after units that were zero have gone.
+    """
+
+    scale: Array
+    shift: Array
+    epsilon: float
+    count: int
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        width = require_vectors(scale=self.scale, shift=self.shift)
+        require_floats(given, last=width)
+        if self.count < width:
+            raise InputError(f"its statistics are over {self.count} values, but it reads {width}")
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit has a part in the statistics, zeros none."""
+        return unitwise(given[0], ("x", "y"), ("scale", "shift"), across=True)
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        mean = x.sum(axis=-1, keepdims=True) / self.count
+        squares = ((x - mean) ** 2).sum(axis=-1, keepdims=True) + (self.count - x.shape[-1]) * mean**2
+        return ((x - mean) / np.sqrt(squares / self.count + self.epsilon) * like(self.scale, x) + like(self.shift, x),)
+
+
+@KNOWN.register(LayerNorm)
+def _known(op: LayerNorm, x: Array) -> tuple[Array, ...]:
+    return (np.where(op.scale == 0.0, op.shift.astype(np.float64), np.full(x.shape, np.nan)),)
+
+
+@MACS.register(LayerNorm)
+def _macs(_: LayerNorm, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(LayerNorm)
+def _torch(op: LayerNorm, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    width, scale, shift = x.shape[-1], constants["scale"], constants["shift"]
+    if op.count == width:
+        return (functional.layer_norm(x, (width,), scale, shift, op.epsilon),)
+    mean = x.sum(dim=-1, keepdim=True) / op.count
+    squares = ((x - mean) ** 2).sum(dim=-1, keepdim=True) + (op.count - width) * mean**2
+    return ((x - mean) / (squares / op.count + op.epsilon).sqrt() * scale + shift,)
+
+
+@ONNX.register(LayerNorm)
+def _onnx(op: LayerNorm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    scale, shift, last = writer.constant(op.scale), writer.constant(op.shift), writer.constant([-1])
+    if op.count == len(op.scale):
+        return (writer.add("LayerNormalization", [x, scale, shift], axis=-1, epsilon=op.epsilon),)
+    count = writer.constant(float(op.count))
+    mean = writer.add("Div", [writer.add("ReduceSum", [x, last], keepdims=1), count])
+    centred = writer.add("Sub", [x, mean])
+    present = writer.add("ReduceSum", [writer.add("Mul", [centred, centred]), last], keepdims=1)
+    missing = writer.constant(float(op.count - len(op.scale)))
+    absent = writer.add("Mul", [writer.add("Mul", [mean, mean]), missing])
+    variance = writer.add("Div", [writer.add("Add", [present, absent]), count])
+    deviation = writer.add("Sqrt", [writer.add("Add", [variance, writer.constant(op.epsilon)])])
+    scaled = writer.add("Mul", [writer.add("Div", [centred, deviation]), scale])
+    return (writer.add("Add", [scaled, shift]),)
+
+
+@from_module(nn.LayerNorm)
+def _module(module: nn.LayerNorm, x: Traced) -> Lifted | None:
+    if len(module.normalized_shape) != 1:
+        return None
+    width = module.normalized_shape[0]
+    scale = np.ones(width, np.float32) if module.weight is None else array_of(module.weight)
+    shift = np.zeros(width, np.float32) if module.bias is None else array_of(module.bias)
+    op = LayerNorm(scale=scale, shift=shift, epsilon=module.eps, count=width)
+    return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})

@@ -1,0 +1,64 @@
+"""A product of two values, as in a gate."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Mul:
+    """a * b, of one shape."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("a", "b")
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that both have."""
+        require_floats(given)
+        if given[0] != given[1]:
+            raise InputError(f"it takes two values of one shape, not {list(given[0].shape)} and {list(given[1].shape)}")
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Both sides have the same units."""
+        return unitwise(given[0], ("a", "b", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (values[0] * values[1],)
+
+
+@MACS.register(Mul)
+def _macs(_: Mul, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Mul)
+def _torch(_: Mul, __: Mapping[str, Tensor], a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return (a * b,)
+
+
+@ONNX.register(Mul)
+def _onnx(_: Mul, writer: OnnxWriter, a: str, b: str) -> tuple[str, ...]:
+    return (writer.add("Mul", [a, b]),)
+
+
+@from_function(operator.mul, operator.imul, torch.mul, "mul")
+def _function(a: object, b: object) -> Lifted | None:
+    if not (isinstance(a, Traced) and isinstance(b, Traced)):
+        return None
+    return Lifted(op=Mul(), inputs=(a, b))

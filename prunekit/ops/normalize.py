@@ -1,0 +1,61 @@
+"""The observation normalizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normalize:
+    """clip((x - mean) * scale, -clip, clip); mean and scale [n], clip positive (infinite: none)."""
+
+    mean: Array
+    scale: Array
+    clip: float
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        if not self.clip > 0.0:
+            raise InputError(f"its clip must be positive, not {self.clip:g}")
+        require_floats(given, last=require_vectors(mean=self.mean, scale=self.scale))
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each value by itself, with its mean and scale."""
+        return unitwise(given[0], ("x", "y"), ("mean", "scale"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        return (np.clip((x - like(self.mean, x)) * like(self.scale, x), -self.clip, self.clip),)
+
+
+@MACS.register(Normalize)
+def _macs(_: Normalize, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Normalize)
+def _torch(op: Normalize, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (((x - constants["mean"]) * constants["scale"]).clamp(-op.clip, op.clip),)
+
+
+@ONNX.register(Normalize)
+def _onnx(op: Normalize, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    centred = writer.add("Sub", [x, writer.constant(op.mean)])
+    scaled = writer.add("Mul", [centred, writer.constant(op.scale)])
+    return (writer.add("Clip", [scaled, writer.constant(-op.clip), writer.constant(op.clip)]),)

@@ -1,0 +1,67 @@
+"""A rectifier with a slope per unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PReLU:
+    """x where it is not negative, else slope * x; slope [n]."""
+
+    slope: Array
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        require_floats(given, last=require_vectors(slope=self.slope))
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit by itself, with its slope."""
+        return unitwise(given[0], ("x", "y"), ("slope",))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        return (np.where(x >= 0, x, like(self.slope, x) * x),)
+
+
+@MACS.register(PReLU)
+def _macs(_: PReLU, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(PReLU)
+def _torch(_: PReLU, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (torch.where(x >= 0, x, constants["slope"] * x),)
+
+
+@ONNX.register(PReLU)
+def _onnx(op: PReLU, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (writer.add("PRelu", [x, writer.constant(op.slope)]),)
+
+
+@from_module(nn.PReLU)
+def _module(module: nn.PReLU, x: Traced) -> Lifted | None:
+    slope, shape = array_of(module.weight), x.spec.shape
+    if len(slope) == 1 and shape:
+        attributes = {"slope": "weight"} if shape[-1] == 1 else {}  # one slope of all units is no slope per unit
+        return Lifted(op=PReLU(slope=np.repeat(slope, shape[-1])), inputs=(x,), attributes=attributes)
+    if len(shape) != 1:  # torch's slopes are per channel, which is the first axis
+        return None
+    return Lifted(op=PReLU(slope=slope), inputs=(x,), attributes={"slope": "weight"})

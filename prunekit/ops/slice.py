@@ -1,0 +1,92 @@
+"""Some of the values along the last axis."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """The values at ``selected`` (bool [n]) of the last axis, in order; the constant follows the units."""
+
+    selected: Array
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the shape with as many values as are selected."""
+        if self.selected.dtype != bool or not self.selected.any():
+            raise InputError("it must select values by bools, at least one of which is true")
+        require_floats(given, last=require_vectors(selected=self.selected))
+        return (Spec((*given[0].shape[:-1], int(self.selected.sum()))),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Stretches that are selected are stretches of the result; the others end here, which is no reason to stay."""
+        before = [Coupling((Axis("x", k), Axis("y", k))) for k in range(len(given[0].shape) - 1)]
+        made = 0
+        edges = [0, *(np.flatnonzero(np.diff(self.selected)) + 1).tolist(), len(self.selected)]
+        for start, stop in pairwise(edges):
+            axes = [Axis("x", start=start, width=stop - start), Axis("selected", 0, start=start, width=stop - start)]
+            if self.selected[start]:
+                axes.append(Axis("y", start=made, width=stop - start))
+                made += stop - start
+            before.append(Coupling(tuple(axes)))
+        return tuple(before)
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (values[0][..., self.selected],)
+
+
+@MACS.register(Slice)
+def _macs(_: Slice, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@FOLD.register(Slice)
+def _fold(op: Slice, _: str, __: Array) -> Slice:
+    """What is not selected adds nothing."""
+    return op
+
+
+@TORCH.register(Slice)
+def _torch(_: Slice, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x[..., constants["selected"]],)
+
+
+@ONNX.register(Slice)
+def _onnx(op: Slice, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    at = np.flatnonzero(op.selected)
+    if at[-1] - at[0] + 1 != len(at):
+        return (writer.add("Gather", [x, writer.constant(at)], axis=-1),)
+    limits = [writer.constant([int(value)]) for value in (at[0], at[-1] + 1, -1)]
+    return (writer.add("Slice", [x, *limits]),)
+
+
+@from_function(operator.getitem)
+def _function(x: Traced, index: object) -> Lifted | None:
+    """Read x[:, a:b:c] and x[..., a:b:c], the last axis being meant."""
+    if not isinstance(index, tuple) or not isinstance(x, Traced):
+        return None
+    *before, last = index
+    whole = before == [Ellipsis] or (len(before) == len(x.spec.shape) and all(k == slice(None) for k in before))
+    if not whole or not isinstance(last, slice):
+        return None
+    selected = np.zeros(x.spec.shape[-1], bool)
+    selected[last] = True
+    return Lifted(op=Slice(selected=selected), inputs=(x,))

@@ -1,0 +1,103 @@
+"""An op from outside of the package goes through groups, masks, surgery, torch and ONNX, and is in no list there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunekit.ops  # noqa: F401
+from prunekit.export.session import onnxruntime
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.graph import Port
+from prunekit.graph.groups import find_groups
+from prunekit.graph.lifting import MODULES, Lifted, Traced, array_of, from_module
+from prunekit.graph.onnx import OnnxWriter, to_onnx
+from prunekit.graph.op import OPS, Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.graph.reference import run_step
+from prunekit.graph.surgery import shrink, zeroed
+from prunekit.graph.to_torch import GraphModule
+from prunekit.graph.tracing import trace
+
+
+class Snake(nn.Module):
+    """x + sin(rate x)^2, with a rate per unit."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.linspace(0.5, 2.0, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.sin(self.rate * x) ** 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SnakeOp:
+    """What ``Snake`` computes; rate [n]."""
+
+    rate: Array
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        require_floats(given, last=require_vectors(rate=self.rate))
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        return unitwise(given[0], ("x", "y"), ("rate",))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        return (values[0] + np.sin(like(self.rate, values[0]) * values[0]) ** 2,)
+
+
+def torch_form(_: SnakeOp, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x + torch.sin(constants["rate"] * x) ** 2,)
+
+
+def onnx_form(op: SnakeOp, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    wave = writer.add("Sin", [writer.add("Mul", [x, writer.constant(op.rate)])])
+    return (writer.add("Add", [x, writer.add("Mul", [wave, wave])]),)
+
+
+def read(module: Snake, x: Traced) -> Lifted:
+    return Lifted(op=SnakeOp(rate=array_of(module.rate)), inputs=(x,), attributes={"rate": "rate"})
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    register_op(SnakeOp)
+    TORCH.register(SnakeOp)(torch_form)
+    ONNX.register(SnakeOp)(onnx_form)
+    MACS.register(SnakeOp)(lambda op, given: 0)
+    from_module(Snake)(read)
+    yield
+    del OPS["SnakeOp"], MODULES[Snake]
+
+
+def test_it_is_traced_grouped_shrunk_and_exported() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 6), Snake(6), nn.LayerNorm(6), nn.Linear(6, 2))
+    with torch.no_grad():
+        network[0].weight[2] = 0.0
+    traced = trace(network, (Port(name="obs", shape=(4,)),))
+    assert (1, "rate") in traced.paths
+    (group,) = find_groups(traced.graph)
+    assert sum(traced.graph.nodes[piece.node].op is traced.graph.nodes[1].op for piece in group.slices) == 1
+    masks = {group.name: np.array([True, False, False, True, True, False])}
+    small, zero = shrink(traced.graph, masks), zeroed(traced.graph, masks)
+    assert small.nodes[1].op.rate.shape == (3,)  # type: ignore[attr-defined]
+    inputs = np.random.default_rng(0).standard_normal((16, 4)).astype(np.float32)
+    expected = run_step(zero, {"obs": inputs}, {})[0]["outputs"]
+    np.testing.assert_allclose(run_step(small, {"obs": inputs}, {})[0]["outputs"], expected, rtol=0.0, atol=1e-12)
+    session = onnxruntime.InferenceSession(to_onnx(small))
+    np.testing.assert_allclose(session.run(None, {"obs": inputs})[0], expected, rtol=0.0, atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            GraphModule(small)(torch.from_numpy(inputs))[0].numpy(), expected, rtol=0.0, atol=1e-5
+        )
