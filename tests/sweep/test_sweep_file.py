@@ -144,7 +144,9 @@ def test_a_cell_has_the_name_of_a_folder_below_its_own(name: str, tmp_path: Path
 
 def test_what_does_not_fit_together_names_its_cell(tmp_path: Path) -> None:
     path = sweep_file(tmp_path, SMALL.replace("hidden = [32, 32]", "hidden = []"))
-    with pytest.raises(InputError, match=r"cell CartPole-v1-ppo-4096-masked-0.9-seed0: no hidden layers: a linear policy has no units"):
+    with pytest.raises(
+        InputError, match=r"cell CartPole-v1-ppo-4096-masked-0.9-seed0: no hidden layers: a linear policy has no units"
+    ):
         cells_of(read_sweep(path))
 
 
