@@ -81,10 +81,8 @@ def _function(function: object) -> None:
         for kind in kinds:
             names = (*kind.numbers, *kind.required)
             if len(arguments) <= len(names):
-                defaults = {
-                    **kind.numbers,
-                    **kinds[0].required,
-                }  # of the kinds of one function the first is its default
+                # Of several kinds of one function, the first is what torch computes by default.
+                defaults = {**kind.numbers, **kinds[0].required}
                 given = {**defaults, **dict(zip(names, arguments, strict=False)), **named}
                 lifted = _lifted(kind, given, x) if given.keys() == set(names) else None
                 if lifted is not None:
