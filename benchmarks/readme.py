@@ -25,7 +25,7 @@ from embedded_tables import (
     loop_table,
 )
 from record import read_result, stamp, table
-from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table
+from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
 from prunekit.files import write_atomically
 
@@ -201,6 +201,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
+    "docs/sweep.md": {"sweep_kills": ("sweep_kills", sweep_kills_text)},
     "docs/defaults.md": {
         "ablations": ("ablations", ablations_sweep_table),
         "ablations_half_length": ("ablations_half_length", ablations_table),

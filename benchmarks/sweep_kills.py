@@ -19,7 +19,7 @@ from prunekit.executors import executor_named
 from prunekit.sweep.file import read_sweep
 from prunekit.sweep.run import run_sweep
 
-KILLS, LONGEST = 10, 20.0
+KILLS, LONGEST = 10, 10.0
 
 
 class NodeKiller:

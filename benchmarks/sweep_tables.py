@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from record import stamp, table
 
 from prunekit.report.sweep_results import SweepCell, SweepResults, from_json
-from prunekit.report.sweep_stats import Estimate, Summary, retained
-from prunekit.report.sweep_tables import Place, all_summaries, random_mean, unpruned_value
+from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained
+from prunekit.report.sweep_tables import Place, all_summaries, random_mean
 from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 
 CHOSEN_ON = {"CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5"}
@@ -25,7 +25,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     for place, found in all_summaries(results).items():
         scratch = next((entry for entry in found if entry.method == "from scratch 0.93"), None)
         for entry in found:
-            kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_value(found))
+            kept = retained(entry.returns.value, random_mean(results, place[0]), _unpruned(entry, found))
             lead = "" if entry.method != "masked 0.93" or scratch is None else _lead(entry.cells, scratch.cells)
             rows.append([*_place(place), *_row(entry), "" if kept is None else f"{kept:.3f}", lead])
     head = ["environment", "steps", "method", "seeds", "hidden units", "weights", "return (95% interval)", "each seed",
@@ -63,6 +63,24 @@ def ablations_sweep_table(result: Mapping[str, Any]) -> str:
     lengths = sorted({f"{place[2]:,}" for place in found})
     note = f"PPO, {', '.join(lengths)} steps. *noise*: no more than two standard errors of the differences by seed. "
     return f"{table(['changed', *heads], rows)}\n\n{note}{missing * bool(results.missing)}{stamp(result)}."
+
+
+def sweep_kills_text(result: Mapping[str, Any]) -> str:
+    """Return what killing sweeps came to, in words."""
+    killed, ray = ("the same" if result[key] else "NOT the same" for key in ("killed_equal", "ray_equal"))
+    kills, again = result["kills"], result["ray_jobs_lost"]
+    return (
+        f"A sweep of {result['cells']} cells, killed {kills} times with SIGKILL at random moments, and one on two "
+        f"nodes of Ray of which one was killed at work (jobs begun again: {again}): results {killed} and {ray} as "
+        f"of a sweep that was left alone, but for times. {stamp(result)}."
+    )
+
+
+def _unpruned(entry: Summary, found: Sequence[Summary]) -> float | None:
+    """Return what unpruned policies earn over the seeds of ``entry``; None where one of them has none."""
+    own = next((_means(other.cells) for other in found if other.method == UNPRUNED), {})
+    seeds = [cell.seed for cell in entry.cells]
+    return interquartile_mean(np.array([own[seed] for seed in seeds])) if set(seeds) <= own.keys() else None
 
 
 def _place(place: Place) -> list[str]:
@@ -139,4 +157,5 @@ def _value(value: float) -> str:
 def _note(results: SweepResults) -> str:
     missing = len(results.missing)
     told = f"Not run yet: {missing} of {missing + len(results.cells)} runs. " if missing else ""
-    return f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all. {told}"
+    return f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all; "
+        f"retention beside unpruned training of the same seeds. {told}"

@@ -36,7 +36,7 @@ environments = ["CartPole-v1"]
 algorithms = ["ppo"]
 methods = ["unpruned", "masked 0.9", "from scratch", "linear"]
 seeds = [0, 1]
-steps = [16384]
+steps = [24576]
 """
 """Eight cells of some seconds each."""
 
