@@ -158,6 +158,6 @@ def _note(results: SweepResults) -> str:
     missing = len(results.missing)
     told = f"Not run yet: {missing} of {missing + len(results.cells)} runs. " if missing else ""
     return (
-        f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all; retention "
-        f"beside unpruned training of the same seeds. {told}"
+        f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all; "
+        f"retention beside unpruned training of the same seeds. {told}"
     )
