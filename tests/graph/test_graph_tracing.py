@@ -96,7 +96,10 @@ def test_a_function_is_read(name: str) -> None:
     check(Calls(CALLS[name]))
 
 
-@pytest.mark.parametrize("target", [target for kind in KINDS.values() for target in kind.functions], ids=str)
+SPELLINGS = {f"{name}-{number}": target for name, kind in KINDS.items() for number, target in enumerate(kind.functions)}
+
+
+@pytest.mark.parametrize("target", SPELLINGS.values(), ids=SPELLINGS)
 def test_every_spelling_of_an_activation_is_read(target: Any) -> None:
     assert target in FUNCTIONS
     check(Calls(target if callable(target) else lambda x: getattr(x, target)()))
