@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from record import stamp, table
 
 from prunekit.report.sweep_results import SweepCell, SweepResults, from_json
-from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained
+from prunekit.report.sweep_stats import Estimate, Summary, retained, unpruned_beside
 from prunekit.report.sweep_tables import Place, all_summaries, random_mean
 from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 
@@ -25,7 +25,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     for place, found in all_summaries(results).items():
         scratch = next((entry for entry in found if entry.method == "from scratch 0.93"), None)
         for entry in found:
-            kept = retained(entry.returns.value, random_mean(results, place[0]), _unpruned(entry, found))
+            kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_beside(entry, found))
             lead = "" if entry.method != "masked 0.93" or scratch is None else _lead(entry.cells, scratch.cells)
             rows.append([*_place(place), *_row(entry), "" if kept is None else f"{kept:.3f}", lead])
     head = ["environment", "steps", "method", "seeds", "hidden units", "weights", "return (95% interval)", "each seed",
@@ -74,13 +74,6 @@ def sweep_kills_text(result: Mapping[str, Any]) -> str:
         f"nodes of Ray of which one was killed at work (jobs begun again: {again}): results {killed} and {ray} as "
         f"of a sweep that was left alone, but for times. {stamp(result)}."
     )
-
-
-def _unpruned(entry: Summary, found: Sequence[Summary]) -> float | None:
-    """Return what unpruned policies earn over the seeds of ``entry``; None where one of them has none."""
-    own = next((_means(other.cells) for other in found if other.method == UNPRUNED), {})
-    seeds = [cell.seed for cell in entry.cells]
-    return interquartile_mean(np.array([own[seed] for seed in seeds])) if set(seeds) <= own.keys() else None
 
 
 def _place(place: Place) -> list[str]:

@@ -6,30 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from killing.sweeps import METHODS
+
 from prunekit.sweep.cells import Cell
 
-SMALL = """
+SMALL = f"""
 title = "Small"
 episodes = 3
 first_seed = 500
-
-[environments."CartPole-v1".presets.ppo]
-hidden = [32, 32]
-[environments."CartPole-v1".presets.ppo.model]
-n_steps = 32
-batch_size = 64
-
-[methods.unpruned]
-unpruned = true
-[methods."masked 0.9"]
-sparsity = 0.9
-[methods."masked 0.9".plan]
-states = 64
-[methods."from scratch"]
-widths_of = "masked 0.9"
-[methods.linear]
-hidden = []
-
+{METHODS}
 [disturbances."delay 1"]
 delay_steps = 1
 

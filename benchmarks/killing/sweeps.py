@@ -11,10 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SMALL = """
-title = "Small"
-episodes = 5
-
+METHODS = """
 [environments."CartPole-v1".presets.ppo]
 hidden = [32, 32]
 [environments."CartPole-v1".presets.ppo.model]
@@ -25,12 +22,19 @@ batch_size = 64
 unpruned = true
 [methods."masked 0.9"]
 sparsity = 0.9
-plan.states = 64
+[methods."masked 0.9".plan]
+states = 64
 [methods."from scratch"]
 widths_of = "masked 0.9"
 [methods.linear]
 hidden = []
+"""
+"""Four methods of small networks that are trained in seconds."""
 
+SMALL = f"""
+title = "Small"
+episodes = 5
+{METHODS}
 [[grid]]
 environments = ["CartPole-v1"]
 algorithms = ["ppo"]

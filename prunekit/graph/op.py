@@ -110,6 +110,14 @@ def like(parameter: Array, value: Array) -> Array:
     return parameter.astype(value.dtype)
 
 
+def of_one_shape(given: Sequence[Spec]) -> tuple[Spec, ...]:
+    """Return the spec that two values of floats have in common; raises InputError where their shapes differ."""
+    require_floats(given)
+    if given[0] != given[1]:
+        raise InputError(f"it takes two values of one shape, not {list(given[0].shape)} and {list(given[1].shape)}")
+    return (given[0],)
+
+
 def unitwise(
     spec: Spec, values: Sequence[str], parameters: Sequence[str] = (), *, across: bool = False
 ) -> tuple[Coupling, ...]:

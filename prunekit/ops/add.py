@@ -10,11 +10,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from prunekit.errors import InputError
 from prunekit.graph.forms import MACS, ONNX, TORCH
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
-from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
 
 
 @register_op
@@ -28,10 +27,7 @@ class Add:
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return the spec that both have."""
-        require_floats(given)
-        if given[0] != given[1]:
-            raise InputError(f"it takes two values of one shape, not {list(given[0].shape)} and {list(given[1].shape)}")
-        return (given[0],)
+        return of_one_shape(given)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
         """Both sides have the same units."""

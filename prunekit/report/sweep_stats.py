@@ -92,6 +92,17 @@ def retained(value: float, random: float | None, unpruned: float | None) -> floa
     return (value - random) / (unpruned - random)
 
 
+def unpruned_beside(entry: Summary, found: Sequence[Summary]) -> float | None:
+    """Return what unpruned policies earn over the seeds of ``entry``; None where one of them has none in ``found``."""
+    cells = next((other.cells for other in found if other.method == UNPRUNED), ())
+    own = {cell.seed: cell.returns for cell in cells}
+    seeds = [cell.seed for cell in entry.cells]
+    if not set(seeds) <= own.keys():
+        return None
+    whole = _over_seeds([own[seed] for seed in seeds])
+    return None if whole is None else whole.value
+
+
 def _over_seeds(returns: Sequence[Sequence[float]]) -> Estimate | None:
     if not all(returns):
         return None

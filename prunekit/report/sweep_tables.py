@@ -8,7 +8,7 @@ import numpy as np
 
 from prunekit.report.charts import mark_of
 from prunekit.report.sweep_results import SweepResults, places_of
-from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries
+from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries, unpruned_beside
 from prunekit.report.table import Cell, Column, Table, number, words
 
 Place = tuple[str, str, int]
@@ -39,10 +39,10 @@ def unpruned_value(found: Sequence[Summary]) -> float | None:
 
 def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) -> Table:
     """Return one row per method: seeds, sizes, return, retention and time."""
-    keys, random, unpruned = keys_of(results), random_mean(results, place[0]), unpruned_value(found)
+    keys, random = keys_of(results), random_mean(results, place[0])
     rows = []
     for entry in found:
-        kept = retained(entry.returns.value, random, unpruned)
+        kept = retained(entry.returns.value, random, unpruned_beside(entry, found))
         rows.append(
             (
                 _method(entry.method, results, keys),
@@ -68,7 +68,7 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
     note = (
         f"Return: interquartile mean over seeds of each seed's mean return over {results.episodes:,} episodes (seeds "
         f"from {results.first_seed:,}), with its 95% bootstrap interval over seeds. Retention: the share of what "
-        f'"{UNPRUNED}" gains over the random policy. Weights and time are medians over seeds.'
+        f'"{UNPRUNED}" gains over the random policy, on the same seeds. Weights and time are medians over seeds.'
     )
     return Table(title="Sizes and returns", columns=columns, rows=tuple(rows), notes=(note,))
 
@@ -100,8 +100,8 @@ def glance_table(results: SweepResults, found: Mapping[Place, Sequence[Summary]]
         cells = []
         for place, entries in found.items():
             own = next((entry for entry in entries if entry.method == method), None)
-            random, unpruned = random_mean(results, place[0]), unpruned_value(entries)
-            kept = None if own is None else retained(own.returns.value, random, unpruned)
+            random = random_mean(results, place[0])
+            kept = None if own is None else retained(own.returns.value, random, unpruned_beside(own, entries))
             cells.append(number(kept, ".3f", absent=_ABSENT))
         rows.append((_method(method, results, keys), *cells))
     alone = len({place[0] for place in found}) == len(found)
