@@ -48,7 +48,7 @@ def on_two_nodes(file: Path, out: Path) -> int:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     try:
         doomed, _ = (cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2))
         killer = NodeKiller(cluster, doomed, 8_192)

@@ -1,10 +1,11 @@
-"""Fixtures that the tests of the command line share."""
+"""What holds for every test, and fixtures that the tests of the command line share."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,18 @@ import pytest
 from prunekit import cli
 
 Run = Callable[..., tuple[int, str, str]]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANDLERS = [signal.getsignal(number) for number in SIGNALS]
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers_are_left() -> Iterator[None]:
+    """A test that leaves a handler behind fails itself, instead of others that come after it."""
+    yield
+    left = [signal.getsignal(number) for number in SIGNALS]
+    for number, handler in zip(SIGNALS, HANDLERS, strict=True):
+        signal.signal(number, handler)
+    assert left == HANDLERS
 
 
 @pytest.fixture

@@ -62,9 +62,8 @@ pytestmark = pytest.mark.xdist_group("ray")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head of one core. A node more, which a test may kill, is its own to add."""
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8}
-    )
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8}
+    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)  # which takes SIGTERM
     yield cluster
     cluster.shutdown()
 

@@ -28,7 +28,7 @@ def test_a_sweep_outlives_a_node(tmp_path: Path) -> None:
     sweep = read_sweep(sweep_file(tmp_path, text))
     run_sweep(sweep, tmp_path / "whole", SerialExecutor)
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     try:
         doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
         other = cluster.add_node(num_cpus=1, object_store_memory=10**8)
