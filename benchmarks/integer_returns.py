@@ -19,6 +19,7 @@ from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.export.recording import spread_over
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Affine, Program
 from prunekit.rollouts import episode_return, random_returns
@@ -64,7 +65,7 @@ def under_noise(
     """
     rows = spread_over(seen, _ROWS)
     exact = run_float32(program, rows)[1]
-    wanted = _size(run_quantized(quantize(program, seen, 16), rows)[1] - exact)
+    wanted = _size(run_quantized(quantize(graph_of(program), seen, 16), rows)[1] - exact)
     deviation = 1e-3
     for _ in range(4):
         deviation *= wanted / _size(run_float32(noisy(program, deviation, seed), rows)[1] - exact)

@@ -20,6 +20,7 @@ from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quant
 from prunekit.export.recording import spread_over
 from prunekit.files import write_together
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.probes import probe_observations
 from prunekit.policy.program import Program, lower
@@ -70,8 +71,8 @@ def c_code(
     if settings.activations is None:
         return float_to_c(program, settings.name, metadata, tested), None
     assert seen is not None
-    quantized = quantize(program, seen, settings.activations)
-    return int8_to_c(program, quantized, settings.name, metadata, tested), quantized
+    quantized = quantize(graph_of(program), seen, settings.activations)
+    return int8_to_c(quantized, settings.name, metadata, tested), quantized
 
 
 def export_c(

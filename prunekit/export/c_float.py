@@ -28,7 +28,7 @@ def float_to_c(
 
     Raises InputError for an activation that has no C, and for action numbers beyond int32.
     """
-    require_int32(program)
+    require_int32(program.head, program.outputs)
     activations = [op.activation for op in program.ops if isinstance(op, Activate)]
     widths = [program.inputs, *program.hidden, program.outputs]
     about = about_policy(widths, [a.name for a in activations], program.parameters, metadata, "float32")
@@ -45,7 +45,7 @@ def float_to_c(
     parts += [_each(name, own) for own in called.values()]
     parts += [*layers_to_c(name, widths), _action(program, name, widths, called)]
     if tested:
-        parts.append(self_test(name, program, tested))
+        parts.append(self_test(name, program.head, program.inputs, program.outputs, tested))
     nan = "the normalizer's mean" if isinstance(program.ops[0], Normalize) else "0"
     header = header_text(name, program.inputs, program.outputs, program.head, about, nan, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
@@ -97,10 +97,9 @@ def decided(head: Head, scores: Float32) -> NDArray[Any]:
     return np.where(action > high, high, np.where(action >= low, action, low)).astype(np.float32)
 
 
-def require_int32(program: Program) -> None:
+def require_int32(head: Head, outputs: int) -> None:
     """Raise InputError for action numbers that the C cannot return."""
-    head = program.head
-    if isinstance(head, ArgmaxHead) and head.start > 2**31 - program.outputs:
+    if isinstance(head, ArgmaxHead) and head.start > 2**31 - outputs:
         raise InputError(f"actions are numbered from {head.start}, but C returns them as numbers of 32 bits")
 
 
@@ -116,12 +115,12 @@ def self_test_constants(name: str, head: Head, observations: Float32, actions: N
     return [array("float", name, "seen", observations[literal]), array(kind, name, "done", actions[literal])]
 
 
-def self_test(name: str, program: Program, constants: Sequence[Constant]) -> str:
+def self_test(name: str, head: Head, inputs: int, width: int, constants: Sequence[Constant]) -> str:
     """Return the function of the self-test, and the ``constants`` that it compares."""
-    upper, count = name.upper(), constants[0].size_bytes // (4 * program.inputs)
-    discrete = isinstance(program.head, ArgmaxHead)
+    upper, count = name.upper(), constants[0].size_bytes // (4 * inputs)
+    discrete = isinstance(head, ArgmaxHead)
     kind = "int32_t" if discrete else "float"
-    outputs = 1 if discrete else program.outputs
+    outputs = 1 if discrete else width
     act = f"{name}_action(observation, action)"
     read, macro = f"{upper}_FLOAT", ""
     if discrete:

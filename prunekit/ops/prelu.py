@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.integers import INTEGERS, Bent, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -44,6 +45,11 @@ class PReLU:
 @MACS.register(PReLU)
 def _macs(_: PReLU, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(PReLU)
+def _integers(op: PReLU) -> tuple[Step, ...]:
+    return (Bent(slope=op.slope),)
 
 
 @TORCH.register(PReLU)
