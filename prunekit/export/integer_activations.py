@@ -107,7 +107,9 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
             steepest = float(np.abs(slope).max())
             shift = 15 if steepest <= 1.0 else max(14 - int(np.floor(np.log2(steepest))), 0)
             if slope.ndim == 0:
-                return Line(slope=round(float(slope) * (1 << shift)), shift=shift, low=low, high=high)
+                most = (1 << 15) if shift == 15 else Z_MOST
+                whole = int(np.clip(round(float(slope) * (1 << shift)), -most, most))
+                return Line(slope=whole, shift=shift, low=low, high=high)
             slopes = np.clip(_rounded(slope * (1 << shift)), -Z_MOST, Z_MOST)  # 16 bits in C
             return Line(slope=slopes, shift=shift, low=low, high=high)
         case _:
