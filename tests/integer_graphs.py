@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 
 import prunekit.ops  # noqa: F401  (registers them)
-from prunekit.graph.graph import Graph, Node, Port, specs_of
+from prunekit.graph.graph import Graph, Node, Port
 from prunekit.graph.op import Op
 from prunekit.ops.activation import Activation
 from prunekit.ops.activation_kinds import KINDS
@@ -51,7 +49,7 @@ def free(width: int) -> ClipToBounds:
 def kind(name: str, number: float | None = None) -> Activation:
     """Return an activation with ``number``, or torch's, for each of its numbers."""
     given = KINDS[name].numbers.values()
-    return Activation(kind=name, numbers=tuple(value if number is None else number for value in given))
+    return Activation(kind=name, numbers=tuple(value if number is None else float(number) for value in given))
 
 
 def affine(random: np.random.Generator, inputs: int, outputs: int, gain: float = 1.0) -> Affine:
@@ -68,54 +66,53 @@ def batch_norm(random: np.random.Generator, width: int) -> BatchNorm:
     return BatchNorm(mean=mean, variance=variance, scale=scale, shift=shift, epsilon=1e-5)
 
 
-@st.composite
-def integer_chains(draw: DrawFn) -> tuple[Graph, NDArray[np.float32]]:
-    """Draw a chain that integers can do, and raw observations [64, inputs]."""
-    random = np.random.default_rng(draw(st.integers(0, 2**16)))
-    inputs = draw(st.integers(1, 9))
+FUNCTIONS: dict[str, Callable[[np.random.Generator, int], list[Op]]] = {
+    **{name: lambda random, _, name=name: [kind(name, random.choice([None, 0.3, 1.5, 3.0]))] for name in KINDS},
+    "none": lambda *_: [],
+    "clip": lambda random, _: [_clip(random)],
+    "relu and clip": lambda random, _: [kind("relu"), _clip(random)],
+    "prelu": lambda random, width: [PReLU(slope=(5.0 * random.standard_normal(width)).astype(np.float32))],
+}
+"""What may follow a layer, by name: of a generator and the layer's width."""
+
+
+def _clip(random: np.random.Generator) -> Clip:
+    low, high = CLIPS[random.integers(len(CLIPS))]
+    return Clip(low=low, high=high)
+
+
+def integer_chain_of(seed: int, functions: Sequence[str] | None = None) -> tuple[Graph, NDArray[np.float32]]:
+    """Return a chain that integers can do, and raw observations [64, inputs].
+
+    Everything is drawn by ``seed``, so that chains are as different as they can be; ``functions`` follow its layers.
+    """
+    random = np.random.default_rng(seed)
+    inputs = int(random.integers(1, 10))
     ops: list[Op] = []
-    front = draw(st.sampled_from(["raw", "normalized", "batch norm"]))
+    front = random.choice(["raw", "normalized", "batch norm"])
     if front == "normalized":
         mean, scale = random.standard_normal(inputs), random.uniform(0.1, 5.0, inputs)
-        clip = draw(st.sampled_from([1.0, 5.0, math.inf]))
+        clip = float(random.choice([1.0, 5.0, math.inf]))
         ops.append(Normalize(mean=mean.astype(np.float32), scale=scale.astype(np.float32), clip=clip))
     elif front == "batch norm":
         ops.append(batch_norm(random, inputs))
     width = inputs
-    for _ in range(draw(st.integers(0, 3))):
-        outputs = draw(st.integers(1, 4)) * 2
-        ops.append(affine(random, width, outputs, draw(st.sampled_from([0.2, 2.0, 20.0]))))
+    if functions is None:
+        functions = random.choice(sorted(FUNCTIONS), random.integers(0, 4)).tolist()
+    for function in functions:
+        outputs = 2 * int(random.integers(1, 5))
+        ops.append(affine(random, width, outputs, random.choice([0.2, 2.0, 20.0])))
         width = outputs
-        if draw(st.booleans()):
+        if random.random() < 0.3:
             ops.append(batch_norm(random, width))
-        if draw(st.booleans()):
+        if random.random() < 0.3:
             ops += [Reshape(shape=(2, width // 2)), Flatten()]
-        ops += draw(_functions(random, width))
-        if draw(st.booleans()):
+        ops += FUNCTIONS[function](random, width)
+        if random.random() < 0.3:
             ops.append(batch_norm(random, width))
-    outputs = draw(st.integers(1, 4))
+    outputs = int(random.integers(1, 5))
     ops.append(affine(random, width, outputs, 2.0))
-    head = draw(
-        st.sampled_from([Argmax(start=3), free(outputs), TanhToBounds(low=(-2.0,) * outputs, high=(0.5,) * outputs)])
-    )
-    observations = draw(st.sampled_from([0.1, 1.0, 30.0])) * random.standard_normal((64, inputs))
-    graph = chain(ops, inputs, head)
-    assert specs_of(graph)
-    return graph, observations.astype(np.float32)
-
-
-@st.composite
-def _functions(draw: DrawFn, random: np.random.Generator, width: int) -> list[Op]:
-    """Draw what follows a layer: nothing, one function, or a rectifier and a clip."""
-    which = draw(st.sampled_from(["none", "kind", "kind", "kind", "clip", "prelu", "relu and clip"]))
-    clip = Clip(**dict(zip(("low", "high"), draw(st.sampled_from(CLIPS)), strict=True)))
-    if which == "kind":
-        name = draw(st.sampled_from(sorted(KINDS)))
-        return [kind(name, draw(st.sampled_from([None, 0.3, 1.5, 3.0])))]
-    slopes = draw(st.sampled_from([0.5, 5.0])) * random.standard_normal(width)
-    return {
-        "none": [],
-        "clip": [clip],
-        "prelu": [PReLU(slope=slopes.astype(np.float32))],
-        "relu and clip": [kind("relu"), clip],
-    }[which]
+    squashed = TanhToBounds(low=(-2.0,) * outputs, high=(0.5,) * outputs)
+    head = [Argmax(start=3), free(outputs), free(outputs), squashed][random.integers(4)]
+    observations = random.choice([0.1, 1.0, 30.0]) * random.standard_normal((64, inputs))
+    return chain(ops, inputs, head), observations.astype(np.float32)

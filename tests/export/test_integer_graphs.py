@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from prunekit.errors import InputError
 from prunekit.export.c_int8 import int8_to_c
-from prunekit.export.integer_activations import Curved, activated, fitted, unit_of, z_end
+from prunekit.export.integer_activations import activated, fitted, unit_of, z_end
 from prunekit.export.integer_curves import end_of, table_of
-from prunekit.export.quantize import Bits, Quantized, quantize, run_quantized
+from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.integers import INTEGERS, Curve, Quotient
 from prunekit.graph.op import Op
 from prunekit.graph.reference import run_step
 from prunekit.ops.activation_kinds import KINDS
 from prunekit.ops.add import Add
-from prunekit.ops.affine import Affine
 from prunekit.ops.clip import Clip
 from prunekit.ops.flatten import Flatten
 from prunekit.ops.gru import GRU
@@ -176,16 +175,15 @@ def test_functions_of_one_name_and_other_numbers_have_tables_of_their_own(bits: 
     assert acted(code, seen, tmp_path).tobytes() == run_quantized(quantized, seen)[0].tobytes()
 
 
-def test_the_range_of_a_curve_ends_where_it_is_flat() -> None:
+@BOTH
+def test_the_range_of_a_curve_ends_where_it_is_flat(bits: Bits) -> None:
     """What lies far below zero takes nothing from the resolution of the rest."""
-    random = generator()
-    layer, seen = affine(random, 4, 6), random.standard_normal((200, 4)).astype(np.float32)
-    low = Affine(weight=layer.weight, bias=layer.bias - np.float32(1000.0))
-    quantized = quantize(chain([low, kind("elu"), affine(random, 6, 2)], 4, free(2)), seen)
-    first, *_ = quantized.layers
-    assert isinstance(first, Quantized)
-    assert isinstance(first.activation, Curved)
-    assert first.activation.table.end < 10.0
+    meant = np.linspace(-1000.0, 3.0, 500)
+    for name in CURVES:
+        step = next(step for step in INTEGERS.of(kind(name), name)(kind(name)) if isinstance(step, Curve))
+        end = z_end(step, meant, step.function(meant), bits)
+        assert end == max(end_of(step, bits), 1.25 * 3.0, 1.25 * float(step.function(meant).max()))
+        assert end < 12.0
 
 
 SEEN = generator(3).standard_normal((40, 4)).astype(np.float32)
