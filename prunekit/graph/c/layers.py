@@ -1,4 +1,4 @@
-"""Layers of float32 as C: products of inputs and weights, added to the biases in the order of the inputs.
+"""Layers of float32 as C, and their bit-exact twin: products of inputs and weights, added to the biases in the order of the inputs.
 
 Weights are stored input-major, and some inputs at a time are added to all outputs side by side: compilers vectorise
 that without changing a bit, and what is summed is loaded and stored once for so many inputs. Those that are left over
@@ -8,44 +8,77 @@ come first, together with the biases, in a function of their own for each number
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import final
+
+import numpy as np
+
+from prunekit.graph.c.literals import Float32
 
 AT_A_TIME = 7
 """How many inputs are added at once; the order of the sums, and so their bits, do not depend on it."""
 _FLOAT_BYTES, _LINE, _FIRST_CACHE = 4, 64, 48 * 1024
 
 
-def layers_to_c(name: str, widths: Sequence[int]) -> list[str]:
-    """Return the functions of C that the calls of ``layer_call`` need, for layers from each width to the next."""
-    looped = _looped(widths)
+@final
+@dataclass(frozen=True, kw_only=True)
+class LayerCall:
+    """A layer from the array ``source`` to ``target`` of C, with arrays of constants; ``rows`` of values each."""
+
+    source: str
+    target: str
+    weight: str
+    bias: str
+    inputs: int
+    outputs: int
+    rows: int = 1
+
+
+def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
+    """Return x @ weight.T + bias over the last axis, to the bit that the C gives: inputs in order, after the bias."""
+    total = np.broadcast_to(bias, (*x.shape[:-1], len(bias)))
+    for index in range(x.shape[-1]):
+        total = total + x[..., index : index + 1] * weight[:, index]
+    return total
+
+
+def layers_to_c(name: str, calls: Sequence[LayerCall]) -> list[str]:
+    """Return the functions of C that the statements of ``calls`` need."""
+    looped = _looped(calls)
     functions = [_add(name)] if looped else []
-    rests = sorted({count % AT_A_TIME for count in widths[:-1]})
+    rests = sorted({call.inputs % AT_A_TIME for call in calls})
     return functions + [_layer(name, rest, rest in looped) for rest in rests]
 
 
-def layer_call(name: str, index: int, widths: Sequence[int], source: str, target: str) -> str:
-    """Return the statement of C that fills the array ``target`` with layer ``index`` of the array ``source``."""
-    inputs, outputs = widths[index : index + 2]
-    rest = inputs % AT_A_TIME
-    given = [source, target, f"{name}_weight_{index}", f"{name}_bias_{index}"]
-    given += [str(inputs // AT_A_TIME)] if rest in _looped(widths) else []
-    return f"{name}_layer_{rest}({', '.join([*given, str(outputs)])});"
+def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall]) -> list[str]:
+    """Return the lines of C that are ``call``, one of all ``calls``."""
+    rest = call.inputs % AT_A_TIME
+    blocks = [str(call.inputs // AT_A_TIME)] if rest in _looped(calls) else []
+    if call.rows == 1:
+        given = [call.source, call.target, call.weight, call.bias, *blocks, str(call.outputs)]
+        return [f"    {name}_layer_{rest}({', '.join(given)});"]
+    values = [f"{call.source} + i * {call.inputs}", f"{call.target} + i * {call.outputs}"]
+    given = [*values, call.weight, call.bias, *blocks, str(call.outputs)]
+    return [f"    for (i = 0; i < {call.rows}; ++i)", f"        {name}_layer_{rest}({', '.join(given)});"]
 
 
-def fills_lines(widths: Sequence[int]) -> bool:
+def fills_lines(calls: Sequence[LayerCall]) -> bool:
     """Return whether most weights lie beyond the first cache, in rows of whole cache lines.
 
     Then vectors of a line each are faster than narrower ones. Where rows end within lines, most of such vectors lie
     across two, and are slower (``benchmarks/c_choices.py``).
     """
-    inputs, outputs = max(pairwise(widths), key=math.prod)
+    if not calls:
+        return False
+    inputs, outputs = max(((call.inputs, call.outputs) for call in calls), key=math.prod)
     return _FLOAT_BYTES * inputs * outputs > _FIRST_CACHE and _FLOAT_BYTES * outputs % _LINE == 0
 
 
-def _looped(widths: Sequence[int]) -> set[int]:
+def _looped(calls: Iterable[LayerCall]) -> set[int]:
     """Return the numbers of inputs left over beside which there are whole blocks, in one layer at least."""
-    return {count % AT_A_TIME for count in widths[:-1] if count >= AT_A_TIME}
+    return {call.inputs % AT_A_TIME for call in calls if call.inputs >= AT_A_TIME}
 
 
 def _add(name: str) -> str:
