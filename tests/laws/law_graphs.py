@@ -31,6 +31,7 @@ from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.concat import Concat
 from prunekit.ops.flatten import Flatten
 from prunekit.ops.gru import GRU
+from prunekit.ops.identity import Identity
 from prunekit.ops.l2_norm import L2Norm
 from prunekit.ops.layer_norm import LayerNorm
 from prunekit.ops.mul import Mul
@@ -187,6 +188,7 @@ BODY: dict[str, Callable[[Build, str], str]] = {
     "Add": _add,
     "Affine": lambda build, x: build.affine(x),
     "BatchNorm": _batch_norm,
+    "Identity": lambda build, x: build.same(Identity(), x),
     "Clip": lambda build, x: build.same(Clip(low=-0.5, high=build.draw(st.sampled_from([0.7, np.inf]))), x),
     "Concat": _concat,
     "Flatten": _shaped,
