@@ -11,7 +11,7 @@ from prunekit.errors import InputError
 from prunekit.export.c_interface import Interface, flat_interface
 from prunekit.graph.c.literals import Constant, Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, TWIN
+from prunekit.graph.forms import TWIN, C
 from prunekit.graph.op import Spec
 from prunekit.policy.graphs import op_of_head
 from prunekit.policy.heads import ArgmaxHead, Head

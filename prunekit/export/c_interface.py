@@ -29,7 +29,7 @@ class Field:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """A policy's function in C. ``outputs`` is None where it returns the action's number; ``does`` says what it does."""
+    """A policy's function in C. ``outputs`` is None where it returns a number; ``does`` says what it does."""
 
     name: str
     inputs: tuple[Field, ...]

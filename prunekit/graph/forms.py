@@ -63,4 +63,4 @@ C: Forms[tuple[Any, ...]] = Forms("C")
 """(op, writer ``CWriter``, *inputs as ``CValue``) -> outputs likewise (``graph/c/writer.py``)."""
 
 TWIN: Forms[tuple[Array, ...]] = Forms("the twin of C")
-"""(op, *inputs float32 [batch, ...]) -> outputs, to the bit that the C gives: an operation is rounded once, in order."""
+"""(op, *inputs float32 [batch, ...]) -> outputs, to the bit that the C gives: every operation rounds, in its order."""

@@ -38,7 +38,7 @@ class CKind:
 
 
 def activation_to_c(kind: str, numbers: Sequence[float], prefix: str, called: str) -> str:
-    """Return the C functions of a kind of ``KINDS``, ``<prefix>_<called>`` the last; raises InputError if C has none."""
+    """Return the C functions of a kind of ``KINDS``, ``<prefix>_<called>`` the last; raises InputError for others."""
     return _kind(kind, numbers).to_c(prefix, called, *numbers)
 
 

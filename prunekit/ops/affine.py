@@ -15,7 +15,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.layers import layer_in_float32
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, FOLD, KNOWN, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats

@@ -15,7 +15,7 @@ from torch.nn import functional
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float, finite
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise

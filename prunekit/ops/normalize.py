@@ -12,7 +12,7 @@ from torch import Tensor
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float
 from prunekit.graph.c.writer import DEFINED_EVERYWHERE, CValue, CWriter
-from prunekit.graph.forms import C, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 

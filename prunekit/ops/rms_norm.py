@@ -14,7 +14,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.functions import root, root_c, sum_in_order
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, KNOWN, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise

@@ -14,7 +14,7 @@ from torch import Tensor
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, FOLD, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
@@ -93,7 +93,9 @@ def _c(op: Slice, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
         if x.rows == 1:
             writer.add(f"        {y.text}[{made} + i] = {x.text}[{start} + i];")
         else:
-            to, at = (f"[i / {size} * {value.width} + {first} + i % {size}]" for value, first in ((y, made), (x, start)))
+            to, at = (
+                f"[i / {size} * {value.width} + {first} + i % {size}]" for value, first in ((y, made), (x, start))
+            )
             writer.add(f"        {y.text}{to} = {x.text}{at};")
         made += size
     return (y,)

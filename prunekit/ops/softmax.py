@@ -14,7 +14,7 @@ from torch.nn import functional
 from prunekit.graph.c.functions import decay, decay_c, sum_in_order
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise

@@ -13,7 +13,7 @@ from torch import Tensor
 from prunekit.graph.c.functions import TANH, tanh_c
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import C, MACS, ONNX, TORCH, TWIN
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 from prunekit.ops.clip_to_bounds import bounds_in_c, held_in_bounds, hold_in_bounds, require_bounds, write_bounds

@@ -64,7 +64,9 @@ def chains() -> Iterator[tuple[str, Program]]:
     for name, head in CHAIN_HEADS.items():
         for clip in (None, 3.0, math.inf):
             yield f"{name}, clip {clip}", chain((4, 9, 7, 3), (None, tanh, tanh), head, clip)
-    kinds = [Activation(kind.name, p) for kind in KINDS.values() for p in (kind.default, 0.3) if kind.name != "identity"]
+    kinds = [
+        Activation(kind.name, p) for kind in KINDS.values() for p in (kind.default, 0.3) if kind.name != "identity"
+    ]
     kinds = [a for a in kinds if KINDS[a.name].attribute or a.parameter != 0.3]
     for kind in kinds:
         for name in ("clip", "tanh"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from prunekit.errors import InputError
@@ -37,7 +38,9 @@ def is_read_as_it_is(graph: Graph, port: str) -> bool:
     return len(readers) == 1 and not elsewhere and type(readers[0].op) in DEFINED_EVERYWHERE
 
 
-def c_body(graph: Graph, name: str, action: str, fields: Mapping[str, tuple[str, str]], members: Sequence[str]) -> CBody:
+def c_body(
+    graph: Graph, name: str, action: str, fields: Mapping[str, tuple[str, str]], members: Sequence[str]
+) -> CBody:
     """Return the function that computes the value ``action`` of ``graph`` and its states, as C called ``name``.
 
     ``fields`` are pointer and length of each input in C, by its name in the graph, ``members`` those of the struct
@@ -67,7 +70,7 @@ def c_body(graph: Graph, name: str, action: str, fields: Mapping[str, tuple[str,
         if values[action].base != place.base:
             writer.each(place, f"{values[action].text}[i]")
         _store(writer, graph, values, members)
-    return _finished(writer)
+    return _finished(writer, chain=_is_chain(nodes, specs))
 
 
 def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
@@ -79,6 +82,12 @@ def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
             wanted |= set(node.inputs)
     last = [node for node in nodes if action in node.outputs and action not in _read(nodes)]
     return [*(node for node in nodes if node not in last), *last]
+
+
+def _is_chain(nodes: Sequence[Node], specs: Mapping[str, Spec]) -> bool:
+    """Return whether each node reads what the one before it made, one vector, and nothing else."""
+    vectors = all(len(node.inputs) == 1 and len(specs[node.inputs[0]].shape) == 1 for node in nodes)
+    return vectors and all(node.inputs[0] in before.outputs for before, node in pairwise(nodes))
 
 
 def _read(nodes: Sequence[Node]) -> set[str]:
@@ -124,18 +133,22 @@ def _store(writer: CWriter, graph: Graph, values: Mapping[str, CValue], members:
         writer.add(f"    for (i = 0; i < {after.count}; ++i)", f"        state->{member}[i] = {after.text}[i];")
 
 
-def _finished(writer: CWriter) -> CBody:
-    sizes = writer.sizes if len(writer.sizes) > 2 else [max(writer.sizes)] * len(writer.sizes)
+def _finished(writer: CWriter, *, chain: bool) -> CBody:
+    sizes = writer.sizes if len(writer.sizes) > 2 else [max(writer.sizes, default=0)] * len(writer.sizes)
     lines: list[str] = []
     for statement in writer.statements:
-        lines += layer_statement(writer.name, statement, writer.layers) if isinstance(statement, LayerCall) else [statement]
+        if isinstance(statement, LayerCall):
+            lines += layer_statement(writer.name, statement, writer.layers, chain=chain)
+        else:
+            lines.append(statement)
     declared = [f"    float {buffer_name(at)}[{size}];" for at, size in enumerate(sizes)]
     if any(re.search(r"\bi\b", line) for line in lines):
         declared.append("    int i;")
+    layers = layers_to_c(writer.name, writer.layers, chain=chain)
     return CBody(
         lines=(*declared, *lines),
         constants=tuple(writer.constants),
-        functions=(*_once(writer.functions), *dict.fromkeys(writer.loops), *layers_to_c(writer.name, writer.layers)),
+        functions=(*_once(writer.functions), *dict.fromkeys(writer.loops), *layers),
         layers=tuple(writer.layers),
         buffers=tuple(sizes),
     )
@@ -145,4 +158,3 @@ def _once(functions: Sequence[str]) -> list[str]:
     """Return the functions, each but once: two ops may need the same one."""
     pieces = [piece for text in functions for piece in text.split("\n\n")]
     return list(dict.fromkeys(piece.rstrip("\n") + "\n" for piece in pieces))
-

@@ -1,4 +1,4 @@
-"""Layers of float32 as C, and their bit-exact twin: products of inputs and weights, added to the biases in the order of the inputs.
+"""Layers of float32 as C, and their bit-exact twin: products are added to the biases in the order of the inputs.
 
 Weights are stored input-major, and some inputs at a time are added to all outputs side by side: compilers vectorise
 that without changing a bit, and what is summed is loaded and stored once for so many inputs. Those that are left over
@@ -44,24 +44,39 @@ def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
     return total
 
 
-def layers_to_c(name: str, calls: Sequence[LayerCall]) -> list[str]:
-    """Return the functions of C that the statements of ``calls`` need."""
-    looped = _looped(calls)
+def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
+    """Return the functions of C that the statements of ``calls`` need; ``chain`` as in ``layer_statement``."""
+    looped, alone = _looped(calls), {call.inputs for call in calls if _stands_alone(call, calls, chain)}
     functions = [_add(name)] if looped else []
-    rests = sorted({call.inputs % AT_A_TIME for call in calls})
-    return functions + [_layer(name, rest, rest in looped) for rest in rests]
+    rests = sorted({call.inputs % AT_A_TIME for call in calls if call.inputs not in alone})
+    functions += [_layer(name, f"layer_{rest}", rest, rest in looped) for rest in rests]
+    return functions + [_layer(name, f"few_{inputs}", inputs, False) for inputs in sorted(alone)]
 
 
-def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall]) -> list[str]:
-    """Return the lines of C that are ``call``, one of all ``calls``."""
-    rest = call.inputs % AT_A_TIME
-    blocks = [str(call.inputs // AT_A_TIME)] if rest in _looped(calls) else []
+def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
+    """Return the lines of C that are ``call``, one of all ``calls``; in a ``chain`` each reads what the last made."""
+    rest, function, blocks = call.inputs % AT_A_TIME, "layer", [str(call.inputs // AT_A_TIME)]
+    if _stands_alone(call, calls, chain):
+        function, blocks = "few", []
+    elif rest not in _looped(calls):
+        blocks = []
+    source, target = call.source, call.target
+    if call.rows > 1:
+        source, target = f"{source} + i * {call.inputs}", f"{target} + i * {call.outputs}"
+    given = [source, target, call.weight, call.bias, *blocks, str(call.outputs)]
+    statement = f"{name}_{function}_{rest}({', '.join(given)});"
     if call.rows == 1:
-        given = [call.source, call.target, call.weight, call.bias, *blocks, str(call.outputs)]
-        return [f"    {name}_layer_{rest}({', '.join(given)});"]
-    values = [f"{call.source} + i * {call.inputs}", f"{call.target} + i * {call.outputs}"]
-    given = [*values, call.weight, call.bias, *blocks, str(call.outputs)]
-    return [f"    for (i = 0; i < {call.rows}; ++i)", f"        {name}_layer_{rest}({', '.join(given)});"]
+        return [f"    {statement}"]
+    return [f"    for (i = 0; i < {call.rows}; ++i)", f"        {statement}"]
+
+
+def _stands_alone(call: LayerCall, calls: Sequence[LayerCall], chain: bool) -> bool:
+    """Return whether a layer of few inputs has a function without blocks, though others need one with them.
+
+    Behind the few values GCC 12 sees an array that was never written, and warns. In chains it does not, unless the
+    first layer reads one number.
+    """
+    return not chain and call.inputs < AT_A_TIME and call.inputs in _looped(calls)
 
 
 def fills_lines(calls: Sequence[LayerCall]) -> bool:
@@ -93,7 +108,7 @@ def _add(name: str) -> str:
     )
 
 
-def _layer(name: str, rest: int, looped: bool) -> str:
+def _layer(name: str, called: str, rest: int, looped: bool) -> str:
     weights, values = _operands(rest, "    ")
     blocks, more = "", ""
     if looped:
@@ -101,7 +116,7 @@ def _layer(name: str, rest: int, looped: bool) -> str:
         skipped = (f"x + {rest}", f"weight + {rest} * outputs") if rest else ("x", "weight")
         more = f"    {name}_add({skipped[0]}, y, {skipped[1]}, blocks, outputs);\n"
     return (
-        f"static void {name}_layer_{rest}(\n"
+        f"static void {name}_{called}(\n"
         "    const float *restrict x, float *restrict y, const float *restrict weight, const float *restrict bias,\n"
         f"    {blocks}int outputs)\n{{\n    int o;\n{weights}{values}    for (o = 0; o < outputs; ++o) {{\n"
         f"        float sum = {name.upper()}_FLOAT(&bias[o]);\n{_sum(name, rest, '        ')}        y[o] = sum;\n"

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-C_WORDS = frozenset(
-    """
+_C = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register
 restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-""".split()
-)
-_CPP_WORDS = frozenset(
-    """
+"""
+_CPP = """
 alignas alignof and asm bitand bitor bool catch class compl concept constexpr decltype delete explicit export false
 friend mutable namespace new noexcept not nullptr operator or private protected public requires template this throw
 true try typeid typename using virtual wchar_t xor
-""".split()
-)
-_COMPILER_WORDS = frozenset("linux unix i386 arm avr vax near far huge interrupt typeof thread_local".split())
-_OWN = frozenset("action state i j v row low high best inputs outputs observation flash int32 float state".split())
+"""
+_COMPILERS = "linux unix i386 arm avr vax near far huge interrupt typeof thread_local"
+_OWN = "action state i j v r z row low high best inputs outputs observation flash int32"
+C_WORDS = frozenset(_C.split())
+"""The keywords of C99."""
 _BUFFER = re.compile(r"[a-h]|buffer_[0-9]+")
 
 
@@ -33,7 +31,7 @@ def field_names(fields: Iterable[str], policy: str) -> list[str]:
 
     They are lowercase, differ, and are no word of C or C++ and no name that the policy's own function has.
     """
-    words = C_WORDS | _CPP_WORDS | _COMPILER_WORDS | _OWN
+    words = C_WORDS | frozenset(f"{_CPP} {_COMPILERS} {_OWN}".split())
     found: list[str] = []
     for field in fields:
         name = re.sub(r"[^a-z0-9]+", "_", field.lower()).strip("_") or "field"
