@@ -28,7 +28,7 @@ def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spa
     require_file(path)
     options = options or PolicyOptions()
     kind = policy_kind(path)
-    _require_options(path, kind, options)
+    require_options(path, kind, options)
     return _READERS[kind](path, options, spaces)
 
 
@@ -42,7 +42,8 @@ def policy_kind(path: Path) -> Kind:
     return kind
 
 
-def _require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
+def require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
+    """Raise InputError, naming the option, where one of ``options`` is not for files of ``kind``."""
     given = {
         "--normalizer": (options.normalizer is not None, "sb3", "zips of Stable-Baselines3"),
         "--no-normalizer": (options.without_normalizer, "sb3", "zips of Stable-Baselines3"),
