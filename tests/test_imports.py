@@ -20,6 +20,7 @@ FLOORS = (
     {"report"},
     {"compress", "devices"},
     {"training", "bench", "runtimes"},
+    {"readers"},
     {"adapters", "export"},
     {"policy"},
     {"pruning", "optim"},

@@ -9,7 +9,7 @@ from typing import final
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor
-from prunekit.compress.torchscript import read_torchscript
+from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.files import require_file

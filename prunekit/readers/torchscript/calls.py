@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
-from prunekit.compress.torchscript.objects import Class, Expression, Function, Module, Names, Options
-from prunekit.compress.torchscript.operators import operator_named, operator_of_version
-from prunekit.compress.torchscript.values import number, typed
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import PER_STEP, Run, whole
+from prunekit.readers.torchscript.objects import Class, Expression, Function, Module, Names, Options
+from prunekit.readers.torchscript.operators import operator_named, operator_of_version
+from prunekit.readers.torchscript.values import number, typed
 
 _NUMBERS = {"int": int, "float": float, "bool": bool}
 _PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.expressions import assigned, expression, items, looped, truth
-from prunekit.compress.torchscript.objects import RESERVED, Body, Function, Names, Program, Statement, refusing, shown
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.expressions import assigned, expression, items, looped, truth
+from prunekit.readers.torchscript.objects import RESERVED, Body, Function, Names, Program, Statement, refusing, shown
 
 
 def compiled(function: Function) -> Body:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript import sizes
-from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 from prunekit.errors import InputError
+from prunekit.readers.torchscript import sizes
+from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 
 Values = list[Any]
 Options = dict[str, Any]

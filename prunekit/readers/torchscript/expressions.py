@@ -13,9 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript import calls
-from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
-from prunekit.compress.torchscript.objects import (
+from prunekit.errors import InputError
+from prunekit.readers.torchscript import calls
+from prunekit.readers.torchscript.budget import PER_STEP, Run, whole
+from prunekit.readers.torchscript.objects import (
     RESERVED,
     Expression,
     Module,
@@ -26,9 +27,8 @@ from prunekit.compress.torchscript.objects import (
     refusing,
     shown,
 )
-from prunekit.compress.torchscript.operators import operator_named
-from prunekit.compress.torchscript.values import key, number
-from prunekit.errors import InputError
+from prunekit.readers.torchscript.operators import operator_named
+from prunekit.readers.torchscript.values import key, number
 
 Items = Callable[[Names, Run], Iterator[Any]]
 _NATIVE = "__torch__.torch.classes."
