@@ -266,18 +266,22 @@ def operator_named(path: str) -> Operator:
     known = _OPERATORS.get(path)
     if known is not None:
         return known
-    name = path.rpartition(".")[2]
-    if name in _SAMPLING:
-        reason = f"calls '{path}', so it samples; export its mean or most likely action"
-    elif name in _RECURRENT:
-        reason = f"calls '{path}', so it is recurrent; recurrent policies are not read"
-    else:
-        reason = f"calls '{path[:60]}', which is not among the arithmetic that is run"
+    reason = reason_against(path)
 
     def refuse(_: Values, __: Options, ___: Run) -> Any:
         raise InputError(reason)
 
     return refuse
+
+
+def reason_against(path: str) -> str:
+    """Return why a program may not call the operator ``path``."""
+    name = path.rpartition(".")[2]
+    if name in _SAMPLING:
+        return f"calls '{path}', so it samples; export its mean or most likely action"
+    if name in _RECURRENT:
+        return f"calls '{path}', so it is recurrent; recurrent policies are not read"
+    return f"calls '{path[:60]}', which is not among the arithmetic that is run"
 
 
 def operator_of_version(path: str, version: int) -> Operator:
