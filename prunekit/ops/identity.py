@@ -1,4 +1,4 @@
-"""Values as they are: the head where no action space is known; and modules of torch that change nothing."""
+"""A value under another name: the answer of a policy that has no head."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from torch.nn import functional
 from prunekit.graph.forms import MACS, ONNX, TORCH
 from prunekit.graph.lifting import Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
-from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.graph.op import Array, Coupling, Spec, register_op, unitwise
 
 
 @register_op
 @final
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """x as it is."""
+    """y = x."""
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return the spec that comes in."""
-        require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
@@ -34,8 +33,8 @@ class Identity:
         return unitwise(given[0], ("x", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
-        """Return x."""
-        return (values[0],)
+        """Return y."""
+        return (values[0].copy(),)
 
 
 @MACS.register(Identity)
