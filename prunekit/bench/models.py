@@ -18,6 +18,7 @@ from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.formats.text import shown
 from prunekit.policy.artifact import load
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program, lower
 
 
@@ -80,7 +81,7 @@ def read_model(path: Path) -> BenchModel:
 def _from_artifact(path: Path) -> BenchModel:
     artifact = load(path)
     program = lower(artifact.actor)
-    content = to_onnx(program, artifact.provenance)
+    content = to_onnx(graph_of(program), artifact.provenance)
     size = path.stat().st_size
     metadata = dict(artifact.provenance)
     return BenchModel(path, content, size, program.hidden, program.parameters, program.macs, metadata, program)

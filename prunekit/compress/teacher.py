@@ -15,6 +15,7 @@ from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Float32, lower
 
 _QUESTIONS = 128
@@ -121,8 +122,8 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
             f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
         )
 
-    session = tuned_session(to_onnx(program, {}), name)
-    output = "action" if spaces.discrete is None else "scores"
+    session = tuned_session(to_onnx(graph_of(program), {}), name)
+    output = "action" if spaces.discrete is None else "outputs"
 
     def respond(observations: Float32) -> Any:
         return session.run([output], {"obs": observations})[0]

@@ -1,1 +1,1 @@
-"""Readers of policy files of other programs, one folder or file per kind."""
+"""Policy files of every kind, each read into one graph without running any code of it (law 7)."""

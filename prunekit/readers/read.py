@@ -1,0 +1,75 @@
+"""Any policy file that prunekit knows, as a graph: recognised by what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from prunekit.adapters.sb3_files import read_sb3
+from prunekit.environments import Spaces
+from prunekit.errors import ArtifactError, InputError
+from prunekit.files import require_file
+from prunekit.formats.kinds import Kind, kind_of
+from prunekit.policy.artifact import load
+from prunekit.policy.description import described
+from prunekit.policy.graphs import graph_of
+from prunekit.readers.normalizers import normalizer_of
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+
+Reader = Callable[[Path, PolicyOptions, Spaces | None], PolicyFile]
+
+
+def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> PolicyFile:
+    """Return the policy at ``path``: a ``model.pt`` or a zip of Stable-Baselines3.
+
+    ``spaces`` are those of its environment, where they are known: they win over a zip's text. Raises ArtifactError and
+    InputError, naming the file, for what is not read, and for options that are not for its kind.
+    """
+    require_file(path)
+    options = options or PolicyOptions()
+    kind = policy_kind(path)
+    _require_options(path, kind, options)
+    return _READERS[kind](path, options, spaces)
+
+
+def policy_kind(path: Path) -> Kind:
+    """Return the kind of policy that the file at ``path`` holds; raises ArtifactError for one that is not read."""
+    kind = kind_of(path)
+    if kind == "unknown":  # what is too damaged to show what it is, is read as what it is called
+        kind = _BY_NAME.get(path.suffix.lower(), kind)
+    if kind not in _READERS:
+        raise ArtifactError(f"{path}: unknown kind of file; a policy is a .pt, .zip, .onnx or TorchScript file")
+    return kind
+
+
+def _require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
+    given = {
+        "--normalizer": (options.normalizer is not None, "sb3", "zips of Stable-Baselines3"),
+        "--no-normalizer": (options.without_normalizer, "sb3", "zips of Stable-Baselines3"),
+        "--output": (options.output is not None, "onnx", "ONNX files"),
+        "--inputs": (options.inputs is not None, "torchscript", "TorchScript files"),
+    }
+    for option, (used, wanted, called) in given.items():
+        if used and kind != wanted:
+            raise InputError(f"{path}: {option} is for {called}; leave it out")
+
+
+def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
+    artifact = load(path)
+    graph = graph_of(artifact.actor)
+    return PolicyFile(
+        path=path,
+        recognised=f"model of prunekit, {described(graph)}",
+        graph=graph,
+        metadata=artifact.provenance,
+        artifact=artifact,
+    )
+
+
+def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    graph = graph_of(read_sb3(path, normalizer_of(path, options), spaces=spaces))
+    return PolicyFile(path=path, recognised=f"zip of Stable-Baselines3, {described(graph)}", graph=graph)
+
+
+_READERS: dict[Kind, Reader] = {"torch": _read_model, "pickle": _read_model, "sb3": _read_sb3}
+_BY_NAME: dict[str, Kind] = {".pt": "torch", ".zip": "sb3", ".onnx": "onnx", ".ts": "torchscript"}
