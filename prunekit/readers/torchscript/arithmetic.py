@@ -32,11 +32,19 @@ _ACTIVATIONS = {
 
 def computed(call: Call, function: Callable[..., Floats], *values: Any) -> Symbol:
     """Return ``function(builder, *operands)`` as a tensor."""
-    operands = [call.building.operand(require_floats(call, value)) for value in values]
-    call.building.label()
+    operands = operands_of(call, *values)
     made = function(call.building.build, *operands)
     assert isinstance(made, Data)
     return call.building.symbol(made)
+
+
+def operands_of(call: Call, *values: Any) -> list[Floats]:
+    """Return what the graph computes with in place of ``values``; takes what their result needs from the budget."""
+    checked = [require_floats(call, value) for value in values]
+    call.run.take(math.prod(np.broadcast_shapes(*(tuple(getattr(value, "shape", ())) for value in checked))))
+    operands = [call.building.operand(value) for value in checked]
+    call.building.label()
+    return operands
 
 
 def require_floats(call: Call, value: Any) -> Any:
@@ -310,8 +318,7 @@ def _le(call: Call, a: Any, b: Any) -> Condition:
 
 @form_of("where")
 def _where(call: Call, condition: Any, a: Any, b: Any) -> Symbol | None:
-    operands = [call.building.operand(require_floats(call, value)) for value in (a, b)]
-    call.building.label()
+    operands = operands_of(call, a, b)
     if isinstance(condition, Condition):
         data = call.building.data(condition.symbol)
         made = lowered.chosen(call.building.build, Truth(of=data, strict=condition.strict), *operands)

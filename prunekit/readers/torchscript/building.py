@@ -55,8 +55,12 @@ class Building:
 
     def shifted(self, index: Symbol, number: int) -> Symbol:
         """Return an index plus a whole number."""
-        found = self.indices[self.elements.owner(int(index.names.reshape(-1)[0])).name]
+        found = self.index_of(index)
         return self.index(found.of, found.start + number, tuple(index.shape))
+
+    def index_of(self, index: Symbol) -> Index:
+        """Return what ``index`` made."""
+        return self.indices[self.elements.owner(int(index.names.reshape(-1)[0])).name]
 
     def operand(self, value: Any) -> Known | Data:
         """Return a tensor, traced or real, or a number as what the graph computes with."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import ArtifactError, InputError
-from prunekit.graph.graph import Graph, Node, Port
-from prunekit.ops.argmax import Argmax
-from prunekit.ops.identity import Identity
+from prunekit.graph.graph import Port
+from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
-from prunekit.readers.lowering.values import Data, core
+from prunekit.readers.lowering.ending import ended
+from prunekit.readers.lowering.values import Data, Index, core
 from prunekit.readers.torchscript import arithmetic, layout, reductions  # noqa: F401  (fill in the forms)
 from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 from prunekit.readers.torchscript.building import Building
-from prunekit.readers.torchscript.symbols import Condition, Missing, Symbol, symbol_of
+from prunekit.readers.torchscript.symbols import Condition, Missing, Symbol
 from prunekit.readers.torchscript.tracer import Tracer
 from prunekit.readers.torchscript.widths import Shape, shapes_for
 
-_STATES = ("h", "c", "hx", "cx", "hc", "hidden", "state", "memory", "cell")
+_STATE = re.compile(r"(h|c|hx|cx|hc)\d*|states?(_?in)?\d*|.*(hidden|cell|memory|rnn|lstm|gru).*", re.IGNORECASE)
+"""What people call the state of a recurrent policy."""
 
 
 def read_torchscript_graph(path: Path, *, width: int | None = None) -> ForeignGraph:
@@ -36,20 +38,22 @@ def read_torchscript_graph(path: Path, *, width: int | None = None) -> ForeignGr
     and for files that are damaged; and where the width is not known, naming the option that says it.
     """
     try:
-        return graph_of_script(read_script(path), width)
+        script = read_script(path)
     except InputError as error:
-        told = str(error)
-        begins = told.startswith(("its ", "has ", "holds ", "defines "))
-        raise ArtifactError(f"{path}: {told if begins else f'its TorchScript {told}'}") from error
+        raise ArtifactError(f"{path}: {error}") from error
+    try:
+        return graph_of_script(script, width)
+    except InputError as error:
+        raise ArtifactError(f"{path}: its TorchScript {error}") from error
 
 
 def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
-    """Return the graph of a program; raises InputError in words that follow the file's name."""
+    """Return the graph of a program; raises InputError in words that follow 'its TorchScript'."""
     names = _tensors(script)
-    shapes = shapes_for(script, names, width)
     if script.dtype not in (torch.float32, torch.float64):
         told = str(script.dtype).removeprefix("torch.")
         raise InputError(f"computes with {told}; save the policy in float32")
+    shapes = shapes_for(script, names, width)
     ports = [Port(name=_port(name), shape=core(shape)) for name, shape in zip(names, shapes, strict=True)]
     building = Building(ports, script.dtype)
     result = _traced(script, building, ports, shapes)
@@ -98,7 +102,7 @@ def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: S
 
 def _require_no_state(script: Script, names: Sequence[str], result: Any) -> None:
     """Raise InputError where a further input is called as states are, and a further output could be the next one."""
-    state = next((name for name in names[1:] if any(name.lower().startswith(word) for word in _STATES)), None)
+    state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
         raise InputError(
             f"takes '{state[:60]}' too and returns several values, as recurrent policies do; these are not read"
@@ -123,49 +127,15 @@ def _finished(
     if isinstance(answer, Tensor) or (answer.names < 0).all():
         raise InputError("answers the same to all observations; there is nothing to read")
     building.where, building.doing = "", "outputs"
-    build = building.build
     if answer.cell.dtype.is_floating_point:
-        flat = answer if answer.at.numel() > 1 or answer.at.dim() else symbol_of(answer.names.reshape(1), building.dtype)
-        found = building.data(flat)
-        name, head = build.shaped(found, core(found.dims)), None
+        found: Data | Index = building.data(answer)
     else:
-        index = building.indices[building.elements.owner(int(answer.names.reshape(-1)[0])).name]
-        if answer.at.numel() != 1:
-            raise InputError("answers with several whole numbers; one action alone can be chosen")
-        name, head = build.shaped(index.of, core(index.of.dims)), Argmax(start=index.start)
-    nodes = _needed(build.nodes, name)
-    if any(port.name == name for port in ports):
-        nodes.append(Node(op=Identity(), inputs=(name,), outputs=("outputs",)))
-    nodes = [_renamed(node, name) if node.outputs != ("outputs",) else node for node in nodes]
-    nodes.append(Node(op=head or Identity(), inputs=("outputs",), outputs=("action",)))
-    read = {one for node in nodes for one in node.inputs}
-    used = tuple(port for port in ports if port.name in read)
-    notes = [f"input '{port.name}' is not read, and left out" for port in ports if port not in used]
+        found = building.index_of(answer)
+    graph = ended(building.build, found)
+    left = [port.name for port in ports if port not in graph.inputs]
+    notes = [f"its input '{name}' is not read, and left out" for name in left]
     if others:
-        notes.append(f"returns {', '.join(others)} too, which the policy does not need")
+        notes.append(f"it returns {', '.join(others)} too; its first is taken for the action")
     return ForeignGraph(
-        graph=Graph(inputs=used, nodes=tuple(nodes), outputs=("action", "outputs")),
-        output=output,
-        others=others,
-        recognised="TorchScript",
-        notes=tuple(notes),
+        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=tuple(notes)
     )
-
-
-def _needed(nodes: Sequence[Node], name: str) -> list[Node]:
-    """Return the nodes that ``name`` depends on."""
-    wanted, kept = {name}, []
-    for node in reversed(nodes):
-        if wanted & set(node.outputs):
-            wanted |= set(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _renamed(node: Node, name: str) -> Node:
-    def called(one: str) -> str:
-        return "outputs" if one == name else one
-
-    made = any(output == name for output in node.outputs)
-    inputs = tuple(node.inputs) if made else tuple(called(one) for one in node.inputs)
-    return Node(op=node.op, inputs=inputs, outputs=tuple(called(one) for one in node.outputs))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prunekit.readers.torchscript.operators import Values
-from prunekit.readers.torchscript.symbols import Condition, Names, Symbol, symbol_of
+from prunekit.readers.torchscript.symbols import Condition, Names, Symbol, symbol_of, within
 from prunekit.readers.torchscript.tracer import FORMS, WRITES, Call, form_of, names_of
 from prunekit.readers.torchscript.values import DTYPE_NUMBERS, number, typed
 
@@ -32,7 +32,7 @@ def _moving(name: str) -> None:
     def _(call: Call, x: object, *rest: Any, **options: Any) -> Any:
         if not isinstance(x, Symbol):
             return None
-        if rest and isinstance(rest[0], Symbol) and name not in ("expand_as", "reshape_as", "view_as"):
+        if within(list(rest), Symbol) and name not in ("expand_as", "reshape_as", "view_as"):
             raise call.refused(" at places that depend on the observation, which has no form in a graph")
         places = [entry.at if isinstance(entry, Symbol) else entry for entry in rest]
         return _moved(x, call.operator([x.at, *places], options, call.run))
@@ -148,23 +148,16 @@ def _chosen(call: Call, condition: Condition, wanted: torch.dtype | None) -> Any
     return FORMS["where"](call, condition, torch.tensor(1.0), torch.tensor(0.0))
 
 
-@form_of("select_scatter", "slice_scatter")
-def _scattered(call: Call, x: Symbol, source: Any, *rest: Any) -> Symbol:
-    copied = symbol_of(x.names, x.cell.dtype)
-    part = _moved(copied, getattr(torch.ops.aten, call.building.doing.removesuffix("_scatter"))(copied.at, *rest))
-    copied.cell.names[part.at.numpy()] = names_of(call.building, source)
-    return copied
-
-
-@form_of("constant_pad_nd", "pad")
-def _padded(call: Call, x: Symbol, pads: list[int], value: Any = 0.0, *_: Any) -> Symbol | None:
-    if isinstance(value, str):  # pad(x, pads, mode, value)
-        if value != "constant":
-            return None
-        value = _[0] if _ else 0.0
+@form_of("constant_pad_nd")
+def _padded(call: Call, x: Symbol, pads: list[int], value: Any = 0.0) -> Symbol:
     filler = int(names_of(call.building, float(number(value) or 0.0)).reshape(-1)[0])
     names = torch.ops.aten.constant_pad_nd(torch.from_numpy(np.ascontiguousarray(x.names)), pads, filler)
     return symbol_of(names.numpy(), x.cell.dtype)
+
+
+@form_of("pad")
+def _pad(call: Call, x: Symbol, pads: list[int], mode: str = "constant", value: Any = None) -> Symbol | None:
+    return _padded(call, x, pads, value) if mode == "constant" else None
 
 
 def _writing(*names: str) -> Any:

@@ -210,6 +210,14 @@ def _view(values: Values, _: Options, __: Run) -> Any:
     return values[0].view([int(number(size)) for size in values[1]])
 
 
+def _pad(values: Values, _: Options, run: Run) -> Any:
+    seen, pads, mode, value = [*values, "constant", None][:4] if len(values) < 4 else values
+    if mode != "constant":
+        raise InputError(f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not among the arithmetic that is run")
+    sizes.padded([seen, pads], run)
+    return torch.ops.aten.constant_pad_nd(seen, pads, 0.0 if value is None else value)
+
+
 def _raise(values: Values, _: Options, __: Run) -> Any:
     raise ArithmeticError(str(values[0])[:200])
 
@@ -228,6 +236,7 @@ _SPECIAL: dict[str, Operator] = {
     "item": lambda values, _, __: number(values[0]),
     "to": _to,
     "view": _view,
+    "pad": _pad,
     "softmax": _along("softmax"),
     "log_softmax": _along("log_softmax"),
     "tensor": tensor_of,

@@ -161,6 +161,7 @@ def _linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Symbol | None:
         return None
     matrix = np.atleast_2d(floats_of(weight))
     shift = None if bias is None else np.atleast_1d(floats_of(bias))
+    call.run.take(x.at.numel() // max(matrix.shape[1], 1) * len(matrix))
     made = _of_data(call, lambda build, data: layers.affine(build, data, matrix, shift), x)
     return Symbol(made.cell, made.at.squeeze(-1)) if weight.dim() == 1 else made
 

@@ -132,9 +132,9 @@ def symbol_of(names: Names, dtype: torch.dtype) -> Symbol:
 
 
 def within(value: Any, kind: type | UnionType) -> bool:
-    """Return whether ``value`` is a ``kind``, or a list or tuple with one in it."""
+    """Return whether ``value`` is a ``kind``, or a list or tuple with one in it, or in a list in it."""
     if isinstance(value, list | tuple):
-        return any(isinstance(entry, kind) for entry in value)
+        return any(within(entry, kind) for entry in value)
     return isinstance(value, kind)
 
 

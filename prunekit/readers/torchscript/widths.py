@@ -10,18 +10,20 @@ import ast
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.readers.torchscript.archive import Script
-from prunekit.readers.torchscript.budget import MAX_STEPS, Run, run_for
+from prunekit.readers.torchscript.budget import MAX_STEPS, run_for
 from prunekit.readers.torchscript.objects import Module
 
 MAX_WIDTH = 2**16
-_MAX_TRIALS = 400
+_MAX_STEPS = 20 * MAX_STEPS
+_MAX_ELEMENTS = 2**28
 _MAX_PAIRED = 24
 """Sizes of which sums, differences and products are tried where none of them is the width."""
 
@@ -31,72 +33,118 @@ Shape = tuple[int, ...]
 def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[Shape]:
     """Return the shapes of the tensors ``names`` that the program takes, a batch axis of one in front where it has one.
 
-    ``width`` is that of the only one, where it is known. Raises InputError where none fits, or more than one does.
+    ``width`` is that of one of them, where it is known. Raises InputError where no shapes fit, or more than one.
     """
-    if width is not None and len(names) == 1:
-        for shape in ((1, width), (width,)):
-            if _fails(script, [shape]) is None:
-                return [shape]
-        raise InputError(f"does not run on {width} values ({_fails(script, [(1, width)])})")
-    sizes = _sizes(script)
-    trials = 0
-    reason: str | None = None
-    for found in (sizes, _combined(sizes)):
-        fitting: list[list[Shape]] = []
-        for widths in itertools.product(found, repeat=len(names)):
-            trials += 1
-            if trials > _MAX_TRIALS * len(names):
-                break
-            shapes: list[Shape] = [(1, one) for one in widths]
-            failed = _fails(script, shapes)
-            reason = reason or failed
-            if failed is None:
-                fitting.append(shapes)
-        several = [shapes for shapes in fitting if any(shape != (1, 1) for shape in shapes)] or fitting  # one broadcasts
-        if len(several) > 1:  # slices that end before the observation does run on wider ones too
-            several = [shapes for shapes in several if _reads_the_last(script, shapes)] or several
-        if len(several) == 1:
-            return several[0]
-        if several:
-            told = ", ".join(" and ".join(str(shape[1]) for shape in shapes) for shapes in several[:4])
-            raise InputError(f"runs on observations of several widths ({told}); say how wide they are with --inputs N")
-        if len(names) == 1:
-            alone = [one for one in found if _fails(script, [(one,)]) is None and one != 1]
-            if len(alone) == 1:
-                return [(alone[0],)]
-    more = f" (with the first: {reason})" if reason else ""
-    raise InputError(f"does not show how wide its observations are{more}; say so with --inputs N")
+    if width is not None and not 1 <= width <= MAX_WIDTH:
+        raise InputError(f"cannot have observations of {width:,} values; --inputs is from 1 to {MAX_WIDTH:,}")
+    read = [name for name in names if _is_read(script, name)]
+    found = _widths(_Trials(script, names, read), width)
+    return [found.get(name, (1, 1)) for name in names]
 
 
-@torch.no_grad()
-def _fails(script: Script, shapes: Sequence[Shape]) -> str | None:
-    """Return why the program does not run on such zeros; raises InputError where it would not run on any."""
-    try:
-        _answer(script, [torch.zeros(shape, dtype=script.dtype) for shape in shapes])
-    except InputError:
-        raise
-    except Exception as error:  # whatever the program's own arithmetic raises
-        lines = str(error).strip().splitlines()
-        return lines[-1][:120] if lines else type(error).__name__
-    return None
+@final
+@dataclass
+class _Trials:
+    """Trials of one program; ``left`` is how much of the time for all of them is left, ``reason`` why the first failed."""
 
+    script: Script
+    names: Sequence[str]
+    read: Sequence[str]
+    steps: int = _MAX_STEPS
+    elements: int = _MAX_ELEMENTS
+    reason: str = ""
 
-@torch.no_grad()
-def _reads_the_last(script: Script, shapes: Sequence[Shape]) -> bool:
-    """Return whether the answer depends on the last value of every tensor."""
-    for asked in range(len(shapes)):
-        given = [torch.zeros(shape, dtype=script.dtype) for shape in shapes]
-        given[asked].view(-1)[-1] = math.nan
-        answer = _answer(script, given)
-        if isinstance(answer, Tensor) and not answer.isnan().any():
+    def fits(self, shapes: Sequence[Shape]) -> bool:
+        """Return whether the program runs on such zeros; raises InputError where it would not run on any."""
+        try:
+            self.answer(shapes, None)
+        except InputError:
+            raise
+        except Exception as error:  # whatever the program's own arithmetic raises
+            lines = str(error).strip().splitlines()
+            self.reason = self.reason or (lines[-1][:120] if lines else type(error).__name__)
             return False
-    return True
+        return True
+
+    def reads_the_last(self, shapes: Sequence[Shape]) -> bool:
+        """Return whether the answer depends on the last value of every tensor."""
+        answers = [self.answer(shapes, at) for at in range(len(shapes))]
+        return all(not isinstance(answer, Tensor) or bool(answer.isnan().any()) for answer in answers)
+
+    @torch.no_grad()
+    def answer(self, shapes: Sequence[Shape], asked: int | None) -> Any:
+        """Return the answer to zeros; the last value of the tensor ``asked`` is NaN."""
+        given = {name: torch.zeros(1, 1, dtype=self.script.dtype) for name in self.names}
+        for name, shape in zip(self.read, shapes, strict=True):
+            given[name] = torch.zeros(shape, dtype=self.script.dtype)
+        if asked is not None:
+            given[self.read[asked]].view(-1)[-1] = math.nan
+        run = run_for(1, self.script.weights, self.script.storages, self.script.lists)
+        begun = run.elements
+        try:
+            answer = self.script.forward.call([self.script.module, *given.values()], {}, run)
+        finally:
+            self.steps -= MAX_STEPS - run.steps
+            self.elements -= begun - run.elements
+        return answer[0] if isinstance(answer, tuple | list) and answer else answer
 
 
-def _answer(script: Script, given: Sequence[Tensor]) -> Any:
-    run: Run = run_for(1, script.weights, script.storages, script.lists)
-    answer = script.forward.call([script.module, *given], {}, run)
-    return answer[0] if isinstance(answer, tuple | list) and answer else answer
+def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
+    if not trials.read:
+        return {}
+    sizes = _sizes(trials.script)
+    if width is not None:
+        several = len(trials.read) > 1
+        sizes = [width, *(size for size in sizes if several and size != width)]
+    for places in _places(sizes, len(trials.read), width):
+        for batch in ((1,), ()):
+            fitting = _fitting(trials, places, batch, width)
+            if len(fitting) == 1:
+                return dict(zip(trials.read, fitting[0], strict=True))
+            if fitting:
+                told = ", ".join(" and ".join(str(shape[-1]) for shape in shapes) for shapes in fitting[:4])
+                raise InputError(f"runs on observations of several widths ({told}); say which with --inputs N")
+    reason = f" ({trials.reason})" if trials.reason else ""
+    if width is not None:
+        raise InputError(f"does not run on observations of {width} values{reason}; give another number with --inputs")
+    raise InputError(f"does not show how wide its observations are{reason}; say so with --inputs N")
+
+
+def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[list[Sequence[int]]]:
+    """Return the widths to try for each of ``count`` tensors: those of the file, then those that these give for one."""
+    yield [sizes] * count
+    if width is None or count > 1:
+        combined = _combined(sizes)
+        for place in range(count):
+            yield [combined if at == place else sizes for at in range(count)]
+
+
+def _fitting(
+    trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None
+) -> list[list[Shape]]:
+    """Return the shapes that the program runs on: where there are several, those of which it reads everything."""
+    fitting: list[list[Shape]] = []
+    for widths in itertools.product(*places):
+        if trials.steps < 0 or trials.elements < 0:
+            break
+        if width is None or width in widths:
+            shapes = [(*batch, one) for one in widths]
+            if trials.fits(shapes):
+                fitting.append(shapes)
+    ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
+    fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
+    if len(fitting) > 1:  # slices that end before the observation does run on wider ones too
+        fitting = [shapes for shapes in fitting if trials.reads_the_last(shapes)] or fitting
+    return fitting
+
+
+def _ones(shapes: Sequence[Shape]) -> int:
+    return sum(shape[-1] == 1 for shape in shapes)
+
+
+def _is_read(script: Script, name: str) -> bool:
+    body = itertools.chain.from_iterable(ast.walk(statement) for statement in script.forward.definition.body)
+    return any(isinstance(node, ast.Name) and node.id == name for node in body)
 
 
 def _sizes(script: Script) -> list[int]:
