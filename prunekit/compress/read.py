@@ -7,7 +7,7 @@ from pathlib import Path
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
-from prunekit.compress.torchscript import read_torchscript
+from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.files import require_file
