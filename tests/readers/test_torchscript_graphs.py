@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torchscript_files import FORMS, saved
 
 import prunekit.ops  # noqa: F401  (registers them)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.lowering.ending import ended
 from prunekit.readers.lowering.values import Data, Index, core
-from prunekit.readers.torchscript import arithmetic, layout, reductions  # noqa: F401  (fill in the forms)
+from prunekit.readers.torchscript import activations, arithmetic, layers, layout, reductions  # noqa: F401  (forms)
 from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 from prunekit.readers.torchscript.building import Building
@@ -57,7 +56,7 @@ def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
     ports = [Port(name=_port(name), shape=core(shape)) for name, shape in zip(names, shapes, strict=True)]
     building = Building(ports, script.dtype)
     result = _traced(script, building, ports, shapes)
-    _require_no_state(script, names, result)
+    _require_no_state(names, result)
     output, answer, others = _chosen(result)
     return _finished(building, ports, answer, output, others)
 
@@ -87,9 +86,7 @@ def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: S
     run = run_for(1, script.weights, script.storages, script.lists)
     tracer = Tracer(building, script.module)
     run.tracing = tracer
-    symbols = [
-        building.symbol(Data(name=port.name, dims=shape)) for port, shape in zip(ports, shapes, strict=True)
-    ]
+    symbols = [building.symbol(Data(name=port.name, dims=shape)) for port, shape in zip(ports, shapes, strict=True)]
     try:
         return tracer.seen(script.forward.call([script.module, *symbols], {}, run))
     except InputError:
@@ -100,7 +97,7 @@ def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: S
         raise InputError(f"cannot be followed at 'torch.{building.doing}'{building.place()} ({told})") from error
 
 
-def _require_no_state(script: Script, names: Sequence[str], result: Any) -> None:
+def _require_no_state(names: Sequence[str], result: Any) -> None:
     """Raise InputError where a further input is called as states are, and a further output could be the next one."""
     state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:

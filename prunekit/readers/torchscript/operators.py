@@ -213,7 +213,9 @@ def _view(values: Values, _: Options, __: Run) -> Any:
 def _pad(values: Values, _: Options, run: Run) -> Any:
     seen, pads, mode, value = [*values, "constant", None][:4] if len(values) < 4 else values
     if mode != "constant":
-        raise InputError(f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not among the arithmetic that is run")
+        raise InputError(
+            f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not among the arithmetic that is run"
+        )
     sizes.padded([seen, pads], run)
     return torch.ops.aten.constant_pad_nd(seen, pads, 0.0 if value is None else value)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -24,20 +24,31 @@ Form = Callable[..., Any]
 """(call, *arguments of the operator) -> its result; None where the operator has no form as it is called."""
 
 FORMS: dict[str, Form] = {}
-"""What operators make of traced tensors, by their names without ``torch.``; filled in by the modules beside this one."""
+"""What operators make of traced tensors, by their names without ``torch.``; the modules beside this one fill it in."""
 
 WRITES: dict[str, Form] = {}
 """(call, target, *arguments) -> names of elements for the target; the other operators in place follow ``FORMS``."""
 
+_Form = TypeVar("_Form", bound=Form)
 _LANGUAGE = frozenset(["__is__", "__isnot__", "format", "warn"])
 _UNCHANGED = frozenset(["requires_grad_", "detach_"])
 
 
-def form_of(*names: str) -> Callable[[Form], Form]:
+def form_of(*names: str) -> Callable[[_Form], _Form]:
     """Return a decorator that makes its function the form of the operators ``names``."""
 
-    def keep(function: Form) -> Form:
+    def keep(function: _Form) -> _Form:
         FORMS.update(dict.fromkeys(names, function))
+        return function
+
+    return keep
+
+
+def write_of(*names: str) -> Callable[[_Form], _Form]:
+    """Return a decorator that makes its function what the operators ``names`` write in place."""
+
+    def keep(function: _Form) -> _Form:
+        WRITES.update(dict.fromkeys(names, function))
         return function
 
     return keep
@@ -120,7 +131,7 @@ class Tracer:
             return target
         if not isinstance(target, Symbol) or not target.cell.dtype.is_floating_point:
             raise call.refused(", which writes a value that depends on the observation to whole numbers")
-        if target.at.unique().numel() != target.at.numel():
+        if np.unique(target.at.numpy()).size != target.at.numel():
             raise call.refused(", which writes to a tensor whose elements share memory")
         base = name[:-1]
         if base in WRITES:
@@ -139,9 +150,12 @@ class Tracer:
         """Return a real tensor as traced, with all that shares its memory."""
         storage = tensor.untyped_storage()
         count = storage.nbytes() // tensor.element_size()
-        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))  # type: ignore[call-overload]
+        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))
         cell = Cell(self.building.elements.of_constants(whole), tensor.dtype)
-        self._written[storage.data_ptr()] = (tensor, Symbol(cell, torch.arange(count)))  # kept alive: no other gets its place
+        self._written[storage.data_ptr()] = (
+            tensor,
+            Symbol(cell, torch.arange(count)),
+        )  # kept alive: no other gets its place
         found = self.seen(tensor)
         assert isinstance(found, Symbol)
         return found

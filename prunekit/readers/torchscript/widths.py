@@ -45,7 +45,7 @@ def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[
 @final
 @dataclass
 class _Trials:
-    """Trials of one program; ``left`` is how much of the time for all of them is left, ``reason`` why the first failed."""
+    """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed."""
 
     script: Script
     names: Sequence[str]
@@ -119,9 +119,7 @@ def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[lis
             yield [combined if at == place else sizes for at in range(count)]
 
 
-def _fitting(
-    trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None
-) -> list[list[Shape]]:
+def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None) -> list[list[Shape]]:
     """Return the shapes that the program runs on: where there are several, those of which it reads everything."""
     fitting: list[list[Shape]] = []
     for widths in itertools.product(*places):
