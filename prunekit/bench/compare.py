@@ -21,6 +21,7 @@ from prunekit.disturbances import Deviation, disturbed
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
 from prunekit.rollouts import Act, episode_return, random_returns
 from prunekit.stats.betting import Paired
@@ -67,7 +68,7 @@ def _measure(
     spaces = spaces_of(environment)
 
     def observe(program: Program, episodes: int) -> NDArray[np.float32]:
-        return recorded_observations(program, name[0], name[1], episodes)
+        return recorded_observations(graph_of(program), name[0], name[1], episodes)
 
     place = Place(spaces, observe)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)

@@ -15,6 +15,7 @@ from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import require_place, spread_over
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
 
 _EPISODES = 5
@@ -65,5 +66,5 @@ class PolicyCode:
         program = model.program
         if program is None:
             raise InputError(f"{model.path}: C is written from prunekit's .pt, not from ONNX; name the .pt")
-        require_place(str(model.path), program, place.spaces, "the environment")
+        require_place(str(model.path), graph_of(program), place.spaces, "the environment")
         return program

@@ -131,9 +131,15 @@ def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, wid
                 fitting.append(shapes)
     ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
     fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
+    if len(fitting) > 1 and batch:  # what is folded into the batch axis comes out as several answers
+        fitting = [shapes for shapes in fitting if _rows(trials.answer(shapes, None)) == 1] or fitting
     if len(fitting) > 1:  # slices that end before the observation does run on wider ones too
         fitting = [shapes for shapes in fitting if trials.reads_the_last(shapes)] or fitting
     return fitting
+
+
+def _rows(answer: Any) -> int:
+    return len(answer) if isinstance(answer, Tensor) and answer.dim() > 1 else 1
 
 
 def _ones(shapes: Sequence[Shape]) -> int:
@@ -191,7 +197,7 @@ def _literals(script: Script) -> Iterator[int]:
             case ast.Constant(value=int(number)) if type(number) is int:
                 yield number
             case ast.List(elts=entries) if entries:
-                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]
-                if len(numbers) == len(entries) and all(type(number) is int for number in numbers):
-                    yield abs(math.prod(numbers))  # type: ignore[arg-type]
+                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is no constant
+                if numbers and all(type(number) is int for number in numbers):
+                    yield math.prod(numbers)  # type: ignore[arg-type]
                     yield sum(numbers)  # type: ignore[arg-type]
