@@ -344,6 +344,24 @@ def test_only_what_the_answer_needs_is_counted(tmp_path: Path) -> None:
     assert read_torchscript_graph(path).graph.parameter_count == INPUTS * 3 + 3
 
 
+class Drawing(nn.Module):
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.layer, self.first = nn.Linear(INPUTS, 3), first
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.layer(x)
+        drawn = mean + torch.randn_like(mean) * 0.1
+        return (drawn, mean) if self.first else (mean, drawn)
+
+
+def test_a_draw_matters_only_in_the_answer(tmp_path: Path) -> None:
+    assert_same(*saved("scripted", Drawing(first=False), tmp_path / "policy.ts"))
+    path, _ = saved("scripted", Drawing(first=True), tmp_path / "other.ts")
+    with pytest.raises(ArtifactError, match="samples"):
+        read_torchscript_graph(path)
+
+
 class Plain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x) * 2.0

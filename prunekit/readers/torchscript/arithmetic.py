@@ -158,6 +158,12 @@ def _rsqrt(call: Call, x: Any) -> Symbol | None:
     return _pow(call, x, -0.5)
 
 
+@form_of("sign", "sgn")
+def _sign(call: Call, x: Any) -> Symbol:
+    above = chosen(call, Condition(x, strict=True), 1.0, 0.0)
+    return subtracted(call, above, chosen(call, Condition(negated(call, x), strict=True), 1.0, 0.0))
+
+
 @form_of("exp2")
 def _exp2(call: Call, x: Any) -> Symbol | None:
     return pointwise(call, multiplied(call, x, math.log(2.0)), Elementary(kind="exp"))

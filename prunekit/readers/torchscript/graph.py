@@ -119,7 +119,9 @@ def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
 def _finished(
     building: Building, ports: Sequence[Port], answer: Any, output: str, others: tuple[str, ...]
 ) -> ForeignGraph:
-    if isinstance(answer, Condition | Missing) or not isinstance(answer, Symbol | Tensor):
+    if isinstance(answer, Missing):
+        raise InputError(answer.reason)
+    if isinstance(answer, Condition) or not isinstance(answer, Symbol | Tensor):
         raise InputError(f"answers with a {type(answer).__name__.lower()}, not with a tensor of floats or an index")
     if isinstance(answer, Tensor) or (answer.names < 0).all():
         raise InputError("answers the same to all observations; there is nothing to read")

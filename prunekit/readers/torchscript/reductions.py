@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from prunekit.errors import InputError
 from prunekit.graph.op import Op
 from prunekit.ops.elementary import Elementary
 from prunekit.ops.log_softmax import LogSoftmax
@@ -67,7 +68,10 @@ def _max(call: Call, x: Any, other: Any = None, keep: bool = False) -> Any:
         return (_amax if largest else _amin)(call, x)
     if isinstance(other, Symbol | Tensor):
         return computed(call, lowered.largest if largest else lowered.smallest, x, other)
-    index: Any = _argmax(call, x, other, keep) if largest else Missing("uses the index of the smallest value")
+    try:
+        index: Any = _argmax(call, x, other, keep) if largest else Missing("uses the index of the smallest value")
+    except InputError as error:
+        index = Missing(str(error))
     return (_amax if largest else _amin)(call, x, other, keep), index
 
 
