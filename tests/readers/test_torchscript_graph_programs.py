@@ -258,7 +258,7 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     path, module = saved("scripted", Two(), tmp_path / "policy.ts")
     read = read_torchscript_graph(path)
     assert [(port.name, port.shape) for port in read.graph.inputs] == [("obs", (INPUTS,)), ("command", (2,))]
-    assert read.others == ("output 1",)
+    assert (read.output, read.others) == ("0", ("1",))
     obs, command = torch.randn(3, INPUTS), torch.randn(3, 2)
     made, _ = run_step(read.graph, {"obs": obs.numpy(), "command": command.numpy()}, {}, np.float32)
     np.testing.assert_allclose(made["outputs"], module(obs, command)[0].detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -112,8 +112,8 @@ def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
         name, *others = result
         return str(name), result[name], tuple(str(other) for other in others)
     if isinstance(result, list | tuple) and result:
-        return "output 0", result[0], tuple(f"output {at}" for at in range(1, len(result)))
-    return "output", result, ()
+        return "0", result[0], tuple(str(at) for at in range(1, len(result)))
+    return "0", result, ()
 
 
 def _finished(
@@ -132,9 +132,7 @@ def _finished(
         found = building.index_of(answer)
     graph = ended(building.build, found)
     left = [port.name for port in ports if port not in graph.inputs]
-    notes = [f"its input '{name}' is not read, and left out" for name in left]
-    if others:
-        notes.append(f"it returns {', '.join(others)} too; its first is taken for the action")
+    notes = tuple(f"its input '{name}' is not read, and left out" for name in left)
     return ForeignGraph(
-        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=tuple(notes)
+        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=notes
     )
