@@ -109,12 +109,13 @@ def _mish(x: Float32) -> Float32:
     """With s = sigmoid(x) and q = 1 - s, which is exp(-softplus(x)), tanh(softplus(x)) is s (1 + q) / (1 + q^2)."""
     s = sigmoid(x)
     q = ONE - s
-    return x * (s * (ONE + q)) / (ONE + q * q)
+    return np.asarray(x * (s * (ONE + q)) / (ONE + q * q), np.float32)
 
 
 def _softsign(x: Float32) -> Float32:
     size = np.where(x < ZERO, -x, x)
-    return np.where(size < np.float32(_LONG), x / (ONE + size), np.where(x > ZERO, ONE, -ONE))
+    held = np.where(x > ZERO, ONE, -ONE)
+    return np.asarray(np.where(size < np.float32(_LONG), x / (ONE + size), held), np.float32)
 
 
 def _between_0_and_6(x: Float32) -> Float32:
