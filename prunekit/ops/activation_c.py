@@ -109,7 +109,7 @@ def _mish(x: Float32) -> Float32:
     """With s = sigmoid(x) and q = 1 - s, which is exp(-softplus(x)), tanh(softplus(x)) is s (1 + q) / (1 + q^2)."""
     s = sigmoid(x)
     q = ONE - s
-    return x * (s * (ONE + q)) / (ONE + q * q)
+    return np.asarray(x * (s * (ONE + q)) / (ONE + q * q), np.float32)
 
 
 def _softsign(x: Float32) -> Float32:
