@@ -32,6 +32,7 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import spaces_of
 from prunekit.export.onnx import to_onnx
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
 from prunekit.runtimes.native import NativePolicy, vector_flags
 
@@ -43,7 +44,7 @@ Loops = dict[str, Callable[[int], float]]
 
 def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Ways, Loops]:
     """Return what is called from Python, and what is called in a loop of C, after a check that all agree."""
-    content = to_onnx(program, {})
+    content = to_onnx(graph_of(program), {})
     file = folder / "policy.onnx"
     file.write_bytes(content)
     batch = observation[None]

@@ -19,25 +19,30 @@ from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.clip import Clip
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.flatten import Flatten
+from prunekit.ops.identity import Identity
+from prunekit.ops.layer_norm import LayerNorm
 from prunekit.ops.normalize import Normalize
 from prunekit.ops.prelu import PReLU
 from prunekit.ops.reshape import Reshape
+from prunekit.ops.slice import Slice
+from prunekit.ops.softmax import Softmax
 from prunekit.ops.tanh_to_bounds import TanhToBounds
 
 CLIPS = ((0.0, 6.0), (-1.0, 1.0), (-0.5, 2.0), (0.25, math.inf), (-math.inf, 0.75), (-0.1, math.inf))
 
 
-def chain(ops: Sequence[Op], inputs: int, head: Op | None = None) -> Graph:
-    """Return ``ops`` one after the other, and a head; without one the outputs are the action."""
+def chain(ops: Sequence[Op], inputs: int, *tail: Op) -> Graph:
+    """Return ``ops`` one after the other, and a tail, the head its end; without one the outputs are the action."""
     nodes, value = [], "obs"
     for index, op in enumerate(ops):
         name = "outputs" if index == len(ops) - 1 else f"{type(op).__name__.lower()}_{index}"
         nodes.append(Node(op=op, inputs=(value,), outputs=(name,)))
         value = name
-    outputs = ("outputs",)
-    if head is not None:
-        nodes.append(Node(op=head, inputs=(value,), outputs=("action",)))
-        outputs = ("action", "outputs")
+    for index, op in enumerate(tail):
+        name = "action" if index == len(tail) - 1 else f"tail_{index}"
+        nodes.append(Node(op=op, inputs=(value,), outputs=(name,)))
+        value = name
+    outputs = ("action", "outputs") if tail else ("outputs",)
     return Graph(inputs=(Port(name="obs", shape=(inputs,)),), nodes=tuple(nodes), outputs=outputs)
 
 
@@ -113,6 +118,20 @@ def integer_chain_of(seed: int, functions: Sequence[str] | None = None) -> tuple
     outputs = int(random.integers(1, 5))
     ops.append(affine(random, width, outputs, 2.0))
     squashed = TanhToBounds(low=(-2.0,) * outputs, high=(0.5,) * outputs)
-    head = [Argmax(start=3), free(outputs), free(outputs), squashed][random.integers(4)]
+    some = np.arange(outputs) % 2 == 0
+    ones, zeros = np.ones(outputs, np.float32), np.zeros(outputs, np.float32)
+    tails: list[list[Op]] = [
+        [],
+        [Identity()],
+        [Argmax(start=3)],
+        [free(outputs)],
+        [squashed],
+        [kind("tanh"), Identity()],
+        [kind("silu"), squashed],
+        [Slice(selected=some), kind("tanh")],
+        [LayerNorm(scale=ones, shift=zeros, epsilon=1e-3, count=outputs), Softmax()],
+        [batch_norm(random, outputs), Argmax()],
+    ]
+    tail = tails[random.integers(len(tails))]
     observations = random.choice([0.1, 1.0, 30.0]) * random.standard_normal((64, inputs))
-    return chain(ops, inputs, head), observations.astype(np.float32)
+    return chain(ops, inputs, *tail), observations.astype(np.float32)

@@ -25,8 +25,8 @@ from prunekit.environments import Spaces, make_environment
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import make_artifact, save
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
-from prunekit.policy.program import lower
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases, Sparsity
 from prunekit.training.presets import preset_for
@@ -103,7 +103,7 @@ def _prunekit() -> Iterator[Sound]:
             path = Path(folder) / "model.pt"
             save(make_artifact(actor, masks, provenance), path)
             yield Sound("model", name, {"model.pt": path.read_bytes()}, "model.pt", spaces)
-        yield Sound("onnx", name, {"model.onnx": to_onnx(lower(actor), provenance)}, "model.onnx", spaces)
+        yield Sound("onnx", name, {"model.onnx": to_onnx(graph_of(actor), provenance)}, "model.onnx", spaces)
 
 
 class _Normalizing(nn.Module):

@@ -7,6 +7,7 @@ are never opened: spaces and activation come from the text, layers and widths fr
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ _FREE, _UNPACKED = 2**20, 16
 """Bytes that an entry may unpack to, and how many more for each of the file: weights hardly shrink, bombs do."""
 
 _ACTIVATIONS = {str(kind.module): Activation(kind.name, kind.default) for kind in KINDS.values()}
+_PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>), (\w+)=(-?\d+\.?\d*(?:e-?\d+)?)\)")
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
 # Bounds that differ by less may be the same, saved under a coarser numpy.set_printoptions.
 _ROUNDED = 0.01
@@ -254,10 +256,20 @@ def _activation_of(policy: _Policy, data: Mapping[str, Any]) -> Activation:
     text = _section(data, "policy_kwargs").get("activation_fn")
     if text is None:
         return Activation(policy.activation)
-    activation = _ACTIVATIONS.get(text) if isinstance(text, str) else None
+    activation = _activation_called(text) if isinstance(text, str) else None
     if activation is None:
         raise InputError(f"its activation {quoted(text)} is not known; known are {', '.join(KINDS)}")
     return activation
+
+
+def _activation_called(text: str) -> Activation | None:
+    found = _PARTIAL.fullmatch(text)
+    if found is None:
+        return _ACTIVATIONS.get(text)
+    plain = _ACTIVATIONS.get(found[1])
+    if plain is None or KINDS[plain.name].attribute != found[2]:
+        return None
+    return replace(plain, parameter=float(found[3]))
 
 
 def _layers(policy: _Policy, state: Mapping[str, Tensor]) -> list[nn.Linear]:

@@ -28,13 +28,20 @@ def quoted(value: object) -> str:
 
 
 def observation_width(space: Mapping[str, Any]) -> int:
-    """Return the width of a space of flat vectors; raises InputError for any other."""
-    shape = space.get("_shape")
+    """Return how many values an observation has: vectors, and arrays of floats, which are flattened row by row.
+
+    Raises InputError for any other space. Arrays of integers are scaled as images are.
+    """
+    shape, dtype = space.get("_shape"), str(space.get("dtype"))
     if space.get(":type:") != BOX:
-        raise InputError(f"observations of type {quoted(space.get(':type:'))} are not supported; only flat vectors are")
-    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int:
-        raise InputError(f"observations of shape {quoted(shape)} are not supported; only flat vectors are")
-    return shape[0]
+        raise InputError(f"observations of type {quoted(space.get(':type:'))} are not supported; only Box is")
+    sizes = shape if isinstance(shape, list) and shape and all(type(size) is int for size in shape) else None
+    if sizes is None or (len(sizes) > 1 and not dtype.startswith("float")):
+        raise InputError(
+            f"observations of shape {quoted(shape)} and type {quoted(space.get('dtype'))} are not supported; only "
+            "vectors and arrays of floats are"
+        )
+    return math.prod(sizes)
 
 
 def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:

@@ -15,7 +15,8 @@ from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import CheckError
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.actor import Actor
-from prunekit.policy.program import Float32, lower
+from prunekit.policy.graphs import graph_of
+from prunekit.policy.program import Float32
 from prunekit.rollouts import Act, episode_return, random_returns
 
 # Steps between looks whether to stop.
@@ -65,7 +66,7 @@ class Arena:
 
 def exported(actor: Actor) -> bytes:
     """Return ``actor`` as ONNX."""
-    return to_onnx(lower(actor), {})
+    return to_onnx(graph_of(actor), {})
 
 
 def runtime_of(content: bytes, spaces: Spaces) -> OnnxRuntime:

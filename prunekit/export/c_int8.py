@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import bounds_constants, decision, require_int32, self_test, self_test_constants
 from prunekit.export.c_int8_activations import (
     Function,
     called,
@@ -18,11 +17,12 @@ from prunekit.export.c_int8_activations import (
     layer_constants,
     table_constants,
 )
-from prunekit.export.c_math import TANH
-from prunekit.export.c_text import Constant, about_policy, action_signature, array, header_text, source_head
-from prunekit.export.integer_tail import head_of
+from prunekit.export.c_interface import Interface, interface_of
+from prunekit.export.c_self_test import self_test, self_test_constants
+from prunekit.export.c_text import about_policy, header_text, source_head
+from prunekit.export.integer_tail import TailCode, tail_to_c
 from prunekit.export.quantize import QuantizedProgram, run_quantized
-from prunekit.policy.heads import ArgmaxHead, TanhHead
+from prunekit.graph.c.literals import Constant, array
 
 
 def int8_to_c(
@@ -35,39 +35,41 @@ def int8_to_c(
 
     With ``recorded`` observations [n, inputs] there is a self-test on them.
     """
-    _, head = head_of(quantized.tail)
+    interface = interface_of(quantized.graph, name)
+    tail = tail_to_c(quantized.tail, name, interface.outputs is None)
     widths = [len(quantized.center), *(len(layer.bias) for layer in quantized.layers)]
-    require_int32(head, widths[-1])
     functions = functions_of(quantized)
     about = about_policy(
-        widths,
+        "-".join(map(str, widths)),
         [called(quantized, layer.activation) for layer in quantized.layers if layer.activation is not None],
         sum(layer.weight.size + layer.bias.size for layer in quantized.layers),
         metadata,
         f"int8 weights, int{quantized.bits} activations",
     )
     kind = f"int{quantized.bits}_t"
-    constants = _constants(quantized, name, kind)
+    constants = [*_constants(quantized, name, kind), *tail.body.constants]
     tested: list[Constant] = []
     if recorded is not None:
-        tested = self_test_constants(name, head, recorded, run_quantized(quantized, recorded)[0])
+        recorded = recorded.reshape(len(recorded), widths[0])
+        tested = self_test_constants(interface, recorded, run_quantized(quantized, recorded)[0])
     parts = [source_head(name, constants + tested), _INTEGERS, *(constant.text for constant in constants)]
-    if isinstance(head, TanhHead):
-        parts.append(TANH.to_c(f"{name}_tanh"))
-    parts.append(_SATURATED)
+    parts += [*tail.functions, _SATURATED]
     if len(quantized.layers) > 1:
         parts += [_SHIFTED, *(function.text for function in functions.values())]
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
     parts += [_layer(function) for function in functions.values()]
-    parts += [_SCORES, _action(quantized, name, kind, widths)]
+    parts += [_SCORES, _action(quantized, interface, tail, kind, widths)]
     text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
-        text += "\n" + self_test(name, head, widths[0], widths[-1], tested)
-    nan = "the middle of what was recorded"
-    header = header_text(name, widths[0], widths[-1], head, about, nan, recorded is not None)
-    outputs = None if isinstance(head, ArgmaxHead) else widths[-1]
-    sizes = tuple(constant.size_bytes for constant in constants)
-    return CCode(name, header, text, widths[0], outputs, sizes)
+        text += "\n" + self_test(interface, tested)
+    return CCode(
+        name=name,
+        header=header_text(interface, about, "the middle of what was recorded", recorded is not None),
+        source=text,
+        inputs=interface.size,
+        outputs=interface.outputs,
+        constant_bytes=tuple(constant.size_bytes for constant in constants),
+    )
 
 
 def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Constant]:
@@ -87,7 +89,7 @@ def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Consta
                 array("uint8_t", name, f"shift_{index}", np.stack([layer.before, layer.after], axis=1)),
             ]
             parts += layer_constants(layer, name, index)
-    return parts + table_constants(quantized, name, kind) + bounds_constants(head_of(quantized.tail)[1], name)
+    return parts + table_constants(quantized, name, kind)
 
 
 _INTEGERS = """#if (-1 >> 1) != -1
@@ -188,10 +190,9 @@ def _layer(function: Function) -> str:
     return _LAYER.replace("KIND", function.called).replace("@P@", more).replace("@G@", given)
 
 
-def _action(quantized: QuantizedProgram, name: str, kind: str, widths: Sequence[int]) -> str:
-    _, head = head_of(quantized.tail)
+def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, kind: str, widths: Sequence[int]) -> str:
     buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
-    lines = [action_signature(name, head), "{", f"    {kind} a[{max(widths)}];"]
+    lines = [interface.signature, "{", f"    {kind} a[{max(widths)}];"]
     if len(buffers) > 1:
         lines.append(f"    {kind} b[{max(widths)}];")
     lines += [f"    float scores[{widths[-1]}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
@@ -210,4 +211,4 @@ def _action(quantized: QuantizedProgram, name: str, kind: str, widths: Sequence[
         given += layer_arguments(layer.activation, index)
         lines += [f"    @N@_layer_{called(quantized, layer.activation)}({', '.join(given)});"]
         here, there = there, here
-    return "\n".join([*lines, *decision(head, name, "scores", widths[-1]), "}", ""])
+    return "\n".join([*lines, *tail.lines, "}", ""])

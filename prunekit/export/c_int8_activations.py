@@ -8,10 +8,10 @@ from typing import assert_never, final
 
 import numpy as np
 
-from prunekit.export.c_text import Constant, array
 from prunekit.export.integer_activations import Curved, IntegerActivation, Line, Ratio
 from prunekit.export.integer_curves import TABLE_SIZE
 from prunekit.export.quantize import Bits, Quantized, QuantizedProgram
+from prunekit.graph.c.literals import Constant, array
 from prunekit.graph.integers import Squashed
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import InputError
-from prunekit.export.c_math import Float32
 from prunekit.export.integer_activations import (
     MARGIN,
     TANH_END,
@@ -33,6 +32,7 @@ from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, most_
 from prunekit.export.integer_tail import tail_actions
 from prunekit.export.rounding import Bits as Bits
 from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
+from prunekit.graph.c.literals import Float32
 from prunekit.graph.graph import Graph
 from prunekit.graph.integers import Bent, Curve, Pointwise, Quotient, Squashed
 
@@ -69,7 +69,7 @@ class QuantizedProgram:
     """x = sat(round((observation - center) * gain)), the layers, the tail; ``bits`` are those of activations.
 
     ``center`` and ``gain`` float32 [inputs]; x saturates at ``limit`` [inputs] of either sign, NaN gives 0. ``tail``
-    is a graph in floats of what the last layer gives.
+    is a graph in floats of what the last layer gives; ``graph`` is what all this was made of.
     """
 
     bits: Bits
@@ -78,6 +78,7 @@ class QuantizedProgram:
     limit: Integers
     layers: tuple[Quantized, ...]
     tail: Graph
+    graph: Graph
 
     @property
     def most(self) -> int:
@@ -99,7 +100,7 @@ class QuantizedProgram:
 
 
 def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> QuantizedProgram:
-    """Return ``graph`` in integers, fitted to ``recorded`` raw observations [n, inputs], on-policy ones.
+    """Return ``graph`` in integers, fitted to ``recorded`` raw observations [n, ...], on-policy ones.
 
     Ranges are those of the observations, with a margin. Weights are rounded one input after the other, and those still
     to come make up for the error as far as the recorded inputs allow (``export/rounding.py``).
@@ -108,6 +109,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     bits.
     """
     chain = integer_chain(graph)
+    recorded = recorded.reshape(len(recorded), chain.inputs)
     seen = (recorded.astype(np.float64) - chain.mean) * chain.scale
     if not np.isfinite(seen).all():
         raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
@@ -120,7 +122,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
         center, gain = (chain.mean + middle / chain.scale).astype(np.float32), (chain.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
         raise InputError("recorded observations range over too little or too much for float32; export without --int8")
-    front = QuantizedProgram(bits, center, gain, limit, (), chain.tail)
+    front = QuantizedProgram(bits, center, gain, limit, (), chain.tail, graph)
     x, meant = quantized_observations(front, recorded), np.clip(seen, middle - half, middle + half)
     offset = middle
     wanted, ends, tables = _surveyed(chain.layers, meant, bits)
@@ -148,8 +150,8 @@ def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np
 
 
 def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:
-    """Return (actions, outputs float32 [n, k]) of raw observations [n, inputs], to the bit that the C gives."""
-    x = quantized_observations(quantized, observations)
+    """Return (actions, outputs float32 [n, k]) of raw observations [n, ...], to the bit that the C gives."""
+    x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
     scores = np.zeros((len(x), 0), np.float32)
     for layer in quantized.layers:
         sums = x @ layer.weight.T + layer.bias

@@ -16,7 +16,7 @@ from prunekit.formats.onnx_ops import CONVOLUTIONS, MATRIX_PRODUCTS, PROXIES, RA
 from prunekit.formats.onnx_values import Value, value_of_tensor
 from prunekit.formats.onnx_work import Work
 
-_POLICY_OUTPUTS = ("action", "actions", "scores", "logits")
+_POLICY_OUTPUTS = ("action", "actions", "outputs", "scores", "logits")
 _CRITIC_OUTPUTS = {"value", "values", "critic", "state_value", "log_prob", "log_probs"}
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _BYTES = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16}

@@ -34,7 +34,8 @@ class OnnxWriter:
 
     def add_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> tuple[str, ...]:
         """Add a node and return the names of its outputs."""
-        names = tuple(f"/{operator.lower()}_{len(self.nodes)}_{at}" for at in range(outputs))
+        called = f"/{operator.lower()}_{len(self.nodes)}"
+        names = (called,) if outputs == 1 else tuple(f"{called}_{at}" for at in range(outputs))
         self.nodes.append(helper.make_node(operator, list(inputs), list(names), **attributes))
         return names
 
@@ -42,17 +43,17 @@ class OnnxWriter:
         """Add a constant and return its name: floats as float32, integers as int64."""
         array = np.asarray(value)
         kind = np.float32 if array.dtype.kind == "f" else np.int64
-        name = f"/constant_{len(self.constants)}"
+        name = f"/c_{len(self.constants)}"
         with np.errstate(over="ignore"):  # beyond float32 there is no bound
             self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.astype(kind)), name))
         return name
 
 
-def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None) -> bytes:
+def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Mapping[str, str] | None = None) -> bytes:
     """Return ``graph`` as one ONNX file: its inputs, outputs, and per state ``NAME`` in and ``NAME_out`` out.
 
-    ``metadata`` goes into ``metadata_props``. The same arguments give the same bytes. Raises InputError, naming node
-    and op, for an op without an ONNX form.
+    ``metadata`` goes into ``metadata_props``; ``aliases`` are further names of outputs. The same arguments give the
+    same bytes. Raises InputError, naming node and op, for an op without an ONNX form.
     """
     writer, specs = OnnxWriter(), specs_of(graph)
     inputs = {port.name: port.spec for port in graph.inputs} | {s.before: specs[s.before] for s in graph.states}
@@ -62,6 +63,7 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None) -> bytes:
         made = ONNX.of(node.op, node.name)(node.op, writer, *(names[name] for name in node.inputs))
         names |= zip(node.outputs, made, strict=True)
     ends = [(name, names[name], specs[name]) for name in graph.outputs]
+    ends += [(alias, names[name], specs[name]) for alias, name in (aliases or {}).items()]
     ends += [(f"{state.before}_out", names[state.after], specs[state.after]) for state in graph.states]
     taken = [*inputs, *(name for name, _, _ in ends)]
     if len(set(taken)) != len(taken):

@@ -1,11 +1,72 @@
-"""Modules of torch that leave a deployed policy's values as they are; no op."""
+"""A value under another name: the answer of a policy that has no head."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor, nn
 from torch.nn import functional
 
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Traced, from_function, from_module
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """y = x."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Each unit by itself."""
+        return unitwise(given[0], ("x", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (values[0].copy(),)
+
+
+@MACS.register(Identity)
+def _macs(_: Identity, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@INTEGERS.register(Identity)
+def _integers(_: Identity) -> tuple[Step, ...]:
+    return ()
+
+
+@TORCH.register(Identity)
+def _torch(_: Identity, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x,)
+
+
+@ONNX.register(Identity)
+def _onnx(_: Identity, __: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (x,)
+
+
+@C.register(Identity)
+def _c(_: Identity, __: CWriter, x: CValue) -> tuple[CValue, ...]:
+    return (x,)
+
+
+@TWIN.register(Identity)
+def _twin(_: Identity, x: Array) -> tuple[Array, ...]:
+    return (x,)
 
 
 @from_module(nn.Identity, nn.Dropout)

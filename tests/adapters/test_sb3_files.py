@@ -8,6 +8,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
         "SAC with gSDE clips its mean action",
     ),
     "CNN": (lambda at: odd_ppo(at, IMAGE, spaces.Discrete(2), policy="CnnPolicy"), r"shape \[3, 36, 36\]"),
-    "matrix": (lambda at: odd_ppo(at, spaces.Box(-1, 1, (2, 2)), spaces.Discrete(2)), r"shape \[2, 2\]"),
+    "matrix of integers": (
+        lambda at: odd_ppo(at, spaces.Box(0, 9, (2, 2), np.int64), spaces.Discrete(2)),
+        r"\[2, 2\] and type 'int64'",
+    ),
     "MultiInput": (
         lambda at: odd_ppo(at, spaces.Dict(a=flat()), spaces.Discrete(2), policy="MultiInputPolicy"),
         "observations of type",
@@ -405,7 +409,7 @@ DATA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "start that is no number": (lambda d: d["action_space"].update(start="first"), "'first'"),
     "start beyond 32 bits": (lambda d: d["action_space"].update(start="9999999999"), "32-bit"),
     "another width": (lambda d: d["observation_space"].update(_shape=[5]), "observations have 5"),
-    "shape that is no list": (lambda d: d["observation_space"].update(_shape="(4,)"), "flat"),
+    "shape that is no list": (lambda d: d["observation_space"].update(_shape="(4,)"), r"\(4,\)"),
 }
 
 
@@ -413,6 +417,39 @@ DATA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 def test_data_that_does_not_fit_is_refused(name: str, sound: Path, tmp_path: Path) -> None:
     change, reason = DATA[name]
     assert_refused(with_data(sound, tmp_path, change), reason)
+
+
+def test_matrices_are_flattened_row_by_row(tmp_path: Path) -> None:
+    box = spaces.Box(-math.inf, math.inf, (2, 3))
+    model = PPO("MlpPolicy", Odd(box, spaces.Discrete(3)), n_steps=8, batch_size=8, device="cpu")
+    spread_out_(model)
+    actor = read_sb3(saved(model, tmp_path))
+    raw = np.random.default_rng(0).normal(size=(100, 2, 3)).astype(np.float32)
+    expected, _ = model.predict(raw, deterministic=True)
+    with torch.no_grad():
+        np.testing.assert_array_equal(actor(torch.from_numpy(raw.reshape(100, 6))).numpy(), expected)
+    assert len(set(expected.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        partial(nn.LeakyReLU, negative_slope=0.2),
+        partial(nn.ELU, alpha=0.5),
+        partial(nn.LeakyReLU, negative_slope=1e-05),
+    ],
+)
+def test_activations_with_a_number_are_read(activation: Any, tmp_path: Path) -> None:
+    options = {"activation_fn": activation, "net_arch": [8]}
+    model = PPO("MlpPolicy", Odd(flat(), spaces.Box(-50, 50, (2,))), n_steps=8, batch_size=8, policy_kwargs=options)
+    spread_out_(model)
+    assert_acts_alike(read_sb3(saved(model, tmp_path)), model, None)
+
+
+@pytest.mark.parametrize("activation", [partial(nn.LeakyReLU, inplace=True), partial(nn.Softplus, beta=2)])
+def test_other_arguments_of_activations_are_refused(activation: Any, tmp_path: Path) -> None:
+    options = {"activation_fn": activation, "net_arch": [8]}
+    assert_refused(odd_ppo(tmp_path, flat(), spaces.Discrete(3), policy_kwargs=options), "functools.partial")
 
 
 def test_crossed_or_endless_bounds_are_refused(tmp_path: Path) -> None:

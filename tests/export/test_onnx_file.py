@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from prunekit import Actor, ArgmaxHead, ClipHead, ExportMismatchError, InputError, Normalizer, TanhHead, export_onnx
 from prunekit.export import onnx as exporter
 from prunekit.export.onnx import read_metadata, to_onnx
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import Head
 from prunekit.policy.program import Program, lower
 
@@ -72,8 +72,9 @@ def test_inputs_and_outputs(written: Path, head: Head) -> None:
     session = onnxruntime.InferenceSession(written.read_bytes(), providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
     assert (source.name, source.type, source.shape) == ("obs", "tensor(float)", ["batch", 11])
-    action, scores = session.get_outputs()
-    assert (scores.name, scores.type, scores.shape) == ("scores", "tensor(float)", ["batch", 3])
+    action, *both = session.get_outputs()
+    assert [entry.name for entry in both] == ["outputs", "scores"]  # the latter is what it was called before
+    assert {(entry.type, tuple(entry.shape)) for entry in both} == {("tensor(float)", ("batch", 3))}
     expected = ("tensor(int64)", ["batch"]) if isinstance(head, ArgmaxHead) else ("tensor(float)", ["batch", 3])
     assert (action.name, action.type, action.shape) == ("action", *expected)
 
@@ -82,7 +83,8 @@ def test_any_batch_gives_what_torch_gives(written: Path, head: Head) -> None:
     policy, session = actor(head), onnxruntime.InferenceSession(written.read_bytes())
     for rows in (1, 2, 33):
         observations = np.random.default_rng(rows).normal(0.0, 3.0, (rows, 11)).astype(np.float32)
-        action, scores = session.run(["action", "scores"], {"obs": observations})
+        action, scores, same = session.run(["action", "outputs", "scores"], {"obs": observations})
+        np.testing.assert_array_equal(scores, same)
         with torch.no_grad():
             expected, wanted = policy(torch.from_numpy(observations)), policy.scores(torch.from_numpy(observations))
         assert action.shape == tuple(expected.shape)
@@ -106,44 +108,45 @@ def test_metadata_is_json_under_one_prefix_at_full_precision(written: Path) -> N
     assert all(key.startswith("prunekit.") for key in properties)
     assert json.loads(properties["prunekit.returns"]) == RETURNS
     sizes = {"hidden": [18, 18], "units": 36, "parameters": 615, "macs": 11 * 18 + 18 * 18 + 18 * 3}
-    expected = {**METADATA, "format": 1, "sizes": sizes}
+    expected = {**METADATA, "format": 2, "sizes": sizes}
     assert read_metadata(written) == expected
     assert read_metadata(written.read_bytes()) == expected
 
 
 def test_the_same_arguments_give_the_same_bytes(head: Head) -> None:
-    program = lower(actor(head))
-    assert to_onnx(program, METADATA) == to_onnx(lower(actor(head)), dict(reversed(METADATA.items())))
+    graph = graph_of(actor(head))
+    assert to_onnx(graph, METADATA) == to_onnx(graph_of(actor(head)), dict(reversed(METADATA.items())))
 
 
 @pytest.mark.parametrize("kind", HEADS, ids=repr)
 def test_small_policies_make_small_files(kind: Head) -> None:
     bare = Actor(actor(kind).network, kind)
-    size = len(to_onnx(lower(bare), {"env": {"id": "Hopper-v5", "kwargs": {}}}))
+    size = len(to_onnx(graph_of(bare), {"env": {"id": "Hopper-v5", "kwargs": {}}}))
     assert 4 * 615 < size <= 3500
 
 
-def swapped_head(program: Program, metadata: dict[str, Any]) -> bytes:
+def swapped_head(program: Program) -> Program:
     other = {ArgmaxHead: ArgmaxHead(1), ClipHead: ClipHead((-9.0,) * 3, (9.0,) * 3)}
-    return to_onnx(replace(program, head=other.get(type(program.head), ClipHead((-2.0,) * 3, (2.0,) * 3))), metadata)
+    return replace(program, head=other.get(type(program.head), ClipHead((-2.0,) * 3, (2.0,) * 3)))
 
 
-def without_normalizer(program: Program, metadata: dict[str, Any]) -> bytes:
-    return to_onnx(replace(program, ops=program.ops[1:]), metadata)
+def without_normalizer(program: Program) -> Program:
+    return replace(program, ops=program.ops[1:])
 
 
-def without_clip(program: Program, metadata: dict[str, Any]) -> bytes:
-    return to_onnx(replace(program, ops=(replace(program.ops[0], clip=1e9), *program.ops[1:])), metadata)
+def without_clip(program: Program) -> Program:
+    return replace(program, ops=(replace(program.ops[0], clip=1e9), *program.ops[1:]))
 
 
-@pytest.mark.parametrize("write", [swapped_head, without_normalizer, without_clip])
+@pytest.mark.parametrize("broken", [swapped_head, without_normalizer, without_clip])
 @pytest.mark.parametrize("kind", [HEADS[0], HEADS[3], HEADS[5]], ids=repr)
 def test_a_wrong_file_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Head, write: Callable[..., bytes]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Head, broken: Callable[[Program], Program]
 ) -> None:
     policy = actor(kind, activation=nn.ReLU)
     (tmp_path / "old.onnx").write_bytes(b"old")
-    monkeypatch.setattr(exporter, "to_onnx", write)
+    wrong = to_onnx(graph_of(broken(lower(policy))), METADATA)
+    monkeypatch.setattr(exporter, "to_onnx", lambda *_: wrong)
     for name in ("new.onnx", "old.onnx"):
         with pytest.raises(ExportMismatchError, match=r"ONNX Runtime.*nothing was written"):
             export_onnx(policy, tmp_path / name, METADATA)
@@ -181,8 +184,8 @@ class Drifting(nn.Module):
 
 def test_a_program_that_is_not_the_actor_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = actor(HEADS[3])
-    monkeypatch.setattr(exporter, "lower", lambda _: lower(policy))
-    with pytest.raises(ExportMismatchError, match=r"scores of torch differ from the oracle's by 0\.001"):
+    monkeypatch.setattr(exporter, "graph_of", lambda _: graph_of(policy))
+    with pytest.raises(ExportMismatchError, match=r"outputs of torch differ from the reference's by 0\.001"):
         export_onnx(Actor(Drifting(policy.network), policy.head, policy.normalizer), tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())
 

@@ -21,6 +21,7 @@ from prunekit.environments import Spaces
 from prunekit.export.onnx import export_onnx, read_metadata, to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import lower
@@ -36,7 +37,7 @@ def run_torch(actor: Actor, observations: NDArray[Any]) -> Pair:
 
 
 def run_onnx(actor: Actor, observations: NDArray[np.float32]) -> Pair:
-    session = tuned_session(to_onnx(lower(actor), {}))
+    session = tuned_session(to_onnx(graph_of(actor), {}))
     action, scores = session.run(["action", "scores"], {"obs": observations})
     return action, scores
 
@@ -77,7 +78,7 @@ def test_the_oracle_is_the_actor_in_float64(case: Deployed) -> None:
 @settings(deadline=None, max_examples=60)
 @given(deployed())
 def test_one_row_at_a_time_gives_what_a_batch_gives(case: Deployed) -> None:
-    session = tuned_session(to_onnx(lower(case.actor), {}))
+    session = tuned_session(to_onnx(graph_of(case.actor), {}))
     rows = [session.run(["action", "scores"], {"obs": row[None]}) for row in case.observations]
     alone = np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
     assert_agree(alone, run_onnx(case.actor, case.observations), TOLERANCE)
@@ -114,7 +115,7 @@ def test_every_way_keeps_actions_within_the_bounds(case: Deployed) -> None:
 @settings(deadline=None, max_examples=40)
 @given(deployed())
 def test_float64_observations_are_served_one_by_one(case: Deployed) -> None:
-    program, content = lower(case.actor), to_onnx(lower(case.actor), {})
+    program, content = lower(case.actor), to_onnx(graph_of(case.actor), {})
     head = case.actor.head
     actions = (
         Spaces(program.inputs, discrete=program.outputs, start=head.start)
@@ -134,8 +135,8 @@ def test_float64_observations_are_served_one_by_one(case: Deployed) -> None:
     st.dictionaries(st.sampled_from("abcdef"), st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
 )
 def test_the_same_arguments_give_the_same_bytes(case: Deployed, metadata: dict[str, int | str]) -> None:
-    content = to_onnx(lower(case.actor), metadata)
-    again = to_onnx(lower(copy.deepcopy(case.actor)), dict(reversed(metadata.items())))
+    content = to_onnx(graph_of(case.actor), metadata)
+    again = to_onnx(graph_of(copy.deepcopy(case.actor)), dict(reversed(metadata.items())))
     assert content == again
     assert {key: value for key, value in read_metadata(content).items() if key in metadata} == metadata
 
@@ -146,7 +147,7 @@ def test_export_writes_the_checked_bytes(case: Deployed) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy.onnx"
         report = export_onnx(case.actor, path, {"env": "none"})
-        assert path.read_bytes() == to_onnx(lower(case.actor), {"env": "none"})
+        assert path.read_bytes() == to_onnx(graph_of(case.actor), {"env": "none"})
         assert report.size_bytes == path.stat().st_size
         onnx.checker.check_model(onnx.load_from_string(path.read_bytes()), full_check=True)
         assert [entry.name for entry in Path(folder).iterdir()] == ["policy.onnx"]

@@ -21,6 +21,7 @@ from prunekit.activations import Activation
 from prunekit.errors import ExportMismatchError, InputError
 from prunekit.export.onnx import export_onnx, to_onnx
 from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Activate, Affine, Normalize, Op, Program, lower
@@ -76,16 +77,16 @@ def nudged(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-@pytest.mark.parametrize("at", ["to_onnx", "lower"])
+@pytest.mark.parametrize("at", ["to_onnx", "graph_of"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_export_is_noticed_and_not_written(fault: str, at: str, tmp_path: Path) -> None:
-    """A fault in ``to_onnx`` makes ONNX Runtime wrong alone, one in ``lower`` the oracle with it."""
+    """A fault in ``to_onnx`` makes ONNX Runtime wrong alone, one in ``graph_of`` the reference with it."""
     head, broken = FAULTS[fault]
     path = tmp_path / "policy.onnx"
     path.write_bytes(b"what stood here before")
     wrong = {
-        "to_onnx": lambda program, metadata: to_onnx(broken(program), metadata),
-        "lower": lambda actor: broken(lower(actor)),
+        "to_onnx": lambda _, metadata: to_onnx(graph_of(broken(lower(small_actor(head)))), metadata),
+        "graph_of": lambda actor: graph_of(broken(lower(actor))),
     }
     with mock.patch(f"prunekit.export.onnx.{at}", wrong[at]), pytest.raises(ExportMismatchError):
         export_onnx(small_actor(head), path, {})
@@ -101,7 +102,7 @@ def test_one_wrong_output_bias_is_noticed_in_any_actor(case: Deployed, data: st.
     scale = max(1.0, float(np.abs(run_oracle(program, case.observations.astype(np.float64))[1]).max()))
     bias = layer.bias.copy()
     bias[data.draw(st.integers(0, len(bias) - 1))] += np.float32(0.01 * scale)
-    wrong = to_onnx(replace(program, ops=(*program.ops[:-1], replace(layer, bias=bias))), {})
+    wrong = to_onnx(graph_of(replace(program, ops=(*program.ops[:-1], replace(layer, bias=bias)))), {})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy.onnx"
         with mock.patch("prunekit.export.onnx.to_onnx", return_value=wrong), pytest.raises(ExportMismatchError):

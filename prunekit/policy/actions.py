@@ -1,0 +1,48 @@
+"""The head that an action space asks for, put onto a graph that has none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.graph.graph import Graph, Node, specs_of
+from prunekit.graph.op import Op
+from prunekit.ops.argmax import Argmax
+from prunekit.ops.clip_to_bounds import ClipToBounds
+from prunekit.ops.identity import Identity
+
+
+def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
+    """Return ``graph``, whose action are its outputs as they are, with the head for the actions of ``spaces``.
+
+    Discrete actions are the number of the largest output, continuous ones the outputs held in the bounds. Raises
+    InputError, naming the policy as ``called``, where inputs or outputs are not those of ``spaces``.
+    """
+    specs = specs_of(graph)
+    inputs, outputs = (sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape))
+    if (inputs, outputs) != (spaces.observation, spaces.outputs):
+        raise InputError(
+            f"{called}: maps {inputs} values to {outputs}, but the environment has observations of "
+            f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with --env"
+        )
+    return with_head(graph, head_of(spaces))
+
+
+def keeps_outputs(graph: Graph) -> bool:
+    """Return whether the action of ``graph`` are its outputs as they are, as where its action space is not known."""
+    return any(isinstance(node.op, Identity) for node in graph.nodes if "action" in node.outputs)
+
+
+def head_of(spaces: Spaces) -> Op:
+    """Return the head for outputs that are the actions of ``spaces``, or one score for each of them."""
+    if spaces.discrete is not None:
+        return Argmax(start=spaces.start)
+    return ClipToBounds(low=spaces.low, high=spaces.high)
+
+
+def with_head(graph: Graph, head: Op) -> Graph:
+    """Return ``graph`` with ``head`` in place of the node that makes its action of its outputs."""
+    nodes = tuple(node for node in graph.nodes if node.outputs != ("action",))
+    return replace(graph, nodes=(*nodes, Node(op=head, inputs=("outputs",), outputs=("action",))))

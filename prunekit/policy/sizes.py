@@ -1,0 +1,51 @@
+"""How large the deployed part of a policy is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from prunekit.graph.forms import MACS
+from prunekit.graph.graph import Graph, given_to, specs_of
+from prunekit.graph.groups import find_groups
+from prunekit.graph.op import parameters
+from prunekit.ops.normalize import Normalize
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """``hidden`` units per group, ``parameters`` stored (a normalizer's constants are not among them), ``macs`` per
+    observation: multiply-accumulates.
+    """
+
+    hidden: tuple[int, ...]
+    parameters: int
+    macs: int
+
+    @property
+    def units(self) -> int:
+        """All hidden units."""
+        return sum(self.hidden)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters in float32."""
+        return 4 * self.parameters
+
+
+def sizes_of(graph: Graph) -> Sizes:
+    """Return the sizes of ``graph``; raises InputError, naming node and op, for an op that says no cost."""
+    specs = specs_of(graph)
+    return Sizes(
+        hidden=tuple(group.width for group in find_groups(graph)),
+        parameters=parameter_count(graph),
+        macs=sum(MACS.of(node.op, node.name)(node.op, given_to(node, specs)) for node in graph.nodes),
+    )
+
+
+def parameter_count(graph: Graph) -> int:
+    """Return how many numbers the constants of ``graph`` hold, a normalizer's not counted."""
+    counted = [node for node in graph.nodes if not isinstance(node.op, Normalize)]
+    stored = (value for node in counted for value in parameters(node.op).values() if value.dtype != bool)
+    return sum(value.size for value in stored)

@@ -1,0 +1,42 @@
+"""The observation normalizer of a zip of Stable-Baselines3, which the zip itself does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunekit.errors import InputError
+from prunekit.files import require_file
+from prunekit.readers.policy_file import PolicyOptions
+
+# What Stable-Baselines3's users call the file of VecNormalize.save.
+_NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
+
+
+def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
+    """Return the normalizer's file for the zip at ``path``, or None where ``options`` say that there is none.
+
+    A zip does not say whether its policy was trained behind a normalizer, so that a file in a usual place is taken, and
+    where there is none the caller has to say so: InputError names the options.
+    """
+    if options.without_normalizer:
+        return None
+    if options.normalizer is not None:
+        require_file(options.normalizer)
+        return options.normalizer
+    found = normalizers_near(path)
+    if len(found) == 1:
+        return found[0]
+    what = "several files beside it could be" if found else "no file beside it is"
+    raise InputError(
+        f"{path}: {what} its observation normalizer; name one with --normalizer, or say --no-normalizer if it was "
+        "trained without"
+    )
+
+
+def normalizers_near(path: Path) -> list[Path]:
+    """Return the files that are called as the normalizer of the zip at ``path`` would be.
+
+    They lie beside it, or where RL Baselines3 Zoo puts them: in a folder of the zip's name.
+    """
+    names = [*_NAMES, *(f"{path.stem}_{name}" for name in _NAMES), *(f"{path.stem}/{name}" for name in _NAMES)]
+    return [path.parent / name for name in names if (path.parent / name).is_file()]

@@ -1,0 +1,54 @@
+"""What a policy file is, whoever wrote it: one graph, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.errors import InputError
+from prunekit.graph.graph import Graph
+from prunekit.policy.artifact import Artifact
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions:
+    """What a file does not say of itself.
+
+    ``normalizer`` is a file of ``VecNormalize.save`` for a zip of Stable-Baselines3, ``without_normalizer`` says that
+    there is none. ``output`` is the one of an ONNX file's outputs that is the policy's answer, ``inputs`` the width of
+    the observations of a TorchScript file.
+    """
+
+    normalizer: Path | None = None
+    without_normalizer: bool = False
+    output: str | None = None
+    inputs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.normalizer is not None and self.without_normalizer:
+            raise InputError("--normalizer and --no-normalizer exclude each other; give one")
+        if self.inputs is not None and self.inputs < 1:
+            raise InputError(f"--inputs must be at least 1, got {self.inputs}")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PolicyFile:
+    """A policy read from ``path``.
+
+    ``graph`` has the outputs ``action`` and ``outputs`` (before the head); ``recognised`` says in one line what the
+    file is, ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file; ``artifact``
+    is there for a ``model.pt`` alone. ``keeps_outputs``: its action space is not known, so that its outputs are its
+    action.
+    """
+
+    path: Path
+    recognised: str
+    graph: Graph
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    artifact: Artifact | None = None
+    keeps_outputs: bool = False
