@@ -13,7 +13,16 @@ from onnx import numpy_helper
 
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.onnx_file import attributes_of, inner_graphs
-from prunekit.formats.onnx_ops import CONVOLUTIONS, EVALUATED, MACHINE_LEARNING, MICROSOFT, POOLS, PROXIES, RANDOM, STANDARD_DOMAINS
+from prunekit.formats.onnx_ops import (
+    CONVOLUTIONS,
+    EVALUATED,
+    MACHINE_LEARNING,
+    MICROSOFT,
+    POOLS,
+    PROXIES,
+    RANDOM,
+    STANDARD_DOMAINS,
+)
 from prunekit.formats.onnx_work import Work
 from prunekit.formats.text import shown
 from prunekit.readers.lowering.builder import Builder
