@@ -172,8 +172,9 @@ class _Lifting:
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
             in_place = named.pop("inplace", False) is True or (called[-1] == "_" and called[-2:] != "__")
             function = FUNCTIONS.get(node.target)
-            if node.target is operator.getitem and isinstance(arguments[0], tuple):
-                self.values[node] = arguments[0][arguments[1]]  # type: ignore[index]
+            parts = arguments[0] if arguments else None
+            if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
+                self.values[node] = parts[arguments[1]]
                 return
         if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
             raise CouplingError(f"{label} overwrites a value in place that is read elsewhere too; use its result")
