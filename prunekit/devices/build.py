@@ -56,8 +56,8 @@ def build(code: CCode, target: Target, part: Part | None = None, *, stack_bytes:
 
     The machine has room for ``stack_bytes``, where they are known; with ``ample`` it is one with memory to spare.
     The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
-    is missing, the part has another core, or the policy takes several inputs or keeps a state, TooLargeError where the policy is larger than the compiler's address space,
-    CheckError where the C does not compile.
+    is missing, the part has another core, or the policy takes several inputs or keeps a state, TooLargeError where it
+    is larger than the compiler's address space, CheckError where the C does not compile.
     """
     if part is not None and part.target != target:
         raise InputError(f"part {part.name} has the core of {part.target.name}, not {target.name}")
