@@ -6,6 +6,7 @@ needs is left out; what is needed and not known is refused by name.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -58,7 +59,7 @@ def trace(
     for node in nodes:
         if node in needed and node not in lifting.values:
             lifting.add(node)
-    ends = [lifting.values[node] for node in results]
+    ends = [_value_of(lifting.values[node], network) for node in results]
     renamed: dict[str, str] = {}
     for name, end in zip(outputs, ends, strict=False):
         if end.name in renamed or end.name in {port.name for port in ports}:
@@ -118,6 +119,12 @@ def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
     return [node for node in flat[:count] if isinstance(node, fx.Node)]
 
 
+def _value_of(found: object, network: nn.Module) -> Traced:
+    if not isinstance(found, Traced):
+        raise CouplingError(f"{type(network).__name__} returns a constant, or several values in one; return tensors")
+    return found
+
+
 def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
     needed: set[fx.Node] = set()
     waiting = list(results)
@@ -135,7 +142,7 @@ class _Lifting:
     """What was read so far."""
 
     network: nn.Module
-    values: dict[fx.Node, Traced]
+    values: dict[fx.Node, Traced | tuple[Traced, ...] | Tensor]
     nodes: list[Node] = field(default_factory=list)
     paths: dict[tuple[int, str], str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
@@ -158,12 +165,17 @@ class _Lifting:
             _refuse_hooks(module, label)
             function, head = MODULES.get(type(module)), (module,)
         elif node.op == "get_attr":
-            raise CouplingError(f"'{node.target}' is read outside of a known module; what it does is not known")
+            self.values[node] = _tensor_at(self.network, str(node.target))
+            return
         else:
             called = str(getattr(node.target, "__name__", node.target))
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
             in_place = named.pop("inplace", False) is True or (called[-1] == "_" and called[-2:] != "__")
             function = FUNCTIONS.get(node.target)
+            parts = arguments[0] if arguments else None
+            if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
+                self.values[node] = parts[arguments[1]]
+                return
         if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
             raise CouplingError(f"{label} overwrites a value in place that is read elsewhere too; use its result")
         try:
@@ -172,7 +184,10 @@ class _Lifting:
             raise CouplingError(f"{label}: {error}") from error
         if found is None:
             raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
-        self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        if isinstance(found, tuple):
+            self.values[node] = tuple(self._keep(one, path, node.name, label) for one in found)
+        else:
+            self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
 
     def _filled(self, argument: object) -> object:
         if isinstance(argument, fx.Node):
@@ -182,23 +197,33 @@ class _Lifting:
         return argument
 
     def _keep(self, lifted: Lifted, path: str, called: str, label: str) -> Traced:
+        read = [self._keep(one, "", called, label) if isinstance(one, Lifted) else one for one in lifted.inputs]
         name = path or called
         while name in self.taken:
             name += "_"
         self.taken.add(name)
         try:
-            made = lifted.op.shapes([value.spec for value in lifted.inputs])
+            made = lifted.op.shapes([value.spec for value in read])
         except InputError as error:
             raise CouplingError(f"{label} ({name_of(lifted.op)}): {error}") from error
         if len(made) != 1:
             raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
         index = len(self.nodes)
-        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in lifted.inputs), outputs=(name,)))
+        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in read), outputs=(name,)))
         for entry, attribute in lifted.attributes.items():
             if isinstance(_submodule(self.network, path)._parameters.get(attribute), Tensor):
                 alone = type(self.network) in MODULES
                 self.paths[index, entry] = attribute if alone else f"{path}.{attribute}"
         return Traced(name, made[0])
+
+
+def _tensor_at(network: nn.Module, path: str) -> Tensor:
+    """Return the parameter or buffer that the network reads by itself: a constant, of which no path is kept."""
+    owner, _, name = path.rpartition(".")
+    found = getattr(network.get_submodule(owner), name)
+    if not isinstance(found, Tensor):
+        raise CouplingError(f"'{path}' is read outside of a known module, and is no tensor; what it does is not known")
+    return found
 
 
 def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Result:
