@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
 
@@ -85,3 +85,9 @@ def _linear(module: nn.Linear, x: Traced) -> Lifted:
     bias = np.zeros(len(weight), weight.dtype) if module.bias is None else array_of(module.bias)
     op = Affine(weight=weight, bias=bias)
     return Lifted(op=op, inputs=(x,), attributes={"weight": "weight", "bias": "bias"})
+
+
+@resized(nn.Linear)
+def _resized(module: nn.Linear) -> nn.Linear:
+    module.out_features, module.in_features = module.weight.shape
+    return module
