@@ -48,6 +48,7 @@ from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.export.recording import recorded_observations, spread_over
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import load
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program, lower
 from prunekit.runtimes.native import NativePolicy
 
@@ -102,7 +103,7 @@ def observed(policy: str) -> NDArray[np.float32]:
     seen_by = "Hopper-v5 compact" if policy == PROBE else policy
     kept = RUNS / f"{seen_by.replace(' ', '-')}.npy"
     if not kept.exists():
-        seen = recorded_observations(program_of(seen_by), seen_by.split()[0], {}, EPISODES)
+        seen = recorded_observations(graph_of(program_of(seen_by)), seen_by.split()[0], {}, EPISODES)
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, seen)
     return np.asarray(np.load(kept))
@@ -117,7 +118,7 @@ def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArr
     """Return the actions of the twin in NumPy on ``rows``; ``seen`` gives the ranges of integers."""
     bits = FORMS[form]
     if bits is None:
-        return run_float32(program, rows)[0]
+        return run_float32(graph_of(program), {"obs": rows})["action"]
     return run_quantized(quantize(program, seen, bits), rows)[0]
 
 

@@ -1,4 +1,4 @@
-"""Put the figures of the committed result files into README and docs, between their markers.
+"""Put the figures of the committed result files into README and docs, between their markers, and draw pictures.
 
 python benchmarks/readme.py           # rewrites the pages
 python benchmarks/readme.py --check   # exit code 1 where a page is not what the results say
@@ -25,6 +25,7 @@ from embedded_tables import (
     loop_table,
 )
 from record import read_result, stamp, table
+from study_picture import digest, study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
 from prunekit.files import write_atomically
@@ -209,6 +210,9 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
 }
 
 
+PICTURES = {"docs/pictures/masked_training.svg": ("masked_training", study_picture)}
+
+
 def rendered(page: str, text: str) -> str:
     """Return ``text`` of ``page`` with every marked section replaced by what its result file says."""
     for section, (name, written) in PAGES[page].items():
@@ -242,6 +246,14 @@ def main() -> None:
             sys.exit(f"{page} is not what the results say; run python benchmarks/readme.py")
         if new != text:
             write_atomically(ROOT / page, new.encode())
+    for picture, (name, drawn) in PICTURES.items():
+        path, result = ROOT / picture, read_result(name)
+        if result is None or (path.exists() and digest(result) in path.read_text()):
+            continue
+        if check:
+            sys.exit(f"{picture} is of other results; run python benchmarks/readme.py")
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, drawn(result))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.artifact import load
-from prunekit.policy.program import lower
+from prunekit.policy.graphs import graph_of
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
@@ -116,7 +116,7 @@ def plays_on_every_path(actor: Any, actions: Any) -> None:
     arena = Arena(NAME, arguments)
     teacher = teacher_of_actor(actor, "it", arena.spaces)
     random_returns(arena.environment, range(3))
-    recorded_observations(lower(actor), NAME, arguments, 2)
+    recorded_observations(graph_of(actor), NAME, arguments, 2)
     episode_return(arena.environment, teacher.act, 0)
     episode_return(arena.environment, deployed(actor, arena.spaces), 0)
     lessons = Lessons(teacher)

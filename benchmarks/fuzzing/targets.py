@@ -14,9 +14,10 @@ from prunekit.adapters.sb3_files import read_sb3
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.cli.inspect import inspect
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.policy.artifact import load
+from prunekit.readers.policy_file import PolicyOptions
 from prunekit.training.checkpoint import read_checkpoint
 from prunekit.training.command import Words, prepare
 from prunekit.training.run import train
@@ -43,8 +44,8 @@ def _run(path: Path, sound: Sound) -> None:
 
 
 def _teach(path: Path, sound: Sound) -> None:
-    reading = Reading(without_normalizer=True) if path.suffix == ".zip" else None
-    teacher = read_teacher(path, sound.spaces, reading)
+    options = PolicyOptions(without_normalizer=path.suffix == ".zip")
+    teacher = read_teacher(path, sound.spaces, options)
     teacher.responses(_observations(sound.spaces, 3))
     teacher.act(np.zeros(sound.spaces.observation, np.float32))
 

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from prunekit.cli.options import FailuresOption, JsonOption, OutOption, QuietOption, RangeOption
+from prunekit.cli.options import (
+    FailuresOption,
+    JsonOption,
+    NoNormalizerOption,
+    NormalizerOption,
+    OutOption,
+    OutputOption,
+    QuietOption,
+    RangeOption,
+)
 from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
 
@@ -19,13 +28,9 @@ def compress(
     ],
     env: Annotated[str | None, typer.Option(help="Environment; by default the one that the file names.")] = None,
     keep: Annotated[float, typer.Option(help="Share of the teacher's return to keep, with 95% confidence.")] = 0.95,
-    normalizer: Annotated[
-        Path | None, typer.Option(help="The zip's file of VecNormalize.save, where it is not beside it.")
-    ] = None,
-    no_normalizer: Annotated[
-        bool, typer.Option("--no-normalizer", help="The zip's policy was trained without VecNormalize.")
-    ] = False,
-    output: Annotated[str | None, typer.Option(help="The decision among an ONNX file's outputs.")] = None,
+    normalizer: NormalizerOption = None,
+    no_normalizer: NoNormalizerOption = False,
+    output: OutputOption = None,
     tuning: Annotated[
         bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
     ] = True,

@@ -8,12 +8,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from prunekit.cli.options import JsonOption, OutOption, QuietOption
+from prunekit.cli.options import (
+    InputsOption,
+    JsonOption,
+    NoNormalizerOption,
+    NormalizerOption,
+    OutOption,
+    OutputOption,
+    QuietOption,
+)
 from prunekit.console import say, write_json
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model.pt written by prunekit.")],
+    policy: Annotated[
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX or TorchScript file.")
+    ],
     format_: Annotated[str, typer.Option("--format", help="onnx or c.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights, integers between input and output.")] = False,
     activations: Annotated[
@@ -23,19 +33,41 @@ def export(
     self_test: Annotated[bool, typer.Option("--self-test", help="C: add a function that tests the target.")] = False,
     arduino: Annotated[bool, typer.Option("--arduino", help="C: lay the files out as an Arduino library.")] = False,
     env: Annotated[
-        str | None, typer.Option(help="Environment to record in; by default the one the file names.")
+        str | None,
+        typer.Option(help="Environment: where to record, by default the one the file names; what the actions mean."),
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to record, for --int8 and --self-test.")] = 5,
+    observations: Annotated[
+        Path | None, typer.Option(help="Observations [n, inputs] of its own in a .npy file, in place of episodes.")
+    ] = None,
+    normalizer: NormalizerOption = None,
+    no_normalizer: NoNormalizerOption = False,
+    output: OutputOption = None,
+    inputs: InputsOption = None,
     out: OutOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Export a policy: ONNX and float32 C are checked before they are written, of --int8 it says how far it is off."""
     from prunekit.export.command import ExportWords, export_file
+    from prunekit.readers.policy_file import PolicyOptions
 
+    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
     words = ExportWords(
-        model, format_, int8, activations, name, self_test, arduino, env, episodes, out, json_file
-    )  # fmt: skip
+        policy=policy,
+        format=format_,
+        int8=int8,
+        activations=activations,
+        name=name,
+        self_test=self_test,
+        arduino=arduino,
+        env=env,
+        episodes=episodes,
+        observations=observations,
+        options=options,
+        out=out,
+        json_file=json_file,
+    )
     outcome = export_file(words)
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)

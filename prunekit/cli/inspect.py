@@ -8,25 +8,40 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from prunekit.cli.options import JsonOption, QuietOption
+from prunekit.cli.options import (
+    InputsOption,
+    JsonOption,
+    NoNormalizerOption,
+    NormalizerOption,
+    OutputOption,
+    QuietOption,
+)
 from prunekit.cli.streams import require_printed
 from prunekit.console import write_json
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="A .pt or .onnx file.")],
+    policy: Annotated[
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX or TorchScript file.")
+    ],
+    normalizer: NormalizerOption = None,
+    no_normalizer: NoNormalizerOption = False,
+    output: OutputOption = None,
+    inputs: InputsOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what is in a model file: layers, sizes, and how it came to be."""
+    """Say what is in a policy file: inputs, outputs, layers, sizes, and how it came to be."""
     from prunekit.bench.inspection import inspect_model, render
     from prunekit.files import require_file
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.policy_file import PolicyOptions
 
-    require_file(model)
-    require_apart([model, *weights_beside(model)], [], json_file)
-    facts = inspect_model(model)
+    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
+    require_file(policy)
+    require_apart([policy, normalizer, *weights_beside(policy)], [], json_file)
+    facts = inspect_model(policy, options)
     write_json(json_file, facts)
     Console(quiet=quiet).print(render(facts))
     if json_file is None:

@@ -23,6 +23,16 @@ ReportOption = Annotated[
     Path | None, typer.Option("--report", callback=_writable, help="Write a page in HTML to this file, for people.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+NormalizerOption = Annotated[
+    Path | None, typer.Option(help="Zip: its file of VecNormalize.save, where it is not in a usual place.")
+]
+NoNormalizerOption = Annotated[
+    bool, typer.Option("--no-normalizer", help="Zip: the policy was trained without VecNormalize.")
+]
+OutputOption = Annotated[str | None, typer.Option(help="ONNX: the output that is the policy's answer.")]
+InputsOption = Annotated[
+    int | None, typer.Option(help="TorchScript: values of an observation, where the file does not say.")
+]
 RangeOption = Annotated[
     str | None,
     typer.Option("--range", help="LOW,HIGH that returns are clipped to in the claim; by default from other episodes."),

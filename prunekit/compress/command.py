@@ -11,17 +11,19 @@ from typing import Any, final
 
 from prunekit.bench.models import read_model
 from prunekit.compress.picture import PICTURES, draw
-from prunekit.compress.read import Reading, normalizers_beside, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import FILES, compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.torchscript import is_torchscript
+from prunekit.compress.torchscript_teacher import is_torchscript
 from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
 from prunekit.files import held, require_file
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.outputs import require_apart
+from prunekit.readers.normalizers import normalizers_near
+from prunekit.readers.policy_file import PolicyOptions
 from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
@@ -75,12 +77,12 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
         clip_range=None if words.clip_range is None else parse_range(words.clip_range),
         max_failures=words.max_failures,
     )
-    reading = Reading(words.normalizer, words.no_normalizer, words.target)
+    options = PolicyOptions(normalizer=words.normalizer, without_normalizer=words.no_normalizer, output=words.target)
     require_file(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
     _require_free(words, folder)
     env_id, kwargs = _environment(words)
-    site = Site(env_id, partial(read_teacher, words.teacher, reading=reading), kwargs)
+    site = Site(env_id, partial(read_teacher, words.teacher, options=options), kwargs)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)
@@ -111,7 +113,7 @@ def _require_free(words: CompressWords, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
-    beside = (*normalizers_beside(words.teacher), *weights_beside(words.teacher))
+    beside = (*normalizers_near(words.teacher), *weights_beside(words.teacher))
     read = [words.teacher, words.normalizer, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], words.json_file)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,9 +15,11 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import tuned_session
+from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Float32, lower
+from prunekit.policy.sizes import sizes_of
 
 _QUESTIONS = 128
 Float64 = NDArray[np.float64]
@@ -104,6 +107,28 @@ class Teacher:
                 f"{self.name}: chooses action {strange}, not one of {self.spaces.discrete} from {self.spaces.start}"
             )
         return np.asarray(np.eye(self.spaces.discrete)[indices], np.float64)
+
+
+def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
+    """Return the policy ``graph`` of one input as a teacher; raises InputError, naming it, where it does not fit."""
+    specs = specs_of(graph)
+    sizes = [math.prod(port.shape) for port in graph.inputs]
+    outputs = math.prod(specs["outputs"].shape)
+    if len(sizes) != 1 or sizes[0] != spaces.observation or outputs != spaces.outputs:
+        raise InputError(
+            f"{name}: maps {' and '.join(map(str, sizes))} values to {outputs}, but the environment has observations "
+            f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
+        )
+    port, session = graph.inputs[0], tuned_session(to_onnx(graph, {}), name)
+    output = "action" if spaces.discrete is None else "outputs"
+
+    def respond(observations: Float32) -> Any:
+        return session.run([output], {port.name: observations.reshape(-1, *port.shape)})[0]
+
+    counted = sizes_of(graph)
+    teacher = Teacher(name, spaces, respond, Size(counted.hidden, counted.parameters))
+    teacher.probe()
+    return teacher
 
 
 def _longer_axes(shape: tuple[int, ...]) -> list[int]:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import arguments_for, named_by_file
+from prunekit.environments import Spaces, arguments_for, make_environment, named_by_file, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
-from prunekit.export.recording import recorded_observations, require_episodes
+from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
 from prunekit.files import require_file
+from prunekit.formats.onnx_weights import weights_beside
+from prunekit.graph.graph import Graph, specs_of
 from prunekit.outputs import require_apart
-from prunekit.policy.artifact import Artifact, load
-from prunekit.policy.heads import ArgmaxHead
-from prunekit.policy.program import lower
+from prunekit.policy.actions import with_actions_of
+from prunekit.policy.actor import Actor
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.read import policy_kind, read_policy
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportWords:
     """The words of the command line."""
 
-    model: Path
+    policy: Path
     format: str = "onnx"
     int8: bool = False
     activations: int | None = None
@@ -39,6 +42,8 @@ class ExportWords:
     arduino: bool = False
     env: str | None = None
     episodes: int = 5
+    observations: Path | None = None
+    options: PolicyOptions
     out: Path | None = None
     json_file: Path | None = None
 
@@ -60,17 +65,41 @@ def export_file(words: ExportWords) -> ExportOutcome:
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
-    require_file(words.model)
-    folder = words.out or words.model.parent
+    require_file(words.policy)
+    folder = words.out or words.policy.parent
     written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
-    require_apart([words.model], written, words.json_file)
-    artifact = load(words.model)
-    outcome = _to_onnx(words, artifact, folder) if settings is None else _to_c(words, artifact, folder, settings)
-    dead = sum(int((~keep).sum()) for keep in artifact.masks.values())
-    if not dead:
-        return outcome
-    hint = outcome.lines[0][0], f"holds {dead} dead units; prunekit shrink {words.model} removes them"
-    return ExportOutcome((*outcome.lines, hint), outcome.facts)
+    read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
+    require_apart(read, written, words.json_file)
+    policy = _read(words)
+    outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
+    lines = list(outcome.lines)
+    if policy.artifact is None:
+        lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
+    else:
+        dead = sum(int((~keep).sum()) for keep in policy.artifact.masks.values())
+        if dead:
+            lines.append((lines[0][0], f"holds {dead} dead units; prunekit shrink {words.policy} removes them"))
+    return ExportOutcome(tuple(lines), {**outcome.facts, "recognised": policy.recognised, "notes": list(policy.notes)})
+
+
+def _read(words: ExportWords) -> PolicyFile:
+    """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
+    spaces = None if words.env is None else _spaces_in(words.env, words.policy)
+    policy = read_policy(words.policy, words.options, spaces=spaces)
+    if spaces is None or not policy.keeps_outputs:
+        return policy
+    return replace(policy, graph=with_actions_of(policy.graph, spaces, str(words.policy)), keeps_outputs=False)
+
+
+def _spaces_in(env: str, path: Path) -> Spaces | None:
+    """Return the spaces of ``env``, for files that may not say their own; None for a model of prunekit."""
+    if policy_kind(path) in ("torch", "pickle"):
+        return None
+    environment = make_environment(env)
+    try:
+        return spaces_of(environment)
+    finally:
+        environment.close()
 
 
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
@@ -86,7 +115,7 @@ def bits_named(int8: bool, activations: int | None) -> Bits | None:
 
 def _c_settings(words: ExportWords) -> CSettings:
     bits = bits_named(words.int8, words.activations)
-    name = c_name(words.model.stem) if words.name is None else words.name
+    name = c_name(words.policy.stem) if words.name is None else words.name
     if is_system_header(name):
         raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
@@ -96,14 +125,15 @@ def _c_settings(words: ExportWords) -> CSettings:
 
 def _refuse_words_of_c(words: ExportWords) -> None:
     given = {"--int8": words.int8, "--activations": words.activations is not None, "--name": words.name is not None}
-    given |= {"--self-test": words.self_test, "--arduino": words.arduino, "--env": words.env is not None}
+    given |= {"--self-test": words.self_test, "--arduino": words.arduino}
+    given |= {"--observations": words.observations is not None}
     for option, used in given.items():
         if used:
             raise InputError(f"{option} goes with --format c")
 
 
-def _to_onnx(words: ExportWords, artifact: Artifact, folder: Path) -> ExportOutcome:
-    report = export_onnx(artifact.actor, _onnx_path(words, folder), artifact.provenance)
+def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    report = export_onnx(source_of(policy), _onnx_path(words, folder), policy.metadata)
     return ExportOutcome(
         ((report.path, report.summary),),
         {
@@ -115,17 +145,22 @@ def _to_onnx(words: ExportWords, artifact: Artifact, folder: Path) -> ExportOutc
 
 
 def _onnx_path(words: ExportWords, folder: Path) -> Path:
-    return folder / f"{words.model.stem}.onnx"
+    return folder / f"{words.policy.stem}.onnx"
 
 
-def _to_c(words: ExportWords, artifact: Artifact, folder: Path, settings: CSettings) -> ExportOutcome:
-    record = recorder(words.model, artifact, words.env, words.episodes)
-    report = export_c(artifact.actor, folder, settings, artifact.provenance, record)
+def source_of(policy: PolicyFile) -> Actor | Graph:
+    """Return the form of ``policy`` that exports are held against: the actor itself where there is one."""
+    return policy.graph if policy.artifact is None else policy.artifact.actor
+
+
+def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSettings) -> ExportOutcome:
+    record = recorder(policy, words.env, words.episodes, words.observations)
+    report = export_c(source_of(policy), folder, settings, policy.metadata, record)
     if settings.activations is None:
         text = f"float32; torch and NumPy agree with it within {report.largest_difference:.2g}"
     else:
         far = f"actions within {report.largest_difference:.2g} of float32"
-        if isinstance(artifact.actor.head, ArgmaxHead):
+        if specs_of(policy.graph)["action"].dtype == "int64":
             far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
         text = f"int8 weights, int{settings.activations} activations; {far} on {report.rows:,} recorded observations"
     facts = {
@@ -137,14 +172,23 @@ def _to_c(words: ExportWords, artifact: Artifact, folder: Path, settings: CSetti
     return ExportOutcome(tuple((path, text) for path in report.paths if path.suffix == ".c"), facts)
 
 
-def recorder(path: Path, artifact: Artifact, env: str | None, episodes: int) -> Callable[[], NDArray[np.float32]]:
-    """Return what records observations of the policy at ``path``, in ``env`` or the environment that it names."""
+def recorder(
+    policy: PolicyFile, env: str | None, episodes: int, observations: Path | None = None
+) -> Callable[[], NDArray[np.float32]]:
+    """Return what gives observations of ``policy``: those in a file, or those that it sees in ``env``, or in the
+    environment that its own file names.
+    """
 
     def record() -> NDArray[np.float32]:
-        entry = artifact.provenance.get("env")
+        if observations is not None:
+            return read_observations(observations, policy.graph)
+        path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
-            raise InputError(f"{path}: names no environment to record observations in; give one with --env")
+            raise InputError(
+                f"{path}: names no environment to record observations in; give one with --env, or some of its own "
+                "with --observations FILE.npy"
+            )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
-        return recorded_observations(lower(artifact.actor), env_id, kwargs, episodes)
+        return recorded_observations(policy.graph, env_id, kwargs, episodes)
 
     return record

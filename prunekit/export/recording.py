@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import Spaces, make_environment, spaces_of
+from prunekit.environments import Spaces, first_line, make_environment, spaces_of
 from prunekit.errors import InputError
-from prunekit.policy.heads import ArgmaxHead
-from prunekit.policy.oracle import run_oracle
-from prunekit.policy.program import Program
+from prunekit.files import require_file
+from prunekit.graph.graph import Graph, Port, specs_of
+from prunekit.graph.reference import run_step
+from prunekit.ops.argmax import Argmax
 from prunekit.rollouts import episode_return
 
 # No return is measured and nothing certified on these seeds.
@@ -20,16 +23,18 @@ FIRST_SEED = 5_000_000
 _MOST_EPISODES = 100_000
 
 
-def require_place(name: str, program: Program, spaces: Spaces, place: str) -> None:
-    """Raise InputError unless ``program``, called ``name``, takes observations and gives actions of ``spaces``."""
+def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
+    """Raise InputError unless ``graph``, called ``name``, takes observations and gives actions of ``spaces``."""
     fix = "give the model's own environment with --env"
-    sizes, wanted = (program.inputs, program.outputs), (spaces.observation, spaces.outputs)
+    specs = specs_of(graph)
+    sizes = sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape)
+    wanted = spaces.observation, spaces.outputs
     if sizes != wanted:
         raise InputError(
             f"{name}: maps {sizes[0]} values to {sizes[1]}, but {place} needs {wanted[0]} to {wanted[1]}; {fix}"
         )
-    head = program.head
-    first = head.start if isinstance(head, ArgmaxHead) else None
+    head = next(node.op for node in graph.nodes if "action" in node.outputs)
+    first = head.start if isinstance(head, Argmax) else None
     if first != (None if spaces.discrete is None else spaces.start):
         gives, needs = (
             "continuous actions" if number is None else f"action numbers from {number}"
@@ -38,23 +43,23 @@ def require_place(name: str, program: Program, spaces: Spaces, place: str) -> No
         raise InputError(f"{name}: gives {gives}, but {place} needs {needs}; {fix}")
 
 
-def recorded_observations(
-    program: Program, env_id: str, kwargs: Mapping[str, Any], episodes: int
-) -> NDArray[np.float32]:
-    """Return the observations float32 [n, inputs] of ``episodes`` that ``program`` plays.
+def recorded_observations(graph: Graph, env_id: str, kwargs: Mapping[str, Any], episodes: int) -> NDArray[np.float32]:
+    """Return the observations float32 [n, inputs] of ``episodes`` that the policy ``graph`` plays.
 
     Raises InputError where the environment is not the policy's, or there is no episode to play.
     """
     require_episodes(episodes)
+    port = only_input(graph)
     environment = make_environment(env_id, kwargs)
     try:
         spaces = spaces_of(environment)
-        require_place("the policy", program, spaces, env_id)
+        require_place("the policy", graph, spaces, env_id)
         seen: list[NDArray[np.float32]] = []
 
         def act(observation: Any) -> Any:
             seen.append(np.array(observation, np.float32))  # a copy: some environments write into one buffer
-            action = run_oracle(program, seen[-1][None].astype(np.float64))[0][0]
+            given = {port.name: seen[-1].astype(np.float64).reshape(1, *port.shape)}
+            action = run_step(graph, given, {})[0]["action"][0]
             return spaces.action(action) if spaces.discrete is None else spaces.numbered(action)
 
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
@@ -62,6 +67,40 @@ def recorded_observations(
         return np.stack(seen)
     finally:
         environment.close()
+
+
+def read_observations(path: Path, graph: Graph) -> NDArray[np.float32]:
+    """Return the observations float32 [n, inputs] in the .npy file at ``path``, for the policy ``graph``.
+
+    Raises InputError, naming the file, for another shape or dtype, and for observations that are not finite.
+    """
+    require_file(path)
+    inputs = math.prod(only_input(graph).shape)
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped, it is no larger than the file
+    except Exception as error:  # numpy's reader raises many types for what is no file of its own
+        raise InputError(
+            f"{path}: is no .npy file of numbers ({first_line(error)}); write one with numpy.save"
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path}: holds several arrays; write one of observations with numpy.save")
+    if found.ndim < 2 or not len(found) or math.prod(found.shape[1:]) != inputs or found.dtype.kind not in "fiu":
+        raise InputError(
+            f"{path}: holds {found.dtype} of shape {list(found.shape)}, but the policy's observations are numbers of "
+            f"shape {['n', inputs]}"
+        )
+    seen = found.astype(np.float32).reshape(len(found), inputs)
+    if not np.isfinite(seen).all():
+        raise InputError(f"{path}: holds observations that are not finite; leave them out")
+    return seen
+
+
+def only_input(graph: Graph) -> Port:
+    """Return the one input of ``graph``; raises InputError where there are several."""
+    if len(graph.inputs) != 1:
+        names = ", ".join(port.name for port in graph.inputs)
+        raise InputError(f"the policy has several inputs ({names}), but observations are recorded for one alone")
+    return graph.inputs[0]
 
 
 def require_episodes(episodes: int) -> None:

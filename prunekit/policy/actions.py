@@ -11,6 +11,7 @@ from prunekit.graph.graph import Graph, Node, specs_of
 from prunekit.graph.op import Op
 from prunekit.ops.argmax import Argmax
 from prunekit.ops.clip_to_bounds import ClipToBounds
+from prunekit.ops.identity import Identity
 
 
 def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
@@ -27,6 +28,11 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
             f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with --env"
         )
     return with_head(graph, head_of(spaces))
+
+
+def keeps_outputs(graph: Graph) -> bool:
+    """Return whether the action of ``graph`` are its outputs as they are, as where its action space is not known."""
+    return any(isinstance(node.op, Identity) for node in graph.nodes if "action" in node.outputs)
 
 
 def head_of(spaces: Spaces) -> Op:

@@ -115,8 +115,6 @@ def to_bytes(artifact: Artifact) -> bytes:
 def load(path: Path) -> Artifact:
     """Read ``path``; raises ArtifactError, naming the file, for anything but a whole and sound ``model.pt``."""
     require_file(path)
-    if path.suffix == ".onnx":
-        raise ArtifactError(f"{path}: is an ONNX file; give the model.pt that it was exported from")
     advice = foreign_advice(path)
     if advice is not None:
         raise ArtifactError(f"{path}: {advice}")
@@ -243,7 +241,7 @@ def _module(layer: dict[str, Any]) -> nn.Module:
             raise InputError(f"its activation has the parameter {str(parameter)[:60]!r}, no finite number of float32")
         return Activation(KINDS[layer["kind"]].name, float(parameter)).to_module()
     weight, bias = layer["weight"], layer["bias"]
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype, device="meta")
     linear.weight = nn.Parameter(weight)
     if bias is not None:
         linear.bias = nn.Parameter(bias)

@@ -30,7 +30,7 @@ def graph_of(policy: Actor | chain.Program) -> Graph:
         name = "outputs" if index == len(program.ops) - 1 else f"{type(op).__name__.lower()}_{index}"
         nodes.append(Node(op=_op(op), inputs=(value,), outputs=(name,)))
         value = name
-    nodes.append(Node(op=_head(program.head), inputs=(value,), outputs=("action",)))
+    nodes.append(Node(op=op_of_head(program.head), inputs=(value,), outputs=("action",)))
     return Graph(inputs=(Port(name="obs", shape=(program.inputs,)),), nodes=tuple(nodes), outputs=("action", "outputs"))
 
 
@@ -49,7 +49,8 @@ def _op(op: chain.Op) -> Op:
             assert_never(op)
 
 
-def _head(head: Head) -> Op:
+def op_of_head(head: Head) -> Op:
+    """Return the op that is ``head``."""
     match head:
         case ArgmaxHead():
             return Argmax(start=head.start)

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TextIO, final
 
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.run import compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.workers import Site
@@ -154,7 +154,7 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
 def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
     cell, teacher = work.cell, work.teacher
     assert teacher is not None
-    site = Site(cell.environment, partial(read_teacher, teacher, reading=Reading(None, False, None)), dict(cell.kwargs))
+    site = Site(cell.environment, partial(read_teacher, teacher), dict(cell.kwargs))
     context.report({"phase": f"compressing, {cell.method.minutes:g} min at most"})
     search = SearchSettings(cell.method.keep, seed=cell.seed)
     found = compress(site, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)

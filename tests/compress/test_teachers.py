@@ -16,7 +16,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import ArtifactError, InputError
@@ -24,6 +24,7 @@ from prunekit.export.onnx import export_onnx
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.readers.policy_file import PolicyOptions
 
 DISCRETE = Spaces(4, discrete=3, start=2)
 CONTINUOUS = Spaces(4, low=(-1.0, -0.5), high=(1.0, 0.5))
@@ -148,7 +149,7 @@ def test_stock_zips(name: str, normalized: bool, tmp_path: Path) -> None:
         read_teacher(tmp_path / "agent.zip", spaces)
     if normalized:
         env.save(str(tmp_path / "vecnormalize.pkl"))
-    reading = Reading() if normalized else Reading(without_normalizer=True)
+    reading = PolicyOptions() if normalized else PolicyOptions(without_normalizer=True)
     teacher = read_teacher(tmp_path / "agent.zip", spaces, reading)
     raw = np.random.default_rng(1).normal(size=(50, spaces.observation)).astype(np.float32)
     expected, _ = model.predict(env.normalize_obs(raw) if normalized else raw, deterministic=True)
@@ -160,9 +161,9 @@ def test_which_normalizer_belongs_to_a_zip(tmp_path: Path) -> None:
     PPO("MlpPolicy", env, n_steps=16, batch_size=16, device="cpu").save(tmp_path / "agent.zip")
     spaces = spaces_of(make_environment("Pendulum-v1"))
     env.save(str(tmp_path / "mine.pkl"))
-    read_teacher(tmp_path / "agent.zip", spaces, Reading(normalizer=tmp_path / "mine.pkl"))
+    read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(normalizer=tmp_path / "mine.pkl"))
     with pytest.raises(InputError, match="no such file"):
-        read_teacher(tmp_path / "agent.zip", spaces, Reading(normalizer=tmp_path / "other.pkl"))
+        read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(normalizer=tmp_path / "other.pkl"))
     for name in ("vec_normalize.pkl", "agent_vecnormalize.pkl"):
         shutil.copy(tmp_path / "mine.pkl", tmp_path / name)
     with pytest.raises(InputError, match="several files beside it"):
@@ -170,9 +171,9 @@ def test_which_normalizer_belongs_to_a_zip(tmp_path: Path) -> None:
     other = VecNormalize(DummyVecEnv([lambda: make_environment("CartPole-v1")]))
     other.save(str(tmp_path / "mine.pkl"))
     with pytest.raises(InputError, match=r"mine\.pkl: is for 4 values.* reads 3; .*--normalizer, or --no-normalizer"):
-        read_teacher(tmp_path / "agent.zip", spaces, Reading(normalizer=tmp_path / "mine.pkl"))
+        read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(normalizer=tmp_path / "mine.pkl"))
     with pytest.raises(InputError, match="exclude each other"):
-        Reading(normalizer=tmp_path / "mine.pkl", without_normalizer=True)
+        PolicyOptions(normalizer=tmp_path / "mine.pkl", without_normalizer=True)
 
 
 class CleanRL(nn.Module):
@@ -406,8 +407,8 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
     ):
         read_teacher(path, CONTINUOUS)
     with pytest.raises(InputError, match="has no output 'action'; --output names one of mean, deviation"):
-        read_teacher(path, CONTINUOUS, Reading(target="action"))
-    teacher = read_teacher(path, CONTINUOUS, Reading(target="mean"))
+        read_teacher(path, CONTINUOUS, PolicyOptions(output="action"))
+    teacher = read_teacher(path, CONTINUOUS, PolicyOptions(output="mean"))
     with torch.no_grad():
         expected = module(torch.from_numpy(observations()))[0].numpy()
     np.testing.assert_allclose(teacher.responses(observations()), np.clip(expected, [-1, -0.5], [1, 0.5]), atol=1e-5)
@@ -416,20 +417,20 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
 def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
     actor, spaces = actor_of("clip")
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="--no-normalizer are for zips"):
-        read_teacher(tmp_path / "model.pt", spaces, Reading(without_normalizer=True))
+    with pytest.raises(InputError, match="--no-normalizer is for zips"):
+        read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(without_normalizer=True))
     with pytest.raises(InputError, match="--output is for ONNX"):
-        read_teacher(tmp_path / "model.pt", spaces, Reading(target="action"))
+        read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(output="action"))
     (tmp_path / "agent.zip").write_bytes(b"")
     with pytest.raises(InputError, match=r"agent\.zip: --output is for ONNX"):
-        read_teacher(tmp_path / "agent.zip", spaces, Reading(without_normalizer=True, target="action"))
+        read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(without_normalizer=True, output="action"))
 
 
 @pytest.mark.parametrize("name", ["model.txt", "model.pt", "model.onnx", "model.zip"])
 def test_files_that_are_no_policy(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("nothing")
     with pytest.raises(ArtifactError, match=name):
-        read_teacher(tmp_path / name, CONTINUOUS, Reading(without_normalizer=name == "model.zip"))
+        read_teacher(tmp_path / name, CONTINUOUS, PolicyOptions(without_normalizer=name == "model.zip"))
     with pytest.raises(ArtifactError, match="no such file"):
         read_teacher(tmp_path / f"no-{name}", CONTINUOUS)
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compiled_policy import MISSING, REASON, STRICT, acted
+from compiled_policy import MISSING, REASON, STRICT, acted, twin
 from torch import nn
 
 from prunekit.export import command
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import run_float32
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, Head, TanhHead
 from prunekit.policy.program import lower
+from prunekit.readers.read import read_policy
 
 Run = Callable[..., tuple[int, str, str]]
 needs_compilers = pytest.mark.skipif(bool(MISSING), reason=REASON)
@@ -98,7 +98,7 @@ def test_the_files_are_named_after_the_model_and_are_the_policy(model: Path, tmp
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     (tmp_path / "compiled").mkdir()
     found = acted(CCode("swing_up_v2", header.read_text(), source.read_text(), 3, 1), rows, tmp_path / "compiled")
-    assert found.tobytes() == run_float32(lower(load(model).actor), rows)[0].tobytes()
+    assert found.tobytes() == twin(lower(load(model).actor), rows)[0].tobytes()
 
 
 def test_a_name_of_ones_own_and_no_word_too_many(model: Path, tmp_path: Path, run: Run) -> None:
@@ -176,7 +176,7 @@ def test_the_arguments_of_the_environment_are_kept_where_it_is_the_model_s(
 
     monkeypatch.setattr(command, "recorded_observations", recorded)
     path = saved(tmp_path / "m.pt", provenance={"env": {"id": "Pendulum-v1", "kwargs": {"g": 3.0}}})
-    command.recorder(path, load(path), env, 2)()
+    command.recorder(read_policy(path), env, 2)()
     assert asked == [(*wanted, 2)]
 
 
@@ -191,6 +191,8 @@ def test_the_result_for_machines(form: str, model: Path, tmp_path: Path, run: Ru
         "c": [str(tmp_path / "out" / "p.h"), str(tmp_path / "out" / "p.c")],
         "name": "p",
         "activations": {"float32": None, "w8a8": 8}.get(form, 16),
+        "recognised": "model of prunekit, 3-8-6-1, tanh relu, normalizer inside",
+        "notes": [],
     }
 
 

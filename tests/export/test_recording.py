@@ -15,6 +15,7 @@ from prunekit.bench.compare import _fitting
 from prunekit.environments import Spaces, spaces_of
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.program import Program, lower
 
@@ -53,7 +54,7 @@ def extreme() -> Program:
 
 
 def test_actions_are_what_the_environment_takes_and_observations_what_they_were() -> None:
-    seen = recorded_observations(extreme(), "Narrow-v0", {}, 2)
+    seen = recorded_observations(graph_of(extreme()), "Narrow-v0", {}, 2)
     assert seen.shape == (40, 2)
     assert len(np.unique(seen, axis=0)) == 40
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
+from law_graphs import BODY, HEADS, ROWS, Case, all_steps, assert_agree, cases, rounding_of
 from law_strategies import Deployed, deployed
 from numpy.typing import NDArray
 
@@ -57,28 +57,6 @@ def run_torch(case: Case, graph: Graph, dtype: torch.dtype) -> dict[str, Array]:
         states = made[len(graph.outputs) :]
         steps.append({name: value.numpy() for name, value in zip(names, made, strict=True)})
     return {name: np.stack([step[name] for step in steps]) for name in names}
-
-
-def assert_agree(found: dict[str, Array], expected: dict[str, Array], allowed: float) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].shape == value.shape
-        if value.dtype == np.int64:
-            ranked = np.sort(expected["outputs"], axis=-1)
-            alone = ranked.shape[-1] == 1
-            clear = np.ones(value.shape, bool) if alone else ranked[..., -1] - ranked[..., -2] > 2 * allowed
-            assert found[name].dtype == np.int64
-            np.testing.assert_array_equal(found[name][clear], value[clear])
-        else:
-            np.testing.assert_allclose(found[name], value, rtol=0.0, atol=allowed)
-
-
-def rounding_of(case: Case, graph: Graph, expected: dict[str, Array]) -> float:
-    """Return what float32 may differ by: 1e-5 of the scale, and what it makes of this graph in NumPy."""
-    single = all_steps(case, graph, np.float32)
-    floats = [name for name, value in expected.items() if value.dtype != np.int64]
-    scale = max(1.0, *(float(np.abs(expected[name]).max()) for name in floats))
-    return 1e-5 * scale + 4 * max(float(np.abs(single[name] - expected[name]).max()) for name in floats)
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -1,0 +1,119 @@
+"""Calls in a program: of operators, of its own functions and methods, and of the language's conversions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import PER_STEP, Run, whole
+from prunekit.readers.torchscript.objects import Class, Expression, Function, Module, Names, Options
+from prunekit.readers.torchscript.operators import operator_named, operator_of_version
+from prunekit.readers.torchscript.values import number, typed
+
+_NUMBERS = {"int": int, "float": float, "bool": bool}
+_PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])
+"""Where and how a tensor is kept: here plainly in memory, whatever machine the file was written on."""
+
+
+def of_operator(path: str, arguments: Sequence[Expression], options: Options, version: int) -> Expression:
+    """Call the operator ``path``."""
+    operator = operator_of_version(path, version)
+    steps = 1 + len(arguments) // PER_STEP
+    if not options:
+
+        def apply(names: Names, run: Run) -> Any:
+            run.step(steps)
+            values = [argument(names, run) for argument in arguments]
+            if run.tracing is not None:
+                return run.tracing.call(path, operator, values, {}, run)
+            return operator(values, {}, run)
+
+        return apply
+
+    def apply_with_options(names: Names, run: Run) -> Any:
+        run.step(steps)
+        given = {name: option(names, run) for name, option in options if name not in _PLACES}
+        if "dtype" in given:
+            typed(given["dtype"])
+        if given.pop("out", None) is not None:
+            raise InputError(f"calls '{path}' with a place for the result, which is not run")
+        values = [argument(names, run) for argument in arguments]
+        if run.tracing is not None:
+            return run.tracing.call(path, operator, values, given, run)
+        return operator(values, given, run)
+
+    return apply_with_options
+
+
+def of_function(target: Expression, path: str, arguments: Sequence[Expression], options: Options) -> Expression:
+    """Call the function that ``target`` stands for, called ``path`` in messages."""
+
+    def call(names: Names, run: Run) -> Any:
+        function = target(names, run)
+        if not isinstance(function, Function):
+            raise InputError(f"calls '{path[:60]}', which is no function of its own")
+        run.step(len(arguments) // PER_STEP)
+        given = {name: option(names, run) for name, option in options}
+        return function.call([argument(names, run) for argument in arguments], given, run)
+
+    return call
+
+
+def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expression], options: Options) -> Expression:
+    """Call a method of the module that ``owner`` stands for."""
+
+    def call(names: Names, run: Run) -> Any:
+        module = owner(names, run)
+        if not isinstance(module, Module) or name not in module.kind.methods:
+            raise InputError(f"calls '{path}', which it does not define")
+        run.step(len(arguments) // PER_STEP)
+        given = {option: expression(names, run) for option, expression in options}
+        values = [module, *[argument(names, run) for argument in arguments]]
+        if run.tracing is None:
+            return module.kind.methods[name].call(values, given, run)
+        with run.tracing.inside(module):
+            return module.kind.methods[name].call(values, given, run)
+
+    return call
+
+
+def of_class(kind: Class, arguments: Sequence[Expression]) -> Expression | None:
+    """Make a named tuple, a plain one here; None for any other class."""
+    if not kind.is_tuple:
+        return None
+
+    def make(names: Names, run: Run) -> tuple[Any, ...]:
+        run.step(1 + len(arguments) // PER_STEP)
+        return tuple([argument(names, run) for argument in arguments])
+
+    return make
+
+
+def of_cast(kind: str, value: Expression) -> Expression:
+    """Say that a value is of a kind; a tensor that is said to be a number becomes one."""
+    if kind not in (*_NUMBERS, "number"):
+        return value
+    convert = _NUMBERS.get(kind, number)
+
+    def cast(names: Names, run: Run) -> Any:
+        found = run.known(value(names, run))
+        return convert(found.item()) if isinstance(found, Tensor) else found
+
+    return cast
+
+
+def of_conversion(kind: str, value: Expression) -> Expression:
+    """Make a number or a text of a value."""
+    if kind == "str":
+        text = operator_named("torch.format")
+        return lambda names, run: text(["{}", value(names, run)], {}, run)
+    convert = _NUMBERS[kind]
+
+    def converted(names: Names, run: Run) -> Any:
+        found = convert(number(run.known(value(names, run))))
+        return whole(found) if type(found) is int else found
+
+    return converted

@@ -1,0 +1,127 @@
+"""What a program of TorchScript's language consists of: functions, classes, modules."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, final
+
+from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import MAX_CALL_DEPTH, Run
+
+Names = dict[str, Any]
+Expression = Callable[[Names, Run], Any]
+Statement = Callable[[Names, Run], tuple[Any] | None]
+"""Returns None, or what the function is to return, in a tuple."""
+Options = Sequence[tuple[str, Expression]]
+
+CONVERSIONS = frozenset(
+    ["annotate", "bool", "float", "getattr", "int", "isinstance", "print", "str", "unchecked_cast", "uninitialized"]
+)
+RESERVED = CONVERSIONS | {"torch", "ops", "__torch__", "CONSTANTS", "range"}
+"""Words of the language, to which no program may give another meaning."""
+_MISSING: Any = object()
+
+
+@final
+@dataclass(frozen=True)
+class Body:
+    """What a function does: its parameters with their defaults, and its statements."""
+
+    parameters: Sequence[tuple[str, Expression | None]]
+    run: Statement
+
+
+@final
+@dataclass(eq=False)
+class Function:
+    """A function of the program; its body is compiled when it is first called."""
+
+    name: str
+    definition: ast.FunctionDef
+    program: Program
+    body: Body | None = None
+
+    def call(self, values: Sequence[Any], options: Mapping[str, Any], run: Run) -> Any:
+        """Return the function's value; raises InputError where it is beyond its budget or not arithmetic."""
+        if self.body is None:
+            self.body = self.program.compiler(self)
+        parameters = self.body.parameters
+        run.step()
+        if len(values) > len(parameters) or not options.keys() <= {name for name, _ in parameters}:
+            raise TypeError(f"'{self.name}' is called with arguments that it does not take")
+        names = dict(options)
+        for (name, default), value in itertools.zip_longest(parameters, values, fillvalue=_MISSING):
+            if value is not _MISSING:
+                names[name] = value
+            elif name not in names:
+                if default is None:
+                    raise TypeError(f"'{self.name}' is called without '{name}'")
+                names[name] = default({}, run)
+        run.depth += 1
+        if run.depth > MAX_CALL_DEPTH:
+            raise InputError(f"calls itself, or calls functions more than {MAX_CALL_DEPTH} deep")
+        try:
+            returned = self.body.run(names, run)
+        finally:
+            run.depth -= 1
+        return None if returned is None else returned[0]
+
+
+@final
+@dataclass(eq=False)
+class Class:
+    """A class of the program: methods, constants (``compiled`` once they are read), and its parameters' names."""
+
+    name: str
+    methods: dict[str, Function] = field(default_factory=dict)
+    constants: dict[str, ast.expr] = field(default_factory=dict)
+    compiled: dict[str, Expression] = field(default_factory=dict)
+    parameters: frozenset[str] = frozenset()
+    is_tuple: bool = False
+
+
+@final
+@dataclass(eq=False)
+class Module:
+    """An object of the program: its class and its attributes."""
+
+    kind: Class
+    fields: dict[str, Any]
+
+
+@final
+@dataclass(eq=False)
+class Program:
+    """Everything that the code of an archive defines, its constants, and the version of the operators it calls."""
+
+    version: int
+    compiler: Callable[[Function], Body]
+    functions: dict[str, Function] = field(default_factory=dict)
+    classes: dict[str, Class] = field(default_factory=dict)
+    constants: Sequence[Any] = ()
+
+
+def refusing(reason: str) -> Callable[[Names, Run], NoReturn]:
+    """Return what raises InputError when it is reached: branches that are never taken may hold anything."""
+
+    def refuse(_: Names, __: Run) -> NoReturn:
+        raise InputError(reason)
+
+    return refuse
+
+
+def dotted(node: ast.expr) -> str:
+    """Return a name with its attributes, or an empty text for any other expression."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *names[::-1]]) if isinstance(node, ast.Name) else ""
+
+
+def shown(node: ast.AST) -> str:
+    """Return a piece of a program for a message."""
+    return " ".join(ast.unparse(node).split())[:60]
