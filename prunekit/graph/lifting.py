@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -40,12 +40,39 @@ Result = Lifted | Traced | tuple[Lifted, ...] | None
 """An op; or the value that comes out as it went in; or an op per value; or None where it is no op that is known."""
 
 _Reader = TypeVar("_Reader", bound=Callable[..., Result])
+_Resize = TypeVar("_Resize", bound=Callable[[Any], nn.Module])
 
 MODULES: dict[type[nn.Module], Callable[..., Result]] = {}
 """(module, *what it is called with)."""
 
 FUNCTIONS: dict[object, Callable[..., Result]] = {}
 """(*arguments of the torch function, values being ``Traced``); a tensor method is known by its name."""
+
+
+@final
+@dataclass(frozen=True)
+class Resize:
+    """How a module works on after its tensors have lost units: ``function`` returns it, or one in its place.
+
+    It stays the object that it is unless it ``replaces``.
+    """
+
+    function: Callable[[Any], nn.Module]
+    replaces: bool
+
+
+RESIZED: dict[type[nn.Module], Resize] = {}
+"""Modules that can lose units physically."""
+
+
+def resized(*kinds: type[nn.Module], replaces: bool = False) -> Callable[[_Resize], _Resize]:
+    """Return a decorator that makes its function resize modules of exactly the types ``kinds``."""
+
+    def keep(function: _Resize) -> _Resize:
+        RESIZED.update(dict.fromkeys(kinds, Resize(function, replaces)))
+        return function
+
+    return keep
 
 
 def from_module(*kinds: type[nn.Module]) -> Callable[[_Reader], _Reader]:

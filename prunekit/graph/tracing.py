@@ -27,10 +27,14 @@ class TracedNetwork:
     """A graph, and the dotted paths of the parameters that its constants are: by (index of node, field).
 
     A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
+    ``places`` are ``paths`` and those of buffers and of parameters that are not there (a bias that is none);
+    ``modules`` are the paths of the modules that nodes (by index) come from.
     """
 
     graph: Graph
     paths: Mapping[tuple[int, str], str]
+    places: Mapping[tuple[int, str], str]
+    modules: Mapping[int, str]
 
 
 def trace(
@@ -47,11 +51,11 @@ def trace(
     cannot be traced, and InputError as ``Graph`` does.
     """
     states = states or {}
-    nodes = list(_fx_graph(network, len(inputs) + len(states)).nodes)
+    nodes = list(fx_graph(network, len(inputs) + len(states)).nodes)
     results = _results(nodes[-1], len(outputs) + len(states), network)
-    needed = _upstream(results)
+    needed = upstream(results)
     holders = [node for node in nodes if node.op == "placeholder" and not node.args][: len(inputs) + len(states)]
-    lifting = _Lifting(network, {})
+    lifting = Lifting(network, {})
     ports = [*inputs, *(Port(name=name, shape=initial.shape) for name, initial in states.items())]
     for holder, port in zip(holders, ports, strict=True):
         lifting.values[holder] = Traced(port.name, port.spec)
@@ -82,7 +86,7 @@ def trace(
             for (name, initial), after in zip(states.items(), afters, strict=True)
         ),
     )
-    return TracedNetwork(graph=graph, paths=lifting.paths)
+    return TracedNetwork(graph=graph, paths=lifting.paths, places=lifting.places, modules=lifting.modules)
 
 
 @final
@@ -93,7 +97,8 @@ class _Tracer(fx.Tracer):
         return isinstance(m, tuple(MODULES)) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _fx_graph(network: nn.Module, count: int) -> fx.Graph:
+def fx_graph(network: nn.Module, count: int) -> fx.Graph:
+    """Return ``network`` of ``count`` inputs in fx; raises CouplingError where it takes others or cannot be traced."""
     if type(network) in MODULES:
         network = nn.Sequential(network)
     entries = list(signature(network.forward).parameters.values())[count:]
@@ -108,7 +113,20 @@ def _fx_graph(network: nn.Module, count: int) -> fx.Graph:
     holders = [str(node.target) for node in graph.nodes if node.op == "placeholder" and not node.args]
     if len(holders) != count:
         raise CouplingError(f"{type(network).__name__} takes {len(holders)} inputs ({', '.join(holders)}), not {count}")
+    for node in graph.nodes:
+        _refuse_overwriting(node, network)
     return graph
+
+
+def _refuse_overwriting(node: fx.Node, network: nn.Module) -> None:
+    """A call in place changes what other readers of its input see, which a graph of values does not show."""
+    if node.op == "call_module":
+        in_place = bool(getattr(submodule_at(network, str(node.target)), "inplace", False))
+    else:
+        called = str(getattr(node.target, "__name__", node.target))
+        in_place = node.kwargs.get("inplace") is True or (called[-1] == "_" and called[-2:] != "__")
+    if in_place and node.op != "placeholder" and any(len(source.users) > 1 for source in node.all_input_nodes):
+        raise CouplingError(f"'{node.name}' overwrites a value in place that is read elsewhere too; use its result")
 
 
 def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
@@ -125,7 +143,8 @@ def _value_of(found: object, network: nn.Module) -> Traced:
     return found
 
 
-def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
+def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
+    """Return ``results`` and all that they are made from."""
     needed: set[fx.Node] = set()
     waiting = list(results)
     while waiting:
@@ -138,14 +157,17 @@ def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
 
 @final
 @dataclass
-class _Lifting:
-    """What was read so far."""
+class Lifting:
+    """What was read so far; ``hooks`` says whether modules may have them."""
 
     network: nn.Module
     values: dict[fx.Node, Traced | tuple[Traced, ...] | Tensor]
     nodes: list[Node] = field(default_factory=list)
     paths: dict[tuple[int, str], str] = field(default_factory=dict)
+    places: dict[tuple[int, str], str] = field(default_factory=dict)
+    modules: dict[int, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    hooks: bool = False
 
     def add(self, node: fx.Node) -> None:
         """Read one node of fx; raises CouplingError, naming it, where it is not known."""
@@ -159,10 +181,9 @@ class _Lifting:
         head: tuple[nn.Module, ...] = ()
         if node.op == "call_module":
             path = str(node.target)
-            module = _submodule(self.network, path)
+            module = submodule_at(self.network, path)
             label = f"module '{path}' ({type(module).__name__})"
-            in_place = bool(getattr(module, "inplace", False))
-            _refuse_hooks(module, label)
+            _refuse_hooks(module, label, allowed=self.hooks)
             function, head = MODULES.get(type(module)), (module,)
         elif node.op == "get_attr":
             self.values[node] = _tensor_at(self.network, str(node.target))
@@ -170,14 +191,12 @@ class _Lifting:
         else:
             called = str(getattr(node.target, "__name__", node.target))
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
-            in_place = named.pop("inplace", False) is True or (called[-1] == "_" and called[-2:] != "__")
+            named.pop("inplace", None)
             function = FUNCTIONS.get(node.target)
             parts = arguments[0] if arguments else None
             if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
                 self.values[node] = parts[arguments[1]]
                 return
-        if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
-            raise CouplingError(f"{label} overwrites a value in place that is read elsewhere too; use its result")
         try:
             found = None if function is None else _call(function, (*head, *arguments), named)
         except InputError as error:
@@ -210,10 +229,13 @@ class _Lifting:
             raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
         index = len(self.nodes)
         self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in read), outputs=(name,)))
+        alone = type(self.network) in MODULES
+        if path:
+            self.modules[index] = "" if alone else path
         for entry, attribute in lifted.attributes.items():
-            if isinstance(_submodule(self.network, path)._parameters.get(attribute), Tensor):
-                alone = type(self.network) in MODULES
-                self.paths[index, entry] = attribute if alone else f"{path}.{attribute}"
+            self.places[index, entry] = attribute if alone else f"{path}.{attribute}"
+            if isinstance(submodule_at(self.network, path)._parameters.get(attribute), Tensor):
+                self.paths[index, entry] = self.places[index, entry]
         return Traced(name, made[0])
 
 
@@ -235,10 +257,12 @@ def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> 
     return result
 
 
-def _submodule(network: nn.Module, path: str) -> nn.Module:
+def submodule_at(network: nn.Module, path: str) -> nn.Module:
+    """Return the module that fx calls ``path``; a network that is one known module is all there is."""
     return network if type(network) in MODULES else network.get_submodule(path)
 
 
-def _refuse_hooks(module: nn.Module, label: str) -> None:
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+def _refuse_hooks(module: nn.Module, label: str, *, allowed: bool) -> None:
+    hooked = not allowed and (module._forward_hooks or module._forward_pre_hooks)
+    if hooked or "forward" in vars(module):
         raise CouplingError(f"{label} has hooks or a forward of its own, which a graph does not show; remove them")

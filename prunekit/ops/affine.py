@@ -17,7 +17,7 @@ from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.integers import INTEGERS, Dense, Step
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
 
@@ -117,3 +117,9 @@ def _function(x: Traced, weight: object, bias: object = None) -> Lifted | None:
         op=Affine(weight=matrix, bias=np.zeros(len(matrix), matrix.dtype) if bias is None else array_of(bias)),
         inputs=(x,),
     )
+
+
+@resized(nn.Linear)
+def _resized(module: nn.Linear) -> nn.Linear:
+    module.out_features, module.in_features = module.weight.shape
+    return module

@@ -22,6 +22,8 @@ from prunekit.graph.reference import initial_states, run_step
 from prunekit.graph.surgery import shrink
 from prunekit.graph.tracing import trace
 from prunekit.ops.activation_kinds import KINDS
+from prunekit.ops.layer_norm import CountedLayerNorm
+from prunekit.ops.rms_norm import CountedRMSNorm
 
 OBS = (Port(name="obs", shape=(4,)),)
 CALLS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -120,6 +122,8 @@ MADE: dict[type[nn.Module], Callable[[], nn.Module]] = {
     nn.GELU: lambda: nn.GELU("tanh"),
     nn.LeakyReLU: lambda: nn.LeakyReLU(0.3),
     nn.Softplus: lambda: nn.Softplus(beta=2.0),
+    CountedLayerNorm: lambda: CountedLayerNorm(nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4)), 1e-5, 6),
+    CountedRMSNorm: lambda: CountedRMSNorm(nn.Parameter(torch.ones(4)), 1e-5, 6),
 }
 
 
