@@ -16,6 +16,7 @@ from prunekit.graph.c.layers import layer_in_float32
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Dense, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
@@ -67,6 +68,11 @@ def _fold(op: Affine, _: str, constants: Array) -> Affine:
 @MACS.register(Affine)
 def _macs(op: Affine, given: Sequence[Spec]) -> int:
     return op.weight.size * math.prod(given[0].shape[:-1])
+
+
+@INTEGERS.register(Affine)
+def _integers(op: Affine) -> tuple[Step, ...]:
+    return (Dense(weight=op.weight, bias=op.bias),)
 
 
 @TORCH.register(Affine)

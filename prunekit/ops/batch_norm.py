@@ -13,6 +13,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -54,6 +55,12 @@ class BatchNorm:
 @MACS.register(BatchNorm)
 def _macs(_: BatchNorm, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(BatchNorm)
+def _integers(op: BatchNorm) -> tuple[Step, ...]:
+    factor = op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)
+    return (Scaled(mean=op.mean, scale=factor, shift=op.shift),)
 
 
 @TORCH.register(BatchNorm)

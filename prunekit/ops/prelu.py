@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Bent, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -46,6 +47,11 @@ class PReLU:
 @MACS.register(PReLU)
 def _macs(_: PReLU, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(PReLU)
+def _integers(op: PReLU) -> tuple[Step, ...]:
+    return (Bent(slope=op.slope),)
 
 
 @TORCH.register(PReLU)

@@ -13,6 +13,7 @@ from torch import Tensor
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, constant_of, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -47,6 +48,11 @@ class ScaleShift:
 @MACS.register(ScaleShift)
 def _macs(_: ScaleShift, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(ScaleShift)
+def _integers(op: ScaleShift) -> tuple[Step, ...]:
+    return (Scaled(scale=op.scale, shift=op.shift),)
 
 
 @TORCH.register(ScaleShift)

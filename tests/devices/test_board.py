@@ -33,6 +33,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead
 from prunekit.policy.program import Program, lower
 from prunekit.runtimes.native import NativePolicy
@@ -94,7 +95,7 @@ def test_a_board_acts_as_the_twin_of_its_c(target: Target, activations: Bits | N
     assert runtime is not None
     assert (figures.compared, figures.different, figures.fits, figures.at_least) == (0, 0, True, False)
     program = program_of(measured)
-    quantized = None if activations is None else quantize(program, SEEN, activations)
+    quantized = None if activations is None else quantize(graph_of(program), SEEN, activations)
     rows = (2.0 * SEEN).astype(np.float32)
     expected = twin(program, rows)[0] if quantized is None else run_quantized(quantized, rows)[0]
     actions = np.asarray([runtime.act(row.astype(np.float64)) for row in rows], np.float32)
@@ -320,7 +321,7 @@ def test_compiled_c_acts_as_its_twin(activations: Bits | None) -> None:
     assert runtime.inputs == 4
     program = program_of(measured)
     plain = twin(program, SEEN)[0]
-    expected = plain if activations is None else run_quantized(quantize(program, SEEN, activations), SEEN)[0]
+    expected = plain if activations is None else run_quantized(quantize(graph_of(program), SEEN, activations), SEEN)[0]
     assert (expected.tobytes() == plain.tobytes()) == (activations is None)
     assert np.asarray([runtime.act(row) for row in SEEN]).tobytes() == expected.tobytes()
     [figures] = device.figures([measured], [runtime], replace(SETTINGS, calls=10, paced_ticks=1))

@@ -15,9 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from prunekit.activations import Activation
 from prunekit.errors import InputError
-from prunekit.export.c_math import c_names
 from prunekit.graph.c.functions import (
     ERF,
     TANH,
@@ -253,9 +251,3 @@ def test_an_unknown_activation_is_refused_by_name() -> None:
     ):
         with pytest.raises(InputError, match=refused):
             attempt()
-
-
-def test_activations_of_one_name_are_numbered() -> None:
-    first, second, third = (Activation("elu", alpha) for alpha in (1.0, 0.5, 0.25))
-    named = c_names([first, Activation("tanh"), second, first, third, second])
-    assert named == {first: "elu", Activation("tanh"): "tanh", second: "elu_2", third: "elu_3"}
