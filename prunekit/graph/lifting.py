@@ -29,15 +29,15 @@ class Traced:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Lifted:
-    """An op read from torch, what it reads, and by which attribute of the module its fields go."""
+    """An op read from torch, what it reads (ops too), and by which attribute of the module its fields go."""
 
     op: Op
-    inputs: tuple[Traced, ...]
+    inputs: tuple[Traced | Lifted, ...]
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-Result = Lifted | Traced | None
-"""An op; or the value that comes out as it went in; or None where it is no op that is known."""
+Result = Lifted | Traced | tuple[Lifted, ...] | None
+"""An op; or the value that comes out as it went in; or an op per value; or None where it is no op that is known."""
 
 _Reader = TypeVar("_Reader", bound=Callable[..., Result])
 _Resize = TypeVar("_Resize", bound=Callable[[Any], nn.Module])
@@ -102,6 +102,17 @@ def array_of(tensor: Tensor) -> Array:
         raise CouplingError(f"its weights are {told}, but only real floating-point values in memory can be read")
     kind = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     return np.array(tensor.detach().cpu().to(kind).numpy())
+
+
+def constant_of(value: object, size: int) -> Array | None:
+    """Return a number, or a tensor of one number or of one per value of the last axis, as a vector; else None."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return np.full(size, value, np.float32)
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return None
+    if value.numel() not in (1, size) or (value.dim() and value.shape[-1] != value.numel()):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(array_of(value).reshape(-1), (size,)))
 
 
 def is_last(dimension: object, value: Traced) -> bool:

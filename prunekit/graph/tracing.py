@@ -6,6 +6,7 @@ needs is left out; what is needed and not known is refused by name.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -27,13 +28,15 @@ class TracedNetwork:
 
     A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
     ``places`` are ``paths`` and those of buffers and of parameters that are not there (a bias that is none);
-    ``modules`` are the paths of the modules that nodes (by index) come from.
+    ``modules`` are the paths of the modules that nodes (by index) come from, ``own_tensors`` the nodes that are calls
+    on parameters or buffers of more than one number which the network reads by itself.
     """
 
     graph: Graph
     paths: Mapping[tuple[int, str], str]
     places: Mapping[tuple[int, str], str]
     modules: Mapping[int, str]
+    own_tensors: frozenset[int]
 
 
 def trace(
@@ -62,7 +65,7 @@ def trace(
     for node in nodes:
         if node in needed and node not in lifting.values:
             lifting.add(node)
-    ends = [lifting.values[node] for node in results]
+    ends = [_value_of(lifting.values[node], network) for node in results]
     renamed: dict[str, str] = {}
     for name, end in zip(outputs, ends, strict=False):
         if end.name in renamed or end.name in {port.name for port in ports}:
@@ -85,7 +88,13 @@ def trace(
             for (name, initial), after in zip(states.items(), afters, strict=True)
         ),
     )
-    return TracedNetwork(graph=graph, paths=lifting.paths, places=lifting.places, modules=lifting.modules)
+    return TracedNetwork(
+        graph=graph,
+        paths=lifting.paths,
+        places=lifting.places,
+        modules=lifting.modules,
+        own_tensors=frozenset(lifting.own_tensors),
+    )
 
 
 @final
@@ -136,6 +145,12 @@ def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
     return [node for node in flat[:count] if isinstance(node, fx.Node)]
 
 
+def _value_of(found: object, network: nn.Module) -> Traced:
+    if not isinstance(found, Traced):
+        raise CouplingError(f"{type(network).__name__} returns a constant, or several values in one; return tensors")
+    return found
+
+
 def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
     """Return ``results`` and all that they are made from."""
     needed: set[fx.Node] = set()
@@ -154,11 +169,12 @@ class Lifting:
     """What was read so far; ``hooks`` says whether modules may have them."""
 
     network: nn.Module
-    values: dict[fx.Node, Traced]
+    values: dict[fx.Node, Traced | tuple[Traced, ...] | Tensor]
     nodes: list[Node] = field(default_factory=list)
     paths: dict[tuple[int, str], str] = field(default_factory=dict)
     places: dict[tuple[int, str], str] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
+    own_tensors: set[int] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
     hooks: bool = False
 
@@ -179,19 +195,31 @@ class Lifting:
             _refuse_hooks(module, label, allowed=self.hooks)
             function, head = MODULES.get(type(module)), (module,)
         elif node.op == "get_attr":
-            raise CouplingError(f"'{node.target}' is read outside of a known module; what it does is not known")
+            self.values[node] = _tensor_at(self.network, str(node.target))
+            return
         else:
             called = str(getattr(node.target, "__name__", node.target))
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
             named.pop("inplace", None)
             function = FUNCTIONS.get(node.target)
+            parts = arguments[0] if arguments else None
+            if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
+                self.values[node] = parts[arguments[1]]
+                return
         try:
             found = None if function is None else _call(function, (*head, *arguments), named)
         except InputError as error:
             raise CouplingError(f"{label}: {error}") from error
         if found is None:
             raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
-        self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        first = len(self.nodes)
+        if isinstance(found, tuple):
+            self.values[node] = tuple(self._keep(one, path, node.name, label) for one in found)
+        else:
+            self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        read = (self.values[source] for source in node.all_input_nodes)
+        if any(isinstance(value, Tensor) and value.numel() > 1 for value in read):
+            self.own_tensors.update(range(first, len(self.nodes)))
 
     def _filled(self, argument: object) -> object:
         if isinstance(argument, fx.Node):
@@ -201,18 +229,19 @@ class Lifting:
         return argument
 
     def _keep(self, lifted: Lifted, path: str, called: str, label: str) -> Traced:
+        read = [self._keep(one, "", called, label) if isinstance(one, Lifted) else one for one in lifted.inputs]
         name = path or called
         while name in self.taken:
             name += "_"
         self.taken.add(name)
         try:
-            made = lifted.op.shapes([value.spec for value in lifted.inputs])
+            made = lifted.op.shapes([value.spec for value in read])
         except InputError as error:
             raise CouplingError(f"{label} ({name_of(lifted.op)}): {error}") from error
         if len(made) != 1:
             raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
         index = len(self.nodes)
-        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in lifted.inputs), outputs=(name,)))
+        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in read), outputs=(name,)))
         alone = type(self.network) in MODULES
         if path:
             self.modules[index] = "" if alone else path
@@ -221,6 +250,15 @@ class Lifting:
             if isinstance(submodule_at(self.network, path)._parameters.get(attribute), Tensor):
                 self.paths[index, entry] = self.places[index, entry]
         return Traced(name, made[0])
+
+
+def _tensor_at(network: nn.Module, path: str) -> Tensor:
+    """Return the parameter or buffer that the network reads by itself: a constant, of which no path is kept."""
+    owner, _, name = path.rpartition(".")
+    found = getattr(network.get_submodule(owner), name)
+    if not isinstance(found, Tensor):
+        raise CouplingError(f"'{path}' is read outside of a known module, and is no tensor; what it does is not known")
+    return found
 
 
 def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Result:

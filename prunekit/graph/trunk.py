@@ -50,7 +50,7 @@ def trace_trunk(
         made = [_finite(node) for node in made]
     others = [node for node in results if node not in afters]
     ends = [node for node in (*others, *trunk.shown) if node in trunk.lifting.values]
-    outputs = tuple(dict.fromkeys(trunk.lifting.values[node].name for node in ends))
+    outputs = tuple(dict.fromkeys(name for node in ends for name in _names(trunk.lifting.values[node])))
     if not outputs:
         return None
     lifting = trunk.lifting
@@ -64,7 +64,13 @@ def trace_trunk(
         paths=lifting.paths,
         places=lifting.places,
         modules=lifting.modules,
+        own_tensors=frozenset(lifting.own_tensors),
     )
+
+
+def _names(found: object) -> list[str]:
+    parts = found if isinstance(found, tuple) else (found,)
+    return [part.name for part in parts if isinstance(part, Traced)]
 
 
 @final
@@ -161,9 +167,10 @@ def _states_returned(output: fx.Node, states: int, network: nn.Module) -> list[f
 
 
 def _after(lifting: Lifting, node: fx.Node, port: Port) -> str:
-    if node not in lifting.values:
+    found = lifting.values.get(node)
+    if not isinstance(found, Traced):
         raise CouplingError(f"the next state of '{port.name}' comes out of something that is not known")
-    return lifting.values[node].name
+    return found.name
 
 
 def _finite(node: Node) -> Node:

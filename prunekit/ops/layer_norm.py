@@ -15,7 +15,7 @@ from prunekit.graph.c.functions import root, root_c, sum_in_order
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -134,6 +134,18 @@ def _module(module: nn.LayerNorm, x: Traced) -> Lifted | None:
     shift = np.zeros(width, np.float32) if module.bias is None else array_of(module.bias)
     op = LayerNorm(scale=scale, shift=shift, epsilon=module.eps, count=width)
     return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})
+
+
+@from_function(functional.layer_norm)
+def _function(
+    x: Traced, normalized_shape: Sequence[int], weight: object = None, bias: object = None, eps: float = 1e-5
+) -> Lifted | None:
+    if len(normalized_shape) != 1 or not all(isinstance(one, Tensor | None) for one in (weight, bias)):
+        return None
+    width = normalized_shape[0]
+    scale = array_of(weight) if isinstance(weight, Tensor) else np.ones(width, np.float32)
+    shift = array_of(bias) if isinstance(bias, Tensor) else np.zeros(width, np.float32)
+    return Lifted(op=LayerNorm(scale=scale, shift=shift, epsilon=eps, count=width), inputs=(x,))
 
 
 @final

@@ -100,6 +100,11 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
                 f"'{made.name}' ({name_of(made.op)}) picks hidden units by their places, which change when units are "
                 "removed; make these units by layers of their own"
             )
+        if node in traced.own_tensors:
+            raise CouplingError(
+                f"'{traced.graph.nodes[node].name}' reads a parameter or buffer with an entry per hidden unit outside "
+                "of a known module, where it cannot lose units; put it into a module, and @resized in its op's file"
+            )
         if place is None or _is_absent(network, place):
             continue
         module = network.get_submodule(traced.modules[node])

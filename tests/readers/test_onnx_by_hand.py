@@ -286,6 +286,8 @@ def test_heads() -> None:
     more = [node("ArgMax", "h", "i", axis=-1, keepdims=0), node("Add", "i start", "j"), node("Squeeze", "j axes")]
     found = agreeing(by_hand([*layer, *more], {"x": ("batch", 5)}, **whole))
     assert found.graph.nodes[-1].op.start == 3  # type: ignore[attr-defined]
+    alone = [node("ArgMax", "h", "i", axis=1), node("Concat", "i", axis=1)]
+    assert ops_of(agreeing(by_hand([*layer, *alone], {"x": (1, 5)}, **whole))) == ["Affine", "Argmax"]
     top = agreeing(by_hand([*layer, node("TopK", "h k", "v y")], {"x": (1, 5)}, **whole))
     assert ops_of(top) == ["Affine", "Argmax"]
     best = agreeing(by_hand([*layer, node("TopK", "h k", "y i")], {"x": (1, 5)}, constants=constants))

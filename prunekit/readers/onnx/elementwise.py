@@ -122,6 +122,10 @@ def _swish(call: Call) -> Sequence[Held]:
 
 @operator("PRelu")
 def _prelu(call: Call) -> Sequence[Held]:
+    slope = call.floats(1)
+    if isinstance(slope, Data):
+        below = multiplied(call.build, call.data(), slope)
+        return (chosen(call.build, Truth(of=call.data(), strict=False), call.data(), below),)
     return (call.build.per_value(call.data(), [call.known(1)], lambda slope: PReLU(slope=slope)),)
 
 
