@@ -13,7 +13,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -98,4 +98,11 @@ def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
     scale = np.ones_like(mean) if module.weight is None else array_of(module.weight)
     shift = np.zeros_like(mean) if module.bias is None else array_of(module.bias)
     op = BatchNorm(mean=mean, variance=variance, scale=scale, shift=shift, epsilon=module.eps)
-    return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})
+    attributes = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+    return Lifted(op=op, inputs=(x,), attributes=attributes)
+
+
+@resized(nn.BatchNorm1d)
+def _resized(module: nn.BatchNorm1d) -> nn.BatchNorm1d:
+    module.num_features = len(module.weight)
+    return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -154,3 +155,11 @@ def _function(kind: str) -> None:
 
 for _kind in _FUNCTIONS.keys() - {"pow"}:
     _function(_kind)
+
+
+@from_function(operator.pow, torch.pow, "pow")
+def _pow(x: Traced, exponent: object) -> Lifted | None:
+    if not isinstance(x, Traced) or not isinstance(exponent, int | float):
+        return None
+    op = Elementary(kind="square") if exponent == 2 else Elementary(kind="pow", exponent=float(exponent))
+    return Lifted(op=op, inputs=(x,))

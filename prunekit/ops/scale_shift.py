@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.lifting import Lifted, Traced, constant_of, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -72,3 +75,16 @@ def _c(op: ScaleShift, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
 @TWIN.register(ScaleShift)
 def _twin(op: ScaleShift, x: Float32) -> tuple[Float32, ...]:
     return (x * op.scale + op.shift,)
+
+
+def scaled(x: object, scale: object, shift: object) -> Lifted | None:
+    """Return x * scale + shift as it is read from torch; None where these are no constants per value."""
+    if not isinstance(x, Traced) or not x.spec.shape:
+        return None
+    factor, offset = (constant_of(value, x.spec.shape[-1]) for value in (scale, shift))
+    return None if factor is None or offset is None else Lifted(op=ScaleShift(scale=factor, shift=offset), inputs=(x,))
+
+
+@from_function(operator.neg, torch.neg, "neg")
+def _neg(x: object) -> Lifted | None:
+    return scaled(x, -1.0, 0.0)

@@ -13,7 +13,7 @@ from prunekit.activations import Activation
 from prunekit.errors import CouplingError, InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, Head
-from prunekit.pruning.groups import linear_at
+from prunekit.pruning.slices import linear_at
 from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
 
 Float32 = NDArray[np.float32]
