@@ -74,9 +74,12 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
 
 def refused_groups(graph: Graph) -> dict[str, str]:
     """Return the groups of which ``zeroed`` and ``shrink`` remove no unit, by name, with the reason."""
+    read = list(_read_across(graph))
+    if not read:
+        return {}
     groups = find_groups(graph)
     units = {group.name: np.arange(group.width) for group in groups}
-    return _not_zero(_changed(graph, groups, units, _zero), groups, units, list(_read_across(graph)))
+    return _not_zero(_changed(graph, groups, units, _zero), groups, units, read)
 
 
 def not_held_groups(graph: Graph, held: Collection[tuple[int, str]]) -> dict[str, str]:

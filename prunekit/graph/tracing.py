@@ -28,13 +28,15 @@ class TracedNetwork:
 
     A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
     ``places`` are ``paths`` and those of buffers and of parameters that are not there (a bias that is none);
-    ``modules`` are the paths of the modules that nodes (by index) come from.
+    ``modules`` are the paths of the modules that nodes (by index) come from, ``own_tensors`` the nodes that are calls
+    on parameters or buffers of more than one number which the network reads by itself.
     """
 
     graph: Graph
     paths: Mapping[tuple[int, str], str]
     places: Mapping[tuple[int, str], str]
     modules: Mapping[int, str]
+    own_tensors: frozenset[int]
 
 
 def trace(
@@ -86,7 +88,13 @@ def trace(
             for (name, initial), after in zip(states.items(), afters, strict=True)
         ),
     )
-    return TracedNetwork(graph=graph, paths=lifting.paths, places=lifting.places, modules=lifting.modules)
+    return TracedNetwork(
+        graph=graph,
+        paths=lifting.paths,
+        places=lifting.places,
+        modules=lifting.modules,
+        own_tensors=frozenset(lifting.own_tensors),
+    )
 
 
 @final
@@ -166,6 +174,7 @@ class Lifting:
     paths: dict[tuple[int, str], str] = field(default_factory=dict)
     places: dict[tuple[int, str], str] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
+    own_tensors: set[int] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
     hooks: bool = False
 
@@ -203,10 +212,14 @@ class Lifting:
             raise CouplingError(f"{label}: {error}") from error
         if found is None:
             raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
+        first = len(self.nodes)
         if isinstance(found, tuple):
             self.values[node] = tuple(self._keep(one, path, node.name, label) for one in found)
         else:
             self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        read = (self.values[source] for source in node.all_input_nodes)
+        if any(isinstance(value, Tensor) and value.numel() > 1 for value in read):
+            self.own_tensors.update(range(first, len(self.nodes)))
 
     def _filled(self, argument: object) -> object:
         if isinstance(argument, fx.Node):

@@ -8,7 +8,7 @@ not known after the last one reads outputs. Between layers it is refused by name
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -16,7 +16,7 @@ import numpy as np
 from torch import fx, nn
 
 from prunekit.errors import CouplingError
-from prunekit.graph.graph import Graph, Node, Port, with_parameters
+from prunekit.graph.graph import Graph, Node, Port, State, with_parameters
 from prunekit.graph.lifting import FUNCTIONS, MODULES, Traced
 from prunekit.graph.op import parameters
 from prunekit.graph.tracing import Lifting, TracedNetwork, submodule_at, upstream
@@ -25,10 +25,13 @@ from prunekit.graph.tracing import Lifting, TracedNetwork, submodule_at, upstrea
 _WIDTHS = ("in_features", "num_features", "input_size", "hidden_size")
 
 
-def trace_trunk(network: nn.Module, graph: fx.Graph, *, structure_only: bool = False) -> TracedNetwork | None:
+def trace_trunk(
+    network: nn.Module, graph: fx.Graph, *, states: int = 0, structure_only: bool = False
+) -> TracedNetwork | None:
     """Trace ``network`` from ``graph``, its ``fx_graph`` of one input, or return None where nothing in it is known.
 
-    Widths are those that its modules say, names of values the modules' paths.
+    Widths are those that its modules say, names of values the modules' paths. The last ``states`` inputs are states,
+    zero at first; the last values that its forward returns are the same states for the next call.
 
     With ``structure_only`` weights may be NaN or infinite; the graph then has ones there. Hooks are allowed. Raises
     CouplingError, naming the module or call, for what is not known between two layers; InputError as ``Graph`` does.
@@ -36,23 +39,32 @@ def trace_trunk(network: nn.Module, graph: fx.Graph, *, structure_only: bool = F
     nodes = list(graph.nodes)
     results = nodes[-1].all_input_nodes
     needed = upstream(results)
-    trunk = _Trunk(Lifting(network, {}, hooks=True), [node for node in nodes if node in needed])
+    afters = _states_returned(nodes[-1], states, network)
+    befores = [node for node in nodes if node.op == "placeholder" and not node.args][1:]
+    trunk = _Trunk(Lifting(network, {}, hooks=True), [node for node in nodes if node in needed], befores)
     for node in trunk.nodes:
         if node.op != "placeholder":
             trunk.add(node)
     made = trunk.lifting.nodes
     if structure_only:
         made = [_finite(node) for node in made]
-    ends = [node for node in (*results, *trunk.shown) if node in trunk.lifting.values]
+    others = [node for node in results if node not in afters]
+    ends = [node for node in (*others, *trunk.shown) if node in trunk.lifting.values]
     outputs = tuple(dict.fromkeys(name for node in ends for name in _names(trunk.lifting.values[node])))
     if not outputs:
         return None
     lifting = trunk.lifting
+    kept = tuple(
+        State(before=port.name, after=_after(lifting, after, port), initial=np.zeros(port.shape, np.float32))
+        for before, after in zip(befores, afters, strict=True)
+        if (port := trunk.states.get(before)) is not None
+    )
     return TracedNetwork(
-        graph=Graph(inputs=tuple(trunk.ports), nodes=tuple(made), outputs=outputs),
+        graph=Graph(inputs=tuple(trunk.ports), nodes=tuple(made), outputs=outputs, states=kept),
         paths=lifting.paths,
         places=lifting.places,
         modules=lifting.modules,
+        own_tensors=frozenset(lifting.own_tensors),
     )
 
 
@@ -68,7 +80,9 @@ class _Trunk:
 
     lifting: Lifting
     nodes: list[fx.Node]
+    befores: Sequence[fx.Node] = ()
     ports: list[Port] = field(default_factory=list)
+    states: dict[fx.Node, Port] = field(default_factory=dict)
     hidden: set[fx.Node] = field(default_factory=set)
     beyond: dict[fx.Node, CouplingError] = field(default_factory=dict)
     shown: list[fx.Node] = field(default_factory=list)
@@ -107,8 +121,12 @@ class _Trunk:
         if width is None:
             raise CouplingError(f"how many values '{node.name}' has is not known")
         name = f"<{node.name}>"
-        self.ports.append(Port(name=name, shape=(width,)))
-        self.lifting.values[node] = Traced(name, self.ports[-1].spec)
+        port = Port(name=name, shape=(width,))
+        if node in self.befores:
+            self.states[node] = port
+        else:
+            self.ports.append(port)
+        self.lifting.values[node] = Traced(name, port.spec)
         self.lifting.taken.add(name)
 
     def _widths_read(self, node: fx.Node) -> Iterator[int]:
@@ -134,6 +152,25 @@ class _Trunk:
             return False
         module = submodule_at(self.lifting.network, str(node.target))
         return type(module) in MODULES and any(entry.ndim > 1 for entry in module.parameters())
+
+
+def _states_returned(output: fx.Node, states: int, network: nn.Module) -> list[fx.Node]:
+    """Return the last ``states`` values that the network returns."""
+    if not states:
+        return []
+    found = output.args[0]
+    flat = list(found) if isinstance(found, tuple | list) else [found]
+    last = [node for node in flat[-states:] if isinstance(node, fx.Node)]
+    if len(flat) <= states or len(last) != states:
+        raise CouplingError(f"{type(network).__name__} has to return its {states} next states after its outputs")
+    return last
+
+
+def _after(lifting: Lifting, node: fx.Node, port: Port) -> str:
+    found = lifting.values.get(node)
+    if not isinstance(found, Traced):
+        raise CouplingError(f"the next state of '{port.name}' comes out of something that is not known")
+    return found.name
 
 
 def _finite(node: Node) -> Node:

@@ -25,25 +25,28 @@ from prunekit.pruning.layers import trace_layers
 from prunekit.pruning.slices import Group, Read, Slice, block_of
 
 
-def find_groups(network: nn.Module) -> tuple[Group, ...]:
+def find_groups(network: nn.Module, *, states: int = 0) -> tuple[Group, ...]:
     """Find the groups of ``network``, in the order of the modules that make their units.
+
+    The last ``states`` inputs of its forward are states (of a ``nn.GRUCell``, say), zero at first, which it returns for
+    the next call after its outputs.
 
     Units whose values reach the network's output, or something unknown on the way there, are in no group: they are
     never pruned. Raises CouplingError, naming the module or call, where units pass through anything that has no op on
     their way between two layers, where a layer or its parameters are used twice or computed, and where units could not
     be held at zero or removed.
     """
-    return traced_groups(network, structure_only=True)[1]
+    return traced_groups(network, states=states, structure_only=True)[1]
 
 
 def traced_groups(
-    network: nn.Module, *, structure_only: bool = False
+    network: nn.Module, *, states: int = 0, structure_only: bool = False
 ) -> tuple[TracedNetwork | None, tuple[Group, ...]]:
     """Return the network's trunk as a graph (None where there is none), and its groups; raises as ``find_groups``.
 
     InputError for weights that are NaN or infinite, unless ``structure_only``.
     """
-    traced = trace_layers(network, structure_only=structure_only)
+    traced = trace_layers(network, states=states, structure_only=structure_only)
     if traced is None:
         return None, ()
     mixed = list(_mixed(traced.graph))
@@ -96,6 +99,11 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
             raise CouplingError(
                 f"'{made.name}' ({name_of(made.op)}) picks hidden units by their places, which change when units are "
                 "removed; make these units by layers of their own"
+            )
+        if node in traced.own_tensors:
+            raise CouplingError(
+                f"'{traced.graph.nodes[node].name}' reads a parameter or buffer with an entry per hidden unit outside "
+                "of a known module, where it cannot lose units; put it into a module, and @resized in its op's file"
             )
         if place is None or _is_absent(network, place):
             continue

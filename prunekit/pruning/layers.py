@@ -29,14 +29,14 @@ _UNDONE_BY = {
 }
 
 
-def trace_layers(network: nn.Module, *, structure_only: bool = False) -> TracedNetwork | None:
+def trace_layers(network: nn.Module, *, states: int = 0, structure_only: bool = False) -> TracedNetwork | None:
     """Return ``trace_trunk`` of ``network``, whose layers are plain ones that are called once.
 
     Batch normalization is traced as it is in evaluation. Raises CouplingError, naming the culprit, for a network that
     cannot be traced or takes several inputs, and for layers that are computed, complex, without values, called twice,
     or share parameters.
     """
-    graph = fx_graph(network, 1)
+    graph = fx_graph(network, 1 + states)
     for node in graph.nodes:
         if node.op == "call_module":
             module = submodule_at(network, str(node.target))
@@ -44,7 +44,7 @@ def trace_layers(network: nn.Module, *, structure_only: bool = False) -> TracedN
             if isinstance(module, nn.Linear):
                 refuse_computed(str(node.target), module)
     with _evaluated(network):
-        traced = trace_trunk(network, graph, structure_only=structure_only)
+        traced = trace_trunk(network, graph, states=states, structure_only=structure_only)
     if traced is None:
         return None
     paths = [path for path in traced.modules.values() if any(True for _ in network.get_submodule(path).parameters())]

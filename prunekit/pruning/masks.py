@@ -91,13 +91,14 @@ def zero_slices_(slices: Iterable[DeadSlice]) -> None:
         tensor.index_fill_(dimension, dead, 0.0)
 
 
-def masked(network: nn.Module, masks: Masks) -> nn.Module:
+def masked(network: nn.Module, masks: Masks, *, states: int = 0) -> nn.Module:
     """Return a copy of ``network`` in which removed units are gated: ``h = keep * act(W x + b)``.
 
     A removed unit that does not vary with the input keeps the constant that it contributes. ``network`` is not
-    touched (law 6). Raises CouplingError, naming the norm, where a removed unit would not be zero under a norm.
+    touched (law 6). ``states`` is as in ``find_groups``. Raises CouplingError, naming the norm, where a removed unit
+    would not be zero under a norm.
     """
-    traced, groups = traced_groups(network)
+    traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks)
     result = copy.deepcopy(network)
     if traced is not None:

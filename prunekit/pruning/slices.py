@@ -149,6 +149,10 @@ def without(groups: Sequence[Group], keep: Mapping[str, Tensor]) -> tuple[Group,
     def moved(entries: Sequence[_Entry], name: str) -> tuple[_Entry, ...]:
         found = []
         for entry in entries:
+            if entry.whole:
+                size = int(kept[name].sum())
+                found.append(replace(entry, size=size, blocks=(range(size),)))
+                continue
             stays = left[_axis_of(entry)]
             places = (stays.cumsum(0) - 1)[places_of(entry.blocks)[:, kept[name]]]
             blocks = tuple(block_of(row) for row in places.tolist())
@@ -178,6 +182,9 @@ def left_of(groups: Sequence[Group], keep: Mapping[str, Tensor]) -> dict[Place, 
         gone = ~keep[group.name].cpu()
         entries: list[Slice | Read] = [*group.slices, *group.buffers, *group.reads]
         for entry in entries:
+            if entry.whole:
+                left[_axis_of(entry)] = ~gone
+                continue
             stays = left.setdefault(_axis_of(entry), torch.ones(entry.size, dtype=torch.bool))
             stays[places_of(entry.blocks)[:, gone].ravel()] = False
     return left

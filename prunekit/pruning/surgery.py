@@ -11,20 +11,21 @@ from prunekit.pruning.groups import traced_groups
 from prunekit.pruning.masks import Masks, arrays_of, check_masks, write_
 
 
-def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1) -> nn.Module:
+def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1, states: int = 0) -> nn.Module:
     """Return a smaller copy of ``network`` without the units that ``masks`` removes.
 
     Law 1: ``shrink(m, masks)(x) == masked(m, masks)(x)`` up to the rounding of shorter sums. A removed unit
     whose output is a non-zero constant is folded into its consumers' bias. Law 6: ``network`` is not touched.
 
-    ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network)``. The copy is of the same class and
-    keeps dtype, device, mode, ``requires_grad`` and everything that no removed unit lies in. A norm that lost units
-    becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, which goes on taking its statistics over as many values.
+    ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network, states=states)``. The copy is of the
+    same class and keeps dtype, device, mode, ``requires_grad`` and everything that no removed unit lies in. A norm that
+    lost units becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, which goes on taking its statistics over as many
+    values; a state becomes as wide as what is left of its group.
 
     Raises CouplingError for networks that cannot be traced, InputError for masks that do not fit and weights that are
     NaN or infinite, and EmptyGroupError when a group would keep fewer than ``min_units``.
     """
-    traced, groups = traced_groups(network)
+    traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks, min_units)
     result = copy.deepcopy(network)
     if traced is not None:

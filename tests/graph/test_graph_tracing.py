@@ -16,7 +16,7 @@ import prunekit.ops  # noqa: F401
 from prunekit.errors import CouplingError, InputError
 from prunekit.graph.graph import Graph, Port
 from prunekit.graph.groups import find_groups
-from prunekit.graph.lifting import FUNCTIONS, MODULES
+from prunekit.graph.lifting import FUNCTIONS, MODULES, RESIZED
 from prunekit.graph.op import parameters
 from prunekit.graph.reference import initial_states, run_step
 from prunekit.graph.surgery import shrink
@@ -139,6 +139,12 @@ def test_every_registered_module_is_read(kind: type[nn.Module]) -> None:
     check(nn.Sequential(nn.Linear(4, 4), module))
     if kind not in (nn.Identity, nn.Dropout, nn.Flatten):
         check(module)
+
+
+@pytest.mark.parametrize("kind", sorted(MODULES, key=lambda kind: kind.__name__))
+def test_every_module_with_parameters_can_lose_units(kind: type[nn.Module]) -> None:
+    module = nn.GRUCell(4, 4) if kind is nn.GRUCell else MADE.get(kind, kind)()
+    assert kind in RESIZED or not list(module.parameters())
 
 
 def test_modules_over_several_axes() -> None:

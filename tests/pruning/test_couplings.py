@@ -79,6 +79,20 @@ def test_hidden_units_picked_by_their_places_are_refused() -> None:
         find_groups(Between(lambda h: torch.tanh(h[:, :3]), 3))
 
 
+class OwnScale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.scale, self.second = nn.Linear(3, 4), nn.Parameter(torch.ones(4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x) * self.scale))  # type: ignore[no-any-return]
+
+
+def test_a_parameter_per_unit_outside_of_a_module_is_refused() -> None:
+    with pytest.raises(CouplingError, match=r"'mul' reads a parameter or buffer with an entry per hidden unit"):
+        find_groups(OwnScale())
+
+
 def test_a_norm_without_a_weight_of_its_own_is_refused() -> None:
     plain = nn.LayerNorm(4, elementwise_affine=False)
     with pytest.raises(CouplingError, match=r"group '0' cannot be held at zero: '1' has no weight and bias"):
