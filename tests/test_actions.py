@@ -28,6 +28,8 @@ from prunekit.export.recording import recorded_observations
 from prunekit.policy.artifact import load
 from prunekit.policy.graphs import graph_of
 from prunekit.rollouts import episode_return, random_returns
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
@@ -97,7 +99,7 @@ def seen_all(actions: Any) -> bool:
 def test_discrete_actions_on_every_path(algorithm: str, actions: Any, tmp_path: Path) -> None:
     result = train(request(algorithm, actions), tmp_path / "run")
     assert seen_all(actions)
-    assert result.artifact.provenance["spaces"]["start"] == int(actions.start)
+    assert result.artifact.provenance["spaces"]["actions"]["start"] == int(actions.start)
     plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
 
 
@@ -157,8 +159,8 @@ def test_squashing_algorithms_refuse_bounds_that_they_cannot_reach(name: str, ac
 
 def test_ranges_that_overflow_are_no_bounds_for_a_squashed_action() -> None:
     with pytest.raises(InputError, match="squashes actions"):
-        algorithm_for("sac", Spaces(3, low=(-3e38,), high=(3e38,)))
-    assert algorithm_for("ppo", Spaces(3, low=(-3e38,), high=(3e38,))).name == "ppo"
+        algorithm_for("sac", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,))))
+    assert algorithm_for("ppo", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,)))).name == "ppo"
 
 
 def test_spaces_without_values_are_refused() -> None:
@@ -188,13 +190,14 @@ def test_arguments_that_a_config_cannot_hold_are_refused_before_training(tmp_pat
 
 
 def test_what_no_space_holds_is_no_action() -> None:
-    three = Spaces(3, discrete=3, start=-7)
-    assert [three.action(index) for index in range(3)] == [-7, -6, -5]
-    assert [three.numbered(number) for number in (-7, -5)] == [-7, -5]
-    for wrong in (lambda: three.action(3), lambda: three.action(-1), lambda: three.numbered(0)):
+    three = DiscreteActions(count=3, start=-7)
+    learned = three.for_learner().action
+    assert [learned(index) for index in range(3)] == [-7, -6, -5]
+    assert [three.action(number) for number in (-7, -5)] == [-7, -5]
+    for wrong in (lambda: learned(3), lambda: learned(-1), lambda: three.action(0)):
         with pytest.raises(CheckError, match="is not one of 3 from -7"):
             wrong()
-    two = Spaces(3, low=(-0.1, 0.0), high=(0.1, np.inf), dtype="float64")
+    two = BoxActions(low=(-0.1, 0.0), high=(0.1, np.inf), dtype="float64")
     np.testing.assert_array_equal(two.action(np.array([np.float32(0.1), 1e30])), [0.1, 1e30])
     with pytest.raises(CheckError, match="shape"):
         two.action(np.zeros(3))

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import ExportMismatchError
+from prunekit.graph.forms import MARGIN
+from prunekit.graph.op import Op
+from prunekit.ops.argmax import Argmax
 
 _TOLERANCE = 1e-5
 
@@ -18,28 +21,31 @@ def require_agreement(
     scores: NDArray[np.float32],
     expected_action: NDArray[Any],
     expected_scores: NDArray[np.float64],
+    head: Op | None = None,
 ) -> float:
     """Return the largest difference of ``scores`` [rows, n] from the oracle's first rows; ``name`` is what gave them.
 
     Raises ExportMismatchError where scores differ by more than 1e-5 of the largest score's size, a continuous action by
-    more than that of the action's, or an argmax action where the two best scores are further apart.
+    more than that of the action's, or a choice where the scores between which ``head`` (without one: an argmax) chooses
+    are further apart.
     """
     rows = len(scores)
     allowed = _TOLERANCE * max(float(np.abs(expected_scores).max()), 1.0)
     difference = float(np.abs(scores - expected_scores[:rows]).max())
     if not difference <= allowed:
         raise ExportMismatchError(f"scores of {name} differ from the oracle's by {difference:g}; nothing was written")
-    _check_actions(name, action, expected_action[:rows], expected_scores[:rows], allowed)
+    _check_actions(name, action, expected_action[:rows], expected_scores[:rows], allowed, head or Argmax())
     return difference
 
 
 def _check_actions(
-    name: str, action: NDArray[Any], expected: NDArray[Any], scores: NDArray[np.float64], allowed: float
+    name: str, action: NDArray[Any], expected: NDArray[Any], scores: NDArray[np.float64], allowed: float, head: Op
 ) -> None:
     if expected.dtype == np.int64:
-        ranked = np.sort(scores, axis=1)
-        clear = np.ones(len(scores), bool) if scores.shape[1] < 2 else ranked[:, -1] - ranked[:, -2] > 2 * allowed
-        wrong = int((action[clear] != expected[clear]).sum())
+        margin = MARGIN.find(head)
+        clear = np.ones(expected.shape, bool) if margin is None else margin(head, scores) > 2 * allowed
+        differs = clear & (action != expected)
+        wrong = int(differs.reshape(len(scores), -1).any(axis=1).sum())
         if wrong:
             raise ExportMismatchError(
                 f"{name} chooses another action in {wrong} of {len(scores)} rows; nothing was written"

@@ -114,8 +114,10 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
         return np.concatenate(actions), np.concatenate(outputs)
 
     ways = {"torch": in_torch(policy), "ONNX Runtime": in_onnxruntime, "ONNX Runtime row by row": row_by_row}
+    head = next(node.op for node in graph.nodes if "action" in node.outputs)
     return max(
-        require_agreement(name, *way(inputs), expected["action"], expected["outputs"]) for name, way in ways.items()
+        require_agreement(name, *way(inputs), expected["action"], expected["outputs"], head)
+        for name, way in ways.items()
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -44,6 +44,19 @@ class Argmax:
 @MACS.register(Argmax)
 def _macs(_: Argmax, __: Sequence[Spec]) -> int:
     return 0
+
+
+@MARGIN.register(Argmax)
+def _margin(_: Argmax, x: Array) -> Array:
+    return lead(x)
+
+
+def lead(x: Array) -> Array:
+    """Return how far the largest value of the last axis is above the next, infinity where it is the only one."""
+    if x.shape[-1] < 2:
+        return np.full(x.shape[:-1], np.inf)
+    ranked = np.sort(x, axis=-1)
+    return np.asarray(ranked[..., -1] - ranked[..., -2])
 
 
 @TORCH.register(Argmax)

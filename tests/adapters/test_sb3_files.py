@@ -31,6 +31,8 @@ from prunekit.errors import ArtifactError, InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
 from prunekit.policy.program import lower
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 OTHERS: dict[str, Any] = {"learning_starts": 10, "buffer_size": 200, "batch_size": 8}
 MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]]] = {
@@ -176,7 +178,7 @@ def test_every_bound_that_is_read_is_the_right_one(exponent: int, share: float) 
         except InputError:
             continue
         read += 1
-        assert found == Spaces(4, low=(-bound,), high=(bound,))
+        assert found == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
     assert share * 120 <= read <= (120 if share else 24)
 
 
@@ -191,11 +193,11 @@ def test_bounds_that_text_does_not_say_are_asked_for(bound: float, dtype: Any) -
 def test_a_lone_number_says_a_bound_exactly() -> None:
     bound = float(np.float32(0.012345678))
     said = {**as_saved(bound), "low_repr": str(np.float32(-bound)), "high_repr": str(np.float32(bound))}
-    assert action_spaces(4, 1, said) == Spaces(4, low=(-bound,), high=(bound,))
+    assert action_spaces(4, 1, said) == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
 
 
 def test_float64_bounds_are_read_where_float32_tells_them_apart() -> None:
-    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, low=(-0.4,), high=(0.4,))
+    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, BoxActions(low=(-0.4,), high=(0.4,)))
 
 
 def test_given_spaces_win_over_text(tmp_path: Path) -> None:
@@ -203,11 +205,16 @@ def test_given_spaces_win_over_text(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="'spaces'"):
         read_sb3(path)
     low, high = (-0.05, -1.0), (0.05, 1.0)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
 
 
 @pytest.mark.parametrize(
-    "given", [Spaces(4, discrete=2), Spaces(3, low=(-1.0,) * 2, high=(1.0,) * 2), Spaces(4, low=(-1.0,), high=(1.0,))]
+    "given",
+    [
+        Spaces(4, DiscreteActions(count=2)),
+        Spaces(3, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2)),
+        Spaces(4, BoxActions(low=(-1.0,), high=(1.0,))),
+    ],
 )
 def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.Box(-1.0, 1.0, (2,)))
@@ -220,10 +227,10 @@ def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [PPO, SAC])
 def test_given_bounds_must_be_those_of_the_text(kind: type[BaseAlgorithm], tmp_path: Path) -> None:
     path = saved(kind("MlpPolicy", Odd(flat(), spaces.Box(-5.0, np.float32([5.0, 0.4]))), device="cpu"), tmp_path)
-    read_sb3(path, spaces=Spaces(4, low=(-5.0,) * 2, high=(5.0, 0.4)))
+    read_sb3(path, spaces=Spaces(4, BoxActions(low=(-5.0,) * 2, high=(5.0, 0.4))))
     for low, high in (((-1.0, -5.0), (1.0, 0.4)), ((-5.0, -5.0), (math.inf, 0.4))):
         with pytest.raises(InputError, match=r"component 0 .* within \[-5, 5\], but .* \[-(1, 1|5, inf)\]; give") as no:
-            read_sb3(path, spaces=Spaces(4, low=low, high=high))
+            read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high)))
         assert type(no.value) is InputError
         assert str(no.value).startswith(f"{path}: ")
 
@@ -233,9 +240,9 @@ def test_the_largest_bounds_stand_for_none(tmp_path: Path) -> None:
     largest = np.finfo(np.float32).max
     path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-largest, 0.0]), np.float32([largest, largest])))
     low, high = (-math.inf, 0.0), (math.inf, 1e300)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
     with pytest.raises(InputError, match="component 1 of its actions"):
-        read_sb3(path, spaces=Spaces(4, low=low, high=(math.inf, 1.0)))
+        read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=(math.inf, 1.0))))
 
 
 def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) -> None:
@@ -243,7 +250,7 @@ def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) ->
     with np.printoptions(precision=3):
         path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-bound, -1.0]), np.float32([bound, 1.0])))
     low, high = (-bound, -1.0), (bound, 1.0)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
 
 
 class OwnPolicy(PPO.policy_aliases["MlpPolicy"]):  # type: ignore[misc]
