@@ -105,4 +105,3 @@ def _panel(axes: Axes, found: Sequence[Summary], random: float | None) -> set[st
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.grid(color="#e5e5e5", linewidth=0.6)
     return shown
-

@@ -15,7 +15,7 @@ from prunekit.compress.read import read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import FILES, compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.torchscript import is_torchscript
+from prunekit.compress.torchscript_teacher import is_torchscript
 from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError

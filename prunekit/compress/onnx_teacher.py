@@ -24,6 +24,10 @@ _ROWS = (1024, 64)
 _NAMED = {"outputs": "scores", "action": "action"}
 
 
+class OtherInputsError(InputError):
+    """The file does not take one batch of observations, so that it cannot be run as it is."""
+
+
 def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> Teacher:
     """Return the policy in the ONNX file at ``path``.
 
@@ -39,7 +43,7 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
     if dtype is None:
         raise InputError(f"{path}: input '{shown(entry.name)}' is {entry.type}, but observations are float vectors")
     if len(entry.shape) == 1:
-        raise InputError(
+        raise OtherInputsError(
             f"{path}: takes observations of shape {entry.shape}, which has no batch axis; export it with an input of "
             f"shape {['batch', *entry.shape]}"
         )
@@ -96,7 +100,7 @@ def _input(session: Any, path: Path) -> Any:
     entries = {entry.name: entry for entry in session.get_inputs()}
     names = ", ".join(map(shown, entries))
     if len(entries) != 1:
-        raise InputError(f"{path}: has {len(entries)} inputs ({names}), but a policy takes one observation")
+        raise OtherInputsError(f"{path}: has {len(entries)} inputs ({names}), but a policy takes one observation")
     return next(iter(entries.values()))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunekit.adapters.sb3_files import read_sb3
-from prunekit.compress.onnx_teacher import read_onnx_teacher
+from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
-from prunekit.compress.torchscript import read_torchscript
+from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.files import require_file
@@ -40,7 +40,7 @@ def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
     """Run the file as it is where it takes a batch of observations, and what was read from it otherwise."""
     try:
         return read_onnx_teacher(path, spaces, options.output)
-    except InputError as error:
+    except OtherInputsError as error:
         try:
             return teacher_of_graph(read_policy(path, options).graph, str(path), spaces)
         except InputError:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.files import require_file
 from prunekit.formats.kinds import Kind, kind_of
+from prunekit.formats.onnx_file import parse_onnx
+from prunekit.formats.onnx_metadata import prunekit_metadata
+from prunekit.formats.onnx_weights import self_contained
+from prunekit.ops.identity import Identity
 from prunekit.policy.artifact import load
 from prunekit.policy.description import described
 from prunekit.policy.graphs import graph_of
+from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.normalizers import normalizer_of
+from prunekit.readers.onnx_graph import read_onnx_graph
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.torchscript.graph import read_torchscript_graph
 
 Reader = Callable[[Path, PolicyOptions, Spaces | None], PolicyFile]
 
 
 def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> PolicyFile:
-    """Return the policy at ``path``: a ``model.pt`` or a zip of Stable-Baselines3.
+    """Return the policy at ``path``: a ``model.pt``, a zip of Stable-Baselines3, an ONNX or a TorchScript file.
 
     ``spaces`` are those of its environment, where they are known: they win over a zip's text. Raises ArtifactError and
     InputError, naming the file, for what is not read, and for options that are not for its kind.
@@ -72,5 +80,34 @@ def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> Poli
     return PolicyFile(path=path, recognised=f"zip of Stable-Baselines3, {described(graph)}", graph=graph)
 
 
-_READERS: dict[Kind, Reader] = {"torch": _read_model, "pickle": _read_model, "sb3": _read_sb3}
+def _read_onnx(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
+    content, _size = self_contained(path)
+    found = read_onnx_graph(content, str(path), output=options.output)
+    return _foreign(path, found, prunekit_metadata(parse_onnx(content, str(path)), str(path)))
+
+
+def _read_torchscript(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
+    return _foreign(path, read_torchscript_graph(path, width=options.inputs), {})
+
+
+def _foreign(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
+    head = next(node.op for node in found.graph.nodes if "action" in node.outputs)
+    others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
+    return PolicyFile(
+        path=path,
+        recognised=found.recognised,
+        graph=found.graph,
+        metadata=metadata,
+        notes=(*found.notes, *others),
+        keeps_outputs=isinstance(head, Identity) and not metadata,
+    )
+
+
+_READERS: dict[Kind, Reader] = {
+    "torch": _read_model,
+    "pickle": _read_model,
+    "sb3": _read_sb3,
+    "onnx": _read_onnx,
+    "torchscript": _read_torchscript,
+}
 _BY_NAME: dict[str, Kind] = {".pt": "torch", ".zip": "sb3", ".onnx": "onnx", ".ts": "torchscript"}

@@ -409,8 +409,8 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
     ):
         read_teacher(path, CONTINUOUS)
     with pytest.raises(InputError, match="has no output 'action'; --output names one of mean, deviation"):
-        read_teacher(path, CONTINUOUS, PolicyOptions(target="action"))
-    teacher = read_teacher(path, CONTINUOUS, PolicyOptions(target="mean"))
+        read_teacher(path, CONTINUOUS, PolicyOptions(output="action"))
+    teacher = read_teacher(path, CONTINUOUS, PolicyOptions(output="mean"))
     with torch.no_grad():
         expected = module(torch.from_numpy(observations()))[0].numpy()
     np.testing.assert_allclose(teacher.responses(observations()), np.clip(expected, [-1, -0.5], [1, 0.5]), atol=1e-5)
@@ -419,13 +419,13 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
 def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
     actor, spaces = actor_of("clip")
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="--no-normalizer are for zips"):
+    with pytest.raises(InputError, match="--no-normalizer is for zips"):
         read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(without_normalizer=True))
     with pytest.raises(InputError, match="--output is for ONNX"):
-        read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(target="action"))
+        read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(output="action"))
     (tmp_path / "agent.zip").write_bytes(b"")
     with pytest.raises(InputError, match=r"agent\.zip: --output is for ONNX"):
-        read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(without_normalizer=True, target="action"))
+        read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(without_normalizer=True, output="action"))
 
 
 @pytest.mark.parametrize("name", ["model.txt", "model.pt", "model.onnx", "model.zip"])

@@ -110,6 +110,7 @@ MADE: dict[type[nn.Module], Callable[[], nn.Module]] = {
     nn.LayerNorm: lambda: nn.LayerNorm(4, elementwise_affine=False),
     nn.BatchNorm1d: lambda: nn.BatchNorm1d(4),
     nn.PReLU: lambda: nn.PReLU(4),
+    nn.LogSoftmax: lambda: nn.LogSoftmax(dim=1),
     nn.Softmax: lambda: nn.Softmax(dim=1),
     nn.RMSNorm: lambda: nn.RMSNorm(4),
     nn.GELU: lambda: nn.GELU("tanh"),

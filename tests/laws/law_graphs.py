@@ -29,19 +29,27 @@ from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.clip import Clip
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.concat import Concat
+from prunekit.ops.constant import Constant
+from prunekit.ops.elementary import Elementary
 from prunekit.ops.flatten import Flatten
 from prunekit.ops.gru import GRU
 from prunekit.ops.identity import Identity
 from prunekit.ops.l2_norm import L2Norm
 from prunekit.ops.layer_norm import LayerNorm
+from prunekit.ops.log_softmax import LogSoftmax
+from prunekit.ops.maximum import Maximum
 from prunekit.ops.mul import Mul
 from prunekit.ops.normalize import Normalize
 from prunekit.ops.prelu import PReLU
+from prunekit.ops.reduce import Reduce
 from prunekit.ops.reshape import Reshape
 from prunekit.ops.rms_norm import RMSNorm
+from prunekit.ops.scale_shift import ScaleShift
 from prunekit.ops.slice import Slice
 from prunekit.ops.softmax import Softmax
+from prunekit.ops.take import Take
 from prunekit.ops.tanh_to_bounds import TanhToBounds
+from prunekit.ops.where import Where
 
 STEPS, ROWS = 20, 3
 NUMBERS = {"negative_slope": 0.2, "alpha": 0.7, "beta": 1.5}
@@ -183,25 +191,71 @@ def _bounds(build: Build, x: str) -> dict[str, Any]:
     return dict(zip(("low", "high"), zip(*many, strict=True), strict=True))
 
 
+def _elementary(build: Build, x: str) -> str:
+    """Those that are not for every number get positive ones: a dead unit is at 0.5."""
+    kind = build.draw(
+        st.sampled_from(["exp", "square", "abs", "sin", "cos", "erf", "log", "sqrt", "reciprocal", "pow"])
+    )
+    if kind == "exp":
+        x = build.activation(x, ("tanh",))
+    if kind in ("log", "sqrt", "reciprocal", "pow"):
+        half = np.full(build.width[x], 0.5, build.dtype)
+        x = build.same(ScaleShift(scale=np.ones_like(half), shift=half), build.same(Elementary(kind="abs"), x))
+    return build.same(Elementary(kind=kind, exponent=build.draw(st.sampled_from([-0.5, 1.5]))), x)
+
+
+def _take(build: Build, x: str) -> str:
+    indices = build.draw(st.lists(st.integers(0, build.width[x] - 1), min_size=1, max_size=6))
+    return build.add(Take(indices=tuple(indices)), (x,), len(indices))
+
+
+def _scale_shift(build: Build, x: str) -> str:
+    width = build.width[x]
+    return build.same(ScaleShift(scale=build.values(width), shift=build.values(width)), x)
+
+
+def _with_constant(build: Build, x: str) -> str:
+    constant = build.add(Constant(value=build.values(2)), ("obs",), 2)
+    return build.add(Concat(parts=2), (x, constant), build.width[x] + 2)
+
+
+def _reduce(build: Build, x: str) -> str:
+    kind = build.draw(st.sampled_from(["sum", "mean", "max"]))
+    return build.add(Reduce(kind=kind), (x,), 1)
+
+
+def _where(build: Build, x: str) -> str:
+    other = build.activation(build.affine(x, build.width[x]))
+    return build.same(Where(strict=build.draw(st.booleans())), x, other, build.affine(x, build.width[x]))
+
+
 BODY: dict[str, Callable[[Build, str], str]] = {
     "Activation": lambda build, x: build.activation(x),
     "Add": _add,
     "Affine": lambda build, x: build.affine(x),
     "BatchNorm": _batch_norm,
-    "Identity": lambda build, x: build.same(Identity(), x),
     "Clip": lambda build, x: build.same(Clip(low=-0.5, high=build.draw(st.sampled_from([0.7, np.inf]))), x),
     "Concat": _concat,
+    "Constant": _with_constant,
+    "Elementary": _elementary,
     "Flatten": _shaped,
     "GRU": _gru,
+    "Identity": lambda build, x: build.same(Identity(), x),
     "L2Norm": lambda build, x: build.same(L2Norm(epsilon=1e-3), build.before_norm(x)),
     "LayerNorm": lambda build, x: _layer_norm(build, x, build.before_norm(x)),
+    "LogSoftmax": lambda build, x: build.same(LogSoftmax(), x),
+    "Maximum": lambda build, x: build.same(Maximum(), x, build.affine(x, build.width[x])),
     "Mul": _mul,
     "Normalize": _normalize,
     "PReLU": lambda build, x: build.same(PReLU(slope=build.values(build.width[x])), x),
     "RMSNorm": _rms_norm,
+    "Reduce": _reduce,
     "Reshape": _shaped,
+    "ScaleShift": _scale_shift,
     "Slice": _slice,
     "Softmax": lambda build, x: build.same(Softmax(), x),
+    "Take": _take,
+    "Where": _where,
 }
 HEADS: dict[str, Callable[[Build, str], Op]] = {
     "Argmax": lambda build, x: Argmax(start=build.draw(st.sampled_from([0, 3, -1]))),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, Protocol, final
 
 from torch import Tensor
 
@@ -24,13 +25,28 @@ _MULTIPLIED_PER_ELEMENT = 64
 _MAX_INTEGER = 2**63
 
 
+class Tracing(Protocol):
+    """What sees every call of a program that is run on tensors that are only known by name."""
+
+    def call(
+        self, path: str, operator: Callable[..., Any], values: list[Any], options: dict[str, Any], run: Run, /
+    ) -> Any:
+        """Return what the operator ``path`` makes of ``values``."""
+
+    def inside(self, module: object, /) -> AbstractContextManager[None]:
+        """Note that a method of ``module`` runs."""
+
+    def known(self, value: Any, /) -> Any:
+        """Return ``value``; raises InputError where it depends on the observation."""
+
+
 @final
 @dataclass
 class Run:
     """One evaluation: what is left of its budget, the tensors that it must not write to, and what it has read.
 
     ``used`` collects the parameters that it reads by their place in memory; ``owned`` and ``lists`` are the tensors'
-    storages and the lists of the file.
+    storages and the lists of the file; ``tracing`` is None where the tensors are real ones.
     """
 
     steps: int
@@ -39,6 +55,11 @@ class Run:
     lists: Collection[int]
     used: dict[tuple[int, int], int] = field(default_factory=dict)
     depth: int = 0
+    tracing: Tracing | None = None
+
+    def known(self, value: Any) -> Any:
+        """Return ``value``, which the program takes a number of; raises InputError where it is traced."""
+        return value if self.tracing is None else self.tracing.known(value)
 
     def step(self, count: int = 1) -> None:
         """Take ``count`` steps; raises InputError where too many were taken."""

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.expressions import assigned, expression, items, looped, truth
-from prunekit.compress.torchscript.objects import RESERVED, Body, Function, Names, Program, Statement, refusing, shown
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.expressions import assigned, expression, items, looped, truth
+from prunekit.readers.torchscript.objects import RESERVED, Body, Function, Names, Program, Statement, refusing, shown
 
 
 def compiled(function: Function) -> Body:
@@ -62,7 +62,7 @@ def _statement(node: ast.stmt, program: Program) -> Statement:
         case ast.If(test=test, body=body, orelse=otherwise):
             condition = expression(test, program)
             then, rest = _block(body, program), _block(otherwise, program)
-            return lambda names, run: (then if truth(condition(names, run)) else rest)(names, run)
+            return lambda names, run: (then if truth(run.known(condition(names, run))) else rest)(names, run)
         case ast.For(target=target, iter=source, body=body, orelse=[]):
             return looped(target, items(source, program), _block(body, program))
         case ast.While(test=test, body=body, orelse=[]):
@@ -75,7 +75,7 @@ def _repeated(test: ast.expr, body: Sequence[ast.stmt], program: Program) -> Sta
     condition, then = expression(test, program), _block(body, program)
 
     def repeat(names: Names, run: Run) -> tuple[Any] | None:
-        while truth(condition(names, run)):
+        while truth(run.known(condition(names, run))):
             run.step()
             returned = then(names, run)
             if returned is not None:

@@ -10,13 +10,13 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript.objects import CONVERSIONS, Class, Function, Module, Program
-from prunekit.compress.torchscript.statements import compiled
 from prunekit.errors import InputError
 from prunekit.formats.archive import Archive, opened
 from prunekit.formats.pickles import Record, decode_pickle
 from prunekit.formats.tensors import NAMES, TensorDecoder
 from prunekit.formats.torch_file import folder_of, pickle_of, require_little_endian
+from prunekit.readers.torchscript.objects import CONVERSIONS, Class, Function, Module, Program
+from prunekit.readers.torchscript.statements import compiled
 
 _LARGEST_PACKED = 2**22
 """Bytes of all packed entries: torch packs code and what is for its debugging, and nothing else."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, final
 
-from prunekit.compress.torchscript.budget import MAX_CALL_DEPTH, Run
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import MAX_CALL_DEPTH, Run
 
 Names = dict[str, Any]
 Expression = Callable[[Names, Run], Any]

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
-from prunekit.compress.torchscript.objects import Class, Expression, Function, Module, Names, Options
-from prunekit.compress.torchscript.operators import operator_named, operator_of_version
-from prunekit.compress.torchscript.values import number, typed
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import PER_STEP, Run, whole
+from prunekit.readers.torchscript.objects import Class, Expression, Function, Module, Names, Options
+from prunekit.readers.torchscript.operators import operator_named, operator_of_version
+from prunekit.readers.torchscript.values import number, typed
 
 _NUMBERS = {"int": int, "float": float, "bool": bool}
 _PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])
@@ -26,7 +26,10 @@ def of_operator(path: str, arguments: Sequence[Expression], options: Options, ve
 
         def apply(names: Names, run: Run) -> Any:
             run.step(steps)
-            return operator([argument(names, run) for argument in arguments], {}, run)
+            values = [argument(names, run) for argument in arguments]
+            if run.tracing is not None:
+                return run.tracing.call(path, operator, values, {}, run)
+            return operator(values, {}, run)
 
         return apply
 
@@ -37,7 +40,10 @@ def of_operator(path: str, arguments: Sequence[Expression], options: Options, ve
             typed(given["dtype"])
         if given.pop("out", None) is not None:
             raise InputError(f"calls '{path}' with a place for the result, which is not run")
-        return operator([argument(names, run) for argument in arguments], given, run)
+        values = [argument(names, run) for argument in arguments]
+        if run.tracing is not None:
+            return run.tracing.call(path, operator, values, given, run)
+        return operator(values, given, run)
 
     return apply_with_options
 
@@ -66,7 +72,10 @@ def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expre
         run.step(len(arguments) // PER_STEP)
         given = {option: expression(names, run) for option, expression in options}
         values = [module, *[argument(names, run) for argument in arguments]]
-        return module.kind.methods[name].call(values, given, run)
+        if run.tracing is None:
+            return module.kind.methods[name].call(values, given, run)
+        with run.tracing.inside(module):
+            return module.kind.methods[name].call(values, given, run)
 
     return call
 
@@ -90,7 +99,7 @@ def of_cast(kind: str, value: Expression) -> Expression:
     convert = _NUMBERS.get(kind, number)
 
     def cast(names: Names, run: Run) -> Any:
-        found = value(names, run)
+        found = run.known(value(names, run))
         return convert(found.item()) if isinstance(found, Tensor) else found
 
     return cast
@@ -104,7 +113,7 @@ def of_conversion(kind: str, value: Expression) -> Expression:
     convert = _NUMBERS[kind]
 
     def converted(names: Names, run: Run) -> Any:
-        found = convert(number(value(names, run)))
+        found = convert(number(run.known(value(names, run))))
         return whole(found) if type(found) is int else found
 
     return converted

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import PER_STEP, Run, short, whole
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import PER_STEP, Run, short, whole
 
 Values = list[Any]
 Scalar = Callable[[Values, Run], Any]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunekit.compress.torchscript import sizes
-from prunekit.compress.torchscript.budget import Run
-from prunekit.compress.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 from prunekit.errors import InputError
+from prunekit.readers.torchscript import sizes
+from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 
 Values = list[Any]
 Options = dict[str, Any]
@@ -210,6 +210,16 @@ def _view(values: Values, _: Options, __: Run) -> Any:
     return values[0].view([int(number(size)) for size in values[1]])
 
 
+def _pad(values: Values, _: Options, run: Run) -> Any:
+    seen, pads, mode, value = [*values, "constant", None][:4] if len(values) < 4 else values
+    if mode != "constant":
+        raise InputError(
+            f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not among the arithmetic that is run"
+        )
+    sizes.padded([seen, pads], run)
+    return torch.ops.aten.constant_pad_nd(seen, pads, 0.0 if value is None else value)
+
+
 def _raise(values: Values, _: Options, __: Run) -> Any:
     raise ArithmeticError(str(values[0])[:200])
 
@@ -228,6 +238,7 @@ _SPECIAL: dict[str, Operator] = {
     "item": lambda values, _, __: number(values[0]),
     "to": _to,
     "view": _view,
+    "pad": _pad,
     "softmax": _along("softmax"),
     "log_softmax": _along("log_softmax"),
     "tensor": tensor_of,
@@ -266,18 +277,22 @@ def operator_named(path: str) -> Operator:
     known = _OPERATORS.get(path)
     if known is not None:
         return known
-    name = path.rpartition(".")[2]
-    if name in _SAMPLING:
-        reason = f"calls '{path}', so it samples; export its mean or most likely action"
-    elif name in _RECURRENT:
-        reason = f"calls '{path}', so it is recurrent; recurrent policies are not read"
-    else:
-        reason = f"calls '{path[:60]}', which is not among the arithmetic that is run"
+    reason = reason_against(path)
 
     def refuse(_: Values, __: Options, ___: Run) -> Any:
         raise InputError(reason)
 
     return refuse
+
+
+def reason_against(path: str) -> str:
+    """Return why a program may not call the operator ``path``."""
+    name = path.rpartition(".")[2]
+    if name in _SAMPLING:
+        return f"calls '{path}', so it samples; export its mean or most likely action"
+    if name in _RECURRENT:
+        return f"calls '{path}', so it is recurrent; recurrent policies are not read"
+    return f"calls '{path[:60]}', which is not among the arithmetic that is run"
 
 
 def operator_of_version(path: str, version: int) -> Operator:

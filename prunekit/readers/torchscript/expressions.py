@@ -13,9 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript import calls
-from prunekit.compress.torchscript.budget import PER_STEP, Run, whole
-from prunekit.compress.torchscript.objects import (
+from prunekit.errors import InputError
+from prunekit.readers.torchscript import calls
+from prunekit.readers.torchscript.budget import PER_STEP, Run, whole
+from prunekit.readers.torchscript.objects import (
     RESERVED,
     Expression,
     Module,
@@ -26,9 +27,7 @@ from prunekit.compress.torchscript.objects import (
     refusing,
     shown,
 )
-from prunekit.compress.torchscript.operators import operator_named
-from prunekit.compress.torchscript.values import key, number
-from prunekit.errors import InputError
+from prunekit.readers.torchscript.values import key, number
 
 Items = Callable[[Names, Run], Iterator[Any]]
 _NATIVE = "__torch__.torch.classes."
@@ -56,7 +55,7 @@ def expression(node: ast.expr, program: Program) -> Expression:
 
             def mapped(names: Names, run: Run) -> dict[Any, Any]:
                 run.step(1 + len(pairs) // PER_STEP)
-                return {key(k(names, run)): v(names, run) for k, v in pairs}
+                return {key(run.known(k(names, run))): v(names, run) for k, v in pairs}
 
             return mapped
         case ast.Subscript(value=value, slice=index):
@@ -84,15 +83,14 @@ def _logical(node: ast.expr, program: Program) -> Expression:
 
             def choose(names: Names, run: Run) -> Any:
                 run.step()
-                return (then if truth(condition(names, run)) else rest)(names, run)
+                return (then if truth(run.known(condition(names, run))) else rest)(names, run)
 
             return choose
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            negated, negative = expression(operand, program), operator_named("torch.neg")
-            return lambda names, run: negative([negated(names, run)], {}, run)
+            return calls.of_operator("torch.neg", [expression(operand, program)], [], program.version)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             denied = expression(operand, program)
-            return lambda names, run: not truth(denied(names, run))
+            return lambda names, run: not truth(run.known(denied(names, run)))
         case ast.BoolOp(op=connective, values=values):
             parts, combine = (
                 [expression(value, program) for value in values],
@@ -101,7 +99,7 @@ def _logical(node: ast.expr, program: Program) -> Expression:
 
             def connected(names: Names, run: Run) -> bool:
                 run.step(1 + len(parts) // PER_STEP)
-                return combine(truth(part(names, run)) for part in parts)
+                return combine(truth(run.known(part(names, run))) for part in parts)
 
             return connected
         case _:
@@ -112,11 +110,11 @@ def items(node: ast.expr, program: Program) -> Items:
     """Compile what a loop goes over: a range of numbers, or a list."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         limits = [expression(argument, program) for argument in node.args]
-        return lambda names, run: iter(range(*(whole(int(limit(names, run))) for limit in limits)))
+        return lambda names, run: iter(range(*(whole(int(run.known(limit(names, run)))) for limit in limits)))
     source = expression(node, program)
 
     def entries(names: Names, run: Run) -> Iterator[Any]:
-        found = source(names, run)
+        found = run.known(source(names, run))
         if not isinstance(found, list | tuple | dict | str):
             raise TypeError(f"a loop over {type(found).__name__}")
         run.walk([found])
@@ -183,9 +181,9 @@ def _listed(target: ast.expr, source: Items, entry: Expression) -> Expression:
 def _part(container: Expression, index: ast.expr, program: Program) -> Expression:
     if isinstance(index, ast.Slice):
         ends = [end and expression(end, program) for end in (index.lower, index.upper, index.step)]
-        return lambda names, run: container(names, run)[slice(*(end and end(names, run) for end in ends))]
+        return lambda names, run: container(names, run)[slice(*(end and run.known(end(names, run)) for end in ends))]
     place = expression(index, program)
-    return lambda names, run: container(names, run)[key(place(names, run))]
+    return lambda names, run: container(names, run)[key(run.known(place(names, run)))]
 
 
 def _attribute(node: ast.Attribute, program: Program) -> Expression:

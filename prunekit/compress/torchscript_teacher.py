@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunekit.compress.teacher import Size, Teacher
-from prunekit.compress.torchscript.archive import Script, read_script
-from prunekit.compress.torchscript.budget import run_for
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.kinds import kind_of
 from prunekit.policy.program import Float32
+from prunekit.readers.torchscript.archive import Script, read_script
+from prunekit.readers.torchscript.budget import run_for
 
 ROWS = 64
 """Observations that are answered at once: the memory of one evaluation is bounded by a multiple of it."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from prunekit.compress.torchscript.budget import Run
 from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import Run
 
 Values = list[Any]
 Charge = Callable[[Values, Run], None]

@@ -1,0 +1,67 @@
+"""Logarithms of probabilities from logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function, from_module, is_last
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class LogSoftmax:
+    """x - log(sum(exp(x))) over the last axis. Zeros have a part in the sum, so that its units are not pruned."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that comes in."""
+        require_floats(given)
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """All axes but the last."""
+        return unitwise(given[0], ("x", "y"))[:-1]
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        (x,) = values
+        lower = x - x.max(axis=-1, keepdims=True)
+        return (lower - np.log(np.exp(lower).sum(axis=-1, keepdims=True)),)
+
+
+@MACS.register(LogSoftmax)
+def _macs(_: LogSoftmax, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(LogSoftmax)
+def _torch(_: LogSoftmax, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (torch.log_softmax(x, dim=-1),)
+
+
+@ONNX.register(LogSoftmax)
+def _onnx(_: LogSoftmax, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (writer.add("LogSoftmax", [x], axis=-1),)
+
+
+@from_module(nn.LogSoftmax)
+def _module(module: nn.LogSoftmax, x: Traced) -> Lifted | None:
+    return _function(x, module.dim)
+
+
+@from_function(torch.log_softmax, functional.log_softmax, "log_softmax")
+def _function(x: Traced, dim: int | None = None) -> Lifted | None:
+    return Lifted(op=LogSoftmax(), inputs=(x,)) if is_last(dim, x) else None

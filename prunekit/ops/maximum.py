@@ -1,0 +1,60 @@
+"""The larger of two values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.lifting import Lifted, Traced, from_function
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Maximum:
+    """max(a, b), of one shape."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("a", "b")
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that both have."""
+        return of_one_shape(given)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """Both sides have the same units."""
+        return unitwise(given[0], ("a", "b", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (np.maximum(values[0], values[1]),)
+
+
+@MACS.register(Maximum)
+def _macs(_: Maximum, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Maximum)
+def _torch(_: Maximum, __: Mapping[str, Tensor], a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return (torch.maximum(a, b),)
+
+
+@ONNX.register(Maximum)
+def _onnx(_: Maximum, writer: OnnxWriter, a: str, b: str) -> tuple[str, ...]:
+    return (writer.add("Max", [a, b]),)
+
+
+@from_function(torch.maximum, "maximum")
+def _function(a: object, b: object) -> Lifted | None:
+    if not (isinstance(a, Traced) and isinstance(b, Traced)):
+        return None
+    return Lifted(op=Maximum(), inputs=(a, b))

@@ -1,0 +1,60 @@
+"""Values of the last axis in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """The values at ``indices`` of the last axis, in any order and any number of times; they are not pruned.
+
+    ``Slice`` is for those that stay in order.
+    """
+
+    indices: tuple[int, ...]
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the shape with as many values as are taken."""
+        require_floats(given)
+        size = given[0].shape[-1]
+        if not self.indices or not all(type(index) is int and 0 <= index < size for index in self.indices):
+            raise InputError(f"its indices must be from 0 to {size - 1}, at least one of them")
+        return (Spec((*given[0].shape[:-1], len(self.indices))),)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """All axes but the last."""
+        return unitwise(given[0], ("x", "y"))[:-1]
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        return (values[0][..., list(self.indices)],)
+
+
+@MACS.register(Take)
+def _macs(_: Take, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Take)
+def _torch(op: Take, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    return (x[..., list(op.indices)],)
+
+
+@ONNX.register(Take)
+def _onnx(op: Take, writer: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (writer.add("Gather", [x, writer.constant(np.asarray(op.indices))], axis=-1),)

@@ -1,0 +1,60 @@
+"""One of two values, by the sign of a third."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.onnx import OnnxWriter
+from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+
+@register_op
+@final
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """a where x > 0 (``strict``; else x >= 0), b elsewhere; all of one shape."""
+
+    strict: bool
+    inputs: ClassVar[tuple[str, ...]] = ("x", "a", "b")
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
+        """Return the spec that all have."""
+        require_floats(given)
+        if len(set(given)) > 1:
+            raise InputError(f"it takes values of one shape, not {', '.join(str(list(spec.shape)) for spec in given)}")
+        return (given[0],)
+
+    def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
+        """All have the same units."""
+        return unitwise(given[0], ("x", "a", "b", "y"))
+
+    def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """Return y."""
+        x, a, b = values
+        chosen = np.where(x > 0 if self.strict else x >= 0, a, b)
+        return (np.where(np.isnan(x), x, chosen),)
+
+
+@MACS.register(Where)
+def _macs(_: Where, __: Sequence[Spec]) -> int:
+    return 0
+
+
+@TORCH.register(Where)
+def _torch(op: Where, _: Mapping[str, Tensor], x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return (torch.where(x > 0 if op.strict else x >= 0, a, b),)
+
+
+@ONNX.register(Where)
+def _onnx(op: Where, writer: OnnxWriter, x: str, a: str, b: str) -> tuple[str, ...]:
+    chosen = writer.add("Greater" if op.strict else "GreaterOrEqual", [x, writer.constant(0.0)])
+    return (writer.add("Where", [chosen, a, b]),)

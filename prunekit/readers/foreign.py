@@ -1,0 +1,25 @@
+"""What is read from another program's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from prunekit.graph.graph import Graph
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForeignGraph:
+    """A policy of another program.
+
+    ``graph`` has the file's observations as inputs, without their batch axis, and the outputs ``action`` and
+    ``outputs``. ``output`` is the file's own name of the answer that was chosen, ``others`` are its other outputs.
+    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed.
+    """
+
+    graph: Graph
+    output: str
+    others: tuple[str, ...] = ()
+    recognised: str = ""
+    notes: tuple[str, ...] = ()

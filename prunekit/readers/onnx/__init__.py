@@ -1,0 +1,1 @@
+"""ONNX operators as ops of a graph, a small function each."""

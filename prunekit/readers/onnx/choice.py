@@ -1,0 +1,150 @@
+"""Which input is an observation, and which output is the policy's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import onnx
+
+from prunekit.errors import InputError
+from prunekit.formats.onnx_layers import sampled_outputs, varying_outputs
+from prunekit.formats.onnx_work import Work
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Port
+from prunekit.readers.onnx.call import FLOATS
+
+_BY_NAME: tuple[frozenset[str], ...] = tuple(
+    frozenset(names.split())
+    for names in (
+        "action",
+        "actions",
+        "continuous_actions discrete_actions continuous_action discrete_action",
+        "action_mean mean_action mean_actions actions_mean",
+        "deterministic_action deterministic_actions",
+        "mu mean loc",
+        "outputs scores",
+        "output",
+        "logits action_logits q_values q q_value policy pi act acts",
+    )
+)
+_NO_ANSWERS = frozenset(
+    (
+        *("value", "values", "critic", "state_value", "v", "vf"),
+        *("log_prob", "log_probs", "neglogp", "entropy", "log_std", "std", "sigma", "scale"),
+    )
+)
+
+_STATES = ("recurrent", "hidden", "memory", "state")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An input as it is read: ``dims`` are its sizes for one observation, ``port`` has them without the batch."""
+
+    port: Port
+    dims: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def entry_of(value: onnx.ValueInfoProto, called: str) -> Entry:
+    """Return how an input is read; raises InputError for open sizes other than that of the batch.
+
+    An axis in front that is open, or 1 before others, is the batch.
+    """
+    tensor, name = value.type.tensor_type, shown(value.name)
+    if not tensor.HasField("shape"):
+        raise InputError(f"{called}: its input '{name}' has no shape; export the policy with one")
+    sizes = [size.dim_value if size.dim_value > 0 else None for size in tensor.shape.dim]
+    told = [size.dim_value if size.dim_value > 0 else size.dim_param or "?" for size in tensor.shape.dim]
+    if any(size is None for size in sizes[1:]):
+        raise InputError(
+            f"{called}: its input '{name}' has the shape {[shown(one) for one in told]}, of which more than the batch "
+            "is open; export it with all other sizes fixed"
+        )
+    batched = bool(sizes) and (sizes[0] is None or (sizes[0] == 1 and len(sizes) > 1))
+    dims = tuple(size or 1 for size in sizes)
+    shape = (dims[1:] if batched else dims) or (1,)
+    notes = []
+    if not batched:
+        notes.append(f"input '{name}' of shape {list(dims)} has no batch axis")
+    elif sizes[0] == 1:
+        notes.append(f"input '{name}' has a fixed batch of 1")
+    if tensor.elem_type not in FLOATS:
+        notes.append(f"input '{name}' holds no floats; read as such")
+    return Entry(port=Port(name=value.name, shape=shape), dims=dims, notes=tuple(notes))
+
+
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that are given, not stored."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [entry for entry in model.graph.input if entry.name not in stored]
+
+
+def passed_through(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return the outputs that are inputs as they are, with these."""
+    makers = {name: node for node in graph.node for name in node.output}
+    inputs, found = {entry.name for entry in graph.input}, {}
+    for output in graph.output:
+        name = output.name
+        while name in makers and makers[name].op_type == "Identity":
+            name = makers[name].input[0]
+        if name in inputs:
+            found[output.name] = name
+    return found
+
+
+def chosen_output(work: Work, called: str, wanted: str | None) -> str:
+    """Return the output that is the answer: ``wanted``, else by its name, else the only one that depends on an input.
+
+    Raises InputError where it is drawn at random, naming outputs that are not, and where several could be it.
+    """
+    graph = work.plain.graph
+    names = [entry.name for entry in graph.output]
+    if wanted is not None and wanted not in names:
+        raise InputError(f"{called}: has no output '{shown(wanted)}'; --output names one of {_listed(names)}")
+    passed, sampled = passed_through(graph), sampled_outputs(work)
+    if wanted is not None and (wanted in passed or wanted not in varying_outputs(work)):
+        raise InputError(
+            f"{called}: its output '{shown(wanted)}' does not depend on the observation; --output names one of "
+            f"{_listed(names)}"
+        )
+    varying = [name for name in varying_outputs(work) if name not in passed]
+    candidates = [wanted] if wanted is not None else _candidates(varying, sampled)
+    drawn = next((name for name in candidates if name in sampled), None)
+    if drawn is not None:
+        others = [name for name in varying if name not in sampled and not any(word in name for word in _STATES)]
+        raise _samples(called, drawn, sampled[drawn], others)
+    if not candidates:
+        raise InputError(f"{called}: none of its outputs ({_listed(names)}) depends on an input; it is no policy")
+    if len(candidates) > 1:
+        raise InputError(
+            f"{called}: several of its outputs could be the action ({_listed(candidates)}); give --output NAME"
+        )
+    return candidates[0]
+
+
+def _candidates(varying: Sequence[str], sampled: dict[str, str]) -> list[str]:
+    """An output of a telling name comes first, and of the others one that is drawn, so that it is not passed over."""
+    for names in _BY_NAME:
+        found = [name for name in varying if name.lower() in names]
+        if found:
+            return found
+    others = [name for name in varying if name.lower() not in _NO_ANSWERS] or list(varying)
+    return [name for name in others if name in sampled] or others
+
+
+def _samples(called: str, output: str, source: str, others: Sequence[str]) -> InputError:
+    advice = "export its deterministic action"
+    if others:
+        advice = f"not drawn is {_listed(others)}: take it with --output"
+    return InputError(
+        f"{called}: samples its action (output '{shown(output)}' depends on {source}), so that one observation has "
+        f"many answers; {advice}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shown(name) for name in names)

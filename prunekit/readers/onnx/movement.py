@@ -1,0 +1,79 @@
+"""Operators that move values or look at them in another shape, and compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx.reference import ReferenceEvaluator
+
+from prunekit.errors import InputError
+from prunekit.formats.text import reason_of
+from prunekit.graph.op import Array
+from prunekit.readers.lowering.builder import Builder, Indices, positions
+from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
+from prunekit.readers.onnx.call import Call, operator
+
+
+@operator(
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "GatherElements", "GatherND", "Split",
+    "Expand", "Tile", "DepthToSpace", "SpaceToDepth",
+)  # fmt: skip
+def _move(call: Call) -> Sequence[Held]:
+    """What moves, and where to, is found by moving the positions of the values in their place."""
+    value = call.held(0)
+    if isinstance(value, Known):
+        raise InputError("looks up constants by a computed index; export the policy without it")
+    dims = value.dims if isinstance(value, Data | Index) else value.of.dims
+    others = [call.known(at) if call.has(at) else None for at in range(1, len(call.inputs))]
+    return [_moved(call.build, value, found) for found in evaluated(call, [positions(dims), *others])]
+
+
+@operator("Concat")
+def _concat(call: Call) -> Sequence[Held]:
+    parts = [call.floats(at) for at in range(len(call.inputs))]
+    ranks = [len(part.dims) if isinstance(part, Data) else part.array.ndim for part in parts]
+    if not min(ranks):
+        raise InputError("puts numbers without an axis side by side; export the policy again")
+    filled = [part for part in parts if isinstance(part, Data) or part.array.size]
+    return (call.build.concat(filled, call.axis(0, ranks[0])),)
+
+
+@operator("Pad")
+def _pad(call: Call) -> Sequence[Held]:
+    """Padding with a constant: position 0 stands for it, those of the values come after."""
+    if call.attribute("mode", "constant") != "constant":
+        raise InputError("pads with something else than a constant; export the policy without it")
+    x = call.data()
+    fill = call.number(2, float(call.attribute("value", 0.0)))
+    given = [positions(x.dims) + 1, *(call.known(at) if call.has(at) else None for at in range(1, len(call.inputs)))]
+    if len(given) > 2:
+        given[2] = np.asarray(0, np.int64)
+    (found,) = evaluated(call, given)
+    flat = Data(name=x.name, dims=(int(np.prod(x.dims)),))
+    whole = call.build.concat([Known(array=np.full(1, fill)), flat], 0)
+    return (call.build.moved(whole, found.astype(np.int64)),)
+
+
+def evaluated(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
+    """Return what the node gives for ``arrays``; raises InputError where they do not fit."""
+    pairs = zip(call.node.input, arrays, strict=True)
+    feeds = {name: array for name, array in pairs if name and array is not None}
+    try:
+        with np.errstate(all="ignore"):
+            found = ReferenceEvaluator(call.node, opsets={"": call.version}).run(None, feeds)
+    except Exception as error:  # onnx raises many types for what does not fit
+        raise InputError(f"does not fit what it is given ({reason_of(error)}); export the policy again") from error
+    return [np.asarray(value) for value in found]
+
+
+def _moved(build: Builder, value: Data | Index | Truth, indices: Indices) -> Held:
+    match value:
+        case Data():
+            return build.moved(value, indices)
+        case Truth():
+            return Truth(of=build.moved(value.of, indices), strict=value.strict)
+        case Index():
+            if (indices.ravel() != np.arange(int(np.prod(value.dims)))).any():
+                raise InputError("picks some of several indices; choose the values before them with --output")
+            return Index(of=value.of, start=value.start, dims=indices.shape)

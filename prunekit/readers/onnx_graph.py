@@ -1,0 +1,119 @@
+"""An ONNX file of a feed-forward policy as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import TensorProto
+
+from prunekit.errors import InputError
+from prunekit.formats.onnx_file import parse_onnx
+from prunekit.formats.onnx_ops import STANDARD_DOMAINS
+from prunekit.formats.onnx_work import Work, bound_work
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Graph
+from prunekit.policy.description import described
+from prunekit.readers.foreign import ForeignGraph
+from prunekit.readers.lowering.builder import Builder
+from prunekit.readers.lowering.ending import ended
+from prunekit.readers.lowering.values import Data, Index, Truth
+from prunekit.readers.onnx.choice import Entry, chosen_output, entry_of, inputs_of, passed_through
+from prunekit.readers.onnx.walk import Scope, Walk, needed_nodes, read_by
+
+_FIRST_OPSET = 7
+_ENDS = ("action", "outputs")
+
+
+def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -> ForeignGraph:
+    """Return the policy in ``content``, an ONNX file with all its weights inside; ``output`` is the answer's name.
+
+    It is read for one observation at a time: open batch sizes are 1. Raises ArtifactError for what is no such file, and
+    InputError, naming ``called``, node and operator, for what a graph cannot hold, for an answer that is drawn at
+    random, and where it is not clear which output is the answer.
+    """
+    model = parse_onnx(content, called)
+    version = _opset(model, called)
+    whole = bound_work(model, called)
+    chosen = chosen_output(whole, called, output)
+    plain = _only(whole.plain, chosen)
+    entries = [entry_of(value, called) for value in inputs_of(plain)]
+    _fix_sizes_(plain, entries)
+    work = bound_work(plain, called, width=1)
+    graph, notes = _read(work, called, version, entries, chosen)
+    return ForeignGraph(
+        graph=graph,
+        output=chosen,
+        others=tuple(value.name for value in model.graph.output if value.name != chosen),
+        recognised=f"ONNX, opset {version}, {described(graph)}",
+        notes=(*_left_out(whole, graph, chosen), *notes),
+    )
+
+
+def _read(
+    work: Work, called: str, version: int, entries: Sequence[Entry], chosen: str
+) -> tuple[Graph, tuple[str, ...]]:
+    names = [entry.port.name for entry in entries]
+    clash = next((name for name in names if name in _ENDS), None)
+    if clash is not None:
+        raise InputError(f"{called}: its input is called '{clash}', as an output of a graph is; rename it")
+    walk = Walk(called=called, work=work, version=version, build=Builder([entry.port for entry in entries]))
+    scope: Scope = {}
+    for entry, value in zip(entries, inputs_of(work.plain), strict=True):
+        data = Data(name=entry.port.name, dims=entry.dims)
+        truth = value.type.tensor_type.elem_type == TensorProto.BOOL
+        scope[entry.port.name] = Truth(of=data, strict=True) if truth else data
+    walk.graph(work.plain.graph, scope, [chosen])
+    answer = scope[chosen]
+    if not isinstance(answer, Data | Index):
+        raise InputError(f"{called}: its output '{shown(chosen)}' is no value that depends on an observation")
+    try:
+        graph = ended(walk.build, answer)
+    except InputError as error:
+        raise InputError(f"{called}: {error}") from error
+    used = {port.name for port in graph.inputs}
+    notes = [note for entry in entries if entry.port.name in used for note in entry.notes]
+    return graph, tuple(dict.fromkeys([*notes, *walk.notes]))
+
+
+def _opset(model: onnx.ModelProto, called: str) -> int:
+    version = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
+    latest = onnx.defs.onnx_opset_version()
+    if not _FIRST_OPSET <= version <= latest:
+        raise InputError(
+            f"{called}: is of opset {version}, but {_FIRST_OPSET} to {latest} are read; export it with another opset"
+        )
+    return version
+
+
+def _only(plain: onnx.ModelProto, chosen: str) -> onnx.ModelProto:
+    """Return a copy of ``plain`` with what ``chosen`` needs alone."""
+    graph = plain.graph
+    nodes = needed_nodes(graph.node, [chosen])
+    needed = set().union({chosen}, *(read_by(node) for node in nodes))
+    made = onnx.helper.make_graph(
+        nodes,
+        graph.name or "policy",
+        [value for value in graph.input if value.name in needed],
+        [value for value in graph.output if value.name == chosen],
+        [tensor for tensor in graph.initializer if tensor.name in needed],
+    )
+    return onnx.helper.make_model(made, opset_imports=plain.opset_import, ir_version=plain.ir_version)
+
+
+def _fix_sizes_(model: onnx.ModelProto, entries: Sequence[Entry]) -> None:
+    for value, entry in zip(inputs_of(model), entries, strict=True):
+        for size, fixed in zip(value.type.tensor_type.shape.dim, entry.dims, strict=True):
+            size.dim_value = fixed
+
+
+def _left_out(whole: Work, graph: Graph, chosen: str) -> list[str]:
+    """Return a line each for what only passes through, and for inputs that the answer does not need."""
+    passed, used = passed_through(whole.plain.graph), {port.name for port in graph.inputs}
+    through = [
+        f"input '{shown(source)}' only passes through to '{shown(name)}'; both are left out"
+        for name, source in passed.items()
+        if source not in used
+    ]
+    unread = [value.name for value in inputs_of(whole.plain) if value.name not in used | set(passed.values())]
+    return [*through, *(f"input '{shown(name)}' is left out: '{shown(chosen)}' does not need it" for name in unread)]

@@ -1,0 +1,106 @@
+"""Norms that a file spells out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from prunekit.graph.graph import Node
+from prunekit.ops.add import Add
+from prunekit.ops.clip import Clip
+from prunekit.ops.l2_norm import L2Norm
+from prunekit.ops.layer_norm import LayerNorm
+from prunekit.ops.mul import Mul
+from prunekit.ops.reduce import Reduce
+from prunekit.ops.rms_norm import RMSNorm
+from prunekit.ops.take import Take
+from prunekit.readers.passes.rewriting import Found, View
+
+
+def divided_by_size(view: View, node: Node) -> Found:
+    """x / root(x): LayerNorm where x is centred, RMSNorm, L2Norm."""
+    if not isinstance(node.op, Mul):
+        return None
+    for x, other in (node.inputs, node.inputs[::-1]):
+        size = view.of(_repeated(view, other), "reciprocal")
+        if size is None:
+            continue
+        width = view.specs[x].shape[-1]
+        epsilon = _mean_square(view, size, x)
+        if epsilon is not None:
+            centred = _centred(view, x)
+            ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+            if centred is None:
+                op: LayerNorm | RMSNorm | L2Norm = RMSNorm(scale=ones, epsilon=epsilon, count=width)
+                return (Node(op=op, inputs=(x,), outputs=node.outputs),)
+            op = LayerNorm(scale=ones, shift=zeros, epsilon=epsilon, count=width)
+            return (Node(op=op, inputs=(centred,), outputs=node.outputs),)
+        smallest = _length(view, size, x)
+        if smallest is not None:
+            return (Node(op=L2Norm(epsilon=smallest), inputs=(x,), outputs=node.outputs),)
+    return None
+
+
+def _repeated(view: View, name: str) -> str:
+    """Return the number that ``name`` repeats; itself where it is only one."""
+    take = view.op(name, Take)
+    if take is None or any(take.indices) or view.specs[view.source(name)].shape[-1] != 1:
+        return name
+    return view.source(name)
+
+
+def _mean(view: View, name: str) -> str | None:
+    """Return what ``name`` is the mean of."""
+    scale, shift, inner = view.linear(name)
+    op = view.op(inner, Reduce)
+    if op is None or shift != 0.0 or op.kind == "max":
+        return None
+    source = view.source(inner)
+    wanted = 1.0 if op.kind == "mean" else 1.0 / view.specs[source].shape[-1]
+    return source if math.isclose(scale, wanted, rel_tol=1e-6) else None
+
+
+def _mean_square(view: View, name: str, x: str) -> float | None:
+    """Return epsilon where ``name`` is sqrt(mean(x^2) + epsilon)."""
+    inner = view.of(name, "sqrt")
+    if inner is None:
+        return None
+    scale, shift, variance = view.linear(inner)
+    squares = _mean(view, variance)
+    if squares is None and scale != 1.0 and shift >= 0.0:  # a sum, a count and epsilon in one
+        op = view.op(variance, Reduce)
+        if op is not None and op.kind == "sum":
+            source = view.source(variance)
+            if math.isclose(scale, 1.0 / view.specs[source].shape[-1], rel_tol=1e-6):
+                squares, scale = source, 1.0
+    if squares is None or scale != 1.0 or shift < 0.0:
+        return None
+    return shift if view.of(squares, "square") == x else None
+
+
+def _centred(view: View, x: str) -> str | None:
+    """Return what ``x`` is without its mean."""
+    maker = view.makers.get(x)
+    if maker is None or not isinstance(maker.op, Add):
+        return None
+    for source, other in (maker.inputs, maker.inputs[::-1]):
+        scale, shift, inner = view.linear(_repeated(view, other))
+        if scale == -1.0 and shift == 0.0 and _mean(view, inner) == source:
+            return source
+    return None
+
+
+def _length(view: View, name: str, x: str) -> float | None:
+    """Return epsilon where ``name`` is max(|x|, epsilon)."""
+    clip = view.op(name, Clip)
+    if clip is None or clip.high != math.inf or not clip.low > 0.0:
+        return None
+    total = view.of(view.source(name), "sqrt")
+    op = None if total is None else view.op(total, Reduce)
+    if total is None or op is None or op.kind != "sum" or view.of(view.source(total), "square") != x:
+        return None
+    return clip.low
+
+
+PATTERNS = (divided_by_size,)

@@ -1,0 +1,170 @@
+"""One sweep after the other over a graph's nodes, until no pattern is found; what nothing reads goes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar, final
+
+import numpy as np
+
+from prunekit.graph.graph import Graph, Node, specs_of
+from prunekit.graph.op import Array, Op
+from prunekit.ops.activation import Activation
+from prunekit.ops.constant import Constant
+from prunekit.ops.elementary import Elementary
+from prunekit.ops.mul import Mul
+from prunekit.ops.normalize import Normalize
+from prunekit.ops.scale_shift import ScaleShift
+
+_MAX_SWEEPS = 50
+_Kind = TypeVar("_Kind", bound=Op)
+
+
+@final
+class View:
+    """The graph as far as a sweep has come: who makes a value, how often it is read, and what it is."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.makers: dict[str, Node] = {}
+        self.ports = {port.name for port in graph.inputs}
+        self.specs = specs_of(graph)
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
+        self.uses.update(graph.outputs)
+
+    def fresh(self, like: str) -> str:
+        """Return a name that no value has."""
+        at = 1
+        while f"{like}.{at}" in self.specs:
+            at += 1
+        return f"{like}.{at}"
+
+    def node(self, op: Op, inputs: Sequence[str], like: str) -> Node:
+        """Return a new node in between, under a new name."""
+        name = self.fresh(like)
+        self.specs[name] = op.shapes([self.specs[one] for one in inputs])[0]
+        return Node(op=op, inputs=tuple(inputs), outputs=(name,))
+
+    def alone(self, name: str) -> bool:
+        """Return whether only one node reads the value."""
+        return self.uses[name] == 1
+
+    def op(self, name: str, kind: type[_Kind]) -> _Kind | None:
+        """Return the op that makes ``name`` where it is of ``kind``."""
+        maker = self.makers.get(name)
+        return maker.op if maker is not None and isinstance(maker.op, kind) else None
+
+    def source(self, name: str) -> str:
+        """Return what the op that makes ``name`` reads first."""
+        return self.makers[name].inputs[0]
+
+    def of(self, name: str, kind: str) -> str | None:
+        """Return what the element-wise function ``kind`` that makes ``name`` reads, None where that is not made so."""
+        maker = self.makers.get(name)
+        if maker is None or not isinstance(maker.op, Activation | Elementary) or maker.op.kind != kind:
+            return None
+        return maker.inputs[0]
+
+    def linear(self, name: str) -> tuple[float, float, str]:
+        """Return (scale, shift, inner): the value is scale * inner + shift, with one number for all of each."""
+        scale, shift = 1.0, 0.0
+        while name in self.makers:
+            found = scale_shift_of(self.makers[name].op)
+            if found is None or not (is_uniform(found[0]) and is_uniform(found[1])):
+                break
+            shift += scale * float(found[1][0])
+            scale *= float(found[0][0])
+            name = self.makers[name].inputs[0]
+        return scale, shift, name
+
+    def factors(self, name: str) -> tuple[float, list[str]]:
+        """Return a number and the values that ``name`` is the product of; a square counts twice."""
+        maker = self.makers.get(name)
+        return (1.0, [name]) if maker is None else self.factors_of(maker)
+
+    def factors_of(self, node: Node) -> tuple[float, list[str]]:
+        """Return the same for a node that need not have been taken yet."""
+        name, found = node.outputs[0], scale_shift_of(node.op)
+        scale, inner = 1.0, name
+        if found is not None:
+            if not is_uniform(found[0]) or found[1].any():
+                return 1.0, [name]
+            scale, shift, inner = self.linear(node.inputs[0])
+            if shift != 0.0:
+                return float(found[0][0]), [node.inputs[0]]
+            scale *= float(found[0][0])
+        maker = node if inner == name else self.makers.get(inner)
+        if maker is not None and isinstance(maker.op, Mul):
+            parts = [self.factors(one) for one in maker.inputs]
+        elif maker is not None and isinstance(maker.op, Elementary) and maker.op.kind == "square":
+            parts = [self.factors(maker.inputs[0])] * 2
+        else:
+            return scale, [inner]
+        return scale * math.prod(part[0] for part in parts), [one for part in parts for one in part[1]]
+
+
+Found = Sequence[Node] | str | None
+"""What takes a node's place: nodes, the last of which makes the node's value; or the value that it is; or nothing."""
+
+Pattern = Callable[[View, Node], Found]
+
+
+def rewritten(graph: Graph, patterns: Sequence[Pattern]) -> Graph:
+    """Return ``graph`` with every place where a pattern is found replaced, and without what nothing reads."""
+    for _ in range(_MAX_SWEEPS):
+        graph = pruned(graph)
+        graph, changed = _sweep(graph, patterns)
+        if not changed:
+            break
+    return pruned(graph)
+
+
+def _sweep(graph: Graph, patterns: Sequence[Pattern]) -> tuple[Graph, bool]:
+    view, names, nodes, changed = View(graph), dict[str, str](), list[Node](), False
+    for original in graph.nodes:
+        node = replace(original, inputs=tuple(names.get(name, name) for name in original.inputs))
+        found: Found = None
+        for pattern in patterns:
+            found = pattern(view, node)
+            if isinstance(found, str) and node.outputs[0] in graph.outputs:
+                found = None  # an output keeps its name
+            if found is not None:
+                break
+        changed |= found is not None
+        if isinstance(found, str):
+            names[node.outputs[0]] = found
+            continue
+        for made in (node,) if found is None else found:
+            nodes.append(made)
+            view.makers.update(dict.fromkeys(made.outputs, made))
+    return (replace(graph, nodes=tuple(nodes)), True) if changed else (graph, False)
+
+
+def pruned(graph: Graph) -> Graph:
+    """Return ``graph`` without nodes and inputs that no output needs."""
+    needed, nodes = set(graph.outputs), list[Node]()
+    for node in reversed(graph.nodes):
+        if needed & set(node.outputs):
+            nodes.append(node)
+            needed |= set() if isinstance(node.op, Constant) else set(node.inputs)
+    kept = [port for port in graph.inputs if port.name in needed] or list(graph.inputs[:1])
+    # A constant needs no input but for the batch: any that is there does.
+    nodes = [replace(one, inputs=(kept[0].name,)) if isinstance(one.op, Constant) else one for one in nodes[::-1]]
+    return replace(graph, inputs=tuple(kept), nodes=tuple(nodes))
+
+
+def scale_shift_of(op: Op) -> tuple[Array, Array] | None:
+    """Return (scale, shift) float64 of an op that is no more than that."""
+    if isinstance(op, ScaleShift):
+        return op.scale.astype(np.float64), op.shift.astype(np.float64)
+    if isinstance(op, Normalize) and math.isinf(op.clip):
+        scale = op.scale.astype(np.float64)
+        return scale, -op.mean.astype(np.float64) * scale
+    return None
+
+
+def is_uniform(array: Array) -> bool:
+    """Return whether all entries are one number."""
+    return bool((array == array[:1]).all())

@@ -1,0 +1,138 @@
+"""A TorchScript file as a graph: its program run once on an observation that is only known by name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunekit.errors import ArtifactError, InputError
+from prunekit.graph.graph import Port
+from prunekit.policy.description import described
+from prunekit.readers.foreign import ForeignGraph
+from prunekit.readers.lowering.ending import ended
+from prunekit.readers.lowering.values import Data, Index, core
+from prunekit.readers.torchscript import arithmetic, layout, reductions  # noqa: F401  (fill in the forms)
+from prunekit.readers.torchscript.archive import Script, read_script
+from prunekit.readers.torchscript.budget import run_for
+from prunekit.readers.torchscript.building import Building
+from prunekit.readers.torchscript.symbols import Condition, Missing, Symbol
+from prunekit.readers.torchscript.tracer import Tracer
+from prunekit.readers.torchscript.widths import Shape, shapes_for
+
+_STATE = re.compile(r"(h|c|hx|cx|hc)\d*|states?(_?in)?\d*|.*(hidden|cell|memory|rnn|lstm|gru).*", re.IGNORECASE)
+"""What people call the state of a recurrent policy."""
+
+
+def read_torchscript_graph(path: Path, *, width: int | None = None) -> ForeignGraph:
+    """Return the feed-forward policy in the TorchScript file at ``path``: an input per tensor that its forward takes.
+
+    ``width`` is how many values an observation has, where the file does not show it. Raises ArtifactError, naming the
+    file, and the operator and the module that has no form in a graph, for what is no feed-forward policy of known ops,
+    and for files that are damaged; and where the width is not known, naming the option that says it.
+    """
+    try:
+        script = read_script(path)
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    try:
+        return graph_of_script(script, width)
+    except InputError as error:
+        raise ArtifactError(f"{path}: its TorchScript {error}") from error
+
+
+def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
+    """Return the graph of a program; raises InputError in words that follow 'its TorchScript'."""
+    names = _tensors(script)
+    if script.dtype not in (torch.float32, torch.float64):
+        told = str(script.dtype).removeprefix("torch.")
+        raise InputError(f"computes with {told}; save the policy in float32")
+    shapes = shapes_for(script, names, width)
+    ports = [Port(name=_port(name), shape=core(shape)) for name, shape in zip(names, shapes, strict=True)]
+    building = Building(ports, script.dtype)
+    result = _traced(script, building, ports, shapes)
+    _require_no_state(script, names, result)
+    output, answer, others = _chosen(result)
+    return _finished(building, ports, answer, output, others)
+
+
+def _tensors(script: Script) -> list[str]:
+    """Return the names of the tensors that forward needs; raises InputError for what else it needs."""
+    arguments = script.forward.definition.args
+    needed = arguments.args[1 : len(arguments.args) - len(arguments.defaults)]
+    if not needed:
+        raise InputError("takes no observation")
+    for argument in needed:
+        kind = "Tensor" if argument.annotation is None else ast.unparse(argument.annotation)
+        if kind != "Tensor":
+            raise InputError(
+                f"takes '{argument.arg[:60]}', a {kind[:60]}; only tensors can be inputs of a graph, and recurrent "
+                "policies are not read"
+            )
+    return [argument.arg for argument in needed]
+
+
+def _port(name: str) -> str:
+    return f"{name}_in" if name in ("action", "outputs") else name
+
+
+@torch.no_grad()
+def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: Sequence[Shape]) -> Any:
+    run = run_for(1, script.weights, script.storages, script.lists)
+    tracer = Tracer(building, script.module)
+    run.tracing = tracer
+    symbols = [building.symbol(Data(name=port.name, dims=shape)) for port, shape in zip(ports, shapes, strict=True)]
+    try:
+        return tracer.seen(script.forward.call([script.module, *symbols], {}, run))
+    except InputError:
+        raise
+    except Exception as error:  # whatever the program's own arithmetic raises
+        lines = str(error).strip().splitlines()
+        told = lines[-1][:200] if lines else type(error).__name__
+        raise InputError(f"cannot be followed at 'torch.{building.doing}'{building.place()} ({told})") from error
+
+
+def _require_no_state(script: Script, names: Sequence[str], result: Any) -> None:
+    """Raise InputError where a further input is called as states are, and a further output could be the next one."""
+    state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
+    if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
+        raise InputError(
+            f"takes '{state[:60]}' too and returns several values, as recurrent policies do; these are not read"
+        )
+
+
+def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
+    """Return the name of the output that is the answer, the answer, and the names of the others."""
+    if isinstance(result, dict) and result:
+        name, *others = result
+        return str(name), result[name], tuple(str(other) for other in others)
+    if isinstance(result, list | tuple) and result:
+        return "output 0", result[0], tuple(f"output {at}" for at in range(1, len(result)))
+    return "output", result, ()
+
+
+def _finished(
+    building: Building, ports: Sequence[Port], answer: Any, output: str, others: tuple[str, ...]
+) -> ForeignGraph:
+    if isinstance(answer, Condition | Missing) or not isinstance(answer, Symbol | Tensor):
+        raise InputError(f"answers with a {type(answer).__name__.lower()}, not with a tensor of floats or an index")
+    if isinstance(answer, Tensor) or (answer.names < 0).all():
+        raise InputError("answers the same to all observations; there is nothing to read")
+    building.where, building.doing = "", "outputs"
+    if answer.cell.dtype.is_floating_point:
+        found: Data | Index = building.data(answer)
+    else:
+        found = building.index_of(answer)
+    graph = ended(building.build, found)
+    left = [port.name for port in ports if port not in graph.inputs]
+    notes = [f"its input '{name}' is not read, and left out" for name in left]
+    if others:
+        notes.append(f"it returns {', '.join(others)} too; its first is taken for the action")
+    return ForeignGraph(
+        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=tuple(notes)
+    )

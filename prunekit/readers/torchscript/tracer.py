@@ -1,0 +1,194 @@
+"""The interpreter's other half: a program run on tensors that are only known by name, each call a node of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.building import Building
+from prunekit.readers.torchscript.objects import Module
+from prunekit.readers.torchscript.operators import Operator, reason_against
+from prunekit.readers.torchscript.symbols import Cell, Condition, Missing, Names, Symbol, within
+from prunekit.readers.torchscript.values import SCALARS
+
+Form = Callable[..., Any]
+"""(call, *arguments of the operator) -> its result; None where the operator has no form as it is called."""
+
+FORMS: dict[str, Form] = {}
+"""What operators make of traced tensors, by their names without ``torch.``; filled in by the modules beside this one."""
+
+WRITES: dict[str, Form] = {}
+"""(call, target, *arguments) -> names of elements for the target; the other operators in place follow ``FORMS``."""
+
+_LANGUAGE = frozenset(["__is__", "__isnot__", "format", "warn"])
+_UNCHANGED = frozenset(["requires_grad_", "detach_"])
+
+
+def form_of(*names: str) -> Callable[[Form], Form]:
+    """Return a decorator that makes its function the form of the operators ``names``."""
+
+    def keep(function: Form) -> Form:
+        FORMS.update(dict.fromkeys(names, function))
+        return function
+
+    return keep
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call: the graph so far, the operator as it is for real tensors, and the budget."""
+
+    building: Building
+    operator: Operator
+    run: Run
+
+    def refused(self, reason: str) -> InputError:
+        """Return the error that this call has no form because of ``reason``."""
+        return InputError(f"calls 'torch.{self.building.doing}'{self.building.place()}{reason}")
+
+
+@final
+class Tracer:
+    """What is known while a program runs. Real tensors that traced elements are written to become traced themselves."""
+
+    def __init__(self, building: Building, root: Module) -> None:
+        self.building = building
+        self._paths = dict(_paths(root, "", set()))
+        self._written: dict[int, tuple[Tensor, Symbol]] = {}
+
+    @contextmanager
+    def inside(self, module: object) -> Iterator[None]:
+        """Note that a method of ``module`` runs."""
+        before, self.building.where = self.building.where, self._paths.get(id(module), self.building.where)
+        try:
+            yield
+        finally:
+            self.building.where = before
+
+    def known(self, value: Any) -> Any:
+        """Return ``value``; raises InputError where it depends on the observation."""
+        found = self.seen(value)
+        if isinstance(found, Symbol | Condition):
+            raise InputError(
+                f"decides by a value that depends on the observation{self.building.place()}; a graph has no branches"
+            )
+        return found
+
+    def seen(self, value: Any) -> Any:
+        """Return ``value`` as traced where it was written to, and as a real tensor where all of it is constant."""
+        if isinstance(value, Missing):
+            raise InputError(value.reason)
+        if isinstance(value, list | tuple) and (within(value, Tensor) or within(value, Symbol)):
+            return type(value)(self.seen(entry) for entry in value)
+        if isinstance(value, Tensor) and value.untyped_storage().data_ptr() in self._written:
+            whole = self._written[value.untyped_storage().data_ptr()][1]
+            value = Symbol(whole.cell, whole.at.as_strided(value.shape, value.stride(), value.storage_offset()))
+        return value
+
+    def call(self, path: str, operator: Operator, values: list[Any], options: dict[str, Any], run: Run) -> Any:
+        """Return what the operator ``path`` makes of ``values``; raises InputError, naming it, where it has no form."""
+        name = path.rpartition(".")[2]
+        listed = bool(values) and isinstance(values[0], list | tuple | dict | str) and name in SCALARS
+        if listed or name in _LANGUAGE:
+            return operator(values, options, run)
+        self.building.doing = name
+        seen = [self.seen(value) for value in values]
+        named = {key: self.seen(value) for key, value in options.items()}
+        if not any(within(value, Symbol | Condition) for value in (*seen, *named.values())):
+            return operator(seen, named, run)
+        call = Call(self.building, operator, run)
+        if name.endswith("_") and not name.endswith("__"):
+            return self._in_place(call, name, seen, named)
+        return _formed(call, FORMS.get(name), path, [_real(self.building, value) for value in seen], named)
+
+    def _in_place(self, call: Call, name: str, values: list[Any], options: Mapping[str, Any]) -> Any:
+        target, others = values[0], [_real(self.building, value) for value in values[1:]]
+        if isinstance(target, Tensor):
+            call.run.require_own(target)
+            target = self._overlaid(target)
+        if name in _UNCHANGED:
+            return target
+        if not isinstance(target, Symbol) or not target.cell.dtype.is_floating_point:
+            raise call.refused(", which writes a value that depends on the observation to whole numbers")
+        if target.at.unique().numel() != target.at.numel():
+            raise call.refused(", which writes to a tensor whose elements share memory")
+        base = name[:-1]
+        if base in WRITES:
+            names = _formed(call, WRITES[base], name, [target, *others], options)
+        else:
+            made = _formed(call, FORMS.get(base), name, [target, *others], options)
+            if made is target:
+                return target
+            names = names_of(call.building, made)
+            if names.shape != tuple(target.shape):
+                raise call.refused(f", which writes {list(names.shape)} to {list(target.shape)}")
+        target.cell.names[target.at.numpy()] = names
+        return target
+
+    def _overlaid(self, tensor: Tensor) -> Symbol:
+        """Return a real tensor as traced, with all that shares its memory."""
+        storage = tensor.untyped_storage()
+        count = storage.nbytes() // tensor.element_size()
+        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))  # type: ignore[call-overload]
+        cell = Cell(self.building.elements.of_constants(whole), tensor.dtype)
+        self._written[storage.data_ptr()] = (
+            tensor,
+            Symbol(cell, torch.arange(count)),
+        )  # kept alive: no other gets its place
+        found = self.seen(tensor)
+        assert isinstance(found, Symbol)
+        return found
+
+
+def names_of(building: Building, value: Any) -> Names:
+    """Return the names of the elements of a tensor, traced or real, or of a number."""
+    if isinstance(value, Symbol):
+        return value.names
+    return building.elements.of_constants(value if isinstance(value, Tensor) else torch.tensor(float(value)))
+
+
+def _real(building: Building, value: Any) -> Any:
+    """Return a traced tensor of constants alone as a real one."""
+    if isinstance(value, list | tuple) and within(value, Symbol):
+        return type(value)(_real(building, entry) for entry in value)
+    if isinstance(value, Symbol) and value.at.numel() and (value.names < 0).all():
+        return torch.from_numpy(np.array(building.elements.numbers(value.names))).to(value.cell.dtype)
+    return value
+
+
+def _formed(call: Call, form: Form | None, path: str, values: list[Any], options: Mapping[str, Any]) -> Any:
+    if not any(within(value, Symbol | Condition) for value in (*values, *options.values())):
+        return call.operator(values, dict(options), call.run)
+    if form is None:
+        reason = reason_against(path if path.startswith(("torch.", "ops.")) else f"torch.{path}")
+        if "samples" in reason or "recurrent" in reason:
+            raise InputError(reason)
+        raise call.refused(", which has no form in a graph; compress can imitate the policy as it is")
+    try:
+        bound = signature(form).bind(call, *values, **options)
+    except TypeError:
+        bound = None
+    made = None if bound is None else form(*bound.args, **bound.kwargs)
+    if made is None:
+        raise call.refused(" in a way that has no form in a graph; compress can imitate the policy as it is")
+    return made
+
+
+def _paths(module: Module, path: str, met: set[int]) -> Iterator[tuple[int, str]]:
+    if id(module) in met:
+        return
+    met.add(id(module))
+    yield id(module), path
+    for name, field in module.fields.items():
+        if isinstance(field, Module):
+            yield from _paths(field, f"{path}.{name}".lstrip("."), met)

@@ -1,0 +1,197 @@
+"""How wide the observations of a program are, found by running it on zeros of each width that its file speaks of.
+
+A program says nowhere how many values it takes. It does not run on a wrong number of them, however, and the right one
+is a size of its weights, a number in its code, or what these give when they are multiplied, added or subtracted.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.readers.torchscript.archive import Script
+from prunekit.readers.torchscript.budget import MAX_STEPS, run_for
+from prunekit.readers.torchscript.objects import Module
+
+MAX_WIDTH = 2**16
+_MAX_STEPS = 20 * MAX_STEPS
+_MAX_ELEMENTS = 2**28
+_MAX_PAIRED = 24
+"""Sizes of which sums, differences and products are tried where none of them is the width."""
+
+Shape = tuple[int, ...]
+
+
+def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[Shape]:
+    """Return the shapes of the tensors ``names`` that the program takes, a batch axis of one in front where it has one.
+
+    ``width`` is that of one of them, where it is known. Raises InputError where no shapes fit, or more than one.
+    """
+    if width is not None and not 1 <= width <= MAX_WIDTH:
+        raise InputError(f"cannot have observations of {width:,} values; --inputs is from 1 to {MAX_WIDTH:,}")
+    read = [name for name in names if _is_read(script, name)]
+    found = _widths(_Trials(script, names, read), width)
+    return [found.get(name, (1, 1)) for name in names]
+
+
+@final
+@dataclass
+class _Trials:
+    """Trials of one program; ``left`` is how much of the time for all of them is left, ``reason`` why the first failed."""
+
+    script: Script
+    names: Sequence[str]
+    read: Sequence[str]
+    steps: int = _MAX_STEPS
+    elements: int = _MAX_ELEMENTS
+    reason: str = ""
+
+    def fits(self, shapes: Sequence[Shape]) -> bool:
+        """Return whether the program runs on such zeros; raises InputError where it would not run on any."""
+        try:
+            self.answer(shapes, None)
+        except InputError:
+            raise
+        except Exception as error:  # whatever the program's own arithmetic raises
+            lines = str(error).strip().splitlines()
+            self.reason = self.reason or (lines[-1][:120] if lines else type(error).__name__)
+            return False
+        return True
+
+    def reads_the_last(self, shapes: Sequence[Shape]) -> bool:
+        """Return whether the answer depends on the last value of every tensor."""
+        answers = [self.answer(shapes, at) for at in range(len(shapes))]
+        return all(not isinstance(answer, Tensor) or bool(answer.isnan().any()) for answer in answers)
+
+    @torch.no_grad()
+    def answer(self, shapes: Sequence[Shape], asked: int | None) -> Any:
+        """Return the answer to zeros; the last value of the tensor ``asked`` is NaN."""
+        given = {name: torch.zeros(1, 1, dtype=self.script.dtype) for name in self.names}
+        for name, shape in zip(self.read, shapes, strict=True):
+            given[name] = torch.zeros(shape, dtype=self.script.dtype)
+        if asked is not None:
+            given[self.read[asked]].view(-1)[-1] = math.nan
+        run = run_for(1, self.script.weights, self.script.storages, self.script.lists)
+        begun = run.elements
+        try:
+            answer = self.script.forward.call([self.script.module, *given.values()], {}, run)
+        finally:
+            self.steps -= MAX_STEPS - run.steps
+            self.elements -= begun - run.elements
+        return answer[0] if isinstance(answer, tuple | list) and answer else answer
+
+
+def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
+    if not trials.read:
+        return {}
+    sizes = _sizes(trials.script)
+    if width is not None:
+        several = len(trials.read) > 1
+        sizes = [width, *(size for size in sizes if several and size != width)]
+    for places in _places(sizes, len(trials.read), width):
+        for batch in ((1,), ()):
+            fitting = _fitting(trials, places, batch, width)
+            if len(fitting) == 1:
+                return dict(zip(trials.read, fitting[0], strict=True))
+            if fitting:
+                told = ", ".join(" and ".join(str(shape[-1]) for shape in shapes) for shapes in fitting[:4])
+                raise InputError(f"runs on observations of several widths ({told}); say which with --inputs N")
+    reason = f" ({trials.reason})" if trials.reason else ""
+    if width is not None:
+        raise InputError(f"does not run on observations of {width} values{reason}; give another number with --inputs")
+    raise InputError(f"does not show how wide its observations are{reason}; say so with --inputs N")
+
+
+def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[list[Sequence[int]]]:
+    """Return the widths to try for each of ``count`` tensors: those of the file, then those that these give for one."""
+    yield [sizes] * count
+    if width is None or count > 1:
+        combined = _combined(sizes)
+        for place in range(count):
+            yield [combined if at == place else sizes for at in range(count)]
+
+
+def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None) -> list[list[Shape]]:
+    """Return the shapes that the program runs on: where there are several, those of which it reads everything."""
+    fitting: list[list[Shape]] = []
+    for widths in itertools.product(*places):
+        if trials.steps < 0 or trials.elements < 0:
+            break
+        if width is None or width in widths:
+            shapes = [(*batch, one) for one in widths]
+            if trials.fits(shapes):
+                fitting.append(shapes)
+    ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
+    fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
+    if len(fitting) > 1:  # slices that end before the observation does run on wider ones too
+        fitting = [shapes for shapes in fitting if trials.reads_the_last(shapes)] or fitting
+    return fitting
+
+
+def _ones(shapes: Sequence[Shape]) -> int:
+    return sum(shape[-1] == 1 for shape in shapes)
+
+
+def _is_read(script: Script, name: str) -> bool:
+    body = itertools.chain.from_iterable(ast.walk(statement) for statement in script.forward.definition.body)
+    return any(isinstance(node, ast.Name) and node.id == name for node in body)
+
+
+def _sizes(script: Script) -> list[int]:
+    """Return every size that the file speaks of, those of weights first."""
+    found: dict[int, None] = {}
+    for value in _fields(script.module, set()):
+        if isinstance(value, Tensor):
+            if value.dim() >= 2:
+                found |= dict.fromkeys([value.shape[-1]])
+        elif type(value) is int:
+            found |= dict.fromkeys([value])
+    for value in [*_fields(script.module, set()), *script.forward.program.constants]:
+        if isinstance(value, Tensor):
+            found |= dict.fromkeys(value.shape)
+    for number in _literals(script):
+        found |= dict.fromkeys([number])
+    return [size for size in found if 1 <= size <= MAX_WIDTH]
+
+
+def _combined(sizes: Sequence[int]) -> list[int]:
+    few = sizes[:_MAX_PAIRED]
+    pairs = list(itertools.combinations_with_replacement(few, 2))
+    made = [function(a, b) for function in (lambda a, b: abs(a - b), int.__add__, int.__mul__) for a, b in pairs]
+    return [size for size in dict.fromkeys(made) if size not in sizes and 1 <= size <= MAX_WIDTH]
+
+
+def _fields(module: Module, met: set[int]) -> Iterator[Any]:
+    if id(module) in met:
+        return
+    met.add(id(module))
+    for value in module.fields.values():
+        if isinstance(value, Module):
+            yield from _fields(value, met)
+        else:
+            yield value
+
+
+def _literals(script: Script) -> Iterator[int]:
+    """Return the whole numbers of the program's code, and the products of its lists of them."""
+    program = script.forward.program
+    functions = [*program.functions.values(), *(f for kind in program.classes.values() for f in kind.methods.values())]
+    nodes: list[ast.AST] = [function.definition for function in functions]
+    nodes += [value for kind in program.classes.values() for value in kind.constants.values()]
+    for node in itertools.islice(itertools.chain.from_iterable(map(ast.walk, nodes)), MAX_STEPS):
+        match node:
+            case ast.Constant(value=int(number)) if type(number) is int:
+                yield number
+            case ast.List(elts=entries) if entries:
+                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]
+                if len(numbers) == len(entries) and all(type(number) is int for number in numbers):
+                    yield abs(math.prod(numbers))  # type: ignore[arg-type]
+                    yield sum(numbers)  # type: ignore[arg-type]
