@@ -126,7 +126,7 @@ class BoxActions:
         values = np.asarray(answer, np.float64)
         if values.shape != (len(self.low),):
             raise CheckError(f"an action of shape {list(values.shape)} is not one of {len(self.low)} values")
-        clipped: NDArray[np.floating[Any]] = np.clip(values, *self._bounds).astype(self.dtype)
+        clipped: NDArray[np.floating[Any]] = np.clip(values, *self._held).astype(self.dtype)
         return clipped
 
     def decided(self, outputs: Array) -> NDArray[np.floating[Any]]:
@@ -175,6 +175,12 @@ class BoxActions:
     @cached_property
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+
+    @cached_property
+    def _held(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The bounds, and the largest numbers of the dtype where there are none."""
+        most = float(np.finfo(self.dtype).max)
+        return np.maximum(self._bounds[0], -most), np.minimum(self._bounds[1], most)
 
 
 def action_loss(scores: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:

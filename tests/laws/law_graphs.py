@@ -25,6 +25,7 @@ from prunekit.ops.activation_kinds import KINDS
 from prunekit.ops.add import Add
 from prunekit.ops.affine import Affine
 from prunekit.ops.argmax import Argmax
+from prunekit.ops.argmax_per_part import ArgmaxPerPart
 from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.clip import Clip
 from prunekit.ops.clip_to_bounds import ClipToBounds
@@ -185,6 +186,15 @@ def _normalize(build: Build, x: str) -> str:
     return build.same(Normalize(mean=build.values(width), scale=build.positive(width), clip=2.0), x)
 
 
+def _parts(build: Build, x: str) -> ArgmaxPerPart:
+    counts, left = [], build.width[x]
+    while left:
+        counts.append(build.draw(st.integers(1, left)))
+        left -= counts[-1]
+    starts = st.lists(st.integers(-2, 5), min_size=len(counts), max_size=len(counts))
+    return ArgmaxPerPart(counts=tuple(counts), starts=tuple(build.draw(starts | st.just([0] * len(counts)))))
+
+
 def _bounds(build: Build, x: str) -> dict[str, Any]:
     pairs = [(-1.0, 1.0), (-0.5, 2.0), (0.0, 0.25)]
     many = build.draw(st.lists(st.sampled_from(pairs), min_size=build.width[x], max_size=build.width[x]))
@@ -259,6 +269,7 @@ BODY: dict[str, Callable[[Build, str], str]] = {
 }
 HEADS: dict[str, Callable[[Build, str], Op]] = {
     "Argmax": lambda build, x: Argmax(start=build.draw(st.sampled_from([0, 3, -1]))),
+    "ArgmaxPerPart": lambda build, x: _parts(build, x),
     "ClipToBounds": lambda build, x: ClipToBounds(**_bounds(build, x)),
     "TanhToBounds": lambda build, x: TanhToBounds(**_bounds(build, x)),
 }
