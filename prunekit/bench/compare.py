@@ -21,8 +21,8 @@ from prunekit.disturbances import Deviation, disturbed
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
-from prunekit.policy.graphs import graph_of
-from prunekit.policy.program import Program
+from prunekit.graph.graph import Graph
+from prunekit.readers.policy_file import PolicyOptions
 from prunekit.rollouts import Act, episode_return, random_returns
 from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
@@ -40,15 +40,18 @@ def run_bench(
     settings: BenchSettings,
     env_id: str | None = None,
     progress: Progress = lambda _: None,
+    options: PolicyOptions | None = None,
 ) -> BenchResult:
     """Measure the models at ``paths`` on ``devices``, in the environment that they name or ``env_id``.
+
+    ``options`` say of files what they do not say of themselves.
 
     Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
     something is to be kept of a single model.
     """
     if settings.keep is not None and len(paths) < 2:
         raise InputError("--keep compares models with the first one, the reference; name two models at least")
-    models = tuple(read_model(path) for path in paths)
+    models = tuple(read_model(path, options) for path in paths)
     name, kwargs = _environment(models, env_id)
     environment = make_environment(name, kwargs)
     try:
@@ -67,8 +70,8 @@ def _measure(
 ) -> BenchResult:
     spaces = spaces_of(environment)
 
-    def observe(program: Program, episodes: int) -> NDArray[np.float32]:
-        return recorded_observations(graph_of(program), name[0], name[1], episodes)
+    def observe(graph: Graph, episodes: int) -> NDArray[np.float32]:
+        return recorded_observations(graph, name[0], name[1], episodes)
 
     place = Place(spaces, observe)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)

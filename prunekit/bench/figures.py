@@ -14,7 +14,7 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import Runtime
 from prunekit.bench.settings import BenchSettings
 from prunekit.environments import Spaces
-from prunekit.policy.program import Program
+from prunekit.graph.graph import Graph
 from prunekit.stats.bootstrap import interquartile_mean
 
 
@@ -80,7 +80,7 @@ class Place:
     """Where models act: what is known of the environment, and what a program observes in so many episodes there."""
 
     spaces: Spaces
-    observe: Callable[[Program, int], NDArray[np.float32]]
+    observe: Callable[[Graph, int], NDArray[np.float32]]
 
 
 class Device(Protocol):

@@ -22,6 +22,7 @@ from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
 
 _LONG = 100
+_WHOLE = ("file", "recognised", "not_read", "notes")
 _MEASURED = (
     "file", "recognised", "not_read", "notes", "size_bytes", "inputs", "outputs", "ops", "activations", "normalizer",
     "hidden", "units", "parameters", "macs", "onnx_bytes", "living_units", "sampled_outputs", "sizes",
@@ -105,6 +106,18 @@ def _ends(graph: Graph) -> dict[str, Any]:
     }
 
 
+def _told(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if key == "notes":
+        return "; ".join(value)
+    if key in ("inputs", "outputs", "ops"):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    if key in ("activations", "sampled_outputs"):
+        return ", ".join(value) or "none"
+    return json.dumps(value)
+
+
 def render(facts: dict[str, Any]) -> Table:
     """Return ``facts`` as a two-column table; long entries are cut (``--json`` has them whole)."""
     table = Table(show_header=False)
@@ -112,11 +125,12 @@ def render(facts: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     told = False
     for key, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = _told(key, value)
         if key not in _MEASURED and not told:
             told = True
             table.add_section()
             table.add_row(Text("the file says"), Text(""))
-        shown = printable(text if len(text) <= _LONG else text[: _LONG - 3] + "...")
+        whole = len(text) <= _LONG or key in _WHOLE
+        shown = printable(text if whole else text[: _LONG - 3] + "...")
         table.add_row(Text(printable(key)), Text(shown))
     return table

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.environments import arguments_for, named_by_file
-from prunekit.errors import ArtifactError
+from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import checked_session
 from prunekit.files import require_file
-from prunekit.formats.kinds import advice_for
 from prunekit.formats.onnx_layers import Sizes, deployed_outputs, sampled_outputs, sizes_of_outputs
 from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.formats.text import shown
-from prunekit.policy.artifact import load
-from prunekit.policy.graphs import graph_of
-from prunekit.policy.program import Program, lower
+from prunekit.graph.graph import Graph
+from prunekit.policy.sizes import sizes_of
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.read import options_for, policy_kind, read_policy
 
 
 @final
@@ -29,8 +29,8 @@ class BenchModel:
 
     ``hidden`` are hidden units per layer, ``parameters`` weights and biases physically stored, ``macs``
     multiply-accumulates per observation, all of the part that is deployed; ``size_bytes`` is the file's size and
-    ``metadata`` the provenance. ``program`` is what C is written from; None for ONNX files. ``sampled`` are the outputs
-    that are drawn at random, with the operator that draws.
+    ``metadata`` the provenance. ``graph`` is what C is written from; where it is None, ``not_read`` says why.
+    ``sampled`` are the outputs that are drawn at random, with the operator that draws.
     """
 
     path: Path
@@ -40,8 +40,9 @@ class BenchModel:
     parameters: int
     macs: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    program: Program | None = None
+    graph: Graph | None = None
     sampled: Mapping[str, str] = field(default_factory=dict)
+    not_read: str = ""
 
     @property
     def units(self) -> int:
@@ -67,27 +68,25 @@ class BenchModel:
         return arguments_for(env_id, self.path, self.metadata.get("env"))
 
 
-def read_model(path: Path) -> BenchModel:
-    """Read a ``.pt`` written by prunekit or any ``.onnx``; raises ArtifactError, naming the file, for anything else."""
+def read_model(path: Path, options: PolicyOptions | None = None) -> BenchModel:
+    """Read any policy file; those of ``options`` count that are for its kind.
+
+    An ONNX file runs as it is. Raises ArtifactError and InputError, naming the file, as ``read_policy``, for ONNX only
+    where it does not run.
+    """
     require_file(path)
-    suffix = path.suffix.lower()
-    if suffix == ".pt":
-        return _from_artifact(path)
-    if suffix == ".onnx":
-        return _from_onnx(path)
-    raise ArtifactError(f"{path}: {advice_for(path) or 'unknown kind of file; prunekit reads .pt and .onnx'}")
+    kind = policy_kind(path)
+    own = options_for(kind, options or PolicyOptions())
+    return _from_onnx(path, own) if kind == "onnx" else _from_policy(read_policy(path, own))
 
 
-def _from_artifact(path: Path) -> BenchModel:
-    artifact = load(path)
-    program = lower(artifact.actor)
-    content = to_onnx(graph_of(program), artifact.provenance)
-    size = path.stat().st_size
-    metadata = dict(artifact.provenance)
-    return BenchModel(path, content, size, program.hidden, program.parameters, program.macs, metadata, program)
+def _from_policy(policy: PolicyFile) -> BenchModel:
+    sizes, content = sizes_of(policy.graph), to_onnx(policy.graph, policy.metadata)
+    size, metadata = policy.path.stat().st_size, dict(policy.metadata)
+    return BenchModel(policy.path, content, size, sizes.hidden, sizes.parameters, sizes.macs, metadata, policy.graph)
 
 
-def _from_onnx(path: Path) -> BenchModel:
+def _from_onnx(path: Path, options: PolicyOptions) -> BenchModel:
     called = str(path)
     content, size = self_contained(path)
     _, work = checked_session(content, called)
@@ -98,7 +97,12 @@ def _from_onnx(path: Path) -> BenchModel:
         parameters = counted.layer_parameters
         _require_sizes(path, metadata["sizes"], counted)
     sampled = sampled_outputs(work)
-    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, sampled=sampled)
+    graph, not_read = None, ""
+    try:
+        graph = read_policy(path, options).graph
+    except InputError as error:
+        not_read = str(error).removeprefix(f"{path}: ")
+    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, graph, sampled, not_read)
 
 
 def _require_sizes(path: Path, told: Any, counted: Sizes) -> None:

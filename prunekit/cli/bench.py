@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from prunekit.cli.options import FailuresOption, JsonOption, QuietOption, RangeOption, ReportOption
+from prunekit.cli.options import (
+    FailuresOption,
+    InputsOption,
+    JsonOption,
+    NoNormalizerOption,
+    NormalizerOption,
+    OutputOption,
+    QuietOption,
+    RangeOption,
+    ReportOption,
+)
 from prunekit.cli.streams import require_printed
 from prunekit.console import printable, say, write_json
 
@@ -18,7 +28,7 @@ from prunekit.console import printable, say, write_json
 def bench(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Model files, .pt or .onnx (devices that run C: .pt); the first is the reference."),
+        typer.Argument(help="Policies: model.pt, zip of Stable-Baselines3, ONNX, TorchScript; first the reference."),
     ] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="Where to measure, several times if wanted: cpu, cpu-c, cortex-m4, ...")
@@ -43,6 +53,10 @@ def bench(
         float, typer.Option(help="Play again with noise on the observations, in terms of their deviations: 0.02.")
     ] = 0.0,
     delay: Annotated[int, typer.Option(help="Play again with observations so many steps late.")] = 0,
+    normalizer: NormalizerOption = None,
+    no_normalizer: NoNormalizerOption = False,
+    output: OutputOption = None,
+    inputs: InputsOption = None,
     report: ReportOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
@@ -56,6 +70,7 @@ def bench(
     from prunekit.files import require_file, write_atomically
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.policy_file import PolicyOptions
     from prunekit.report.bench_tables import render
     from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
@@ -77,10 +92,11 @@ def bench(
     named = models or default_models(suffix=suffix)
     for path in named:
         require_file(path)
-    require_apart([*named, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file)
+    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
+    require_apart([*named, normalizer, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file)
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
-        result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))))
+        result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)
     write_json(json_file, result.to_json())
     console.print(render(result))
     if report is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import final
 
@@ -15,8 +16,9 @@ from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import require_place, spread_over
-from prunekit.policy.graphs import graph_of
-from prunekit.policy.program import Program
+from prunekit.graph.graph import Graph, specs_of
+from prunekit.graph.groups import find_groups
+from prunekit.policy.actions import keeps_outputs, with_actions_of
 
 _EPISODES = 5
 # Observations that an action's cost is counted over.
@@ -39,32 +41,35 @@ class PolicyCode:
 
     def buffer_bytes(self, model: BenchModel) -> int:
         """Return the bytes of a call's arrays of activations, which only a small network has in registers."""
-        program = model.program
-        assert program is not None
+        graph = model.graph
+        assert graph is not None
         size = 4 if self._activations is None else self._activations // 8
-        return (2 if program.hidden else 1) * size * max(program.inputs, *program.hidden, program.outputs)
+        return (2 if find_groups(graph) else 1) * size * max(math.prod(spec.shape) for spec in specs_of(graph).values())
 
     def of(self, model: BenchModel, place: Place) -> CCode:
-        """Return ``model`` as C; raises InputError for ONNX files, other widths, and what C cannot do."""
+        """Return ``model`` as C; raises InputError for files that are no graph, other widths, and what C cannot do."""
         if model.path not in self._codes:
-            program = self._program(model, place)
+            graph = self._graph(model, place)
             settings = CSettings("policy", self._activations)
-            seen = self._observations(model, program, place) if settings.records else None
-            self._codes[model.path] = c_code(program, settings, {}, seen)[0]
+            seen = self._observations(model, graph, place) if settings.records else None
+            self._codes[model.path] = c_code(graph, settings, {}, seen)[0]
         return self._codes[model.path]
 
     def observations(self, model: BenchModel, place: Place) -> NDArray[np.float32]:
         """Return observations [n, inputs] that ``model`` sees, spread over its episodes, to count costs over."""
-        return spread_over(self._observations(model, self._program(model, place), place), _COUNTED)
+        return spread_over(self._observations(model, self._graph(model, place), place), _COUNTED)
 
-    def _observations(self, model: BenchModel, program: Program, place: Place) -> NDArray[np.float32]:
+    def _observations(self, model: BenchModel, graph: Graph, place: Place) -> NDArray[np.float32]:
         if model.path not in self._seen:
-            self._seen[model.path] = place.observe(program, _EPISODES)
+            self._seen[model.path] = place.observe(graph, _EPISODES)
         return self._seen[model.path]
 
-    def _program(self, model: BenchModel, place: Place) -> Program:
-        program = model.program
-        if program is None:
-            raise InputError(f"{model.path}: C is written from prunekit's .pt, not from ONNX; name the .pt")
-        require_place(str(model.path), graph_of(program), place.spaces, "the environment")
-        return program
+    def _graph(self, model: BenchModel, place: Place) -> Graph:
+        """Return the policy with a head for the environment's actions, where it has none of its own."""
+        graph, called = model.graph, str(model.path)
+        if graph is None:
+            raise InputError(f"{called}: cannot be written as C: {model.not_read}")
+        if keeps_outputs(graph):
+            return with_actions_of(graph, place.spaces, called)
+        require_place(called, graph, place.spaces, "the environment")
+        return graph

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prunekit.errors import InputError
 from prunekit.export.agreement import require_agreement
 from prunekit.export.arduino import arduino_library, library_paths
 from prunekit.export.c_code import CCode
@@ -19,9 +20,15 @@ from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quantized
 from prunekit.export.recording import spread_over
 from prunekit.files import write_together
+from prunekit.graph.graph import Graph
+from prunekit.graph.op import Array
+from prunekit.graph.reference import initial_states, run_step
+from prunekit.graph.to_torch import GraphModule
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
+from prunekit.policy.heads import KindHead
 from prunekit.policy.oracle import run_oracle
-from prunekit.policy.probes import probe_observations
+from prunekit.policy.probes import probe_inputs
 from prunekit.policy.program import Program, lower
 
 # So many of the recorded observations, spread over them, make the self-test.
@@ -59,46 +66,55 @@ class CReport:
 
 
 def c_code(
-    program: Program, settings: CSettings, metadata: Mapping[str, Any], seen: NDArray[np.float32] | None
+    policy: Program | Graph, settings: CSettings, metadata: Mapping[str, Any], seen: Array | None
 ) -> tuple[CCode, QuantizedProgram | None]:
-    """Return (``program`` as C, the integers that it computes in, if any).
+    """Return (``policy`` as C, the integers that it computes in, if any).
 
-    ``seen`` are on-policy observations [n, inputs], needed where ``settings.records`` says so. Raises InputError for an
-    activation that has no such form.
+    ``seen`` are on-policy observations [n, ...] of a policy of one input, needed where ``settings.records`` says so.
+    Raises InputError for an op or an activation that has no such form.
     """
     tested = spread_over(seen, _SELF_TEST) if settings.self_test and seen is not None else None
     if settings.activations is None:
-        return float_to_c(program, settings.name, metadata, tested), None
+        graph = policy if isinstance(policy, Graph) else graph_of(policy)
+        recorded = None if tested is None else {graph.inputs[0].name: tested}
+        return float_to_c(graph, settings.name, metadata, recorded), None
     assert seen is not None
-    quantized = quantize(program, seen, settings.activations)
-    return int8_to_c(program, quantized, settings.name, metadata, tested), quantized
+    if isinstance(policy, Graph):
+        raise InputError(
+            "this policy is no chain of layers, which is all that is written in integers; leave --int8 out"
+        )
+    if isinstance(policy.head, KindHead):
+        raise InputError(f"{policy.head.kind.sort} actions are not written in integers; leave --int8 out")
+    quantized = quantize(policy, seen, settings.activations)
+    return int8_to_c(policy, quantized, settings.name, metadata, tested), quantized
 
 
 def export_c(
-    actor: Actor,
+    policy: Actor | Graph,
     folder: Path,
     settings: CSettings,
     metadata: Mapping[str, Any],
     record: Callable[[], NDArray[np.float32]],
 ) -> CReport:
-    """Write ``actor`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
+    """Write ``policy`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
 
     ``record`` gives on-policy observations [n, inputs], asked for only where they are needed. The float32 C computes
-    what ``run_float32`` computes, to the bit, and that is held against torch and the float64 oracle first (law 2).
+    what ``run_float32`` computes, to the bit, and that is held against torch and the float64 reference first (law 2).
     Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C cannot do.
     """
-    program = lower(actor)
     seen = record() if settings.records else None
+    program = lower(policy) if isinstance(policy, Actor) else policy
     code, quantized = c_code(program, settings, metadata, seen)
-    if quantized is None or seen is None:
-        rows = probe_observations(program.inputs, actor.normalizer, np.random.default_rng(0))
-        difference = _checked(actor, program, rows)
+    if quantized is None or seen is None or isinstance(program, Graph):
+        graph = policy if isinstance(policy, Graph) else graph_of(policy)
+        inputs = probe_inputs(graph, np.random.default_rng(0))
+        rows, difference = len(next(iter(inputs.values()))), _checked(graph, policy, inputs)
     else:
-        rows, difference = seen, quantized_difference(program, quantized, seen)
+        rows, difference = len(seen), quantized_difference(program, quantized, seen)
     texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
     files = dict(zip(c_paths(folder, settings), texts, strict=True))
     write_together({path: text.encode() for path, text in files.items()})
-    return CReport(tuple(files), difference, len(rows))
+    return CReport(tuple(files), difference, rows)
 
 
 def c_paths(folder: Path, settings: CSettings) -> list[Path]:
@@ -120,11 +136,26 @@ def quantized_difference(program: Program, quantized: QuantizedProgram, observat
     return float(np.abs(action - expected).max())
 
 
-def _checked(actor: Actor, program: Program, rows: NDArray[np.float32]) -> float:
-    action, scores = run_float32(program, rows)
-    expected_action, expected = run_oracle(program, rows.astype(np.float64))
-    with torch.no_grad():
-        torch_scores = actor.scores(torch.from_numpy(rows))
-        torch_action = actor.head(torch_scores).numpy()
-    require_agreement("torch", torch_action, torch_scores.numpy(), expected_action, expected)
-    return require_agreement("the C", action, scores, expected_action, expected)
+def _checked(graph: Graph, policy: Actor | Graph, inputs: Mapping[str, Array]) -> float:
+    """Return the largest difference of outputs; states begin anew in every row."""
+    rows = len(next(iter(inputs.values())))
+    expected = run_step(graph, inputs, initial_states(graph, rows))[0]
+    ways = {"torch": _torch(policy, inputs), "the C": run_float32(graph, inputs)}
+    action = "action" if "action" in graph.outputs else graph.outputs[0]
+    outputs = "outputs" if "outputs" in graph.outputs else action
+    head = next((node.op for node in graph.nodes if action in node.outputs), None)
+    found = 0.0
+    for way, values in ways.items():
+        found = require_agreement(way, values[action], values[outputs], expected[action], expected[outputs], head)
+    return found
+
+
+@torch.no_grad()
+def _torch(policy: Actor | Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    if isinstance(policy, Actor):
+        (observations,) = inputs.values()
+        scores = policy.scores(torch.from_numpy(observations))
+        return {"action": policy.head(scores).numpy(), "outputs": scores.numpy()}
+    module, rows = GraphModule(policy).to(torch.float32), len(next(iter(inputs.values())))
+    made = module(*(torch.from_numpy(inputs[port.name]) for port in policy.inputs), *module.initial_states(rows))
+    return dict(zip(policy.outputs, (value.numpy() for value in made), strict=False))

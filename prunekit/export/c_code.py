@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from prunekit.errors import InputError
 from prunekit.export.system_headers import is_system_header
 from prunekit.files import write_together
-
-_WORDS = {"auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern"}
-_WORDS |= {"float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed"}
-_WORDS |= {"sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while"}
+from prunekit.graph.c.names import C_WORDS
 
 
 @final
@@ -21,6 +19,7 @@ class CCode:
     """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32).
 
     ``constant_bytes`` are those of each constant array. ``wide``: vectors of 512 bits pay where there are any.
+    ``fields`` are the sizes of the inputs, one pointer each (empty: one of all), ``states`` those of what it keeps.
     """
 
     name: str
@@ -30,6 +29,8 @@ class CCode:
     outputs: int | None
     constant_bytes: tuple[int, ...] = ()
     wide: bool = False
+    fields: tuple[int, ...] = ()
+    states: tuple[int, ...] = ()
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write ``<name>.h`` and ``<name>.c`` into ``folder``, both or none; return their paths."""
@@ -43,10 +44,18 @@ class CCode:
         return self.header, self.source
 
 
+def require_one_flat_input(code: CCode, called: str) -> None:
+    """Raise InputError for C that takes several inputs or keeps a state, which ``called`` cannot do."""
+    if len(code.fields) > 1:
+        raise InputError(f"{called} takes policies of one input; {code.name} has {len(code.fields)}")
+    if code.states:
+        raise InputError(f"{called} takes policies without a state; {code.name} keeps one of {sum(code.states)} values")
+
+
 def c_name(text: str) -> str:
     """Return ``text`` as a name in C: lowercase letters, digits and underscores, no digit first.
 
     It is no word of C, and no header of a common system, which a file of that name would hide.
     """
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "policy"
-    return f"policy_{name}" if name[0].isdigit() or name in _WORDS or is_system_header(name) else name
+    return f"policy_{name}" if name[0].isdigit() or name in C_WORDS or is_system_header(name) else name

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from prunekit.activations import Activation
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import bounds_constants, decision, require_int32, self_test, self_test_constants
-from prunekit.export.c_math import TANH, c_names
-from prunekit.export.c_text import Constant, about_policy, action_signature, array, header_text, source_head
+from prunekit.export.c_head import bounds_constants, decision, interface_of_head, require_int32
+from prunekit.export.c_interface import Interface
+from prunekit.export.c_math import c_names
+from prunekit.export.c_self_test import self_test, self_test_constants
+from prunekit.export.c_text import about_policy, header_text, source_head
 from prunekit.export.quantize import Quantized, QuantizedProgram, run_quantized
+from prunekit.graph.c.functions import TANH
+from prunekit.graph.c.literals import Constant, array
 from prunekit.policy.heads import ArgmaxHead, TanhHead
 from prunekit.policy.program import Program
 
@@ -29,18 +33,23 @@ def int8_to_c(
 
     With ``recorded`` observations [n, inputs] there is a self-test on them.
     """
-    require_int32(program)
+    require_int32(program.head, program.outputs)
+    interface = interface_of_head(name, program.inputs, program.head, program.outputs)
     widths = [program.inputs, *program.hidden, program.outputs]
     activations = [layer.activation for layer in quantized.layers if layer.activation is not None]
     called = c_names(map(_kind_of, quantized.layers[:-1]))
     about = about_policy(
-        widths, activations, program.parameters, metadata, f"int8 weights, int{quantized.bits} activations"
+        "-".join(map(str, widths)),
+        activations,
+        program.parameters,
+        metadata,
+        f"int8 weights, int{quantized.bits} activations",
     )
     kind = f"int{quantized.bits}_t"
     constants = _constants(quantized, name, kind)
     tested: list[Constant] = []
     if recorded is not None:
-        tested = self_test_constants(name, program.head, recorded, run_quantized(quantized, recorded)[0])
+        tested = self_test_constants(interface, recorded, run_quantized(quantized, recorded)[0])
     parts = [source_head(name, constants + tested), _INTEGERS, *(constant.text for constant in constants)]
     if isinstance(program.head, TanhHead):
         parts.append(TANH.to_c(f"{name}_tanh"))
@@ -49,12 +58,12 @@ def int8_to_c(
         parts += [_SHIFTED, *(_activation(quantized, kind, own) for kind, own in called.items())]
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
     parts += [_LAYER.replace("KIND", own) for own in called.values()]
-    parts += [_SCORES, _action(program, quantized, name, kind, max(widths), called)]
+    parts += [_SCORES, _action(program, quantized, interface, kind, max(widths), called)]
     text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
-        text += "\n" + self_test(name, program, tested)
+        text += "\n" + self_test(interface, tested)
     nan = "the middle of what was recorded"
-    header = header_text(name, program.inputs, program.outputs, program.head, about, nan, recorded is not None)
+    header = header_text(interface, about, nan, recorded is not None)
     outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
     sizes = tuple(constant.size_bytes for constant in constants)
     return CCode(name, header, text, program.inputs, outputs, sizes)
@@ -78,7 +87,7 @@ def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Consta
             ]
     if any(layer.activation in ("tanh", "sigmoid") for layer in quantized.layers):
         parts.append(array(kind, name, "table", quantized.table))
-    return parts + bounds_constants(quantized.head, name)
+    return parts + bounds_constants(quantized.head, name, len(quantized.layers[-1].bias))
 
 
 _INTEGERS = """#if (-1 >> 1) != -1
@@ -222,10 +231,15 @@ def _activation(quantized: QuantizedProgram, kind: Activation, called: str) -> s
 
 
 def _action(
-    program: Program, quantized: QuantizedProgram, name: str, kind: str, widest: int, called: Mapping[Activation, str]
+    program: Program,
+    quantized: QuantizedProgram,
+    interface: Interface,
+    kind: str,
+    widest: int,
+    called: Mapping[Activation, str],
 ) -> str:
     buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
-    lines = [action_signature(name, program.head), "{", f"    {kind} a[{widest}];"]
+    lines = [interface.signature, "{", f"    {kind} a[{widest}];"]
     if len(buffers) > 1:
         lines.append(f"    {kind} b[{widest}];")
     lines += [f"    float scores[{program.outputs}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
@@ -245,4 +259,4 @@ def _action(
             f"    @N@_layer_{called[_kind_of(layer)]}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"
         ]
         here, there = there, here
-    return "\n".join([*lines, *decision(program.head, name, "scores", program.outputs), "}", ""])
+    return "\n".join([*lines, *decision(program.head, interface.name, "scores", program.outputs), "}", ""])

@@ -1,44 +1,37 @@
-"""Pieces of text that every writer of C shares: the head of the files, constants, comments."""
+"""Pieces of text that every writer of C shares: the head of the files, and comments."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from prunekit.export.c_math import LARGEST, c_float
-from prunekit.policy.heads import ArgmaxHead, Head
+from prunekit.export.c_interface import Interface
+from prunekit.graph.c.literals import Constant
 from prunekit.versions import installed_versions
 
-_PER_LINE = 6
 _CLAIM_WIDTH = 100
 # Of a file that an earlier version wrote.
 _OLD_CLAIM = "The claim is that of prunekit 0.1, under another assumption; compress the policy again for one of today."
-_SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
 """What avr-gcc makes one constant at most, and what of flash pgm_read_byte reaches, interrupt vectors taken off."""
 
 
-def header_text(
-    name: str, inputs: int, outputs: int, head: Head, about: Sequence[str], nan: str, self_test: bool
-) -> str:
+def header_text(interface: Interface, about: Sequence[str], nan: str, self_test: bool) -> str:
     """Return the header: widths, the function and what it promises, ``about`` as a comment, what ``nan`` counts as."""
-    upper = name.upper()
+    upper, name = interface.upper, interface.name
     lines = [*_comment(about), f"#ifndef PRUNEKIT_{upper}_H", f"#define PRUNEKIT_{upper}_H", "", "#include <stdint.h>"]
-    lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", f"#define {upper}_INPUTS {inputs}"]
-    lines += [f"#define {upper}_OUTPUTS {1 if isinstance(head, ArgmaxHead) else outputs}", ""]
+    lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", f"#define {upper}_INPUTS {interface.size}"]
+    lines += [f"#define {field.macro} {field.size}" for field in interface.inputs if field.macro != f"{upper}_INPUTS"]
+    lines += [f"#define {upper}_OUTPUTS {interface.outputs or 1}", ""]
+    if interface.states:
+        members = (f"    float {field.name}[{field.size}];" for field in interface.states)
+        lines += ["/* What a call leaves for the next one. */", "typedef struct {", *members, f"}} {name}_state;", ""]
+        lines += ["/* Begins an episode; to be called before the first action. */", f"{interface.reset_signature};", ""]
     promise = f"Values that are not finite are defined too: NaN counts as {nan}."
-    if isinstance(head, ArgmaxHead):
-        first, last = head.start, head.start + outputs - 1
-        lines += [f"/* Returns the action, {first} to {last}, for a raw observation.\n   {promise} */"]
-    else:
-        lines += [f"/* Writes the action, inside its bounds, for a raw observation.\n   {promise} */"]
-    lines += [f"{action_signature(name, head)};", ""]
+    lines += [f"/* {interface.does} for a raw observation.", *_shapes(interface), f"   {promise} */"]
+    lines += [f"{interface.signature};", ""]
     if self_test:
         lines += ["/* Returns in how many of the recorded cases this machine acts otherwise: 0 where all is well. */"]
         lines += [f"int {name}_self_test(void);", ""]
@@ -46,12 +39,10 @@ def header_text(
     return "\n".join(lines)
 
 
-def action_signature(name: str, head: Head) -> str:
-    """Return the declaration of the policy's function."""
-    upper = name.upper()
-    if isinstance(head, ArgmaxHead):
-        return f"int32_t {name}_action(const float observation[{upper}_INPUTS])"
-    return f"void {name}_action(const float observation[{upper}_INPUTS], float action[{upper}_OUTPUTS])"
+def _shapes(interface: Interface) -> list[str]:
+    """Return how values of several axes lie in memory."""
+    shaped = [field for field in interface.inputs if len(field.shape) > 1]
+    return [f"   {field.name} is {list(field.shape)}, the last axis side by side." for field in shaped]
 
 
 def avr_addresses(constant_bytes: Sequence[int]) -> bool:
@@ -99,38 +90,10 @@ def source_head(name: str, constants: Sequence[Constant]) -> str:
 """
 
 
-@final
-@dataclass(frozen=True)
-class Constant:
-    """A constant array as C, and how many bytes it takes."""
-
-    text: str
-    size_bytes: int
-
-
-def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
-    """Return the constant array ``<prefix>_<name>`` of float or of an integer type."""
-    flat = np.ravel(values)
-    texts = [c_float(float(value)) for value in flat] if kind == "float" else [str(int(value)) for value in flat]
-    return Constant(_array(kind, f"{prefix}_{name}", texts, prefix.upper()), flat.size * _SIZES[kind])
-
-
-def _array(kind: str, name: str, texts: Sequence[str], upper: str) -> str:
-    rows = [", ".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE)]
-    body = ",\n    ".join(rows)
-    return f"static const {kind} {name}[{len(texts)}] {upper}_FLASH = {{\n    {body}\n}};\n"
-
-
-def finite(bounds: Sequence[float]) -> NDArray[np.float32]:
-    """Return bounds as float32, infinite ones as the largest finite number."""
-    return np.clip(np.asarray(bounds, np.float64), -LARGEST, LARGEST).astype(np.float32)
-
-
 def about_policy(
-    widths: Sequence[int], activations: Sequence[str], parameters: int, metadata: Mapping[str, Any], kind: str
+    shape: str, activations: Sequence[str], parameters: int, metadata: Mapping[str, Any], kind: str
 ) -> list[str]:
     """Return the lines that say what the policy is, where it comes from and what is certified of it."""
-    shape = "-".join(map(str, widths))
     functions = ", ".join(dict.fromkeys(activations)) or "linear"
     lines = [f"Written by prunekit {installed_versions(('prunekit',))['prunekit']}; do not edit."]
     lines += [f"{kind}, {shape}, {functions}, {parameters} weights."]

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import InputError
-from prunekit.export.c_float import decided
-from prunekit.export.c_math import Float32
+from prunekit.export.c_head import decided
 from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
+from prunekit.graph.c.literals import Float32
 from prunekit.policy.heads import Head
 from prunekit.policy.program import Activate, Affine, Normalize, Program
 

@@ -9,10 +9,9 @@ from typing import Literal
 Kind = Literal["torchscript", "sb3", "torch", "onnx", "pickle", "unknown"]
 
 _ADVICE: dict[Kind, str] = {
-    "torchscript": "is TorchScript; only 'prunekit compress' reads it, and writes a model.pt",
-    "sb3": "is a zip of Stable-Baselines3; only 'prunekit compress' reads it, and writes a model.pt",
-    "torch": "is a file of torch.save; only a model.pt written by prunekit is read",
-    "onnx": "is an ONNX file; name it with .onnx at its end",
+    "torchscript": "is TorchScript, but a model.pt is needed here; 'prunekit compress' makes one of it",
+    "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed here; 'prunekit compress' makes one of it",
+    "onnx": "is an ONNX file, but a model.pt is needed here; 'prunekit compress' makes one of it",
     "pickle": "is a pickle or a file of an old torch; only a model.pt written by prunekit is read",
 }
 # ONNX begins with its version, a small number, and its next field: the producer, the opsets or the graph.
@@ -35,14 +34,10 @@ def kind_of(path: Path) -> Kind:
     return "torch" if "data.pkl" in inner else "unknown"
 
 
-def advice_for(path: Path) -> str | None:
-    """Return what the file at ``path`` is and what reads it, in words that follow its name; None where unknown."""
-    return _ADVICE.get(kind_of(path))
-
-
 def foreign_advice(path: Path) -> str | None:
-    """Return the same of a file that cannot be a ``model.pt``, and None of one that may be."""
-    return None if kind_of(path) in ("torch", "unknown") else advice_for(path)
+    """Return what a file is that cannot be a ``model.pt``, in words that follow its name; None of one that may be."""
+    kind = kind_of(path)
+    return None if kind in ("torch", "unknown") else _ADVICE[kind]
 
 
 def _kind_of_start(path: Path) -> Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -91,10 +92,28 @@ def _proxy(node: onnx.NodeProto, inputs: Inputs) -> tuple[onnx.NodeProto, Inputs
     return helper.make_node(operator, ["first", "second"], [node.output[0]], **shared), operands
 
 
-def _evaluated(node: onnx.NodeProto, numbers: dict[str, Any], version: int) -> list[NDArray[Any] | None]:
+def run_node(node: onnx.NodeProto, numbers: Mapping[str, NDArray[Any]], version: int) -> list[NDArray[Any]]:
+    """Return what ``node`` gives for ``numbers`` by name, by ONNX's own reference of standard operators of ``version``.
+
+    Raises ValueError, in one line, where they do not fit.
+    """
+    values = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
+        for name, array in numbers.items()
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output if name]
     try:
         with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(node, opsets={"": version}).run(None, numbers)
-    except Exception:  # what cannot be computed is not known, and is refused where a size depends on it
+            graph = helper.make_graph([node], "node", values, ends)
+            found = ReferenceEvaluator(graph, opsets={"": version}).run(None, dict(numbers))
+    except Exception as error:  # onnx and NumPy raise many types for what does not fit
+        raise ValueError(reason_of(error)) from error
+    named = iter(found)
+    return [np.asarray(next(named)) if name else np.zeros(0) for name in node.output]
+
+
+def _evaluated(node: onnx.NodeProto, numbers: dict[str, Any], version: int) -> list[NDArray[Any] | None]:
+    try:
+        return list(run_node(node, numbers, version))
+    except ValueError:  # what cannot be computed is not known, and is refused where a size depends on it
         return [None] * len(node.output)
-    return [np.asarray(value) for value in found]

@@ -61,3 +61,9 @@ KNOWN: Forms[tuple[Array, ...]] = Forms("constants")
 
 FOLD: Forms[Op] = Forms("folding of constants")
 """(op, name of an input, constants float64 [n]) -> the op that adds by itself what it read from these constants."""
+
+C: Forms[tuple[Any, ...]] = Forms("C")
+"""(op, writer ``CWriter``, *inputs as ``CValue``) -> outputs likewise (``graph/c/writer.py``)."""
+
+TWIN: Forms[tuple[Array, ...]] = Forms("the twin of C")
+"""(op, *inputs float32 [batch, ...]) -> outputs, to the bit that the C gives: every operation rounds, in its order."""

@@ -47,23 +47,27 @@ def all_values(
     graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
 ) -> Values:
     """Return every value of one call, by name; raises InputError as ``run_step`` does."""
-    given = {**inputs, **states}
-    wanted = {port.name: port.spec for port in graph.inputs}
-    shapes = {name: spec.shape for name, spec in wanted.items()} | {s.before: s.initial.shape for s in graph.states}
-    if set(given) != set(shapes):
-        raise InputError(f"the graph needs {sorted(shapes)}, but was given {sorted(given)}")
-    values: Values = {}
-    for name, value in given.items():
-        if value.ndim == 0 or value.shape[1:] != shapes[name] or len(value) != _batch(given):
-            raise InputError(f"'{name}' is {list(value.shape)}, but the graph needs [batch, {str(shapes[name])[1:-1]}]")
-        integer = name in wanted and wanted[name].dtype == "int64"
-        values[name] = value.astype(np.int64 if integer else dtype)
+    integers = {port.name for port in graph.inputs if port.dtype == "int64"}
+    given = checked(graph, inputs, states)
+    values = {name: value.astype(np.int64 if name in integers else dtype) for name, value in given.items()}
     for node in graph.nodes:
         made = node.op.reference([values[name] for name in node.inputs])
         if len(made) != len(node.outputs):
             raise InputError(f"node '{node.name}' ({name_of(node.op)}) gave {len(made)} of {len(node.outputs)} outputs")
         values |= zip(node.outputs, made, strict=True)
     return values
+
+
+def checked(graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> Values:
+    """Return ``inputs`` and ``states`` together; raises InputError where names or shapes are not the graph's."""
+    given = {**inputs, **states}
+    shapes = {port.name: port.shape for port in graph.inputs} | {s.before: s.initial.shape for s in graph.states}
+    if set(given) != set(shapes):
+        raise InputError(f"the graph needs {sorted(shapes)}, but was given {sorted(given)}")
+    for name, value in given.items():
+        if value.ndim == 0 or value.shape[1:] != shapes[name] or len(value) != _batch(given):
+            raise InputError(f"'{name}' is {list(value.shape)}, but the graph needs [batch, {str(shapes[name])[1:-1]}]")
+    return given
 
 
 def _batch(inputs: Mapping[str, Array]) -> int:

@@ -9,10 +9,13 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.ops.activation_c import activation_in_float32, activation_to_c
 from prunekit.ops.activation_kinds import KINDS, Kind
 
 
@@ -60,6 +63,26 @@ def _torch(op: Activation, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, 
 @ONNX.register(Activation)
 def _onnx(op: Activation, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (KINDS[op.kind].onnx(writer, x, *op.numbers),)
+
+
+@C.register(Activation)
+def _c(op: Activation, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    own = writer.own_name(op.kind, (op.kind, op.numbers))
+    writer.functions.append(activation_to_c(op.kind, op.numbers, writer.name, own))
+    writer.loops.append(
+        f"static void {writer.name}_each_{own}(float *x, int count)\n{{\n    int i;\n"
+        f"    for (i = 0; i < count; ++i)\n        x[i] = {writer.name}_{own}(x[i]);\n}}\n"
+    )
+    y = writer.over(x)
+    if y.text != x.text:
+        writer.each(y, f"{x.text}[i]")
+    writer.add(f"    {writer.name}_each_{own}({y.text}, {y.count});")
+    return (y,)
+
+
+@TWIN.register(Activation)
+def _twin(op: Activation, x: Float32) -> tuple[Float32, ...]:
+    return (activation_in_float32(op.kind, op.numbers, x),)
 
 
 @from_module(*{kind.module for kind in KINDS.values()})

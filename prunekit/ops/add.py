@@ -10,7 +10,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
@@ -51,6 +53,18 @@ def _torch(_: Add, __: Mapping[str, Tensor], a: Tensor, b: Tensor) -> tuple[Tens
 @ONNX.register(Add)
 def _onnx(_: Add, writer: OnnxWriter, a: str, b: str) -> tuple[str, ...]:
     return (writer.add("Add", [a, b]),)
+
+
+@C.register(Add)
+def _c(_: Add, writer: CWriter, a: CValue, b: CValue) -> tuple[CValue, ...]:
+    y = writer.over(a, b)
+    writer.each(y, f"{a.text}[i] + {b.text}[i]")
+    return (y,)
+
+
+@TWIN.register(Add)
+def _twin(_: Add, a: Float32, b: Float32) -> tuple[Float32, ...]:
+    return (a + b,)
 
 
 @from_function(operator.add, operator.iadd, torch.add, "add")

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.layers import layer_in_float32
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
@@ -77,6 +80,18 @@ def _onnx(op: Affine, writer: OnnxWriter, x: str) -> tuple[str, ...]:
         return (writer.add("Gemm", [x, writer.constant(op.weight), writer.constant(op.bias)], transB=1),)
     product = writer.add("MatMul", [x, writer.constant(op.weight.T)])
     return (writer.add("Add", [product, writer.constant(op.bias)]),)
+
+
+@C.register(Affine)
+def _c(op: Affine, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y = writer.make()
+    writer.layer(x, y, op.weight, op.bias)
+    return (y,)
+
+
+@TWIN.register(Affine)
+def _twin(op: Affine, x: Float32) -> tuple[Float32, ...]:
+    return (layer_in_float32(x, op.weight, op.bias),)
 
 
 @from_module(nn.Linear)

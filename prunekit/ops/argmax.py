@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -68,3 +70,27 @@ def _torch(op: Argmax, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]
 def _onnx(op: Argmax, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     index = writer.add("ArgMax", [x], axis=-1, keepdims=0)
     return (writer.add("Add", [index, writer.constant(np.asarray(op.start))]) if op.start else index,)
+
+
+@C.register(Argmax)
+def _c(op: Argmax, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    if op.start > 2**31 - x.width:
+        raise InputError(f"actions are numbered from {op.start}, but C returns them as numbers of 32 bits")
+    y = writer.make()
+    writer.add("    {", "        int best = 0;", f"        for (i = 1; i < {x.count}; ++i)")
+    writer.add(f"            if ({x.text}[i] > {x.text}[best])", "                best = i;")
+    writer.add(f"        return (int32_t)best{f' + ({op.start})' if op.start else ''};", "    }")
+    return (y,)
+
+
+@TWIN.register(Argmax)
+def _twin(op: Argmax, x: Float32) -> tuple[Array, ...]:
+    return ((first_largest(x) + op.start).astype(np.int32),)
+
+
+def first_largest(x: Float32) -> Array:
+    """Return the index of the largest value of the last axis as the C finds it, NaN among them."""
+    best = np.zeros((*x.shape[:-1], 1), np.int64)
+    for index in range(1, x.shape[-1]):
+        best = np.where(x[..., index : index + 1] > np.take_along_axis(x, best, axis=-1), index, best)
+    return best[..., 0]

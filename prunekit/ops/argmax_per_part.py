@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
-from prunekit.ops.argmax import lead
+from prunekit.ops.argmax import first_largest, lead
 
 _LARGEST = 2**31 - 1
 
@@ -82,3 +84,27 @@ def _onnx(op: ArgmaxPerPart, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     best = [writer.add("ArgMax", [part], axis=-1, keepdims=1) for part in parts]
     joined = best[0] if len(best) == 1 else writer.add("Concat", best, axis=-1)
     return (writer.add("Add", [joined, writer.constant(op.starts)]) if any(op.starts) else joined,)
+
+
+@C.register(ArgmaxPerPart)
+def _c(op: ArgmaxPerPart, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y = writer.numbers(_most(op))
+    offset = 0
+    for part, (count, start) in enumerate(zip(op.counts, op.starts, strict=True)):
+        writer.add(
+            "    {", f"        int best = {offset};", f"        for (i = {offset + 1}; i < {offset + count}; ++i)"
+        )
+        writer.add(f"            if ({x.text}[i] > {x.text}[best])", "                best = i;")
+        writer.add(f"        {y.text}[{part}] = (float)(best + ({start - offset}));", "    }")
+        offset += count
+    return (y,)
+
+
+@TWIN.register(ArgmaxPerPart)
+def _twin(op: ArgmaxPerPart, x: Float32) -> tuple[Array, ...]:
+    best = [first_largest(part) for part in op.parts(x)]
+    return ((np.stack(best, axis=-1) + np.asarray(op.starts)).astype(np.float32),)
+
+
+def _most(op: ArgmaxPerPart) -> int:
+    return max(max(abs(start), abs(start + count)) for count, start in zip(op.counts, op.starts, strict=True))

@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -65,6 +67,25 @@ def _onnx(op: BatchNorm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     factor = op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)
     centred = writer.add("Sub", [x, writer.constant(op.mean)])
     return (writer.add("Add", [writer.add("Mul", [centred, writer.constant(factor)]), writer.constant(op.shift)]),)
+
+
+@C.register(BatchNorm)
+def _c(op: BatchNorm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y = writer.over(x)
+    constants = (("mean", op.mean), ("factor", _factor(op)), ("shift", op.shift))
+    mean, factor, shift = (writer.load(writer.constant(called, value), x.unit) for called, value in constants)
+    writer.each(y, f"({x.text}[i] - {mean}) * {factor} + {shift}")
+    return (y,)
+
+
+@TWIN.register(BatchNorm)
+def _twin(op: BatchNorm, x: Float32) -> tuple[Float32, ...]:
+    return ((x - op.mean) * _factor(op) + op.shift,)
+
+
+def _factor(op: BatchNorm) -> Float32:
+    with np.errstate(over="ignore"):
+        return (op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)).astype(np.float32)
 
 
 @from_module(nn.BatchNorm1d)

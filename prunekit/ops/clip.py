@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import LARGEST, Float32, c_float, finite
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
@@ -59,6 +61,31 @@ def _torch(op: Clip, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
 @ONNX.register(Clip)
 def _onnx(op: Clip, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("Clip", [x, writer.constant(op.low), writer.constant(op.high)]),)
+
+
+@C.register(Clip)
+def _c(op: Clip, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    """NaN gives the lower bound, if there is one."""
+    low, high = _in_float32(op)
+    if low is None and high is None:
+        return (x,)
+    y, value = writer.over(x), f"{x.text}[i]"
+    kept = value if low is None else f"({value} >= {c_float(low)} ? {value} : {c_float(low)})"
+    writer.each(y, kept if high is None else f"{value} > {c_float(high)} ? {c_float(high)} : {kept}")
+    return (y,)
+
+
+@TWIN.register(Clip)
+def _twin(op: Clip, x: Float32) -> tuple[Float32, ...]:
+    low, high = _in_float32(op)
+    kept = x if low is None else np.where(x >= np.float32(low), x, np.float32(low))
+    return (kept if high is None else np.where(x > np.float32(high), np.float32(high), kept),)
+
+
+def _in_float32(op: Clip) -> tuple[float | None, float | None]:
+    """Return the bounds, None where there is none in float32."""
+    low, high = (float(bound) for bound in finite((op.low, op.high)))
+    return None if op.low < -LARGEST else low, None if op.high > LARGEST else high
 
 
 @from_module(nn.ReLU6, nn.Hardtanh)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32, finite
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -66,6 +68,36 @@ def _torch(op: ClipToBounds, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor
 @ONNX.register(ClipToBounds)
 def _onnx(op: ClipToBounds, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (write_bounds(writer, x, op.low, op.high),)
+
+
+@C.register(ClipToBounds)
+def _c(op: ClipToBounds, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y = writer.over(x)
+    hold_in_bounds(writer, y, f"{x.text}[i]", *bounds_in_c(op.low, op.high, writer, x))
+    return (y,)
+
+
+@TWIN.register(ClipToBounds)
+def _twin(op: ClipToBounds, x: Float32) -> tuple[Float32, ...]:
+    return (held_in_bounds(x, op.low, op.high),)
+
+
+def bounds_in_c(low: Sequence[float], high: Sequence[float], writer: CWriter, x: CValue) -> tuple[str, str]:
+    """Return the bounds of ``x`` as expressions of C."""
+    return writer.vector("low", finite(low), x.unit), writer.vector("high", finite(high), x.unit)
+
+
+def hold_in_bounds(writer: CWriter, y: CValue, value: str, low: str, high: str) -> None:
+    """Add a loop that fills ``y`` with the expression ``value``, held in bounds; NaN gives the lower one."""
+    writer.add(f"    for (i = 0; i < {y.count}; ++i) {{", f"        const float v = {value};")
+    writer.add(f"        const float low = {low}, high = {high};")
+    writer.add(f"        {y.text}[i] = v > high ? high : (v >= low ? v : low);", "    }")
+
+
+def held_in_bounds(x: Float32, low: Sequence[float], high: Sequence[float]) -> Float32:
+    """Return ``x`` in bounds, to the bit that ``hold_in_bounds`` gives."""
+    least, most = finite(low), finite(high)
+    return np.where(x > most, most, np.where(x >= least, x, least)).astype(np.float32)
 
 
 def write_bounds(writer: OnnxWriter, x: str, low: Sequence[float], high: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
@@ -70,6 +72,25 @@ def _torch(_: Concat, __: Mapping[str, Tensor], *values: Tensor) -> tuple[Tensor
 @ONNX.register(Concat)
 def _onnx(_: Concat, writer: OnnxWriter, *values: str) -> tuple[str, ...]:
     return (writer.add("Concat", values, axis=-1),)
+
+
+@C.register(Concat)
+def _c(_: Concat, writer: CWriter, *values: CValue) -> tuple[CValue, ...]:
+    y, start = writer.make(), 0
+    for x in values:
+        if y.rows == 1:
+            part = replace(y, offset=y.offset + start, spec=x.spec)
+            writer.each(part, f"{x.text}[i]")
+        else:
+            writer.add(f"    for (i = 0; i < {x.count}; ++i)")
+            writer.add(f"        {y.text}[i / {x.width} * {y.width} + {start} + i % {x.width}] = {x.text}[i];")
+        start += x.width
+    return (y,)
+
+
+@TWIN.register(Concat)
+def _twin(_: Concat, *values: Float32) -> tuple[Float32, ...]:
+    return (np.concatenate(values, axis=-1),)
 
 
 @from_function(torch.cat, torch.concat)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Result, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
@@ -52,6 +54,16 @@ def _torch(_: Flatten, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...
 @ONNX.register(Flatten)
 def _onnx(_: Flatten, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("Flatten", [x], axis=1),)
+
+
+@C.register(Flatten)
+def _c(_: Flatten, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    return (replace(x, spec=writer.made[0]),)
+
+
+@TWIN.register(Flatten)
+def _twin(_: Flatten, x: Float32) -> tuple[Float32, ...]:
+    return (x.reshape(len(x), -1),)
 
 
 @from_module(nn.Flatten)

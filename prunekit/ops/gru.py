@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.functions import TANH, sigmoid, sigmoid_c, tanh_c
+from prunekit.graph.c.layers import layer_in_float32
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
@@ -101,6 +105,31 @@ def _onnx(op: GRU, writer: OnnxWriter, x: str, before: str) -> tuple[str, ...]:
     n = writer.add("Tanh", [writer.add("Add", [n_x, writer.add("Mul", [r, n_h])])])
     new = writer.add("Mul", [writer.add("Sub", [writer.constant(1.0), z]), n])
     return (writer.add("Add", [new, writer.add("Mul", [z, before])]),)
+
+
+@C.register(GRU)
+def _c(op: GRU, writer: CWriter, x: CValue, before: CValue) -> tuple[CValue, ...]:
+    writer.functions += [tanh_c(writer.name), sigmoid_c(writer.name)]
+    size, gates = before.size, Spec((3 * before.size,))
+    read, held = writer.scratch(gates), writer.scratch(gates)
+    writer.layer(x, read, op.w_x, op.b_x)
+    writer.layer(before, held, op.w_h, op.b_h)
+    y = writer.over(before)
+    gate = "const float {} = {}_sigmoid({}[i + {}] + {}[i + {}]);"
+    writer.add(f"    for (i = 0; i < {size}; ++i) {{")
+    for called, start in (("r", 0), ("z", size)):
+        writer.add(f"        {gate.format(called, writer.name, read.text, start, held.text, start)}")
+    new = f"{writer.name}_tanh({read.text}[i + {2 * size}] + r * {held.text}[i + {2 * size}])"
+    writer.add(f"        {y.text}[i] = (1.0f - z) * {new} + z * {before.text}[i];", "    }")
+    return (y,)
+
+
+@TWIN.register(GRU)
+def _twin(op: GRU, x: Float32, before: Float32) -> tuple[Float32, ...]:
+    r_x, z_x, n_x = np.split(layer_in_float32(x, op.w_x, op.b_x), 3, axis=-1)
+    r_h, z_h, n_h = np.split(layer_in_float32(before, op.w_h, op.b_h), 3, axis=-1)
+    r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+    return ((np.float32(1.0) - z) * TANH(n_x + r * n_h) + z * before,)
 
 
 @from_module(nn.GRUCell)

@@ -9,7 +9,8 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, unitwise
@@ -49,6 +50,16 @@ def _torch(_: Identity, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ..
 
 @ONNX.register(Identity)
 def _onnx(_: Identity, __: OnnxWriter, x: str) -> tuple[str, ...]:
+    return (x,)
+
+
+@C.register(Identity)
+def _c(_: Identity, __: CWriter, x: CValue) -> tuple[CValue, ...]:
+    return (x,)
+
+
+@TWIN.register(Identity)
+def _twin(_: Identity, x: Array) -> tuple[Array, ...]:
     return (x,)
 
 

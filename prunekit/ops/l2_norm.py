@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.functions import root, root_c, sum_in_order
+from prunekit.graph.c.literals import LARGEST, Float32, c_float
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
@@ -63,6 +66,31 @@ def _torch(op: L2Norm, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]
 def _onnx(op: L2Norm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     length = writer.add("ReduceL2", [x], axes=[-1], keepdims=1)
     return (writer.add("Div", [x, writer.add("Max", [length, writer.constant(op.epsilon)])]),)
+
+
+@C.register(L2Norm)
+def _c(op: L2Norm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions.append(root_c(writer.name))
+    writer.loops.append(
+        f"static void {writer.name}_l2_norm(const float *x, float *y, float least, int count)\n{{\n"
+        "    float sum = 0.0f, length;\n    int i;\n    for (i = 0; i < count; ++i)\n        sum += x[i] * x[i];\n"
+        f"    length = {writer.name}_root(sum);\n    length = length > least ? length : least;\n"
+        "    for (i = 0; i < count; ++i)\n        y[i] = x[i] / length;\n}\n"
+    )
+    y = writer.over(x)
+    writer.per_row(f"{writer.name}_l2_norm({{0}}, {{1}}, {c_float(_least(op))}, {x.width})", x, y)
+    return (y,)
+
+
+@TWIN.register(L2Norm)
+def _twin(op: L2Norm, x: Float32) -> tuple[Float32, ...]:
+    length, least = root(sum_in_order(x * x)), np.float32(_least(op))
+    return (x / np.where(length > least, length, least),)
+
+
+def _least(op: L2Norm) -> float:
+    """Return epsilon as C can have it: no zero, which would divide zero."""
+    return min(max(op.epsilon, float(np.finfo(np.float32).tiny)), LARGEST)
 
 
 @from_function(functional.normalize)

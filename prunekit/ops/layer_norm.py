@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.functions import root, root_c, sum_in_order
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -89,6 +92,37 @@ def _onnx(op: LayerNorm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     deviation = writer.add("Sqrt", [writer.add("Add", [variance, writer.constant(op.epsilon)])])
     scaled = writer.add("Mul", [writer.add("Div", [centred, deviation]), scale])
     return (writer.add("Add", [scaled, shift]),)
+
+
+@C.register(LayerNorm)
+def _c(op: LayerNorm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions.append(root_c(writer.name))
+    upper = writer.name.upper()
+    writer.loops.append(
+        f"static void {writer.name}_layer_norm(const float *x, float *y, const float *scale, const float *shift,\n"
+        "    float epsilon, float total, float absent, int count)\n{\n"
+        "    float sum = 0.0f, squares = 0.0f, mean, factor;\n    int i;\n"
+        "    for (i = 0; i < count; ++i)\n        sum += x[i];\n    mean = sum / total;\n"
+        "    for (i = 0; i < count; ++i)\n        squares += (x[i] - mean) * (x[i] - mean);\n"
+        "    squares += absent * (mean * mean);\n"
+        f"    factor = 1.0f / {writer.name}_root(squares / total + epsilon);\n"
+        "    for (i = 0; i < count; ++i)\n"
+        f"        y[i] = (x[i] - mean) * factor * {upper}_FLOAT(&scale[i]) + {upper}_FLOAT(&shift[i]);\n}}\n"
+    )
+    y = writer.over(x)
+    arrays = f"{writer.constant('scale', op.scale)}, {writer.constant('shift', op.shift)}"
+    numbers = [writer.number(value, "its epsilon or count") for value in (op.epsilon, op.count, op.count - x.width)]
+    writer.per_row(f"{writer.name}_layer_norm({{0}}, {{1}}, {arrays}, {', '.join(numbers)}, {x.width})", x, y)
+    return (y,)
+
+
+@TWIN.register(LayerNorm)
+def _twin(op: LayerNorm, x: Float32) -> tuple[Float32, ...]:
+    epsilon, total, absent = (np.float32(value) for value in (op.epsilon, op.count, op.count - x.shape[-1]))
+    mean = sum_in_order(x) / total
+    squares = sum_in_order((x - mean) * (x - mean)) + absent * (mean * mean)
+    factor = np.float32(1.0) / root(squares / total + epsilon)
+    return ((x - mean) * factor * op.scale + op.shift,)
 
 
 @from_module(nn.LayerNorm)

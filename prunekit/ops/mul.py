@@ -10,7 +10,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
@@ -51,6 +53,18 @@ def _torch(_: Mul, __: Mapping[str, Tensor], a: Tensor, b: Tensor) -> tuple[Tens
 @ONNX.register(Mul)
 def _onnx(_: Mul, writer: OnnxWriter, a: str, b: str) -> tuple[str, ...]:
     return (writer.add("Mul", [a, b]),)
+
+
+@C.register(Mul)
+def _c(_: Mul, writer: CWriter, a: CValue, b: CValue) -> tuple[CValue, ...]:
+    y = writer.over(a, b)
+    writer.each(y, f"{a.text}[i] * {b.text}[i]")
+    return (y,)
+
+
+@TWIN.register(Mul)
+def _twin(_: Mul, a: Float32, b: Float32) -> tuple[Float32, ...]:
+    return (a * b,)
 
 
 @from_function(operator.mul, operator.imul, torch.mul, "mul")

@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import LARGEST, Float32, c_float
+from prunekit.graph.c.writer import DEFINED_EVERYWHERE, CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -59,3 +61,35 @@ def _onnx(op: Normalize, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     centred = writer.add("Sub", [x, writer.constant(op.mean)])
     scaled = writer.add("Mul", [centred, writer.constant(op.scale)])
     return (writer.add("Clip", [scaled, writer.constant(-op.clip), writer.constant(op.clip)]),)
+
+
+DEFINED_EVERYWHERE.add(Normalize)
+
+
+@C.register(Normalize)
+def _c(op: Normalize, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    """NaN counts as the mean, an infinity as the clip, or where there is none as the mean."""
+    y = writer.over(x)
+    mean, scale = (
+        writer.load(writer.constant(called, value), x.unit)
+        for called, value in (("mean", op.mean), ("scale", op.scale))
+    )
+    writer.add(f"    for (i = 0; i < {x.count}; ++i) {{")
+    writer.add(f"        const float v = ({x.text}[i] - {mean}) * {scale};")
+    if op.clip > LARGEST:
+        writer.add(f"        {y.text}[i] = v - v == 0.0f ? v : 0.0f;", "    }")
+    else:
+        clip = c_float(op.clip)
+        kept = f"v > {clip} ? {clip} : (v < -{clip} ? -{clip} : (v == v ? v : 0.0f))"
+        writer.add(f"        {y.text}[i] = {kept};", "    }")
+    return (y,)
+
+
+@TWIN.register(Normalize)
+def _twin(op: Normalize, x: Float32) -> tuple[Float32, ...]:
+    value, zero = (x - op.mean) * op.scale, np.float32(0.0)
+    if op.clip > LARGEST:
+        return (np.where(value - value == zero, value, zero),)
+    clip = np.float32(op.clip)
+    small = np.where(np.isnan(value), zero, value)
+    return (np.where(value > clip, clip, np.where(value < -clip, -clip, small)),)

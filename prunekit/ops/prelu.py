@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -54,6 +56,19 @@ def _torch(_: PReLU, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor
 @ONNX.register(PReLU)
 def _onnx(op: PReLU, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("PRelu", [x, writer.constant(op.slope)]),)
+
+
+@C.register(PReLU)
+def _c(op: PReLU, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    slope = writer.load(writer.constant("slope", op.slope), x.unit)
+    y = writer.over(x)
+    writer.each(y, f"{x.text}[i] >= 0.0f ? {x.text}[i] : {slope} * {x.text}[i]")
+    return (y,)
+
+
+@TWIN.register(PReLU)
+def _twin(op: PReLU, x: Float32) -> tuple[Float32, ...]:
+    return (np.where(x >= np.float32(0.0), x, op.slope * x),)
 
 
 @from_module(nn.PReLU)

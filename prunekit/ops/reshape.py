@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats
@@ -56,6 +58,16 @@ def _torch(op: Reshape, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...
 @ONNX.register(Reshape)
 def _onnx(op: Reshape, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("Reshape", [x, writer.constant([-1, *op.shape])]),)
+
+
+@C.register(Reshape)
+def _c(_: Reshape, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    return (replace(x, spec=writer.made[0]),)
+
+
+@TWIN.register(Reshape)
+def _twin(op: Reshape, x: Float32) -> tuple[Float32, ...]:
+    return (x.reshape(len(x), *op.shape),)
 
 
 @from_function(torch.reshape, "reshape", "view")

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.functions import root, root_c, sum_in_order
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -72,6 +75,30 @@ def _onnx(op: RMSNorm, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     mean = writer.add("Div", [squares, writer.constant(float(op.count))])
     root = writer.add("Sqrt", [writer.add("Add", [mean, writer.constant(op.epsilon)])])
     return (writer.add("Mul", [writer.add("Div", [x, root]), writer.constant(op.scale)]),)
+
+
+@C.register(RMSNorm)
+def _c(op: RMSNorm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions.append(root_c(writer.name))
+    writer.loops.append(
+        f"static void {writer.name}_rms_norm(\n"
+        "    const float *x, float *y, const float *scale, float epsilon, float total, int count)\n{\n"
+        "    float squares = 0.0f, factor;\n    int i;\n"
+        "    for (i = 0; i < count; ++i)\n        squares += x[i] * x[i];\n"
+        f"    factor = 1.0f / {writer.name}_root(squares / total + epsilon);\n"
+        "    for (i = 0; i < count; ++i)\n"
+        f"        y[i] = x[i] * factor * {writer.name.upper()}_FLOAT(&scale[i]);\n}}\n"
+    )
+    y, scale = writer.over(x), writer.constant("scale", op.scale)
+    numbers = [writer.number(value, "its epsilon or count") for value in (op.epsilon, op.count)]
+    writer.per_row(f"{writer.name}_rms_norm({{0}}, {{1}}, {scale}, {', '.join(numbers)}, {x.width})", x, y)
+    return (y,)
+
+
+@TWIN.register(RMSNorm)
+def _twin(op: RMSNorm, x: Float32) -> tuple[Float32, ...]:
+    factor = np.float32(1.0) / root(sum_in_order(x * x) / np.float32(op.count) + np.float32(op.epsilon))
+    return (x * factor * op.scale,)
 
 
 @from_module(nn.RMSNorm)

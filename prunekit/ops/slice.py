@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, final
 
@@ -12,7 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
@@ -76,6 +78,32 @@ def _onnx(op: Slice, writer: OnnxWriter, x: str) -> tuple[str, ...]:
         return (writer.add("Gather", [x, writer.constant(at)], axis=-1),)
     limits = [writer.constant([int(value)]) for value in (at[0], at[-1] + 1, -1)]
     return (writer.add("Slice", [x, *limits]),)
+
+
+@C.register(Slice)
+def _c(op: Slice, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    """A stretch of one vector is where it was; other values are copied, stretch by stretch."""
+    edges = np.flatnonzero(np.diff(op.selected.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).tolist()
+    if len(edges) == 1 and x.rows == 1 and x.buffer is not None:
+        return (replace(x, offset=x.offset + edges[0][0], spec=writer.made[0]),)
+    y, made = writer.make(), 0
+    for start, stop in edges:
+        size = stop - start
+        writer.add(f"    for (i = 0; i < {size * x.rows}; ++i)")
+        if x.rows == 1:
+            writer.add(f"        {y.text}[{made} + i] = {x.text}[{start} + i];")
+        else:
+            to, at = (
+                f"[i / {size} * {value.width} + {first} + i % {size}]" for value, first in ((y, made), (x, start))
+            )
+            writer.add(f"        {y.text}{to} = {x.text}{at};")
+        made += size
+    return (y,)
+
+
+@TWIN.register(Slice)
+def _twin(op: Slice, x: Float32) -> tuple[Float32, ...]:
+    return (x[..., op.selected],)
 
 
 @from_function(operator.getitem)

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.functions import TANH, tanh_c
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
-from prunekit.ops.clip_to_bounds import require_bounds, write_bounds
+from prunekit.ops.clip_to_bounds import bounds_in_c, held_in_bounds, hold_in_bounds, require_bounds, write_bounds
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -68,3 +71,22 @@ def _onnx(op: TanhToBounds, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     half, middle = (writer.constant(np.asarray(bounds)) for bounds in op.affine)
     scaled = writer.add("Mul", [writer.add("Tanh", [x]), half])
     return (write_bounds(writer, writer.add("Add", [scaled, middle]), op.low, op.high),)
+
+
+@C.register(TanhToBounds)
+def _c(op: TanhToBounds, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions.append(tanh_c(writer.name))
+    y = writer.over(x)
+    bounds = bounds_in_c(op.low, op.high, writer, x)
+    half, middle = (
+        writer.vector(called, np.asarray(values, np.float32), x.unit)
+        for called, values in zip(("half", "middle"), op.affine, strict=True)
+    )
+    hold_in_bounds(writer, y, f"{writer.name}_tanh({x.text}[i]) * {half} + {middle}", *bounds)
+    return (y,)
+
+
+@TWIN.register(TanhToBounds)
+def _twin(op: TanhToBounds, x: Float32) -> tuple[Float32, ...]:
+    half, middle = (np.asarray(values, np.float32) for values in op.affine)
+    return (held_in_bounds(TANH(x) * half + middle, op.low, op.high),)

@@ -9,6 +9,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph, Node, specs_of
 from prunekit.graph.op import Op
+from prunekit.ops.identity import Identity
 
 
 def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
@@ -24,6 +25,11 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
             f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with --env"
         )
     return with_head(graph, spaces.actions.head())
+
+
+def keeps_outputs(graph: Graph) -> bool:
+    """Return whether the action of ``graph`` are its outputs as they are, as where its action space is not known."""
+    return any(isinstance(node.op, Identity) for node in graph.nodes if "action" in node.outputs)
 
 
 def with_head(graph: Graph, head: Op) -> Graph:

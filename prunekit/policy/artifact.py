@@ -115,8 +115,6 @@ def to_bytes(artifact: Artifact) -> bytes:
 def load(path: Path) -> Artifact:
     """Read ``path``; raises ArtifactError, naming the file, for anything but a whole and sound ``model.pt``."""
     require_file(path)
-    if path.suffix == ".onnx":
-        raise ArtifactError(f"{path}: is an ONNX file; give the model.pt that it was exported from")
     advice = foreign_advice(path)
     if advice is not None:
         raise ArtifactError(f"{path}: {advice}")

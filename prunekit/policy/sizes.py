@@ -37,10 +37,15 @@ class Sizes:
 def sizes_of(graph: Graph) -> Sizes:
     """Return the sizes of ``graph``; raises InputError, naming node and op, for an op that says no cost."""
     specs = specs_of(graph)
-    counted = [node for node in graph.nodes if not isinstance(node.op, Normalize)]
-    stored = (value for node in counted for value in parameters(node.op).values() if value.dtype != bool)
     return Sizes(
         hidden=tuple(group.width for group in find_groups(graph)),
-        parameters=sum(value.size for value in stored),
+        parameters=parameter_count(graph),
         macs=sum(MACS.of(node.op, node.name)(node.op, given_to(node, specs)) for node in graph.nodes),
     )
+
+
+def parameter_count(graph: Graph) -> int:
+    """Return how many numbers the constants of ``graph`` hold, a normalizer's not counted."""
+    counted = [node for node in graph.nodes if not isinstance(node.op, Normalize)]
+    stored = (value for node in counted for value in parameters(node.op).values() if value.dtype != bool)
+    return sum(value.size for value in stored)

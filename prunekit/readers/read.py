@@ -14,7 +14,7 @@ from prunekit.formats.kinds import Kind, kind_of
 from prunekit.formats.onnx_file import parse_onnx
 from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
-from prunekit.ops.identity import Identity
+from prunekit.policy.actions import keeps_outputs
 from prunekit.policy.artifact import load
 from prunekit.policy.description import described
 from prunekit.policy.graphs import graph_of
@@ -45,9 +45,20 @@ def policy_kind(path: Path) -> Kind:
     kind = kind_of(path)
     if kind == "unknown":  # what is too damaged to show what it is, is read as what it is called
         kind = _BY_NAME.get(path.suffix.lower(), kind)
+        if kind == "sb3":
+            raise ArtifactError(f"{path}: damaged or not a zip of Stable-Baselines3; save the model again")
     if kind not in _READERS:
         raise ArtifactError(f"{path}: unknown kind of file; a policy is a .pt, .zip, .onnx or TorchScript file")
     return kind
+
+
+def options_for(kind: Kind, options: PolicyOptions) -> PolicyOptions:
+    """Return those of ``options`` that are for files of ``kind``: several files may be read with one set of them."""
+    if kind == "sb3":
+        return PolicyOptions(normalizer=options.normalizer, without_normalizer=options.without_normalizer)
+    if kind == "onnx":
+        return PolicyOptions(output=options.output)
+    return PolicyOptions(inputs=options.inputs) if kind == "torchscript" else PolicyOptions()
 
 
 def require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
@@ -91,7 +102,6 @@ def _read_torchscript(path: Path, options: PolicyOptions, _: Spaces | None) -> P
 
 
 def _foreign(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
-    head = next(node.op for node in found.graph.nodes if "action" in node.outputs)
     others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
     return PolicyFile(
         path=path,
@@ -99,7 +109,7 @@ def _foreign(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> Po
         graph=found.graph,
         metadata=metadata,
         notes=(*found.notes, *others),
-        keeps_outputs=isinstance(head, Identity) and not metadata,
+        keeps_outputs=keeps_outputs(found.graph) and not metadata,
     )
 
 

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from prunekit.bench.models import BenchModel
 from prunekit.export.session import work_of
 from prunekit.formats.onnx_file import attributes_of
+from prunekit.ops.affine import Affine
 from prunekit.report.network import Layers
 
 
@@ -19,8 +20,9 @@ def layers_of(model: BenchModel) -> Layers | None:
 
     Raises ArtifactError as ``read_model``.
     """
-    if model.program is not None:
-        return [layer.weight for layer in model.program.layers]
+    if model.graph is not None:
+        layers = [node.op.weight for node in model.graph.nodes if isinstance(node.op, Affine)]
+        return layers if _is_chain(layers, model.hidden) else None
     graph = work_of(model.content, str(model.path)).plain.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     found = []
@@ -30,9 +32,12 @@ def layers_of(model: BenchModel) -> Layers | None:
             if weight.ndim != 2 or not np.issubdtype(weight.dtype, np.floating):
                 return None
             found.append(np.asarray(weight if _is_transposed(node) else weight.T, np.float32))
-    fits = all(one.shape[0] == other.shape[1] for one, other in pairwise(found))
-    hidden = tuple(weight.shape[0] for weight in found[:-1])
-    return found if found and fits and hidden == model.hidden else None
+    return found if _is_chain(found, model.hidden) else None
+
+
+def _is_chain(layers: Layers, hidden: tuple[int, ...]) -> bool:
+    fits = all(one.shape[0] == other.shape[1] for one, other in pairwise(layers))
+    return bool(layers) and fits and tuple(weight.shape[0] for weight in layers[:-1]) == hidden
 
 
 def _is_transposed(node: onnx.NodeProto) -> bool:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from prunekit.compiled import cache_folder, cache_key, host_compiler, made_once, run_tool, version_of
 from prunekit.errors import InputError
-from prunekit.export.c_code import CCode
+from prunekit.export.c_code import CCode, require_one_flat_input
 from prunekit.export.c_float import float_to_c
 from prunekit.policy.artifact import load
-from prunekit.policy.program import lower
+from prunekit.policy.graphs import graph_of
 
 FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
 _EXTENSION = Path(__file__).parent / "extension.c"
@@ -35,10 +35,12 @@ class NativePolicy:
     actions ``run(observation)`` returns the action's number; both raise ValueError, BufferError or TypeError for
     anything but contiguous, aligned float32 arrays of the policy's widths, that of the action writable.
 
-    Raises InputError where this machine has no C compiler or Python no headers.
+    Raises InputError where this machine has no C compiler or Python no headers, and for a policy of several inputs or
+    with a state.
     """
 
     def __init__(self, code: CCode) -> None:
+        require_one_flat_input(code, "the compiled policy")
         self._module = _load(_compiled(code))
         self.inputs, self.outputs = code.inputs, code.outputs
         self.run: Callable[..., Any] = self._module.run
@@ -58,7 +60,7 @@ def load_native(path: str | Path) -> NativePolicy:
 
     Raises ArtifactError for another file, InputError for what C cannot do and where there is no compiler.
     """
-    return NativePolicy(float_to_c(lower(load(Path(path)).actor), "policy", {}))
+    return NativePolicy(float_to_c(graph_of(load(Path(path)).actor), "policy", {}))
 
 
 def _compiled(code: CCode) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compiled_policy import twin
 from host_tools import needs_native
 from numpy.typing import NDArray
 from stub_policies import needs, with_tools
@@ -30,7 +31,6 @@ from prunekit.devices.policy_code import PolicyCode
 from prunekit.devices.targets import TARGETS, Target
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
-from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ArgmaxHead, ClipHead
@@ -98,7 +98,7 @@ def test_a_board_acts_as_the_twin_of_its_c(target: Target, activations: Bits | N
     program = program_of(measured)
     quantized = None if activations is None else quantize(program, SEEN, activations)
     rows = (2.0 * SEEN).astype(np.float32)
-    expected = run_float32(program, rows)[0] if quantized is None else run_quantized(quantized, rows)[0]
+    expected = twin(program, rows)[0] if quantized is None else run_quantized(quantized, rows)[0]
     actions = np.asarray([runtime.act(row.astype(np.float64)) for row in rows], np.float32)
     assert actions.tobytes() == expected.tobytes()
     runtime.call()
@@ -135,7 +135,7 @@ def test_a_board_whose_host_is_another_policy_counts_the_differences(
     _, runtime = opened(device, measured)
     assert runtime is not None
     actions = np.asarray([runtime.act(row) for row in SEEN])
-    assert actions.tobytes() == run_float32(program_of(measured), SEEN)[0].tobytes(), "not the firmware's"
+    assert actions.tobytes() == twin(program_of(measured), SEEN)[0].tobytes(), "not the firmware's"
     [figures] = device.figures([measured], [runtime], SETTINGS)
     assert figures.firmware is not None
     assert (figures.firmware.compared, figures.firmware.different) == (6, 6)
@@ -242,7 +242,7 @@ def test_constants_near_what_an_avr_can_address_are_read_right() -> None:
     code = PolicyCode().of(measured, PLACE)
     assert 60_000 < sum(code.constant_bytes) < 65_000
     acted = count(build(code, TARGETS["avr-mega"]), SEEN).actions
-    assert acted.tobytes() == run_float32(program_of(measured), SEEN)[0].tobytes()
+    assert acted.tobytes() == twin(program_of(measured), SEEN)[0].tobytes()
 
 
 @needs("cortex-m0")
@@ -321,7 +321,7 @@ def test_compiled_c_acts_as_its_twin(activations: Bits | None) -> None:
     assert runtime is not None
     assert runtime.inputs == 4
     program = program_of(measured)
-    plain = run_float32(program, SEEN)[0]
+    plain = twin(program, SEEN)[0]
     expected = plain if activations is None else run_quantized(quantize(program, SEEN, activations), SEEN)[0]
     assert (expected.tobytes() == plain.tobytes()) == (activations is None)
     assert np.asarray([runtime.act(row) for row in SEEN]).tobytes() == expected.tobytes()

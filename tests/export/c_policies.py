@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from compiled_policy import float_c, twin
 from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.policy.actor import Actor, Normalizer
@@ -71,7 +71,7 @@ def as_c(
     """Return ``policy`` as C in ``form``, fitted to and tested on the observations ``seen``."""
     tested = seen[:8] if self_test else None
     if form == "float32":
-        return float_to_c(policy, name, metadata or {}, tested)
+        return float_c(policy, name, metadata or {}, tested)
     quantized = quantize(policy, seen, 16 if form == "w8a16" else 8)
     return int8_to_c(policy, quantized, name, metadata or {}, tested)
 
@@ -79,5 +79,5 @@ def as_c(
 def twin_actions(policy: Program, form: str, seen: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[Any]:
     """Return what the C that ``as_c`` writes must answer to ``rows``."""
     if form == "float32":
-        return run_float32(policy, rows)[0]
+        return twin(policy, rows)[0]
     return run_quantized(quantize(policy, seen, 16 if form == "w8a16" else 8), rows)[0]

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from c_policies import FORMS, HEADS, INF, INPUTS, NORMALIZER, as_c, observations, program
-from compiled_policy import MISSING, REASON, acted, with_wild_rows
+from compiled_policy import MISSING, REASON, acted, twin, with_wild_rows
 from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize
 from prunekit.policy.actor import Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
@@ -54,7 +53,7 @@ def test_an_action_is_inside_its_bounds_and_finite_whatever_is_observed(head: He
     huge = replace(last, weight=np.where(last.weight > 0.0, 3e38, -3e38).astype(np.float32))
     rows = with_wild_rows(SEEN)
     overflowing = Program((*policy.ops[:-1], huge), head)
-    scores = run_float32(overflowing, rows)[1]
+    scores = twin(overflowing, rows)[1]
     assert np.isposinf(scores).any()
     assert np.isneginf(scores).any()
     assert np.isnan(scores).any()

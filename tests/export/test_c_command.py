@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compiled_policy import MISSING, REASON, STRICT, acted
+from compiled_policy import MISSING, REASON, STRICT, acted, twin
 from torch import nn
 
 from prunekit.export import command
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import run_float32
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, Head, TanhHead
@@ -98,7 +97,7 @@ def test_the_files_are_named_after_the_model_and_are_the_policy(model: Path, tmp
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     (tmp_path / "compiled").mkdir()
     found = acted(CCode("swing_up_v2", header.read_text(), source.read_text(), 3, 1), rows, tmp_path / "compiled")
-    assert found.tobytes() == run_float32(lower(load(model).actor), rows)[0].tobytes()
+    assert found.tobytes() == twin(lower(load(model).actor), rows)[0].tobytes()
 
 
 def test_a_name_of_ones_own_and_no_word_too_many(model: Path, tmp_path: Path, run: Run) -> None:

@@ -16,6 +16,7 @@ from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 
 import prunekit.ops  # noqa: F401  (registers them)
+from prunekit.graph.forms import MARGIN
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.groups import find_groups
 from prunekit.graph.op import Array, Op, parameters
@@ -326,3 +327,25 @@ def all_steps(case: Case, graph: Graph, dtype: type[np.floating[Any]] = np.float
         outputs, states = run_step(graph, inputs, states, dtype)
         found.append({**outputs, **{f"{name}_out": value for name, value in states.items()}})
     return {name: np.stack([step[name] for step in found]) for name in found[0]}
+
+
+def assert_agree(graph: Graph, found: dict[str, Array], expected: dict[str, Array], allowed: float) -> None:
+    head = next((node.op for node in graph.nodes if "action" in node.outputs), None)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        if value.dtype == np.int64:
+            assert head is not None
+            clear = MARGIN.of(head, "action")(head, expected["outputs"]) > 2 * allowed
+            assert found[name].dtype == np.int64
+            np.testing.assert_array_equal(found[name][clear], value[clear])
+        else:
+            np.testing.assert_allclose(found[name], value, rtol=0.0, atol=allowed)
+
+
+def rounding_of(case: Case, graph: Graph, expected: dict[str, Array]) -> float:
+    """Return what float32 may differ by: 1e-5 of the scale, and what it makes of this graph in NumPy."""
+    single = all_steps(case, graph, np.float32)
+    floats = [name for name, value in expected.items() if value.dtype != np.int64]
+    scale = max(1.0, *(float(np.abs(expected[name]).max()) for name in floats))
+    return 1e-5 * scale + 4 * max(float(np.abs(single[name] - expected[name]).max()) for name in floats)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, with_wild_rows
+from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, float_c, twin, with_wild_rows
 from hypothesis import given, settings
 from law_strategies import Deployed, deployed
 from torch import nn
 
 from prunekit.errors import InputError
 from prunekit.export.agreement import require_agreement
-from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
@@ -33,7 +32,7 @@ WAYS = [("gcc", ("-O0",)), ("gcc", (*FAST, "-ffp-contract=fast")), ("clang", FAS
 @given(deployed())
 def test_the_twin_agrees_with_the_oracle(case: Deployed) -> None:
     program = lower(case.actor)
-    action, scores = run_float32(program, case.observations)
+    action, scores = twin(program, case.observations)
     require_agreement("the C", action, scores, *run_oracle(program, case.observations.astype(np.float64)))
 
 
@@ -42,8 +41,8 @@ def test_the_twin_agrees_with_the_oracle(case: Deployed) -> None:
 def test_compiled_c_gives_the_bits_of_its_twin(case: Deployed) -> None:
     program = lower(case.actor)
     rows = with_wild_rows(case.observations)
-    expected = run_float32(program, rows)[0]
-    code = float_to_c(program, "some_policy", {}, rows)
+    expected = twin(program, rows)[0]
+    code = float_c(program, "some_policy", {}, rows)
     for compiler, flags in WAYS:
         with tempfile.TemporaryDirectory() as folder:
             found = acted(code, rows, Path(folder), compiler, flags, self_test=True)
@@ -55,7 +54,7 @@ def test_compiled_c_gives_the_bits_of_its_twin(case: Deployed) -> None:
 def test_compiled_c_is_clean_under_sanitizers(case: Deployed) -> None:
     rows = with_wild_rows(case.observations)
     with tempfile.TemporaryDirectory() as folder:
-        acted(float_to_c(lower(case.actor), "p", {}), rows, Path(folder), "gcc", SANITIZED)
+        acted(float_c(lower(case.actor), "p", {}), rows, Path(folder), "gcc", SANITIZED)
 
 
 @pytest.mark.parametrize("form", ["float32", "w8a16", "w8a8"])
@@ -66,7 +65,7 @@ def test_activations_of_one_name_with_two_parameters_are_two(form: str, tmp_path
     program = lower(Actor(network, ClipHead((-9.0, -9.0), (9.0, 9.0))))
     rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     if form == "float32":
-        code, expected = float_to_c(program, "p", {}), run_float32(program, rows)[0]
+        code, expected = float_c(program, "p", {}), twin(program, rows)[0]
     else:
         quantized = quantize(program, rows, 16 if form == "w8a16" else 8)
         code, expected = int8_to_c(program, quantized, "p", {}), run_quantized(quantized, rows)[0]

@@ -11,12 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
+from law_graphs import BODY, HEADS, ROWS, Case, all_steps, assert_agree, cases, rounding_of
 from law_strategies import Deployed, deployed
 from numpy.typing import NDArray
 
 from prunekit.export.session import onnxruntime
-from prunekit.graph.forms import MARGIN
 from prunekit.graph.graph import Graph, as_dtype
 from prunekit.graph.groups import find_groups
 from prunekit.graph.onnx import to_onnx
@@ -58,28 +57,6 @@ def run_torch(case: Case, graph: Graph, dtype: torch.dtype) -> dict[str, Array]:
         states = made[len(graph.outputs) :]
         steps.append({name: value.numpy() for name, value in zip(names, made, strict=True)})
     return {name: np.stack([step[name] for step in steps]) for name in names}
-
-
-def assert_agree(graph: Graph, found: dict[str, Array], expected: dict[str, Array], allowed: float) -> None:
-    head = next((node.op for node in graph.nodes if "action" in node.outputs), None)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].shape == value.shape
-        if value.dtype == np.int64:
-            assert head is not None
-            clear = MARGIN.of(head, "action")(head, expected["outputs"]) > 2 * allowed
-            assert found[name].dtype == np.int64
-            np.testing.assert_array_equal(found[name][clear], value[clear])
-        else:
-            np.testing.assert_allclose(found[name], value, rtol=0.0, atol=allowed)
-
-
-def rounding_of(case: Case, graph: Graph, expected: dict[str, Array]) -> float:
-    """Return what float32 may differ by: 1e-5 of the scale, and what it makes of this graph in NumPy."""
-    single = all_steps(case, graph, np.float32)
-    floats = [name for name, value in expected.items() if value.dtype != np.int64]
-    scale = max(1.0, *(float(np.abs(expected[name]).max()) for name in floats))
-    return 1e-5 * scale + 4 * max(float(np.abs(single[name] - expected[name]).max()) for name in floats)
 
 
 @pytest.mark.parametrize("op", OPS)

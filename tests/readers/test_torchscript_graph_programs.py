@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -19,28 +20,110 @@ from prunekit.ops.argmax import Argmax
 from prunekit.readers.torchscript.graph import read_torchscript_graph
 
 INPUTS = 6
-HEAD = "h = torch.mul(torch.slice(x, 1, 0, 2), 3.)\n"
+
+
+def of_lines(body: str) -> str:
+    return dedent(body).strip() + "\nreturn h"
+
 
 WRITES = {
-    "a view sees what is written": "y = torch.clone(x)\nv = torch.slice(y, 1, 1, 3)\nz = torch.mul_(v, 2.)\nh = (self.layer).forward(y, )",
-    "the whole is written after a view was taken": "y = torch.clone(x)\nv = torch.slice(y, 1, 1, 3)\n_0 = torch.add_(y, 1.)\nh = torch.add(v, torch.select(y, 1, 0))",
-    "a value read before it is written": "y = torch.clone(x)\nbefore = torch.mul(y, 2.)\n_0 = torch.relu_(y)\nh = torch.sub(before, y)",
-    "the observation itself": "_0 = torch.mul_(x, 2.)\nh = (self.layer).forward(x, )",
-    "two names of one tensor": "y = torch.clone(x)\nz = y\n_0 = torch.tanh_(z)\nh = (self.layer).forward(y, )",
-    "a transposed view": "y = torch.clone(x)\nv = torch.t(y)\n_0 = torch.copy_(torch.select(v, 0, 1), torch.select(v, 0, 0))\nh = (self.layer).forward(y, )",
-    "a reshape that copies": "y = torch.transpose(torch.view(torch.clone(x), [2, 2]), 0, 1)\nv = torch.reshape(y, [1, 4])\n_0 = torch.zero_(v)\nh = torch.add(torch.reshape(y, [1, 4]), v)",
-    "a reshape that does not": "y = torch.clone(x)\nv = torch.reshape(y, [2, 2])\n_0 = torch.fill_(torch.select(v, 0, 1), 3.)\nh = torch.add(y, 1.)",
-    "zeros that are filled": "y = torch.zeros([1, 4])\n_0 = torch.copy_(torch.slice(y, 1, 1, 3), torch.slice(x, 1, 0, 2))\nh = torch.mul(y, x)",
-    "zeros that are filled at places": "y = torch.zeros([1, 5])\nat = annotate(List[Optional[Tensor]], [None, torch.tensor([4, 0, 2, 1])])\n_0 = torch.index_put_(torch.slice(y), at, torch.view(x, [4]))\nh = torch.add(y, 0.)",
-    "zeros that are filled, seen by a view taken before": "y = torch.zeros([1, 4])\nv = torch.slice(y, 1, 2, 4)\n_0 = torch.copy_(y, x)\nh = torch.mul(v, 2.)",
-    "clamped below": "n = torch.clamp_min_(torch.norm(x, 2, [1], True), 0.5)\nh = torch.div(x, torch.expand_as(n, x))",
-    "masked": "y = torch.clone(x)\n_0 = torch.masked_fill_(y, torch.gt(torch.tensor([[1., -1., 1., -1.]]), 0.), 2.)\nh = torch.mul(y, 2.)",
-    "a list of tensors": "ys = annotate(List[Tensor], [])\nfor i in range(2):\n  _0 = torch.append(ys, torch.mul(x, float(torch.add(i, 1))))\nh = torch.cat(ys, 1)",
-    "a condition on shapes": "if torch.gt(torch.size(x, 1), 3):\n  h = torch.slice(x, 1, 0, 3)\nelse:\n  h = torch.conv1d(x, x)",
-    "an exception that is not raised": 'if torch.ne(torch.dim(x), 2):\n  ops.prim.RaiseException("wrong")\nelse:\n  pass\nprint(x)\nh = torch.neg(x)',
-    "shape arithmetic": "n = ops.prim.NumToTensor(torch.size(x, 1))\nm = int(torch.floor_divide(n, CONSTANTS.c0))\nh = torch.reshape(torch.mul(torch.view(x, [m, -1]), 2.), [1, -1])"
-    if False
-    else "n = ops.prim.NumToTensor(torch.size(x, 1))\nm = torch.floordiv(int(n), 2)\nh = torch.reshape(torch.mul(torch.view(x, [m, -1]), 2.), [1, -1])",
+    "a view sees what is written": """
+        y = torch.clone(x)
+        v = torch.slice(y, 1, 1, 3)
+        z = torch.mul_(v, 2.)
+        h = (self.layer).forward(y, )
+    """,
+    "the whole is written after a view was taken": """
+        y = torch.clone(x)
+        v = torch.slice(y, 1, 1, 3)
+        _0 = torch.add_(y, 1.)
+        h = torch.add(v, torch.select(y, 1, 0))
+    """,
+    "a value read before it is written": """
+        y = torch.clone(x)
+        before = torch.mul(y, 2.)
+        _0 = torch.relu_(y)
+        h = torch.sub(before, y)
+    """,
+    "the observation itself": """
+        _0 = torch.mul_(x, 2.)
+        h = (self.layer).forward(x, )
+    """,
+    "two names of one tensor": """
+        y = torch.clone(x)
+        z = y
+        _0 = torch.tanh_(z)
+        h = (self.layer).forward(y, )
+    """,
+    "a transposed view": """
+        y = torch.clone(x)
+        v = torch.t(y)
+        _0 = torch.copy_(torch.select(v, 0, 1), torch.select(v, 0, 0))
+        h = (self.layer).forward(y, )
+    """,
+    "a reshape that copies": """
+        y = torch.transpose(torch.view(torch.clone(x), [2, 2]), 0, 1)
+        v = torch.reshape(y, [1, 4])
+        _0 = torch.zero_(v)
+        h = torch.add(torch.reshape(y, [1, 4]), v)
+    """,
+    "a reshape that does not": """
+        y = torch.clone(x)
+        v = torch.reshape(y, [2, 2])
+        _0 = torch.fill_(torch.select(v, 0, 1), 3.)
+        h = torch.add(y, 1.)
+    """,
+    "zeros that are filled": """
+        y = torch.zeros([1, 4])
+        _0 = torch.copy_(torch.slice(y, 1, 1, 3), torch.slice(x, 1, 0, 2))
+        h = torch.mul(y, x)
+    """,
+    "zeros that are filled at places": """
+        y = torch.zeros([1, 5])
+        at = annotate(List[Optional[Tensor]], [None, torch.tensor([4, 0, 2, 1])])
+        _0 = torch.index_put_(torch.slice(y), at, torch.view(x, [4]))
+        h = torch.add(y, 0.)
+    """,
+    "zeros that are filled, seen by a view taken before": """
+        y = torch.zeros([1, 4])
+        v = torch.slice(y, 1, 2, 4)
+        _0 = torch.copy_(y, x)
+        h = torch.mul(v, 2.)
+    """,
+    "clamped below": """
+        n = torch.clamp_min_(torch.norm(x, 2, [1], True), 0.5)
+        h = torch.div(x, torch.expand_as(n, x))
+    """,
+    "masked": """
+        y = torch.clone(x)
+        _0 = torch.masked_fill_(y, torch.gt(torch.tensor([[1., -1., 1., -1.]]), 0.), 2.)
+        h = torch.mul(y, 2.)
+    """,
+    "a list of tensors": """
+        ys = annotate(List[Tensor], [])
+        for i in range(2):
+          _0 = torch.append(ys, torch.mul(x, float(torch.add(i, 1))))
+        h = torch.cat(ys, 1)
+    """,
+    "a condition on shapes": """
+        if torch.gt(torch.size(x, 1), 3):
+          h = torch.slice(x, 1, 0, 3)
+        else:
+          h = torch.conv1d(x, x)
+    """,
+    "an exception that is not raised": """
+        if torch.ne(torch.dim(x), 2):
+          ops.prim.RaiseException("wrong")
+        else:
+          pass
+        print(x)
+        h = torch.neg(x)
+    """,
+    "shape arithmetic": """
+        n = ops.prim.NumToTensor(torch.size(x, 1))
+        m = torch.floordiv(int(n), 2)
+        h = torch.reshape(torch.mul(torch.view(x, [m, -1]), 2.), [1, -1])
+    """,
 }
 
 
@@ -48,7 +131,7 @@ WRITES = {
 @pytest.mark.filterwarnings("ignore")
 def test_programs_are_what_they_were(name: str, tmp_path: Path) -> None:
     """Where torch's own runtime runs them: on four values."""
-    path = with_body(tmp_path, WRITES[name] + "\nreturn h")
+    path = with_body(tmp_path, of_lines(WRITES[name]))
     assert_same(path, torch.jit.load(str(path)), inputs=4, width=4)
 
 
@@ -69,7 +152,7 @@ class Estimator(nn.Module):
         batch, _, _ = steps.shape
         parts = self.estimator(steps[:, 5:, :].reshape(batch, -1).detach())
         velocity, latent = parts[..., :3], parts[..., 3:]
-        print(latent)
+        print(latent)  # noqa: T201  (left in by who exported it)
         if newest.dim() != 2:
             raise ValueError("no batch")
         latent = F.normalize(latent, p=2.0, dim=-1)
@@ -175,7 +258,7 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     path, module = saved("scripted", Two(), tmp_path / "policy.ts")
     read = read_torchscript_graph(path)
     assert [(port.name, port.shape) for port in read.graph.inputs] == [("obs", (INPUTS,)), ("command", (2,))]
-    assert read.others == ("output 1",)
+    assert (read.output, read.others) == ("0", ("1",))
     obs, command = torch.randn(3, INPUTS), torch.randn(3, 2)
     made, _ = run_step(read.graph, {"obs": obs.numpy(), "command": command.numpy()}, {}, np.float32)
     np.testing.assert_allclose(made["outputs"], module(obs, command)[0].detach().numpy(), rtol=1e-5, atol=1e-6)
@@ -239,9 +322,13 @@ def test_half_precision_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_would_take_too_much_is_refused(tmp_path: Path) -> None:
-    grown = "h = torch.reshape(x, [4, 1])\nfor i in range(4):\n  h = torch.add(torch.reshape(h, [1, -1]), torch.reshape(h, [-1, 1]))\nreturn h"
+    grown = """
+        h = torch.reshape(x, [4, 1])
+        for i in range(4):
+          h = torch.add(torch.reshape(h, [1, -1]), torch.reshape(h, [-1, 1]))
+    """
     with pytest.raises(ArtifactError, match="far larger than its weights"):
-        read_torchscript_graph(with_body(tmp_path, grown), width=4)
+        read_torchscript_graph(with_body(tmp_path, of_lines(grown)), width=4)
 
 
 def test_only_what_the_answer_needs_is_counted(tmp_path: Path) -> None:
@@ -255,6 +342,24 @@ def test_only_what_the_answer_needs_is_counted(tmp_path: Path) -> None:
 
     path, _ = saved("scripted", ActorCritic(), tmp_path / "policy.ts")
     assert read_torchscript_graph(path).graph.parameter_count == INPUTS * 3 + 3
+
+
+class Drawing(nn.Module):
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.layer, self.first = nn.Linear(INPUTS, 3), first
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.layer(x)
+        drawn = mean + torch.randn_like(mean) * 0.1
+        return (drawn, mean) if self.first else (mean, drawn)
+
+
+def test_a_draw_matters_only_in_the_answer(tmp_path: Path) -> None:
+    assert_same(*saved("scripted", Drawing(first=False), tmp_path / "policy.ts"))
+    path, _ = saved("scripted", Drawing(first=True), tmp_path / "other.ts")
+    with pytest.raises(ArtifactError, match="samples"):
+        read_torchscript_graph(path)
 
 
 class Plain(nn.Module):
@@ -276,12 +381,42 @@ def test_a_width_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "torch.conv1d": ("h = torch.conv1d(torch.view(x, [1, 1, 4]), torch.ones([1, 1, 2]), None, [1], [0], [1], 1)", "conv1d"),
-    "a branch on data": ("if bool(torch.gt(torch.select(torch.select(x, 0, 0), 0, 0), 0.)):\n  h = x\nelse:\n  h = torch.neg(x)", "decides by a value that depends on the observation"),
-    "a number of data": ("h = torch.mul(x, float(torch.select(torch.select(x, 0, 0), 0, 0)))", "depends on the observation"),
+    "torch.conv1d": (
+        """
+        h = torch.conv1d(torch.view(x, [1, 1, 4]), torch.ones([1, 1, 2]), None, [1], [0], [1], 1)
+        """,
+        "conv1d",
+    ),
+    "a branch on data": (
+        """
+        if bool(torch.gt(torch.select(torch.select(x, 0, 0), 0, 0), 0.)):
+          h = x
+        else:
+          h = torch.neg(x)
+        """,
+        "decides by a value that depends on the observation",
+    ),
+    "a number of data": (
+        """
+        h = torch.mul(x, float(torch.select(torch.select(x, 0, 0), 0, 0)))
+        """,
+        "depends on the observation",
+    ),
     "item": ("h = torch.mul(x, annotate(number, torch.item(torch.sum(x))))", "torch.item"),
-    "a written buffer": ("_0 = torch.copy_(self.hidden, x)\nh = x", "keeps state between calls"),
-    "a written attribute": ("self.hidden = x\nh = x", "keeps state between calls"),
+    "a written buffer": (
+        """
+        _0 = torch.copy_(self.hidden, x)
+        h = x
+        """,
+        "keeps state between calls",
+    ),
+    "a written attribute": (
+        """
+        self.hidden = x
+        h = x
+        """,
+        "keeps state between calls",
+    ),
     "a draw": ("h = torch.add(x, torch.randn([1, 4]))", "samples"),
     "a draw like": ("h = torch.add(x, torch.randn_like(x))", "samples"),
     "a dropout in training": ("h = torch.dropout(x, 0.5, True)", "dropout as in training"),
@@ -290,17 +425,29 @@ REFUSED = {
     "half precision": ("h = torch.to(x, 5)", "float16"),
     "whole numbers": ("h = torch.to(torch.to(x, 4), 6)", "int64"),
     "an unknown operator": ("h = torch.fft_fft(x)", "torch.fft_fft"),
-    "a place that depends on data": ("h = torch.index_select(x, 1, torch.argmax(x, 1))", "places that depend on the observation"),
-    "overlapping memory": ("y = torch.expand(torch.slice(torch.clone(x), 1, 0, 1), [1, 4])\n_0 = torch.add_(y, x)\nh = y", "share memory|memory location"),
+    "a place that depends on data": (
+        """
+        h = torch.index_select(x, 1, torch.argmax(x, 1))
+        """,
+        "places that depend on the observation",
+    ),
+    "overlapping memory": (
+        """
+        y = torch.expand(torch.slice(torch.clone(x), 1, 0, 1), [1, 4])
+        _0 = torch.add_(y, x)
+        h = y
+        """,
+        "share memory|memory location",
+    ),
     "a constant answer": ("h = torch.ones([1, 2])", "the same to all observations"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(name: str, tmp_path: Path) -> None:
     body, told = REFUSED[name]
     with pytest.raises(ArtifactError, match=told) as raised:
-        read_torchscript_graph(with_body(tmp_path, body + "\nreturn h"), width=4)
+        read_torchscript_graph(with_body(tmp_path, of_lines(body)), width=4)
     assert str(tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compiled_policy import with_wild_rows
+from compiled_policy import float_c, twin, with_wild_rows
 from host_tools import fake_compiler, needs_native
 from numpy.typing import NDArray
 from torch import nn
@@ -24,7 +24,6 @@ from torch import nn
 from prunekit.compiled import run_tool
 from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.export.c_code import CCode
-from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor, Normalizer
@@ -92,7 +91,7 @@ def program(head: str, seed: int = 4) -> Program:
 
 
 def code(head: str = "clip", seed: int = 4) -> CCode:
-    return float_to_c(program(head, seed), "some_policy", {})
+    return float_c(program(head, seed), "some_policy", {})
 
 
 def acted(policy: NativePolicy, rows: NDArray[Any]) -> NDArray[Any]:
@@ -102,7 +101,7 @@ def acted(policy: NativePolicy, rows: NDArray[Any]) -> NDArray[Any]:
 @pytest.mark.parametrize("head", HEADS)
 def test_float32_actions_are_those_of_the_twin_to_the_bit(head: str) -> None:
     rows = with_wild_rows(ROWS)
-    expected = run_float32(program(head), rows)[0]
+    expected = twin(program(head), rows)[0]
     assert len(np.unique(expected, axis=0)) > 2
     assert acted(NativePolicy(code(head)), rows).tobytes() == expected.tobytes()
 
@@ -115,9 +114,9 @@ def test_layers_of_whole_cache_lines_are_read_in_wide_vectors_with_the_same_bits
     first, second = hidden
     layers = nn.Linear(5, first), nn.Tanh(), nn.Linear(first, second), nn.Tanh(), nn.Linear(second, 3)
     large = lower(Actor(nn.Sequential(*layers), HEADS["tanh"]))
-    made = float_to_c(large, "some_policy", {})
+    made = float_c(large, "some_policy", {})
     assert made.wide == wide
-    assert acted(NativePolicy(made), ROWS).tobytes() == run_float32(large, ROWS)[0].tobytes()
+    assert acted(NativePolicy(made), ROWS).tobytes() == twin(large, ROWS)[0].tobytes()
     [command] = compilations
     assert set(native.vector_flags(wide=wide)) <= set(command) or "clang" in native.version_of(command[0])
 
@@ -138,15 +137,15 @@ def test_nothing_is_fused_where_the_compiler_has_an_instruction_for_it(first: fl
     layer = Affine(generator.normal(size=(8, 6)).astype(np.float32), bias)
     program = Program((layer,), ClipHead((-INF,) * 8, (INF,) * 8))
     rows = generator.normal(size=(50, 6)).astype(np.float32)
-    policy = NativePolicy(float_to_c(program, "some_policy", {}))
-    assert acted(policy, rows).tobytes() == run_float32(program, rows)[0].tobytes()
+    policy = NativePolicy(float_c(program, "some_policy", {}))
+    assert acted(policy, rows).tobytes() == twin(program, rows)[0].tobytes()
 
 
 @pytest.mark.parametrize("name", ["policy", "run", "observation"])
 @pytest.mark.parametrize("head", ["argmax", "clip"])
 def test_a_policy_may_have_any_name(head: str, name: str) -> None:
-    policy = NativePolicy(float_to_c(program(head), name, {}))
-    assert acted(policy, ROWS).tobytes() == run_float32(program(head), ROWS)[0].tobytes()
+    policy = NativePolicy(float_c(program(head), name, {}))
+    assert acted(policy, ROWS).tobytes() == twin(program(head), ROWS)[0].tobytes()
 
 
 @pytest.mark.parametrize("bits", [16, 8])
@@ -164,7 +163,7 @@ def test_integer_actions_are_those_of_the_twin_to_the_bit(head: str, bits: Bits)
 def test_a_model_file_becomes_machine_code(head: str, tmp_path: Path) -> None:
     save(make_artifact(actor(head, 4), None, {}), tmp_path / "model.pt")
     for path in (tmp_path / "model.pt", str(tmp_path / "model.pt")):
-        assert acted(load_native(path), ROWS).tobytes() == run_float32(program(head), ROWS)[0].tobytes()
+        assert acted(load_native(path), ROWS).tobytes() == twin(program(head), ROWS)[0].tobytes()
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -191,7 +190,7 @@ def test_an_action_is_a_number_or_an_array_of_its_own() -> None:
 )
 def test_observations_of_any_number_type_are_read_as_their_values(dtype: str) -> None:
     observation = NUMBERS.astype(dtype)
-    [expected] = run_float32(program("clip"), observation.astype(np.float32)[None])[0]
+    [expected] = twin(program("clip"), observation.astype(np.float32)[None])[0]
     assert np.asarray(NativePolicy(code()).act(observation)).tobytes() == expected.tobytes()
 
 
@@ -245,12 +244,12 @@ def test_run_refuses_what_does_not_fit(arguments: tuple[Any, ...], error: type[E
         policy.run(*arguments)
     action = np.zeros(3, np.float32)
     assert policy.run(SEEN, action) is None
-    assert action.tobytes() == run_float32(program("clip"), SEEN[None])[0].tobytes()
+    assert action.tobytes() == twin(program("clip"), SEEN[None])[0].tobytes()
 
 
 def test_run_of_a_discrete_policy_takes_the_observation_alone() -> None:
     policy = NativePolicy(code("argmax"))
-    assert policy.run(ROWS[0]) == run_float32(program("argmax"), ROWS[:1])[0][0]
+    assert policy.run(ROWS[0]) == twin(program("argmax"), ROWS[:1])[0][0]
     for arguments in ((), (SEEN, ACTION)):
         with pytest.raises(TypeError, match=f"takes 1 arguments, got {len(arguments)}"):
             policy.run(*arguments)
@@ -349,7 +348,7 @@ def test_two_processes_may_compile_the_same_policy_at_once(
     with ThreadPoolExecutor() as threads:
         said = list(threads.map(lambda process: process.communicate(given, timeout=120), started))
     assert [error for _, error in said] == [b"", b""]
-    expected = run_float32(program("clip"), ROWS[:1])[0].tobytes()
+    expected = twin(program("clip"), ROWS[:1])[0].tobytes()
     assert [answer for answer, _ in said] == [expected, expected]
     assert len(list((tmp_path / "gate").iterdir())) == 2
     [folder] = kept.iterdir()
@@ -387,7 +386,7 @@ def test_missing_headers_of_python_are_told_in_one_line(tmp_path: Path, monkeypa
 def test_policies_in_one_process_do_not_mix() -> None:
     policies = [NativePolicy(code(head, seed)) for head in ("clip", "argmax") for seed in (4, 9)]
     policies.append(NativePolicy(code()))
-    expected = [run_float32(program(head, seed), ROWS)[0] for head in ("clip", "argmax") for seed in (4, 9)]
+    expected = [twin(program(head, seed), ROWS)[0] for head in ("clip", "argmax") for seed in (4, 9)]
     expected.append(expected[0])
     assert len({actions.tobytes() for actions in expected}) == 4
     for index, row in enumerate(ROWS):
@@ -397,7 +396,7 @@ def test_policies_in_one_process_do_not_mix() -> None:
 
 def test_policies_act_in_threads() -> None:
     policies = [NativePolicy(code("clip", seed)) for seed in (4, 9)] * 2
-    expected = [run_float32(program("clip", seed), ROWS)[0].tobytes() for seed in (4, 9)] * 2
+    expected = [twin(program("clip", seed), ROWS)[0].tobytes() for seed in (4, 9)] * 2
 
     def wrong(policy: NativePolicy, actions: bytes) -> int:
         return sum(acted(policy, ROWS).tobytes() != actions for _ in range(50))
@@ -409,7 +408,7 @@ def test_policies_act_in_threads() -> None:
 def identity(name: str = "some_policy") -> CCode:
     """Return the policy that chooses the largest of four values."""
     layer = Affine(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
-    return float_to_c(Program((layer,), ArgmaxHead(0)), name, {})
+    return float_c(Program((layer,), ArgmaxHead(0)), name, {})
 
 
 def test_an_observation_that_is_not_aligned_is_taken() -> None:

@@ -120,7 +120,13 @@ def held(build: Builder, x: Data, low: Array | None, high: Array | None) -> Data
 def chosen(build: Builder, condition: Known | Truth, a: Floats, b: Floats) -> Floats:
     """Return a where ``condition`` holds, else b."""
     if isinstance(condition, Truth):
-        return build.together(Where(strict=condition.strict), condition.of, build.data(a), build.data(b))
+        whole = broadcast_dims(
+            condition.of.dims, *(one.array.shape if isinstance(one, Known) else one.dims for one in (a, b))
+        )
+        first, second = (
+            build.constant(np.broadcast_to(one.array, whole)) if isinstance(one, Known) else one for one in (a, b)
+        )
+        return build.together(Where(strict=condition.strict), condition.of, first, second)
     mask = condition.array.astype(bool)
     if isinstance(a, Known) and isinstance(b, Known):
         return Known(array=np.where(mask, a.array, b.array))
@@ -141,3 +147,20 @@ def chosen(build: Builder, condition: Known | Truth, a: Floats, b: Floats) -> Fl
     assert isinstance(a, Data)
     assert isinstance(b, Known)
     return scaled(build, a, mask.astype(np.float64), np.where(mask, 0.0, b.array))
+
+
+def as_number(build: Builder, value: Truth) -> Data:
+    """Return 1 where ``value`` holds, else 0."""
+    return build.data(chosen(build, value, Known(array=np.ones(1)), Known(array=np.zeros(1))))
+
+
+def either(build: Builder, a: Truth, b: Truth) -> Truth:
+    """Return whether one of both holds."""
+    first, second = (a.of, b.of) if a.strict == b.strict else (as_number(build, a), as_number(build, b))
+    strict = a.strict if a.strict == b.strict else True
+    return Truth(of=build.together(Maximum(), first, second), strict=strict)
+
+
+def opposite(build: Builder, a: Truth) -> Truth:
+    """Return whether ``a`` does not hold."""
+    return Truth(of=scaled(build, a.of, -1.0), strict=not a.strict)

@@ -13,15 +13,17 @@ from prunekit.errors import InputError
 from prunekit.ops.activation import Activation
 from prunekit.ops.elementary import Elementary
 from prunekit.ops.prelu import PReLU
-from prunekit.ops.where import Where
 from prunekit.readers.lowering.arithmetic import (
     Floats,
     added,
+    as_number,
     chosen,
     divided,
+    either,
     held,
     largest,
     multiplied,
+    opposite,
     powered,
     scaled,
     smallest,
@@ -198,12 +200,26 @@ def _compared(call: Call) -> Sequence[Held]:
     return (Truth(of=difference, strict=not call.node.op_type.endswith("OrEqual")),)
 
 
-@operator("Not")
-def _not(call: Call) -> Sequence[Held]:
-    value = call.held(0)
-    if not isinstance(value, Truth):
-        raise InputError("is no comparison; export the policy without it")
-    return (Truth(of=scaled(call.build, value.of, -1.0), strict=not value.strict),)
+@operator("Not", "And", "Or")
+def _logic(call: Call) -> Sequence[Held]:
+    build, kind = call.build, call.node.op_type
+    values = [call.held(at) for at in range(len(call.inputs))]
+    truths = [value for value in values if isinstance(value, Truth)]
+    if len(truths) != len(values):
+        raise InputError("combines what are no comparisons; export the policy without it")
+    if kind == "Not":
+        return (opposite(build, truths[0]),)
+    if kind == "Or":
+        return (either(build, truths[0], truths[1]),)
+    return (opposite(build, either(build, *(opposite(build, truth) for truth in truths[:2]))),)
+
+
+@operator("Sign")
+def _sign(call: Call) -> Sequence[Held]:
+    build, x = call.build, call.data()
+    one, none, zero = (Known(array=np.full(1, number)) for number in (1.0, -1.0, 0.0))
+    below = chosen(build, Truth(of=scaled(build, x, -1.0), strict=True), none, zero)
+    return (chosen(build, Truth(of=x, strict=True), one, below),)
 
 
 @operator("Where")
@@ -225,8 +241,7 @@ def _cast(call: Call) -> Sequence[Held]:
     if isinstance(value, Truth):
         if target == TensorProto.BOOL:
             return (value,)
-        one, zero = (call.build.data(Known(array=np.full(value.of.dims, number))) for number in (1.0, 0.0))
-        return (call.build.together(Where(strict=value.strict), value.of, one, zero),)
+        return (as_number(call.build, value),)
     if target not in FLOATS and not call.whole(0):
         raise InputError("rounds values of the observation to integers; export the policy without it")
     if target in (TensorProto.FLOAT16, TensorProto.BFLOAT16):

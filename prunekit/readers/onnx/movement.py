@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from onnx.reference import ReferenceEvaluator
 
 from prunekit.errors import InputError
-from prunekit.formats.text import reason_of
+from prunekit.formats.onnx_inference import run_node
 from prunekit.graph.op import Array
 from prunekit.readers.lowering.builder import Builder, Indices, positions
 from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
@@ -58,13 +57,11 @@ def _pad(call: Call) -> Sequence[Held]:
 def evaluated(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
     """Return what the node gives for ``arrays``; raises InputError where they do not fit."""
     pairs = zip(call.node.input, arrays, strict=True)
-    feeds = {name: array for name, array in pairs if name and array is not None}
+    numbers = {name: array for name, array in pairs if name and array is not None}
     try:
-        with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(call.node, opsets={"": call.version}).run(None, feeds)
-    except Exception as error:  # onnx raises many types for what does not fit
-        raise InputError(f"does not fit what it is given ({reason_of(error)}); export the policy again") from error
-    return [np.asarray(value) for value in found]
+        return run_node(call.node, numbers, call.version)
+    except ValueError as error:
+        raise InputError(f"does not fit what it is given ({error}); export the policy again") from error
 
 
 def _moved(build: Builder, value: Data | Index | Truth, indices: Indices) -> Held:

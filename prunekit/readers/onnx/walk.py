@@ -24,7 +24,18 @@ from prunekit.readers.onnx.movement import evaluated
 
 _FOLDED = EVALUATED | {
     *("Clip", "Cos", "CumSum", "DequantizeLinear", "Erf", "Exp", "EyeLike", "Gemm", "IsInf", "IsNaN", "Log", "MatMul"),
-    *("Mean", "OneHot", "Pad", "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMean", "ReduceSumSquare", "Relu"),
+    *(
+        "Mean",
+        "NonZero",
+        "OneHot",
+        "Pad",
+        "QuantizeLinear",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSumSquare",
+        "Relu",
+    ),
     *("Sigmoid", "Sin", "Softmax", "Softplus", "Tanh", "Trilu"),
 }
 _FAMILIES = {

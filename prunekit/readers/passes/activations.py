@@ -1,4 +1,4 @@
-"""Activations that a file spells out."""
+"""Activations that a file spells out otherwise: powers, logarithms, choices by sign, bounds."""
 
 from __future__ import annotations
 
@@ -13,103 +13,12 @@ from prunekit.ops.clip import Clip
 from prunekit.ops.constant import Constant
 from prunekit.ops.elementary import Elementary
 from prunekit.ops.maximum import Maximum
-from prunekit.ops.mul import Mul
 from prunekit.ops.scale_shift import ScaleShift
 from prunekit.ops.where import Where
-from prunekit.readers.passes.rewriting import Found, View
+from prunekit.readers.passes.gates import is_close, made, plain_softplus
+from prunekit.readers.passes.rewriting import Found, View, is_uniform
 
-_CLOSE = 1e-5
-_GATES = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
-_GELU_TANH = {1: math.sqrt(2.0 / math.pi), 3: math.sqrt(2.0 / math.pi) * 0.044715}
-_GELU_ERF = {1: math.sqrt(0.5)}
-
-
-def _is(found: float, wanted: float) -> bool:
-    return math.isclose(found, wanted, rel_tol=_CLOSE, abs_tol=1e-7)
-
-
-def _made(view: View, node: Node, kind: str, x: str, factor: float = 1.0, *numbers: float) -> Found:
-    """The activation, and a factor after it."""
-    op = Activation(kind=kind, numbers=numbers)
-    if _is(factor, 1.0):
-        return (Node(op=op, inputs=(x,), outputs=node.outputs),)
-    inner = view.node(op, (x,), node.name)
-    size = view.specs[x].shape[-1]
-    scale = ScaleShift(scale=np.full(size, factor, np.float32), shift=np.zeros(size, np.float32))
-    return inner, Node(op=scale, inputs=inner.outputs, outputs=node.outputs)
-
-
-def gated(view: View, node: Node) -> Found:
-    """x * g(x): SiLU, hardswish, mish, softsign, and GELU in both forms."""
-    if not isinstance(node.op, Mul | ScaleShift):
-        return None
-    products = [view.factors_of(node)]
-    if isinstance(node.op, Mul):
-        products.append((1.0, list(node.inputs)))
-    for factor, parts in products:
-        for x, gate in (parts, parts[::-1]) if len(parts) == 2 else ():
-            found = _gate(view, x, gate)
-            if found is not None:
-                kind, more = found
-                return _made(view, node, kind, x, factor * more)
-    return None
-
-
-def _gate(view: View, x: str, gate: str) -> tuple[str, float] | None:
-    for kind, name in _GATES.items():
-        if view.of(gate, kind) == x:
-            return name, 1.0
-    bent = view.of(gate, "tanh")
-    if bent is not None and view.of(bent, "softplus") == x and _plain_softplus(view, bent):
-        return "mish", 1.0
-    below = view.of(gate, "reciprocal")
-    if below is not None:
-        scale, shift, inner = view.linear(below)
-        if view.of(inner, "abs") == x and scale > 0.0 and _is(scale, shift):
-            return "softsign", 1.0 / scale
-    scale, shift, inner = view.linear(gate)
-    if not _is(scale, shift) or scale == 0.0:
-        return None
-    for kind, wanted, name in (("erf", _GELU_ERF, "gelu"), ("tanh", _GELU_TANH, "gelu_tanh")):
-        argument = view.of(inner, kind)
-        powers = None if argument is None else polynomial(view, argument, x)
-        if powers is not None and powers.keys() == wanted.keys() and all(_is(powers[n], wanted[n]) for n in wanted):
-            return name, 2.0 * scale
-    return None
-
-
-def _plain_softplus(view: View, name: str) -> bool:
-    op = view.op(name, Activation)
-    return op is not None and op.numbers == (1.0,)
-
-
-def polynomial(view: View, name: str, x: str, depth: int = 0) -> dict[int, float] | None:
-    """Return ``name`` as a polynomial of ``x``: the numbers by power; None where it is none, or no short one."""
-    if name == x:
-        return {1: 1.0}
-    if depth > 8 or name not in view.makers:
-        return None
-    scale, shift, inner = view.linear(name)
-    if inner != name:
-        found = polynomial(view, inner, x, depth + 1)
-        if found is None:
-            return None
-        found = {power: scale * number for power, number in found.items()}
-        return found if shift == 0.0 else found | {0: found.get(0, 0.0) + shift}
-    maker = view.makers[name]
-    pair = maker.inputs * 2 if view.of(name, "square") is not None else maker.inputs
-    if len(pair) != 2 or not (isinstance(maker.op, Add | Mul) or view.of(name, "square") is not None):
-        return None
-    first, second = (polynomial(view, one, x, depth + 1) for one in pair)
-    if first is None or second is None:
-        return None
-    if isinstance(maker.op, Add):
-        return {power: first.get(power, 0.0) + second.get(power, 0.0) for power in first.keys() | second.keys()}
-    total: dict[int, float] = {}
-    for one, a in first.items():
-        for other, b in second.items():
-            total[one + other] = total.get(one + other, 0.0) + a * b
-    return total if max(total) <= 6 else None
+_LARGE = 16.0  # from here on softplus(x) is x in float32
 
 
 def sigmoid(view: View, node: Node) -> Found:
@@ -119,31 +28,80 @@ def sigmoid(view: View, node: Node) -> Found:
         return None
     scale, shift, inner = view.linear(below)
     power = view.of(inner, "exp")
-    if power is None or not (_is(scale, 1.0) and _is(shift, 1.0)):
+    if power is None or not (is_close(scale, 1.0) and is_close(shift, 1.0)):
         return None
     factor, offset, x = view.linear(power)
-    return _made(view, node, "sigmoid", x) if factor == -1.0 and offset == 0.0 else None
+    return made(view, node, "sigmoid", x) if factor == -1.0 and offset == 0.0 else None
+
+
+def softplus_of_multiples(view: View, node: Node) -> Found:
+    """softplus(b * x) / b; and x itself where that is large."""
+    name, choice = node.outputs[0], node.op
+    if isinstance(choice, Where):
+        condition, x, below = node.inputs
+        scale, shift, of = view.linear(condition)
+        kind = _scaled_softplus(view, below)
+        if kind is None or of != x or kind[1] != x or not scale > 0.0 or -shift / scale * kind[0] < _LARGE:
+            return None
+        return made(view, node, "softplus", x, 1.0, kind[0])
+    if isinstance(choice, ScaleShift) and not choice.shift.any() and view.of(node.inputs[0], "softplus") is not None:
+        kind = _scaled_softplus(view, name, node)
+        return None if kind is None or kind[0] == 1.0 else made(view, node, "softplus", kind[1], 1.0, kind[0])
+    return None
+
+
+def _scaled_softplus(view: View, name: str, node: Node | None = None) -> tuple[float, str] | None:
+    """Return (b, x) of softplus(b * x) / b."""
+    scale, inner = 1.0, name
+    if node is not None:
+        assert isinstance(node.op, ScaleShift)
+        if not is_uniform(node.op.scale):
+            return None
+        scale, inner = float(node.op.scale[0]), node.inputs[0]
+    more, shift, inner = view.linear(inner)
+    argument, op = view.of(inner, "softplus"), view.op(inner, Activation)
+    if argument is None or op is None or shift != 0.0:
+        return None
+    factor, offset, x = view.linear(argument)
+    beta = op.numbers[0] * factor
+    if offset != 0.0 or not beta > 0.0 or not is_close(scale * more / op.numbers[0] * beta, 1.0):
+        return None
+    return beta, x
+
+
+def log_sigmoid(view: View, node: Node) -> Found:
+    """log(sigmoid(x)) is -softplus(-x), which is finite for all x."""
+    if not isinstance(node.op, Elementary) or node.op.kind != "log":
+        return None
+    x = view.of(node.inputs[0], "sigmoid")
+    if x is None:
+        return None
+    size = view.specs[x].shape[-1]
+    minus = ScaleShift(scale=np.full(size, -1.0, np.float32), shift=np.zeros(size, np.float32))
+    turned = view.node(minus, (x,), node.name)
+    bent = view.node(Activation(kind="softplus", numbers=(1.0,)), turned.outputs, node.name)
+    return turned, bent, Node(op=minus, inputs=bent.outputs, outputs=node.outputs)
 
 
 def softplus(view: View, node: Node) -> Found:
     """log(1 + exp(x)); or max(x, 0) + log(1 + exp(-|x|)), which is the same where exp(x) is infinite."""
     if isinstance(node.op, Elementary) and node.op.kind == "log":
         x = _log_of_power(view, node)
-        return None if x is None else _made(view, node, "softplus", x, 1.0, 1.0)
+        return None if x is None else made(view, node, "softplus", x, 1.0, 1.0)
     if isinstance(node.op, Add):
         for above, log in (node.inputs, node.inputs[::-1]):
             x = view.of(above, "relu")
-            power = view.of(log, "softplus") if _plain_softplus(view, log) else None
+            power = view.of(log, "softplus") if plain_softplus(view, log) else None
             if x is not None and power is not None:
                 factor, offset, inner = view.linear(power)
                 if factor == -1.0 and offset == 0.0 and view.of(inner, "abs") == x:
-                    return _made(view, node, "softplus", x, 1.0, 1.0)
+                    return made(view, node, "softplus", x, 1.0, 1.0)
     return None
 
 
 def _log_of_power(view: View, node: Node) -> str | None:
     scale, shift, inner = view.linear(node.inputs[0])
-    return view.of(inner, "exp") if _is(scale, 1.0) and _is(shift, 1.0) else None
+    return view.of(inner, "exp") if is_close(scale, 1.0) and is_close(shift, 1.0) else None
 
 
 def chosen_by_sign(view: View, node: Node) -> Found:
@@ -154,13 +112,13 @@ def chosen_by_sign(view: View, node: Node) -> Found:
     if above != x:
         return None
     if _is_zero(view, below):
-        return _made(view, node, "relu", x)
+        return made(view, node, "relu", x)
     scale, shift, inner = view.linear(below)
     if inner == x and shift == 0.0:
-        return _made(view, node, "leaky_relu", x, 1.0, scale)
+        return made(view, node, "leaky_relu", x, 1.0, scale)
     power = view.of(inner, "exp")
-    if power is not None and _is(scale, -shift) and _below_zero(view, power, x):
-        return _made(view, node, "elu", x, 1.0, scale)
+    if power is not None and is_close(scale, -shift) and _below_zero(view, power, x):
+        return made(view, node, "elu", x, 1.0, scale)
     return None
 
 
@@ -172,8 +130,14 @@ def sum_of_halves(view: View, node: Node) -> Found:
         x = view.of(above, "relu")
         scale, shift, inner = view.linear(below)
         power = view.of(inner, "exp")
-        if x is not None and power is not None and _is(scale, -shift) and power != x and _below_zero(view, power, x):
-            return _made(view, node, "elu", x, 1.0, scale)
+        if (
+            x is not None
+            and power is not None
+            and is_close(scale, -shift)
+            and power != x
+            and _below_zero(view, power, x)
+        ):
+            return made(view, node, "elu", x, 1.0, scale)
     return None
 
 
@@ -205,7 +169,7 @@ def larger_of_two(view: View, node: Node) -> Found:
     for x, other in (node.inputs, node.inputs[::-1]):
         scale, shift, inner = view.linear(other)
         if inner == x and other != x and shift == 0.0 and scale <= 1.0:
-            return _made(view, node, "leaky_relu", x, 1.0, scale)
+            return made(view, node, "leaky_relu", x, 1.0, scale)
     return None
 
 
@@ -213,13 +177,20 @@ def hardsigmoid(view: View, node: Node) -> Found:
     """x / 6 + 1 / 2 in [0, 1]; or x + 3 in [0, 6], divided by 6."""
     if isinstance(node.op, Clip):
         scale, shift, x = view.linear(node.inputs[0])
-        if (node.op.low, node.op.high) == (0.0, 1.0) and _is(scale, 1 / 6) and _is(shift, 0.5):
-            return _made(view, node, "hardsigmoid", x)
+        if (node.op.low, node.op.high) == (0.0, 1.0) and is_close(scale, 1 / 6) and is_close(shift, 0.5):
+            return made(view, node, "hardsigmoid", x)
         if (node.op.low, node.op.high) == (0.0, 6.0) and scale == 1.0 and shift == 3.0:
-            return _made(view, node, "hardsigmoid", x, 6.0)
+            return made(view, node, "hardsigmoid", x, 6.0)
     return None
 
 
 PATTERNS = (
-    gated, sigmoid, softplus, chosen_by_sign, sum_of_halves, larger_of_two, hardsigmoid,
-)  # fmt: skip
+    sigmoid,
+    log_sigmoid,
+    softplus,
+    softplus_of_multiples,
+    chosen_by_sign,
+    sum_of_halves,
+    larger_of_two,
+    hardsigmoid,
+)

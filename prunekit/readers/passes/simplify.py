@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from prunekit.graph.graph import Graph
-from prunekit.readers.passes import activations, norms, scaling
+from prunekit.readers.passes import activations, gates, norms, scaling
 from prunekit.readers.passes.rewriting import rewritten
 
 _ORDER = (
     scaling.views,
     scaling.nothing,
     scaling.expansion_last,
+    gates.gated,
     activations.PATTERNS,
     norms.PATTERNS,
     scaling.two_bounds,

@@ -1,4 +1,4 @@
-"""Operators that compute element by element, as nodes of the graph."""
+"""Operators that compute element by element with one or two tensors, as nodes of the graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunekit.ops.activation import Activation
-from prunekit.ops.activation_kinds import KINDS
-from prunekit.ops.clip import Clip
+from prunekit.graph.op import Op
 from prunekit.ops.elementary import Elementary
-from prunekit.ops.prelu import PReLU
 from prunekit.readers.lowering import arithmetic as lowered
 from prunekit.readers.lowering.builder import Builder
 from prunekit.readers.lowering.values import Data, Known, Truth
@@ -23,11 +20,6 @@ from prunekit.readers.torchscript.tracer import Call, Form, form_of
 
 Floats = Known | Data
 _ELEMENTARY = "abs cos erf exp log reciprocal sin sqrt square"
-_ACTIVATIONS = {
-    "celu": "celu", "hardsigmoid": "hardsigmoid", "hardswish": "hardswish", "leaky_relu": "leaky_relu", "mish": "mish",
-    "relu": "relu", "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "tanh": "tanh",
-}  # fmt: skip
-"""Operators whose arguments are the numbers of the activation, in its order."""
 
 
 def computed(call: Call, function: Callable[..., Floats], *values: Any) -> Symbol:
@@ -56,7 +48,7 @@ def require_floats(call: Call, value: Any) -> Any:
     return value
 
 
-def pointwise(call: Call, x: Any, op: Activation | Clip | Elementary) -> Symbol | None:
+def pointwise(call: Call, x: Any, op: Op) -> Symbol | None:
     """Return ``op`` of every element."""
 
     def apply(build: Builder, data: Floats) -> Floats:
@@ -66,108 +58,19 @@ def pointwise(call: Call, x: Any, op: Activation | Clip | Elementary) -> Symbol 
     return computed(call, apply, x) if isinstance(x, Symbol) else None
 
 
-def _activation(name: str, kind: str) -> None:
-    defaults = tuple(KINDS[kind].numbers.values())
-
-    @form_of(name)
-    def _(call: Call, x: Any, *numbers: Any) -> Symbol | None:
-        if len(numbers) > len(defaults) or not all(isinstance(number, int | float) for number in numbers):
-            return None
-        given = (*map(float, numbers), *defaults[len(numbers) :])
-        return pointwise(call, x, Activation(kind=kind, numbers=given))
-
-
 def _elementary(kind: str) -> None:
     @form_of(kind)
     def _(call: Call, x: Any) -> Symbol | None:
         return pointwise(call, x, Elementary(kind=kind))
 
 
-for _name, _kind in _ACTIVATIONS.items():
-    _activation(_name, _kind)
 for _name in _ELEMENTARY.split():
     _elementary(_name)
 
 
-@form_of("elu")
-def _elu(call: Call, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Symbol | None:
-    if (scale, input_scale) != (1, 1):
-        return None
-    return pointwise(call, x, Activation(kind="elu", numbers=(float(alpha),)))
-
-
-@form_of("softplus")
-def _softplus(call: Call, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Symbol | None:
-    # beyond the threshold torch leaves out log(1 + exp(-threshold)), which is below float32's rounding from 16 on
-    if threshold < 16.0 or beta <= 0.0:
-        return None
-    return pointwise(call, x, Activation(kind="softplus", numbers=(float(beta),)))
-
-
-@form_of("gelu")
-def _gelu(call: Call, x: Any, approximate: str = "none") -> Symbol | None:
-    return pointwise(call, x, Activation(kind="gelu_tanh" if approximate == "tanh" else "gelu"))
-
-
-@form_of("relu6")
-def _relu6(call: Call, x: Any) -> Symbol | None:
-    return pointwise(call, x, Clip(low=0.0, high=6.0))
-
-
-@form_of("rrelu")
-def _rrelu(
-    call: Call, x: Any, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, _: Any = None
-) -> Any:
-    if training:
-        raise call.refused(" as in training, where it samples; save the policy in evaluation mode")
-    return pointwise(call, x, Activation(kind="leaky_relu", numbers=((lower + upper) / 2,)))
-
-
-@form_of("prelu", "_prelu_kernel")
-def _prelu(call: Call, x: Symbol, slope: Any) -> Symbol | None:
-    if not isinstance(slope, Tensor):
-        return None
-    if slope.numel() == 1:
-        return pointwise(call, x, Activation(kind="leaky_relu", numbers=(float(slope),)))
-    channels = slope.reshape([-1, *[1] * (x.at.dim() - 2)]) if x.at.dim() > 1 else slope  # torch's channels come second
-
-    def apply(build: Builder, data: Data) -> Data:
-        return build.per_value(data, [channels.double().numpy()], lambda one: PReLU(slope=one))
-
-    return computed(call, apply, x)
-
-
-@form_of("threshold")
-def _threshold(call: Call, x: Any, threshold: float, value: float) -> Any:
-    if (threshold, value) == (0, 0):
-        return pointwise(call, x, Activation(kind="relu"))
-    return _where(call, _compared(call, x, threshold, strict=True), x, value)
-
-
-@form_of("hardshrink")
-def _hardshrink(call: Call, x: Any, width: float = 0.5) -> Any:
-    size = pointwise(call, x, Elementary(kind="abs"))
-    return _where(call, _compared(call, size, width, strict=True), x, 0.0)
-
-
-@form_of("softshrink")
-def _softshrink(call: Call, x: Any, width: float = 0.5) -> Symbol:
-    return _sub(call, x, pointwise(call, x, Clip(low=-width, high=width)))
-
-
-@form_of("log_sigmoid")
-def _log_sigmoid(call: Call, x: Any) -> Symbol:
-    return _neg(call, pointwise(call, _neg(call, x), Activation(kind="softplus", numbers=(1.0,))))
-
-
-@form_of("glu")
-def _glu(call: Call, x: Symbol, axis: int = -1) -> Symbol:
-    parts = [Symbol(x.cell, half) for half in x.at.chunk(2, axis)]
-    return _mul(call, parts[0], pointwise(call, parts[1], Activation(kind="sigmoid")))
-
-
 @form_of("neg", "negative")
-def _neg(call: Call, x: Any) -> Symbol:
+def negated(call: Call, x: Any) -> Symbol:
+    """Return -x."""
     return computed(call, lowered.multiplied, x, -1.0)
 
 
@@ -190,20 +93,22 @@ def _scaled(call: Call, x: Any, factor: float) -> Any:
 
 
 @form_of("sub", "subtract")
-def _sub(call: Call, a: Any, b: Any, alpha: Any = 1) -> Symbol:
+def subtracted(call: Call, a: Any, b: Any, alpha: Any = 1) -> Symbol:
+    """Return a - alpha * b."""
     return computed(call, lowered.subtracted, a, b if alpha == 1 else _scaled(call, b, alpha))
 
 
 @form_of("rsub")
 def _rsub(call: Call, a: Any, b: Any, alpha: Any = 1) -> Symbol:
-    return _sub(call, b, a, alpha)
+    return subtracted(call, b, a, alpha)
 
 
 @form_of("mul", "multiply")
-def _mul(call: Call, a: Any, b: Any) -> Symbol:
+def multiplied(call: Call, a: Any, b: Any) -> Symbol | None:
+    """Return a * b."""
     for condition, other in ((a, b), (b, a)):
         if isinstance(condition, Condition):
-            return _where(call, condition, other, 0.0)
+            return chosen(call, condition, other, 0.0)
     return computed(call, lowered.multiplied, a, b)
 
 
@@ -214,7 +119,7 @@ def _div(call: Call, a: Any, b: Any, rounding_mode: Any = None) -> Symbol | None
 
 @form_of("addcmul")
 def _addcmul(call: Call, x: Any, a: Any, b: Any, value: float = 1.0) -> Symbol:
-    return _add(call, x, _either(call, _mul, a, b), alpha=value)  # type: ignore[no-any-return]
+    return _add(call, x, _either(call, multiplied, a, b), alpha=value)  # type: ignore[no-any-return]
 
 
 @form_of("addcdiv")
@@ -224,15 +129,19 @@ def _addcdiv(call: Call, x: Any, a: Any, b: Any, value: float = 1.0) -> Symbol:
 
 @form_of("lerp")
 def _lerp(call: Call, a: Any, b: Any, weight: Any) -> Any:
-    return _either(call, _add, a, _either(call, _mul, weight, _either(call, _sub, b, a)))
+    return _either(call, _add, a, _either(call, multiplied, weight, _either(call, subtracted, b, a)))
 
 
 def _either(call: Call, form: Form, a: Any, b: Any) -> Any:
     """Return a form of two values, either of which, or both, may be constant."""
     if isinstance(a, Symbol) or isinstance(b, Symbol):
         return form(call, a, b)
-    function = {_mul: torch.mul, _div: torch.div, _add: torch.add, _sub: torch.sub}[form]
-    return function(torch.as_tensor(a), b)
+    return _CONSTANT[form](torch.as_tensor(a), b)
+
+
+_CONSTANT: dict[Form, Callable[..., Any]] = {
+    multiplied: torch.mul, _div: torch.div, _add: torch.add, subtracted: torch.sub
+}  # fmt: skip
 
 
 @form_of("pow", "float_power")
@@ -249,14 +158,20 @@ def _rsqrt(call: Call, x: Any) -> Symbol | None:
     return _pow(call, x, -0.5)
 
 
+@form_of("sign", "sgn")
+def _sign(call: Call, x: Any) -> Symbol:
+    above = chosen(call, Condition(x, strict=True), 1.0, 0.0)
+    return subtracted(call, above, chosen(call, Condition(negated(call, x), strict=True), 1.0, 0.0))
+
+
 @form_of("exp2")
 def _exp2(call: Call, x: Any) -> Symbol | None:
-    return pointwise(call, _mul(call, x, math.log(2.0)), Elementary(kind="exp"))
+    return pointwise(call, multiplied(call, x, math.log(2.0)), Elementary(kind="exp"))
 
 
 @form_of("expm1")
 def _expm1(call: Call, x: Any) -> Symbol:
-    return _sub(call, pointwise(call, x, Elementary(kind="exp")), 1.0)
+    return subtracted(call, pointwise(call, x, Elementary(kind="exp")), 1.0)
 
 
 @form_of("log1p")
@@ -294,34 +209,35 @@ form_of("maximum", "fmax")(_clamp_min)
 form_of("minimum", "fmin")(_clamp_max)
 
 
-def _compared(call: Call, a: Any, b: Any, *, strict: bool) -> Condition:
+def compared(call: Call, a: Any, b: Any, *, strict: bool) -> Condition:
     """Return where a is above b, or at it where not ``strict``."""
-    made = a if not isinstance(b, Symbol | Tensor) and b == 0 else _sub(call, a, b)
+    made = a if not isinstance(b, Symbol | Tensor) and b == 0 else subtracted(call, a, b)
     return Condition(require_floats(call, made), strict)
 
 
 @form_of("gt", "greater")
 def _gt(call: Call, a: Any, b: Any) -> Condition:
-    return _compared(call, a, b, strict=True)
+    return compared(call, a, b, strict=True)
 
 
 @form_of("ge", "greater_equal")
 def _ge(call: Call, a: Any, b: Any) -> Condition:
-    return _compared(call, a, b, strict=False)
+    return compared(call, a, b, strict=False)
 
 
 @form_of("lt", "less")
 def _lt(call: Call, a: Any, b: Any) -> Condition:
-    return _compared(call, b if isinstance(b, Symbol) else torch.as_tensor(b), a, strict=True)
+    return compared(call, b if isinstance(b, Symbol) else torch.as_tensor(b), a, strict=True)
 
 
 @form_of("le", "less_equal")
 def _le(call: Call, a: Any, b: Any) -> Condition:
-    return _compared(call, b if isinstance(b, Symbol) else torch.as_tensor(b), a, strict=False)
+    return compared(call, b if isinstance(b, Symbol) else torch.as_tensor(b), a, strict=False)
 
 
 @form_of("where")
-def _where(call: Call, condition: Any, a: Any, b: Any) -> Symbol | None:
+def chosen(call: Call, condition: Any, a: Any, b: Any) -> Symbol | None:
+    """Return a where ``condition`` holds, else b."""
     operands = operands_of(call, a, b)
     if isinstance(condition, Condition):
         data = call.building.data(condition.symbol)
@@ -336,4 +252,4 @@ def _where(call: Call, condition: Any, a: Any, b: Any) -> Symbol | None:
 
 @form_of("masked_fill")
 def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Symbol | None:
-    return _where(call, mask, value, x)
+    return chosen(call, mask, value, x)

@@ -47,7 +47,7 @@ class Building:
         return self.gathered(symbol.names)
 
     def index(self, of: Data, start: int, dims: Dims) -> Symbol:
-        """Return where the largest value of a vector is, plus ``start``: whole numbers, of which no more is computed."""
+        """Return where the largest value of a vector is, plus ``start``: an index, of which no more is computed."""
         name = f"index {len(self.indices)}"
         self.indices[name] = Index(of=of, start=start, dims=dims)
         names = np.full(dims, self.elements.add(name, Spec((), "int64")).first, np.int64)

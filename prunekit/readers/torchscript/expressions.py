@@ -137,6 +137,8 @@ def assigned(target: ast.expr, value: Expression) -> Statement:
 
             def unpack(names: Names, run: Run) -> None:
                 found = value(names, run)
+                if not isinstance(found, list | tuple):
+                    found = run.known(found)
                 if not isinstance(found, list | tuple) or len(found) != len(wanted):
                     raise TypeError(f"{len(wanted)} names for {type(found).__name__}")
                 names.update(zip(wanted, found, strict=True))

@@ -17,7 +17,7 @@ from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.lowering.ending import ended
 from prunekit.readers.lowering.values import Data, Index, core
-from prunekit.readers.torchscript import arithmetic, layout, reductions  # noqa: F401  (fill in the forms)
+from prunekit.readers.torchscript import activations, arithmetic, layers, layout, reductions  # noqa: F401  (forms)
 from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 from prunekit.readers.torchscript.building import Building
@@ -56,7 +56,7 @@ def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
     ports = [Port(name=_port(name), shape=core(shape)) for name, shape in zip(names, shapes, strict=True)]
     building = Building(ports, script.dtype)
     result = _traced(script, building, ports, shapes)
-    _require_no_state(script, names, result)
+    _require_no_state(names, result)
     output, answer, others = _chosen(result)
     return _finished(building, ports, answer, output, others)
 
@@ -97,7 +97,7 @@ def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: S
         raise InputError(f"cannot be followed at 'torch.{building.doing}'{building.place()} ({told})") from error
 
 
-def _require_no_state(script: Script, names: Sequence[str], result: Any) -> None:
+def _require_no_state(names: Sequence[str], result: Any) -> None:
     """Raise InputError where a further input is called as states are, and a further output could be the next one."""
     state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
@@ -112,14 +112,16 @@ def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
         name, *others = result
         return str(name), result[name], tuple(str(other) for other in others)
     if isinstance(result, list | tuple) and result:
-        return "output 0", result[0], tuple(f"output {at}" for at in range(1, len(result)))
-    return "output", result, ()
+        return "0", result[0], tuple(str(at) for at in range(1, len(result)))
+    return "0", result, ()
 
 
 def _finished(
     building: Building, ports: Sequence[Port], answer: Any, output: str, others: tuple[str, ...]
 ) -> ForeignGraph:
-    if isinstance(answer, Condition | Missing) or not isinstance(answer, Symbol | Tensor):
+    if isinstance(answer, Missing):
+        raise InputError(answer.reason)
+    if isinstance(answer, Condition) or not isinstance(answer, Symbol | Tensor):
         raise InputError(f"answers with a {type(answer).__name__.lower()}, not with a tensor of floats or an index")
     if isinstance(answer, Tensor) or (answer.names < 0).all():
         raise InputError("answers the same to all observations; there is nothing to read")
@@ -130,9 +132,7 @@ def _finished(
         found = building.index_of(answer)
     graph = ended(building.build, found)
     left = [port.name for port in ports if port not in graph.inputs]
-    notes = [f"its input '{name}' is not read, and left out" for name in left]
-    if others:
-        notes.append(f"it returns {', '.join(others)} too; its first is taken for the action")
+    notes = tuple(f"its input '{name}' is not read, and left out" for name in left)
     return ForeignGraph(
-        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=tuple(notes)
+        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=notes
     )

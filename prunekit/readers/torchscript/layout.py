@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prunekit.readers.torchscript.operators import Values
 from prunekit.readers.torchscript.symbols import Condition, Names, Symbol, symbol_of, within
-from prunekit.readers.torchscript.tracer import FORMS, WRITES, Call, form_of, names_of
+from prunekit.readers.torchscript.tracer import FORMS, Call, form_of, names_of, write_of
 from prunekit.readers.torchscript.values import DTYPE_NUMBERS, number, typed
 
 _MOVING = """
@@ -160,36 +160,28 @@ def _pad(call: Call, x: Symbol, pads: list[int], mode: str = "constant", value: 
     return _padded(call, x, pads, value) if mode == "constant" else None
 
 
-def _writing(*names: str) -> Any:
-    def keep(function: Any) -> Any:
-        WRITES.update(dict.fromkeys(names, function))
-        return function
-
-    return keep
-
-
 def _broadcast(call: Call, source: Any, shape: Sequence[int]) -> Names:
     return np.broadcast_to(names_of(call.building, source), tuple(shape))
 
 
-@_writing("copy", "fill")
+@write_of("copy", "fill")
 def _copy(call: Call, x: Symbol, source: Any, *_: Any) -> Names:
     return _broadcast(call, source, x.shape)
 
 
-@_writing("zero")
+@write_of("zero")
 def _zero(call: Call, x: Symbol) -> Names:
     return _broadcast(call, 0.0, x.shape)
 
 
-@_writing("masked_fill")
+@write_of("masked_fill")
 def _masked_fill(call: Call, x: Symbol, mask: Any, value: Any) -> Names | None:
     if not isinstance(mask, Tensor):
         return None
     return np.where(np.broadcast_to(mask.numpy(), tuple(x.shape)), _broadcast(call, value, x.shape), x.names)
 
 
-@_writing("index_put")
+@write_of("index_put")
 def _index_put(call: Call, x: Symbol, indices: Values, source: Any, accumulate: bool = False) -> Names | None:
     if accumulate or not all(index is None or isinstance(index, Tensor) for index in indices):
         return None

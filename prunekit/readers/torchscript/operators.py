@@ -56,6 +56,7 @@ _CHARGES: dict[str, sizes.Charge] = {
     "eye": sizes.square,
     "one_hot": sizes.one_hot,
     "index": sizes.picked,
+    "_weight_norm": sizes.largest,
     "index_select": lambda values, run: sizes.picked([values[0], values[2]], run),
     "embedding": sizes.looked_up,
     "constant_pad_nd": sizes.padded,
@@ -283,6 +284,11 @@ def operator_named(path: str) -> Operator:
         raise InputError(reason)
 
     return refuse
+
+
+def is_sampling(path: str) -> bool:
+    """Return whether the operator ``path`` draws at random."""
+    return path.rpartition(".")[2] in _SAMPLING
 
 
 def reason_against(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Operators over axes: sums, means, norms, softmax, the largest; and layers."""
+"""Operators over axes: sums, means, lengths, softmax, the largest."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from prunekit.graph.op import Array, Op
-from prunekit.ops.batch_norm import BatchNorm
+from prunekit.errors import InputError
+from prunekit.graph.op import Op
 from prunekit.ops.elementary import Elementary
-from prunekit.ops.layer_norm import LayerNorm
 from prunekit.ops.log_softmax import LogSoftmax
-from prunekit.ops.rms_norm import RMSNorm
 from prunekit.ops.softmax import Softmax
 from prunekit.readers.lowering import arithmetic as lowered
 from prunekit.readers.lowering import layers
-from prunekit.readers.lowering.builder import Builder, as_floats
-from prunekit.readers.lowering.values import Data
 from prunekit.readers.torchscript.arithmetic import computed, pointwise, require_floats
-from prunekit.readers.torchscript.building import floats_of
 from prunekit.readers.torchscript.symbols import Missing, Symbol
 from prunekit.readers.torchscript.tracer import Call, form_of
 
@@ -34,20 +27,17 @@ def _axes(x: Symbol, axes: Axes) -> tuple[int, ...]:
     return layers.normal_axes(wanted, x.at.dim())
 
 
-def _of_data(call: Call, function: Callable[[Builder, Data], Data], x: Any) -> Symbol:
-    return computed(call, function, x)
-
-
 def _reduced(call: Call, x: Any, axes: Axes, keep: bool, kind: str) -> Symbol | None:
     if not isinstance(x, Symbol):
         return None
     found = _axes(x, axes)
-    return _of_data(call, lambda build, data: layers.reduced(build, data, found, kind, keep=keep), x)
+    return computed(call, lambda build, data: layers.reduced(build, data, found, kind, keep=keep), x)
 
 
-def _spread(call: Call, x: Symbol, axes: Axes, op_of: Callable[[int], Op]) -> Symbol:
+def spread(call: Call, x: Symbol, axes: Axes, op_of: Callable[[int], Op]) -> Symbol:
+    """Return an op over ``axes``, taken as one, of which it is told how many values they hold."""
     found = _axes(x, axes)
-    return _of_data(call, lambda build, data: layers.over_axes(build, data, found, op_of), x)
+    return computed(call, lambda build, data: layers.over_axes(build, data, found, op_of), x)
 
 
 @form_of("sum")
@@ -78,7 +68,10 @@ def _max(call: Call, x: Any, other: Any = None, keep: bool = False) -> Any:
         return (_amax if largest else _amin)(call, x)
     if isinstance(other, Symbol | Tensor):
         return computed(call, lowered.largest if largest else lowered.smallest, x, other)
-    index: Any = _argmax(call, x, other, keep) if largest else Missing("uses the index of the smallest value")
+    try:
+        index: Any = _argmax(call, x, other, keep) if largest else Missing("uses the index of the smallest value")
+    except InputError as error:
+        index = Missing(str(error))
     return (_amax if largest else _amin)(call, x, other, keep), index
 
 
@@ -86,7 +79,8 @@ def _max(call: Call, x: Any, other: Any = None, keep: bool = False) -> Any:
 def _norm(call: Call, x: Any, *rest: Any, **options: Any) -> Symbol | None:
     """Euclidean length alone; the arguments are [order,] axes, whether they stay, dtype."""
     values = list(rest) if call.building.doing != "frobenius_norm" else [2, *rest]
-    order, axes, keep = (*values[:3], *(2, None, False)[len(values[:3]) :])
+    defaults: list[Any] = [2, None, False]
+    order, axes, keep = [*values[:3], *defaults[len(values[:3]) :]]
     order, axes, keep = options.get("ord", order), options.get("dim", axes), options.get("keepdim", keep)
     if order not in (None, 1, 2, "fro") or not isinstance(x, Symbol):
         return None
@@ -128,12 +122,12 @@ def _var(call: Call, x: Symbol, *rest: Any, correction: Any = None, keepdim: boo
 
 @form_of("softmax")
 def _softmax(call: Call, x: Symbol, axis: int, dtype: Any = None) -> Symbol:  # noqa: ARG001
-    return _spread(call, x, axis, lambda _: Softmax())
+    return spread(call, x, axis, lambda _: Softmax())
 
 
 @form_of("log_softmax")
 def _log_softmax(call: Call, x: Symbol, axis: int, dtype: Any = None) -> Symbol:  # noqa: ARG001
-    return _spread(call, x, axis, lambda _: LogSoftmax())
+    return spread(call, x, axis, lambda _: LogSoftmax())
 
 
 @form_of("logsumexp")
@@ -153,123 +147,3 @@ def _argmax(call: Call, x: Symbol, axis: int | None = None, keep: bool = False) 
         raise call.refused(" of several rows, which has no form in a graph; one action alone can be chosen")
     shape = [1 if at in axes else size for at, size in enumerate(x.shape) if keep or at not in axes]
     return call.building.index(call.building.data(x), 0, tuple(shape))
-
-
-@form_of("linear")
-def _linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Symbol | None:
-    if not isinstance(weight, Tensor) or isinstance(bias, Symbol) or weight.dim() > 2:
-        return None
-    matrix = np.atleast_2d(floats_of(weight))
-    shift = None if bias is None else np.atleast_1d(floats_of(bias))
-    call.run.take(x.at.numel() // max(matrix.shape[1], 1) * len(matrix))
-    made = _of_data(call, lambda build, data: layers.affine(build, data, matrix, shift), x)
-    return Symbol(made.cell, made.at.squeeze(-1)) if weight.dim() == 1 else made
-
-
-@form_of("matmul", "mm", "mv", "dot", "bmm")
-def _matmul(call: Call, a: Any, b: Any) -> Symbol | None:
-    if isinstance(a, Symbol) and isinstance(b, Symbol):
-        raise call.refused(
-            " of two values that depend on the observation, as attention does; it has no form in a graph"
-        )
-    if isinstance(a, Symbol):
-        return _times(call, a, b)
-    if a.dim() == 1 or b.at.dim() == 1:  # a vector of one side may stand on the other
-        return (
-            _times(call, b, a.t() if a.dim() == 2 and b.at.dim() == 1 else a) if b.at.dim() == 1 else _row(call, a, b)
-        )
-    turned = _times(call, Symbol(b.cell, b.at.transpose(-1, -2)), a.transpose(-1, -2))
-    return None if turned is None else Symbol(turned.cell, turned.at.transpose(-1, -2))
-
-
-def _row(call: Call, a: Tensor, b: Symbol) -> Symbol | None:
-    made = _times(call, Symbol(b.cell, b.at.transpose(-1, -2)), a[:, None])
-    return None if made is None else Symbol(made.cell, made.at.squeeze(-1))
-
-
-def _times(call: Call, x: Symbol, matrix: Tensor) -> Symbol | None:
-    """Return ``x`` times a constant matrix [n, m], or vector [n]."""
-    while matrix.dim() > 2 and matrix.shape[0] == 1:
-        matrix = matrix[0]
-    if matrix.dim() > 2:
-        return None
-    return _linear(call, x, matrix if matrix.dim() == 1 else matrix.t())
-
-
-@form_of("addmm", "addmv", "baddbmm")
-def _addmm(call: Call, bias: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Symbol | None:
-    if not isinstance(a, Symbol) or not isinstance(b, Tensor) or isinstance(bias, Symbol) or bias.dim() > 1:
-        made = _matmul(call, a, b)
-        if made is None or (beta, alpha) != (1, 1):
-            return None
-        return computed(call, lowered.added, made, bias)
-    return _linear(call, a, b.t() * alpha, (bias * beta).expand(b.shape[1]))
-
-
-@form_of("layer_norm")
-def _layer_norm(
-    call: Call, x: Symbol, sizes: Sequence[int], weight: Any = None, bias: Any = None, epsilon: float = 1e-5, _: Any = 0
-) -> Symbol | None:
-    return _normed(call, x, sizes, weight, bias, lambda scale, shift: LayerNorm(
-        scale=scale, shift=shift, epsilon=epsilon, count=len(scale)
-    ))  # fmt: skip
-
-
-@form_of("rms_norm")
-def _rms_norm(
-    call: Call, x: Symbol, sizes: Sequence[int], weight: Any = None, epsilon: float | None = None
-) -> Symbol | None:
-    least = torch.finfo(x.cell.dtype).eps if epsilon is None else epsilon
-    return _normed(call, x, sizes, weight, None, lambda scale, _: RMSNorm(
-        scale=scale, epsilon=least, count=len(scale)
-    ))  # fmt: skip
-
-
-def _normed(
-    call: Call, x: Symbol, sizes: Sequence[int], weight: Any, bias: Any, op_of: Callable[[Array, Array], Op]
-) -> Symbol | None:
-    if isinstance(weight, Symbol) or isinstance(bias, Symbol) or list(x.shape[len(x.shape) - len(sizes) :]) != [*sizes]:
-        return None
-    count = math.prod(sizes)
-    scale = np.ones(count) if weight is None else floats_of(weight).reshape(-1)
-    shift = np.zeros(count) if bias is None else floats_of(bias).reshape(-1)
-    return _spread(call, x, tuple(range(-len(sizes), 0)), lambda _: op_of(as_floats(scale), as_floats(shift)))
-
-
-@form_of("group_norm")
-def _group_norm(
-    call: Call, x: Symbol, groups: int, weight: Any = None, bias: Any = None, epsilon: float = 1e-5, _: Any = None
-) -> Symbol | None:
-    if x.at.dim() != 2 or isinstance(weight, Symbol) or isinstance(bias, Symbol):
-        return None
-    width = x.shape[1] // groups
-    parts = Symbol(x.cell, x.at.reshape(x.shape[0], groups, width))
-    normed = _layer_norm(call, parts, [width], None, None, epsilon)
-    assert normed is not None
-    made = Symbol(normed.cell, normed.at.reshape(x.shape))
-    scaled = made if weight is None else computed(call, lowered.multiplied, made, weight)
-    return scaled if bias is None else computed(call, lowered.added, scaled, bias)
-
-
-@form_of("batch_norm")
-def _batch_norm(
-    call: Call, x: Symbol, weight: Any, bias: Any, mean: Any, variance: Any, training: Any, *rest: Any
-) -> Symbol | None:
-    if training or mean is None or variance is None:
-        raise call.refused(" as in training; save the policy in evaluation mode")
-    if any(isinstance(value, Symbol) for value in (weight, bias, mean, variance)) or x.at.dim() < 2:
-        return None
-    epsilon = float(rest[1]) if len(rest) > 1 else 1e-5
-    mean, variance = floats_of(mean), floats_of(variance)
-    scale = np.ones_like(mean) if weight is None else floats_of(weight)
-    shift = np.zeros_like(mean) if bias is None else floats_of(bias)
-    constants = [one.reshape(-1, *[1] * (x.at.dim() - 2)) for one in (mean, variance, scale, shift)]
-
-    def apply(build: Builder, data: Data) -> Data:
-        return build.per_value(
-            data,
-            constants,
-            lambda m, v, a, b: BatchNorm(mean=m, variance=v, scale=a, shift=b, epsilon=epsilon),
-        )
-
-    return computed(call, apply, x)

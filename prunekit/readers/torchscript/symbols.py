@@ -35,7 +35,7 @@ class Cell:
 @final
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A tensor of the program: ``at``, int64 of the tensor's shape and strides, says where in ``cell`` its elements are."""
+    """A tensor of the program: ``at``, int64 of its shape and strides, says where in ``cell`` its elements are."""
 
     cell: Cell
     at: Tensor
@@ -48,7 +48,7 @@ class Symbol:
     @property
     def names(self) -> Names:
         """The names of the elements, in the tensor's shape."""
-        return self.cell.names[self.at.numpy()]
+        return np.asarray(self.cell.names[self.at.numpy()])
 
 
 @final

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from prunekit.errors import InputError
 from prunekit.readers.torchscript.budget import Run
 from prunekit.readers.torchscript.building import Building
 from prunekit.readers.torchscript.objects import Module
-from prunekit.readers.torchscript.operators import Operator, reason_against
+from prunekit.readers.torchscript.operators import Operator, is_sampling, reason_against
 from prunekit.readers.torchscript.symbols import Cell, Condition, Missing, Names, Symbol, within
 from prunekit.readers.torchscript.values import SCALARS
 
@@ -24,23 +24,38 @@ Form = Callable[..., Any]
 """(call, *arguments of the operator) -> its result; None where the operator has no form as it is called."""
 
 FORMS: dict[str, Form] = {}
-"""What operators make of traced tensors, by their names without ``torch.``; filled in by the modules beside this one."""
+"""What operators make of traced tensors, by their names without ``torch.``; the modules beside this one fill it in."""
 
 WRITES: dict[str, Form] = {}
 """(call, target, *arguments) -> names of elements for the target; the other operators in place follow ``FORMS``."""
 
+_Form = TypeVar("_Form", bound=Form)
 _LANGUAGE = frozenset(["__is__", "__isnot__", "format", "warn"])
 _UNCHANGED = frozenset(["requires_grad_", "detach_"])
 
 
-def form_of(*names: str) -> Callable[[Form], Form]:
+def form_of(*names: str) -> Callable[[_Form], _Form]:
     """Return a decorator that makes its function the form of the operators ``names``."""
 
-    def keep(function: Form) -> Form:
+    def keep(function: _Form) -> _Form:
         FORMS.update(dict.fromkeys(names, function))
         return function
 
     return keep
+
+
+def write_of(*names: str) -> Callable[[_Form], _Form]:
+    """Return a decorator that makes its function what the operators ``names`` write in place."""
+
+    def keep(function: _Form) -> _Form:
+        WRITES.update(dict.fromkeys(names, function))
+        return function
+
+    return keep
+
+
+class NoFormError(InputError):
+    """An operator has no form in a graph, which matters only where its result is needed for the answer."""
 
 
 @final
@@ -52,9 +67,9 @@ class Call:
     operator: Operator
     run: Run
 
-    def refused(self, reason: str) -> InputError:
+    def refused(self, reason: str) -> NoFormError:
         """Return the error that this call has no form because of ``reason``."""
-        return InputError(f"calls 'torch.{self.building.doing}'{self.building.place()}{reason}")
+        return NoFormError(f"calls 'torch.{self.building.doing}'{self.building.place()}{reason}")
 
 
 @final
@@ -78,6 +93,8 @@ class Tracer:
     def known(self, value: Any) -> Any:
         """Return ``value``; raises InputError where it depends on the observation."""
         found = self.seen(value)
+        if isinstance(found, Missing):
+            raise InputError(found.reason)
         if isinstance(found, Symbol | Condition):
             raise InputError(
                 f"decides by a value that depends on the observation{self.building.place()}; a graph has no branches"
@@ -85,9 +102,7 @@ class Tracer:
         return found
 
     def seen(self, value: Any) -> Any:
-        """Return ``value`` as traced where it was written to, and as a real tensor where all of it is constant."""
-        if isinstance(value, Missing):
-            raise InputError(value.reason)
+        """Return ``value``, its real tensors as traced ones where traced elements were written to their memory."""
         if isinstance(value, list | tuple) and (within(value, Tensor) or within(value, Symbol)):
             return type(value)(self.seen(entry) for entry in value)
         if isinstance(value, Tensor) and value.untyped_storage().data_ptr() in self._written:
@@ -104,12 +119,23 @@ class Tracer:
         self.building.doing = name
         seen = [self.seen(value) for value in values]
         named = {key: self.seen(value) for key, value in options.items()}
+        in_place = name.endswith("_") and not name.endswith("__")
+        missing = next((found for value in (*seen, *named.values()) for found in _missing(value)), None)
+        if missing is not None and in_place:
+            raise InputError(missing.reason)
+        if missing is not None:
+            return missing
+        if is_sampling(path) and not in_place:
+            return Missing(reason_against(path))
         if not any(within(value, Symbol | Condition) for value in (*seen, *named.values())):
             return operator(seen, named, run)
         call = Call(self.building, operator, run)
-        if name.endswith("_") and not name.endswith("__"):
+        if in_place:
             return self._in_place(call, name, seen, named)
-        return _formed(call, FORMS.get(name), path, [_real(self.building, value) for value in seen], named)
+        try:
+            return _formed(call, FORMS.get(name), path, [_real(self.building, value) for value in seen], named)
+        except NoFormError as error:
+            return Missing(str(error))
 
     def _in_place(self, call: Call, name: str, values: list[Any], options: Mapping[str, Any]) -> Any:
         target, others = values[0], [_real(self.building, value) for value in values[1:]]
@@ -120,7 +146,7 @@ class Tracer:
             return target
         if not isinstance(target, Symbol) or not target.cell.dtype.is_floating_point:
             raise call.refused(", which writes a value that depends on the observation to whole numbers")
-        if target.at.unique().numel() != target.at.numel():
+        if np.unique(target.at.numpy()).size != target.at.numel():
             raise call.refused(", which writes to a tensor whose elements share memory")
         base = name[:-1]
         if base in WRITES:
@@ -139,7 +165,7 @@ class Tracer:
         """Return a real tensor as traced, with all that shares its memory."""
         storage = tensor.untyped_storage()
         count = storage.nbytes() // tensor.element_size()
-        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))  # type: ignore[call-overload]
+        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))
         cell = Cell(self.building.elements.of_constants(whole), tensor.dtype)
         self._written[storage.data_ptr()] = (
             tensor,
@@ -171,8 +197,8 @@ def _formed(call: Call, form: Form | None, path: str, values: list[Any], options
         return call.operator(values, dict(options), call.run)
     if form is None:
         reason = reason_against(path if path.startswith(("torch.", "ops.")) else f"torch.{path}")
-        if "samples" in reason or "recurrent" in reason:
-            raise InputError(reason)
+        if "recurrent" in reason:
+            raise NoFormError(reason)
         raise call.refused(", which has no form in a graph; compress can imitate the policy as it is")
     try:
         bound = signature(form).bind(call, *values, **options)
@@ -182,6 +208,14 @@ def _formed(call: Call, form: Form | None, path: str, values: list[Any], options
     if made is None:
         raise call.refused(" in a way that has no form in a graph; compress can imitate the policy as it is")
     return made
+
+
+def _missing(value: Any) -> Iterator[Missing]:
+    if isinstance(value, Missing):
+        yield value
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _missing(entry)
 
 
 def _paths(module: Module, path: str, met: set[int]) -> Iterator[tuple[int, str]]:

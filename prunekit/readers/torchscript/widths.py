@@ -10,6 +10,7 @@ import ast
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.readers.torchscript.archive import Script
-from prunekit.readers.torchscript.budget import MAX_STEPS, run_for
+from prunekit.readers.torchscript.budget import MAX_STEPS, Run, run_for
 from prunekit.readers.torchscript.objects import Module
+from prunekit.readers.torchscript.operators import Operator, is_sampling
 
 MAX_WIDTH = 2**16
 _MAX_STEPS = 20 * MAX_STEPS
@@ -43,9 +45,32 @@ def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[
 
 
 @final
+class _Undrawn:
+    """Draws at random, which the answer may not need, are zeros."""
+
+    def call(self, path: str, operator: Operator, values: list[Any], options: dict[str, Any], run: Run) -> Any:
+        """Return what the operator makes."""
+        if not is_sampling(path) or path.endswith("_"):
+            return operator(values, options, run)
+        tensor = next((value for value in values if isinstance(value, Tensor)), None)
+        size = next((value for value in values if isinstance(value, list)), [1])
+        if tensor is None:
+            run.take(math.prod(size))
+        return torch.zeros(size) if tensor is None else torch.zeros_like(tensor)
+
+    def inside(self, _: object) -> AbstractContextManager[None]:
+        """Note nothing."""
+        return nullcontext()
+
+    def known(self, value: Any) -> Any:
+        """Return ``value``."""
+        return value
+
+
+@final
 @dataclass
 class _Trials:
-    """Trials of one program; ``left`` is how much of the time for all of them is left, ``reason`` why the first failed."""
+    """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed."""
 
     script: Script
     names: Sequence[str]
@@ -80,6 +105,7 @@ class _Trials:
         if asked is not None:
             given[self.read[asked]].view(-1)[-1] = math.nan
         run = run_for(1, self.script.weights, self.script.storages, self.script.lists)
+        run.tracing = _Undrawn()
         begun = run.elements
         try:
             answer = self.script.forward.call([self.script.module, *given.values()], {}, run)
@@ -96,31 +122,44 @@ def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
     if width is not None:
         several = len(trials.read) > 1
         sizes = [width, *(size for size in sizes if several and size != width)]
+    unsure: list[list[Shape]] = []
     for places in _places(sizes, len(trials.read), width):
         for batch in ((1,), ()):
             fitting = _fitting(trials, places, batch, width)
-            if len(fitting) == 1:
-                return dict(zip(trials.read, fitting[0], strict=True))
-            if fitting:
-                told = ", ".join(" and ".join(str(shape[-1]) for shape in shapes) for shapes in fitting[:4])
-                raise InputError(f"runs on observations of several widths ({told}); say which with --inputs N")
+            whole = [shapes for shapes in fitting if trials.reads_the_last(shapes)]
+            if len(whole) == 1:
+                return dict(zip(trials.read, whole[0], strict=True))
+            if whole:
+                raise _several(whole)
+            unsure = unsure or fitting  # it runs, but on fewer values too, where it reads slices alone
+    if len(unsure) == 1:
+        return dict(zip(trials.read, unsure[0], strict=True))
+    if unsure:
+        raise _several(unsure)
     reason = f" ({trials.reason})" if trials.reason else ""
     if width is not None:
         raise InputError(f"does not run on observations of {width} values{reason}; give another number with --inputs")
     raise InputError(f"does not show how wide its observations are{reason}; say so with --inputs N")
 
 
+def _several(fitting: Sequence[Sequence[Shape]]) -> InputError:
+    told = ", ".join(" and ".join(str(shape[-1]) for shape in shapes) for shapes in fitting[:4])
+    return InputError(f"runs on observations of several widths ({told}); say which with --inputs N")
+
+
 def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[list[Sequence[int]]]:
     """Return the widths to try for each of ``count`` tensors: those of the file, then those that these give for one."""
-    yield [sizes] * count
+    wide = [size for size in sizes if size > 1 or count > 1]  # a width of one runs wherever another does
+    yield [wide] * count
     if width is None or count > 1:
         combined = _combined(sizes)
         for place in range(count):
             yield [combined if at == place else sizes for at in range(count)]
+    yield [[size for size in sizes if size == 1]] * count
 
 
 def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None) -> list[list[Shape]]:
-    """Return the shapes that the program runs on: where there are several, those of which it reads everything."""
+    """Return the shapes that the program runs on, and answers once."""
     fitting: list[list[Shape]] = []
     for widths in itertools.product(*places):
         if trials.steps < 0 or trials.elements < 0:
@@ -131,9 +170,13 @@ def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, wid
                 fitting.append(shapes)
     ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
     fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
-    if len(fitting) > 1:  # slices that end before the observation does run on wider ones too
-        fitting = [shapes for shapes in fitting if trials.reads_the_last(shapes)] or fitting
+    if len(fitting) > 1 and batch:  # what is folded into the batch axis comes out as several answers
+        fitting = [shapes for shapes in fitting if _rows(trials.answer(shapes, None)) == 1] or fitting
     return fitting
+
+
+def _rows(answer: Any) -> int:
+    return len(answer) if isinstance(answer, Tensor) and answer.dim() > 1 else 1
 
 
 def _ones(shapes: Sequence[Shape]) -> int:
@@ -190,8 +233,9 @@ def _literals(script: Script) -> Iterator[int]:
         match node:
             case ast.Constant(value=int(number)) if type(number) is int:
                 yield number
+                yield number + 1  # as wide as it has to be for this place
             case ast.List(elts=entries) if entries:
-                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]
-                if len(numbers) == len(entries) and all(type(number) is int for number in numbers):
-                    yield abs(math.prod(numbers))  # type: ignore[arg-type]
+                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is no constant
+                if numbers and all(type(number) is int for number in numbers):
+                    yield math.prod(numbers)  # type: ignore[arg-type]
                     yield sum(numbers)  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""Functions of one number as portable C, and their bit-exact twins in NumPy float32.
+
+C's own ``tanhf`` and ``expf`` differ between libraries, so that the same policy would act differently on two cores.
+Here everything is made of additions, multiplications, divisions and comparisons of float32, which IEEE 754 defines to
+the bit, in an order that C and NumPy share. ``benchmarks/c_math.py`` fits the coefficients and measures the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.graph.c.literals import LARGEST, Float32, c_float
+
+ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
+
+
+@final
+@dataclass(frozen=True)
+class Rational:
+    """x * P(x^2) / Q(x^2) up to ``end`` of either sign, 1 and -1 beyond it, -1 of NaN.
+
+    Coefficients are float32, lowest first.
+    """
+
+    numerator: tuple[float, ...]
+    denominator: tuple[float, ...]
+    end: float
+
+    def __call__(self, x: Float32) -> Float32:
+        """Return the value at ``x`` (any shape), to the bit that the C gives."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = x * x
+            value = x * polynomial(self.numerator, square) / polynomial(self.denominator, square)
+            inside = square < np.float32(self.end * self.end)
+        return np.where(inside, value, np.where(x > ZERO, ONE, -ONE))
+
+    def to_c(self, name: str) -> str:
+        """Return a C function ``name`` of one float."""
+        return (
+            f"static float {name}(float x)\n{{\n    const float t = x * x;\n"
+            f"    const float y = x * {horner(self.numerator)}\n        / {horner(self.denominator)};\n"
+            f"    return t < {c_float(self.end * self.end)} ? y : (x > 0.0f ? 1.0f : -1.0f);\n}}\n"
+        )
+
+
+TANH = Rational(
+    (
+        float.fromhex("0x1.ffffea0000000p-1"),
+        float.fromhex("0x1.0878d00000000p-3"),
+        float.fromhex("0x1.81338a0000000p-9"),
+        float.fromhex("0x1.7b83f00000000p-17"),
+    ),
+    (
+        float.fromhex("0x1.0000000000000p+0"),
+        float.fromhex("0x1.d991200000000p-2"),
+        float.fromhex("0x1.85592e0000000p-6"),
+        float.fromhex("0x1.f1176c0000000p-13"),
+        float.fromhex("0x1.0443a60000000p-22"),
+    ),
+    8.0,
+)
+ERF = Rational(
+    (
+        float.fromhex("0x1.20dd460000000p+0"),
+        float.fromhex("0x1.7566660000000p-2"),
+        float.fromhex("0x1.3239ae0000000p-4"),
+        float.fromhex("0x1.645b560000000p-7"),
+        float.fromhex("0x1.93e1be0000000p-12"),
+    ),
+    (
+        float.fromhex("0x1.0000000000000p+0"),
+        float.fromhex("0x1.501c080000000p-1"),
+        float.fromhex("0x1.7b43760000000p-3"),
+        float.fromhex("0x1.e0e8b20000000p-6"),
+        float.fromhex("0x1.6adf0a0000000p-9"),
+        float.fromhex("0x1.6fb6940000000p-16"),
+    ),
+    4.0,
+)
+
+
+def function(body: str, *needed: Callable[[str], str]) -> Callable[..., str]:
+    """Return a writer ``(prefix, called, *numbers) -> C`` of ``body``, after the functions that it needs.
+
+    In the body ``{p}`` is the prefix of all names, ``{a}``, ``{b}``, ... the numbers, and ``x`` the argument.
+    """
+
+    def to_c(prefix: str, called: str, *numbers: float) -> str:
+        text = body.replace("{p}", prefix)
+        for letter, number in zip("abcd", numbers, strict=False):
+            text = text.replace(f"{{{letter}}}", c_float(number))
+        before = "".join(need(prefix) + "\n" for need in needed)
+        return f"{before}static float {prefix}_{called}(float x)\n{{\n{text}}}\n"
+
+    return to_c
+
+
+def tanh_c(prefix: str) -> str:
+    """Return ``<prefix>_tanh``, whose twin is ``TANH``."""
+    return TANH.to_c(f"{prefix}_tanh")
+
+
+def erf_c(prefix: str) -> str:
+    """Return ``<prefix>_erf``, whose twin is ``ERF``."""
+    return ERF.to_c(f"{prefix}_erf")
+
+
+_SIGMOID = function("    return 0.5f + 0.5f * {p}_tanh(0.5f * x);\n", tanh_c)
+
+
+def sigmoid_c(prefix: str) -> str:
+    """Return ``<prefix>_sigmoid``, whose twin is ``sigmoid``."""
+    return _SIGMOID(prefix, "sigmoid")
+
+
+def sigmoid(x: Float32) -> Float32:
+    """Return 1 / (1 + exp(-x)), to the bit that the C gives."""
+    return HALF + HALF * TANH(HALF * x)
+
+
+_DECAY = function(
+    "    const float t = {p}_tanh(0.5f * x);\n    return (1.0f + t) / (1.0f - t);\n", tanh_c
+)  # fmt: skip
+
+
+def decay_c(prefix: str) -> str:
+    """Return ``<prefix>_decay``, whose twin is ``decay``."""
+    return _DECAY(prefix, "decay")
+
+
+def decay(x: Float32) -> Float32:
+    """Return exp(x) of x up to 0, where its absolute error is that of tanh; 0 of NaN."""
+    t = TANH(HALF * x)
+    with np.errstate(divide="ignore"):
+        return (ONE + t) / (ONE - t)
+
+
+_FAR, _NEAR = 2.0**16, 4.0
+_GUESS = (0.6865, 0.343)
+"""sqrt(x) is within 3% of a + b x over [1, 4]; each of three Newton steps squares that and halves it."""
+_ROOT = function(
+    "    float scale = 1.0f, y;\n"
+    f"    if (!(x > 0.0f && x <= {c_float(LARGEST)}))\n        return x;\n"
+    f"    for (; x >= {c_float(_FAR)}; x *= {c_float(1 / _FAR)})\n        scale *= {c_float(_FAR**0.5)};\n"
+    f"    for (; x < {c_float(1 / _FAR)}; x *= {c_float(_FAR)})\n        scale *= {c_float(_FAR**-0.5)};\n"
+    f"    for (; x >= {c_float(_NEAR)}; x *= {c_float(1 / _NEAR)})\n        scale *= {c_float(_NEAR**0.5)};\n"
+    f"    for (; x < 1.0f; x *= {c_float(_NEAR)})\n        scale *= {c_float(_NEAR**-0.5)};\n"
+    f"    y = {c_float(_GUESS[0])} + {c_float(_GUESS[1])} * x;\n"
+    "    y = 0.5f * (y + x / y);\n    y = 0.5f * (y + x / y);\n    y = 0.5f * (y + x / y);\n"
+    "    return y * scale;\n"
+)
+
+
+def root_c(prefix: str) -> str:
+    """Return ``<prefix>_root``, whose twin is ``root``."""
+    return _ROOT(prefix, "root")
+
+
+def root(x: Float32) -> Float32:
+    """Return the square root, within a unit in the last place; what is not positive and finite stays as it is.
+
+    Powers of four are taken out first, which no float rounds.
+    """
+    proper = (x > ZERO) & (x <= np.float32(LARGEST))
+    size, exponent = np.frexp(np.where(proper, x, ONE))
+    odd = exponent % 2
+    reduced = np.ldexp(size, 2 - odd).astype(np.float32)  # in [1, 4)
+    y = np.float32(_GUESS[0]) + np.float32(_GUESS[1]) * reduced
+    for _ in range(3):
+        y = HALF * (y + reduced / y)
+    return np.where(proper, np.ldexp(y, (exponent - 2 + odd) // 2).astype(np.float32), x)
+
+
+def sum_in_order(x: Float32) -> Float32:
+    """Return the sum over the last axis, which stays with one entry, in the order of a loop of C from 0 on."""
+    total = np.zeros((*x.shape[:-1], 1), np.float32)
+    for index in range(x.shape[-1]):
+        total = total + x[..., index : index + 1]
+    return total
+
+
+def polynomial(coefficients: tuple[float, ...], t: Float32) -> Float32:
+    """Return the polynomial of ``t`` by Horner's rule, in float32."""
+    value = np.full_like(t, np.float32(coefficients[-1]))
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * t + np.float32(coefficient)
+    return value
+
+
+def horner(coefficients: tuple[float, ...]) -> str:
+    """Return the C of ``polynomial``, of a variable ``t``."""
+    text = c_float(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        text = f"({text} * t + {c_float(coefficient)})"
+    return text

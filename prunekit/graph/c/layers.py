@@ -1,0 +1,146 @@
+"""Layers of float32 as C, and their bit-exact twin: products are added to the biases in the order of the inputs.
+
+Weights are stored input-major, and some inputs at a time are added to all outputs side by side: compilers vectorise
+that without changing a bit, and what is summed is loaded and stored once for so many inputs. Those that are left over
+come first, together with the biases, in a function of their own for each number of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+
+from prunekit.graph.c.literals import Float32
+
+AT_A_TIME = 7
+"""How many inputs are added at once; the order of the sums, and so their bits, do not depend on it."""
+_FLOAT_BYTES, _LINE, _FIRST_CACHE = 4, 64, 48 * 1024
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LayerCall:
+    """A layer from the array ``source`` to ``target`` of C, with arrays of constants; ``rows`` of values each."""
+
+    source: str
+    target: str
+    weight: str
+    bias: str
+    inputs: int
+    outputs: int
+    rows: int = 1
+
+
+def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
+    """Return x @ weight.T + bias over the last axis, to the bit that the C gives: inputs in order, after the bias."""
+    total = np.broadcast_to(bias, (*x.shape[:-1], len(bias)))
+    for index in range(x.shape[-1]):
+        total = total + x[..., index : index + 1] * weight[:, index]
+    return total
+
+
+def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
+    """Return the functions of C that the statements of ``calls`` need; ``chain`` as in ``layer_statement``."""
+    looped, alone = _looped(calls), {call.inputs for call in calls if _stands_alone(call, calls, chain)}
+    functions = [_add(name)] if looped else []
+    rests = sorted({call.inputs % AT_A_TIME for call in calls if call.inputs not in alone})
+    functions += [_layer(name, f"layer_{rest}", rest, rest in looped) for rest in rests]
+    return functions + [_layer(name, f"few_{inputs}", inputs, False) for inputs in sorted(alone)]
+
+
+def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
+    """Return the lines of C that are ``call``, one of all ``calls``; in a ``chain`` each reads what the last made."""
+    rest, function, blocks = call.inputs % AT_A_TIME, "layer", [str(call.inputs // AT_A_TIME)]
+    if _stands_alone(call, calls, chain):
+        function, blocks = "few", []
+    elif rest not in _looped(calls):
+        blocks = []
+    source, target = call.source, call.target
+    if call.rows > 1:
+        source, target = f"{source} + i * {call.inputs}", f"{target} + i * {call.outputs}"
+    given = [source, target, call.weight, call.bias, *blocks, str(call.outputs)]
+    statement = f"{name}_{function}_{rest}({', '.join(given)});"
+    if call.rows == 1:
+        return [f"    {statement}"]
+    return [f"    for (i = 0; i < {call.rows}; ++i)", f"        {statement}"]
+
+
+def _stands_alone(call: LayerCall, calls: Sequence[LayerCall], chain: bool) -> bool:
+    """Return whether a layer of few inputs has a function without blocks, though others need one with them.
+
+    Behind the few values GCC 12 sees an array that was never written, and warns. In chains it does not, unless the
+    first layer reads one number.
+    """
+    return not chain and call.inputs < AT_A_TIME and call.inputs in _looped(calls)
+
+
+def fills_lines(calls: Sequence[LayerCall]) -> bool:
+    """Return whether most weights lie beyond the first cache, in rows of whole cache lines.
+
+    Then vectors of a line each are faster than narrower ones. Where rows end within lines, most of such vectors lie
+    across two, and are slower (``benchmarks/c_choices.py``).
+    """
+    if not calls:
+        return False
+    inputs, outputs = max(((call.inputs, call.outputs) for call in calls), key=math.prod)
+    return _FLOAT_BYTES * inputs * outputs > _FIRST_CACHE and _FLOAT_BYTES * outputs % _LINE == 0
+
+
+def _looped(calls: Iterable[LayerCall]) -> set[int]:
+    """Return the numbers of inputs left over beside which there are whole blocks, in one layer at least."""
+    return {call.inputs % AT_A_TIME for call in calls if call.inputs >= AT_A_TIME}
+
+
+def _add(name: str) -> str:
+    weights, values = _operands(AT_A_TIME, "        ")
+    return (
+        f"static void {name}_add(\n"
+        "    const float *restrict x, float *restrict y, const float *restrict weight, int blocks, int outputs)\n{\n"
+        "    int n, o;\n    for (n = 0; n < blocks; ++n) {\n"
+        f"{weights}{values}{_UNROLLED_LATE}        for (o = 0; o < outputs; ++o) {{\n"
+        f"            float sum = y[o];\n{_sum(name, AT_A_TIME, '            ')}            y[o] = sum;\n        }}\n"
+        f"        weight += {AT_A_TIME} * outputs;\n        x += {AT_A_TIME};\n    }}\n}}\n"
+    )
+
+
+def _layer(name: str, called: str, rest: int, looped: bool) -> str:
+    weights, values = _operands(rest, "    ")
+    blocks, more = "", ""
+    if looped:
+        blocks = "int blocks, "
+        skipped = (f"x + {rest}", f"weight + {rest} * outputs") if rest else ("x", "weight")
+        more = f"    {name}_add({skipped[0]}, y, {skipped[1]}, blocks, outputs);\n"
+    return (
+        f"static void {name}_{called}(\n"
+        "    const float *restrict x, float *restrict y, const float *restrict weight, const float *restrict bias,\n"
+        f"    {blocks}int outputs)\n{{\n    int o;\n{weights}{values}    for (o = 0; o < outputs; ++o) {{\n"
+        f"        float sum = {name.upper()}_FLOAT(&bias[o]);\n{_sum(name, rest, '        ')}        y[o] = sum;\n"
+        f"    }}\n{more}}}\n"
+    )
+
+
+def _operands(count: int, indent: str) -> tuple[str, str]:
+    rows = [_row(index) for index in range(count)]
+    weights = "".join(f"{indent}const float *const {row} = {before} + outputs;\n" for before, row in pairwise(rows))
+    values = ", ".join(f"x{index} = x[{index}]" for index in range(count))
+    return weights, f"{indent}const float {values};\n" if count else ""
+
+
+def _sum(name: str, count: int, indent: str) -> str:
+    return "".join(f"{indent}sum += x{index} * {name.upper()}_FLOAT(&{_row(index)}[o]);\n" for index in range(count))
+
+
+def _row(index: int) -> str:
+    return f"w{index}" if index else "weight"
+
+
+# GCC unrolls short inner loops before it vectorises, and then finds no loop to vectorise.
+_UNROLLED_LATE = """#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#pragma GCC unroll 1
+#endif
+"""

@@ -1,0 +1,210 @@
+"""What the C form of an op writes into: statements, constants, functions, and arrays to put values in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.errors import InputError
+from prunekit.graph.c.layers import LayerCall
+from prunekit.graph.c.literals import LARGEST, Constant, array, c_float
+from prunekit.graph.c.names import buffer_name, unique
+from prunekit.graph.op import Spec
+
+DEFINED_EVERYWHERE: set[type] = set()
+"""Ops that make finite values of any, NaN too; an input that nothing else reads goes to them as it is."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CValue:
+    """A value as an array of floats in C, row by row: ``base`` from ``offset`` on; in ``buffer``, if in any.
+
+    ``length`` is its number of floats as C says it. ``returned``: it is no array, but what the function returns.
+    """
+
+    base: str
+    spec: Spec
+    offset: int = 0
+    buffer: int | None = None
+    length: str = ""
+    returned: bool = False
+
+    @property
+    def text(self) -> str:
+        """The array, as an expression."""
+        return f"({self.base} + {self.offset})" if self.offset else self.base
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.spec.shape)
+
+    @property
+    def count(self) -> str:
+        """How many numbers it has, as C."""
+        return self.length or str(self.size)
+
+    @property
+    def width(self) -> int:
+        """How many numbers its last axis has."""
+        return self.spec.shape[-1] if self.spec.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """How many times it has a last axis."""
+        return self.size // self.width
+
+    @property
+    def unit(self) -> str:
+        """Where on the last axis the number ``i`` is, as C."""
+        return "i" if self.rows == 1 else f"i % {self.width}"
+
+
+@final
+class CWriter:
+    """What one graph's ops write, in order; ``name`` begins all names. Names of the function's own are made here.
+
+    Statements may use ``i``, an int. Beside what forms use, the fields are for who writes the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.statements: list[str | LayerCall] = []
+        self.constants: list[Constant] = []
+        self.functions: list[str] = []  # of numbers
+        self.loops: list[str] = []  # of arrays
+        self.layers: list[LayerCall] = []
+        self.sizes: list[int] = []  # of buffers, in floats
+        self.made: tuple[Spec, ...] = ()  # by the node that is being written
+        self.action: CValue | None = None  # where that node's output is to go
+        self._pending: list[int] = []  # reads to come, per buffer
+        self._reading: dict[int, int] = {}  # of them, those of the node that is being written
+        self._constant_names: list[str] = []
+        self._own_names: dict[object, str] = {}
+
+    def add(self, *lines: str) -> None:
+        """Add lines to the policy's function."""
+        self.statements += lines
+
+    def each(self, y: CValue, expression: str) -> None:
+        """Add a loop that fills ``y`` with ``expression``, of the index ``i``."""
+        self.add(f"    for (i = 0; i < {y.count}; ++i)", f"        {y.text}[i] = {expression};")
+
+    def per_row(self, call: str, *values: CValue) -> None:
+        """Add a statement for every row of ``values``; in ``call`` they are {0}, {1}, ..., each a pointer."""
+        if values[0].rows == 1:
+            self.add(f"    {call.format(*(value.text for value in values))};")
+        else:
+            pointers = (f"{value.text} + i * {value.width}" for value in values)
+            self.add(f"    for (i = 0; i < {values[0].rows}; ++i)", f"        {call.format(*pointers)};")
+
+    def layer(self, x: CValue, y: CValue, weight: NDArray[Any], bias: NDArray[Any]) -> None:
+        """Add y = x @ weight.T + bias over the last axis; weight [out, in], bias [out]."""
+        at = len(self.layers)
+        names = [self.constant(f"weight_{at}", weight.T), self.constant(f"bias_{at}", bias)]
+        outputs, inputs = weight.shape
+        given = {"source": x.text, "target": y.text, "weight": names[0], "bias": names[1]}
+        self.layers.append(LayerCall(**given, inputs=inputs, outputs=outputs, rows=x.rows))
+        self.statements.append(self.layers[-1])
+
+    def constant(self, called: str, values: NDArray[Any]) -> str:
+        """Add an array of floats and return its name; raises InputError where float32 cannot hold one."""
+        with np.errstate(over="ignore"):
+            floats = np.asarray(values).astype(np.float32)
+        if not np.isfinite(floats).all():
+            raise InputError(f"'{called}' is beyond float32, which is what the C computes in")
+        self._constant_names.append(unique(called, self._constant_names))
+        self.constants.append(array("float", self.name, self._constant_names[-1], floats))
+        return f"{self.name}_{self._constant_names[-1]}"
+
+    def load(self, constant: str, index: str = "i") -> str:
+        """Return the C that reads a number of an array of constants, wherever a core has them."""
+        return f"{self.name.upper()}_FLOAT(&{constant}[{index}])"
+
+    def vector(self, called: str, values: NDArray[np.float32], index: str = "i") -> str:
+        """Return the C of the number at ``index`` of ``values``: an array's, or a literal where all are the same."""
+        if len(set(values.tolist())) == 1:
+            return c_float(float(values[0]))
+        return self.load(self.constant(called, values), index)
+
+    def number(self, value: float, called: str) -> str:
+        """Return ``value`` as a literal; raises InputError where float32 cannot hold it."""
+        if not abs(value) <= LARGEST:
+            raise InputError(f"{called} is beyond float32: {value:g}")
+        return c_float(value)
+
+    def own_name(self, called: str, key: object) -> str:
+        """Return the name of what ``key`` stands for: ``called``, with a number where others are called that."""
+        if key not in self._own_names:
+            self._own_names[key] = unique(called, list(self._own_names.values()))
+        return self._own_names[key]
+
+    def make(self, at: int = 0) -> CValue:
+        """Return where to put output ``at`` of the node: a place that none of its inputs is in.
+
+        Raises InputError for numbers (int64) that are not the policy's action, or not one.
+        """
+        spec = self.made[at]
+        if spec.dtype == "int64":
+            if self.action is None or not self.action.returned:
+                raise InputError("C gives numbers (int64) only as the policy's action, and one of them")
+            return self.action
+        return self.scratch(spec) if self.action is None or at else self.action
+
+    def numbers(self, most: int) -> CValue:
+        """Return where to put several whole numbers of up to ``most``, which are the action: floats, in C.
+
+        Raises InputError for numbers that floats do not tell apart, and where they are not the action.
+        """
+        if self.action is None or self.action.returned or len(self.made[0].shape) != 1:
+            raise InputError("C gives numbers (int64) only as the policy's action")
+        if most >= 2**24:
+            raise InputError(f"actions are numbered up to {most}, but C gives several as floats, exact below {2**24}")
+        return self.action
+
+    def over(self, *inputs: CValue) -> CValue:
+        """Return where to put the output: over the first of ``inputs`` of which nothing else is read, or elsewhere.
+
+        The form must read each number before it writes at its place.
+        """
+        if self.action is None:
+            for x in inputs:
+                overlap = any(other.buffer == x.buffer and other.offset != x.offset for other in inputs)
+                if x.buffer is not None and not overlap and self._pending[x.buffer] == self._reading[x.buffer]:
+                    return replace(x, spec=self.made[0])
+        return self.make()
+
+    def scratch(self, spec: Spec) -> CValue:
+        """Return an array that nothing is in; it is free again after the node, unless it is its output."""
+        size = math.prod(spec.shape)
+        free = [at for at, pending in enumerate(self._pending) if not pending]
+        best = min(free, key=lambda at: (max(size - self.sizes[at], 0), self.sizes[at]), default=None)
+        if best is None:
+            best = len(self.sizes)
+            self.sizes.append(0)
+            self._pending.append(0)
+        self.sizes[best] = max(self.sizes[best], size)
+        self._pending[best] = 1
+        self._reading[best] = self._reading.get(best, 0) + 1
+        return CValue(base=buffer_name(best), spec=spec, buffer=best)
+
+    def begin(self, made: tuple[Spec, ...], inputs: tuple[CValue, ...], action: CValue | None = None) -> None:
+        """Begin a node that makes ``made`` of ``inputs``; its output goes to ``action``, if that is given."""
+        self.made, self.action, self._reading = made, action, {}
+        for x in inputs:
+            if x.buffer is not None:
+                self._reading[x.buffer] = self._reading.get(x.buffer, 0) + 1
+
+    def end(self, outputs: tuple[CValue, ...], reads: tuple[int, ...]) -> None:
+        """End the node: what it read is read, and each of ``outputs`` will be read as often as ``reads`` says."""
+        for buffer, count in self._reading.items():
+            self._pending[buffer] -= count
+        for value, count in zip(outputs, reads, strict=True):
+            if value.buffer is not None:
+                self._pending[value.buffer] += count
+        self._reading = {}
