@@ -29,10 +29,10 @@ from prunekit.console import size_name
 from prunekit.devices.build import build
 from prunekit.devices.emulator import count
 from prunekit.devices.targets import TARGETS
-from prunekit.export import c_layers
 from prunekit.export import quantize as quantizing
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import quantize, run_quantized
+from prunekit.graph.c import layers as c_layers
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
 from prunekit.runtimes.native import vector_flags

@@ -5,20 +5,22 @@
 Each is x * P(x^2) / Q(x^2), Q(0) = 1, fitted to the least largest absolute error on [0, end] by Lawson's iteration: a
 linear least-squares fit of x * P - y * Q in float64, weighted by 1 / Q of the last one, so that it is the error of the
 quotient, and by weights that grow where that error is large. Beyond the end the function is taken to be 1. The
-coefficients of the fit, rounded to float32, stand in ``prunekit/export/c_math.py``; this script says if they differ.
+coefficients of the fit, rounded to float32, stand in ``prunekit/graph/c/functions.py``; this script says if they
+differ. The square root and the exponential below zero, which are made of others, are measured too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 from record import write_result
 
-from prunekit.export.c_math import ERF, TANH, Rational
+from prunekit.graph.c.functions import ERF, TANH, Rational, decay, root
+from prunekit.graph.c.literals import Float32
 
 Array = NDArray[np.float64]
 _POINTS, _ITERATIONS = 4_000, 60
@@ -56,6 +58,27 @@ def largest_error(rational: Rational, function: Callable[[Array], Array]) -> flo
     return largest
 
 
+def largest_of_decay() -> float:
+    """Return the largest absolute error of exp(x) over every float32 from 0 down to -100."""
+    last = int(np.float32(100.0).view(np.uint32))
+    return max(float(np.abs(decay(-x) - np.exp(-x.astype(np.float64))).max()) for x in _positive(0, last))
+
+
+def largest_of_root() -> float:
+    """Return the largest error of the square root over every float32 of two octaves, in units in the last place."""
+    first, last = (int(np.float32(end).view(np.uint32)) for end in (1.0, 4.0))
+    largest = 0.0
+    for x in _positive(first, last):
+        true = np.sqrt(x.astype(np.float64))
+        largest = max(largest, float((np.abs(root(x) - true) / np.spacing(true.astype(np.float32))).max()))
+    return largest
+
+
+def _positive(first: int, last: int) -> Iterator[Float32]:
+    for start in range(first, last, 2**22):
+        yield np.arange(start, min(start + 2**22, last), dtype=np.uint32).view(np.float32)
+
+
 def _erf(x: Array) -> Array:
     import torch
 
@@ -75,6 +98,9 @@ def main() -> None:
             "largest absolute error over float32": largest_error(used, function),
         }
         print(name, entries[name])
+    made = {"exp below zero": largest_of_decay(), "sqrt, in units in the last place": largest_of_root()}
+    entries |= {name: {"largest absolute error over float32": error} for name, error in made.items()}
+    print(made)
     write_result("c_math", "python benchmarks/c_math.py", {"functions": entries})
 
 

@@ -118,7 +118,7 @@ def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArr
     """Return the actions of the twin in NumPy on ``rows``; ``seen`` gives the ranges of integers."""
     bits = FORMS[form]
     if bits is None:
-        return run_float32(program, rows)[0]
+        return run_float32(graph_of(program), {"obs": rows})["action"]
     return run_quantized(quantize(program, seen, bits), rows)[0]
 
 

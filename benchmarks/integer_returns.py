@@ -19,6 +19,7 @@ from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_float import run_float32
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.export.recording import spread_over
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Affine, Program
 from prunekit.rollouts import episode_return, random_returns
@@ -63,13 +64,13 @@ def under_noise(
     are the returns of float32 and of the random policy.
     """
     rows = spread_over(seen, _ROWS)
-    exact = run_float32(program, rows)[1]
+    exact = _outputs(program, rows)
     wanted = _size(run_quantized(quantize(program, seen, 16), rows)[1] - exact)
     deviation = 1e-3
     for _ in range(4):
-        deviation *= wanted / _size(run_float32(noisy(program, deviation, seed), rows)[1] - exact)
+        deviation *= wanted / _size(_outputs(noisy(program, deviation, seed), rows) - exact)
     changed = noisy(program, deviation, seed)
-    found = _size(run_float32(changed, rows)[1] - exact)
+    found = _size(_outputs(changed, rows) - exact)
     if _played(policy, _native(program, None, seen), SEEDS[:1])[0] != known["float32"][0]:
         raise SystemExit(f"{policy}: float32 earns something else on this machine; measure int8 on it first")
     returns = _played(policy, _native(changed, None, seen), SEEDS)
@@ -77,6 +78,10 @@ def under_noise(
     print(time.strftime("%H:%M:%S"), policy, f"noise {seed}", kept["estimate"], kept["lower95"], flush=True)
     sizes = {"error_of_w8a16": wanted, "error_of_noise": found, "deviation_of_weights": deviation}
     return {"policy": policy, "noise_seed": seed, **sizes, "returns": returns, "retention": kept}
+
+
+def _outputs(program: Program, rows: NDArray[np.float32]) -> NDArray[Any]:
+    return run_float32(graph_of(program), {"obs": rows})["outputs"]
 
 
 def noisy(program: Program, deviation: float, seed: int) -> Program:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prunekit.errors import InputError
-from prunekit.export.agreement import require_agreement
+from prunekit.export.agreement import ends_of, expected_of, in_torch, require_agreement
 from prunekit.export.arduino import arduino_library, library_paths
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
@@ -22,8 +21,6 @@ from prunekit.export.recording import spread_over
 from prunekit.files import write_together
 from prunekit.graph.graph import Graph
 from prunekit.graph.op import Array
-from prunekit.graph.reference import initial_states, run_step
-from prunekit.graph.to_torch import GraphModule
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import KindHead
@@ -137,25 +134,8 @@ def quantized_difference(program: Program, quantized: QuantizedProgram, observat
 
 
 def _checked(graph: Graph, policy: Actor | Graph, inputs: Mapping[str, Array]) -> float:
-    """Return the largest difference of outputs; states begin anew in every row."""
-    rows = len(next(iter(inputs.values())))
-    expected = run_step(graph, inputs, initial_states(graph, rows))[0]
-    ways = {"torch": _torch(policy, inputs), "the C": run_float32(graph, inputs)}
-    action = "action" if "action" in graph.outputs else graph.outputs[0]
-    outputs = "outputs" if "outputs" in graph.outputs else action
-    head = next((node.op for node in graph.nodes if action in node.outputs), None)
-    found = 0.0
-    for way, values in ways.items():
-        found = require_agreement(way, values[action], values[outputs], expected[action], expected[outputs], head)
-    return found
-
-
-@torch.no_grad()
-def _torch(policy: Actor | Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    if isinstance(policy, Actor):
-        (observations,) = inputs.values()
-        scores = policy.scores(torch.from_numpy(observations))
-        return {"action": policy.head(scores).numpy(), "outputs": scores.numpy()}
-    module, rows = GraphModule(policy).to(torch.float32), len(next(iter(inputs.values())))
-    made = module(*(torch.from_numpy(inputs[port.name]) for port in policy.inputs), *module.initial_states(rows))
-    return dict(zip(policy.outputs, (value.numpy() for value in made), strict=False))
+    """Return the largest difference of outputs from the reference's."""
+    expected, (action, outputs) = expected_of(graph, inputs), ends_of(graph)
+    require_agreement("torch", *in_torch(policy, inputs), expected)
+    found = run_float32(graph, inputs)
+    return require_agreement("the C", found[action], found[outputs], expected)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from prunekit.export.agreement import require_agreement
+from prunekit.export.agreement import expected_of, in_torch, require_agreement
 from prunekit.export.session import tuned_session
 from prunekit.files import json_text, write_atomically
 from prunekit.formats.onnx_file import parse_onnx
 from prunekit.formats.onnx_metadata import PREFIX, prunekit_metadata
 from prunekit.graph import onnx as writer
 from prunekit.graph.graph import Graph
-from prunekit.graph.reference import run_step
-from prunekit.graph.to_torch import GraphModule
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.probes import probe_inputs
@@ -101,7 +99,7 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
     action by more than that of the action's, or an argmax action where the two best outputs are further apart.
     """
     session = tuned_session(content)
-    expected = run_step(graph, inputs, {})[0]
+    expected = expected_of(graph, inputs)
 
     def in_onnxruntime(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         action, outputs = session.run(["action", "outputs"], dict(given))
@@ -113,30 +111,9 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
         actions, outputs = zip(*parts, strict=True)
         return np.concatenate(actions), np.concatenate(outputs)
 
-    ways = {"torch": in_torch(policy), "ONNX Runtime": in_onnxruntime, "ONNX Runtime row by row": row_by_row}
-    head = next(node.op for node in graph.nodes if "action" in node.outputs)
-    return max(
-        require_agreement(name, *way(inputs), expected["action"], expected["outputs"], head)
-        for name, way in ways.items()
-    )
-
-
-def in_torch(policy: Actor | Graph) -> Way:
-    """Return what runs ``policy`` in torch."""
-    if isinstance(policy, Actor):
-
-        def run_actor(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-            with torch.no_grad():
-                outputs = policy.scores(torch.from_numpy(given["obs"]))
-                return policy.head(outputs).numpy(), outputs.numpy()
-
-        return run_actor
-    module = GraphModule(policy)
-
-    def run_graph(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        with torch.no_grad():
-            found = module(*(torch.from_numpy(given[port.name]) for port in policy.inputs))
-        values = dict(zip(policy.outputs, found, strict=False))
-        return values["action"].numpy(), values["outputs"].numpy()
-
-    return run_graph
+    ways: dict[str, Way] = {
+        "torch": partial(in_torch, policy),
+        "ONNX Runtime": in_onnxruntime,
+        "ONNX Runtime row by row": row_by_row,
+    }
+    return max(require_agreement(name, *way(inputs), expected) for name, way in ways.items())

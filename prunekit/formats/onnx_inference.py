@@ -24,6 +24,7 @@ from prunekit.formats.onnx_ops import (
 from prunekit.formats.onnx_values import SMALL, Value, sizes_of
 from prunekit.formats.text import reason_of
 
+_FIRST_REFERENCE = {"DequantizeLinear": 19, "QuantizeLinear": 19}  # of what came before there is no reference
 Inputs = list[Value | None]
 """What a node reads, in its order; None for an optional input that is left out."""
 
@@ -97,6 +98,7 @@ def run_node(node: onnx.NodeProto, numbers: Mapping[str, NDArray[Any]], version:
 
     Raises ValueError, in one line, where they do not fit.
     """
+    version = max(version, _FIRST_REFERENCE.get(node.op_type, 0))
     values = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
         for name, array in numbers.items()

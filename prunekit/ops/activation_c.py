@@ -74,15 +74,12 @@ def _selu(x: Float32) -> Float32:
     return np.where(x > ZERO, np.float32(_SCALE) * x, np.float32(_SCALED_ALPHA) * _minus_one(TANH(HALF * x)))
 
 
-def _log_one_plus(x: Float32) -> Float32:
-    """Return log(1 + exp(x))."""
-    s = sigmoid(np.where(x < ZERO, -x, x))
-    z = (ONE - s) / (ONE + s)
-    return np.where(x > ZERO, x, ZERO) + z * polynomial(_ATANH, z * z)
-
-
 def _softplus(x: Float32, beta: np.float32) -> Float32:
-    return _log_one_plus(x) if beta == ONE else _log_one_plus(beta * x) / beta
+    """Return log(1 + exp(beta x)) / beta, as x where that is above 0 and what goes to 0 with |beta x|."""
+    u = beta * x
+    s = sigmoid(np.where(u < ZERO, -u, u))
+    z = (ONE - s) / (ONE + s)
+    return np.asarray(np.where(u > ZERO, x, ZERO) + z * polynomial(_ATANH, z * z) / beta, np.float32)
 
 
 def _softplus_c(prefix: str, called: str, beta: float) -> str:
@@ -93,7 +90,7 @@ def _softplus_c(prefix: str, called: str, beta: float) -> str:
         "    const float s = {p}_sigmoid(u < 0.0f ? -u : u);\n"
         "    const float z = (1.0f - s) / (1.0f + s);\n"
         "    const float t = z * z;\n"
-        f"    return ((u > 0.0f ? u : 0.0f) + z * {horner(_ATANH)}) / {{a}};\n",
+        f"    return (u > 0.0f ? x : 0.0f) + z * {horner(_ATANH)} / {{a}};\n",
         sigmoid_c,
     )(prefix, called, beta)
 
@@ -112,7 +109,7 @@ def _mish(x: Float32) -> Float32:
     """With s = sigmoid(x) and q = 1 - s, which is exp(-softplus(x)), tanh(softplus(x)) is s (1 + q) / (1 + q^2)."""
     s = sigmoid(x)
     q = ONE - s
-    return x * (s * (ONE + q)) / (ONE + q * q)
+    return np.asarray(x * (s * (ONE + q)) / (ONE + q * q), np.float32)
 
 
 def _softsign(x: Float32) -> Float32:
@@ -122,7 +119,7 @@ def _softsign(x: Float32) -> Float32:
 
 def _between_0_and_6(x: Float32) -> Float32:
     v = x + np.float32(3.0)
-    return np.where(v > np.float32(6.0), np.float32(6.0), np.where(v > ZERO, v, ZERO))
+    return np.asarray(np.where(v > np.float32(6.0), np.float32(6.0), np.where(v > ZERO, v, ZERO)), np.float32)
 
 
 _ROOT_HALF = np.float32(0.5**0.5)

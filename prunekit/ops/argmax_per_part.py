@@ -89,14 +89,14 @@ def _onnx(op: ArgmaxPerPart, writer: OnnxWriter, x: str) -> tuple[str, ...]:
 @C.register(ArgmaxPerPart)
 def _c(op: ArgmaxPerPart, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
     y = writer.numbers(_most(op))
-    offset = 0
-    for part, (count, start) in enumerate(zip(op.counts, op.starts, strict=True)):
-        writer.add(
-            "    {", f"        int best = {offset};", f"        for (i = {offset + 1}; i < {offset + count}; ++i)"
-        )
+    for part, (end, count, start) in enumerate(zip(accumulate(op.counts), op.counts, op.starts, strict=True)):
+        first = end - count
+        if count == 1:
+            writer.add(f"    {y.text}[{part}] = {float(start)}f;")
+            continue
+        writer.add("    {", f"        int best = {first};", f"        for (i = {first + 1}; i < {end}; ++i)")
         writer.add(f"            if ({x.text}[i] > {x.text}[best])", "                best = i;")
-        writer.add(f"        {y.text}[{part}] = (float)(best + ({start - offset}));", "    }")
-        offset += count
+        writer.add(f"        {y.text}[{part}] = (float)(best + ({start - first}));", "    }")
     return (y,)
 
 

@@ -85,7 +85,7 @@ def _c(op: L2Norm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
 @TWIN.register(L2Norm)
 def _twin(op: L2Norm, x: Float32) -> tuple[Float32, ...]:
     length, least = root(sum_in_order(x * x)), np.float32(_least(op))
-    return (x / np.where(length > least, length, least),)
+    return (np.asarray(x / np.where(length > least, length, least), np.float32),)
 
 
 def _least(op: L2Norm) -> float:

@@ -21,6 +21,7 @@ from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, Head, TanhHead
 from prunekit.policy.program import lower
+from prunekit.readers.read import read_policy
 
 Run = Callable[..., tuple[int, str, str]]
 needs_compilers = pytest.mark.skipif(bool(MISSING), reason=REASON)
@@ -175,7 +176,7 @@ def test_the_arguments_of_the_environment_are_kept_where_it_is_the_model_s(
 
     monkeypatch.setattr(command, "recorded_observations", recorded)
     path = saved(tmp_path / "m.pt", provenance={"env": {"id": "Pendulum-v1", "kwargs": {"g": 3.0}}})
-    command.recorder(path, load(path), env, 2)()
+    command.recorder(read_policy(path), env, 2)()
     assert asked == [(*wanted, 2)]
 
 
@@ -190,6 +191,8 @@ def test_the_result_for_machines(form: str, model: Path, tmp_path: Path, run: Ru
         "c": [str(tmp_path / "out" / "p.h"), str(tmp_path / "out" / "p.c")],
         "name": "p",
         "activations": {"float32": None, "w8a8": 8}.get(form, 16),
+        "recognised": "model of prunekit, 3-8-6-1, tanh relu, normalizer inside",
+        "notes": [],
     }
 
 

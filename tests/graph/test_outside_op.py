@@ -1,19 +1,26 @@
-"""An op from outside of the package goes through groups, masks, surgery, torch and ONNX, and is in no list there."""
+"""An op from outside of the package goes through groups, masks, surgery, torch, ONNX and C; no list there has it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
 import pytest
 import torch
+from compiled_policy import MISSING, REASON, acted
 from torch import Tensor, nn
 
 import prunekit.ops  # noqa: F401
+from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.session import onnxruntime
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.functions import function, horner, polynomial
+from prunekit.graph.c.literals import Float32, c_float
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.graph import Port
 from prunekit.graph.groups import find_groups
 from prunekit.graph.lifting import MODULES, Lifted, Traced, array_of, from_module
@@ -65,6 +72,31 @@ def onnx_form(op: SnakeOp, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("Add", [x, writer.add("Mul", [wave, wave])]),)
 
 
+# sin(x)^2 has the period pi: what is left is at most pi / 2, where this series of sin(x) / x is within 4e-6.
+PI, SERIES = math.pi, (1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362880.0)
+WAVE = function(
+    f"    const float n = (float)(int32_t)(x * {c_float(1.0 / PI)} + (x < 0.0f ? -0.5f : 0.5f));\n"
+    f"    const float r = x - n * {c_float(PI)};\n    const float t = r * r;\n"
+    f"    const float s = r * {horner(SERIES)};\n    return s * s;\n"
+)
+
+
+def c_form(op: SnakeOp, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions.append(WAVE(writer.name, "wave"))
+    rate = writer.load(writer.constant("rate", op.rate), x.unit)
+    y = writer.over(x)
+    writer.each(y, f"{x.text}[i] + {writer.name}_wave({rate} * {x.text}[i])")
+    return (y,)
+
+
+def twin_form(op: SnakeOp, x: Float32) -> tuple[Float32, ...]:
+    v, half = op.rate * x, np.float32(0.5)
+    n = np.trunc(v * np.float32(1.0 / PI) + np.where(v < 0.0, -half, half)).astype(np.float32)
+    r = v - n * np.float32(PI)
+    s = r * polynomial(SERIES, r * r)
+    return (x + s * s,)
+
+
 def read(module: Snake, x: Traced) -> Lifted:
     return Lifted(op=SnakeOp(rate=array_of(module.rate)), inputs=(x,), attributes={"rate": "rate"})
 
@@ -74,13 +106,16 @@ def registered() -> Iterator[None]:
     register_op(SnakeOp)
     TORCH.register(SnakeOp)(torch_form)
     ONNX.register(SnakeOp)(onnx_form)
+    C.register(SnakeOp)(c_form)
+    TWIN.register(SnakeOp)(twin_form)
     MACS.register(SnakeOp)(lambda op, given: 0)
     from_module(Snake)(read)
     yield
     del OPS["SnakeOp"], MODULES[Snake]
 
 
-def test_it_is_traced_grouped_shrunk_and_exported() -> None:
+@pytest.mark.skipif(bool(MISSING), reason=REASON)
+def test_it_is_traced_grouped_shrunk_and_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 6), Snake(6), nn.LayerNorm(6), nn.Linear(6, 2))
     with torch.no_grad():
@@ -101,3 +136,6 @@ def test_it_is_traced_grouped_shrunk_and_exported() -> None:
         np.testing.assert_allclose(
             GraphModule(small)(torch.from_numpy(inputs))[0].numpy(), expected, rtol=0.0, atol=1e-5
         )
+    twin = run_float32(small, {"obs": inputs})["outputs"]
+    np.testing.assert_allclose(twin, expected, rtol=0.0, atol=2e-5)
+    assert acted(float_to_c(small, "p", {}), inputs, tmp_path).tobytes() == twin.tobytes()

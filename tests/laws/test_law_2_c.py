@@ -14,7 +14,7 @@ from law_strategies import Deployed, deployed
 from torch import nn
 
 from prunekit.errors import InputError
-from prunekit.export.agreement import require_agreement
+from prunekit.export.agreement import Expected, require_agreement
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
@@ -32,8 +32,8 @@ WAYS = [("gcc", ("-O0",)), ("gcc", (*FAST, "-ffp-contract=fast")), ("clang", FAS
 @given(deployed())
 def test_the_twin_agrees_with_the_oracle(case: Deployed) -> None:
     program = lower(case.actor)
-    action, scores = twin(program, case.observations)
-    require_agreement("the C", action, scores, *run_oracle(program, case.observations.astype(np.float64)))
+    action, outputs = run_oracle(program, case.observations.astype(np.float64))
+    require_agreement("the C", *twin(program, case.observations), Expected(action=action, outputs=outputs))
 
 
 @settings(deadline=None, max_examples=25)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from law_graphs import BODY, HEADS, Case, cases
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH, Forms
+from prunekit.export.c_float import float_to_c, run_float32
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C, Forms
 from prunekit.graph.graph import Graph, Node, Port, given_to, specs_of
 from prunekit.graph.onnx import to_onnx
 from prunekit.graph.op import OPS, Array, Coupling, Op, Spec, register_op, unitwise
@@ -44,6 +45,8 @@ def test_a_builder_makes_its_op_and_all_forms_know_it(op: str, data: st.DataObje
         assert MACS.of(node.op, node.name)(node.op, given_to(node, specs)) >= 0
         assert ONNX.find(node.op) is not None
         assert TORCH.find(node.op) is not None
+        assert C.find(node.op) is not None
+        assert TWIN.find(node.op) is not None
 
 
 def changed_positions(node: Node, given: Sequence[Array], at: int, position: tuple[int, ...]) -> list[np.ndarray]:
@@ -114,12 +117,20 @@ def test_an_op_that_is_not_registered_is_refused() -> None:
         graph_with(Unheard())
 
 
-@pytest.mark.parametrize(("use", "backend"), [(to_onnx, "ONNX"), (GraphModule, "torch")])
+USES: list[tuple[Callable[[Graph], object], str]] = [
+    (to_onnx, "ONNX"),
+    (GraphModule, "torch"),
+    (lambda graph: float_to_c(graph, "p", {}), "C"),
+    (lambda graph: run_float32(graph, {"obs": np.zeros((1, 2))}), "the twin of C"),
+]
+
+
+@pytest.mark.parametrize(("use", "backend"), USES)
 def test_a_form_that_is_missing_is_refused(
     use: Callable[[Graph], object], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(OPS, "Unheard", Unheard)
-    with pytest.raises(InputError, match=f"node 'y': Unheard has no form for {backend}"):
+    with pytest.raises(InputError, match=f"node 'y': Unheard has no form for {backend};"):
         use(graph_with(Unheard()))
 
 

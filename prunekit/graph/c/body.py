@@ -75,7 +75,7 @@ def c_body(
 
 def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
     """Return the nodes that ``ends`` depend on, that of the action last where nothing reads it."""
-    wanted, nodes = set(ends), []
+    wanted, nodes = set(ends), list[Node]()
     for node in reversed(graph.nodes):
         if wanted & set(node.outputs):
             nodes.insert(0, node)

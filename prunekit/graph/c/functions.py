@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prunekit.graph.c.literals import LARGEST, Float32, c_float
 
@@ -160,19 +161,19 @@ def root_c(prefix: str) -> str:
     return _ROOT(prefix, "root")
 
 
-def root(x: Float32) -> Float32:
+def root(x: NDArray[np.floating[Any]]) -> Float32:
     """Return the square root, within a unit in the last place; what is not positive and finite stays as it is.
 
     Powers of four are taken out first, which no float rounds.
     """
     proper = (x > ZERO) & (x <= np.float32(LARGEST))
-    size, exponent = np.frexp(np.where(proper, x, ONE))
+    size, exponent = np.frexp(np.where(proper, x, ONE).astype(np.float32))
     odd = exponent % 2
     reduced = np.ldexp(size, 2 - odd).astype(np.float32)  # in [1, 4)
     y = np.float32(_GUESS[0]) + np.float32(_GUESS[1]) * reduced
     for _ in range(3):
         y = HALF * (y + reduced / y)
-    return np.where(proper, np.ldexp(y, (exponent - 2 + odd) // 2).astype(np.float32), x)
+    return np.where(proper, np.ldexp(y, (exponent - 2 + odd) // 2), x).astype(np.float32)
 
 
 def sum_in_order(x: Float32) -> Float32:

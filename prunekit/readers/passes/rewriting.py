@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, final
 
@@ -29,10 +29,10 @@ class View:
 
     def __init__(self, graph: Graph) -> None:
         self.makers: dict[str, Node] = {}
-        self.ports = {port.name for port in graph.inputs}
+        self.ports = {port.name for port in graph.inputs} | {state.before for state in graph.states}
         self.specs = specs_of(graph)
         self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses.update(graph.outputs)
+        self.uses.update(_ends(graph))
 
     def fresh(self, like: str) -> str:
         """Return a name that no value has."""
@@ -123,13 +123,16 @@ def rewritten(graph: Graph, patterns: Sequence[Pattern]) -> Graph:
 
 def _sweep(graph: Graph, patterns: Sequence[Pattern]) -> tuple[Graph, bool]:
     view, names, nodes, changed = View(graph), dict[str, str](), list[Node](), False
+    ends, moved = _ends(graph), dict[str, str]()
     for original in graph.nodes:
         node = replace(original, inputs=tuple(names.get(name, name) for name in original.inputs))
         found: Found = None
         for pattern in patterns:
             found = pattern(view, node)
-            if isinstance(found, str) and node.outputs[0] in graph.outputs:
-                found = None  # an output keeps its name
+            if isinstance(found, str) and node.outputs[0] in ends:
+                free = found in view.makers and found not in ends and found not in moved
+                moved |= {found: node.outputs[0]} if free else {}  # an end keeps its name: what it is takes that
+                found = found if free else None
             if found is not None:
                 break
         changed |= found is not None
@@ -139,12 +142,18 @@ def _sweep(graph: Graph, patterns: Sequence[Pattern]) -> tuple[Graph, bool]:
         for made in (node,) if found is None else found:
             nodes.append(made)
             view.makers.update(dict.fromkeys(made.outputs, made))
-    return (replace(graph, nodes=tuple(nodes)), True) if changed else (graph, False)
+    renamed = [_renamed(node, moved) for node in nodes]
+    return (replace(graph, nodes=tuple(renamed)), True) if changed else (graph, False)
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    inputs, outputs = (tuple(names.get(name, name) for name in group) for group in (node.inputs, node.outputs))
+    return replace(node, inputs=inputs, outputs=outputs)
 
 
 def pruned(graph: Graph) -> Graph:
     """Return ``graph`` without nodes and inputs that no output needs."""
-    needed, nodes = set(graph.outputs), list[Node]()
+    needed, nodes = set(_ends(graph)), list[Node]()
     for node in reversed(graph.nodes):
         if needed & set(node.outputs):
             nodes.append(node)
@@ -153,6 +162,10 @@ def pruned(graph: Graph) -> Graph:
     # A constant needs no input but for the batch: any that is there does.
     nodes = [replace(one, inputs=(kept[0].name,)) if isinstance(one.op, Constant) else one for one in nodes[::-1]]
     return replace(graph, inputs=tuple(kept), nodes=tuple(nodes))
+
+
+def _ends(graph: Graph) -> list[str]:
+    return [*graph.outputs, *(state.after for state in graph.states)]
 
 
 def scale_shift_of(op: Op) -> tuple[Array, Array] | None:

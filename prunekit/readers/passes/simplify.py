@@ -6,13 +6,10 @@ from prunekit.graph.graph import Graph
 from prunekit.readers.passes import activations, gates, norms, scaling
 from prunekit.readers.passes.rewriting import rewritten
 
-_ORDER = (
-    scaling.views,
-    scaling.nothing,
-    scaling.expansion_last,
-    gates.gated,
-    activations.PATTERNS,
-    norms.PATTERNS,
+_TIDY = (scaling.views, scaling.nothing)
+_RECOGNISED = (*_TIDY, scaling.expansion_last, gates.gated, *activations.PATTERNS, *norms.PATTERNS)
+_FOLDED = (
+    *_TIDY,
     scaling.two_bounds,
     scaling.rectifier,
     scaling.into_layer,
@@ -23,6 +20,10 @@ _ORDER = (
 
 
 def simplified(graph: Graph) -> Graph:
-    """Return a graph that computes the same, up to rounding, in the ops that it is made of."""
-    patterns = [one for entry in _ORDER for one in (entry if isinstance(entry, tuple) else (entry,))]
-    return rewritten(graph, patterns)
+    """Return a graph that computes the same, up to rounding, in the ops that it is made of.
+
+    What is spelled out is recognised before constants are put together, as that would part x * 2 from x.
+    """
+    for _ in range(2):
+        graph = rewritten(rewritten(graph, _RECOGNISED), _FOLDED)
+    return graph

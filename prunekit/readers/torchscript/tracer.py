@@ -139,6 +139,7 @@ class Tracer:
 
     def _in_place(self, call: Call, name: str, values: list[Any], options: Mapping[str, Any]) -> Any:
         target, others = values[0], [_real(self.building, value) for value in values[1:]]
+        call.run.take(sum(value.numel() for value in values if isinstance(value, Tensor)))
         if isinstance(target, Tensor):
             call.run.require_own(target)
             target = self._overlaid(target)
