@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from small_runs import PLAN, SETTINGS
 
 from prunekit.adapters.sb3 import algorithm_for
@@ -47,7 +48,8 @@ CONTINUOUS = [
     Box(0.5, 0.5, (2,), np.float32),
 ]
 SQUASHED = CONTINUOUS[:3]
-SPACES = {str(space): space for space in (*DISCRETE, *CONTINUOUS, Discrete(2), Discrete(2, start=2**40))}
+CHOICES = [MultiDiscrete([3, 2]), MultiDiscrete([2, 1, 4], np.int32, start=[-1, 5, 0])]
+SPACES = {str(space): space for space in (*DISCRETE, *CONTINUOUS, *CHOICES, Discrete(2), Discrete(2, start=2**40))}
 """By their texts, which a run's config can hold."""
 
 
@@ -113,6 +115,26 @@ def test_continuous_actions_on_every_path(algorithm: str, actions: Any, tmp_path
     plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
 
 
+@pytest.mark.parametrize("actions", CHOICES, ids=str)
+def test_several_choices_on_every_path(actions: Any, tmp_path: Path) -> None:
+    train(request("ppo", actions), tmp_path / "run")
+    plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
+    assert (np.unique(SEEN, axis=0) == every_choice(actions)).all(), "some choice is never made"
+
+
+def every_choice(actions: Any) -> Any:
+    ranges = [range(int(first), int(first + count)) for first, count in zip(actions.start, actions.nvec, strict=True)]
+    return np.array(sorted(itertools.product(*ranges)))
+
+
+@pytest.mark.parametrize("actions", CHOICES, ids=str)
+@pytest.mark.parametrize("name", ["dqn", "sac"])
+def test_algorithms_that_cannot_choose_several_things_are_refused(name: str, actions: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"'{name}' does not fit multi-.* actions; choose one of ppo"):
+        train(request(name, actions), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def plays_on_every_path(actor: Any, actions: Any) -> None:
     arguments = {"actions": str(actions)}
     arena = Arena(NAME, arguments)
@@ -135,7 +157,13 @@ def plays_on_every_path(actor: Any, actions: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "actions"), [("cpu", Discrete(3, start=-7)), ("cpu-c", Box(-0.1, 0.1, (2,), np.float64))], ids=str
+    ("device", "actions"),
+    [
+        ("cpu", Discrete(3, start=-7)),
+        ("cpu-c", Box(-0.1, 0.1, (2,), np.float64)),
+        *((device, CHOICES[1]) for device in ("cpu", "cpu-c")),
+    ],
+    ids=str,
 )
 def test_the_devices_of_bench_give_members_too(
     device: str, actions: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -179,7 +179,7 @@ def test_observations_that_are_no_flat_vector(register: Register, space: spaces.
     ("space", "word"),
     [
         (spaces.MultiDiscrete([[2, 3]]), "MultiDiscrete actions"),
-        (spaces.MultiBinary(4), "MultiBinary actions"),
+        (spaces.MultiBinary((2, 2)), "MultiBinary actions"),
         (spaces.Box(-1.0, 1.0, (2, 2), np.float32), "Box actions"),
         (spaces.Dict({"a": TWO}), "Dict actions"),
     ],
@@ -188,7 +188,7 @@ def test_observations_that_are_no_flat_vector(register: Register, space: spaces.
 def test_actions_that_are_neither_one_number_nor_a_vector(
     register: Register, space: spaces.Space[Any], word: str
 ) -> None:
-    refused(register(), word, r"only 1-D Box, Discrete and 1-D MultiDiscrete actions", action_space=space)
+    refused(register(), word, "only 1-D Box, Discrete", action_space=space)
 
 
 def test_actions_that_are_whole_numbers_in_a_box(register: Register) -> None:

@@ -138,10 +138,17 @@ def register_kind(kind: _Kind) -> _Kind:
 
 def kind_of_space(space: gym.Space[Any]) -> ActionKind:
     """Return the kind of the actions ``space``; raises InputError, beginning "has", for what no kind is of."""
+    refusal: InputError | None = None
     for kind in KINDS.values():
-        found = kind.of_space(space)
+        try:
+            found = kind.of_space(space)
+        except InputError as error:  # another kind may be of it
+            refusal = refusal or error
+            continue
         if found is not None:
             return found
+    if refusal is not None:
+        raise refusal
     known = sorted((kind.spaces for kind in KINDS.values() if kind.spaces), key=lambda words: words.split()[-1])
     listed = f"{', '.join(known[:-1])} and {known[-1]}"
     raise InputError(f"has {type(space).__name__} actions; only {listed} actions are supported")

@@ -29,10 +29,12 @@ from prunekit.adapters.sb3_spaces import action_spaces
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
+from prunekit.policy.heads import ArgmaxHead, ClipHead, KindHead, TanhHead, op_of_head
 from prunekit.policy.program import lower
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
+from prunekit.spaces.kind import ActionKind, kind_of_space
+from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 OTHERS: dict[str, Any] = {"learning_starts": 10, "buffer_size": 200, "batch_size": 8}
 MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]]] = {
@@ -82,6 +84,49 @@ def saved(model: BaseAlgorithm, folder: Path) -> Path:
 def odd_ppo(folder: Path, observation: spaces.Space[Any], action: spaces.Space[Any], **options: Any) -> Path:
     policy = options.pop("policy", "MlpPolicy")
     return saved(PPO(policy, Odd(observation, action), n_steps=8, batch_size=8, device="cpu", **options), folder)
+
+
+CHOICES: list[Any] = [
+    spaces.MultiDiscrete([3, 2, 4]),
+    spaces.MultiDiscrete([3] * 40),  # whose text has several lines
+]
+
+
+@pytest.mark.parametrize("actions", CHOICES, ids=lambda space: str(space)[:30])
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_several_choices_are_those_of_the_library(algorithm: Any, actions: Any, tmp_path: Path) -> None:
+    model = algorithm("MlpPolicy", Odd(flat(), actions), n_steps=64, device="cpu")
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(100.0)
+    actor = read_sb3(saved(model, tmp_path))
+    assert_acts_alike(actor, model, None)
+    assert op_of_head(actor.head) == kind_of_space(actions).head()
+
+
+def test_choices_from_a_start_are_counted_from_it(tmp_path: Path) -> None:
+    """The library counts from 0 whatever the space says."""
+    actor = read_sb3(odd_ppo(tmp_path, flat(), spaces.MultiDiscrete([3, 2], start=[1, -2])))
+    expected = MultiDiscreteActions(counts=(3, 2), starts=(1, -2))
+    assert actor.head == KindHead(expected)
+
+
+def test_choices_of_another_environment_are_refused(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.MultiDiscrete([3, 2]))
+    read_sb3(path, spaces=Spaces(4, MultiDiscreteActions(counts=(3, 2), starts=(5, 5))))
+    others: list[tuple[ActionKind, str]] = [
+        (MultiDiscreteActions(counts=(2, 3), starts=(0, 0)), "3 from 0, 2 from 0, but .* needs .*2 from 0, 3 from 0"),
+        (DiscreteActions(count=5), "chooses multi-discrete actions, but the given spaces have discrete"),
+    ]
+    for wrong, words in others:
+        with pytest.raises(InputError, match=rf"policy\.zip: .*{words}"):
+            read_sb3(path, spaces=Spaces(4, wrong))
+
+
+@pytest.mark.parametrize("text", ["", "[3 2 ... 4]", "[3.0 2.0]", "[3 3]", "[-1 6]"])
+def test_choices_that_the_text_does_not_say_are_refused(text: str) -> None:
+    said = {":type:": str(spaces.MultiDiscrete), "nvec": text, "start": "[0 0]", "_shape": [2], "dtype": "int64"}
+    with pytest.raises(InputError):
+        action_spaces(4, 5, said)
 
 
 def as_saved(bound: float, dtype: type[Any] = np.float32) -> dict[str, Any]:
@@ -288,7 +333,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
         "observations of type",
     ),
     "discrete observations": (lambda at: odd_ppo(at, spaces.Discrete(4), spaces.Discrete(2)), "observations of type"),
-    "MultiDiscrete": (lambda at: odd_ppo(at, flat(), spaces.MultiDiscrete([2, 3])), "MultiDiscrete"),
     "MultiBinary": (lambda at: odd_ppo(at, flat(), spaces.MultiBinary(3)), "MultiBinary"),
     "matrix of actions": (lambda at: odd_ppo(at, flat(), spaces.Box(-1, 1, (2, 2))), r"shape \[2, 2\]"),
     "own policy": (lambda at: odd_ppo(at, flat(), spaces.Discrete(2), policy=OwnPolicy), "test_sb3_files"),
