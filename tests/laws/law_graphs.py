@@ -51,6 +51,7 @@ from prunekit.ops.slice import Slice
 from prunekit.ops.softmax import Softmax
 from prunekit.ops.take import Take
 from prunekit.ops.tanh_to_bounds import TanhToBounds
+from prunekit.ops.threshold import Threshold
 from prunekit.ops.where import Where
 
 STEPS, ROWS = 20, 3
@@ -273,6 +274,7 @@ HEADS: dict[str, Callable[[Build, str], Op]] = {
     "ArgmaxPerPart": lambda build, x: _parts(build, x),
     "ClipToBounds": lambda build, x: ClipToBounds(**_bounds(build, x)),
     "TanhToBounds": lambda build, x: TanhToBounds(**_bounds(build, x)),
+    "Threshold": lambda build, x: Threshold(),
 }
 
 
