@@ -36,6 +36,7 @@ def multi_discrete(draw: DrawFn) -> spaces.MultiDiscrete[Any]:
 SPACES: dict[str, SearchStrategy[gym.Space[Any]]] = {
     "box": boxes(),
     "discrete": st.builds(lambda count, start: spaces.Discrete(count, start=start), st.integers(1, 5), STARTS),
+    "multi_binary": st.builds(spaces.MultiBinary, st.integers(1, 5)),
     "multi_discrete": multi_discrete(),
 }
 """By the kinds' names; ``unknown`` is of no space."""
