@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from small_runs import PLAN, SETTINGS
 
 from prunekit.adapters.sb3 import algorithm_for
@@ -48,7 +48,7 @@ CONTINUOUS = [
     Box(0.5, 0.5, (2,), np.float32),
 ]
 SQUASHED = CONTINUOUS[:3]
-CHOICES = [MultiDiscrete([3, 2]), MultiDiscrete([2, 1, 4], np.int32, start=[-1, 5, 0])]
+CHOICES = [MultiDiscrete([3, 2]), MultiDiscrete([2, 1, 4], np.int32, start=[-1, 5, 0]), MultiBinary(3)]
 SPACES = {str(space): space for space in (*DISCRETE, *CONTINUOUS, *CHOICES, Discrete(2), Discrete(2, start=2**40))}
 """By their texts, which a run's config can hold."""
 
@@ -123,7 +123,8 @@ def test_several_choices_on_every_path(actions: Any, tmp_path: Path) -> None:
 
 
 def every_choice(actions: Any) -> Any:
-    ranges = [range(int(first), int(first + count)) for first, count in zip(actions.start, actions.nvec, strict=True)]
+    starts, counts = (actions.start, actions.nvec) if isinstance(actions, MultiDiscrete) else ([0] * 3, [2] * 3)
+    ranges = [range(int(first), int(first + count)) for first, count in zip(starts, counts, strict=True)]
     return np.array(sorted(itertools.product(*ranges)))
 
 
@@ -161,7 +162,7 @@ def plays_on_every_path(actor: Any, actions: Any) -> None:
     [
         ("cpu", Discrete(3, start=-7)),
         ("cpu-c", Box(-0.1, 0.1, (2,), np.float64)),
-        *((device, CHOICES[1]) for device in ("cpu", "cpu-c")),
+        *((device, actions) for device in ("cpu", "cpu-c") for actions in CHOICES[1:]),
     ],
     ids=str,
 )

@@ -31,6 +31,7 @@ from prunekit.pruning.pruner import Pruner
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.spaces.kind import ActionKind
+from prunekit.spaces.multi_binary import MultiBinaryActions
 from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 # Of the range of one action value: Stable-Baselines3 computes high - low in float32.
@@ -143,7 +144,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm(
-            "ppo", PPO, _ppo, (DiscreteActions, MultiDiscreteActions, BoxActions), False,
+            "ppo", PPO, _ppo, (DiscreteActions, MultiDiscreteActions, MultiBinaryActions, BoxActions), False,
             lambda actor, critic: {"pi": actor, "vf": critic},
             lambda model: {"pi": _widths(model.policy.mlp_extractor.policy_net),
                            "vf": _widths(model.policy.mlp_extractor.value_net)},

@@ -24,6 +24,7 @@ from prunekit.adapters.sb3_spaces import (
     ACTIONS,
     BOX,
     DISCRETE,
+    MULTI_BINARY,
     MULTI_DISCRETE,
     action_spaces,
     check_fit,
@@ -77,7 +78,7 @@ _POLICIES = {
         last="action_net.",
         others=("mlp_extractor.value_net.", "value_net.", "log_std"),
         activation="tanh",
-        actions=(DISCRETE, BOX, MULTI_DISCRETE),
+        actions=(DISCRETE, BOX, MULTI_DISCRETE, MULTI_BINARY),
     ),
     "stable_baselines3.dqn.policies": _Policy(
         name="DQN",

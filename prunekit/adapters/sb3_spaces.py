@@ -17,15 +17,18 @@ from prunekit.errors import InputError
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.spaces.kind import ActionKind
+from prunekit.spaces.multi_binary import MultiBinaryActions
 from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 DISCRETE = "<class 'gymnasium.spaces.discrete.Discrete'>"
 BOX = "<class 'gymnasium.spaces.box.Box'>"
 MULTI_DISCRETE = "<class 'gymnasium.spaces.multi_discrete.MultiDiscrete'>"
+MULTI_BINARY = "<class 'gymnasium.spaces.multi_binary.MultiBinary'>"
 ACTIONS: dict[str, type[ActionKind]] = {
     DISCRETE: DiscreteActions,
     BOX: BoxActions,
     MULTI_DISCRETE: MultiDiscreteActions,
+    MULTI_BINARY: MultiBinaryActions,
 }
 """By the text of a space's class."""
 
@@ -78,6 +81,8 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
         if sum(counts) != outputs or space.get("_shape") != [len(counts)]:
             raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} scores")
         return Spaces(inputs, MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.get("dtype"))))
+    if space.get(":type:") == MULTI_BINARY and space.get("_shape") == [outputs]:
+        return Spaces(inputs, MultiBinaryActions(count=outputs))
     if space.get("_shape") != [outputs]:
         raise InputError(f"its actions of shape {quoted(space.get('_shape'))} do not fit {outputs} scores")
     low, high = (_bounds(space, side, outputs) for side in ("low", "high"))

@@ -129,11 +129,11 @@ class MultiBinaryActions:
         return Switches()
 
     def for_learner(self) -> Learning:
-        """Return the space as it is."""
-        return Learning(None, self.action)
+        """Return a space that says its count as a number, as libraries ask for."""
+        return Learning(gym.spaces.MultiBinary(self.count), self.action)
 
     def for_student(self, scale: AnswerScale) -> Learning:  # noqa: ARG002
-        """Return the space as it is: outputs are logits in any units."""
+        """Return the same: outputs are logits in any units."""
         return self.for_learner()
 
 

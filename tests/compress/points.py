@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 CONTINUOUS, DISCRETE, FROM_ZERO, POINTLESS = "Point-v0", "PointDiscrete-v0", "PointFromZero-v0", "Pointless-v0"
-LEVERS = "PointLevers-v0"
+LEVERS, SWITCHES = "PointLevers-v0", "PointSwitches-v0"
 
 
 class Point(gym.Env[Any, Any]):
@@ -62,6 +62,23 @@ def push(seen: Any) -> Any:
     return 2 + np.sign(np.round(1.2 * steer(seen)[:, 0])).astype(np.int64)
 
 
+class Switches(Point):
+    """The same with two switches: one pushes left, the other right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.MultiBinary(2)
+
+    def push(self, action: Any) -> float:
+        return float(action[1]) - float(action[0])
+
+
+def press(seen: Any) -> Any:
+    """Return the switches of a good controller, [n, 2]."""
+    wanted = 1.4 * steer(seen)
+    return np.concatenate([wanted < -0.5, wanted > 0.5], axis=1).astype(np.int64)
+
+
 def pull(seen: Any) -> Any:
     """Return the choices of a good controller with levers, [n, 2]."""
     wanted = steer(seen)[:, 0]
@@ -70,6 +87,7 @@ def pull(seen: Any) -> Any:
 
 gym.register(CONTINUOUS, Point)
 gym.register(LEVERS, Levers)
+gym.register(SWITCHES, Switches)
 gym.register(DISCRETE, Point, kwargs={"discrete": True})
 gym.register(FROM_ZERO, Point, kwargs={"discrete": True, "start": 0})
 gym.register(POINTLESS, Point, kwargs={"reward": 0.0})

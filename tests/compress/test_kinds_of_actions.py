@@ -26,7 +26,7 @@ from prunekit.rollouts import episode_return
 SEARCH = SearchSettings(
     starts=((), (8,)), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=20, selection_episodes=15
 )
-TEACHERS = {points.LEVERS: points.pull}
+TEACHERS = {points.LEVERS: points.pull, points.SWITCHES: points.press}
 
 
 def teacher_of(spaces: Spaces, respond: Any) -> Teacher:

@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.functional import hessian
-from torch.distributions import Categorical, Distribution, Normal, kl_divergence
+from torch.distributions import Bernoulli, Categorical, Distribution, Normal, kl_divergence
 
 from prunekit.optim import fisher
 from prunekit.optim.fisher import by_products, fisher_matrix, natural
 from prunekit.spaces.curvature import Choices, Curvature, Normals
+from prunekit.spaces.multi_binary import Switches
 
 DEVIATIONS = torch.tensor([0.4, 0.6, 1.2])
 KINDS: dict[str, tuple[int, Curvature, Callable[[Tensor], list[Distribution]]]] = {
     "normal": (3, Normals(DEVIATIONS), lambda found: [Normal(found, DEVIATIONS.double())]),
     "choice": (3, Choices((3,)), lambda found: [Categorical(logits=found[:, None])]),
+    "switches": (3, Switches(), lambda found: [Bernoulli(logits=found)]),
     "choices": (5, Choices((2, 3)), lambda found: [Categorical(logits=x[:, None]) for x in found.split([2, 3], 1)]),
 }
 

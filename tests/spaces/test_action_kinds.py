@@ -28,6 +28,7 @@ from prunekit.spaces.kind import (
     kind_of_space,
     register_kind,
 )
+from prunekit.spaces.multi_binary import MultiBinaryActions
 from prunekit.spaces.multi_discrete import MultiDiscreteActions
 from prunekit.spaces.unknown import UnknownActions
 
@@ -174,6 +175,8 @@ BAD: list[tuple[ActionKind, Any]] = [
     (MultiDiscreteActions(counts=(2, 3), starts=(0, 1)), [0, 0]),
     (MultiDiscreteActions(counts=(2, 3), starts=(0, 1)), [2, 1]),
     (MultiDiscreteActions(counts=(2, 3), starts=(0, 1)), [0]),
+    (MultiBinaryActions(count=2), [0, 2]),
+    (MultiBinaryActions(count=2), [0]),
     (UnknownActions(count=2), [0.0]),
 ]
 
@@ -210,6 +213,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "parts without starts": {"kind": "multi_discrete", "counts": [2, 3], "starts": [0]},
     "parts without choices": {"kind": "multi_discrete", "counts": [2, 0], "starts": [0, 0]},
     "a dtype too small": {"kind": "multi_discrete", "counts": [300], "starts": [0], "dtype": "int8"},
+    "no switches": {"kind": "multi_binary", "count": 0},
     "integers of no dtype": {"kind": "multi_discrete", "counts": [3], "starts": [0], "dtype": "float32"},
 }
 
@@ -230,6 +234,7 @@ def test_choices_cannot_be_squashed_and_bounds_must_be_finite() -> None:
     refused: list[ActionKind] = [
         DiscreteActions(count=2),
         MultiDiscreteActions(counts=(2,), starts=(0,)),
+        MultiBinaryActions(count=2),
         UnknownActions(count=2),
         BoxActions(low=(0.0,), high=(np.inf,)),
     ]
