@@ -33,6 +33,7 @@ from prunekit.export import quantize as quantizing
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.graph.c import layers as c_layers
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
 from prunekit.runtimes.native import vector_flags
@@ -201,12 +202,12 @@ def rounding() -> dict[str, Any]:
         program, seen = program_of(policy), observed(policy)
         fitted, fresh = seen[::2], seen[1::2]
         wanted = run_oracle(program, fresh.astype(np.float64))[0]
-        errors = {"as written": _error(run_quantized(quantize(program, fitted), fresh)[0], wanted)}
+        errors = {"as written": _error(run_quantized(quantize(graph_of(program), fitted), fresh)[0], wanted)}
         with (
             patch.object(quantizing, "rounded_to", _plain),
             patch.object(quantizing, "refitted", lambda weight, bias, *_: (weight, bias)),
         ):
-            errors["each for itself"] = _error(run_quantized(quantize(program, fitted), fresh)[0], wanted)
+            errors["each for itself"] = _error(run_quantized(quantize(graph_of(program), fitted), fresh)[0], wanted)
         found[policy] = errors
     return found
 

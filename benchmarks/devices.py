@@ -119,7 +119,7 @@ def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArr
     bits = FORMS[form]
     if bits is None:
         return run_float32(graph_of(program), {"obs": rows})["action"]
-    return run_quantized(quantize(program, seen, bits), rows)[0]
+    return run_quantized(quantize(graph_of(program), seen, bits), rows)[0]
 
 
 def kept_at(policy: str, form: str, target: str) -> Path:

@@ -65,7 +65,7 @@ def under_noise(
     """
     rows = spread_over(seen, _ROWS)
     exact = _outputs(program, rows)
-    wanted = _size(run_quantized(quantize(program, seen, 16), rows)[1] - exact)
+    wanted = _size(run_quantized(quantize(graph_of(program), seen, 16), rows)[1] - exact)
     deviation = 1e-3
     for _ in range(4):
         deviation *= wanted / _size(_outputs(noisy(program, deviation, seed), rows) - exact)

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from prunekit.policy.compaction import compact
     from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
     from prunekit.policy.program import Program, lower
-    from prunekit.pruning.groups import Group, find_groups
+    from prunekit.pruning.groups import find_groups
     from prunekit.pruning.guard import ReturnGuard
     from prunekit.pruning.masks import Masks, full_masks, masked
     from prunekit.pruning.plan import PruningPlan
     from prunekit.pruning.pruner import Pruner
     from prunekit.pruning.schedules import Budget, Phases, Sparsity
+    from prunekit.pruning.slices import Group
     from prunekit.pruning.surgery import shrink
 
 _HOMES = {
@@ -50,12 +51,13 @@ _HOMES = {
     "prunekit.policy.compaction": ("compact",),
     "prunekit.policy.heads": ("ArgmaxHead", "ClipHead", "TanhHead"),
     "prunekit.policy.program": ("Program", "lower"),
-    "prunekit.pruning.groups": ("Group", "find_groups"),
+    "prunekit.pruning.groups": ("find_groups",),
     "prunekit.pruning.guard": ("ReturnGuard",),
     "prunekit.pruning.masks": ("Masks", "full_masks", "masked"),
     "prunekit.pruning.plan": ("PruningPlan",),
     "prunekit.pruning.pruner": ("Pruner",),
     "prunekit.pruning.schedules": ("Budget", "Phases", "Sparsity"),
+    "prunekit.pruning.slices": ("Group",),
     "prunekit.pruning.surgery": ("shrink",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
+from prunekit.graph.graph import Graph
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
@@ -98,7 +99,8 @@ def float_c(
     return float_to_c(graph_of(policy), name, metadata, None if recorded is None else {"obs": recorded})
 
 
-def twin(policy: Program | Actor, rows: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def twin(policy: Program | Actor | Graph, rows: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Return (actions, values before the head) that the C of ``float_c`` must give, to the bit."""
-    found = run_float32(graph_of(policy), {"obs": rows})
+    graph = policy if isinstance(policy, Graph) else graph_of(policy)
+    found = run_float32(graph, {"obs": rows})
     return found["action"], found["outputs"]

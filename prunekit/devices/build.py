@@ -12,7 +12,7 @@ from prunekit.devices.parts import Part
 from prunekit.devices.targets import AVR_AMPLE_RAM_END, Machine, Target
 from prunekit.devices.toolchain import FIRMWARE, compiler, missing
 from prunekit.errors import CheckError, InputError, TooLargeError
-from prunekit.export.c_code import CCode
+from prunekit.export.c_code import CCode, require_one_flat_input
 from prunekit.export.c_text import avr_addresses
 
 _AMPLE_BYTES = 256 << 20
@@ -56,11 +56,12 @@ def build(code: CCode, target: Target, part: Part | None = None, *, stack_bytes:
 
     The machine has room for ``stack_bytes``, where they are known; with ``ample`` it is one with memory to spare.
     The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
-    is missing or the part has another core, TooLargeError where the policy is larger than the compiler's address space,
-    CheckError where the C does not compile.
+    is missing, the part has another core, or the policy takes several inputs or keeps a state, TooLargeError where it
+    is larger than the compiler's address space, CheckError where the C does not compile.
     """
     if part is not None and part.target != target:
         raise InputError(f"part {part.name} has the core of {part.target.name}, not {target.name}")
+    require_one_flat_input(code, f"the firmware for {target.name}")
     if target.mcu is not None and not avr_addresses(code.constant_bytes):
         raise TooLargeError(f"{target.name}: beyond what an AVR can address; prune the policy further")
     most = target if part is None else part

@@ -10,7 +10,6 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.errors import InputError
 from prunekit.export.agreement import ends_of, expected_of, in_torch, require_agreement
 from prunekit.export.arduino import arduino_library, library_paths
 from prunekit.export.c_code import CCode
@@ -21,12 +20,11 @@ from prunekit.export.recording import spread_over
 from prunekit.files import write_together
 from prunekit.graph.graph import Graph
 from prunekit.graph.op import Array
+from prunekit.graph.reference import run_step
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
-from prunekit.policy.heads import KindHead
-from prunekit.policy.oracle import run_oracle
 from prunekit.policy.probes import probe_inputs
-from prunekit.policy.program import Program, lower
+from prunekit.policy.program import Program
 
 # So many of the recorded observations, spread over them, make the self-test.
 _SELF_TEST = 8
@@ -71,19 +69,13 @@ def c_code(
     Raises InputError for an op or an activation that has no such form.
     """
     tested = spread_over(seen, _SELF_TEST) if settings.self_test and seen is not None else None
+    graph = policy if isinstance(policy, Graph) else graph_of(policy)
     if settings.activations is None:
-        graph = policy if isinstance(policy, Graph) else graph_of(policy)
         recorded = None if tested is None else {graph.inputs[0].name: tested}
         return float_to_c(graph, settings.name, metadata, recorded), None
     assert seen is not None
-    if isinstance(policy, Graph):
-        raise InputError(
-            "this policy is no chain of layers, which is all that is written in integers; leave --int8 out"
-        )
-    if isinstance(policy.head, KindHead):
-        raise InputError(f"{policy.head.kind.sort} actions are not written in integers; leave --int8 out")
-    quantized = quantize(policy, seen, settings.activations)
-    return int8_to_c(policy, quantized, settings.name, metadata, tested), quantized
+    quantized = quantize(graph, seen, settings.activations)
+    return int8_to_c(quantized, settings.name, metadata, tested), quantized
 
 
 def export_c(
@@ -100,14 +92,13 @@ def export_c(
     Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C cannot do.
     """
     seen = record() if settings.records else None
-    program = lower(policy) if isinstance(policy, Actor) else policy
-    code, quantized = c_code(program, settings, metadata, seen)
-    if quantized is None or seen is None or isinstance(program, Graph):
-        graph = policy if isinstance(policy, Graph) else graph_of(policy)
+    graph = policy if isinstance(policy, Graph) else graph_of(policy)
+    code, quantized = c_code(graph, settings, metadata, seen)
+    if quantized is None or seen is None:
         inputs = probe_inputs(graph, np.random.default_rng(0))
         rows, difference = len(next(iter(inputs.values()))), _checked(graph, policy, inputs)
     else:
-        rows, difference = len(seen), quantized_difference(program, quantized, seen)
+        rows, difference = len(seen), quantized_difference(quantized, seen)
     texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
     files = dict(zip(c_paths(folder, settings), texts, strict=True))
     write_together({path: text.encode() for path, text in files.items()})
@@ -121,15 +112,16 @@ def c_paths(folder: Path, settings: CSettings) -> list[Path]:
     return [folder / f"{settings.name}{suffix}" for suffix in (".h", ".c")]
 
 
-def quantized_difference(program: Program, quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:
-    """Return how far the actions of ``quantized`` are from those of ``program``, by the oracle, on ``observations``.
+def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:
+    """Return how far the actions of ``quantized`` are from those of its graph, in float64, on ``observations``.
 
-    The largest difference, or for discrete actions the share of rows with another one.
+    The largest difference, or where actions are choices the share of rows with another one.
     """
-    action = run_quantized(quantized, observations)[0]
-    expected = run_oracle(program, observations.astype(np.float64))[0]
+    graph, action = quantized.graph, run_quantized(quantized, observations)[0]
+    outputs = run_step(graph, {graph.inputs[0].name: observations}, {})[0]
+    expected = outputs[ends_of(graph)[0]].reshape(action.shape)
     if expected.dtype == np.int64:
-        return float((action != expected).mean())
+        return float((action != expected).reshape(len(expected), -1).any(axis=1).mean())
     return float(np.abs(action - expected).max())
 
 

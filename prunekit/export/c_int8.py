@@ -1,72 +1,75 @@
-"""A quantized program as portable C: integers only between the observation and the scores."""
+"""A quantized program as portable C: integers only between the observation and the last layer's sums."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.activations import Activation
 from prunekit.export.c_code import CCode
-from prunekit.export.c_head import bounds_constants, decision, interface_of_head, require_int32
-from prunekit.export.c_interface import Interface
-from prunekit.export.c_math import c_names
+from prunekit.export.c_int8_activations import (
+    Function,
+    called,
+    functions_of,
+    layer_arguments,
+    layer_constants,
+    table_constants,
+)
+from prunekit.export.c_interface import Interface, interface_of
 from prunekit.export.c_self_test import self_test, self_test_constants
 from prunekit.export.c_text import about_policy, header_text, source_head
-from prunekit.export.quantize import Quantized, QuantizedProgram, run_quantized
-from prunekit.graph.c.functions import TANH
+from prunekit.export.integer_tail import TailCode, tail_to_c
+from prunekit.export.quantize import QuantizedProgram, run_quantized
 from prunekit.graph.c.literals import Constant, array
-from prunekit.policy.heads import ArgmaxHead, TanhHead
-from prunekit.policy.program import Program
 
 
 def int8_to_c(
-    program: Program,
     quantized: QuantizedProgram,
     name: str,
     metadata: Mapping[str, Any],
     recorded: NDArray[np.float32] | None = None,
 ) -> CCode:
-    """Return ``quantized``, made of ``program``, as C called ``name``; its bits are those of ``run_quantized``.
+    """Return ``quantized`` as C called ``name``; its bits are those of ``run_quantized``.
 
     With ``recorded`` observations [n, inputs] there is a self-test on them.
     """
-    require_int32(program.head, program.outputs)
-    interface = interface_of_head(name, program.inputs, program.head, program.outputs)
-    widths = [program.inputs, *program.hidden, program.outputs]
-    activations = [layer.activation for layer in quantized.layers if layer.activation is not None]
-    called = c_names(map(_kind_of, quantized.layers[:-1]))
+    interface = interface_of(quantized.graph, name)
+    tail = tail_to_c(quantized.tail, name, interface.outputs is None)
+    widths = [len(quantized.center), *(len(layer.bias) for layer in quantized.layers)]
+    functions = functions_of(quantized)
     about = about_policy(
         "-".join(map(str, widths)),
-        activations,
-        program.parameters,
+        [called(quantized, layer.activation) for layer in quantized.layers if layer.activation is not None],
+        sum(layer.weight.size + layer.bias.size for layer in quantized.layers),
         metadata,
         f"int8 weights, int{quantized.bits} activations",
     )
     kind = f"int{quantized.bits}_t"
-    constants = _constants(quantized, name, kind)
+    constants = [*_constants(quantized, name, kind), *tail.body.constants]
     tested: list[Constant] = []
     if recorded is not None:
+        recorded = recorded.reshape(len(recorded), widths[0])
         tested = self_test_constants(interface, recorded, run_quantized(quantized, recorded)[0])
     parts = [source_head(name, constants + tested), _INTEGERS, *(constant.text for constant in constants)]
-    if isinstance(program.head, TanhHead):
-        parts.append(TANH.to_c(f"{name}_tanh"))
-    parts.append(_SATURATED)
+    parts += [*tail.functions, _SATURATED]
     if len(quantized.layers) > 1:
-        parts += [_SHIFTED, *(_activation(quantized, kind, own) for kind, own in called.items())]
+        parts += [_SHIFTED, *(function.text for function in functions.values())]
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
-    parts += [_LAYER.replace("KIND", own) for own in called.values()]
-    parts += [_SCORES, _action(program, quantized, interface, kind, max(widths), called)]
+    parts += [_layer(function) for function in functions.values()]
+    parts += [_SCORES, _action(quantized, interface, tail, kind, widths)]
     text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
         text += "\n" + self_test(interface, tested)
-    nan = "the middle of what was recorded"
-    header = header_text(interface, about, nan, recorded is not None)
-    outputs = None if isinstance(program.head, ArgmaxHead) else program.outputs
-    sizes = tuple(constant.size_bytes for constant in constants)
-    return CCode(name, header, text, program.inputs, outputs, sizes)
+    return CCode(
+        name=name,
+        header=header_text(interface, about, "the middle of what was recorded", recorded is not None),
+        source=text,
+        inputs=interface.size,
+        outputs=interface.outputs,
+        constant_bytes=tuple(constant.size_bytes for constant in constants),
+    )
 
 
 def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Constant]:
@@ -85,9 +88,8 @@ def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Consta
                 array("int16_t", name, f"multiplier_{index}", layer.multiplier),
                 array("uint8_t", name, f"shift_{index}", np.stack([layer.before, layer.after], axis=1)),
             ]
-    if any(layer.activation in ("tanh", "sigmoid") for layer in quantized.layers):
-        parts.append(array(kind, name, "table", quantized.table))
-    return parts + bounds_constants(quantized.head, name, len(quantized.layers[-1].bias))
+            parts += layer_constants(layer, name, index)
+    return parts + table_constants(quantized, name, kind)
 
 
 _INTEGERS = """#if (-1 >> 1) != -1
@@ -125,28 +127,6 @@ _SHIFTED = """static int16_t @N@_shifted(int32_t value, uint8_t by)
 }
 """
 
-_TANH16 = """static int16_t @N@_tanh16(int16_t z)
-{
-    const uint16_t size = (uint16_t)(z < 0 ? -z : z);
-    const int16_t *const at = &@N@_table[size >> 7];
-    const int16_t low = @U@_INT16(at), high = @U@_INT16(at + 1);
-    const int16_t y = (int16_t)(low + (int16_t)(((int32_t)(high - low) * (int16_t)(size & 127) + 64) >> 7));
-    return (int16_t)(z < 0 ? -y : y);
-}
-"""
-
-_TANH8 = """static int8_t @N@_tanh8(int16_t z)
-{
-    const int8_t y = @U@_INT8(&@N@_table[(uint16_t)(z < 0 ? -z : z) >> 7]);
-    return (int8_t)(z < 0 ? -y : y);
-}
-"""
-
-_NARROW = {
-    16: "    return z;\n",
-    8: "    z = (int16_t)((z + (z > 32639 ? 0 : 128)) >> 8);\n    return (int8_t)(z < -127 ? -127 : z);\n",
-}
-
 _DOT16 = """static int32_t @N@_dot(const int16_t *x, const int8_t *w, int32_t sum, int count)
 {
     int n;
@@ -181,13 +161,13 @@ _DOT8 = """static int32_t @N@_dot(const int8_t *x, const int8_t *w, int32_t sum,
 """
 
 _LAYER = """static void @N@_layer_KIND(const @I@ *x, @I@ *y, const int8_t *weight, const int32_t *bias,
-    const int16_t *multiplier, const uint8_t *shift, int inputs, int outputs)
+    const int16_t *multiplier, const uint8_t *shift, int inputs, int outputs@P@)
 {
     int o;
     for (o = 0; o < outputs; ++o) {
         const int32_t sum = @N@_dot(x, weight, @U@_LONG(&bias[o]), inputs);
         const int16_t held = @N@_shifted(sum, @U@_UINT8(&shift[2 * o]));
-        y[o] = @N@_int_KIND(@N@_shifted((int32_t)held * @U@_INT16(&multiplier[o]), @U@_UINT8(&shift[2 * o + 1])));
+        y[o] = @N@_int_KIND(@N@_shifted((int32_t)held * @U@_INT16(&multiplier[o]), @U@_UINT8(&shift[2 * o + 1]))@G@);
         weight += inputs;
     }
 }
@@ -205,44 +185,17 @@ _SCORES = """static void @N@_scores(
 """
 
 
-def _kind_of(layer: Quantized) -> Activation:
-    """Return what follows a layer, with its slope in 1/32768."""
-    assert layer.activation is not None
-    return Activation(layer.activation, float(layer.slope))
+def _layer(function: Function) -> str:
+    more, given = (", ".join(["", *words]) for words in (function.parameters, function.given))
+    return _LAYER.replace("KIND", function.called).replace("@P@", more).replace("@G@", given)
 
 
-def _activation(quantized: QuantizedProgram, kind: Activation, called: str) -> str:
-    """Return @N@_int_<called>: an int16 z to an activation."""
-    bits, name = quantized.bits, kind.name
-    if name in ("tanh", "sigmoid"):
-        table = _TANH16 if bits == 16 else _TANH8
-        if name == "tanh":
-            return table.replace(f"@N@_tanh{bits}", "@N@_int_tanh")
-        most = quantized.most
-        body = f"    return (@I@)(((int32_t){most} + @N@_tanh{bits}(z)) >> 1);\n"
-        return f"{table}\nstatic @I@ @N@_int_sigmoid(int16_t z)\n{{\n{body}}}\n"
-    slope = round(kind.parameter)
-    body = {
-        "identity": "",
-        "relu": "    z = (int16_t)(z < 0 ? 0 : z);\n",
-        "leaky_relu": f"    z = (int16_t)(z < 0 ? ((int32_t)z * {slope} + 16384) >> 15 : (int32_t)z);\n",
-    }[name]
-    return f"static @I@ @N@_int_{called}(int16_t z)\n{{\n{body}{_NARROW[bits]}}}\n"
-
-
-def _action(
-    program: Program,
-    quantized: QuantizedProgram,
-    interface: Interface,
-    kind: str,
-    widest: int,
-    called: Mapping[Activation, str],
-) -> str:
+def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, kind: str, widths: Sequence[int]) -> str:
     buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
-    lines = [interface.signature, "{", f"    {kind} a[{widest}];"]
+    lines = [interface.signature, "{", f"    {kind} a[{max(widths)}];"]
     if len(buffers) > 1:
-        lines.append(f"    {kind} b[{widest}];")
-    lines += [f"    float scores[{program.outputs}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
+        lines.append(f"    {kind} b[{max(widths)}];")
+    lines += [f"    float scores[{widths[-1]}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
     centred = "(observation[i] - @U@_FLOAT(&@N@_center[i])) * @U@_FLOAT(&@N@_gain[i])"
     limits = set(quantized.limit.tolist())
     most = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
@@ -254,9 +207,8 @@ def _action(
         if layer.activation is None:
             lines += [f"    @N@_scores({here}, scores, {constants}, @N@_step, {inputs}, {outputs});"]
             continue
-        more = f"@N@_multiplier_{index}, @N@_shift_{index}"
-        lines += [
-            f"    @N@_layer_{called[_kind_of(layer)]}({here}, {there}, {constants}, {more}, {inputs}, {outputs});"
-        ]
+        given = [here, there, constants, f"@N@_multiplier_{index}, @N@_shift_{index}", str(inputs), str(outputs)]
+        given += layer_arguments(layer.activation, index)
+        lines += [f"    @N@_layer_{called(quantized, layer.activation)}({', '.join(given)});"]
         here, there = there, here
-    return "\n".join([*lines, *decision(program.head, interface.name, "scores", program.outputs), "}", ""])
+    return "\n".join([*lines, *tail.lines, "}", ""])

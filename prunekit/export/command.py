@@ -84,6 +84,8 @@ def export_file(words: ExportWords) -> ExportOutcome:
 
 def _read(words: ExportWords) -> PolicyFile:
     """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
+    if words.env is not None and words.format == "onnx" and _says_its_actions(words.policy):
+        raise InputError("--env goes with --format c; this file says what its actions are")
     spaces = None if words.env is None else _spaces_in(words.env, words.policy)
     policy = read_policy(words.policy, words.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
@@ -91,9 +93,13 @@ def _read(words: ExportWords) -> PolicyFile:
     return replace(policy, graph=with_actions_of(policy.graph, spaces, str(words.policy)), keeps_outputs=False)
 
 
+def _says_its_actions(path: Path) -> bool:
+    return policy_kind(path) in ("torch", "pickle")
+
+
 def _spaces_in(env: str, path: Path) -> Spaces | None:
     """Return the spaces of ``env``, for files that may not say their own; None for a model of prunekit."""
-    if policy_kind(path) in ("torch", "pickle"):
+    if _says_its_actions(path):
         return None
     environment = make_environment(env)
     try:

@@ -7,11 +7,15 @@ rounding the weights of one makes is taken over by those of the inputs still to 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 Float64 = NDArray[np.float64]
+Bits = Literal[8, 16]
+"""Of activations beside int8 weights."""
 
 # Layers of more inputs are rounded each weight for itself: the moments would take gigabytes and minutes.
 _MOST_INPUTS = 4_096

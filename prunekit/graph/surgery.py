@@ -7,7 +7,7 @@ unit becomes zero. Under a norm (a coupling ``across``) no unit is a constant un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -74,9 +74,32 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
 
 def refused_groups(graph: Graph) -> dict[str, str]:
     """Return the groups of which ``zeroed`` and ``shrink`` remove no unit, by name, with the reason."""
+    read = list(_read_across(graph))
+    if not read:
+        return {}
     groups = find_groups(graph)
     units = {group.name: np.arange(group.width) for group in groups}
-    return _not_zero(_changed(graph, groups, units, _zero), groups, units, list(_read_across(graph)))
+    return _not_zero(_changed(graph, groups, units, _zero), groups, units, read)
+
+
+def not_held_groups(graph: Graph, held: Collection[tuple[int, str]]) -> dict[str, str]:
+    """Return the groups whose removed units differ from ``zeroed``'s where only the constants ``held`` are zeroed.
+
+    By name, with the node where they do; ``held`` are (index of node, field).
+    """
+    groups = find_groups(graph)
+    units = {group.name: np.arange(group.width) for group in groups}
+    partly = [replace(group, slices=tuple(s for s in group.slices if (s.node, s.field) in held)) for group in groups]
+    wanted = known_values(_changed(graph, groups, units, _zero))
+    found = known_values(_changed(graph, partly, units, _zero))
+    made_by = {name: node.name for node in graph.nodes for name in node.outputs}
+    differing: dict[str, str] = {}
+    for group in groups:
+        for name, axis, positions in group.carriers:
+            one, other = along(wanted[name], axis)[positions], along(found[name], axis)[positions]
+            if not np.array_equal(one, other, equal_nan=True):
+                differing.setdefault(group.name, made_by[name])
+    return differing
 
 
 class DeadSlice(NamedTuple):

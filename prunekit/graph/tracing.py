@@ -6,6 +6,7 @@ needs is left out; what is needed and not known is refused by name.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -26,10 +27,16 @@ class TracedNetwork:
     """A graph, and the dotted paths of the parameters that its constants are: by (index of node, field).
 
     A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
+    ``places`` are ``paths`` and those of buffers and of parameters that are not there (a bias that is none);
+    ``modules`` are the paths of the modules that nodes (by index) come from, ``own_tensors`` the nodes that are calls
+    on parameters or buffers of more than one number which the network reads by itself.
     """
 
     graph: Graph
     paths: Mapping[tuple[int, str], str]
+    places: Mapping[tuple[int, str], str]
+    modules: Mapping[int, str]
+    own_tensors: frozenset[int]
 
 
 def trace(
@@ -46,11 +53,11 @@ def trace(
     cannot be traced, and InputError as ``Graph`` does.
     """
     states = states or {}
-    nodes = list(_fx_graph(network, len(inputs) + len(states)).nodes)
+    nodes = list(fx_graph(network, len(inputs) + len(states)).nodes)
     results = _results(nodes[-1], len(outputs) + len(states), network)
-    needed = _upstream(results)
+    needed = upstream(results)
     holders = [node for node in nodes if node.op == "placeholder" and not node.args][: len(inputs) + len(states)]
-    lifting = _Lifting(network, {})
+    lifting = Lifting(network, {})
     ports = [*inputs, *(Port(name=name, shape=initial.shape) for name, initial in states.items())]
     for holder, port in zip(holders, ports, strict=True):
         lifting.values[holder] = Traced(port.name, port.spec)
@@ -58,7 +65,7 @@ def trace(
     for node in nodes:
         if node in needed and node not in lifting.values:
             lifting.add(node)
-    ends = [lifting.values[node] for node in results]
+    ends = [_value_of(lifting.values[node], network) for node in results]
     renamed: dict[str, str] = {}
     for name, end in zip(outputs, ends, strict=False):
         if end.name in renamed or end.name in {port.name for port in ports}:
@@ -81,7 +88,13 @@ def trace(
             for (name, initial), after in zip(states.items(), afters, strict=True)
         ),
     )
-    return TracedNetwork(graph=graph, paths=lifting.paths)
+    return TracedNetwork(
+        graph=graph,
+        paths=lifting.paths,
+        places=lifting.places,
+        modules=lifting.modules,
+        own_tensors=frozenset(lifting.own_tensors),
+    )
 
 
 @final
@@ -92,7 +105,8 @@ class _Tracer(fx.Tracer):
         return isinstance(m, tuple(MODULES)) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _fx_graph(network: nn.Module, count: int) -> fx.Graph:
+def fx_graph(network: nn.Module, count: int) -> fx.Graph:
+    """Return ``network`` of ``count`` inputs in fx; raises CouplingError where it takes others or cannot be traced."""
     if type(network) in MODULES:
         network = nn.Sequential(network)
     entries = list(signature(network.forward).parameters.values())[count:]
@@ -107,7 +121,20 @@ def _fx_graph(network: nn.Module, count: int) -> fx.Graph:
     holders = [str(node.target) for node in graph.nodes if node.op == "placeholder" and not node.args]
     if len(holders) != count:
         raise CouplingError(f"{type(network).__name__} takes {len(holders)} inputs ({', '.join(holders)}), not {count}")
+    for node in graph.nodes:
+        _refuse_overwriting(node, network)
     return graph
+
+
+def _refuse_overwriting(node: fx.Node, network: nn.Module) -> None:
+    """A call in place changes what other readers of its input see, which a graph of values does not show."""
+    if node.op == "call_module":
+        in_place = bool(getattr(submodule_at(network, str(node.target)), "inplace", False))
+    else:
+        called = str(getattr(node.target, "__name__", node.target))
+        in_place = node.kwargs.get("inplace") is True or (called[-1] == "_" and called[-2:] != "__")
+    if in_place and node.op != "placeholder" and any(len(source.users) > 1 for source in node.all_input_nodes):
+        raise CouplingError(f"'{node.name}' overwrites a value in place that is read elsewhere too; use its result")
 
 
 def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
@@ -118,7 +145,14 @@ def _results(output: fx.Node, count: int, network: nn.Module) -> list[fx.Node]:
     return [node for node in flat[:count] if isinstance(node, fx.Node)]
 
 
-def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
+def _value_of(found: object, network: nn.Module) -> Traced:
+    if not isinstance(found, Traced):
+        raise CouplingError(f"{type(network).__name__} returns a constant, or several values in one; return tensors")
+    return found
+
+
+def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
+    """Return ``results`` and all that they are made from."""
     needed: set[fx.Node] = set()
     waiting = list(results)
     while waiting:
@@ -131,14 +165,18 @@ def _upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
 
 @final
 @dataclass
-class _Lifting:
-    """What was read so far."""
+class Lifting:
+    """What was read so far; ``hooks`` says whether modules may have them."""
 
     network: nn.Module
-    values: dict[fx.Node, Traced]
+    values: dict[fx.Node, Traced | tuple[Traced, ...] | Tensor]
     nodes: list[Node] = field(default_factory=list)
     paths: dict[tuple[int, str], str] = field(default_factory=dict)
+    places: dict[tuple[int, str], str] = field(default_factory=dict)
+    modules: dict[int, str] = field(default_factory=dict)
+    own_tensors: set[int] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
+    hooks: bool = False
 
     def add(self, node: fx.Node) -> None:
         """Read one node of fx; raises CouplingError, naming it, where it is not known."""
@@ -152,27 +190,36 @@ class _Lifting:
         head: tuple[nn.Module, ...] = ()
         if node.op == "call_module":
             path = str(node.target)
-            module = _submodule(self.network, path)
+            module = submodule_at(self.network, path)
             label = f"module '{path}' ({type(module).__name__})"
-            in_place = bool(getattr(module, "inplace", False))
-            _refuse_hooks(module, label)
+            _refuse_hooks(module, label, allowed=self.hooks)
             function, head = MODULES.get(type(module)), (module,)
         elif node.op == "get_attr":
-            raise CouplingError(f"'{node.target}' is read outside of a known module; what it does is not known")
+            self.values[node] = _tensor_at(self.network, str(node.target))
+            return
         else:
             called = str(getattr(node.target, "__name__", node.target))
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
-            in_place = named.pop("inplace", False) is True or (called[-1] == "_" and called[-2:] != "__")
+            named.pop("inplace", None)
             function = FUNCTIONS.get(node.target)
-        if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
-            raise CouplingError(f"{label} overwrites a value in place that is read elsewhere too; use its result")
+            parts = arguments[0] if arguments else None
+            if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
+                self.values[node] = parts[arguments[1]]
+                return
         try:
             found = None if function is None else _call(function, (*head, *arguments), named)
         except InputError as error:
             raise CouplingError(f"{label}: {error}") from error
         if found is None:
             raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
-        self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        first = len(self.nodes)
+        if isinstance(found, tuple):
+            self.values[node] = tuple(self._keep(one, path, node.name, label) for one in found)
+        else:
+            self.values[node] = found if isinstance(found, Traced) else self._keep(found, path, node.name, label)
+        read = (self.values[source] for source in node.all_input_nodes)
+        if any(isinstance(value, Tensor) and value.numel() > 1 for value in read):
+            self.own_tensors.update(range(first, len(self.nodes)))
 
     def _filled(self, argument: object) -> object:
         if isinstance(argument, fx.Node):
@@ -182,23 +229,36 @@ class _Lifting:
         return argument
 
     def _keep(self, lifted: Lifted, path: str, called: str, label: str) -> Traced:
+        read = [self._keep(one, "", called, label) if isinstance(one, Lifted) else one for one in lifted.inputs]
         name = path or called
         while name in self.taken:
             name += "_"
         self.taken.add(name)
         try:
-            made = lifted.op.shapes([value.spec for value in lifted.inputs])
+            made = lifted.op.shapes([value.spec for value in read])
         except InputError as error:
             raise CouplingError(f"{label} ({name_of(lifted.op)}): {error}") from error
         if len(made) != 1:
             raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
         index = len(self.nodes)
-        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in lifted.inputs), outputs=(name,)))
+        self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in read), outputs=(name,)))
+        alone = type(self.network) in MODULES
+        if path:
+            self.modules[index] = "" if alone else path
         for entry, attribute in lifted.attributes.items():
-            if isinstance(_submodule(self.network, path)._parameters.get(attribute), Tensor):
-                alone = type(self.network) in MODULES
-                self.paths[index, entry] = attribute if alone else f"{path}.{attribute}"
+            self.places[index, entry] = attribute if alone else f"{path}.{attribute}"
+            if isinstance(submodule_at(self.network, path)._parameters.get(attribute), Tensor):
+                self.paths[index, entry] = self.places[index, entry]
         return Traced(name, made[0])
+
+
+def _tensor_at(network: nn.Module, path: str) -> Tensor:
+    """Return the parameter or buffer that the network reads by itself: a constant, of which no path is kept."""
+    owner, _, name = path.rpartition(".")
+    found = getattr(network.get_submodule(owner), name)
+    if not isinstance(found, Tensor):
+        raise CouplingError(f"'{path}' is read outside of a known module, and is no tensor; what it does is not known")
+    return found
 
 
 def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> Result:
@@ -210,10 +270,12 @@ def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> 
     return result
 
 
-def _submodule(network: nn.Module, path: str) -> nn.Module:
+def submodule_at(network: nn.Module, path: str) -> nn.Module:
+    """Return the module that fx calls ``path``; a network that is one known module is all there is."""
     return network if type(network) in MODULES else network.get_submodule(path)
 
 
-def _refuse_hooks(module: nn.Module, label: str) -> None:
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+def _refuse_hooks(module: nn.Module, label: str, *, allowed: bool) -> None:
+    hooked = not allowed and (module._forward_hooks or module._forward_pre_hooks)
+    if hooked or "forward" in vars(module):
         raise CouplingError(f"{label} has hooks or a forward of its own, which a graph does not show; remove them")

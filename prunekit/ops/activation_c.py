@@ -114,7 +114,8 @@ def _mish(x: Float32) -> Float32:
 
 def _softsign(x: Float32) -> Float32:
     size = np.where(x < ZERO, -x, x)
-    return np.where(size < np.float32(_LONG), x / (ONE + size), np.where(x > ZERO, ONE, -ONE))
+    held = np.where(x > ZERO, ONE, -ONE)
+    return np.asarray(np.where(size < np.float32(_LONG), x / (ONE + size), held), np.float32)
 
 
 def _between_0_and_6(x: Float32) -> Float32:

@@ -68,7 +68,7 @@ def _celu(x: Array, alpha: float) -> Array:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha))
 
 
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 def _silu_onnx(writer: OnnxWriter, x: str) -> str:
@@ -139,7 +139,7 @@ KINDS: dict[str, Kind] = {
         _kind("elu", _elu, _F.elu, _plain("Elu", "alpha"), nn.ELU, (_F.elu,), numbers={"alpha": 1.0}),
         _kind("celu", _celu, _F.celu, _plain("Celu", "alpha"), nn.CELU, (_F.celu, torch.celu), numbers={"alpha": 1.0}),
         _kind(
-            "selu", lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA), torch.selu, _plain("Selu"), nn.SELU,
+            "selu", lambda x: SELU_SCALE * _elu(x, SELU_ALPHA), torch.selu, _plain("Selu"), nn.SELU,
             (_F.selu, torch.selu),
         ),
         _kind("sigmoid", _sigmoid, torch.sigmoid, _plain("Sigmoid"), nn.Sigmoid,

@@ -16,7 +16,8 @@ from prunekit.graph.c.layers import layer_in_float32
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.integers import INTEGERS, Dense, Step
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
 
@@ -69,6 +70,11 @@ def _macs(op: Affine, given: Sequence[Spec]) -> int:
     return op.weight.size * math.prod(given[0].shape[:-1])
 
 
+@INTEGERS.register(Affine)
+def _integers(op: Affine) -> tuple[Step, ...]:
+    return (Dense(weight=op.weight, bias=op.bias),)
+
+
 @TORCH.register(Affine)
 def _torch(_: Affine, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
     return (functional.linear(x, constants["weight"], constants["bias"]),)
@@ -100,3 +106,20 @@ def _linear(module: nn.Linear, x: Traced) -> Lifted:
     bias = np.zeros(len(weight), weight.dtype) if module.bias is None else array_of(module.bias)
     op = Affine(weight=weight, bias=bias)
     return Lifted(op=op, inputs=(x,), attributes={"weight": "weight", "bias": "bias"})
+
+
+@from_function(functional.linear)
+def _function(x: Traced, weight: object, bias: object = None) -> Lifted | None:
+    if not isinstance(weight, Tensor) or not isinstance(bias, Tensor | None) or weight.dim() != 2:
+        return None
+    matrix = array_of(weight)
+    return Lifted(
+        op=Affine(weight=matrix, bias=np.zeros(len(matrix), matrix.dtype) if bias is None else array_of(bias)),
+        inputs=(x,),
+    )
+
+
+@resized(nn.Linear)
+def _resized(module: nn.Linear) -> nn.Linear:
+    module.out_features, module.in_features = module.weight.shape
+    return module

@@ -13,7 +13,8 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.integers import INTEGERS, Scaled, Step
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -54,6 +55,12 @@ class BatchNorm:
 @MACS.register(BatchNorm)
 def _macs(_: BatchNorm, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(BatchNorm)
+def _integers(op: BatchNorm) -> tuple[Step, ...]:
+    factor = op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)
+    return (Scaled(mean=op.mean, scale=factor, shift=op.shift),)
 
 
 @TORCH.register(BatchNorm)
@@ -98,4 +105,11 @@ def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
     scale = np.ones_like(mean) if module.weight is None else array_of(module.weight)
     shift = np.zeros_like(mean) if module.bias is None else array_of(module.bias)
     op = BatchNorm(mean=mean, variance=variance, scale=scale, shift=shift, epsilon=module.eps)
-    return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})
+    attributes = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+    return Lifted(op=op, inputs=(x,), attributes=attributes)
+
+
+@resized(nn.BatchNorm1d)
+def _resized(module: nn.BatchNorm1d) -> nn.BatchNorm1d:
+    module.num_features = len(module.weight)
+    return module

@@ -16,6 +16,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float, finite
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Bent, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
@@ -51,6 +52,11 @@ class Clip:
 @MACS.register(Clip)
 def _macs(_: Clip, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Clip)
+def _integers(op: Clip) -> tuple[Step, ...]:
+    return (Bent(low=op.low, high=op.high),)
 
 
 @TORCH.register(Clip)

@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats
 
@@ -63,3 +65,15 @@ def _onnx(op: Constant, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     batch = writer.add("Slice", [writer.add("Shape", [x]), *limits])
     sizes = writer.add("Concat", [batch, writer.constant(list(op.value.shape))], axis=0)
     return (writer.add("Expand", [writer.constant(op.value), sizes]),)
+
+
+@C.register(Constant)
+def _c(op: Constant, writer: CWriter, _: CValue) -> tuple[CValue, ...]:
+    y, value = writer.make(), writer.constant("value", op.value)
+    writer.each(y, writer.load(value))
+    return (y,)
+
+
+@TWIN.register(Constant)
+def _twin(op: Constant, x: Float32) -> tuple[Float32, ...]:
+    return (np.repeat(op.value[None], len(x), axis=0),)

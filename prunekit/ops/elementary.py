@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.functions import ERF, cos, cos_c, erf_c, exp, exp_c, log, log_c, root, root_c, sin, sin_c
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
@@ -93,6 +97,56 @@ def _onnx(op: Elementary, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add(op.kind.capitalize(), [x]),)
 
 
+@C.register(Elementary)
+def _c(op: Elementary, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y, value, name = writer.over(x), f"{x.text}[i]", writer.name
+    if op.kind == "pow" and _is_product(op.exponent):
+        writer.each(y, " * ".join([value] * int(abs(op.exponent))))
+        if op.exponent < 0.0:
+            writer.each(y, f"1.0f / {y.text}[i]")
+    elif op.kind == "pow":
+        writer.functions += [log_c(name), exp_c(name)]
+        writer.each(y, f"{name}_exp({writer.number(op.exponent, 'its exponent')} * {name}_log({value}))")
+    elif op.kind in _CALLED:
+        own, needed, _ = _CALLED[op.kind]
+        writer.functions.append(needed(name))
+        writer.each(y, f"{name}_{own}({value})")
+    else:
+        writer.each(y, _EXPRESSIONS[op.kind][0].replace("x", value))
+    return (y,)
+
+
+@TWIN.register(Elementary)
+def _twin(op: Elementary, x: Float32) -> tuple[Float32, ...]:
+    if op.kind != "pow":
+        return ((_CALLED[op.kind][2] if op.kind in _CALLED else _EXPRESSIONS[op.kind][1])(x),)
+    if not _is_product(op.exponent):
+        return (exp(np.float32(op.exponent) * log(x)),)
+    y = x
+    for _ in range(1, int(abs(op.exponent))):
+        y = y * x
+    return (np.float32(1.0) / y if op.exponent < 0.0 else y,)
+
+
+def _is_product(exponent: float) -> bool:
+    return abs(exponent) in range(1, 9)
+
+
+_CALLED: dict[str, tuple[str, Callable[[str], str], Callable[[Float32], Float32]]] = {
+    "exp": ("exp", exp_c, exp),
+    "log": ("log", log_c, log),
+    "sqrt": ("root", root_c, root),
+    "erf": ("erf", erf_c, ERF),
+    "sin": ("sin", sin_c, sin),
+    "cos": ("cos", cos_c, cos),
+}
+_EXPRESSIONS: dict[str, tuple[str, Callable[[Float32], Float32]]] = {
+    "square": ("x * x", lambda x: x * x),
+    "reciprocal": ("1.0f / x", lambda x: np.float32(1.0) / x),
+    "abs": ("x < 0.0f ? -x : x", lambda x: np.where(x < 0.0, -x, x)),
+}
+
+
 def _function(kind: str) -> None:
     @from_function(getattr(torch, kind), kind)
     def _(x: Traced) -> Lifted:
@@ -101,3 +155,11 @@ def _function(kind: str) -> None:
 
 for _kind in _FUNCTIONS.keys() - {"pow"}:
     _function(_kind)
+
+
+@from_function(operator.pow, torch.pow, "pow")
+def _pow(x: Traced, exponent: object) -> Lifted | None:
+    if not isinstance(x, Traced) or not isinstance(exponent, int | float):
+        return None
+    op = Elementary(kind="square") if exponent == 2 else Elementary(kind="pow", exponent=float(exponent))
+    return Lifted(op=op, inputs=(x,))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Lifted, Result, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
@@ -44,6 +45,11 @@ class Flatten:
 @MACS.register(Flatten)
 def _macs(_: Flatten, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Flatten)
+def _integers(_: Flatten) -> tuple[Step, ...]:
+    return ()
 
 
 @TORCH.register(Flatten)

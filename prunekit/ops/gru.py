@@ -16,7 +16,7 @@ from prunekit.graph.c.layers import layer_in_float32
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
 
@@ -140,3 +140,9 @@ def _module(module: nn.GRUCell, x: Traced, before: Traced) -> Lifted:
     b_h = array_of(module.bias_hh) if module.bias else zeros
     attributes = {"w_x": "weight_ih", "w_h": "weight_hh", "b_x": "bias_ih", "b_h": "bias_hh"}
     return Lifted(op=GRU(w_x=w_x, w_h=w_h, b_x=b_x, b_h=b_h), inputs=(x, before), attributes=attributes)
+
+
+@resized(nn.GRUCell)
+def _resized(module: nn.GRUCell) -> nn.GRUCell:
+    module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+    return module

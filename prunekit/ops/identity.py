@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, unitwise
@@ -41,6 +42,11 @@ class Identity:
 @MACS.register(Identity)
 def _macs(_: Identity, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Identity)
+def _integers(_: Identity) -> tuple[Step, ...]:
+    return ()
 
 
 @TORCH.register(Identity)

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.functions import decay, decay_c, log, log_c, sum_in_order
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
@@ -55,6 +58,31 @@ def _torch(_: LogSoftmax, __: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, 
 @ONNX.register(LogSoftmax)
 def _onnx(_: LogSoftmax, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("LogSoftmax", [x], axis=-1),)
+
+
+@C.register(LogSoftmax)
+def _c(_: LogSoftmax, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    writer.functions += [decay_c(writer.name), log_c(writer.name)]
+    writer.loops.append(
+        f"static void {writer.name}_log_softmax(const float *x, float *y, int count)\n{{\n"
+        "    float sum = 0.0f, largest = x[0];\n    int i;\n"
+        "    for (i = 1; i < count; ++i)\n        largest = x[i] > largest ? x[i] : largest;\n"
+        f"    for (i = 0; i < count; ++i)\n        sum += {writer.name}_decay(x[i] - largest);\n"
+        f"    sum = {writer.name}_log(sum);\n"
+        "    for (i = 0; i < count; ++i)\n        y[i] = x[i] - largest - sum;\n}\n"
+    )
+    y = writer.over(x)
+    writer.per_row(f"{writer.name}_log_softmax({{0}}, {{1}}, {x.width})", x, y)
+    return (y,)
+
+
+@TWIN.register(LogSoftmax)
+def _twin(_: LogSoftmax, x: Float32) -> tuple[Float32, ...]:
+    largest = x[..., :1]
+    for index in range(1, x.shape[-1]):
+        largest = np.where(x[..., index : index + 1] > largest, x[..., index : index + 1], largest)
+    lower = x - largest
+    return (lower - log(sum_in_order(decay(lower))),)
 
 
 @from_module(nn.LogSoftmax)

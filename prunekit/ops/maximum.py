@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
@@ -51,6 +53,18 @@ def _torch(_: Maximum, __: Mapping[str, Tensor], a: Tensor, b: Tensor) -> tuple[
 @ONNX.register(Maximum)
 def _onnx(_: Maximum, writer: OnnxWriter, a: str, b: str) -> tuple[str, ...]:
     return (writer.add("Max", [a, b]),)
+
+
+@C.register(Maximum)
+def _c(_: Maximum, writer: CWriter, a: CValue, b: CValue) -> tuple[CValue, ...]:
+    y = writer.over(a, b)
+    writer.each(y, f"{a.text}[i] >= {b.text}[i] ? {a.text}[i] : {b.text}[i]")
+    return (y,)
+
+
+@TWIN.register(Maximum)
+def _twin(_: Maximum, a: Float32, b: Float32) -> tuple[Float32, ...]:
+    return (np.where(a >= b, a, b),)
 
 
 @from_function(torch.maximum, "maximum")

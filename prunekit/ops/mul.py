@@ -16,6 +16,7 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
+from prunekit.ops.scale_shift import scaled
 
 
 @register_op
@@ -70,5 +71,5 @@ def _twin(_: Mul, a: Float32, b: Float32) -> tuple[Float32, ...]:
 @from_function(operator.mul, operator.imul, torch.mul, "mul")
 def _function(a: object, b: object) -> Lifted | None:
     if not (isinstance(a, Traced) and isinstance(b, Traced)):
-        return None
+        return scaled(a, b, 0.0) or scaled(b, a, 0.0)
     return Lifted(op=Mul(), inputs=(a, b))

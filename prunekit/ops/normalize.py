@@ -13,6 +13,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float
 from prunekit.graph.c.writer import DEFINED_EVERYWHERE, CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Bent, Scaled, Step
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -49,6 +50,11 @@ class Normalize:
 @MACS.register(Normalize)
 def _macs(_: Normalize, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Normalize)
+def _integers(op: Normalize) -> tuple[Step, ...]:
+    return (Scaled(mean=op.mean, scale=op.scale), Bent(low=-op.clip, high=op.clip))
 
 
 @TORCH.register(Normalize)

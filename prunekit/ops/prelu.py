@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.integers import INTEGERS, Bent, Step
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -48,6 +49,11 @@ def _macs(_: PReLU, __: Sequence[Spec]) -> int:
     return 0
 
 
+@INTEGERS.register(PReLU)
+def _integers(op: PReLU) -> tuple[Step, ...]:
+    return (Bent(slope=op.slope),)
+
+
 @TORCH.register(PReLU)
 def _torch(_: PReLU, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
     return (torch.where(x >= 0, x, constants["slope"] * x),)
@@ -80,3 +86,9 @@ def _module(module: nn.PReLU, x: Traced) -> Lifted | None:
     if len(shape) != 1:  # torch's slopes are per channel, which is the first axis
         return None
     return Lifted(op=PReLU(slope=slope), inputs=(x,), attributes={"slope": "weight"})
+
+
+@resized(nn.PReLU)
+def _resized(module: nn.PReLU) -> nn.PReLU:
+    module.num_parameters = len(module.weight)
+    return module

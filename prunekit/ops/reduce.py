@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, assert_never, final
 
+import numpy as np
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.functions import sum_in_order
+from prunekit.graph.c.literals import Float32, c_float
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -69,3 +73,30 @@ def _onnx(op: Reduce, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     if op.kind == "sum":
         return (writer.add("ReduceSum", [x, writer.constant([-1])], keepdims=1),)
     return (writer.add("ReduceMean" if op.kind == "mean" else "ReduceMax", [x], axes=[-1], keepdims=1),)
+
+
+@C.register(Reduce)
+def _c(op: Reduce, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    """The largest passes NaN by, unless it is the first."""
+    begin, step = {"max": ("x[0]", "x[i] > y ? x[i] : y")}.get(op.kind, ("0.0f", "y + x[i]"))
+    end = f"y / {c_float(x.width)}" if op.kind == "mean" else "y"
+    own = writer.own_name(f"reduce_{op.kind}", (Reduce, op.kind, x.width if op.kind == "mean" else 0))
+    writer.loops.append(
+        f"static float {writer.name}_{own}(const float *x, int count)\n{{\n    float y = {begin};\n    int i;\n"
+        f"    for (i = 0; i < count; ++i)\n        y = {step};\n    return {end};\n}}\n"
+    )
+    y = writer.make()
+    at = "0" if x.rows == 1 else "i"
+    writer.per_row(f"{y.text}[{at}] = {writer.name}_{own}({{0}}, {x.width})", x)
+    return (y,)
+
+
+@TWIN.register(Reduce)
+def _twin(op: Reduce, x: Float32) -> tuple[Float32, ...]:
+    if op.kind == "max":
+        largest = x[..., :1]
+        for index in range(x.shape[-1]):
+            largest = np.where(x[..., index : index + 1] > largest, x[..., index : index + 1], largest)
+        return (largest,)
+    total = sum_in_order(x)
+    return (total / np.float32(x.shape[-1]) if op.kind == "mean" else total,)

@@ -14,6 +14,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats
@@ -48,6 +49,11 @@ class Reshape:
 @MACS.register(Reshape)
 def _macs(_: Reshape, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Reshape)
+def _integers(_: Reshape) -> tuple[Step, ...]:
+    return ()
 
 
 @TORCH.register(Reshape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +16,7 @@ from prunekit.graph.c.functions import root, root_c, sum_in_order
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, array_of, from_module
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -109,3 +110,39 @@ def _module(module: nn.RMSNorm, x: Traced) -> Lifted | None:
     scale = np.ones(width, np.float32) if module.weight is None else array_of(module.weight)
     epsilon = float(np.finfo(scale.dtype).eps) if module.eps is None else module.eps
     return Lifted(op=RMSNorm(scale=scale, epsilon=epsilon, count=width), inputs=(x,), attributes={"scale": "weight"})
+
+
+@final
+class CountedRMSNorm(nn.Module):
+    """An ``nn.RMSNorm`` of ``count`` values, of which those that ``weight`` [n] lacks are zero."""
+
+    def __init__(self, weight: nn.Parameter, epsilon: float, count: int) -> None:
+        super().__init__()
+        self.eps, self.count = epsilon, count
+        self.weight = weight
+
+    def extra_repr(self) -> str:
+        """Say what is printed of it."""
+        return f"{len(self.weight)}, count={self.count}, eps={self.eps:g}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [..., n] for [..., n]."""
+        square = (x * x).sum(dim=-1, keepdim=True) / self.count
+        return x / (square + self.eps).sqrt() * self.weight
+
+
+@from_module(CountedRMSNorm)
+def _counted(module: CountedRMSNorm, x: Traced) -> Lifted:
+    op = RMSNorm(scale=array_of(module.weight), epsilon=module.eps, count=module.count)
+    return Lifted(op=op, inputs=(x,), attributes={"scale": "weight"})
+
+
+@resized(nn.RMSNorm, replaces=True)
+def _resized(module: nn.RMSNorm) -> CountedRMSNorm:
+    epsilon = torch.finfo(module.weight.dtype).eps if module.eps is None else module.eps
+    return CountedRMSNorm(module.weight, epsilon, module.normalized_shape[0]).train(module.training)
+
+
+@resized(CountedRMSNorm)
+def _resized_again(module: CountedRMSNorm) -> CountedRMSNorm:
+    return module

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Scaled, Step
+from prunekit.graph.lifting import Lifted, Traced, constant_of, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 
@@ -44,6 +50,11 @@ def _macs(_: ScaleShift, __: Sequence[Spec]) -> int:
     return 0
 
 
+@INTEGERS.register(ScaleShift)
+def _integers(op: ScaleShift) -> tuple[Step, ...]:
+    return (Scaled(scale=op.scale, shift=op.shift),)
+
+
 @TORCH.register(ScaleShift)
 def _torch(_: ScaleShift, constants: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
     return (x * constants["scale"] + constants["shift"],)
@@ -54,3 +65,32 @@ def _onnx(op: ScaleShift, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     if (op.scale != 1.0).any():
         x = writer.add("Mul", [x, writer.constant(op.scale)])
     return (writer.add("Add", [x, writer.constant(op.shift)]) if op.shift.any() else x,)
+
+
+@C.register(ScaleShift)
+def _c(op: ScaleShift, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    scale, shift = (
+        writer.load(writer.constant(called, value), x.unit)
+        for called, value in (("scale", op.scale), ("shift", op.shift))
+    )
+    y = writer.over(x)
+    writer.each(y, f"{x.text}[i] * {scale} + {shift}")
+    return (y,)
+
+
+@TWIN.register(ScaleShift)
+def _twin(op: ScaleShift, x: Float32) -> tuple[Float32, ...]:
+    return (x * op.scale + op.shift,)
+
+
+def scaled(x: object, scale: object, shift: object) -> Lifted | None:
+    """Return x * scale + shift as it is read from torch; None where these are no constants per value."""
+    if not isinstance(x, Traced) or not x.spec.shape:
+        return None
+    factor, offset = (constant_of(value, x.spec.shape[-1]) for value in (scale, shift))
+    return None if factor is None or offset is None else Lifted(op=ScaleShift(scale=factor, shift=offset), inputs=(x,))
+
+
+@from_function(operator.neg, torch.neg, "neg")
+def _neg(x: object) -> Lifted | None:
+    return scaled(x, -1.0, 0.0)

@@ -9,13 +9,14 @@ from itertools import pairwise
 from typing import ClassVar, final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.lifting import Lifted, Traced, from_function
+from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
 
@@ -118,3 +119,21 @@ def _function(x: Traced, index: object) -> Lifted | None:
     selected = np.zeros(x.spec.shape[-1], bool)
     selected[last] = True
     return Lifted(op=Slice(selected=selected), inputs=(x,))
+
+
+@from_function(torch.chunk, "chunk")
+def _chunk(x: Traced, chunks: int, dim: int = 0) -> tuple[Lifted, ...] | None:
+    return _split(x, -(-x.spec.shape[-1] // chunks), dim) if is_last(dim, x) else None
+
+
+@from_function(torch.split, "split")
+def _split(x: Traced, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Lifted, ...] | None:
+    if not is_last(dim, x):
+        return None
+    width, parts = x.spec.shape[-1], split_size_or_sections
+    sizes = [parts] * -(-width // parts) if isinstance(parts, int) else list(parts)
+    edges = np.minimum(np.cumsum([0, *sizes]), width)
+    places = np.arange(width)
+    return tuple(
+        Lifted(op=Slice(selected=(start <= places) & (places < stop)), inputs=(x,)) for start, stop in pairwise(edges)
+    )

@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -58,3 +60,17 @@ def _torch(op: Take, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
 @ONNX.register(Take)
 def _onnx(op: Take, writer: OnnxWriter, x: str) -> tuple[str, ...]:
     return (writer.add("Gather", [x, writer.constant(np.asarray(op.indices))], axis=-1),)
+
+
+@C.register(Take)
+def _c(op: Take, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
+    y, size = writer.make(), len(op.indices)
+    for row in range(x.rows):
+        for to, at in enumerate(op.indices):
+            writer.add(f"    {y.text}[{row * size + to}] = {x.text}[{row * x.width + at}];")
+    return (y,)
+
+
+@TWIN.register(Take)
+def _twin(op: Take, x: Float32) -> tuple[Float32, ...]:
+    return (x[..., list(op.indices)],)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.graph.forms import MACS, ONNX, TORCH
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.writer import CValue, CWriter
+from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -58,3 +60,17 @@ def _torch(op: Where, _: Mapping[str, Tensor], x: Tensor, a: Tensor, b: Tensor) 
 def _onnx(op: Where, writer: OnnxWriter, x: str, a: str, b: str) -> tuple[str, ...]:
     chosen = writer.add("Greater" if op.strict else "GreaterOrEqual", [x, writer.constant(0.0)])
     return (writer.add("Where", [chosen, a, b]),)
+
+
+@C.register(Where)
+def _c(op: Where, writer: CWriter, x: CValue, a: CValue, b: CValue) -> tuple[CValue, ...]:
+    """Where x is NaN, b."""
+    y = writer.over(x, a, b)
+    sign = ">" if op.strict else ">="
+    writer.each(y, f"{x.text}[i] {sign} 0.0f ? {a.text}[i] : {b.text}[i]")
+    return (y,)
+
+
+@TWIN.register(Where)
+def _twin(op: Where, x: Float32, a: Float32, b: Float32) -> tuple[Float32, ...]:
+    return (np.where(x > 0.0 if op.strict else x >= 0.0, a, b),)

@@ -25,8 +25,9 @@ from prunekit.formats.torch_file import read_torch
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, KindHead, TanhHead, head_of
 from prunekit.policy.program import lower, scores_path
-from prunekit.pruning.groups import find_groups, linear_at
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.masks import check_masks, full_masks
+from prunekit.pruning.slices import linear_at
 from prunekit.pruning.tracing import Dense
 from prunekit.spaces.kind import kind_from_dict
 

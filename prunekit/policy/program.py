@@ -14,7 +14,7 @@ from prunekit.errors import CouplingError, InputError
 from prunekit.graph.op import Spec
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import Head, op_of_head
-from prunekit.pruning.groups import linear_at
+from prunekit.pruning.slices import linear_at
 from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
 
 Float32 = NDArray[np.float32]

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from prunekit.errors import InputError
-from prunekit.pruning.groups import Group, find_groups
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.slices import Group
 
 
 def parameter_group_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:

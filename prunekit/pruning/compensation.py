@@ -16,22 +16,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import Group, consumers_of
 from prunekit.pruning.importance import RIDGE
+from prunekit.pruning.slices import linear_at
 
 
 @torch.no_grad()
 def compensate_(
-    networks: Sequence[nn.Module], group: Group, kept: Tensor, gone: Tensor, stay: Tensor, go: Tensor
+    networks: Sequence[nn.Module], consumers: Sequence[str], kept: Tensor, gone: Tensor, stay: Tensor, go: Tensor
 ) -> None:
-    """Let the units ``stay`` take over from the units ``go`` (int64 indices) in every network's consumers, in place.
+    """Let the columns ``stay`` take over from the columns ``go`` (int64) of every network's ``consumers``, in place.
 
-    ``kept`` [n, stay] and ``gone`` [n, go] are their values that consumers read over recent states. Target networks
-    get the same coefficients on their own weights. Consumers without a bias get no offset, and the fit has none either.
+    ``consumers`` are paths of linear layers that read one value, ``kept`` [n, stay] and ``gone`` [n, go] what they read
+    over recent states. Target networks get the same coefficients on their own weights. Consumers without a bias get no
+    offset, and the fit has none either.
     """
     if not go.numel() or not stay.numel():
         return
-    biased = all(consumer.bias is not None for consumer in consumers_of(networks[0], group))
+    biased = all(linear_at(networks[0], path).bias is not None for path in consumers)
     kept, gone = kept.double(), gone.double()
     kept_mean, gone_mean = (values.mean(dim=0) if biased else torch.zeros_like(values[0]) for values in (kept, gone))
     kept, gone = kept - kept_mean, gone - gone_mean
@@ -40,7 +41,7 @@ def compensate_(
     gram.diagonal().add_(ridge)
     coefficients = torch.linalg.solve(gram, kept.T @ gone)
     for network in networks:
-        for consumer in consumers_of(network, group):
+        for consumer in (linear_at(network, path) for path in consumers):
             lost = consumer.weight[:, go].double()
             consumer.weight[:, stay] += (lost @ coefficients.T).to(consumer.weight)
             if biased:

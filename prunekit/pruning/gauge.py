@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError
-from prunekit.pruning.groups import Group
 from prunekit.pruning.importance import MAX_EXACT_OUTPUTS, Evidence, Importance, Scores, normalized
 from prunekit.pruning.masks import Masks
-from prunekit.pruning.observation import observe
+from prunekit.pruning.observation import Taken, observe
+from prunekit.pruning.slices import Group
 
 
 @contextmanager
@@ -46,8 +46,8 @@ class Gauge:
 
     def measure(
         self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, step: int
-    ) -> dict[str, Tensor]:
-        """Take in the importance of the units of ``network`` on ``states``, and return their values [n, living units].
+    ) -> Mapping[str, Sequence[Taken]]:
+        """Take in the importance of the units of ``network`` on ``states``, and return what was read of them.
 
         ``keep`` (bool [original width]) says which units live; ``network`` has no others.
         Raises CheckError, naming the optimizer step, where it is not finite.
@@ -65,7 +65,7 @@ class Gauge:
             self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
         for name, score in normalized(self._raw, keep, common_scale=self._common_scale).items():
             self.scores[name] = torch.where(keep[name].to(score.device), score, self.scores.get(name, score))
-        return seen.hidden
+        return seen.read
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages: tensors only."""

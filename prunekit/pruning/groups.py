@@ -1,160 +1,150 @@
-"""Groups: which units live or die together, found by tracing against an allow-list.
+"""Groups for training: the groups of a network's graph, told in terms of torch.
 
-A group is one hidden layer. Its *producer* is the ``nn.Linear`` whose rows and bias make the units; its
-*consumers* are every ``nn.Linear`` whose columns read them. Pruner and surgery both work from this data alone.
+``prunekit.graph`` says which units live or die together; here they get the paths of parameters that hold them and of
+modules that read them. Masks, penalties, surgery and compensation all work from these records alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
-from prunekit.activations import Activation
 from prunekit.errors import CouplingError
-from prunekit.pruning.layers import refuse_common_memory
-from prunekit.pruning.tracing import Attribute, Dense, Elementwise, Output, Step, Unknown, sources_of, trace
+from prunekit.graph.graph import Graph, given_to, specs_of
+from prunekit.graph.groups import Group as GraphGroup
+from prunekit.graph.groups import find_groups as groups_of
+from prunekit.graph.lifting import RESIZED
+from prunekit.graph.op import Spec, name_of, parameters
+from prunekit.graph.surgery import not_held_groups, refused_groups
+from prunekit.graph.tracing import TracedNetwork
+from prunekit.ops.affine import Affine
+from prunekit.pruning.layers import trace_layers
+from prunekit.pruning.slices import Group, Read, Slice, block_of
 
 
-@final
-@dataclass(frozen=True)
-class Group:
-    """One hidden layer: its name (the producer's path), width, activations in order, and consumers' paths."""
+def find_groups(network: nn.Module, *, states: int = 0) -> tuple[Group, ...]:
+    """Find the groups of ``network``, in the order of the modules that make their units.
 
-    name: str
-    width: int
-    activations: tuple[Activation, ...]
-    consumers: tuple[str, ...]
+    The last ``states`` inputs of its forward are states (of a ``nn.GRUCell``, say), zero at first, which it returns for
+    the next call after its outputs.
 
-
-def find_groups(network: nn.Module) -> tuple[Group, ...]:
-    """Find the groups of ``network``, from its input to its output.
-
-    Layers whose values reach the network's output are not groups: outputs are never pruned.
-
-    Raises CouplingError, naming the module or node, where units pass through anything but linear layers and
-    the known element-wise activations on their way to a linear layer, where a linear layer or its parameters are used
-    twice or its weight is no plain one (``trace``).
+    Units whose values reach the network's output, or something unknown on the way there, are in no group: they are
+    never pruned. Raises CouplingError, naming the module or call, where units pass through anything that has no op on
+    their way between two layers, where a layer or its parameters are used twice or computed, and where units could not
+    be held at zero or removed.
     """
-    steps = trace(network)
-    _refuse_shared(steps, network)
-    refuse_common_memory(network, [step.path for step in steps if isinstance(step, Dense)])
-    by_name = {step.name: step for step in steps}
-    feeds_dense = _names_upstream_of_dense(steps)
-    visible = _names_that_reach_output(steps)
-    groups = []
-    for step in steps:
-        if isinstance(step, Unknown) and step.name in feeds_dense:
-            _refuse_hidden(step, by_name)
-        if isinstance(step, Dense) and step.name not in visible:
-            groups.append(_group(step, steps, network))
-    return tuple(group for group in groups if group.consumers)
+    return traced_groups(network, states=states, structure_only=True)[1]
 
 
-def producer_of(network: nn.Module, group: Group) -> nn.Linear:
-    """Return the linear layer that makes the group's units."""
-    return linear_at(network, group.name)
+def traced_groups(
+    network: nn.Module, *, states: int = 0, structure_only: bool = False
+) -> tuple[TracedNetwork | None, tuple[Group, ...]]:
+    """Return the network's trunk as a graph (None where there is none), and its groups; raises as ``find_groups``.
 
-
-def consumers_of(network: nn.Module, group: Group) -> tuple[nn.Linear, ...]:
-    """Return the linear layers that read the group's units."""
-    return tuple(linear_at(network, path) for path in group.consumers)
-
-
-def linear_at(network: nn.Module, path: str) -> nn.Linear:
-    """Return the ``nn.Linear`` at a dotted path; raises CouplingError when something else is there."""
-    module = network.get_submodule(path)
-    if not isinstance(module, nn.Linear):
-        raise CouplingError(f"module '{path}' is a {type(module).__name__}, not a Linear; trace the network again")
-    return module
-
-
-def unit_slices(network: nn.Module, group: Group) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return (tensors indexed by unit in dimension 0, tensors indexed by unit in dimension 1).
-
-    The first are the producer's weight [width, in] and bias [width] (if it has one), the second the
-    consumers' weights [out, width]. They are the live parameters, not copies.
+    InputError for weights that are NaN or infinite, unless ``structure_only``.
     """
-    producer = producer_of(network, group)
-    rows = (producer.weight,) if producer.bias is None else (producer.weight, producer.bias)
-    return rows, tuple(consumer.weight for consumer in consumers_of(network, group))
+    traced = trace_layers(network, states=states, structure_only=structure_only)
+    if traced is None:
+        return None, ()
+    mixed = list(_mixed(traced.graph))
+    read = {(entry.value, entry.axis) for entry in mixed}
+    found = [
+        group
+        for group in groups_of(traced.graph)
+        if any((carrier.name, carrier.axis) in read for carrier in group.carriers)
+    ]
+    _refuse_not_held(traced, found)
+    return traced, tuple(_told(network, traced, mixed, group) for group in found)
 
 
-def _group(dense: Dense, steps: Sequence[Step], network: nn.Module) -> Group:
-    width = linear_at(network, dense.path).out_features
-    carriers: dict[str, tuple[Activation, ...]] = {dense.name: ()}
-    read: dict[str, tuple[Activation, ...]] = {}
-    for step in steps:
-        if isinstance(step, Elementwise) and step.source in carriers:
-            own = () if step.activation.name == "identity" else (step.activation,)
-            carriers[step.name] = carriers[step.source] + own
-        if isinstance(step, Dense) and step.source in carriers:
-            _refuse_reshaped(dense, width, step, network)
-            read[step.path] = carriers[step.source]
-    activations = next(iter(read.values()), ())
-    for path, others in read.items():
-        if others != activations:
+def refuse_unprunable(network: nn.Module) -> None:
+    """Raise CouplingError, naming the norm, where dead units of ``network`` would not be zero under a norm."""
+    traced = trace_layers(network, structure_only=True)
+    for message in () if traced is None else refused_groups(traced.graph).values():
+        raise CouplingError(message)
+
+
+class _Mixed(NamedTuple):
+    """Node ``node`` (its index) mixes the units on ``axis`` of its input ``argument``, which is the value ``value``."""
+
+    node: int
+    argument: int
+    value: str
+    axis: int
+    shape: tuple[int, ...]
+
+
+def _mixed(graph: Graph) -> Iterator[_Mixed]:
+    specs: Mapping[str, Spec] = specs_of(graph)
+    for index, node in enumerate(graph.nodes):
+        for coupling in node.op.couplings(given_to(node, specs)):
+            if coupling.across or not any(axis.of in node.op.outputs for axis in coupling.axes):
+                for axis in coupling.axes:
+                    if axis.of in node.op.inputs:
+                        at = node.op.inputs.index(axis.of)
+                        shape = specs[node.inputs[at]].shape
+                        yield _Mixed(index, at, node.inputs[at], range(len(shape))[axis.axis], shape)
+
+
+def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group: GraphGroup) -> Group:
+    slices: dict[bool, list[Slice]] = {True: [], False: []}
+    for node, field, axis, positions in group.slices:
+        array = parameters(traced.graph.nodes[node].op)[field]
+        place = traced.places.get((node, field))
+        if array.dtype == bool:
+            made = traced.graph.nodes[node]
             raise CouplingError(
-                f"module '{path}' reads the units of '{dense.path}' through other activations than its siblings do"
+                f"'{made.name}' ({name_of(made.op)}) picks hidden units by their places, which change when units are "
+                "removed; make these units by layers of their own"
             )
-    return Group(dense.path, width, activations, tuple(read))
-
-
-def _refuse_reshaped(dense: Dense, width: int, consumer: Dense, network: nn.Module) -> None:
-    values = linear_at(network, consumer.path).in_features
-    if values != width:
-        raise CouplingError(
-            f"module '{consumer.path}' reads {values} values, but '{dense.path}' makes {width} units; "
-            "units that are reshaped on the way cannot be pruned"
+        if node in traced.own_tensors:
+            raise CouplingError(
+                f"'{traced.graph.nodes[node].name}' reads a parameter or buffer with an entry per hidden unit outside "
+                "of a known module, where it cannot lose units; put it into a module, and @resized in its op's file"
+            )
+        if place is None or _is_absent(network, place):
+            continue
+        module = network.get_submodule(traced.modules[node])
+        if type(module) not in RESIZED:
+            raise CouplingError(
+                f"module '{traced.modules[node]}' ({type(module).__name__}) cannot lose units: nothing says how it is "
+                "resized; put a function for it under @resized in its op's file"
+            )
+        entry = Slice(place, axis, array.shape[axis], tuple(block_of(row) for row in positions.tolist()))
+        slices[(node, field) in traced.paths].append(entry)
+    carried = {(name, axis): at for name, axis, at in group.carriers}
+    reads = [
+        Read(
+            path=traced.modules[entry.node],
+            argument=entry.argument,
+            axis=entry.axis - len(entry.shape),
+            size=entry.shape[entry.axis],
+            blocks=tuple(block_of(row) for row in carried[entry.value, entry.axis].tolist()),
+            linear=isinstance(traced.graph.nodes[entry.node].op, Affine),
         )
+        for entry in mixed
+        if (entry.value, entry.axis) in carried and entry.node in traced.modules
+    ]
+    return Group(group.name, group.width, tuple(slices[True]), tuple(reads), tuple(slices[False]))
 
 
-def _refuse_shared(steps: Sequence[Step], network: nn.Module) -> None:
-    calls = Counter(step.path for step in steps if isinstance(step, Dense))
-    for step in steps:
-        if isinstance(step, Attribute) and step.path.rpartition(".")[0] in calls:
-            raise CouplingError(f"'{step.path}' is read apart from its layer; units of such layers cannot die")
-    owner: dict[int, str] = {}
-    for path, count in calls.items():
-        if count > 1:
-            raise CouplingError(f"module '{path}' (Linear) is called {count} times; units of shared layers cannot die")
-        for name, parameter in linear_at(network, path).named_parameters():
-            first = owner.setdefault(id(parameter), path)
-            if first != path:
-                raise CouplingError(
-                    f"modules '{first}' and '{path}' share one {name}; units of tied layers cannot die apart"
-                )
+def _is_absent(network: nn.Module, place: str) -> bool:
+    path, _, attribute = place.rpartition(".")
+    return getattr(network.get_submodule(path), attribute) is None
 
 
-def _refuse_hidden(step: Unknown, by_name: dict[str, Step]) -> None:
-    if any(_depends_on_dense(by_name[source], by_name) for source in step.sources):
-        raise CouplingError(
-            f"{step.label} lies between hidden units and a linear layer and is not known; "
-            "only Linear layers and element-wise activations can be pruned"
-        )
-
-
-def _depends_on_dense(step: Step, by_name: dict[str, Step]) -> bool:
-    if isinstance(step, Dense):
-        return True
-    return any(_depends_on_dense(by_name[source], by_name) for source in sources_of(step))
-
-
-def _names_upstream_of_dense(steps: Sequence[Step]) -> set[str]:
-    upstream: set[str] = set()
-    for step in reversed(steps):
-        if isinstance(step, Dense) or step.name in upstream:
-            upstream.update(sources_of(step))
-    return upstream
-
-
-def _names_that_reach_output(steps: Sequence[Step]) -> set[str]:
-    """Names whose units show in the output, or in something unknown on the way there, un-mixed by a Dense."""
-    visible: set[str] = set()
-    for step in reversed(steps):
-        if isinstance(step, Output | Unknown) or (isinstance(step, Elementwise) and step.name in visible):
-            visible.update(sources_of(step))
-    return visible
+def _refuse_not_held(traced: TracedNetwork, groups: list[GraphGroup]) -> None:
+    """Units with constants that are no parameters, as of a norm without weight, may not be zero when they are dead."""
+    graph = traced.graph
+    arrays = {(s.node, s.field): parameters(graph.nodes[s.node].op)[s.field] for group in groups for s in group.slices}
+    if all(place in traced.paths or array.dtype == bool or not np.any(array) for place, array in arrays.items()):
+        return
+    for name, culprit in not_held_groups(graph, traced.paths.keys()).items():
+        if name in {group.name for group in groups}:
+            raise CouplingError(
+                f"units of group '{name}' cannot be held at zero: '{culprit}' has no weight and bias of its own; give "
+                "it some (elementwise_affine=True, affine=True)"
+            )

@@ -14,9 +14,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import Group, consumers_of, producer_of, unit_slices
+from prunekit.errors import CouplingError
 from prunekit.pruning.masks import Masks
 from prunekit.pruning.observation import Observation
+from prunekit.pruning.slices import Group, Slice, consumers_of, linear_at, per_unit, unit_slices
 
 Scores = dict[str, Tensor]
 
@@ -87,7 +88,7 @@ def activity_times_outgoing(evidence: Evidence) -> Scores:
 
 
 def group_norm(evidence: Evidence) -> Scores:
-    """Return the Euclidean norm of everything that dies with a unit: row, bias and columns."""
+    """Return the Euclidean norm of everything that dies with a unit."""
     return {group.name: unit_norms(evidence.network, group) for group in evidence.groups}
 
 
@@ -100,14 +101,25 @@ def weight_propagation(evidence: Evidence) -> Scores:
     count: Scores = {}
     groups = {group.name: group for group in evidence.groups}
     for group in reversed(evidence.groups):
+        _refuse_other_than_layer(group)
         total = torch.zeros(group.width)
         for path, consumer in zip(group.consumers, consumers_of(evidence.network, group), strict=True):
             weight = consumer.weight.detach().abs()
             downstream = count[path] if path in groups else torch.ones(weight.shape[0])
             total = total.to(weight) + downstream.to(weight) @ weight
-        own = producer_of(evidence.network, group).weight.detach().norm(dim=1)
+        own = linear_at(evidence.network, group.name).weight.detach().norm(dim=1)
         count[group.name] = total * own
     return count
+
+
+def _refuse_other_than_layer(group: Group) -> None:
+    own = {f"{group.name}.weight", f"{group.name}.bias", *(f"{path}.weight" for path in group.consumers)}
+    for entry in group.slices:
+        if entry.path not in own or not entry.whole:
+            raise CouplingError(
+                f"weight_propagation knows linear layers one after the other, but units of '{group.name}' are in "
+                f"'{entry.path}' too; choose another importance"
+            )
 
 
 def random_units(evidence: Evidence) -> Scores:
@@ -148,11 +160,19 @@ def normalized(scores: Mapping[str, Tensor], masks: Masks, *, common_scale: bool
 
 @torch.no_grad()
 def unit_norms(network: nn.Module, group: Group) -> Tensor:
-    """Return ||theta_g|| [width] over each unit's row, bias and columns."""
-    rows, columns = unit_slices(network, group)
-    incoming = [tensor.square().reshape(group.width, -1).sum(dim=1) for tensor in rows]
-    outgoing = [tensor.square().sum(dim=0) for tensor in columns]
-    return torch.stack(incoming + outgoing).sum(dim=0).sqrt()
+    """Return ||theta_g|| [width] over all parameters of each unit."""
+    squares = [per_unit(_square_sums(tensor, entry), entry) for tensor, entry in unit_slices(network, group)]
+    return torch.stack(squares).sum(dim=0).sqrt()
+
+
+def _square_sums(tensor: Tensor, entry: Slice) -> Tensor:
+    """Return the sums of squares [size] along the axis of ``entry``."""
+    squares = tensor.square()
+    if tensor.ndim == 1:
+        return squares
+    if entry.axis == 0:
+        return squares.reshape(entry.size, -1).sum(dim=1)
+    return squares.sum(dim=[axis for axis in range(tensor.ndim) if axis != entry.axis])
 
 
 def _unpredicted(values: Tensor) -> Tensor:
@@ -181,8 +201,9 @@ def _unpredicted(values: Tensor) -> Tensor:
 
 
 def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:
-    squares = [consumer.weight.detach().square().sum(dim=0) for consumer in consumers_of(network, group)]
-    return torch.stack(squares).sum(dim=0).sqrt()
+    read = [(linear_at(network, entry.path).weight.detach(), entry) for entry in group.reads if entry.linear]
+    squares = [per_unit(weight.square().sum(dim=0), entry) for weight, entry in read]
+    return torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros(group.width)
 
 
 def _sensitivities(evidence: Evidence) -> Scores:
@@ -220,13 +241,14 @@ def _random_signs(count: int, generator: torch.Generator) -> Tensor:
 def _gate_slopes(evidence: Evidence, directions: Iterator[Tensor]) -> dict[str, Tensor]:
     """Return h_j d(v_r . f)/dh_j, the slopes by the units' gates, [r, n, width] per group, f being the output."""
     per_direction: dict[str, list[Tensor]] = {group.name: [] for group in evidence.groups}
-    values = [(name, value) for name, found in evidence.seen.read.items() for value in found]
-    output, wanted = evidence.seen.output, [value for _, value in values]
+    values = [(name, taken) for name, found in evidence.seen.read.items() for taken in found]
+    output, wanted = evidence.seen.output, [taken.value for _, taken in values]
     for direction in directions:
         gradients = torch.autograd.grad(output, wanted, direction, retain_graph=True, allow_unused=True)
         gates: dict[str, Tensor] = {}
-        for (name, value), gradient in zip(values, gradients, strict=True):
-            gate = value.detach() * (torch.zeros_like(value) if gradient is None else gradient)
+        for (name, taken), gradient in zip(values, gradients, strict=True):
+            value = taken.value
+            gate = taken.sums(value.detach() * (torch.zeros_like(value) if gradient is None else gradient))
             gates[name] = gates[name] + gate if name in gates else gate
         for name, gate in gates.items():
             per_direction[name].append(gate)

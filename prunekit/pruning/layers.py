@@ -1,4 +1,4 @@
-"""Linear layers that can lose units: their weight is a parameter of their own, of a real type, and in memory.
+"""Layers that can lose units: their parameters are plain ones of their own, of a real type, in memory, and used once.
 
 A layer whose weight is computed from other tensors gets its dead rows back at the next forward pass, and a smaller
 weight would be overwritten by one of the old shape. Such layers are refused, with the call that makes them plain.
@@ -6,7 +6,9 @@ weight would be overwritten by one of the old shape. Such layers are refused, wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -14,6 +16,8 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from prunekit.errors import CouplingError, InputError
+from prunekit.graph.tracing import TracedNetwork, fx_graph, submodule_at, upstream
+from prunekit.graph.trunk import trace_trunk
 
 _PARAMETERS = {"weight", "bias"}
 # A name that each of torch's older functions registers in place of ``weight``, with the function that undoes it.
@@ -23,6 +27,63 @@ _UNDONE_BY = {
     "weight_mask": "torch.nn.utils.prune.remove(layer, 'weight')",
     "bias_mask": "torch.nn.utils.prune.remove(layer, 'bias')",
 }
+
+
+def trace_layers(network: nn.Module, *, states: int = 0, structure_only: bool = False) -> TracedNetwork | None:
+    """Return ``trace_trunk`` of ``network``, whose layers are plain ones that are called once.
+
+    Batch normalization is traced as it is in evaluation. Raises CouplingError, naming the culprit, for a network that
+    cannot be traced or takes several inputs, and for layers that are computed, complex, without values, called twice,
+    or share parameters.
+    """
+    graph = fx_graph(network, 1 + states)
+    for node in graph.nodes:
+        if node.op == "call_module":
+            module = submodule_at(network, str(node.target))
+            refuse_other_linear(str(node.target), module)
+            if isinstance(module, nn.Linear):
+                refuse_computed(str(node.target), module)
+    with _evaluated(network):
+        traced = trace_trunk(network, graph, states=states, structure_only=structure_only)
+    if traced is None:
+        return None
+    paths = [path for path in traced.modules.values() if any(True for _ in network.get_submodule(path).parameters())]
+    needed = upstream(list(graph.nodes)[-1].all_input_nodes)
+    for node in graph.nodes:
+        if node.op == "get_attr" and node in needed and str(node.target).rpartition(".")[0] in paths:
+            raise CouplingError(f"'{node.target}' is read apart from its layer; units of such layers cannot die")
+    held = {path.rpartition(".")[0] for path in traced.paths.values()}
+    _refuse_shared(network, [path for path in paths if path in held])
+    refuse_common_memory(network, paths)
+    return traced
+
+
+@contextmanager
+def _evaluated(network: nn.Module) -> Iterator[None]:
+    training = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d) and module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _refuse_shared(network: nn.Module, paths: Sequence[str]) -> None:
+    owner: dict[int, str] = {}
+    for path, count in Counter(paths).items():
+        module = network.get_submodule(path)
+        if count > 1:
+            raise CouplingError(
+                f"module '{path}' ({type(module).__name__}) is called {count} times; units of shared layers cannot die"
+            )
+        for name, parameter in module.named_parameters():
+            first = owner.setdefault(id(parameter), path)
+            if first != path:
+                raise CouplingError(
+                    f"modules '{first}' and '{path}' share one {name}; units of tied layers cannot die apart"
+                )
 
 
 def refuse_other_linear(path: str, module: nn.Module) -> None:
@@ -94,7 +155,7 @@ def refuse_computed(path: str, layer: nn.Linear) -> None:
 
 
 def refuse_common_memory(network: nn.Module, paths: Sequence[str]) -> None:
-    """Raise CouplingError where an ``nn.Linear`` at ``paths`` shares memory with another parameter of ``network``."""
+    """Raise CouplingError where a layer at ``paths`` shares memory with another parameter of ``network``."""
     prunable = {id(network.get_submodule(path)) for path in paths}
     spans = sorted(
         (parameter.data_ptr(), parameter.data_ptr() + parameter.nbytes, id(module), f"{path}.{name}".lstrip("."))

@@ -5,11 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunekit.errors import EmptyGroupError, InputError
-from prunekit.pruning.groups import Group, find_groups, linear_at, producer_of, unit_slices
+from prunekit.graph.graph import Graph
+from prunekit.graph.groups import find_groups as groups_of
+from prunekit.graph.lifting import RESIZED
+from prunekit.graph.op import parameters
+from prunekit.graph.surgery import zeroed
+from prunekit.graph.tracing import TracedNetwork
+from prunekit.pruning.groups import traced_groups
+from prunekit.pruning.slices import Group, places_of, unit_slices
 
 Masks = Mapping[str, Tensor]
 
@@ -61,13 +70,13 @@ DeadSlice = tuple[Tensor, int, Tensor]
 
 
 def dead_slices(network: nn.Module, groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
-    """Return every parameter slice that dies with the units that ``masks`` remove: rows, bias, consumers' columns."""
+    """Return every parameter slice that dies with the units that ``masks`` remove: rows, biases, columns, norms'."""
     slices: list[DeadSlice] = []
     for group in groups:
-        rows, columns = unit_slices(network, group)
-        dead = (~masks[group.name]).nonzero().squeeze(1).to(rows[0].device)
-        if dead.numel():
-            slices += [(tensor, 0, dead) for tensor in rows] + [(tensor, 1, dead) for tensor in columns]
+        dead = ~masks[group.name].cpu()
+        if bool(dead.any()):
+            for tensor, entry in unit_slices(network, group):
+                slices.append((tensor, entry.axis, places_of(entry.blocks)[:, dead].ravel().to(tensor.device)))
     return slices
 
 
@@ -82,23 +91,60 @@ def zero_slices_(slices: Iterable[DeadSlice]) -> None:
         tensor.index_fill_(dimension, dead, 0.0)
 
 
-@torch.no_grad()
-def masked(network: nn.Module, masks: Masks) -> nn.Module:
+def masked(network: nn.Module, masks: Masks, *, states: int = 0) -> nn.Module:
     """Return a copy of ``network`` in which removed units are gated: ``h = keep * act(W x + b)``.
 
-    A removed unit without any live incoming weight does not vary with the input; it keeps the constant
-    ``act(b)`` that it contributes. ``network`` is not touched (law 6).
+    A removed unit that does not vary with the input keeps the constant that it contributes. ``network`` is not
+    touched (law 6). ``states`` is as in ``find_groups``. Raises CouplingError, naming the norm, where a removed unit
+    would not be zero under a norm.
     """
-    groups = find_groups(network)
+    traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks)
     result = copy.deepcopy(network)
-    for group in groups:
-        gated = ~masks[group.name] & ~constant_units(network, group)
-        for path in group.consumers:
-            linear_at(result, path).weight[:, gated] = 0.0
+    if traced is not None:
+        write_(result, traced, zeroed(traced.graph, arrays_of(traced.graph, masks)))
     return result
 
 
-def constant_units(network: nn.Module, group: Group) -> Tensor:
-    """Return bool [width]: units whose incoming weights are all zero, so that their output is ``act(bias)``."""
-    return (producer_of(network, group).weight == 0).all(dim=1).cpu()
+def arrays_of(graph: Graph, masks: Masks) -> dict[str, NDArray[np.bool_]]:
+    """Return ``masks`` as the surgery of ``graph`` takes them; groups that nothing reads keep all their units."""
+    full = {group.name: np.ones(group.width, bool) for group in groups_of(graph)}
+    return full | {name: keep.cpu().numpy() for name, keep in masks.items()}
+
+
+@torch.no_grad()
+def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
+    """Put the constants of ``graph`` into ``network``, in place, where they differ from those of ``traced``.
+
+    ``graph`` has the nodes of ``traced.graph``, maybe with fewer units; modules that lost some are resized or replaced.
+    Tensors keep dtype, device and ``requires_grad``; a bias that was not there is as trainable as its weight.
+    """
+    resized: dict[str, None] = {}
+    for (index, field), place in traced.places.items():
+        old, new = (parameters(holder.nodes[index].op)[field] for holder in (traced.graph, graph))
+        if old.shape == new.shape and np.array_equal(old, new):
+            continue
+        path, _, attribute = place.rpartition(".")
+        module = network.get_submodule(path)
+        before = getattr(module, attribute)
+        if before is None and not new.any():
+            continue
+        kept = next(module.parameters()) if before is None else before
+        tensor = torch.from_numpy(new).to(kept)
+        is_buffer = attribute in module._buffers
+        setattr(module, attribute, tensor if is_buffer else nn.Parameter(tensor, requires_grad=kept.requires_grad))
+        if old.shape != new.shape:
+            resized[path] = None
+    for path in resized:
+        resize_(network, path)
+
+
+def resize_(network: nn.Module, path: str) -> None:
+    """Let the module at ``path``, whose tensors have lost units, work with them: resized or replaced, in place."""
+    module = network.get_submodule(path)
+    found = RESIZED[type(module)].function(module)
+    if found is not module:
+        for parent in list(network.modules()):
+            for name, child in parent._modules.items():
+                if child is module:
+                    parent._modules[name] = found

@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from inspect import signature
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import Group, consumers_of
+from prunekit.pruning.slices import Group, Read, per_unit, places_of
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """One value that modules read units of a group from, and how those lie on it; ``consumers`` are linear layers.
+
+    ``value`` has the batch in front, and is a node of the run's autograd graph.
+    """
+
+    value: Tensor
+    read: Read
+    consumers: tuple[str, ...]
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Return the sums of ``values``, shaped as ``value``, over all that is one unit's, [n, width]."""
+        moved = per_unit(values.movedim(self.read.axis, -1), self.read)
+        return moved.reshape(len(moved), -1, moved.shape[-1]).sum(dim=1) if moved.ndim > 2 else moved
+
+    @property
+    def columns(self) -> Tensor | None:
+        """The units' values [rows, width], apart from the graph, as linear layers read them; None in several blocks."""
+        return self.rows if len(self.read.blocks) == 1 and self.read.axis == -1 else None
+
+    @property
+    def rows(self) -> Tensor:
+        """All values of the units, [rows, width], apart from the graph."""
+        values = self.value.detach().movedim(self.read.axis, -1)
+        if not self.read.whole:
+            values = values[..., places_of(self.read.blocks).to(values.device)]
+        return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])
 
 
 @final
@@ -17,18 +49,18 @@ from prunekit.pruning.groups import Group, consumers_of
 class Observation:
     """``output`` [n, k] is the deterministic output before squashing on ``states`` [n, obs].
 
-    ``read`` holds the distinct values [n, width] that each group's consumers read. Both are nodes of one autograd
-    graph, so that slopes of the one by the other can be asked for.
+    ``read`` holds the distinct values that each group's units are read from. They and the output are nodes of one
+    autograd graph, so that slopes of the one by the other can be asked for: a gate on a unit is one on all of these.
     """
 
     states: Tensor
     output: Tensor
-    read: Mapping[str, tuple[Tensor, ...]]
+    read: Mapping[str, tuple[Taken, ...]]
 
     @property
     def hidden(self) -> dict[str, Tensor]:
-        """The values [n, width] of each group, apart from the graph."""
-        return {name: values[0].detach() for name, values in self.read.items()}
+        """The values [rows, width] of each group as the first linear layer (or, without one, module) reads them."""
+        return {name: next((t for t in taken if t.consumers), taken[0]).rows for name, taken in self.read.items()}
 
 
 def observe(
@@ -42,20 +74,23 @@ def observe(
 
 @final
 class _HiddenCapture:
-    """Collects the hidden values [n, width] that each group's consumers read during a forward pass."""
+    """Collects the values that each group's units are read from during a forward pass."""
 
     def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
-        self._read: dict[str, list[tuple[Tensor, Tensor]]] = {group.name: [] for group in groups}
+        self._read: dict[str, list[tuple[Tensor, Tensor, list[Read]]]] = {group.name: [] for group in groups}
         self._handles = [
-            consumer.register_forward_pre_hook(self._reader(group.name))
+            network.get_submodule(read.path).register_forward_pre_hook(self._reader(group.name, read), with_kwargs=True)
             for group in groups
-            for consumer in consumers_of(network, group)
+            for read in group.reads
         ]
 
     @property
-    def values(self) -> dict[str, tuple[Tensor, ...]]:
+    def values(self) -> dict[str, tuple[Taken, ...]]:
         """The distinct values read so far, per group."""
-        return {name: tuple(value for _, value in pairs) for name, pairs in self._read.items()}
+        return {
+            name: tuple(Taken(value, reads[0], tuple(r.path for r in reads if r.linear)) for _, value, reads in found)
+            for name, found in self._read.items()
+        }
 
     def __enter__(self) -> _HiddenCapture:
         return self
@@ -64,15 +99,25 @@ class _HiddenCapture:
         for handle in self._handles:
             handle.remove()
 
-    def _reader(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
-        def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-            for original, value in self._read[name]:
-                if original is inputs[0]:
-                    return (value,)
-            value = inputs[0]
-            if not value.requires_grad:  # units behind frozen layers
-                value = value.detach().requires_grad_()
-            self._read[name].append((inputs[0], value))
-            return (value,)
+    def _reader(self, name: str, read: Read) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+        def take(
+            module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if read.argument < len(given):
+                value = self._value(name, read, given[read.argument])
+                return (*given[: read.argument], value, *given[read.argument + 1 :]), named
+            key = list(signature(module.forward).parameters)[read.argument]
+            return given, {**named, key: self._value(name, read, named[key])}
 
-        return read
+        return take
+
+    def _value(self, name: str, read: Read, given: Tensor) -> Tensor:
+        for original, value, reads in self._read[name]:
+            if original is given:
+                reads.append(read)
+                return value
+        value = given
+        if not value.requires_grad:  # units behind frozen layers
+            value = value.detach().requires_grad_()
+        self._read[name].append((given, value, [read]))
+        return value

@@ -13,9 +13,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import Group, unit_slices
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.masks import Masks
+from prunekit.pruning.slices import Group, per_place, unit_slices
 
 
 @final
@@ -50,11 +50,8 @@ def shrink_norms_(pull: Pull, learning_rate: float) -> None:
     for group in pull.groups:
         norms = unit_norms(pull.network, group)
         factor = (1.0 - learning_rate * pull.weight[group.name].to(norms) / norms.clamp_min(1e-12)).clamp_min_(0.0)
-        rows, columns = unit_slices(pull.network, group)
-        for tensor in rows:
-            tensor.mul_(factor if tensor.ndim == 1 else factor[:, None])
-        for tensor in columns:
-            tensor.mul_(factor[None, :])
+        for tensor, entry in unit_slices(pull.network, group):
+            tensor.mul_(per_place(factor, entry, tensor, other=1.0))
 
 
 @torch.no_grad()
@@ -63,13 +60,9 @@ def add_gradients_(pull: Pull, _: float) -> None:
     for group in pull.groups:
         norms = unit_norms(pull.network, group)
         scale = pull.weight[group.name].to(norms) / norms.clamp_min(1e-12)
-        rows, columns = unit_slices(pull.network, group)
-        for tensor in rows:
+        for tensor, entry in unit_slices(pull.network, group):
             if tensor.grad is not None:
-                tensor.grad.add_(tensor * (scale if tensor.ndim == 1 else scale[:, None]))
-        for tensor in columns:
-            if tensor.grad is not None:
-                tensor.grad.add_(tensor * scale[None, :])
+                tensor.grad.add_(tensor * per_place(scale, entry, tensor, other=0.0))
 
 
 PROXIMAL = Penalty("proximal", after=shrink_norms_)
@@ -101,5 +94,4 @@ def usual_norm(network: nn.Module, groups: Sequence[Group]) -> float:
 
 def unit_size(network: nn.Module, group: Group) -> int:
     """Return |g|: how many parameters die with one unit."""
-    rows, columns = unit_slices(network, group)
-    return sum(tensor.numel() // group.width for tensor in (*rows, *columns))
+    return sum(tensor.numel() // entry.size * len(entry.blocks) for tensor, entry in unit_slices(network, group))

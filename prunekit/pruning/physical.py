@@ -7,14 +7,14 @@ Parameters are replaced by smaller ones: a loop must ask modules for their param
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import InputError
-from prunekit.pruning.groups import Group, linear_at
-from prunekit.pruning.masks import Masks
+from prunekit.errors import CouplingError, InputError
+from prunekit.graph.lifting import RESIZED
+from prunekit.pruning.masks import Masks, resize_
+from prunekit.pruning.slices import Group, left_of, without
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
@@ -45,19 +45,31 @@ def remove_units_(
     """
     if optimizer is not None:
         check_optimizer_state(optimizer)
-    for group in groups:
-        index = keep[group.name].nonzero().squeeze(1)
-        if index.numel() == group.width:
+    for (path, axis, argument), stays in left_of(groups, keep).items():
+        if argument is not None or bool(stays.all()):
             continue
+        index, (module_path, _, name) = stays.nonzero().squeeze(1), path.rpartition(".")
         for network in networks:
-            producer = linear_at(network, group.name)
-            for name, _ in list(producer.named_parameters()):
-                _select_(producer, name, 0, index, optimizer)
-            producer.out_features = index.numel()
-            for path in group.consumers:
-                consumer = linear_at(network, path)
-                _select_(consumer, "weight", 1, index, optimizer)
-                consumer.in_features = index.numel()
+            _select_(network.get_submodule(module_path), name, axis, index, optimizer)
+    for path in dict.fromkeys(entry.path.rpartition(".")[0] for group in groups for entry in group.slices):
+        for network in networks:
+            resize_(network, path)
+
+
+def refuse_replacing(network: nn.Module, groups: Sequence[Group]) -> None:
+    """Raise CouplingError, naming the module, where a module of ``network`` cannot lose units and stay what it is.
+
+    Norms are put in place of others, of which a training loop that holds the module itself knows nothing.
+    """
+    for group in groups:
+        for entry in group.slices:
+            path = entry.path.rpartition(".")[0]
+            module = network.get_submodule(path)
+            if RESIZED[type(module)].replaces:
+                raise CouplingError(
+                    f"module '{path}' ({type(module).__name__}) cannot lose units while training goes on; train with "
+                    "live_shrink=False and shrink the network at the end"
+                )
 
 
 def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -> dict[str, Tensor]:
@@ -81,7 +93,7 @@ def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tup
     """
     view = _shallow(network, {})
     remove_units_((view,), groups, keep)
-    return view, tuple(replace(group, width=int(keep[group.name].sum())) for group in groups)
+    return view, without(groups, keep)
 
 
 def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -93,6 +105,7 @@ def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module
         copied[module] = view = module.__new__(type(module))
         view.__dict__.update(module.__dict__)
         view.__dict__["_parameters"] = dict(module._parameters)
+        view.__dict__["_buffers"] = dict(module._buffers)
         view.__dict__["_modules"] = {
             name: None if child is None else _shallow(child, copied) for name, child in module._modules.items()
         }
@@ -100,14 +113,17 @@ def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module
 
 
 def _select_(
-    linear: nn.Linear, name: str, dimension: int, index: Tensor, optimizer: torch.optim.Optimizer | None
+    module: nn.Module, name: str, dimension: int, index: Tensor, optimizer: torch.optim.Optimizer | None
 ) -> None:
-    old = linear.get_parameter(name)
+    if name in module._buffers:
+        module._buffers[name] = getattr(module, name).index_select(dimension, index.to(getattr(module, name).device))
+        return
+    old = module.get_parameter(name)
     index = index.to(old.device)
     new = nn.Parameter(old.detach().index_select(dimension, index), requires_grad=old.requires_grad)
     if old.grad is not None:
         new.grad = old.grad.index_select(dimension, index)
-    setattr(linear, name, new)
+    setattr(module, name, new)
     if optimizer is None:
         return
     for group in optimizer.param_groups:

@@ -12,7 +12,7 @@ give it the old one's ``state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -21,15 +21,17 @@ from torch import Tensor, nn
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import parameter_group_of
 from prunekit.pruning.gauge import Gauge
-from prunekit.pruning.groups import Group
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import Scores
 from prunekit.pruning.masks import sparsity_of
+from prunekit.pruning.observation import Taken
 from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, usual_norm
+from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs
 from prunekit.pruning.removal import remove_below
 from prunekit.pruning.schedules import Clock, Sparsity, growth
+from prunekit.pruning.slices import Group
 from prunekit.pruning.timetable import Timetable
 from prunekit.pruning.units import Units
 
@@ -89,6 +91,8 @@ class Pruner:
         self._timetable = Timetable(total_steps, self.plan.phases, self.plan.checks)
         self._parameter_group = parameter_group_of(network, optimizer)
         self._units = Units((network, *twins), optimizer, equal_widths, on_shrink)
+        if live_shrink:
+            refuse_replacing(network, self.groups)
         self.plan.check_widths([group.width for group in self.groups])
         self.steps = 0
         self.frozen = not self.groups
@@ -239,7 +243,7 @@ class Pruner:
         self._recent.listening = not self.frozen and self._timetable.begun(self.steps + self.plan.states)
 
     def _check(self) -> None:
-        hidden = self._measure()
+        taken = self._measure()
         paused, late = self.paused, self._timetable.late(self.steps)
         self._clock.advance(self.plan.phases.elapsed(self.progress), paused=paused)
         if late and not isinstance(self.plan.threshold, Sparsity):
@@ -249,7 +253,7 @@ class Pruner:
             grown = growth(self._clock.position)
             keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
             if any(not torch.equal(keep[name], before) for name, before in self.keep.items()):
-                self._units.kill_(keep, hidden if self.plan.compensate else None)
+                self._units.kill_(keep, taken if self.plan.compensate else None)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -267,8 +271,8 @@ class Pruner:
         keeps = torch.cat(list(self.keep.values()))
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
-    def _measure(self) -> dict[str, Tensor]:
-        """Renew the scores; return what consumers read over recent states, [n, living units] per group."""
+    def _measure(self) -> Mapping[str, Sequence[Taken]]:
+        """Renew the scores; return what was read of the living units over recent states, per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._usual_norm == 0.0:

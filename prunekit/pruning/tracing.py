@@ -75,17 +75,6 @@ class Attribute:
 Step = Input | Dense | Elementwise | Attribute | Output | Unknown
 
 
-def sources_of(step: Step) -> tuple[str, ...]:
-    """Return the names of the steps that feed ``step``."""
-    match step:
-        case Input() | Attribute():
-            return ()
-        case Dense() | Elementwise():
-            return (step.source,)
-        case Output() | Unknown():
-            return step.sources
-
-
 def trace(network: nn.Module) -> tuple[Step, ...]:
     """Trace ``network`` into steps in order of execution.
 

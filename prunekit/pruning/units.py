@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import check_equal_widths, check_twins
 from prunekit.pruning.compensation import compensate_
-from prunekit.pruning.groups import Group, find_groups
+from prunekit.pruning.groups import find_groups, refuse_unprunable
 from prunekit.pruning.layers import check_trainable_types
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
+from prunekit.pruning.observation import Taken
 from prunekit.pruning.penalties import unit_size
-from prunekit.pruning.physical import living_view, padded, remove_units_
+from prunekit.pruning.physical import living_view, padded, refuse_replacing, remove_units_
+from prunekit.pruning.slices import Group, places_of, without
 
 
 @final
@@ -40,6 +42,7 @@ class Units:
     ) -> None:
         self._networks, self._optimizer, self._on_shrink = tuple(networks), optimizer, on_shrink
         self.groups = find_groups(networks[0])
+        refuse_unprunable(networks[0])
         self._equal_widths = check_equal_widths(self.groups, equal_widths)
         check_twins(self.groups, self._networks[1:])
         for network in networks:
@@ -68,15 +71,18 @@ class Units:
         """Set everything of dead units that are there to zero."""
         zero_slices_(self._dead)
 
-    def kill_(self, keep: Masks, hidden: Mapping[str, Tensor] | None) -> None:
-        """Let all units but ``keep`` die; where ``hidden`` [n, living units] is given, the others take over."""
-        if hidden is not None:
-            for group in self.groups:
-                name = group.name
-                there, living = self.present[name], self.keep[name]
-                values, stays = hidden[name], keep[name][living].to(hidden[name].device)
-                indices = [mask[there].nonzero().squeeze(1) for mask in (keep[name], living & ~keep[name])]
-                compensate_(self._networks, group, values[:, stays], values[:, ~stays], *indices)
+    def kill_(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
+        """Let all units but ``keep`` die; given what was ``taken`` of the living ones, those that stay take over."""
+        for group in self.groups if taken is not None else ():
+            there, living = self.present[group.name], self.keep[group.name]
+            places = {read.path: places_of(read.blocks) for read in group.reads if read.linear}
+            for entry in () if taken is None else taken[group.name]:
+                if entry.consumers and entry.columns is not None:
+                    stays = keep[group.name][living].to(entry.columns.device)
+                    row = places[entry.consumers[0]][0]
+                    indices = [row[mask[there]] for mask in (keep[group.name], living & ~keep[group.name])]
+                    values = entry.columns
+                    compensate_(self._networks, entry.consumers, values[:, stays], values[:, ~stays], *indices)
         self.keep = dict(keep)
         self._find_dead_()
 
@@ -122,9 +128,11 @@ class Units:
 
     def _leave_(self, wanted: Masks) -> None:
         now = self.of_present(wanted)
+        if not all(bool(kept.all()) for kept in now.values()):
+            refuse_replacing(self._networks[0], self.groups)
         remove_units_(self._networks, self.groups, now, self._optimizer)
         self.present = {name: wanted[name].clone() for name in self.present}
-        self.groups = tuple(replace(group, width=int(now[group.name].sum())) for group in self.groups)
+        self.groups = without(self.groups, now)
         self._find_dead_()
         self._on_shrink()
 

@@ -216,10 +216,11 @@ def test_another_environment_is_refused_with_both_widths() -> None:
             run_bench(CARTPOLE[1:], devices_named([name]), FEW, "Hopper-v5")
 
 
-def test_onnx_is_refused_for_the_pt() -> None:
-    onnx = CARTPOLE[1].with_suffix(".onnx")
-    with pytest.raises(InputError, match=r"compact\.onnx: C is written from prunekit's \.pt, .*; name the \.pt$"):
-        run_bench([onnx], devices_named(["cpu-c"]), FEW)
+def test_onnx_runs_as_c_beside_the_pt() -> None:
+    paths = [CARTPOLE[1], CARTPOLE[1].with_suffix(".onnx")]
+    first, second = run_bench(paths, devices_named(["cpu-c"]), FEW).devices
+    assert first["cpu-c"].returns == second["cpu-c"].returns
+    assert second["cpu-c"].figures.code == "float32"
 
 
 @pytest.mark.parametrize(

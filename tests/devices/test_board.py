@@ -32,9 +32,13 @@ from prunekit.devices.targets import TARGETS, Target
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.graph.graph import Graph
+from prunekit.ops.argmax import Argmax
+from prunekit.policy.actions import with_head
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, ClipHead
-from prunekit.policy.program import Program, lower
+from prunekit.policy.graphs import graph_of
+from prunekit.policy.heads import ClipHead
+from prunekit.policy.program import lower
 from prunekit.runtimes.native import NativePolicy
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
@@ -53,12 +57,13 @@ def model(*hidden: int, seed: int = 0, name: str = "model.pt") -> BenchModel:
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     program = lower(Actor(nn.Sequential(*layers[:-1]), ClipHead((-1.0, -1.0), (1.0, 1.0))))
-    return BenchModel(Path(name), b"", 0, program.hidden, program.parameters, program.macs, program=program)
+    graph = graph_of(program)
+    return BenchModel(Path(name), b"", 0, program.hidden, program.parameters, program.macs, graph=graph)
 
 
-def program_of(measured: BenchModel) -> Program:
-    assert measured.program is not None
-    return measured.program
+def graph_in(measured: BenchModel) -> Graph:
+    assert measured.graph is not None
+    return measured.graph
 
 
 def board_of(name: str, activations: Bits | None = None) -> Board:
@@ -95,10 +100,10 @@ def test_a_board_acts_as_the_twin_of_its_c(target: Target, activations: Bits | N
     figures, runtime = opened(device, measured)
     assert runtime is not None
     assert (figures.compared, figures.different, figures.fits, figures.at_least) == (0, 0, True, False)
-    program = program_of(measured)
-    quantized = None if activations is None else quantize(program, SEEN, activations)
+    graph = graph_in(measured)
+    quantized = None if activations is None else quantize(graph, SEEN, activations)
     rows = (2.0 * SEEN).astype(np.float32)
-    expected = twin(program, rows)[0] if quantized is None else run_quantized(quantized, rows)[0]
+    expected = twin(graph, rows)[0] if quantized is None else run_quantized(quantized, rows)[0]
     actions = np.asarray([runtime.act(row.astype(np.float64)) for row in rows], np.float32)
     assert actions.tobytes() == expected.tobytes()
     runtime.call()
@@ -135,7 +140,7 @@ def test_a_board_whose_host_is_another_policy_counts_the_differences(
     _, runtime = opened(device, measured)
     assert runtime is not None
     actions = np.asarray([runtime.act(row) for row in SEEN])
-    assert actions.tobytes() == twin(program_of(measured), SEEN)[0].tobytes(), "not the firmware's"
+    assert actions.tobytes() == twin(graph_in(measured), SEEN)[0].tobytes(), "not the firmware's"
     [figures] = device.figures([measured], [runtime], SETTINGS)
     assert figures.firmware is not None
     assert (figures.firmware.compared, figures.firmware.different) == (6, 6)
@@ -242,7 +247,7 @@ def test_constants_near_what_an_avr_can_address_are_read_right() -> None:
     code = PolicyCode().of(measured, PLACE)
     assert 60_000 < sum(code.constant_bytes) < 65_000
     acted = count(build(code, TARGETS["avr-mega"]), SEEN).actions
-    assert acted.tobytes() == twin(program_of(measured), SEEN)[0].tobytes()
+    assert acted.tobytes() == twin(graph_in(measured), SEEN)[0].tobytes()
 
 
 @needs("cortex-m0")
@@ -271,7 +276,7 @@ def test_another_kind_of_action_is_refused(device: str) -> None:
 
 def test_action_numbers_from_another_first_are_refused() -> None:
     measured = model(9)
-    measured = replace(measured, program=replace(program_of(measured), head=ArgmaxHead(0)))
+    measured = replace(measured, graph=with_head(graph_in(measured), Argmax()))
     [where] = devices_named(["cpu-c"])
     with pytest.raises(
         InputError, match="gives action numbers from 0, but the environment needs action numbers from 5"
@@ -320,9 +325,9 @@ def test_compiled_c_acts_as_its_twin(activations: Bits | None) -> None:
     runtime = device.runtime(measured, PLACE)
     assert runtime is not None
     assert runtime.inputs == 4
-    program = program_of(measured)
-    plain = twin(program, SEEN)[0]
-    expected = plain if activations is None else run_quantized(quantize(program, SEEN, activations), SEEN)[0]
+    graph = graph_in(measured)
+    plain = twin(graph, SEEN)[0]
+    expected = plain if activations is None else run_quantized(quantize(graph, SEEN, activations), SEEN)[0]
     assert (expected.tobytes() == plain.tobytes()) == (activations is None)
     assert np.asarray([runtime.act(row) for row in SEEN]).tobytes() == expected.tobytes()
     [figures] = device.figures([measured], [runtime], replace(SETTINGS, calls=10, paced_ticks=1))
@@ -335,10 +340,10 @@ def test_compiled_c_acts_as_its_twin(activations: Bits | None) -> None:
 @needs("cortex-m4")
 @needs("avr-uno")
 def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
-    asked: list[tuple[Program, int]] = []
+    asked: list[tuple[Graph, int]] = []
 
-    def observe(program: Program, episodes: int) -> NDArray[np.float32]:
-        asked.append((program, episodes))
+    def observe(graph: Graph, episodes: int) -> NDArray[np.float32]:
+        asked.append((graph, episodes))
         return SEEN
 
     first, second = model(9), model(9, seed=1, name="other.pt")
@@ -349,7 +354,7 @@ def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
                 runtime = device.runtime(measured, place)
                 assert runtime is not None
                 stack.callback(runtime.close)
-    assert asked == [(first.program, 5), (second.program, 5)]
+    assert asked == [(first.graph, 5), (second.graph, 5)]
 
 
 @needs("cortex-m4")
@@ -364,16 +369,16 @@ def test_another_environment_is_refused_with_both_widths(spaces: Spaces) -> None
 
 
 @needs("cortex-m4")
-def test_onnx_is_refused_for_the_pt() -> None:
+def test_what_is_no_graph_is_refused_with_the_reason() -> None:
     for device in devices_named(["cpu-c", "cortex-m4"]):
-        with pytest.raises(InputError, match=r"^model\.onnx: C is written from prunekit's \.pt, .*name the \.pt$"):
-            device.runtime(replace(model(9, name="model.onnx"), program=None), PLACE)
+        with pytest.raises(InputError, match=r"^model\.onnx: cannot be written as C: node 'x' is an LSTM$"):
+            device.runtime(replace(model(9, name="model.onnx"), graph=None, not_read="node 'x' is an LSTM"), PLACE)
 
 
 def test_a_missing_cross_compiler_is_told_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
-    def observe(program: Program, episodes: int) -> NDArray[np.float32]:
+    def observe(graph: Graph, episodes: int) -> NDArray[np.float32]:
         raise AssertionError("nobody plays for a board that cannot be")
 
     for name, packages in (("cortex-m4", "gcc-arm-none-eabi"), ("esp32c3", "gcc-riscv64-unknown-elf")):

@@ -17,6 +17,7 @@ from prunekit.export.c_code import CCode
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Program, lower
 
@@ -72,12 +73,12 @@ def as_c(
     tested = seen[:8] if self_test else None
     if form == "float32":
         return float_c(policy, name, metadata or {}, tested)
-    quantized = quantize(policy, seen, 16 if form == "w8a16" else 8)
-    return int8_to_c(policy, quantized, name, metadata or {}, tested)
+    quantized = quantize(graph_of(policy), seen, 16 if form == "w8a16" else 8)
+    return int8_to_c(quantized, name, metadata or {}, tested)
 
 
 def twin_actions(policy: Program, form: str, seen: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[Any]:
     """Return what the C that ``as_c`` writes must answer to ``rows``."""
     if form == "float32":
         return twin(policy, rows)[0]
-    return run_quantized(quantize(policy, seen, 16 if form == "w8a16" else 8), rows)[0]
+    return run_quantized(quantize(graph_of(policy), seen, 16 if form == "w8a16" else 8), rows)[0]

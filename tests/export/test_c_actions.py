@@ -15,6 +15,7 @@ from torch import nn
 from prunekit.export.c_code import CCode
 from prunekit.export.quantize import Bits, quantize
 from prunekit.policy.actor import Normalizer
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Affine, Program
@@ -109,7 +110,7 @@ def test_in_integers_nan_counts_as_the_middle_and_infinity_as_the_end(
     bits: Bits, normalizer: Normalizer | None, tmp_path: Path
 ) -> None:
     policy = program(HEADS["tanh"], normalizer=normalizer)
-    quantized = quantize(policy, SEEN, bits)
+    quantized = quantize(graph_of(policy), SEEN, bits)
     code = as_c(policy, f"w8a{bits}", SEEN)
     assert same_actions(code, np.nan, quantized.center, tmp_path)
     for sign in (1.0, -1.0):

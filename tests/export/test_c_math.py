@@ -15,10 +15,23 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from prunekit.activations import Activation
 from prunekit.errors import InputError
-from prunekit.export.c_math import c_names
-from prunekit.graph.c.functions import ERF, TANH, decay, decay_c, root, root_c
+from prunekit.graph.c.functions import (
+    ERF,
+    TANH,
+    cos,
+    cos_c,
+    decay,
+    decay_c,
+    exp,
+    exp_c,
+    log,
+    log_c,
+    root,
+    root_c,
+    sin,
+    sin_c,
+)
 from prunekit.graph.c.literals import Float32, c_float
 from prunekit.ops.activation_c import C_KINDS, activation_in_float32, activation_to_c
 from prunekit.ops.activation_kinds import KINDS
@@ -34,6 +47,14 @@ ACTIVATIONS = [
 ALLOWED = {"tanh": 6e-7, "sigmoid": 4e-7, "softplus": 5e-7, "silu": 4e-7, "gelu": 5e-7, "elu": 6e-7, "mish": 5e-7}
 ALLOWED |= {"gelu_tanh": 5e-7, "celu": 6e-7, "selu": 1.1e-6, "softsign": 2e-7, "hardsigmoid": 2e-7, "hardswish": 2e-7}
 ROUNDING = 1.2e-7
+OWN = [
+    ("root", root_c, root),
+    ("decay", decay_c, decay),
+    ("exp", exp_c, exp),
+    ("log", log_c, log),
+    ("sin", sin_c, sin),
+    ("cos", cos_c, cos),
+]
 _EACH = """int main(void)
 {
     float x, y[COUNT];
@@ -102,6 +123,33 @@ def test_the_root_is_near_the_true_one_everywhere() -> None:
     assert np.array_equal(root(odd), odd, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("function", "true", "low", "high", "allowed"),
+    [
+        (exp, np.exp, -87.0, 88.7, 3e-7),
+        (log, np.log, 1e-38, LARGEST, 2e-7),
+        (sin, np.sin, -30.0, 30.0, 4e-7),
+        (cos, np.cos, -30.0, 30.0, 4e-7),
+    ],
+)
+def test_other_functions_are_near_the_true_ones(
+    function: Callable[[Float32], Float32], true: Reference, low: float, high: float, allowed: float
+) -> None:
+    x = grid()
+    x = x[(x >= low) & (x <= high)]
+    expected = true(x.astype(np.float64))
+    size = np.abs(expected) if function is exp else np.maximum(np.abs(expected), 1.0)
+    assert (np.abs(function(x) - expected) / size).max() <= allowed
+
+
+def test_other_functions_are_defined_everywhere() -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, 0.0, -1.0], np.float32)
+    np.testing.assert_array_equal(exp(odd[:4]), np.array([0.0, np.inf, 0.0, 1.0], np.float32))
+    np.testing.assert_array_equal(log(odd), np.array([np.nan, np.inf, np.nan, -np.inf, np.nan], np.float32))
+    assert sin(odd)[:3].tolist() == [0.0] * 3
+    assert cos(odd)[:3].tolist() == [1.0] * 3
+
+
 def test_decay_is_near_the_true_exponential_below_zero() -> None:
     x = grid()
     below = x[x <= 0.0]
@@ -143,10 +191,10 @@ def test_relu_is_exact_and_takes_nan_for_zero() -> None:
 def test_each_function_in_c_gives_the_bits_of_its_twin(tmp_path: Path, compiler: str, flags: str) -> None:
     x = np.concatenate([grid()[::7], SPECIAL])
     functions = [activation_to_c(kind, numbers, f"f{i}", kind) for i, (kind, numbers) in enumerate(ACTIVATIONS)]
-    names = [f"f{i}_{kind}" for i, (kind, _) in enumerate(ACTIVATIONS)] + ["root_root", "decay_decay"]
+    names = [f"f{i}_{kind}" for i, (kind, _) in enumerate(ACTIVATIONS)] + [f"{name}_{name}" for name, _, _ in OWN]
     calls = [f"        y[{i}] = {name}(x);" for i, name in enumerate(names)]
     main = _EACH.replace("CALLS", "\n".join(calls)).replace("COUNT", str(len(names)))
-    everything = ["#include <stdio.h>", *functions, root_c("root"), decay_c("decay"), main]
+    everything = ["#include <stdint.h>", "#include <stdio.h>", *functions, *(to_c(name) for name, to_c, _ in OWN), main]
     (tmp_path / "all.c").write_text("\n".join(everything))
     command = [compiler, *STRICT, flags, "-ffp-contract=off", "all.c", "-o", "all"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -154,7 +202,8 @@ def test_each_function_in_c_gives_the_bits_of_its_twin(tmp_path: Path, compiler:
     done = subprocess.run([tmp_path / "all"], input=x.tobytes(), capture_output=True, check=True)
     found = np.frombuffer(done.stdout, np.float32).reshape(-1, len(names))
     with np.errstate(all="ignore"):
-        twins = [activation_in_float32(kind, numbers, x) for kind, numbers in ACTIVATIONS] + [root(x), decay(x)]
+        twins = [activation_in_float32(kind, numbers, x) for kind, numbers in ACTIVATIONS]
+        twins += [function(x) for _, _, function in OWN]
     for column, name, expected in zip(found.T, names, twins, strict=True):
         known = ~np.isnan(expected)  # the sign and payload of a NaN are the processor's
         assert np.array_equal(known, ~np.isnan(column)), name
@@ -202,9 +251,3 @@ def test_an_unknown_activation_is_refused_by_name() -> None:
     ):
         with pytest.raises(InputError, match=refused):
             attempt()
-
-
-def test_activations_of_one_name_are_numbered() -> None:
-    first, second, third = (Activation("elu", alpha) for alpha in (1.0, 0.5, 0.25))
-    named = c_names([first, Activation("tanh"), second, first, third, second])
-    assert named == {first: "elu", Activation("tanh"): "tanh", second: "elu_2", third: "elu_3"}

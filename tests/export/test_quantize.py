@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,18 @@ from prunekit.errors import InputError
 from prunekit.export import rounding
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.integer_activations import Curved
 from prunekit.export.quantize import Bits, QuantizedProgram, quantize, quantized_observations, run_quantized
 from prunekit.export.rounding import Integers, refitted, rounded_to
 from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Activate, Program, lower
 
 needs_compilers = pytest.mark.skipif(bool(MISSING), reason=REASON)
 UNBOUNDED = HEADS["clip-unbounded"]
-INTEGER = [nn.Tanh, nn.Sigmoid, nn.Identity, nn.ReLU, nn.LeakyReLU]
+INTEGER = [nn.Tanh, nn.Sigmoid, nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus]
 BOTH = pytest.mark.parametrize("bits", [16, 8])
 NORMALIZERS = pytest.mark.parametrize("normalizer", [None, NORMALIZER], ids=["raw", "normalized"])
 SEEN = observations(500)
@@ -42,7 +43,7 @@ def ends(quantized: QuantizedProgram) -> tuple[NDArray[np.float32], NDArray[np.f
 def relative_error(policy: Program, bits: Bits, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return how far each score is from the oracle's, over the spread of all scores."""
     expected = run_oracle(policy, rows.astype(np.float64))[1]
-    difference = run_quantized(quantize(policy, SEEN, bits), rows)[1] - expected
+    difference = run_quantized(quantize(graph_of(policy), SEEN, bits), rows)[1] - expected
     return np.asarray(np.abs(difference) / expected.std(), np.float64)
 
 
@@ -51,7 +52,7 @@ def relative_error(policy: Program, bits: Bits, rows: NDArray[np.float32]) -> ND
 @NORMALIZERS
 def test_observations_out_of_range_count_as_its_end(bits: Bits, normalizer: Normalizer | None, tmp_path: Path) -> None:
     policy = program(UNBOUNDED, nn.Tanh, normalizer=normalizer)
-    quantized = quantize(policy, SEEN, bits)
+    quantized = quantize(graph_of(policy), SEEN, bits)
     low, high = ends(quantized)
     generator = np.random.default_rng(5)
     far = observations(400, seed=6)
@@ -68,18 +69,18 @@ def test_observations_out_of_range_count_as_its_end(bits: Bits, normalizer: Norm
     assert np.array_equal(x, quantized_observations(quantized, clipped))
     expected = run_quantized(quantized, clipped)[0]
     assert run_quantized(quantized, far)[0].tobytes() == expected.tobytes()
-    assert acted(int8_to_c(policy, quantized, "p", {}), far, tmp_path).tobytes() == expected.tobytes()
+    assert acted(int8_to_c(quantized, "p", {}), far, tmp_path).tobytes() == expected.tobytes()
 
 
 @BOTH
 def test_the_range_is_what_was_recorded_and_a_quarter_more(bits: Bits) -> None:
     least, largest = SEEN.min(axis=0), SEEN.max(axis=0)
-    low, high = ends(quantize(program(UNBOUNDED), SEEN, bits))
+    low, high = ends(quantize(graph_of(program(UNBOUNDED)), SEEN, bits))
     np.testing.assert_allclose((high + low) / 2, (largest + least) / 2, atol=1e-3)
     np.testing.assert_allclose(high - low, 1.25 * (largest - least), rtol=2e-3)
     # What the normalizer clips needs no range.
     mean, reach = NORMALIZER.mean.numpy(), NORMALIZER.clip / NORMALIZER.scale.numpy()
-    low, high = ends(quantize(program(UNBOUNDED, normalizer=NORMALIZER), SEEN, bits))
+    low, high = ends(quantize(graph_of(program(UNBOUNDED, normalizer=NORMALIZER)), SEEN, bits))
     middle, half = (largest + least) / 2, 0.625 * (largest - least)
     np.testing.assert_allclose(low, np.maximum(middle - half, mean - reach), atol=5e-3)
     np.testing.assert_allclose(high, np.minimum(middle + half, mean + reach), atol=5e-3)
@@ -116,7 +117,7 @@ def test_inputs_that_never_changed_are_no_obstacle(bits: Bits, normalizer: Norma
     seen[:, 2] = 0.0
     policy = program(UNBOUNDED, nn.Tanh, (32, 32), normalizer)
     for recorded in (seen, seen[:1], np.zeros_like(seen[:3])):
-        quantized = quantize(policy, recorded, bits)
+        quantized = quantize(graph_of(policy), recorded, bits)
         expected = run_oracle(policy, recorded.astype(np.float64))[1]
         found = run_quantized(quantized, recorded)[1]
         np.testing.assert_allclose(found, expected, atol=0.02 if bits == 16 else 0.3)
@@ -143,7 +144,7 @@ def test_all_integers_fit_where_c_keeps_them(
     activation: type[nn.Module], gain: float, normalizer: Normalizer | None, bits: Bits
 ) -> None:
     policy = program(UNBOUNDED, activation, (40, 40), normalizer, gain)
-    quantized = quantize(policy, SEEN, bits)
+    quantized = quantize(graph_of(policy), SEEN, bits)
     assert quantized.most == (127 if bits == 8 else 32_767)
     assert (np.abs(quantized.table) <= quantized.most).all()
     assert ((quantized.limit > 0) & (quantized.limit <= quantized.most)).all()
@@ -159,7 +160,12 @@ def test_all_integers_fit_where_c_keeps_them(
         assert ((layer.multiplier >= 1) & (layer.multiplier <= 32_767)).all()
         assert (32_767 * layer.multiplier + (1 << layer.after >> 1) < 2**31).all()
         assert np.isfinite(layer.step).all()
-        assert 0 <= layer.slope <= 32_768
+        if isinstance(layer.activation, Curved):
+            assert np.abs(layer.activation.table.values).max() == quantized.most
+            for multiplier, shift in (layer.activation.inward, layer.activation.outward):
+                assert 0 <= multiplier <= 32_767
+                assert 0 <= shift <= 30
+                assert multiplier >= 2**14 or shift == 30  # of ranges so large that what is bent is nothing
 
 
 def wide(inputs: int, outputs: int = 2) -> Program:
@@ -176,42 +182,26 @@ def wide(inputs: int, outputs: int = 2) -> Program:
 def test_sums_at_their_limit_do_not_overflow(bits: Bits, inputs: int, tmp_path: Path) -> None:
     policy = wide(inputs)
     seen = np.random.default_rng(1).uniform(-1.0, 1.0, (600, inputs)).astype(np.float32)
-    quantized = quantize(policy, seen, bits)
+    quantized = quantize(graph_of(policy), seen, bits)
     (layer,) = quantized.layers
     rows = np.concatenate([np.sign(layer.weight), -np.sign(layer.weight)]).astype(np.float32) * 1e6
     x = quantized_observations(quantized, rows)
     assert np.abs(x @ layer.weight.T + layer.bias).max() > (1.7e9 if bits == 16 else 1.3e7)
     expected = run_quantized(quantized, rows)[0]
-    found = acted(int8_to_c(policy, quantized, "p", {}), rows, tmp_path, "gcc", SANITIZED)
+    found = acted(int8_to_c(quantized, "p", {}), rows, tmp_path, "gcc", SANITIZED)
     assert found.tobytes() == expected.tobytes()
 
 
 def test_layers_too_wide_for_sums_of_32_bits_are_refused() -> None:
     seen = np.random.default_rng(1).uniform(-1.0, 1.0, (50, 700)).astype(np.float32)
-    with pytest.raises(InputError, match=r"layer 0 has 700 inputs, too many .*int16 .*; use --activations 8"):
-        quantize(wide(700), seen, 16)
-    quantize(wide(700), seen, 8)
+    with pytest.raises(InputError, match=r"'outputs': a layer of 700 inputs, too many .*int16 .*; use --activations 8"):
+        quantize(graph_of(wide(700)), seen, 16)
+    quantize(graph_of(wide(700)), seen, 8)
 
     inputs = 2**31 // 127**2
     seen = np.linspace(-1.0, 1.0, 2 * inputs, dtype=np.float32).reshape(2, inputs)
-    with pytest.raises(InputError, match=rf"layer 0 has {inputs} inputs, too many .*int8 .*; export without --int8"):
-        quantize(wide(inputs, outputs=1), seen, 8)
-
-
-@BOTH
-@pytest.mark.parametrize("activation", [nn.ELU, nn.GELU, nn.SiLU, nn.Softplus])
-def test_activations_without_an_integer_form_are_refused(activation: type[nn.Module], bits: Bits) -> None:
-    name = activation.__name__.lower()
-    known = "tanh, sigmoid, identity, relu, leaky_relu have"
-    with pytest.raises(
-        InputError, match=rf"activation '{name}' has no integer form \({known}\); export without --int8"
-    ):
-        quantize(program(UNBOUNDED, activation), SEEN, bits)
-
-
-def test_a_slope_that_is_not_a_number_is_refused() -> None:
-    with pytest.raises(InputError, match="a leaky_relu of slope nan has no integer form"):
-        quantize(program(UNBOUNDED, lambda: nn.LeakyReLU(math.nan)), SEEN)
+    with pytest.raises(InputError, match=rf"a layer of {inputs} inputs, too many .*int8 .*; export without --int8"):
+        quantize(graph_of(wide(inputs, outputs=1)), seen, 8)
 
 
 @BOTH
@@ -222,7 +212,7 @@ def test_an_input_that_lies_beyond_the_normalizer_s_clip_counts_as_the_clip(bits
     seen = np.clip(SEEN, -2.0, 2.0)
     seen[:, 1] = side * 1000.0
     wanted = run_oracle(policy, seen.astype(np.float64))[1]
-    error = np.abs(run_quantized(quantize(policy, seen, bits), seen)[1] - wanted) / wanted.std()
+    error = np.abs(run_quantized(quantize(graph_of(policy), seen, bits), seen)[1] - wanted) / wanted.std()
     assert np.quantile(error, 0.9) < (0.02 if bits == 16 else 0.06)
 
 
@@ -241,19 +231,17 @@ def test_very_wide_layers_are_rounded_each_weight_for_itself(monkeypatch: pytest
 def test_activations_out_of_place_are_refused() -> None:
     plain = program(UNBOUNDED, nn.Tanh)
     last, (activate, *_) = plain.ops[-1], [op for op in plain.ops if isinstance(op, Activate)]
-    with pytest.raises(InputError, match=r"an activation follows the last layer.*export without --int8"):
-        quantize(Program((*plain.ops, activate), plain.head), SEEN)
-    with pytest.raises(InputError, match=r"two activations follow each other.*export without --int8"):
-        quantize(Program((*plain.ops[:-1], activate, last), plain.head), SEEN)
-    with pytest.raises(InputError, match=r"two activations follow each other.*export without --int8"):
-        quantize(Program((activate, *plain.ops), plain.head), SEEN)
+    with pytest.raises(InputError, match=r"'activate_4' .Activation.: two functions follow each other.*without --int8"):
+        quantize(graph_of(Program((*plain.ops[:-1], activate, last), plain.head)), SEEN)
+    with pytest.raises(InputError, match=r"'activate_0' .Activation.: a function comes before the first layer"):
+        quantize(graph_of(Program((activate, *plain.ops), plain.head)), SEEN)
 
 
 @BOTH
 def test_without_recorded_observations_there_are_no_integers(bits: Bits, tmp_path: Path) -> None:
     nothing = np.zeros((0, INPUTS), np.float32)
     with pytest.raises(InputError, match="no recorded observation to take ranges from; record some with --episodes"):
-        quantize(program(UNBOUNDED), nothing, bits)
+        quantize(graph_of(program(UNBOUNDED)), nothing, bits)
     actor = Actor(nn.Sequential(nn.Linear(INPUTS, 3)), UNBOUNDED)
     with pytest.raises(InputError, match="no recorded observation to take ranges from; record some with --episodes"):
         export_c(actor, tmp_path, CSettings("p", bits), {}, lambda: nothing)
@@ -303,7 +291,7 @@ def test_refitting_takes_back_what_the_layers_before_have_lost() -> None:
 def test_hidden_units_saturate_as_well(bits: Bits, tmp_path: Path) -> None:
     policy = program(UNBOUNDED, nn.ReLU, (40, 40), gain=20.0)
     rows = 100.0 * observations(200, seed=8)
-    expected = run_quantized(quantize(policy, SEEN, bits), rows)[0]
+    expected = run_quantized(quantize(graph_of(policy), SEEN, bits), rows)[0]
     assert len(np.unique(expected, axis=0)) > 1
     found = acted(as_c(policy, f"w8a{bits}", SEEN), rows, tmp_path, "gcc", SANITIZED)
     assert found.tobytes() == expected.tobytes()

@@ -16,12 +16,14 @@ import prunekit.ops  # noqa: F401
 from prunekit.errors import CouplingError, InputError
 from prunekit.graph.graph import Graph, Port
 from prunekit.graph.groups import find_groups
-from prunekit.graph.lifting import FUNCTIONS, MODULES
+from prunekit.graph.lifting import FUNCTIONS, MODULES, RESIZED
 from prunekit.graph.op import parameters
 from prunekit.graph.reference import initial_states, run_step
 from prunekit.graph.surgery import shrink
 from prunekit.graph.tracing import trace
 from prunekit.ops.activation_kinds import KINDS
+from prunekit.ops.layer_norm import CountedLayerNorm
+from prunekit.ops.rms_norm import CountedRMSNorm
 
 OBS = (Port(name="obs", shape=(4,)),)
 CALLS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,6 +49,10 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "normalize": functional.normalize,
     "softmax": lambda x: functional.softmax(x, dim=-1),
     "inplace": lambda x: functional.relu(x * x, inplace=True),
+    "numbers": lambda x: 1 - (2.0 * x + 1) / 4 - x * 0.5,
+    "differences": lambda x: (x - torch.tanh(x)) / torch.exp(x) + 1 / (2.0 + x**2) - (-x),
+    "chunk": lambda x: x.chunk(2, dim=-1)[1] * torch.chunk(x, 2, 1)[0],
+    "split": lambda x: torch.cat(x.split([1, 3], dim=1)[::-1], -1) + torch.cat(torch.split(x, 3, -1), -1),
 }
 
 
@@ -116,6 +122,8 @@ MADE: dict[type[nn.Module], Callable[[], nn.Module]] = {
     nn.GELU: lambda: nn.GELU("tanh"),
     nn.LeakyReLU: lambda: nn.LeakyReLU(0.3),
     nn.Softplus: lambda: nn.Softplus(beta=2.0),
+    CountedLayerNorm: lambda: CountedLayerNorm(nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4)), 1e-5, 6),
+    CountedRMSNorm: lambda: CountedRMSNorm(nn.Parameter(torch.ones(4)), 1e-5, 6),
 }
 
 
@@ -131,6 +139,12 @@ def test_every_registered_module_is_read(kind: type[nn.Module]) -> None:
     check(nn.Sequential(nn.Linear(4, 4), module))
     if kind not in (nn.Identity, nn.Dropout, nn.Flatten):
         check(module)
+
+
+@pytest.mark.parametrize("kind", sorted(MODULES, key=lambda kind: kind.__name__))
+def test_every_module_with_parameters_can_lose_units(kind: type[nn.Module]) -> None:
+    module = nn.GRUCell(4, 4) if kind is nn.GRUCell else MADE.get(kind, kind)()
+    assert kind in RESIZED or not list(module.parameters())
 
 
 def test_modules_over_several_axes() -> None:
@@ -215,14 +229,35 @@ def test_what_no_output_needs_is_left_out() -> None:
         trace(Unneeded(torch.tanh), OBS, outputs=("action", "other"))
 
 
+class Parameters(nn.Module):
+    """Parameters and buffers that the forward pass reads by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(5, 4)), nn.Parameter(torch.randn(5))
+        self.mean, self.deviation = nn.Buffer(torch.randn(1, 4)), nn.Buffer(torch.rand(4) + 0.5)
+        self.gain = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.linear((x - self.mean) / self.deviation, self.weight, self.bias)
+        return functional.layer_norm(x, [5], self.bias, None, 1e-3) * self.gain + functional.layer_norm(x, (5,))
+
+
+def test_parameters_that_are_read_by_themselves_are_constants() -> None:
+    torch.manual_seed(0)
+    network = Parameters()
+    check(network)
+    assert not trace(network, OBS).paths
+
+
 class MyLinear(nn.Linear):
     """A layer that may do anything."""
 
 
 class Raw(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, scale: Tensor) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(4))
+        self.scale = nn.Buffer(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale
@@ -255,10 +290,12 @@ def overwriting(x: Tensor) -> Tensor:
         (nn.Sequential(nn.Linear(4, 4, dtype=torch.complex64)), r"module '0' \(Linear\): its weights are complex64"),
         (nn.Sequential(nn.Linear(4, 4, device="meta")), r"module '0' \(Linear\): its weights are on the device 'meta'"),
         (nn.Sequential(nn.Softplus(threshold=5.0)), "Softplus"),
-        (Raw(), "'scale' is read outside of a known module"),
+        (Raw(torch.ones(4, 4)), "function 'mul'"),
+        (Raw(torch.ones(4, dtype=torch.int64)), "function 'mul'"),
         (Calls(torch.special.erfinv), "function 'special_erfinv'"),
         (Calls(lambda x: x.cumsum(1)), r"method 'cumsum' \(node cumsum\) is not known"),
-        (Calls(lambda x: x + 1.0), "'add'"),
+        (Calls(lambda x: x + 1j), "'add'"),
+        (Calls(lambda x: x / 0), "'truediv'"),
         (Calls(lambda x: functional.softmax(x, dim=0)), "'softmax'"),
         (Calls(lambda x: x[:, 1]), "'getitem'"),
         (Calls(branching), "Calls cannot be traced"),

@@ -14,7 +14,8 @@ import torch
 from compiled_policy import MISSING, REASON, acted
 from torch import Tensor, nn
 
-import prunekit.ops  # noqa: F401
+import prunekit
+from prunekit.errors import CouplingError
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.session import onnxruntime
 from prunekit.graph.c.functions import function, horner, polynomial
@@ -23,13 +24,17 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.graph import Port
 from prunekit.graph.groups import find_groups
-from prunekit.graph.lifting import MODULES, Lifted, Traced, array_of, from_module
+from prunekit.graph.lifting import MODULES, RESIZED, Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter, to_onnx
 from prunekit.graph.op import OPS, Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 from prunekit.graph.reference import run_step
 from prunekit.graph.surgery import shrink, zeroed
 from prunekit.graph.to_torch import GraphModule
 from prunekit.graph.tracing import trace
+from prunekit.pruning.groups import find_groups as find_module_groups
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.schedules import Sparsity
 
 
 class Snake(nn.Module):
@@ -110,8 +115,10 @@ def registered() -> Iterator[None]:
     TWIN.register(SnakeOp)(twin_form)
     MACS.register(SnakeOp)(lambda op, given: 0)
     from_module(Snake)(read)
+    resized(Snake)(lambda module: module)
     yield
     del OPS["SnakeOp"], MODULES[Snake]
+    RESIZED.pop(Snake, None)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=REASON)
@@ -139,3 +146,29 @@ def test_it_is_traced_grouped_shrunk_and_exported(tmp_path: Path) -> None:
     twin = run_float32(small, {"obs": inputs})["outputs"]
     np.testing.assert_allclose(twin, expected, rtol=0.0, atol=2e-5)
     assert acted(float_to_c(small, "p", {}), inputs, tmp_path).tobytes() == twin.tobytes()
+
+
+@pytest.mark.parametrize("live_shrink", [False, True])
+def test_it_is_pruned_while_it_trains(live_shrink: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 12), Snake(12), nn.Linear(12, 2)).double()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    pruner = Pruner(network, optimizer, 60, PruningPlan(Sparsity(0.5), checks=20), live_shrink=live_shrink)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(60):
+        states = torch.randn(32, 4, generator=generator, dtype=torch.float64)
+        optimizer.zero_grad()
+        (network(states) - states[:, :2].sin()).square().mean().backward()
+        optimizer.step()
+    assert pruner.frozen
+    assert len(network[1].rate) == (6 if live_shrink else 12)
+    assert int((network[1].rate != 0.0).sum()) == 6
+    small = prunekit.shrink(network, pruner.masks)
+    assert small[1].rate.shape == (6,)
+    torch.testing.assert_close(small(states), network(states), rtol=0.0, atol=1e-12)
+
+
+def test_a_module_that_nothing_resizes_is_refused_by_name() -> None:
+    RESIZED.pop(Snake)
+    with pytest.raises(CouplingError, match=r"module '1' \(Snake\) cannot lose units: nothing says how it is resized"):
+        find_module_groups(nn.Sequential(nn.Linear(4, 6), Snake(6), nn.Linear(6, 2)))

@@ -13,17 +13,16 @@ from hypothesis import given, settings
 from law_strategies import Deployed, deployed
 from torch import nn
 
-from prunekit.errors import InputError
 from prunekit.export.agreement import Expected, require_agreement
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.oracle import run_oracle
-from prunekit.policy.program import Activate, lower
+from prunekit.policy.program import lower
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
-INTEGER = ("tanh", "sigmoid", "identity", "relu", "leaky_relu")
 # clang's -ffp-contract=fast disregards every pragma, its default heeds them.
 WAYS = [("gcc", ("-O0",)), ("gcc", (*FAST, "-ffp-contract=fast")), ("clang", FAST)]
 
@@ -67,24 +66,20 @@ def test_activations_of_one_name_with_two_parameters_are_two(form: str, tmp_path
     if form == "float32":
         code, expected = float_c(program, "p", {}), twin(program, rows)[0]
     else:
-        quantized = quantize(program, rows, 16 if form == "w8a16" else 8)
-        code, expected = int8_to_c(program, quantized, "p", {}), run_quantized(quantized, rows)[0]
+        quantized = quantize(graph_of(program), rows, 16 if form == "w8a16" else 8)
+        code, expected = int8_to_c(quantized, "p", {}), run_quantized(quantized, rows)[0]
     assert acted(code, rows, tmp_path).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("bits", [16, 8])
 @settings(deadline=None, max_examples=25)
-@given(case=deployed(plain_end=True))
+@given(case=deployed())
 def test_compiled_int8_gives_the_bits_of_the_integer_oracle(bits: Bits, case: Deployed) -> None:
     program = lower(case.actor)
-    if any(isinstance(op, Activate) and op.activation.name not in INTEGER for op in program.ops):
-        with pytest.raises(InputError, match="has no integer form"):
-            quantize(program, case.observations, bits)
-        return
-    quantized = quantize(program, case.observations, bits)
+    quantized = quantize(graph_of(program), case.observations, bits)
     rows = with_wild_rows(case.observations)
     expected = run_quantized(quantized, rows)[0]
-    code = int8_to_c(program, quantized, "some_policy", {}, rows)
+    code = int8_to_c(quantized, "some_policy", {}, rows)
     for compiler, flags in [*WAYS, ("gcc", SANITIZED)]:
         with tempfile.TemporaryDirectory() as folder:
             found = acted(code, rows, Path(folder), compiler, flags, self_test=True)

@@ -21,7 +21,7 @@ from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.compaction import compact
 from prunekit.policy.program import lower
 from prunekit.pruning import importance
-from prunekit.pruning.groups import Group, find_groups
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import Evidence, Importance
 from prunekit.pruning.masks import full_masks, masked
 from prunekit.pruning.observation import observe
@@ -29,6 +29,7 @@ from prunekit.pruning.penalties import usual_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner, first_tensor
 from prunekit.pruning.schedules import Sparsity
+from prunekit.pruning.slices import Group
 from prunekit.pruning.surgery import shrink
 
 IMPORTANCES: dict[str, Importance] = {

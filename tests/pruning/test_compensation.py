@@ -35,7 +35,7 @@ def compensated(network: nn.Module, index: int, go: Tensor, inputs: Tensor) -> n
     result = copy.deepcopy(network)
     stay = torch.tensor([unit for unit in range(group.width) if unit not in go])
     values = observe(network, find_groups(network), inputs, first_tensor).hidden[group.name]
-    compensate_((result,), group, values[:, stay], values[:, go], stay, go)
+    compensate_((result,), group.consumers, values[:, stay], values[:, go], stay, go)
     return result
 
 
@@ -116,7 +116,7 @@ def test_a_target_network_is_compensated_with_its_own_weights() -> None:
     group, go, inputs = find_groups(network)[0], torch.arange(6), states()
     before = copy.deepcopy(target)
     values = observe(network, (group,), inputs, first_tensor).hidden["0"]
-    compensate_((network, target), group, values[:, 6:], values[:, :6], torch.arange(6, 20), go)
+    compensate_((network, target), group.consumers, values[:, 6:], values[:, :6], torch.arange(6, 20), go)
     assert loss(before, without(target, "0", go), inputs) < loss(before, without(before, "0", go), inputs) / 20
 
 
@@ -126,7 +126,7 @@ def test_dead_units_take_nothing_over() -> None:
     with torch.no_grad():
         network[2].weight[:, 3] = 0.0
     values, stay, go = observe(network, (group,), inputs, first_tensor).hidden["0"], [0, 1, 2, 4, 5, 6], [7]
-    compensate_((network,), group, values[:, stay], values[:, go], torch.tensor(stay), torch.tensor(go))
+    compensate_((network,), group.consumers, values[:, stay], values[:, go], torch.tensor(stay), torch.tensor(go))
     assert not network[2].weight[:, 3].any()
 
 

@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunekit.errors import CouplingError
-from prunekit.pruning.groups import find_groups, linear_at
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.masks import masked
+from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.slices import linear_at
+from prunekit.pruning.surgery import shrink
 
 
 @pytest.mark.parametrize(
     ("module", "label"),
     [
-        (nn.LayerNorm(4), r"module '1' \(LayerNorm\)"),
-        (nn.BatchNorm1d(4), r"module '1' \(BatchNorm1d\)"),
-        (nn.Softmax(dim=-1), r"module '1' \(Softmax\)"),
-        (nn.GELU(approximate="tanh"), r"module '1' \(GELU\)"),
-        (nn.Softplus(beta=2.0), r"module '1' \(Softplus\)"),
+        (nn.GroupNorm(2, 4), r"module '1' \(GroupNorm\)"),
+        (nn.Threshold(0.1, 0.0), r"module '1' \(Threshold\)"),
+        (nn.Bilinear(4, 4, 4), r"module '1' \(Bilinear\)"),
     ],
 )
 def test_unknown_modules_between_linear_layers_are_refused_by_name(module: nn.Module, label: str) -> None:
@@ -32,35 +34,17 @@ def test_unknown_modules_between_linear_layers_are_refused_by_name(module: nn.Mo
 @pytest.mark.parametrize(
     ("function", "into", "label"),
     [
-        (lambda h: h + torch.tanh(h), 4, r"'add' \(node add\)"),
-        (lambda h: torch.cat([h, h], dim=-1), 8, r"'cat' \(node cat\)"),
-        (lambda h: torch.softmax(h, dim=-1), 4, r"'softmax' \(node softmax\)"),
-        (functional.hardtanh, 4, r"'hardtanh' \(node hardtanh\)"),
-        (lambda h: functional.softplus(h, beta=2.0), 4, r"'softplus' \(node softplus\)"),
-        (lambda h: functional.gelu(h, approximate="tanh"), 4, r"'gelu' \(node gelu\)"),
-        (lambda h: h.clamp(min=0.0), 4, r"method 'clamp' \(node clamp\)"),
+        (lambda h: torch.cumsum(h, dim=-1), 4, r"'cumsum' \(node cumsum\)"),
+        (lambda h: torch.stack([h, h]).sum(dim=0), 4, r"'stack' \(node stack\)"),
+        (lambda h: h.roll(1, -1), 4, r"method 'roll' \(node roll\)"),
     ],
-    ids=["residual", "cat", "softmax", "hardtanh", "softplus", "gelu", "clamp"],
+    ids=["cumsum", "stack", "roll"],
 )
 def test_unknown_functions_between_linear_layers_are_refused_by_node(
     function: Callable[[Tensor], Tensor], into: int, label: str
 ) -> None:
     with pytest.raises(CouplingError, match=label):
         find_groups(Between(function, into))
-
-
-def test_a_residual_sum_around_a_layer_is_refused() -> None:
-    class Residual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = torch.tanh(self.a(x))
-            return self.c(hidden + torch.tanh(self.b(hidden)))
-
-    with pytest.raises(CouplingError, match=r"'add' \(node add\)"):
-        find_groups(Residual())
 
 
 def test_a_linear_layer_called_twice_is_refused_under_any_name() -> None:
@@ -90,18 +74,41 @@ def test_a_weight_that_is_read_apart_from_its_layer_is_refused() -> None:
         find_groups(Tied())
 
 
-def test_consumers_behind_different_activations_are_refused() -> None:
-    class Branches(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+def test_hidden_units_picked_by_their_places_are_refused() -> None:
+    with pytest.raises(CouplingError, match=r"'getitem' \(Slice\) picks hidden units by their places"):
+        find_groups(Between(lambda h: torch.tanh(h[:, :3]), 3))
 
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = self.body(x)
-            return self.a(torch.tanh(hidden)), self.b(torch.relu(hidden))
 
-    with pytest.raises(CouplingError, match="'b'"):
-        find_groups(Branches())
+class OwnScale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.scale, self.second = nn.Linear(3, 4), nn.Parameter(torch.ones(4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x) * self.scale))  # type: ignore[no-any-return]
+
+
+def test_a_parameter_per_unit_outside_of_a_module_is_refused() -> None:
+    with pytest.raises(CouplingError, match=r"'mul' reads a parameter or buffer with an entry per hidden unit"):
+        find_groups(OwnScale())
+
+
+def test_a_norm_without_a_weight_of_its_own_is_refused() -> None:
+    plain = nn.LayerNorm(4, elementwise_affine=False)
+    with pytest.raises(CouplingError, match=r"group '0' cannot be held at zero: '1' has no weight and bias"):
+        find_groups(nn.Sequential(nn.Linear(3, 4), plain, nn.Linear(4, 2)))
+
+
+def test_an_activation_that_is_not_zero_at_zero_before_a_norm_is_refused_by_the_pruner() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.LayerNorm(4), nn.Linear(4, 2))
+    optimizer = torch.optim.Adam(network.parameters())
+    with pytest.raises(CouplingError, match=r"group '0' cannot be removed: .* node '2' \(LayerNorm\).*is 0.5"):
+        Pruner(network, optimizer, 100)
+    assert optimizer._optimizer_step_pre_hooks == {}
+    masks = {"0": torch.tensor([True, False, True, True])}
+    for remove in (masked, shrink):
+        with pytest.raises(CouplingError, match="use an activation that is zero at zero before it"):
+            remove(network, masks)
 
 
 def test_a_flatten_that_mixes_units_with_positions_is_refused() -> None:

@@ -12,7 +12,7 @@ import torch
 from pruning_helpers import TwoHeads, mlp
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import Group, consumers_of, find_groups
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import (
     Evidence,
     Importance,
@@ -26,6 +26,7 @@ from prunekit.pruning.importance import (
 )
 from prunekit.pruning.masks import full_masks
 from prunekit.pruning.observation import observe
+from prunekit.pruning.slices import Group, consumers_of
 
 Decision = Callable[[object], Tensor]
 STEP = 1e-6

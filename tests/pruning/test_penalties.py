@@ -9,7 +9,7 @@ import torch
 from pruning_helpers import TwoHeads, batches, fit_step, mlp
 from torch import Tensor, nn
 
-from prunekit.pruning.groups import find_groups, unit_slices
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.penalties import (
     GRADIENT,
@@ -23,14 +23,18 @@ from prunekit.pruning.penalties import (
     unit_size,
     usual_norm,
 )
+from prunekit.pruning.slices import Group, unit_slices
 
 
 def units_of(network: nn.Module) -> Tensor:
     """Return everything that dies with each unit of the network's only group, [width, |g|]."""
     (group,) = find_groups(network)
-    rows, columns = unit_slices(network, group)
-    parts = [row.reshape(group.width, -1) for row in rows] + [column.T for column in columns]
-    return torch.cat(parts, dim=1).detach().clone()
+    return parts_of(network, group).detach().clone()
+
+
+def parts_of(network: nn.Module, group: Group) -> Tensor:
+    parts = [tensor.movedim(entry.axis, 0).reshape(group.width, -1) for tensor, entry in unit_slices(network, group)]
+    return torch.cat(parts, dim=1)
 
 
 def pull_of(network: nn.Module, **weight: Tensor) -> Pull:
@@ -99,9 +103,7 @@ def test_the_gradient_penalty_adds_the_gradient_of_the_regularizer() -> None:
     first, second = find_groups(reference)
     regularizer = torch.zeros((), dtype=torch.float64)
     for group in (first, second):
-        rows, columns = unit_slices(reference, group)
-        parts = [row.reshape(group.width, -1) for row in rows] + [column.T for column in columns]
-        regularizer = regularizer + (pull.weight[group.name] * torch.cat(parts, dim=1).norm(dim=1)).sum()
+        regularizer = regularizer + (pull.weight[group.name] * parts_of(reference, group).norm(dim=1)).sum()
     states = batches(3)()
     (reference(states).square().sum() + regularizer).backward()
     network(states).square().sum().backward()

@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx_files import Array, agreeing, by_hand, node, ops_of
 
+from prunekit.export.session import onnxruntime
+from prunekit.graph.reference import run_step
+from prunekit.readers.onnx_graph import read_onnx_graph
+
 RANDOM = np.random.default_rng(1)
 
 
@@ -286,10 +290,53 @@ def test_heads() -> None:
     more = [node("ArgMax", "h", "i", axis=-1, keepdims=0), node("Add", "i start", "j"), node("Squeeze", "j axes")]
     found = agreeing(by_hand([*layer, *more], {"x": ("batch", 5)}, **whole))
     assert found.graph.nodes[-1].op.start == 3  # type: ignore[attr-defined]
+    alone = [node("ArgMax", "h", "i", axis=1), node("Concat", "i", axis=1)]
+    assert ops_of(agreeing(by_hand([*layer, *alone], {"x": (1, 5)}, **whole))) == ["Affine", "Argmax"]
     top = agreeing(by_hand([*layer, node("TopK", "h k", "v y")], {"x": (1, 5)}, **whole))
     assert ops_of(top) == ["Affine", "Argmax"]
     best = agreeing(by_hand([*layer, node("TopK", "h k", "y i")], {"x": (1, 5)}, constants=constants))
     assert ops_of(best) == ["Affine", "max"]
+
+
+def test_probabilities_before_an_index_are_left_out() -> None:
+    """As Stable-Baselines3 exports its discrete policies."""
+    nodes = [
+        node("MatMul", "x w", "h"), node("ReduceLogSumExp", "h", "l", axes=[-1]), node("Sub", "h l", "n"),
+        node("Softmax", "n", "p"), node("ArgMax", "p", axis=1, keepdims=0),
+    ]  # fmt: skip
+    found = agreeing(by_hand(nodes, {"x": (1, 5)}, constants={"w": values(5, 4)}, kinds={"y": TensorProto.INT64}))
+    assert ops_of(found) == ["Affine", "Argmax"]
+    plain = agreeing(by_hand([*nodes[:3], node("Exp", "n")], {"x": (1, 5)}, constants={"w": values(5, 4)}))
+    assert ops_of(plain) == ["Affine", "LogSoftmax", "exp"]
+
+
+@pytest.mark.parametrize("form", ["one-hot", "embedding", "equal"])
+def test_discrete_observations(form: str) -> None:
+    constants = {
+        "w": values(3, 4),
+        "depth": np.asarray(3),
+        "ends": np.float32([0.0, 1.0]),
+        "k": np.asarray([[0, 1, 2]]),
+    }
+    nodes = {
+        "one-hot": [node("OneHot", "x depth ends", "o"), node("MatMul", "o w")],
+        "embedding": [node("Gather", "w x", "e"), node("Tanh", "e")],
+        "equal": [node("Equal", "x k", "b"), node("Cast", "b", "o", to=TensorProto.FLOAT), node("MatMul", "o w")],
+    }[form]
+    kinds = {"x": TensorProto.INT64}
+    content = by_hand(nodes, {"x": (1, 1) if form == "equal" else ("batch",)}, constants=constants, kinds=kinds)
+    found = read_onnx_graph(content, "policy.onnx")
+    session = onnxruntime.InferenceSession(content)
+    for number in range(3):
+        given_shape = (1, 1) if form == "equal" else (1,)
+        (expected,) = session.run(None, {"x": np.full(given_shape, number, np.int64)})
+        made, _ = run_step(found.graph, {"x": np.full((1, 1), number, np.float32)}, {}, np.float32)
+        np.testing.assert_allclose(made["action"].ravel(), expected.ravel(), rtol=0.0, atol=1e-6)
+
+
+def test_choices_of_two() -> None:
+    nodes = [node("MatMul", "x w", "h"), node("Sigmoid", "h", "p"), node("Round", "p")]
+    agreeing(by_hand(nodes, {"x": (1, 5)}, constants={"w": values(5, 4)}))
 
 
 def test_bounds_that_differ() -> None:

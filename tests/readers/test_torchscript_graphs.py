@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchscript_files import FORMS, saved
@@ -91,6 +95,44 @@ def sequence(name: str, seed: int = 0) -> nn.Sequential:
 @pytest.mark.filterwarnings("ignore")
 def test_every_layer(name: str, form: str, tmp_path: Path) -> None:
     assert_same(*saved(form, sequence(name), tmp_path / "policy.ts", INPUTS))
+
+
+@st.composite
+def networks(draw: DrawFn) -> nn.Module:
+    """Draw layers in a row, some of them with a residual connection, after a normalizer in buffers."""
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    blocks: list[nn.Module] = [Normalizer(), nn.Linear(INPUTS, WIDTH)]
+    for name in draw(st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, max_size=4)):
+        inner = nn.Sequential(LAYERS[name](), nn.Linear(WIDTH, WIDTH))
+        blocks.append(Residual(inner) if draw(st.booleans()) else inner)
+    return nn.Sequential(*blocks, nn.Linear(WIDTH, 3)).eval()
+
+
+class Normalizer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.variance = nn.Buffer(torch.randn(INPUTS)), nn.Buffer(torch.rand(INPUTS) + 0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / torch.sqrt(self.variance + 1e-5)).clamp(-5.0, 5.0)
+
+
+class Residual(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.inner(x.clone())
+        return result
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=40, deadline=None)
+@given(network=networks(), form=st.sampled_from(sorted(FORMS)))
+def test_generated_networks(network: nn.Module, form: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert_same(*saved(form, network, Path(folder) / "policy.ts", INPUTS))
 
 
 Body = Callable[["Policy", Tensor], Tensor]

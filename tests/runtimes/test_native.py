@@ -28,6 +28,7 @@ from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import make_artifact, save
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Affine, Program, lower
 from prunekit.runtimes import native
@@ -152,10 +153,10 @@ def test_a_policy_may_have_any_name(head: str, name: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_integer_actions_are_those_of_the_twin_to_the_bit(head: str, bits: Bits) -> None:
     rows = with_wild_rows(ROWS)
-    quantized = quantize(program(head), ROWS, bits)
+    quantized = quantize(graph_of(program(head)), ROWS, bits)
     expected = run_quantized(quantized, rows)[0]
     assert len(np.unique(expected, axis=0)) > 2
-    policy = NativePolicy(int8_to_c(program(head), quantized, "some_policy", {}))
+    policy = NativePolicy(int8_to_c(quantized, "some_policy", {}))
     assert acted(policy, rows).tobytes() == expected.tobytes()
 
 

@@ -19,10 +19,11 @@ from prunekit.adapters.sb3 import ALGORITHMS, actor_of, algorithm_for, attach_pr
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
-from prunekit.pruning.groups import find_groups, linear_at
+from prunekit.pruning.groups import find_groups
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
+from prunekit.pruning.slices import linear_at
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for

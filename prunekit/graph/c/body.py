@@ -39,18 +39,25 @@ def is_read_as_it_is(graph: Graph, port: str) -> bool:
 
 
 def c_body(
-    graph: Graph, name: str, action: str, fields: Mapping[str, tuple[str, str]], members: Sequence[str]
+    graph: Graph,
+    name: str,
+    action: str,
+    fields: Mapping[str, tuple[str, str]],
+    members: Sequence[str],
+    *,
+    are_numbers: bool = False,
 ) -> CBody:
     """Return the function that computes the value ``action`` of ``graph`` and its states, as C called ``name``.
 
     ``fields`` are pointer and length of each input in C, by its name in the graph, ``members`` those of the struct
-    ``state``, per state. Raises InputError, naming node and op, for an op without C, and for integers that are read.
+    ``state``, per state. Inputs that ``are_numbers``, never NaN, are read as they are. Raises InputError, naming node
+    and op, for an op without C, and for integers that are read.
     """
     writer, specs = CWriter(name), specs_of(graph)
     ends = [action, *(state.after for state in graph.states)]
     nodes = _needed(graph, ends, action)
     reads = Counter([*(name for node in nodes for name in node.inputs), *ends])
-    values = _loaded(writer, graph, reads, fields, members)
+    values = _loaded(writer, graph, reads, fields, members, are_numbers)
     number = specs[action].dtype == "int64"
     place = CValue(base="action", spec=specs[action], returned=number and not specs[action].shape)
     for node in nodes:
@@ -95,7 +102,12 @@ def _read(nodes: Sequence[Node]) -> set[str]:
 
 
 def _loaded(
-    writer: CWriter, graph: Graph, reads: Counter[str], fields: Mapping[str, tuple[str, str]], members: Sequence[str]
+    writer: CWriter,
+    graph: Graph,
+    reads: Counter[str],
+    fields: Mapping[str, tuple[str, str]],
+    members: Sequence[str],
+    are_numbers: bool,
 ) -> dict[str, CValue]:
     values: dict[str, CValue] = {}
     for port in graph.inputs:
@@ -105,7 +117,7 @@ def _loaded(
             continue
         if port.dtype != "float32":
             raise InputError(f"input '{port.name}' is {port.dtype}, but C takes floats")
-        if is_read_as_it_is(graph, port.name):
+        if are_numbers or is_read_as_it_is(graph, port.name):
             values[port.name] = CValue(base=pointer, spec=port.spec, length=length)
             continue
         kept = _kept(writer, port.spec, reads[port.name])

@@ -7,6 +7,7 @@ the bit, in an order that C and NumPy share. ``benchmarks/c_math.py`` fits the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -17,6 +18,22 @@ from numpy.typing import NDArray
 from prunekit.graph.c.literals import LARGEST, Float32, c_float
 
 ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
+
+
+def polynomial(coefficients: tuple[float, ...], t: Float32) -> Float32:
+    """Return the polynomial of ``t`` by Horner's rule, in float32."""
+    value = np.full_like(t, np.float32(coefficients[-1]))
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * t + np.float32(coefficient)
+    return value
+
+
+def horner(coefficients: tuple[float, ...]) -> str:
+    """Return the C of ``polynomial``, of a variable ``t``."""
+    text = c_float(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        text = f"({text} * t + {c_float(coefficient)})"
+    return text
 
 
 @final
@@ -176,25 +193,122 @@ def root(x: NDArray[np.floating[Any]]) -> Float32:
     return np.where(proper, np.ldexp(y, (exponent - 2 + odd) // 2), x).astype(np.float32)
 
 
+_LOG_2, _LOG_2_REST = 355.0 / 512.0, -2.12194440e-4
+"""log(2) in two parts, of which the first has so few bits that its multiples up to 256 are exact."""
+_EXP = tuple(1.0 / math.factorial(power) for power in range(8))
+_LAST, _FIRST = 89.0, -87.0
+_EXP_C = function(
+    f"    const float v = x > {c_float(_LAST)} ? {c_float(_LAST)} : (x >= {c_float(_FIRST)} ? x : {c_float(_FIRST)});\n"
+    f"    int k = (int)(v * {c_float(1.0 / math.log(2.0))} + (v < 0.0f ? -0.5f : 0.5f));\n"
+    f"    const float t = v - (float)k * {c_float(_LOG_2)} - (float)k * {c_float(_LOG_2_REST)};\n"
+    f"    float y = {horner(_EXP)};\n"
+    "    for (; k > 0; --k)\n        y *= 2.0f;\n    for (; k < 0; ++k)\n        y *= 0.5f;\n"
+    f"    return x >= {c_float(_FIRST)} ? y : 0.0f;\n"
+)
+
+
+def exp_c(prefix: str) -> str:
+    """Return ``<prefix>_exp``, whose twin is ``exp``."""
+    return _EXP_C(prefix, "exp")
+
+
+def exp(x: Float32) -> Float32:
+    """Return exp(x), within two units in the last place; 0 below -87, where it is less than 1.7e-38, and of NaN."""
+    first, last = np.float32(_FIRST), np.float32(_LAST)
+    v = np.where(x > last, last, np.where(x >= first, x, first))
+    k = np.trunc(v * np.float32(1.0 / math.log(2.0)) + np.where(v < ZERO, -HALF, HALF)).astype(np.float32)
+    t = np.asarray(v - k * np.float32(_LOG_2) - k * np.float32(_LOG_2_REST), np.float32)
+    with np.errstate(over="ignore"):
+        y = np.ldexp(polynomial(_EXP, t), k.astype(np.int32))
+    return np.where(x >= first, y, ZERO).astype(np.float32)
+
+
+_ROOT_HALF = float(np.float32(0.5**0.5))
+_ATANH = tuple(2.0 / power for power in range(1, 12, 2))
+"""2 atanh(z) is z times this of z^2; as z is at most 0.172, what is left out is below 1e-10."""
+_LOG_C = function(
+    "    float k = 0.0f, z, t;\n"
+    "    if (!(x > 0.0f))\n        return x == 0.0f ? -1.0f / (x * x) : (x - x) / (x - x);\n"
+    f"    if (x > {c_float(LARGEST)})\n        return x;\n"
+    f"    for (; x >= {c_float(2.0 * _ROOT_HALF)}; x *= 0.5f)\n        k += 1.0f;\n"
+    f"    for (; x < {c_float(_ROOT_HALF)}; x *= 2.0f)\n        k -= 1.0f;\n"
+    "    z = (x - 1.0f) / (x + 1.0f);\n    t = z * z;\n"
+    f"    return k * {c_float(_LOG_2)} + (z * {horner(_ATANH)} + k * {c_float(_LOG_2_REST)});\n"
+)
+
+
+def log_c(prefix: str) -> str:
+    """Return ``<prefix>_log``, whose twin is ``log``."""
+    return _LOG_C(prefix, "log")
+
+
+def log(x: Float32) -> Float32:
+    """Return the natural logarithm: -infinity of 0, NaN below."""
+    proper = (x > ZERO) & (x <= np.float32(LARGEST))
+    size, exponent = np.frexp(np.where(proper, x, ONE).astype(np.float32))
+    low = size < np.float32(_ROOT_HALF)
+    reduced, k = np.where(low, TWO * size, size), (exponent - low).astype(np.float32)
+    z = np.asarray((reduced - ONE) / (reduced + ONE), np.float32)
+    y = k * np.float32(_LOG_2) + (z * polynomial(_ATANH, z * z) + k * np.float32(_LOG_2_REST))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        odd = np.where(x == ZERO, np.float32(-np.inf), np.where(x > ZERO, x, np.float32(np.nan)))
+    return np.where(proper, y, odd).astype(np.float32)
+
+
+_PI_PARTS = (201.0 / 64.0, 9.67502593994140625e-4, 1.509957990978376e-7)
+_TURNS = 2.0**16
+_SIN = tuple((-1.0) ** power / math.factorial(2 * power + 1) for power in range(6))
+_COS = tuple((-1.0) ** power / math.factorial(2 * power) for power in range(7))
+
+
+def _wave(series: str) -> Callable[..., str]:
+    parts = " - ".join(f"(float)k * {c_float(part)}" for part in _PI_PARTS)
+    return function(
+        f"    const float v = x > {c_float(-_TURNS)} && x < {c_float(_TURNS)} ? x : 0.0f;\n"
+        f"    const int32_t k = (int32_t)(v * {c_float(1.0 / math.pi)} + (v < 0.0f ? -0.5f : 0.5f));\n"
+        f"    const float r = v - {parts};\n    const float t = r * r;\n    const float y = {series};\n"
+        "    return (k & 1) != 0 ? -y : y;\n"
+    )
+
+
+_SIN_C, _COS_C = _wave(f"r * {horner(_SIN)}"), _wave(horner(_COS))
+
+
+def sin_c(prefix: str) -> str:
+    """Return ``<prefix>_sin``, whose twin is ``sin``."""
+    return _SIN_C(prefix, "sin")
+
+
+def cos_c(prefix: str) -> str:
+    """Return ``<prefix>_cos``, whose twin is ``cos``."""
+    return _COS_C(prefix, "cos")
+
+
+def sin(x: Float32) -> Float32:
+    """Return sin(x); that of 0 from 65,536 on, where floats are too far apart to tell much of a turn."""
+    r, odd = _half_turns(x)
+    y = r * polynomial(_SIN, r * r)
+    return np.where(odd, -y, y)
+
+
+def cos(x: Float32) -> Float32:
+    """Return cos(x); that of 0 from 65,536 on."""
+    r, odd = _half_turns(x)
+    y = polynomial(_COS, r * r)
+    return np.where(odd, -y, y)
+
+
+def _half_turns(x: Float32) -> tuple[Float32, NDArray[np.bool_]]:
+    """Return x less the nearest multiple of pi, and whether that is an odd one."""
+    v = np.where((x > np.float32(-_TURNS)) & (x < np.float32(_TURNS)), x, ZERO)
+    k = np.trunc(v * np.float32(1.0 / math.pi) + np.where(v < ZERO, -HALF, HALF)).astype(np.float32)
+    first, second, third = (np.float32(part) for part in _PI_PARTS)
+    return (v - k * first - k * second - k * third).astype(np.float32), k.astype(np.int32) % 2 != 0
+
+
 def sum_in_order(x: Float32) -> Float32:
     """Return the sum over the last axis, which stays with one entry, in the order of a loop of C from 0 on."""
     total = np.zeros((*x.shape[:-1], 1), np.float32)
     for index in range(x.shape[-1]):
         total = total + x[..., index : index + 1]
     return total
-
-
-def polynomial(coefficients: tuple[float, ...], t: Float32) -> Float32:
-    """Return the polynomial of ``t`` by Horner's rule, in float32."""
-    value = np.full_like(t, np.float32(coefficients[-1]))
-    for coefficient in reversed(coefficients[:-1]):
-        value = value * t + np.float32(coefficient)
-    return value
-
-
-def horner(coefficients: tuple[float, ...]) -> str:
-    """Return the C of ``polynomial``, of a variable ``t``."""
-    text = c_float(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        text = f"({text} * t + {c_float(coefficient)})"
-    return text

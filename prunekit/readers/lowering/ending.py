@@ -9,8 +9,11 @@ from prunekit.graph.graph import Graph, Node
 from prunekit.graph.op import Op
 from prunekit.ops.argmax import Argmax
 from prunekit.ops.identity import Identity
+from prunekit.ops.log_softmax import LogSoftmax
+from prunekit.ops.softmax import Softmax
 from prunekit.readers.lowering.builder import Builder
 from prunekit.readers.lowering.values import Data, Index, leading
+from prunekit.readers.passes.rewriting import Found, View, rewritten
 from prunekit.readers.passes.simplify import simplified
 
 
@@ -33,4 +36,10 @@ def ended(build: Builder, answer: Data | Index) -> Graph:
 
     nodes = [replace(node, inputs=renamed(node.inputs), outputs=renamed(node.outputs)) for node in build.nodes]
     nodes.append(Node(op=head, inputs=("outputs",), outputs=("action",)))
-    return simplified(Graph(inputs=build.ports, nodes=tuple(nodes), outputs=("action", "outputs")))
+    graph = simplified(Graph(inputs=build.ports, nodes=tuple(nodes), outputs=("action", "outputs")))
+    return rewritten(graph, [_probabilities]) if isinstance(head, Argmax) else graph
+
+
+def _probabilities(_: View, node: Node) -> Found:
+    """The largest value is where the largest probability is."""
+    return node.inputs[0] if node.outputs == ("outputs",) and isinstance(node.op, Softmax | LogSoftmax) else None

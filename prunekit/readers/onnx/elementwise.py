@@ -122,6 +122,10 @@ def _swish(call: Call) -> Sequence[Held]:
 
 @operator("PRelu")
 def _prelu(call: Call) -> Sequence[Held]:
+    slope = call.floats(1)
+    if isinstance(slope, Data):
+        below = multiplied(call.build, call.data(), slope)
+        return (chosen(call.build, Truth(of=call.data(), strict=False), call.data(), below),)
     return (call.build.per_value(call.data(), [call.known(1)], lambda slope: PReLU(slope=slope)),)
 
 
@@ -198,6 +202,26 @@ def _compared(call: Call) -> Sequence[Held]:
         first, second = second, first
     difference = call.build.data(subtracted(call.build, first, second))
     return (Truth(of=difference, strict=not call.node.op_type.endswith("OrEqual")),)
+
+
+@operator("Equal")
+def _equal(call: Call) -> Sequence[Held]:
+    if not call.whole(0):
+        raise InputError("asks whether two floats are equal; export the policy without it")
+    build = call.build
+    apart = build.data(subtracted(build, call.floats(0), call.floats(1)))
+    return (Truth(of=scaled(build, build.pointwise(Elementary(kind="abs"), apart), -1.0, 0.5), strict=True),)
+
+
+@operator("Round")
+def _round(call: Call) -> Sequence[Held]:
+    """Of a sigmoid alone, as of a choice of two: one where that is above a half."""
+    x = call.data()
+    maker = next((node for node in call.build.nodes if node.outputs[0] == x.name), None)
+    if maker is None or maker.op != Activation(kind="sigmoid"):
+        raise InputError("rounds values of the observation; export the policy without it")
+    above = Truth(of=Data(name=maker.inputs[0], dims=x.dims), strict=True)
+    return (as_number(call.build, above),)
 
 
 @operator("Not", "And", "Or")

@@ -9,7 +9,11 @@ import numpy as np
 from prunekit.errors import InputError
 from prunekit.formats.onnx_inference import run_node
 from prunekit.graph.op import Array
+from prunekit.ops.activation import Activation
+from prunekit.ops.elementary import Elementary
+from prunekit.readers.lowering.arithmetic import scaled
 from prunekit.readers.lowering.builder import Builder, Indices, positions
+from prunekit.readers.lowering.layers import affine
 from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
 from prunekit.readers.onnx.call import Call, operator
 
@@ -21,6 +25,8 @@ from prunekit.readers.onnx.call import Call, operator
 def _move(call: Call) -> Sequence[Held]:
     """What moves, and where to, is found by moving the positions of the values in their place."""
     value = call.held(0)
+    if isinstance(value, Known) and call.node.op_type == "Gather" and isinstance(call.held(1), Data):
+        return (_looked_up(call, value.array),)
     if isinstance(value, Known):
         raise InputError("looks up constants by a computed index; export the policy without it")
     dims = value.dims if isinstance(value, Data | Index) else value.of.dims
@@ -30,6 +36,8 @@ def _move(call: Call) -> Sequence[Held]:
 
 @operator("Concat")
 def _concat(call: Call) -> Sequence[Held]:
+    if len(call.inputs) == 1:
+        return (call.held(0),)
     parts = [call.floats(at) for at in range(len(call.inputs))]
     ranks = [len(part.dims) if isinstance(part, Data) else part.array.ndim for part in parts]
     if not min(ranks):
@@ -52,6 +60,35 @@ def _pad(call: Call) -> Sequence[Held]:
     flat = Data(name=x.name, dims=(int(np.prod(x.dims)),))
     whole = call.build.concat([Known(array=np.full(1, fill)), flat], 0)
     return (call.build.moved(whole, found.astype(np.int64)),)
+
+
+@operator("OneHot")
+def _one_hot(call: Call) -> Sequence[Held]:
+    off, on = (float(number) for number in call.known(2).ravel())
+    x = call.data()
+    made = scaled(call.build, one_hot(call, x, int(call.number(1, 0.0))), on - off, off)
+    axis = call.axis(-1, len(x.dims) + 1)
+    return (call.build.moved(made, np.moveaxis(positions(made.dims), -1, axis)),)
+
+
+def one_hot(call: Call, x: Data, count: int) -> Data:
+    """Return [..., count] with a one where ``x``, a whole number from 0 on, is the position."""
+    if count < 1 or not call.whole(call.inputs.index(x)):
+        raise InputError("takes positions that are no integers; export the policy with an input of integers")
+    build, places = call.build, np.arange(count, dtype=np.float64)
+    distance = build.pointwise(
+        Elementary(kind="abs"), scaled(build, Data(name=x.name, dims=(*x.dims, 1)), 1.0, -places)
+    )
+    return build.pointwise(Activation(kind="relu"), scaled(build, distance, -1.0, 1.0))
+
+
+def _looked_up(call: Call, table: Array) -> Data:
+    """A row of a table, as of an embedding: a layer of a one-hot vector."""
+    x = call.data(1)
+    if call.attribute("axis", 0) != 0 or table.ndim < 1 or table.dtype.kind != "f":
+        raise InputError("looks up constants by a computed index; export the policy without it")
+    rows = affine(call.build, one_hot(call, x, len(table)), table.reshape(len(table), -1).T.astype(np.float64))
+    return Data(name=rows.name, dims=(*x.dims, *table.shape[1:]))
 
 
 def evaluated(call: Call, arrays: Sequence[Array | None]) -> list[Array]:

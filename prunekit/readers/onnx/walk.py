@@ -13,7 +13,16 @@ from onnx import numpy_helper
 
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.onnx_file import attributes_of, inner_graphs
-from prunekit.formats.onnx_ops import CONVOLUTIONS, EVALUATED, MACHINE_LEARNING, POOLS, RANDOM, STANDARD_DOMAINS
+from prunekit.formats.onnx_ops import (
+    CONVOLUTIONS,
+    EVALUATED,
+    MACHINE_LEARNING,
+    MICROSOFT,
+    POOLS,
+    PROXIES,
+    RANDOM,
+    STANDARD_DOMAINS,
+)
 from prunekit.formats.onnx_work import Work
 from prunekit.formats.text import shown
 from prunekit.readers.lowering.builder import Builder
@@ -38,9 +47,14 @@ _FOLDED = EVALUATED | {
     ),
     *("Sigmoid", "Sin", "Softmax", "Softplus", "Tanh", "Trilu"),
 }
+_QUANTIZED = [name for name in (*PROXIES, *MICROSOFT) if name.startswith(("Q", "Dynamic")) and name != "QuickGelu"]
 _FAMILIES = {
     **dict.fromkeys(CONVOLUTIONS, "is a convolution; only policies of fully connected layers are read yet"),
     **dict.fromkeys(POOLS, "pools, as convolutional policies do; only fully connected layers are read yet"),
+    **dict.fromkeys(
+        (*_QUANTIZED, "QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"),
+        "computes in integers; export the policy in floating point, before it was quantized",
+    ),
     "Einsum": "multiplies by indices, as attention does; export the policy with MatMul or Gemm",
     **dict.fromkeys(RANDOM, "draws numbers, so that one observation has many answers; export its deterministic action"),
 }

@@ -11,9 +11,11 @@ from prunekit.ops.add import Add
 from prunekit.ops.clip import Clip
 from prunekit.ops.l2_norm import L2Norm
 from prunekit.ops.layer_norm import LayerNorm
+from prunekit.ops.log_softmax import LogSoftmax
 from prunekit.ops.mul import Mul
 from prunekit.ops.reduce import Reduce
 from prunekit.ops.rms_norm import RMSNorm
+from prunekit.ops.softmax import Softmax
 from prunekit.ops.take import Take
 from prunekit.readers.passes.rewriting import Found, View
 
@@ -39,6 +41,49 @@ def divided_by_size(view: View, node: Node) -> Found:
         smallest = _length(view, size, x)
         if smallest is not None:
             return (Node(op=L2Norm(epsilon=smallest), inputs=(x,), outputs=node.outputs),)
+    return None
+
+
+def log_softmax(view: View, node: Node) -> Found:
+    """x less the logarithm of the sum of its powers, whether or not the largest is taken out of that before."""
+    if not isinstance(node.op, Add):
+        return None
+    for x, other in (node.inputs, node.inputs[::-1]):
+        scale, shift, total = view.linear(_repeated(view, other))
+        if scale == -1.0 and shift == 0.0 and _log_sum_of_powers(view, total) == x:
+            return (Node(op=LogSoftmax(), inputs=(x,), outputs=node.outputs),)
+    return None
+
+
+def _log_sum_of_powers(view: View, name: str) -> str | None:
+    """Return x where ``name`` is log(sum(exp(x))), or log(sum(exp(x - max(x)))) + max(x)."""
+    maker = view.makers.get(name)
+    pairs = [(name, "")]
+    if maker is not None and isinstance(maker.op, Add):
+        first, second = maker.inputs
+        pairs = [(first, second), (second, first)]
+    for log, largest in pairs:
+        total = view.of(log, "log")
+        op = None if total is None else view.op(total, Reduce)
+        powers = None if total is None or op is None or op.kind != "sum" else view.of(view.source(total), "exp")
+        if powers is None:
+            continue
+        if not largest:
+            return powers
+        top, lower = view.op(largest, Reduce), view.makers.get(powers)
+        if top is None or top.kind != "max" or lower is None or not isinstance(lower.op, Add):
+            continue
+        x = view.source(largest)
+        others = [one for one in lower.inputs if one != x]
+        if len(others) == 1 and view.linear(_repeated(view, others[0])) == (-1.0, 0.0, largest):
+            return x
+    return None
+
+
+def softmax_of_logarithms(view: View, node: Node) -> Found:
+    """Probabilities of logarithms of probabilities are those of what these were made of."""
+    if isinstance(node.op, Softmax | LogSoftmax) and view.op(node.inputs[0], LogSoftmax) is not None:
+        return (Node(op=node.op, inputs=(view.source(node.inputs[0]),), outputs=node.outputs),)
     return None
 
 
@@ -103,4 +148,4 @@ def _length(view: View, name: str, x: str) -> float | None:
     return clip.low
 
 
-PATTERNS = (divided_by_size,)
+PATTERNS = (divided_by_size, log_softmax, softmax_of_logarithms)

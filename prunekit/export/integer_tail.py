@@ -1,0 +1,80 @@
+"""What follows the last layer's sums, in floats: what the ops' own forms in C write and compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.export.c_interface import action_of
+from prunekit.graph.c.body import CBody, c_body
+from prunekit.graph.c.literals import Float32
+from prunekit.graph.forms import TWIN
+from prunekit.graph.graph import Graph, Node, as_dtype
+from prunekit.graph.op import Array
+
+# The array of C that the last layer's floats are in.
+_SUMS = "scores"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TailCode:
+    """What stands before the policy's function, and its last lines."""
+
+    body: CBody
+    functions: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def tail_actions(tail: Graph, sums: Float32) -> tuple[NDArray[Any], Float32]:
+    """Return (actions, values before the head) of the last layer's floats [n, k], to the bit that the C gives."""
+    tail = as_dtype(tail, np.float32)
+    (port,) = tail.inputs
+    given = {port.name: sums.reshape(len(sums), *port.shape)}
+    action = _value(tail, given, action_of(tail))
+    outputs = _value(tail, given, "outputs" if "outputs" in tail.outputs else port.name)
+    return action if action.ndim == 1 else action.reshape(len(sums), -1), outputs.reshape(len(sums), -1)
+
+
+def tail_to_c(tail: Graph, name: str, returned: bool) -> TailCode:
+    """Return ``tail`` as C of the policy ``name``, whose function returns its action, or fills ``action``.
+
+    A tail that needs arrays of its own is a function. Raises InputError, naming node and op, for an op without C.
+    """
+    tail = as_dtype(tail, np.float32)
+    (port,) = tail.inputs
+    action = action_of(tail)
+    size = str(int(np.prod(port.shape)))
+    body = c_body(_only(tail, action), name, action, {port.name: (_SUMS, size)}, (), are_numbers=True)
+    lines = tuple(line for line in body.lines if line != "    int i;")
+    if not body.buffers:
+        return TailCode(body=body, functions=body.functions, lines=lines)
+    kind, more = ("int32_t", "") if returned else ("void", ", float *action")
+    head = f"static {kind} {name}_tail(const float *{_SUMS}{more})"
+    call = f"return {name}_tail({_SUMS});" if returned else f"{name}_tail({_SUMS}, action);"
+    own = "\n".join([head, "{", *body.lines, "}", ""])
+    return TailCode(body=body, functions=(*body.functions, own), lines=(f"    {call}",))
+
+
+def _only(tail: Graph, output: str) -> Graph:
+    """Return what ``output`` depends on, it being the only output."""
+    needed = {output}
+    nodes: list[Node] = []
+    for node in reversed(tail.nodes):
+        if needed & set(node.outputs):
+            nodes.insert(0, node)
+            needed |= set(node.inputs)
+    return replace(tail, nodes=tuple(nodes), outputs=(output,))
+
+
+def _value(tail: Graph, given: Mapping[str, Array], output: str) -> Array:
+    values = dict(given)
+    with np.errstate(all="ignore"):
+        for node in _only(tail, output).nodes:
+            made = TWIN.of(node.op, node.name)(node.op, *(values[name] for name in node.inputs))
+            values |= zip(node.outputs, made, strict=True)
+    return values[output]

@@ -1,0 +1,93 @@
+"""Networks with a state: units of a recurrent cell are masked and removed losslessly, over whole sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import CouplingError
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.masks import masked
+from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.surgery import shrink
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.cell, self.norm = nn.Linear(3, 6), nn.GRUCell(6, 5), nn.LayerNorm(5)
+        self.leave = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.cell(torch.tanh(self.enter(x)), state)
+        return self.leave(self.norm(state)), state
+
+
+class Forgetful(Recurrent):
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, state)[0]
+
+
+def network() -> Recurrent:
+    torch.manual_seed(0)
+    return Recurrent().double()
+
+
+MASKS = {
+    "enter": torch.tensor([True, False, True, True, False, True]),
+    "cell": torch.tensor([False, True, True, False, True]),
+}
+
+
+@torch.no_grad()
+def run(network: nn.Module, width: int, gate: Tensor | None = None, inner: Tensor | None = None) -> Tensor:
+    state, found = torch.zeros(4, width, dtype=torch.float64), []
+    handles = []
+    if gate is not None and inner is not None:  # the definition: units are zero wherever they are carried
+        handles.append(network.get_submodule("enter").register_forward_hook(lambda *given: given[2] * inner))
+        cells = (network.get_submodule(name) for name in ("cell", "norm"))
+        handles += [cell.register_forward_hook(lambda *given: given[2] * gate) for cell in cells]
+    for x in torch.randn(20, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64):
+        output, state = network(x, state)
+        found.append(output)
+    for handle in handles:
+        handle.remove()
+    return torch.stack(found)
+
+
+def test_three_gates_and_the_state_are_one_group() -> None:
+    enter, cell = find_groups(network(), states=1)
+    assert (enter.name, enter.width, cell.name, cell.width) == ("enter", 6, "cell", 5)
+    gates = (range(5), range(5, 10), range(10, 15))
+    assert {(entry.path, entry.axis): entry.blocks for entry in cell.slices} == {
+        ("cell.weight_ih", 0): gates,
+        ("cell.weight_hh", 0): gates,
+        ("cell.weight_hh", 1): (range(5),),
+        ("cell.bias_ih", 0): gates,
+        ("cell.bias_hh", 0): gates,
+        ("norm.weight", 0): (range(5),),
+        ("norm.bias", 0): (range(5),),
+        ("leave.weight", 1): (range(5),),
+    }
+
+
+def test_shrunk_equals_masked_equals_gated_over_a_sequence() -> None:
+    whole = network()
+    expected = run(whole, 5, MASKS["cell"].double(), MASKS["enter"].double())
+    assert float((run(whole, 5) - expected).abs().max()) > 1e-2
+    torch.testing.assert_close(run(masked(whole, MASKS, states=1), 5), expected, rtol=0.0, atol=1e-12)
+    small = shrink(whole, MASKS, states=1)
+    torch.testing.assert_close(run(small, 3), expected, rtol=0.0, atol=1e-12)
+    assert (small.cell.input_size, small.cell.hidden_size) == (4, 3)
+    assert [group.width for group in find_groups(small, states=1)] == [4, 3]
+
+
+def test_what_is_no_state_is_refused() -> None:
+    with pytest.raises(CouplingError, match=r"takes 2 inputs \(x, state\), not 1"):
+        find_groups(network())
+    with pytest.raises(CouplingError, match="has to return its 1 next states after its outputs"):
+        find_groups(Forgetful(), states=1)
+    whole = network()
+    with pytest.raises(CouplingError, match="takes 2 inputs"):
+        Pruner(whole, torch.optim.Adam(whole.parameters()), 10)
