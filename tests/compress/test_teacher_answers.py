@@ -17,8 +17,9 @@ from prunekit.compress.read import Reading, read_teacher
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.spaces.box import BoxActions
 
-CONTINUOUS = Spaces(4, low=(-1.0, -0.5), high=(1.0, 0.5))
+CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 PICK = np.eye(4, dtype=np.float32)[:, :2]
 
 
@@ -97,7 +98,7 @@ def test_an_answer_that_is_not_finite_only_to_zeros_is_no_reason_to_refuse(tmp_p
 def test_an_onnx_file_without_a_batch_axis_is_told_so(width: int, tmp_path: Path) -> None:
     path = policy(tmp_path / "flat.onnx", [4])
     with pytest.raises(InputError, match=r"flat\.onnx: .*shape \[4\], .*no batch axis; .*\['batch', 4\]"):
-        read_teacher(path, Spaces(width, low=(-1.0, -0.5), high=(1.0, 0.5)))
+        read_teacher(path, Spaces(width, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
