@@ -273,6 +273,27 @@ def test_spaces_survive_plain_data(original: Spaces) -> None:
     assert Spaces.from_dict(json.loads(text)) == original
 
 
+OLD: list[tuple[dict[str, Any], Spaces]] = [
+    (
+        {"observation": 4, "discrete": 3, "start": -7, "low": [], "high": [], "dtype": "float32"},
+        Spaces(4, DiscreteActions(count=3, start=-7)),
+    ),
+    (
+        {"observation": 3, "discrete": None, "start": 0, "low": [-1.0, None], "high": [None, 2.0], "dtype": "float64"},
+        Spaces(3, BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0), dtype="float64")),
+    ),
+    (
+        {"observation": 3, "discrete": None, "start": 0, "low": [-1.0], "high": [2.0]},
+        Spaces(3, BoxActions(low=(-1.0,), high=(2.0,))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), OLD, ids=["discrete", "box", "no dtype"])
+def test_spaces_that_were_written_before_actions_had_kinds(data: dict[str, Any], expected: Spaces) -> None:
+    assert Spaces.from_dict(data) == expected
+
+
 @pytest.mark.parametrize("truncates", [False, True])
 def test_a_return_is_the_sum_of_the_rewards_of_one_episode(truncates: bool) -> None:
     environment = Scripted(rewards=(1.0, -2.5, 10.0), truncates=truncates)
