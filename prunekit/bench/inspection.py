@@ -14,12 +14,12 @@ from prunekit.bench.models import read_model
 from prunekit.console import printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
-from prunekit.files import require_file
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
+from prunekit.readers.registry import require_policy
 
 _LONG = 100
 _WHOLE = ("file", "recognised", "not_read", "notes")
@@ -36,7 +36,7 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. What prunekit
     measures comes first, and nothing that the file says of itself takes its place. Raises as ``read_policy``.
     """
-    require_file(path)
+    require_policy(path)
     options = options or PolicyOptions()
     if policy_kind(path) == "onnx":
         facts, metadata = _of_onnx(path, options)

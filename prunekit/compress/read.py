@@ -10,30 +10,32 @@ from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_grap
 from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
-from prunekit.files import require_file
 from prunekit.policy.artifact import load
 from prunekit.policy.compaction import compact
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy, require_options
+from prunekit.readers.registry import require_policy
 
 
 def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = None) -> Teacher:
-    """Return the policy at ``path``: a model.pt, a zip of Stable-Baselines3, ONNX or TorchScript.
+    """Return the policy at ``path``, of any kind that is read.
 
     Runs no code of the file (law 7). Raises ArtifactError and InputError, naming the file or the option.
     """
     options = options or PolicyOptions()
-    require_file(path)
+    require_policy(path)
     kind = policy_kind(path)
-    require_options(path, kind, options)
+    require_options(path, options)
     if kind == "sb3":
         return teacher_of_actor(read_sb3(path, normalizer_of(path, options), spaces=spaces), str(path), spaces)
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":
         return read_torchscript(path, spaces)
-    return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
+    if kind == "model":
+        return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
+    return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
 
 
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:

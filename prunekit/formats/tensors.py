@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.formats.archive import Archive
 from prunekit.formats.pickles import Name, Record
 
 MAX_AXES = 32
@@ -32,6 +31,7 @@ DTYPES = {
 }
 _REBUILT = "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
+_OF_TYPE = "torch._tensor._rebuild_from_type_v2"  # a tensor of a class of its own; foreign files alone may name it
 # Known to torch as harmless, but no tensors of numbers in memory: kept as records for the caller to refuse.
 _OTHERS = frozenset(
     {
@@ -55,12 +55,29 @@ class Storage:
     count: int
 
 
+class Storages(Protocol):
+    """Where the numbers of tensors are: a zip archive, or the end of an old file; of ``size`` bytes in all."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        ...
+
+    def held(self, name: str) -> int:
+        """Return of how many bytes the storage ``name`` is."""
+        ...
+
+    def read(self, name: str) -> bytearray:
+        """Return its bytes."""
+        ...
+
+
 @final
 @dataclass
 class TensorDecoder:
     """Makes the tensors of one pickle, whose storages are the entries of ``archive`` within ``folder``."""
 
-    archive: Archive
+    archive: Storages
     folder: str
     left_bytes: int = field(init=False)
     loaded: dict[str, tuple[torch.dtype, Tensor]] = field(default_factory=dict)
@@ -76,7 +93,7 @@ class TensorDecoder:
         match reference:
             case ("storage", Name(kind), str(key), str(), int(count)) if kind in DTYPES:
                 storage = Storage(DTYPES[kind], f"{self.folder}/{key}", count)
-                _require_held(storage, self.archive.entry(storage.entry).file_size)
+                _require_held(storage, self.archive.held(storage.entry))
                 return storage
             case ("storage", Name(kind), *_):
                 raise InputError(f"holds numbers of the kind {kind[:60]!r}, which no policy needs")
@@ -90,6 +107,8 @@ class TensorDecoder:
                 return self._tensor(storage, offset, sizes, strides)
             case (name, (Tensor() as tensor, *_)) if name == _PARAMETER:
                 return tensor
+            case (name, (Name(inner), _, tuple(given), *_)) if name == _OF_TYPE and inner != _OF_TYPE:
+                return self.made(inner, given)
             case (name, _) if name in (_REBUILT, _PARAMETER):
                 raise InputError("describes a tensor in an unknown way; it is damaged, save it again")
         return Record(name, arguments)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 from prunekit.graph.graph import Graph
+from prunekit.policy.actions import keeps_outputs
+from prunekit.readers.policy_file import PolicyFile
 
 
 @final
@@ -23,3 +27,16 @@ class ForeignGraph:
     others: tuple[str, ...] = ()
     recognised: str = ""
     notes: tuple[str, ...] = ()
+
+
+def policy_file(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
+    """Return what was ``found`` in the file at ``path``; ``metadata`` is what prunekit wrote into it, if it did."""
+    others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
+    return PolicyFile(
+        path=path,
+        recognised=found.recognised,
+        graph=found.graph,
+        metadata=metadata,
+        notes=(*found.notes, *others),
+        keeps_outputs=keeps_outputs(found.graph) and not metadata,
+    )

@@ -2,122 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
-from prunekit.errors import ArtifactError, InputError
-from prunekit.files import require_file
-from prunekit.formats.kinds import Kind, kind_of
-from prunekit.formats.onnx_file import parse_onnx
-from prunekit.formats.onnx_metadata import prunekit_metadata
-from prunekit.formats.onnx_weights import self_contained
-from prunekit.policy.actions import keeps_outputs
-from prunekit.policy.artifact import load
-from prunekit.policy.description import described
-from prunekit.policy.graphs import graph_of
-from prunekit.readers.foreign import ForeignGraph
-from prunekit.readers.normalizers import normalizer_of
-from prunekit.readers.onnx_graph import read_onnx_graph
-from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.torchscript.graph import read_torchscript_graph
-
-Reader = Callable[[Path, PolicyOptions, Spaces | None], PolicyFile]
+from prunekit.errors import InputError
+from prunekit.readers.opened import Opened
+from prunekit.readers.policy_file import OPTION_WORDS, PolicyFile, PolicyOptions
+from prunekit.readers.registry import Reader, reader_of, require_policy
 
 
 def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> PolicyFile:
-    """Return the policy at ``path``: a ``model.pt``, a zip of Stable-Baselines3, an ONNX or a TorchScript file.
+    """Return the policy at ``path``: a ``model.pt``, a zip of Stable-Baselines3, ONNX, TorchScript, a checkpoint.
 
     ``spaces`` are those of its environment, where they are known: they win over a zip's text. Raises ArtifactError and
     InputError, naming the file, for what is not read, and for options that are not for its kind.
     """
-    require_file(path)
+    require_policy(path)
     options = options or PolicyOptions()
-    kind = policy_kind(path)
-    require_options(path, kind, options)
-    return _READERS[kind](path, options, spaces)
+    opened = Opened(path)
+    reader = reader_of(opened)
+    _require_options(path, reader, options)
+    return reader.read(opened, options, spaces)
 
 
-def policy_kind(path: Path) -> Kind:
-    """Return the kind of policy that the file at ``path`` holds; raises ArtifactError for one that is not read."""
-    kind = kind_of(path)
-    if kind == "unknown":  # what is too damaged to show what it is, is read as what it is called
-        kind = _BY_NAME.get(path.suffix.lower(), kind)
-        if kind == "sb3":
-            raise ArtifactError(f"{path}: damaged or not a zip of Stable-Baselines3; save the model again")
-    if kind not in _READERS:
-        raise ArtifactError(f"{path}: unknown kind of file; a policy is a .pt, .zip, .onnx or TorchScript file")
-    return kind
+def policy_kind(path: Path) -> str:
+    """Return the name of the reader of the file at ``path``; raises ArtifactError for a file that none knows."""
+    return reader_of(Opened(path)).name
 
 
-def options_for(kind: Kind, options: PolicyOptions) -> PolicyOptions:
-    """Return those of ``options`` that are for files of ``kind``: several files may be read with one set of them."""
-    if kind == "sb3":
-        return PolicyOptions(normalizer=options.normalizer, without_normalizer=options.without_normalizer)
-    if kind == "onnx":
-        return PolicyOptions(output=options.output)
-    return PolicyOptions(inputs=options.inputs) if kind == "torchscript" else PolicyOptions()
+def options_for(path: Path, options: PolicyOptions) -> PolicyOptions:
+    """Return those of ``options`` that are for the file at ``path``: several may be read with one set of them."""
+    own = reader_of(Opened(path)).options
+    return PolicyOptions(**{name: getattr(options, name) for name in own})
 
 
-def require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
-    """Raise InputError, naming the option, where one of ``options`` is not for files of ``kind``."""
-    given = {
-        "--normalizer": (options.normalizer is not None, "sb3", "zips of Stable-Baselines3"),
-        "--no-normalizer": (options.without_normalizer, "sb3", "zips of Stable-Baselines3"),
-        "--output": (options.output is not None, "onnx", "ONNX files"),
-        "--inputs": (options.inputs is not None, "torchscript", "TorchScript files"),
-    }
-    for option, (used, wanted, called) in given.items():
-        if used and kind != wanted:
+def require_options(path: Path, options: PolicyOptions) -> None:
+    """Raise InputError, naming the option, where one of ``options`` is not for the file at ``path``."""
+    _require_options(path, reader_of(Opened(path)), options)
+
+
+def _require_options(path: Path, reader: Reader, options: PolicyOptions) -> None:
+    nothing = PolicyOptions()
+    for entry in fields(PolicyOptions):
+        if getattr(options, entry.name) != getattr(nothing, entry.name) and entry.name not in reader.options:
+            option, called = OPTION_WORDS[entry.name]
             raise InputError(f"{path}: {option} is for {called}; leave it out")
-
-
-def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
-    artifact = load(path)
-    graph = graph_of(artifact.actor)
-    return PolicyFile(
-        path=path,
-        recognised=f"model of prunekit, {described(graph)}",
-        graph=graph,
-        metadata=artifact.provenance,
-        artifact=artifact,
-    )
-
-
-def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
-    graph = graph_of(read_sb3(path, normalizer_of(path, options), spaces=spaces))
-    return PolicyFile(path=path, recognised=f"zip of Stable-Baselines3, {described(graph)}", graph=graph)
-
-
-def _read_onnx(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    content, _size = self_contained(path)
-    found = read_onnx_graph(content, str(path), output=options.output)
-    return _foreign(path, found, prunekit_metadata(parse_onnx(content, str(path)), str(path)))
-
-
-def _read_torchscript(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    return _foreign(path, read_torchscript_graph(path, width=options.inputs), {})
-
-
-def _foreign(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
-    others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
-    return PolicyFile(
-        path=path,
-        recognised=found.recognised,
-        graph=found.graph,
-        metadata=metadata,
-        notes=(*found.notes, *others),
-        keeps_outputs=keeps_outputs(found.graph) and not metadata,
-    )
-
-
-_READERS: dict[Kind, Reader] = {
-    "torch": _read_model,
-    "pickle": _read_model,
-    "sb3": _read_sb3,
-    "onnx": _read_onnx,
-    "torchscript": _read_torchscript,
-}
-_BY_NAME: dict[str, Kind] = {".pt": "torch", ".zip": "sb3", ".onnx": "onnx", ".ts": "torchscript"}
