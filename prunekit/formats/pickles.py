@@ -254,6 +254,8 @@ class _Machine:
                 return self.paired({}, pairs)
             case Name("collections.defaultdict") if self.opaque:
                 return {}
+            case Name("builtins.bytes" | "__builtin__.bytes") if self.opaque and not arguments:
+                return b""  # how old protocols spell none
             case Name("builtins.set" | "__builtin__.set"):
                 return {self.key(entry) for entry in _of(list, [*arguments, []][0])}
             case Name("_codecs.encode") if arguments[1:] == ("latin1",):  # how old protocols spell bytes

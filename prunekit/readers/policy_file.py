@@ -10,6 +10,7 @@ from typing import Any, final
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
 from prunekit.policy.artifact import Artifact
+from prunekit.readers.weights.words import activation_named, ending_named
 
 
 @final
@@ -38,6 +39,10 @@ class PolicyOptions:
             raise InputError("--normalizer and --no-normalizer exclude each other; give one")
         if self.inputs is not None and self.inputs < 1:
             raise InputError(f"--inputs must be at least 1, got {self.inputs}")
+        if self.activation is not None:
+            activation_named(self.activation)
+        if self.head is not None:
+            ending_named(self.head, 2)
 
 
 OPTION_WORDS = {

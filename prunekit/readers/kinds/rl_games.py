@@ -15,6 +15,7 @@ from prunekit.readers.weights.chain import sequence_at
 from prunekit.readers.weights.policy import (
     OPTIONS,
     Plan,
+    deviation_of,
     normalizer_of,
     policy_of_plan,
     refuse_recurrent,
@@ -75,7 +76,7 @@ def _normalizer(opened: Opened, tree: Tree) -> tuple[str, Normalize] | None:
     if "running_mean" not in place:
         return None
     try:
-        deviation = (place.vector("running_var") + _EPSILON) ** 0.5
+        deviation = deviation_of(place.vector("running_var"), inside=_EPSILON)
         return "running_mean_std", normalizer_of(place.vector("running_mean"), deviation, _CLIP)
     except InputError as error:
         raise InputError(f"{opened.path}: {error}") from error

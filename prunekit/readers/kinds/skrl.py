@@ -13,6 +13,7 @@ from prunekit.readers.weights.chain import follows, sequence_at
 from prunekit.readers.weights.policy import (
     OPTIONS,
     Plan,
+    deviation_of,
     normalizer_of,
     policy_of_plan,
     refuse_recurrent,
@@ -73,7 +74,7 @@ def _normalizer(opened: Opened) -> tuple[str, Normalize] | None:
         place = opened.tree.under(name)
         if "running_mean" in place:
             try:
-                deviation = place.vector("running_variance") ** 0.5 + _EPSILON
+                deviation = deviation_of(place.vector("running_variance"), beside=_EPSILON)
                 return name, normalizer_of(place.vector("running_mean"), deviation, _CLIP)
             except InputError as error:
                 raise InputError(f"{opened.path}: {error}") from error

@@ -141,6 +141,8 @@ def recurrent_layer(tree: Tree) -> str | None:
             if kind.startswith("weight_hh") and cells and not rows % cells:
                 called = _CELLS.get(rows // cells, "a recurrent layer")
                 return f"'{shown(layer or name, 60)}' is {called} of {cells} cells"
+    for name in tree.arrays:
+        layer = name.rpartition(".")[0]
         if any(word in name.lower() for word in (".rnn.", ".lstm.", ".gru.", "memory_a.")):
             return f"'{shown(layer, 60)}' is a recurrent layer"
     return None

@@ -149,6 +149,12 @@ def normalizer_of(mean: Array, deviation: Array, clip: float = math.inf) -> Norm
     return Normalize(mean=as_floats(mean), scale=scale, clip=clip)
 
 
+def deviation_of(variance: Array, *, inside: float = 0.0, beside: float = 0.0) -> Array:
+    """Return sqrt(variance + inside) + beside, NaN where there is no such number."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.sqrt(variance + inside) + beside)
+
+
 def said_layers(
     opened: Opened,
     options: PolicyOptions,
