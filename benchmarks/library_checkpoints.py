@@ -1,26 +1,26 @@
 """Checkpoints that their own libraries write, read by prunekit: are its actions those of the library?
 
-    python benchmarks/library_checkpoints.py [--json FILE]
+    python benchmarks/library_checkpoints.py      # benchmarks/results/library_checkpoints.json
 
 Each library builds (and where that is quick trains) a policy, saves it by its own code, and answers 1,000 observations.
-Those that are not installed are left out, and named. `pip install rsl-rl-lib skrl safetensors brax "ray[rllib]"` has all.
+Those that are not installed are left out, and named; with all of them the result file is written.
+`pip install rsl-rl-lib skrl safetensors brax "ray[rllib]"` has all.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from record import write_result
 from torch import nn
 
 from prunekit.graph.reference import run_step
@@ -42,6 +42,7 @@ class Made:
 
 
 def observations(width: int) -> Observations:
+    """Return as many as are compared, the same every time."""
     return np.random.default_rng(0).normal(0.3, 1.5, (ROWS, width)).astype(np.float32)
 
 
@@ -202,28 +203,27 @@ def _rllib(folder: Path) -> Made:
     return Made(folder / "module" / "module_state.pkl", options, 4, actions)
 
 
-MAKERS: dict[str, tuple[str, str, Callable[[Path], Made]]] = {
-    "rsl_rl": ("rsl_rl", "rsl-rl-lib", _rsl_rl),
-    "skrl": ("skrl", "skrl", _skrl),
-    "safetensors": ("safetensors", "safetensors", _safetensors),
-    "brax_ppo": ("brax", "brax", _brax),
-    "brax_sac": ("brax", "brax", _sac),
-    "rllib": ("ray.rllib", "ray", _rllib),
+MAKERS: dict[str, tuple[tuple[str, ...], str, Callable[[Path], Made]]] = {
+    "rsl_rl": (("rsl_rl",), "rsl-rl-lib", _rsl_rl),
+    "skrl": (("skrl",), "skrl", _skrl),
+    "safetensors": (("safetensors",), "safetensors", _safetensors),
+    "brax_ppo": (("brax",), "brax", _brax),
+    "brax_sac": (("brax",), "brax", _sac),
+    "rllib": (("ray.rllib", "tree", "pandas", "pyarrow"), "ray", _rllib),
 }
-"""By name: the module that has to be there, its package, and who writes the file."""
+"""By name: the modules that have to be there, the package, and who writes the file."""
 
 
 def installed(name: str) -> bool:
+    """Return whether the library is there, with what it needs for this."""
     try:
-        return find_spec(MAKERS[name][0]) is not None
+        return all(find_spec(module) is not None for module in MAKERS[name][0])
     except ModuleNotFoundError:
         return False
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
+    """Make, read, compare."""
     rows: dict[str, Any] = {}
     warnings.simplefilter("ignore")
     for name, (_, package, make) in MAKERS.items():
@@ -232,14 +232,12 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             recognised, far = difference(make(Path(folder)))
-        try:
-            told = version(package)
-        except PackageNotFoundError:
-            told = "?"
-        rows[name] = {"package": f"{package} {told}", "recognised": recognised, "largest_difference": far}
-        print(f"{name:12} {far:.2e}  {recognised}  ({package} {told})")
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"rows": ROWS, "checkpoints": rows}, indent=1) + "\n")
+        written_by = f"{package} {version(package)}"
+        rows[name] = {"written_by": written_by, "recognised": recognised, "largest_difference": far}
+        print(f"{name:12} {far:.2e}  {recognised}  ({written_by})")
+    if len(rows) == len(MAKERS):
+        command = "python benchmarks/library_checkpoints.py"
+        print(write_result("library_checkpoints", command, {"observations": ROWS, "checkpoints": rows}))
 
 
 if __name__ == "__main__":

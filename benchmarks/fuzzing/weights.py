@@ -28,7 +28,12 @@ def sound_weights() -> Iterator[tuple[str, str, bytes]]:
     actor = nn.Sequential(nn.Linear(4, 6), nn.ELU(), nn.Linear(6, 2))
     model = {f"actor.{name}": value for name, value in actor.state_dict().items()}
     norm = {"_mean": torch.zeros(1, 4), "_std": torch.ones(1, 4), "count": torch.tensor(3)}
-    rsl_rl = {"model_state_dict": {"std": torch.ones(2), **model}, "obs_norm_state_dict": norm, "iter": 3, "infos": None}
+    rsl_rl = {
+        "model_state_dict": {"std": torch.ones(2), **model},
+        "obs_norm_state_dict": norm,
+        "iter": 3,
+        "infos": None,
+    }
     scaler = {"running_mean": torch.zeros(4), "running_variance": torch.ones(4)}
     skrl = {"policy": actor.state_dict(), "state_preprocessor": scaler, "optimizer": {"step": np.float32(1)}}
     for name, content in (("rsl_rl", rsl_rl), ("skrl", skrl), ("plain", actor.state_dict())):

@@ -104,7 +104,7 @@ def test_arrays_whose_size_is_a_lie(tmp_path: Path) -> None:
     content = pickle.dumps(np.ones(4, np.float32), protocol=2)
     assert b"K\x04\x85" in content
     for lie in (b"K\x05\x85", b"J\xff\xff\xff\x7f\x85", b"J\xff\xff\xff\xff\x85"):
-        with pytest.raises(InputError, match="shorter or longer than it says|no whole numbers"):
+        with pytest.raises(InputError, match=r"shorter or longer than it says|no whole numbers"):
             read_array_pickle(written(content.replace(b"K\x04\x85", lie), tmp_path))
     texts = read_array_pickle(written(pickle.dumps(np.array(["a", None], object)), tmp_path))
     assert isinstance(texts, Record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Opaque:
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ELU) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for read, made in zip(widths, widths[1:], strict=False):
+    for read, made in pairwise(widths):
         parts += [nn.Linear(read, made), activation()]
     return nn.Sequential(*parts[:-1]).double()
 
@@ -219,7 +220,12 @@ def normed() -> Checkpoint:
     network(torch.randn(64, 4, dtype=torch.float64))
     network.eval()
     return Checkpoint(
-        network.state_dict(), {"activation": "elu"}, 4, network, "state dict, 4-8-6-2, elu", ("epsilon", "unless --head")
+        network.state_dict(),
+        {"activation": "elu"},
+        4,
+        network,
+        "state dict, 4-8-6-2, elu",
+        ("epsilon", "unless --head"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def test_layers_and_their_order_are_asked_for(tmp_path: Path) -> None:
     assert "there are one, two" in text
     said = {"activation": "elu"}
     assert "has no layer 'three'; its layers are one, two" in refusal(layers, tmp_path, layers=("one", "three"), **said)
-    assert "'one' reads 4 values, but 'two' before it makes 2" in refusal(layers, tmp_path, layers=("two", "one"), **said)
+    assert "'one' reads 4 values, but 'two' before it makes 2" in refusal(
+        layers, tmp_path, layers=("two", "one"), **said
+    )
     both = {"x": layers, "y": layers}
     assert "choose one with --path: x, y" in refusal(both, tmp_path, layers=("one", "two"), **said)
     path = saved({"x": layers, "y": layers}, tmp_path / "file.pt")
@@ -225,7 +228,7 @@ def brax_pickle(*, ppo: bool = True) -> tuple[bytes, Any]:
     widths = (5, 8, 8, 4)
     layers = {
         f"hidden_{index}": {"kernel": Jax(generator.normal(size=sizes)), "bias": Jax(generator.normal(size=sizes[1]))}
-        for index, sizes in enumerate(zip(widths, widths[1:], strict=False))
+        for index, sizes in enumerate(pairwise(widths))
     }
     normalizer = {"mean": Jax(mean), "std": Jax(deviation), "count": Jax(3.0)}
     content = (normalizer, {"params": layers}, *([{"params": {}}] if ppo else []))

@@ -49,7 +49,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
     """Return where the policy's layers are: one sequence, and maybe one layer behind it."""
     own = [name for name in tree.matrices if not name.startswith(_NOT_THE_POLICY)]
     first = own[0].rpartition(".")[0] if own else ""
-    layers = sequence_at(tree, first) if first else None
+    layers = sequence_at(tree, first) if own else None
     last = [name for name in own if name.rpartition(".")[0] != first]
     # An activation behind the sequence is what stands between it and a last layer.
     if layers is None or len(last) > 1 or (last and tree.modules and follows(tree, layers[-1]) is None):
