@@ -20,7 +20,7 @@ from prunekit.environments import Spaces
 from prunekit.graph.reference import run_step
 from prunekit.policy.artifact import load
 from prunekit.readers.policy_file import PolicyOptions
-from prunekit.readers.read import options_for, read_policy
+from prunekit.readers.read import recognised
 from prunekit.training.checkpoint import read_checkpoint
 from prunekit.training.command import Words, prepare
 from prunekit.training.run import train
@@ -58,13 +58,14 @@ _SAID = PolicyOptions(activation="elu", head="none")
 
 def _read_weights(path: Path, sound: Sound) -> None:
     """With what their users would have to say; a Brax or RLlib policy has two outputs, the others one."""
-    options = options_for(path, _SAID)
-    policy = read_policy(path, options)
+    file = recognised(path)
+    policy = file.read(file.own(_SAID))
     run_step(policy.graph, {"obs": _observations(sound.spaces, 3)}, {})
 
 
 def _named_layers(path: Path, _: Sound) -> None:
-    read_policy(path, options_for(path, replace(_SAID, layers=("0", "2"))))
+    file = recognised(path)
+    file.read(file.own(replace(_SAID, layers=("0", "2"))))
 
 
 def _load(path: Path, _: Sound) -> None:

@@ -18,8 +18,7 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import options_for, policy_kind, read_policy
-from prunekit.readers.registry import require_policy
+from prunekit.readers.read import read_policy, recognised
 
 
 @final
@@ -74,9 +73,9 @@ def read_model(path: Path, options: PolicyOptions | None = None) -> BenchModel:
     An ONNX file runs as it is. Raises ArtifactError and InputError, naming the file, as ``read_policy``, for ONNX only
     where it does not run.
     """
-    require_policy(path)
-    own = options_for(path, options or PolicyOptions())
-    return _from_onnx(path, own) if policy_kind(path) == "onnx" else _from_policy(read_policy(path, own))
+    file = recognised(path)
+    own = file.own(options or PolicyOptions())
+    return _from_onnx(path, own) if file.kind == "onnx" else _from_policy(file.read(own))
 
 
 def _from_policy(policy: PolicyFile) -> BenchModel:

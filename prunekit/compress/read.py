@@ -14,8 +14,7 @@ from prunekit.policy.artifact import load
 from prunekit.policy.compaction import compact
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.policy_file import PolicyOptions
-from prunekit.readers.read import policy_kind, read_policy, require_options
-from prunekit.readers.registry import require_policy
+from prunekit.readers.read import read_policy, recognised
 
 
 def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = None) -> Teacher:
@@ -24,9 +23,9 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     Runs no code of the file (law 7). Raises ArtifactError and InputError, naming the file or the option.
     """
     options = options or PolicyOptions()
-    require_policy(path)
-    kind = policy_kind(path)
-    require_options(path, options)
+    file = recognised(path)
+    kind = file.kind
+    file.require(options)
     if kind == "sb3":
         return teacher_of_actor(read_sb3(path, normalizer_of(path, options), spaces=spaces), str(path), spaces)
     if kind == "onnx":
@@ -35,7 +34,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
         return read_torchscript(path, spaces)
     if kind == "model":
         return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
-    return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
+    return teacher_of_graph(file.read(options, spaces).graph, str(path), spaces)
 
 
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import final
 
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
@@ -18,33 +19,47 @@ def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spa
     ``spaces`` are those of its environment, where they are known: they win over a zip's text. Raises ArtifactError and
     InputError, naming the file, for what is not read, and for options that are not for its kind.
     """
+    return recognised(path).read(options or PolicyOptions(), spaces)
+
+
+def recognised(path: Path) -> Known:
+    """Return the file at ``path``, opened, with its reader; raises ArtifactError for a file that none knows."""
     require_policy(path)
-    options = options or PolicyOptions()
     opened = Opened(path)
-    reader = reader_of(opened)
-    _require_options(path, reader, options)
-    return reader.read(opened, options, spaces)
+    return Known(opened=opened, reader=reader_of(opened))
 
 
 def policy_kind(path: Path) -> str:
     """Return the name of the reader of the file at ``path``; raises ArtifactError for a file that none knows."""
-    return reader_of(Opened(path)).name
+    return recognised(path).kind
 
 
-def options_for(path: Path, options: PolicyOptions) -> PolicyOptions:
-    """Return those of ``options`` that are for the file at ``path``: several may be read with one set of them."""
-    own = reader_of(Opened(path)).options
-    return PolicyOptions(**{name: getattr(options, name) for name in own})
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """A file that was opened, and the reader that knows it."""
 
+    opened: Opened
+    reader: Reader
 
-def require_options(path: Path, options: PolicyOptions) -> None:
-    """Raise InputError, naming the option, where one of ``options`` is not for the file at ``path``."""
-    _require_options(path, reader_of(Opened(path)), options)
+    @property
+    def kind(self) -> str:
+        """The reader's name."""
+        return self.reader.name
 
+    def own(self, options: PolicyOptions) -> PolicyOptions:
+        """Return those of ``options`` that are for this file: several may be read with one set of them."""
+        return PolicyOptions(**{name: getattr(options, name) for name in self.reader.options})
 
-def _require_options(path: Path, reader: Reader, options: PolicyOptions) -> None:
-    nothing = PolicyOptions()
-    for entry in fields(PolicyOptions):
-        if getattr(options, entry.name) != getattr(nothing, entry.name) and entry.name not in reader.options:
-            option, called = OPTION_WORDS[entry.name]
-            raise InputError(f"{path}: {option} is for {called}; leave it out")
+    def require(self, options: PolicyOptions) -> None:
+        """Raise InputError, naming the option, where one of ``options`` is not for this file."""
+        nothing = PolicyOptions()
+        for entry in fields(PolicyOptions):
+            if getattr(options, entry.name) != getattr(nothing, entry.name) and entry.name not in self.reader.options:
+                option, called = OPTION_WORDS[entry.name]
+                raise InputError(f"{self.opened.path}: {option} is for {called}; leave it out")
+
+    def read(self, options: PolicyOptions, spaces: Spaces | None = None) -> PolicyFile:
+        """Return the policy; raises as ``read_policy``."""
+        self.require(options)
+        return self.reader.read(self.opened, options, spaces)

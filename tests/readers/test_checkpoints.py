@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import CHECKPOINTS, Checkpoint, mlp, named, rl_games, rsl_rl_first, skrl
+from conftest import Run
 from torch import nn
 
+from prunekit.compress.read import read_teacher
+from prunekit.environments import Spaces
 from prunekit.errors import InputError, PrunekitError
 from prunekit.graph.reference import run_step
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import read_policy
+from prunekit.spaces.box import BoxActions
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +98,8 @@ def test_layers_and_their_order_are_asked_for(tmp_path: Path) -> None:
     both = {"x": layers, "y": layers}
     assert "choose one with --path: x, y" in refusal(both, tmp_path, layers=("one", "two"), **said)
     path = saved({"x": layers, "y": layers}, tmp_path / "file.pt")
+    beside = saved({"actor": layers, "actor_target": layers, "critic_1": layers}, tmp_path / "beside.pt")
+    assert read_policy(beside, PolicyOptions(layers=("one", "two"), **said)).recognised == "state dict, 4-8-2, elu"
     policy = read_policy(path, PolicyOptions(layers=("one", "two"), nesting="y", **said))
     assert policy.recognised == "state dict, 4-8-2, elu"
     assert "has no layer 'one' under 'z'" in refusal({"x": layers}, tmp_path, layers=("one",), nesting="z")
@@ -123,6 +130,11 @@ def test_recurrent_policies_are_refused_by_name(cells: Any, tmp_path: Path) -> N
         text = refusal(model, tmp_path, activation="elu")
         assert f"recurrent ('{text.split(chr(39))[1]}' is a" in text
         assert f"{cells.__name__} of 6 cells" in text
+    model = {**named("lstm", memory), **named("fc", nn.Linear(6, 2)), **named("critic.lstm", memory)}
+    assert "'lstm' is a" in refusal(model, tmp_path, layers=("fc",), activation="elu")
+    own = {name: value for name, value in model.items() if not name.startswith("lstm")}
+    path = saved(own, tmp_path / "critic.pt")
+    assert read_policy(path, PolicyOptions(layers=("fc",))).recognised == "state dict, 6-2, linear"
 
 
 def test_what_a_library_does_besides_is_refused(tmp_path: Path) -> None:
@@ -294,3 +306,44 @@ def test_nothing_but_errors_of_its_own(tmp_path: Path) -> None:
             path = saved({name: value, "iter": 1, "infos": 2, "optimizer": 3}, tmp_path / "file.pt")
             with pytest.raises(PrunekitError, match=r"file\.pt: "):
                 read_policy(path, PolicyOptions(activation="elu", head="none"))
+
+
+def test_a_checkpoint_is_a_teacher(tmp_path: Path) -> None:
+    checkpoint = rsl_rl_first()
+    path = saved(checkpoint.content, tmp_path / "model_7.pt")
+    spaces = Spaces(5, BoxActions(low=(-0.1, -0.1), high=(0.1, 0.1)))
+    teacher = read_teacher(path, spaces, PolicyOptions(activation="elu"))
+    seen = torch.randn(50, 5)
+    with torch.no_grad():
+        wanted = checkpoint.answer(seen.double()).numpy().clip(-0.1, 0.1)
+    np.testing.assert_allclose(teacher.responses(seen.numpy()), wanted, atol=1e-6)
+    with pytest.raises(InputError, match="--output is for ONNX files"):
+        read_teacher(path, spaces, PolicyOptions(activation="elu", output="x"))
+
+
+def test_the_command_line_says_what_was_recognised(run: Run, tmp_path: Path) -> None:
+    path = saved(rsl_rl_first().content, tmp_path / "model_7.pt")
+    code, out, err = run("inspect", path)
+    assert (code, out) == (2, "")
+    assert "actor 5-8-6-2, activation not in the file: give --activation" in err
+    code, out, err = run("inspect", path, "--activation", "elu")
+    assert (code, err) == (0, "")
+    assert "rsl_rl checkpoint, 5-8-6-2, elu" in out
+    layers = "actor.0,actor.2,actor.4"
+    code, out, err = run("export", path, "--layers", layers, "--activation", "elu", "--head", "tanh", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "model_7.onnx").is_file()
+    assert "as --layers says" in " ".join(out.split())
+
+
+def test_endless_names_end_soon(tmp_path: Path) -> None:
+    weight = torch.ones(1, 1)
+    many = {str(index): {"0.weight": weight, "2.weight": weight} for index in range(12_000)}
+    long = {f"{2 * index}.weight": weight for index in range(4_000)}
+    apart = {f"n{index}.weight": weight for index in range(20_000)}
+    started = time.monotonic()
+    assert "several parts have these layers" in refusal(many, tmp_path, layers=("0", "2"), activation="elu")
+    for content in (many, long, apart, {"model_state_dict": long | apart, "iter": 1, "infos": 2}):
+        refusal(content, tmp_path, activation="elu")
+    assert "more than the 100" in refusal(long, tmp_path, activation="elu")
+    assert time.monotonic() - started < 30.0

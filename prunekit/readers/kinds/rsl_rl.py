@@ -67,7 +67,8 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
             f"{opened.path}: {CALLED}, but its {part} is no chain of layers {prefix}.0, {prefix}.2, ...; name those of "
             f"the policy, in order, with --layers; there are {shown(there, 400)}"
         )
-    other = next((name for name in _without_others(tree).matrices if name not in layers), None)
+    chained = set(layers)
+    other = next((name for name in _without_others(tree).matrices if name not in chained), None)
     if other is not None:
         raise InputError(
             f"{opened.path}: {CALLED}, but beside its {part} there is '{shown(other, 60)}', and the file does not say "

@@ -18,6 +18,7 @@ from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.layer_norm import LayerNorm
 from prunekit.readers.weights.tree import Tree, part_of
 
+MAX_LAYERS = 100
 _EPSILON = 1e-5
 """Torch's own for norms, and rarely another."""
 _CELLS = {4: "an LSTM", 3: "a GRU", 1: "an RNN"}
@@ -42,6 +43,8 @@ class Layer:
 
 def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
     """Return the layers of these dotted ``names``; raises InputError for those that are none, or do not fit."""
+    if len(names) > MAX_LAYERS:
+        raise InputError(f"has {len(names):,} layers, more than the {MAX_LAYERS} that any policy needs")
     layers = [_layer(tree, name) for name in names]
     if not isinstance(layers[0].op, Affine) or not isinstance(layers[-1].op, Affine):
         raise InputError("its first and its last layer must be fully connected ones")
@@ -102,10 +105,10 @@ def sequence_at(tree: Tree, prefix: str) -> list[str] | None:
     ranks = {name: _rank(tree, name) for name in names}
     if not names or not set(ranks.values()) <= {1, 2} or ranks[names[-1]] != 2 or ranks[names[0]] != 2:
         return None
-    layers = [name for name in names if ranks[name] == 2]
-    for before, after in pairwise(layers):
-        between = [name for name in names if _number(before) < _number(name) < _number(after)]
-        if len(between) > 1 or _number(after) - _number(before) - 1 - len(between) != 1:
+    places = [index for index, name in enumerate(names) if ranks[name] == 2]
+    for first, second in pairwise(places):
+        norms, steps = second - first - 1, _number(names[second]) - _number(names[first])
+        if norms > 1 or steps - 1 - norms != 1:
             return None
     return names
 
@@ -163,7 +166,8 @@ def _layer(tree: Tree, name: str) -> Layer:
         weight = np.ascontiguousarray(weight.T) if kernel else weight
         shift = np.zeros(len(weight), np.float32) if bias is None else bias
         if shift.shape != (len(weight),) or not weight.size:
-            raise InputError(f"the weights {list(weight.shape)} and biases {list(shift.shape)} of '{name}' do not fit")
+            sizes = f"{list(weight.shape)} and biases {list(shift.shape)}"
+            raise InputError(f"the weights {sizes} of '{shown(name, 80)}' do not fit")
         return Layer(name=name, op=Affine(weight=weight, bias=shift))
     if weight.ndim != 1 or (bias is not None and bias.shape != weight.shape) or not weight.size:
         kind = "a convolution" if weight.ndim > 2 else "no fully connected layer"

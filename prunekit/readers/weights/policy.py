@@ -29,13 +29,14 @@ from prunekit.readers.weights.chain import (
     recurrent_layer,
     shape_of,
 )
-from prunekit.readers.weights.tree import Tree, part_of
+from prunekit.readers.weights.tree import Tree, may_be_policy, part_of
 from prunekit.readers.weights.words import Ending, activation_named, ending_named
 
 OPTIONS = ("layers", "activation", "head", "nesting")
 """What may be said of every checkpoint."""
 
 LAYERS_SAID = "the layers are as --layers says, and nothing else of the file is read"
+_KINDS = ("weight", "kernel", "scale")
 _LEFT_OUT = "its normalizer '{0}' is left out, as --layers does not name it: --layers {0},{1},... puts it first"
 
 
@@ -164,9 +165,9 @@ def said_layers(
 ) -> Plan | None:
     """Return the plan of a user who named the layers: exactly these, in the nesting that has them all.
 
-    Of several nestings that of ``roots`` is taken, in order, which say where a library keeps its policy. The file's
-    ``normalizer`` counts where the first name is its. None without ``--layers``. Raises InputError, naming the file,
-    where no or several nestings have them.
+    Of several nestings that of ``roots`` is taken, in order, which say where a library keeps its policy, or else the
+    only one that is no critic's by its name. The file's ``normalizer`` counts where the first name is its. None without
+    ``--layers``. Raises InputError, naming the file, where no or several nestings have them.
     """
     if not options.layers:
         return None
@@ -177,8 +178,10 @@ def said_layers(
         notes.append(_LEFT_OUT.format(normalizer[0], shown(layers[0], 60)))
         normalizer = None
     places = [options.nesting] if options.nesting is not None else nestings_of(opened.tree, layers[0])
-    fitting = [place for place in places if _has_all(opened.tree.under(place), layers)]
+    fitting = [place for place in places if _has_all(opened.tree, place, layers)]
     chosen = next((root for root in roots if root in fitting), None)
+    own = [place for place in fitting if may_be_policy(place)]
+    fitting = own if len(own) == 1 else fitting
     if chosen is None and len(fitting) > 1:
         there = ", ".join(place or "the file itself" for place in fitting[:8])
         raise InputError(f"{opened.path}: several parts have these layers; choose one with --path: {shown(there)}")
@@ -190,9 +193,11 @@ def said_layers(
             f"{opened.path}: has no layer '{shown(missing, 60)}'{where}; its layers are {shown(there, 400)}"
         )
     place = fitting[0] if chosen is None else chosen
+    part = opened.tree.under(place)
+    refuse_recurrent(opened, part, called)
     return Plan(
         called=called,
-        tree=opened.tree.under(place),
+        tree=part,
         layers=layers,
         normalizer=None if normalizer is None else normalizer[1],
         notes=tuple(notes),
@@ -201,7 +206,7 @@ def said_layers(
 
 def nestings_of(tree: Tree, layer: str) -> list[str]:
     """Return the dotted paths under which there is a layer called so."""
-    ends = [part_of(layer, kind) for kind in ("weight", "kernel", "scale")]
+    ends = [part_of(layer, kind) for kind in _KINDS]
     found: dict[str, None] = {}
     for name in tree.arrays:
         for end in ends:
@@ -213,13 +218,14 @@ def nestings_of(tree: Tree, layer: str) -> list[str]:
 
 
 def refuse_recurrent(opened: Opened, tree: Tree, called: str) -> None:
-    """Raise InputError, naming the file and the layer, where the policy in ``tree`` is recurrent."""
-    found = recurrent_layer(tree)
+    """Raise InputError, naming the file and the layer, where the policy in ``tree`` is recurrent, not just a critic."""
+    found = recurrent_layer(Tree(arrays={name: tree.arrays[name] for name in tree.arrays if may_be_policy(name)}))
     if found is not None:
         raise InputError(
             f"{opened.path}: {called}, recurrent ({found}); only feed-forward policies are read from weights"
         )
 
 
-def _has_all(tree: Tree, layers: Sequence[str]) -> bool:
-    return all(any(part_of(name, kind) in tree for kind in ("weight", "kernel", "scale")) for name in layers)
+def _has_all(tree: Tree, place: str, layers: Sequence[str]) -> bool:
+    start = f"{place}." if place else ""
+    return all(any(start + part_of(name, kind) in tree for kind in _KINDS) for name in layers)

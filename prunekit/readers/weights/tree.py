@@ -83,6 +83,16 @@ def part_of(layer: str, kind: str) -> str:
     return f"{layer}.{kind}" if layer else kind
 
 
+_OTHERS = ("critic", "value", "target", "teacher", "discriminator")
+_OTHERS_BEGIN = ("vf", "qf", "q1", "q2", "optim", "scheduler")
+
+
+def may_be_policy(name: str) -> bool:
+    """Return whether the dotted ``name`` is none that speaks of a critic, a target network, an optimizer, ..."""
+    parts = name.lower().split(".")
+    return not any(part.startswith(_OTHERS_BEGIN) or any(word in part for word in _OTHERS) for part in parts)
+
+
 def tree_of(data: object) -> Tree:
     """Return all tensors and arrays in decoded ``data``; raises InputError for more than any policy has."""
     arrays: dict[str, Any] = {}
