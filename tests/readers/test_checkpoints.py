@@ -272,6 +272,13 @@ def test_parameters_of_brax(tmp_path: Path) -> None:
         read_policy(tmp_path / "params")
 
 
+def test_parameters_of_brax_without_layers(tmp_path: Path) -> None:
+    flat = {"hidden_0": {"kernel": np.ones(5, np.float32), "bias": np.ones(5, np.float32)}}
+    (tmp_path / "params").write_bytes(pickle.dumps(({}, {"params": flat}, {})))
+    with pytest.raises(InputError, match="params: has no layers of two axes"):
+        read_policy(tmp_path / "params")
+
+
 def test_a_module_state_of_rllib(tmp_path: Path) -> None:
     encoder, last = mlp(4, 8, 6, activation=nn.Tanh), nn.Linear(6, 4).double()
     state = named("encoder.actor_encoder.net.mlp", encoder) | named("pi.net.mlp.0", last)

@@ -45,6 +45,8 @@ def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
     """Return the layers of these dotted ``names``; raises InputError for those that are none, or do not fit."""
     if len(names) > MAX_LAYERS:
         raise InputError(f"has {len(names):,} layers, more than the {MAX_LAYERS} that any policy needs")
+    if not names:
+        raise InputError("has no layers of two axes where its library keeps them; it is damaged, save it again")
     layers = [_layer(tree, name) for name in names]
     if not isinstance(layers[0].op, Affine) or not isinstance(layers[-1].op, Affine):
         raise InputError("its first and its last layer must be fully connected ones")
