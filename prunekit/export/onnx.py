@@ -98,8 +98,8 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
     Raises ExportMismatchError where outputs differ by more than 1e-5 of the largest one's size, a continuous
     action by more than that of the action's, or an argmax action where the two best outputs are further apart.
     """
+    expected = expected_of(graph, inputs)  # before there is a session, which holds all weights too
     session = tuned_session(content)
-    expected = expected_of(graph, inputs)
 
     def in_onnxruntime(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         action, outputs = session.run(["action", "outputs"], dict(given))

@@ -106,8 +106,8 @@ def parameters(op: Op) -> dict[str, Array]:
 
 
 def like(parameter: Array, value: Array) -> Array:
-    """Return ``parameter`` in the dtype that ``value`` is computed in."""
-    return parameter.astype(value.dtype)
+    """Return ``parameter`` in the dtype that ``value`` is computed in, itself where that is its own."""
+    return parameter.astype(value.dtype, copy=False)
 
 
 def of_one_shape(given: Sequence[Spec]) -> tuple[Spec, ...]:

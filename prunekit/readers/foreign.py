@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from prunekit.graph.graph import Graph
 
@@ -15,7 +16,8 @@ class ForeignGraph:
 
     ``graph`` has the file's observations as inputs, without their batch axis, and the outputs ``action`` and
     ``outputs``. ``output`` is the file's own name of the answer that was chosen, ``others`` are its other outputs.
-    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed.
+    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed. ``metadata`` is what prunekit
+    wrote into the file.
     """
 
     graph: Graph
@@ -23,3 +25,4 @@ class ForeignGraph:
     others: tuple[str, ...] = ()
     recognised: str = ""
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.files import require_file
 from prunekit.formats.kinds import Kind, kind_of
-from prunekit.formats.onnx_file import parse_onnx
-from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.policy.actions import keeps_outputs
 from prunekit.policy.artifact import load
@@ -92,24 +89,22 @@ def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> Poli
 
 
 def _read_onnx(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    content, _size = self_contained(path)
-    found = read_onnx_graph(content, str(path), output=options.output)
-    return _foreign(path, found, prunekit_metadata(parse_onnx(content, str(path)), str(path)))
+    return _foreign(path, read_onnx_graph(self_contained(path)[0], str(path), output=options.output))
 
 
 def _read_torchscript(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    return _foreign(path, read_torchscript_graph(path, width=options.inputs), {})
+    return _foreign(path, read_torchscript_graph(path, width=options.inputs))
 
 
-def _foreign(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
+def _foreign(path: Path, found: ForeignGraph) -> PolicyFile:
     others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
     return PolicyFile(
         path=path,
         recognised=found.recognised,
         graph=found.graph,
-        metadata=metadata,
+        metadata=found.metadata,
         notes=(*found.notes, *others),
-        keeps_outputs=keeps_outputs(found.graph) and not metadata,
+        keeps_outputs=keeps_outputs(found.graph) and not found.metadata,
     )
 
 
