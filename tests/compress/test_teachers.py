@@ -423,7 +423,8 @@ def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
         read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(without_normalizer=True))
     with pytest.raises(InputError, match="--output is for ONNX"):
         read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(output="action"))
-    (tmp_path / "agent.zip").write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "agent.zip", "w") as archive:
+        archive.writestr("policy.pth", b"")
     with pytest.raises(InputError, match=r"agent\.zip: --output is for ONNX"):
         read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(without_normalizer=True, output="action"))
 
