@@ -169,13 +169,13 @@ def as_student(field: Field) -> Student:
     actor = load(field.path).actor
     width = field.arena.spaces.observation
     normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
-    student.scale = Scale(normalizer, student.scale.middle, student.scale.half, student.scale.bounded)
+    student.scale = Scale(normalizer, student.scale.answers)
     student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
     last = student.network[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        last.weight.div_(student.scale.half[:, None])
-        last.bias.sub_(student.scale.middle).div_(student.scale.half)
+        last.weight.div_(student.scale.answers.half[:, None])
+        last.bias.sub_(student.scale.answers.middle).div_(student.scale.answers.half)
     return student
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import math
 import re
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
-from prunekit.errors import ArtifactError, CheckError, UnusableEnvironmentError
+import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
+from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
 
 _LONGEST_NAME, _LONGEST_LINE = 200, 300
 _EXTRAS = {
@@ -40,66 +38,28 @@ _LIMITS = {"max_episode_steps": 100_000, "frame_skip": 1000, "frameskip": 1000}
 @final
 @dataclass(frozen=True)
 class Spaces:
-    """What an actor has to know of an environment.
-
-    ``observation`` is the width of an observation. Exactly one of ``discrete`` (number of actions, ``start``
-    being the first) and ``low``/``high`` (bounds per action component, in numbers of ``dtype``) describes the actions.
-    """
+    """What an actor has to know of an environment: the width of an observation, and the kind of its actions."""
 
     observation: int
-    discrete: int | None = None
-    start: int = 0
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    dtype: str = "float32"
+    actions: ActionKind
 
     @property
     def outputs(self) -> int:
-        """How many scores an actor needs for these actions."""
-        return len(self.low) if self.discrete is None else self.discrete
-
-    def action(self, answer: Any) -> Any:
-        """Return what ``env.step`` takes for ``answer``: the index, from 0, of a discrete action, or values [k].
-
-        A discrete action is its number, counted from ``start``, as np.int64. Values, which may be rounded to another
-        dtype, are clipped to the bounds and get the dtype of the space. Raises CheckError for an index or a number of
-        values that the space does not have.
-        """
-        if self.discrete is None:
-            values = np.asarray(answer, np.float64)
-            if values.shape != (len(self.low),):
-                raise CheckError(f"an action of shape {list(values.shape)} is not one of {len(self.low)} values")
-            return np.clip(values, *self._bounds).astype(self.dtype)
-        index = int(answer)
-        if not 0 <= index < self.discrete:
-            raise CheckError(f"action {self.start + index} is not one of {self.discrete} from {self.start}")
-        return np.int64(self.start + index)
-
-    def numbered(self, number: Any) -> Any:
-        """Return what ``env.step`` takes for the discrete action ``number``, counted from ``start``, as ``action``."""
-        return self.action(int(number) - self.start)
-
-    @cached_property
-    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+        """How many outputs an actor needs for these actions."""
+        return self.actions.outputs
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold (an infinite bound is None); the inverse of ``Spaces.from_dict``."""
-        return {
-            "observation": self.observation,
-            "discrete": self.discrete,
-            "start": self.start,
-            "low": [bound if math.isfinite(bound) else None for bound in self.low],
-            "high": [bound if math.isfinite(bound) else None for bound in self.high],
-            "dtype": self.dtype,
-        }
+        """Return plain data that JSON can hold; the inverse of ``Spaces.from_dict``."""
+        return {"observation": self.observation, "actions": self.actions.to_dict()}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Spaces:
-        """Return the spaces that ``to_dict`` wrote, float32 where they were written without a dtype."""
-        low = tuple(-math.inf if bound is None else bound for bound in data["low"])
-        high = tuple(math.inf if bound is None else bound for bound in data["high"])
-        return Spaces(data["observation"], data["discrete"], data["start"], low, high, data.get("dtype", "float32"))
+        """Return the spaces that ``to_dict`` wrote, or wrote before actions had kinds; raises InputError for others."""
+        told = data.get("actions")
+        if told is None:  # ``discrete``, or ``low`` and ``high``, said what they are
+            discrete = data["discrete"]
+            told = {**data, "kind": "box" if discrete is None else "discrete", "count": discrete}
+        return Spaces(data["observation"], kind_from_dict(told))
 
 
 def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
@@ -258,23 +218,10 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
         )
     if observation.shape[0] == 0:
         raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give it at least one")
-    if isinstance(action, spaces.Discrete):
-        return Spaces(observation.shape[0], discrete=int(action.n), start=int(action.start))
-    if isinstance(action, spaces.Box) and len(action.shape) == 1:
-        if action.shape[0] == 0:
-            raise UnusableEnvironmentError(f"environment '{name}' has actions without values; give it at least one")
-        if not np.issubdtype(action.dtype, np.floating):
-            raise UnusableEnvironmentError(
-                f"environment '{name}' has actions of {action.dtype}, but an actor gives fractions; register a version "
-                "whose actions are a Box of float32, or Discrete"
-            )
-        low, high = (tuple(float(bound) for bound in bounds) for bounds in (action.low, action.high))
-        if not all(one <= other for one, other in zip(low, high, strict=True)):
-            raise UnusableEnvironmentError(f"environment '{name}' has the action bounds {low} and {high}; correct them")
-        return Spaces(observation.shape[0], low=low, high=high, dtype=str(action.dtype))
-    raise UnusableEnvironmentError(
-        f"environment '{name}' has {type(action).__name__} actions; only Discrete and 1-D Box actions are supported"
-    )
+    try:
+        return Spaces(observation.shape[0], kind_of_space(action))
+    except InputError as error:
+        raise UnusableEnvironmentError(f"environment '{name}' {error}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from small_runs import PLAN, SETTINGS
 
 from prunekit.adapters.sb3 import algorithm_for
@@ -28,6 +29,8 @@ from prunekit.export.recording import recorded_observations
 from prunekit.policy.artifact import load
 from prunekit.policy.graphs import graph_of
 from prunekit.rollouts import episode_return, random_returns
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
@@ -45,7 +48,8 @@ CONTINUOUS = [
     Box(0.5, 0.5, (2,), np.float32),
 ]
 SQUASHED = CONTINUOUS[:3]
-SPACES = {str(space): space for space in (*DISCRETE, *CONTINUOUS, Discrete(2), Discrete(2, start=2**40))}
+CHOICES = [MultiDiscrete([3, 2]), MultiDiscrete([2, 1, 4], np.int32, start=[-1, 5, 0]), MultiBinary(3)]
+SPACES = {str(space): space for space in (*DISCRETE, *CONTINUOUS, *CHOICES, Discrete(2), Discrete(2, start=2**40))}
 """By their texts, which a run's config can hold."""
 
 
@@ -97,7 +101,7 @@ def seen_all(actions: Any) -> bool:
 def test_discrete_actions_on_every_path(algorithm: str, actions: Any, tmp_path: Path) -> None:
     result = train(request(algorithm, actions), tmp_path / "run")
     assert seen_all(actions)
-    assert result.artifact.provenance["spaces"]["start"] == int(actions.start)
+    assert result.artifact.provenance["spaces"]["actions"]["start"] == int(actions.start)
     plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
 
 
@@ -109,6 +113,27 @@ def test_discrete_actions_on_every_path(algorithm: str, actions: Any, tmp_path: 
 def test_continuous_actions_on_every_path(algorithm: str, actions: Any, tmp_path: Path) -> None:
     train(request(algorithm, actions), tmp_path / "run")
     plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
+
+
+@pytest.mark.parametrize("actions", CHOICES, ids=str)
+def test_several_choices_on_every_path(actions: Any, tmp_path: Path) -> None:
+    train(request("ppo", actions), tmp_path / "run")
+    plays_on_every_path(load(tmp_path / "run" / "model.pt").actor, actions)
+    assert (np.unique(SEEN, axis=0) == every_choice(actions)).all(), "some choice is never made"
+
+
+def every_choice(actions: Any) -> Any:
+    starts, counts = (actions.start, actions.nvec) if isinstance(actions, MultiDiscrete) else ([0] * 3, [2] * 3)
+    ranges = [range(int(first), int(first + count)) for first, count in zip(starts, counts, strict=True)]
+    return np.array(sorted(itertools.product(*ranges)))
+
+
+@pytest.mark.parametrize("actions", CHOICES, ids=str)
+@pytest.mark.parametrize("name", ["dqn", "sac"])
+def test_algorithms_that_cannot_choose_several_things_are_refused(name: str, actions: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"'{name}' does not fit multi-.* actions; choose one of ppo"):
+        train(request(name, actions), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def plays_on_every_path(actor: Any, actions: Any) -> None:
@@ -133,7 +158,13 @@ def plays_on_every_path(actor: Any, actions: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "actions"), [("cpu", Discrete(3, start=-7)), ("cpu-c", Box(-0.1, 0.1, (2,), np.float64))], ids=str
+    ("device", "actions"),
+    [
+        ("cpu", Discrete(3, start=-7)),
+        ("cpu-c", Box(-0.1, 0.1, (2,), np.float64)),
+        *((device, actions) for device in ("cpu", "cpu-c") for actions in CHOICES[1:]),
+    ],
+    ids=str,
 )
 def test_the_devices_of_bench_give_members_too(
     device: str, actions: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -157,8 +188,8 @@ def test_squashing_algorithms_refuse_bounds_that_they_cannot_reach(name: str, ac
 
 def test_ranges_that_overflow_are_no_bounds_for_a_squashed_action() -> None:
     with pytest.raises(InputError, match="squashes actions"):
-        algorithm_for("sac", Spaces(3, low=(-3e38,), high=(3e38,)))
-    assert algorithm_for("ppo", Spaces(3, low=(-3e38,), high=(3e38,))).name == "ppo"
+        algorithm_for("sac", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,))))
+    assert algorithm_for("ppo", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,)))).name == "ppo"
 
 
 def test_spaces_without_values_are_refused() -> None:
@@ -188,13 +219,14 @@ def test_arguments_that_a_config_cannot_hold_are_refused_before_training(tmp_pat
 
 
 def test_what_no_space_holds_is_no_action() -> None:
-    three = Spaces(3, discrete=3, start=-7)
-    assert [three.action(index) for index in range(3)] == [-7, -6, -5]
-    assert [three.numbered(number) for number in (-7, -5)] == [-7, -5]
-    for wrong in (lambda: three.action(3), lambda: three.action(-1), lambda: three.numbered(0)):
+    three = DiscreteActions(count=3, start=-7)
+    learned = three.for_learner().action
+    assert [learned(index) for index in range(3)] == [-7, -6, -5]
+    assert [three.action(number) for number in (-7, -5)] == [-7, -5]
+    for wrong in (lambda: learned(3), lambda: learned(-1), lambda: three.action(0)):
         with pytest.raises(CheckError, match="is not one of 3 from -7"):
             wrong()
-    two = Spaces(3, low=(-0.1, 0.0), high=(0.1, np.inf), dtype="float64")
+    two = BoxActions(low=(-0.1, 0.0), high=(0.1, np.inf), dtype="float64")
     np.testing.assert_array_equal(two.action(np.array([np.float32(0.1), 1e30])), [0.1, 1e30])
     with pytest.raises(CheckError, match="shape"):
         two.action(np.zeros(3))

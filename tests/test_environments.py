@@ -17,6 +17,8 @@ from prunekit import FailedEpisodeError, UnusableEnvironmentError
 from prunekit.environments import Spaces, arguments_for, id_of, make_environment, named_by_file, spaces_of
 from prunekit.errors import ArtifactError
 from prunekit.rollouts import episode_return, random_returns
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 FLAT = spaces.Box(-1.0, 1.0, (3,), np.float32)
 TWO = spaces.Discrete(2)
@@ -176,8 +178,8 @@ def test_observations_that_are_no_flat_vector(register: Register, space: spaces.
 @pytest.mark.parametrize(
     ("space", "word"),
     [
-        (spaces.MultiDiscrete([2, 3]), "MultiDiscrete actions"),
-        (spaces.MultiBinary(4), "MultiBinary actions"),
+        (spaces.MultiDiscrete([[2, 3]]), "MultiDiscrete actions"),
+        (spaces.MultiBinary((2, 2)), "MultiBinary actions"),
         (spaces.Box(-1.0, 1.0, (2, 2), np.float32), "Box actions"),
         (spaces.Dict({"a": TWO}), "Dict actions"),
     ],
@@ -186,7 +188,7 @@ def test_observations_that_are_no_flat_vector(register: Register, space: spaces.
 def test_actions_that_are_neither_one_number_nor_a_vector(
     register: Register, space: spaces.Space[Any], word: str
 ) -> None:
-    refused(register(), word, "only Discrete and 1-D Box actions", action_space=space)
+    refused(register(), word, "only 1-D Box, Discrete", action_space=space)
 
 
 def test_actions_that_are_whole_numbers_in_a_box(register: Register) -> None:
@@ -247,28 +249,49 @@ def test_an_environment_is_known_by_its_whole_id() -> None:
 def test_discrete_actions_keep_their_start(register: Register) -> None:
     environment = make_environment(register(), {"action_space": spaces.Discrete(4, start=-2)})
     result = spaces_of(environment)
-    assert result == Spaces(3, discrete=4, start=-2)
+    assert result == Spaces(3, DiscreteActions(count=4, start=-2))
     assert result.outputs == 4
 
 
 def test_box_actions_keep_every_bound(register: Register) -> None:
     low, high = np.asarray([-1.0, -math.inf, 0.0]), np.asarray([0.5, 2.0, math.inf])
     result = spaces_of(make_environment(register(), {"action_space": spaces.Box(low, high, dtype=np.float64)}))
-    assert result == Spaces(3, low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf), dtype="float64")
+    assert result == Spaces(3, BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf), dtype="float64"))
     assert result.outputs == 3
 
 
 @pytest.mark.parametrize(
     "original",
     [
-        Spaces(4, discrete=2, start=1),
-        Spaces(3, low=(-1.0, -math.inf), high=(math.inf, 2.0)),
-        Spaces(3, low=(-0.1,), high=(0.1,), dtype="float64"),
+        Spaces(4, DiscreteActions(count=2, start=1)),
+        Spaces(3, BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0))),
+        Spaces(3, BoxActions(low=(-0.1,), high=(0.1,), dtype="float64")),
     ],
 )
 def test_spaces_survive_plain_data(original: Spaces) -> None:
     text = json.dumps(original.to_dict(), allow_nan=False)
     assert Spaces.from_dict(json.loads(text)) == original
+
+
+OLD: list[tuple[dict[str, Any], Spaces]] = [
+    (
+        {"observation": 4, "discrete": 3, "start": -7, "low": [], "high": [], "dtype": "float32"},
+        Spaces(4, DiscreteActions(count=3, start=-7)),
+    ),
+    (
+        {"observation": 3, "discrete": None, "start": 0, "low": [-1.0, None], "high": [None, 2.0], "dtype": "float64"},
+        Spaces(3, BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0), dtype="float64")),
+    ),
+    (
+        {"observation": 3, "discrete": None, "start": 0, "low": [-1.0], "high": [2.0]},
+        Spaces(3, BoxActions(low=(-1.0,), high=(2.0,))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "expected"), OLD, ids=["discrete", "box", "no dtype"])
+def test_spaces_that_were_written_before_actions_had_kinds(data: dict[str, Any], expected: Spaces) -> None:
+    assert Spaces.from_dict(data) == expected
 
 
 @pytest.mark.parametrize("truncates", [False, True])

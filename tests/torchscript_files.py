@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from prunekit.environments import Spaces
+from prunekit.spaces.box import BoxActions
 
 FORMS: dict[str, Callable[[nn.Module, int], Any]] = {
     "scripted": lambda module, _: torch.jit.script(module),
@@ -25,7 +26,7 @@ WIDE = 1e9
 
 def spaces_for(inputs: int, outputs: int) -> Spaces:
     """Return spaces whose bounds change no answer."""
-    return Spaces(inputs, low=(-WIDE,) * outputs, high=(WIDE,) * outputs)
+    return Spaces(inputs, BoxActions(low=(-WIDE,) * outputs, high=(WIDE,) * outputs))
 
 
 def saved(form: str, module: nn.Module, path: Path, inputs: int = 4) -> tuple[Path, Any]:

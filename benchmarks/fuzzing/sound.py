@@ -26,16 +26,18 @@ from prunekit.export.onnx import to_onnx
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.graphs import graph_of
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import ArgmaxHead, Head, head_of
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
 from prunekit.training.status import Status
 
-DISCRETE = Spaces(4, discrete=2)
-CONTINUOUS = Spaces(3, low=(-2.0,), high=(2.0,))
+DISCRETE = Spaces(4, DiscreteActions(count=2))
+CONTINUOUS = Spaces(3, BoxActions(low=(-2.0,), high=(2.0,)))
 _NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
 
 
@@ -85,15 +87,15 @@ def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequen
 def _prunekit() -> Iterator[Sound]:
     heads: dict[str, tuple[Spaces, Head]] = {
         "argmax": (DISCRETE, ArgmaxHead()),
-        "clip": (CONTINUOUS, ClipHead(CONTINUOUS.low, CONTINUOUS.high)),
-        "tanh": (CONTINUOUS, TanhHead(CONTINUOUS.low, CONTINUOUS.high)),
+        "clip": (CONTINUOUS, head_of(CONTINUOUS.actions)),
+        "tanh": (CONTINUOUS, head_of(CONTINUOUS.actions.squashed())),
     }
     for name, (spaces, head) in heads.items():
         normalizer = Normalizer([0.5] * spaces.observation, [2.0] * spaces.observation, 5.0) if name != "tanh" else None
         actor = Actor(_network(spaces, nn.ELU if name == "clip" else nn.Tanh), head, normalizer)
         masks = {"0": torch.arange(8) < 6, "2": torch.ones(6, dtype=torch.bool)} if name == "argmax" else None
         provenance = {
-            "env": {"id": _NAMES[spaces.discrete is not None], "kwargs": {}},
+            "env": {"id": _NAMES[spaces is DISCRETE], "kwargs": {}},
             "algorithm": "ppo",
             "seed": 3,
             "returns": {"training_mean": 12.5, "random_mean": None},
@@ -111,7 +113,7 @@ class _Normalizing(nn.Module):
         super().__init__()
         self.actor = _network(spaces)
         self.mean = nn.Buffer(torch.full((spaces.observation,), 0.5))
-        self.discrete = spaces.discrete is not None
+        self.discrete = spaces is DISCRETE
 
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.actor(torch.clamp((x - self.mean) / 2.0, -5.0, 5.0))

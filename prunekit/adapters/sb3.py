@@ -23,11 +23,16 @@ from prunekit.adapters.networks import Ensemble, TwoHeads, joined
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import head_of
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
+from prunekit.spaces.kind import ActionKind
+from prunekit.spaces.multi_binary import MultiBinaryActions
+from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 # Of the range of one action value: Stable-Baselines3 computes high - low in float32.
 _WIDEST = float(np.finfo(np.float32).max)
@@ -36,7 +41,7 @@ _WIDEST = float(np.finfo(np.float32).max)
 @final
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm of Stable-Baselines3: its class, its adapter, and the actions that it can choose.
+    """One algorithm of Stable-Baselines3: its class, its adapter, and the kinds of actions that it can choose.
 
     ``squashed`` ones reach a Box by tanh.
 
@@ -46,8 +51,7 @@ class Algorithm:
     name: str
     model: type[BaseAlgorithm]
     learner: Callable[[Any], Learner]
-    discrete: bool
-    continuous: bool
+    actions: tuple[type[ActionKind], ...]
     squashed: bool
     net_arch: Callable[[list[int], list[int]], Any]
     net_arch_now: Callable[[Any], Any]
@@ -140,23 +144,23 @@ ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm(
-            "ppo", PPO, _ppo, True, True, False,
+            "ppo", PPO, _ppo, (DiscreteActions, MultiDiscreteActions, MultiBinaryActions, BoxActions), False,
             lambda actor, critic: {"pi": actor, "vf": critic},
             lambda model: {"pi": _widths(model.policy.mlp_extractor.policy_net),
                            "vf": _widths(model.policy.mlp_extractor.value_net)},
         ),
         Algorithm(
-            "dqn", DQN, _dqn, True, False, False,
+            "dqn", DQN, _dqn, (DiscreteActions,), False,
             lambda actor, _: actor,
             lambda model: _widths(model.q_net.q_net)[:-1],
         ),
         Algorithm(
-            "sac", SAC, _sac, False, True, True,
+            "sac", SAC, _sac, (BoxActions,), True,
             lambda actor, critic: {"pi": actor, "qf": critic},
             lambda model: _with_critic(model.actor.latent_pi, model),
         ),
         Algorithm(
-            "td3", TD3, _td3, False, True, True,
+            "td3", TD3, _td3, (BoxActions,), True,
             lambda actor, critic: {"pi": actor, "qf": critic},
             lambda model: _with_critic(model.actor.mu[:-2], model),
         ),
@@ -172,13 +176,13 @@ def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
     algorithm = ALGORITHMS.get(name)
     if algorithm is None:
         raise InputError(f"algorithm '{name}' is unknown; choose one of {', '.join(ALGORITHMS)}")
-    discrete = spaces.discrete is not None
-    if not (algorithm.discrete if discrete else algorithm.continuous):
-        kind = "discrete" if discrete else "continuous"
-        fitting = [a.name for a in ALGORITHMS.values() if (a.discrete if discrete else a.continuous)]
-        raise InputError(f"algorithm '{name}' does not fit {kind} actions; choose one of {', '.join(fitting)}")
-    if algorithm.squashed:
-        for index, (low, high) in enumerate(zip(spaces.low, spaces.high, strict=True)):
+    actions = spaces.actions
+    if type(actions) not in algorithm.actions:
+        fitting = [other.name for other in ALGORITHMS.values() if type(actions) in other.actions]
+        advice = f"choose one of {', '.join(fitting)}" if fitting else "no algorithm here does"
+        raise InputError(f"algorithm '{name}' does not fit {actions.sort} actions; {advice}")
+    if algorithm.squashed and isinstance(actions, BoxActions):
+        for index, (low, high) in enumerate(zip(actions.low, actions.high, strict=True)):
             if not 0.0 < high - low <= _WIDEST:
                 raise InputError(
                     f"algorithm '{name}' squashes actions into their bounds, but the action space has [{low:g}, "
@@ -231,11 +235,7 @@ def attach_pruner(
 def actor_of(model: BaseAlgorithm, spaces: Spaces) -> Actor:
     """Return the deployed view of ``model``: normalizer with the statistics of now, network, head."""
     learner = learner_of(model)
-    head: Head
-    if spaces.discrete is not None:
-        head = ArgmaxHead(spaces.start)
-    else:
-        head = (TanhHead if learner.squashed else ClipHead)(spaces.low, spaces.high)
+    head = head_of(spaces.actions.squashed() if learner.squashed else spaces.actions)
     return Actor(learner.actor.network, head, normalizer_of(model.get_vec_normalize_env()))
 
 

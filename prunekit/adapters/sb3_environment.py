@@ -5,35 +5,27 @@ from __future__ import annotations
 from typing import Any, final
 
 import gymnasium as gym
-import numpy as np
 
 from prunekit.environments import spaces_of
 from prunekit.rollouts import failed
 
 _WHERE = "in training"
-_LARGEST = np.finfo(np.float32).max
 
 
 @final
 class LearnerEnvironment(gym.Wrapper[Any, Any, Any, Any]):
-    """Takes a learner's actions, and gives ``environment`` its own by ``Spaces.action``.
+    """Takes a learner's actions, and gives ``environment`` its own.
 
-    The learner sees Discrete(n) from 0, as its networks count, and a Box of finite bounds, as Stable-Baselines3 asks
-    for: where there is no bound, the largest float32. Raises UnusableEnvironmentError for spaces that no actor can
+    The learner sees choices from 0, as its networks count, and a Box of finite bounds, as Stable-Baselines3 asks for:
+    where there is no bound, the largest float32. Raises UnusableEnvironmentError for spaces that no actor can
     serve, and FailedEpisodeError, naming the environment, where it fails at a reset or a step.
     """
 
     def __init__(self, environment: gym.Env[Any, Any]) -> None:
         super().__init__(environment)
-        self._spaces = spaces_of(environment)
-        actions = environment.action_space
-        if isinstance(actions, gym.spaces.Discrete) and self._spaces.start:
-            self.action_space = gym.spaces.Discrete(int(actions.n))
-        elif isinstance(actions, gym.spaces.Box) and not actions.is_bounded():
-            low, high = (
-                np.clip(bounds.astype(np.float32), -_LARGEST, _LARGEST) for bounds in (actions.low, actions.high)
-            )
-            self.action_space = gym.spaces.Box(low, high, dtype=np.float32)
+        space, self._action = spaces_of(environment).actions.for_learner()
+        if space is not None:
+            self.action_space = space
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
         """Reset the environment."""
@@ -44,7 +36,7 @@ class LearnerEnvironment(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take one step with the learner's ``action``."""
-        own = self._spaces.action(action)
+        own = self._action(action)
         try:
             return self.env.step(own)
         except Exception as error:

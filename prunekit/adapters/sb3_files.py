@@ -15,19 +15,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunekit.activations import KINDS, Activation
 from prunekit.adapters.safe_pickle import read_vec_normalize
-from prunekit.adapters.sb3_spaces import BOX, DISCRETE, action_spaces, check_fit, observation_width, quoted
+from prunekit.adapters.sb3_spaces import (
+    ACTIONS,
+    BOX,
+    DISCRETE,
+    MULTI_BINARY,
+    MULTI_DISCRETE,
+    action_spaces,
+    check_fit,
+    check_same,
+    observation_width,
+    quoted,
+)
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import require_file
 from prunekit.formats.torch_file import read_torch
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import head_of
 from prunekit.policy.program import lower
 
 LARGEST_ENTRY = 2**28
@@ -40,9 +50,6 @@ _FREE, _UNPACKED = 2**20, 16
 _ACTIVATIONS = {str(kind.module): Activation(kind.name, kind.default) for kind in KINDS.values()}
 _PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>), (\w+)=(-?\d+\.?\d*(?:e-?\d+)?)\)")
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
-# Bounds that differ by less may be the same, saved under a coarser numpy.set_printoptions.
-_ROUNDED = 0.01
-_LARGEST_BOUND = float(np.finfo(np.float32).max)
 _CRITICS = ("critic.qf", "critic_target.qf")
 
 
@@ -71,7 +78,7 @@ _POLICIES = {
         last="action_net.",
         others=("mlp_extractor.value_net.", "value_net.", "log_std"),
         activation="tanh",
-        actions=(DISCRETE, BOX),
+        actions=(DISCRETE, BOX, MULTI_DISCRETE, MULTI_BINARY),
     ),
     "stable_baselines3.dqn.policies": _Policy(
         name="DQN",
@@ -119,9 +126,9 @@ def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
         action = _section(data, "action_space")
         if action.get(":type:") not in policy.actions:
             raise InputError(f"{policy.name} with actions of type {quoted(action.get(':type:'))} is not supported")
-        discrete = action[":type:"] == DISCRETE
+        kind = ACTIONS[action[":type:"]]
         state = _tensors(weights)
-        if policy.last == "action_net." and discrete == ("log_std" in state):
+        if policy.last == "action_net." and (action[":type:"] == BOX) != ("log_std" in state):
             raise InputError("its action space and its weights do not fit together")
         layers = _layers(policy, state)
         outputs = layers[-1].out_features
@@ -130,8 +137,8 @@ def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
         if spaces is None:
             spaces = action_spaces(inputs, outputs, action)
         network = _chain(layers, _activation_of(policy, data))
-    check_fit(spaces, inputs, outputs, discrete, path)
-    _check_bounds(spaces, inputs, outputs, action, path)
+    check_fit(spaces, inputs, outputs, kind, path)
+    _check_same(spaces, inputs, outputs, action, path)
     normalizer = None if vec_normalize is None else read_vec_normalize(vec_normalize)
     if normalizer is not None and len(normalizer.mean) != inputs:
         raise ArtifactError(
@@ -139,29 +146,18 @@ def read_sb3(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
             "with --normalizer, or --no-normalizer if it was trained without"
         )
     with _naming(path):
-        actor = Actor(network, _head(policy, spaces), normalizer)
+        actor = Actor(network, head_of(spaces.actions.squashed() if policy.squashed else spaces.actions), normalizer)
         lower(actor)
     return actor
 
 
-def _check_bounds(spaces: Spaces, inputs: int, outputs: int, action: Mapping[str, Any], path: Path) -> None:
-    """Raise InputError, naming ``path``, where its text says other bounds than those of ``spaces``."""
+def _check_same(spaces: Spaces, inputs: int, outputs: int, action: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError, naming ``path``, where its text says other actions than those of ``spaces``."""
     try:
         own = action_spaces(inputs, outputs, action)
     except InputError:  # the text does not say them, and the caller's spaces do
         return
-    sides = zip(own.low, own.high, spaces.low, spaces.high, strict=True)
-    for index, (low, high, given_low, given_high) in enumerate(sides):
-        if low == high:  # digits that the text does not have
-            continue
-        # training gives a learner the largest numbers for bounds that there are not
-        own_pair, given = np.clip([(low, high), (given_low, given_high)], -_LARGEST_BOUND, _LARGEST_BOUND)
-        if not np.isclose(own_pair, given, rtol=_ROUNDED, atol=0.0).all():
-            raise InputError(
-                f"{path}: component {index} of its actions is within [{low:g}, {high:g}], but that of the given "
-                f"environment within [{given_low:g}, {given_high:g}]; give with --env the one that it was trained in, "
-                "wrappers of its actions included"
-            )
+    check_same(own.actions, spaces.actions, path)
 
 
 @contextmanager
@@ -300,9 +296,3 @@ def _chain(layers: list[nn.Linear], activation: Activation) -> nn.Sequential:
     for layer in layers[1:]:
         modules += [activation.to_module(), layer]
     return nn.Sequential(*modules)
-
-
-def _head(policy: _Policy, spaces: Spaces) -> Head:
-    if spaces.discrete is not None:
-        return ArgmaxHead(spaces.start)
-    return TanhHead(spaces.low, spaces.high) if policy.squashed else ClipHead(spaces.low, spaces.high)

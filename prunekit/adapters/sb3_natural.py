@@ -10,12 +10,11 @@ from typing import NamedTuple, final
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.distributions import Distribution, kl_divergence
 from torch import Tensor, nn
-from torch.distributions import Categorical, Normal, kl_divergence
 
 from prunekit.optim.fisher import natural
-
-Distribution = Categorical | Normal
+from prunekit.spaces.curvature import Curvature
 
 # Mean divergence, in nats, of the policies before and after a rollout's steps, if these go one way.
 _DIVERGENCE = 0.006
@@ -47,10 +46,12 @@ class NaturalPPO(PPO):
     the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
     reuse".
 
-    The actor is the policy's ``action_net``, from observations [n, obs] to means or logits. While it needs no gradient,
-    the critic learns alone. Deviations stay as they are, as steps of a fixed length would be spent on them.
+    The actor is the policy's ``action_net``, from observations [n, obs] to what its distribution is made of, whose
+    ``curvature`` is set before it learns. While it needs no gradient, the critic learns alone. Deviations stay as they
+    are, as steps of a fixed length would be spent on them.
     """
 
+    curvature: Curvature
     _average: nn.Module | None = None
     _averaged = 0
     _latest: tuple[_Rollout, ...] = ()
@@ -90,7 +91,7 @@ class NaturalPPO(PPO):
         rows = next(self.rollout_buffer.get(None))
         with torch.no_grad():
             old = self._distribution(rows.observations)
-        actions = rows.actions.long().flatten() if isinstance(old, Categorical) else rows.actions
+        actions = rows.actions.reshape(-1, *(self.action_space.shape or ()))
         gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
         rollout = _Rollout(rows.observations, actions, rows.old_log_prob, gains)
         self._latest = (*self._latest, rollout)[-_ROLLOUTS:]
@@ -99,7 +100,7 @@ class NaturalPPO(PPO):
             before = self._ratio(seen)
         parameters = list(network.parameters())
         start = [parameter.detach().clone() for parameter in parameters]
-        solve = natural(network, rows.observations, old.stddev[0] if isinstance(old, Normal) else None)
+        solve = natural(network, rows.observations, self.curvature)
         if solve is None:
             return
         for _ in range(_STEPS):
@@ -119,12 +120,10 @@ class NaturalPPO(PPO):
 
     def _ratio(self, seen: _Rollout) -> Tensor:
         """Return how much more likely the policy is to choose the actions than it was when it did, [n]."""
-        return (_log_prob(self._distribution(seen.observations), seen.actions) - seen.log_prob).exp()
+        return (self._distribution(seen.observations).log_prob(seen.actions) - seen.log_prob).exp()
 
     def _distribution(self, observations: Tensor) -> Distribution:
-        found = self.policy.get_distribution(observations).distribution
-        assert isinstance(found, Categorical | Normal)
-        return found
+        return copy.copy(self.policy.get_distribution(observations))  # the policy has one, which it changes
 
 
 def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor) -> Tensor:
@@ -140,12 +139,7 @@ def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor) -> Tensor:
 def divergence(old: Distribution, new: Distribution) -> float:
     """Return the mean Kullback-Leibler divergence over a batch of distributions, in nats."""
     each = kl_divergence(old, new)
-    return float((each.sum(dim=1) if isinstance(old, Normal) else each).mean())
-
-
-def _log_prob(distribution: Distribution, actions: Tensor) -> Tensor:
-    found: Tensor = distribution.log_prob(actions)  # type: ignore[no-untyped-call]
-    return found.sum(dim=1) if isinstance(distribution, Normal) else found
+    return float((each if each.ndim == 1 else each.sum(dim=1)).mean())
 
 
 def _move_(parameters: Sequence[Tensor], way: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from prunekit.adapters.sb3_natural import NaturalPPO
 from prunekit.generators import isolated
+from prunekit.spaces.curvature import Curvature
 
 _COPIES = 16
 _ROLLOUT = 128
@@ -28,12 +30,18 @@ _CRITIC = (128, 128)
 class Tuner:
     """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
 
-    A network maps observations [n, obs] to means of actions [n, k], of a deviation of exp(-2), or to logits of
-    discrete actions. The critic is new at first, so that it learns alone for ``warmup`` environment steps, and goes on
-    from one network to the next.
+    A network maps observations [n, obs] to what a distribution of actions is made of, [n, k], whose ``curvature`` is
+    that for a deviation, exp(-2) of continuous ones. The critic is new at first, so that it learns alone for ``warmup``
+    environment steps, and goes on from one network to the next.
     """
 
-    def __init__(self, make: Callable[[], gym.Env[Any, Any]], seed: int, warmup: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], gym.Env[Any, Any]],
+        curvature: Callable[[float], Curvature],
+        seed: int,
+        warmup: int,
+    ) -> None:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
         self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False, gamma=_DISCOUNT)
@@ -49,6 +57,7 @@ class Tuner:
                 device="cpu",
                 policy_kwargs={"net_arch": {"pi": [], "vf": list(_CRITIC)}, "log_std_init": _LOG_DEVIATION},
             )
+            self._model.curvature = curvature(math.exp(_LOG_DEVIATION))
             self._environments.seed(seed)
             self._model.set_logger(Logger(folder=None, output_formats=[]))
 

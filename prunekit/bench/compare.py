@@ -158,8 +158,7 @@ def _certificate(
 
 def _fitting(act: Act, spaces: Spaces) -> Act:
     """Return ``act`` with actions as the environment takes them: C gives float32, or a number."""
-    convert = spaces.action if spaces.discrete is None else spaces.numbered
-    return lambda observation: convert(act(observation))
+    return lambda observation: spaces.actions.action(act(observation))
 
 
 def _opened(device: Device, model: BenchModel, place: Place, opened: ExitStack) -> Runtime | None:

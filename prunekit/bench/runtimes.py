@@ -42,8 +42,8 @@ class OnnxRuntime:
     """ONNX Runtime, tuned (one thread, no spinning), reading and writing fixed buffers through IOBinding.
 
     Serves files that prunekit did not write: one input [batch, n] of float32 or float64; the output named
-    ``action``, or the only one. An integer output is the action itself; a float output is argmax-ed where the
-    actions are discrete, and clipped to their bounds where they are not.
+    ``action``, or the only one. An integer output is the action itself; of a float output the kind of the actions makes
+    one: the largest of several choices, or values within bounds.
 
     Raises InputError, naming the file, where input or output do not fit the environment, where the work of one run is
     beyond a policy's, and where the answer to the same observation changes.
@@ -113,13 +113,11 @@ class OnnxRuntime:
         self.call()
         values = self._output.reshape(-1)
         if np.issubdtype(values.dtype, np.integer):
-            return self._within(int(values[0]))
+            return self._within(values)
         if not np.isfinite(values).all():
             seen = shown(np.asarray(observation).tolist())
             raise CheckError(f"{self._name}: the action is not finite for observation {seen}")
-        if self._spaces.discrete is not None:
-            return self._spaces.action(values.argmax())
-        return self._spaces.action(values)
+        return self._spaces.actions.decided(values)
 
     def _failed(self, error: Exception) -> InputError:
         return InputError(f"{self._name}: does not run on one observation of {self.inputs} values ({reason_of(error)})")
@@ -136,17 +134,18 @@ class OnnxRuntime:
                 raise changing_answer(self._name)
         self._observation[:] = 0.0
 
-    def _within(self, action: int) -> Any:
-        first, count = self._spaces.start, self._spaces.discrete
-        if count is None or not first <= action < first + count:
-            raise CheckError(f"{self._name}: chose action {action}, not one of {count} from {first}")
-        return self._spaces.numbered(action)
+    def _within(self, action: NDArray[np.integer[Any]]) -> Any:
+        try:
+            return self._spaces.actions.action(action)
+        except CheckError as error:
+            raise CheckError(f"{self._name}: {error}") from error
 
     def _check_output(self, model: BenchModel) -> None:
         integer = np.issubdtype(self._output.dtype, np.integer)
-        if integer and self._spaces.discrete is None:
-            raise InputError(f"{model.path}: gives an action number, but the environment's actions are continuous")
-        wanted = 1 if integer else self._spaces.outputs
+        actions = self._spaces.actions
+        if integer and actions.choices is None:
+            raise InputError(f"{model.path}: gives an action number, but the environment's actions are {actions.sort}")
+        wanted = actions.choices if integer else actions.outputs
         if self._output.size != wanted:
             raise InputError(
                 f"{model.path}: gives {self._output.size} values, but the environment's actions need {wanted}; "

@@ -21,7 +21,7 @@ from prunekit.policy.program import Float32
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _ROWS = (1024, 64)
-_NAMED = {True: "scores", False: "action"}
+_NAMED = {"outputs": "scores", "action": "action"}
 
 
 class OtherInputsError(InputError):
@@ -31,10 +31,10 @@ class OtherInputsError(InputError):
 def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> Teacher:
     """Return the policy in the ONNX file at ``path``.
 
-    It has one input. ``target`` names its output where that cannot be told: it is the one called ``scores`` (discrete
-    actions) or ``action``, or the only one that has as many values as the actions need, a number for a discrete one
-    counting too. Raises ArtifactError for what is no ONNX file and InputError, naming ``path`` and the option, for what
-    does not fit, and for a decision that is drawn at random.
+    It has one input. ``target`` names its output where that cannot be told: it is the one called ``scores`` (where
+    actions are choices) or ``action``, or the only one that has as many values as the actions need, the numbers of
+    choices counting too. Raises ArtifactError for what is no ONNX file and InputError, naming ``path`` and the option,
+    for what does not fit, and for a decision that is drawn at random.
     """
     model = read_model(path)
     session = tuned_session(model.content, str(path))
@@ -110,7 +110,7 @@ def _chosen(
     """Return the output that is the decision: not drawn at random, and of as many values as the actions need."""
     fitting = [name for name in found if _fits(np.asarray(found[name]), spaces)]
     plain = [name for name in fitting if name not in model.sampled]
-    preferred = _NAMED[spaces.discrete is not None]
+    preferred = _NAMED[spaces.actions.taught_by]
     drawn = target if target in model.sampled else None
     if target is None and preferred in plain:
         return preferred
@@ -132,5 +132,5 @@ def _chosen(
 
 def _fits(value: Any, spaces: Spaces) -> bool:
     if np.issubdtype(value.dtype, np.integer):
-        return spaces.discrete is not None and value.size == 1
+        return bool(spaces.actions.choices == value.size)
     return bool(np.issubdtype(value.dtype, np.floating)) and value.size == spaces.outputs

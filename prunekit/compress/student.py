@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,21 +18,22 @@ from prunekit.environments import Spaces
 from prunekit.optim.fisher import MOST_PARAMETERS
 from prunekit.optim.gauss_newton import refine
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
+from prunekit.policy.heads import head_of
 from prunekit.policy.program import Float32
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.spaces.kind import AnswerScale
 
 _CLIP = 10.0
 _BATCH = 512
 _RATE = 3e-3
 _LAST_RATE = 0.03
-# Logits of the teacher's choice: its scores are scaled so that the best is this far above the second, on average.
-_CERTAINTY = 4.0
 _CHECKS = 20
 _LEAST_DEVIATION = 1e-3
+# A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
+_DEVIATION = math.sqrt(0.5)
 
 
 @final
@@ -78,36 +80,18 @@ class Lessons:
 @final
 @dataclass(frozen=True)
 class Scale:
-    """The student's units: observations as a normalizer makes them, answers as (answer - middle) / half.
-
-    Where an action is ``bounded`` (bool [k]), that is -1 and 1 at its bounds.
-    """
+    """The student's units: observations as a normalizer makes them, and those of its answers."""
 
     normalizer: Normalizer
-    middle: Tensor
-    half: Tensor
-    bounded: Tensor
+    answers: AnswerScale
 
     @staticmethod
     def of(lessons: Lessons, spaces: Spaces) -> Scale:
-        """Return the scale of what was seen, and of the action's bounds where they are finite."""
+        """Return the scale of what was seen, and of the actions."""
         mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
         scale = 1.0 / np.maximum(deviation, _LEAST_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
-        if spaces.discrete is not None:
-            ordered = np.sort(lessons.answers, axis=1)
-            gap = float((ordered[:, -1] - ordered[:, -2]).mean()) if spaces.discrete > 1 else 1.0
-            half = np.full(spaces.outputs, max(gap, 1e-12) / _CERTAINTY)
-            free = torch.zeros(spaces.outputs, dtype=torch.bool)
-            return Scale(normalizer, torch.zeros(spaces.outputs), torch.from_numpy(half).float(), free)
-        low, high = np.asarray(spaces.low), np.asarray(spaces.high)
-        bounded = np.isfinite(low) & np.isfinite(high)
-        middle, half = lessons.answers.mean(axis=0), np.maximum(lessons.answers.std(axis=0), 1e-6)
-        middle[bounded] = (low[bounded] + high[bounded]) / 2
-        half[bounded] = np.maximum((high[bounded] - low[bounded]) / 2, 1e-6)
-        return Scale(
-            normalizer, torch.from_numpy(middle).float(), torch.from_numpy(half).float(), torch.from_numpy(bounded)
-        )
+        return Scale(normalizer, spaces.actions.scale(lessons.answers))
 
 
 @final
@@ -138,9 +122,9 @@ class Student:
         last = network[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
-            last.weight.mul_(self.scale.half[:, None])
-            last.bias.mul_(self.scale.half).add_(self.scale.middle)
-        return Actor(network, _head(self.spaces), self.scale.normalizer)
+            last.weight.mul_(self.scale.answers.half[:, None])
+            last.bias.mul_(self.scale.answers.half).add_(self.scale.answers.middle)
+        return Actor(network, head_of(self.spaces.actions), self.scale.normalizer)
 
     def copied(self) -> Student:
         """Return a student that goes on from here without changing this one."""
@@ -173,27 +157,25 @@ class Student:
         if self.parameters > MOST_PARAMETERS:
             return
         states, answers = self._scaled(lessons)
-        discrete = self.spaces.discrete is not None
         refine(
             self.network,
             states,
             lambda scores: self._loss(scores, answers),
             iterations,
             self._generator,
-            discrete=discrete,
+            self.spaces.actions.curvature(_DEVIATION),
         )
 
     def _scaled(self, lessons: Lessons) -> tuple[Tensor, Tensor]:
         """Return the lessons in the student's units."""
         with torch.no_grad():
             states = self.scale.normalizer(torch.from_numpy(lessons.states))
-            answers = ((torch.from_numpy(lessons.answers).float() - self.scale.middle) / self.scale.half).contiguous()
+            middle, half, _ = self.scale.answers
+            answers = ((torch.from_numpy(lessons.answers).float() - middle) / half).contiguous()
         return states, answers
 
     def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:
-        if self.spaces.discrete is None:
-            return action_loss(scores, answers, self.scale.bounded)
-        return choice_loss(scores, answers)
+        return self.spaces.actions.loss(scores, answers, self.scale.answers)
 
     def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
         plan = PruningPlan(
@@ -209,22 +191,6 @@ def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
-def _head(spaces: Spaces) -> Head:
-    return ClipHead(spaces.low, spaces.high) if spaces.discrete is None else ArgmaxHead(spaces.start)
-
-
 def _falling(progress: float) -> float:
     """Return the share of the learning rate: whole for the first half, then falling to its last value."""
     return 1.0 if progress < 0.5 else _LAST_RATE + (1.0 - _LAST_RATE) * 2.0 * (1.0 - progress)
-
-
-def choice_loss(scores: Tensor, answers: Tensor) -> Tensor:
-    """Return the cross-entropy to the teacher's preferences: a choice matters as much as its scores differ."""
-    return nn.functional.cross_entropy(scores, answers.softmax(dim=1))
-
-
-def action_loss(scores: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:
-    """Return the squared error of actions [n, k]; next to none beyond a bound that the teacher is at, -1 or 1."""
-    error = scores - answers
-    beyond = bounded & (((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0)))
-    return torch.where(beyond, 0.01 * error, error).square().sum(dim=1).mean()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prunekit.bench.runtimes import changing_answer
 from prunekit.environments import Spaces
-from prunekit.errors import InputError, UnusableEnvironmentError
+from prunekit.errors import CheckError, InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import tuned_session
 from prunekit.graph.graph import Graph, specs_of
@@ -24,7 +24,7 @@ from prunekit.policy.sizes import sizes_of
 _QUESTIONS = 128
 Float64 = NDArray[np.float64]
 Respond = Callable[[Float32], Any]
-"""Raw observations [n, obs] to scores [n, actions] or numbers [n] of discrete actions, or to continuous actions."""
+"""Raw observations [n, obs] to outputs [n, k] of the environment's kind of actions, or to the numbers of choices."""
 
 
 @final
@@ -43,7 +43,7 @@ class Teacher:
 
     It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
     is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
-    itself, within its bounds.
+    itself, within its bounds, and so on, as the kind of the actions says (``prunekit/spaces``).
     """
 
     name: str
@@ -66,7 +66,7 @@ class Teacher:
                     "has no answer; make it give finite numbers"
                 )
             raise InputError(f"{self.name}: the answer to observation {seen.tolist()} is not finite")
-        return answers if self.spaces.discrete is not None else np.clip(answers, self.spaces.low, self.spaces.high)
+        return self.spaces.actions.answers(answers)
 
     def probe(self) -> None:
         """Ask twice, about so many observations that answers [k, n] cannot pass for [n, k], zeros and others.
@@ -84,8 +84,9 @@ class Teacher:
     def _answers(self, observations: Float32) -> Float64:
         found = np.asarray(self.respond(observations.copy()))  # a copy: a function of a user's may work in place
         count, width = len(observations), self.spaces.outputs
-        if self.spaces.discrete is not None and np.issubdtype(found.dtype, np.integer) and found.size == count:
-            return self._chosen(found.reshape(count))
+        choices = self.spaces.actions.choices
+        if choices is not None and np.issubdtype(found.dtype, np.integer) and found.size == count * choices:
+            return self._chosen(found.reshape(count, choices))
         if not np.issubdtype(found.dtype, np.floating) or _longer_axes(found.shape) != _longer_axes((count, width)):
             raise InputError(
                 f"{self.name}: answers {count} observations with {found.dtype} of shape {list(found.shape)}, but the "
@@ -96,17 +97,13 @@ class Teacher:
     def act(self, observation: Any) -> Any:
         """Return the action that ``env.step`` accepts for one raw observation [obs]."""
         answer = self.responses(np.asarray(observation, np.float32)[None])[0]
-        return self.spaces.action(answer if self.spaces.discrete is None else answer.argmax())
+        return self.spaces.actions.decided(answer)
 
-    def _chosen(self, actions: NDArray[np.integer[Any]]) -> Float64:
-        assert self.spaces.discrete is not None
-        indices = actions - self.spaces.start
-        if ((indices < 0) | (indices >= self.spaces.discrete)).any():
-            strange = int(actions[((indices < 0) | (indices >= self.spaces.discrete)).argmax()])
-            raise InputError(
-                f"{self.name}: chooses action {strange}, not one of {self.spaces.discrete} from {self.spaces.start}"
-            )
-        return np.asarray(np.eye(self.spaces.discrete)[indices], np.float64)
+    def _chosen(self, choices: NDArray[np.integer[Any]]) -> Float64:
+        try:
+            return self.spaces.actions.scores_of(choices)
+        except CheckError as error:
+            raise InputError(f"{self.name}: chooses {error}") from error
 
 
 def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
@@ -120,7 +117,7 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
             f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
         )
     port, session = graph.inputs[0], tuned_session(to_onnx(graph, {}), name)
-    output = "action" if spaces.discrete is None else "outputs"
+    output = spaces.actions.taught_by
 
     def respond(observations: Float32) -> Any:
         return session.run([output], {port.name: observations.reshape(-1, *port.shape)})[0]
@@ -148,7 +145,7 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
         )
 
     session = tuned_session(to_onnx(graph_of(program), {}), name)
-    output = "action" if spaces.discrete is None else "outputs"
+    output = spaces.actions.taught_by
 
     def respond(observations: Float32) -> Any:
         return session.run([output], {"obs": observations})[0]

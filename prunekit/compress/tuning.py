@@ -15,8 +15,6 @@ from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import failed
 
-# Actions without bounds lie within so many deviations of the teacher's.
-_WIDEST = 10.0
 _WHERE = "in the fine-tuning, which --no-tuning does without"
 
 
@@ -26,7 +24,7 @@ def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int) -> Tuner:
     def make() -> gym.Env[Any, Any]:
         return _InStudentUnits(arena.another(), scale)
 
-    return Tuner(make, seed, warmup)
+    return Tuner(make, arena.spaces.actions.curvature, seed, warmup)
 
 
 @final
@@ -39,13 +37,9 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         self._mean, self._scale = normalizer.mean.numpy(), normalizer.scale.numpy()
         self._clip = normalizer.clip
         self.observation_space = gym.spaces.Box(-self._clip, self._clip, self._mean.shape, np.float32)
-        self._spaces = spaces_of(environment)
-        if self._spaces.discrete is not None:
-            self.action_space = gym.spaces.Discrete(self._spaces.discrete)
-        else:
-            self._middle, self._half = scale.middle.numpy(), scale.half.numpy()
-            most = np.where(scale.bounded.numpy(), 1.0, _WIDEST).astype(np.float32)
-            self.action_space = gym.spaces.Box(-most, most)
+        space, self._action = spaces_of(environment).actions.for_student(scale.answers)
+        if space is not None:
+            self.action_space = space
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
         try:
@@ -55,8 +49,7 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         return self._seen(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        continuous = self._spaces.discrete is None
-        real = self._spaces.action(action * self._half + self._middle if continuous else action)
+        real = self._action(action)
         try:
             observation, reward, terminated, truncated, _ = self.env.step(real)
             finite = math.isfinite(float(reward))

@@ -115,13 +115,13 @@ def c_paths(folder: Path, settings: CSettings) -> list[Path]:
 def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:
     """Return how far the actions of ``quantized`` are from those of its graph, in float64, on ``observations``.
 
-    The largest difference, or for discrete actions the share of rows with another one.
+    The largest difference, or where actions are choices the share of rows with another one.
     """
     graph, action = quantized.graph, run_quantized(quantized, observations)[0]
     outputs = run_step(graph, {graph.inputs[0].name: observations}, {})[0]
     expected = outputs[ends_of(graph)[0]].reshape(action.shape)
     if expected.dtype == np.int64:
-        return float((action != expected).mean())
+        return float((action != expected).reshape(len(expected), -1).any(axis=1).mean())
     return float(np.abs(action - expected).max())
 
 

@@ -8,7 +8,7 @@ from typing import final
 
 from prunekit.graph.c.names import field_names
 from prunekit.graph.graph import Graph, specs_of
-from prunekit.graph.op import Op
+from prunekit.graph.op import Op, Spec
 from prunekit.ops.argmax import Argmax
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.identity import Identity
@@ -88,12 +88,12 @@ def interface_of(graph: Graph, name: str) -> Interface:
     action = action_of(graph)
     maker = next((node for node in graph.nodes if action in node.outputs), None)
     width = specs[maker.inputs[0]].shape[-1] if maker is not None and isinstance(maker.op, Argmax) else 0
-    number = specs[action].dtype == "int64"
+    number = specs[action].dtype == "int64" and not specs[action].shape
     return Interface(
         name=name,
         inputs=tuple(inputs),
         outputs=None if number else _size(specs[action].shape),
-        does=_does(None if maker is None else maker.op, width),
+        does=_does(None if maker is None else maker.op, width, specs[action]),
         states=tuple(states),
     )
 
@@ -109,20 +109,21 @@ def action_of(graph: Graph) -> str:
 
 def flat_interface(name: str, inputs: int, head: Op, width: int) -> Interface:
     """Return the interface of a policy of one flat observation whose ``head`` reads ``width`` values."""
+    (made,) = head.shapes([Spec((width,))])
     return Interface(
         name=name,
         inputs=(_field("observation", (inputs,), f"{name.upper()}_INPUTS"),),
-        outputs=None if isinstance(head, Argmax) else width,
-        does=_does(head, width),
+        outputs=None if isinstance(head, Argmax) else _size(made.shape),
+        does=_does(head, width, made),
     )
 
 
-def _does(maker: Op | None, width: int) -> str:
+def _does(maker: Op | None, width: int, made: Spec) -> str:
     if isinstance(maker, Argmax):
         return f"Returns the action, {maker.start} to {maker.start + width - 1},"
     if isinstance(maker, ClipToBounds | TanhToBounds):
         return "Writes the action, inside its bounds,"
-    return "Writes the outputs"
+    return "Writes the action, whole numbers," if made.dtype == "int64" else "Writes the outputs"
 
 
 def _field(name: str, shape: Sequence[int], macro: str = "") -> Field:

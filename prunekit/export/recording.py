@@ -14,9 +14,10 @@ from prunekit.environments import Spaces, first_line, make_environment, spaces_o
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.graph.graph import Graph, Port, specs_of
+from prunekit.graph.op import name_of
 from prunekit.graph.reference import run_step
-from prunekit.ops.argmax import Argmax
 from prunekit.rollouts import episode_return
+from prunekit.spaces.kind import kind_of_head
 
 # No return is measured and nothing certified on these seeds.
 FIRST_SEED = 5_000_000
@@ -34,13 +35,10 @@ def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
             f"{name}: maps {sizes[0]} values to {sizes[1]}, but {place} needs {wanted[0]} to {wanted[1]}; {fix}"
         )
     head = next(node.op for node in graph.nodes if "action" in node.outputs)
-    first = head.start if isinstance(head, Argmax) else None
-    if first != (None if spaces.discrete is None else spaces.start):
-        gives, needs = (
-            "continuous actions" if number is None else f"action numbers from {number}"
-            for number in (first, None if spaces.discrete is None else spaces.start)
-        )
-        raise InputError(f"{name}: gives {gives}, but {place} needs {needs}; {fix}")
+    if not spaces.actions.takes(head):
+        given = kind_of_head(head, sizes[1])
+        gives = f"what {name_of(head)} gives" if given is None else given.words
+        raise InputError(f"{name}: gives {gives}, but {place} needs {spaces.actions.words}; {fix}")
 
 
 def recorded_observations(graph: Graph, env_id: str, kwargs: Mapping[str, Any], episodes: int) -> NDArray[np.float32]:
@@ -59,8 +57,7 @@ def recorded_observations(graph: Graph, env_id: str, kwargs: Mapping[str, Any], 
         def act(observation: Any) -> Any:
             seen.append(np.array(observation, np.float32))  # a copy: some environments write into one buffer
             given = {port.name: seen[-1].astype(np.float64).reshape(1, *port.shape)}
-            action = run_step(graph, given, {})[0]["action"][0]
-            return spaces.action(action) if spaces.discrete is None else spaces.numbered(action)
+            return spaces.actions.action(run_step(graph, given, {})[0]["action"][0])
 
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
             episode_return(environment, act, seed)

@@ -53,6 +53,9 @@ TORCH: Forms[tuple[Any, ...]] = Forms("torch")
 MACS: Forms[int] = Forms("cost")
 """(op, specs of inputs) -> multiply-accumulates for one observation."""
 
+MARGIN: Forms[Array] = Forms("margins of choices")
+"""(head, outputs [batch, ...]) -> by how much two outputs of each choice differ; of heads that give integers alone."""
+
 KNOWN: Forms[tuple[Array, ...]] = Forms("constants")
 """(op, *inputs float64 [1, ...], NaN where a value varies) -> outputs likewise; not needed where ``reference`` does."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
-from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
 
@@ -48,6 +48,19 @@ def _macs(_: Argmax, __: Sequence[Spec]) -> int:
     return 0
 
 
+@MARGIN.register(Argmax)
+def _margin(_: Argmax, x: Array) -> Array:
+    return lead(x)
+
+
+def lead(x: Array) -> Array:
+    """Return how far the largest value of the last axis is above the next, infinity where it is the only one."""
+    if x.shape[-1] < 2:
+        return np.full(x.shape[:-1], np.inf)
+    ranked = np.sort(x, axis=-1)
+    return np.asarray(ranked[..., -1] - ranked[..., -2])
+
+
 @TORCH.register(Argmax)
 def _torch(op: Argmax, _: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
     return (x.argmax(dim=-1) + op.start,)
@@ -72,7 +85,12 @@ def _c(op: Argmax, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
 
 @TWIN.register(Argmax)
 def _twin(op: Argmax, x: Float32) -> tuple[Array, ...]:
+    return ((first_largest(x) + op.start).astype(np.int32),)
+
+
+def first_largest(x: Float32) -> Array:
+    """Return the index of the largest value of the last axis as the C finds it, NaN among them."""
     best = np.zeros((*x.shape[:-1], 1), np.int64)
     for index in range(1, x.shape[-1]):
         best = np.where(x[..., index : index + 1] > np.take_along_axis(x, best, axis=-1), index, best)
-    return ((best[..., 0] + op.start).astype(np.int32),)
+    return best[..., 0]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
+from prunekit.spaces.curvature import Curvature
+
 Solve = Callable[[Tensor], Tensor]
 """A gradient, float64 [p], to the natural one."""
 
@@ -20,28 +22,27 @@ MOST_PARAMETERS = 2_048
 _ITERATIONS = 20
 
 
-def natural(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Solve | None:
+def natural(network: nn.Module, observations: Tensor, curvature: Curvature) -> Solve | None:
     """Return what divides gradients by the damped Fisher matrix of the actions in ``observations`` [n, obs].
 
-    Without ``deviations`` the network [n, obs] to [n, k] gives logits of discrete actions; with them, [k], the means of
-    normal distributions that have these. Gradients are of the network's parameters. None where the matrix cannot be
-    divided by, as it holds what is no number.
+    The network gives [n, k] of [n, obs]: the parameters of a distribution of actions that has this ``curvature``.
+    Gradients are of the network's parameters. None where the matrix cannot be divided by: it holds what is no number.
     """
     with torch.no_grad():
         outputs = network(observations[:1]).shape[1]
     some = observations[torch.randperm(len(observations))[: max(1, _MOST_SCORES // outputs)]]
     if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
-        return by_products(network, some, deviations)
-    matrix = fisher_matrix(network, some, deviations)
+        return by_products(network, some, curvature)
+    matrix = fisher_matrix(network, some, curvature)
     damping = _DAMPING * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
     factor, failed = torch.linalg.cholesky_ex(matrix + damping)
     return None if int(failed) else lambda gradient: torch.cholesky_solve(gradient[:, None], factor)[:, 0]
 
 
-def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Tensor | None) -> Tensor:
+def fisher_matrix(network: nn.Module, observations: Tensor, curvature: Curvature) -> Tensor:
     """Return the Fisher matrix, float64 [p, p], of the actions in ``observations`` [n, obs]; see ``natural``."""
     with torch.no_grad():
-        chances = network(observations).softmax(dim=1)[:, :, None]
+        outputs = network(observations)
     values = {name: value.detach() for name, value in network.named_parameters()}
 
     def scores(given: dict[str, Tensor], observation: Tensor) -> Tensor:
@@ -49,17 +50,11 @@ def fisher_matrix(network: nn.Module, observations: Tensor, deviations: Tensor |
 
     parts = vmap(jacrev(scores), in_dims=(None, 0))(values, observations)
     slopes = torch.cat([part.flatten(2) for part in parts.values()], dim=2)
-    if deviations is not None:
-        slopes = slopes / deviations[:, None]
-    else:
-        slopes = chances.sqrt() * (slopes - (chances * slopes).sum(dim=1, keepdim=True))
-    rows = slopes.flatten(0, 1)
+    rows = curvature.root(outputs, slopes).flatten(0, 1)
     return (rows.T @ rows).double() / len(observations)
 
 
-def by_products(
-    network: nn.Module, observations: Tensor, deviations: Tensor | None, iterations: int = _ITERATIONS
-) -> Solve:
+def by_products(network: nn.Module, observations: Tensor, curvature: Curvature, iterations: int = _ITERATIONS) -> Solve:
     """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix."""
     values = {name: value.detach() for name, value in network.named_parameters()}
     sizes = [value.numel() for value in values.values()]
@@ -68,18 +63,13 @@ def by_products(
         return _called(network, given, observations)
 
     found, pull, *_ = vjp(scores, values)
-    chances = found.softmax(dim=1)
     # What ``pull`` does is linear, so that pulling through it pushes a change of the parameters to the scores.
     _, push, *_ = vjp(lambda weights: pull(weights)[0], torch.zeros_like(found))
 
     def product(way: Tensor) -> Tensor:
         parts = torch.split(way.float(), sizes)
         given = {name: part.view_as(value) for part, (name, value) in zip(parts, values.items(), strict=True)}
-        change = push(given)[0]
-        if deviations is not None:
-            change = change / deviations.square()
-        else:
-            change = chances * (change - (chances * change).sum(dim=1, keepdim=True))
+        change = curvature.product(found, push(given)[0])
         return torch.cat([part.flatten() for part in pull(change / len(observations))[0].values()]).double()
 
     probe = torch.randint(0, 2, (sum(sizes),)).double() * 2.0 - 1.0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.optim.fisher import fisher_matrix
+from prunekit.spaces.curvature import Curvature
 
 # The curvature is that of so many scores; the loss and its gradient are of all states (Byrd et al. 2011).
 _MOST_SCORES = 12_288
@@ -23,31 +24,28 @@ def refine(
     loss: Callable[[Tensor], Tensor],
     iterations: int,
     generator: torch.Generator,
-    *,
-    discrete: bool,
+    curvature: Curvature,
 ) -> float:
     """Lower ``loss`` of the network's scores [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
 
-    The steps divide its gradient by the curvature of a cross-entropy where scores are of ``discrete`` actions, and of a
-    sum of squared errors otherwise, which ``loss`` should be, or close to it; means over the states, both of them.
+    The steps divide its gradient by the ``curvature`` of the logarithm of a probability, which ``loss`` should be, or
+    close to it; means over the states, both of them.
     """
     parameters = list(network.parameters())
     with torch.no_grad():
         scores = network(states)
         reached = float(loss(scores))
-    # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
-    deviations = None if discrete else torch.full((scores.shape[1],), 0.5).sqrt()
     rows = max(1, _MOST_SCORES // scores.shape[1])
     damping = _DAMPING
     for _ in range(iterations):
         some = states[torch.randperm(len(states), generator=generator)[:rows]]
-        curvature = fisher_matrix(network, some, deviations)
+        matrix = fisher_matrix(network, some, curvature)
         slopes = torch.autograd.grad(loss(network(states)), parameters)
         gradient = torch.cat([slope.flatten() for slope in slopes]).double()
         before = [parameter.detach().clone() for parameter in parameters]
-        diagonal = torch.diag(curvature.diagonal() + _FLOOR)
+        diagonal = torch.diag(matrix.diagonal() + _FLOOR)
         for _ in range(_TRIES):
-            factor, failed = torch.linalg.cholesky_ex(curvature + damping * diagonal)
+            factor, failed = torch.linalg.cholesky_ex(matrix + damping * diagonal)
             if not int(failed):
                 way = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
                 found = _moved(network, before, way, states, loss)

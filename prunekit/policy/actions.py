@@ -9,16 +9,13 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph, Node, specs_of
 from prunekit.graph.op import Op
-from prunekit.ops.argmax import Argmax
-from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.identity import Identity
 
 
 def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
     """Return ``graph``, whose action are its outputs as they are, with the head for the actions of ``spaces``.
 
-    Discrete actions are the number of the largest output, continuous ones the outputs held in the bounds. Raises
-    InputError, naming the policy as ``called``, where inputs or outputs are not those of ``spaces``.
+    Raises InputError, naming the policy as ``called``, where inputs or outputs are not those of ``spaces``.
     """
     specs = specs_of(graph)
     inputs, outputs = (sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape))
@@ -27,19 +24,12 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
             f"{called}: maps {inputs} values to {outputs}, but the environment has observations of "
             f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with --env"
         )
-    return with_head(graph, head_of(spaces))
+    return with_head(graph, spaces.actions.head())
 
 
 def keeps_outputs(graph: Graph) -> bool:
     """Return whether the action of ``graph`` are its outputs as they are, as where its action space is not known."""
     return any(isinstance(node.op, Identity) for node in graph.nodes if "action" in node.outputs)
-
-
-def head_of(spaces: Spaces) -> Op:
-    """Return the head for outputs that are the actions of ``spaces``, or one score for each of them."""
-    if spaces.discrete is not None:
-        return Argmax(start=spaces.start)
-    return ClipToBounds(low=spaces.low, high=spaces.high)
 
 
 def with_head(graph: Graph, head: Op) -> Graph:

@@ -23,12 +23,13 @@ from prunekit.files import is_exactly, json_text, require_file, write_atomically
 from prunekit.formats.kinds import foreign_advice
 from prunekit.formats.torch_file import read_torch
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, KindHead, TanhHead, head_of
 from prunekit.policy.program import lower, scores_path
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.masks import check_masks, full_masks
 from prunekit.pruning.slices import linear_at
 from prunekit.pruning.tracing import Dense
+from prunekit.spaces.kind import kind_from_dict
 
 FORMAT = "prunekit.model"
 VERSION = 1
@@ -178,12 +179,11 @@ def _encode(artifact: Artifact) -> dict[str, Any]:
             "scale": actor.normalizer.scale.cpu().clone(),
             "clip": actor.normalizer.clip,
         }
-    head_name = next(name for name, kind in _HEADS.items() if isinstance(actor.head, kind))
     return {
         "format": FORMAT,
         "version": VERSION,
         "layers": layers,
-        "head": {"kind": head_name, **asdict(actor.head)},
+        "head": _head_data(actor.head),
         "normalizer": normalizer,
         "masks": {name: keep.clone() for name, keep in artifact.masks.items()},
         "provenance": artifact.provenance,
@@ -197,8 +197,7 @@ def _decode(data: dict[str, Any]) -> Artifact:
     dtypes = {parameter.dtype for parameter in network.parameters()}
     if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
         raise InputError("its weights must all be float32 or all float64")
-    head_fields = dict(data["head"])
-    head: Head = _HEADS[head_fields.pop("kind")](**head_fields)
+    head = _head(dict(data["head"]))
     normalizer = None
     if data["normalizer"] is not None:
         fields = data["normalizer"]
@@ -207,6 +206,20 @@ def _decode(data: dict[str, Any]) -> Artifact:
     _require_plain(provenance)
     _require_original(provenance, [part.out_features for part in network if isinstance(part, nn.Linear)][:-1])
     return Artifact(Actor(network, head, normalizer), dict(data["masks"]), provenance)
+
+
+def _head_data(head: Head) -> dict[str, Any]:
+    if isinstance(head, KindHead):
+        return head.kind.to_dict()
+    return {"kind": next(name for name, kind in _HEADS.items() if type(head) is kind), **asdict(head)}
+
+
+def _head(data: dict[str, Any]) -> Head:
+    """Return the head of ``data``: one of the three that actions of one float or number have, or that of a kind."""
+    kind = _HEADS.get(data["kind"])
+    if kind is None:
+        return head_of(kind_from_dict(data))
+    return kind(**{name: value for name, value in data.items() if name != "kind"})
 
 
 def _require_plain(value: object) -> None:

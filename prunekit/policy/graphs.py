@@ -9,13 +9,10 @@ from prunekit.graph.op import Op
 from prunekit.ops.activation import Activation
 from prunekit.ops.activation_kinds import KINDS
 from prunekit.ops.affine import Affine
-from prunekit.ops.argmax import Argmax
-from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.normalize import Normalize
-from prunekit.ops.tanh_to_bounds import TanhToBounds
 from prunekit.policy import program as chain
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import op_of_head
 
 
 def graph_of(policy: Actor | chain.Program) -> Graph:
@@ -47,16 +44,3 @@ def _op(op: chain.Op) -> Op:
             return Activation(kind=name, numbers=numbers)
         case _:
             assert_never(op)
-
-
-def op_of_head(head: Head) -> Op:
-    """Return the op that is ``head``."""
-    match head:
-        case ArgmaxHead():
-            return Argmax(start=head.start)
-        case ClipHead():
-            return ClipToBounds(low=head.low, high=head.high)
-        case TanhHead():
-            return TanhToBounds(low=head.low, high=head.high)
-        case _:
-            assert_never(head)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import assert_never, final
 
 import torch
 from torch import Tensor
 
+import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.errors import InputError
+from prunekit.graph.forms import TORCH
+from prunekit.graph.op import Op
+from prunekit.ops.argmax import Argmax
+from prunekit.ops.clip_to_bounds import ClipToBounds
+from prunekit.ops.tanh_to_bounds import TanhToBounds
+from prunekit.spaces.kind import ActionKind
 
 _LARGEST_START = 2**31 - 1
 _LARGEST_FINITE = float(torch.finfo(torch.float32).max)
@@ -71,7 +78,49 @@ class TanhHead:
         return tuple((high - low) / 2 for low, high in pairs), tuple((high + low) / 2 for low, high in pairs)
 
 
-Head = ArgmaxHead | ClipHead | TanhHead
+@final
+@dataclass(frozen=True)
+class KindHead:
+    """Actions of any other kind: scores [batch, outputs] to what the kind's own op makes of them."""
+
+    kind: ActionKind
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Return the actions of ``scores``."""
+        op = self.kind.head()
+        action: Tensor = TORCH.of(op, "action")(op, {}, scores)[0]
+        return action
+
+
+Head = ArgmaxHead | ClipHead | TanhHead | KindHead
+
+
+def head_of(kind: ActionKind) -> Head:
+    """Return the head of ``kind``; raises InputError where it cannot be one."""
+    match kind.head():
+        case Argmax(start=start):
+            return ArgmaxHead(start)
+        case ClipToBounds(low=low, high=high):
+            return ClipHead(low, high)
+        case TanhToBounds(low=low, high=high):
+            return TanhHead(low, high)
+        case _:
+            return KindHead(kind)
+
+
+def op_of_head(head: Head) -> Op:
+    """Return the op that is ``head``."""
+    match head:
+        case ArgmaxHead():
+            return Argmax(start=head.start)
+        case ClipHead():
+            return ClipToBounds(low=head.low, high=head.high)
+        case TanhHead():
+            return TanhToBounds(low=head.low, high=head.high)
+        case KindHead():
+            return head.kind.head()
+        case _:
+            assert_never(head)
 
 
 def _check_bounds(low: object, high: object, largest: float) -> None:

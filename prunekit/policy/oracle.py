@@ -7,7 +7,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import op_of_head
 from prunekit.policy.program import Activate, Affine, Normalize, Program
 
 Array = NDArray[np.float64]
@@ -26,18 +26,4 @@ def run_oracle(program: Program, observations: Array) -> tuple[NDArray[np.int64]
                 values = op.activation.reference(values)
             case _:
                 assert_never(op)
-    return _decide(program.head, values), values
-
-
-def _decide(head: Head, scores: Array) -> NDArray[np.int64] | Array:
-    match head:
-        case ArgmaxHead():
-            return np.asarray(scores.argmax(axis=1) + head.start, np.int64)
-        case ClipHead():
-            action = scores
-        case TanhHead():
-            half, middle = head.affine
-            action = np.tanh(scores) * np.asarray(half) + np.asarray(middle)
-        case _:
-            assert_never(head)
-    return np.asarray(np.clip(action, head.low, head.high), np.float64)
+    return op_of_head(program.head).reference((values,))[0], values

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from prunekit.activations import Activation
 from prunekit.errors import CouplingError, InputError
+from prunekit.graph.op import Spec
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, Head
+from prunekit.policy.heads import Head, op_of_head
 from prunekit.pruning.slices import linear_at
 from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
 
@@ -140,9 +141,10 @@ def _check_widths(program: Program) -> None:
                 width = op.weight.shape[0]
             case Activate():
                 pass
-    bounds = width if isinstance(program.head, ArgmaxHead) else len(program.head.low)
-    if bounds != width:
-        raise InputError(f"the head has bounds for {bounds} action components, but the network gives {width} scores")
+    try:
+        op_of_head(program.head).shapes([Spec((width,))])
+    except InputError as error:
+        raise InputError(f"the head does not fit the network's {width} scores: {error}") from error
 
 
 def scores_path(network: nn.Module) -> tuple[Dense | Elementwise, ...]:

@@ -69,8 +69,8 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     environment.close()
-    fitting = [a.name for a in ALGORITHMS.values() if (a.continuous if spaces.discrete is None else a.discrete)]
-    usual = next((name for name in algorithms_of(env_id) if name in fitting), fitting[0])
+    fitting = [a.name for a in ALGORITHMS.values() if type(spaces.actions) in a.actions]
+    usual = next((name for name in algorithms_of(env_id) if name in fitting), *fitting[:1])
     name = usual if words.algo is None else words.algo
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name)

@@ -28,9 +28,14 @@ from prunekit.adapters.sb3_files import read_sb3
 from prunekit.adapters.sb3_spaces import action_spaces
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
+from prunekit.graph.forms import MARGIN
 from prunekit.policy.actor import Actor
-from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
+from prunekit.policy.heads import ArgmaxHead, ClipHead, KindHead, TanhHead, op_of_head
 from prunekit.policy.program import lower
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
+from prunekit.spaces.kind import ActionKind, kind_of_space
+from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 OTHERS: dict[str, Any] = {"learning_starts": 10, "buffer_size": 200, "batch_size": 8}
 MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]]] = {
@@ -80,6 +85,59 @@ def saved(model: BaseAlgorithm, folder: Path) -> Path:
 def odd_ppo(folder: Path, observation: spaces.Space[Any], action: spaces.Space[Any], **options: Any) -> Path:
     policy = options.pop("policy", "MlpPolicy")
     return saved(PPO(policy, Odd(observation, action), n_steps=8, batch_size=8, device="cpu", **options), folder)
+
+
+CHOICES: list[Any] = [
+    spaces.MultiDiscrete([3, 2, 4]),
+    spaces.MultiDiscrete([3] * 40),  # whose text has several lines
+    spaces.MultiBinary(4),
+]
+
+
+@pytest.mark.parametrize("actions", CHOICES, ids=lambda space: str(space)[:30])
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_several_choices_are_those_of_the_library(algorithm: Any, actions: Any, tmp_path: Path) -> None:
+    model = algorithm("MlpPolicy", Odd(flat(), actions), n_steps=64, device="cpu", seed=0)
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(100.0)
+    actor = read_sb3(saved(model, tmp_path))
+    head = op_of_head(actor.head)
+    assert head == kind_of_space(actions).head()
+    raw = np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)
+    with torch.no_grad():
+        scores = actor.scores(torch.from_numpy(raw)).numpy()
+        found = actor(torch.from_numpy(raw)).numpy()
+    expected, _ = model.predict(raw, deterministic=True)
+    clear = MARGIN.of(head, "action")(head, scores) > 1e-4
+    assert clear.mean() > 0.99
+    assert (np.ptp(expected, axis=0) > 0).any()
+    np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+def test_choices_from_a_start_are_counted_from_it(tmp_path: Path) -> None:
+    """The library counts from 0 whatever the space says."""
+    actor = read_sb3(odd_ppo(tmp_path, flat(), spaces.MultiDiscrete([3, 2], start=[1, -2])))
+    expected = MultiDiscreteActions(counts=(3, 2), starts=(1, -2))
+    assert actor.head == KindHead(expected)
+
+
+def test_choices_of_another_environment_are_refused(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.MultiDiscrete([3, 2]))
+    read_sb3(path, spaces=Spaces(4, MultiDiscreteActions(counts=(3, 2), starts=(5, 5))))
+    others: list[tuple[ActionKind, str]] = [
+        (MultiDiscreteActions(counts=(2, 3), starts=(0, 0)), "3 from 0, 2 from 0, but .* needs .*2 from 0, 3 from 0"),
+        (DiscreteActions(count=5), "chooses multi-discrete actions, but the given spaces have discrete"),
+    ]
+    for wrong, words in others:
+        with pytest.raises(InputError, match=rf"policy\.zip: .*{words}"):
+            read_sb3(path, spaces=Spaces(4, wrong))
+
+
+@pytest.mark.parametrize("text", ["", "[3 2 ... 4]", "[3.0 2.0]", "[3 3]", "[-1 6]"])
+def test_choices_that_the_text_does_not_say_are_refused(text: str) -> None:
+    said = {":type:": str(spaces.MultiDiscrete), "nvec": text, "start": "[0 0]", "_shape": [2], "dtype": "int64"}
+    with pytest.raises(InputError):
+        action_spaces(4, 5, said)
 
 
 def as_saved(bound: float, dtype: type[Any] = np.float32) -> dict[str, Any]:
@@ -176,7 +234,7 @@ def test_every_bound_that_is_read_is_the_right_one(exponent: int, share: float) 
         except InputError:
             continue
         read += 1
-        assert found == Spaces(4, low=(-bound,), high=(bound,))
+        assert found == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
     assert share * 120 <= read <= (120 if share else 24)
 
 
@@ -191,11 +249,11 @@ def test_bounds_that_text_does_not_say_are_asked_for(bound: float, dtype: Any) -
 def test_a_lone_number_says_a_bound_exactly() -> None:
     bound = float(np.float32(0.012345678))
     said = {**as_saved(bound), "low_repr": str(np.float32(-bound)), "high_repr": str(np.float32(bound))}
-    assert action_spaces(4, 1, said) == Spaces(4, low=(-bound,), high=(bound,))
+    assert action_spaces(4, 1, said) == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
 
 
 def test_float64_bounds_are_read_where_float32_tells_them_apart() -> None:
-    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, low=(-0.4,), high=(0.4,))
+    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, BoxActions(low=(-0.4,), high=(0.4,)))
 
 
 def test_given_spaces_win_over_text(tmp_path: Path) -> None:
@@ -203,11 +261,16 @@ def test_given_spaces_win_over_text(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="'spaces'"):
         read_sb3(path)
     low, high = (-0.05, -1.0), (0.05, 1.0)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
 
 
 @pytest.mark.parametrize(
-    "given", [Spaces(4, discrete=2), Spaces(3, low=(-1.0,) * 2, high=(1.0,) * 2), Spaces(4, low=(-1.0,), high=(1.0,))]
+    "given",
+    [
+        Spaces(4, DiscreteActions(count=2)),
+        Spaces(3, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2)),
+        Spaces(4, BoxActions(low=(-1.0,), high=(1.0,))),
+    ],
 )
 def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.Box(-1.0, 1.0, (2,)))
@@ -220,10 +283,10 @@ def test_given_spaces_must_fit(given: Spaces, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [PPO, SAC])
 def test_given_bounds_must_be_those_of_the_text(kind: type[BaseAlgorithm], tmp_path: Path) -> None:
     path = saved(kind("MlpPolicy", Odd(flat(), spaces.Box(-5.0, np.float32([5.0, 0.4]))), device="cpu"), tmp_path)
-    read_sb3(path, spaces=Spaces(4, low=(-5.0,) * 2, high=(5.0, 0.4)))
+    read_sb3(path, spaces=Spaces(4, BoxActions(low=(-5.0,) * 2, high=(5.0, 0.4))))
     for low, high in (((-1.0, -5.0), (1.0, 0.4)), ((-5.0, -5.0), (math.inf, 0.4))):
         with pytest.raises(InputError, match=r"component 0 .* within \[-5, 5\], but .* \[-(1, 1|5, inf)\]; give") as no:
-            read_sb3(path, spaces=Spaces(4, low=low, high=high))
+            read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high)))
         assert type(no.value) is InputError
         assert str(no.value).startswith(f"{path}: ")
 
@@ -233,9 +296,9 @@ def test_the_largest_bounds_stand_for_none(tmp_path: Path) -> None:
     largest = np.finfo(np.float32).max
     path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-largest, 0.0]), np.float32([largest, largest])))
     low, high = (-math.inf, 0.0), (math.inf, 1e300)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
     with pytest.raises(InputError, match="component 1 of its actions"):
-        read_sb3(path, spaces=Spaces(4, low=low, high=(math.inf, 1.0)))
+        read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=(math.inf, 1.0))))
 
 
 def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) -> None:
@@ -243,7 +306,7 @@ def test_bounds_that_were_printed_coarsely_are_the_given_ones(tmp_path: Path) ->
     with np.printoptions(precision=3):
         path = odd_ppo(tmp_path, flat(), spaces.Box(np.float32([-bound, -1.0]), np.float32([bound, 1.0])))
     low, high = (-bound, -1.0), (bound, 1.0)
-    assert read_sb3(path, spaces=Spaces(4, low=low, high=high)).head == ClipHead(low, high)
+    assert read_sb3(path, spaces=Spaces(4, BoxActions(low=low, high=high))).head == ClipHead(low, high)
 
 
 class OwnPolicy(PPO.policy_aliases["MlpPolicy"]):  # type: ignore[misc]
@@ -281,8 +344,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
         "observations of type",
     ),
     "discrete observations": (lambda at: odd_ppo(at, spaces.Discrete(4), spaces.Discrete(2)), "observations of type"),
-    "MultiDiscrete": (lambda at: odd_ppo(at, flat(), spaces.MultiDiscrete([2, 3])), "MultiDiscrete"),
-    "MultiBinary": (lambda at: odd_ppo(at, flat(), spaces.MultiBinary(3)), "MultiBinary"),
     "matrix of actions": (lambda at: odd_ppo(at, flat(), spaces.Box(-1, 1, (2, 2))), r"shape \[2, 2\]"),
     "own policy": (lambda at: odd_ppo(at, flat(), spaces.Discrete(2), policy=OwnPolicy), "test_sb3_files"),
     "own activation": (

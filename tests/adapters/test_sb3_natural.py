@@ -9,10 +9,11 @@ import gymnasium as gym
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Normal
 
+import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.adapters import sb3_natural
 from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.spaces.kind import kind_of_space
 
 ROLLOUT = 2_048
 
@@ -29,7 +30,7 @@ def tuned(env_id: str, rollouts: int = 1, warmup: int = 0) -> tuple[Any, nn.Modu
         )
     environment.close()
     before = copy.deepcopy(network)
-    tuner = Tuner(lambda: gym.make(env_id), 0, warmup)
+    tuner = Tuner(lambda: gym.make(env_id), kind_of_space(space).curvature, 0, warmup)
     tuner.take(network)
     tuner.tune(rollouts * ROLLOUT, lambda: False)
     tuner.close()
@@ -43,12 +44,12 @@ def weights(network: nn.Module) -> Tensor:
 def moved(model: Any, before: nn.Module, latest: nn.Module) -> float:
     """Return the divergence of the policy from what it was before the rollout."""
     observations = next(model.rollout_buffer.get(None)).observations
-    with torch.no_grad():
-        old, new = before(observations), latest(observations)
-    if isinstance(model.action_space, gym.spaces.Discrete):
-        return sb3_natural.divergence(Categorical(logits=old), Categorical(logits=new))
-    deviation = model.policy.log_std.detach()
-    return sb3_natural.divergence(Normal(old, torch.full_like(deviation, -2.0).exp()), Normal(new, deviation.exp()))
+    found = []
+    for network in (before, latest):
+        model.policy.action_net = network
+        with torch.no_grad():
+            found.append(model._distribution(observations))
+    return sb3_natural.divergence(*found)
 
 
 def test_a_rollout_moves_the_policy_by_about_the_divergence_it_may() -> None:

@@ -15,9 +15,11 @@ from prunekit import CheckError, InputError
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
-DISCRETE = Spaces(4, discrete=3, start=10)
-CONTINUOUS = Spaces(4, low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf))
+DISCRETE = Spaces(4, DiscreteActions(count=3, start=10))
+CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf)))
 PICK = np.eye(4)[:, :3]  # the score of action k is component k of the observation
 WEIGHT = {"w": PICK.astype(np.float32)}
 X: Value = ("x", FLOAT, ["n", 4])
@@ -81,7 +83,9 @@ def test_float_outputs_are_clipped_for_continuous_actions(tmp_path: Path, dtype:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_actions_are_within_their_space_to_the_last_bit(tmp_path: Path, dtype: type) -> None:
     space = gym_spaces.Box(-0.1, 0.1, (3,), dtype)
-    spaces = Spaces(4, low=tuple(space.low.tolist()), high=tuple(space.high.tolist()), dtype=str(space.dtype))
+    spaces = Spaces(
+        4, BoxActions(low=tuple(space.low.tolist()), high=tuple(space.high.tolist()), dtype=str(space.dtype))
+    )
     runtime = runtime_of(write_product(tmp_path / "m.onnx", PICK), spaces)
     for observation in ([9.0, -9.0, 0.1, 0.0], [0.05, 0.1, -0.1, 0.0]):
         action = runtime.act(np.asarray(observation))
@@ -112,7 +116,7 @@ def test_a_file_of_dynamic_width_is_tried_on_the_environments(tmp_path: Path) ->
     )
     assert runtime_of(path).act(observation_for(2)) == 12
     with pytest.raises(InputError, match=r"m\.onnx: does not run on one observation of 5 values"):
-        runtime_of(path, Spaces(5, discrete=3))
+        runtime_of(path, Spaces(5, DiscreteActions(count=3)))
 
 
 def test_two_inputs_are_refused_by_name(tmp_path: Path) -> None:
@@ -156,7 +160,9 @@ def test_a_fixed_batch_of_more_than_one_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spaces", [Spaces(4, discrete=2), Spaces(4, low=(-1.0,) * 2, high=(1.0,) * 2)], ids=["discrete", "box"]
+    "spaces",
+    [Spaces(4, DiscreteActions(count=2)), Spaces(4, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))],
+    ids=["discrete", "box"],
 )
 def test_another_number_of_outputs_is_refused_with_both(tmp_path: Path, spaces: Spaces) -> None:
     path = write_product(tmp_path / "m.onnx", PICK)
@@ -166,7 +172,7 @@ def test_another_number_of_outputs_is_refused_with_both(tmp_path: Path, spaces: 
 
 def test_an_integer_output_is_refused_for_continuous_actions(tmp_path: Path) -> None:
     path = argmax_model(tmp_path / "m.onnx")
-    for spaces in (CONTINUOUS, Spaces(4, low=(-1.0,), high=(1.0,))):
+    for spaces in (CONTINUOUS, Spaces(4, BoxActions(low=(-1.0,), high=(1.0,)))):
         with pytest.raises(InputError, match=r"m\.onnx: gives an action number, .* continuous"):
             runtime_of(path, spaces)
 
@@ -201,5 +207,5 @@ def test_an_action_number_outside_the_space_is_an_error(tmp_path: Path, chosen: 
     ]
     constants = {"w": np.zeros((4, 2), np.float32), "chosen": np.asarray(chosen)}
     path = write_onnx(tmp_path / "m.onnx", nodes, [X], [("action", INT64, ["n"])], constants)
-    with pytest.raises(CheckError, match=rf"m\.onnx: chose action {chosen}, not one of 2 from 0"):
-        runtime_of(path, Spaces(4, discrete=2)).act(np.zeros(4))
+    with pytest.raises(CheckError, match=rf"m\.onnx: action {chosen} is not one of 2 from 0"):
+        runtime_of(path, Spaces(4, DiscreteActions(count=2))).act(np.zeros(4))

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 CONTINUOUS, DISCRETE, FROM_ZERO, POINTLESS = "Point-v0", "PointDiscrete-v0", "PointFromZero-v0", "Pointless-v0"
+LEVERS, SWITCHES = "PointLevers-v0", "PointSwitches-v0"
 
 
 class Point(gym.Env[Any, Any]):
@@ -30,12 +31,25 @@ class Point(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action)
-        push = float(action) - self.start - 1.0 if self.discrete else float(action[0])
-        self._state[1] += 0.3 * push
+        self._state[1] += 0.3 * self.push(action)
         self._state[0] += 0.3 * self._state[1]
         self._steps += 1
         reward = self.reward * max(1.0 - abs(float(self._state[0])), 0.0)
         return self._state.astype(np.float32), reward, False, self._steps >= 30, {}
+
+    def push(self, action: Any) -> float:
+        return float(action) - self.start - 1.0 if self.discrete else float(action[0])
+
+
+class Levers(Point):
+    """The same with two choices: left, nothing or right, numbered from 1, and weak or strong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.MultiDiscrete([3, 2], start=[1, 0])
+
+    def push(self, action: Any) -> float:
+        return float(action[0] - 2) * (1.0 + float(action[1])) / 2.0
 
 
 def steer(seen: Any) -> Any:
@@ -48,7 +62,32 @@ def push(seen: Any) -> Any:
     return 2 + np.sign(np.round(1.2 * steer(seen)[:, 0])).astype(np.int64)
 
 
+class Switches(Point):
+    """The same with two switches: one pushes left, the other right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.MultiBinary(2)
+
+    def push(self, action: Any) -> float:
+        return float(action[1]) - float(action[0])
+
+
+def press(seen: Any) -> Any:
+    """Return the switches of a good controller, [n, 2]."""
+    wanted = 1.4 * steer(seen)
+    return np.concatenate([wanted < -0.5, wanted > 0.5], axis=1).astype(np.int64)
+
+
+def pull(seen: Any) -> Any:
+    """Return the choices of a good controller with levers, [n, 2]."""
+    wanted = steer(seen)[:, 0]
+    return np.stack([2 + np.sign(np.round(1.4 * wanted)), np.abs(wanted) > 0.7], axis=1).astype(np.int64)
+
+
 gym.register(CONTINUOUS, Point)
+gym.register(LEVERS, Levers)
+gym.register(SWITCHES, Switches)
 gym.register(DISCRETE, Point, kwargs={"discrete": True})
 gym.register(FROM_ZERO, Point, kwargs={"discrete": True, "start": 0})
 gym.register(POINTLESS, Point, kwargs={"reward": 0.0})

@@ -27,6 +27,8 @@ from prunekit.compress.workers import Crew, Site, _play, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import episode_return
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 from prunekit.stats.certificate import Verdict
 
 SEARCH = SearchSettings(
@@ -137,7 +139,7 @@ def test_an_observation_that_is_not_finite_is_the_environments_failure() -> None
             seen, *others = super().step(action)
             return (np.full(2, np.nan, np.float32) if self._steps == 3 else seen, *others)
 
-    teacher = teacher_of(Spaces(2, low=(-1.0,), high=(1.0,)))
+    teacher = teacher_of(Spaces(2, BoxActions(low=(-1.0,), high=(1.0,))))
     words = "'Lost': the observation is not finite after 3 steps of the episode with seed 4"
     with pytest.raises(FailedEpisodeError, match=words):
         episode_return(Lost(), teacher.act, 4)
@@ -244,7 +246,7 @@ def test_arguments_that_no_certificate_can_name() -> None:
 
 def test_nothing_starts_larger_than_the_teacher() -> None:
     starts = ((14,), (), (48,), (32, 32))
-    spaces = Spaces(4, discrete=3)
+    spaces = Spaces(4, DiscreteActions(count=3))
     assert fitting(starts, teacher_of(spaces)) == starts
     assert fitting(starts, teacher_of(spaces, Size((64, 64), 4675))) == starts
     assert fitting(starts, teacher_of(spaces, Size((14,), 115))) == ((14,), ())
@@ -256,7 +258,7 @@ def test_nothing_starts_larger_than_the_teacher() -> None:
 def test_starts_are_not_judged_by_weights_that_could_not_be_counted(size: Size) -> None:
     """Frozen, quantized or folded files keep weights where no rule finds them."""
     starts = ((14,), (), (48,), (32, 32))
-    assert fitting(starts, teacher_of(Spaces(17, discrete=6), size)) == starts
+    assert fitting(starts, teacher_of(Spaces(17, DiscreteActions(count=6)), size)) == starts
 
 
 def test_a_teacher_of_a_few_weights_becomes_no_larger() -> None:

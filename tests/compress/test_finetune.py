@@ -15,8 +15,9 @@ from prunekit.compress.finetune import Judgement, fine_tuned
 from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
+from prunekit.spaces.box import BoxActions
 
-SPACES = Spaces(2, low=(-1.0,), high=(1.0,))
+SPACES = Spaces(2, BoxActions(low=(-1.0,), high=(1.0,)))
 
 
 class Counting:

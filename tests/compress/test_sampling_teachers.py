@@ -14,10 +14,12 @@ from prunekit import InputError
 from prunekit.compress.onnx_teacher import read_onnx_teacher
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 node = helper.make_node
-BOX = Spaces(4, low=(-1.0,) * 2, high=(1.0,) * 2)
-DISCRETE = Spaces(4, discrete=2)
+BOX = Spaces(4, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))
+DISCRETE = Spaces(4, DiscreteActions(count=2))
 
 
 def write(path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int], wide: bool = False) -> Path:

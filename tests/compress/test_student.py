@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.student import Lessons, Scale, Student, action_loss, choice_loss
+from prunekit.compress.student import Lessons, Scale, Student
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces
+from prunekit.spaces.box import BoxActions, action_loss
+from prunekit.spaces.discrete import choice_loss
 
-FREE = Spaces(2, low=(-math.inf, -1.0), high=(math.inf, 1.0))
-BOUNDED = Spaces(2, low=(-2.0, 0.0), high=(2.0, 3.0))
+FREE = Spaces(2, BoxActions(low=(-math.inf, -1.0), high=(math.inf, 1.0)))
+BOUNDED = Spaces(2, BoxActions(low=(-2.0, 0.0), high=(2.0, 3.0)))
 
 
 def lessons_of(spaces: Spaces, respond: Any, deviation: tuple[float, float] = (1.0, 1.0)) -> Lessons:
@@ -29,9 +31,9 @@ def test_bounded_actions_are_in_terms_of_their_bounds_and_free_ones_of_their_dev
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scale = Scale.of(lessons, FREE)
-    assert scale.bounded.tolist() == [False, True]
-    assert scale.middle.tolist() == pytest.approx([7.0, 0.0], abs=0.3)
-    assert scale.half.tolist() == pytest.approx([5.0, 1.0], abs=0.3)
+    assert scale.answers.bounded.tolist() == [False, True]
+    assert scale.answers.middle.tolist() == pytest.approx([7.0, 0.0], abs=0.3)
+    assert scale.answers.half.tolist() == pytest.approx([5.0, 1.0], abs=0.3)
 
 
 def test_nothing_is_lost_beyond_a_bound_that_the_teacher_is_at_and_all_beyond_none() -> None:

@@ -13,12 +13,14 @@ import pytest
 from gymnasium import spaces as gym_spaces
 from onnx import TensorProto, helper, numpy_helper
 
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.readers.policy_file import PolicyOptions
+from prunekit.spaces.box import BoxActions
 
-CONTINUOUS = Spaces(4, low=(-1.0, -0.5), high=(1.0, 0.5))
+CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 PICK = np.eye(4, dtype=np.float32)[:, :2]
 
 
@@ -97,7 +99,7 @@ def test_an_answer_that_is_not_finite_only_to_zeros_is_no_reason_to_refuse(tmp_p
 def test_an_onnx_file_without_a_batch_axis_is_told_so(width: int, tmp_path: Path) -> None:
     path = policy(tmp_path / "flat.onnx", [4])
     with pytest.raises(InputError, match=r"flat\.onnx: .*shape \[4\], .*no batch axis; .*\['batch', 4\]"):
-        read_teacher(path, Spaces(width, low=(-1.0, -0.5), high=(1.0, 0.5)))
+        read_teacher(path, Spaces(width, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -115,4 +117,4 @@ def test_the_case_of_a_suffix_makes_no_difference(tmp_path: Path) -> None:
     for name in ("P.ZIP", "P.PT", "P.TS"):
         (tmp_path / name).write_bytes(b"damaged")
         with pytest.raises(ArtifactError, match=rf"{re.escape(name)}: (damaged|its TorchScript|holds objects)"):
-            read_teacher(tmp_path / name, CONTINUOUS, Reading(without_normalizer=name == "P.ZIP"))
+            read_teacher(tmp_path / name, CONTINUOUS, PolicyOptions(without_normalizer=name == "P.ZIP"))

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
-DISCRETE = Spaces(4, discrete=3, start=2)
-CONTINUOUS = Spaces(4, low=(-1.0, -0.5), high=(1.0, 0.5))
+DISCRETE = Spaces(4, DiscreteActions(count=3, start=2))
+CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(2),
     "clip": ClipHead((-1.0, -0.5), (1.0, 0.5)),
@@ -52,7 +55,7 @@ def actor_of(head: str) -> tuple[Actor, Spaces]:
 def assert_answers(teacher: Teacher, actor: Actor, spaces: Spaces) -> None:
     seen = torch.from_numpy(observations())
     with torch.no_grad():
-        expected = (actor.scores(seen) if spaces.discrete is not None else actor(seen)).double().numpy()
+        expected = (actor.scores(seen) if spaces is DISCRETE else actor(seen)).double().numpy()
     np.testing.assert_allclose(teacher.responses(observations()), expected, atol=1e-5)
     with torch.no_grad():
         actions = actor(seen).numpy()
@@ -119,7 +122,7 @@ def test_a_policy_of_another_environment(head: str, tmp_path: Path) -> None:
     actor, spaces = actor_of(head)
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
     export_onnx(actor, tmp_path / "model.onnx", {})
-    wider = Spaces(7, spaces.discrete, spaces.start, spaces.low, spaces.high)
+    wider = replace(spaces, observation=7)
     for name in ("model.pt", "model.onnx"):
         with pytest.raises(InputError, match=rf"{name}: .*the environment .*--env"):
             read_teacher(tmp_path / name, wider)
@@ -184,7 +187,7 @@ class CleanRL(nn.Module):
         self.actor_mean = mlp(spaces.outputs)
         self.register_buffer("mean", torch.full((4,), 0.5))
         self.register_buffer("variance", torch.full((4,), 0.25))
-        self.discrete = spaces.discrete is not None
+        self.discrete = spaces is DISCRETE
 
     def forward(self, seen: Tensor) -> Tensor:
         assert isinstance(self.mean, Tensor)
@@ -210,8 +213,8 @@ def test_torchscript(suffix: str, spaces: Spaces, traced: bool, tmp_path: Path) 
     teacher = read_teacher(scripted(module, tmp_path / f"policy{suffix}", traced), spaces)
     with torch.no_grad():
         expected = module(torch.from_numpy(observations())).numpy()
-    if spaces.discrete is None:
-        np.testing.assert_allclose(teacher.responses(observations()), np.clip(expected, spaces.low, spaces.high))
+    if spaces is CONTINUOUS:
+        np.testing.assert_allclose(teacher.responses(observations()), np.clip(expected, [-1.0, -0.5], [1.0, 0.5]))
     else:
         assert (teacher.responses(observations()).argmax(1) + 2).tolist() == expected.tolist()
     assert teacher.size is not None
@@ -362,9 +365,9 @@ def test_damaged_torchscript(tmp_path: Path) -> None:
 def test_torchscript_of_another_environment(tmp_path: Path) -> None:
     path = scripted(CleanRL(CONTINUOUS), tmp_path / "policy.pt")
     with pytest.raises(InputError, match=r"policy.pt: does not run on 3 observations of 7 values"):
-        read_teacher(path, Spaces(7, low=(-1.0, -0.5), high=(1.0, 0.5)))
+        read_teacher(path, Spaces(7, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
     with pytest.raises(InputError, match=r"policy.pt: answers 4 observations .* need 3 values each"):
-        read_teacher(path, Spaces(4, low=(-1.0,) * 3, high=(1.0,) * 3))
+        read_teacher(path, Spaces(4, BoxActions(low=(-1.0,) * 3, high=(1.0,) * 3)))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -378,10 +381,9 @@ def test_onnx_by_torch_s_own_exporter(spaces: Spaces, batched: bool, tmp_path: P
     teacher = read_teacher(path, spaces)
     with torch.no_grad():
         expected = module(torch.from_numpy(observations())).numpy()
-    if spaces.discrete is None:
-        np.testing.assert_allclose(
-            teacher.responses(observations()), np.clip(expected, spaces.low, spaces.high), atol=1e-5
-        )
+    if spaces is CONTINUOUS:
+        bounded = np.clip(expected, [-1.0, -0.5], [1.0, 0.5])
+        np.testing.assert_allclose(teacher.responses(observations()), bounded, atol=1e-5)
     else:
         assert (teacher.responses(observations()).argmax(1) + 2).tolist() == expected.tolist()
 

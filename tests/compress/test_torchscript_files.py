@@ -17,8 +17,9 @@ from torch import nn
 from prunekit.compress.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
+from prunekit.spaces.box import BoxActions
 
-CONTINUOUS = Spaces(4, low=(-1.0, -0.5), high=(1.0, 0.5))
+CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 LARGE = 2**26
 
 

@@ -23,6 +23,7 @@ from prunekit.compress.teacher import Teacher
 from prunekit.compress.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import episode_return
+from prunekit.spaces.discrete import DiscreteActions
 
 SEEDS = range(500, 530)
 STEERS = {points.CONTINUOUS: points.steer, points.DISCRETE: points.push}
@@ -36,7 +37,7 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
 
 
 def teacher_in(arena: Arena) -> Teacher:
-    respond = STEERS[points.CONTINUOUS if arena.spaces.discrete is None else points.DISCRETE]
+    respond = STEERS[points.DISCRETE if isinstance(arena.spaces.actions, DiscreteActions) else points.CONTINUOUS]
     return Teacher("the controller", arena.spaces, respond)
 
 
@@ -45,7 +46,7 @@ def beginner(arena: Arena) -> Student:
     lessons = Lessons(teacher_in(arena))
     lessons.add(np.random.default_rng(0).uniform(-1.0, 1.0, (500, 2)).astype(np.float32))
     student = Student((4,), Scale.of(lessons, arena.spaces), arena.spaces, 0)
-    student.study(lessons, 60 if arena.spaces.discrete is None else 5)
+    student.study(lessons, 5 if isinstance(arena.spaces.actions, DiscreteActions) else 60)
     return student
 
 

@@ -40,11 +40,13 @@ from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.program import lower
 from prunekit.runtimes.native import NativePolicy
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 pytestmark = needs_native
 SEEN: NDArray[np.float32] = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
 SETTINGS = BenchSettings(episodes=5, first_seed=70, loop_episodes=2)
-PLACE = Place(Spaces(4, low=(-1.0, -1.0), high=(1.0, 1.0)), lambda program, episodes: SEEN)
+PLACE = Place(Spaces(4, BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0))), lambda program, episodes: SEEN)
 
 
 def model(*hidden: int, seed: int = 0, name: str = "model.pt") -> BenchModel:
@@ -269,7 +271,7 @@ def test_what_fits_the_part_but_no_machine_is_not_run(opened: Open) -> None:
 def test_another_kind_of_action_is_refused(device: str) -> None:
     [where] = devices_named([device])
     with pytest.raises(InputError, match=r"gives continuous actions, but the environment needs action numbers from 0"):
-        where.runtime(model(9), replace(PLACE, spaces=Spaces(4, discrete=2)))
+        where.runtime(model(9), replace(PLACE, spaces=Spaces(4, DiscreteActions(count=2))))
 
 
 def test_action_numbers_from_another_first_are_refused() -> None:
@@ -279,7 +281,7 @@ def test_action_numbers_from_another_first_are_refused() -> None:
     with pytest.raises(
         InputError, match="gives action numbers from 0, but the environment needs action numbers from 5"
     ):
-        where.runtime(measured, replace(PLACE, spaces=Spaces(4, discrete=2, start=5)))
+        where.runtime(measured, replace(PLACE, spaces=Spaces(4, DiscreteActions(count=2, start=5))))
 
 
 @needs("cortex-m4")
@@ -356,7 +358,9 @@ def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
 
 
 @needs("cortex-m4")
-@pytest.mark.parametrize("spaces", [Spaces(7, low=(0.0,) * 3, high=(1.0,) * 3), Spaces(7, discrete=3)])
+@pytest.mark.parametrize(
+    "spaces", [Spaces(7, BoxActions(low=(0.0,) * 3, high=(1.0,) * 3)), Spaces(7, DiscreteActions(count=3))]
+)
 def test_another_environment_is_refused_with_both_widths(spaces: Spaces) -> None:
     for device in devices_named(["cpu-c", "cortex-m4"]):
         words = r"^model\.pt: maps 4 values to 2, but the environment needs 7 to 3; .* --env$"

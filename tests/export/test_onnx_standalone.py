@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit import Actor, ArgmaxHead, ClipHead, Normalizer, TanhHead, compact, export_onnx, make_artifact
+from prunekit import Actor, Normalizer, compact, export_onnx, make_artifact
 from prunekit.environments import make_environment, spaces_of
-from prunekit.policy.heads import Head
+from prunekit.policy.heads import head_of
+from prunekit.spaces.box import BoxActions
 
 SCRIPT = """
 import sys
@@ -53,14 +54,14 @@ def test_a_compact_file_acts_in_its_environment_without_this_package(tmp_path: P
     network = nn.Sequential(nn.Linear(spaces.observation, 24), nn.Tanh(), nn.Linear(24, spaces.outputs))
     with torch.no_grad():
         network[2].weight.mul_(30.0)
-    kind: type[ClipHead] | type[TanhHead] = TanhHead if squash else ClipHead
-    head: Head = ArgmaxHead(spaces.start) if spaces.discrete is not None else kind(spaces.low, spaces.high)
+    box = isinstance(spaces.actions, BoxActions)
+    head = head_of(spaces.actions.squashed() if squash and box else spaces.actions)
     normalizer = Normalizer([0.1] * spaces.observation, [0.7] * spaces.observation, 10.0)
     artifact = make_artifact(Actor(network, head, normalizer), {"0": torch.arange(24) % 4 == 0}, {})
     policy = compact(artifact).artifact.actor
     scores = policy.scores(torch.randn(50, spaces.observation)).detach().numpy()
-    if spaces.discrete is None:
-        assert (np.abs(scores) > max(spaces.high)).any(), "scores inside the action space need no head"
+    if isinstance(spaces.actions, BoxActions):
+        assert (np.abs(scores) > max(spaces.actions.high)).any(), "scores inside the action space need no head"
     report = export_onnx(policy, tmp_path / "model.compact.onnx", {})
     command = [sys.executable, "-I", "-c", SCRIPT, str(report.path), env_id]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -18,6 +18,8 @@ from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ClipHead
 from prunekit.policy.program import Program, lower
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 
 class Narrow(gym.Env[Any, Any]):
@@ -69,7 +71,7 @@ def test_what_a_device_answers_in_float32_is_fitted_to_the_environment(sign: flo
 
 
 def test_actions_that_fit_are_left_alone() -> None:
-    chosen = _fitting(lambda _: 12, Spaces(2, discrete=3, start=10))(None)
+    chosen = _fitting(lambda _: 12, Spaces(2, DiscreteActions(count=3, start=10)))(None)
     assert (type(chosen), chosen) == (np.int64, 12)
     given = np.full(1, 0.1, np.float32)
-    assert _fitting(lambda _: given, Spaces(2, low=(-1.0,), high=(1.0,)))(None).tobytes() == given.tobytes()
+    assert _fitting(lambda _: given, Spaces(2, BoxActions(low=(-1.0,), high=(1.0,))))(None).tobytes() == given.tobytes()

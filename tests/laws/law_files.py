@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from prunekit.errors import ArtifactError
+from prunekit.graph.op import Spec
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.artifact import Artifact, load, make_artifact, save
-from prunekit.policy.heads import ClipHead, Head
+from prunekit.policy.heads import ClipHead, Head, op_of_head
 from prunekit.policy.program import lower
 
 
@@ -63,5 +64,5 @@ def runs(artifact: Artifact) -> bool:
     """Whether the artifact's actor gives finite actions of the shape that its head should give."""
     program = lower(artifact.actor)
     action = artifact.actor(torch.zeros(5, program.inputs, dtype=next(artifact.actor.parameters()).dtype))
-    shape = (5, program.outputs) if action.is_floating_point() else (5,)
-    return tuple(action.shape) == shape and bool(action.isfinite().all())
+    (made,) = op_of_head(program.head).shapes([Spec((program.outputs,))])
+    return tuple(action.shape) == (5, *made.shape) and bool(action.isfinite().all())

@@ -16,6 +16,7 @@ from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 
 import prunekit.ops  # noqa: F401  (registers them)
+from prunekit.graph.forms import MARGIN
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.groups import find_groups
 from prunekit.graph.op import Array, Op, parameters
@@ -25,6 +26,7 @@ from prunekit.ops.activation_kinds import KINDS
 from prunekit.ops.add import Add
 from prunekit.ops.affine import Affine
 from prunekit.ops.argmax import Argmax
+from prunekit.ops.argmax_per_part import ArgmaxPerPart
 from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.clip import Clip
 from prunekit.ops.clip_to_bounds import ClipToBounds
@@ -49,6 +51,7 @@ from prunekit.ops.slice import Slice
 from prunekit.ops.softmax import Softmax
 from prunekit.ops.take import Take
 from prunekit.ops.tanh_to_bounds import TanhToBounds
+from prunekit.ops.threshold import Threshold
 from prunekit.ops.where import Where
 
 STEPS, ROWS = 20, 3
@@ -185,6 +188,15 @@ def _normalize(build: Build, x: str) -> str:
     return build.same(Normalize(mean=build.values(width), scale=build.positive(width), clip=2.0), x)
 
 
+def _parts(build: Build, x: str) -> ArgmaxPerPart:
+    counts, left = [], build.width[x]
+    while left:
+        counts.append(build.draw(st.integers(1, left)))
+        left -= counts[-1]
+    starts = st.lists(st.integers(-2, 5), min_size=len(counts), max_size=len(counts))
+    return ArgmaxPerPart(counts=tuple(counts), starts=tuple(build.draw(starts | st.just([0] * len(counts)))))
+
+
 def _bounds(build: Build, x: str) -> dict[str, Any]:
     pairs = [(-1.0, 1.0), (-0.5, 2.0), (0.0, 0.25)]
     many = build.draw(st.lists(st.sampled_from(pairs), min_size=build.width[x], max_size=build.width[x]))
@@ -259,8 +271,10 @@ BODY: dict[str, Callable[[Build, str], str]] = {
 }
 HEADS: dict[str, Callable[[Build, str], Op]] = {
     "Argmax": lambda build, x: Argmax(start=build.draw(st.sampled_from([0, 3, -1]))),
+    "ArgmaxPerPart": lambda build, x: _parts(build, x),
     "ClipToBounds": lambda build, x: ClipToBounds(**_bounds(build, x)),
     "TanhToBounds": lambda build, x: TanhToBounds(**_bounds(build, x)),
+    "Threshold": lambda build, x: Threshold(),
 }
 
 
@@ -317,14 +331,14 @@ def all_steps(case: Case, graph: Graph, dtype: type[np.floating[Any]] = np.float
     return {name: np.stack([step[name] for step in found]) for name in found[0]}
 
 
-def assert_agree(found: dict[str, Array], expected: dict[str, Array], allowed: float) -> None:
+def assert_agree(graph: Graph, found: dict[str, Array], expected: dict[str, Array], allowed: float) -> None:
+    head = next((node.op for node in graph.nodes if "action" in node.outputs), None)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].shape == value.shape
         if value.dtype == np.int64:
-            ranked = np.sort(expected["outputs"], axis=-1)
-            alone = ranked.shape[-1] == 1
-            clear = np.ones(value.shape, bool) if alone else ranked[..., -1] - ranked[..., -2] > 2 * allowed
+            assert head is not None
+            clear = MARGIN.of(head, "action")(head, expected["outputs"]) > 2 * allowed
             assert found[name].dtype == np.int64
             np.testing.assert_array_equal(found[name][clear], value[clear])
         else:

@@ -25,6 +25,8 @@ from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head
 from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import lower
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 
 TOLERANCE = 1e-5
 Pair = tuple[NDArray[Any], NDArray[Any]]
@@ -118,9 +120,9 @@ def test_float64_observations_are_served_one_by_one(case: Deployed) -> None:
     program, content = lower(case.actor), to_onnx(graph_of(case.actor), {})
     head = case.actor.head
     actions = (
-        Spaces(program.inputs, discrete=program.outputs, start=head.start)
+        Spaces(program.inputs, DiscreteActions(count=program.outputs, start=head.start))
         if isinstance(head, ArgmaxHead)
-        else Spaces(program.inputs, low=head.low, high=head.high)
+        else Spaces(program.inputs, BoxActions(low=head.low, high=head.high))
     )
     model = BenchModel(Path("policy.onnx"), content, len(content), program.hidden, program.parameters, program.macs)
     runtime = OnnxRuntime(model, actions)

@@ -68,8 +68,8 @@ def test_torch_and_onnx_runtime_are_the_reference(op: str, data: st.DataObject) 
         expected = all_steps(case, graph)
         allowed = rounding_of(case, graph, expected)
         assert allowed < 1e-2 * max(1.0, float(np.abs(expected["outputs"]).max()))
-        assert_agree(run_onnx(case, graph), expected, allowed)
-        assert_agree(run_torch(case, graph, torch.float32), expected, allowed)
+        assert_agree(graph, run_onnx(case, graph), expected, allowed)
+        assert_agree(graph, run_torch(case, graph, torch.float32), expected, allowed)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -80,7 +80,7 @@ def test_torch_in_float64_is_the_reference(op: str, data: st.DataObject) -> None
     case = data.draw(cases(op))
     expected = all_steps(case, case.graph)
     scale = max(1.0, float(np.abs(expected["outputs"]).max()))
-    assert_agree(run_torch(case, case.graph, torch.float64), expected, 1e-7 * scale)
+    assert_agree(case.graph, run_torch(case, case.graph, torch.float64), expected, 1e-7 * scale)
 
 
 @settings(deadline=None, max_examples=10)

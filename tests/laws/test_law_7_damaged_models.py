@@ -16,7 +16,9 @@ from law_files import SOUND, actor_with, content_of, loaded_or_refused, runs, so
 
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load, make_artifact, save
-from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, KindHead, TanhHead
+from prunekit.spaces.multi_binary import MultiBinaryActions
+from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 # A warning raised as an error would hide how a damaged file is read under a user's settings.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -26,6 +28,8 @@ HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(1),
     "clip": ClipHead((-1.0, -math.inf), (1.0, 2.0)),
     "tanh": TanhHead((-1.0, 0.0), (1.0, 2.0)),
+    "choices": KindHead(MultiDiscreteActions(counts=(1, 1), starts=(0, 4))),
+    "switches": KindHead(MultiBinaryActions(count=2)),
 }
 DATA = {name: sound_data(content_of(actor_with(head))) for name, head in HEADS.items()}
 ODD_VALUES: tuple[Any, ...] = (

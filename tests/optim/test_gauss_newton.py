@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from prunekit.optim import gauss_newton
 from prunekit.optim.gauss_newton import refine
+from prunekit.spaces.curvature import Choices, Normals
 
 
 def squared(answers: Tensor) -> Callable[[Tensor], Tensor]:
@@ -36,7 +37,8 @@ def problem(seed: int, hidden: int, discrete: bool) -> tuple[nn.Sequential, Tens
 def refined(
     network: nn.Sequential, states: Tensor, loss: Callable[[Tensor], Tensor], steps: int, discrete: bool
 ) -> float:
-    return refine(network, states, loss, steps, torch.Generator().manual_seed(0), discrete=discrete)
+    curvature = Choices((2,)) if discrete else Normals(torch.full((2,), 0.5).sqrt())
+    return refine(network, states, loss, steps, torch.Generator().manual_seed(0), curvature)
 
 
 @given(seed=st.integers(0, 999), hidden=st.integers(1, 6), discrete=st.booleans(), steps=st.integers(0, 4))

@@ -24,6 +24,8 @@ from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
 from prunekit.pruning.slices import linear_at
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.run import train
@@ -266,11 +268,11 @@ def test_the_widths_of_now_are_written_in_the_form_that_builds_them(algorithm: s
 
 
 def test_an_algorithm_that_does_not_fit_the_actions_is_refused() -> None:
-    continuous = Spaces(3, low=(-1.0,), high=(1.0,))
+    continuous = Spaces(3, BoxActions(low=(-1.0,), high=(1.0,)))
     with pytest.raises(InputError, match=r"'dqn' does not fit continuous actions; choose one of ppo, sac, td3"):
         algorithm_for("dqn", continuous)
     with pytest.raises(InputError, match=r"'td3' does not fit discrete actions; choose one of ppo, dqn"):
-        algorithm_for("td3", Spaces(4, discrete=2))
+        algorithm_for("td3", Spaces(4, DiscreteActions(count=2)))
     with pytest.raises(InputError, match=r"'sarsa' is unknown"):
         algorithm_for("sarsa", continuous)
 

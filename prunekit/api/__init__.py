@@ -1,0 +1,1 @@
+"""What ``import prunekit`` gives: policies, and what is done with them."""
