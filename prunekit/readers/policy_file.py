@@ -11,6 +11,7 @@ from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
 from prunekit.graph.surgery import Masks
 from prunekit.policy.artifact import Artifact
+from prunekit.spaces.kind import ActionKind
 
 
 @final
@@ -42,7 +43,8 @@ class PolicyFile:
 
     ``graph`` has the outputs ``action`` and ``outputs`` (before the head); ``recognised`` says in one line what the
     file is, ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file. For a
-    ``model.pt`` alone there are ``masks`` by the graph's groups, and, where it is a chain of layers, ``artifact``.
+    ``model.pt`` alone there are ``masks`` by the graph's groups, ``actions`` where the head does not say all of them,
+    and ``artifact`` where it is a chain of layers.
     ``keeps_outputs``: its action space is not known, so that its outputs are its action.
     """
 
@@ -52,5 +54,6 @@ class PolicyFile:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     masks: Masks | None = None
+    actions: ActionKind | None = None
     artifact: Artifact | None = None
     keeps_outputs: bool = False

@@ -89,6 +89,7 @@ def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
         graph=file.graph,
         metadata=file.provenance,
         masks=file.masks,
+        actions=file.actions,
         artifact=artifact,
         keeps_outputs=keeps_outputs(file.graph),
     )
