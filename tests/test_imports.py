@@ -16,6 +16,7 @@ ROOT = Path(prunekit.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"api"},
     {"sweep"},
     {"report"},
     {"compress", "devices"},

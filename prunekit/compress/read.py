@@ -11,10 +11,10 @@ from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.files import require_file
-from prunekit.policy.artifact import load
+from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
 from prunekit.readers.normalizers import normalizer_of
-from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy, require_options
 
 
@@ -33,7 +33,16 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
         return _onnx(path, spaces, options)
     if kind == "torchscript":
         return read_torchscript(path, spaces)
-    return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
+    return _model(read_policy(path), spaces)
+
+
+def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
+    """Leave masked units out."""
+    called = str(policy.path)
+    if policy.artifact is not None:
+        return teacher_of_actor(compact(policy.artifact).artifact.actor, called, spaces)
+    small = policy.graph if policy.masks is None else shrink(policy.graph, policy.masks)
+    return teacher_of_graph(small, called, spaces)
 
 
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:

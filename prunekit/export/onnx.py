@@ -18,6 +18,7 @@ from prunekit.formats.onnx_file import parse_onnx
 from prunekit.formats.onnx_metadata import PREFIX, prunekit_metadata
 from prunekit.graph import onnx as writer
 from prunekit.graph.graph import Graph
+from prunekit.graph.reference import initial_states
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.probes import probe_inputs
@@ -102,7 +103,8 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
     session = tuned_session(content)
 
     def in_onnxruntime(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        action, outputs = session.run(["action", "outputs"], dict(given))
+        begin = initial_states(graph, len(next(iter(given.values()))), np.float32)
+        action, outputs = session.run(["action", "outputs"], {**given, **begin})
         return action, outputs
 
     def row_by_row(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:

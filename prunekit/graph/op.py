@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prunekit.errors import CouplingError, InputError
 
 Array = NDArray[Any]
+Bools = NDArray[np.bool_]
 DType = Literal["float32", "int64"]
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
-from prunekit.errors import ArtifactError, InputError
+from prunekit.errors import ArtifactError, CouplingError, InputError
 from prunekit.files import require_file
 from prunekit.formats.kinds import Kind, kind_of
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.policy.actions import keeps_outputs
-from prunekit.policy.artifact import load
+from prunekit.policy.artifact import artifact_of
 from prunekit.policy.description import described
 from prunekit.policy.graphs import graph_of
+from prunekit.policy.model_file import read_model_file
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.onnx_graph import read_onnx_graph
@@ -72,14 +73,22 @@ def require_options(path: Path, kind: Kind, options: PolicyOptions) -> None:
 
 
 def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
-    artifact = load(path)
-    graph = graph_of(artifact.actor)
+    file = read_model_file(path)
+    try:
+        artifact = artifact_of(file)
+    except CouplingError:  # a graph of another form, which is all that is needed
+        artifact = None
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     return PolicyFile(
         path=path,
-        recognised=f"model of prunekit, {described(graph)}",
-        graph=graph,
-        metadata=artifact.provenance,
+        recognised=f"model of prunekit, {described(file.graph)}",
+        graph=file.graph,
+        metadata=file.provenance,
+        masks=file.masks,
+        actions=file.actions,
         artifact=artifact,
+        keeps_outputs=keeps_outputs(file.graph),
     )
 
 
