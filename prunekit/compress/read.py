@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
 from prunekit.compress.torchscript_teacher import read_torchscript
@@ -13,7 +12,6 @@ from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.policy.artifact import load
 from prunekit.policy.compaction import compact
-from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy, require_options
 
@@ -28,7 +26,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     kind = policy_kind(path)
     require_options(path, kind, options)
     if kind == "sb3":
-        return teacher_of_actor(read_sb3(path, normalizer_of(path, options), spaces=spaces), str(path), spaces)
+        return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":
