@@ -24,9 +24,9 @@ from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.sb3.activation import activation_called
 from prunekit.readers.sb3.contents import Contents, quoted, read_contents
 from prunekit.readers.sb3.fit import check_fit, rescaling
-from prunekit.readers.sb3.layers import Act, layers_of, mean_of_quantiles, rescaled
+from prunekit.readers.sb3.layers import Act, difference_of_pairs, layers_of, mean_of_quantiles, rescaled
 from prunekit.readers.sb3.layouts import Layout, algorithm_of, layout_of, library_of
-from prunekit.readers.sb3.spaces import ACTIONS, BOX, action_spaces, class_of, observation_shape
+from prunekit.readers.sb3.spaces import ACTIONS, BOX, MULTI_BINARY, action_spaces, class_of, observation_shape
 from prunekit.readers.sb3.squashing import is_squashed
 from prunekit.readers.sb3.statistics import read_vec_normalize
 
@@ -117,6 +117,8 @@ def _policy_of(contents: Contents) -> _Read:
     ops, apart = layers_of(layout, contents.state, _act(layout, contents), _epsilon(contents))
     if layout.quantiles:
         ops[-1] = mean_of_quantiles(_last(ops), _count(action))
+    if layout.pairs and kind == MULTI_BINARY:
+        ops[-1] = difference_of_pairs(_last(ops))
     inputs = math.prod(shape)
     first = next(op for op in ops if isinstance(op, Affine))
     if first.weight.shape[1] != inputs:

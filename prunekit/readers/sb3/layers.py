@@ -168,6 +168,16 @@ def mean_of_quantiles(layer: Affine, actions: int) -> Affine:
     )
 
 
+def difference_of_pairs(layer: Affine) -> Affine:
+    """Return the layer of one output per switch: that of "on" less that of "off", of which rows take turns."""
+    if len(layer.bias) % 2:
+        raise InputError(f"its {len(layer.bias)} outputs are no two for each switch")
+    weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
+    return Affine(
+        weight=(weight[1::2] - weight[::2]).astype(np.float32), bias=(bias[1::2] - bias[::2]).astype(np.float32)
+    )
+
+
 def rescaled(layer: Affine, scale: Array, shift: Array) -> Affine:
     """Return the layer whose outputs are times ``scale`` plus ``shift``."""
     with np.errstate(all="ignore"):

@@ -21,7 +21,8 @@ class Layout:
 
     ``trunks`` are ``nn.Sequential`` of layers with an activation behind each, ``end`` the output layer, or a Sequential
     that ends in it. ``squashed`` says whether the action is its tanh, ``clipped`` whether gSDE clips it before,
-    ``quantiles`` whether it gives several values of each action, ``biased`` whether every layer has a bias.
+    ``quantiles`` whether it gives several values of each action, ``pairs`` two of each switch, ``biased`` whether every
+    layer has a bias.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Layout:
     squashed: bool = False
     clipped: bool = False
     quantiles: bool = False
+    pairs: bool = False
     biased: bool = True
     notes: tuple[str, ...] = ()
 
@@ -91,6 +93,7 @@ _LAYOUTS = {
         "MaskablePPO",
         actions=(DISCRETE, MULTI_DISCRETE, MULTI_BINARY),
         contrib=True,
+        pairs=True,
         notes=(_UNMASKED,),
     ),
     "sb3_contrib.ars.policies": Layout(

@@ -76,7 +76,7 @@ def spread_out_(model: BaseAlgorithm, deviation: float = 0.8) -> None:
         parameter.normal_(0.0, deviation, generator=generator)
 
 
-def assert_acts_alike(graph: Graph, model: BaseAlgorithm, statistics: Any = None, count: int = 200) -> None:
+def assert_acts_alike(graph: Graph, model: BaseAlgorithm, statistics: Any = None, count: int = 1000) -> None:
     """Compare raw observations, far outside the usual range too, where VecNormalize clips."""
     shape = model.observation_space.shape
     assert shape is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import zipfile
 from collections.abc import Callable
@@ -68,6 +69,9 @@ MODELS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any], dict[str, Any]
     "dqn, gelu": (DQN, "CartPole-v1", {"activation_fn": nn.GELU, "net_arch": [6]}, OTHERS),
     "sac": (SAC, "Pendulum-v1", {"net_arch": [8, 4]}, OTHERS),
     "sac, silu": (SAC, "Pendulum-v1", {"activation_fn": nn.SiLU, "net_arch": {"pi": [3], "qf": [4]}}, OTHERS),
+    "sac, gSDE": (SAC, "Pendulum-v1", {"net_arch": [8, 4]}, {**OTHERS, "use_sde": True}),
+    "sac, gSDE, never clipped": (SAC, "Pendulum-v1", {"net_arch": [8], "clip_mean": 0.0}, {**OTHERS, "use_sde": True}),
+    "sac, no hidden layer": (SAC, "Pendulum-v1", {"net_arch": {"pi": [], "qf": [4]}}, OTHERS),
     "td3": (TD3, "Pendulum-v1", {"net_arch": [8, 4]}, OTHERS),
     "ddpg": (DDPG, "Pendulum-v1", {"net_arch": [6]}, OTHERS),
 }
@@ -134,7 +138,7 @@ def test_the_actor_acts_as_predict_does(name: str, normalized: bool, tmp_path: P
     kind, env_id, policy, options = MODELS[name]
     env: Any = DummyVecEnv([lambda: gym.make(env_id)])
     statistics = VecNormalize(env, clip_obs=2.0) if normalized else None
-    model = kind("MlpPolicy", statistics or env, policy_kwargs=policy, device="cpu", seed=3, **options)
+    model = kind("MlpPolicy", statistics or env, policy_kwargs=dict(policy), device="cpu", seed=3, **options)
     model.learn(48)
     spread_out_(model)
     file = None
@@ -432,13 +436,43 @@ def test_data_that_does_not_fit_is_refused(name: str, sound: Path, tmp_path: Pat
     assert_refused(with_data(sound, tmp_path, change), reason)
 
 
-def test_matrices_are_flattened_row_by_row(tmp_path: Path) -> None:
-    box = spaces.Box(-math.inf, math.inf, (2, 3))
-    model = PPO("MlpPolicy", Odd(box, spaces.Discrete(3)), n_steps=8, batch_size=8, device="cpu")
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-math.inf, math.inf, (2, 3)),
+        spaces.Box(-math.inf, math.inf, (2, 3, 2), np.float64),
+        spaces.Box(-100, 100, (3, 2), np.int64),
+        spaces.Box(0, 255, (2, 3), np.uint8),
+    ],
+    ids=str,
+)
+def test_matrices_are_flattened_row_by_row(space: spaces.Box, tmp_path: Path) -> None:
+    model = PPO("MlpPolicy", Odd(space, spaces.Discrete(3)), n_steps=8, batch_size=8, device="cpu")
     spread_out_(model)
     found = read_zip(saved(model, tmp_path))
-    assert found.notes == ("observations of shape [2, 3] are read flattened, row by row",)
+    assert found.notes == (f"observations of shape {list(space.shape)} are read flattened, row by row",)
     assert_acts_alike(found.graph, model)
+
+
+def test_a_normalizer_of_matrices_is_flattened_too(tmp_path: Path) -> None:
+    env = DummyVecEnv([lambda: Odd(spaces.Box(-math.inf, math.inf, (2, 3)), spaces.Box(-9, 9, (2,)))])
+    statistics = VecNormalize(env, clip_obs=3.0)
+    generator = np.random.default_rng(0)
+    statistics.obs_rms.mean, statistics.obs_rms.var = generator.normal(size=(2, 3)), generator.uniform(1, 9, (2, 3))
+    statistics.save(str(tmp_path / "statistics.pkl"))
+    model = PPO("MlpPolicy", statistics, n_steps=8, batch_size=8, device="cpu")
+    spread_out_(model)
+    assert_acts_alike(read_zip(saved(model, tmp_path), tmp_path / "statistics.pkl").graph, model, statistics)
+
+
+def test_switches_are_observed_as_numbers(tmp_path: Path) -> None:
+    model = PPO("MlpPolicy", Odd(spaces.MultiBinary(5), spaces.Discrete(3)), n_steps=8, batch_size=8, device="cpu")
+    spread_out_(model)
+    found = read_zip(saved(model, tmp_path))
+    assert found.notes == ()
+    raw = np.array(list(itertools.product([0, 1], repeat=5)), np.float32)
+    np.testing.assert_array_equal(acted(found.graph, raw), model.predict(raw, deterministic=True)[0])
+    assert len(set(acted(found.graph, raw).tolist())) > 1
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,48 @@ def test_statistics_that_numpy_1_pickled_are_read(tmp_path: Path) -> None:
     assert_same(file_of(renamed[:2] + renamed[11:], tmp_path), wanted)  # without the frame, whose length is another
 
 
+def renamed(content: bytes, changes: dict[str, str]) -> bytes:
+    """Return a pickle of protocol 2, whose names have no length, with other names in it."""
+    for new, old in changes.items():
+        assert new.encode() in content
+        content = content.replace(new.encode(), old.encode())
+    return content
+
+
+@pytest.mark.parametrize("name", ["RandomState", "Generator of gym", "Philox", "MT19937", "SFC64", "PCG64DXSM"])
+def test_statistics_with_gym_spaces_and_other_generators_are_read(name: str, tmp_path: Path) -> None:
+    wanted = statistics()
+    changes = {"cgymnasium.spaces.box\nBox": "cgym.spaces.box\nBox", "numpy._core.multiarray": "numpy.core.multiarray"}
+    if name == "RandomState":
+        wanted.observation_space._np_random = np.random.RandomState(3)
+    elif name == "Generator of gym":
+        wanted.observation_space._np_random = np.random.default_rng(3)
+        changes["numpy.random._pickle\n__generator_ctor"] = "gym.utils.seeding\nRandomNumberGenerator._generator_ctor"
+    else:
+        wanted.observation_space._np_random = np.random.Generator(getattr(np.random, name)(3))
+    assert_same(file_of(renamed(pickle.dumps(wanted, 2), changes), tmp_path), wanted)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    wanted = statistics()
+    wanted.clip_obs, wanted.epsilon = np.float64(3.5), np.float32(0.25)
+    found = read_vec_normalize(file_of(pickle.dumps(wanted), tmp_path))
+    assert found is not None
+    assert found.clip == 3.5
+    np.testing.assert_allclose(found.scale, 1 / np.sqrt(wanted.obs_rms.var + 0.25), rtol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_matrices_are_read_row_by_row(order: Any, protocol: int, tmp_path: Path) -> None:
+    wanted = statistics()
+    wanted.obs_rms.mean = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
+    wanted.obs_rms.var = np.ones((2, 3))
+    found = read_vec_normalize(file_of(pickle.dumps(wanted, protocol), tmp_path))
+    assert found is not None
+    assert found.mean.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_observations_left_alone_need_no_normalizer(tmp_path: Path) -> None:
     wanted = statistics(norm_obs=False)
     assert read_vec_normalize(file_of(pickle.dumps(wanted), tmp_path)) is None
