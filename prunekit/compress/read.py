@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
@@ -26,7 +27,8 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     kind = policy_kind(path)
     require_options(path, kind, options)
     if kind == "sb3":
-        return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
+        policy = read_policy(path, options, spaces=spaces)
+        return replace(teacher_of_graph(policy.graph, str(path), spaces), notes=policy.notes)
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":

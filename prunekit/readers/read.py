@@ -23,6 +23,7 @@ from prunekit.readers.onnx_graph import read_onnx_graph
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.torchscript.graph import read_torchscript_graph
+from prunekit.readers.zoo import zoo_notes
 
 Reader = Callable[[Path, PolicyOptions, Spaces | None], PolicyFile]
 
@@ -88,7 +89,7 @@ def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
 
 def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
     found = read_zip(path, normalizer_of(path, options), spaces=spaces)
-    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=found.notes)
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
 
 
 def _read_onnx(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
