@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
 from prunekit.compress.torchscript_teacher import read_torchscript
@@ -13,7 +13,6 @@ from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
-from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy, require_options
 
@@ -28,7 +27,8 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     kind = policy_kind(path)
     require_options(path, kind, options)
     if kind == "sb3":
-        return teacher_of_actor(read_sb3(path, normalizer_of(path, options), spaces=spaces), str(path), spaces)
+        policy = read_policy(path, options, spaces=spaces)
+        return replace(teacher_of_graph(policy.graph, str(path), spaces), notes=policy.notes)
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":

@@ -33,6 +33,10 @@ class Archive:
             raise InputError(f"lacks its entry {name[:100]!r}; it is damaged, save it again")
         return information
 
+    def held(self, name: str) -> int:
+        """Return how many bytes the entry ``name`` states; raises InputError where there is none."""
+        return self.entry(name).file_size
+
     def read(self, name: str) -> bytearray:
         """Return the entry ``name``; raises InputError where there is none or where it is not of the stated size."""
         information = self.entry(name)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.formats.archive import Archive
 from prunekit.formats.pickles import Name, Record
 
 MAX_AXES = 32
@@ -45,6 +44,20 @@ NAMES = frozenset({*DTYPES, *_OTHERS, *_PLAIN, _REBUILT, _PARAMETER})
 """What a pickle of tensors and plain values names."""
 
 
+class Source(Protocol):
+    """A file of ``size`` bytes that holds storages by name."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+
+    def held(self, name: str) -> int:
+        """Return how many bytes the storage ``name`` has; raises InputError where there is none."""
+
+    def read(self, name: str) -> bytearray:
+        """Return the storage ``name``; raises InputError where there is none."""
+
+
 @final
 @dataclass(frozen=True)
 class Storage:
@@ -60,7 +73,7 @@ class Storage:
 class TensorDecoder:
     """Makes the tensors of one pickle, whose storages are the entries of ``archive`` within ``folder``."""
 
-    archive: Archive
+    archive: Source
     folder: str
     left_bytes: int = field(init=False)
     loaded: dict[str, tuple[torch.dtype, Tensor]] = field(default_factory=dict)
@@ -76,7 +89,7 @@ class TensorDecoder:
         match reference:
             case ("storage", Name(kind), str(key), str(), int(count)) if kind in DTYPES:
                 storage = Storage(DTYPES[kind], f"{self.folder}/{key}", count)
-                _require_held(storage, self.archive.entry(storage.entry).file_size)
+                _require_held(storage, self.archive.held(storage.entry))
                 return storage
             case ("storage", Name(kind), *_):
                 raise InputError(f"holds numbers of the kind {kind[:60]!r}, which no policy needs")

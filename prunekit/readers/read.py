@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, CouplingError, InputError
 from prunekit.files import require_file
@@ -20,7 +19,9 @@ from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.onnx_graph import read_onnx_graph
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.torchscript.graph import read_torchscript_graph
+from prunekit.readers.zoo import zoo_notes
 
 Reader = Callable[[Path, PolicyOptions, Spaces | None], PolicyFile]
 
@@ -93,8 +94,8 @@ def _read_model(path: Path, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
 
 
 def _read_sb3(path: Path, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
-    graph = graph_of(read_sb3(path, normalizer_of(path, options), spaces=spaces))
-    return PolicyFile(path=path, recognised=f"zip of Stable-Baselines3, {described(graph)}", graph=graph)
+    found = read_zip(path, normalizer_of(path, options), spaces=spaces)
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
 
 
 def _read_onnx(path: Path, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
