@@ -13,7 +13,6 @@ from prunekit.formats.onnx_weights import self_contained
 from prunekit.policy.actions import keeps_outputs
 from prunekit.policy.artifact import artifact_of
 from prunekit.policy.description import described
-from prunekit.policy.graphs import graph_of
 from prunekit.policy.model_file import read_model_file
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.normalizers import normalizer_of
