@@ -60,7 +60,9 @@ def _not_read(sound: Sound, found: dict[str, Any]) -> bool:
     """Whether a sound file was refused, save by the one command that knows no such file."""
     inspected = sound.kind in ("model", "onnx")
     refused = {one.split(":")[0] for one in found["outcomes"] if one.endswith(": refused")}
-    return bool(refused - (set() if inspected else {"inspect"})) or any("exception" in one for one in found["troubles"])
+    return bool(refused - (set() if inspected else {"inspect", "layers"})) or any(
+        "exception" in one for one in found["troubles"]
+    )
 
 
 def run_chunk(

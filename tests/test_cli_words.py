@@ -17,6 +17,7 @@ NOT_POSITIVE = ["", "0", "-1", "1.5", "nan", "inf", "x", *BIG[2:]]
 PATHS = ["", "/", "/proc/nothing/x", "x" * 300, "y/" * 3000 + "z", "a\0b", "file/x"]
 NAMES = ["", "nan", "a\0b", "\udcff", "x" * 300, "[red]", "\x1b[31m"]
 ENVIRONMENTS = [*NAMES, " ", "::", ":", "a:b:c", "./x", "x/y.py:Env-v0", ".:CartPole-v1", "..x:CartPole-v1", "a b:C-v1"]
+WEIGHTS = {option: ["", ",", "elu", "a.0"] for option in ("--layers", "--activation", "--head", "--path")}
 COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "train": (
         ["--out", "/proc/nothing/run"],
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "compress": (
         [MODEL, "--out", "out"],
         {
+            **WEIGHTS,
             "--env": ENVIRONMENTS,
             "--keep": [*FLOATS, "0", "1.01"],
             "--range": RANGES,
@@ -65,6 +67,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "export": (
         [MODEL, "--format", "c", "--int8", "--out", "out"],
         {
+            **WEIGHTS,
             "--format": NAMES,
             "--activations": [*NOT_POSITIVE, "4", "17"],
             "--name": ["", "a\0b", "\udcff", "x y", "sched", "pthread", "wire", "aux", "immintrin", "2nd", "Ab"],
@@ -77,6 +80,10 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "bench": (
         [MODEL],
         {
+            "--layers": ["", ","],
+            "--activation": ["", "x", "tanh:1", "leaky_relu:x"],
+            "--head": ["", "x", "tanh:1", "clip:1,0", "tanh:-1,nan"],
+            "--path": [],
             "--device": NAMES,
             "--part": NAMES,
             "--activations": ["", "0", "4", "8", "x"],
@@ -93,7 +100,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": PATHS,
         },
     ),
-    "inspect": ([MODEL], {"--json": PATHS}),
+    "inspect": ([MODEL], {**WEIGHTS, "--json": PATHS}),
     "sweep": (
         [SWEEP, "--out", "out"],
         {

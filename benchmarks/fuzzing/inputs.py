@@ -14,16 +14,21 @@ from fuzzing.sound import Sound
 from fuzzing.texts import JSON
 from fuzzing.values import Mutate, Mutations, drawn
 from fuzzing.values_of import CONTENT
+from fuzzing.weights import HEADER, OLD
 from fuzzing.zips import ZIP, inside
 
 SHARES = {
-    "model": 18.0,
-    "torchscript": 19.0,
-    "onnx": 22.0,
-    "sb3": 13.0,
-    "statistics": 9.5,
-    "checkpoint": 9.0,
-    "config": 9.5,
+    "model": 14.0,
+    "torchscript": 15.0,
+    "onnx": 18.0,
+    "sb3": 11.0,
+    "statistics": 7.0,
+    "checkpoint": 7.0,
+    "config": 7.0,
+    "weights": 7.0,
+    "old_weights": 4.0,
+    "safetensors": 4.0,
+    "arrays": 6.0,
 }
 """How often a kind of file is drawn, in percent."""
 
@@ -38,6 +43,10 @@ _LAYERS: dict[str, tuple[tuple[float, str, Mutations], ...]] = {
     "statistics": ((5.0, "", PICKLE), (1.0, "", RAW)),
     "checkpoint": ((3.0, "data.pkl", PICKLE), (4.0, "", CONTENT), (1.0, "", ZIP), (1.0, "", RAW)),
     "config": ((6.0, "", JSON), (1.0, "", RAW)),
+    "weights": ((5.0, "data.pkl", PICKLE), (3.0, "", CONTENT), (2.0, "", ZIP), (1.5, "", RAW)),
+    "old_weights": ((5.0, "", OLD), (2.0, "", RAW)),
+    "safetensors": ((5.0, "", HEADER), (2.0, "", RAW)),
+    "arrays": ((5.0, "", PICKLE), (1.0, "", RAW)),
 }
 _INNER: Mutations = {
     "weights, opcodes": (4.0, inside(lambda name: name.endswith("data.pkl"), PICKLE)),

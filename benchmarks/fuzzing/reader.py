@@ -35,7 +35,7 @@ _CHANGES = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OWN = ("/proc/self/", "/dev/null")
 _BIDIRECTIONAL = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-_TORCH = ("model", "torchscript", "sb3", "checkpoint")
+_TORCH = ("model", "torchscript", "sb3", "checkpoint", "weights")
 LONG_TEXT = 400
 _LATE = (
     *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),

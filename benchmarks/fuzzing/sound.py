@@ -21,6 +21,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
+from fuzzing.weights import sound_weights
 from fuzzing.zips import archive_of, entries_of
 from prunekit.environments import Spaces, make_environment
 from prunekit.export.onnx import to_onnx
@@ -39,6 +40,7 @@ from prunekit.training.status import Status
 
 DISCRETE = Spaces(4, DiscreteActions(count=2))
 CONTINUOUS = Spaces(3, BoxActions(low=(-2.0,), high=(2.0,)))
+_TWO = Spaces(4, BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0)))
 _NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
 
 
@@ -76,6 +78,8 @@ def _all() -> Iterator[Sound]:
         yield from _foreign_onnx()
         yield from _stable_baselines()
         yield from _runs()
+        for kind, name, content in sound_weights():
+            yield Sound(kind, name, {"file.bin": content}, "file.bin", _TWO)
 
 
 def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:

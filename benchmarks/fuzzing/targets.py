@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.cli.inspect import inspect
 from prunekit.compress.read import read_teacher
 from prunekit.environments import Spaces
+from prunekit.graph.reference import run_step
 from prunekit.policy.artifact import load
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.read import recognised
 from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.training.checkpoint import read_checkpoint
@@ -50,6 +53,21 @@ def _teach(path: Path, sound: Sound) -> None:
     teacher.act(np.zeros(sound.spaces.observation, np.float32))
 
 
+_SAID = PolicyOptions(activation="elu", head="none")
+
+
+def _read_weights(path: Path, sound: Sound) -> None:
+    """With what their users would have to say; a Brax or RLlib policy has two outputs, the others one."""
+    file = recognised(path)
+    policy = file.read(file.own(_SAID))
+    run_step(policy.graph, {"obs": _observations(sound.spaces, 3)}, {})
+
+
+def _named_layers(path: Path, _: Sound) -> None:
+    file = recognised(path)
+    file.read(file.own(replace(_SAID, layers=("0", "2"))))
+
+
 def _load(path: Path, _: Sound) -> None:
     load(path)
 
@@ -82,6 +100,7 @@ def _resume(path: Path, _: Sound) -> None:
         train(request, folder, [_Stop()], resume=True)
 
 
+_WEIGHTS = {"inspect": _inspect, "read": _read_weights, "layers": _named_layers}
 TARGETS: Mapping[str, Mapping[str, Target]] = {
     "model": {"inspect": _inspect, "load": _load, "run": _run, "teach": _teach},
     "torchscript": {"inspect": _inspect, "teach": _teach},
@@ -90,5 +109,6 @@ TARGETS: Mapping[str, Mapping[str, Target]] = {
     "statistics": {"read_vec_normalize": _read_statistics},
     "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
     "config": {"resume": _resume},
+    **dict.fromkeys(("weights", "old_weights", "safetensors", "arrays"), _WEIGHTS),
 }
 """By kind of file and by name, in the order in which they are done."""

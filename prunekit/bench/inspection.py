@@ -14,12 +14,11 @@ from prunekit.bench.models import read_model
 from prunekit.console import printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
-from prunekit.files import require_file
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import policy_kind, read_policy
+from prunekit.readers.read import read_policy, recognised
 
 _LONG = 100
 _WHOLE = ("file", "recognised", "not_read", "notes")
@@ -36,12 +35,12 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. What prunekit
     measures comes first, and nothing that the file says of itself takes its place. Raises as ``read_policy``.
     """
-    require_file(path)
+    file = recognised(path)
     options = options or PolicyOptions()
-    if policy_kind(path) == "onnx":
+    if file.kind == "onnx":
         facts, metadata = _of_onnx(path, options)
     else:
-        policy = read_policy(path, options)
+        policy = file.read(options)
         content = len(to_onnx(policy.graph, policy.metadata))
         facts, metadata = _of_policy(policy, path.stat().st_size, content), policy.metadata
     for key in metadata:

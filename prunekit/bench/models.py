@@ -11,7 +11,6 @@ from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import checked_session
-from prunekit.files import require_file
 from prunekit.formats.onnx_layers import Sizes, deployed_outputs, sampled_outputs, sizes_of_outputs
 from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
@@ -19,7 +18,7 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import options_for, policy_kind, read_policy
+from prunekit.readers.read import read_policy, recognised
 
 
 @final
@@ -74,10 +73,9 @@ def read_model(path: Path, options: PolicyOptions | None = None) -> BenchModel:
     An ONNX file runs as it is. Raises ArtifactError and InputError, naming the file, as ``read_policy``, for ONNX only
     where it does not run.
     """
-    require_file(path)
-    kind = policy_kind(path)
-    own = options_for(kind, options or PolicyOptions())
-    return _from_onnx(path, own) if kind == "onnx" else _from_policy(read_policy(path, own))
+    file = recognised(path)
+    own = file.own(options or PolicyOptions())
+    return _from_onnx(path, own) if file.kind == "onnx" else _from_policy(file.read(own))
 
 
 def _from_policy(policy: PolicyFile) -> BenchModel:

@@ -11,15 +11,20 @@ from rich.console import Console
 from rich.text import Text
 
 from prunekit.cli.options import (
+    ActivationOption,
     FailuresOption,
+    HeadOption,
     InputsOption,
     JsonOption,
+    LayersOption,
     NoNormalizerOption,
     NormalizerOption,
     OutputOption,
+    PathOption,
     QuietOption,
     RangeOption,
     ReportOption,
+    policy_options,
 )
 from prunekit.cli.streams import require_printed
 from prunekit.console import printable, say, write_json
@@ -28,7 +33,7 @@ from prunekit.console import printable, say, write_json
 def bench(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Policies: model.pt, zip of Stable-Baselines3, ONNX, TorchScript; first the reference."),
+        typer.Argument(help="Policies (model.pt, SB3 zip, ONNX, TorchScript, checkpoint), first the reference."),
     ] = None,
     device: Annotated[
         list[str] | None, typer.Option(help="Where to measure, several times if wanted: cpu, cpu-c, cortex-m4, ...")
@@ -57,6 +62,10 @@ def bench(
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
     inputs: InputsOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
     report: ReportOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
@@ -67,10 +76,10 @@ def bench(
     from prunekit.bench.settings import BenchSettings
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
-    from prunekit.files import require_file, write_atomically
+    from prunekit.files import write_atomically
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
-    from prunekit.readers.policy_file import PolicyOptions
+    from prunekit.readers.registry import require_policy
     from prunekit.report.bench_tables import render
     from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
@@ -90,9 +99,9 @@ def bench(
         check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
     suffix = ".onnx" if all(entry.name == "cpu" for entry in chosen) else ".pt"
     named = models or default_models(suffix=suffix)
-    for path in named:
-        require_file(path)
-    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
+    for model in named:
+        require_policy(model)
+    options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     require_apart([*named, normalizer, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file)
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:

@@ -9,14 +9,19 @@ import typer
 from rich.console import Console
 
 from prunekit.cli.options import (
+    ActivationOption,
     FailuresOption,
+    HeadOption,
     JsonOption,
+    LayersOption,
     NoNormalizerOption,
     NormalizerOption,
     OutOption,
     OutputOption,
+    PathOption,
     QuietOption,
     RangeOption,
+    policy_options,
 )
 from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
@@ -24,13 +29,17 @@ from prunekit.errors import CheckError
 
 def compress(
     teacher: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, .onnx or TorchScript file.")
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
     ],
     env: Annotated[str | None, typer.Option(help="Environment; by default the one that the file names.")] = None,
     keep: Annotated[float, typer.Option(help="Share of the teacher's return to keep, with 95% confidence.")] = 0.95,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
     tuning: Annotated[
         bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
     ] = True,
@@ -47,9 +56,9 @@ def compress(
     from prunekit.compress.command import CompressWords, compress_file
     from prunekit.compress.progress import TerminalDisplay
 
+    options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
     words = CompressWords(
-        teacher, env, keep, normalizer, no_normalizer, output, tuning, minutes, episodes, seed, out, json_file,
-        clip_range, max_failures,
+        teacher, env, keep, options, tuning, minutes, episodes, seed, out, json_file, clip_range, max_failures,
     )  # fmt: skip
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:

@@ -9,20 +9,25 @@ import typer
 from rich.console import Console
 
 from prunekit.cli.options import (
+    ActivationOption,
+    HeadOption,
     InputsOption,
     JsonOption,
+    LayersOption,
     NoNormalizerOption,
     NormalizerOption,
     OutOption,
     OutputOption,
+    PathOption,
     QuietOption,
+    policy_options,
 )
 from prunekit.console import say, write_json
 
 
 def export(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX or TorchScript file.")
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
     ],
     format_: Annotated[str, typer.Option("--format", help="onnx or c.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights, integers between input and output.")] = False,
@@ -44,15 +49,18 @@ def export(
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
     inputs: InputsOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
     out: OutOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Export a policy: ONNX and float32 C are checked before they are written, of --int8 it says how far it is off."""
     from prunekit.export.command import ExportWords, export_file
-    from prunekit.readers.policy_file import PolicyOptions
 
-    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
+    options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     words = ExportWords(
         policy=policy,
         format=format_,
@@ -71,5 +79,5 @@ def export(
     outcome = export_file(words)
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
-    for path, text in outcome.lines:
-        say(console, path, text)
+    for file, text in outcome.lines:
+        say(console, file, text)

@@ -9,12 +9,17 @@ import typer
 from rich.console import Console
 
 from prunekit.cli.options import (
+    ActivationOption,
+    HeadOption,
     InputsOption,
     JsonOption,
+    LayersOption,
     NoNormalizerOption,
     NormalizerOption,
     OutputOption,
+    PathOption,
     QuietOption,
+    policy_options,
 )
 from prunekit.cli.streams import require_printed
 from prunekit.console import write_json
@@ -22,24 +27,27 @@ from prunekit.console import write_json
 
 def inspect(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX or TorchScript file.")
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
     ],
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
     inputs: InputsOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Say what is in a policy file: inputs, outputs, layers, sizes, and how it came to be."""
     from prunekit.bench.inspection import inspect_model, render
-    from prunekit.files import require_file
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
-    from prunekit.readers.policy_file import PolicyOptions
+    from prunekit.readers.registry import require_policy
 
-    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
-    require_file(policy)
+    options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
+    require_policy(policy)
     require_apart([policy, normalizer, *weights_beside(policy)], [], json_file)
     facts = inspect_model(policy, options)
     write_json(json_file, facts)

@@ -15,15 +15,16 @@ from prunekit.compress.read import read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import FILES, compress, write
 from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.torchscript_teacher import is_torchscript
 from prunekit.compress.trial import CompressDisplay
 from prunekit.compress.workers import Site
 from prunekit.errors import InputError
-from prunekit.files import held, require_file
+from prunekit.files import held
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.outputs import require_apart
 from prunekit.readers.normalizers import normalizers_near
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.read import policy_kind
+from prunekit.readers.registry import require_policy
 from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
@@ -40,9 +41,7 @@ class CompressWords:
     teacher: Path
     env: str | None
     keep: float
-    normalizer: Path | None
-    no_normalizer: bool
-    target: str | None
+    options: PolicyOptions
     tuning: bool
     minutes: float
     episodes: int
@@ -77,12 +76,11 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
         clip_range=None if words.clip_range is None else parse_range(words.clip_range),
         max_failures=words.max_failures,
     )
-    options = PolicyOptions(normalizer=words.normalizer, without_normalizer=words.no_normalizer, output=words.target)
-    require_file(words.teacher)
+    require_policy(words.teacher)
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
     _require_free(words, folder)
     env_id, kwargs = _environment(words)
-    site = Site(env_id, partial(read_teacher, words.teacher, options=options), kwargs)
+    site = Site(env_id, partial(read_teacher, words.teacher, options=words.options), kwargs)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)
@@ -114,7 +112,7 @@ def _require_free(words: CompressWords, folder: Path) -> None:
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
     beside = (*normalizers_near(words.teacher), *weights_beside(words.teacher))
-    read = [words.teacher, words.normalizer, *beside]
+    read = [words.teacher, words.options.normalizer, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], words.json_file)
 
 
@@ -132,8 +130,7 @@ def workers_here() -> int:
 def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:
     """Return (id, arguments) of the environment, from the file where the words name none."""
     path = words.teacher
-    suffix = path.suffix.lower()
-    readable = suffix == ".onnx" or (suffix == ".pt" and not is_torchscript(path))
+    readable = policy_kind(path) in ("model", "onnx")  # no others name an environment
     if words.env is not None:
         return words.env, (read_model(path).arguments_of(words.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None

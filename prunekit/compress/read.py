@@ -10,22 +10,21 @@ from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_grap
 from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
-from prunekit.files import require_file
 from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import policy_kind, read_policy, require_options
+from prunekit.readers.read import read_policy, recognised
 
 
 def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = None) -> Teacher:
-    """Return the policy at ``path``: a model.pt, a zip of Stable-Baselines3, ONNX or TorchScript.
+    """Return the policy at ``path``, of any kind that is read.
 
     Runs no code of the file (law 7). Raises ArtifactError and InputError, naming the file or the option.
     """
     options = options or PolicyOptions()
-    require_file(path)
-    kind = policy_kind(path)
-    require_options(path, kind, options)
+    file = recognised(path)
+    kind = file.kind
+    file.require(options)
     if kind == "sb3":
         policy = read_policy(path, options, spaces=spaces)
         return replace(teacher_of_graph(policy.graph, str(path), spaces), notes=policy.notes)
@@ -33,7 +32,9 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
         return _onnx(path, spaces, options)
     if kind == "torchscript":
         return read_torchscript(path, spaces)
-    return _model(read_policy(path), spaces)
+    if kind == "model":
+        return _model(read_policy(path), spaces)
+    return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
 
 
 def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:

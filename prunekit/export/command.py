@@ -18,7 +18,6 @@ from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
-from prunekit.files import require_file
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.outputs import require_apart
@@ -26,6 +25,7 @@ from prunekit.policy.actions import with_actions_of
 from prunekit.policy.actor import Actor
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
+from prunekit.readers.registry import require_policy
 
 
 @final
@@ -65,7 +65,7 @@ def export_file(words: ExportWords) -> ExportOutcome:
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
-    require_file(words.policy)
+    require_policy(words.policy)
     folder = words.out or words.policy.parent
     written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
     read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
@@ -85,7 +85,7 @@ def export_file(words: ExportWords) -> ExportOutcome:
 def _read(words: ExportWords) -> PolicyFile:
     """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
     spaces, policy = None, None
-    if policy_kind(words.policy) in ("torch", "pickle"):
+    if policy_kind(words.policy) == "model":
         policy = read_policy(words.policy, words.options)
     if words.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(words.env)

@@ -43,6 +43,11 @@ class Record:
     name: str
     arguments: tuple[Any, ...]
     state: Any = None
+    items: dict[Any, Any] | None = None
+
+
+MODULES = Name("_metadata")
+"""Where a foreign dictionary of weights says which modules it is of; no text, so that no entry of its own is this."""
 
 
 @final
@@ -81,6 +86,24 @@ def ends_of(content: bytes, count: int) -> list[int]:
     return ends
 
 
+def decode_foreign_pickle(
+    content: bytes | bytearray,
+    made: Callable[[str, tuple[Any, ...]], object] = Record,
+    stored: Callable[[object], object] | None = None,
+) -> Any:
+    """Return the data of another program's pickle, in which objects of any class may be, each as a ``Record``.
+
+    Nothing that it names is looked up, as in ``decode_pickle``; what cannot be plain data is opaque instead of
+    refused: names, calls with keywords, classes of dictionaries (their ``items``), keys of any kind. A dictionary of
+    weights keeps under ``MODULES`` what torch notes of its modules. Raises as ``decode_pickle`` for what is endless or
+    no pickle.
+    """
+    machine = _Machine(lambda _: True, made, stored, len(content), opaque=True)
+    value = machine.run(bytes(content))
+    require_bounded(value, len(content))
+    return value
+
+
 def require_bounded(value: object, size: int) -> None:
     """Raise InputError where walking through ``value``, read from ``size`` bytes, takes more than these warrant.
 
@@ -101,7 +124,7 @@ def require_bounded(value: object, size: int) -> None:
         elif isinstance(found, dict):
             inner = (*found.keys(), *found.values())
         elif isinstance(found, Record):
-            inner = (found.arguments, found.state)
+            inner = (found.arguments, found.state, found.items)
         nodes -= len(inner) + 1
         if nodes < 0 or characters < 0 or len(waiting) > MAX_OPCODES:
             raise InputError("its contents repeat themselves beyond its own size, so it was not loaded")
@@ -118,8 +141,10 @@ class _Machine:
         made: Callable[[str, tuple[Any, ...]], object],
         stored: Callable[[object], object] | None,
         size: int,
+        *,
+        opaque: bool = False,
     ) -> None:
-        self.allowed, self.made, self.stored, self.size = allowed, made, stored, size
+        self.allowed, self.made, self.stored, self.size, self.opaque = allowed, made, stored, size, opaque
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -161,10 +186,11 @@ class _Machine:
                 stack.append(argument)
             case "SETITEM" | "SETITEMS":
                 items = self.items() if opcode == "SETITEMS" else [stack.pop(), stack.pop()][::-1]
-                _paired(_of(dict, stack[-1]), items)
+                self.paired(self.dictionary(stack[-1]), items)
             case "APPEND" | "APPENDS":
                 items = self.items() if opcode == "APPENDS" else [stack.pop()]
-                _of(list, stack[-1]).extend(items)
+                if not self.opaque or type(stack[-1]) is list:  # what a class of lists holds is of no use
+                    _of(list, stack[-1]).extend(items)
             case "EMPTY_DICT":
                 stack.append({})
             case "EMPTY_LIST" | "LIST":
@@ -180,14 +206,15 @@ class _Machine:
             case "DUP":
                 stack.append(stack[-1])
             case "DICT":
-                stack.append(_paired({}, self.items()))
+                stack.append(self.paired({}, self.items()))
             case "EMPTY_SET":
                 stack.append(set())
             case "ADDITEMS":
                 items = self.items()
-                _of(set, stack[-1]).update(map(_key, items))
+                if not self.opaque or type(stack[-1]) is set:
+                    _of(set, stack[-1]).update(map(self.key, items))
             case "FROZENSET":
-                stack.append(frozenset(map(_key, self.items())))
+                stack.append(frozenset(map(self.key, self.items())))
             case _:
                 self.call(opcode, argument)
 
@@ -206,10 +233,16 @@ class _Machine:
             case "REDUCE" | "NEWOBJ":
                 arguments = stack.pop()
                 stack.append(self.called(stack.pop(), _of(tuple, arguments)))
+            case "NEWOBJ_EX" if self.opaque:
+                _, arguments = stack.pop(), stack.pop()
+                stack.append(self.called(stack.pop(), _of(tuple, arguments)))
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], Record):
                     stack[-1].state = state
+                elif self.opaque:
+                    if isinstance(stack[-1], dict) and isinstance(state, dict) and "_metadata" in state:
+                        stack[-1][MODULES] = state["_metadata"]
                 elif not isinstance(stack[-1], dict):  # what an ordered dictionary carries besides is of no use
                     raise ValueError("a state of what has none")
             case "PERSID" | "BINPERSID":
@@ -233,15 +266,45 @@ class _Machine:
         match function:
             case Name("collections.OrderedDict"):
                 pairs = [entry for pair in _of(list, [*arguments, []][0]) for entry in pair]
-                return _paired({}, pairs)
+                return self.paired({}, pairs)
+            case Name("collections.defaultdict") if self.opaque:
+                return {}
+            case Name("builtins.bytes" | "__builtin__.bytes") if self.opaque and not arguments:
+                return b""  # how old protocols spell none
             case Name("builtins.set" | "__builtin__.set"):
-                return {_key(entry) for entry in _of(list, [*arguments, []][0])}
+                return {self.key(entry) for entry in _of(list, [*arguments, []][0])}
             case Name("_codecs.encode") if arguments[1:] == ("latin1",):  # how old protocols spell bytes
                 return _of(str, arguments[0]).encode("latin-1")
             case Name(text):
                 return self.made(text, arguments)
+            case _ if self.opaque:
+                return Record("?", arguments)
             case _:
                 raise ValueError("a call of what is no function")
+
+    def dictionary(self, target: object) -> dict[Any, Any]:
+        """Return what items are set in: a dictionary, or those of an object that is a class of dictionaries."""
+        if self.opaque and not isinstance(target, dict):
+            if not isinstance(target, Record):
+                return {}
+            target.items = {} if target.items is None else target.items
+            return target.items
+        found: dict[Any, Any] = _of(dict, target)
+        return found
+
+    def paired(self, target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[self.key(key)] = value
+        return target
+
+    def key(self, key: object) -> Hashable:
+        """Return a key whose hash takes no time: tuples within tuples, and numbers of one hash, could take for ever."""
+        if key is None or isinstance(key, str | Name) or (isinstance(key, int) and abs(key) < _LARGEST_KEY):
+            return key
+        if self.opaque:
+            return Record("?", (key,))
+        called = type(key).__name__
+        raise InputError(f"holds a key that is a {called}, neither text nor small number; it was not loaded")
 
     def remember(self, number: int) -> None:
         if not 0 <= number <= self.size:
@@ -264,19 +327,6 @@ def _of(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
     return value
-
-
-def _paired(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        target[_key(key)] = value
-    return target
-
-
-def _key(key: object) -> Hashable:
-    """Return a key whose hash takes no time: tuples within tuples, and numbers of one hash, could take for ever."""
-    if key is None or isinstance(key, str | Name) or (isinstance(key, int) and abs(key) < _LARGEST_KEY):
-        return key
-    raise InputError(f"holds a key that is a {type(key).__name__}, neither text nor small number; it was not loaded")
 
 
 def _text(text: str) -> str:

@@ -31,6 +31,7 @@ DTYPES = {
 }
 _REBUILT = "torch._utils._rebuild_tensor_v2"
 _PARAMETER = "torch._utils._rebuild_parameter"
+_OF_TYPE = "torch._tensor._rebuild_from_type_v2"  # a tensor of a class of its own; foreign files alone may name it
 # Known to torch as harmless, but no tensors of numbers in memory: kept as records for the caller to refuse.
 _OTHERS = frozenset(
     {
@@ -44,20 +45,6 @@ NAMES = frozenset({*DTYPES, *_OTHERS, *_PLAIN, _REBUILT, _PARAMETER})
 """What a pickle of tensors and plain values names."""
 
 
-class Source(Protocol):
-    """A file of ``size`` bytes that holds storages by name."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-
-    def held(self, name: str) -> int:
-        """Return how many bytes the storage ``name`` has; raises InputError where there is none."""
-
-    def read(self, name: str) -> bytearray:
-        """Return the storage ``name``; raises InputError where there is none."""
-
-
 @final
 @dataclass(frozen=True)
 class Storage:
@@ -68,12 +55,29 @@ class Storage:
     count: int
 
 
+class Storages(Protocol):
+    """Where the numbers of tensors are: a zip archive, or the end of an old file; of ``size`` bytes in all."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        ...
+
+    def held(self, name: str) -> int:
+        """Return of how many bytes the storage ``name`` is."""
+        ...
+
+    def read(self, name: str) -> bytearray:
+        """Return its bytes."""
+        ...
+
+
 @final
 @dataclass
 class TensorDecoder:
     """Makes the tensors of one pickle, whose storages are the entries of ``archive`` within ``folder``."""
 
-    archive: Source
+    archive: Storages
     folder: str
     left_bytes: int = field(init=False)
     loaded: dict[str, tuple[torch.dtype, Tensor]] = field(default_factory=dict)
@@ -103,6 +107,8 @@ class TensorDecoder:
                 return self._tensor(storage, offset, sizes, strides)
             case (name, (Tensor() as tensor, *_)) if name == _PARAMETER:
                 return tensor
+            case (name, (Name(inner), _, tuple(given), *_)) if name == _OF_TYPE and inner != _OF_TYPE:
+                return self.made(inner, given)
             case (name, _) if name in (_REBUILT, _PARAMETER):
                 raise InputError("describes a tensor in an unknown way; it is damaged, save it again")
         return Record(name, arguments)

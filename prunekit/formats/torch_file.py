@@ -7,7 +7,7 @@ from typing import Any
 
 from prunekit.errors import InputError
 from prunekit.formats.archive import Archive, opened
-from prunekit.formats.pickles import decode_pickle
+from prunekit.formats.pickles import decode_foreign_pickle, decode_pickle
 from prunekit.formats.tensors import NAMES, TensorDecoder
 from prunekit.formats.torch_legacy import is_legacy, read_legacy
 
@@ -15,13 +15,14 @@ MAX_PICKLE_BYTES = 2**24
 """What a pickle has besides tensors: names, sizes and a few numbers of each."""
 
 
-def read_torch(source: Path | bytes) -> Any:
+def read_torch(source: Path | bytes, *, foreign: bool = False) -> Any:
     """Return what ``torch.save`` wrote into the zip archive ``source``: plain values and tensors on the CPU.
 
     Bytes may also be those of a file of torch before 1.6, which is no archive.
 
     Tensors keep their strides and what they share. Runs no code, and takes no more memory than a few times the file's
-    size. Raises InputError, in words that follow the file's name, for anything else.
+    size. In a ``foreign`` file there may be objects of any class, which are opaque. Raises InputError, in words that
+    follow the file's name, for anything else.
     """
     try:
         if isinstance(source, bytes) and is_legacy(source):
@@ -30,9 +31,10 @@ def read_torch(source: Path | bytes) -> Any:
             folder = folder_of(archive, "data.pkl")
             require_little_endian(archive, folder)
             decoder = TensorDecoder(archive, f"{folder}/data")
-            return decode_pickle(
-                pickle_of(archive, f"{folder}/data.pkl"), NAMES.__contains__, decoder.made, decoder.stored
-            )
+            content = pickle_of(archive, f"{folder}/data.pkl")
+            if foreign:
+                return decode_foreign_pickle(content, decoder.made, decoder.stored)
+            return decode_pickle(content, NAMES.__contains__, decoder.made, decoder.stored)
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and the pickle's own mistakes raise many types

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, final
 
 from prunekit.graph.graph import Graph
+from prunekit.policy.actions import keeps_outputs
+from prunekit.readers.policy_file import PolicyFile
 
 
 @final
@@ -26,3 +29,16 @@ class ForeignGraph:
     recognised: str = ""
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def policy_file(path: Path, found: ForeignGraph) -> PolicyFile:
+    """Return what was ``found`` in the file at ``path``."""
+    others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
+    return PolicyFile(
+        path=path,
+        recognised=found.recognised,
+        graph=found.graph,
+        metadata=found.metadata,
+        notes=(*found.notes, *others),
+        keeps_outputs=keeps_outputs(found.graph) and not found.metadata,
+    )

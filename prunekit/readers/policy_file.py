@@ -11,6 +11,7 @@ from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
 from prunekit.graph.surgery import Masks
 from prunekit.policy.artifact import Artifact
+from prunekit.readers.weights.words import activation_named, ending_named
 from prunekit.spaces.kind import ActionKind
 
 
@@ -21,19 +22,42 @@ class PolicyOptions:
 
     ``normalizer`` is a file of ``VecNormalize.save`` for a zip of Stable-Baselines3, ``without_normalizer`` says that
     there is none. ``output`` is the one of an ONNX file's outputs that is the policy's answer, ``inputs`` the width of
-    the observations of a TorchScript file.
+    the observations of a TorchScript file. Of a checkpoint, ``layers`` are the names of the policy's layers in order,
+    within the dotted ``nesting``; ``activation`` stands between them, and ``head`` makes the action
+    (``readers/weights/words.py``).
     """
 
     normalizer: Path | None = None
     without_normalizer: bool = False
     output: str | None = None
     inputs: int | None = None
+    layers: tuple[str, ...] = ()
+    activation: str | None = None
+    head: str | None = None
+    nesting: str | None = None
 
     def __post_init__(self) -> None:
         if self.normalizer is not None and self.without_normalizer:
             raise InputError("--normalizer and --no-normalizer exclude each other; give one")
         if self.inputs is not None and self.inputs < 1:
             raise InputError(f"--inputs must be at least 1, got {self.inputs}")
+        if self.activation is not None:
+            activation_named(self.activation)
+        if self.head is not None:
+            ending_named(self.head, 2)
+
+
+OPTION_WORDS = {
+    "normalizer": ("--normalizer", "zips of Stable-Baselines3"),
+    "without_normalizer": ("--no-normalizer", "zips of Stable-Baselines3"),
+    "output": ("--output", "ONNX files"),
+    "inputs": ("--inputs", "TorchScript files"),
+    "layers": ("--layers", "checkpoints and state dicts"),
+    "activation": ("--activation", "checkpoints and state dicts"),
+    "head": ("--head", "checkpoints and state dicts"),
+    "nesting": ("--path", "checkpoints and state dicts"),
+}
+"""By field of ``PolicyOptions``: the option of the command line, and what files it is for."""
 
 
 @final

@@ -48,6 +48,12 @@ WRITERS: dict[Kind, Any] = {
     "onnx": onnx_file,
     "torch": lambda path: path.write_bytes(torch_saved(nn.Linear(2, 1).state_dict())),
     "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+    "old_torch": lambda path: path.write_bytes(torch_saved([], _use_new_zipfile_serialization=False)),
+    "safetensors": lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{}"),
+    "hdf5": lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(60)),
+    "tflite": lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(60)),
+    "msgpack": lambda path: path.write_bytes(b"\x82\xa6params\x81\xa1a" + bytes(60)),
+    "tensorflow": lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"")),
     "unknown": lambda path: path.write_bytes(b"a text"),
 }
 SAID: dict[Kind, str] = {
@@ -56,12 +62,26 @@ SAID: dict[Kind, str] = {
     "onnx": "is an ONNX file, but a model.pt is needed",
     "torch": "a torch file, but not a prunekit model; its weights do not say which network",
     "pickle": "is a pickle or a file of an old torch",
+    "old_torch": "is a pickle or a file of an old torch",
+    "safetensors": "is a file of safetensors, but a model.pt is needed",
+    "hdf5": "is an HDF5 file, but a model.pt is needed",
+    "tflite": "is a TensorFlow Lite file, but a model.pt is needed",
+    "msgpack": "is a file of msgpack, but a model.pt is needed",
+    "tensorflow": "is a folder; name the model file in it",
     "unknown": "damaged or not a torch file",
 }
 READ: dict[Kind, str | None] = {
     **SAID,
     "torchscript": None,
     "onnx": None,
+    "torch": None,
+    "pickle": "is a pickle without arrays of layers",
+    "old_torch": "is a file of an old torch without layers",
+    "safetensors": "is a file of safetensors without layers",
+    "hdf5": "is an HDF5 file .* which is not read; export the policy to ONNX",
+    "tflite": "is a TensorFlow Lite file, which is not read; make ONNX of it",
+    "msgpack": "is a file of flax.serialization .* which is not read",
+    "tensorflow": "is a SavedModel of TensorFlow, which is not read; make ONNX of it",
     "sb3": "no file beside it is its observation normalizer",
 }
 

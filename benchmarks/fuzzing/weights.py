@@ -1,0 +1,105 @@
+"""Sound checkpoints of other libraries, and mutations of the containers that they are in."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import pickletools
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fuzzing.pickles import PICKLE
+from fuzzing.texts import JSON
+from fuzzing.values import NUMBERS, Mutate, Mutations
+
+_OLD_PICKLES = 5
+
+
+def sound_weights() -> Iterator[tuple[str, str, bytes]]:
+    """Yield (kind, name, content) of small checkpoints; all are of 4 values in and one or two out."""
+    torch.manual_seed(0)
+    actor = nn.Sequential(nn.Linear(4, 6), nn.ELU(), nn.Linear(6, 2))
+    model = {f"actor.{name}": value for name, value in actor.state_dict().items()}
+    norm = {"_mean": torch.zeros(1, 4), "_std": torch.ones(1, 4), "count": torch.tensor(3)}
+    rsl_rl = {
+        "model_state_dict": {"std": torch.ones(2), **model},
+        "obs_norm_state_dict": norm,
+        "iter": 3,
+        "infos": None,
+    }
+    scaler = {"running_mean": torch.zeros(4), "running_variance": torch.ones(4)}
+    skrl = {"policy": actor.state_dict(), "state_preprocessor": scaler, "optimizer": {"step": np.float32(1)}}
+    for name, content in (("rsl_rl", rsl_rl), ("skrl", skrl), ("plain", actor.state_dict())):
+        yield "weights", name, _saved(content)
+        yield "old_weights", name, _saved(content, _use_new_zipfile_serialization=False)
+    arrays = {name: value.detach().numpy() for name, value in model.items()}
+    yield "safetensors", "plain", safetensors({name.removeprefix("actor."): value for name, value in arrays.items()})
+    layers = {
+        f"hidden_{index}": {"kernel": arrays[f"actor.{2 * index}.weight"].T, "bias": arrays[f"actor.{2 * index}.bias"]}
+        for index in range(2)
+    }
+    statistics = {"mean": np.zeros(4, np.float32), "std": np.ones(4, np.float32)}
+    for protocol in (2, 4, 5):
+        yield "arrays", f"brax, protocol {protocol}", pickle.dumps((statistics, {"params": layers}, {}), protocol)
+    state = {f"encoder.encoder.net.mlp.0.{kind}": arrays[f"actor.0.{kind}"] for kind in ("weight", "bias")}
+    state |= {f"pi.net.mlp.0.{kind}": arrays[f"actor.2.{kind}"] for kind in ("weight", "bias")}
+    yield "arrays", "rllib", pickle.dumps(state)
+
+
+def _saved(content: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def safetensors(arrays: dict[str, Any]) -> bytes:
+    """Return a file of safetensors of float32 arrays."""
+    header, body = {}, b""
+    for name, value in arrays.items():
+        start, body = len(body), body + value.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, len(body)]}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def _in_header(mutate: Mutate) -> Mutate:
+    def mutated(generator: random.Random, content: bytes) -> bytes:
+        end = 8 + struct.unpack_from("<Q", content)[0]
+        text = mutate(generator, content[8:end])
+        return struct.pack("<Q", len(text)) + text + content[end:]
+
+    return mutated
+
+
+def _length(generator: random.Random, content: bytes) -> bytes:
+    return struct.pack("<Q", generator.choice(NUMBERS) % 2**64) + content[8:]
+
+
+def _in_old_pickle(mutate: Mutate) -> Mutate:
+    """Change one of the pickles that an old file begins with, most often the object itself."""
+
+    def mutated(generator: random.Random, content: bytes) -> bytes:
+        stream, ends = io.BytesIO(content), [0]
+        for _ in range(_OLD_PICKLES):
+            for _ in pickletools.genops(stream):
+                pass
+            ends.append(stream.tell())
+        index = generator.choice((0, 1, 2, 3, 3, 3, 3, 4, 4))
+        start, stop = ends[index], ends[index + 1]
+        return content[:start] + mutate(generator, content[start:stop]) + content[stop:]
+
+    return mutated
+
+
+HEADER: Mutations = {
+    **{f"header, {name}": (weight, _in_header(mutate)) for name, (weight, mutate) in JSON.items()},
+    "header, length": (2.0, _length),
+}
+OLD: Mutations = {f"old, {name}": (weight, _in_old_pickle(mutate)) for name, (weight, mutate) in PICKLE.items()}

@@ -1,0 +1,30 @@
+"""Readers, one file per kind of policy file, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from prunekit.readers.kinds import (
+    brax,
+    cleanrl,
+    onnx_file,
+    prunekit_model,
+    rl_games,
+    rllib,
+    rsl_rl,
+    sb3_zip,
+    skrl,
+    state_dict,
+    torchscript_file,
+    unread,
+)
+from prunekit.readers.registry import Reader
+
+
+def before() -> tuple[Reader, ...]:
+    """Return the readers of whole policies."""
+    return (prunekit_model.READER, sb3_zip.READER, onnx_file.READER, torchscript_file.READER)
+
+
+def after() -> tuple[Reader, ...]:
+    """Return the readers of checkpoints, those that know least last."""
+    known = (rsl_rl.READER, skrl.READER, rl_games.READER, cleanrl.READER, rllib.READER, brax.READER)
+    return (*known, state_dict.READER, *unread.READERS)

@@ -1,0 +1,33 @@
+"""Zips of Stable-Baselines3."""
+
+from __future__ import annotations
+
+from prunekit.environments import Spaces
+from prunekit.errors import ArtifactError
+from prunekit.readers.normalizers import normalizer_of
+from prunekit.readers.opened import Opened
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.registry import Reader
+from prunekit.readers.sb3.graph import read_zip
+from prunekit.readers.zoo import zoo_notes
+
+
+def _recognised(opened: Opened) -> bool:
+    if opened.container == "unknown" and opened.path.suffix.lower() == ".zip":
+        raise ArtifactError(f"{opened.path}: damaged or not a zip of Stable-Baselines3; save the model again")
+    return opened.container == "sb3"
+
+
+def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    path = opened.path
+    found = read_zip(path, normalizer_of(path, options), spaces=spaces)
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
+
+
+READER = Reader(
+    name="sb3",
+    called="zips of Stable-Baselines3",
+    recognises=_recognised,
+    read=_read,
+    options=("normalizer", "without_normalizer"),
+)

@@ -1,0 +1,58 @@
+"""A policy file that was opened once, for every reader that may know it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.errors import ArtifactError, InputError
+from prunekit.formats.array_pickles import read_array_pickle
+from prunekit.formats.kinds import Kind, kind_of
+from prunekit.formats.old_torch_file import read_old_torch
+from prunekit.formats.safetensors_file import read_safetensors
+from prunekit.formats.torch_file import read_torch
+from prunekit.readers.weights.tree import Tree, tree_of
+
+
+@final
+class Opened:
+    """The file at ``path``, a container of the kind ``container``; what is in it is decoded when it is first asked for.
+
+    Decoding runs nothing of the file, and looks up nothing that it names. Raises ArtifactError, naming the file, where
+    it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.container: Kind = kind_of(path)
+
+    @cached_property
+    def data(self) -> Any:
+        """Plain values, tensors, arrays and records of what is opaque; None where the container is no such file."""
+        try:
+            match self.container:
+                case "torch":
+                    return read_torch(self.path, foreign=True)
+                case "old_torch":
+                    return read_old_torch(self.path)
+                case "pickle":
+                    return read_array_pickle(self.path)
+                case "safetensors":
+                    return read_safetensors(self.path)
+                case _:
+                    return None
+        except InputError as error:
+            raise ArtifactError(f"{self.path}: {error}") from error
+
+    @cached_property
+    def tree(self) -> Tree:
+        """All tensors and arrays by dotted names."""
+        try:
+            return tree_of(self.data)
+        except InputError as error:
+            raise ArtifactError(f"{self.path}: {error}") from error
+
+    def entries(self) -> dict[Any, Any]:
+        """The file's own dictionary; an empty one where it is none."""
+        return self.data if isinstance(self.data, dict) else {}

@@ -1,0 +1,88 @@
+"""The readers of policy files: those of ``kinds``, and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import final
+
+from prunekit.environments import Spaces
+from prunekit.errors import ArtifactError, InputError, PrunekitError
+from prunekit.formats.text import reason_of
+from prunekit.readers.opened import Opened
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+
+GROUP = "prunekit.readers"
+"""The entry points of readers from other packages: each names a ``Reader``."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """One kind of policy file.
+
+    ``called`` are its files in words, ``recognises`` says by what is in a file whether it is one, and ``read`` makes a
+    graph of it, with the ``options`` (fields of ``PolicyOptions``) that may go with such a file. Both raise
+    PrunekitError that names the file.
+    """
+
+    name: str
+    called: str
+    recognises: Callable[[Opened], bool]
+    read: Callable[[Opened, PolicyOptions, Spaces | None], PolicyFile]
+    options: tuple[str, ...] = ()
+
+
+def reader_of(opened: Opened) -> Reader:
+    """Return the reader that knows the file; raises ArtifactError where none does.
+
+    prunekit's own readers of whole policies come first, then those of other packages, then those of checkpoints.
+    """
+    for reader in readers():
+        if reader.recognises(opened):
+            return reader
+    raise ArtifactError(
+        f"{opened.path}: unknown kind of file; a policy is a .pt, .zip, .onnx or TorchScript file, or a checkpoint of "
+        "weights"
+    )
+
+
+def readers() -> Iterator[Reader]:
+    """Yield all readers, in the order in which they are asked."""
+    from prunekit.readers.kinds import after, before
+
+    yield from before()
+    yield from outside()
+    yield from after()
+
+
+@cache
+def outside() -> tuple[Reader, ...]:
+    """Return the readers of other packages; raises InputError, naming the entry point, for one that is none."""
+    found = []
+    for entry in entry_points(group=GROUP):
+        try:
+            reader = entry.load()
+        except PrunekitError:
+            raise
+        except Exception as error:  # another package's code can fail in any way
+            raise InputError(f"the reader '{entry.name}' ({entry.value}) does not load: {reason_of(error)}") from error
+        if not isinstance(reader, Reader):
+            raise InputError(f"the reader '{entry.name}' ({entry.value}) is no prunekit.readers.registry.Reader")
+        found.append(reader)
+    return tuple(found)
+
+
+def require_policy(path: Path) -> None:
+    """Raise ArtifactError, naming ``path``, where there is no file, and saying what to do with a folder of a policy."""
+    from prunekit.files import require_file
+
+    if path.is_dir() and Opened(path).container == "tensorflow":
+        raise ArtifactError(
+            f"{path}: is a SavedModel of TensorFlow, which is not read; make ONNX of it with "
+            "'python -m tf2onnx.convert --saved-model FOLDER --output policy.onnx'"
+        )
+    require_file(path)

@@ -1,0 +1,231 @@
+"""From what a library keeps where to a policy: the layers, the normalizer before them, the head behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.errors import InputError, PrunekitError
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Graph, Node, Port
+from prunekit.graph.op import Array, Op
+from prunekit.ops.affine import Affine
+from prunekit.ops.identity import Identity
+from prunekit.ops.normalize import Normalize
+from prunekit.policy.description import described
+from prunekit.readers.lowering.builder import as_floats
+from prunekit.readers.opened import Opened
+from prunekit.readers.passes.simplify import simplified
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.weights.chain import (
+    doubts_between,
+    follows,
+    layers_at,
+    ops_of,
+    recurrent_layer,
+    shape_of,
+)
+from prunekit.readers.weights.tree import Tree, may_be_policy, part_of
+from prunekit.readers.weights.words import Ending, activation_named, ending_named
+
+OPTIONS = ("layers", "activation", "head", "nesting")
+"""What may be said of every checkpoint."""
+
+LAYERS_SAID = "the layers are as --layers says, and nothing else of the file is read"
+_KINDS = ("weight", "kernel", "scale")
+_LEFT_OUT = "its normalizer '{0}' is left out, as --layers does not name it: --layers {0},{1},... puts it first"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """Where a policy is in a checkpoint ``called`` so, of which ``part`` is the network.
+
+    ``tree`` holds the ``layers``. ``activation`` and ``ending`` (of so many outputs) are what the library itself says;
+    None where it does not. ``normalizer`` comes first.
+    """
+
+    called: str
+    part: str = "policy"
+    tree: Tree
+    layers: tuple[str, ...]
+    activation: str | None = None
+    ending: Callable[[int], Ending] | None = None
+    normalizer: Normalize | None = None
+    notes: tuple[str, ...] = ()
+
+
+def policy_of_plan(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
+    """Return the policy that ``plan`` finds; raises InputError, naming the file and the option, for what is missing."""
+    try:
+        return _read(opened, options, plan)
+    except PrunekitError as error:
+        text = str(error)
+        if text.startswith((f"{opened.path}: ", "--")):
+            raise
+        raise InputError(f"{opened.path}: {text}") from error
+
+
+def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
+    layers = layers_at(plan.tree, plan.layers)
+    told = f"{plan.called}, {plan.part} {shape_of(layers)}"
+    word = options.activation if options.activation is not None else plan.activation
+    dense = sum(isinstance(layer.op, Affine) for layer in layers)
+    if word is None and dense > 1:
+        behind = _unsaid_behind(options, plan)
+        also = (
+            f", and --head for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""
+        )
+        raise InputError(f"{told}, activation not in the file: give --activation (elu, relu, tanh, ...){also}")
+    ops = ops_of(layers, None if word is None else activation_named(word))
+    outputs = layers[-1].widths[1]
+    ending, notes = _ending(told, options, plan, outputs)
+    if plan.normalizer is not None:
+        if len(plan.normalizer.mean) != layers[0].widths[0]:
+            raise InputError(
+                f"its normalizer is of {len(plan.normalizer.mean)} values, but its first layer reads "
+                f"{layers[0].widths[0]}"
+            )
+        ops = [plan.normalizer, *ops]
+    graph = graph_of_ops([*ops, *ending.ops], ending.head)
+    kept = isinstance(ending.head, Identity)
+    epsilon = ["the epsilon of its norms is not in the file; it is taken to be torch's own, 1e-05"]
+    norms = epsilon if any(not isinstance(layer.op, Affine) for layer in layers) else []
+    return PolicyFile(
+        path=opened.path,
+        recognised=f"{plan.called}, {described(graph)}",
+        graph=graph,
+        notes=(*plan.notes, *doubts_between(layers), *norms, *notes),
+        keeps_outputs=kept,
+    )
+
+
+def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tuple[Ending, list[str]]:
+    if options.head is not None:
+        return ending_named(options.head, outputs), []
+    if plan.ending is not None:
+        return plan.ending(outputs), []
+    behind = follows(plan.tree, plan.layers[-1])
+    if _unsaid_behind(options, plan) is not None:
+        raise InputError(
+            f"{told}; behind its last layer stands a module without weights, '{shown(behind, 60)}', and the file does "
+            "not say what it does: give --head (none, tanh, argmax, ...)"
+        )
+    what = f"what '{shown(behind, 60)}' behind the last layer does is not in the file: " if behind is not None else ""
+    return Ending(head=Identity()), [f"{what}the action is the last layer's output as it is, unless --head says more"]
+
+
+def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:
+    """Return the module behind the last layer that nobody says anything about: neither library, user nor file."""
+    if options.head is not None or plan.ending is not None or options.layers:
+        return None
+    return follows(plan.tree, plan.layers[-1])
+
+
+def graph_of_ops(ops: Sequence[Op], head: Op) -> Graph:
+    """Return the chain of ``ops`` on an observation ``obs``, with ``head`` for the action."""
+    first = next(op for op in ops if isinstance(op, Affine))
+    nodes, value = [], "obs"
+    for index, op in enumerate(ops):
+        name = "outputs" if index == len(ops) - 1 else f"{type(op).__name__.lower()}_{index}"
+        nodes.append(Node(op=op, inputs=(value,), outputs=(name,)))
+        value = name
+    nodes.append(Node(op=head, inputs=("outputs",), outputs=("action",)))
+    inputs = (Port(name="obs", shape=(first.weight.shape[1],)),)
+    return simplified(Graph(inputs=inputs, nodes=tuple(nodes), outputs=("action", "outputs")))
+
+
+def normalizer_of(mean: Array, deviation: Array, clip: float = math.inf) -> Normalize:
+    """Return clip((x - mean) / deviation, -clip, clip); raises InputError where these are no such numbers."""
+    if mean.shape != deviation.shape or mean.ndim != 1:
+        raise InputError("its normalizer's mean and deviation are not vectors of one length")
+    with np.errstate(all="ignore"):  # what comes out of broken statistics is judged here
+        scale = as_floats(1.0 / deviation)
+    if not (np.isfinite(scale).all() and np.isfinite(as_floats(mean)).all() and (deviation > 0.0).all()):
+        raise InputError("its normalizer holds statistics that are NaN, infinite or negative; it is broken")
+    return Normalize(mean=as_floats(mean), scale=scale, clip=clip)
+
+
+def deviation_of(variance: Array, *, inside: float = 0.0, beside: float = 0.0) -> Array:
+    """Return sqrt(variance + inside) + beside, NaN where there is no such number."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.sqrt(variance + inside) + beside)
+
+
+def said_layers(
+    opened: Opened,
+    options: PolicyOptions,
+    called: str,
+    roots: Sequence[str] = (),
+    normalizer: tuple[str, Normalize] | None = None,
+) -> Plan | None:
+    """Return the plan of a user who named the layers: exactly these, in the nesting that has them all.
+
+    Of several nestings that of ``roots`` is taken, in order, which say where a library keeps its policy, or else the
+    only one that is no critic's by its name. The file's ``normalizer`` counts where the first name is its. None without
+    ``--layers``. Raises InputError, naming the file, where no or several nestings have them.
+    """
+    if not options.layers:
+        return None
+    notes, layers = [LAYERS_SAID], options.layers
+    if normalizer is not None and layers[0] == normalizer[0] and len(layers) > 1:
+        layers = layers[1:]
+    elif normalizer is not None:
+        notes.append(_LEFT_OUT.format(normalizer[0], shown(layers[0], 60)))
+        normalizer = None
+    places = [options.nesting] if options.nesting is not None else nestings_of(opened.tree, layers[0])
+    fitting = [place for place in places if _has_all(opened.tree, place, layers)]
+    chosen = next((root for root in roots if root in fitting), None)
+    own = [place for place in fitting if may_be_policy(place)]
+    fitting = own if len(own) == 1 else fitting
+    if chosen is None and len(fitting) > 1:
+        there = ", ".join(place or "the file itself" for place in fitting[:8])
+        raise InputError(f"{opened.path}: several parts have these layers; choose one with --path: {shown(there)}")
+    if chosen is None and not fitting:
+        where = "" if options.nesting is None else f" under '{shown(options.nesting, 60)}'"
+        missing = next((name for name in layers if not nestings_of(opened.tree, name)), layers[0])
+        there = ", ".join(opened.tree.matrices[:16]) or "none"
+        raise InputError(
+            f"{opened.path}: has no layer '{shown(missing, 60)}'{where}; its layers are {shown(there, 400)}"
+        )
+    place = fitting[0] if chosen is None else chosen
+    part = opened.tree.under(place)
+    refuse_recurrent(opened, part, called)
+    return Plan(
+        called=called,
+        tree=part,
+        layers=layers,
+        normalizer=None if normalizer is None else normalizer[1],
+        notes=tuple(notes),
+    )
+
+
+def nestings_of(tree: Tree, layer: str) -> list[str]:
+    """Return the dotted paths under which there is a layer called so."""
+    ends = [part_of(layer, kind) for kind in _KINDS]
+    found: dict[str, None] = {}
+    for name in tree.arrays:
+        for end in ends:
+            if name == end:
+                found[""] = None
+            elif name.endswith(f".{end}"):
+                found[name[: -len(end) - 1]] = None
+    return list(found)
+
+
+def refuse_recurrent(opened: Opened, tree: Tree, called: str) -> None:
+    """Raise InputError, naming the file and the layer, where the policy in ``tree`` is recurrent, not just a critic."""
+    found = recurrent_layer(Tree(arrays={name: tree.arrays[name] for name in tree.arrays if may_be_policy(name)}))
+    if found is not None:
+        raise InputError(
+            f"{opened.path}: {called}, recurrent ({found}); only feed-forward policies are read from weights"
+        )
+
+
+def _has_all(tree: Tree, place: str, layers: Sequence[str]) -> bool:
+    start = f"{place}." if place else ""
+    return all(any(start + part_of(name, kind) in tree for kind in _KINDS) for name in layers)

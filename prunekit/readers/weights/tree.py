@@ -1,0 +1,149 @@
+"""The weights of a checkpoint by dotted names, wherever its library put them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.formats.pickles import MODULES, Record
+from prunekit.formats.text import shown
+from prunekit.graph.op import Array
+from prunekit.readers.lowering.builder import as_floats
+
+MAX_ARRAYS = 100_000
+_OF_MODULE = ("_parameters", "_buffers", "_modules")
+_WRAPPERS = "_orig_mod."  # torch.compile's
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tree:
+    """``arrays`` by dotted names, in the file's order, and the names of ``modules``, where the file notes them."""
+
+    arrays: Mapping[str, Any]
+    modules: frozenset[str] = field(default_factory=frozenset)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def under(self, path: str) -> Tree:
+        """Return what is under the dotted ``path``, named from there; the tree itself under ``""``."""
+        if not path:
+            return self
+        start = f"{path}."
+        cut = len(start)
+        return Tree(
+            arrays={name[cut:]: value for name, value in self.arrays.items() if name.startswith(start)},
+            modules=frozenset(name[cut:] for name in self.modules if name.startswith(start)),
+        )
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of the array ``name``."""
+        return tuple(int(size) for size in self.arrays[name].shape)
+
+    def floats(self, name: str) -> Array:
+        """Return the array ``name`` as float64; raises InputError where there is none, or it holds no floats."""
+        if name not in self.arrays:
+            raise InputError(f"lacks '{shown(name, 80)}'")
+        value = self.arrays[name]
+        if isinstance(value, Tensor):
+            if not value.dtype.is_floating_point:
+                raise InputError(f"'{shown(name, 80)}' holds no floats")
+            return np.asarray(value.detach().double().numpy())
+        if not np.issubdtype(value.dtype, np.floating):
+            raise InputError(f"'{shown(name, 80)}' holds no floats")
+        return np.asarray(value, np.float64)
+
+    def vector(self, name: str) -> Array:
+        """Return the array ``name`` as float64 of one axis; axes of one are none."""
+        return self.floats(name).reshape(-1)
+
+    def float32(self, name: str) -> Array:
+        """Return the array ``name`` as float32; raises InputError as ``floats`` does."""
+        return as_floats(self.floats(name))
+
+    @property
+    def matrices(self) -> list[str]:
+        """The names of layers: of those with weights of two axes or more."""
+        found: dict[str, None] = {}
+        for name in self.arrays:
+            layer, _, kind = name.rpartition(".")
+            if kind in ("weight", "kernel") and len(self.shape(name)) >= 2:
+                found[layer] = None
+        return list(found)
+
+
+def part_of(layer: str, kind: str) -> str:
+    """Return what the ``kind`` (weight, bias, ...) of ``layer`` is called; a file of one layer names it ``""``."""
+    return f"{layer}.{kind}" if layer else kind
+
+
+_OTHERS = ("critic", "value", "target", "teacher", "discriminator")
+_OTHERS_BEGIN = ("vf", "qf", "q1", "q2", "optim", "scheduler")
+
+
+def may_be_policy(name: str) -> bool:
+    """Return whether the dotted ``name`` is none that speaks of a critic, a target network, an optimizer, ..."""
+    parts = name.lower().split(".")
+    return not any(part.startswith(_OTHERS_BEGIN) or any(word in part for word in _OTHERS) for part in parts)
+
+
+def tree_of(data: object) -> Tree:
+    """Return all tensors and arrays in decoded ``data``; raises InputError for more than any policy has."""
+    arrays: dict[str, Any] = {}
+    modules: set[str] = set()
+    for name, value in _leaves(data, ""):
+        if isinstance(value, Tensor | np.ndarray):
+            arrays[name.replace(_WRAPPERS, "")] = value
+        else:
+            modules.add(name.replace(_WRAPPERS, ""))
+        if len(arrays) + len(modules) > MAX_ARRAYS:
+            raise InputError(f"holds more than {MAX_ARRAYS:,} tensors, more than any policy needs")
+    return Tree(arrays=arrays, modules=frozenset(modules))
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """Yield arrays by name, and None for the name of a module; their depth was bounded when they were decoded."""
+    if isinstance(value, Tensor | np.ndarray):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if key is MODULES:
+                yield from ((_joined(path, name), None) for name in _texts(entry))
+            elif isinstance(key, str | int):
+                yield from _leaves(entry, _joined(path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, entry in enumerate(value):
+            yield from _leaves(entry, _joined(path, str(index)))
+    elif isinstance(value, Record):
+        yield from _of_object(value, path)
+
+
+def _of_object(record: Record, path: str) -> Iterator[tuple[str, object]]:
+    """Yield what an object holds: a module its parameters and parts, a frozen dictionary its entries."""
+    if record.items is not None:
+        yield from _leaves(record.items, path)
+    state = record.state
+    if isinstance(state, tuple) and len(state) == 2:  # what a class with slots has beside its dictionary
+        state = state[0] if state[1] is None else state[1]
+    if isinstance(state, dict) and all(name in state for name in _OF_MODULE):
+        for name in _OF_MODULE:
+            yield from _leaves(state[name], path)
+        yield from ((_joined(path, name), None) for name in _texts(state["_modules"]))
+    elif isinstance(state, dict):
+        yield from _leaves(state, path)
+    elif len(record.arguments) == 1 and isinstance(record.arguments[0], dict):
+        yield from _leaves(record.arguments[0], path)
+
+
+def _texts(value: object) -> list[str]:
+    return [name for name in value if isinstance(name, str) and name] if isinstance(value, dict) else []
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
