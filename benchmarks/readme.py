@@ -24,6 +24,7 @@ from embedded_tables import (
     int8_table,
     loop_table,
 )
+from growth_table import growth_table
 from record import read_result, stamp, table
 from study_picture import digest, study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
@@ -190,6 +191,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loop": ("devices", loop_table),
         "host_latency": ("host_latency", host_latency_table),
     },
+    "docs/ops.md": {"growth": ("growth", growth_table)},
     "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
     "docs/decisions/0011-natural-gradients-and-an-average.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=False))

@@ -1,12 +1,20 @@
 """prunekit makes reinforcement-learning policies small enough to deploy, and proves that they still work.
 
-In a torch training loop of one's own::
+A policy from any file::
 
     import prunekit
+
+    policy = prunekit.load("agent.zip")
+    policy.reset()
+    action = policy.act(observation)
+    policy.export_onnx("policy.onnx")
+
+A smaller one from a torch training loop of one's own::
 
     pruner = prunekit.Pruner(network, optimizer, total_steps=40_000)
     ...  # train as before
     small = prunekit.shrink(network, pruner.masks)
+    prunekit.Policy.from_network(small, actions=env.action_space).save("small.pt")
 
 Names are imported when first used, so that the command line starts without torch.
 """
@@ -29,9 +37,11 @@ from prunekit.errors import (
 )
 
 if TYPE_CHECKING:
+    from prunekit.api.loading import load
+    from prunekit.api.policy import Policy
     from prunekit.export.onnx import export_onnx
     from prunekit.policy.actor import Actor, Normalizer
-    from prunekit.policy.artifact import Artifact, load, make_artifact, save
+    from prunekit.policy.artifact import Artifact, make_artifact, save
     from prunekit.policy.compaction import compact
     from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
     from prunekit.policy.program import Program, lower
@@ -44,10 +54,14 @@ if TYPE_CHECKING:
     from prunekit.pruning.slices import Group
     from prunekit.pruning.surgery import shrink
 
+    __version__: str
+
 _HOMES = {
+    "prunekit.api.loading": ("load",),
+    "prunekit.api.policy": ("Policy",),
     "prunekit.export.onnx": ("export_onnx",),
     "prunekit.policy.actor": ("Actor", "Normalizer"),
-    "prunekit.policy.artifact": ("Artifact", "load", "make_artifact", "save"),
+    "prunekit.policy.artifact": ("Artifact", "make_artifact", "save"),
     "prunekit.policy.compaction": ("compact",),
     "prunekit.policy.heads": ("ArgmaxHead", "ClipHead", "TanhHead"),
     "prunekit.policy.program": ("Program", "lower"),
@@ -79,6 +93,7 @@ __all__ = [
     "Masks",
     "Normalizer",
     "Phases",
+    "Policy",
     "Program",
     "PrunekitError",
     "Pruner",
@@ -87,6 +102,7 @@ __all__ = [
     "Sparsity",
     "TanhHead",
     "UnusableEnvironmentError",
+    "__version__",
     "compact",
     "export_onnx",
     "find_groups",
@@ -100,7 +116,15 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from prunekit.versions import installed_versions
+
+        return installed_versions(("prunekit",)).get("prunekit", "unknown")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'prunekit' has no attribute '{name}'")
     return getattr(import_module(_HOME_OF[name]), name)

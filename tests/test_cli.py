@@ -45,7 +45,7 @@ def test_shrink_writes_beside_the_model_and_leaves_it_alone(trained: Path, run: 
 
 
 def test_bench_fails_when_the_return_is_not_kept(trained: Path, tmp_path: Path, run: Run) -> None:
-    from prunekit import load, save
+    from prunekit.policy.artifact import load, save
 
     good, broken = load(trained / "model.pt"), load(trained / "model.pt")
     with torch.no_grad():

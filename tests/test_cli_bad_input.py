@@ -138,17 +138,16 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(trained: Path
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_or_another_kind_of_file_is_named(trained: Path, tmp_path: Path, run: Run) -> None:
+def test_a_folder_or_another_kind_of_file_is_named(tmp_path: Path, run: Run) -> None:
     refused(run("shrink", tmp_path), str(tmp_path), "folder")
-    assert run("export", trained / "model.pt", "--out", tmp_path, "-q")[0] == 0
-    refused(run("shrink", tmp_path / "model.onnx"), "model.onnx", "model.pt")
     (tmp_path / "notes.txt").write_text("hello")
-    refused(run("inspect", tmp_path / "notes.txt"), "notes.txt", ".onnx")
+    for command in ("shrink", "inspect"):
+        refused(run(command, tmp_path / "notes.txt"), "notes.txt", ".onnx")
 
 
 def test_nan_weights(trained: Path, tmp_path: Path, run: Run) -> None:
     data = torch.load(trained / "model.pt", weights_only=True)
-    data["layers"][0]["weight"][0, 1] = float("nan")
+    next(node for node in data["graph"]["nodes"] if node["op"] == "Affine")["fields"]["weight"][0, 1] = float("nan")
     torch.save(data, tmp_path / "nan.pt")
     for command in ("shrink", "export", "bench"):
         refused(run(command, tmp_path / "nan.pt"), "nan.pt", "NaN")

@@ -37,7 +37,16 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": PATHS,
         },
     ),
-    "shrink": ([MODEL], {"--out": [path for path in PATHS if path != "/"], "--json": PATHS}),
+    "shrink": (
+        [MODEL],
+        {
+            "--normalizer": PATHS,
+            "--output": NAMES,
+            "--inputs": [*NOT_POSITIVE, *BIG],
+            "--out": [path for path in PATHS if path != "/"],
+            "--json": PATHS,
+        },
+    ),
     "compress": (
         [MODEL, "--out", "out"],
         {

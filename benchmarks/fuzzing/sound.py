@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from sb3_contrib import ARS, QRDQN, CrossQ
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
@@ -238,6 +239,10 @@ def _stable_baselines() -> Iterator[Sound]:
         "dqn": (DQN, True, {"buffer_size": 10}),
         "sac": (SAC, False, {"buffer_size": 10}),
         "td3": (TD3, False, {"buffer_size": 10}),
+        "sac gsde": (SAC, False, {"buffer_size": 10, "use_sde": True}),
+        "crossq": (CrossQ, False, {"buffer_size": 10}),
+        "qrdqn": (QRDQN, True, {"buffer_size": 10, "policy_kwargs": {"net_arch": [8], "n_quantiles": 3}}),
+        "ars": (ARS, False, {}),
     }
     for name, (kind, discrete, options) in kinds.items():
         model = kind(
@@ -246,8 +251,11 @@ def _stable_baselines() -> Iterator[Sound]:
         model.start_time = 0
         buffer = io.BytesIO()
         model.save(buffer)
+        spaces = DISCRETE if discrete else CONTINUOUS
         files = {"agent.zip": archive_of(entries_of(buffer.getvalue()))}
-        yield Sound("sb3", name, files, "agent.zip", DISCRETE if discrete else CONTINUOUS)
+        yield Sound("sb3", name, files, "agent.zip", spaces)
+        if name in ("ppo", "sac"):
+            yield Sound("sb3", f"{name} of old", {"agent.zip": _aged(buffer.getvalue(), model)}, "agent.zip", spaces)
     for discrete in (True, False):
         environment = VecNormalize(_environment(discrete))
         environment.seed(1)
@@ -258,6 +266,14 @@ def _stable_baselines() -> Iterator[Sound]:
         spaces = DISCRETE if discrete else CONTINUOUS
         name = "vec_normalize.pkl"
         yield Sound("statistics", _NAMES[discrete], {name: content}, name, spaces)
+
+
+def _aged(content: bytes, model: Any) -> bytes:
+    """Return the zip with its weights as torch wrote them before 1.6, and no version."""
+    old = io.BytesIO()
+    torch.save(model.policy.state_dict(), old, _use_new_zipfile_serialization=False)
+    entries = [entry for entry in entries_of(content) if entry.name != b"_stable_baselines3_version"]
+    return archive_of([replace(e, content=old.getvalue()) if e.name == b"policy.pth" else e for e in entries])
 
 
 def _environment(discrete: bool) -> DummyVecEnv:

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing.sound import Sound
-from prunekit.adapters.safe_pickle import read_vec_normalize
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.cli.inspect import inspect
@@ -21,6 +19,8 @@ from prunekit.graph.reference import run_step
 from prunekit.policy.artifact import load
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import recognised
+from prunekit.readers.sb3.graph import read_zip
+from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.training.checkpoint import read_checkpoint
 from prunekit.training.command import Words, prepare
 from prunekit.training.run import train
@@ -72,8 +72,8 @@ def _load(path: Path, _: Sound) -> None:
     load(path)
 
 
-def _read_sb3(path: Path, _: Sound) -> None:
-    read_sb3(path)
+def _read_zip(path: Path, _: Sound) -> None:
+    read_zip(path)
 
 
 def _read_statistics(path: Path, _: Sound) -> None:
@@ -105,7 +105,7 @@ TARGETS: Mapping[str, Mapping[str, Target]] = {
     "model": {"inspect": _inspect, "load": _load, "run": _run, "teach": _teach},
     "torchscript": {"inspect": _inspect, "teach": _teach},
     "onnx": {"inspect": _inspect, "run": _run, "teach": _teach},
-    "sb3": {"inspect": _inspect, "read_sb3": _read_sb3, "teach": _teach},
+    "sb3": {"inspect": _inspect, "read_zip": _read_zip, "teach": _teach},
     "statistics": {"read_vec_normalize": _read_statistics},
     "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
     "config": {"resume": _resume},

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
+from prunekit.api.networks import Normalization, graph_of_network, kind_of_actions
+from prunekit.api.words import python_words
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_code import c_name
 from prunekit.export.onnx import export_onnx, to_onnx
 from prunekit.export.session import tuned_session
+from prunekit.export.shrinking import shrink_graph
 from prunekit.graph.graph import Graph
 from prunekit.graph.reference import initial_states
+from prunekit.graph.surgery import Masks
 from prunekit.policy.description import described
+from prunekit.policy.model_file import ModelFile, full_masks, save_model_file
 from prunekit.policy.sizes import Sizes, sizes_of
-from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import read_policy
+from prunekit.spaces.kind import ActionKind
 
 PathLike = str | os.PathLike[str]
 Observation = NDArray[Any] | Mapping[str, NDArray[Any]]
@@ -33,13 +39,42 @@ Observation = NDArray[Any] | Mapping[str, NDArray[Any]]
 class Policy:
     """A deployed function: observations (and a state) in, actions (and the next state) out.
 
-    ``graph`` is the whole of it, ``metadata`` plain data that goes into the files that are written of it. It acts as
-    its ONNX export does, in ONNX Runtime.
+    ``graph`` is the whole of it, ``metadata`` plain data that goes into the files that are written of it. ``masks``
+    hold one ``keep`` bool [width] per group of units, by its name, where some are to be removed; None is all that live.
+    ``actions`` are there where the graph's head does not say all of them. It acts as its ONNX export does, in ONNX
+    Runtime.
     """
 
     graph: Graph
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    _states: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    masks: Masks | None = None
+    actions: ActionKind | None = None
+    _states: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def from_network(
+        network: nn.Module,
+        *,
+        actions: gym.Space[Any] | ActionKind | None = None,
+        normalizer: Normalization | None = None,
+        inputs: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Policy:
+        """Return a torch network as a policy; it shares no memory with it.
+
+        ``network`` maps observations [batch, inputs] to outputs [batch, n], or to a tuple of which they are the first.
+        ``actions`` is the environment's action space, which says what is made of the outputs: None takes them as they
+        are. ``normalizer`` is (mean [inputs], scale [inputs], clip): the network sees clip((obs - mean) * scale).
+        ``inputs`` is how many values an observation has, where the first layer does not show it. Raises CouplingError,
+        naming the module, for what cannot be traced, and InputError for parts that do not fit.
+
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> Policy.from_network(network)
+        Policy(3-8-2, tanh)
+        """
+        kind = kind_of_actions(actions)
+        return Policy(graph=graph_of_network(network, kind, normalizer, inputs), metadata=metadata or {}, actions=kind)
 
     @property
     def sizes(self) -> Sizes:
@@ -67,9 +102,32 @@ class Policy:
         result: NDArray[Any] = action[0] if single else action
         return result
 
+    def save(self, path: PathLike) -> Path:
+        """Write a ``model.pt`` that ``prunekit.load`` reads as this policy, to the bit; return the path.
+
+        Raises InputError for metadata that is no plain JSON data.
+        """
+        masks = full_masks(self.graph) if self.masks is None else self.masks
+        save_model_file(
+            ModelFile(graph=self.graph, masks=masks, provenance=self.metadata, actions=self.actions), Path(path)
+        )
+        return Path(path)
+
+    def shrink(self, masks: Mapping[str, ArrayLike | Tensor] | None = None) -> Policy:
+        """Return a smaller policy that does the same, without the units that ``masks`` remove.
+
+        ``masks`` hold one ``keep`` bool [width] per group, by its name; None takes the policy's own, and where it has
+        none, removes units that are the same whatever the observation. Raises InputError for masks that do not fit, and
+        CheckError where the smaller policy differs by more than rounding.
+        """
+        given = self.masks if masks is None else {name: np.asarray(keep) for name, keep in masks.items()}
+        made = shrink_graph(self.graph, given, self.metadata, actions=self.actions)
+        return Policy(graph=made.file.graph, metadata=dict(made.file.provenance), actions=self.actions)
+
     def export_onnx(self, path: PathLike) -> Path:
         """Write the policy as ONNX, checked against torch and NumPy first; return the path."""
-        return export_onnx(self.graph, Path(path), self.metadata).path
+        with python_words():
+            return export_onnx(self.graph, Path(path), self.metadata).path
 
     def export_c(
         self,
@@ -93,7 +151,8 @@ class Policy:
             return np.asarray(observations, np.float32).reshape(len(observations), -1)
 
         settings = CSettings(name, 16 if int8 else None)
-        return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
+        with python_words():
+            return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
 
     def __repr__(self) -> str:
         """Say what it is."""
@@ -119,45 +178,3 @@ class Policy:
             wanted = ", ".join(f"{name} {list(port.shape)}" for name, port in ports.items())
             raise InputError(f"observations of {told} do not fit a policy of {wanted}, nor a batch of it")
         return ({name: value[None] for name, value in given.items()} if single else given), single
-
-
-def load(
-    path: PathLike,
-    *,
-    normalizer: PathLike | bool | None = None,
-    output: str | None = None,
-    inputs: int | None = None,
-    layers: Sequence[str] = (),
-    activation: str | None = None,
-    head: str | None = None,
-    nesting: str | None = None,
-) -> Policy:
-    """Return the policy in a file: prunekit's ``model.pt``, ONNX, TorchScript, an SB3 zip, a checkpoint.
-
-    What it is, is told by its content. ``normalizer`` is a file of ``VecNormalize.save`` for a zip, or False where the
-    policy was trained without; ``output`` the one of an ONNX file's outputs that is its answer, and ``inputs`` how many
-    values an observation of a TorchScript file has, where that is not clear. Of a checkpoint or state dict, ``layers``
-    are the names of the policy's layers in order, under the dotted ``nesting``, ``activation`` stands between them
-    (``"elu"``), and ``head`` makes the action (``"tanh"``, ``"argmax"``, ...). Runs no code of the file. Raises
-    InputError, naming the file, for what is not read.
-    """
-    options = options_of(normalizer, output, inputs)
-    weights = replace(options, layers=tuple(layers), activation=activation, head=head, nesting=nesting)
-    return policy_of(read_policy(Path(path), weights))
-
-
-def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: int | None) -> PolicyOptions:
-    """Return what ``load`` was told as the readers take it."""
-    if normalizer is True:
-        raise InputError("normalizer is a file, or False for a policy that was trained without one")
-    return PolicyOptions(
-        normalizer=None if normalizer is None or normalizer is False else Path(normalizer),
-        without_normalizer=normalizer is False,
-        output=output,
-        inputs=inputs,
-    )
-
-
-def policy_of(file: PolicyFile) -> Policy:
-    """Return what was read from a file as a policy."""
-    return Policy(graph=file.graph, metadata=dict(file.metadata))

@@ -91,9 +91,8 @@ def _of_policy(policy: PolicyFile, size_bytes: int, onnx_bytes: int) -> dict[str
         "macs": sizes.macs,
         "onnx_bytes": onnx_bytes,
     }
-    if policy.artifact is not None:
-        masks = policy.artifact.masks
-        facts["living_units"] = {name: [int(keep.sum()), keep.numel()] for name, keep in masks.items()}
+    if policy.masks is not None:
+        facts["living_units"] = {name: [int(keep.sum()), keep.size] for name, keep in policy.masks.items()}
     return facts
 
 

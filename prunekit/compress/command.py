@@ -86,7 +86,7 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
             remove_left(path)
             remove_left(path, old=True)
         result = compress(site, settings, [display], workers=workers_here())
-        notes = [*result.failures, *([result.busy] if result.busy and result.certified else [])]
+        notes = [*result.teacher.notes, *result.failures, *([result.busy] if result.busy and result.certified else [])]
         if not result.certified and _certified_in(folder):
             notes.append(f"{folder} holds a policy that was certified, which stays")
             folder /= _NOT_CERTIFIED

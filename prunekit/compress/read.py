@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
 from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
 from prunekit.compress.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
-from prunekit.policy.artifact import load
+from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
-from prunekit.readers.normalizers import normalizer_of
-from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import read_policy, recognised
 
 
@@ -27,14 +26,24 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     kind = file.kind
     file.require(options)
     if kind == "sb3":
-        return teacher_of_actor(read_sb3(path, normalizer_of(path, options), spaces=spaces), str(path), spaces)
+        policy = read_policy(path, options, spaces=spaces)
+        return replace(teacher_of_graph(policy.graph, str(path), spaces), notes=policy.notes)
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":
         return read_torchscript(path, spaces)
     if kind == "model":
-        return teacher_of_actor(compact(load(path)).artifact.actor, str(path), spaces)
-    return teacher_of_graph(file.read(options, spaces).graph, str(path), spaces)
+        return _model(read_policy(path), spaces)
+    return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
+
+
+def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
+    """Leave masked units out."""
+    called = str(policy.path)
+    if policy.artifact is not None:
+        return teacher_of_actor(compact(policy.artifact).artifact.actor, called, spaces)
+    small = policy.graph if policy.masks is None else shrink(policy.graph, policy.masks)
+    return teacher_of_graph(small, called, spaces)
 
 
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:

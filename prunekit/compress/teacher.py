@@ -41,6 +41,8 @@ class Size:
 class Teacher:
     """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
 
+    ``notes`` say, a line each, what was left out or assumed when it was read.
+
     It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
     is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
     itself, within its bounds, and so on, as the kind of the actions says (``prunekit/spaces``).
@@ -50,6 +52,7 @@ class Teacher:
     spaces: Spaces
     respond: Respond
     size: Size | None = None
+    notes: tuple[str, ...] = ()
 
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].

@@ -73,10 +73,10 @@ def export_file(words: ExportWords) -> ExportOutcome:
     policy = _read(words)
     outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.artifact is None:
+    if policy.masks is None:
         lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
-        dead = sum(int((~keep).sum()) for keep in policy.artifact.masks.values())
+        dead = sum(int((~keep).sum()) for keep in policy.masks.values())
         if dead:
             lines.append((lines[0][0], f"holds {dead} dead units; prunekit shrink {words.policy} removes them"))
     return ExportOutcome(tuple(lines), {**outcome.facts, "recognised": policy.recognised, "notes": list(policy.notes)})
@@ -84,23 +84,21 @@ def export_file(words: ExportWords) -> ExportOutcome:
 
 def _read(words: ExportWords) -> PolicyFile:
     """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
-    if words.env is not None and words.format == "onnx" and _says_its_actions(words.policy):
+    spaces, policy = None, None
+    if policy_kind(words.policy) == "model":
+        policy = read_policy(words.policy, words.options)
+    if words.env is not None and (policy is None or policy.keeps_outputs):
+        spaces = _spaces_in(words.env)
+    elif words.env is not None and words.format == "onnx":
         raise InputError("--env goes with --format c; this file says what its actions are")
-    spaces = None if words.env is None else _spaces_in(words.env, words.policy)
-    policy = read_policy(words.policy, words.options, spaces=spaces)
+    policy = policy or read_policy(words.policy, words.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
-    return replace(policy, graph=with_actions_of(policy.graph, spaces, str(words.policy)), keeps_outputs=False)
+    graph = with_actions_of(policy.graph, spaces, str(words.policy))
+    return replace(policy, graph=graph, artifact=None, keeps_outputs=False)
 
 
-def _says_its_actions(path: Path) -> bool:
-    return policy_kind(path) == "model"
-
-
-def _spaces_in(env: str, path: Path) -> Spaces | None:
-    """Return the spaces of ``env``, for files that may not say their own; None for a model of prunekit."""
-    if _says_its_actions(path):
-        return None
+def _spaces_in(env: str) -> Spaces:
     environment = make_environment(env)
     try:
         return spaces_of(environment)

@@ -18,6 +18,7 @@ from prunekit.formats.onnx_file import parse_onnx
 from prunekit.formats.onnx_metadata import PREFIX, prunekit_metadata
 from prunekit.graph import onnx as writer
 from prunekit.graph.graph import Graph
+from prunekit.graph.reference import initial_states
 from prunekit.policy.actor import Actor
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.probes import probe_inputs
@@ -98,11 +99,12 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
     Raises ExportMismatchError where outputs differ by more than 1e-5 of the largest one's size, a continuous
     action by more than that of the action's, or an argmax action where the two best outputs are further apart.
     """
+    expected = expected_of(graph, inputs)  # before there is a session, which holds all weights too
     session = tuned_session(content)
-    expected = expected_of(graph, inputs)
 
     def in_onnxruntime(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        action, outputs = session.run(["action", "outputs"], dict(given))
+        begin = initial_states(graph, len(next(iter(given.values()))), np.float32)
+        action, outputs = session.run(["action", "outputs"], {**given, **begin})
         return action, outputs
 
     def row_by_row(given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:

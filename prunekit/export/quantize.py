@@ -134,7 +134,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
         activation = None if last else fitted(step, end, tables.get(step) if isinstance(step, Curve) else None)
         layers.append(_quantized(weight, bias, x, activation, end, bits, layer.name))
         if activation is not None:
-            x = activated(activation, _scaled(layers[-1], x @ layers[-1].weight.T + layers[-1].bias), front.table, bits)
+            x = activated(activation, _scaled(layers[-1], _sums(layers[-1], x)), front.table, bits)
             unit = np.full(len(bias), unit_of(step, end, bits))
             offset = np.zeros(len(bias))
     return replace(front, layers=tuple(layers))
@@ -154,7 +154,7 @@ def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]
     x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
     scores = np.zeros((len(x), 0), np.float32)
     for layer in quantized.layers:
-        sums = x @ layer.weight.T + layer.bias
+        sums = _sums(layer, x)
         if layer.activation is None:
             scores = sums.astype(np.float32) * layer.step
         else:
@@ -198,6 +198,12 @@ def _made(step: Pointwise, x: Float64) -> Float64:
             return np.asarray(step.function(x), np.float64)
         case _:
             assert_never(step)
+
+
+def _sums(layer: Quantized, x: Integers) -> Integers:
+    """Return the sums of ``x`` [n, in]: in float64, which fast libraries multiply, and which holds all below 2^53."""
+    products = x.astype(np.float64) @ layer.weight.T.astype(np.float64)
+    return products.astype(np.int64) + layer.bias
 
 
 def _scaled(layer: Quantized, sums: Integers) -> Integers:

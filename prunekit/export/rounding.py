@@ -7,6 +7,7 @@ rounding the weights of one makes is taken over by those of the inputs still to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ Bits = Literal[8, 16]
 _MOST_INPUTS = 4_096
 # Of the mean square of the inputs: what is not well known from few recorded ones stays as it was.
 _DAMPING = 0.01
+# Rows are rounded so many at a time: what any processor has in its second cache.
+_VALUES_AT_ONCE = 2**16
 
 
 def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tuple[Float64, Float64]:
@@ -50,14 +53,21 @@ def rounded_to(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float
     left = np.concatenate([weight * size, np.zeros((len(weight), 1))], axis=1)
     order = [*np.argsort(-np.diag(moment)[:-1]), len(moment) - 1]
     inverse = np.linalg.inv(moment[np.ix_(order, order)])
-    upper = np.linalg.cholesky(inverse).T
-    left = left[:, order]
+    upper = np.ascontiguousarray(np.linalg.cholesky(inverse).T)
+    left = np.ascontiguousarray(left[:, order])
     whole = np.zeros(weight.shape, np.int64)
+    at_once = max(_VALUES_AT_ONCE // left.shape[1], 1)
+    for first in range(0, len(left), at_once):
+        _round_rows_(left[first : first + at_once], whole[first : first + at_once], order, upper, size, most)
+    return whole, left[:, -1]
+
+
+def _round_rows_(left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, most: int) -> None:
+    """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error."""
     for place, column in enumerate(order[:-1]):
         whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -most, most).astype(np.int64)
         error = (left[:, place] - whole[:, column] * size) / upper[place, place]
         left[:, place + 1 :] -= error[:, None] * upper[place, place + 1 :]
-    return whole, left[:, -1]
 
 
 def _with_one(x: Integers) -> tuple[Float64, float]:

@@ -34,7 +34,7 @@ class Archive:
         return information
 
     def held(self, name: str) -> int:
-        """Return of how many bytes its entry ``name`` is; raises InputError where there is none."""
+        """Return how many bytes the entry ``name`` states; raises InputError where there is none."""
         return self.entry(name).file_size
 
     def read(self, name: str) -> bytearray:

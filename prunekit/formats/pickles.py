@@ -7,6 +7,7 @@ arguments, and a state is kept beside them.
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAX_OPCODES = 1_000_000
 MAX_DEPTH = 100
 MAX_INTEGER_BITS = 4096
 """Beyond it Python does not even write a number as text."""
+_TOO_MANY = f"has more than {MAX_OPCODES:,} objects, more than any policy needs"
 _MIN_NODES = 2**16
 _MIN_CHARACTERS = 2**20
 _LARGEST_KEY = 2**32
@@ -69,6 +71,19 @@ def decode_pickle(
     value = machine.run(bytes(content))
     require_bounded(value, len(content))
     return value
+
+
+def ends_of(content: bytes, count: int) -> list[int]:
+    """Return where each of the first ``count`` pickles in ``content`` ends; raises as ``decode_pickle`` does."""
+    stream, ends = io.BytesIO(content), []
+    for _ in range(count):
+        for number, (opcode, _argument, _place) in enumerate(pickletools.genops(stream)):
+            if number > MAX_OPCODES:
+                raise InputError(_TOO_MANY)
+            if opcode.name == "STOP":
+                break
+        ends.append(stream.tell())
+    return ends
 
 
 def decode_foreign_pickle(
@@ -136,7 +151,7 @@ class _Machine:
     def run(self, content: bytes) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if count > MAX_OPCODES:
-                raise InputError(f"has more than {MAX_OPCODES:,} objects, more than any policy needs")
+                raise InputError(_TOO_MANY)
             if opcode.name == "STOP":
                 return self.stack.pop()
             self.obey(opcode.name, argument)

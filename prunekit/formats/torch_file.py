@@ -9,6 +9,7 @@ from prunekit.errors import InputError
 from prunekit.formats.archive import Archive, opened
 from prunekit.formats.pickles import decode_foreign_pickle, decode_pickle
 from prunekit.formats.tensors import NAMES, TensorDecoder
+from prunekit.formats.torch_legacy import is_legacy, read_legacy
 
 MAX_PICKLE_BYTES = 2**24
 """What a pickle has besides tensors: names, sizes and a few numbers of each."""
@@ -17,11 +18,15 @@ MAX_PICKLE_BYTES = 2**24
 def read_torch(source: Path | bytes, *, foreign: bool = False) -> Any:
     """Return what ``torch.save`` wrote into the zip archive ``source``: plain values and tensors on the CPU.
 
+    Bytes may also be those of a file of torch before 1.6, which is no archive.
+
     Tensors keep their strides and what they share. Runs no code, and takes no more memory than a few times the file's
     size. In a ``foreign`` file there may be objects of any class, which are opaque. Raises InputError, in words that
     follow the file's name, for anything else.
     """
     try:
+        if isinstance(source, bytes) and is_legacy(source):
+            return read_legacy(source)
         with opened(source) as archive:
             folder = folder_of(archive, "data.pkl")
             require_little_endian(archive, folder)

@@ -127,10 +127,10 @@ def with_parameters(op: Op, changed: Mapping[str, Array]) -> Op:
 
 
 def as_dtype(graph: Graph, dtype: type[np.floating[Any]]) -> Graph:
-    """Return ``graph`` with its floating-point constants in ``dtype``."""
+    """Return ``graph`` with its floating-point constants in ``dtype``; those that are already are shared."""
 
     def cast(value: Array) -> Array:
-        return value if value.dtype == bool else value.astype(dtype)
+        return value if value.dtype == bool else value.astype(dtype, copy=False)
 
     nodes = tuple(
         replace(node, op=with_parameters(node.op, {k: cast(v) for k, v in parameters(node.op).items()}))

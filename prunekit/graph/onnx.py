@@ -25,7 +25,7 @@ class OnnxWriter:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.constants: dict[str, Array] = {}
         self.specs: dict[str, Spec] = {}  # of what nodes of the graph read, by the names used here
 
     def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -45,7 +45,7 @@ class OnnxWriter:
         kind = np.float32 if array.dtype.kind == "f" else np.int64
         name = f"/c_{len(self.constants)}"
         with np.errstate(over="ignore"):  # beyond float32 there is no bound
-            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.astype(kind)), name))
+            self.constants[name] = array.astype(kind, copy=False)
         return name
 
 
@@ -76,14 +76,17 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Ma
         "policy",
         [_info(name, spec) for name, spec in inputs.items()],
         [_info(name, spec) for name, _, spec in ends],
-        writer.constants,
     )
     model = helper.make_model(
         proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="prunekit"
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    for name, array in writer.constants.items():  # here, as whatever takes them along makes copies
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    content = bytes(model.SerializeToString(deterministic=True))
+    del model
+    onnx.checker.check_model(content, full_check=True)
+    return content
 
 
 def _info(name: str, spec: Spec) -> onnx.ValueInfoProto:

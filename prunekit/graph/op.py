@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prunekit.errors import CouplingError, InputError
 
 Array = NDArray[Any]
+Bools = NDArray[np.bool_]
 DType = Literal["float32", "int64"]
 
 
@@ -106,8 +107,8 @@ def parameters(op: Op) -> dict[str, Array]:
 
 
 def like(parameter: Array, value: Array) -> Array:
-    """Return ``parameter`` in the dtype that ``value`` is computed in."""
-    return parameter.astype(value.dtype)
+    """Return ``parameter`` in the dtype that ``value`` is computed in, itself where that is its own."""
+    return parameter.astype(value.dtype, copy=False)
 
 
 def of_one_shape(given: Sequence[Spec]) -> tuple[Spec, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph, Node, Port, State
-from prunekit.graph.op import OPS, Array, Op, name_of
+from prunekit.graph.op import OPS, Array, Bools, Op, name_of
 
 _MAX_NODES, _MAX_VALUES = 4096, 2**24
 _NUMBERS: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
@@ -109,6 +109,10 @@ def _value(value: object, hint: object, called: str) -> Any:
         if type(value) not in _NUMBERS[hint]:
             raise InputError(f"{called} is {_shown(value)}, but must be {getattr(hint, '__name__', hint)}")
         return float(value) if hint is float else value  # type: ignore[arg-type]
+    if get_origin(hint) is Literal:
+        if type(value) is not str or value not in get_args(hint):
+            raise InputError(f"{called} is {_shown(value)}, but must be one of {', '.join(get_args(hint))}")
+        return value
     if get_origin(hint) is tuple:
         arguments = get_args(hint)
         entries = _list(value, called)
@@ -120,14 +124,16 @@ def _value(value: object, hint: object, called: str) -> Any:
         if value is None:
             return None
         return _value(value, next(kind for kind in get_args(hint) if kind is not type(None)), called)
-    if hint == Array:
-        return _array(value, called)
+    if hint in (Array, Bools):
+        return _array(value, called, truths=hint == Bools)
     raise InputError(f"{called} is declared as {hint}, which no file can hold; declare arrays, numbers, text or tuples")
 
 
-def _array(value: object, called: str) -> Array:
-    if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.float64, torch.bool):
-        raise InputError(f"{called} is no tensor of float32, float64 or bool")
+def _array(value: object, called: str, *, truths: bool = False) -> Array:
+    if not isinstance(value, Tensor) or value.dtype not in (
+        (torch.bool,) if truths else (torch.float32, torch.float64)
+    ):
+        raise InputError(f"{called} is no tensor of {'bool' if truths else 'float32 or float64'}")
     array: Array = value.detach().cpu().contiguous().numpy().copy()
     array.flags.writeable = False
     return array

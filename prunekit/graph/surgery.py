@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from prunekit.errors import CouplingError, EmptyGroupError, InputError
 from prunekit.graph.constants import along, known_values
-from prunekit.graph.forms import FOLD
-from prunekit.graph.graph import Graph, Node, given_to, specs_of, with_parameters
+from prunekit.graph.folding import can_fold, folded
+from prunekit.graph.graph import Graph, given_to, specs_of, with_parameters
 from prunekit.graph.groups import Group, Positions, find_groups
-from prunekit.graph.op import Array, Spec, name_of, parameters
+from prunekit.graph.op import Array, name_of, parameters
 
 Masks = Mapping[str, NDArray[np.bool_]]
 """One ``keep`` bool [width] per group, by the group's name."""
@@ -67,9 +67,23 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
     groups = find_groups(graph)
     check_masks(groups, masks, min_units)
     result, constant = _zeroed(graph, groups, masks)
-    result = _folded(result, groups, constant)
+    result = folded(result, groups, constant)
     gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
     return _changed(result, groups, gone, lambda value, positions, axis: np.delete(value, positions, axis))
+
+
+def constant_units(graph: Graph) -> dict[str, NDArray[np.bool_]]:
+    """Return masks that remove what is constant whatever the input, so that ``shrink`` leaves all outputs as they are.
+
+    A group keeps one unit at least, and all of them where something that reads it has no form for folding constants.
+    """
+    groups = find_groups(graph)
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for group, stays in zip(groups, _constant(graph, groups, list(_read_across(graph))), strict=True):
+        keep = ~stays if can_fold(graph, group) else np.ones(group.width, bool)
+        keep[0] |= not keep.any()
+        masks[group.name] = keep
+    return masks
 
 
 def refused_groups(graph: Graph) -> dict[str, str]:
@@ -123,26 +137,33 @@ def dead_slices(groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
 
 def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph, _Units]:
     """Return the graph with varying removed units at zero, and the removed units that are constant, by group."""
-    known = known_values(graph)
     zero_needed = list(_read_across(graph))
     dead: _Units = {}
     constant: _Units = {}
-    for group in groups:
+    for group, stays in zip(groups, _constant(graph, groups, zero_needed), strict=True):
         removed = ~masks[group.name]
-        stays = removed.copy()
-        for carrier in group.carriers:
-            values = along(known[carrier.name], carrier.axis)[carrier.positions]
-            stays &= ~np.isnan(values).any(axis=0)
-            if any(
-                (graph.nodes[node].inputs[at], axis) == (carrier.name, carrier.axis) for node, at, axis in zero_needed
-            ):
-                stays &= (values == 0.0).all(axis=0)
-        dead[group.name], constant[group.name] = np.flatnonzero(removed & ~stays), np.flatnonzero(stays)
+        dead[group.name], constant[group.name] = np.flatnonzero(removed & ~stays), np.flatnonzero(removed & stays)
     result = _changed(graph, groups, dead, _zero)
     gone = {group.name: np.flatnonzero(~masks[group.name]) for group in groups}
     for message in _not_zero(result, groups, gone, zero_needed).values() if zero_needed else ():
         raise CouplingError(message)
     return result, constant
+
+
+def _constant(
+    graph: Graph, groups: Sequence[Group], zero_needed: Sequence[tuple[int, int, int]]
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield, by group, bool [width]: which units are constant wherever they are carried, and zero where read across."""
+    known = known_values(graph)
+    across = {(graph.nodes[node].inputs[at], axis) for node, at, axis in zero_needed}
+    for group in groups:
+        stays = np.ones(group.width, bool)
+        for carrier in group.carriers:
+            values = along(known[carrier.name], carrier.axis)[carrier.positions]
+            stays &= ~np.isnan(values).any(axis=0)
+            if (carrier.name, carrier.axis) in across:
+                stays &= (values == 0.0).all(axis=0)
+        yield stays
 
 
 def _read_across(graph: Graph) -> Iterator[tuple[int, int, int]]:
@@ -175,33 +196,6 @@ def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequenc
                             "use an activation that is zero at zero before it"
                         )
     return messages
-
-
-def _folded(graph: Graph, groups: Sequence[Group], constant: _Units) -> Graph:
-    """Return ``graph`` with what ops read from the units ``constant`` added to what these ops add by themselves."""
-    if not any(len(units) for units in constant.values()):
-        return graph
-    known, specs = known_values(graph), specs_of(graph)
-    removed = {name: [np.zeros(size) for size in spec.shape] for name, spec in specs.items()}
-    for group in groups:
-        for carrier in group.carriers:
-            positions = carrier.positions[:, constant[group.name]].ravel()
-            removed[carrier.name][carrier.axis][positions] = along(known[carrier.name], carrier.axis)[positions]
-    return replace(graph, nodes=tuple(_fold_node(node, given_to(node, specs), removed) for node in graph.nodes))
-
-
-def _fold_node(node: Node, given: Sequence[Spec], removed: Mapping[str, Sequence[Array]]) -> Node:
-    op = node.op
-    for coupling in node.op.couplings(given):
-        if not any(axis.of in op.outputs for axis in coupling.axes):  # else the constant goes on to who reads that
-            for axis in coupling.axes:
-                if axis.of in op.inputs:
-                    whole = removed[node.inputs[op.inputs.index(axis.of)]][axis.axis]
-                    values, here = np.zeros_like(whole), axis.positions(len(whole))
-                    values[here] = whole[here]
-                    if values.any():
-                        op = FOLD.of(op, node.name)(op, axis.of, values)
-    return replace(node, op=op)
 
 
 def _zero(value: Array, positions: Positions, axis: int) -> Array:

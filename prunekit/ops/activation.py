@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
-from prunekit.graph.c.literals import Float32
+from prunekit.graph.c.literals import LARGEST, Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
@@ -35,6 +35,9 @@ class Activation:
             raise InputError(f"'{self.kind}' is no known activation; there are {', '.join(KINDS)}")
         if len(self.numbers) != len(KINDS[self.kind].numbers):
             raise InputError(f"'{self.kind}' takes {list(KINDS[self.kind].numbers)}, not {len(self.numbers)} numbers")
+        for number in self.numbers:
+            if not abs(number) <= LARGEST:
+                raise InputError(f"'{self.kind}' has a parameter beyond float32: {number:g}")
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return the spec that comes in."""

@@ -18,6 +18,8 @@ from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
 
+_MAX_PARTS = 2**16
+
 
 @register_op
 @final
@@ -28,6 +30,10 @@ class Concat:
     parts: int
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.parts <= _MAX_PARTS:  # as a name is made for each
+            raise InputError(f"it needs one part at least and {_MAX_PARTS:,} at most, not {self.parts:,}")
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """One local name per part."""
@@ -35,8 +41,6 @@ class Concat:
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return the common leading shape with the sum of the last axes."""
-        if self.parts < 1:
-            raise InputError("it needs at least one part")
         require_floats(given)
         if len({spec.shape[:-1] for spec in given}) > 1:
             raise InputError(f"its parts differ before the last axis: {[list(spec.shape) for spec in given]}")

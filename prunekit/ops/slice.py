@@ -18,7 +18,7 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
-from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats, require_vectors
+from prunekit.graph.op import Array, Axis, Bools, Coupling, Spec, register_op, require_floats, require_vectors
 
 
 @register_op
@@ -27,7 +27,7 @@ from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_
 class Slice:
     """The values at ``selected`` (bool [n]) of the last axis, in order; the constant follows the units."""
 
-    selected: Array
+    selected: Bools
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 

@@ -16,7 +16,7 @@ from prunekit.graph.op import Op
 from prunekit.ops.argmax import Argmax
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.tanh_to_bounds import TanhToBounds
-from prunekit.spaces.kind import ActionKind
+from prunekit.spaces.kind import ActionKind, kind_of_head
 
 _LARGEST_START = 2**31 - 1
 _LARGEST_FINITE = float(torch.finfo(torch.float32).max)
@@ -97,7 +97,16 @@ Head = ArgmaxHead | ClipHead | TanhHead | KindHead
 
 def head_of(kind: ActionKind) -> Head:
     """Return the head of ``kind``; raises InputError where it cannot be one."""
-    match kind.head():
+    head = head_of_op(kind.head(), kind.outputs, kind)
+    return KindHead(kind) if head is None else head
+
+
+def head_of_op(op: Op, width: int, kind: ActionKind | None = None) -> Head | None:
+    """Return the head that is ``op`` on ``width`` scores, of the actions ``kind`` where it alone does not say them.
+
+    None where it is no kind's head; raises InputError where it cannot be one.
+    """
+    match op:
         case Argmax(start=start):
             return ArgmaxHead(start)
         case ClipToBounds(low=low, high=high):
@@ -105,7 +114,8 @@ def head_of(kind: ActionKind) -> Head:
         case TanhToBounds(low=low, high=high):
             return TanhHead(low, high)
         case _:
-            return KindHead(kind)
+            found = kind or kind_of_head(op, width)
+            return None if found is None else KindHead(found)
 
 
 def op_of_head(head: Head) -> Op:

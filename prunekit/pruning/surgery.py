@@ -27,7 +27,9 @@ def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1, states: int 
     """
     traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks, min_units)
+    if traced is None:
+        return copy.deepcopy(network)
+    smaller = surgery.shrink(traced.graph, arrays_of(traced.graph, masks), min_units=min_units)
     result = copy.deepcopy(network)
-    if traced is not None:
-        write_(result, traced, surgery.shrink(traced.graph, arrays_of(traced.graph, masks), min_units=min_units))
+    write_(result, traced, smaller)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -19,7 +19,8 @@ class ForeignGraph:
 
     ``graph`` has the file's observations as inputs, without their batch axis, and the outputs ``action`` and
     ``outputs``. ``output`` is the file's own name of the answer that was chosen, ``others`` are its other outputs.
-    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed.
+    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed. ``metadata`` is what prunekit
+    wrote into the file.
     """
 
     graph: Graph
@@ -27,16 +28,17 @@ class ForeignGraph:
     others: tuple[str, ...] = ()
     recognised: str = ""
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def policy_file(path: Path, found: ForeignGraph, metadata: Mapping[str, Any]) -> PolicyFile:
-    """Return what was ``found`` in the file at ``path``; ``metadata`` is what prunekit wrote into it, if it did."""
+def policy_file(path: Path, found: ForeignGraph) -> PolicyFile:
+    """Return what was ``found`` in the file at ``path``."""
     others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
     return PolicyFile(
         path=path,
         recognised=found.recognised,
         graph=found.graph,
-        metadata=metadata,
+        metadata=found.metadata,
         notes=(*found.notes, *others),
-        keeps_outputs=keeps_outputs(found.graph) and not metadata,
+        keeps_outputs=keeps_outputs(found.graph) and not found.metadata,
     )

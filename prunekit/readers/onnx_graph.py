@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from prunekit.errors import InputError
 from prunekit.formats.onnx_file import parse_onnx
+from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_ops import STANDARD_DOMAINS
 from prunekit.formats.onnx_work import Work, bound_work
 from prunekit.formats.text import shown
@@ -33,6 +34,7 @@ def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -
     random, and where it is not clear which output is the answer.
     """
     model = parse_onnx(content, called)
+    del content  # which holds all weights again
     version = _opset(model, called)
     whole = bound_work(model, called)
     chosen = chosen_output(whole, called, output)
@@ -47,6 +49,7 @@ def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -
         others=tuple(value.name for value in model.graph.output if value.name != chosen),
         recognised=f"ONNX, opset {version}, {described(graph)}",
         notes=(*_left_out(whole, graph, chosen), *notes),
+        metadata=prunekit_metadata(model, called),
     )
 
 
@@ -96,9 +99,10 @@ def _only(plain: onnx.ModelProto, chosen: str) -> onnx.ModelProto:
         graph.name or "policy",
         [value for value in graph.input if value.name in needed],
         [value for value in graph.output if value.name == chosen],
-        [tensor for tensor in graph.initializer if tensor.name in needed],
     )
-    return onnx.helper.make_model(made, opset_imports=plain.opset_import, ir_version=plain.ir_version)
+    model = onnx.helper.make_model(made, opset_imports=plain.opset_import, ir_version=plain.ir_version)
+    model.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in needed)
+    return model
 
 
 def _fix_sizes_(model: onnx.ModelProto, entries: Sequence[Entry]) -> None:

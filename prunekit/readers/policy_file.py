@@ -9,8 +9,10 @@ from typing import Any, final
 
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
+from prunekit.graph.surgery import Masks
 from prunekit.policy.artifact import Artifact
 from prunekit.readers.weights.words import activation_named, ending_named
+from prunekit.spaces.kind import ActionKind
 
 
 @final
@@ -64,9 +66,10 @@ class PolicyFile:
     """A policy read from ``path``.
 
     ``graph`` has the outputs ``action`` and ``outputs`` (before the head); ``recognised`` says in one line what the
-    file is, ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file; ``artifact``
-    is there for a ``model.pt`` alone. ``keeps_outputs``: its action space is not known, so that its outputs are its
-    action.
+    file is, ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file. For a
+    ``model.pt`` alone there are ``masks`` by the graph's groups, ``actions`` where the head does not say all of them,
+    and ``artifact`` where it is a chain of layers.
+    ``keeps_outputs``: its action space is not known, so that its outputs are its action.
     """
 
     path: Path
@@ -74,5 +77,7 @@ class PolicyFile:
     graph: Graph
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    masks: Masks | None = None
+    actions: ActionKind | None = None
     artifact: Artifact | None = None
     keeps_outputs: bool = False

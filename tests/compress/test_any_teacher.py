@@ -14,12 +14,13 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import compress
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.workers import Site
 from prunekit.environments import make_environment
+from prunekit.readers.policy_file import PolicyOptions
 
 SETTINGS = CompressSettings(
     SearchSettings(
@@ -41,8 +42,8 @@ ALGORITHMS = {
 }
 
 
-def assert_certified(path: Path, env_id: str, reading: Reading | None = None) -> None:
-    site = Site(env_id, partial(read_teacher, path, reading=reading))
+def assert_certified(path: Path, env_id: str, options: PolicyOptions | None = None) -> None:
+    site = Site(env_id, partial(read_teacher, path, options=options))
     result: Compressed = compress(site, SETTINGS)
     assert result.certified
     assert result.chosen.hidden == ()
@@ -76,7 +77,9 @@ def test_zips_of_stock_sb3(name: str, normalized: bool, tmp_path: Path) -> None:
     assert isinstance(layer, nn.Linear)
     set_controller(layer, normalized)
     model.save(tmp_path / "agent.zip")
-    assert_certified(tmp_path / "agent.zip", env_id, Reading() if normalized else Reading(without_normalizer=True))
+    assert_certified(
+        tmp_path / "agent.zip", env_id, PolicyOptions() if normalized else PolicyOptions(without_normalizer=True)
+    )
 
 
 class CleanRL(nn.Module):

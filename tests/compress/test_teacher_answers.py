@@ -13,10 +13,11 @@ import pytest
 from gymnasium import spaces as gym_spaces
 from onnx import TensorProto, helper, numpy_helper
 
-from prunekit.compress.read import Reading, read_teacher
+from prunekit.compress.read import read_teacher
 from prunekit.compress.teacher import Teacher
 from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.readers.policy_file import PolicyOptions
 from prunekit.spaces.box import BoxActions
 
 CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
@@ -116,4 +117,4 @@ def test_the_case_of_a_suffix_makes_no_difference(tmp_path: Path) -> None:
     for name in ("P.ZIP", "P.PT", "P.TS"):
         (tmp_path / name).write_bytes(b"damaged")
         with pytest.raises(ArtifactError, match=rf"{re.escape(name)}: (damaged|its TorchScript|holds objects)"):
-            read_teacher(tmp_path / name, CONTINUOUS, Reading(without_normalizer=name == "P.ZIP"))
+            read_teacher(tmp_path / name, CONTINUOUS, PolicyOptions(without_normalizer=name == "P.ZIP"))

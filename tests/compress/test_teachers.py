@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import RescaleAction
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
@@ -441,3 +442,14 @@ def test_files_that_are_no_policy(name: str, tmp_path: Path) -> None:
 def test_an_actor_of_its_own() -> None:
     actor, spaces = actor_of("tanh")
     assert_answers(teacher_of_actor(actor, "mine", spaces), actor, spaces)
+
+
+def test_a_zip_in_other_bounds_is_rescaled_and_says_so(tmp_path: Path) -> None:
+    env = RescaleAction(make_environment("Pendulum-v1"), np.float32([-1.0]), np.float32([1.0]))
+    model = SAC("MlpPolicy", env, device="cpu", policy_kwargs={"net_arch": [4]}, buffer_size=10)
+    model.save(tmp_path / "agent.zip")
+    teacher = read_teacher(tmp_path / "agent.zip", spaces_of(env.unwrapped), PolicyOptions(without_normalizer=True))
+    (note,) = teacher.notes
+    assert "[-1, 1], but that of the given environment within [-2, 2]: rescaled" in note
+    seen = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    np.testing.assert_allclose(teacher.responses(seen), 2.0 * model.predict(seen, deterministic=True)[0], atol=1e-5)

@@ -297,17 +297,20 @@ def test_words_that_do_not_go_are_refused(words: str, named: list[str], model: P
 
 def test_models_that_do_not_go_are_refused(model: Path, tmp_path: Path, run: Run) -> None:
     data = torch.load(model, weights_only=True)
-    data["layers"][2]["weight"][0, 1] = float("nan")
-    torch.save(data, tmp_path / "nan.pt")
-    data = torch.load(model, weights_only=True)
-    data["layers"].insert(1, {"kind": "gelu", "parameter": 0.0})
-    data["masks"]["3"] = data["masks"].pop("2")
+    nodes = data["graph"]["nodes"]
+    layers = [node for node in nodes if node["op"] == "Affine"]
+    gelu = {"op": "Activation", "fields": {"kind": "gelu", "numbers": []}, "inputs": ["0"], "outputs": ["bent"]}
+    nodes.insert(nodes.index(layers[0]) + 1, gelu)
+    nodes[nodes.index(gelu) + 1]["inputs"] = ["bent"]
     torch.save(data, tmp_path / "gelu.pt")
+    data = torch.load(model, weights_only=True)
+    next(node for node in data["graph"]["nodes"] if node["outputs"] == ["2"])["fields"]["weight"][0, 1] = float("nan")
+    torch.save(data, tmp_path / "nan.pt")
     bare = saved(tmp_path / "bare.pt", provenance={})
     module = saved(tmp_path / "module.pt", provenance={"env": {"id": "os:Pendulum-v1"}})
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for words in ([], ["--int8"], ["--self-test"], ["--arduino"]):
-        refused(run("export", tmp_path / "nan.pt", "--format", "c", *words), "nan.pt", "'2.weight'", "NaN")
+        refused(run("export", tmp_path / "nan.pt", "--format", "c", *words), "nan.pt", "'weight' of node '2'", "NaN")
     refused(run("export", tmp_path / "gelu.pt", "--format", "c", "--int8"), "Activation", "export without --int8")
     for word in ("--int8", "--self-test"):
         refused(run("export", bare, "--format", "c", word), "bare.pt", "names no environment", "--env")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
@@ -231,10 +232,27 @@ def test_two_folders_are_refused() -> None:
         read_torch(buffer.getvalue())
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"noise" * 9, torch_saved(1, _use_new_zipfile_serialization=False)])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", b"noise" * 9, torch_saved(1, _use_new_zipfile_serialization=False)[:-9], b"\x80\x02K\x01."]
+)
 def test_what_is_no_zip_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="damaged or not a torch file"):
         read_torch(content)
+
+
+def test_flipped_bytes_of_an_old_file_are_read_or_refused() -> None:
+    """All of it is in one stream, so that any byte may be a size."""
+    values = {"a": torch.ones(3, 2), "b": [1, "text", (2.5, None)], "c": torch.ones(5)[1:3]}
+    content = torch_saved(values, _use_new_zipfile_serialization=False)
+    generator, started, read = np.random.default_rng(0), time.monotonic(), 0
+    for _ in range(3000):
+        flipped = bytearray(content)
+        for place in generator.integers(0, len(content), 2):
+            flipped[place] = generator.integers(0, 256)
+        with contextlib.suppress(InputError):
+            read += read_torch(bytes(flipped)) is not None
+    assert 0 < read < 3000
+    assert time.monotonic() - started < 60.0
 
 
 @pytest.mark.filterwarnings("ignore")

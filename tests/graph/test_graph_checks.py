@@ -82,7 +82,6 @@ def test_specs_are_inferred() -> None:
         (node(Activation(kind="relu"), "action"), "it reads int64, but computes with floats"),
         (node(Clip(low=float("nan"), high=1.0)), "'low' of node 'x' .* is NaN"),
         (node(Clip(low=2.0, high=1.0)), "bounds must be low <= high"),
-        (node(Concat(parts=0), ""), "at least one part"),
         (node(Slice(selected=np.zeros(3, bool))), "at least one of which is true"),
         (node(Reshape(shape=(2, 2))), r"\[3\] cannot be read as \[2, 2\]"),
         (node(PReLU(slope=ONES[:2])), "it reads 3 values, but its constants are for 2"),
@@ -122,3 +121,9 @@ def test_activations_that_there_are_not(kind: str, numbers: tuple[float, ...]) -
 def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run_step(GOOD, inputs, initial_states(GOOD, 2))
+
+
+@pytest.mark.parametrize("parts", [0, -1, 2**16 + 1, 10**15])
+def test_parts_that_are_none_or_too_many_are_refused_before_they_are_named(parts: int) -> None:
+    with pytest.raises(InputError, match="one part at least and 65,536 at most"):
+        Concat(parts=parts)

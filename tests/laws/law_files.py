@@ -1,21 +1,29 @@
-"""A sound ``model.pt`` to break, and what a reader may do with a broken one."""
+"""Sound files ``model.pt`` of both formats to break, and what a reader may do with a broken one."""
 
 from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from format_1_files import format_1_bytes
 from torch import nn
 
 from prunekit.errors import ArtifactError
+from prunekit.graph.graph import specs_of
 from prunekit.graph.op import Spec
+from prunekit.graph.reference import initial_states, run_step
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.artifact import Artifact, load, make_artifact, save
+from prunekit.policy.artifact import Artifact, load, make_artifact, to_bytes
 from prunekit.policy.heads import ClipHead, Head, op_of_head
+from prunekit.policy.model_file import ModelFile, read_model_file
 from prunekit.policy.program import lower
+
+FORMATS = (1, 2)
 
 
 def actor_with(head: Head) -> Actor:
@@ -24,17 +32,16 @@ def actor_with(head: Head) -> Actor:
     return Actor(network, head, Normalizer([0.0] * 3, [1.0] * 3, 10.0))
 
 
-def content_of(actor: Actor) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        save(make_artifact(actor, None, {"env": {"id": "none"}, "seed": 3}), path)
-        return path.read_bytes()
+def content_of(actor: Actor, version: int) -> bytes:
+    artifact = make_artifact(actor, None, {"env": {"id": "none"}, "seed": 3})
+    return format_1_bytes(artifact) if version == 1 else to_bytes(artifact)
 
 
-SOUND = content_of(actor_with(ClipHead((-1.0, -1.0), (1.0, 1.0))))
+_ACTOR = actor_with(ClipHead((-1.0, -1.0), (1.0, 1.0)))
+SOUND = {version: content_of(_ACTOR, version) for version in FORMATS}
 
 
-def sound_data(content: bytes = SOUND) -> dict[str, Any]:
+def sound_data(content: bytes) -> dict[str, Any]:
     data = torch.load(io.BytesIO(content), weights_only=True)
     assert isinstance(data, dict)
     return data
@@ -46,21 +53,45 @@ def torch_saved(content: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def loaded_or_refused(content: bytes) -> Artifact | None:
-    """Load ``content``; None where it is refused as it should be, in one line that names the file."""
+def loaded_or_refused(content: bytes) -> ModelFile | None:
+    """Read ``content``; None where it is refused as it should be, in one line that names the file.
+
+    What is a chain of layers is loaded as an actor too, with whatever else is refused as what it is.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
         path.write_bytes(content)
-        try:
-            return load(path)
-        except ArtifactError as error:
-            refusal = str(error)
-    assert refusal.startswith(str(path))
-    return None
+        file, refusal = tried(read_model_file, path)
+        artifact, no_chain = tried(load, path)
+    if artifact is not None:
+        assert artifact_runs(artifact)
+    for words in filter(None, (refusal, no_chain)):
+        assert words.startswith(str(path))
+        assert "\n" not in words
+    assert file is None or artifact is not None or "is no chain of layers" in no_chain
+    return file
+
+
+def tried(read: Callable[[Path], Any], path: Path) -> tuple[Any, str]:
+    try:
+        return read(path), ""
+    except ArtifactError as error:
+        return None, str(error)
+
+
+def runs(file: ModelFile) -> bool:
+    """Whether the graph gives finite actions of the shape that it says."""
+    graph, batch = file.graph, 5
+    inputs = {port.name: np.zeros((batch, *port.shape), port.dtype) for port in graph.inputs}
+    outputs, _ = run_step(graph, inputs, initial_states(graph, batch))
+    shapes = {name: specs_of(graph)[name].shape for name in graph.outputs}
+    return all(outputs[name].shape == (batch, *shapes[name]) for name in shapes) and all(
+        bool(np.isfinite(value).all()) for value in outputs.values()
+    )
 
 
 @torch.no_grad()
-def runs(artifact: Artifact) -> bool:
+def artifact_runs(artifact: Artifact) -> bool:
     """Whether the artifact's actor gives finite actions of the shape that its head should give."""
     program = lower(artifact.actor)
     action = artifact.actor(torch.zeros(5, program.inputs, dtype=next(artifact.actor.parameters()).dtype))

@@ -100,8 +100,8 @@ def activations(draw: DrawFn) -> Activation:
 
 
 @st.composite
-def networks(draw: DrawFn, dtype: torch.dtype = torch.float32) -> Built:
-    """Draw a network; an activation may follow its last layer."""
+def networks(draw: DrawFn, dtype: torch.dtype = torch.float32, *, plain_end: bool = False) -> Built:
+    """Draw a network; with ``plain_end`` no activation follows its last layer."""
     widths = [draw(st.integers(1, 6)), *draw(st.lists(st.integers(2, 10), min_size=1, max_size=3))]
     outputs = draw(st.integers(1, 4))
     linears = [
@@ -109,7 +109,7 @@ def networks(draw: DrawFn, dtype: torch.dtype = torch.float32) -> Built:
         for before, after in zip(widths, [*widths[1:], outputs], strict=True)
     ]
     build = draw(st.sampled_from([_chain, _two_heads, _methodical]))
-    network, coupling = build(draw, linears)
+    network, coupling = build(draw, linears, plain_end)
     fill_(network.to(dtype), draw(seeds()))
     return Built(network, coupling, widths[0], outputs)
 
@@ -133,8 +133,8 @@ def cases(draw: DrawFn, dtype: torch.dtype = torch.float32) -> Case:
 
 
 @st.composite
-def deployed(draw: DrawFn) -> Deployed:
-    built = draw(networks())
+def deployed(draw: DrawFn, *, plain_end: bool = False) -> Deployed:
+    built = draw(networks(plain_end=plain_end))
     generator = np.random.default_rng(draw(seeds()))
     observations = generator.standard_normal((4 * ROWS, built.inputs))
     normalizer = None
@@ -174,7 +174,7 @@ def _bounded(kind: Callable[..., Head], outputs: int, choices: Sequence[tuple[fl
 Coupled = tuple[nn.Module, dict[str, tuple[str, ...]]]
 
 
-def _chain(draw: DrawFn, linears: Sequence[nn.Linear], plain_end: bool = False) -> Coupled:
+def _chain(draw: DrawFn, linears: Sequence[nn.Linear], plain_end: bool) -> Coupled:
     modules: list[nn.Module] = []
     for linear in linears:
         modules += [linear, draw(activations()).to_module()]
@@ -183,7 +183,7 @@ def _chain(draw: DrawFn, linears: Sequence[nn.Linear], plain_end: bool = False) 
     return nn.Sequential(*modules), {str(2 * i): (str(2 * i + 2),) for i in range(len(linears) - 1)}
 
 
-def _two_heads(draw: DrawFn, linears: Sequence[nn.Linear]) -> Coupled:
+def _two_heads(draw: DrawFn, linears: Sequence[nn.Linear], plain_end: bool) -> Coupled:
     trunk, coupling = _chain(draw, linears[:-1], plain_end=True)
     last = linears[-1]
     coupling = {f"trunk.{name}": tuple(f"trunk.{path}" for path in paths) for name, paths in coupling.items()}
@@ -193,7 +193,7 @@ def _two_heads(draw: DrawFn, linears: Sequence[nn.Linear]) -> Coupled:
     return TwoHeads(modules, last, other), coupling
 
 
-def _methodical(draw: DrawFn, linears: Sequence[nn.Linear]) -> Coupled:
+def _methodical(draw: DrawFn, linears: Sequence[nn.Linear], plain_end: bool) -> Coupled:
     hidden = len(linears) - 1
     methods = draw(st.lists(st.sampled_from(METHODS), min_size=hidden, max_size=hidden))
     return Methodical(linears, methods), {f"layers.{i}": (f"layers.{i + 1}",) for i in range(hidden)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from prunekit.graph.storage import decode, encode
 from prunekit.ops.activation import Activation
 from prunekit.ops.affine import Affine
 from prunekit.ops.identity import Identity
+from prunekit.policy.model_file import ModelFile, read_model_file, save_model_file
 
 
 def through_a_file(graph: Graph) -> Graph:
@@ -52,6 +53,29 @@ def test_any_graph_comes_back_as_it_was(case: Case) -> None:
     assert_same(through_a_file(case.graph), case.graph)
 
 
+def policy_of(graph: Graph) -> Graph:
+    """Return ``graph`` as a policy: with a head that changes nothing, where it has none."""
+    if "action" in graph.outputs:
+        return replace(graph, outputs=("action", "outputs"))
+    head = Node(op=Identity(), inputs=("outputs",), outputs=("action",))
+    return replace(graph, nodes=(*graph.nodes, head), outputs=("action", "outputs"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases())
+def test_any_policy_comes_back_from_a_model_file(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
+    path = tmp_path_factory.getbasetemp() / "policy.pt"
+    graph = policy_of(case.graph)
+    file = ModelFile(graph=graph, masks=case.masks, provenance={"seed": 3, "deep": [None, 1.5]})
+    save_model_file(file, path)
+    back = read_model_file(path)
+    assert_same(back.graph, graph)
+    assert back.provenance == file.provenance
+    assert {name: keep.tolist() for name, keep in back.masks.items()} == {
+        name: keep.tolist() for name, keep in case.masks.items()
+    }
+
+
 def small() -> dict[str, Any]:
     weight = np.ones((2, 3), np.float32)
     graph = Graph(
@@ -76,11 +100,16 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "field too many": (lambda d: d["nodes"][0]["fields"].update(x=1) or d, "does not hold exactly weight, bias"),
     "list for an array": (lambda d: d["nodes"][0]["fields"].update(bias=[0.0, 0.0]) or d, "'bias' of .* no tensor"),
     "half": (lambda d: d["nodes"][0]["fields"].update(bias=torch.zeros(2).half()) or d, "no tensor of float32"),
+    "truths": (lambda d: d["nodes"][0]["fields"].update(bias=torch.ones(2).bool()) or d, "no tensor of float32 or"),
     "NaN": (lambda d: d["nodes"][0]["fields"].update(bias=torch.full((2,), torch.nan)) or d, "'bias' .* NaN"),
     "another width": (lambda d: d["nodes"][0]["fields"].update(bias=torch.zeros(3)) or d, "do not fit"),
     "text for a number": (lambda d: d["nodes"][1]["fields"].update(numbers=["1"]) or d, "must be float"),
     "truth for a number": (lambda d: d["nodes"][1]["fields"].update(numbers=[True]) or d, "must be float"),
     "number for text": (lambda d: d["nodes"][1]["fields"].update(kind=1) or d, "must be str"),
+    "parameter without end": (
+        lambda d: d["nodes"][1]["fields"].update(numbers=[1e39]) or d,
+        "a parameter beyond float32",
+    ),
     "unknown activation": (lambda d: d["nodes"][1]["fields"].update(kind="x") or d, "no known activation"),
     "name that is no text": (lambda d: d["nodes"][1].update(outputs=[1]) or d, "no text"),
     "unmade value": (lambda d: d["nodes"][1].update(inputs=["nowhere"]) or d, "reads 'nowhere'"),

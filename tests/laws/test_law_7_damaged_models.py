@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law_files import SOUND, actor_with, content_of, loaded_or_refused, runs, sound_data, torch_saved
+from law_files import FORMATS, SOUND, actor_with, content_of, loaded_or_refused, runs, sound_data, torch_saved
 
-from prunekit.errors import InputError
+from prunekit.errors import ArtifactError, InputError
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, KindHead, TanhHead
+from prunekit.policy.model_file import read_model_file
 from prunekit.spaces.multi_binary import MultiBinaryActions
 from prunekit.spaces.multi_discrete import MultiDiscreteActions
 
 # A warning raised as an error would hide how a damaged file is read under a user's settings.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PICKLE = range(SOUND.find(b"\x80\x02}"), SOUND.find(b"PK", SOUND.find(b"\x80\x02}")))
+Path_ = tuple[Any, ...]
 HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(1),
     "clip": ClipHead((-1.0, -math.inf), (1.0, 2.0)),
@@ -31,7 +33,11 @@ HEADS: dict[str, Head] = {
     "choices": KindHead(MultiDiscreteActions(counts=(1, 1), starts=(0, 4))),
     "switches": KindHead(MultiBinaryActions(count=2)),
 }
-DATA = {name: sound_data(content_of(actor_with(head))) for name, head in HEADS.items()}
+DATA = {
+    (version, name): sound_data(content_of(actor_with(head), version))
+    for version in FORMATS
+    for name, head in HEADS.items()
+}
 ODD_VALUES: tuple[Any, ...] = (
     *(None, -1, 0, 2**80, math.nan, math.inf, "tanh", b"tanh", [], {}, (), (1.0, 1.0), (5.0,) * 5, True),
     *(torch.ones(()), torch.ones(2), torch.ones(7), torch.ones(2, 7), torch.ones(0, 4), torch.full((4, 3), math.nan)),
@@ -42,12 +48,14 @@ JSON_LIKE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-Path_ = tuple[Any, ...]
+formats = pytest.mark.parametrize("version", FORMATS)
 
 
-def places() -> st.SearchStrategy[int]:
+def places(version: int) -> st.SearchStrategy[int]:
     """Anywhere in the file, and as often in its pickle, where damage does more than change a weight."""
-    return st.integers(0, len(SOUND) - 1) | st.sampled_from(PICKLE)
+    content = SOUND[version]
+    begin = content.find(b"\x80\x02}")
+    return st.integers(0, len(content) - 1) | st.integers(begin, content.find(b"PK", begin) - 1)
 
 
 def entries(value: Any, path: Path_ = ()) -> Iterator[Path_]:
@@ -64,30 +72,33 @@ def edited(data: Any, path: Path_, value: Any) -> Any:
     if not path:
         return value
     copied = list(data) if isinstance(data, list) else dict(data)
-    copied[path[0]] = edited(copied[path[0]], path[1:], value)
+    copied[path[0]] = edited(copied[path[0]], path[1:], value) if path[1:] else value
     return copied
 
 
-@pytest.mark.parametrize("head", DATA)
-def test_the_sound_file_loads_and_runs(head: str) -> None:
-    artifact = loaded_or_refused(torch_saved(DATA[head]))
-    assert artifact is not None
-    assert runs(artifact)
+@pytest.mark.parametrize(("version", "head"), DATA)
+def test_the_sound_file_loads_and_runs(version: int, head: str) -> None:
+    file = loaded_or_refused(torch_saved(DATA[version, head]))
+    assert file is not None
+    assert runs(file)
 
 
-@settings(deadline=None, max_examples=150)
-@given(st.lists(st.tuples(places(), st.integers(0, 255)), min_size=1, max_size=4))
-def test_flipped_bytes_load_or_are_refused(damage: list[tuple[int, int]]) -> None:
-    content = bytearray(SOUND)
-    for place, value in damage:
+@formats
+@settings(deadline=None, max_examples=120)
+@given(st.data())
+def test_flipped_bytes_load_or_are_refused(version: int, data: st.DataObject) -> None:
+    content = bytearray(SOUND[version])
+    damage = st.lists(st.tuples(places(version), st.integers(0, 255)), min_size=1, max_size=4)
+    for place, value in data.draw(damage):
         content[place] = value
     loaded_or_refused(bytes(content))
 
 
-@settings(deadline=None, max_examples=100)
-@given(places())
-def test_truncated_files_are_refused(end: int) -> None:
-    assert loaded_or_refused(SOUND[:end]) is None
+@formats
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_truncated_files_are_refused(version: int, data: st.DataObject) -> None:
+    assert loaded_or_refused(SOUND[version][: data.draw(places(version))]) is None
 
 
 @settings(deadline=None, max_examples=100)
@@ -96,11 +107,18 @@ def test_noise_is_refused(content: bytes) -> None:
     assert loaded_or_refused(content) is None
 
 
-@pytest.mark.parametrize("version", [None, "1", 2, torch.ones(2)], ids=["none", "text", "later", "tensor"])
-def test_another_version_is_refused(version: Any) -> None:
-    assert loaded_or_refused(torch_saved({**DATA["clip"], "version": version})) is None
+@formats
+@pytest.mark.parametrize("other", [None, "1", "2", 3, torch.ones(2)], ids=["none", "1", "2", "later", "tensor"])
+def test_another_version_is_refused(version: int, other: Any) -> None:
+    assert loaded_or_refused(torch_saved({**DATA[version, "clip"], "version": other})) is None
 
 
+@formats
+def test_what_is_said_to_be_of_the_other_format_is_refused(version: int) -> None:
+    assert loaded_or_refused(torch_saved({**DATA[version, "clip"], "version": 3 - version})) is None
+
+
+NORMALIZER, LAYER, LAST, HEAD = (("graph", "nodes", at, "fields") for at in (0, 1, 3, 4))
 MISFITS: dict[str, tuple[Path_, Any]] = {
     "other dtype": (("layers", 0, "weight"), torch.ones(4, 3).double()),
     "long bias": (("layers", 0, "bias"), torch.ones(9)),
@@ -115,26 +133,89 @@ MISFITS: dict[str, tuple[Path_, Any]] = {
     "clip that is no number": (("normalizer", "clip"), math.nan),
     "negative clip": (("normalizer", "clip"), -1.0),
 }
+GRAPH_MISFITS: dict[str, tuple[Path_, Any]] = {
+    "long bias": ((*LAYER, "bias"), torch.ones(9)),
+    "wide layer": ((*LAST, "weight"), torch.ones(2, 7)),
+    "many bounds": ((*HEAD, "low"), [-1.0] * 5),
+    "bounds that are no numbers": ((*HEAD, "low"), [math.nan, -1.0]),
+    "crossed bounds": ((*HEAD, "low"), [3.0, 3.0]),
+    "short mean": ((*NORMALIZER, "mean"), torch.zeros(1)),
+    "scale that is no number": ((*NORMALIZER, "scale"), torch.full((3,), math.nan)),
+    "clip that is no number": ((*NORMALIZER, "clip"), math.nan),
+    "negative clip": ((*NORMALIZER, "clip"), -1.0),
+    "beyond float32": ((*LAYER, "weight"), torch.full((4, 3), 1e300, dtype=torch.float64)),
+    "another head": (("graph", "nodes", 4), {"op": "Argmax", "fields": {"start": "x"}, "inputs": [], "outputs": []}),
+    "no action": (("graph", "outputs"), ["outputs"]),
+    "another order": (("graph", "outputs"), ["outputs", "action"]),
+    "no inputs": (("graph", "inputs"), []),
+    "another observation": (("graph", "inputs", 0, "shape"), [4]),
+    "actions of another head": (("actions",), {"kind": "multi_discrete", "counts": [2], "starts": [0]}),
+    "a mask too many": (("masks", "3"), torch.ones(2, dtype=torch.bool)),
+    "a mask of numbers": (("masks", "0"), torch.ones(4)),
+    "a mask without units": (("masks", "0"), torch.zeros(4, dtype=torch.bool)),
+    "other widths before": (("provenance", "original_hidden"), [3]),
+}
 
 
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_parts_that_do_not_fit_together_are_refused(misfit: str) -> None:
-    assert loaded_or_refused(torch_saved(edited(DATA["clip"], *MISFITS[misfit]))) is None
+    assert loaded_or_refused(torch_saved(edited(DATA[1, "clip"], *MISFITS[misfit]))) is None
+
+
+@pytest.mark.parametrize("misfit", GRAPH_MISFITS)
+def test_parts_of_a_graph_that_do_not_fit_together_are_refused(misfit: str) -> None:
+    assert loaded_or_refused(torch_saved(edited(DATA[2, "clip"], *GRAPH_MISFITS[misfit]))) is None
+
+
+def doubling(times: int, parts: int = 2) -> list[dict[str, Any]]:
+    names = ["obs", *(f"twice_{at}" for at in range(times))]
+    return [
+        {"op": "Concat", "fields": {"parts": parts}, "inputs": [one, one], "outputs": [other]}
+        for one, other in pairwise(names)
+    ]
+
+
+def rows_of_layers() -> list[dict[str, Any]]:
+    """A layer of few weights over many rows, again and again."""
+    shaped = {"op": "Reshape", "fields": {"shape": [1536, 64]}, "inputs": ["twice_14"], "outputs": ["rows_0"]}
+    weights = {"weight": torch.ones(64, 64), "bias": torch.zeros(64)}
+    layers = [
+        {"op": "Affine", "fields": weights, "inputs": [f"rows_{at}"], "outputs": [f"rows_{at + 1}"]}
+        for at in range(100)
+    ]
+    return [*doubling(15), shaped, *layers]
+
+
+BOMBS = {
+    "values": (doubling(60), "its values hold"),
+    "work": (rows_of_layers(), "multiply-accumulates"),
+    "names": (doubling(1, 10**15), "one part at least"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_few_bytes_that_ask_for_much_are_refused_at_once(bomb: str, tmp_path: Path) -> None:
+    nodes, words = BOMBS[bomb]
+    data = edited(DATA[2, "clip"], ("graph", "nodes"), [*nodes, *DATA[2, "clip"]["graph"]["nodes"]])
+    (tmp_path / "model.pt").write_bytes(torch_saved(data))
+    with pytest.raises(ArtifactError, match=words):
+        read_model_file(tmp_path / "model.pt")
 
 
 def outcome(data: dict[str, Any], path: Path_, value: Any) -> str:
     try:
-        artifact = loaded_or_refused(torch_saved(edited(data, path, value)))
-        return "refused" if artifact is None else "runs" if runs(artifact) else "loads, but gives no action"
+        file = loaded_or_refused(torch_saved(edited(data, path, value)))
+        return "refused" if file is None else "runs" if runs(file) else "loads, but gives no action"
     except Exception as error:
         return type(error).__name__
 
 
-@pytest.mark.parametrize("head", DATA)
-def test_what_is_loaded_from_an_edited_file_runs(head: str) -> None:
+@pytest.mark.parametrize(("version", "head"), DATA)
+def test_what_is_loaded_from_an_edited_file_runs(version: int, head: str) -> None:
     """Every entry of the file is replaced by every odd value in turn; what the heads share is edited once."""
-    paths = [path for path in entries(DATA[head]) if head == "clip" or path[0] == "head"]
-    outcomes = {(path, str(value)): outcome(DATA[head], path, value) for path in paths for value in ODD_VALUES}
+    data, own = DATA[version, head], ("head",) if version == 1 else ("graph", "nodes", 4)
+    paths = [path for path in entries(data) if head == "clip" or path[: len(own)] == own or path[0] == "actions"]
+    outcomes = {(path, str(value)): outcome(data, path, value) for path in paths for value in ODD_VALUES}
     assert {found: name for found, name in outcomes.items() if name not in ("refused", "runs")} == {}
 
 

@@ -45,8 +45,8 @@ class Evaluated(Mkdir):
         return eval, (f"__import__('os').mkdir({str(self.path)!r})",)
 
 
-def with_entry(trap: Mkdir, *path: Any) -> dict[str, Any]:
-    data = sound_data()
+def with_entry(trap: Mkdir, *path: Any, version: int = 1) -> dict[str, Any]:
+    data = sound_data(SOUND[version])
     place: Any = data
     for key in path[:-1]:
         place = place[key]
@@ -57,7 +57,7 @@ def with_entry(trap: Mkdir, *path: Any) -> dict[str, Any]:
 def repacked(trap: Mkdir, entry: str) -> bytes:
     """Return the sound file with one entry of its zip replaced, or added, by a bare pickle of the trap."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(SOUND)) as source, zipfile.ZipFile(buffer, "w") as target:
+    with zipfile.ZipFile(io.BytesIO(SOUND[2])) as source, zipfile.ZipFile(buffer, "w") as target:
         folder = source.namelist()[0].split("/")[0]
         for name in {*source.namelist(), f"{folder}/{entry}"}:
             bare = name.endswith(f"/{entry}")
@@ -93,6 +93,11 @@ SHAPES: dict[str, Callable[[Path], bytes]] = {
     "torch, head": lambda at: torch_saved(with_entry(Mkdir(at), "head", "low")),
     "torch, normalizer": lambda at: torch_saved(with_entry(Mkdir(at), "normalizer", "clip")),
     "torch, masks": lambda at: torch_saved(with_entry(Mkdir(at), "masks", "0")),
+    "torch, op": lambda at: torch_saved(with_entry(Mkdir(at), "graph", "nodes", 1, "op", version=2)),
+    "torch, field": lambda at: torch_saved(with_entry(Evaluated(at), "graph", "nodes", 1, "fields", "bias", version=2)),
+    "torch, input": lambda at: torch_saved(with_entry(Mkdir(at), "graph", "inputs", 0, "name", version=2)),
+    "torch, actions": lambda at: torch_saved(with_entry(Mkdir(at), "actions", version=2)),
+    "torch, masks of a graph": lambda at: torch_saved(with_entry(Mkdir(at), "masks", "0", version=2)),
     "torch, provenance": lambda at: torch_saved(with_entry(Evaluated(at), "provenance", "env", "id")),
     "torch, ordered": lambda at: torch_saved(OrderedDict(with_entry(Mkdir(at), "extra"))),
     "torch, legacy": lambda at: torch_saved(with_entry(Mkdir(at), "extra"), _use_new_zipfile_serialization=False),

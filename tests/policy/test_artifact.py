@@ -19,12 +19,11 @@ from prunekit import (
     InputError,
     Normalizer,
     TanhHead,
-    load,
     make_artifact,
     save,
 )
 from prunekit.activations import KINDS, Activation
-from prunekit.policy.artifact import with_provenance
+from prunekit.policy.artifact import load, with_provenance
 from prunekit.policy.heads import Head
 
 PROVENANCE = {
@@ -141,9 +140,21 @@ def test_no_masks_means_that_every_unit_lives() -> None:
 def test_the_file_is_plain_data(saved: Path) -> None:
     data = torch.load(saved, weights_only=True)
     assert data["format"] == "prunekit.model"
-    assert data["version"] == 1
-    assert data["layers"][1] == {"kind": "tanh", "parameter": 0.0}
-    assert data["head"] == {"kind": "argmax", "start": 0}
+    assert data["version"] == 2
+    assert [node["op"] for node in data["graph"]["nodes"]] == [
+        "Normalize",
+        "Affine",
+        "Activation",
+        "Affine",
+        "Activation",
+        "Affine",
+        "Argmax",
+    ]
+    assert [node["outputs"] for node in data["graph"]["nodes"]] == [
+        [name] for name in ("normalizer", "0", "1", "2", "3", "outputs", "action")
+    ]
+    assert data["graph"]["nodes"][2]["fields"] == {"kind": "tanh", "numbers": []}
+    assert set(data["masks"]) == {"0", "2"}
 
 
 def test_broken_weights_are_not_saved(tmp_path: Path) -> None:

@@ -9,20 +9,33 @@ from typing import Any
 
 import pytest
 import torch
+from format_1_files import format_1_bytes
 from torch import nn
 
-from prunekit import Actor, ArgmaxHead, ArtifactError, InputError, Normalizer, load, make_artifact, save
-from prunekit.policy.artifact import VERSION
+from prunekit import Actor, ArgmaxHead, ArtifactError, InputError, Normalizer, make_artifact, save
+from prunekit.policy.artifact import Artifact, load
+
+
+def sound() -> Artifact:
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    return make_artifact(Actor(network, ArgmaxHead(), Normalizer([1.0] * 4, [0.3] * 4, 7.5)), None, {})
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
-    save(
-        make_artifact(Actor(network, ArgmaxHead(), Normalizer([1.0] * 4, [0.3] * 4, 7.5)), None, {}),
-        tmp_path / "model.pt",
-    )
+    """A file of format 1."""
+    (tmp_path / "model.pt").write_bytes(format_1_bytes(sound()))
     return tmp_path / "model.pt"
+
+
+@pytest.fixture
+def graph_saved(tmp_path: Path) -> Path:
+    """A file of format 2."""
+    save(sound(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+both = pytest.mark.parametrize("kind", ["saved", "graph_saved"])
 
 
 def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
@@ -32,11 +45,14 @@ def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("version", [VERSION + 1, 0, None, "1", float(VERSION), True])
-def test_another_version_is_refused_with_both_versions(saved: Path, version: object) -> None:
-    edited(saved, lambda data: data.update(version=version))
-    with pytest.raises(ArtifactError, match=f"model.pt: format version {version}, .* reads version {VERSION}"):
-        load(saved)
+@both
+@pytest.mark.parametrize("version", [3, 0, None, "1", 2.0, True])
+def test_another_version_is_refused_with_all_versions(
+    kind: str, version: object, request: pytest.FixtureRequest
+) -> None:
+    path = edited(request.getfixturevalue(kind), lambda data: data.update(version=version))
+    with pytest.raises(ArtifactError, match=f"model.pt: format version {version}, .* reads versions 1 and 2"):
+        load(path)
 
 
 @pytest.mark.parametrize("content", [{}, {"format": "other"}, [1, 2], torch.zeros(2), {"state_dict": {}}], ids=repr)
@@ -54,7 +70,7 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_files_folders_and_onnx_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"x")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x00")
     for path, reason in (
         (tmp_path / "nowhere.pt", "no such file"),
         (tmp_path, "is a folder"),
@@ -64,11 +80,17 @@ def test_missing_files_folders_and_onnx_files_are_refused(tmp_path: Path) -> Non
             load(path)
 
 
-@pytest.mark.parametrize("field", ["layers", "head", "normalizer", "masks", "provenance"])
-def test_a_missing_field_is_refused_by_name(saved: Path, field: str) -> None:
-    edited(saved, lambda data: data.pop(field))
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        *(("saved", field) for field in ("layers", "head", "normalizer", "masks", "provenance")),
+        *(("graph_saved", field) for field in ("graph", "actions", "masks", "provenance")),
+    ],
+)
+def test_a_missing_field_is_refused_by_name(kind: str, field: str, request: pytest.FixtureRequest) -> None:
+    path = edited(request.getfixturevalue(kind), lambda data: data.pop(field))
     with pytest.raises(ArtifactError, match=f"model.pt: .*{field}"):
-        load(saved)
+        load(path)
 
 
 @pytest.mark.parametrize("parameter", [1e39, -1e39, math.inf, math.nan])
@@ -175,12 +197,13 @@ PROVENANCE: dict[str, tuple[Any, str]] = {
 }
 
 
+@both
 @pytest.mark.parametrize("name", PROVENANCE)
-def test_provenance_that_is_no_plain_data_is_refused(saved: Path, name: str) -> None:
+def test_provenance_that_is_no_plain_data_is_refused(kind: str, name: str, request: pytest.FixtureRequest) -> None:
     value, reason = PROVENANCE[name]
-    edited(saved, lambda data: data.update(provenance=value))
+    path = edited(request.getfixturevalue(kind), lambda data: data.update(provenance=value))
     with pytest.raises(ArtifactError, match=rf"model\.pt: .*{reason}") as refused:
-        load(saved)
+        load(path)
     assert "\n" not in str(refused.value)
 
 
@@ -190,6 +213,13 @@ def test_a_reason_that_quotes_the_file_is_one_short_line(saved: Path) -> None:
         load(saved)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 500
+
+
+def test_numbers_of_a_graph_that_repeat_are_refused(graph_saved: Path) -> None:
+    large = torch.ones(1).expand(30_000, 30_000)
+    edited(graph_saved, lambda data: data["graph"]["nodes"][1]["fields"].update(weight=large))
+    with pytest.raises(ArtifactError, match=r"model\.pt: .*larger than itself"):
+        load(graph_saved)
 
 
 @pytest.mark.parametrize("layer", [0, 2])

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit import Actor, Artifact, CheckError, ClipHead, Normalizer, compact, load, make_artifact, masked, save
+from prunekit import Actor, Artifact, CheckError, ClipHead, Normalizer, compact, make_artifact, masked, save
 from prunekit.policy import compaction
+from prunekit.policy.artifact import load
 from prunekit.pruning.masks import Masks
 
 KEEP = {"0": torch.arange(16) % 3 == 0, "2": torch.arange(12) < 4}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -61,7 +62,7 @@ def test_a_zip_acts_as_its_library_does(normalized: bool, tmp_path: Path) -> Non
         (tmp_path / "agent").mkdir()
         env.save(str(tmp_path / "agent" / "vecnormalize.pkl"))  # where RL Baselines3 Zoo puts it
     policy = read_policy(tmp_path / "agent.zip", PolicyOptions(without_normalizer=not normalized))
-    words = "zip of Stable-Baselines3, 3-8-6-1, tanh"
+    words = f"zip of Stable-Baselines3 {stable_baselines3.__version__}, PPO, 3-8-6-1, tanh"
     assert policy.recognised == (f"{words}, normalizer inside" if normalized else words)
     raw = np.random.default_rng(0).normal(0.0, 2.0, (100, 3)).astype(np.float32)
     expected, _ = model.predict(env.normalize_obs(raw) if normalized else raw, deterministic=True)

@@ -115,6 +115,31 @@ def test_what_a_learner_does_is_an_action_of_the_environment(name: str, data: st
             assert space.contains(done), f"{done!r} is not in {space}"
 
 
+SCORED: list[tuple[ActionKind, list[int], list[float]]] = [
+    (DiscreteActions(count=3, start=5), [6], [0.0, 1.0, 0.0]),
+    (MultiDiscreteActions(counts=(2, 3), starts=(0, 1)), [1, 1], [0.0, 1.0, 1.0, 0.0, 0.0]),
+    (MultiBinaryActions(count=3), [1, 0, 1], [1.0, -1.0, 1.0]),
+]
+
+
+@pytest.mark.parametrize(("kind", "choice", "scores"), SCORED, ids=lambda value: str(value)[:30])
+def test_what_a_choice_is_scored_as(kind: ActionKind, choice: list[int], scores: list[float]) -> None:
+    assert kind.scores_of(np.array([choice])).tolist() == [scores]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CHOOSING)))
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), seed=SEEDS)
+def test_what_a_student_gives_in_its_units_is_the_answer(name: str, data: st.DataObject, seed: int) -> None:
+    kind = data.draw(kinds(name))
+    answers = kind.answers(outputs_of(kind, seed, 12)).astype(np.float32)
+    scale = kind.scale(answers.astype(np.float64))
+    for answer in answers:
+        found = kind.for_student(scale).action((answer - scale.middle.numpy()) / scale.half.numpy())
+        size = 1.0 + np.abs(answer).max() + scale.half.max().item()
+        np.testing.assert_allclose(found, kind.decided(answer), rtol=2e-3, atol=2e-6 * size)
+
+
 def in_units(kind: ActionKind, seed: int) -> tuple[Tensor, Any]:
     """Return (a teacher's answers in the student's units, float64 [n, k], and these)."""
     answers = kind.answers(outputs_of(kind, seed, 12))

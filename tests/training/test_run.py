@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from prunekit.adapters.safe_pickle import read_vec_normalize
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
+from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.training.checkpoint import KEPT, checkpoints_in
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
@@ -82,8 +82,8 @@ def test_a_run_on_normalized_observations_leaves_their_statistics(tmp_path: Path
     normalizer = load(result.folder / "model.pt").actor.normalizer
     written = read_vec_normalize(result.folder / "vec_normalize.pkl")
     assert normalizer is not None
-    assert torch.equal(written.mean, normalizer.mean)
-    assert torch.equal(written.scale, normalizer.scale)
+    assert torch.equal(torch.from_numpy(written.mean), normalizer.mean)
+    assert torch.equal(torch.from_numpy(written.scale), normalizer.scale)
 
 
 def test_a_run_repeats_itself_bit_for_bit(tmp_path: Path) -> None:

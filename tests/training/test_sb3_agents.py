@@ -18,13 +18,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import recursive_getattr
 
 from prunekit.adapters.sb3 import ALGORITHMS, actor_of, attach_pruner, learner_of
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import make_environment, spaces_of
+from prunekit.graph.reference import run_step
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
+from prunekit.policy.sizes import sizes_of
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
+from prunekit.readers.sb3.graph import read_zip
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
@@ -153,10 +155,11 @@ def test_the_agent_of_a_run_is_one_of_stock_stable_baselines3(case: Case, tmp_pa
     scores = artifact.actor.scores(torch.from_numpy(observations)).detach()
     assert float(scores.std(dim=0).min()) > 1e-3  # a policy that looks at its observations
 
-    read = read_sb3(agent, statistics if case.normalize else None)
-    np.testing.assert_allclose(acted(read, observations), actions, rtol=0, atol=1e-5)
-    torch.testing.assert_close(read.scores(torch.from_numpy(observations)).detach(), scores, rtol=1e-5, atol=1e-5)
-    assert [layer.out_features for layer in read.network if isinstance(layer, torch.nn.Linear)][:-1] == actor
+    read = read_zip(agent, statistics if case.normalize else None).graph
+    found, _ = run_step(read, {"obs": observations}, {}, np.float32)
+    np.testing.assert_allclose(found["action"], actions, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["outputs"], scores.numpy(), rtol=1e-5, atol=1e-5)
+    assert list(sizes_of(read).hidden) == actor
     assert_stock_sb3_goes_on(
         tmp_path / "stock",
         {"observations": observations, "actions": actions, "scores": scores.numpy()},
@@ -236,9 +239,8 @@ def test_a_model_saved_by_its_user_in_the_middle_of_live_shrinking_loads(
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     environment.close()
-    np.testing.assert_allclose(
-        acted(read_sb3(tmp_path / "midway.zip"), observations), midway.arrays["actions"], rtol=0, atol=1e-5
-    )
+    found, _ = run_step(read_zip(tmp_path / "midway.zip").graph, {"obs": observations}, {}, np.float32)
+    np.testing.assert_allclose(found["action"], midway.arrays["actions"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         acted(actor_of(model, spaces), observations), model.predict(observations, deterministic=True)[0], atol=1e-5
     )

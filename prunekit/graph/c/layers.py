@@ -19,6 +19,8 @@ from prunekit.graph.c.literals import Float32
 
 AT_A_TIME = 7
 """How many inputs are added at once; the order of the sums, and so their bits, do not depend on it."""
+_SUMS_AT_ONCE = 2**15
+"""What the twin sums side by side: what any processor has in its second cache, twice."""
 _FLOAT_BYTES, _LINE, _FIRST_CACHE = 4, 64, 48 * 1024
 
 
@@ -38,10 +40,17 @@ class LayerCall:
 
 def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
     """Return x @ weight.T + bias over the last axis, to the bit that the C gives: inputs in order, after the bias."""
-    total = np.broadcast_to(bias, (*x.shape[:-1], len(bias)))
-    for index in range(x.shape[-1]):
-        total = total + x[..., index : index + 1] * weight[:, index]
-    return total
+    rows, columns = x.reshape(-1, x.shape[-1]), np.ascontiguousarray(weight.T)
+    result = np.empty((len(rows), len(bias)), np.float32)
+    at_once = max(_SUMS_AT_ONCE // len(bias), 1)
+    for first in range(0, len(rows), at_once):
+        part, total = rows[first : first + at_once], result[first : first + at_once]
+        total[...] = bias
+        product = np.empty_like(total)
+        for index, column in enumerate(columns):
+            np.multiply(part[:, index : index + 1], column, out=product)
+            total += product
+    return result.reshape(*x.shape[:-1], len(bias))
 
 
 def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:

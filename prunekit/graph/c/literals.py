@@ -13,6 +13,8 @@ Float32 = NDArray[np.float32]
 LARGEST = float(np.finfo(np.float32).max)
 """The largest finite float32."""
 _PER_LINE = 6
+_PIECE = _PER_LINE * 4096
+"""So many numbers are made text at once: whole lines."""
 _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
 
 
@@ -39,11 +41,50 @@ def finite(bounds: Sequence[float]) -> Float32:
 def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
     """Return the constant array ``<prefix>_<name>`` of float or of an integer type."""
     flat = np.ravel(values)
-    texts = [c_float(float(value)) for value in flat] if kind == "float" else [str(int(value)) for value in flat]
-    return Constant(_array(kind, f"{prefix}_{name}", texts, prefix.upper()), flat.size * _SIZES[kind])
+    texts = float_texts if kind == "float" else _integer_texts
+    begin = f"static const {kind} {prefix}_{name}[{flat.size}] {prefix.upper()}_FLASH = {{\n    "
+    parts = (_BETWEEN * bool(at) + texts(flat[at : at + _PIECE]) for at in range(0, flat.size, _PIECE))
+    return Constant("".join([begin, *parts, "\n};\n"]), flat.size * _SIZES[kind])
 
 
-def _array(kind: str, name: str, texts: Sequence[str], upper: str) -> str:
-    rows = [", ".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE)]
-    body = ",\n    ".join(rows)
-    return f"static const {kind} {name}[{len(texts)}] {upper}_FLASH = {{\n    {body}\n}};\n"
+def float_texts(values: NDArray[Any]) -> str:
+    """Return what ``c_float`` gives for each of ``values`` [n], finite and at least one, side by side in lines.
+
+    All at once, as a network has millions of them: text in columns, a line per number, in which NUL stands for nothing.
+    """
+    bits = values.astype(np.float32).astype(np.float64).view(np.uint64)  # no float32 is subnormal in float64
+    mantissa = (bits >> np.uint64(28)).astype(np.uint32) & np.uint32(0xFFFFFF)  # the other 28 bits are zero
+    field = (bits >> np.uint64(52)).astype(np.int32) & 0x7FF
+    exponent = np.where(field > 0, field - 1023, 0)
+    size = np.abs(exponent)
+    text = np.zeros((len(values), _COLUMNS), np.uint8)
+    text[:, 0] = np.where(bits >> np.uint64(63), ord("-"), 0)
+    text[:, 1:4] = _ascii("0x1")
+    text[field == 0, 3] = ord("0")
+    text[:, 4] = np.where(mantissa, ord("."), 0)
+    for digit in range(6):
+        left = mantissa & np.uint32(0xFFFFFF >> 4 * digit)
+        text[:, 5 + digit] = np.where(left, _HEX[left >> np.uint32(20 - 4 * digit)], 0)
+    text[:, 11] = ord("p")
+    text[:, 12] = np.where(exponent < 0, ord("-"), ord("+"))
+    for column, unit in ((13, 100), (14, 10), (15, 1)):
+        text[:, column] = np.where((size >= unit) | (unit == 1), ord("0") + size // unit % 10, 0)
+    text[:, 16:19] = _ascii("f, ")
+    text[_PER_LINE - 1 :: _PER_LINE, 16:] = _ascii(f"f{_BETWEEN}")
+    text[-1, 17:] = 0
+    return text.tobytes().translate(None, b"\0").decode("ascii")
+
+
+def _integer_texts(values: NDArray[Any]) -> str:
+    texts = list(map(str, values.astype(np.int64).tolist()))
+    return _BETWEEN.join(", ".join(texts[at : at + _PER_LINE]) for at in range(0, len(texts), _PER_LINE))
+
+
+def _ascii(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("ascii"), np.uint8)
+
+
+_BETWEEN = ",\n    "
+"""What stands between lines."""
+_COLUMNS = 17 + len(_BETWEEN)
+_HEX = _ascii("0123456789abcdef")

@@ -115,7 +115,7 @@ class CWriter:
     def constant(self, called: str, values: NDArray[Any]) -> str:
         """Add an array of floats and return its name; raises InputError where float32 cannot hold one."""
         with np.errstate(over="ignore"):
-            floats = np.asarray(values).astype(np.float32)
+            floats = np.asarray(values).astype(np.float32, copy=False)
         if not np.isfinite(floats).all():
             raise InputError(f"'{called}' is beyond float32, which is what the C computes in")
         self._constant_names.append(unique(called, self._constant_names))

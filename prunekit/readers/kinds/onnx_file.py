@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from prunekit.environments import Spaces
-from prunekit.formats.onnx_file import parse_onnx
-from prunekit.formats.onnx_metadata import prunekit_metadata
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.readers.foreign import policy_file
 from prunekit.readers.onnx_graph import read_onnx_graph
@@ -19,10 +17,8 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    called = str(opened.path)
     content, _size = self_contained(opened.path)
-    found = read_onnx_graph(content, called, output=options.output)
-    return policy_file(opened.path, found, prunekit_metadata(parse_onnx(content, called), called))
+    return policy_file(opened.path, read_onnx_graph(content, str(opened.path), output=options.output))
 
 
 READER = Reader(name="onnx", called="ONNX files", recognises=_recognised, read=_read, options=("output",))

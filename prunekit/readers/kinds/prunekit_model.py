@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from prunekit.environments import Spaces
-from prunekit.policy.artifact import load
+from prunekit.errors import ArtifactError, CouplingError, InputError
+from prunekit.policy.actions import keeps_outputs
+from prunekit.policy.artifact import artifact_of
 from prunekit.policy.description import described
-from prunekit.policy.graphs import graph_of
+from prunekit.policy.model_file import read_model_file
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
@@ -18,14 +20,23 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
-    artifact = load(opened.path)
-    graph = graph_of(artifact.actor)
+    path = opened.path
+    file = read_model_file(path)
+    try:
+        artifact = artifact_of(file)
+    except CouplingError:  # a graph of another form, which is all that is needed
+        artifact = None
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     return PolicyFile(
-        path=opened.path,
-        recognised=f"model of prunekit, {described(graph)}",
-        graph=graph,
-        metadata=artifact.provenance,
+        path=path,
+        recognised=f"model of prunekit, {described(file.graph)}",
+        graph=file.graph,
+        metadata=file.provenance,
+        masks=file.masks,
+        actions=file.actions,
         artifact=artifact,
+        keeps_outputs=keeps_outputs(file.graph),
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
-from prunekit.policy.description import described
-from prunekit.policy.graphs import graph_of
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
+from prunekit.readers.sb3.graph import read_zip
+from prunekit.readers.zoo import zoo_notes
 
 
 def _recognised(opened: Opened) -> bool:
@@ -20,8 +19,9 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
-    graph = graph_of(read_sb3(opened.path, normalizer_of(opened.path, options), spaces=spaces))
-    return PolicyFile(path=opened.path, recognised=f"zip of Stable-Baselines3, {described(graph)}", graph=graph)
+    path = opened.path
+    found = read_zip(path, normalizer_of(path, options), spaces=spaces)
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
 
 
 READER = Reader(

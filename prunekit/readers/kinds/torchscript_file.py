@@ -16,7 +16,7 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
-    return policy_file(opened.path, read_torchscript_graph(opened.path, width=options.inputs), {})
+    return policy_file(opened.path, read_torchscript_graph(opened.path, width=options.inputs))
 
 
 READER = Reader(name="torchscript", called="TorchScript files", recognises=_recognised, read=_read, options=("inputs",))

@@ -25,7 +25,11 @@ def _matrix(array: Array) -> Array:
         array = array[0]
     if array.ndim != 2:
         raise InputError(f"has weights of shape {list(array.shape)}, but a layer's are a matrix; export it as layers")
-    return array.astype(np.float64)
+    return array
+
+
+def _times(matrix: Array, factor: float) -> Array:
+    return matrix if factor == 1.0 and matrix.dtype == np.float32 else matrix.astype(np.float64) * factor
 
 
 def product(build: Builder, first: Known | Data, second: Known | Data, factor: float = 1.0) -> Data:
@@ -38,13 +42,13 @@ def product(build: Builder, first: Known | Data, second: Known | Data, factor: f
     if isinstance(first, Data):
         assert isinstance(second, Known)
         if second.array.ndim == 1:
-            made = affine(build, first, second.array[None].astype(np.float64) * factor)
+            made = affine(build, first, _times(second.array[None], factor))
             return Data(name=made.name, dims=made.dims[:-1])
         extra = second.array.ndim - len(first.dims)
-        made = affine(build, first, _matrix(second.array).T * factor)
+        made = affine(build, first, _times(_matrix(second.array), factor).T)
         return Data(name=made.name, dims=(*(1,) * max(extra, 0), *made.dims))
     assert isinstance(second, Data)
-    weight = _matrix(first.array if first.array.ndim > 1 else first.array[None]) * factor
+    weight = _times(_matrix(first.array if first.array.ndim > 1 else first.array[None]), factor)
     if len(second.dims) == 1:
         made = affine(build, second, weight)
     else:

@@ -28,7 +28,7 @@ from prunekit.readers.passes.rewriting import Found, View, is_uniform, scale_shi
 
 def _single(array: Array) -> Array:
     with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
 
 
 def nothing(_: View, node: Node) -> Found:
@@ -106,7 +106,7 @@ def into_layer(view: View, node: Node) -> Found:
     scale, shift = found
     match maker.op:
         case Affine() as op:
-            weight = _single(op.weight * scale[:, None])
+            weight = _single(op.weight if (scale == 1.0).all() else op.weight * scale[:, None])
             made: Affine | LayerNorm | RMSNorm | BatchNorm = Affine(
                 weight=weight, bias=_single(op.bias * scale + shift)
             )

@@ -23,11 +23,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from prunekit.adapters import safe_pickle
-from prunekit.adapters.safe_pickle import read_vec_normalize
 from prunekit.adapters.sb3 import normalizer_of
-from prunekit.adapters.sb3_files import read_sb3
 from prunekit.errors import ArtifactError
+from prunekit.readers.sb3 import statistics as reader
+from prunekit.readers.sb3.graph import read_zip
+from prunekit.readers.sb3.statistics import read_vec_normalize
 
 ENVIRONMENTS = ["CartPole-v1", "Pendulum-v1", "Hopper-v5"]
 
@@ -80,8 +80,8 @@ def assert_same(path: Path, wanted: VecNormalize) -> None:
     found, expected = read_vec_normalize(path), normalizer_of(wanted)
     assert found is not None
     assert expected is not None
-    assert torch.equal(found.mean, expected.mean)
-    assert torch.equal(found.scale, expected.scale)
+    assert torch.equal(torch.from_numpy(found.mean), expected.mean)
+    assert torch.equal(torch.from_numpy(found.scale), expected.scale)
     assert found.clip == expected.clip
 
 
@@ -112,6 +112,48 @@ def test_statistics_that_numpy_1_pickled_are_read(tmp_path: Path) -> None:
     assert_same(file_of(renamed[:2] + renamed[11:], tmp_path), wanted)  # without the frame, whose length is another
 
 
+def renamed(content: bytes, changes: dict[str, str]) -> bytes:
+    """Return a pickle of protocol 2, whose names have no length, with other names in it."""
+    for new, old in changes.items():
+        assert new.encode() in content
+        content = content.replace(new.encode(), old.encode())
+    return content
+
+
+@pytest.mark.parametrize("name", ["RandomState", "Generator of gym", "Philox", "MT19937", "SFC64", "PCG64DXSM"])
+def test_statistics_with_gym_spaces_and_other_generators_are_read(name: str, tmp_path: Path) -> None:
+    wanted = statistics()
+    changes = {"cgymnasium.spaces.box\nBox": "cgym.spaces.box\nBox", "numpy._core.multiarray": "numpy.core.multiarray"}
+    if name == "RandomState":
+        wanted.observation_space._np_random = np.random.RandomState(3)
+    elif name == "Generator of gym":
+        wanted.observation_space._np_random = np.random.default_rng(3)
+        changes["numpy.random._pickle\n__generator_ctor"] = "gym.utils.seeding\nRandomNumberGenerator._generator_ctor"
+    else:
+        wanted.observation_space._np_random = np.random.Generator(getattr(np.random, name)(3))
+    assert_same(file_of(renamed(pickle.dumps(wanted, 2), changes), tmp_path), wanted)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    wanted = statistics()
+    wanted.clip_obs, wanted.epsilon = np.float64(3.5), np.float32(0.25)
+    found = read_vec_normalize(file_of(pickle.dumps(wanted), tmp_path))
+    assert found is not None
+    assert found.clip == 3.5
+    np.testing.assert_allclose(found.scale, 1 / np.sqrt(wanted.obs_rms.var + 0.25), rtol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_matrices_are_read_row_by_row(order: Any, protocol: int, tmp_path: Path) -> None:
+    wanted = statistics()
+    wanted.obs_rms.mean = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
+    wanted.obs_rms.var = np.ones((2, 3))
+    found = read_vec_normalize(file_of(pickle.dumps(wanted, protocol), tmp_path))
+    assert found is not None
+    assert found.mean.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_observations_left_alone_need_no_normalizer(tmp_path: Path) -> None:
     wanted = statistics(norm_obs=False)
     assert read_vec_normalize(file_of(pickle.dumps(wanted), tmp_path)) is None
@@ -133,15 +175,15 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "negative variance": ({"var": np.array([1.0, -1.0, 1.0])}, "negative"),
     "no variance": ({"var": np.zeros(3), "epsilon": 0.0}, "NaN, infinite"),
     "widths": ({"var": np.ones(4)}, "differ"),
-    "matrix": ({"mean": np.zeros((3, 1))}, "no vector"),
+    "matrix": ({"mean": np.zeros((2, 2)), "var": np.ones((4, 1))}, "differ"),
     "whole numbers": ({"mean": np.zeros(3, np.int64)}, "neither float32 nor float64"),
-    "no values": ({"mean": np.zeros(0), "var": np.zeros(0)}, "shorter or longer"),
-    "lists": ({"mean": [0.0] * 3}, "no vector"),
+    "no values": ({"mean": np.zeros(0), "var": np.zeros(0)}, "ordinary sizes"),
+    "lists": ({"mean": [0.0] * 3}, "no array"),
     "clip of zero": ({"clip_obs": 0.0}, "clip"),
     "clip that is text": ({"clip_obs": "10"}, "clip_obs"),
     "epsilon that is none": ({"epsilon": None}, "epsilon"),
     "Dict observations": ({"obs_rms": {"a": RunningMeanStd(shape=(3,))}}, "Dict observations"),
-    "no statistics": ({"obs_rms": None}, "no vector"),
+    "no statistics": ({"obs_rms": None}, "no array"),
     "norm_obs that is a number": ({"norm_obs": 1}, "not of a VecNormalize"),
 }
 
@@ -175,7 +217,7 @@ def test_a_width_that_does_not_fit_the_policy_is_refused(tmp_path: Path) -> None
     PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, device="cpu").save(tmp_path / "policy.zip")
     path = file_of(pickle.dumps(statistics("Pendulum-v1")), tmp_path)
     with pytest.raises(ArtifactError, match=r"statistics\.pkl: is for 3 values, but .*policy\.zip reads 4"):
-        read_sb3(tmp_path / "policy.zip", path)
+        read_zip(tmp_path / "policy.zip", path)
 
 
 def protocol_0(call: bytes, at: Path) -> bytes:
@@ -265,7 +307,7 @@ def test_objects_outside_the_file_are_refused(tmp_path: Path) -> None:
 def test_sizes_beyond_reason_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused(b"\x80\x02Nr\xff\xff\xff\x7f.", tmp_path, "numbers its objects")
     assert_refused(b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", tmp_path, "damaged")
-    monkeypatch.setattr(safe_pickle, "LARGEST_PICKLE", 100)
+    monkeypatch.setattr(reader, "LARGEST_PICKLE", 100)
     assert_refused(bytes(101), tmp_path, "larger than 100 bytes")
 
 
@@ -279,7 +321,7 @@ def test_pickles_in_a_zip_are_not_opened(tmp_path: Path) -> None:
         if isinstance(value, dict):
             data[name] = {":type:": "<class 'dict'>", **value, ":serialized:": serialized}
     rewrite(path, {"data": json.dumps(data).encode()})
-    assert read_sb3(path).head is not None
+    assert read_zip(path).graph is not None
     assert not trap.exists()
     with contextlib.suppress(Exception):
         PPO.load(path)
@@ -299,9 +341,9 @@ def test_pickles_among_the_tensors_are_not_obeyed(name: str, form: str, tmp_path
     rewrite(path, {name: buffer.getvalue()})
     if name == "policy.pth":
         with pytest.raises(ArtifactError, match=r"policy\.zip"):
-            read_sb3(path)
+            read_zip(path)
     else:
-        read_sb3(path)
+        read_zip(path)
     assert not trap.exists()
 
 

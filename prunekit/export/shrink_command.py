@@ -1,0 +1,113 @@
+"""What ``prunekit shrink`` does: read any policy, make it smaller, write it in two forms, and say what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from prunekit.console import widths
+from prunekit.errors import ArtifactError, InputError
+from prunekit.export.command import ExportOutcome
+from prunekit.export.onnx import checked_onnx
+from prunekit.export.shrinking import shrink_graph
+from prunekit.files import require_file, write_together
+from prunekit.formats.onnx_weights import weights_beside
+from prunekit.graph.graph import Graph
+from prunekit.outputs import require_apart
+from prunekit.policy.actor import Actor
+from prunekit.policy.artifact import Artifact
+from prunekit.policy.compaction import compact
+from prunekit.policy.model_file import ModelFile, model_file_of, to_bytes
+from prunekit.policy.sizes import parameter_count
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.read import read_policy
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Compact:
+    """What is written: ``file``, and ``source``, the form that the ONNX export is held against. Sizes before, after."""
+
+    file: ModelFile
+    source: Actor | Graph
+    hidden: tuple[tuple[int, ...], tuple[int, ...]]
+    parameters: tuple[int, int]
+    difference: float
+    scale: float
+    removed_before: bool = False
+    nothing_to_remove: bool = False
+
+
+def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file: Path | None) -> ExportOutcome:
+    """Write ``STEM.compact.pt`` and ``STEM.compact.onnx`` into ``out``, by default beside the policy at ``path``.
+
+    Raises InputError for what cannot be read or removed, and CheckError, and writes nothing, where a form differs.
+    """
+    require_file(path)
+    target = (out or path.parent) / f"{path.stem}.compact.pt"
+    onnx = target.with_suffix(".onnx")
+    require_apart([path, options.normalizer, *weights_beside(path)], [onnx, target], json_file)
+    policy = read_policy(path, options)
+    made = _of_graph(policy) if policy.artifact is None else _of_artifact(policy.artifact)
+    content, report = checked_onnx(made.source, onnx, made.file.provenance)
+    write_together({onnx: content, target: to_bytes(made.file)})
+    facts = {
+        "pt": str(target),
+        "onnx": str(report.path),
+        "onnx_bytes": report.size_bytes,
+        "hidden": {"before": list(made.hidden[0]), "after": list(made.hidden[1])},
+        "parameters": {"before": made.parameters[0], "after": made.parameters[1]},
+        "largest_difference": made.difference,
+        "export_largest_difference": report.largest_difference,
+        "recognised": policy.recognised,
+        "notes": list(policy.notes),
+    }
+    lines = [(target, _told(made)), (report.path, report.summary)]
+    if policy.masks is None:
+        lines += [(path, text) for text in (policy.recognised, *policy.notes)]
+    if made.nothing_to_remove:
+        lines.append((path, "no unit of it is the same whatever the observation, so none was removed"))
+    return ExportOutcome(tuple(lines), facts)
+
+
+def _told(made: _Compact) -> str:
+    (hidden, now), (parameters, left) = made.hidden, made.parameters
+    return (
+        f"hidden {widths(hidden)} -> {widths(now)}"
+        f"{', removed while training' if made.removed_before else ''}, "
+        f"parameters {parameters:,} -> {left:,}, "
+        f"largest difference {made.difference:.2g} of scores up to {made.scale:.3g}"
+    )
+
+
+def _of_artifact(artifact: Artifact) -> _Compact:
+    result = compact(artifact)
+    small = result.artifact
+    return _Compact(
+        file=model_file_of(small.actor, small.masks, small.provenance),
+        source=small.actor,
+        hidden=(result.original_hidden, result.after.hidden),
+        parameters=(result.original_parameters, result.after.parameters),
+        difference=result.largest_difference,
+        scale=result.output_scale,
+        removed_before=result.before.hidden == result.after.hidden,
+    )
+
+
+def _of_graph(policy: PolicyFile) -> _Compact:
+    try:
+        result = shrink_graph(policy.graph, policy.masks, policy.metadata, actions=policy.actions)
+    except InputError as error:
+        raise ArtifactError(f"{policy.path}: {error}") from error
+    same = result.before.hidden == result.after.hidden
+    return _Compact(
+        file=result.file,
+        source=result.file.graph,
+        hidden=(result.original_hidden, result.after.hidden),
+        parameters=(parameter_count(policy.graph), result.after.parameters),
+        difference=result.largest_difference,
+        scale=result.output_scale,
+        removed_before=same and result.original_hidden != result.before.hidden,
+        nothing_to_remove=same and policy.masks is None,
+    )

@@ -1,0 +1,99 @@
+"""What is in a zip of Stable-Baselines3: text, JSON and named tensors.
+
+The zip's ``data`` is JSON in which what JSON cannot hold is a base64 pickle with readable text beside it. Nothing is
+unpickled: spaces and activation come from the text, layers and widths from the tensors in ``policy.pth``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from torch import Tensor
+
+from prunekit.errors import InputError
+from prunekit.formats.text import shown
+from prunekit.formats.torch_file import read_torch
+
+LARGEST_ENTRY = 2**28
+"""Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
+_LARGEST_DATA = 2**24
+"""Bytes of the JSON, which takes tens of times as much memory."""
+_FREE, _UNPACKED = 2**20, 16
+"""Bytes that an entry may unpack to, and how many more for each of the file: weights hardly shrink, bombs do."""
+_VERSION_ENTRY = "_stable_baselines3_version"
+_VERSION = re.compile(r"[012]\.\d{1,3}[\w.+]{0,20}")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The plain parts of a zip; ``version`` is that of Stable-Baselines3, None where the file does not say it."""
+
+    version: str | None
+    data: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the part ``name`` of ``data``; raises InputError where there is none."""
+        section = self.data.get(name)
+        if not isinstance(section, dict):
+            raise InputError(f"its 'data' does not describe '{name}'; save the model whole")
+        return section
+
+
+def quoted(value: object) -> str:
+    """Return ``value`` from a file in a form that fits into one line of an error."""
+    return repr(value)[:100]
+
+
+def read_contents(path: Path) -> Contents:
+    """Return what is in the zip at ``path``; raises InputError, and what zipfile and json raise for damaged ones."""
+    unpacked = _FREE + _UNPACKED * path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        version = _version_in(archive, min(unpacked, _LARGEST_DATA))
+        data = json.loads(_entry(archive, "data", min(unpacked, _LARGEST_DATA)))
+        weights = _entry(archive, "policy.pth", min(unpacked, LARGEST_ENTRY))
+    if not isinstance(data, dict):
+        raise InputError("its 'data' is no JSON object")
+    return Contents(version=version, data=data, state=_tensors(weights))
+
+
+def _version_in(archive: zipfile.ZipFile, largest: int) -> str | None:
+    if _VERSION_ENTRY not in archive.namelist():  # before 0.9
+        return None
+    version = _entry(archive, _VERSION_ENTRY, largest).decode().strip()
+    if not _VERSION.fullmatch(version):
+        raise InputError(f"was written by Stable-Baselines3 {quoted(version)}; only 1.x and 2.x are read")
+    return version
+
+
+def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    if name not in archive.namelist():
+        raise InputError(f"holds no '{name}'; only a zip that Stable-Baselines3's save wrote is read")
+    if archive.getinfo(name).file_size > largest:
+        raise InputError(f"its '{name}' unpacks to more than {largest} bytes; no policy over vectors does")
+    return archive.read(name)
+
+
+def _tensors(content: bytes) -> dict[str, Tensor]:
+    try:
+        state = read_torch(content)
+    except InputError as error:
+        raise InputError(f"its 'policy.pth' {error}") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
+        raise InputError("its 'policy.pth' is no dictionary of named tensors")
+    return dict(state)
+
+
+def told(text: object) -> str:
+    """Return the name of a class in text that Python wrote of it, or the text itself, made safe."""
+    found = re.fullmatch(r"<class '([\w.]+)'>", text) if isinstance(text, str) else None
+    return shown(found[1] if found else text, 100)

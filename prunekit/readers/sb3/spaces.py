@@ -1,0 +1,157 @@
+"""Spaces of Gymnasium, and of gym before it, from the text that Stable-Baselines3 writes beside a pickled one."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.readers.sb3.contents import quoted
+from prunekit.readers.sb3.pickled import array_of, decoded, fields_of
+from prunekit.spaces.box import BoxActions
+from prunekit.spaces.discrete import DiscreteActions
+from prunekit.spaces.kind import ActionKind
+from prunekit.spaces.multi_binary import MultiBinaryActions
+from prunekit.spaces.multi_discrete import MultiDiscreteActions
+
+DISCRETE, BOX, MULTI_DISCRETE, MULTI_BINARY = "Discrete", "Box", "MultiDiscrete", "MultiBinary"
+ACTIONS: dict[str, type[ActionKind]] = {
+    DISCRETE: DiscreteActions,
+    BOX: BoxActions,
+    MULTI_DISCRETE: MultiDiscreteActions,
+    MULTI_BINARY: MultiBinaryActions,
+}
+"""By the name of a space's class."""
+_CLASS = re.compile(r"<class '(?:gym|gymnasium)\.spaces\.(\w+)\.(\w+)'>")
+
+_AXES_OF_IMAGES = 3
+_FIX = "name its environment with --env, or give its spaces"
+_INTEGER = re.compile(r"-?\d{1,10}")
+_NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d{2,3})?)")
+
+
+def class_of(space: Mapping[str, Any]) -> str:
+    """Return the name of a space's class where it is one of Gymnasium's, or of gym's before it; else all its text."""
+    text = space.get(":type:")
+    found = _CLASS.fullmatch(text) if isinstance(text, str) else None
+    return found[2] if found is not None and found[1] == found[2].lower().replace("multi", "multi_") else quoted(text)
+
+
+def shape_of(space: Mapping[str, Any]) -> object:
+    """Return what the text says of a space's shape, whose name older libraries spelled otherwise."""
+    return space.get("_shape", space.get("shape"))
+
+
+def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape of an observation that the library flattens row by row and takes as floats.
+
+    Raises InputError for any other space, images among them.
+    """
+    name, shape = class_of(space), shape_of(space)
+    if name in ("Dict", "Tuple"):
+        raise InputError(
+            f"its observations are a {name} (MultiInputPolicy), which is not read yet; train on a plain vector "
+            "(gymnasium.wrappers.FlattenObservation)"
+        )
+    if name not in (BOX, MULTI_BINARY):
+        raise InputError(f"observations of type {name} are not supported; only Box and MultiBinary are")
+    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+        raise InputError(f"observations of shape {quoted(shape)} are not supported; only arrays of fixed sizes are")
+    if len(shape) == _AXES_OF_IMAGES and space.get("dtype") == "uint8":
+        raise InputError(f"its observations are images of shape {shape}, which are not read yet; only vectors are")
+    return tuple(shape)
+
+
+def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:
+    """Return the spaces of an actor from ``inputs`` values to ``outputs`` scores and the text of its action space.
+
+    Bounds come from the bytes of the pickle beside the text where these can be decoded. Text of an array has eight
+    decimals, so a bound is taken from it only where no other float32 number has the same text. (Bounds that were saved
+    under a coarser ``numpy.set_printoptions`` look like exact ones.)
+
+    Raises InputError where neither says the space exactly, or where it does not fit ``outputs``.
+    """
+    if class_of(space) == DISCRETE:
+        count, start = str(space.get("n")), str(space.get("start", 0))  # older spaces begin at 0
+        if count != str(outputs) or not _INTEGER.fullmatch(start):
+            raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} scores")
+        return Spaces(inputs, DiscreteActions(count=outputs, start=int(start)))
+    if class_of(space) == MULTI_DISCRETE:
+        counts = _integers(space, "nvec")
+        starts = _integers(space, "start") if "start" in space else (0,) * len(counts)
+        if sum(counts) != outputs or shape_of(space) != [len(counts)]:
+            raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} scores")
+        return Spaces(inputs, MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.get("dtype"))))
+    if class_of(space) == MULTI_BINARY and shape_of(space) == [outputs]:
+        return Spaces(inputs, MultiBinaryActions(count=outputs))
+    if shape_of(space) != [outputs]:
+        raise InputError(f"its actions of shape {quoted(shape_of(space))} do not fit {outputs} scores")
+    low, high = (_bounds(space, side, outputs) for side in ("low", "high"))
+    return Spaces(inputs, BoxActions(low=low, high=high))
+
+
+def _integers(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Return the integers in the text ``name``; raises InputError where they are not all there."""
+    words = _words(str(space.get(name)))
+    if not words or not all(map(_INTEGER.fullmatch, words)):
+        raise InputError(f"its actions' '{name}' cannot be read from the text {quoted(space.get(name))}")
+    return tuple(map(int, words))
+
+
+def _bounds(space: Mapping[str, Any], side: str, count: int) -> tuple[float, ...]:
+    text, short, dtype = (space.get(name) for name in (side, f"{side}_repr", "dtype"))
+    exact = isinstance(short, str) and _NUMBER.fullmatch(short) is not None  # a lone number has all of its digits
+    words = [str(short)] * count if exact else _words(str(text))
+    if dtype in ("float32", "float64"):
+        digits = _pickled(space, side)
+        if digits is not None and digits.shape == (count,):
+            return tuple(digits.tolist())
+        if len(words) == count and all(map(_NUMBER.fullmatch, words)):
+            with np.errstate(over="ignore"):
+                bounds = np.array([float(word) for word in words], np.dtype(str(dtype)))
+                if exact or _is_only_reading(bounds, words):
+                    return tuple(bounds.tolist())
+    raise InputError(
+        f"its actions' bound '{side}' cannot be read exactly from the text {quoted(text)} ({quoted(dtype)}); {_FIX}"
+    )
+
+
+def _pickled(space: Mapping[str, Any], side: str) -> NDArray[np.float64] | None:
+    """Return bounds with all of their digits from the bytes of the space's pickle, which is decoded, never obeyed."""
+    try:
+        return array_of(fields_of(decoded(base64.b64decode(space[":serialized:"], validate=True))).get(side))
+    except Exception:  # a damaged pickle raises many types, and the text may do without it
+        return None
+
+
+def _is_only_reading(bounds: NDArray[Any], words: list[str]) -> bool:
+    """Whether ``words`` print ``bounds``, and no array that differs from them as float32 numbers."""
+    if _printed(bounds) != words:
+        return False
+    for index, end in itertools.product(range(len(bounds)), (-math.inf, math.inf)):
+        here = np.float32(bounds[index])
+        beside = np.nextafter(here, np.float32(end))
+        other = bounds.copy()  # the nearest number that an actor, which computes in float32, would tell from this one
+        other[index] = beside if bounds.dtype == np.float32 else (float(here) + float(beside)) / 2
+        if other[index] != bounds[index] and _printed(other) == words:
+            return False
+    return True
+
+
+def _printed(bounds: NDArray[Any]) -> list[str]:
+    with np.printoptions(
+        precision=8, threshold=1000, suppress=False, floatmode="maxprec", sign="-", formatter=None, legacy=False
+    ):
+        return _words(str(bounds))
+
+
+def _words(text: str) -> list[str]:
+    return text.strip("[]").split()

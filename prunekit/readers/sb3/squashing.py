@@ -1,0 +1,46 @@
+"""Whether the action of a zip's policy is the tanh of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prunekit.errors import InputError
+from prunekit.readers.sb3.contents import Contents
+from prunekit.readers.sb3.layouts import Layout
+from prunekit.readers.sb3.spaces import BOX, class_of
+
+
+def is_squashed(layout: Layout, contents: Contents) -> bool:
+    """Return whether the deployed action is the squashed mean rather than the plain one.
+
+    gSDE changes the noise of training alone: the mean action of PPO and A2C is the output of the network as ever,
+    unless ``squash_output`` asks for its tanh. ARS squashes unless it is told otherwise, its linear policy where it is
+    told to. Raises InputError for words in place of truth values.
+    """
+    options = contents.section("policy_kwargs")
+    if layout.name == "ARS":
+        return _ars(contents, options)
+    explored, squashed = (_said(name, contents.data, options) for name in ("use_sde", "squash_output"))
+    if squashed and not explored and not layout.squashed:
+        raise InputError("its actions are squashed without gSDE, which Stable-Baselines3 never does; save it again")
+    return layout.squashed or squashed
+
+
+def _said(name: str, *sources: Mapping[str, Any]) -> bool:
+    said = [source.get(name, False) for source in sources]
+    if {type(one) for one in said} != {bool}:
+        raise InputError(f"its 'data' does not say whether it uses gSDE ('{name}' is no truth value)")
+    return any(said)
+
+
+def _ars(contents: Contents, options: Mapping[str, Any]) -> bool:
+    if class_of(contents.section("action_space")) != BOX:
+        return False
+    policy = contents.section("policy_class")
+    begun = [str(policy.get(name, "")).strip().split("\n")[0] for name in ("__init__", "__doc__")]
+    linear = begun[0].startswith("<function ARSLinearPolicy.") or begun[1].startswith("Linear policy")
+    said = options.get("squash_output", not linear)
+    if type(said) is not bool:
+        raise InputError("its 'data' does not say whether its actions are squashed ('squash_output' is no truth value)")
+    return said

@@ -1,0 +1,72 @@
+"""The observation normalizer that ``VecNormalize.save`` pickled, read without running any code (law 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.errors import ArtifactError, InputError
+from prunekit.files import require_file
+from prunekit.ops.normalize import Normalize
+from prunekit.readers.sb3.pickled import array_of, decoded, fields_of, number_of
+
+LARGEST_PICKLE = 2**24
+"""Bytes. Statistics are small; what takes room is the last observation of every environment, a few MB at most."""
+_LARGEST_FINITE = float(np.finfo(np.float32).max)
+
+
+def read_vec_normalize(path: Path) -> Normalize | None:
+    """Return the observation normalizer that ``VecNormalize.save`` wrote; None where it leaves observations alone.
+
+    mean and scale are float32 [obs], scale = 1 / sqrt(var + epsilon); arrays are flattened row by row. A clip beyond
+    float32 clips nothing, and is infinity. Runs no code of the file's choosing (law 7).
+    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over an array.
+    """
+    require_file(path)
+    try:
+        if path.stat().st_size > LARGEST_PICKLE:
+            raise InputError(f"is larger than {LARGEST_PICKLE} bytes; no pickle of observation statistics is")
+        return _normalizer_of(decoded(path.read_bytes()))
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except Exception as error:  # unpickling a damaged file raises many types
+        raise ArtifactError(
+            f"{path}: damaged or not a pickle ({type(error).__name__}); give the file that VecNormalize.save wrote"
+        ) from error
+
+
+def _normalizer_of(loaded: object) -> Normalize | None:
+    fields = fields_of(loaded)
+    if type(fields.get("norm_obs")) is not bool or ("obs_rms" not in fields and fields["norm_obs"]):
+        raise InputError("a pickle, but not of a VecNormalize; give the file that VecNormalize.save wrote")
+    if not fields["norm_obs"]:
+        return None
+    if isinstance(fields["obs_rms"], dict):
+        raise InputError("VecNormalize over Dict observations is not supported; flatten the observations")
+    statistics = fields_of(fields["obs_rms"])
+    mean, variance = (_array(statistics.get(name)) for name in ("mean", "var"))
+    if mean.shape != variance.shape:
+        raise InputError(f"the shapes of its mean {list(mean.shape)} and of its variance {list(variance.shape)} differ")
+    epsilon, clip = (number_of(fields.get(name)) for name in ("epsilon", "clip_obs"))
+    if epsilon is None or clip is None:
+        raise InputError(f"its '{'epsilon' if epsilon is None else 'clip_obs'}' is no number")
+    if not clip > 0.0:
+        raise InputError(f"its 'clip_obs' must be positive, not {clip:g}")
+    with np.errstate(all="ignore"):  # what comes out of a broken variance is judged below
+        scale = 1.0 / np.sqrt(variance + epsilon)
+    if not all((np.abs(values) <= _LARGEST_FINITE).all() for values in (mean, scale)):
+        raise InputError("holds statistics that are NaN, infinite or negative; the normalizer is broken")
+    return Normalize(
+        mean=mean.ravel().astype(np.float32),
+        scale=scale.ravel().astype(np.float32),
+        clip=clip if clip <= _LARGEST_FINITE else float("inf"),
+    )
+
+
+def _array(value: object) -> NDArray[np.float64]:
+    values = array_of(value)
+    if values is None or not values.ndim:
+        raise InputError("its statistics are no array of numbers")
+    return values

@@ -1,0 +1,46 @@
+"""What RL Baselines3 Zoo wrote beside a zip about the environment that its policy was trained in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_MAX_BYTES = 2**20
+# The zoo dumps a list of pairs with one line for every key and for every value that is no list. Nothing else is read
+# of the format (tags, anchors, documents), so that no text can mean more than it shows.
+_PAIR = re.compile(r"^(?:- - -|  - -) (\w{1,40})\n    - ([^\n]{0,200})$", re.MULTILINE)
+_SCALAR = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
+_NOTHING = ("null", "false", "None", "False", "[]", "{}", "''", "0", "1")
+
+
+def zoo_notes(path: Path) -> tuple[str, ...]:
+    """Return a line for each thing that the zoo's files say of the environment of the zip at ``path``.
+
+    They lie in a folder of the zip's name, or beside it. What cannot be read says nothing.
+    """
+    notes = []
+    arguments, settings = (_pairs_near(path, name) for name in ("args.yml", "config.yml"))
+    env = _plain(arguments.get("env", ""))
+    if env is not None:
+        notes.append(f"RL Baselines3 Zoo trained it in {env} (args.yml)")
+    for name in ("env_wrapper", "frame_stack", "history"):
+        value = settings.get(name, "null")
+        if value not in _NOTHING:
+            told = _plain(value) or "of several values"
+            notes.append(f"its environment was made with {name} {told} (config.yml), which the policy needs")
+    return tuple(notes)
+
+
+def _pairs_near(path: Path, name: str) -> dict[str, str]:
+    for place in (path.parent / path.stem / name, path.parent / name):
+        try:
+            if place.is_file() and place.stat().st_size <= _MAX_BYTES:
+                return dict(_PAIR.findall(place.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError):
+            continue
+    return {}
+
+
+def _plain(text: str) -> str | None:
+    bare = text.strip("'\"")
+    return bare if _SCALAR.fullmatch(bare) else None

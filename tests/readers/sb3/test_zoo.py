@@ -1,0 +1,70 @@
+"""What RL Baselines3 Zoo's files say of an environment, and that no text in them does more than be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gymnasium import spaces
+from sb3_zips import flat, odd_ppo
+
+from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.read import read_policy
+from prunekit.readers.zoo import zoo_notes
+
+
+def dumped(**values: Any) -> str:
+    """Return text as the zoo writes it."""
+    lines = [f"- - {key}\n    - {value}\n" for key, value in values.items()]
+    return "!!python/object/apply:collections.OrderedDict\n- " + "  ".join(lines)
+
+
+@pytest.mark.parametrize("folder", ["policy", "."])
+def test_environment_wrappers_and_frames_are_said(folder: str, tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "args.yml").write_text(dumped(algo="ppo", env="Odd-v3", env_kwargs="null", n_jobs=1))
+    settings = dumped(env_wrapper="sb3_contrib.common.wrappers.TimeFeatureWrapper", frame_stack=4, normalize="true")
+    (tmp_path / folder / "config.yml").write_text(settings)
+    notes = read_policy(path, PolicyOptions(without_normalizer=True)).notes
+    assert [note.split(" (")[0] for note in notes] == [
+        "RL Baselines3 Zoo trained it in Odd-v3",
+        "its environment was made with env_wrapper sb3_contrib.common.wrappers.TimeFeatureWrapper",
+        "its environment was made with frame_stack 4",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "noise",
+        dumped(env="!!python/object/apply:os.mkdir [SPRUNG]"),
+        dumped(env="\x1b[31mred"),
+        dumped(env="&a [*a, *a]"),
+        dumped(env="x" * 300),
+        dumped(algo="ppo", frame_stack="1", env_wrapper="null"),
+        "- - - env\n" * 1000,
+    ],
+)
+def test_other_text_says_nothing(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("args.yml", "config.yml"):
+        (tmp_path / name).write_text(text)
+    assert zoo_notes(tmp_path / "policy.zip") == ()
+    assert not (tmp_path / "SPRUNG").exists()
+
+
+def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
+    wrapper = "- gymnasium.wrappers.FrameStackObservation:\n          stack_size: 4"
+    (tmp_path / "config.yml").write_text(dumped(env_wrapper=wrapper))
+    assert zoo_notes(tmp_path / "policy.zip") == (
+        "its environment was made with env_wrapper of several values (config.yml), which the policy needs",
+    )
+
+
+def test_binary_and_large_files_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "args.yml").write_bytes(b"\xff\xfe" * 100)
+    (tmp_path / "config.yml").write_text(dumped(frame_stack=4) + " " * 2**20)
+    assert zoo_notes(tmp_path / "policy.zip") == ()
