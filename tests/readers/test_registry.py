@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkpoint_files import mlp
 
-from prunekit.api.policy import load
+from prunekit.api.loading import load
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.ops.affine import Affine
