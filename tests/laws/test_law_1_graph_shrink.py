@@ -57,8 +57,8 @@ def test_shrunk_is_zeroed_in_float32(case: Case) -> None:
 def gated(case: Case, groups: tuple[Group, ...]) -> Array:
     """Return the outputs [steps, rows, n] of the definition: removed units that vary are zero wherever they are read.
 
-    What does not vary is a constant by ``known_values``, at all places of the other axes. That has tests of its own: that
-    a run shows the same is no proof, as a rectifier may be at zero for all its inputs.
+    What does not vary is a constant by ``known_values``, at all places of the other axes. That has tests of its own:
+    that a run shows the same is no proof, as a rectifier may be at zero for all its inputs.
     """
     graph = case.graph
     known = known_values(graph)
