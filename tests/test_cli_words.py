@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "shrink": (
         [MODEL],
         {
+            **WEIGHTS,
             "--normalizer": PATHS,
             "--output": NAMES,
             "--inputs": [*NOT_POSITIVE, *BIG],
@@ -73,6 +74,10 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--name": ["", "a\0b", "\udcff", "x y", "sched", "pthread", "wire", "aux", "immintrin", "2nd", "Ab"],
             "--env": ENVIRONMENTS,
             "--episodes": [*NOT_POSITIVE, "1000000000000"],
+            "--observations": PATHS,
+            "--normalizer": PATHS,
+            "--output": NAMES,
+            "--inputs": [*NOT_POSITIVE, *BIG],
             "--out": [path for path in PATHS if path != "/"],
             "--json": PATHS,
         },
@@ -96,11 +101,23 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--max-failures": [*FLOATS, "0", "1", "0.5"],
             "--noise": FLOATS,
             "--delay": ["", "-1", "1.5", "nan", "x", *BIG[1:]],
+            "--normalizer": [],  # options of other kinds of files are for the other files
+            "--output": [],
+            "--inputs": ["", "0", "-1", "1.5", "nan", "x"],
             "--report": PATHS,
             "--json": PATHS,
         },
     ),
-    "inspect": ([MODEL], {**WEIGHTS, "--json": PATHS}),
+    "inspect": (
+        [MODEL],
+        {
+            **WEIGHTS,
+            "--normalizer": PATHS,
+            "--output": NAMES,
+            "--inputs": [*NOT_POSITIVE, *BIG],
+            "--json": PATHS,
+        },
+    ),
     "sweep": (
         [SWEEP, "--out", "out"],
         {

@@ -15,6 +15,10 @@ _ARGUMENTS = {
     "--output": "output",
     "--inputs N": "inputs=N",
     "--inputs": "inputs",
+    "--layers": "layers",
+    "--activation": "activation",
+    "--head": "head",
+    "--path": "nesting",
     "without --int8": "without int8",
     "--int8": "int8=True",
 }

@@ -9,36 +9,44 @@ import typer
 from rich.console import Console
 
 from prunekit.cli.options import (
+    ActivationOption,
+    HeadOption,
     InputsOption,
     JsonOption,
+    LayersOption,
     NoNormalizerOption,
     NormalizerOption,
     OutOption,
     OutputOption,
+    PathOption,
     QuietOption,
+    policy_options,
 )
 from prunekit.console import say, write_json
 
 
 def shrink(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX or TorchScript file.")
+        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
     ],
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
     inputs: InputsOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
     out: OutOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Remove masked or constant units physically; write a compact .pt and .onnx, and say how far they differ."""
     from prunekit.export.shrink_command import shrink_file
-    from prunekit.readers.policy_file import PolicyOptions
 
-    options = PolicyOptions(normalizer=normalizer, without_normalizer=no_normalizer, output=output, inputs=inputs)
+    options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     outcome = shrink_file(policy, options, out, json_file)
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
-    for path, text in outcome.lines:
-        say(console, path, text)
+    for file, text in outcome.lines:
+        say(console, file, text)

@@ -11,7 +11,7 @@ from prunekit.errors import ArtifactError, InputError
 from prunekit.export.command import ExportOutcome
 from prunekit.export.onnx import checked_onnx
 from prunekit.export.shrinking import shrink_graph
-from prunekit.files import require_file, write_together
+from prunekit.files import write_together
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.graph.graph import Graph
 from prunekit.outputs import require_apart
@@ -22,6 +22,7 @@ from prunekit.policy.model_file import ModelFile, model_file_of, to_bytes
 from prunekit.policy.sizes import parameter_count
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import read_policy
+from prunekit.readers.registry import require_policy
 
 
 @final
@@ -44,7 +45,7 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
 
     Raises InputError for what cannot be read or removed, and CheckError, and writes nothing, where a form differs.
     """
-    require_file(path)
+    require_policy(path)
     target = (out or path.parent) / f"{path.stem}.compact.pt"
     onnx = target.with_suffix(".onnx")
     require_apart([path, options.normalizer, *weights_beside(path)], [onnx, target], json_file)

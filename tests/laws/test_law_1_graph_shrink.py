@@ -12,7 +12,7 @@ from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
 from numpy.typing import NDArray
 
 from prunekit.errors import CouplingError, InputError
-from prunekit.graph.constants import known_values
+from prunekit.graph.constants import along, known_values
 from prunekit.graph.forms import FOLD
 from prunekit.graph.graph import Graph, Node, Port, as_dtype, given_to, specs_of
 from prunekit.graph.groups import Group, find_groups
@@ -57,8 +57,8 @@ def test_shrunk_is_zeroed_in_float32(case: Case) -> None:
 def gated(case: Case, groups: tuple[Group, ...]) -> Array:
     """Return the outputs [steps, rows, n] of the definition: removed units that vary are zero wherever they are read.
 
-    What does not vary is a constant by ``known_values``, which has tests of its own: that a run shows the same is no
-    proof, as a rectifier may be at zero for all its inputs.
+    What does not vary is a constant by ``known_values``, at all places of the other axes. That has tests of its own:
+    that a run shows the same is no proof, as a rectifier may be at zero for all its inputs.
     """
     graph = case.graph
     known = known_values(graph)
@@ -70,8 +70,8 @@ def gated(case: Case, groups: tuple[Group, ...]) -> Array:
     for group in groups:
         varies = np.zeros(group.width, bool)
         for name, axis, positions in group.carriers:
-            rows = np.moveaxis(known[name], axis, 0)[positions].swapaxes(0, 1).reshape(group.width, -1)
-            varies |= np.isnan(rows).any(axis=1) | ((rows != 0.0).any(axis=1) & (name in across))
+            rows = along(known[name], axis)[positions]
+            varies |= np.isnan(rows).any(axis=0) | ((rows != 0.0).any(axis=0) & (name in across))
         for name, axis, positions in group.carriers:
             np.moveaxis(gates[name], axis, 0)[positions[:, ~case.masks[group.name] & varies]] = 0.0
     states, found = initial_states(graph, ROWS), []
