@@ -18,7 +18,7 @@ from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.lowering.builder import Builder
 from prunekit.readers.lowering.ending import ended
-from prunekit.readers.lowering.values import Data, Index, Truth
+from prunekit.readers.lowering.values import Data, Known, Truth
 from prunekit.readers.onnx.choice import Entry, chosen_output, entry_of, inputs_of, passed_through
 from prunekit.readers.onnx.walk import Scope, Walk, needed_nodes, read_by
 
@@ -68,7 +68,7 @@ def _read(
         scope[entry.port.name] = Truth(of=data, strict=True) if truth else data
     walk.graph(work.plain.graph, scope, [chosen])
     answer = scope[chosen]
-    if not isinstance(answer, Data | Index):
+    if isinstance(answer, Known) or (isinstance(answer, Truth) and not answer.strict):
         raise InputError(f"{called}: its output '{shown(chosen)}' is no value that depends on an observation")
     try:
         graph = ended(walk.build, answer)

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from gymnasium import spaces as gym_spaces
 from onnx import TensorProto, helper, numpy_helper
@@ -95,11 +96,16 @@ def test_an_answer_that_is_not_finite_only_to_zeros_is_no_reason_to_refuse(tmp_p
     assert np.isfinite(teacher.responses(observations())).all()
 
 
-@pytest.mark.parametrize("width", [4, 6])
-def test_an_onnx_file_without_a_batch_axis_is_told_so(width: int, tmp_path: Path) -> None:
-    path = policy(tmp_path / "flat.onnx", [4])
+def test_an_onnx_file_without_a_batch_axis_is_asked_as_it_was_read(tmp_path: Path) -> None:
+    path, actions = policy(tmp_path / "flat.onnx", [4]), BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))
+    teacher = read_teacher(path, Spaces(4, actions))
+    session = onnxruntime.InferenceSession(path.read_bytes())
+    expected = [session.run(None, {session.get_inputs()[0].name: row})[0].ravel() for row in observations(5)]
+    np.testing.assert_allclose(
+        teacher.responses(observations(5)), np.clip(expected, *([-1, -0.5], [1, 0.5])), atol=1e-6
+    )
     with pytest.raises(InputError, match=r"flat\.onnx: .*shape \[4\], .*no batch axis; .*\['batch', 4\]"):
-        read_teacher(path, Spaces(width, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
+        read_teacher(path, Spaces(6, actions))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

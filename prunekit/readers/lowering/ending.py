@@ -11,14 +11,15 @@ from prunekit.ops.argmax import Argmax
 from prunekit.ops.identity import Identity
 from prunekit.ops.log_softmax import LogSoftmax
 from prunekit.ops.softmax import Softmax
+from prunekit.ops.threshold import Threshold
 from prunekit.readers.lowering.builder import Builder
-from prunekit.readers.lowering.values import Data, Index, leading
+from prunekit.readers.lowering.values import Data, Index, Truth, leading
 from prunekit.readers.passes.rewriting import Found, View, rewritten
 from prunekit.readers.passes.simplify import simplified
 
 
-def ended(build: Builder, answer: Data | Index) -> Graph:
-    """Return the graph of ``answer``: ``outputs`` are its values, ``action`` the same, or the index of the largest.
+def ended(build: Builder, answer: Data | Index | Truth) -> Graph:
+    """Return the graph of ``answer``: ``outputs`` are its values, ``action`` what ``answer`` makes of them.
 
     Raises InputError where the answer is an input as it is, and as ``Graph`` does.
     """
@@ -26,7 +27,8 @@ def ended(build: Builder, answer: Data | Index) -> Graph:
         head: Op = Argmax(start=answer.start)
         name = build.shaped(answer.of, (*leading(answer.of.dims), answer.of.dims[-1]))
     else:
-        head = Identity()
+        head = Threshold() if isinstance(answer, Truth) else Identity()
+        answer = answer.of if isinstance(answer, Truth) else answer
         name = build.shaped(answer, tuple(size for size in answer.dims if size != 1) or (1,))
     if name in {port.name for port in build.ports}:
         raise InputError(f"gives its input '{name}' as it is, and computes nothing")
