@@ -25,6 +25,7 @@ from embedded_tables import (
     loop_table,
 )
 from growth_table import growth_table
+from published_table import published_table
 from record import read_result, stamp, table
 from study_picture import digest, study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
@@ -204,6 +205,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
+    "docs/readers.md": {"published_policies": ("published_policies", published_table)},
     "docs/sweep.md": {"sweep_kills": ("sweep_kills", sweep_kills_text)},
     "docs/defaults.md": {
         "ablations": ("ablations", ablations_sweep_table),
