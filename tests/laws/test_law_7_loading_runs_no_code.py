@@ -19,7 +19,7 @@ import torch
 from law_files import SOUND, actor_with, sound_data, torch_saved
 
 from prunekit.bench.models import read_model
-from prunekit.errors import ArtifactError
+from prunekit.errors import ArtifactError, InputError
 from prunekit.export.session import tuned_session
 from prunekit.policy.artifact import load
 from prunekit.policy.heads import ArgmaxHead
@@ -125,7 +125,7 @@ def test_the_trap_works_where_a_file_is_read_freely(shape: str, tmp_path: Path) 
 def test_no_reader_springs_the_trap(shape: str, suffix: str, read: Callable[[Path], object], tmp_path: Path) -> None:
     path, trap = tmp_path / f"model{suffix}", tmp_path / "sprung"
     path.write_bytes({**SHAPES, **TORCHSCRIPT}[shape](trap))
-    with pytest.raises(ArtifactError, match=path.name):
+    with pytest.raises(InputError, match=path.name):
         read(path)
     assert not trap.exists()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from law_files import loaded_or_refused, sound_data, torch_saved
+from law_files import FORMATS, SOUND, loaded_or_refused, sound_data, torch_saved
 from law_strategies import Case, cases, fill_, seeded, seeds
 from torch import nn
 
@@ -125,8 +125,10 @@ def test_an_empty_group_is_not_compacted() -> None:
         compact(empty_artifact())
 
 
-def test_an_empty_group_is_not_loaded() -> None:
-    data = sound_data()
+@pytest.mark.parametrize("version", FORMATS)
+def test_an_empty_group_is_not_loaded(version: int) -> None:
+    data = sound_data(SOUND[version])
+    assert loaded_or_refused(torch_saved(data)) is not None
     data["masks"] = {"0": torch.zeros(4, dtype=torch.bool)}
     assert loaded_or_refused(torch_saved(data)) is None
 
