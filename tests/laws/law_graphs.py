@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from prunekit.graph.forms import MARGIN
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.groups import find_groups
 from prunekit.graph.op import Array, Op, parameters
-from prunekit.graph.reference import initial_states, run_step
+from prunekit.graph.reference import all_values, initial_states, run_step
 from prunekit.ops.activation import Activation
 from prunekit.ops.activation_kinds import KINDS
 from prunekit.ops.add import Add
@@ -345,11 +346,22 @@ def assert_agree(graph: Graph, found: dict[str, Array], expected: dict[str, Arra
             np.testing.assert_allclose(found[name], value, rtol=0.0, atol=allowed)
 
 
+def assume_apart(case: Case, graph: Graph) -> None:
+    """Leave out cases in which a ``Where`` stands so near its edge that rounding may choose the other side."""
+    states = initial_states(graph, ROWS)
+    for inputs in case.sequence if any(isinstance(node.op, Where) for node in graph.nodes) else ():
+        values = all_values(graph, inputs, states)
+        states = {state.before: values[state.after] for state in graph.states}
+        edges = [values[node.inputs[0]] for node in graph.nodes if isinstance(node.op, Where)]
+        assume(all(bool((np.abs(edge) > 1e-4).all()) for edge in edges))
+
+
 def rounding_of(case: Case, graph: Graph, expected: dict[str, Array]) -> float:
     """Return what float32 may differ by: 2e-5 of the scale, and 16 times what it makes of these few rows in NumPy.
 
     ONNX Runtime's own tanh and exponentials are further off than NumPy's, and norms of small values make that larger.
     """
+    assume_apart(case, graph)
     single = all_steps(case, graph, np.float32)
     floats = [name for name, value in expected.items() if value.dtype != np.int64]
     scale = max(1.0, *(float(np.abs(expected[name]).max()) for name in floats))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from law_graphs import BODY, HEADS, ROWS, Case, all_steps, cases
 from numpy.typing import NDArray
@@ -89,7 +89,11 @@ def gated(case: Case, groups: tuple[Group, ...]) -> Array:
 @given(cases())
 def test_zeroed_is_gated(case: Case) -> None:
     expected = gated(case, find_groups(case.graph))
-    found = all_steps(case, zeroed(case.graph, case.masks))["outputs"]
+    try:
+        zero = zeroed(case.graph, case.masks)
+    except CouplingError:  # a unit that is not zero under a norm, refused by name
+        assume(False)
+    found = all_steps(case, zero)["outputs"]
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-12 * max(1.0, float(np.abs(expected).max())))
 
 
