@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from prunekit import cli
+
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))  # "fixed": the same examples in every run
 
 Run = Callable[..., tuple[int, str, str]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
