@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.bench.models import read_model
+from prunekit.bench.models import read_runnable
 from prunekit.console import printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
@@ -18,7 +18,7 @@ from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import read_policy, recognised
+from prunekit.readers.read import Known, recognised
 
 _LONG = 100
 _WHOLE = ("file", "recognised", "not_read", "notes")
@@ -38,7 +38,7 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     file = recognised(path)
     options = options or PolicyOptions()
     if file.kind == "onnx":
-        facts, metadata = _of_onnx(path, options)
+        facts, metadata = _of_onnx(file, options)
     else:
         policy = file.read(options)
         content = len(to_onnx(policy.graph, policy.metadata))
@@ -49,10 +49,11 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
 
 
-def _of_onnx(path: Path, options: PolicyOptions) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    model = read_model(path)
+def _of_onnx(file: Known, options: PolicyOptions) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    path = file.opened.path
+    model = read_runnable(path)
     try:
-        policy = read_policy(path, options)
+        policy = file.read(options)
     except InputError as error:
         if options != PolicyOptions():
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +18,7 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.read import read_policy, recognised
+from prunekit.readers.read import recognised
 
 
 @final
@@ -75,7 +75,13 @@ def read_model(path: Path, options: PolicyOptions | None = None) -> BenchModel:
     """
     file = recognised(path)
     own = file.own(options or PolicyOptions())
-    return _from_onnx(path, own) if file.kind == "onnx" else _from_policy(file.read(own))
+    if file.kind != "onnx":
+        return _from_policy(file.read(own))
+    model = read_runnable(path)
+    try:
+        return replace(model, graph=file.read(own).graph)
+    except InputError as error:
+        return replace(model, not_read=str(error).removeprefix(f"{path}: "))
 
 
 def _from_policy(policy: PolicyFile) -> BenchModel:
@@ -84,7 +90,8 @@ def _from_policy(policy: PolicyFile) -> BenchModel:
     return BenchModel(policy.path, content, size, sizes.hidden, sizes.parameters, sizes.macs, metadata, policy.graph)
 
 
-def _from_onnx(path: Path, options: PolicyOptions) -> BenchModel:
+def read_runnable(path: Path) -> BenchModel:
+    """Read an ONNX file as it runs, without its graph; raises ArtifactError, naming the file, where it does not run."""
     called = str(path)
     content, size = self_contained(path)
     _, work = checked_session(content, called)
@@ -95,12 +102,7 @@ def _from_onnx(path: Path, options: PolicyOptions) -> BenchModel:
         parameters = counted.layer_parameters
         _require_sizes(path, metadata["sizes"], counted)
     sampled = sampled_outputs(work)
-    graph, not_read = None, ""
-    try:
-        graph = read_policy(path, options).graph
-    except InputError as error:
-        not_read = str(error).removeprefix(f"{path}: ")
-    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, graph, sampled, not_read)
+    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, sampled=sampled)
 
 
 def _require_sizes(path: Path, told: Any, counted: Sizes) -> None:

@@ -107,17 +107,6 @@ def action_of(graph: Graph) -> str:
     return action
 
 
-def flat_interface(name: str, inputs: int, head: Op, width: int) -> Interface:
-    """Return the interface of a policy of one flat observation whose ``head`` reads ``width`` values."""
-    (made,) = head.shapes([Spec((width,))])
-    return Interface(
-        name=name,
-        inputs=(_field("observation", (inputs,), f"{name.upper()}_INPUTS"),),
-        outputs=None if isinstance(head, Argmax) else _size(made.shape),
-        does=_does(head, width, made),
-    )
-
-
 def _does(maker: Op | None, width: int, made: Spec) -> str:
     if isinstance(maker, Argmax):
         return f"Returns the action, {maker.start} to {maker.start + width - 1},"

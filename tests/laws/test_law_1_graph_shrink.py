@@ -89,11 +89,8 @@ def gated(case: Case, groups: tuple[Group, ...]) -> Array:
 @given(cases())
 def test_zeroed_is_gated(case: Case) -> None:
     expected = gated(case, find_groups(case.graph))
-    try:
-        zero = zeroed(case.graph, case.masks)
-    except CouplingError:  # a unit that is not zero under a norm, refused by name
-        assume(False)
-    found = all_steps(case, zero)["outputs"]
+    assume(not refused_groups(case.graph))  # before_norm draws none, but what a norm of zeros makes may be constant
+    found = all_steps(case, zeroed(case.graph, case.masks))["outputs"]
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-12 * max(1.0, float(np.abs(expected).max())))
 
 

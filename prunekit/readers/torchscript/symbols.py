@@ -7,7 +7,6 @@ through all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, final
@@ -136,11 +135,3 @@ def within(value: Any, kind: type | UnionType) -> bool:
     if isinstance(value, list | tuple):
         return any(within(entry, kind) for entry in value)
     return isinstance(value, kind)
-
-
-def core_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape that a value of the graph has for a tensor of ``shape``: without axes of one in front."""
-    sizes = list(shape)
-    while len(sizes) > 1 and sizes[0] == 1:
-        sizes.pop(0)
-    return tuple(sizes) or (1,)
