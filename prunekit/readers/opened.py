@@ -9,9 +9,9 @@ from typing import Any, final
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.array_pickles import read_array_pickle
 from prunekit.formats.kinds import Kind, kind_of
-from prunekit.formats.old_torch_file import read_old_torch
 from prunekit.formats.safetensors_file import read_safetensors
 from prunekit.formats.torch_file import read_torch
+from prunekit.formats.torch_legacy import read_legacy_file
 from prunekit.readers.weights.tree import Tree, tree_of
 
 
@@ -35,7 +35,7 @@ class Opened:
                 case "torch":
                     return read_torch(self.path, foreign=True)
                 case "old_torch":
-                    return read_old_torch(self.path)
+                    return read_legacy_file(self.path)
                 case "pickle":
                     return read_array_pickle(self.path)
                 case "safetensors":

@@ -19,10 +19,10 @@ from pickled import torch_saved
 
 from prunekit.errors import InputError
 from prunekit.formats.array_pickles import read_array_pickle
-from prunekit.formats.old_torch_file import read_old_torch
 from prunekit.formats.pickles import MODULES, Record, decode_foreign_pickle
 from prunekit.formats.safetensors_file import read_safetensors
 from prunekit.formats.torch_file import read_torch
+from prunekit.formats.torch_legacy import read_legacy_file
 
 
 class Runs:
@@ -48,7 +48,7 @@ def read(kind: str, content: Any, folder: Path) -> Any:
     if kind == "torch":
         return read_torch(torch_saved(content), foreign=True)
     if kind == "old":
-        return read_old_torch(written(torch_saved(content, _use_new_zipfile_serialization=False), folder))
+        return read_legacy_file(written(torch_saved(content, _use_new_zipfile_serialization=False), folder))
     return read_array_pickle(written(pickle.dumps(content), folder))
 
 
@@ -114,7 +114,7 @@ def test_the_modules_of_a_state_dict(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Tanh())
     for found in (
         read_torch(torch_saved(network.state_dict()), foreign=True),
-        read_old_torch(written(torch_saved(network.state_dict(), _use_new_zipfile_serialization=False), tmp_path)),
+        read_legacy_file(written(torch_saved(network.state_dict(), _use_new_zipfile_serialization=False), tmp_path)),
     ):
         assert list(found[MODULES]) == ["", "0", "1"]
         assert torch.equal(found["0.weight"], network[0].weight)
@@ -125,18 +125,18 @@ def test_old_files_whose_storages_lie(tmp_path: Path) -> None:
     shared = torch.arange(6.0)
     content = torch_saved({"a": shared, "b": shared[2:], "c": torch.ones(2, dtype=torch.float64)},
                           _use_new_zipfile_serialization=False)  # fmt: skip
-    found = read_old_torch(written(content, tmp_path))
+    found = read_legacy_file(written(content, tmp_path))
     assert torch.equal(found["b"], shared[2:])
     assert found["a"].untyped_storage().data_ptr() == found["b"].untyped_storage().data_ptr()
     assert found["c"].dtype == torch.float64
     for damaged in (content[:-1], content[:-60], content[:100]):
         with pytest.raises(InputError):
-            read_old_torch(written(damaged, tmp_path))
+            read_legacy_file(written(damaged, tmp_path))
     numbers = content.rindex(struct.pack("<q", 2))
     for lie in (-1, 3, 2**62):
         changed = content[:numbers] + struct.pack("<q", lie) + content[numbers + 8 :]
         with pytest.raises(InputError, match="not of the size that it states"):
-            read_old_torch(written(changed, tmp_path))
+            read_legacy_file(written(changed, tmp_path))
 
 
 def safetensors(header: Any, body: bytes = b"", length: int | None = None) -> bytes:
@@ -196,5 +196,14 @@ def test_many_opcodes_end_soon(tmp_path: Path) -> None:
     started = time.monotonic()
     for content in (head[:-3] + b"\x80\x02N" + b"0N" * 600_000 + b".", head[:18] + b"\x80\x02N" + b"0N" * 600_000):
         with pytest.raises(InputError):
-            read_old_torch(written(content, tmp_path))
+            read_legacy_file(written(content, tmp_path))
     assert time.monotonic() - started < 10.0
+
+
+def test_old_files_of_another_byte_order_are_refused(tmp_path: Path) -> None:
+    content = torch_saved({"a": torch.ones(2)}, _use_new_zipfile_serialization=False)
+    entry = b"little_endian"
+    at = content.index(b"\x88", content.index(entry))  # pickle's True
+    swapped = content[:at] + b"\x89" + content[at + 1 :]
+    with pytest.raises(InputError, match="another byte order"):
+        read_legacy_file(written(swapped, tmp_path))
