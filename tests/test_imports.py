@@ -29,6 +29,7 @@ FLOORS = (
     {"compiled"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
+    {"environment_functions"},
     {"formats", "activations", "spaces", "stats", "generators"},
     {"ops"},
     {"graph"},

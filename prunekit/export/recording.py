@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import Spaces, first_line, make_environment, spaces_of
+from prunekit.environment_functions import first_line
+from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.graph.graph import Graph, Port, specs_of

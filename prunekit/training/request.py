@@ -19,7 +19,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from prunekit.activations import Activation
 from prunekit.adapters.sb3 import algorithm_for
 from prunekit.adapters.sb3_environment import LearnerEnvironment
-from prunekit.environments import Spaces, first_line, make_environment
+from prunekit.environment_functions import first_line
+from prunekit.environments import Spaces, make_environment
 from prunekit.errors import ArtifactError, InputError
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES, Penalty
