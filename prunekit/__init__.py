@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from prunekit.pruning.schedules import Budget, Phases, Sparsity
     from prunekit.pruning.slices import Group
     from prunekit.pruning.surgery import shrink
+    from prunekit.simulators.spec import EnvironmentSpec
 
     __version__: str
 
@@ -73,6 +74,7 @@ _HOMES = {
     "prunekit.pruning.schedules": ("Budget", "Phases", "Sparsity"),
     "prunekit.pruning.slices": ("Group",),
     "prunekit.pruning.surgery": ("shrink",),
+    "prunekit.simulators.spec": ("EnvironmentSpec",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -86,6 +88,7 @@ __all__ = [
     "ClipHead",
     "CouplingError",
     "EmptyGroupError",
+    "EnvironmentSpec",
     "ExportMismatchError",
     "FailedEpisodeError",
     "Group",

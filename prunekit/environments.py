@@ -232,8 +232,11 @@ def id_of(env: gym.Env[Any, Any]) -> str:
 
 def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     """Describe the spaces of ``env``; raises UnusableEnvironmentError for those that no actor can serve."""
-    name = id_of(env)
-    observation, action = env.observation_space, env.action_space
+    return described_spaces(id_of(env), env.observation_space, env.action_space)
+
+
+def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    """Describe the spaces of the environment called ``name``; raises as ``spaces_of``."""
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
         shape = f" of shape {list(observation.shape)}" if isinstance(observation, spaces.Box) else ""
         raise UnusableEnvironmentError(

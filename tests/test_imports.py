@@ -27,6 +27,7 @@ FLOORS = (
     {"policy"},
     {"pruning", "optim"},
     {"compiled"},
+    {"simulators"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
     {"environment_functions"},
