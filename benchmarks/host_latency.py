@@ -162,7 +162,7 @@ def main() -> None:
     for policy, ways in found.items():
         for way, entry in ways.items():
             print(f"{policy:20} {way:40} {entry['p50']:8.3f} {entry['p99']:8.3f}")
-    host = host_facts(gym.make("Hopper-v5"))
+    host = host_facts(gym.make("Hopper-v5").spec)
     print(write_result("host_latency", "python benchmarks/host_latency.py", {"host": host, "microseconds": found}))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environment_functions import first_line
-from prunekit.environments import Spaces, make_environment, spaces_of
+from prunekit.environment_functions import EnvironmentMaker, first_line
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.graph.graph import Graph, Port, specs_of
@@ -42,17 +42,21 @@ def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
         raise InputError(f"{name}: gives {gives}, but {place} needs {spaces.actions.words}; {fix}")
 
 
-def recorded_observations(graph: Graph, env_id: str, kwargs: Mapping[str, Any], episodes: int) -> NDArray[np.float32]:
+def recorded_observations(
+    graph: Graph, source: str | EnvironmentMaker, kwargs: Mapping[str, Any], episodes: int
+) -> NDArray[np.float32]:
     """Return the observations float32 [n, inputs] of ``episodes`` that the policy ``graph`` plays.
+
+    ``source`` makes the environment from ``kwargs``, as ``make_environment`` takes it.
 
     Raises InputError where the environment is not the policy's, or there is no episode to play.
     """
     require_episodes(episodes)
     port = only_input(graph)
-    environment = make_environment(env_id, kwargs)
+    environment = make_environment(source, kwargs)
     try:
         spaces = spaces_of(environment)
-        require_place("the policy", graph, spaces, env_id)
+        require_place("the policy", graph, spaces, id_of(environment))
         seen: list[NDArray[np.float32]] = []
 
         def act(observation: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 
@@ -36,6 +37,10 @@ class Batch(Protocol):
     @property
     def seeding(self) -> Seeding:
         """What a seed does."""
+
+    @property
+    def registered(self) -> EnvSpec | None:
+        """What gymnasium's registry says of it, where it is there."""
 
     @property
     def observation_space(self) -> gym.Space[Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, final
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from prunekit.environment_functions import first_line
 from prunekit.environments import Spaces, described_spaces, id_of
@@ -37,6 +38,10 @@ class Episodes(Protocol):
     @property
     def seeding(self) -> Seeding:
         """What a seed does to an episode."""
+
+    @property
+    def registered(self) -> EnvSpec | None:
+        """What gymnasium's registry says of the environment, where it is there."""
 
     def returns(self, act_of: ActOf) -> Returns:
         """Return the function from an episode's seed to its return under the policy.
@@ -66,6 +71,11 @@ class OneByOne:
         """The environment's name."""
         return id_of(self.environment)
 
+    @property
+    def registered(self) -> EnvSpec | None:
+        """What gymnasium's registry says of it."""
+        return self.environment.spec
+
     def returns(self, act_of: ActOf) -> Returns:
         """Return what plays an episode when it is asked about one."""
         return lambda seed: episode_return(self.environment, act_of(seed), seed)
@@ -90,7 +100,7 @@ class Together:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self.name, self.seeding = batch.name, batch.seeding
+        self.name, self.seeding, self.registered = batch.name, batch.seeding, batch.registered
         self.spaces = described_spaces(batch.name, batch.observation_space, batch.action_space)
 
     def returns(self, act_of: ActOf) -> Returns:

@@ -26,7 +26,7 @@ class TensorBatch:
     ``Simulator`` says.
     """
 
-    seeding = Seeding.NONE
+    seeding, registered = Seeding.NONE, None
 
     def __init__(self, simulator: Simulator, name: str, actions: gym.Space[Any] | None = None) -> None:
         self._simulator, self.name = simulator, name

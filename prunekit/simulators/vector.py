@@ -24,6 +24,7 @@ class VectorBatch:
     def __init__(self, environment: VectorEnv[Any, Any, Any], name: str) -> None:
         self._environment, self.name = environment, name
         self.width = int(environment.num_envs)
+        self.registered = environment.spec
         self.observation_space: gym.Space[Any] = environment.single_observation_space
         self.action_space: gym.Space[Any] = environment.single_action_space
         # Where the environment does not say, gymnasium's own default.

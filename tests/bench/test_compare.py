@@ -143,7 +143,7 @@ def test_figures_of_a_result(result: BenchResult, plain: dict[str, Any], paths: 
     assert (first["estimate"], first["ci95"]) == (1.0, [1.0, 1.0])
     floor = plain["random"]["mean"]
     assert second["estimate"] == pytest.approx((bad["mean"] - floor) / (good["mean"] - floor))
-    assert plain["env"] == {"id": "CartPole-v1", "kwargs": {}}
+    assert plain["env"] == {"id": "CartPole-v1", "kwargs": {}, "seeds": "episodes"}
     assert "mujoco" not in plain["host"]["versions"]
 
 
