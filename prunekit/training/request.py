@@ -45,7 +45,9 @@ _MAX_WEIGHTS = 2**25
 @final
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One run. ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
+    """One run, in the environment ``env_id``, which ``maker`` makes where it is none that its id makes.
+
+    ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
 
     () are the widths of a linear policy.
 
@@ -66,6 +68,7 @@ class TrainingRequest:
     live_shrink: bool = True
     prune_critics: bool = False
     checkpoint_steps: int | None = None
+    maker: Callable[[], gym.Env[Any, Any]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.total_steps < 1:
@@ -83,6 +86,10 @@ class TrainingRequest:
             raise InputError("no hidden layers: a linear policy has no units to prune; train it dense")
         if self.prune_critics and self.plan is None:
             raise InputError("a dense run prunes no critics; ask for one or the other")
+
+    def environment(self) -> gym.Env[Any, Any]:
+        """Make one environment; raises UnusableEnvironmentError where it cannot be made."""
+        return make_environment(self.env_id, self.env_kwargs) if self.maker is None else self.maker()
 
     @property
     def total_steps(self) -> int:
@@ -202,7 +209,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
 
 
 def _maker(request: TrainingRequest) -> Callable[[], gym.Env[Any, Any]]:
-    return lambda: Monitor(LearnerEnvironment(make_environment(request.env_id, request.env_kwargs)))
+    return lambda: Monitor(LearnerEnvironment(request.environment()))
 
 
 _THRESHOLDS: dict[str, type[Sparsity] | type[Budget]] = {"sparsity": Sparsity, "budget": Budget}
