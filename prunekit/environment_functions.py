@@ -62,6 +62,8 @@ def made_by(function: EnvironmentMaker, name: str, kwargs: Mapping[str, Any] | N
         raise
     except Exception as error:  # a function of a user's raises anything
         raise not_made(name, error) from error
+    if isinstance(made, MadeEnvironment):
+        return made
     if isinstance(made, gym.Env):
         return MadeEnvironment(made, name)
     what = f"a {type(made).__name__}"

@@ -14,6 +14,7 @@ from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.simulators.batch import Batch, Simulator
 from prunekit.simulators.episodes import Episodes, OneByOne, Together
+from prunekit.simulators.first import FirstOfBatch
 from prunekit.simulators.tensors import TensorBatch
 from prunekit.simulators.vector import VectorBatch
 
@@ -71,6 +72,12 @@ class EnvironmentSpec:
                 "or a function that makes one"
             )
         return self.source
+
+    def first(self) -> FirstOfBatch:
+        """Return the first environment of ``vector``; raises UnusableEnvironmentError where there is no batch."""
+        if self.vector is None:
+            raise UnusableEnvironmentError(f"environment '{self.name}' steps in no batch")
+        return FirstOfBatch(self._batch(self.vector), self.name)
 
     @property
     def portable(self) -> bool:
