@@ -155,7 +155,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
-            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by --env"
+            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by `env`"
         )
     return env_id, plain_arguments(path, entry)
 
@@ -191,7 +191,7 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
         if refused is not None:
             raise ArtifactError(
                 f"{path}: the environment argument '{name}' in its metadata is {_shown(value)}, {refused}; if you "
-                "trust it, register the environment with it in a module of yours, and give that by --env MODULE:ID"
+                "trust it, register the environment with it in a module of yours, and give that by `env` MODULE:ID"
             )
     return {str(name): value for name, value in kwargs.items()}
 

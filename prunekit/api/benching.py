@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
-from prunekit.api.words import python_words
 from prunekit.bench.compare import bench_models
 from prunekit.bench.figures import Device
 from prunekit.bench.models import BenchModel, read_model
@@ -51,7 +50,7 @@ def bench(
 
     Raises InputError for what does not fit or cannot be measured.
     """
-    with undisturbed(), python_words():
+    with undisturbed():
         settings = BenchSettings(
             episodes=episodes,
             first_seed=first_seed,
@@ -72,9 +71,8 @@ def bench(
         if keep is not None:
             check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
         models = [_model(policy, f"policies[{index}]") for index, policy in enumerate(policies)]
-        where = (
-            env if env is None or (isinstance(env, str) and env_kwargs is None) else environment_spec(env, env_kwargs)
-        )
+        plain = env_kwargs is None and isinstance(env, str | None)  # files may know arguments for it
+        where = cast(str | None, env) if plain else environment_spec(env, env_kwargs)
         return bench_models(models, chosen, settings, where)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
-from prunekit.api.words import python_words
 from prunekit.compress.read import read_teacher
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import compress as search_and_certify
@@ -96,10 +95,10 @@ def compress(
 
     Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
     """
-    with undisturbed(), python_words():
+    with undisturbed():
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
-        single, notes = _single(spec)
+        single, notes = single_of(spec)
         portable = portable and spec.portable
         if spec.source is not None and not portable:
             notes.append("one process played and searched, as others cannot import environment or policy by its name")
@@ -121,7 +120,7 @@ def compress(
         return _compression(replace(found, environment=named), notes)
 
 
-def _single(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, list[str]]:
+def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, list[str]]:
     """Return what makes one environment, and what there is to say of it."""
     if spec.source is not None:
         return spec.source, []

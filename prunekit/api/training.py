@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from prunekit.api.loading import load
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
-from prunekit.api.words import python_words
 from prunekit.generators import undisturbed
-from prunekit.policy.graphs import graph_of
-from prunekit.policy.heads import KindHead
 from prunekit.simulators.spec import environment_spec
-from prunekit.training.command import LINEAR, Words, prepare
+from prunekit.training.command import DEFAULT_ENVIRONMENT, LINEAR, Words, prepare
 from prunekit.training.run import TrainingResult
 from prunekit.training.run import train as run
 from prunekit.training.status import Display
@@ -41,7 +39,7 @@ class Training:
 
 
 def train(
-    env: Environment = "CartPole-v1",
+    env: Environment | None = None,
     *,
     algo: str | None = None,
     steps: int | None = None,
@@ -51,10 +49,10 @@ def train(
     dense: bool = False,
     hidden: Sequence[int] | None = None,
     lr_schedule: str | None = None,
-    live_shrink: bool = True,
+    live_shrink: bool | None = None,
     prune_critics: bool = False,
     checkpoint_every: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: PathLike | None = None,
     resume: bool = False,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -62,16 +60,16 @@ def train(
 ) -> Training:
     """Train a policy in ``env`` and write the run to the folder ``out``, by default one under ``runs/``.
 
-    ``env`` is an id or a function that makes an environment from ``env_kwargs``. The share ``sparsity`` of hidden
-    units is removed, 0.93 by default, or as many as hold ``budget`` of all importance, or none of a ``dense`` run.
-    ``hidden`` are the actor's widths, () for a linear policy. What is None is the preset's of environment and
-    algorithm (``docs/training.md``). ``resume`` goes on with the interrupted run in ``out``.
+    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. The share
+    ``sparsity`` of hidden units is removed, 0.93 by default, or as many as hold ``budget`` of all importance, or none
+    of a ``dense`` run. ``hidden`` are the actor's widths, () for a linear policy. What is None is the preset's of
+    environment and algorithm (``docs/training.md``). ``resume`` goes on with the interrupted run in ``out``.
 
     Raises InputError for what does not fit, and CheckError where the return is not finite.
     """
-    with undisturbed(), python_words():
+    with undisturbed():
         words = Words(
-            environment_spec(env, env_kwargs),
+            None if env is None and env_kwargs is None else environment_spec(env or DEFAULT_ENVIRONMENT, env_kwargs),
             algo,
             steps,
             sparsity,
@@ -88,15 +86,4 @@ def train(
         )
         request, folder = prepare(words, resume)
         result = run(request, folder, displays, resume=resume)
-        return Training(policy=_policy(result), folder=folder, _result=result)
-
-
-def _policy(result: TrainingResult) -> Policy:
-    actor = result.artifact.actor
-    masks = {name: keep.numpy() for name, keep in result.artifact.masks.items()}
-    return Policy(
-        graph=graph_of(actor),
-        metadata=dict(result.artifact.provenance),
-        masks=None if all(keep.all() for keep in masks.values()) else masks,
-        actions=actor.head.kind if isinstance(actor.head, KindHead) else None,
-    )
+        return Training(policy=load(folder / "model.pt"), folder=folder, _result=result)

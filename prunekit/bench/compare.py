@@ -72,7 +72,7 @@ def bench_models(
 
 def _require_two(settings: BenchSettings, count: int) -> None:
     if settings.keep is not None and count < 2:
-        raise InputError("--keep compares models with the first one, the reference; name two models at least")
+        raise InputError("`keep` compares models with the first one, the reference; name two models at least")
 
 
 def _measure(
@@ -217,7 +217,7 @@ def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | No
     named_by = [(model.path, model.environment) for model in models]
     for path, environment in named_by:
         if environment is None:
-            raise InputError(f"{path}: names no environment; give one with --env")
+            raise InputError(f"{path}: names no environment; give one with `env`")
         if environment != named_by[0][1]:
             raise InputError(
                 f"{path} is of {environment[0]}, but {named_by[0][0]} of another environment; bench them one by one"

@@ -92,7 +92,7 @@ def _shortfall(found: Certificate | None) -> str:
         return f"{reached}; {found.below.happened} earned less than {low:g}, so at most {found.below.upper:.1%} do"
     if wanted is None or found.verdict is not Verdict.UNDECIDED:
         return reached
-    return f"{reached}; about {max(wanted, round(_MORE * len(found.episodes))):,} --episodes would show it"
+    return f"{reached}; about {max(wanted, round(_MORE * len(found.episodes))):,} `episodes` would show it"
 
 
 def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _MOST_EPISODES = 100_000
 
 def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
     """Raise InputError unless ``graph``, called ``name``, takes observations and gives actions of ``spaces``."""
-    fix = "give the model's own environment with --env"
+    fix = "give the model's own environment with `env`"
     specs = specs_of(graph)
     sizes = sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape)
     wanted = spaces.observation, spaces.outputs
@@ -108,9 +108,9 @@ def only_input(graph: Graph) -> Port:
 def require_episodes(episodes: int) -> None:
     """Raise InputError where there is no episode to record, or more than memory should hold."""
     if episodes < 1:
-        raise InputError(f"--episodes must be at least 1, got {episodes}")
+        raise InputError(f"`episodes` must be at least 1, got {episodes}")
     if episodes > _MOST_EPISODES:
-        raise InputError(f"--episodes must be at most {_MOST_EPISODES}, got {episodes}")
+        raise InputError(f"`episodes` must be at most {_MOST_EPISODES}, got {episodes}")
 
 
 def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
         return found[0]
     what = "several files beside it could be" if found else "no file beside it is"
     raise InputError(
-        f"{path}: {what} its observation normalizer; name one with --normalizer, or say --no-normalizer if it was "
+        f"{path}: {what} its observation normalizer; name one with `normalizer`, or say `normalizer=False` if it was "
         "trained without"
     )
 

@@ -57,20 +57,20 @@ def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
     plan = _plan(words)
     widths = _widths(words.hidden)
     if words.seed is not None and not 0 <= words.seed <= MAX_SEED:
-        raise InputError(f"--seed must not be negative and at most {MAX_SEED}, got {words.seed}")
-    for name, value in (("--steps", words.steps), ("--checkpoint-every", words.checkpoint_every)):
+        raise InputError(f"`seed` must not be negative and at most {MAX_SEED}, got {words.seed}")
+    for name, value in (("`steps`", words.steps), ("`checkpoint_every`", words.checkpoint_every)):
         if value is not None and not 1 <= value <= MAX_STEPS:
             raise InputError(f"{name} must be at least 1 and at most {MAX_STEPS}, got {value}")
     if isinstance(words.env, str) and not words.env.strip():
-        raise InputError("--env is empty; give the id of an environment")
+        raise InputError("`env` is empty; give the id of an environment")
     if words.dense and words.prune_critics:
-        raise InputError("--dense and --prune-critics exclude each other; give one")
+        raise InputError("`dense` and `prune_critics` exclude each other; give one")
     if words.lr_schedule is not None:
         check_schedule(words.lr_schedule)
     if resume:
         return _as_begun(words, plan, widths)
     if words.out is not None and words.out.exists():
-        raise InputError(f"--out {words.out} exists already; give another folder or remove it, or go on with --resume")
+        raise InputError(f"`out` {words.out} exists already; give another folder or remove it, or go on with `resume`")
     spec = environment_spec(words.env or DEFAULT_ENVIRONMENT)
     env_id = spec.name
     environment = spec.make()
@@ -106,7 +106,7 @@ def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | 
     Training refuses to go on where the two differ, and says in what.
     """
     if words.out is None:
-        raise InputError("--resume needs the run's folder; name it with --out")
+        raise InputError("`resume` needs the run's folder; name it with `out`")
     spec = None if words.env is None else environment_spec(words.env)
     begun = request_of(words.out, None if spec is None else spec.name)
     if plan is not None and begun.plan is not None:
@@ -138,14 +138,14 @@ def _maker(spec: EnvironmentSpec) -> Callable[[], gym.Env[Any, Any]] | None:
 
 def _plan(words: Words) -> PruningPlan | None:
     sparsity, budget, penalty = words.sparsity, words.budget, words.penalty
-    given = [name for name, on in (("--sparsity", sparsity is not None), ("--budget", budget is not None),
-                                   ("--dense", words.dense)) if on]  # fmt: skip
+    given = [name for name, on in (("`sparsity`", sparsity is not None), ("`budget`", budget is not None),
+                                   ("`dense`", words.dense)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
     if words.dense and penalty is not None:
-        raise InputError("--dense and --penalty exclude each other; give one")
+        raise InputError("`dense` and `penalty` exclude each other; give one")
     if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
-        raise InputError(f"--penalty must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
+        raise InputError(f"`penalty` must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
     if words.dense:
         return None
     target = DEFAULT_SPARSITY if sparsity is None else sparsity
@@ -165,11 +165,11 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
         widths = ()
     if not widths or min(widths) < 1:
         told = shorten(text, 60, placeholder="...")
-        raise InputError(f"--hidden {told} is no list of widths; write it as in --hidden 18,18, or --hidden {LINEAR}")
+        raise InputError(f"`hidden` {told} is no list of widths; write it as in `hidden` 18,18, or `hidden` {LINEAR}")
     try:
         check_widths(widths)
     except InputError as error:
-        raise InputError(f"--hidden: {error}") from error
+        raise InputError(f"`hidden`: {error}") from error
     return widths
 
 

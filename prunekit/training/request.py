@@ -148,7 +148,7 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
     named = config["env"]["id"]
     if env_id is None and ":" in named:
         raise ArtifactError(
-            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by --env"
+            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by `env`"
         )
     preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
     try:

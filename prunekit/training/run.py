@@ -141,7 +141,7 @@ def _train(
             if not resume:
                 stack.enter_context(held(folder))
                 if (folder / "config.json").exists():
-                    raise InputError(f"{folder}: another process has begun a run in it; give another --out")
+                    raise InputError(f"{folder}: another process has begun a run in it; give another `out`")
             if found is None:
                 write_config(folder, description)
             metrics = MetricsFile(folder / METRICS, None if found is None else done)
@@ -187,9 +187,9 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if resume:
         read_config(folder)
         if (folder / "model.pt").exists():
-            raise InputError(f"{folder}: this run has ended, its model is there; give another --out for a new one")
+            raise InputError(f"{folder}: this run has ended, its model is there; give another `out` for a new one")
     elif folder.exists():
-        raise InputError(f"{folder}: exists already; give another --out or remove it, or go on with --resume")
+        raise InputError(f"{folder}: exists already; give another `out` or remove it, or go on with `resume`")
 
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
@@ -220,13 +220,13 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
     parts = {"": learner.actor}
     if request.prune_critics:
         if learner.critic is None:
-            raise InputError(f"--prune-critics: {request.algorithm} has no critic; leave the option out")
+            raise InputError(f"`prune_critics`: {request.algorithm} has no critic; leave the option out")
         parts[CRITIC] = learner.critic
     pruners = {}
     for prefix, part in parts.items():
         updates = part.updates(request.total_steps)
         if updates < 1:
-            raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
+            raise InputError(f"`steps` {request.total_steps} ends before the first optimizer step; give it more")
         pruners[prefix] = attach_pruner(
             model, part, updates, request.plan, guard=guard, live_shrink=request.live_shrink
         )

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 import prunekit
 from prunekit.api import policy as policy_module
-from prunekit.api.words import in_python
 from prunekit.environments import make_environment
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.op import Array, Op
@@ -372,12 +371,6 @@ def test_errors_name_the_file_and_speak_of_arguments(tmp_path: Path) -> None:
         with pytest.raises(prunekit.InputError, match=words) as refused:
             prunekit.load(tmp_path / name, **arguments)
         assert "--" not in str(refused.value)
-
-
-def test_a_folder_called_like_an_option_stays_in_errors() -> None:
-    assert (
-        in_python("/data/--output/x--inputs.pt: give --output NAME") == "/data/--output/x--inputs.pt: give output=NAME"
-    )
 
 
 def test_metadata_that_is_no_plain_data_is_refused(tmp_path: Path) -> None:
