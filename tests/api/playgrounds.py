@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from prunekit.bench.figures import DeviceFigures, Place
+from prunekit.bench.models import BenchModel
+from prunekit.bench.runtimes import OnnxRuntime, Runtime
+from prunekit.bench.settings import BenchSettings
 
 STEPS = 8
 SPACE = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -71,3 +77,18 @@ class FollowMany:
 def following(observations: NDArray[np.float32]) -> NDArray[np.float32]:
     """The best answers [n, 1] to observations [n, 2]."""
     return observations[:, :1]
+
+
+class Playing:
+    """A device on which policies play, and nothing is measured."""
+
+    name = "playing"
+
+    def seeds(self, settings: BenchSettings) -> range:
+        return settings.seeds
+
+    def runtime(self, model: BenchModel, place: Place) -> Runtime:
+        return OnnxRuntime(model, place.spaces)
+
+    def figures(self, models: Sequence[BenchModel], *_: object) -> list[DeviceFigures]:
+        return [DeviceFigures() for _ in models]

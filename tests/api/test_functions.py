@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
-from playgrounds import STEPS, FollowMany, following, make_follow
+from playgrounds import STEPS, FollowMany, Playing, following, make_follow
 from torch import nn
 
 import prunekit
@@ -127,14 +127,14 @@ def test_workers_begin_where_the_script_can_be_imported_again(monkeypatch: pytes
 
 def test_policies_and_files_are_measured_side_by_side(tmp_path: Path) -> None:
     path = policy().save(tmp_path / "large.pt")
-    result = bench([path, policy()], env=make_follow, episodes=3, env_kwargs={"steps": 2})
+    result = bench([path, policy()], env=make_follow, devices=[Playing()], episodes=3, env_kwargs={"steps": 2})
     assert [str(model.path) for model in result.models] == [str(path), "policies[1]"]
-    first, second = (entry["cpu"].returns for entry in result.devices)
+    first, second = (entry["playing"].returns for entry in result.devices)
     assert first == second
     assert max(map(abs, first)) < 1e-5
     told = result.to_json()
     assert told["env"] == {"id": NAME, "kwargs": {"steps": 2}, "seeds": "episodes"}
-    assert result.retentions[1].value == pytest.approx(1.0)
+    assert result.retentions[1].estimate == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_policies_and_files_are_measured_side_by_side(tmp_path: Path) -> None:
     [(lambda: FollowMany(3), Seeding.NONE), (lambda: SyncVectorEnv([make_follow] * 3), Seeding.EPISODES)],
 )
 def test_policies_are_measured_where_many_step_together(vector: Callable[[], Any], seeding: Seeding) -> None:
-    result = bench([policy(), policy()], env=vector(), episodes=30, keep=0.5, noise=0.1)
+    result = bench([policy(), policy()], env=vector(), devices=[Playing()], episodes=30, keep=0.5, noise=0.1)
     assert result.seeding is seeding
     certificate = result.certificates[1]
     assert certificate is not None
@@ -217,7 +217,7 @@ TWO, THREE = policy(), policy(3)
     [
         lambda folder: SMALL(make_follow, out=folder / "run"),
         lambda _: compress(TWO, env=make_follow, **QUICK),
-        lambda _: bench([TWO], env=make_follow, episodes=1),
+        lambda _: bench([TWO], env=make_follow, devices=[Playing()], episodes=1),
         lambda folder: prunekit.load(TWO.save(folder / "policy.pt")).export_c(folder / "c"),
         lambda _: TWO.shrink(),
         refused,

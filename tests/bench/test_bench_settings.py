@@ -43,7 +43,7 @@ def test_the_episodes_that_fix_the_range_are_no_others() -> None:
     ("settings", "words"),
     [
         ({"episodes": 0}, "`episodes` must be at least 1, got 0"),
-        ({"calls": 0}, "--calls must be at least 1"),
+        ({"calls": 0}, "`calls` must be at least 1"),
         ({"paced_ticks": -3}, "`paced_ticks` must be at least 1"),
         ({"first_seed": -1}, "`first_seed` must be at least 0"),
     ],
