@@ -9,9 +9,9 @@ import pytest
 from gymnasium import spaces
 from sb3_zips import flat, odd_ppo
 
+from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
-from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.zoo import zoo_normalizes, zoo_notes
 
 
