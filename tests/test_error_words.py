@@ -20,7 +20,7 @@ from prunekit.errors import InputError
 ROOT = Path(prunekit.__file__).parent
 # What compilers are told, and pages that say which command made them.
 SPEAKING_OF_OPTIONS = ("cli/", "report/", "devices/build.py", "devices/targets.py", "compiled.py")
-NOT_YET = ("compress/", "stats/")
+NOT_YET = ("compression/", "stats/")
 OTHER_COMMANDS = ("python -m", "--output policy.onnx")
 ONLY_IN_PYTHON = {"actions", "kwargs", "policies", "source", "vector", "workers"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
-from prunekit.bench.compare import bench_models
-from prunekit.bench.figures import Device
-from prunekit.bench.models import BenchModel, read_model
-from prunekit.bench.result import BenchResult
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import bench_models
+from prunekit.benching.figures import Device
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.errors import InputError
 from prunekit.export.onnx import to_onnx

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
-from prunekit.compress.read import read_teacher
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress as search_and_certify
-from prunekit.compress.run import write
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.teacher import Teacher, teacher_of_graph
-from prunekit.compress.trial import CompressDisplay
-from prunekit.compress.workers import Site
+from prunekit.compression.read import read_teacher
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress as search_and_certify
+from prunekit.compression.run import write
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher, teacher_of_graph
+from prunekit.compression.trial import CompressDisplay
+from prunekit.compression.workers import Site
 from prunekit.environment_functions import EnvironmentMaker, MadeEnvironment, function_name, importable_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError

@@ -14,7 +14,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from prunekit.api.policy import PathLike, Policy
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import InputError
 from prunekit.readers.read import policy_kind

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunekit.bench.figures import DeviceFigures, Place
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime, Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, Place
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime, Runtime
+from prunekit.benching.settings import BenchSettings
 
 STEPS = 8
 SPACE = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)

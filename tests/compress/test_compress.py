@@ -20,14 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.compress.picture import draw
-from prunekit.compress.points import Baseline
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress, write
-from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.trial import best_of
-from prunekit.compress.workers import Crew, Site
+from prunekit.compression.picture import draw
+from prunekit.compression.points import Baseline
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress, write
+from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.trial import best_of
+from prunekit.compression.workers import Crew, Site
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
@@ -311,7 +311,7 @@ WITH_WORKERS = """
 import signal, sys, time
 from functools import partial
 import points, test_compress
-from prunekit.compress.workers import Crew, Site
+from prunekit.compression.workers import Crew, Site
 signal.signal(signal.SIGHUP, lambda *_: None)
 with Crew(Site(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)

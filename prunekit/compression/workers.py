@@ -21,12 +21,12 @@ from typing import Any, Literal, TypeVar, final
 
 import torch
 
-from prunekit.compress.arena import Arena, runtime_of
-from prunekit.compress.points import Baseline, Judged, Progress, Searched
-from prunekit.compress.search import search_branch
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.worker_start import begin
+from prunekit.compression.arena import Arena, runtime_of
+from prunekit.compression.points import Baseline, Judged, Progress, Searched
+from prunekit.compression.search import search_branch
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.worker_start import begin
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, PrunekitError
 from prunekit.executors.starting import deaf_processes

@@ -21,7 +21,7 @@ def begin(site: bytes, judged: SimpleQueue[bytes], stopped: Any, main: Connectio
     """
     be_deaf()
     threading.Thread(target=_end_with, args=(main,), daemon=True).start()
-    from prunekit.compress.workers import open_post
+    from prunekit.compression.workers import open_post
 
     open_post(pickle.loads(site), judged, stopped)  # of this program's own main process
 

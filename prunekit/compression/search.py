@@ -10,13 +10,13 @@ from typing import final
 import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import Judgement, fine_tuned
-from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
-from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher, teacher_of_actor
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.finetune import Judgement, fine_tuned
+from prunekit.compression.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
+from prunekit.compression.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher, teacher_of_actor
+from prunekit.compression.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.program import Float32
 from prunekit.rollouts import Act

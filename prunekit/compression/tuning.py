@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.arena import Arena
-from prunekit.compress.student import Scale
+from prunekit.compression.arena import Arena
+from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import failed

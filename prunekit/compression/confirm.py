@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from prunekit.compress.points import CLEARLY, Point
+from prunekit.compression.points import CLEARLY, Point
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Paired, growth
 from prunekit.stats.bootstrap import Array

@@ -9,8 +9,8 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import CheckError
 from prunekit.export.onnx import to_onnx

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from prunekit.compress.confirm import Look, dependable, larger_than, most_promising, smallest
-from prunekit.compress.points import LEAST_PLAYED, Baseline, Judged, Point
-from prunekit.compress.settings import CompressSettings
+from prunekit.compression.confirm import Look, dependable, larger_than, most_promising, smallest
+from prunekit.compression.points import LEAST_PLAYED, Baseline, Judged, Point
+from prunekit.compression.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.certificate import Certificate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.student import Student
+from prunekit.compression.student import Student
 
 
 @final

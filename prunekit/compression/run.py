@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunekit.compress.arena import exported
-from prunekit.compress.points import Baseline, Judged, Searched
-from prunekit.compress.result import Compressed
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.trial import CompressDisplay, Players, trial
-from prunekit.compress.workers import Crew, Site
+from prunekit.compression.arena import exported
+from prunekit.compression.points import Baseline, Judged, Searched
+from prunekit.compression.result import Compressed
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.trial import CompressDisplay, Players, trial
+from prunekit.compression.workers import Crew, Site
 from prunekit.environments import Spaces, id_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from prunekit.compress.points import Point
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.points import Point
+from prunekit.compression.teacher import Teacher
 from prunekit.console import size_name
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
