@@ -9,6 +9,12 @@ A policy from any file::
     action = policy.act(observation)
     policy.export_onnx("policy.onnx")
 
+A smaller one that is certified to keep what it earns, and both side by side::
+
+    result = prunekit.compress(policy, env="Hopper-v5", keep=0.95)
+    result.policy.save("small.pt")
+    prunekit.bench([policy, result.policy], env="Hopper-v5", devices=["cpu", "cortex-m4"])
+
 A smaller one from a torch training loop of one's own::
 
     pruner = prunekit.Pruner(network, optimizer, total_steps=40_000)
@@ -33,12 +39,16 @@ from prunekit.errors import (
     FailedEpisodeError,
     InputError,
     PrunekitError,
+    TooLargeError,
     UnusableEnvironmentError,
 )
 
 if TYPE_CHECKING:
+    from prunekit.api.benching import bench
+    from prunekit.api.compression import Compression, compress
     from prunekit.api.loading import load
     from prunekit.api.policy import Policy
+    from prunekit.api.training import Training, train
     from prunekit.export.onnx import export_onnx
     from prunekit.policy.actor import Actor, Normalizer
     from prunekit.policy.artifact import Artifact, make_artifact, save
@@ -58,8 +68,11 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "prunekit.api.benching": ("bench",),
+    "prunekit.api.compression": ("Compression", "compress"),
     "prunekit.api.loading": ("load",),
     "prunekit.api.policy": ("Policy",),
+    "prunekit.api.training": ("Training", "train"),
     "prunekit.export.onnx": ("export_onnx",),
     "prunekit.policy.actor": ("Actor", "Normalizer"),
     "prunekit.policy.artifact": ("Artifact", "make_artifact", "save"),
@@ -86,6 +99,7 @@ __all__ = [
     "Budget",
     "CheckError",
     "ClipHead",
+    "Compression",
     "CouplingError",
     "EmptyGroupError",
     "EnvironmentSpec",
@@ -104,9 +118,13 @@ __all__ = [
     "ReturnGuard",
     "Sparsity",
     "TanhHead",
+    "TooLargeError",
+    "Training",
     "UnusableEnvironmentError",
     "__version__",
+    "bench",
     "compact",
+    "compress",
     "export_onnx",
     "find_groups",
     "full_masks",
@@ -116,6 +134,7 @@ __all__ = [
     "masked",
     "save",
     "shrink",
+    "train",
 ]
 
 

@@ -20,10 +20,9 @@ from playgrounds import STEPS, FollowMany, Playing, following, make_follow
 from torch import nn
 
 import prunekit
-from prunekit.api.benching import bench
-from prunekit.api.compression import Compression, compress, single_of
+from prunekit import Compression, bench, compress, train
+from prunekit.api.compression import single_of
 from prunekit.api.places import workers_for
-from prunekit.api.training import train
 from prunekit.environments import make_environment
 from prunekit.simulators.batch import Seeding
 from prunekit.simulators.spec import environment_spec
