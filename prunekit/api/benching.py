@@ -34,6 +34,8 @@ def bench(
     episodes: int = 100,
     loop_episodes: int = 3,
     first_seed: int = 10_000,
+    calls: int = 5_000,
+    paced_ticks: int = 250,
     keep: float | None = None,
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
@@ -45,8 +47,9 @@ def bench(
 
     ``env`` is where they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector
     environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. ``int8`` is for
-    devices that run C. With ``keep`` it is tested whether each keeps that share of the reference's return.
-    ``docs/bench.md`` says what is measured, and ``to_json`` of the result gives all of it as plain data.
+    devices that run C. Latency is that of ``calls`` back to back, and of ``paced_ticks`` at 50 Hz. With ``keep`` it is
+    tested whether each keeps that share of the reference's return. ``docs/bench.md`` says what is measured, and
+    ``to_json`` of the result gives all of it as plain data.
 
     Raises InputError for what does not fit or cannot be measured.
     """
@@ -54,6 +57,8 @@ def bench(
         settings = BenchSettings(
             episodes=episodes,
             first_seed=first_seed,
+            calls=calls,
+            paced_ticks=paced_ticks,
             loop_episodes=loop_episodes,
             keep=keep,
             clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),

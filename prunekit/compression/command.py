@@ -110,7 +110,7 @@ def _certified_in(folder: Path) -> bool:
 def _require_free(words: CompressWords, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
-        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
+        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with `out`")
     beside = (*normalizers_near(words.teacher), *weights_beside(words.teacher))
     read = [words.teacher, words.options.normalizer, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], words.json_file)
@@ -135,5 +135,5 @@ def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:
         return words.env, (read_model(path).arguments_of(words.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None
     if named is None:
-        raise InputError(f"{path}: names no environment; give one with --env")
+        raise InputError(f"{path}: names no environment; give one with `env`")
     return named

@@ -20,7 +20,7 @@ from prunekit.stats.clipping import ReturnRange
 
 @pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
 def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
-    with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
+    with pytest.raises(InputError, match=r"`keep` must lie in \(0, 1\]"):
         BenchSettings(keep=keep)
 
 

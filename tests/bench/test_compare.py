@@ -216,7 +216,7 @@ def test_the_range_is_fixed_by_other_episodes_or_by_the_user(paths: list[Path]) 
 
 def test_too_few_episodes_say_how_many_it_would_take(paths: list[Path]) -> None:
     result = run_bench([paths[0], paths[0]], [Silent()], replace(FEW, episodes=20, keep=0.95))
-    with pytest.raises(CheckError, match=r"good\.onnx \(at least 0\.\d+ after 20 episodes; about \d+ --episodes"):
+    with pytest.raises(CheckError, match=r"good\.onnx \(at least 0\.\d+ after 20 episodes; about \d+ `episodes`"):
         result.require()
 
 
@@ -232,7 +232,7 @@ def test_a_limit_of_failures_is_held_against_their_bound(paths: list[Path], limi
 
 
 def test_a_share_of_a_single_model_is_refused(paths: list[Path]) -> None:
-    with pytest.raises(InputError, match="--keep compares models with the first one"):
+    with pytest.raises(InputError, match="`keep` compares models with the first one"):
         run_bench(paths[:1], [Silent()], replace(FEW, keep=0.9))
 
 
