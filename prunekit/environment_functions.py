@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FunctionType
 from typing import Any, final
 
@@ -40,6 +41,24 @@ def importable_name(function: EnvironmentMaker) -> str | None:
     there = sys.modules.get(module)
     found = module != "__main__" and called.isidentifier() and getattr(there, called, None) is function
     return name if found else None
+
+
+def require_module_name(env_id: str) -> None:
+    """Raise UnusableEnvironmentError where what stands before the colon of ``env_id`` is no name of a module."""
+    module, colon, name = env_id.rpartition(":")
+    if not colon or is_module_name(module):
+        return
+    stem = Path(module).name.removesuffix(".py")
+    example = f"{stem if is_module_name(stem) else 'MODULE'}:{name}"
+    raise UnusableEnvironmentError(
+        f"environment '{env_id}' has '{module}' where the name of a module should be, as after 'import'; write "
+        f"{example} and put the folder of the module on PYTHONPATH"
+    )
+
+
+def is_module_name(text: str) -> bool:
+    """Return whether ``text`` may stand after ``import``."""
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def function_of(name: str) -> EnvironmentMaker | None:

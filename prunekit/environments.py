@@ -22,8 +22,10 @@ from prunekit.environment_functions import (
     function_name,
     function_of,
     functions_in,
+    is_module_name,
     made_by,
     not_made,
+    require_module_name,
 )
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
@@ -81,7 +83,7 @@ def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, A
     """
     if not isinstance(environment, str):
         return made_by(environment, function_name(environment), kwargs)
-    _require_module_name(environment)
+    require_module_name(environment)
     function = _function_named(environment)
     return _registered(environment, kwargs) if function is None else made_by(function, environment, kwargs)
 
@@ -127,23 +129,6 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
         raise not_made(env_id, error) from error
 
 
-def _require_module_name(env_id: str) -> None:
-    """Raise UnusableEnvironmentError where what stands before the colon of ``env_id`` is no name of a module."""
-    module, colon, name = env_id.rpartition(":")
-    if not colon or _is_module_name(module):
-        return
-    stem = Path(module).name.removesuffix(".py")
-    example = f"{stem if _is_module_name(stem) else 'MODULE'}:{name}"
-    raise UnusableEnvironmentError(
-        f"environment '{env_id}' has '{module}' where the name of a module should be, as after 'import'; write "
-        f"{example} and put the folder of the module on PYTHONPATH"
-    )
-
-
-def _is_module_name(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
-
-
 def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
     """Return (id, arguments) of the environment that the file at ``path`` names in its metadata ``entry``.
 
@@ -171,7 +156,7 @@ def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | No
     if not isinstance(named, str):
         return None
     module, _, asked = env_id.rpartition(":")
-    if _is_module_name(module):
+    if is_module_name(module):
         with suppress(Exception):  # what is wrong with it, ``make_environment`` says
             importlib.import_module(module)
     if _with_version(asked) != _with_version(named.rpartition(":")[2]):

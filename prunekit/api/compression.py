@@ -98,7 +98,7 @@ def compress(
     with undisturbed():
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
-        single, notes = single_of(spec)
+        single, seeding, notes = single_of(spec)
         portable = portable and spec.portable
         if spec.source is not None and not portable:
             notes.append("one process played and searched, as others cannot import environment or policy by its name")
@@ -116,14 +116,15 @@ def compress(
             displays,
             workers=workers_for(workers, portable),
         )
-        named = found.environment if spec.source == spec.name else {**found.environment, "id": spec.name}
-        return _compression(replace(found, environment=named), notes)
+        if spec.source != spec.name:
+            found = replace(found, environment={**found.environment, "id": spec.name, "seeds": seeding.value})
+        return _compression(found, notes)
 
 
-def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, list[str]]:
-    """Return what makes one environment, and what there is to say of it."""
+def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, Seeding, list[str]]:
+    """Return what makes one environment, what a seed does in it, and what there is to say of it."""
     if spec.source is not None:
-        return spec.source, []
+        return spec.source, Seeding.EPISODES, []
     first = MadeEnvironment(batch := spec.first(), spec.name)
     notes = [
         f"environment '{spec.name}' steps in a batch alone: episodes were played in its first environment, one at a "
@@ -134,7 +135,7 @@ def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, list[str]]
             f"episodes of environment '{spec.name}' cannot be seeded: policies played independent ones, and the "
             "certificate holds for them, but took more than it would with seeds"
         )
-    return lambda: first, notes
+    return lambda: first, batch.seeding, notes
 
 
 def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces], Teacher], bool]:

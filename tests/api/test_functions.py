@@ -73,7 +73,7 @@ def test_a_function_is_compressed_where_a_function_plays() -> None:
 
 def test_a_policy_is_compressed_in_a_simulator_of_tensors() -> None:
     result = compress(policy(), env=FollowMany(), **QUICK)
-    assert result.to_json()["env"] == {"id": "FollowMany", "kwargs": {}}
+    assert result.to_json()["env"] == {"id": "FollowMany", "kwargs": {}, "seeds": "none"}
     assert result.policy.sizes.parameters < policy().sizes.parameters
     assert "first environment" in result.notes[0]
     assert "cannot be seeded" in result.notes[1]
@@ -81,10 +81,12 @@ def test_a_policy_is_compressed_in_a_simulator_of_tensors() -> None:
 
 
 def test_one_environment_is_taken_out_of_a_vector_where_that_is_the_same() -> None:
-    source, notes = single_of(environment_spec(SyncVectorEnv([make_follow] * 2)))
+    source, seeding, notes = single_of(environment_spec(SyncVectorEnv([make_follow] * 2)))
     assert source is make_follow
     assert notes == []
-    source, notes = single_of(environment_spec(VectorWrapper(SyncVectorEnv([make_follow] * 2))))
+    assert seeding is Seeding.EPISODES
+    source, seeding, notes = single_of(environment_spec(VectorWrapper(SyncVectorEnv([make_follow] * 2))))
+    assert seeding is Seeding.EPISODES
     assert "first environment" in notes[0]
     assert len(notes) == 1
     made, alone = make_environment(source), make_follow()
