@@ -107,7 +107,7 @@ class _Test:
     def __init__(self, claim: Claim, candidate: Candidate) -> None:
         self._claim, self._alpha = claim, candidate.alpha
         self._bettor = Bettor(claim.keep, claim.clip_range.width, candidate.before.clipped(claim.clip_range))
-        self._below = Frequency(candidate.alpha)
+        self._failed = Frequency(candidate.alpha)
         self._differences: list[float] = []
 
     def play(self, small: float, large: float, none: float) -> Verdict:
@@ -116,11 +116,11 @@ class _Test:
         own, dense, random = (min(max(value, low), high) for value in (small, large, none))
         self._differences.append(own - keep * dense - (1.0 - keep) * random)
         self._bettor.play(self._differences[-1])
-        self._below.play(small < low)
+        self._failed.play(small < self._claim.fails_below)
         count, most = len(self._differences), self._claim.max_failures
         if count < LEAST_EPISODES:
             return Verdict.UNDECIDED
-        if self._bettor.refutes(self._alpha) and (most is None or self._below.upper <= most):
+        if self._bettor.refutes(self._alpha) and (most is None or self._failed.upper <= most):
             return Verdict.CERTIFIED
         return Verdict.BELOW if count % _LOOK_EVERY == 0 and self._hopeless() else Verdict.UNDECIDED
 
@@ -129,7 +129,7 @@ class _Test:
         error = float(np.std(self._differences, ddof=1)) / math.sqrt(count)
         if float(np.mean(self._differences)) < -_HOPELESS * error:
             return True
-        return most is not None and self._below.happened > count * most + _HOPELESS * math.sqrt(count * most)
+        return most is not None and self._failed.happened > count * most + _HOPELESS * math.sqrt(count * most)
 
 
 def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:

@@ -28,13 +28,15 @@ class Frequency:
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
         self._least = 1.0
+        self._fell = False
         self.played = 0
         self.happened = 0
 
     def play(self, happened: bool) -> None:
         """Take in one episode."""
-        if happened:  # the bound only falls in episodes without it, so that here is the last low one
+        if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
             self._least = self.upper
+        self._fell = not happened
         self.played += 1
         self.happened += happened
 
@@ -50,6 +52,22 @@ def frequency(events: Iterable[bool], alpha: float) -> Frequency:
     for event in events:
         seen.play(event)
     return seen
+
+
+def share_upper_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
+    """Return a one-sided upper bound of how often something happens, from ``events``, one per episode, in order.
+
+    It is below the true share with a probability of at most ``alpha``, however many episodes were looked at.
+
+    >>> share_upper_bound([False] * 100) < 0.0303
+    True
+    """
+    return frequency(events, alpha).upper
+
+
+def share_lower_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
+    """Return a one-sided lower bound of how often something happens, as ``share_upper_bound`` does from above."""
+    return 1.0 - frequency((not event for event in events), alpha).upper
 
 
 def faultless_episodes(share: float, alpha: float) -> int:
