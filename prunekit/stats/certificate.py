@@ -19,7 +19,7 @@ import numpy as np
 from prunekit.stats.betting import Paired, growth, is_missed, lower_bound, upper_bound
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.claim import ALPHA, Claim, counted
-from prunekit.stats.frequency import Frequency, frequency, share_lower_bound
+from prunekit.stats.frequency import Frequency, frequency, is_exceeded
 from prunekit.stats.tails import Tail, tail_of
 
 # Bets have to be learned first, and earn less than the best one would have.
@@ -87,7 +87,7 @@ class Certificate:
             return False
         if is_missed(self.episodes, self.claim.clip_range, self.before, self.claim.keep, alpha):
             return True
-        return most is not None and share_lower_bound(self.failures_of(self.episodes.small), alpha) > most
+        return most is not None and is_exceeded(self.failures_of(self.episodes.small), most, alpha)
 
     def failures_of(self, returns: Array) -> list[bool]:
         """Return for every one of ``returns`` [n] whether the episode failed."""
@@ -131,9 +131,12 @@ class Certificate:
         mean = f"{gain} in mean return, every return clipped to {claim.clip_range}"
         if not self.certified:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
+        fails = ""
+        if claim.failure_return is not None:
+            fails = f"it fails, with less than {claim.fails_below:.10g}, in at most {self.failed.upper:.1%}; "
         return (
-            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:.10g} in at "
-            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
+            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less than {ends.low:.10g} in "
+            f"at most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
             f"{self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
         )
 

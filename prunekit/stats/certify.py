@@ -55,11 +55,14 @@ def certify(
     seeds: Sequence[int],
     progress: Progress = lambda *_: None,
     over: Callable[[int], bool] = lambda _: False,
+    *,
+    gives_up: bool = True,
 ) -> list[Certificate]:
     """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
     The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
     ``dense`` plays the teacher. ``over`` says that there is no time for another episode of the candidate at that index.
+    One that is clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False.
     Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
     """
     known: list[tuple[float, float]] = []
@@ -68,7 +71,7 @@ def certify(
         if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
             raise ValueError("the candidates' shares of the level exceed it")
         own: list[float] = []
-        test = _Test(claim, candidate)
+        test = _Test(claim, candidate, gives_up=gives_up)
         verdict, failure = Verdict.UNDECIDED, ""
         for seed in seeds:
             try:
@@ -104,7 +107,8 @@ def certify(
 class _Test:
     """One candidate's test, episode by episode."""
 
-    def __init__(self, claim: Claim, candidate: Candidate) -> None:
+    def __init__(self, claim: Claim, candidate: Candidate, *, gives_up: bool) -> None:
+        self._gives_up = gives_up
         self._claim, self._alpha = claim, candidate.alpha
         self._bettor = Bettor(claim.keep, claim.clip_range.width, candidate.before.clipped(claim.clip_range))
         self._failed = Frequency(candidate.alpha)
@@ -122,7 +126,8 @@ class _Test:
             return Verdict.UNDECIDED
         if self._bettor.refutes(self._alpha) and (most is None or self._failed.upper <= most):
             return Verdict.CERTIFIED
-        return Verdict.BELOW if count % _LOOK_EVERY == 0 and self._hopeless() else Verdict.UNDECIDED
+        looks = self._gives_up and count % _LOOK_EVERY == 0
+        return Verdict.BELOW if looks and self._hopeless() else Verdict.UNDECIDED
 
     def _hopeless(self) -> bool:
         count, most = len(self._differences), self._claim.max_failures

@@ -15,6 +15,8 @@ from typing import final
 
 import numpy as np
 
+from prunekit.stats.mixtures import largest_log_capital, largest_refuted
+
 # Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
 _SHARES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 _CAPITAL = np.array([0.9, *[0.1 / 9] * 9])
@@ -66,8 +68,18 @@ def share_upper_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
 
 
 def share_lower_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
-    """Return a one-sided lower bound of how often something happens, as ``share_upper_bound`` does from above."""
-    return 1.0 - frequency((not event for event in events), alpha).upper
+    """Return a one-sided lower bound of how often something happens, as ``share_upper_bound`` does from above.
+
+    It is the lower bound of the mean of numbers that are 1 where it happens, and 0 elsewhere (``means.py``).
+    """
+    happened = np.asarray(list(events), np.float64)
+    return largest_refuted(lambda share: happened / share - 1.0, 0.0, 1.0, alpha)
+
+
+def is_exceeded(events: Iterable[bool], share: float, alpha: float = 0.05) -> bool:
+    """Return whether it is refuted that something happens in a ``share`` of the episodes at most."""
+    happened = np.asarray(list(events), np.float64)
+    return largest_log_capital(happened / share - 1.0) >= -math.log(alpha)
 
 
 def faultless_episodes(share: float, alpha: float) -> int:

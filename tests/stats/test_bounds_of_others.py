@@ -27,6 +27,7 @@ from prunekit.stats import (
     share_upper_bound,
 )
 from prunekit.stats.betting import NOTHING, Bettor, Paired, is_missed
+from prunekit.stats.frequency import is_exceeded
 from prunekit.stats.mixtures import _CAPITAL, _SHARES
 
 Array = NDArray[np.float64]
@@ -108,7 +109,10 @@ def test_the_bound_of_a_share_is_above_that_for_a_fixed_number_of_episodes_but_n
     events = [True] * failed + [False] * (count - failed)  # so that the last bound is the lowest of all moments
     fixed, anytime = clopper_pearson(failed, count), share_upper_bound(events)
     assert fixed < anytime < (1.05 if failed == 0 else 1.9) * fixed
-    assert share_lower_bound([not event for event in events]) == pytest.approx(1.0 - anytime)
+    late = [*events[failed:], *events[:failed]]
+    least = 1.0 - clopper_pearson(count - failed, count)  # the lower bound for a fixed number of episodes
+    assert (0.4 * least if failed > 2 else 0.0) <= share_lower_bound(late) <= least
+    assert is_exceeded(late, 0.003) == (share_lower_bound(late) > 0.003)
 
 
 def worst_by_hand(values: Array, share: float) -> float:
