@@ -26,7 +26,7 @@ FLOORS = (
     {"adapters"},
     {"policy"},
     {"pruning", "optim"},
-    {"compiled"},
+    {"compiled", "cards"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
     {"formats", "activations", "spaces", "stats", "generators"},
