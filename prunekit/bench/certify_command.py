@@ -22,8 +22,11 @@ from prunekit.export.quantize import Bits
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.read import policy_kind
 
 MAX_WORKERS = 64
+# The kinds of files that name an environment.
+_NAMING = ("model", "onnx")
 # Episodes from which the ranges of integers are taken, as many as ``export --int8`` records.
 _RECORDED = 5
 # Seeds asked for before they are needed, per worker.
@@ -74,14 +77,16 @@ class _Table:
     """The two policies opened, in their environment."""
 
     def __init__(self, match: Match) -> None:
-        small, teacher = (read_model(path, match.options) for path in (match.small, match.teacher))
-        env_id, kwargs = _environment(small, teacher, match.env)
+        env_id, kwargs = _environment(match)
         self.environment = make_environment(env_id, kwargs)
         try:
             spaces = spaces_of(self.environment)
-            self.teacher = player_of(teacher, spaces)
+            paths = (match.small, match.teacher)
+            small, teacher = (read_model(path, match.options, spaces=spaces) for path in paths)
+            as_read = match.options.output is not None
+            self.teacher = player_of(teacher, spaces, as_read=as_read)
             if match.bits is None:
-                self.small = player_of(small, spaces)
+                self.small = player_of(small, spaces, as_read=as_read)
             else:
                 graph = graph_in(small, spaces, "has no integer form")
                 seen = recorded_observations(graph, env_id, kwargs, _RECORDED)
@@ -109,14 +114,15 @@ def _sizes(model: BenchModel) -> dict[str, Any]:
     return {"hidden": list(counted.hidden), "parameters": counted.parameters}
 
 
-def _environment(small: BenchModel, teacher: BenchModel, env: str | None) -> tuple[str, Mapping[str, Any]]:
+def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
     """Return (id, arguments): as given, or as the files name it; both have to name one that name any."""
-    models = (teacher, small)
-    if env is not None:
-        return env, next((kwargs for model in models if (kwargs := model.arguments_of(env)) is not None), {})
+    paths = (match.teacher, match.small)
+    models = [read_model(path, match.options) for path in paths if policy_kind(path) in _NAMING]
+    if match.env is not None:
+        return match.env, next((own for model in models if (own := model.arguments_of(match.env)) is not None), {})
     named = [(model.path, found) for model in models if (found := model.environment) is not None]
     if not named:
-        raise InputError(f"{teacher.path}: names no environment; give one with --env")
+        raise InputError(f"{match.teacher}: names no environment; give one with --env")
     if named[0][1] != named[-1][1]:
         raise InputError(
             f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one with --env"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.export.onnx import to_onnx
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.export.recording import require_place
 from prunekit.export.session import tuned_session
@@ -40,12 +42,24 @@ class Player:
     form: str = "float32"
 
 
-def player_of(model: BenchModel, spaces: Spaces) -> Player:
-    """Return a policy as ONNX Runtime runs it; raises InputError, naming the file, where it does not fit ``spaces``."""
+def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Player:
+    """Return a policy as ONNX Runtime runs it; raises InputError, naming the file, where it does not fit ``spaces``.
+
+    An ONNX file runs as it is where it can, and as it was read otherwise, or where ``as_read`` says so.
+    """
     graph, name = model.graph, str(model.path)
-    if graph is None or not graph.states:
+    if graph is not None and graph.states:
+        return _with_state(_headed(graph, spaces, name), model.content, spaces, name)
+    if graph is not None and as_read:
+        return _as_read(model, graph, spaces)
+    try:
         return Player(name=name, act=OnnxRuntime(model, spaces).act)
-    return _with_state(_headed(graph, spaces, name), model.content, spaces, name)
+    except InputError:
+        if graph is None:
+            raise
+        with suppress(InputError):
+            return _as_read(model, graph, spaces)
+        raise
 
 
 def integer_player(graph: Graph, name: str, spaces: Spaces, seen: NDArray[np.float32], bits: Bits = 16) -> Player:
@@ -96,6 +110,12 @@ def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:
     if model.graph is None:
         raise InputError(f"{model.path}: {why}: {model.not_read}")
     return _headed(model.graph, spaces, str(model.path))
+
+
+def _as_read(model: BenchModel, graph: Graph, spaces: Spaces) -> Player:
+    content = to_onnx(_headed(graph, spaces, str(model.path)), {})
+    read = replace(model, content=content, sampled={})
+    return Player(name=str(model.path), act=OnnxRuntime(read, spaces).act)
 
 
 def _headed(graph: Graph, spaces: Spaces, name: str) -> Graph:

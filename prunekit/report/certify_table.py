@@ -34,7 +34,7 @@ def certify_table(result: Certified) -> Table:
         ("  at least", "none" if lower is None else f"{lower:.3f}", "", ""),
         ("  at most", "no bound" if upper is None else f"{upper:.3f}", "", ""),
         (f"failed, below {found.claim.fails_below:.10g}", *map(_failed, (found.failed, found.teacher_failed)), ""),
-        ("  at most", *(f"{entry.upper:.1%} of episodes" for entry in (found.failed, found.teacher_failed)), ""),
+        ("  at most", *(f"{entry.upper:.1%}" for entry in (found.failed, found.teacher_failed)), ""),
         (f"worst {found.worst.share:.0%}, mean", *map(_estimate, (found.worst, found.teacher_worst)), ""),
         ("  at least", *(_number(e.lower_bound, clip_range.low) for e in (found.worst, found.teacher_worst)), ""),
     ]

@@ -133,7 +133,8 @@ class Certificate:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
         fails = ""
         if claim.failure_return is not None:
-            fails = f"it fails, with less than {claim.fails_below:.10g}, in at most {self.failed.upper:.1%}; "
+            line, most = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
+            fails = f"it fails, with less than {line}, in at most {most} of its episodes; "
         return (
             f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less than {ends.low:.10g} in "
             f"at most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "

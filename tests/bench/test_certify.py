@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from certify_walk import ENV, FAILING, POINTLESS, Walk
@@ -16,7 +17,7 @@ import prunekit
 from prunekit.bench.certify import Certified, CertifySettings, Returns, certified
 from prunekit.bench.certify_command import Match, certify_files
 from prunekit.bench.models import read_model
-from prunekit.bench.players import integer_player, player_of
+from prunekit.bench.players import Player, episodes_of, integer_player, player_of
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.export.quantize import quantize, run_quantized
@@ -148,6 +149,41 @@ def test_a_policy_with_a_state_begins_every_episode_anew(tmp_path: Path) -> None
         player.begin()
         assert np.allclose([player.act(row) for row in seen], wanted, atol=1e-6)
     assert not np.allclose(player.act(seen[0]), wanted[0], atol=1e-6)
+
+
+def test_every_policy_begins_every_episode_and_plays_the_same_seed() -> None:
+    told: list[str] = []
+
+    def player(name: str) -> Player:
+        def act(
+            observation: np.ndarray[tuple[int], np.dtype[np.float32]],
+        ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+            told.append(f"{name} {observation[1]:.6f}")
+            return observation[:1]
+
+        return Player(name=name, act=act, begin=lambda: told.append(f"{name} begins"))
+
+    play = episodes_of(Walk(), player("teacher"), player("small"))
+    teacher, random, small = play(5, 3)
+    assert told[0] == "teacher begins"
+    assert told[11] == "small begins"
+    assert [text.split()[1] for text in told[1:11]] == [text.split()[1] for text in told[12:]]
+    assert isinstance(random, float)
+    assert 0.0 < random < teacher == small  # type: ignore[operator]
+    assert play(5, 2) == (teacher, random)
+
+
+def test_an_output_of_another_name_is_taken_where_it_is_said(files: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    model = onnx.load(files["teacher.onnx"])
+    for node in model.graph.node:
+        node.output[:] = ["answer" if name == "action" else name for name in node.output]
+    for output in model.graph.output:
+        output.name = "answer" if output.name == "action" else output.name
+    path = tmp_path / "renamed.onnx"
+    onnx.save(model, path)
+    words = ["--against", files["teacher.onnx"], "--env", ENV, "--episodes", 200, "-q"]
+    code, _, err = run("certify", path, *words, "--output", "answer")
+    assert (code, err) == (0, "")
 
 
 def test_a_failing_environment_fails_the_policy_under_which_it_does(files: dict[str, Path], run: Run) -> None:
