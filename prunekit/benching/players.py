@@ -1,0 +1,149 @@
+"""What plays episodes for a certificate: any policy as it would be deployed, and the random one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.benching.certify import Play, Returns
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
+from prunekit.environments import Spaces
+from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.export.onnx import to_onnx
+from prunekit.export.quantize import Bits, quantize, run_quantized
+from prunekit.export.recording import require_place
+from prunekit.export.session import tuned_session
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Graph
+from prunekit.graph.reference import initial_states
+from prunekit.policy.actions import keeps_outputs, with_actions_of
+from prunekit.rollouts import Act, episode_return, random_returns
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A policy, called ``name`` in messages: ``act`` gives the action that ``env.step`` takes for an observation.
+
+    ``begin`` is called before every episode; a policy without a state does nothing then. ``form`` says in which numbers
+    it plays.
+    """
+
+    name: str
+    act: Act
+    begin: Callable[[], object] = lambda: None
+    form: str = "float32"
+
+
+def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Player:
+    """Return a policy as ONNX Runtime runs it; raises InputError, naming the file, where it does not fit ``spaces``.
+
+    An ONNX file runs as it is where it can, and as it was read otherwise, or where ``as_read`` says so.
+    """
+    graph, name = model.graph, str(model.path)
+    if graph is not None and graph.states:
+        return _with_state(_headed(graph, spaces, name), model.content, spaces, name)
+    if graph is not None and as_read:
+        return _as_read(model, graph, spaces)
+    try:
+        return Player(name=name, act=OnnxRuntime(model, spaces).act)
+    except InputError:
+        if graph is None:
+            raise
+        with suppress(InputError):
+            return _as_read(model, graph, spaces)
+        raise
+
+
+def integer_player(graph: Graph, name: str, spaces: Spaces, seen: NDArray[np.float32], bits: Bits = 16) -> Player:
+    """Return the policy ``graph`` in integers, as the twin in NumPy runs it: its C gives the same bits.
+
+    ``seen`` are observations [n, ...] of its own, from which ranges are taken. Raises InputError, naming the policy,
+    for what has no integer form, and where it does not fit ``spaces``.
+    """
+    try:
+        quantized = quantize(_headed(graph, spaces, name), seen, bits)
+    except InputError as error:
+        raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
+
+    def act(observation: Any) -> Any:
+        row = np.asarray(observation, np.float32)[None]
+        return spaces.actions.action(run_quantized(quantized, row)[0][0])
+
+    return Player(name=name, act=act, form=f"int8 weights, int{bits} activations")
+
+
+def episodes_of(environment: gym.Env[Any, Any], teacher: Player, small: Player) -> Play:
+    """Return what plays an episode of each, with one seed, in ``environment``."""
+
+    def episode(player: Player, seed: int) -> float:
+        player.begin()
+        return episode_return(environment, player.act, seed)
+
+    turns: tuple[Callable[[int], float], ...] = (
+        lambda seed: episode(teacher, seed),
+        lambda seed: random_returns(environment, [seed])[0],
+        lambda seed: episode(small, seed),
+    )
+
+    def play(seed: int, count: int) -> Returns:
+        found: list[float | FailedEpisodeError] = []
+        for turn in turns[:count]:
+            try:
+                found.append(turn(seed))
+            except FailedEpisodeError as error:
+                return (*found, error)
+        return tuple(found)
+
+    return play
+
+
+def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:
+    """Return the graph of ``model`` with a head for ``spaces``; raises InputError, saying ``why``, without one."""
+    if model.graph is None:
+        raise InputError(f"{model.path}: {why}: {model.not_read}")
+    return _headed(model.graph, spaces, str(model.path))
+
+
+def _as_read(model: BenchModel, graph: Graph, spaces: Spaces) -> Player:
+    content = to_onnx(_headed(graph, spaces, str(model.path)), {})
+    read = replace(model, content=content, sampled={})
+    return Player(name=str(model.path), act=OnnxRuntime(read, spaces).act)
+
+
+def _headed(graph: Graph, spaces: Spaces, name: str) -> Graph:
+    if keeps_outputs(graph):
+        return with_actions_of(graph, spaces, name)
+    require_place(name, graph, spaces, "the environment")
+    return graph
+
+
+def _with_state(graph: Graph, content: bytes, spaces: Spaces, name: str) -> Player:
+    """Return a policy whose state goes on from one observation to the next, and begins anew with an episode."""
+    if len(graph.inputs) != 1:
+        names = ", ".join(port.name for port in graph.inputs)
+        raise InputError(f"{name}: has several inputs ({names}), but the environment gives one observation")
+    session, port = tuned_session(content, name), graph.inputs[0]
+    wanted = ["action", *(f"{state.before}_out" for state in graph.states)]
+    states = initial_states(graph, 1, np.float32)
+
+    def begin() -> None:
+        states.update(initial_states(graph, 1, np.float32))
+
+    def act(observation: Any) -> Any:
+        row = np.asarray(observation, port.dtype).reshape(1, *port.shape)
+        action, *after = session.run(wanted, {port.name: row, **states})
+        if not np.isfinite(action).all():
+            seen = shown(np.asarray(observation).tolist())
+            raise CheckError(f"{name}: the action is not finite for observation {seen}")
+        states.update({state.before: value for state, value in zip(graph.states, after, strict=True)})
+        return spaces.actions.action(action[0])
+
+    return Player(name=name, act=act, begin=begin)
