@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.certify import Play, Returns
+from prunekit.bench.certify import Certified, CertifySettings, Play, Returns, certified
 from prunekit.bench.models import BenchModel
 from prunekit.bench.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
@@ -103,6 +103,25 @@ def episodes_of(environment: gym.Env[Any, Any], teacher: Player, small: Player) 
         return tuple(found)
 
     return play
+
+
+def certify_players(
+    environment: gym.Env[Any, Any],
+    small: Player,
+    teacher: Player,
+    settings: CertifySettings,
+    progress: Callable[[str, int], None] = lambda *_: None,
+) -> Certified:
+    """Return what fresh episodes in ``environment`` show of ``small`` beside ``teacher``; raises as ``certified``.
+
+    >>> import gymnasium as gym
+    >>> small = Player(name="small", act=lambda seen: int(seen[2] + seen[3] > 0))
+    >>> teacher = Player(name="teacher", act=lambda seen: int(seen[2] + seen[3] > 0))
+    >>> certify_players(gym.make("CartPole-v1"), small, teacher, CertifySettings(keep=0.5)).certified
+    True
+    """
+    play, names = episodes_of(environment, teacher, small), (small.name, teacher.name)
+    return certified(play, names, settings, form=small.form, progress=progress)
 
 
 def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:

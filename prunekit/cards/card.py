@@ -18,6 +18,7 @@ from typing import Any, final
 import yaml
 
 from prunekit.console import printable, size_name
+from prunekit.stats.claim import counted
 
 README, CERTIFICATE = "README.md", "certificate.json"
 _LIBRARY = "prunekit"
@@ -144,9 +145,9 @@ def may_be_written(path: Path) -> bool:
 
 def _title(facts: CardFacts) -> str:
     where = "" if facts.environment is None else f" for `{_code(facts.environment)}`"
-    layers = size_name(facts.hidden)
+    layers = f"hidden units {size_name(facts.hidden)}" if facts.hidden else "no hidden units"
     return (
-        f"# {_plain(facts.name)}\n\nA policy{where}: hidden units {layers}, {facts.parameters:,} parameters. "
+        f"# {_plain(facts.name)}\n\nA policy{where}: {layers}, {facts.parameters:,} parameters. "
         "Made by prunekit, which makes reinforcement-learning policies small and shows what they keep."
     )
 
@@ -163,7 +164,7 @@ def _table(facts: CardFacts) -> str:
         (" of the random policy", facts.random),
     ):
         if returns:
-            rows.append((f"mean return{who}, {len(returns):,} episodes", _mean(returns)))
+            rows.append((f"mean return{who}, {counted(len(returns), 'episode')}", _mean(returns)))
     if facts.retention is not None:
         rows.append(("retention, clipped", f"{facts.retention:.3f}"))
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])

@@ -148,7 +148,7 @@ def test_a_compression_has_a_card_from_its_certificate(tmp_path: Path) -> None:
     text = content.decode()
     assert path == folder / "README.md"
     assert "# agent-compressed\n" in text
-    assert "| mean return of the teacher, 1 episodes | 4.00 +/- 0.00 |" in text
+    assert "| mean return of the teacher, 1 episode | 4.00 +/- 0.00 |" in text
     assert "| parameters of the teacher | 70,000 |" in text
     assert "**No certificate:** Not certified: that." in text
     folder.mkdir()
