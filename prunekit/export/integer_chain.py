@@ -16,7 +16,7 @@ from prunekit.graph.graph import Graph, Node, Port, specs_of
 from prunekit.graph.integers import INTEGERS, Bent, Curve, Dense, Pointwise, Quotient, Scaled, Squashed, Step
 from prunekit.graph.op import Spec, name_of
 
-_CURE = "export without --int8"
+_CURE = "export without `int8`"
 
 
 @final

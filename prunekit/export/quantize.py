@@ -112,7 +112,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     recorded = recorded.reshape(len(recorded), chain.inputs)
     seen = (recorded.astype(np.float64) - chain.mean) * chain.scale
     if not np.isfinite(seen).all():
-        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
+        raise InputError("a recorded observation is not finite, so there is no range to take; export without `int8`")
     middle, half = _ranges(seen, chain)
     if chain.normalized:
         seen = np.clip(seen, chain.low, chain.high)
@@ -121,7 +121,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     with np.errstate(over="ignore", divide="ignore"):
         center, gain = (chain.mean + middle / chain.scale).astype(np.float32), (chain.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
-        raise InputError("recorded observations range over too little or too much for float32; export without --int8")
+        raise InputError("recorded observations range over too little or too much for float32; export without `int8`")
     front = QuantizedProgram(bits, center, gain, limit, (), chain.tail, graph)
     x, meant = quantized_observations(front, recorded), np.clip(seen, middle - half, middle + half)
     offset = middle
@@ -217,7 +217,7 @@ def _rounded(values: Float64) -> Integers:
 def _ranges(seen: Float64, chain: IntegerChain) -> tuple[Float64, Float64]:
     """Return middle and half width of each value's range, in the normalizer's units where there is one."""
     if len(seen) == 0:
-        raise InputError("there is no recorded observation to take ranges from; record some with --episodes")
+        raise InputError("there is no recorded observation to take ranges from; record some with `episodes`")
     low, high = seen.min(axis=0), seen.max(axis=0)
     middle, half = (low + high) / 2.0, MARGIN * (high - low) / 2.0
     half = np.where(half > 0.0, half, 1.0 if chain.normalized else np.maximum(np.abs(middle), 1.0))
@@ -259,7 +259,7 @@ def _quantized(
     if int((np.abs(whole).sum(axis=1) * most + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
             f"node '{name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
-            f"activations; {'use --activations 8' if bits == 16 else 'export without --int8'}"
+            f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     # How many steps of a sum make the end of z, 32767: the shift brings it below 2^15, the multiplier to the end.
     counts = end / step

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prunekit.bench.certify import Certified
+from prunekit.benching.certify import Certified
 from prunekit.report.table import Column, Table, words
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.frequency import Frequency

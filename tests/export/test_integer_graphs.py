@@ -206,7 +206,7 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
     norm = LayerNorm(scale=ones, shift=zeros, epsilon=1e-5, count=4)
     refused([first, Node(op=norm, inputs=("x",), outputs=("y",)), last], r"'y': LayerNorm has no form for integers; ex")
     skip = Node(op=Add(), inputs=("x", "obs"), outputs=("y",))
-    refused([first, skip, last], r"node 'y': Add has no form for integers; export without --int8")
+    refused([first, skip, last], r"node 'y': Add has no form for integers; export without `int8`")
     gru = GRU(w_x=np.ones((12, 4), np.float32), w_h=np.ones((12, 4), np.float32), b_x=np.ones(12), b_h=np.ones(12))
     step = Node(op=gru, inputs=("x", "h"), outputs=("y",))
     refused(
