@@ -122,10 +122,10 @@ def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
         return match.env, next((own for model in models if (own := model.arguments_of(match.env)) is not None), {})
     named = [(model.path, found) for model in models if (found := model.environment) is not None]
     if not named:
-        raise InputError(f"{match.teacher}: names no environment; give one as `env`")
+        raise InputError(f"{match.teacher}: names no environment; give one with `env`")
     if named[0][1] != named[-1][1]:
         raise InputError(
-            f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one as `env`"
+            f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one with `env`"
         )
     return named[0][1]
 
