@@ -35,14 +35,16 @@ from prunekit.export.quantized import (
 )
 from prunekit.export.quantized import run_quantized as run_quantized
 from prunekit.export.rounding import Bits as Bits
-from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
+from prunekit.export.rounding import Float64, Integers, Rounding, refitted, rounded_to
 from prunekit.graph.graph import Graph
 from prunekit.graph.integers import Bent, Curve, Joined, Pointwise, Product, Sum
 
 _WEIGHT_MOST = 127
 
 
-def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> QuantizedProgram:
+def quantize(
+    graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16, rounding: Rounding | None = None
+) -> QuantizedProgram:
     """Return ``graph`` in integers, fitted to ``recorded`` raw observations [n, ...], on-policy ones.
 
     Ranges are those of the observations, with a margin. Weights are rounded one input after the other, and those still
@@ -81,6 +83,7 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     ends, tables = stage_ends(plan, before, made, bits)
     work = _Work(
         bits=bits,
+        rounding=Rounding() if rounding is None else rounding,
         before=before,
         floats=made,
         ends=ends,
@@ -102,6 +105,7 @@ class _Work:
     """What was made so far. ``before`` and ``floats`` are what stages should make, ``x`` what they do, recorded."""
 
     bits: Bits
+    rounding: Rounding
     before: Mapping[str, Float64]
     floats: Mapping[str, Float64]
     ends: Mapping[str, float]
@@ -118,9 +122,9 @@ class _Work:
             case Layer():
                 steps = self.steps[stage.source]
                 weight, bias = stage.weight * steps.unit, stage.bias + stage.weight @ steps.offset
-                weight, bias = refitted(weight, bias, self.x[stage.source], self.before[stage.name])
+                weight, bias = refitted(weight, bias, self.x[stage.source], self.before[stage.name], self.rounding)
                 activation = None if is_end else self._fitted(stage.then, end)
-                self._keep(_quantized(stage, weight, bias, self.x[stage.source], activation, end, self.bits))
+                self._keep(_quantized(stage, weight, bias, self.x[stage.source], activation, end, self))
             case Mixed():
                 self._keep(self._mixed(stage, end))
             case Norm():
@@ -196,13 +200,14 @@ def _quantized(
     x: Integers,
     activation: IntegerActivation | None,
     end: float,
-    bits: Bits,
+    work: _Work,
 ) -> Quantized:
     """Quantize one layer with integer inputs, ``x`` [n, in] recorded; ``end`` is the largest sum to be told apart."""
-    most = most_of(bits)
+    bits, most = work.bits, most_of(work.bits)
     step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MOST, np.abs(bias) / 2.0**29)
     step = np.where(step > 0.0, step, 1.0)
-    whole, left = rounded_to(weight / step[:, None], x, _WEIGHT_MOST)
+    room = (2.0**31 - 2.0**25 - 2.0 * np.abs(bias / step)) / most
+    whole, left, step = rounded_to(weight, step, x, _WEIGHT_MOST, room, work.rounding)
     offset = rounded(bias / step + left)
     if int((np.abs(whole).sum(axis=1) * most + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
