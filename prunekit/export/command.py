@@ -61,7 +61,7 @@ def export_file(words: ExportWords) -> ExportOutcome:
     """Export as ``words`` say; raises InputError for words that do not go together."""
     settings = _c_settings(words) if words.format == "c" else None
     if words.format not in ("onnx", "c"):
-        raise InputError(f"--format {words.format} is unknown; choose onnx or c")
+        raise InputError(f"`format` {words.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
@@ -90,7 +90,7 @@ def _read(words: ExportWords) -> PolicyFile:
     if words.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(words.env)
     elif words.env is not None and words.format == "onnx":
-        raise InputError("--env goes with --format c; this file says what its actions are")
+        raise InputError("`env` goes with `format` c; this file says what its actions are")
     policy = policy or read_policy(words.policy, words.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
@@ -109,9 +109,9 @@ def _spaces_in(env: str) -> Spaces:
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
     """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
     if activations is not None and not int8:
-        raise InputError("--activations goes with --int8")
+        raise InputError("`activations` goes with `int8`")
     if activations not in (None, 8, 16):
-        raise InputError(f"--activations must be 16 or 8, got {activations}")
+        raise InputError(f"`activations` must be 16 or 8, got {activations}")
     if not int8:
         return None
     return 8 if activations == 8 else 16
@@ -121,19 +121,19 @@ def _c_settings(words: ExportWords) -> CSettings:
     bits = bits_named(words.int8, words.activations)
     name = c_name(words.policy.stem) if words.name is None else words.name
     if is_system_header(name):
-        raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
+        raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
-        raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
+        raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
     return CSettings(name, bits, words.self_test, words.arduino)
 
 
 def _refuse_words_of_c(words: ExportWords) -> None:
-    given = {"--int8": words.int8, "--activations": words.activations is not None, "--name": words.name is not None}
-    given |= {"--self-test": words.self_test, "--arduino": words.arduino}
-    given |= {"--observations": words.observations is not None}
+    given = {"`int8`": words.int8, "`activations`": words.activations is not None, "`name`": words.name is not None}
+    given |= {"`self_test`": words.self_test, "`arduino`": words.arduino}
+    given |= {"`observations`": words.observations is not None}
     for option, used in given.items():
         if used:
-            raise InputError(f"{option} goes with --format c")
+            raise InputError(f"{option} goes with `format` c")
 
 
 def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
@@ -189,8 +189,8 @@ def recorder(
         path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
             raise InputError(
-                f"{path}: names no environment to record observations in; give one with --env, or some of its own "
-                "with --observations FILE.npy"
+                f"{path}: names no environment to record observations in; give one with `env`, or some of its own "
+                "with `observations` FILE.npy"
             )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(policy.graph, env_id, kwargs, episodes)

@@ -53,7 +53,7 @@ def norm_numbers(step: Normed, called: str, unit: float, z_unit: float, bits: Bi
     if epsilon > _MAX_EPSILON:
         raise InputError(
             f"{called}: its epsilon, {step.epsilon:g}, is far beyond the variance of all values recorded, so that in "
-            "integers nothing is left; export without --int8"
+            "integers nothing is left; export without `int8`"
         )
     narrow = max(math.ceil(math.log2(step.count)) - 2, 0)
     root = 15 + math.ceil(narrow / 2)

@@ -33,7 +33,7 @@ from prunekit.graph.integers import (
 )
 from prunekit.graph.op import Spec, name_of
 
-_CURE = "export without --int8"
+_CURE = "export without `int8`"
 # Sums of a norm's values, and of their squares, fit into 32 bits.
 _MAX_NORMED = 4_096
 

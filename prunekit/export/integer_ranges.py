@@ -47,7 +47,7 @@ def stage_ends(
 def input_ranges(seen: Float64, plan: IntegerPlan) -> tuple[Float64, Float64]:
     """Return the middle and half the width of each input's range."""
     if not len(seen):
-        raise InputError("no recorded observation to take ranges from; record some with --episodes")
+        raise InputError("there is no recorded observation to take ranges from; record some with `episodes`")
     low, high = seen.min(axis=0), seen.max(axis=0)
     middle, half = (low + high) / 2.0, MARGIN * (high - low) / 2.0
     half = np.where(half > 0.0, half, 1.0 if plan.normalized else np.maximum(np.abs(middle), 1.0))

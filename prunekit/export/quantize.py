@@ -57,7 +57,7 @@ def quantize(
     recorded = recorded.reshape(len(recorded), plan.inputs)
     seen = (recorded.astype(np.float64) - plan.mean) * plan.scale
     if not np.isfinite(seen).all():
-        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
+        raise InputError("a recorded observation is not finite, so there is no range to take; export without `int8`")
     middle, half = input_ranges(seen, plan)
     if plan.normalized:
         seen = np.clip(seen, plan.low, plan.high)
@@ -66,7 +66,7 @@ def quantize(
     with np.errstate(over="ignore", divide="ignore"):
         center, gain = (plan.mean + middle / plan.scale).astype(np.float32), (plan.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
-        raise InputError("recorded observations range over too little or too much for float32; export without --int8")
+        raise InputError("recorded observations range over too little or too much for float32; export without `int8`")
     front = QuantizedProgram(
         bits=bits,
         port=plan.port,
@@ -212,7 +212,7 @@ def _quantized(
     if int((np.abs(whole).sum(axis=1) * most + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
             f"node '{layer.name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
-            f"activations; {'use --activations 8' if bits == 16 else 'export without --int8'}"
+            f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     multiplier, before, after = requantized(end / step)
     return Quantized(

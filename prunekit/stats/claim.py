@@ -33,20 +33,20 @@ class Claim:
 def check_claim(keep: float, max_failures: float | None) -> None:
     """Raise InputError where ``keep`` or ``max_failures`` is no share."""
     if not 0.0 < keep <= 1.0:
-        raise InputError(f"--keep must lie in (0, 1], got {keep:g}")
+        raise InputError(f"`keep` must lie in (0, 1], got {keep:g}")
     if max_failures is not None and not 0.0 < max_failures < 1.0:
-        raise InputError(f"--max-failures must lie between 0 and 1, got {max_failures:g}")
+        raise InputError(f"`max_failures` must lie between 0 and 1, got {max_failures:g}")
 
 
 def check_episodes(episodes: int, max_failures: float | None, where: str = "") -> None:
     """Raise InputError where so few ``episodes`` (``where`` says which) can show no claim, or not ``max_failures``."""
     if episodes < LEAST_EPISODES:
-        raise InputError(f"--keep needs at least {LEAST_EPISODES} episodes for its bound, got {episodes}{where}")
+        raise InputError(f"`keep` needs at least {LEAST_EPISODES} episodes for its bound, got {episodes}{where}")
     least = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
     if episodes < least:
         raise InputError(
-            f"--max-failures {max_failures:g} needs {least:,} episodes without a failure, got {episodes:,}{where}; "
-            "give it more --episodes"
+            f"`max_failures` {max_failures:g} needs {least:,} episodes without a failure, got {episodes:,}{where}; "
+            "give it more `episodes`"
         )
 
 

@@ -267,9 +267,9 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
     first = Node(op=square, inputs=("obs",), outputs=("x",))
     ones, zeros = np.ones(4, np.float32), np.zeros(4, np.float32)
     norm = Node(op=L2Norm(epsilon=1e-5), inputs=("x",), outputs=("y",))
-    refused([first, norm, last], r"'y': L2Norm has no form for integers; export without --int8")
+    refused([first, norm, last], r"'y': L2Norm has no form for integers; export without `int8`")
     larger = Node(op=Maximum(), inputs=("x", "obs"), outputs=("y",))
-    refused([first, larger, last], r"node 'y': Maximum has no form for integers; export without --int8")
+    refused([first, larger, last], r"node 'y': Maximum has no form for integers; export without `int8`")
     gru = GRU(w_x=np.ones((12, 4), np.float32), w_h=np.ones((12, 4), np.float32), b_x=np.ones(12), b_h=np.ones(12))
     step = Node(op=gru, inputs=("x", "h"), outputs=("y",))
     refused(

@@ -22,12 +22,12 @@ _SAID: dict[Kind, tuple[str, str]] = {
     "hdf5": (
         "hdf5",
         "is an HDF5 file (RLtools, Keras), which is not read; export the policy to ONNX, or write its weights with "
-        "safetensors.numpy.save_file and name them with --layers",
+        "safetensors.numpy.save_file and name them with `layers`",
     ),
     "msgpack": (
         "flax",
         "is a file of flax.serialization (msgpack), which is not read; write its parameters with "
-        "safetensors.flax.save_file and name them with --layers",
+        "safetensors.flax.save_file and name them with `layers`",
     ),
     "pickle": (
         "pickle",

@@ -109,5 +109,5 @@ def _moved(build: Builder, value: Data | Index | Truth, indices: Indices) -> Hel
             return Truth(of=build.moved(value.of, indices), strict=value.strict)
         case Index():
             if (indices.ravel() != np.arange(int(np.prod(value.dims)))).any():
-                raise InputError("picks some of several indices; choose the values before them with --output")
+                raise InputError("picks some of several indices; choose the values before them with `output`")
             return Index(of=value.of, start=value.start, dims=indices.shape)

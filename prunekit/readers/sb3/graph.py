@@ -76,7 +76,7 @@ def read_zip(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
     if normalizer is not None and len(normalizer.mean) != read.inputs:
         raise ArtifactError(
             f"{vec_normalize}: is for {len(normalizer.mean)} values, but {path} reads {read.inputs}; give the policy's "
-            "own with --normalizer, or --no-normalizer if it was trained without"
+            "own with `normalizer`, or `normalizer=False` if it was trained without"
         )
     with _naming(path):
         chosen = spaces or own
