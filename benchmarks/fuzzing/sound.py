@@ -46,13 +46,22 @@ _NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces."""
+    """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces.
+
+    ``form`` says of which container it is, where its kind does not.
+    """
 
     kind: str
     name: str
     files: dict[str, bytes]
     subject: str
     spaces: Spaces
+    form: str = ""
+
+    @property
+    def container(self) -> str:
+        """What its mutations know of it."""
+        return self.form or self.kind
 
     @property
     def content(self) -> bytes:
@@ -78,8 +87,8 @@ def _all() -> Iterator[Sound]:
         yield from _foreign_onnx()
         yield from _stable_baselines()
         yield from _runs()
-        for kind, name, content in sound_weights():
-            yield Sound(kind, name, {"file.bin": content}, "file.bin", _TWO)
+        for kind, form, name, content in sound_weights():
+            yield Sound(kind, name, {"file.bin": content}, "file.bin", _TWO, form)
 
 
 def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:

@@ -109,6 +109,7 @@ TARGETS: Mapping[str, Mapping[str, Target]] = {
     "statistics": {"read_vec_normalize": _read_statistics},
     "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
     "config": {"resume": _resume},
-    **dict.fromkeys(("weights", "old_weights", "safetensors", "arrays"), _WEIGHTS),
+    **dict.fromkeys(("rsl_rl", "skrl", "rl_games", "cleanrl", "rllib", "brax", "state_dict", "unread"), _WEIGHTS),
 }
 """By kind of file and by name, in the order in which they are done."""
+KINDS = tuple(TARGETS)
