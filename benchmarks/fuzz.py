@@ -9,8 +9,8 @@
 
 Kinds are the readers of policy files, and what else is read (statistics, checkpoints and configurations of a run). An
 input is a sound file with one to five mutations that know its structure; it depends on the seed, its kind and its
-number alone. A finding is: an exception that is no PrunekitError, an error that is not one line, control characters in what
-is printed, a crash, more than 10 s, more than 1 GiB of resident memory above what the process had, a file written
+number alone. A finding is: an exception that is no PrunekitError, an error that is not one line, control characters in
+what is printed, a crash, more than 10 s, more than 1 GiB of resident memory above what the process had, a file written
 outside the run's folder, an import, a command. Memory is measured as resident memory, as an address range that nothing
 touches costs nothing. ``fuzzing/watch.py`` says how inputs are watched.
 """
@@ -36,8 +36,8 @@ import torch
 from fuzzing.inputs import Input, make_input
 from fuzzing.reader import Reader
 from fuzzing.sound import Sound, make_sound_files
-from fuzzing.targets import KINDS
 from fuzzing.state import chunks_of, code_digest, files_digest, pending, summary, together
+from fuzzing.targets import KINDS
 from fuzzing.watch import Limits, watched
 from fuzzing.zips import packed_bomb
 from record import write_result
@@ -112,7 +112,9 @@ def work(
             size = min(CHUNK, count - first)
             chunk = run_chunk(kind, first, size, seed, files, limits, Path(folder) / "inner")
             chunk["code"] = code
-            with state_file(state, kind, seed).open("a") as file:  # one short write: lines of several workers do not mix
+            with state_file(state, kind, seed).open(
+                "a"
+            ) as file:  # one short write: lines of several workers do not mix
                 file.write(json.dumps(chunk) + "\n")
 
 

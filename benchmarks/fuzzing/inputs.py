@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,20 @@ from fuzzing.values_of import CONTENT
 from fuzzing.weights import HEADER, OLD
 from fuzzing.zips import ZIP, inside
 
+
+def _packed(mutate: Mutate) -> Mutate:
+    """Change the pickle that a JSON holds of a policy."""
+
+    def mutated(generator: random.Random, content: bytes) -> bytes:
+        data = json.loads(content)
+        pickled = mutate(generator, base64.b64decode(data["policy"][":serialized:"]))
+        data["policy"][":serialized:"] = base64.b64encode(pickled).decode()
+        return json.dumps(data).encode()
+
+    return mutated
+
+
+PACKED: Mutations = {f"packed, {name}": (weight, _packed(mutate)) for name, (weight, mutate) in PICKLE.items()}
 _LAYERS: dict[str, tuple[tuple[float, str, Mutations], ...]] = {
     "model": ((4.0, "data.pkl", PICKLE), (4.0, "", CONTENT), (3.0, "", ZIP), (0.5, "byteorder", RAW), (1.5, "", RAW)),
     "torchscript": (
@@ -25,6 +41,7 @@ _LAYERS: dict[str, tuple[tuple[float, str, Mutations], ...]] = {
     ),
     "onnx": ((9.0, "", GRAPH), (1.0, "", RAW)),
     "sb3": ((5.0, "data", JSON), (4.0, "policy.pth", {}), (2.0, "", ZIP), (0.5, "version", RAW), (0.7, "", RAW)),
+    "sbx": ((3.0, "data", JSON), (5.0, "data", PACKED), (2.0, "", ZIP), (0.7, "", RAW)),
     "statistics": ((5.0, "", PICKLE), (1.0, "", RAW)),
     "checkpoint": ((3.0, "data.pkl", PICKLE), (4.0, "", CONTENT), (1.0, "", ZIP), (1.0, "", RAW)),
     "config": ((6.0, "", JSON), (1.0, "", RAW)),
@@ -34,6 +51,7 @@ _LAYERS: dict[str, tuple[tuple[float, str, Mutations], ...]] = {
     "safetensors": ((5.0, "", HEADER), (2.0, "", RAW)),
     "pickle": ((5.0, "", PICKLE), (1.0, "", RAW)),
 }
+
 _INNER: Mutations = {
     "weights, opcodes": (4.0, inside(lambda name: name.endswith("data.pkl"), PICKLE)),
     "weights, content": (3.0, CONTENT["content"][1]),

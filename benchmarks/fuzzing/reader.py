@@ -40,7 +40,7 @@ LONG_TEXT = 400
 _LATE = (
     *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),
     *("encodings.utf_16_le", "encodings.utf_16_be", "encodings.utf_32", "encodings.utf_32_le", "encodings.utf_32_be"),
-    *("torch._subclasses.schema_check_mode", "difflib"),
+    *("torch._subclasses.schema_check_mode", "difflib", "numpy.ma"),
     *("onnx.reference.ops._op_list", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
 )
 """Modules that Python, torch and onnx import late, whatever a file says: they are there from the start."""

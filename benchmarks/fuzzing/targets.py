@@ -106,6 +106,7 @@ TARGETS: Mapping[str, Mapping[str, Target]] = {
     "torchscript": {"inspect": _inspect, "teach": _teach},
     "onnx": {"inspect": _inspect, "run": _run, "teach": _teach},
     "sb3": {"inspect": _inspect, "read_zip": _read_zip, "teach": _teach},
+    "sbx": {"inspect": _inspect, "teach": _teach},
     "statistics": {"read_vec_normalize": _read_statistics},
     "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
     "config": {"resume": _resume},

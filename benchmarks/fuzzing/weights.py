@@ -57,12 +57,16 @@ def _checkpoints() -> Iterator[tuple[str, str, Any]]:
     actor = _actor().state_dict()
     model = {f"actor.{name}": value for name, value in actor.items()}
     norm = {"_mean": torch.zeros(1, 4), "_std": torch.ones(1, 4), "count": torch.tensor(3)}
-    yield "rsl_rl", "actor-critic", {
-        "model_state_dict": {"std": torch.ones(2), **model},
-        "obs_norm_state_dict": norm,
-        "iter": 3,
-        "infos": None,
-    }
+    yield (
+        "rsl_rl",
+        "actor-critic",
+        {
+            "model_state_dict": {"std": torch.ones(2), **model},
+            "obs_norm_state_dict": norm,
+            "iter": 3,
+            "infos": None,
+        },
+    )
     mlp = {f"mlp.{name}": value for name, value in actor.items()}
     normalizer = {f"obs_normalizer.{name}": value for name, value in norm.items()}
     yield "rsl_rl", "5.x", {"actor_state_dict": {"distribution.std_param": torch.ones(2), **mlp, **normalizer}}

@@ -11,6 +11,7 @@ from prunekit.readers.kinds import (
     rllib,
     rsl_rl,
     sb3_zip,
+    sbx_zip,
     skrl,
     state_dict,
     torchscript_file,
@@ -21,7 +22,7 @@ from prunekit.readers.registry import Reader
 
 def before() -> tuple[Reader, ...]:
     """Return the readers of whole policies."""
-    return (prunekit_model.READER, sb3_zip.READER, onnx_file.READER, torchscript_file.READER)
+    return (prunekit_model.READER, sb3_zip.READER, sbx_zip.READER, onnx_file.READER, torchscript_file.READER)
 
 
 def after() -> tuple[Reader, ...]:
