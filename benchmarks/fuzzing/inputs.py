@@ -16,7 +16,7 @@ from fuzzing.sound import Sound
 from fuzzing.texts import JSON
 from fuzzing.values import Mutate, Mutations, drawn
 from fuzzing.values_of import CONTENT
-from fuzzing.weights import HEADER, OLD
+from fuzzing.weights import HDF5, HEADER, OLD
 from fuzzing.zips import ZIP, inside
 
 
@@ -47,6 +47,7 @@ _LAYERS: dict[str, tuple[tuple[float, str, Mutations], ...]] = {
     "config": ((6.0, "", JSON), (1.0, "", RAW)),
     "torch": ((5.0, "data.pkl", PICKLE), (3.0, "", CONTENT), (2.0, "", ZIP), (1.5, "", RAW)),
     "old_torch": ((5.0, "", OLD), (2.0, "", RAW)),
+    "hdf5": ((3.0, "", HDF5), (1.0, "", RAW)),
     "raw": ((1.0, "", RAW),),
     "safetensors": ((5.0, "", HEADER), (2.0, "", RAW)),
     "pickle": ((5.0, "", PICKLE), (1.0, "", RAW)),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fuzzing.hdf5_files import dense, gru, rltools_file
 from fuzzing.pickles import PICKLE
 from fuzzing.texts import JSON
 from fuzzing.values import NUMBERS, Mutate, Mutations
@@ -41,8 +42,15 @@ def sound_weights() -> Iterator[tuple[str, str, str, bytes]]:
     state = {f"encoder.encoder.net.mlp.0.{kind}": arrays[f"0.{kind}"] for kind in ("weight", "bias")}
     state |= {f"pi.net.mlp.0.{kind}": arrays[f"2.{kind}"] for kind in ("weight", "bias")}
     yield "rllib", "pickle", "module state", pickle.dumps(state)
-    for name, start in (("tflite", b"\x1c\0\0\0TFL3"), ("hdf5", b"\x89HDF\r\n\x1a\n"), ("msgpack", b"\x81\xa6params")):
+    for name, start in (("tflite", b"\x1c\0\0\0TFL3"), ("msgpack", b"\x81\xa6params")):
         yield "unread", "raw", name, start + bytes(range(64))
+    generator = np.random.default_rng(0)
+    last = ("dense", dense(generator, 6, 2), "TANH")
+    for libver in ("earliest", "latest"):
+        chain = [("dense", dense(generator, 4, 6), "RELU"), last]
+        yield "rltools", "hdf5", libver, rltools_file(chain, libver=libver)
+    recurrent = [("gru", gru(generator, 4, 6), ""), last]
+    yield "rltools", "hdf5", "recurrent", rltools_file(recurrent)
     yield "unread", "pickle", "pickle", pickle.dumps({"params": [1, 2.0, "three"]})
     yield "unread", "torch", "torch", _saved({"steps": torch.tensor(3)})
 
@@ -131,6 +139,19 @@ def _in_old_pickle(mutate: Mutate) -> Mutate:
     return mutated
 
 
+def _hdf5(generator: random.Random, content: bytes) -> bytes:
+    """Put an address, a size or a message's kind over another, at the places where such numbers lie."""
+    changed = bytearray(content)
+    for _ in range(generator.randrange(1, 4)):
+        size = generator.choice((1, 2, 4, 8))
+        place = generator.randrange(8, len(changed) - 8) // size * size
+        other = generator.randrange(0, len(changed) - 8) // 8 * 8
+        odd = generator.choice((generator.choice(NUMBERS), other, generator.randrange(32), place))
+        changed[place : place + size] = (odd % 2 ** (8 * size)).to_bytes(size, "little")
+    return bytes(changed)
+
+
+HDF5: Mutations = {"numbers": (3.0, _hdf5)}
 HEADER: Mutations = {
     **{f"header, {name}": (weight, _in_header(mutate)) for name, (weight, mutate) in JSON.items()},
     "header, length": (2.0, _length),

@@ -9,6 +9,7 @@ from prunekit.readers.kinds import (
     prunekit_model,
     rl_games,
     rllib,
+    rltools,
     rsl_rl,
     sb3_zip,
     sbx_zip,
@@ -27,5 +28,5 @@ def before() -> tuple[Reader, ...]:
 
 def after() -> tuple[Reader, ...]:
     """Return the readers of checkpoints, those that know least last."""
-    known = (rsl_rl.READER, skrl.READER, rl_games.READER, cleanrl.READER, rllib.READER, brax.READER)
+    known = (rsl_rl.READER, skrl.READER, rl_games.READER, cleanrl.READER, rllib.READER, brax.READER, rltools.READER)
     return (*known, state_dict.READER, *unread.READERS)
