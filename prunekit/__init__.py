@@ -45,6 +45,7 @@ from prunekit.errors import (
 
 if TYPE_CHECKING:
     from prunekit.api.benching import bench
+    from prunekit.api.certifying import certify
     from prunekit.api.compression import Compression, compress
     from prunekit.api.loading import load
     from prunekit.api.policy import Policy
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "prunekit.api.benching": ("bench",),
+    "prunekit.api.certifying": ("certify",),
     "prunekit.api.compression": ("Compression", "compress"),
     "prunekit.api.loading": ("load",),
     "prunekit.api.policy": ("Policy",),
@@ -123,6 +125,7 @@ __all__ = [
     "UnusableEnvironmentError",
     "__version__",
     "bench",
+    "certify",
     "compact",
     "compress",
     "export_onnx",

@@ -14,7 +14,6 @@ from prunekit.benching.certify import Certified, CertifySettings, Play, Returns,
 from prunekit.benching.host import host_facts
 from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.players import episodes_of, graph_in, integer_player, player_of
-from prunekit.environments import id_of, make_environment, spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
 from prunekit.executors import Context, Executor, Failed, Finished, Job
 from prunekit.executors.processes import ProcessExecutor
@@ -23,6 +22,7 @@ from prunekit.export.recording import recorded_observations
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
+from prunekit.simulators.spec import environment_spec
 
 MAX_WORKERS = 64
 # The kinds of files that name an environment.
@@ -69,7 +69,7 @@ def certify_files(
             )
         return replace(found, facts=table.facts())
     finally:
-        table.environment.close()
+        table.episodes.close()
 
 
 @final
@@ -77,10 +77,10 @@ class _Table:
     """The two policies opened, in their environment."""
 
     def __init__(self, match: Match) -> None:
-        env_id, kwargs = _environment(match)
-        self.environment = make_environment(env_id, kwargs)
+        spec = environment_spec(*_environment(match))
+        self.episodes = spec.episodes()
         try:
-            spaces = spaces_of(self.environment)
+            spaces = self.episodes.spaces
             paths = (match.small, match.teacher)
             small, teacher = (read_model(path, match.options, spaces=spaces) for path in paths)
             as_read = match.options.output is not None
@@ -89,21 +89,21 @@ class _Table:
                 self.small = player_of(small, spaces, as_read=as_read)
             else:
                 graph = graph_in(small, spaces, "has no integer form")
-                seen = recorded_observations(graph, env_id, kwargs, _RECORDED)
+                seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
                 self.small = integer_player(graph, str(small.path), spaces, seen, match.bits)
         except BaseException:
-            self.environment.close()
+            self.episodes.close()
             raise
-        self._models, self._kwargs = (small, teacher), kwargs
-        self.play = episodes_of(self.environment, self.teacher, self.small)
+        self._models, self._kwargs = (small, teacher), spec.kwargs
+        self.play = episodes_of(self.episodes, self.teacher, self.small)
 
     def facts(self) -> dict[str, Any]:
         """Return what there is to say of the policies, the environment and this machine."""
         small, teacher = (_sizes(model) for model in self._models)
         return {
             "sizes": {"small": small, "teacher": teacher},
-            "env": {"id": id_of(self.environment), "kwargs": dict(self._kwargs)},
-            "host": host_facts(self.environment.spec),
+            "env": {"id": self.episodes.name, "kwargs": dict(self._kwargs), "seeds": self.episodes.seeding.value},
+            "host": host_facts(self.episodes.registered),
         }
 
 

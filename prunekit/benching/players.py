@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.benching.certify import Play, Returns
+from prunekit.benching.certify import Certified, CertifySettings, Play, Returns, certified
 from prunekit.benching.models import BenchModel
 from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
@@ -24,22 +23,27 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph
 from prunekit.graph.reference import initial_states
 from prunekit.policy.actions import keeps_outputs, with_actions_of
-from prunekit.rollouts import Act, episode_return, random_returns
+from prunekit.rollouts import Act
+from prunekit.simulators.episodes import Episodes
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A policy, called ``name`` in messages: ``act`` gives the action that ``env.step`` takes for an observation.
+    """A policy, called ``name`` in messages.
 
-    ``begin`` is called before every episode; a policy without a state does nothing then. ``form`` says in which numbers
-    it plays.
+    ``begin`` begins an episode: it returns what gives the action that ``env.step`` takes for an observation of it. Of a
+    policy without a state that is the same every time. ``form`` says in which numbers it plays.
     """
 
     name: str
-    act: Act
-    begin: Callable[[], object] = lambda: None
+    begin: Callable[[], Act]
     form: str = "float32"
+
+
+def stateless(name: str, act: Act, form: str = "float32") -> Player:
+    """Return the policy that acts by ``act`` in every episode."""
+    return Player(name=name, begin=lambda: act, form=form)
 
 
 def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Player:
@@ -53,7 +57,7 @@ def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Pl
     if graph is not None and as_read:
         return _as_read(model, graph, spaces)
     try:
-        return Player(name=name, act=OnnxRuntime(model, spaces).act)
+        return stateless(name, OnnxRuntime(model, spaces).act)
     except InputError:
         if graph is None:
             raise
@@ -77,20 +81,15 @@ def integer_player(graph: Graph, name: str, spaces: Spaces, seen: NDArray[np.flo
         row = np.asarray(observation, np.float32)[None]
         return spaces.actions.action(run_quantized(quantized, row)[0][0])
 
-    return Player(name=name, act=act, form=f"int8 weights, int{bits} activations")
+    return stateless(name, act, f"int8 weights, int{bits} activations")
 
 
-def episodes_of(environment: gym.Env[Any, Any], teacher: Player, small: Player) -> Play:
-    """Return what plays an episode of each, with one seed, in ``environment``."""
-
-    def episode(player: Player, seed: int) -> float:
-        player.begin()
-        return episode_return(environment, player.act, seed)
-
-    turns: tuple[Callable[[int], float], ...] = (
-        lambda seed: episode(teacher, seed),
-        lambda seed: random_returns(environment, [seed])[0],
-        lambda seed: episode(small, seed),
+def episodes_of(episodes: Episodes, teacher: Player, small: Player) -> Play:
+    """Return what plays an episode of each, with one seed, in ``episodes``."""
+    turns = (
+        episodes.returns(lambda _: teacher.begin()),
+        episodes.random(),
+        episodes.returns(lambda _: small.begin()),
     )
 
     def play(seed: int, count: int) -> Returns:
@@ -105,6 +104,26 @@ def episodes_of(environment: gym.Env[Any, Any], teacher: Player, small: Player) 
     return play
 
 
+def certify_players(
+    episodes: Episodes,
+    small: Player,
+    teacher: Player,
+    settings: CertifySettings,
+    progress: Callable[[str, int], None] = lambda *_: None,
+) -> Certified:
+    """Return what fresh ``episodes`` show of ``small`` beside ``teacher``; raises as ``certified``.
+
+    >>> from prunekit.simulators.spec import environment_spec
+    >>> both = [stateless(name, lambda seen: int(seen[2] + seen[3] > 0)) for name in ("small", "teacher")]
+    >>> episodes = environment_spec("CartPole-v1").episodes()
+    >>> certify_players(episodes, *both, CertifySettings(keep=0.5)).certified
+    True
+    """
+    play, names = episodes_of(episodes, teacher, small), (small.name, teacher.name)
+    found = certified(play, names, settings, form=small.form, progress=progress)
+    return replace(found, facts={"env": {"id": episodes.name, "seeds": episodes.seeding.value}})
+
+
 def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:
     """Return the graph of ``model`` with a head for ``spaces``; raises InputError, saying ``why``, without one."""
     if model.graph is None:
@@ -115,7 +134,7 @@ def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:
 def _as_read(model: BenchModel, graph: Graph, spaces: Spaces) -> Player:
     content = to_onnx(_headed(graph, spaces, str(model.path)), {})
     read = replace(model, content=content, sampled={})
-    return Player(name=str(model.path), act=OnnxRuntime(read, spaces).act)
+    return stateless(str(model.path), OnnxRuntime(read, spaces).act)
 
 
 def _headed(graph: Graph, spaces: Spaces, name: str) -> Graph:
@@ -132,18 +151,19 @@ def _with_state(graph: Graph, content: bytes, spaces: Spaces, name: str) -> Play
         raise InputError(f"{name}: has several inputs ({names}), but the environment gives one observation")
     session, port = tuned_session(content, name), graph.inputs[0]
     wanted = ["action", *(f"{state.before}_out" for state in graph.states)]
-    states = initial_states(graph, 1, np.float32)
 
-    def begin() -> None:
-        states.update(initial_states(graph, 1, np.float32))
+    def begin() -> Act:
+        states = initial_states(graph, 1, np.float32)
 
-    def act(observation: Any) -> Any:
-        row = np.asarray(observation, port.dtype).reshape(1, *port.shape)
-        action, *after = session.run(wanted, {port.name: row, **states})
-        if not np.isfinite(action).all():
-            seen = shown(np.asarray(observation).tolist())
-            raise CheckError(f"{name}: the action is not finite for observation {seen}")
-        states.update({state.before: value for state, value in zip(graph.states, after, strict=True)})
-        return spaces.actions.action(action[0])
+        def act(observation: Any) -> Any:
+            row = np.asarray(observation, port.dtype).reshape(1, *port.shape)
+            action, *after = session.run(wanted, {port.name: row, **states})
+            if not np.isfinite(action).all():
+                seen = shown(np.asarray(observation).tolist())
+                raise CheckError(f"{name}: the action is not finite for observation {seen}")
+            states.update({state.before: value for state, value in zip(graph.states, after, strict=True)})
+            return spaces.actions.action(action[0])
 
-    return Player(name=name, act=act, begin=begin)
+        return act
+
+    return Player(name=name, begin=begin)

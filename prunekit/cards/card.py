@@ -18,6 +18,7 @@ from typing import Any, final
 import yaml
 
 from prunekit.console import printable, size_name
+from prunekit.stats.claim import counted
 
 README, CERTIFICATE = "README.md", "certificate.json"
 _LIBRARY = "prunekit"
@@ -33,7 +34,7 @@ class CardFacts:
     ``hidden`` and ``parameters`` are its sizes, ``teacher_hidden`` and ``teacher_parameters`` those of the policy that
     it imitates. ``returns`` are one per episode, of the policy, its ``teacher`` and the ``random`` policy with the same
     seeds. ``claim`` is the certificate's sentence, ``certified`` None where there is no certificate. ``inputs`` are the
-    names of the ONNX file's inputs, the policy's states among them; ``picture`` is a file beside the card, if any.
+    names of the ONNX file's inputs, the policy's states among them.
     """
 
     name: str
@@ -50,7 +51,6 @@ class CardFacts:
     teacher_hidden: tuple[int, ...] | None = None
     teacher_parameters: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    picture: str | None = None
 
 
 def model_card(facts: CardFacts) -> str:
@@ -61,8 +61,7 @@ def model_card(facts: CardFacts) -> str:
     True
     """
     matter: str = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True, width=1_000)
-    picture = "" if facts.picture is None else f"![Retention against parameters]({facts.picture})"
-    parts = [_title(facts), _table(facts), _certificate(facts), picture, _use(facts), _files(facts)]
+    parts = [_title(facts), _table(facts), _certificate(facts), _use(facts), _files(facts)]
     return "---\n" + matter + "---\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -93,7 +92,6 @@ def facts_on_record(
     hidden: Sequence[int],
     parameters: int,
     inputs: Sequence[str] = ("obs",),
-    picture: str | None = None,
 ) -> CardFacts:
     """Return what is on record of a policy: in ``certificate.json`` of ``compress``, or in a file's metadata.
 
@@ -118,21 +116,19 @@ def facts_on_record(
         random=_numbers(returns.get("random")),
         teacher_hidden=_counts(size.get("hidden")),
         teacher_parameters=None if _counts([count]) is None else count,
-        picture=picture,
         versions={_short(key): _short(value) for key, value in _mapping(found.get("versions")).items()},
     )
 
 
-def card_of_compression(found: Mapping[str, Any], folder: Path, picture: str | None = None) -> dict[Path, bytes]:
+def card_of_compression(found: Mapping[str, Any], folder: Path) -> dict[Path, bytes]:
     """Return the card that goes beside the ``certificate.json`` that says ``found``, by its path in ``folder``.
 
-    Empty where a README.md lies there that is no card of prunekit's. ``picture`` is the name of one of search results.
+    Empty where a README.md lies there that is no card of prunekit's.
     """
-    path = folder / README
+    path, hidden, parameters = folder / README, found["hidden"], found["parameters"]
     if not may_be_written(path):
         return {}
-    hidden, parameters = found["hidden"], found["parameters"]
-    facts = facts_on_record(found, name=folder.resolve().name, hidden=hidden, parameters=parameters, picture=picture)
+    facts = facts_on_record(found, name=folder.resolve().name, hidden=hidden, parameters=parameters)
     return {path: model_card(facts).encode()}
 
 
@@ -149,9 +145,9 @@ def may_be_written(path: Path) -> bool:
 
 def _title(facts: CardFacts) -> str:
     where = "" if facts.environment is None else f" for `{_code(facts.environment)}`"
-    layers = size_name(facts.hidden)
+    layers = f"hidden units {size_name(facts.hidden)}" if facts.hidden else "no hidden units"
     return (
-        f"# {_plain(facts.name)}\n\nA policy{where}: hidden units {layers}, {facts.parameters:,} parameters. "
+        f"# {_plain(facts.name)}\n\nA policy{where}: {layers}, {facts.parameters:,} parameters. "
         "Made by prunekit, which makes reinforcement-learning policies small and shows what they keep."
     )
 
@@ -168,7 +164,7 @@ def _table(facts: CardFacts) -> str:
         (" of the random policy", facts.random),
     ):
         if returns:
-            rows.append((f"mean return{who}, {len(returns):,} episodes", _mean(returns)))
+            rows.append((f"mean return{who}, {counted(len(returns), 'episode')}", _mean(returns)))
     if facts.retention is not None:
         rows.append(("retention, clipped", f"{facts.retention:.3f}"))
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
@@ -202,8 +198,8 @@ def _files(facts: CardFacts) -> str:
     versions = ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in facts.versions.items())
     made = f" Made with {versions}." if versions else ""
     return (
-        "`policy.onnx` runs anywhere; `policy.pt` is for prunekit: `prunekit inspect`, `bench`, `certify`, and `export "
-        f"--format c` for microcontrollers.{made} This folder can be [uploaded]({_PAGE}) as it is."
+        "`policy.onnx` runs anywhere; prunekit inspects, benches and certifies either file, and makes C for "
+        f"microcontrollers of it.{made} This folder can be [uploaded]({_PAGE}) as it is."
     )
 
 

@@ -26,8 +26,9 @@ from prunekit.cli.options import (
     policy_options,
 )
 from prunekit.cli.streams import require_printed
+from prunekit.cli.words import all_in_flags, in_flags
 from prunekit.console import printable, tell, write_json
-from prunekit.errors import CheckError
+from prunekit.errors import CheckError, InputError
 
 
 def certify(
@@ -64,7 +65,7 @@ def certify(
 ) -> None:
     """Show that a policy keeps the return of another, by fresh episodes, until it is certified or refuted."""
     from prunekit.benching.certify import CertifySettings
-    from prunekit.benching.certify_command import Match, certify_files
+    from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_files
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
     from prunekit.formats.onnx_weights import weights_beside
@@ -74,6 +75,8 @@ def certify(
     from prunekit.report.terminal import to_rich
     from prunekit.stats.clipping import parse_range
 
+    if not 1 <= workers <= MAX_WORKERS:
+        raise InputError(f"--workers must be from 1 to {MAX_WORKERS}, got {workers}")
     settings = CertifySettings(
         keep=keep,
         clip_range=None if clip_range is None else parse_range(clip_range),
@@ -97,9 +100,9 @@ def certify(
             status.update(Text(printable(f"{what}: {count:,} episodes")))
 
         result = certify_files(match, settings, workers=workers, progress=progress)
-    write_json(json_file, result.to_json())
+    write_json(json_file, all_in_flags(result.to_json()))
     if out is not None:
-        write_atomically(out, ("\n\n".join(certify_text(result)) + "\n").encode())
+        write_atomically(out, (in_flags("\n\n".join(certify_text(result))) + "\n").encode())
     console.print(to_rich(certify_table(result)))
     if not result.certified:
         raise CheckError(f"{small}: {result.sentence}")

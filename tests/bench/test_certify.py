@@ -27,6 +27,8 @@ from prunekit.graph.reference import run_sequence
 from prunekit.ops.affine import Affine
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.gru import GRU
+from prunekit.rollouts import Act
+from prunekit.simulators.spec import environment_spec
 from prunekit.stats import ReturnRange
 from prunekit.stats.certificate import Verdict
 
@@ -116,7 +118,7 @@ def test_integers_play_as_the_twin_of_the_c_that_is_exported(files: dict[str, Pa
     seen = recorded_observations(graph, ENV, {}, 5)
     player = integer_player(graph, "it", spaces_of(Walk()), seen, 8)
     expected = run_quantized(quantize(graph, seen, 8), seen[:20])[0]
-    assert np.array_equal([player.act(row) for row in seen[:20]], expected)
+    assert np.array_equal([player.begin()(row) for row in seen[:20]], expected)
 
 
 def values(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -146,9 +148,9 @@ def test_a_policy_with_a_state_begins_every_episode_anew(tmp_path: Path) -> None
     seen = np.random.default_rng(0).uniform(-1.0, 1.0, (6, 2)).astype(np.float32)
     wanted = [found["action"][0] for found in run_sequence(REMEMBERS, [{"obs": row[None]} for row in seen])]
     for _ in range(2):
-        player.begin()
-        assert np.allclose([player.act(row) for row in seen], wanted, atol=1e-6)
-    assert not np.allclose(player.act(seen[0]), wanted[0], atol=1e-6)
+        act = player.begin()
+        assert np.allclose([act(row) for row in seen], wanted, atol=1e-6)
+        assert not np.allclose(act(seen[0]), wanted[0], atol=1e-6)
 
 
 def test_every_policy_begins_every_episode_and_plays_the_same_seed() -> None:
@@ -161,9 +163,13 @@ def test_every_policy_begins_every_episode_and_plays_the_same_seed() -> None:
             told.append(f"{name} {observation[1]:.6f}")
             return observation[:1]
 
-        return Player(name=name, act=act, begin=lambda: told.append(f"{name} begins"))
+        def begin() -> Act:
+            told.append(f"{name} begins")
+            return act
 
-    play = episodes_of(Walk(), player("teacher"), player("small"))
+        return Player(name=name, begin=begin)
+
+    play = episodes_of(environment_spec(Walk).episodes(), player("teacher"), player("small"))
     teacher, random, small = play(5, 3)
     assert told[0] == "teacher begins"
     assert told[11] == "small begins"

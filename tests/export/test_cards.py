@@ -144,14 +144,13 @@ def test_a_compression_has_a_card_from_its_certificate(tmp_path: Path) -> None:
         "versions": {"torch": "2"},
     }
     folder = tmp_path / "agent-compressed"
-    ((path, content),) = card_of_compression(found, folder, "frontier.png").items()
+    ((path, content),) = card_of_compression(found, folder).items()
     text = content.decode()
     assert path == folder / "README.md"
     assert "# agent-compressed\n" in text
-    assert "| mean return of the teacher, 1 episodes | 4.00 +/- 0.00 |" in text
+    assert "| mean return of the teacher, 1 episode | 4.00 +/- 0.00 |" in text
     assert "| parameters of the teacher | 70,000 |" in text
     assert "**No certificate:** Not certified: that." in text
-    assert "(frontier.png)" in text
     folder.mkdir()
     path.write_text("mine")
     assert card_of_compression(found, folder) == {}

@@ -129,7 +129,7 @@ def test_the_mean_of_the_worst_is_what_the_formula_of_rockafellar_and_uryasev_sa
 
 def test_the_capital_against_a_mean_of_the_worst_is_the_one_of_the_definition() -> None:
     """With ten of before, of which the second smallest is the quantile at a tenth; then the episodes join them."""
-    before, values, value = np.linspace(0.5, 0.95, 10), np.array([0.9, 0.9, 0.1, 0.9] * 40), 0.2
+    before, values, value = np.linspace(0.5, 0.95, 10), np.array(([0.9] * 29 + [0.1]) * 6), 0.2
     seen, parts, best = sorted(before.tolist()), np.ones(10), 0.0
     for x in values.tolist():
         end = seen[math.floor(0.1 * len(seen))]
