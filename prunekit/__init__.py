@@ -13,6 +13,7 @@ A smaller one that is certified to keep what it earns, and both side by side::
 
     result = prunekit.compress(policy, env="Hopper-v5", keep=0.95)
     result.policy.save("small.pt")
+    prunekit.certify("another.onnx", policy, env="Hopper-v5", keep=0.95)
     prunekit.bench([policy, result.policy], env="Hopper-v5", devices=["cpu", "cortex-m4"])
 
 A smaller one from a torch training loop of one's own::
