@@ -24,6 +24,7 @@ from embedded_tables import (
     host_latency_table,
     int8_table,
     loop_table,
+    rounding_table,
 )
 from frontier_picture import frontier_picture
 from growth_table import growth_table
@@ -201,7 +202,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "host_latency": ("host_latency", host_latency_table),
     },
     "docs/ops.md": {"growth": ("growth", growth_table)},
-    "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
+    "docs/decisions/0010-policies-as-c.md": {
+        "c_choices": ("c_choices", c_choices_table),
+        "integer_rounding": ("integer_rounding", rounding_table),
+    },
     "docs/decisions/0011-natural-gradients-and-an-average.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=False))
     },

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from prunekit.policy.compaction import compact
     from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
     from prunekit.policy.program import Program, lower
+    from prunekit.pruning.counted_norms import count_norms_
     from prunekit.pruning.groups import find_groups
     from prunekit.pruning.guard import ReturnGuard
     from prunekit.pruning.masks import Masks, full_masks, masked
@@ -82,6 +83,7 @@ _HOMES = {
     "prunekit.policy.compaction": ("compact",),
     "prunekit.policy.heads": ("ArgmaxHead", "ClipHead", "TanhHead"),
     "prunekit.policy.program": ("Program", "lower"),
+    "prunekit.pruning.counted_norms": ("count_norms_",),
     "prunekit.pruning.groups": ("find_groups",),
     "prunekit.pruning.guard": ("ReturnGuard",),
     "prunekit.pruning.masks": ("Masks", "full_masks", "masked"),
@@ -129,6 +131,7 @@ __all__ = [
     "certify",
     "compact",
     "compress",
+    "count_norms_",
     "export_onnx",
     "find_groups",
     "full_masks",

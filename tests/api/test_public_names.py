@@ -17,11 +17,10 @@ from prunekit import api, errors
 
 SOURCE = ast.parse(Path(prunekit.__file__).read_text())
 # Classes and functions that the commands share with these, and that nobody is promised.
-INNER = {"graph_of_network", "kind_of_actions", "model_of", "options_of", "place_of", "policy_of", "single_of"}
-INNER |= {"workers_for"}
+INNER = {
     "graph_of_network",
-    "model_of",
     "kind_of_actions",
+    "model_of",
     "options_of",
     "place_of",
     "policy_of",
