@@ -67,7 +67,7 @@ class CertifySettings:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"`seed` must lie between 0 and {LARGEST_SEED}, got {self.seed}")
         if self.failure_return is not None and not math.isfinite(self.failure_return):
-            raise InputError(f"`failure_return` must be finite, got {self.failure_return:g}")
+            raise InputError(f"`fail_below` must be finite, got {self.failure_return:g}")
 
     @property
     def seeds(self) -> range:

@@ -28,7 +28,7 @@ from prunekit.cli.options import (
 from prunekit.cli.streams import require_printed
 from prunekit.cli.words import all_in_flags, in_flags
 from prunekit.console import printable, tell, write_json
-from prunekit.errors import CheckError, InputError
+from prunekit.errors import CheckError
 
 
 def certify(
@@ -65,7 +65,7 @@ def certify(
 ) -> None:
     """Show that a policy keeps the return of another, by fresh episodes, until it is certified or refuted."""
     from prunekit.benching.certify import CertifySettings
-    from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_files
+    from prunekit.benching.certify_command import Match, certify_files
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
     from prunekit.formats.onnx_weights import weights_beside
@@ -75,8 +75,6 @@ def certify(
     from prunekit.report.terminal import to_rich
     from prunekit.stats.clipping import parse_range
 
-    if not 1 <= workers <= MAX_WORKERS:
-        raise InputError(f"--workers must be from 1 to {MAX_WORKERS}, got {workers}")
     settings = CertifySettings(
         keep=keep,
         clip_range=None if clip_range is None else parse_range(clip_range),
