@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
 from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
@@ -188,6 +189,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "compression_rivals": ("compression_rivals", rivals_table),
         "honesty": ("honesty", honesty_table),
         "claims": ("claims", claims_table),
+    },
+    "docs/statistics.md": {
+        "certificate_samples": ("certificate_samples", samples_table),
+        "honesty_bounds": ("honesty_bounds", honesty_bounds_table),
     },
     "docs/embedded.md": {
         "c_math": ("c_math", c_math_text),

@@ -13,6 +13,7 @@ A smaller one that is certified to keep what it earns, and both side by side::
 
     result = prunekit.compress(policy, env="Hopper-v5", keep=0.95)
     result.policy.save("small.pt")
+    prunekit.certify("another.onnx", policy, env="Hopper-v5", keep=0.95)
     prunekit.bench([policy, result.policy], env="Hopper-v5", devices=["cpu", "cortex-m4"])
 
 A smaller one from a torch training loop of one's own::
@@ -45,6 +46,7 @@ from prunekit.errors import (
 
 if TYPE_CHECKING:
     from prunekit.api.benching import bench
+    from prunekit.api.certifying import certify
     from prunekit.api.compression import Compression, compress
     from prunekit.api.loading import load
     from prunekit.api.policy import Policy
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "prunekit.api.benching": ("bench",),
+    "prunekit.api.certifying": ("certify",),
     "prunekit.api.compression": ("Compression", "compress"),
     "prunekit.api.loading": ("load",),
     "prunekit.api.policy": ("Policy",),
@@ -125,6 +128,7 @@ __all__ = [
     "UnusableEnvironmentError",
     "__version__",
     "bench",
+    "certify",
     "compact",
     "compress",
     "count_norms_",

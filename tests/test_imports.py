@@ -26,7 +26,7 @@ FLOORS = (
     {"adapters"},
     {"policy"},
     {"pruning", "optim"},
-    {"compiled"},
+    {"compiled", "cards"},
     {"simulators"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},

@@ -75,13 +75,13 @@ def bench(
             raise InputError("there is nothing to measure; give `policies` and `devices`, or `parts`")
         if keep is not None:
             check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
-        models = [_model(policy, f"policies[{index}]") for index, policy in enumerate(policies)]
+        models = [model_of(policy, f"policies[{index}]") for index, policy in enumerate(policies)]
         plain = env_kwargs is None and isinstance(env, str | None)  # files may know arguments for it
         where = cast(str | None, env) if plain else environment_spec(env, env_kwargs)
         return bench_models(models, chosen, settings, where)
 
 
-def _model(policy: PathLike | Policy, name: str) -> BenchModel:
+def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
     """Return what is measured of a policy; one that is in no file is as large as its ONNX, and called ``name``."""
     if isinstance(policy, str | os.PathLike):
         return read_model(Path(policy))

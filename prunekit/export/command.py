@@ -14,6 +14,8 @@ from prunekit.environments import Spaces, arguments_for, make_environment, named
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
+from prunekit.export.card_folder import FILES as CARD_FILES
+from prunekit.export.card_folder import write_card_folder
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
@@ -40,6 +42,7 @@ class ExportWords:
     name: str | None = None
     self_test: bool = False
     arduino: bool = False
+    card: bool = False
     env: str | None = None
     episodes: int = 5
     observations: Path | None = None
@@ -60,20 +63,27 @@ class ExportOutcome:
 def export_file(words: ExportWords) -> ExportOutcome:
     """Export as ``words`` say; raises InputError for words that do not go together."""
     settings = _c_settings(words) if words.format == "c" else None
+    if words.card and settings is not None:
+        raise InputError("`card` goes with `format` onnx; C has no card")
     if words.format not in ("onnx", "c"):
         raise InputError(f"`format` {words.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
     require_policy(words.policy)
-    folder = words.out or words.policy.parent
+    folder = words.out or (words.policy.with_name(f"{words.policy.stem}-card") if words.card else words.policy.parent)
     written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
+    if words.card:
+        written = [folder / name for name in CARD_FILES]
     read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
     require_apart(read, written, words.json_file)
     policy = _read(words)
-    outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
+    if words.card:
+        outcome = _to_card(words, policy, folder)
+    else:
+        outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.masks is None:
+    if policy.masks is None or words.card:
         lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
         dead = sum(int((~keep).sum()) for keep in policy.masks.values())
@@ -146,6 +156,12 @@ def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutc
             "largest_difference": report.largest_difference,
         },
     )
+
+
+def _to_card(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    paths = write_card_folder(policy, folder, words.env)
+    lines = tuple((path, f"{path.stat().st_size:,} bytes") for path in paths)
+    return ExportOutcome(lines, {"card": [str(path) for path in paths]})
 
 
 def _onnx_path(words: ExportWords, folder: Path) -> Path:

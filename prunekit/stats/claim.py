@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -19,15 +20,24 @@ LEAST_EPISODES = 20
 class Claim:
     """What is to be shown: a retention of at least ``keep``, every return being clipped to ``clip_range``.
 
-    ``max_failures`` is the share of the policy's episodes that may fall below the range, None for no limit.
+    An episode fails if its return is below ``failure_return``, None for the low end of the range. ``max_failures`` is
+    the share of the policy's episodes that may fail, None for no limit. Raises InputError for values out of range.
     """
 
     keep: float
     clip_range: ReturnRange
     max_failures: float | None = None
+    failure_return: float | None = None
 
     def __post_init__(self) -> None:
         check_claim(self.keep, self.max_failures)
+        if self.failure_return is not None and not math.isfinite(self.failure_return):
+            raise InputError(f"the return below which an episode fails must be finite, got {self.failure_return:g}")
+
+    @property
+    def fails_below(self) -> float:
+        """The return below which an episode fails."""
+        return self.clip_range.low if self.failure_return is None else self.failure_return
 
 
 def check_claim(keep: float, max_failures: float | None) -> None:

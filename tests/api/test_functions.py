@@ -20,7 +20,7 @@ from playgrounds import STEPS, FollowMany, Playing, following, make_follow
 from torch import nn
 
 import prunekit
-from prunekit import Compression, bench, compress, train
+from prunekit import Compression, bench, certify, compress, train
 from prunekit.api.compression import single_of
 from prunekit.api.places import workers_for
 from prunekit.environments import make_environment
@@ -234,3 +234,56 @@ def test_law_6_what_the_caller_had_set_stays(call: Callable[[Path], object], tmp
         assert surroundings() == before
     finally:
         torch.set_num_threads(threads)
+
+
+def near(weight: float) -> prunekit.Policy:
+    """A policy that answers so many times what it should."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network[0].weight[0, 0], network[0].weight[1, 0] = 1.0, -1.0
+        network[2].weight[0, 0], network[2].weight[0, 1] = weight, -weight
+    return prunekit.Policy.from_network(network, actions=gym.spaces.Box(-1.0, 1.0, (1,), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("env", "seeds"),
+    [
+        (make_follow, "episodes"),
+        (lambda: make_follow(), "episodes"),
+        (SyncVectorEnv([make_follow] * 4), "episodes"),
+        (FollowMany(4), "none"),
+    ],
+)
+def test_two_policies_are_certified_and_refuted_wherever_they_play(env: Any, seeds: str) -> None:
+    shown = certify(near(0.98), near(1.0), env=env, keep=0.9)
+    assert shown.certified
+    assert shown.to_json()["env"]["seeds"] == seeds
+    assert shown.to_json()["env"]["kwargs"] == {}
+    assert (shown.small, shown.teacher) == ("small", "teacher")
+    refuted = certify(near(-1.0), near(1.0), env=env, keep=0.9)
+    assert not refuted.certified
+    assert refuted.certificate.refuted
+
+
+def test_integers_are_certified_with_observations_where_none_can_be_recorded() -> None:
+    seen = np.random.default_rng(0).uniform(-1.0, 1.0, (200, 2)).astype(np.float32)
+    shown = certify(near(1.0), near(1.0), env=FollowMany(4), keep=0.8, int8=True, observations=seen)
+    assert shown.certified
+    assert "int8" in shown.form
+    with pytest.raises(prunekit.UnusableEnvironmentError, match="steps in a batch alone"):
+        certify(near(1.0), near(1.0), env=FollowMany(4), int8=True)
+
+
+def test_a_function_is_certified_and_what_cannot_be_is_told(tmp_path: Path) -> None:
+    path = near(1.0).save(tmp_path / "teacher.pt")
+    shown = certify(following, path, env=make_follow, keep=0.9)
+    assert shown.certified
+    assert (shown.small, shown.teacher) == ("small (playgrounds:following)", str(path))
+    with pytest.raises(prunekit.InputError, match="small is int, but a file"):
+        certify(3, path, env=make_follow)  # type: ignore[arg-type]
+    with pytest.raises(prunekit.InputError, match="`int8` is for files and"):
+        certify(following, path, env=make_follow, int8=True)
+    with pytest.raises(prunekit.InputError, match=r"teacher\.pt: names no environment; give one as `env`"):
+        certify(following, path)

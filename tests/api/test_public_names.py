@@ -17,7 +17,16 @@ from prunekit import api, errors
 
 SOURCE = ast.parse(Path(prunekit.__file__).read_text())
 # Classes and functions that the commands share with these, and that nobody is promised.
-INNER = {"graph_of_network", "kind_of_actions", "options_of", "place_of", "policy_of", "single_of", "workers_for"}
+INNER = {
+    "graph_of_network",
+    "kind_of_actions",
+    "model_of",
+    "options_of",
+    "place_of",
+    "policy_of",
+    "single_of",
+    "workers_for",
+}
 
 
 def named_for_type_checkers() -> set[str]:

@@ -260,7 +260,7 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: write_product(path, BALANCE), r"other\.onnx: names no environment; give one with --env"),
+        (lambda path: write_product(path, BALANCE), r"other\.onnx: names no environment; give one with `env`"),
         (lambda path: cartpole(path, BALANCE, "CartPole-v0"), r"other\.onnx is of CartPole-v0, but .*good\.onnx"),
         (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx is of CartPole-v1, but"),
     ],
@@ -281,7 +281,7 @@ def test_models_of_different_environments_are_not_compared(
         ({"id": "CartPole-v1", "kwargs": 5}, "environment's arguments in its metadata are damaged"),
         ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is no plain value"),
         *(
-            ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*--env")
+            ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*`env`")
             for name, text in {
                 "xml_file": "../secret.xml",
                 "map": "/etc/passwd",
@@ -299,7 +299,7 @@ def test_models_of_different_environments_are_not_compared(
             )
             for name in ("max_episode_steps", "frame_skip")
         ),
-        ({"id": "some_module:CartPole-v1"}, "would import a module.*--env"),
+        ({"id": "some_module:CartPole-v1"}, "would import a module.*`env`"),
     ],
 )
 def test_an_environment_that_a_file_names_badly_is_refused(tmp_path: Path, entry: object, words: str) -> None:
