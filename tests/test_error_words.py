@@ -18,8 +18,16 @@ from prunekit.cli.words import FLAGS, all_in_flags, in_flags
 from prunekit.errors import InputError
 
 ROOT = Path(prunekit.__file__).parent
-# What compilers are told, and pages that say which command made them.
-SPEAKING_OF_OPTIONS = ("cli/", "cards/", "report/", "devices/build.py", "devices/targets.py", "compiled.py")
+# What compilers are told, C that counts down, and pages that say which command made them.
+SPEAKING_OF_OPTIONS = (
+    "cli/",
+    "cards/",
+    "report/",
+    "devices/build.py",
+    "devices/targets.py",
+    "compiled.py",
+    "export/c_int8",
+)
 
 OTHER_COMMANDS = ("python -m", "--output policy.onnx")
 ONLY_IN_PYTHON = {"actions", "kwargs", "policies", "source", "vector"}
