@@ -26,7 +26,7 @@ SPEAKING_OF_OPTIONS = (
     "devices/build.py",
     "devices/targets.py",
     "compiled.py",
-    "export/c_int8",
+    "export/c_int8_loops.py",
 )
 
 OTHER_COMMANDS = ("python -m", "--output policy.onnx")

@@ -5,21 +5,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
-from prunekit.benching.certify import Certified, CertifySettings, Play, Returns, certified
-from prunekit.benching.host import host_facts
+from prunekit.benching.certify import Certified, CertifySettings, Play, Returns
+from prunekit.benching.contest import Contest, opened
 from prunekit.benching.models import BenchModel, read_model
-from prunekit.benching.players import episodes_of, graph_in, integer_player, player_of
+from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
 from prunekit.executors import Context, Executor, Failed, Finished, Job
 from prunekit.executors.processes import ProcessExecutor
 from prunekit.export.quantize import Bits
-from prunekit.export.recording import recorded_observations
-from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
 from prunekit.simulators.spec import environment_spec
@@ -27,8 +25,6 @@ from prunekit.simulators.spec import environment_spec
 MAX_WORKERS = 64
 # The kinds of files that name an environment.
 _NAMING = ("model", "onnx")
-# Episodes from which the ranges of integers are taken, as many as ``export --int8`` records.
-_RECORDED = 5
 # Seeds asked for before they are needed, per worker.
 _AHEAD = 2
 _PATIENCE = 1.0
@@ -61,57 +57,21 @@ def certify_files(
     """
     if not 1 <= workers <= MAX_WORKERS:
         raise InputError(f"`workers` must be from 1 to {MAX_WORKERS}, got {workers}")
-    table = _Table(match)
+    contest = _opened(match)
     try:
-        with _playing(table, match, workers) as play:
-            found = certified(
-                play, (table.small.name, table.teacher.name), settings, form=table.small.form, progress=progress
-            )
-        return replace(found, facts=table.facts())
+        with _playing(contest, match, workers) as play:
+            return contest.certified(play, settings, progress)
     finally:
-        table.episodes.close()
+        contest.episodes.close()
 
 
-@final
-class _Table:
-    """The two policies opened, in their environment."""
+def _opened(match: Match) -> Contest:
+    def models_of(spaces: Spaces) -> tuple[BenchModel, BenchModel]:
+        small, teacher = (read_model(path, match.options, spaces=spaces) for path in (match.small, match.teacher))
+        return small, teacher
 
-    def __init__(self, match: Match) -> None:
-        spec = environment_spec(*_environment(match))
-        self.episodes = spec.episodes()
-        try:
-            spaces = self.episodes.spaces
-            paths = (match.small, match.teacher)
-            small, teacher = (read_model(path, match.options, spaces=spaces) for path in paths)
-            as_read = match.options.output is not None
-            self.teacher = player_of(teacher, spaces, as_read=as_read)
-            if match.bits is None:
-                self.small = player_of(small, spaces, as_read=as_read)
-            else:
-                graph = graph_in(small, spaces, "has no integer form")
-                seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
-                self.small = integer_player(graph, str(small.path), spaces, seen, match.bits)
-        except BaseException:
-            self.episodes.close()
-            raise
-        self._models, self._kwargs = (small, teacher), spec.kwargs
-        self.play = episodes_of(self.episodes, self.teacher, self.small)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what there is to say of the policies, the environment and this machine."""
-        small, teacher = (_sizes(model) for model in self._models)
-        return {
-            "sizes": {"small": small, "teacher": teacher},
-            "env": {"id": self.episodes.name, "kwargs": dict(self._kwargs), "seeds": self.episodes.seeding.value},
-            "host": host_facts(self.episodes.registered),
-        }
-
-
-def _sizes(model: BenchModel) -> dict[str, Any]:
-    if model.graph is None:
-        return {"hidden": list(model.hidden), "parameters": model.parameters}
-    counted = sizes_of(model.graph)
-    return {"hidden": list(counted.hidden), "parameters": counted.parameters}
+    spec = environment_spec(*_environment(match))
+    return opened(spec, models_of, match.bits, as_read=match.options.output is not None)
 
 
 def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
@@ -131,9 +91,9 @@ def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
 
 
 @contextmanager
-def _playing(table: _Table, match: Match, workers: int) -> Iterator[Play]:
+def _playing(contest: Contest, match: Match, workers: int) -> Iterator[Play]:
     if workers == 1:
-        yield table.play
+        yield contest.play()
         return
     with ProcessExecutor(workers, pickle.dumps(match)) as executor:
         yield _Ahead(executor, _AHEAD * workers)
@@ -171,10 +131,10 @@ class _Ahead:
 def _played(argument: tuple[int, int], context: Context) -> list[float | str]:
     """Play in a worker; what failed is sent in words."""
     assert context.shared is not None
-    found = _opened(context.shared).play(*argument)
+    found = _play_of(context.shared)(*argument)
     return [str(entry) if isinstance(entry, FailedEpisodeError) else entry for entry in found]
 
 
 @lru_cache(maxsize=1)
-def _opened(packed: bytes) -> _Table:
-    return _Table(pickle.loads(packed))  # of this program's own main process
+def _play_of(packed: bytes) -> Play:
+    return _opened(pickle.loads(packed)).play()  # of this program's own main process

@@ -21,7 +21,7 @@ from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
 from prunekit.formats.onnx_weights import weights_beside
-from prunekit.graph.graph import Graph, specs_of
+from prunekit.graph.graph import Graph
 from prunekit.outputs import require_apart
 from prunekit.policy.actions import with_actions_of
 from prunekit.policy.actor import Actor
@@ -179,15 +179,17 @@ def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSetti
     if settings.activations is None:
         text = f"float32; torch and NumPy agree with it within {report.largest_difference:.2g}"
     else:
-        far = f"actions within {report.largest_difference:.2g} of float32"
-        if specs_of(policy.graph)["action"].dtype == "int64":
-            far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        if report.largest_action is not None:
+            size = f"actions of up to {report.largest_action:.3g}"
+            far = f"{size} within {report.largest_difference:.2g} of float32"
         text = f"int8 weights, int{settings.activations} activations; {far} on {report.rows:,} recorded observations"
     facts = {
         "c": [str(path) for path in report.paths],
         "name": settings.name,
         "activations": settings.activations,
         "largest_difference": report.largest_difference,
+        "largest_action": report.largest_action,
     }
     return ExportOutcome(tuple((path, text) for path in report.paths if path.suffix == ".c"), facts)
 

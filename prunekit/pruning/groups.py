@@ -76,10 +76,16 @@ class StateUnits(NamedTuple):
 
 
 def state_units(network: nn.Module, *, states: int) -> tuple[StateUnits, ...]:
-    """Return whose units the last ``states`` inputs of ``network`` carry, in order."""
+    """Return whose units the last ``states`` inputs of ``network`` carry, in order.
+
+    Raises CouplingError where it is not known what becomes of a state.
+    """
     traced = trace_layers(network, states=states, structure_only=True)
-    if traced is None:
-        return ()
+    if traced is None or len(traced.graph.states) < states:
+        raise CouplingError(
+            f"{type(network).__name__} keeps a state in something that has no op, so that its units cannot be pruned; "
+            "nn.GRUCell has one, nn.GRU and LSTMs have none"
+        )
     groups, found = groups_of(traced.graph), []
     for state in traced.graph.states:
         last = state.initial.ndim - 1

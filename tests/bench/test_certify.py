@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 import prunekit
 from prunekit.benching.certify import Certified, CertifySettings, Returns, certified
 from prunekit.benching.certify_command import Match, certify_files
+from prunekit.benching.contest import certify_models
 from prunekit.benching.models import read_model
 from prunekit.benching.players import Player, episodes_of, integer_player, player_of
 from prunekit.environments import spaces_of
@@ -209,7 +211,7 @@ def test_a_failing_environment_fails_the_policy_under_which_it_does(files: dict[
         (["--env", POINTLESS], ["teacher.onnx", "not clearly more than the random policy's", "--env"]),
         (["--env", ENV, "--range=100,200"], ["returns clipped to [100, 200]", "--range"]),
         ([], ["teacher.onnx: names no environment; give one with --env"]),
-        (["--env", "CartPole-v1"], ["teacher.onnx", "--env"]),
+        (["--env", "CartPole-v1"], ["near.pt", "--env"]),
         (["--env", ENV, "--keep", "1.5"], ["--keep must lie in (0, 1]"]),
         (["--env", ENV, "--max-failures", "0.01", "--episodes", "100"], ["--max-failures 0.01 needs 306 episodes"]),
         (["--env", ENV, "--episodes", "19"], ["20 episodes"]),
@@ -304,3 +306,17 @@ def test_wrong_verdicts_are_rare_on_both_sides() -> None:
 def test_settings_are_for_who_calls_from_python_too() -> None:
     with pytest.raises(InputError, match="finite"):
         CertifySettings(failure_return=float("inf"))
+
+
+def test_models_that_were_read_are_certified_where_many_step_together(files: dict[str, Path]) -> None:
+    """In a vector environment of four, which plays the same episodes as one alone."""
+    small, teacher = (read_model(files[name]) for name in ("near.pt", "teacher.onnx"))
+    settings = CertifySettings(episodes=24)
+    vector = gym.vector.SyncVectorEnv([Walk] * 4)
+    found = certify_models(small, teacher, environment_spec(vector), settings)
+    vector.close()
+    alone = certify_models(small, teacher, environment_spec(Walk), settings)
+    assert found.facts["env"]["seeds"] == "episodes"
+    ours, theirs = found.certificate.episodes, alone.certificate.episodes
+    assert np.allclose(ours.small, theirs.small)
+    assert np.allclose(ours.dense, theirs.dense)

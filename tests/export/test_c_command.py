@@ -126,16 +126,16 @@ def test_the_self_test_passes_and_finds_a_wrong_weight(words: list[str], model: 
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ("w8a16", "int8 weights, int16 activations; actions within "),
-        ("w8a16, named", "int8 weights, int16 activations; actions within "),
-        ("w8a8", "int8 weights, int8 activations; actions within "),
+        ("w8a16", "int8 weights, int16 activations; actions of up to "),
+        ("w8a16, named", "int8 weights, int16 activations; actions of up to "),
+        ("w8a8", "int8 weights, int8 activations; actions of up to "),
     ],
 )
 def test_integers_are_what_is_asked_for(form: str, words: str, model: Path, tmp_path: Path, run: Run) -> None:
     code, out, err = run("export", model, "--format", "c", "--name", "p", "--episodes", 2, *FORMS[form])
     assert (code, err) == (0, "")
     assert words in out
-    assert out.endswith(" of float32 on 400 recorded observations\n")
+    assert re.search(r" of up to [0-9.]+ within [0-9.e-]+ of float32 on 400 recorded observations\n$", out)
     source = (tmp_path / "p.c").read_text()
     assert "self_test" not in source
     assert ("static const int8_t p_table" in source) == (form == "w8a8")

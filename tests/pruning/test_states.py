@@ -132,6 +132,27 @@ def test_a_loop_over_sequences_prunes_cells_and_shrinks_them_losslessly(named: b
     torch.testing.assert_close(run(small, int(masks["cell"].sum())), run(whole, 5), rtol=0.0, atol=1e-12)
 
 
+class Sequences(nn.Module):
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.enter, self.cells, self.leave = nn.Linear(3, 3), nn.GRU(3, 5), nn.Linear(5, 2)
+        self.first = first
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        values, state = self.cells(torch.tanh(self.enter(x)) if self.first else x, state)
+        return self.leave(values), state
+
+
+def test_cells_without_an_op_are_refused_by_name() -> None:
+    for first, match in (
+        (True, r"'cells' \(GRU\) reads it, which is not known"),
+        (False, "nn.GRU and LSTMs have none"),
+    ):
+        whole = Sequences(first)
+        with pytest.raises(CouplingError, match=match):
+            Pruner(whole, torch.optim.Adam(whole.parameters()), 10, PruningPlan(threshold=Sparsity(0.5)), states=1)
+
+
 def test_importance_counts_what_a_unit_does_through_the_state() -> None:
     """A unit that nothing reads but the cell itself, in its next step, is not worth nothing."""
     torch.manual_seed(0)
