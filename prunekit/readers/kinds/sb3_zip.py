@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
@@ -27,7 +28,7 @@ def read_with_normalizer(
     opened: Opened,
     options: PolicyOptions,
     spaces: Spaces | None,
-    policy_of: Callable[[Contents], ZipPolicy] = policy_of_tensors,
+    policy_of: Callable[[Contents], ZipPolicy],
 ) -> PolicyFile:
     """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it."""
     path = opened.path
@@ -39,10 +40,14 @@ def read_with_normalizer(
     return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=tuple(notes))
 
 
+def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    return read_with_normalizer(opened, options, spaces, partial(policy_of_tensors, said=options.activation))
+
+
 READER = Reader(
     name="sb3",
     called="zips of Stable-Baselines3",
     recognises=_recognised,
-    read=read_with_normalizer,
-    options=("normalizer", "without_normalizer"),
+    read=_read,
+    options=("normalizer", "without_normalizer", "activation"),
 )

@@ -59,7 +59,7 @@ def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
     name, shape = class_of(space), shape_of(space)
     if name not in (BOX, MULTI_BINARY):
         raise InputError(f"observations of type {name} are not supported; only Box and MultiBinary are")
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         raise InputError(f"observations of shape {quoted(shape)} are not supported; only arrays of fixed sizes are")
     if len(shape) == _AXES_OF_IMAGES and space.get("dtype") == "uint8":
         raise InputError(f"its observations are images of shape {shape}, which are not read yet; only vectors are")

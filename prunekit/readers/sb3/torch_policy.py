@@ -14,13 +14,17 @@ from prunekit.readers.sb3.observations import observed
 from prunekit.readers.sb3.policy import ZipPolicy, last_layer
 from prunekit.readers.sb3.spaces import BOX, MULTI_BINARY, class_of
 from prunekit.readers.sb3.squashing import is_squashed
+from prunekit.readers.weights.words import activation_named
 
 _CLIP_MEAN = 2.0
 _NORM_EPSILON = 0.001
 
 
-def policy_of_tensors(contents: Contents) -> ZipPolicy:
-    """Return the policy; raises InputError, by name, for what no stock policy over vectors holds."""
+def policy_of_tensors(contents: Contents, said: str | None = None) -> ZipPolicy:
+    """Return the policy, with the activation ``said`` in place of the file's own.
+
+    Raises InputError, by name, for what no stock policy over vectors holds.
+    """
     layout = layout_of(contents)
     seen = observed(contents.section("observation_space"))
     action = contents.section("action_space")
@@ -30,7 +34,9 @@ def policy_of_tensors(contents: Contents) -> ZipPolicy:
         raise InputError(f"{layout.name} with actions of type {kind} is not supported")
     if layout.end == "action_net." and layout.trunks and (kind == BOX) != ("log_std" in state):
         raise InputError("its action space and its weights do not fit together")
-    ops, apart = layers_of(layout, state, _act(layout, contents), _epsilon(contents))
+    ops, apart = layers_of(
+        layout, state, _act(layout, contents) if said is None else activation_named(said), _epsilon(contents)
+    )
     if layout.quantiles:
         ops[-1] = mean_of_quantiles(last_layer(ops), _count(action))
     if layout.pairs and kind == MULTI_BINARY:
