@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import gymnasium as gym
-from gymnasium import spaces
-
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import require
 from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
 
 _LONGEST_NAME, _LONGEST_LINE = 200, 300
@@ -69,6 +68,7 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
     arguments do not fit.
     """
     _require_module_name(env_id)
+    require("gymnasium", f"environment '{env_id}'")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium warns of what the errors below say in one line
@@ -210,8 +210,8 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     """Describe the spaces of ``env``; raises UnusableEnvironmentError for those that no actor can serve."""
     name = id_of(env)
     observation, action = env.observation_space, env.action_space
-    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-        shape = f" of shape {list(observation.shape)}" if isinstance(observation, spaces.Box) else ""
+    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
+        shape = f" of shape {list(observation.shape)}" if isinstance(observation, gym.spaces.Box) else ""
         raise UnusableEnvironmentError(
             f"environment '{name}' has {type(observation).__name__} observations{shape}, but an actor takes a flat "
             "vector (1-D Box); register a version wrapped in gymnasium.wrappers.FlattenObservation"

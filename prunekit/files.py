@@ -15,8 +15,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import final
 
-from filelock import FileLock, Timeout
-
 from prunekit.errors import ArtifactError, InputError
 from prunekit.temporaries import LOCKS, create, names_beside, open_held, remove_left
 
@@ -73,6 +71,8 @@ def held(folder: Path, *, traceless: bool = False) -> Iterator[None]:
     ``traceless`` it goes, and so do folders that were made here and are empty. Raises InputError where another process
     holds the folder.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / ".lock")
     missing = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
     try:

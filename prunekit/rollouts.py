@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from prunekit.environments import first_line, id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
+from prunekit.lazy import gymnasium as gym
 
 Act = Callable[[Any], Any]
 

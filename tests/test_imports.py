@@ -32,7 +32,7 @@ FLOORS = (
     {"formats", "activations", "spaces", "stats", "generators"},
     {"ops"},
     {"graph"},
-    {"files", "versions"},
+    {"files", "versions", "lazy"},
     {"errors", "temporaries"},
 )
 FLOOR_OF = {room: height for height, rooms in enumerate(reversed(FLOORS)) for room in rooms}

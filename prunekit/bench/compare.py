@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.bench.alone import measured_alone
 from prunekit.bench.figures import Device, DeviceResult, Place
 from prunekit.bench.host import host_facts
 from prunekit.bench.models import BenchModel, read_model
@@ -22,6 +22,8 @@ from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.graph.graph import Graph
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import is_installed
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.rollouts import Act, episode_return, random_returns
 from prunekit.stats.betting import Paired
@@ -46,13 +48,19 @@ def run_bench(
 
     ``options`` say of files what they do not say of themselves.
 
-    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
-    something is to be kept of a single model.
+    Where there is no environment, latency and memory are measured alone, and the result says so.
+
+    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, where
+    something is to be kept of a single model, and where what is asked for needs an environment that is missing.
     """
     if settings.keep is not None and len(paths) < 2:
         raise InputError("--keep compares models with the first one, the reference; name two models at least")
     models = tuple(read_model(path, options) for path in paths)
-    name, kwargs = _environment(models, env_id)
+    found = _environment(models, env_id)
+    if found is None or (env_id is None and not is_installed("gymnasium")):
+        reason = "gymnasium is not installed" if found is not None else "no file names an environment, nor does --env"
+        return measured_alone(models, devices, settings, reason, progress)
+    name, kwargs = found
     environment = make_environment(name, kwargs)
     try:
         return _measure(models, devices, settings, environment, (id_of(environment), kwargs), progress)
@@ -181,10 +189,13 @@ def _retentions(
     return tuple(kept)
 
 
-def _environment(models: Sequence[BenchModel], env_id: str | None) -> tuple[str, dict[str, Any]]:
+def _environment(models: Sequence[BenchModel], env_id: str | None) -> tuple[str, dict[str, Any]] | None:
+    """Return the environment that all models name, or ``env_id``; None where nobody names one."""
     if env_id is not None:
         return env_id, next((kwargs for model in models if (kwargs := model.arguments_of(env_id)) is not None), {})
     named = [(model.path, model.environment) for model in models]
+    if all(environment is None for _, environment in named):
+        return None
     for path, environment in named:
         if environment is None:
             raise InputError(f"{path}: names no environment; give one with --env")

@@ -8,17 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
+from prunekit.lazy import gymnasium as gym
 from prunekit.versions import installed_versions
 
 _PACKAGES = ("prunekit", "onnxruntime", "numpy", "gymnasium")
 
 
-def host_facts(environment: gym.Env[Any, Any]) -> dict[str, Any]:
+def host_facts(environment: gym.Env[Any, Any] | None) -> dict[str, Any]:
     """Return processor, cores, system, versions and date; MuJoCo's version only where ``environment`` runs on it."""
     packages: tuple[str, ...] = _PACKAGES
-    if environment.spec is not None and "mujoco" in str(environment.spec.entry_point):
+    if environment is not None and environment.spec is not None and "mujoco" in str(environment.spec.entry_point):
         packages = (*packages, "mujoco")
     return {
         "cpu": _processor(),

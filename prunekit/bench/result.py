@@ -25,11 +25,12 @@ _MORE = 1.2
 class BenchResult:
     """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
 
+    ``environment`` is None where there was none, which ``alone`` explains: there are no returns then.
     ``disturbed`` are the returns of every model on the first device by the name of what was done to its observations.
     """
 
     host: dict[str, Any]
-    environment: tuple[str, dict[str, Any]]
+    environment: tuple[str, dict[str, Any]] | None
     settings: BenchSettings
     models: tuple[BenchModel, ...]
     devices: tuple[dict[str, DeviceResult], ...]
@@ -37,6 +38,7 @@ class BenchResult:
     retentions: tuple[Retention, ...]
     certificates: tuple[Certificate | None, ...]
     disturbed: tuple[dict[str, tuple[float, ...]], ...]
+    alone: str = ""
 
     def require(self) -> None:
         """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
@@ -50,15 +52,15 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data in the form of ``docs/bench.md``."""
-        env_id, kwargs = self.environment
         return {
             "host": self.host,
-            "env": {"id": env_id, "kwargs": kwargs},
+            "env": None if self.environment is None else dict(zip(("id", "kwargs"), self.environment, strict=True)),
+            "without_returns": self.alone or None,
             "models": [
                 {**_model_json(model, devices, self.settings), "disturbed": _disturbed_json(disturbed)}
                 for model, devices, disturbed in zip(self.models, self.devices, self.disturbed, strict=True)
             ],
-            "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))},
+            "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))} if self.random else None,
             "retention": {
                 str(model.path): kept.to_dict() for model, kept in zip(self.models, self.retentions, strict=True)
             },

@@ -8,7 +8,6 @@ from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
-from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.zoo import zoo_notes
 
 
@@ -19,6 +18,8 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    from prunekit.readers.sb3.graph import read_zip
+
     path = opened.path
     found = read_zip(path, normalizer_of(path, options), spaces=spaces)
     return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
