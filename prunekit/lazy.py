@@ -42,10 +42,10 @@ _INSTALLED_AS = {
     "matplotlib": "'prunekit[plots]'",
     "tensorboard": "'prunekit[tensorboard]'",
     "ray": "'prunekit[ray]'",
-    "fsspec": "'prunekit[remote]'",
     "stable_baselines3": "stable-baselines3",
-    "PIL": "pillow",
-    **{name: name for name in ("torch", "gymnasium", "mujoco", "onnx", "onnxruntime", "jinja2", "filelock", "numpy")},
+    "PIL": "'prunekit[plots]'",
+    "jinja2": "'prunekit[plots]'",
+    **{name: name for name in ("torch", "gymnasium", "mujoco", "onnx", "onnxruntime", "filelock", "numpy")},
 }
 """What pip is to install, by the package that is missing."""
 

@@ -84,9 +84,9 @@ def test_pruner_and_surgery_do_not_import_each_other() -> None:
 
 
 def test_only_the_adapter_and_training_know_stable_baselines() -> None:
-    """Readers know the names that it writes into files, and never import it."""
+    """Readers know the names that it writes into files, ``lazy`` how it is installed; neither imports it."""
     knowing = {room_of(path) for path in MODULES if "stable_baselines3" in (ROOT / path).read_text()}
-    assert knowing == {"adapters", "training", "readers"}
+    assert knowing == {"adapters", "training", "readers", "lazy"}
     importing = {room_of(path) for path in MODULES if imported_packages(path) & {"stable_baselines3", "sb3_contrib"}}
     assert importing == {"adapters", "training"}
 
