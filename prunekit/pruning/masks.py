@@ -21,6 +21,7 @@ from prunekit.pruning.groups import traced_groups
 from prunekit.pruning.slices import Group, places_of, unit_slices
 
 Masks = Mapping[str, Tensor]
+"""Per group, by its name, ``keep`` bool [width]: True is a unit that lives."""
 
 
 def full_masks(groups: Iterable[Group]) -> dict[str, Tensor]:
