@@ -25,6 +25,7 @@ from embedded_tables import (
     loop_table,
 )
 from growth_table import growth_table
+from installation import installation_table
 from published_table import published_table
 from record import read_result, stamp, table
 from study_picture import digest, study_picture
@@ -192,6 +193,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loop": ("devices", loop_table),
         "host_latency": ("host_latency", host_latency_table),
     },
+    "docs/installation.md": {"installation": ("installation", installation_table)},
     "docs/ops.md": {"growth": ("growth", growth_table)},
     "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
     "docs/decisions/0011-natural-gradients-and-an-average.md": {
