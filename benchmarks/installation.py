@@ -2,8 +2,8 @@
 
 python benchmarks/installation.py --before REVISION
 
-Every form goes into an environment made from nothing, with the versions of constraints.txt; what an empty one takes is not
-counted. ``--before`` measures the plain installation of an earlier revision beside it.
+Every form goes into an environment made from nothing, with the versions of constraints.txt; what an empty one takes is
+not counted. ``--before`` measures the plain installation of an earlier revision beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _megabytes(folder: Path) -> float:
 
 
 def measure(name: str, source: Path, work: Path, first: tuple[str, ...], options: tuple[str, ...]) -> dict[str, Any]:
-    """Return size, packages and the least CPU time of five ``prunekit inspect`` after installing ``first`` and ``source``."""
+    """Return size, packages and the least CPU time of five ``prunekit inspect`` of what is installed."""
     place = work / name
     _run(sys.executable, "-m", "venv", place)
     empty, pip = _megabytes(place), (place / "bin" / "pip", "install", "--quiet")
@@ -60,7 +61,7 @@ def measure(name: str, source: Path, work: Path, first: tuple[str, ...], options
     }
 
 
-def installation_table(result: dict[str, Any]) -> str:
+def installation_table(result: Mapping[str, Any]) -> str:
     """Return a row per installation."""
     rows = [
         [name, f"{found['megabytes']:,.0f} MB", str(found["packages"]), f"{found['inspect_cpu_seconds']:.2f} s"]

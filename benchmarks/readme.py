@@ -24,11 +24,13 @@ from embedded_tables import (
     int8_table,
     loop_table,
 )
+from frontier_picture import frontier_picture
 from growth_table import growth_table
+from highlights import compress_short, highlights
 from installation import installation_table
 from published_table import published_table
-from record import read_result, stamp, table
-from study_picture import digest, study_picture
+from record import digest, read_result, stamp, table
+from study_picture import study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
 from prunekit.files import write_atomically
@@ -172,7 +174,8 @@ def _of_mean(group: Sequence[float], usual: float) -> float:
 
 Table = Callable[[Mapping[str, Any]], str]
 PAGES: dict[str, dict[str, tuple[str, Table]]] = {
-    "README.md": {
+    "README.md": {"highlights": ("compress", highlights), "compress_short": ("compress", compress_short)},
+    "docs/results.md": {
         "demo": ("demo", demo_table),
         "compress": ("compress", compress_table),
         "devices_short": ("devices", devices_short_table),
@@ -216,7 +219,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
 }
 
 
-PICTURES = {"docs/pictures/masked_training.svg": ("masked_training", study_picture)}
+PICTURES = {
+    "docs/pictures/frontier.svg": ("compress", frontier_picture),
+    "docs/pictures/masked_training.svg": ("masked_training", study_picture),
+}
 
 
 def rendered(page: str, text: str) -> str:

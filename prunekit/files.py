@@ -182,7 +182,7 @@ def _fill(entry: _Staged, content: bytes, holds: ExitStack) -> None:
         closing.callback(os.close, descriptor)
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             if entry.mode is not None and os.fstat(descriptor).st_mode & 0o777 != entry.mode:
-                os.fchmod(descriptor, entry.mode)
+                os.chmod(descriptor if os.chmod in os.supports_fd else entry.temporary, entry.mode)
             file.write(content)
             file.flush()
             os.fsync(descriptor)

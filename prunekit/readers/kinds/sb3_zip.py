@@ -21,8 +21,12 @@ def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> Poli
     from prunekit.readers.sb3.graph import read_zip
 
     path = opened.path
-    found = read_zip(path, normalizer_of(path, options), spaces=spaces)
-    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
+    normalizer = normalizer_of(path, options)
+    found = read_zip(path, normalizer, spaces=spaces)
+    notes = [*found.notes, *zoo_notes(path)]
+    if normalizer is None and not options.without_normalizer:
+        notes.append("RL Baselines3 Zoo trained it without a normalizer (config.yml)")
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=tuple(notes))
 
 
 READER = Reader(
