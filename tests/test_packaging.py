@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -82,3 +83,13 @@ def test_train_does_without_tensorboard(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.csv").is_file()
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize(("words", "found"), [("prunekit ex", "export"), ("prunekit bench --kee", "--keep")])
+def test_the_shell_completes_commands_and_options(words: str, found: str) -> None:
+    variables = {"_PRUNEKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-m", "prunekit"], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+    assert done.stdout.split() == [found]
+    assert done.returncode == 0, done.stderr
