@@ -26,9 +26,9 @@ _RUNS = 5
 
 
 def _run(*command: object, folder: Path = ROOT) -> str:
-    return subprocess.run(
-        [str(word) for word in command], check=True, cwd=folder, stdout=subprocess.PIPE, text=True
-    ).stdout
+    words = [str(word) for word in command]
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # what was installed runs
+    return subprocess.run(words, check=True, cwd=folder, env=own, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _megabytes(folder: Path) -> float:
