@@ -6,6 +6,7 @@ that way take torch and Gymnasium from here; all others import them as usual.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, final
@@ -29,7 +30,7 @@ else:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__") and name != "__version__":  # tools look for these in whatever they find
                 raise AttributeError(name)
-            return getattr(import_module(self._name), name)
+            return getattr(sys.modules.get(self._name) or import_module(self._name), name)
 
         def __repr__(self) -> str:
             return f"<{self._name}, imported when first used>"
