@@ -45,6 +45,7 @@ _INSTALLED_AS = {
     "ray": "'prunekit[ray]'",
     "stable_baselines3": "stable-baselines3",
     "PIL": "'prunekit[plots]'",
+    "yaml": "pyyaml",
     "jinja2": "'prunekit[plots]'",
     **{name: name for name in ("torch", "gymnasium", "mujoco", "onnx", "onnxruntime", "filelock", "numpy")},
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from prunekit.environments import first_line, id_of
+from prunekit.environment_functions import first_line
+from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
 from prunekit.lazy import gymnasium as gym
 

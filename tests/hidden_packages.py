@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-LARGE = ("torch", "gymnasium", "stable_baselines3", "mujoco", "filelock", "matplotlib", "PIL", "jinja2", "tensorboard")
+LARGE = (
+    "torch", "gymnasium", "stable_baselines3", "mujoco", "filelock", "matplotlib", "PIL", "jinja2", "tensorboard",
+    "yaml",
+)  # fmt: skip
 _HIDING = """
 import sys
 

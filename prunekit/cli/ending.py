@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NoReturn
 
 from prunekit.cli.signals import Terminated
+from prunekit.cli.words import in_flags
 from prunekit.console import printable
 from prunekit.errors import InputError, PrunekitError
 from prunekit.lazy import missing
@@ -43,7 +44,7 @@ def said_of(error: Exception) -> tuple[str, int]:
     """
     match error:
         case PrunekitError():
-            return str(error), 2 if isinstance(error, InputError) else 1
+            return in_flags(str(error)), 2 if isinstance(error, InputError) else 1
         case ModuleNotFoundError() if (told := missing(error.name)) is not None:
             return str(told), 2
         case OSError():

@@ -16,7 +16,8 @@ from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.onnx import graph_from
-from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quantized
+from prunekit.export.quantize import Bits, quantize
+from prunekit.export.quantized import QuantizedProgram, run_quantized
 from prunekit.export.recording import spread_over
 from prunekit.files import write_together
 from prunekit.graph.graph import Graph

@@ -14,6 +14,8 @@ from prunekit.environments import Spaces, arguments_for, make_environment, named
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
+from prunekit.export.card_folder import FILES as CARD_FILES
+from prunekit.export.card_folder import write_card_folder
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
@@ -42,6 +44,7 @@ class ExportWords:
     name: str | None = None
     self_test: bool = False
     arduino: bool = False
+    card: bool = False
     env: str | None = None
     episodes: int = 5
     observations: Path | None = None
@@ -62,20 +65,27 @@ class ExportOutcome:
 def export_file(words: ExportWords) -> ExportOutcome:
     """Export as ``words`` say; raises InputError for words that do not go together."""
     settings = _c_settings(words) if words.format == "c" else None
+    if words.card and settings is not None:
+        raise InputError("`card` goes with `format` onnx; C has no card")
     if words.format not in ("onnx", "c"):
-        raise InputError(f"--format {words.format} is unknown; choose onnx or c")
+        raise InputError(f"`format` {words.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
     require_policy(words.policy)
-    folder = words.out or words.policy.parent
+    folder = words.out or (words.policy.with_name(f"{words.policy.stem}-card") if words.card else words.policy.parent)
     written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
+    if words.card:
+        written = [folder / name for name in CARD_FILES]
     read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
     require_apart(read, written, words.json_file)
     policy = _read(words)
-    outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
+    if words.card:
+        outcome = _to_card(words, policy, folder)
+    else:
+        outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.masks is None:
+    if policy.masks is None or words.card:
         lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
         dead = sum(int((~keep).sum()) for keep in policy.masks.values())
@@ -92,7 +102,7 @@ def _read(words: ExportWords) -> PolicyFile:
     if words.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(words.env)
     elif words.env is not None and words.format == "onnx":
-        raise InputError("--env goes with --format c; this file says what its actions are")
+        raise InputError("`env` goes with `format` c; this file says what its actions are")
     policy = policy or read_policy(words.policy, words.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
@@ -111,9 +121,9 @@ def _spaces_in(env: str) -> Spaces:
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
     """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
     if activations is not None and not int8:
-        raise InputError("--activations goes with --int8")
+        raise InputError("`activations` goes with `int8`")
     if activations not in (None, 8, 16):
-        raise InputError(f"--activations must be 16 or 8, got {activations}")
+        raise InputError(f"`activations` must be 16 or 8, got {activations}")
     if not int8:
         return None
     return 8 if activations == 8 else 16
@@ -123,19 +133,19 @@ def _c_settings(words: ExportWords) -> CSettings:
     bits = bits_named(words.int8, words.activations)
     name = c_name(words.policy.stem) if words.name is None else words.name
     if is_system_header(name):
-        raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
+        raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
-        raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
+        raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
     return CSettings(name, bits, words.self_test, words.arduino)
 
 
 def _refuse_words_of_c(words: ExportWords) -> None:
-    given = {"--int8": words.int8, "--activations": words.activations is not None, "--name": words.name is not None}
-    given |= {"--self-test": words.self_test, "--arduino": words.arduino}
-    given |= {"--observations": words.observations is not None}
+    given = {"`int8`": words.int8, "`activations`": words.activations is not None, "`name`": words.name is not None}
+    given |= {"`self_test`": words.self_test, "`arduino`": words.arduino}
+    given |= {"`observations`": words.observations is not None}
     for option, used in given.items():
         if used:
-            raise InputError(f"{option} goes with --format c")
+            raise InputError(f"{option} goes with `format` c")
 
 
 def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
@@ -148,6 +158,12 @@ def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutc
             "largest_difference": report.largest_difference,
         },
     )
+
+
+def _to_card(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    paths = write_card_folder(policy, folder, words.env)
+    lines = tuple((path, f"{path.stat().st_size:,} bytes") for path in paths)
+    return ExportOutcome(lines, {"card": [str(path) for path in paths]})
 
 
 def _onnx_path(words: ExportWords, folder: Path) -> Path:
@@ -192,8 +208,8 @@ def recorder(
         path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
             raise InputError(
-                f"{path}: names no environment to record observations in; give one with --env, or some of its own "
-                "with --observations FILE.npy"
+                f"{path}: names no environment to record observations in; give one with `env`, or some of its own "
+                "with `observations` FILE.npy"
             )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(policy.graph, env_id, kwargs, episodes)

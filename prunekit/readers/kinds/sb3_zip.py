@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
 from prunekit.readers.normalizers import normalizer_of
@@ -10,6 +13,10 @@ from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
 from prunekit.readers.zoo import zoo_notes
 
+if TYPE_CHECKING:
+    from prunekit.readers.sb3.contents import Contents
+    from prunekit.readers.sb3.policy import ZipPolicy
+
 
 def _recognised(opened: Opened) -> bool:
     if opened.container == "unknown" and opened.path.suffix.lower() == ".zip":
@@ -17,12 +24,22 @@ def _recognised(opened: Opened) -> bool:
     return opened.container == "sb3"
 
 
-def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+def read_with_normalizer(
+    opened: Opened,
+    options: PolicyOptions,
+    spaces: Spaces | None,
+    policy_of: Callable[[Contents], ZipPolicy] | None = None,
+) -> PolicyFile:
+    """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it.
+
+    ``policy_of`` finds the policy in the contents; None is that of a zip with tensors of torch.
+    """
     from prunekit.readers.sb3.graph import read_zip
+    from prunekit.readers.sb3.torch_policy import policy_of_tensors
 
     path = opened.path
     normalizer = normalizer_of(path, options)
-    found = read_zip(path, normalizer, spaces=spaces)
+    found = read_zip(path, normalizer, spaces=spaces, policy_of=policy_of or policy_of_tensors)
     notes = [*found.notes, *zoo_notes(path)]
     if normalizer is None and not options.without_normalizer:
         notes.append("RL Baselines3 Zoo trained it without a normalizer (config.yml)")
@@ -33,6 +50,6 @@ READER = Reader(
     name="sb3",
     called="zips of Stable-Baselines3",
     recognises=_recognised,
-    read=_read,
+    read=read_with_normalizer,
     options=("normalizer", "without_normalizer"),
 )
