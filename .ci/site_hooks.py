@@ -23,6 +23,17 @@ PAGES = {
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
 
 
+def on_config(config: Any) -> Any:
+    """Put all decisions into the navigation."""
+    decisions = [f"decisions/{path.name}" for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
+    for section in config.nav:
+        for pages in section.values() if isinstance(section, dict) else ():
+            for page in pages if isinstance(pages, list) else ():
+                if isinstance(page, dict) and "Decisions" in page:
+                    page["Decisions"] = decisions
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages of the repository's root."""
     for source, target in PAGES.items():
