@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check clean
+.PHONY: demo test check coverage docs dist clean
 
 DEMO := runs/demo
 
@@ -20,6 +20,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/pytest -n 2 --dist loadgroup
 
+coverage: $(VENV)/installed
+	$(BIN)/pytest -n 2 --dist loadgroup --cov=prunekit --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+docs: $(VENV)/docs
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+dist: $(VENV)/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,5 +41,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

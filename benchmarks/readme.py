@@ -29,6 +29,7 @@ from embedded_tables import (
 from frontier_picture import frontier_picture
 from growth_table import growth_table
 from highlights import compress_short, highlights
+from installation import installation_table
 from published_table import published_table
 from record import digest, read_result, stamp, table
 from study_picture import study_picture
@@ -201,6 +202,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loop": ("devices", loop_table),
         "host_latency": ("host_latency", host_latency_table),
     },
+    "docs/installation.md": {"installation": ("installation", installation_table)},
     "docs/ops.md": {"growth": ("growth", growth_table)},
     "docs/decisions/0010-policies-as-c.md": {
         "c_choices": ("c_choices", c_choices_table),

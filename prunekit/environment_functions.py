@@ -7,25 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
-from typing import Any, final
-
-import gymnasium as gym
+from typing import Any
 
 from prunekit.errors import UnusableEnvironmentError
+from prunekit.lazy import gymnasium as gym
 
 _LONGEST_LINE = 300
 _LISTED = 8
-EnvironmentMaker = Callable[..., gym.Env[Any, Any]]
+EnvironmentMaker = Callable[..., "gym.Env[Any, Any]"]
 """A function that makes an environment, from the arguments that it is given by name."""
-
-
-@final
-class MadeEnvironment(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment that the function called ``name`` made; it changes nothing."""
-
-    def __init__(self, environment: gym.Env[Any, Any], name: str) -> None:
-        super().__init__(environment)
-        self.name = name
 
 
 def function_name(function: EnvironmentMaker) -> str:
@@ -81,6 +71,8 @@ def made_by(function: EnvironmentMaker, name: str, kwargs: Mapping[str, Any] | N
         raise
     except Exception as error:  # a function of a user's raises anything
         raise not_made(name, error) from error
+    from prunekit.made_environment import MadeEnvironment
+
     if isinstance(made, MadeEnvironment):
         return made
     if isinstance(made, gym.Env):

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import gymnasium as gym
-from gymnasium import spaces
-
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.environment_functions import (
     EnvironmentMaker,
-    MadeEnvironment,
     first_line,
     function_name,
     function_of,
@@ -28,6 +24,8 @@ from prunekit.environment_functions import (
     require_module_name,
 )
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import require
 from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
 
 _LONGEST_NAME = 200
@@ -81,6 +79,7 @@ def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, A
     otherwise. Raises UnusableEnvironmentError, with the fix, where it is neither, its packages are missing, or its
     arguments do not fit.
     """
+    require("gymnasium", "an environment")
     if not isinstance(environment, str):
         return made_by(environment, function_name(environment), kwargs)
     require_module_name(environment)
@@ -210,6 +209,8 @@ def id_of(env: gym.Env[Any, Any]) -> str:
 
     Its class's name where it has neither.
     """
+    from prunekit.made_environment import MadeEnvironment
+
     if isinstance(env, MadeEnvironment):
         return env.name
     return env.spec.id if env.spec is not None else type(env).__name__
@@ -222,8 +223,8 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
 
 def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
     """Describe the spaces of the environment called ``name``; raises as ``spaces_of``."""
-    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-        shape = f" of shape {list(observation.shape)}" if isinstance(observation, spaces.Box) else ""
+    if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
+        shape = f" of shape {list(observation.shape)}" if isinstance(observation, gym.spaces.Box) else ""
         raise UnusableEnvironmentError(
             f"environment '{name}' has {type(observation).__name__} observations{shape}, but an actor takes a flat "
             "vector (1-D Box); register a version wrapped in gymnasium.wrappers.FlattenObservation"

@@ -15,8 +15,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import final
 
-from filelock import FileLock, Timeout
-
 from prunekit.errors import ArtifactError, InputError
 from prunekit.temporaries import LOCKS, create, names_beside, open_held, remove_left
 
@@ -73,6 +71,8 @@ def held(folder: Path, *, traceless: bool = False) -> Iterator[None]:
     ``traceless`` it goes, and so do folders that were made here and are empty. Raises InputError where another process
     holds the folder.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / ".lock")
     missing = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
     try:
@@ -182,7 +182,7 @@ def _fill(entry: _Staged, content: bytes, holds: ExitStack) -> None:
         closing.callback(os.close, descriptor)
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             if entry.mode is not None and os.fstat(descriptor).st_mode & 0o777 != entry.mode:
-                os.fchmod(descriptor, entry.mode)
+                os.chmod(descriptor if os.chmod in os.supports_fd else entry.temporary, entry.mode)
             file.write(content)
             file.flush()
             os.fsync(descriptor)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from prunekit.environment_functions import first_line
 from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
+from prunekit.lazy import gymnasium as gym
 
 Act = Callable[[Any], Any]
 

@@ -46,7 +46,8 @@ def bench(
     """Measure files and ``Policy`` objects on ``devices`` and ``parts``; the first one is the reference.
 
     ``env`` is where they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector
-    environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. ``int8`` is for
+    environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. Where
+    there is none, latency and memory are measured alone. ``int8`` is for
     devices that run C. Latency is that of ``calls`` back to back, and of ``paced_ticks`` at 50 Hz. With ``keep`` it is
     tested whether each keeps that share of the reference's return. ``docs/bench.md`` says what is measured, and
     ``to_json`` of the result gives all of it as plain data.

@@ -22,10 +22,11 @@ from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.teacher import Teacher, teacher_of_graph
 from prunekit.compression.trial import CompressDisplay
 from prunekit.compression.workers import Site
-from prunekit.environment_functions import EnvironmentMaker, MadeEnvironment, function_name, importable_name
+from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.generators import undisturbed
+from prunekit.made_environment import MadeEnvironment
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import KindHead
 from prunekit.simulators.batch import Seeding

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.benching.alone import measured_alone
 from prunekit.benching.figures import Device, DeviceResult, Place
 from prunekit.benching.host import host_facts
 from prunekit.benching.models import BenchModel, read_model
@@ -20,16 +22,19 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.graph.graph import Graph
+from prunekit.lazy import is_installed, require
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.rollouts import Act
-from prunekit.simulators.episodes import ActOf, Episodes
-from prunekit.simulators.spec import EnvironmentSpec, environment_spec
 from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
 from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Candidate, certify
 from prunekit.stats.claim import Claim
 from prunekit.stats.clipping import range_of
+
+if TYPE_CHECKING:
+    from prunekit.simulators.episodes import ActOf, Episodes
+    from prunekit.simulators.spec import EnvironmentSpec
 
 Progress = Callable[[str], None]
 
@@ -46,8 +51,10 @@ def run_bench(
 
     ``options`` say of files what they do not say of themselves.
 
-    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
-    something is to be kept of a single model.
+    Where there is no environment, latency and memory are measured alone, and the result says so.
+
+    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, where
+    something is to be kept of a single model, and where what is asked for needs an environment that is missing.
     """
     _require_two(settings, len(paths))
     return bench_models([read_model(path, options) for path in paths], devices, settings, environment, progress)
@@ -63,6 +70,8 @@ def bench_models(
     """Measure ``models`` that were read, as ``run_bench`` does."""
     _require_two(settings, len(models))
     spec = _environment(models, environment)
+    if isinstance(spec, str):
+        return measured_alone(tuple(models), devices, settings, spec, progress)
     episodes = spec.episodes()
     try:
         return _measure(tuple(models), devices, settings, spec, episodes, progress)
@@ -207,14 +216,23 @@ def _retentions(
     return tuple(kept)
 
 
-def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | None) -> EnvironmentSpec:
-    """Return the environment that was given, with the arguments that a file gives to it, or that all files name."""
+def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | None) -> EnvironmentSpec | str:
+    """Return the environment that was given, with the arguments that a file gives to it, or that all files name.
+
+    Where there is none, return the reason in words.
+    """
+    if given is not None:
+        require("gymnasium", "an environment")
     if isinstance(given, str):
+        from prunekit.simulators.spec import environment_spec
+
         named = (model.arguments_of(given) for model in models)
         return environment_spec(given, next((kwargs for kwargs in named if kwargs is not None), {}))
     if given is not None:
         return given
     named_by = [(model.path, model.environment) for model in models]
+    if all(environment is None for _, environment in named_by):
+        return "no policy names an environment, and none was given"
     for path, environment in named_by:
         if environment is None:
             raise InputError(f"{path}: names no environment; give one with `env`")
@@ -224,4 +242,8 @@ def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | No
             )
     first = named_by[0][1]
     assert first is not None
+    if not is_installed("gymnasium"):
+        return "gymnasium is not installed"
+    from prunekit.simulators.spec import environment_spec
+
     return environment_spec(*first)

@@ -6,11 +6,12 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from gymnasium.envs.registration import EnvSpec
+from typing import TYPE_CHECKING, Any
 
 from prunekit.versions import installed_versions
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 _PACKAGES = ("prunekit", "onnxruntime", "numpy", "gymnasium")
 

@@ -26,13 +26,14 @@ _MORE = 1.2
 class BenchResult:
     """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
 
+    ``environment`` is None where there was none, which ``alone`` explains: there are no returns then.
     ``disturbed`` are the returns of every model on the first device by the name of what was done to its observations.
     ``seeding`` says what the seeds of the episodes did in the environment: where they do nothing, models played
     independent draws, so that what is shown of them takes more episodes.
     """
 
     host: dict[str, Any]
-    environment: tuple[str, dict[str, Any]]
+    environment: tuple[str, dict[str, Any]] | None
     settings: BenchSettings
     models: tuple[BenchModel, ...]
     devices: tuple[dict[str, DeviceResult], ...]
@@ -41,6 +42,7 @@ class BenchResult:
     certificates: tuple[Certificate | None, ...]
     disturbed: tuple[dict[str, tuple[float, ...]], ...]
     seeding: Seeding = Seeding.EPISODES
+    alone: str = ""
 
     def require(self) -> None:
         """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
@@ -52,17 +54,23 @@ class BenchResult:
         if failing:
             raise CheckError(f"retention is not shown to be at least {self.settings.keep:g}: {', '.join(failing)}")
 
+    def _environment_json(self) -> dict[str, Any] | None:
+        if self.environment is None:
+            return None
+        env_id, kwargs = self.environment
+        return {"id": env_id, "kwargs": kwargs, "seeds": self.seeding.value}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data in the form of ``docs/bench.md``."""
-        env_id, kwargs = self.environment
         return {
             "host": self.host,
-            "env": {"id": env_id, "kwargs": kwargs, "seeds": self.seeding.value},
+            "env": self._environment_json(),
+            "without_returns": self.alone or None,
             "models": [
                 {**_model_json(model, devices, self.settings), "disturbed": _disturbed_json(disturbed)}
                 for model, devices, disturbed in zip(self.models, self.devices, self.disturbed, strict=True)
             ],
-            "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))},
+            "random": {"episodes": len(self.random), "mean": float(np.mean(self.random))} if self.random else None,
             "retention": {
                 str(model.path): kept.to_dict() for model, kept in zip(self.models, self.retentions, strict=True)
             },

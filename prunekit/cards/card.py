@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, final
 
-import yaml
-
 from prunekit.console import printable, size_name
 from prunekit.stats.claim import counted
 
@@ -60,6 +58,8 @@ def model_card(facts: CardFacts) -> str:
     >>> text.startswith("---\\nlibrary_name: prunekit\\n")
     True
     """
+    import yaml
+
     matter: str = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True, width=1_000)
     parts = [_title(facts), _table(facts), _certificate(facts), _use(facts), _files(facts)]
     return "---\n" + matter + "---\n" + "\n\n".join(part for part in parts if part) + "\n"

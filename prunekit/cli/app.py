@@ -30,7 +30,6 @@ from prunekit.cli.train import train
 
 app = typer.Typer(
     help="Make reinforcement-learning policies small enough to deploy, and prove that they still work.",
-    add_completion=False,
     rich_markup_mode="rich",
     epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted; 128 + N: ended by signal N. "
     "--debug shows tracebacks.",
@@ -47,7 +46,7 @@ def run(signals: Signals) -> NoReturn:
         debug = len(arguments) != len(sys.argv) - 1
         try:
             require_words(arguments)
-            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            code = app(arguments or ["--help"], prog_name="prunekit", standalone_mode=False) or 0
             if code == INTERRUPTED:  # typer makes this of Ctrl-C, without a word
                 signals.over = True
                 fail("interrupted", code)

@@ -13,6 +13,7 @@ from prunekit.cli.signals import Terminated
 from prunekit.cli.words import in_flags
 from prunekit.console import printable
 from prunekit.errors import InputError, PrunekitError
+from prunekit.lazy import missing
 
 INTERRUPTED = 130
 _SIGNALLED = 128
@@ -44,6 +45,8 @@ def said_of(error: Exception) -> tuple[str, int]:
     match error:
         case PrunekitError():
             return in_flags(str(error)), 2 if isinstance(error, InputError) else 1
+        case ModuleNotFoundError() if (told := missing(error.name)) is not None:
+            return str(told), 2
         case OSError():
             named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
             return f"{' and '.join(named) or 'the system'}: {error.strerror or error}", 2

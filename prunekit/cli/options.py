@@ -25,8 +25,19 @@ def _writable(path: Path | None) -> Path | None:
 JsonOption = Annotated[
     Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file, for machines.")
 ]
+
+
+def _report(path: Path | None) -> Path | None:
+    if path is not None:
+        from prunekit.lazy import require
+
+        for package in ("matplotlib", "jinja2", "PIL"):
+            require(package, "--report")
+    return _writable(path)
+
+
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", callback=_writable, help="Write a page in HTML to this file, for people.")
+    Path | None, typer.Option("--report", callback=_report, help="Write a page in HTML to this file, for people.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 NormalizerOption = Annotated[

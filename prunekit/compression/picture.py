@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
-
-from matplotlib import style
-from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from typing import TYPE_CHECKING, Any
 
 from prunekit.compression.result import Compressed
 from prunekit.console import printable, size_name
 from prunekit.errors import InputError
 from prunekit.files import write_together
+from prunekit.lazy import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = ("frontier.svg", "frontier.png")
 """What ``draw`` writes."""
@@ -26,10 +26,18 @@ def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
 
     Drawn on canvases of its own, so that no backend is chosen or needed. The caller's style (rcParams) has no effect
     and is as it was afterwards; while it draws, matplotlib's default style holds in the whole process, as matplotlib
-    knows no other way. Raises InputError where they cannot be written; pictures of another result are gone then.
+    knows no other way. Raises InputError where they cannot be written, or matplotlib is missing; pictures of another
+    result are gone then.
     """
     paths = [folder / name for name in PICTURES]
     contents = []
+    try:
+        require("matplotlib", "the picture of the frontier")
+    except InputError:
+        _remove(paths)
+        raise
+    from matplotlib import style
+
     with style.context(["default", _STYLE]):
         figure = _figure(result, title)
         for form, canvas, metadata in (("svg", "svg", {"Date": None}), ("png", "agg", None)):
@@ -39,13 +47,20 @@ def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
     try:
         write_together(dict(zip(paths, contents, strict=True)))
     except InputError:
-        for path in paths:
-            path.unlink(missing_ok=True)
+        _remove(paths)
         raise
     return paths
 
 
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def _figure(result: Compressed, title: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
+
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.add_subplot()
     keep = result.certificate.claim.keep

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prunekit.errors import ExportMismatchError
@@ -15,9 +14,7 @@ from prunekit.graph.forms import MARGIN
 from prunekit.graph.graph import Graph
 from prunekit.graph.op import Array
 from prunekit.graph.reference import initial_states, run_step
-from prunekit.graph.to_torch import GraphModule
 from prunekit.ops.argmax import lead
-from prunekit.policy.actor import Actor
 
 _TOLERANCE = 1e-5
 _ROUNDINGS = 16.0
@@ -62,20 +59,6 @@ def ends_of(graph: Graph) -> tuple[str, str]:
     """Return the names of the action and of the values before the head, which may be the same."""
     action = "action" if "action" in graph.outputs else graph.outputs[0]
     return action, "outputs" if "outputs" in graph.outputs else action
-
-
-@torch.no_grad()
-def in_torch(policy: Actor | Graph, inputs: Mapping[str, Array]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return (actions, outputs) of ``policy`` in torch, in float32 for a graph; states begin anew in every row."""
-    if isinstance(policy, Actor):
-        (observations,) = inputs.values()
-        outputs = policy.scores(torch.from_numpy(observations))
-        return policy.head(outputs).numpy(), outputs.numpy()
-    module, rows = GraphModule(policy).to(torch.float32), len(next(iter(inputs.values())))
-    made = module(*(torch.from_numpy(inputs[port.name]) for port in policy.inputs), *module.initial_states(rows))
-    values = dict(zip(policy.outputs, (value.numpy() for value in made), strict=False))
-    action, before = ends_of(policy)
-    return values[action], values[before]
 
 
 def require_agreement(name: str, action: NDArray[Any], outputs: NDArray[np.float32], expected: Expected) -> float:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.export.agreement import ends_of, expected_of, in_torch, require_agreement
+from prunekit.export.agreement import ends_of, expected_of, require_agreement
 from prunekit.export.arduino import arduino_library, library_paths
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.onnx import graph_from
 from prunekit.export.quantize import Bits, quantize
 from prunekit.export.quantized import QuantizedProgram, run_quantized
 from prunekit.export.recording import spread_over
@@ -22,10 +23,11 @@ from prunekit.files import write_together
 from prunekit.graph.graph import Graph
 from prunekit.graph.op import Array
 from prunekit.graph.reference import run_step
-from prunekit.policy.actor import Actor
-from prunekit.policy.graphs import graph_of
 from prunekit.policy.probes import probe_inputs
-from prunekit.policy.program import Program
+
+if TYPE_CHECKING:
+    from prunekit.policy.actor import Actor
+    from prunekit.policy.program import Program
 
 # So many of the recorded observations, spread over them, make the self-test.
 _SELF_TEST = 8
@@ -72,7 +74,7 @@ def c_code(
     Raises InputError for an op or an activation that has no such form.
     """
     tested = spread_over(seen, _SELF_TEST) if settings.self_test and seen is not None else None
-    graph = policy if isinstance(policy, Graph) else graph_of(policy)
+    graph = graph_from(policy)
     if settings.activations is None:
         recorded = None if tested is None else {graph.inputs[0].name: tested}
         return float_to_c(graph, settings.name, metadata, recorded), None
@@ -87,19 +89,23 @@ def export_c(
     settings: CSettings,
     metadata: Mapping[str, Any],
     record: Callable[[], NDArray[np.float32]],
+    *,
+    with_torch: bool = True,
 ) -> CReport:
     """Write ``policy`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
 
     ``record`` gives on-policy observations [n, inputs], asked for only where they are needed. The float32 C computes
-    what ``run_float32`` computes, to the bit, and that is held against torch and the float64 reference first (law 2).
+    what ``run_float32`` computes, to the bit, and that is held against the float64 reference first, as is torch (law 2)
+    unless a graph goes ``with_torch`` False, where torch has no part in it.
     Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C cannot do.
     """
     seen = record() if settings.records else None
-    graph = policy if isinstance(policy, Graph) else graph_of(policy)
+    graph = graph_from(policy)
     code, quantized = c_code(graph, settings, metadata, seen)
     if quantized is None or seen is None:
         inputs = probe_inputs(graph, np.random.default_rng(0))
-        rows, difference, largest = len(next(iter(inputs.values()))), _checked(graph, policy, inputs), None
+        held = policy if with_torch else None
+        rows, difference, largest = len(next(iter(inputs.values()))), _checked(graph, held, inputs), None
     else:
         rows, (difference, largest) = len(seen), quantized_difference(quantized, seen)
     texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
@@ -129,9 +135,12 @@ def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.f
     return float(np.abs(action - expected).max()), float(np.abs(expected).max())
 
 
-def _checked(graph: Graph, policy: Actor | Graph, inputs: Mapping[str, Array]) -> float:
+def _checked(graph: Graph, policy: Actor | Graph | None, inputs: Mapping[str, Array]) -> float:
     """Return the largest difference of outputs from the reference's."""
     expected, (action, outputs) = expected_of(graph, inputs), ends_of(graph)
-    require_agreement("torch", *in_torch(policy, inputs), expected)
+    if policy is not None:
+        from prunekit.export.in_torch import in_torch
+
+        require_agreement("torch", *in_torch(policy, inputs), expected)
     found = run_float32(graph, inputs)
     return require_agreement("the C", found[action], found[outputs], expected)

@@ -50,6 +50,13 @@ def avr_addresses(constant_bytes: Sequence[int]) -> bool:
     return sum(constant_bytes) <= AVR_FLASH_BYTES and max(constant_bytes, default=0) <= AVR_ARRAY_BYTES
 
 
+IN_CPP = """#if defined(__cplusplus)
+#define restrict __restrict
+#endif
+"""
+"""What a compiler of C++ needs that is given the source as it is."""
+
+
 def source_head(name: str, constants: Sequence[Constant]) -> str:
     """Return the beginning of the source: what it asks of the compiler, and where ``constants`` lie."""
     upper = name.upper()
@@ -59,7 +66,7 @@ def source_head(name: str, constants: Sequence[Constant]) -> str:
         too_large = f'#error "beyond what an AVR can address: constants of {sum(sizes)} bytes, one of {max(sizes)}"\n'
     return f"""#include "{name}.h"
 
-#if defined(__FAST_MATH__)
+{IN_CPP}#if defined(__FAST_MATH__)
 #error "compile this file without -ffast-math: its results are exact to the bit, and NaN is looked for"
 #endif
 #if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)

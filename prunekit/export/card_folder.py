@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prunekit.cards.card import CERTIFICATE, README, facts_on_record, may_be_written, model_card
 from prunekit.errors import InputError
 from prunekit.export.onnx import checked_onnx
-from prunekit.export.shrinking import shrink_graph
 from prunekit.files import write_together
-from prunekit.policy.model_file import ModelFile, full_masks, to_bytes
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile
+
+if TYPE_CHECKING:
+    from prunekit.policy.model_file import ModelFile
 
 FILES = ("policy.onnx", "policy.pt", README, CERTIFICATE)
 
@@ -25,6 +26,8 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
     where the file names none. Returns the paths. Raises InputError where there is a README.md that is no card of
     prunekit's, and as an export to ONNX does.
     """
+    from prunekit.policy.model_file import to_bytes
+
     onnx, pt, card, certificate = (folder / name for name in FILES)
     if not may_be_written(card):
         raise InputError(f"{card}: is no card of prunekit's and would be overwritten; name another folder as `out`")
@@ -49,6 +52,9 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
 
 def _living(policy: PolicyFile, metadata: dict[str, Any]) -> ModelFile:
     """Return the policy as a model file, without units that its masks hold at zero."""
+    from prunekit.export.shrinking import shrink_graph
+    from prunekit.policy.model_file import ModelFile, full_masks
+
     if policy.masks is not None and any(not keep.all() for keep in policy.masks.values()):
         return shrink_graph(policy.graph, policy.masks, metadata, actions=policy.actions).file
     return ModelFile(graph=policy.graph, masks=full_masks(policy.graph), provenance=metadata, actions=policy.actions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ from prunekit.formats.onnx_weights import weights_beside
 from prunekit.graph.graph import Graph
 from prunekit.outputs import require_apart
 from prunekit.policy.actions import with_actions_of
-from prunekit.policy.actor import Actor
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
 from prunekit.readers.registry import require_policy
+
+if TYPE_CHECKING:
+    from prunekit.policy.actor import Actor
 
 
 @final
@@ -147,7 +149,7 @@ def _refuse_words_of_c(words: ExportWords) -> None:
 
 
 def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
-    report = export_onnx(source_of(policy), _onnx_path(words, folder), policy.metadata)
+    report = export_onnx(source_of(policy), _onnx_path(words, folder), policy.metadata, with_torch=policy.with_torch)
     return ExportOutcome(
         ((report.path, report.summary),),
         {
@@ -175,9 +177,10 @@ def source_of(policy: PolicyFile) -> Actor | Graph:
 
 def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSettings) -> ExportOutcome:
     record = recorder(policy, words.env, words.episodes, words.observations)
-    report = export_c(source_of(policy), folder, settings, policy.metadata, record)
+    report = export_c(source_of(policy), folder, settings, policy.metadata, record, with_torch=policy.with_torch)
     if settings.activations is None:
-        text = f"float32; torch and NumPy agree with it within {report.largest_difference:.2g}"
+        ways = "torch and NumPy agree" if policy.with_torch else "NumPy agrees"
+        text = f"float32; {ways} with it within {report.largest_difference:.2g}"
     else:
         far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
         if report.largest_action is not None:

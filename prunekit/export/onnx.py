@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.export.agreement import expected_of, in_torch, require_agreement
+from prunekit.export.agreement import expected_of, require_agreement
 from prunekit.export.session import tuned_session
 from prunekit.files import json_text, write_atomically
 from prunekit.formats.onnx_file import parse_onnx
@@ -19,10 +19,12 @@ from prunekit.formats.onnx_metadata import PREFIX, prunekit_metadata
 from prunekit.graph import onnx as writer
 from prunekit.graph.graph import Graph
 from prunekit.graph.reference import initial_states
-from prunekit.policy.actor import Actor
-from prunekit.policy.graphs import graph_of
 from prunekit.policy.probes import probe_inputs
 from prunekit.policy.sizes import sizes_of
+
+if TYPE_CHECKING:
+    from prunekit.policy.actor import Actor
+    from prunekit.policy.program import Program
 
 FORMAT_VERSION = 2
 _ALONE = 32
@@ -34,39 +36,56 @@ Way = Callable[[Mapping[str, NDArray[Any]]], tuple[NDArray[Any], NDArray[Any]]]
 @final
 @dataclass(frozen=True)
 class ExportReport:
-    """A written file: its size, and the largest difference of outputs between torch, ONNX Runtime and NumPy."""
+    """A written file: its size, and the largest difference of outputs between torch (if it was asked), ONNX Runtime and
+    NumPy.
+    """
 
     path: Path
     size_bytes: int
     largest_difference: float
     rows: int
+    in_torch: bool = True
 
     @property
     def summary(self) -> str:
         """What there is to say of it in one line."""
-        agreement = f"torch, ONNX Runtime and NumPy agree within {self.largest_difference:.2g}"
-        return f"{self.size_bytes:,} bytes; {agreement}"
+        ways = "torch, ONNX Runtime and NumPy" if self.in_torch else "ONNX Runtime and NumPy"
+        return f"{self.size_bytes:,} bytes; {ways} agree within {self.largest_difference:.2g}"
 
 
-def export_onnx(policy: Actor | Graph, path: Path, metadata: Mapping[str, Any]) -> ExportReport:
+def export_onnx(
+    policy: Actor | Graph, path: Path, metadata: Mapping[str, Any], *, with_torch: bool = True
+) -> ExportReport:
     """Write ``policy`` to ``path`` as ONNX, atomically, after running the very bytes against torch and the reference.
 
     Law 2: torch = ONNX Runtime = NumPy float64 reference on raw observations, action for action. Raises
     ExportMismatchError, and writes nothing, where they disagree by more than float32 rounding; CouplingError and
-    InputError as ``graph_of``, and InputError for an op that ONNX or torch cannot do.
+    InputError as ``graph_of``, and InputError for an op that ONNX or torch cannot do. A graph can go ``with_torch``
+    False, where torch has no part in it.
     """
-    content, report = checked_onnx(policy, path, metadata)
+    content, report = checked_onnx(policy, path, metadata, with_torch=with_torch)
     write_atomically(path, content)
     return report
 
 
-def checked_onnx(policy: Actor | Graph, path: Path, metadata: Mapping[str, Any]) -> tuple[bytes, ExportReport]:
+def checked_onnx(
+    policy: Actor | Graph, path: Path, metadata: Mapping[str, Any], *, with_torch: bool = True
+) -> tuple[bytes, ExportReport]:
     """Return what ``export_onnx`` writes to ``path``, and its report; nothing is written."""
-    graph = graph_of(policy) if isinstance(policy, Actor) else policy
+    graph = graph_from(policy)
     content = to_onnx(graph, metadata)
     inputs = probe_inputs(graph, np.random.default_rng(0))
-    difference = check_agreement(content, graph, policy, inputs)
-    return content, ExportReport(path, len(content), difference, len(next(iter(inputs.values()))))
+    difference = check_agreement(content, graph, policy if with_torch else None, inputs)
+    return content, ExportReport(path, len(content), difference, len(next(iter(inputs.values()))), with_torch)
+
+
+def graph_from(policy: Actor | Program | Graph) -> Graph:
+    """Return the graph of ``policy``; raises CouplingError and InputError as ``graph_of``."""
+    if isinstance(policy, Graph):
+        return policy
+    from prunekit.policy.graphs import graph_of
+
+    return graph_of(policy)
 
 
 def to_onnx(graph: Graph, metadata: Mapping[str, Any]) -> bytes:
@@ -93,8 +112,12 @@ def read_metadata(model: bytes | Path) -> dict[str, Any]:
     return prunekit_metadata(parse_onnx(content, called), called)
 
 
-def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs: Mapping[str, NDArray[Any]]) -> float:
-    """Return the largest difference of outputs over ``inputs`` [rows, ...] between the three ways.
+def check_agreement(
+    content: bytes, graph: Graph, policy: Actor | Graph | None, inputs: Mapping[str, NDArray[Any]]
+) -> float:
+    """Return the largest difference of outputs over ``inputs`` [rows, ...] from those of ``graph`` in NumPy.
+
+    ``content`` runs in ONNX Runtime, and ``policy`` in torch unless it is None.
 
     Raises ExportMismatchError where outputs differ by more than 1e-5 of the largest one's size, a continuous
     action by more than that of the action's, or an argmax action where the two best outputs are further apart.
@@ -113,9 +136,9 @@ def check_agreement(content: bytes, graph: Graph, policy: Actor | Graph, inputs:
         actions, outputs = zip(*parts, strict=True)
         return np.concatenate(actions), np.concatenate(outputs)
 
-    ways: dict[str, Way] = {
-        "torch": partial(in_torch, policy),
-        "ONNX Runtime": in_onnxruntime,
-        "ONNX Runtime row by row": row_by_row,
-    }
+    ways: dict[str, Way] = {"ONNX Runtime": in_onnxruntime, "ONNX Runtime row by row": row_by_row}
+    if policy is not None:
+        from prunekit.export.in_torch import in_torch
+
+        ways = {"torch": partial(in_torch, policy), **ways}
     return max(require_agreement(name, *way(inputs), expected) for name, way in ways.items())

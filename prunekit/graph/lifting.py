@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from prunekit.errors import CouplingError
 from prunekit.graph.op import Array, Op, Spec
+from prunekit.lazy import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
@@ -40,13 +42,7 @@ Result = Lifted | Traced | tuple[Lifted, ...] | None
 """An op; or the value that comes out as it went in; or an op per value; or None where it is no op that is known."""
 
 _Reader = TypeVar("_Reader", bound=Callable[..., Result])
-_Resize = TypeVar("_Resize", bound=Callable[[Any], nn.Module])
-
-MODULES: dict[type[nn.Module], Callable[..., Result]] = {}
-"""(module, *what it is called with)."""
-
-FUNCTIONS: dict[object, Callable[..., Result]] = {}
-"""(*arguments of the torch function, values being ``Traced``); a tensor method is known by its name."""
+_Resize = TypeVar("_Resize", bound=Callable[[Any], "nn.Module"])
 
 
 @final
@@ -61,38 +57,68 @@ class Resize:
     replaces: bool
 
 
-RESIZED: dict[type[nn.Module], Resize] = {}
-"""Modules that can lose units physically."""
+Kinds = Callable[[], tuple["type[nn.Module]", ...]]
+"""Gives types of modules; a function, so that ops are registered without importing torch."""
+
+_MODULES: dict[type[nn.Module], Callable[..., Result]] = {}
+_FUNCTIONS: dict[object, Callable[..., Result]] = {}
+_RESIZED: dict[type[nn.Module], Resize] = {}
+_waiting: list[Callable[[], None]] = []
 
 
-def resized(*kinds: type[nn.Module], replaces: bool = False) -> Callable[[_Resize], _Resize]:
-    """Return a decorator that makes its function resize modules of exactly the types ``kinds``."""
+def modules() -> dict[type[nn.Module], Callable[..., Result]]:
+    """Return what reads modules, by their type: (module, *what it is called with)."""
+    _settle()
+    return _MODULES
+
+
+def functions() -> dict[object, Callable[..., Result]]:
+    """Return what reads calls, by the function, or the name of the tensor method: (*arguments, values ``Traced``)."""
+    _settle()
+    return _FUNCTIONS
+
+
+def resizes() -> dict[type[nn.Module], Resize]:
+    """Return the modules that can lose units physically, by their type."""
+    _settle()
+    return _RESIZED
+
+
+def resized(kinds: Kinds, *, replaces: bool = False) -> Callable[[_Resize], _Resize]:
+    """Return a decorator that makes its function resize modules of exactly the types that ``kinds`` gives."""
 
     def keep(function: _Resize) -> _Resize:
-        RESIZED.update(dict.fromkeys(kinds, Resize(function, replaces)))
+        _waiting.append(lambda: _RESIZED.update(dict.fromkeys(kinds(), Resize(function, replaces))))
         return function
 
     return keep
 
 
-def from_module(*kinds: type[nn.Module]) -> Callable[[_Reader], _Reader]:
-    """Return a decorator that makes its function read modules of exactly the types ``kinds``."""
+def from_module(kinds: Kinds) -> Callable[[_Reader], _Reader]:
+    """Return a decorator that makes its function read modules of exactly the types that ``kinds`` gives."""
 
     def keep(function: _Reader) -> _Reader:
-        MODULES.update(dict.fromkeys(kinds, function))
+        _waiting.append(lambda: _MODULES.update(dict.fromkeys(kinds(), function)))
         return function
 
     return keep
 
 
-def from_function(*targets: object) -> Callable[[_Reader], _Reader]:
-    """Return a decorator that makes its function read calls of ``targets``: functions, or names of tensor methods."""
+def from_function(targets: Callable[[], tuple[object, ...]]) -> Callable[[_Reader], _Reader]:
+    """Return a decorator that makes its function read calls of ``targets()``: functions, or names of tensor methods."""
 
     def keep(function: _Reader) -> _Reader:
-        FUNCTIONS.update(dict.fromkeys(targets, function))
+        _waiting.append(lambda: _FUNCTIONS.update(dict.fromkeys(targets(), function)))
         return function
 
     return keep
+
+
+def _settle() -> None:
+    """Register what was said since the last look; where torch is missing, nothing is lost."""
+    while _waiting:
+        _waiting[0]()
+        del _waiting[0]
 
 
 def array_of(tensor: Tensor) -> Array:
@@ -108,7 +134,7 @@ def constant_of(value: object, size: int) -> Array | None:
     """Return a number, or a tensor of one number or of one per value of the last axis, as a vector; else None."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return np.full(size, value, np.float32)
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return None
     if value.numel() not in (1, size) or (value.dim() and value.shape[-1] != value.numel()):
         return None

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph, Node, Port, State
 from prunekit.graph.op import OPS, Array, Bools, Op, name_of
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAX_NODES, _MAX_VALUES = 4096, 2**24
 _NUMBERS: dict[object, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
@@ -130,7 +132,7 @@ def _value(value: object, hint: object, called: str) -> Any:
 
 
 def _array(value: object, called: str, *, truths: bool = False) -> Array:
-    if not isinstance(value, Tensor) or value.dtype not in (
+    if not isinstance(value, torch.Tensor) or value.dtype not in (
         (torch.bool,) if truths else (torch.float32, torch.float64)
     ):
         raise InputError(f"{called} is no tensor of {'bool' if truths else 'float32 or float64'}")

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from prunekit.errors import CouplingError, InputError
 from prunekit.graph.graph import Graph, Node, Port, State
-from prunekit.graph.lifting import FUNCTIONS, MODULES, Lifted, Result, Traced
+from prunekit.graph.lifting import Lifted, Result, Traced, functions, modules
 from prunekit.graph.op import Array, name_of
 
 
@@ -102,12 +102,12 @@ class _Tracer(fx.Tracer):
     """Looks into no module of a registered type, nor of a subclass, so that each is known, or refused, by its name."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, tuple(MODULES)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, tuple(modules())) or super().is_leaf_module(m, module_qualified_name)
 
 
 def fx_graph(network: nn.Module, count: int) -> fx.Graph:
     """Return ``network`` of ``count`` inputs in fx; raises CouplingError where it takes others or cannot be traced."""
-    if type(network) in MODULES:
+    if type(network) in modules():
         network = nn.Sequential(network)
     entries = list(signature(network.forward).parameters.values())[count:]
     defaults = {entry.name: entry.default for entry in entries if entry.default is not entry.empty}
@@ -193,7 +193,7 @@ class Lifting:
             module = submodule_at(self.network, path)
             label = f"module '{path}' ({type(module).__name__})"
             _refuse_hooks(module, label, allowed=self.hooks)
-            function, head = MODULES.get(type(module)), (module,)
+            function, head = modules().get(type(module)), (module,)
         elif node.op == "get_attr":
             self.values[node] = _tensor_at(self.network, str(node.target))
             return
@@ -201,7 +201,7 @@ class Lifting:
             called = str(getattr(node.target, "__name__", node.target))
             label = f"{node.op.removeprefix('call_')} '{called}' (node {node.name})"
             named.pop("inplace", None)
-            function = FUNCTIONS.get(node.target)
+            function = functions().get(node.target)
             parts = arguments[0] if arguments else None
             if node.target is operator.getitem and isinstance(parts, tuple) and isinstance(arguments[1], int | slice):
                 self.values[node] = parts[arguments[1]]
@@ -242,7 +242,7 @@ class Lifting:
             raise CouplingError(f"{label} gives {len(made)} values; only ops of one output can be traced")
         index = len(self.nodes)
         self.nodes.append(Node(op=lifted.op, inputs=tuple(v.name for v in read), outputs=(name,)))
-        alone = type(self.network) in MODULES
+        alone = type(self.network) in modules()
         if path:
             self.modules[index] = "" if alone else path
         for entry, attribute in lifted.attributes.items():
@@ -272,7 +272,7 @@ def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> 
 
 def submodule_at(network: nn.Module, path: str) -> nn.Module:
     """Return the module that fx calls ``path``; a network that is one known module is all there is."""
-    return network if type(network) in MODULES else network.get_submodule(path)
+    return network if type(network) in modules() else network.get_submodule(path)
 
 
 def _refuse_hooks(module: nn.Module, label: str, *, allowed: bool) -> None:

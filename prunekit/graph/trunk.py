@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from prunekit.errors import CouplingError
 from prunekit.graph.graph import Graph, Node, Port, State, with_parameters
-from prunekit.graph.lifting import FUNCTIONS, MODULES, Traced
+from prunekit.graph.lifting import Traced, functions, modules
 from prunekit.graph.op import parameters
 from prunekit.graph.tracing import Lifting, TracedNetwork, submodule_at, upstream
 
@@ -136,7 +136,7 @@ class _Trunk:
                 module = submodule_at(self.lifting.network, str(user.target))
                 normalized = getattr(module, "normalized_shape", None)
                 found = [getattr(module, name) for name in _WIDTHS if isinstance(getattr(module, name, None), int)]
-                if type(module) not in MODULES:
+                if type(module) not in modules():
                     continue
                 if found:
                     yield found[list(user.args).index(node) if node in user.args else 0]
@@ -144,20 +144,20 @@ class _Trunk:
                     yield normalized[-1]
                 else:
                     yield from self._widths_read(user)
-            elif user.all_input_nodes == [node] and user.target in FUNCTIONS and user.target is not operator.getitem:
+            elif user.all_input_nodes == [node] and user.target in functions() and user.target is not operator.getitem:
                 yield from self._widths_read(user)
 
     def _unknown_readers(self, node: fx.Node) -> str:
         called = [str(user.target) for user in node.users if user.op == "call_module"]
         kinds = [(path, type(submodule_at(self.lifting.network, path))) for path in called]
-        told = ", ".join(f"module '{path}' ({kind.__name__})" for path, kind in kinds if kind not in MODULES)
+        told = ", ".join(f"module '{path}' ({kind.__name__})" for path, kind in kinds if kind not in modules())
         return f": {told} reads it, which is not known; see prunekit/ops for what is" if told else ""
 
     def _is_layer(self, node: fx.Node) -> bool:
         if node.op != "call_module":
             return False
         module = submodule_at(self.lifting.network, str(node.target))
-        return type(module) in MODULES and any(entry.ndim > 1 for entry in module.parameters())
+        return type(module) in modules() and any(entry.ndim > 1 for entry in module.parameters())
 
 
 def _states_returned(output: fx.Node, states: int, network: nn.Module) -> list[fx.Node]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32
@@ -15,8 +13,12 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import nn
 from prunekit.ops.activation_c import activation_in_float32, activation_to_c
 from prunekit.ops.activation_kinds import KINDS, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -88,7 +90,7 @@ def _twin(op: Activation, x: Float32) -> tuple[Float32, ...]:
     return (activation_in_float32(op.kind, op.numbers, x),)
 
 
-@from_module(*{kind.module for kind in KINDS.values()})
+@from_module(lambda: tuple({kind.module for kind in KINDS.values()}))
 def _module(module: nn.Module, x: Traced) -> Lifted | None:
     for kind in KINDS.values():
         if type(module) is kind.module:
@@ -99,11 +101,10 @@ def _module(module: nn.Module, x: Traced) -> Lifted | None:
     return None
 
 
-def _function(function: object) -> None:
-    kinds = [kind for kind in KINDS.values() if function in kind.functions]
-
-    @from_function(function)
+def _function(own: Kind) -> None:
+    @from_function(lambda: own.functions)
     def _(x: Traced, *arguments: Any, **named: Any) -> Lifted | None:
+        kinds = [kind for kind in KINDS.values() if set(kind.functions) & set(own.functions)]
         for kind in kinds:
             names = (*kind.numbers, *kind.required)
             if len(arguments) <= len(names):
@@ -125,5 +126,5 @@ def _lifted(kind: Kind, given: Mapping[str, Any], x: Traced) -> Lifted | None:
     return Lifted(op=Activation(kind=kind.name, numbers=tuple(float(number) for number in numbers)), inputs=(x,))
 
 
-for _target in {target for _kind in KINDS.values() for target in _kind.functions}:
-    _function(_target)
+for _kind in KINDS.values():
+    _function(_kind)

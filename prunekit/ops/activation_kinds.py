@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -24,17 +25,31 @@ class Kind:
     """One function in all forms. ``numbers`` are its parameters, by torch's names for them, with their defaults.
 
     ``reference``, ``torch`` and ``onnx`` take the value (``onnx`` a writer first) and then the numbers in order.
-    ``required`` are torch's further arguments, which must have exactly these values.
+    ``required`` are torch's further arguments, which must have exactly these values. ``in_torch`` gives the function,
+    the module, and the functions and tensor methods that are called: it is asked when torch is needed.
     """
 
     name: str
     reference: Callable[..., Array]
-    torch: Callable[..., Tensor]
     onnx: Callable[..., str]
-    module: type[nn.Module]
-    functions: tuple[object, ...]
+    in_torch: Callable[[], tuple[Callable[..., Tensor], type[nn.Module], tuple[object, ...]]]
     numbers: Mapping[str, float] = field(default_factory=dict)
     required: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def torch(self) -> Callable[..., Tensor]:
+        """What computes it in torch."""
+        return self.in_torch()[0]
+
+    @property
+    def module(self) -> type[nn.Module]:
+        """The module that computes it."""
+        return self.in_torch()[1]
+
+    @property
+    def functions(self) -> tuple[object, ...]:
+        """The functions, and the names of tensor methods, that compute it."""
+        return self.in_torch()[2]
 
 
 def _plain(operator: str, *attributes: str) -> Callable[..., str]:
@@ -120,44 +135,66 @@ def _leaky_relu(x: Array, slope: float) -> Array:
     return np.where(x >= 0, x, slope * x)
 
 
-def _kind(name: str, reference: Any, torch_: Any, onnx: Any, module: Any, functions: Any, **more: Any) -> Kind:
-    return Kind(
-        name=name, reference=reference, torch=torch_, onnx=onnx, module=module, functions=tuple(functions), **more
-    )
+def _kind(name: str, reference: Any, onnx: Any, in_torch: Any, **more: Any) -> Kind:
+    return Kind(name=name, reference=reference, onnx=onnx, in_torch=in_torch, **more)
 
 
-_F = functional
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("tanh", np.tanh, torch.tanh, _plain("Tanh"), nn.Tanh, (torch.tanh, _F.tanh, "tanh")),
-        _kind("relu", lambda x: np.maximum(x, 0.0), torch.relu, _plain("Relu"), nn.ReLU, (torch.relu, _F.relu, "relu")),
+        _kind("tanh", np.tanh, _plain("Tanh"), lambda: (torch.tanh, nn.Tanh, (torch.tanh, functional.tanh, "tanh"))),
         _kind(
-            "leaky_relu", _leaky_relu, _F.leaky_relu, _plain("LeakyRelu", "alpha"), nn.LeakyReLU, (_F.leaky_relu,),
-            numbers={"negative_slope": 0.01},
+            "relu", lambda x: np.maximum(x, 0.0), _plain("Relu"),
+            lambda: (torch.relu, nn.ReLU, (torch.relu, functional.relu, "relu")),
         ),
-        _kind("elu", _elu, _F.elu, _plain("Elu", "alpha"), nn.ELU, (_F.elu,), numbers={"alpha": 1.0}),
-        _kind("celu", _celu, _F.celu, _plain("Celu", "alpha"), nn.CELU, (_F.celu, torch.celu), numbers={"alpha": 1.0}),
         _kind(
-            "selu", lambda x: SELU_SCALE * _elu(x, SELU_ALPHA), torch.selu, _plain("Selu"), nn.SELU,
-            (_F.selu, torch.selu),
+            "leaky_relu", _leaky_relu, _plain("LeakyRelu", "alpha"),
+            lambda: (functional.leaky_relu, nn.LeakyReLU, (functional.leaky_relu,)), numbers={"negative_slope": 0.01},
         ),
-        _kind("sigmoid", _sigmoid, torch.sigmoid, _plain("Sigmoid"), nn.Sigmoid,
-              (torch.sigmoid, _F.sigmoid, "sigmoid")),
         _kind(
-            "softplus", _softplus, _softplus_torch, _softplus_onnx, nn.Softplus, (_F.softplus,), numbers={"beta": 1.0},
-            required={"threshold": 20.0},
+            "elu", _elu, _plain("Elu", "alpha"), lambda: (functional.elu, nn.ELU, (functional.elu,)),
+            numbers={"alpha": 1.0},
         ),
-        _kind("softsign", lambda x: x / (1.0 + np.abs(x)), _F.softsign, _plain("Softsign"), nn.Softsign,
-              (_F.softsign,)),
-        _kind("silu", lambda x: x * _sigmoid(x), _F.silu, _silu_onnx, nn.SiLU, (_F.silu,)),
-        _kind("gelu", _gelu, _gelu_torch, _gelu_onnx, nn.GELU, (_F.gelu,), required={"approximate": "none"}),
-        _kind("gelu_tanh", _gelu_tanh, _gelu_tanh_torch, _gelu_tanh_onnx, nn.GELU, (_F.gelu,),
-              required={"approximate": "tanh"}),
-        _kind("mish", lambda x: x * np.tanh(_softplus(x)), _F.mish, _mish_onnx, nn.Mish, (_F.mish,)),
-        _kind("hardsigmoid", lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, _F.hardsigmoid, _hardsigmoid_onnx,
-              nn.Hardsigmoid, (_F.hardsigmoid,)),
-        _kind("hardswish", lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), _F.hardswish, _plain("HardSwish"),
-              nn.Hardswish, (_F.hardswish,)),
+        _kind(
+            "celu", _celu, _plain("Celu", "alpha"), lambda: (functional.celu, nn.CELU, (functional.celu, torch.celu)),
+            numbers={"alpha": 1.0},
+        ),
+        _kind(
+            "selu", lambda x: SELU_SCALE * _elu(x, SELU_ALPHA), _plain("Selu"),
+            lambda: (torch.selu, nn.SELU, (functional.selu, torch.selu)),
+        ),
+        _kind(
+            "sigmoid", _sigmoid, _plain("Sigmoid"),
+            lambda: (torch.sigmoid, nn.Sigmoid, (torch.sigmoid, functional.sigmoid, "sigmoid")),
+        ),
+        _kind(
+            "softplus", _softplus, _softplus_onnx, lambda: (_softplus_torch, nn.Softplus, (functional.softplus,)),
+            numbers={"beta": 1.0}, required={"threshold": 20.0},
+        ),
+        _kind(
+            "softsign", lambda x: x / (1.0 + np.abs(x)), _plain("Softsign"),
+            lambda: (functional.softsign, nn.Softsign, (functional.softsign,)),
+        ),
+        _kind("silu", lambda x: x * _sigmoid(x), _silu_onnx, lambda: (functional.silu, nn.SiLU, (functional.silu,))),
+        _kind(
+            "gelu", _gelu, _gelu_onnx, lambda: (_gelu_torch, nn.GELU, (functional.gelu,)),
+            required={"approximate": "none"},
+        ),
+        _kind(
+            "gelu_tanh", _gelu_tanh, _gelu_tanh_onnx, lambda: (_gelu_tanh_torch, nn.GELU, (functional.gelu,)),
+            required={"approximate": "tanh"},
+        ),
+        _kind(
+            "mish", lambda x: x * np.tanh(_softplus(x)), _mish_onnx,
+            lambda: (functional.mish, nn.Mish, (functional.mish,)),
+        ),
+        _kind(
+            "hardsigmoid", lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, _hardsigmoid_onnx,
+            lambda: (functional.hardsigmoid, nn.Hardsigmoid, (functional.hardsigmoid,)),
+        ),
+        _kind(
+            "hardswish", lambda x: x * (np.clip(x + 3.0, 0.0, 6.0) / 6.0), _plain("HardSwish"),
+            lambda: (functional.hardswish, nn.Hardswish, (functional.hardswish,)),
+        ),
     )
 }  # fmt: skip

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.c.layers import layer_in_float32
@@ -20,6 +18,10 @@ from prunekit.graph.integers import INTEGERS, Dense, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -100,7 +102,7 @@ def _twin(op: Affine, x: Float32) -> tuple[Float32, ...]:
     return (layer_in_float32(x, op.weight, op.bias),)
 
 
-@from_module(nn.Linear)
+@from_module(lambda: (nn.Linear,))
 def _linear(module: nn.Linear, x: Traced) -> Lifted:
     weight = array_of(module.weight)
     bias = np.zeros(len(weight), weight.dtype) if module.bias is None else array_of(module.bias)
@@ -108,9 +110,9 @@ def _linear(module: nn.Linear, x: Traced) -> Lifted:
     return Lifted(op=op, inputs=(x,), attributes={"weight": "weight", "bias": "bias"})
 
 
-@from_function(functional.linear)
+@from_function(lambda: (functional.linear,))
 def _function(x: Traced, weight: object, bias: object = None) -> Lifted | None:
-    if not isinstance(weight, Tensor) or not isinstance(bias, Tensor | None) or weight.dim() != 2:
+    if not isinstance(weight, torch.Tensor) or not isinstance(bias, torch.Tensor | None) or weight.dim() != 2:
         return None
     matrix = array_of(weight)
     return Lifted(
@@ -119,7 +121,7 @@ def _function(x: Traced, weight: object, bias: object = None) -> Lifted | None:
     )
 
 
-@resized(nn.Linear)
+@resized(lambda: (nn.Linear,))
 def _resized(module: nn.Linear) -> nn.Linear:
     module.out_features, module.in_features = module.weight.shape
     return module

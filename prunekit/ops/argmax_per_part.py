@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -17,7 +15,11 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, MARGIN, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import torch
 from prunekit.ops.argmax import first_largest, lead
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST = 2**31 - 1
 

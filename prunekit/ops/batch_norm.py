@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -17,6 +16,10 @@ from prunekit.graph.integers import INTEGERS, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.lazy import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -95,7 +98,7 @@ def _factor(op: BatchNorm) -> Float32:
         return (op.scale.astype(np.float64) / np.sqrt(op.variance.astype(np.float64) + op.epsilon)).astype(np.float32)
 
 
-@from_module(nn.BatchNorm1d)
+@from_module(lambda: (nn.BatchNorm1d,))
 def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
     if module.training or module.running_mean is None or module.running_var is None:
         raise InputError("it takes its statistics from the batch; call eval() on the network, with running statistics")
@@ -109,7 +112,7 @@ def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
     return Lifted(op=op, inputs=(x,), attributes=attributes)
 
 
-@resized(nn.BatchNorm1d)
+@resized(lambda: (nn.BatchNorm1d,))
 def _resized(module: nn.BatchNorm1d) -> nn.BatchNorm1d:
     module.num_features = len(module.weight)
     return module

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float, finite
@@ -20,6 +17,10 @@ from prunekit.graph.integers import INTEGERS, Bent, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -94,22 +95,22 @@ def _in_float32(op: Clip) -> tuple[float | None, float | None]:
     return None if op.low < -LARGEST else low, None if op.high > LARGEST else high
 
 
-@from_module(nn.ReLU6, nn.Hardtanh)
+@from_module(lambda: (nn.ReLU6, nn.Hardtanh))
 def _module(module: nn.Hardtanh, x: Traced) -> Lifted:
     return Lifted(op=Clip(low=float(module.min_val), high=float(module.max_val)), inputs=(x,))
 
 
-@from_function(functional.relu6)
+@from_function(lambda: (functional.relu6,))
 def _relu6(x: Traced) -> Lifted:
     return Lifted(op=Clip(low=0.0, high=6.0), inputs=(x,))
 
 
-@from_function(functional.hardtanh)
+@from_function(lambda: (functional.hardtanh,))
 def _hardtanh(x: Traced, min_val: float = -1.0, max_val: float = 1.0) -> Lifted:
     return Lifted(op=Clip(low=float(min_val), high=float(max_val)), inputs=(x,))
 
 
-@from_function(torch.clamp, torch.clip, "clamp", "clip")
+@from_function(lambda: (torch.clamp, torch.clip, "clamp", "clip"))
 def _clamp(x: Traced, min: object = None, max: object = None) -> Lifted | None:
     if not all(bound is None or isinstance(bound, int | float) for bound in (min, max)):
         return None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -18,6 +16,10 @@ from prunekit.graph.integers import INTEGERS, Joined, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAX_PARTS = 2**16
 
@@ -103,7 +105,7 @@ def _twin(_: Concat, *values: Float32) -> tuple[Float32, ...]:
     return (np.concatenate(values, axis=-1),)
 
 
-@from_function(torch.cat, torch.concat)
+@from_function(lambda: (torch.cat, torch.concat))
 def _function(tensors: Sequence[Traced], dim: int = 0) -> Lifted | None:
     if not tensors or not all(isinstance(value, Traced) and is_last(dim, value) for value in tensors):
         return None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -15,6 +14,9 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import operator
 
-import torch
-from torch import Tensor
-
 from prunekit.graph.lifting import Lifted, Traced, from_function
+from prunekit.lazy import torch
 from prunekit.ops.add import Add
 from prunekit.ops.elementary import Elementary
 from prunekit.ops.mul import Mul
 from prunekit.ops.scale_shift import scaled
 
 
-@from_function(operator.sub, torch.sub, "sub")
+@from_function(lambda: (operator.sub, torch.sub, "sub"))
 def _sub(a: object, b: object) -> Lifted | None:
-    if isinstance(b, int | float | Tensor):
+    if isinstance(b, int | float | torch.Tensor):
         return scaled(a, 1.0, -b)
     if not isinstance(a, Traced):
         return scaled(b, -1.0, a)
@@ -24,9 +22,9 @@ def _sub(a: object, b: object) -> Lifted | None:
     return None if negated is None else Lifted(op=Add(), inputs=(a, negated))
 
 
-@from_function(operator.truediv, torch.div, "div")
+@from_function(lambda: (operator.truediv, torch.div, "div"))
 def _div(a: object, b: object) -> Lifted | None:
-    if isinstance(b, int | float | Tensor):
+    if isinstance(b, int | float | torch.Tensor):
         return None if isinstance(b, int | float) and b == 0 else scaled(a, 1.0 / b, 0.0)
     if not isinstance(b, Traced):
         return None

@@ -6,11 +6,9 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.functions import ERF, cos, cos_c, erf_c, exp, exp_c, log, log_c, root, root_c, sin, sin_c
@@ -20,6 +18,10 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 _POLE = {"log", "reciprocal"}  # not finite at zero
@@ -148,7 +150,7 @@ _EXPRESSIONS: dict[str, tuple[str, Callable[[Float32], Float32]]] = {
 
 
 def _function(kind: str) -> None:
-    @from_function(getattr(torch, kind), kind)
+    @from_function(lambda: (getattr(torch, kind), kind))
     def _(x: Traced) -> Lifted:
         return Lifted(op=Elementary(kind=kind), inputs=(x,))
 
@@ -157,7 +159,7 @@ for _kind in _FUNCTIONS.keys() - {"pow"}:
     _function(_kind)
 
 
-@from_function(operator.pow, torch.pow, "pow")
+@from_function(lambda: (operator.pow, torch.pow, "pow"))
 def _pow(x: Traced, exponent: object) -> Lifted | None:
     if not isinstance(x, Traced) or not isinstance(exponent, int | float):
         return None

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar, final
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
@@ -17,6 +14,10 @@ from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Lifted, Result, Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
+from prunekit.lazy import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -72,12 +73,12 @@ def _twin(_: Flatten, x: Float32) -> tuple[Float32, ...]:
     return (x.reshape(len(x), -1),)
 
 
-@from_module(nn.Flatten)
+@from_module(lambda: (nn.Flatten,))
 def _module(module: nn.Flatten, x: Traced) -> Result:
     return _function(x, module.start_dim, module.end_dim)
 
 
-@from_function(torch.flatten, "flatten")
+@from_function(lambda: (torch.flatten, "flatten"))
 def _function(x: Traced, start_dim: int = 0, end_dim: int = -1) -> Result:
     if start_dim != 1 or end_dim not in (-1, len(x.spec.shape)):
         return None

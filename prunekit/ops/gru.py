@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.graph.c.functions import TANH, sigmoid, sigmoid_c, tanh_c
@@ -19,6 +17,10 @@ from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
+from prunekit.lazy import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -132,7 +134,7 @@ def _twin(op: GRU, x: Float32, before: Float32) -> tuple[Float32, ...]:
     return ((np.float32(1.0) - z) * TANH(n_x + r * n_h) + z * before,)
 
 
-@from_module(nn.GRUCell)
+@from_module(lambda: (nn.GRUCell,))
 def _module(module: nn.GRUCell, x: Traced, before: Traced) -> Lifted:
     w_x, w_h = array_of(module.weight_ih), array_of(module.weight_hh)
     zeros = np.zeros(len(w_h), w_h.dtype)
@@ -142,7 +144,7 @@ def _module(module: nn.GRUCell, x: Traced, before: Traced) -> Lifted:
     return Lifted(op=GRU(w_x=w_x, w_h=w_h, b_x=b_x, b_h=b_h), inputs=(x, before), attributes=attributes)
 
 
-@resized(nn.GRUCell)
+@resized(lambda: (nn.GRUCell,))
 def _resized(module: nn.GRUCell) -> nn.GRUCell:
     module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
     return module

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
-
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar, final
 
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
@@ -15,6 +12,10 @@ from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Traced, from_function, from_module
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, unitwise
+from prunekit.lazy import functional, nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -69,11 +70,11 @@ def _twin(_: Identity, x: Array) -> tuple[Array, ...]:
     return (x,)
 
 
-@from_module(nn.Identity, nn.Dropout)
+@from_module(lambda: (nn.Identity, nn.Dropout))
 def _module(_: nn.Module, x: Traced) -> Traced:
     return x
 
 
-@from_function(functional.dropout)
+@from_function(lambda: (functional.dropout,))
 def _function(x: Traced, p: float = 0.5, training: bool = True) -> Traced | None:  # noqa: ARG001
     return None if training else x

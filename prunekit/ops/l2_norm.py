@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.c.functions import root, root_c, sum_in_order
@@ -18,6 +16,10 @@ from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -93,7 +95,7 @@ def _least(op: L2Norm) -> float:
     return min(max(op.epsilon, float(np.finfo(np.float32).tiny)), LARGEST)
 
 
-@from_function(functional.normalize)
+@from_function(lambda: (functional.normalize,))
 def _function(x: Traced, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Lifted | None:
     if p != 2.0 or not is_last(dim, x):
         return None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.c.functions import root, root_c, sum_in_order
@@ -19,6 +17,12 @@ from prunekit.graph.integers import INTEGERS, Normed, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunekit.graph.counted_norms import CountedLayerNorm
 
 
 @register_op
@@ -131,7 +135,7 @@ def _twin(op: LayerNorm, x: Float32) -> tuple[Float32, ...]:
     return ((x - mean) * factor * op.scale + op.shift,)
 
 
-@from_module(nn.LayerNorm)
+@from_module(lambda: (nn.LayerNorm,))
 def _module(module: nn.LayerNorm, x: Traced) -> Lifted | None:
     if len(module.normalized_shape) != 1:
         return None
@@ -142,42 +146,25 @@ def _module(module: nn.LayerNorm, x: Traced) -> Lifted | None:
     return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})
 
 
-@from_function(functional.layer_norm)
+@from_function(lambda: (functional.layer_norm,))
 def _function(
     x: Traced, normalized_shape: Sequence[int], weight: object = None, bias: object = None, eps: float = 1e-5
 ) -> Lifted | None:
-    if len(normalized_shape) != 1 or not all(isinstance(one, Tensor | None) for one in (weight, bias)):
+    if len(normalized_shape) != 1 or not all(isinstance(one, torch.Tensor | None) for one in (weight, bias)):
         return None
     width = normalized_shape[0]
-    scale = array_of(weight) if isinstance(weight, Tensor) else np.ones(width, np.float32)
-    shift = array_of(bias) if isinstance(bias, Tensor) else np.zeros(width, np.float32)
+    scale = array_of(weight) if isinstance(weight, torch.Tensor) else np.ones(width, np.float32)
+    shift = array_of(bias) if isinstance(bias, torch.Tensor) else np.zeros(width, np.float32)
     return Lifted(op=LayerNorm(scale=scale, shift=shift, epsilon=eps, count=width), inputs=(x,))
 
 
-@final
-class CountedLayerNorm(nn.Module):
-    """An ``nn.LayerNorm`` of ``count`` values, of which those that ``weight`` and ``bias`` [n] lack are zero."""
+def _counted_kinds() -> tuple[type[nn.Module], ...]:
+    from prunekit.graph.counted_norms import CountedLayerNorm
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, epsilon: float, count: int) -> None:
-        super().__init__()
-        self.eps, self.count = epsilon, count
-        self.register_parameter("weight", weight)
-        self.register_parameter("bias", bias)
-
-    def extra_repr(self) -> str:
-        """Say what is printed of it."""
-        return f"{len(self.get_parameter('weight'))}, count={self.count}, eps={self.eps:g}"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [..., n] for [..., n]."""
-        mean = x.sum(dim=-1, keepdim=True) / self.count
-        missing = self.count - x.shape[-1]
-        variance = (((x - mean) ** 2).sum(dim=-1, keepdim=True) + missing * mean**2) / self.count
-        result = (x - mean) / (variance + self.eps).sqrt() * self.get_parameter("weight")
-        return result if self.bias is None else result + self.get_parameter("bias")
+    return (CountedLayerNorm,)
 
 
-@from_module(CountedLayerNorm)
+@from_module(_counted_kinds)
 def _counted(module: CountedLayerNorm, x: Traced) -> Lifted:
     scale = array_of(module.get_parameter("weight"))
     shift = np.zeros_like(scale) if module.bias is None else array_of(module.get_parameter("bias"))
@@ -185,11 +172,13 @@ def _counted(module: CountedLayerNorm, x: Traced) -> Lifted:
     return Lifted(op=op, inputs=(x,), attributes={"scale": "weight", "shift": "bias"})
 
 
-@resized(nn.LayerNorm, replaces=True)
+@resized(lambda: (nn.LayerNorm,), replaces=True)
 def _resized(module: nn.LayerNorm) -> CountedLayerNorm:
+    from prunekit.graph.counted_norms import CountedLayerNorm
+
     return CountedLayerNorm(module.weight, module.bias, module.eps, module.normalized_shape[0]).train(module.training)
 
 
-@resized(CountedLayerNorm)
+@resized(_counted_kinds)
 def _resized_again(module: CountedLayerNorm) -> CountedLayerNorm:
     return module

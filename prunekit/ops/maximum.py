@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
@@ -16,6 +14,10 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -67,7 +69,7 @@ def _twin(_: Maximum, a: Float32, b: Float32) -> tuple[Float32, ...]:
     return (np.where(a >= b, a, b),)
 
 
-@from_function(torch.maximum, "maximum")
+@from_function(lambda: (torch.maximum, "maximum"))
 def _function(a: object, b: object) -> Lifted | None:
     if not (isinstance(a, Traced) and isinstance(b, Traced)):
         return None

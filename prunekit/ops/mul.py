@@ -5,10 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, final
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
@@ -17,7 +14,11 @@ from prunekit.graph.integers import INTEGERS, Product, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
+from prunekit.lazy import torch
 from prunekit.ops.scale_shift import scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -74,7 +75,7 @@ def _twin(_: Mul, a: Float32, b: Float32) -> tuple[Float32, ...]:
     return (a * b,)
 
 
-@from_function(operator.mul, operator.imul, torch.mul, "mul")
+@from_function(lambda: (operator.mul, operator.imul, torch.mul, "mul"))
 def _function(a: object, b: object) -> Lifted | None:
     if not (isinstance(a, Traced) and isinstance(b, Traced)):
         return scaled(a, b, 0.0) or scaled(b, a, 0.0)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import LARGEST, Float32, c_float
@@ -16,6 +15,9 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.integers import INTEGERS, Bent, Scaled, Step
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op

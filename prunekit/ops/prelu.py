@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
@@ -17,6 +15,10 @@ from prunekit.graph.integers import INTEGERS, Bent, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.lazy import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -77,7 +79,7 @@ def _twin(op: PReLU, x: Float32) -> tuple[Float32, ...]:
     return (np.where(x >= np.float32(0.0), x, op.slope * x),)
 
 
-@from_module(nn.PReLU)
+@from_module(lambda: (nn.PReLU,))
 def _module(module: nn.PReLU, x: Traced) -> Lifted | None:
     slope, shape = array_of(module.weight), x.spec.shape
     if len(slope) == 1 and shape:
@@ -88,7 +90,7 @@ def _module(module: nn.PReLU, x: Traced) -> Lifted | None:
     return Lifted(op=PReLU(slope=slope), inputs=(x,), attributes={"slope": "weight"})
 
 
-@resized(nn.PReLU)
+@resized(lambda: (nn.PReLU,))
 def _resized(module: nn.PReLU) -> nn.PReLU:
     module.num_parameters = len(module.weight)
     return module

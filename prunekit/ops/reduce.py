@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, assert_never, final
+from typing import TYPE_CHECKING, ClassVar, Literal, assert_never, final
 
 import numpy as np
-from torch import Tensor
 
 from prunekit.graph.c.functions import sum_in_order
 from prunekit.graph.c.literals import Float32, c_float
@@ -15,6 +14,9 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, final
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -18,6 +15,10 @@ from prunekit.graph.integers import INTEGERS, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -76,7 +77,7 @@ def _twin(op: Reshape, x: Float32) -> tuple[Float32, ...]:
     return (x.reshape(len(x), *op.shape),)
 
 
-@from_function(torch.reshape, "reshape", "view")
+@from_function(lambda: (torch.reshape, "reshape", "view"))
 def _function(x: Traced, *shape: object) -> Lifted | None:
     """Read shapes whose first size is -1, the batch, and whose others are numbers."""
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.errors import InputError
 from prunekit.graph.c.functions import root, root_c, sum_in_order
@@ -20,6 +17,12 @@ from prunekit.graph.integers import INTEGERS, Normed, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunekit.graph.counted_norms import CountedRMSNorm
 
 
 @register_op
@@ -108,7 +111,7 @@ def _twin(op: RMSNorm, x: Float32) -> tuple[Float32, ...]:
     return (x * factor * op.scale,)
 
 
-@from_module(nn.RMSNorm)
+@from_module(lambda: (nn.RMSNorm,))
 def _module(module: nn.RMSNorm, x: Traced) -> Lifted | None:
     if len(module.normalized_shape) != 1:
         return None
@@ -118,37 +121,26 @@ def _module(module: nn.RMSNorm, x: Traced) -> Lifted | None:
     return Lifted(op=RMSNorm(scale=scale, epsilon=epsilon, count=width), inputs=(x,), attributes={"scale": "weight"})
 
 
-@final
-class CountedRMSNorm(nn.Module):
-    """An ``nn.RMSNorm`` of ``count`` values, of which those that ``weight`` [n] lacks are zero."""
+def _counted_kinds() -> tuple[type[nn.Module], ...]:
+    from prunekit.graph.counted_norms import CountedRMSNorm
 
-    def __init__(self, weight: nn.Parameter, epsilon: float, count: int) -> None:
-        super().__init__()
-        self.eps, self.count = epsilon, count
-        self.weight = weight
-
-    def extra_repr(self) -> str:
-        """Say what is printed of it."""
-        return f"{len(self.weight)}, count={self.count}, eps={self.eps:g}"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [..., n] for [..., n]."""
-        square = (x * x).sum(dim=-1, keepdim=True) / self.count
-        return x / (square + self.eps).sqrt() * self.weight
+    return (CountedRMSNorm,)
 
 
-@from_module(CountedRMSNorm)
+@from_module(_counted_kinds)
 def _counted(module: CountedRMSNorm, x: Traced) -> Lifted:
     op = RMSNorm(scale=array_of(module.weight), epsilon=module.eps, count=module.count)
     return Lifted(op=op, inputs=(x,), attributes={"scale": "weight"})
 
 
-@resized(nn.RMSNorm, replaces=True)
+@resized(lambda: (nn.RMSNorm,), replaces=True)
 def _resized(module: nn.RMSNorm) -> CountedRMSNorm:
+    from prunekit.graph.counted_norms import CountedRMSNorm
+
     epsilon = torch.finfo(module.weight.dtype).eps if module.eps is None else module.eps
     return CountedRMSNorm(module.weight, epsilon, module.normalized_shape[0]).train(module.training)
 
 
-@resized(CountedRMSNorm)
+@resized(_counted_kinds)
 def _resized_again(module: CountedRMSNorm) -> CountedRMSNorm:
     return module

@@ -5,10 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, final
 
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
@@ -17,6 +14,10 @@ from prunekit.graph.integers import INTEGERS, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, constant_of, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -91,6 +92,6 @@ def scaled(x: object, scale: object, shift: object) -> Lifted | None:
     return None if factor is None or offset is None else Lifted(op=ScaleShift(scale=factor, shift=offset), inputs=(x,))
 
 
-@from_function(operator.neg, torch.neg, "neg")
+@from_function(lambda: (operator.neg, torch.neg, "neg"))
 def _neg(x: object) -> Lifted | None:
     return scaled(x, -1.0, 0.0)

@@ -6,11 +6,9 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
@@ -20,6 +18,10 @@ from prunekit.graph.integers import INTEGERS, Picked, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Bools, Coupling, Spec, register_op, require_floats, require_vectors
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -113,7 +115,7 @@ def _twin(op: Slice, x: Float32) -> tuple[Float32, ...]:
     return (x[..., op.selected],)
 
 
-@from_function(operator.getitem)
+@from_function(lambda: (operator.getitem,))
 def _function(x: Traced, index: object) -> Lifted | None:
     """Read x[:, a:b:c] and x[..., a:b:c], the last axis being meant."""
     if not isinstance(index, tuple) or not isinstance(x, Traced):
@@ -127,12 +129,12 @@ def _function(x: Traced, index: object) -> Lifted | None:
     return Lifted(op=Slice(selected=selected), inputs=(x,))
 
 
-@from_function(torch.chunk, "chunk")
+@from_function(lambda: (torch.chunk, "chunk"))
 def _chunk(x: Traced, chunks: int, dim: int = 0) -> tuple[Lifted, ...] | None:
     return _split(x, -(-x.spec.shape[-1] // chunks), dim) if is_last(dim, x) else None
 
 
-@from_function(torch.split, "split")
+@from_function(lambda: (torch.split, "split"))
 def _split(x: Traced, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Lifted, ...] | None:
     if not is_last(dim, x):
         return None

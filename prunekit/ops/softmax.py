@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from prunekit.graph.c.functions import decay, decay_c, sum_in_order
 from prunekit.graph.c.literals import Float32
@@ -18,6 +15,10 @@ from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.lifting import Lifted, Traced, from_function, from_module, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import functional, nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_op
@@ -84,11 +85,11 @@ def _twin(_: Softmax, x: Float32) -> tuple[Float32, ...]:
     return (powers / sum_in_order(powers),)
 
 
-@from_module(nn.Softmax)
+@from_module(lambda: (nn.Softmax,))
 def _module(module: nn.Softmax, x: Traced) -> Lifted | None:
     return _function(x, module.dim)
 
 
-@from_function(torch.softmax, functional.softmax, "softmax")
+@from_function(lambda: (torch.softmax, functional.softmax, "softmax"))
 def _function(x: Traced, dim: int | None = None) -> Lifted | None:
     return Lifted(op=Softmax(), inputs=(x,)) if is_last(dim, x) else None

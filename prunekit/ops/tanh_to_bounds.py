@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prunekit.graph.c.functions import TANH, tanh_c
 from prunekit.graph.c.literals import Float32
@@ -16,7 +14,11 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, register_op, require_floats, unitwise
+from prunekit.lazy import torch
 from prunekit.ops.clip_to_bounds import bounds_in_c, held_in_bounds, hold_in_bounds, require_bounds, write_bounds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST = float(np.finfo(np.float32).max)
 

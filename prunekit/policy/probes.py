@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from prunekit.graph.graph import Graph, Port
 from prunekit.graph.op import Array
 from prunekit.ops.normalize import Normalize
-from prunekit.policy.actor import Normalizer
+
+if TYPE_CHECKING:
+    from prunekit.policy.actor import Normalizer
 
 _SPREADS = (0.3, 1.0, 3.0)
 _FAR = 30.0

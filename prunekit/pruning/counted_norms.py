@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from prunekit.graph.lifting import RESIZED
+from prunekit.graph.lifting import resizes
 
 
 def count_norms_(network: nn.Module) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def count_norms_(network: nn.Module) -> tuple[str, ...]:
     replaced = []
     for path, parent in list(network.named_modules()):
         for name, module in list(parent.named_children()):
-            resize = RESIZED.get(type(module))
+            resize = resizes().get(type(module))
             shape = getattr(module, "normalized_shape", ())
             if resize is None or not resize.replaces or len(shape) != 1 or getattr(module, "weight", None) is None:
                 continue

@@ -17,7 +17,7 @@ from prunekit.errors import CouplingError
 from prunekit.graph.graph import Graph, given_to, specs_of
 from prunekit.graph.groups import Group as GraphGroup
 from prunekit.graph.groups import find_groups as groups_of
-from prunekit.graph.lifting import RESIZED
+from prunekit.graph.lifting import resizes
 from prunekit.graph.op import Spec, name_of, parameters
 from prunekit.graph.surgery import not_held_groups, refused_groups
 from prunekit.graph.tracing import TracedNetwork
@@ -140,7 +140,7 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
         if place is None or _is_absent(network, place):
             continue
         module = network.get_submodule(traced.modules[node])
-        if type(module) not in RESIZED:
+        if type(module) not in resizes():
             raise CouplingError(
                 f"module '{traced.modules[node]}' ({type(module).__name__}) cannot lose units: nothing says how it is "
                 "resized; put a function for it under @resized in its op's file"

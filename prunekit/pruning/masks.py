@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunekit.errors import EmptyGroupError, InputError
 from prunekit.graph.graph import Graph
 from prunekit.graph.groups import find_groups as groups_of
-from prunekit.graph.lifting import RESIZED
+from prunekit.graph.lifting import resizes
 from prunekit.graph.op import parameters
 from prunekit.graph.surgery import zeroed
 from prunekit.graph.tracing import TracedNetwork
@@ -21,6 +21,7 @@ from prunekit.pruning.groups import traced_groups
 from prunekit.pruning.slices import Group, places_of, unit_slices
 
 Masks = Mapping[str, Tensor]
+"""Per group, by its name, ``keep`` bool [width]: True is a unit that lives."""
 
 
 def full_masks(groups: Iterable[Group]) -> dict[str, Tensor]:
@@ -142,7 +143,7 @@ def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
 def resize_(network: nn.Module, path: str) -> None:
     """Let the module at ``path``, whose tensors have lost units, work with them: resized or replaced, in place."""
     module = network.get_submodule(path)
-    found = RESIZED[type(module)].function(module)
+    found = resizes()[type(module)].function(module)
     if found is not module:
         for parent in list(network.modules()):
             for name, child in parent._modules.items():

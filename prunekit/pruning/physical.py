@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CouplingError, InputError
-from prunekit.graph.lifting import RESIZED
+from prunekit.graph.lifting import resizes
 from prunekit.pruning.masks import Masks, resize_
 from prunekit.pruning.slices import Group, left_of, without
 
@@ -65,7 +65,7 @@ def refuse_replacing(network: nn.Module, groups: Sequence[Group]) -> None:
         for entry in group.slices:
             path = entry.path.rpartition(".")[0]
             module = network.get_submodule(path)
-            if RESIZED[type(module)].replaces:
+            if resizes()[type(module)].replaces:
                 raise CouplingError(
                     f"module '{path}' ({type(module).__name__}) cannot lose units while training goes on; call "
                     "prunekit.count_norms_(network) first, or train with live_shrink=False and shrink at the end"

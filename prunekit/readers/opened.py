@@ -10,8 +10,6 @@ from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.array_pickles import read_array_pickle
 from prunekit.formats.kinds import Kind, kind_of
 from prunekit.formats.safetensors_file import read_safetensors
-from prunekit.formats.torch_file import read_torch
-from prunekit.formats.torch_legacy import read_legacy_file
 from prunekit.readers.weights.tree import Tree, tree_of
 
 
@@ -33,8 +31,12 @@ class Opened:
         try:
             match self.container:
                 case "torch":
+                    from prunekit.formats.torch_file import read_torch
+
                     return read_torch(self.path, foreign=True)
                 case "old_torch":
+                    from prunekit.formats.torch_legacy import read_legacy_file
+
                     return read_legacy_file(self.path)
                 case "pickle":
                     return read_array_pickle(self.path)

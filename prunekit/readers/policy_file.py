@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
 from prunekit.graph.surgery import Masks
-from prunekit.policy.artifact import Artifact
 from prunekit.readers.weights.words import activation_named, ending_named
 from prunekit.spaces.kind import ActionKind
+
+if TYPE_CHECKING:
+    from prunekit.policy.artifact import Artifact
 
 
 @final
@@ -70,6 +72,7 @@ class PolicyFile:
     ``model.pt`` alone there are ``masks`` by the graph's groups, ``actions`` where the head does not say all of them,
     and ``artifact`` where it is a chain of layers.
     ``keeps_outputs``: its action space is not known, so that its outputs are its action.
+    ``with_torch``: exports are held against torch too; an ONNX file has no torch in it.
     """
 
     path: Path
@@ -81,3 +84,4 @@ class PolicyFile:
     actions: ActionKind | None = None
     artifact: Artifact | None = None
     keeps_outputs: bool = False
+    with_torch: bool = True

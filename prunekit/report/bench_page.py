@@ -40,15 +40,12 @@ def bench_page(result: BenchResult, env_id: str | None = None) -> Page:
         *_certificates(result, names),
         cost_section(result, legend),
         *_training(result),
-        Section(
-            title="In motion",
-            lead="The same episode by the reference and by the others, as the exported files act.",
-            blocks=(_clips(result, legend, env_id),),
-        ),
+        *_motion(result, legend, env_id),
         _networks(result, names),
     ]
+    title = "Latency and memory" if result.environment is None else result.environment[0]
     return Page(
-        title=f"{result.environment[0]}: {len(names)} policies compared" if len(names) > 1 else result.environment[0],
+        title=f"{title}: {len(names)} policies compared" if len(names) > 1 else title,
         subtitle=_subtitle(result),
         headlines=_headlines(result),
         sections=tuple(sections),
@@ -66,6 +63,8 @@ def host_facts_of(host: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _subtitle(result: BenchResult) -> str:
     first = next(iter(result.devices[0]))
+    if result.environment is None:
+        return f"Sizes and cost of exported policies. {random_of(result)}"
     count = len(result.devices[0][first].returns)
     return (
         f"Sizes, returns and cost of exported policies. Returns on {first} are over {count:,} deterministic episodes, "
@@ -101,7 +100,7 @@ def _size_section(result: BenchResult, legend: Sequence[Mark]) -> Section:
         low, high = entry.ci95 or (None, None)
         spots = (Spot(x=float(model.parameters), y=entry.mean, low=low, high=high),) if entry.returns else ()
         groups.append(Group(name=mark.name, key=mark.key, spots=spots))
-    levels = [Level(name="random policy", y=sum(result.random) / len(result.random))]
+    levels = [Level(name="random policy", y=sum(result.random) / len(result.random))] if result.random else []
     blocks: list[Block] = []
     if any(group.spots for group in groups):
         blocks.append(
@@ -115,7 +114,9 @@ def _size_section(result: BenchResult, legend: Sequence[Mark]) -> Section:
                 "better. The interval describes these episodes; it says nothing of other training seeds.",
             )
         )
-    blocks += [model_block(sizes_table(result), legend), model_block(retention_table(result), legend)]
+    blocks.append(model_block(sizes_table(result), legend))
+    if result.environment is not None:
+        blocks.append(model_block(retention_table(result), legend))
     under = disturbance_table(result)
     if under is not None:
         blocks.append(model_block(under, legend))
@@ -150,7 +151,9 @@ def _training(result: BenchResult) -> list[Section]:
     return [Section(title="Training", lead=lead, blocks=tuple(blocks))] if blocks else []
 
 
-def _clips(result: BenchResult, legend: Sequence[Mark], env_id: str | None) -> Block:
+def _motion(result: BenchResult, legend: Sequence[Mark], env_id: str | None) -> list[Section]:
+    if result.environment is None:
+        return []
     chosen = chosen_for_clips(len(result.models))
     actors = Actors(
         paths=tuple(result.models[index].path for index in chosen),
@@ -160,7 +163,8 @@ def _clips(result: BenchResult, legend: Sequence[Mark], env_id: str | None) -> B
         kwargs=result.environment[1],
         seed=result.settings.first_seed,
     )
-    return clips_of(actors)
+    lead = "The same episode by the reference and by the others, as the exported files act."
+    return [Section(title="In motion", lead=lead, blocks=(clips_of(actors),))]
 
 
 def _networks(result: BenchResult, names: Sequence[str]) -> Section:

@@ -30,7 +30,8 @@ def render(result: BenchResult) -> RenderableType:
     devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
     under = disturbance_table(result)
     others = [] if under is None else [under]
-    whole = stacked([sizes_table(result), *devices, retention_table(result), *others])
+    kept = [] if result.environment is None else [retention_table(result)]
+    whole = stacked([sizes_table(result), *devices, *kept, *others])
     found = [Text(entry.sentence) for entry in result.certificates if entry is not None and entry.certified]
     lines: list[RenderableType] = [
         to_rich(replace(whole, title=title_of(result))),
@@ -41,13 +42,17 @@ def render(result: BenchResult) -> RenderableType:
 
 def title_of(result: BenchResult) -> str:
     """Return the environment and the versions that its returns depend on."""
+    if result.environment is None:
+        return "latency and memory"
     versions = result.host["versions"]
     simulator = ", ".join(f"{name} {versions[name]}" for name in ("gymnasium", "mujoco") if name in versions)
     return f"{result.environment[0]}  ({simulator})"
 
 
 def random_of(result: BenchResult) -> str:
-    """Return what the random policy earns, in words."""
+    """Return what the random policy earns, or why there are no returns, in words."""
+    if result.environment is None:
+        return f"No returns were measured: {result.alone}."
     return f"The random policy returns {sum(result.random) / len(result.random):.1f}."
 
 
@@ -80,6 +85,8 @@ def device_table(result: BenchResult, device: str) -> Table:
     results = [entry[device] for entry in result.devices]
     firmware = [entry.figures.firmware for entry in results]
     cost = _firmware_rows(firmware) if any(firmware) else _host_rows(results)
+    if result.environment is None:
+        return _table(result.models, device, cost)
     means = [Cell(text=f"{entry.mean:,.1f}", value=entry.mean) if entry.returns else _NOT_RUN for entry in results]
     rows = [
         *cost,
@@ -102,6 +109,8 @@ def retention_table(result: BenchResult) -> Table:
 
 def disturbance_table(result: BenchResult) -> Table | None:
     """Return what each model earns under noise and delay, and the share of its own gain that is left; None without."""
+    if not result.settings.disturbances:
+        return None
     floor, device = sum(result.random) / len(result.random), next(iter(result.devices[0]))
     rows = []
     for name in result.settings.disturbances:

@@ -18,7 +18,6 @@ from prunekit.compiled import cache_folder, cache_key, host_compiler, made_once,
 from prunekit.errors import InputError
 from prunekit.export.c_code import CCode, require_one_flat_input
 from prunekit.export.c_float import float_to_c
-from prunekit.policy.model_file import read_model_file
 
 FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared")
 _EXTENSION = Path(__file__).parent / "extension.c"
@@ -59,6 +58,8 @@ def load_native(path: str | Path) -> NativePolicy:
 
     Raises ArtifactError for another file, InputError for what C cannot do and where there is no compiler.
     """
+    from prunekit.policy.model_file import read_model_file
+
     return NativePolicy(float_to_c(read_model_file(Path(path)).graph, "policy", {}))
 
 

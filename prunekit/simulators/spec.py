@@ -9,9 +9,10 @@ from typing import Any, final
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
-from prunekit.environment_functions import EnvironmentMaker, MadeEnvironment, function_name, importable_name
+from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError, UnusableEnvironmentError
+from prunekit.made_environment import MadeEnvironment
 from prunekit.simulators.batch import Batch, Simulator
 from prunekit.simulators.episodes import Episodes, OneByOne, Together
 from prunekit.simulators.first import FirstOfBatch

@@ -6,21 +6,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from prunekit.errors import CheckError, InputError
 from prunekit.graph.op import Array, Op, Spec
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import torch
 from prunekit.ops.clip_to_bounds import ClipToBounds
 from prunekit.ops.identity import Identity
 from prunekit.ops.tanh_to_bounds import TanhToBounds
 from prunekit.spaces.curvature import Curvature, Normals
 from prunekit.spaces.kind import AnswerScale, Float64, Learning, register_kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST = float(np.finfo(np.float32).max)
 _DTYPES = ("float16", "float32", "float64")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
-import torch
-from torch import Tensor
+from prunekit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Curvature(Protocol):

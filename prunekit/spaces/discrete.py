@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from prunekit.errors import CheckError
 from prunekit.graph.op import Array, Op
+from prunekit.lazy import functional, torch
+from prunekit.lazy import gymnasium as gym
 from prunekit.ops.argmax import Argmax
 from prunekit.spaces.curvature import Choices, Curvature
 from prunekit.spaces.kind import (
@@ -27,6 +25,9 @@ from prunekit.spaces.kind import (
     register_kind,
     require_whole,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_kind

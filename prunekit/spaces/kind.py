@@ -6,16 +6,18 @@ A kind is a final frozen dataclass in a file of ``prunekit/spaces/``. Nothing el
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.graph.op import Array, Op
+from prunekit.lazy import gymnasium as gym
 from prunekit.spaces.curvature import Curvature
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Float64 = NDArray[np.float64]
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from prunekit.errors import CheckError, InputError
 from prunekit.graph.op import Array, Op
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import torch
 from prunekit.ops.argmax_per_part import ArgmaxPerPart
 from prunekit.spaces.curvature import Choices, Curvature
 from prunekit.spaces.discrete import choice_half, choice_loss
@@ -28,6 +27,9 @@ from prunekit.spaces.kind import (
     register_kind,
     require_whole,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register_kind

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from prunekit.errors import CheckError, InputError
 from prunekit.graph.op import Array, Op
+from prunekit.lazy import gymnasium as gym
+from prunekit.lazy import torch
 from prunekit.ops.identity import Identity
 from prunekit.spaces.curvature import Curvature, Normals
 from prunekit.spaces.kind import ActionKind, AnswerScale, Float64, Learning, register_kind, require_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WIDEST = 10.0
 

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import KVWriter, Logger
 
 from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
@@ -23,6 +23,7 @@ from prunekit.environments import Spaces, id_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import held, json_text, write_atomically
 from prunekit.generators import undisturbed
+from prunekit.lazy import is_installed
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.policy.program import lower
 from prunekit.pruning.guard import ReturnGuard
@@ -38,7 +39,6 @@ from prunekit.training.checkpoint import (
     write_checkpoint,
 )
 from prunekit.training.config import NAME, read_config
-from prunekit.training.events import EventsFile
 from prunekit.training.failures import explained
 from prunekit.training.recorder import Recorder, StoppedRun
 from prunekit.training.request import TrainingRequest, build_learner
@@ -157,7 +157,7 @@ def _train(
             )
             if found is not None and records is not None:
                 recorder.resume(records, found[1]["learner"])
-            model.set_logger(Logger(folder=None, output_formats=[EventsFile(folder / "tensorboard")]))
+            model.set_logger(Logger(folder=None, output_formats=_event_files(folder)))
             model.learn(request.total_steps - done, callback=recorder, reset_num_timesteps=found is None)
             status = recorder.record()
             require_finite(model)
@@ -168,6 +168,15 @@ def _train(
             pruner.detach()
         _close(model)
     return TrainingResult(folder, artifact, status, all(pruner.frozen for pruner in pruners.values()))
+
+
+def _event_files(folder: Path) -> list[KVWriter]:
+    """Return what writes for TensorBoard, where that is installed; metrics.csv says the same."""
+    if not is_installed("tensorboard"):
+        return []
+    from prunekit.training.events import EventsFile
+
+    return [EventsFile(folder / "tensorboard")]
 
 
 def description_of(request: TrainingRequest, environment: gym.Env[Any, Any]) -> dict[str, Any]:

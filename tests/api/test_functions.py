@@ -160,8 +160,10 @@ def test_what_cannot_be_measured_is_told() -> None:
         bench([following], env=make_follow)  # type: ignore[list-item]
     with pytest.raises(prunekit.InputError, match="nothing to measure"):
         bench([], env=make_follow)
-    with pytest.raises(prunekit.InputError, match=r"policies\[0\]: names no environment; give one with `env`"):
-        bench([policy()])
+    with pytest.raises(
+        prunekit.InputError, match=r"policies\[0\]: `keep` needs episodes of its env.*; give one with `env`"
+    ):
+        bench([policy(), policy()], keep=0.9)
     with pytest.raises(prunekit.InputError, match="`devices` toaster is unknown"):
         bench([policy()], env=make_follow, devices=["toaster"])
 

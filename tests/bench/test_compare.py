@@ -122,7 +122,7 @@ def test_the_schema_forbids_what_it_does_not_name_and_misses_what_is_gone(plain:
         del entry["undocumented"]
         if entry is plain["retention"] or "silent" in entry:
             continue
-        for key in list(entry):
+        for key in entry.keys() - {"gymnasium"}:  # which need not be installed
             kept = entry.pop(key)
             assert not schema.is_valid(plain), f"a missing {key} passes"
             entry[key] = kept

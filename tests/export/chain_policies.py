@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prunekit.activations import KINDS, Activation
 from prunekit.export.c_code import CCode
+from prunekit.export.c_text import IN_CPP
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Activate, Affine, Normalize, Op, Program
 from prunekit.versions import installed_versions
@@ -89,5 +90,6 @@ def digest(code: CCode) -> str:
     """Return what the files and figures of ``code`` come to, whatever the version of prunekit."""
     version = installed_versions(("prunekit",))["prunekit"]
     header = code.header.replace(f"prunekit {version};", "prunekit VERSION;", 1)
-    told = (header, code.source, code.name, code.inputs, code.outputs, code.constant_bytes, code.wide)
+    source = code.source.replace(IN_CPP, "", 1)
+    told = (header, source, code.name, code.inputs, code.outputs, code.constant_bytes, code.wide)
     return hashlib.sha256(repr(told).encode()).hexdigest()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from prunekit.errors import ExportMismatchError
-from prunekit.export.agreement import Expected, expected_of, in_torch, require_agreement
+from prunekit.export.agreement import Expected, expected_of, require_agreement
+from prunekit.export.in_torch import in_torch
 from prunekit.graph.graph import Graph, Node, Port
 from prunekit.ops.activation import Activation
 from prunekit.ops.affine import Affine

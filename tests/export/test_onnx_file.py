@@ -184,7 +184,7 @@ class Drifting(nn.Module):
 
 def test_a_program_that_is_not_the_actor_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = actor(HEADS[3])
-    monkeypatch.setattr(exporter, "graph_of", lambda _: graph_of(policy))
+    monkeypatch.setattr(exporter, "graph_from", lambda _: graph_of(policy))
     with pytest.raises(ExportMismatchError, match=r"outputs of torch differ from the reference's by 0\.001"):
         export_onnx(Actor(Drifting(policy.network), policy.head, policy.normalizer), tmp_path / "x.onnx", {})
     assert not list(tmp_path.iterdir())

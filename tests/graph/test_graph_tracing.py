@@ -14,16 +14,15 @@ from torch.nn.utils import parametrizations
 
 import prunekit.ops  # noqa: F401
 from prunekit.errors import CouplingError, InputError
+from prunekit.graph.counted_norms import CountedLayerNorm, CountedRMSNorm
 from prunekit.graph.graph import Graph, Port
 from prunekit.graph.groups import find_groups
-from prunekit.graph.lifting import FUNCTIONS, MODULES, RESIZED
+from prunekit.graph.lifting import functions, modules, resizes
 from prunekit.graph.op import parameters
 from prunekit.graph.reference import initial_states, run_step
 from prunekit.graph.surgery import shrink
 from prunekit.graph.tracing import trace
 from prunekit.ops.activation_kinds import KINDS
-from prunekit.ops.layer_norm import CountedLayerNorm
-from prunekit.ops.rms_norm import CountedRMSNorm
 
 OBS = (Port(name="obs", shape=(4,)),)
 CALLS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -107,7 +106,7 @@ SPELLINGS = {f"{name}-{number}": target for name, kind in KINDS.items() for numb
 
 @pytest.mark.parametrize("target", SPELLINGS.values(), ids=SPELLINGS)
 def test_every_spelling_of_an_activation_is_read(target: Any) -> None:
-    assert target in FUNCTIONS
+    assert target in functions()
     check(Calls(target if callable(target) else lambda x: getattr(x, target)()))
 
 
@@ -127,7 +126,7 @@ MADE: dict[type[nn.Module], Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(MODULES, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(modules(), key=lambda kind: kind.__name__))
 def test_every_registered_module_is_read(kind: type[nn.Module]) -> None:
     if kind is nn.GRUCell:
         return  # below
@@ -141,10 +140,10 @@ def test_every_registered_module_is_read(kind: type[nn.Module]) -> None:
         check(module)
 
 
-@pytest.mark.parametrize("kind", sorted(MODULES, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(modules(), key=lambda kind: kind.__name__))
 def test_every_module_with_parameters_can_lose_units(kind: type[nn.Module]) -> None:
     module = nn.GRUCell(4, 4) if kind is nn.GRUCell else MADE.get(kind, kind)()
-    assert kind in RESIZED or not list(module.parameters())
+    assert kind in resizes() or not list(module.parameters())
 
 
 def test_modules_over_several_axes() -> None:

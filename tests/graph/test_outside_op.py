@@ -24,7 +24,7 @@ from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
 from prunekit.graph.graph import Port
 from prunekit.graph.groups import find_groups
-from prunekit.graph.lifting import MODULES, RESIZED, Lifted, Traced, array_of, from_module, resized
+from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, modules, resized, resizes
 from prunekit.graph.onnx import OnnxWriter, to_onnx
 from prunekit.graph.op import OPS, Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
 from prunekit.graph.reference import run_step
@@ -114,11 +114,11 @@ def registered() -> Iterator[None]:
     C.register(SnakeOp)(c_form)
     TWIN.register(SnakeOp)(twin_form)
     MACS.register(SnakeOp)(lambda op, given: 0)
-    from_module(Snake)(read)
-    resized(Snake)(lambda module: module)
+    from_module(lambda: (Snake,))(read)
+    resized(lambda: (Snake,))(lambda module: module)
     yield
-    del OPS["SnakeOp"], MODULES[Snake]
-    RESIZED.pop(Snake, None)
+    del OPS["SnakeOp"], modules()[Snake]
+    resizes().pop(Snake, None)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=REASON)
@@ -169,6 +169,6 @@ def test_it_is_pruned_while_it_trains(live_shrink: bool) -> None:
 
 
 def test_a_module_that_nothing_resizes_is_refused_by_name() -> None:
-    RESIZED.pop(Snake)
+    resizes().pop(Snake)
     with pytest.raises(CouplingError, match=r"module '1' \(Snake\) cannot lose units: nothing says how it is resized"):
         find_module_groups(nn.Sequential(nn.Linear(4, 6), Snake(6), nn.Linear(6, 2)))

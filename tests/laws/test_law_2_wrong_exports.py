@@ -77,16 +77,16 @@ def nudged(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-@pytest.mark.parametrize("at", ["to_onnx", "graph_of"])
+@pytest.mark.parametrize("at", ["to_onnx", "graph_from"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_export_is_noticed_and_not_written(fault: str, at: str, tmp_path: Path) -> None:
-    """A fault in ``to_onnx`` makes ONNX Runtime wrong alone, one in ``graph_of`` the reference with it."""
+    """A fault in ``to_onnx`` makes ONNX Runtime wrong alone, one in ``graph_from`` the reference with it."""
     head, broken = FAULTS[fault]
     path = tmp_path / "policy.onnx"
     path.write_bytes(b"what stood here before")
     wrong = {
         "to_onnx": lambda _, metadata: to_onnx(graph_of(broken(lower(small_actor(head)))), metadata),
-        "graph_of": lambda actor: graph_of(broken(lower(actor))),
+        "graph_from": lambda actor: graph_of(broken(lower(actor))),
     }
     with mock.patch(f"prunekit.export.onnx.{at}", wrong[at]), pytest.raises(ExportMismatchError):
         export_onnx(small_actor(head), path, {})

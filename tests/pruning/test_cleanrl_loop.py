@@ -14,7 +14,8 @@ import pytest
 
 import prunekit
 
-LOOP = Path(__file__).with_name("cleanrl_style_ppo.py")
+LOOP = Path(__file__).parents[2] / "examples" / "cleanrl_ppo.py"
+REPORT = Path(__file__).with_name("cleanrl_report.py")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def found() -> dict[str, Any]:
     """What the loop reports, run in a process of its own so that it can say which packages it loaded."""
     environment = {**os.environ, "PYTHONPATH": str(Path(prunekit.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(LOOP), "4"], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-W", "error", str(REPORT), "4"], capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
@@ -30,7 +31,8 @@ def found() -> dict[str, Any]:
 
 
 def test_two_lines_attach_prunekit() -> None:
-    lines = [line.strip() for line in LOOP.read_text().splitlines() if "prunekit." in line]
+    loop = LOOP.read_text().partition("def train(")[2].partition("def main(")[0]
+    lines = [line.partition("  #")[0].strip() for line in loop.splitlines()[1:] if "prunekit." in line]
     assert lines == [
         "pruner = prunekit.Pruner(agent.actor, optimizer, total_steps=ITERATIONS * EPOCHS * MINIBATCHES)",
         "small = prunekit.shrink(agent.actor, pruner.masks)",

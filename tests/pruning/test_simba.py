@@ -20,11 +20,11 @@ from torch import Tensor, nn
 import prunekit
 from prunekit.export.c_float import float_to_c, run_float32_step
 from prunekit.export.session import onnxruntime
+from prunekit.graph.counted_norms import CountedLayerNorm
 from prunekit.graph.graph import Graph, Port, as_dtype
 from prunekit.graph.onnx import to_onnx
 from prunekit.graph.reference import run_step
 from prunekit.graph.tracing import trace
-from prunekit.ops.layer_norm import CountedLayerNorm
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prunekit.environments import Spaces
 from prunekit.formats.onnx_weights import self_contained
 from prunekit.readers.foreign import policy_file
@@ -18,7 +20,8 @@ def _recognised(opened: Opened) -> bool:
 
 def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
     content, _size = self_contained(opened.path)
-    return policy_file(opened.path, read_onnx_graph(content, str(opened.path), output=options.output))
+    found = read_onnx_graph(content, str(opened.path), output=options.output)
+    return replace(policy_file(opened.path, found), with_torch=False)
 
 
 READER = Reader(name="onnx", called="ONNX files", recognises=_recognised, read=_read, options=("output",))

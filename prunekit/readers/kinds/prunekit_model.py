@@ -5,9 +5,7 @@ from __future__ import annotations
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, CouplingError, InputError
 from prunekit.policy.actions import keeps_outputs
-from prunekit.policy.artifact import artifact_of
 from prunekit.policy.description import described
-from prunekit.policy.model_file import read_model_file
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
@@ -20,6 +18,9 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
+    from prunekit.policy.artifact import artifact_of
+    from prunekit.policy.model_file import read_model_file
+
     path = opened.path
     file = read_model_file(path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
@@ -11,11 +12,11 @@ from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
-from prunekit.readers.sb3.contents import Contents
-from prunekit.readers.sb3.graph import read_zip
-from prunekit.readers.sb3.policy import ZipPolicy
-from prunekit.readers.sb3.torch_policy import policy_of_tensors
 from prunekit.readers.zoo import zoo_notes
+
+if TYPE_CHECKING:
+    from prunekit.readers.sb3.contents import Contents
+    from prunekit.readers.sb3.policy import ZipPolicy
 
 
 def _recognised(opened: Opened) -> bool:
@@ -30,7 +31,12 @@ def read_with_normalizer(
     spaces: Spaces | None,
     policy_of: Callable[[Contents], ZipPolicy],
 ) -> PolicyFile:
-    """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it."""
+    """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it.
+
+    ``policy_of`` finds the policy in the contents.
+    """
+    from prunekit.readers.sb3.graph import read_zip
+
     path = opened.path
     normalizer = normalizer_of(path, options)
     found = read_zip(path, normalizer, spaces=spaces, policy_of=policy_of)
@@ -41,6 +47,8 @@ def read_with_normalizer(
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    from prunekit.readers.sb3.torch_policy import policy_of_tensors
+
     return read_with_normalizer(opened, options, spaces, partial(policy_of_tensors, said=options.activation))
 
 

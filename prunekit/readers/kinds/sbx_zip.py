@@ -7,10 +7,11 @@ from prunekit.readers.kinds.sb3_zip import read_with_normalizer
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
-from prunekit.readers.sbx.policy import policy_of_arrays
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    from prunekit.readers.sbx.policy import policy_of_arrays
+
     return read_with_normalizer(opened, options, spaces, policy_of_arrays(options.activation))
 
 

@@ -7,7 +7,6 @@ from prunekit.readers.foreign import policy_file
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
-from prunekit.readers.torchscript.graph import read_torchscript_graph
 
 
 def _recognised(opened: Opened) -> bool:
@@ -16,6 +15,8 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
+    from prunekit.readers.torchscript.graph import read_torchscript_graph
+
     return policy_file(opened.path, read_torchscript_graph(opened.path, width=options.inputs))
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 from torch import nn
 
 from prunekit.errors import InputError
-from prunekit.graph.lifting import MODULES, Lifted, Traced
+from prunekit.graph.lifting import Lifted, Traced, modules
 from prunekit.graph.op import Op, Spec
 from prunekit.ops.prelu import PReLU
 from prunekit.readers.sb3.contents import quoted
@@ -23,7 +23,7 @@ _WORDS = {"True": True, "False": False, "'none'": "none", "'tanh'": "tanh"}
 _NAMES = ("negative_slope", "alpha", "beta", "threshold", "approximate", "min_val", "max_val", "inplace")
 _MODULES = {
     f"{module.__module__}.{module.__qualname__}": module
-    for module in MODULES
+    for module in modules()
     if module.__module__ == "torch.nn.modules.activation" or module is nn.Identity
 }
 _LEARNED = f"{nn.PReLU.__module__}.{nn.PReLU.__qualname__}"
@@ -44,7 +44,7 @@ def activation_called(text: object) -> Op | Learned | None:
     module = _module(found[1], found[2] if found.re is _PARTIAL else "")
     if module is None:
         raise _unknown(text)
-    lifted = MODULES[type(module)](module, Traced("x", Spec((1,))))
+    lifted = modules()[type(module)](module, Traced("x", Spec((1,))))
     match lifted:
         case Lifted(op=op):
             return op
@@ -84,5 +84,6 @@ def _arguments(listed: str) -> tuple[list[Any] | None, dict[str, Any]]:
 def _unknown(text: object) -> InputError:
     known = sorted({module.__name__ for module in _MODULES.values()} | {PReLU.__name__})
     return InputError(
-        f"its activation {quoted(text)} is not known; name what it computes with --activation. Known are {', '.join(known)}"
+        f"its activation {quoted(text)} is not known; name what it computes with `activation`. "
+        f"Known: {', '.join(known)}"
     )

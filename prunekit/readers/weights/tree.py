@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
-from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.formats.pickles import MODULES, Record
 from prunekit.formats.text import shown
 from prunekit.graph.op import Array
+from prunekit.lazy import torch
 from prunekit.readers.lowering.builder import as_floats
 
 MAX_ARRAYS = 100_000
@@ -51,7 +51,7 @@ class Tree:
         if name not in self.arrays:
             raise InputError(f"lacks '{shown(name, 80)}'")
         value = self.arrays[name]
-        if isinstance(value, Tensor):
+        if isinstance(value, torch.Tensor):
             if not value.dtype.is_floating_point:
                 raise InputError(f"'{shown(name, 80)}' holds no floats")
             return np.asarray(value.detach().double().numpy())
@@ -98,7 +98,7 @@ def tree_of(data: object) -> Tree:
     arrays: dict[str, Any] = {}
     modules: set[str] = set()
     for name, value in _leaves(data, ""):
-        if isinstance(value, Tensor | np.ndarray):
+        if isinstance(value, torch.Tensor | np.ndarray):
             arrays[name.replace(_WRAPPERS, "")] = value
         else:
             modules.add(name.replace(_WRAPPERS, ""))
@@ -109,7 +109,7 @@ def tree_of(data: object) -> Tree:
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
     """Yield arrays by name, and None for the name of a module; their depth was bounded when they were decoded."""
-    if isinstance(value, Tensor | np.ndarray):
+    if isinstance(value, torch.Tensor | np.ndarray):
         yield path, value
     elif isinstance(value, dict):
         for key, entry in value.items():
