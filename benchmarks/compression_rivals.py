@@ -34,8 +34,8 @@ from compress import ENVIRONMENTS, SEEDS, teacher_of
 from record import read_result, write_result
 from torch import nn
 
-from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.finetune import Judgement, fine_tuned
+from prunekit.compress.playing import deployed
 from prunekit.compress.points import Baseline, Point
 from prunekit.compress.read import read_teacher
 from prunekit.compress.search import search_branch
@@ -49,6 +49,7 @@ from prunekit.policy.artifact import load
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.surgery import shrink
+from prunekit.rollouts import EpisodeRunner
 from prunekit.stats.betting import Paired
 
 RUNS = Path("runs/rivals")
@@ -64,9 +65,9 @@ class Field:
     """What all contenders share: teacher, environment, its baseline on selection's and on fresh episodes."""
 
     def __init__(self, env_id: str, seed: int) -> None:
-        self.arena = Arena(env_id)
+        self.runner = EpisodeRunner(env_id)
         self.path, self.seed = teacher_of(env_id), seed
-        self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
+        self.teacher: Teacher = read_teacher(self.path, self.runner.spaces)
         self.settings = SearchSettings(starts=(START,), seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
@@ -75,8 +76,8 @@ class Field:
 
     def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
         """Return the returns of ``student`` as it is deployed."""
-        act = deployed(student.actor, self.arena.spaces)
-        return [self.arena.play(act, seed)[0] for seed in seeds]
+        act = deployed(student.actor, self.runner.spaces)
+        return [self.runner.play(act, seed).total for seed in seeds]
 
     def retention_of(self, student: Student) -> float:
         """Return the retention on the fresh episodes."""
@@ -96,15 +97,15 @@ class Field:
         return self._next
 
     def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
-        dense = [self.arena.play(self.teacher.act, seed)[0] for seed in seeds]
-        return np.array(dense), np.array([self.arena.random(seed) for seed in seeds])
+        dense = [self.runner.play(self.teacher.act, seed).total for seed in seeds]
+        return np.array(dense), np.array([self.runner.random(seed) for seed in seeds])
 
 
 def searched(field: Field) -> Point:
     """Return the smallest good network that the search finds."""
     until = time.monotonic() + SECONDS
     points = search_branch(
-        field.teacher, field.arena, field.settings, 0, field.baseline, lambda: time.monotonic() > until
+        field.teacher, field.runner, field.settings, 0, field.baseline, lambda: time.monotonic() > until
     ).points
     good = [point for point in points if point.good]
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
@@ -122,14 +123,14 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     for number in range(1 + (batches - first) // settings.steps):
         student.study(lessons, settings.steps if number else first)
         student.refine(lessons, settings.refinements)
-        act = deployed(student.actor, field.arena.spaces)
+        act = deployed(student.actor, field.runner.spaces)
         returns = []
         for seed in field.judging:
-            total, seen = field.arena.play(act, seed)
-            returns.append(total)
-            lessons.add(seen)
+            played = field.runner.play(act, seed)
+            returns.append(played.total)
+            lessons.add(played.observations)
         for _ in range(settings.lesson_episodes):
-            lessons.add(field.arena.play(act, field.another_seed())[1])
+            lessons.add(field.runner.play(act, field.another_seed()).observations)
         if field.selected(returns) > reached:
             best, reached = student.copied(), field.selected(returns)
     return best, reached
@@ -139,14 +140,14 @@ def lessons_of(field: Field) -> Lessons:
     """Return what the teacher does in episodes of its own."""
     lessons = Lessons(field.teacher)
     for _ in range(field.settings.teacher_episodes):
-        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+        lessons.add(field.runner.play(field.teacher.act, field.another_seed()).observations)
     return lessons
 
 
 def tuned(field: Field, student: Student, reached: float, steps: int) -> Student:
     """Return the best that fine-tuning on rewards makes of ``student`` in so many environment steps."""
     settings = field.settings
-    tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
+    tuner = tuner_of(student.scale, field.runner, field.another_seed(), settings.tuning_warmup)
 
     def judge(found: Student, _: float) -> Judgement:
         return Judgement(field.selected(field.returns_of(found, field.judging)), False)
@@ -160,14 +161,14 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
 
 def from_scratch(field: Field, widths: tuple[int, ...]) -> Student:
     """Return a new student."""
-    return Student(widths, Scale.of(lessons_of(field), field.arena.spaces), field.arena.spaces, field.seed)
+    return Student(widths, Scale.of(lessons_of(field), field.runner.spaces), field.runner.spaces, field.seed)
 
 
 def as_student(field: Field) -> Student:
     """Return the teacher's own network as a student, to be pruned and taught."""
     student = from_scratch(field, (1, 1))
     actor = load(field.path).actor
-    width = field.arena.spaces.observation
+    width = field.runner.spaces.observation
     normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
     student.scale = Scale(normalizer, student.scale.answers)
     student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
@@ -198,7 +199,7 @@ def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
     import torch_pruning as tp
 
     student = as_student(field)
-    example = torch.zeros(1, field.arena.spaces.observation)
+    example = torch.zeros(1, field.runner.spaces.observation)
     layers = [module for module in student.network if isinstance(module, nn.Linear)]
     pruner = tp.pruner.GroupNormPruner(
         student.network,
@@ -231,7 +232,7 @@ def run_one(env_id: str, seed: int) -> None:
     began = time.monotonic()
     point = searched(field)
     seconds = round(time.monotonic() - began, 1)
-    own = field.fresh.paired([field.arena.play(deployed(point.actor, field.arena.spaces), s)[0] for s in EPISODES])
+    own = field.fresh.paired([field.runner.play(deployed(point.actor, field.runner.spaces), s).total for s in EPISODES])
     entry: dict[str, Any] = {
         "env": env_id,
         "seed": seed,
@@ -257,7 +258,7 @@ def run_one(env_id: str, seed: int) -> None:
             "seconds": round(time.monotonic() - began, 1),
         }
         print(env_id, seed, point.hidden, own.retention, name, entry["rivals"][name], flush=True)
-    field.arena.close()
+    field.runner.close()
     write_atomically(_file(env_id, seed), json.dumps(entry).encode())
 
 

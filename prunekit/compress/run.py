@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunekit.compress.arena import exported
 from prunekit.compress.points import Baseline, Judged, Searched
 from prunekit.compress.result import Compressed
 from prunekit.compress.settings import CompressSettings, SearchSettings
@@ -63,12 +63,12 @@ def compress(
         failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
         if not points:
             raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
-        returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
+        returns = Players(lambda point: crew.returns_of(pickle.dumps(point.actor)), dense, random)
         tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
             crew.post.teacher,
-            {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
+            {"id": id_of(crew.post.runner.environment), "kwargs": dict(site.kwargs)},
             tuple(points),
             tuple(entry for _, entry in tried),
             chosen,

@@ -10,8 +10,8 @@ from typing import final
 import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.arena import Arena, deployed
 from prunekit.compress.finetune import Judgement, fine_tuned
+from prunekit.compress.playing import deployed, playing_teacher
 from prunekit.compress.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
 from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
 from prunekit.compress.student import Lessons, Scale, Student
@@ -19,7 +19,7 @@ from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.program import Float32
-from prunekit.rollouts import Act
+from prunekit.rollouts import BatchPolicy, EpisodeRunner
 
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
@@ -29,7 +29,7 @@ _GUIDED_PATIENCE = 2
 
 def search_branch(
     teacher: Teacher,
-    arena: Arena,
+    runner: EpisodeRunner,
     settings: SearchSettings,
     index: int,
     baseline: Baseline,
@@ -44,15 +44,15 @@ def search_branch(
     """
     if index > 0 and over():
         return Searched([], 0)
-    failure, before = "", arena.steps
-    branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
+    failure, before = "", runner.steps
+    branch = _Branch(teacher, runner, settings, index, baseline, over, progress)
     try:
         branch.descend()
     except FailedEpisodeError as error:
         failure = str(error)
     finally:
         branch.close()
-    return Searched(branch.points, arena.steps - before, failure)
+    return Searched(branch.points, runner.steps - before, failure)
 
 
 @final
@@ -60,14 +60,14 @@ class _Branch:
     def __init__(
         self,
         teacher: Teacher,
-        arena: Arena,
+        runner: EpisodeRunner,
         settings: SearchSettings,
         index: int,
         baseline: Baseline,
         over: Callable[[], bool],
         progress: Progress,
     ) -> None:
-        self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
+        self._teacher, self._runner, self._settings, self._baseline = teacher, runner, settings, baseline
         self._over, self._progress = over, progress
         self.points: list[Point] = []
         self._tuner: Tuner | None = None
@@ -75,10 +75,10 @@ class _Branch:
         self._batches = 0
         self._next_lesson = FIRST_SEED + SEEDS_PER_SEARCH * settings.seed
         self._lessons = Lessons(teacher)
-        for number in range(settings.teacher_episodes):
-            if number and over():
+        for played in runner.play_all(playing_teacher(teacher), self._seeds(settings.teacher_episodes)):
+            self._lessons.add(played.observations)
+            if over():
                 break
-            self._lessons.add(arena.play(teacher.act, self._seed())[1])
         scale = Scale.of(self._lessons, teacher.spaces)
         self._student = Student(settings.starts[index], scale, teacher.spaces, settings.seed)
 
@@ -145,7 +145,7 @@ class _Branch:
         """
         settings = self._settings
         if self._tuner is None:
-            self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
+            self._tuner = tuner_of(student.scale, self._runner, self._seed(), settings.tuning_warmup)
 
         def judge(found: Student, best: float) -> Judgement:
             good, point = self._judge(found, tuned=True, best=best), self.points[-1]
@@ -157,21 +157,22 @@ class _Branch:
                 student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
             )
         finally:
-            self._arena.steps += self._tuner.steps - before
+            self._runner.steps += self._tuner.steps - before
         if found is student or kept < settings.enough or self._over():
             return None
         guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        self._lessons.follow(guide, np.concatenate(self._played(guide.act, settings.teacher_episodes, found.hidden)))
+        act = deployed(found.actor, self._teacher.spaces)
+        self._lessons.follow(guide, np.concatenate(self._played(act, settings.teacher_episodes, found.hidden)))
         self._guided = True
         return found
 
-    def _played(self, act: Act, episodes: int, hidden: tuple[int, ...]) -> list[Float32]:
+    def _played(self, act: BatchPolicy, episodes: int, hidden: tuple[int, ...]) -> list[Float32]:
         """Return what a network that was judged sees in ``episodes`` of its own, to learn from.
 
         Where the environment fails, so do all networks of these widths: which of them it was is not kept.
         """
         try:
-            return [self._arena.play(act, self._seed())[1] for _ in range(episodes)]
+            return [played.observations for played in self._runner.play_all(act, self._seeds(episodes))]
         except FailedEpisodeError as error:
             self.points = [
                 replace(point, failure=str(error)) if point.hidden == hidden else point for point in self.points
@@ -197,10 +198,9 @@ class _Branch:
         half = settings.selection_episodes // 2
         returns: list[float] = []
         count, retention, played = 0, -math.inf, None
-        for seed in settings.selection_seeds:
-            total, states = self._arena.play(act, seed)
-            returns.append(total)
-            seen(states)
+        for episode in self._runner.play_all(act, settings.selection_seeds):
+            returns.append(episode.total)
+            seen(episode.observations)
             count, played = len(returns), self._baseline.paired(returns)
             kept = self._baseline.kept(played)
             retention = float(kept.mean())
@@ -232,6 +232,9 @@ class _Branch:
             student.study(self._lessons, steps, fewer)
         student.refine(self._lessons, self._settings.refinements)
         self._batches += steps
+
+    def _seeds(self, count: int) -> list[int]:
+        return [self._seed() for _ in range(count)]
 
     def _seed(self) -> int:
         self._next_lesson += 1

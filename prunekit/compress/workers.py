@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, final
 
 import torch
 
-from prunekit.compress.arena import Arena, runtime_of
+from prunekit.compress.playing import deployed, playing_teacher
 from prunekit.compress.points import Baseline, Judged, Progress, Searched
 from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
@@ -30,10 +30,11 @@ from prunekit.compress.worker_start import begin
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, PrunekitError
 from prunekit.executors.starting import deaf_processes
+from prunekit.rollouts import EpisodeRunner
 
 T = TypeVar("T")
 Policy = Literal["teacher", "random"] | bytes
-"""Who plays: the teacher, the random policy, or an exported network."""
+"""Who plays: the teacher, the random policy, or a pickled actor."""
 
 # Episodes asked for before they are needed, per worker.
 _AHEAD = 2
@@ -99,7 +100,7 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end(error)
-        self.post.arena.close()
+        self.post.runner.close()
 
     def _end(self, error: BaseException | None) -> None:
         self._stopped.value = 1  # a branch that is still searched ends at its next look
@@ -172,17 +173,18 @@ class Post:
     """One place to play at: an environment and the teacher, and the policies that have played there."""
 
     def __init__(self, site: Site) -> None:
-        self.arena = Arena(site.env_id, site.kwargs)
-        self.teacher = site.teacher_of(self.arena.spaces)
-        self._runtime = lru_cache(maxsize=8)(lambda content: runtime_of(content, self.arena.spaces))
+        self.runner = EpisodeRunner(site.env_id, site.kwargs)
+        self.teacher = site.teacher_of(self.runner.spaces)
+        self._teacher_plays = playing_teacher(self.teacher)
+        self._student = lru_cache(maxsize=8)(lambda content: deployed(pickle.loads(content), self.runner.spaces))
 
     def play(self, policy: Policy, seed: int) -> tuple[float, int]:
         """Return (the return of one episode, its steps; of the random policy, which is not asked, none)."""
         if policy == "random":
-            return self.arena.random(seed), 0
-        act = self.teacher.act if policy == "teacher" else self._runtime(policy).act
-        total, seen = self.arena.play(act, seed)
-        return total, len(seen)
+            return self.runner.random(seed), 0
+        plays = self._teacher_plays if policy == "teacher" else self._student(policy)
+        played = next(self.runner.play_all(plays, [seed]))
+        return played.total, len(played.observations)
 
     def search(
         self,
@@ -193,7 +195,7 @@ class Post:
         progress: Progress,
     ) -> Searched:
         """Return what one branch found."""
-        return search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
+        return search_branch(self.teacher, self.runner, settings, index, baseline, over, progress)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, Worked]:
@@ -254,7 +256,7 @@ def open_post(site: Site, judged: SimpleQueue[bytes], stopped: Any) -> None:
     except Exception as error:  # an initializer that raises would end the process without a word to the main one
         _OPENED.append(error)
         return
-    post.arena.stopped = lambda: bool(stopped.value)
+    post.runner.stopped = lambda: bool(stopped.value)
     _OPENED.append((post, judged))
 
 
@@ -284,5 +286,5 @@ def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: 
         def progress(point: Judged) -> None:
             judged.put(pickle.dumps(point))
 
-        over = lambda: passed() or post.arena.stopped()  # noqa: E731
+        over = lambda: passed() or post.runner.stopped()  # noqa: E731
         return pickle.dumps(_timed(lambda: post.search(settings, index, baseline, over, progress)))

@@ -15,8 +15,6 @@ import numpy as np
 import points
 import pytest
 
-from prunekit import rollouts
-from prunekit.compress.arena import Arena, exported
 from prunekit.compress.points import Baseline
 from prunekit.compress.result import Compressed
 from prunekit.compress.run import compress, fitting, write
@@ -26,7 +24,7 @@ from prunekit.compress.trial import Players, trial
 from prunekit.compress.workers import Crew, Site, _play, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
-from prunekit.rollouts import episode_return
+from prunekit.rollouts import EpisodeRunner, episode_return, episodes
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.stats.certificate import Verdict
@@ -82,7 +80,7 @@ def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None
 
 
 def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    monkeypatch.setattr(episodes, "MAX_STEPS", 500)
     endless = gym.make(failing.ENDLESS)
     words = "environment 'Endless-v0': the episode with seed 3 has not ended after 500 steps; register it with max_"
     with pytest.raises(FailedEpisodeError, match=words):
@@ -90,7 +88,7 @@ def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_environment_of_long_episodes_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    monkeypatch.setattr(episodes, "MAX_STEPS", 500)
     steps: list[Any] = []
     episode_return(
         gym.make(failing.ENDLESS, max_episode_steps=700), lambda seen: steps.append(seen) or np.zeros(1, np.float32), 3
@@ -116,19 +114,20 @@ def test_what_the_policy_raises_goes_through() -> None:
 
 
 def test_an_episode_ends_when_nobody_waits_for_it() -> None:
-    arena = Arena(failing.ENDLESS)
+    runner = EpisodeRunner(failing.ENDLESS)
     steps: list[Any] = []
-    arena.stopped = lambda: len(steps) > 1000
+    runner.stopped = lambda: len(steps) > 1000
     with pytest.raises(CheckError, match="stopped"):
-        arena.play(lambda seen: steps.append(seen) or np.zeros(1, np.float32), 0)
+        runner.play(lambda seen: steps.append(seen) or np.zeros(1, np.float32), 0)
     assert len(steps) < 1100
-    arena.close()
+    runner.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*share an object")
 def test_observations_are_what_they_were_when_they_were_seen() -> None:
-    arenas = [Arena(env_id) for env_id in (failing.REUSING, points.CONTINUOUS)]
-    seen = [arena.play(lambda one: points.steer(one[None])[0].astype(np.float32), 5)[1] for arena in arenas]
+    runners = [EpisodeRunner(env_id) for env_id in (failing.REUSING, points.CONTINUOUS)]
+    act = lambda one: points.steer(one[None])[0].astype(np.float32)  # noqa: E731
+    seen = [runner.play(act, 5).observations for runner in runners]
     assert len(np.unique(seen[0], axis=0)) == 30
     assert seen[0].tolist() == seen[1].tolist()
 
@@ -162,7 +161,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     dense, random = crew.returns_of("teacher"), crew.returns_of("random")
     good = list(SEARCH.selection_seeds)
     baseline = Baseline(np.array([dense(one) for one in good]), np.array([random(one) for one in good]))
-    players = Players(lambda point: crew.returns_of(exported(point.actor)), lambda _: 25.0, lambda _: 5.0)
+    players = Players(lambda point: crew.returns_of(pickle.dumps(point.actor)), lambda _: 25.0, lambda _: 5.0)
     notes: list[str] = []
     [(point, certificate)] = trial(found.points, baseline, players, SETTINGS, time.monotonic() + 60, [], notes.append)
     assert certificate.verdict is Verdict.FAILED
