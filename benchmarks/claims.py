@@ -26,7 +26,7 @@ from record import read_result, write_result
 from models import write_card
 from prunekit.bench.models import read_model
 from prunekit.bench.runtimes import OnnxRuntime
-from prunekit.compress.points import Baseline
+from prunekit.compress.candidates import Baseline
 from prunekit.compress.settings import CompressSettings, SearchSettings
 from prunekit.compress.trial import claim_of
 from prunekit.environments import make_environment, spaces_of

@@ -25,8 +25,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,14 +35,14 @@ from compress import ENVIRONMENTS, SEEDS, teacher_of
 from record import read_result, write_result
 from torch import nn
 
-from prunekit.compress.finetune import Judgement, fine_tuned
+from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compress.branch import RoundSettings, search_branch
+from prunekit.compress.candidates import Baseline, Candidate
 from prunekit.compress.playing import deployed
-from prunekit.compress.points import Baseline, Point
 from prunekit.compress.read import read_teacher
-from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
+from prunekit.compress.student import ImitationDataset, Scale, Student
+from prunekit.compress.task import Task, Worker
 from prunekit.compress.tuning import tuner_of
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Normalizer
@@ -49,8 +50,8 @@ from prunekit.policy.artifact import load
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.surgery import shrink
-from prunekit.rollouts import EpisodeRunner
 from prunekit.stats.betting import Paired
+from prunekit.stats.clipping import range_of
 
 RUNS = Path("runs/rivals")
 SECONDS = 180.0
@@ -65,9 +66,9 @@ class Field:
     """What all contenders share: teacher, environment, its baseline on selection's and on fresh episodes."""
 
     def __init__(self, env_id: str, seed: int) -> None:
-        self.runner = EpisodeRunner(env_id)
         self.path, self.seed = teacher_of(env_id), seed
-        self.teacher: Teacher = read_teacher(self.path, self.runner.spaces)
+        self.worker = Worker(Task(env_id, partial(read_teacher, self.path)))
+        self.runner, self.teacher = self.worker.runner, self.worker.teacher
         self.settings = SearchSettings(starts=(START,), seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
@@ -101,14 +102,47 @@ class Field:
         return np.array(dense), np.array([self.runner.random(seed) for seed in seeds])
 
 
-def searched(field: Field) -> Point:
+def searched(field: Field) -> Candidate:
     """Return the smallest good network that the search finds."""
     until = time.monotonic() + SECONDS
-    points = search_branch(
-        field.teacher, field.runner, field.settings, 0, field.baseline, lambda: time.monotonic() > until
-    ).points
+    clip_range = range_of(field.baseline.dense, field.baseline.random)
+    settings = RoundSettings(search=field.settings, baseline=field.baseline, clip_range=clip_range)
+    points = search_branch(field.worker, settings, 0, lambda: time.monotonic() > until).candidates
     good = [point for point in points if point.good]
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
+
+
+class Judgement(NamedTuple):
+    """What a student keeps, and whether that is safely enough."""
+
+    retention: float
+    enough: bool
+
+
+def fine_tuned(
+    student: Student,
+    reached: float,
+    tuner: Tuner,
+    judge: Callable[[Student, float], Judgement],
+    steps: int,
+    patience: Callable[[], float],
+    over: Callable[[], bool],
+) -> tuple[Student, float]:
+    """Return (the best that ``student`` became, its retention); ends with the first that is safely good enough."""
+    best, vain, learning = student, 0, student.copied()
+    tuner.take(learning.network)
+    while vain < patience() and not over():
+        tuner.tune(steps, over)
+        vain += 1
+        latest = learning.copied()
+        latest.network.load_state_dict(tuner.latest.state_dict())
+        for found in (learning.copied(), latest):
+            judged = judge(found, reached)
+            if judged.enough:
+                return found, judged.retention
+            if judged.retention > reached:
+                best, reached, vain = found, judged.retention, 0
+    return best, reached
 
 
 def imitate(field: Field, student: Student, batches: int) -> tuple[Student, float]:
@@ -121,8 +155,8 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     first = min(settings.first_steps, batches)
     best, reached = student, -math.inf
     for number in range(1 + (batches - first) // settings.steps):
-        student.study(lessons, settings.steps if number else first)
-        student.refine(lessons, settings.refinements)
+        student.fit(lessons, settings.steps if number else first)
+        student.fit_gauss_newton(lessons, settings.refinements)
         act = deployed(student.actor, field.runner.spaces)
         returns = []
         for seed in field.judging:
@@ -136,9 +170,9 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     return best, reached
 
 
-def lessons_of(field: Field) -> Lessons:
+def lessons_of(field: Field) -> ImitationDataset:
     """Return what the teacher does in episodes of its own."""
-    lessons = Lessons(field.teacher)
+    lessons = ImitationDataset(field.teacher)
     for _ in range(field.settings.teacher_episodes):
         lessons.add(field.runner.play(field.teacher.act, field.another_seed()).observations)
     return lessons
@@ -212,7 +246,7 @@ def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
         iterative_steps=1,
     )
     pruner.update_regularizer()
-    student.study(lessons_of(field), SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
+    student.fit(lessons_of(field), SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
     pruner.step()
     assert student.hidden == widths, (student.hidden, widths)
     return student
@@ -258,7 +292,7 @@ def run_one(env_id: str, seed: int) -> None:
             "seconds": round(time.monotonic() - began, 1),
         }
         print(env_id, seed, point.hidden, own.retention, name, entry["rivals"][name], flush=True)
-    field.runner.close()
+    field.worker.close()
     write_atomically(_file(env_id, seed), json.dumps(entry).encode())
 
 

@@ -34,7 +34,7 @@ from prunekit.adapters import sb3_natural, sb3_tuning
 from prunekit.compress.playing import deployed
 from prunekit.compress.read import read_teacher
 from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.student import ImitationDataset, Scale, Student
 from prunekit.compress.tuning import tuner_of
 from prunekit.files import write_atomically
 from prunekit.rollouts import EpisodeRunner
@@ -62,15 +62,15 @@ class Ground:
         self._dense = float(np.mean([self.runner.play(self.teacher.act, episode).total for episode in EPISODES]))
         self._random = float(np.mean([self.runner.random(episode) for episode in EPISODES]))
 
-    def student(self) -> tuple[Student, Lessons]:
+    def student(self) -> tuple[Student, ImitationDataset]:
         """Return (a student that has learned nothing, its first lessons)."""
-        lessons = Lessons(self.teacher)
+        lessons = ImitationDataset(self.teacher)
         for _ in range(self.settings.teacher_episodes):
             lessons.add(self.runner.play(self.teacher.act, self.another_seed()).observations)
         scale = Scale.of(lessons, self.runner.spaces)
         return Student(HIDDEN, scale, self.runner.spaces, self.settings.seed), lessons
 
-    def add_to(self, lessons: Lessons, student: Student) -> None:
+    def add_to(self, lessons: ImitationDataset, student: Student) -> None:
         """Let the student play and the teacher say what it should have done."""
         act = deployed(student.actor, self.runner.spaces)
         for _ in range(self.settings.lesson_episodes):
@@ -124,8 +124,8 @@ def tuned(ground: Ground, variant: str) -> list[dict[str, Any]]:
     student, lessons = ground.student()
     best, reached = student, -1.0
     for number in range(ROUNDS):
-        student.study(lessons, settings.lesson_steps if number else settings.first_steps)
-        student.refine(lessons, settings.refinements)
+        student.fit(lessons, settings.lesson_steps if number else settings.first_steps)
+        student.fit_gauss_newton(lessons, settings.refinements)
         kept = ground.judged(student)["mean"]
         if kept > reached:
             best, reached = student.copied(), kept
@@ -156,9 +156,9 @@ def imitated(ground: Ground, variant: str) -> list[dict[str, Any]]:
     while spent < IMITATION:
         began = time.monotonic()
         batches = settings.lesson_steps if curve else settings.first_steps
-        student.study(lessons, batches if variant == IMITATIONS[0] else 2 * batches)
+        student.fit(lessons, batches if variant == IMITATIONS[0] else 2 * batches)
         if variant == IMITATIONS[0]:
-            student.refine(lessons, settings.refinements)
+            student.fit_gauss_newton(lessons, settings.refinements)
         spent += time.monotonic() - began
         curve.append({"seconds": round(spent, 1), "average": ground.judged(student)})
         began = time.monotonic()

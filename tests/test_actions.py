@@ -19,7 +19,7 @@ from prunekit.adapters.sb3_environment import LearnerEnvironment
 from prunekit.bench.compare import run_bench
 from prunekit.bench.settings import BenchSettings
 from prunekit.compress.playing import deployed
-from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.student import ImitationDataset, Scale, Student
 from prunekit.compress.teacher import teacher_of_actor
 from prunekit.compress.tuning import tuner_of
 from prunekit.devices import devices_named
@@ -144,7 +144,7 @@ def plays_on_every_path(actor: Any, actions: Any) -> None:
     recorded_observations(graph_of(actor), NAME, arguments, 2)
     runner.play(teacher.act, 0)
     runner.play(deployed(actor, runner.spaces), 0)
-    lessons = Lessons(teacher)
+    lessons = ImitationDataset(teacher)
     lessons.add(np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32))
     student = Student((4,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
     SEEN.clear()

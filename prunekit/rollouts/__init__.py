@@ -8,9 +8,9 @@ from prunekit.rollouts.episodes import (
     failed,
     random_returns,
 )
-from prunekit.rollouts.runner import BatchPolicy, Episode, EpisodeRunner, one_at_a_time
+from prunekit.rollouts.runner import BatchPolicy, Episode, EpisodeRunner, StoppedError, one_at_a_time
 
 __all__ = [
-    "MAX_STEPS", "Act", "BatchPolicy", "Episode", "EpisodeRunner", "episode", "episode_return",
+    "MAX_STEPS", "Act", "BatchPolicy", "Episode", "EpisodeRunner", "StoppedError", "episode", "episode_return",
     "failed", "one_at_a_time", "random_returns",
 ]  # fmt: skip

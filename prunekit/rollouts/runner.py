@@ -50,6 +50,10 @@ class Episode:
     observations: Float32
 
 
+class StoppedError(CheckError):
+    """Nobody waits any more for what was being worked on."""
+
+
 @final
 class EpisodeRunner:
     """Plays in the environment ``env_id``; up to ``max_copies`` episodes at once, where a policy is made for that.
@@ -79,7 +83,7 @@ class EpisodeRunner:
     def play_all(self, policy: BatchPolicy, seeds: Iterable[int]) -> Iterator[Episode]:
         """Yield the episodes of ``seeds`` in their order; who has seen enough may stop in between.
 
-        Raises FailedEpisodeError as ``episode_return`` does, in the failed episode's turn, CheckError where it was
+        Raises FailedEpisodeError as ``episode_return`` does, in the failed episode's turn, StoppedError where it was
         ``stopped`` on the way.
         """
         waiting = iter(seeds)
@@ -107,7 +111,7 @@ class EpisodeRunner:
             if turn == began:
                 return
             if rounds % _STEPS_BETWEEN_LOOKS == 0 and self.stopped():
-                raise CheckError("stopped")
+                raise StoppedError("stopped")
             rounds += 1
             for one in _step(policy, playing, done):
                 playing.remove(one)

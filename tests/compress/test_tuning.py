@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import pickle
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,17 +13,19 @@ import points
 import pytest
 import torch
 
-from prunekit.compress import search, settings
+from prunekit.compress.branch import RoundSettings, search_branch
+from prunekit.compress.candidates import Baseline, Candidate
 from prunekit.compress.playing import deployed
-from prunekit.compress.points import Baseline, Point
-from prunekit.compress.search import search_branch
 from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.student import ImitationDataset, Scale, Student
+from prunekit.compress.task import Task, Worker
 from prunekit.compress.teacher import Teacher
 from prunekit.compress.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
-from prunekit.rollouts import Episode, EpisodeRunner, episode_return
+from prunekit.rollouts import EpisodeRunner, episode_return
+from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
+from prunekit.stats.clipping import range_of
 
 SEEDS = range(500, 530)
 STEERS = {points.CONTINUOUS: points.steer, points.DISCRETE: points.push}
@@ -44,10 +45,10 @@ def teacher_in(runner: EpisodeRunner) -> Teacher:
 
 def beginner(runner: EpisodeRunner) -> Student:
     """Return a student that has learned next to nothing of its teacher."""
-    lessons = Lessons(teacher_in(runner))
+    lessons = ImitationDataset(teacher_in(runner))
     lessons.add(np.random.default_rng(0).uniform(-1.0, 1.0, (500, 2)).astype(np.float32))
     student = Student((4,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
-    student.study(lessons, 5 if isinstance(runner.spaces.actions, DiscreteActions) else 60)
+    student.fit(lessons, 5 if isinstance(runner.spaces.actions, DiscreteActions) else 60)
     return student
 
 
@@ -158,8 +159,32 @@ def test_an_observation_that_is_not_finite() -> None:
     broken.close()
 
 
-def branch(runner: EpisodeRunner, *, tuning: bool, first_steps: int = 60, safety: float = 0.03) -> list[Point]:
-    """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
+def test_a_tuner_goes_on_elsewhere_as_it_would_have_here(runner: EpisodeRunner) -> None:
+    """The critic, its optimizer, the rollouts kept and the average included."""
+
+    def tuned(*, moved: bool) -> Any:
+        student = beginner(runner)
+        tuner = tuner_of(student.scale, runner, 0, warmup=2_048)
+        tuner.take(student.network)
+        for number in range(3):
+            if moved and number:
+                saved = tuner.saved()
+                tuner.close()
+                student = pickle.loads(pickle.dumps(student))
+                tuner = tuner_of(student.scale, runner, 5, warmup=7)
+                tuner.take(beginner(runner).network)
+                tuner.tune(2_048, lambda: False)
+                tuner.resume(student.network, saved)
+            tuner.tune(2_048, lambda: False)
+        latest = torch.cat([value.flatten() for value in tuner.latest.parameters()])
+        tuner.close()
+        return weights(student).tolist(), latest.tolist()
+
+    assert tuned(moved=True) == tuned(moved=False)
+
+
+def branch(runner: EpisodeRunner, *, tuning: bool, first_steps: int = 60) -> list[Candidate]:
+    """Search with students that hardly learn, so that imitation alone does not reach what is to be kept."""
     settings = SearchSettings(
         starts=((6,),),
         first_steps=first_steps,
@@ -172,12 +197,17 @@ def branch(runner: EpisodeRunner, *, tuning: bool, first_steps: int = 60, safety
         tuning=tuning,
         tuning_steps=4096,
         tuning_warmup=2048,
-        safety=safety,
     )
-    teacher, seeds = teacher_in(runner), settings.selection_seeds
-    dense = np.array([episode_return(runner.environment, teacher.act, seed) for seed in seeds])
+    continuous = isinstance(runner.spaces.actions, BoxActions)
+    worker = Worker(Task(points.CONTINUOUS if continuous else points.DISCRETE, lambda _: teacher_in(runner)))
+    seeds = settings.selection_seeds
+    dense = np.array([episode_return(runner.environment, worker.teacher.act, seed) for seed in seeds])
     baseline = Baseline(dense, np.array([runner.random(seed) for seed in seeds]))
-    return search_branch(teacher, runner, settings, 0, baseline).points
+    given = RoundSettings(search=settings, baseline=baseline, clip_range=range_of(baseline.dense, baseline.random))
+    found = search_branch(worker, given)
+    worker.close()
+    assert found.steps > 0
+    return found.candidates
 
 
 def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
@@ -190,42 +220,3 @@ def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
     again = branch(runner, tuning=True)
     runner.close()
     assert [(point.hidden, point.retention) for point in again] == [(point.hidden, point.retention) for point in tuned]
-
-
-def test_what_fine_tuning_did_not_improve_is_not_called_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    bursts: list[float] = []
-
-    def in_vain(student: Student, reached: float, *_: Any) -> tuple[Student, float]:
-        bursts.append(reached)
-        return student, reached
-
-    monkeypatch.setattr(search, "fine_tuned", in_vain)
-    monkeypatch.setattr(settings, "_MOST_SAFETY", math.inf)  # so that nothing is safe
-    runner = EpisodeRunner(points.CONTINUOUS)
-    plain, vain = (branch(runner, tuning=tuning, first_steps=1500, safety=1.0) for tuning in (False, True))
-    runner.close()
-    assert bursts
-    assert not any(point.tuned for point in vain)
-    assert vain[0].good
-    assert [(point.hidden, point.retention) for point in vain] == [(point.hidden, point.retention) for point in plain]
-
-
-def test_half_of_the_episodes_is_for_those_that_may_be_good_by_luck(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = EpisodeRunner(points.CONTINUOUS)
-    seeds = SearchSettings().selection_seeds
-    half, play = len(seeds) // 2, EpisodeRunner.play_all
-
-    def worse_later(self: EpisodeRunner, policy: Any, wanted: Any) -> Iterator[Episode]:
-        for played in play(self, policy, wanted):
-            yield replace(played, total=played.total - 20.0 * (played.seed in seeds[half:]))
-
-    first = branch(runner, tuning=False, first_steps=1500)[0]
-    monkeypatch.setattr(EpisodeRunner, "play_all", worse_later)
-    lucky = branch(runner, tuning=False, first_steps=1500)[0]
-    poor = branch(runner, tuning=False)
-    runner.close()
-    assert (first.good, lucky.good) == (True, False)
-    assert len(first.played) == len(seeds)
-    assert len(lucky.played) > half
-    assert np.array_equal(lucky.played.small[:half], first.played.small[:half])
-    assert all(len(point.played) <= half for point in poor)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prunekit.compress.playing import deployed
-from prunekit.compress.student import Lessons, Scale, Student
+from prunekit.compress.student import ImitationDataset, Scale, Student
 from prunekit.compress.teacher import Teacher, teacher_of_actor
 from prunekit.compress.tuning import tuner_of
 from prunekit.environments import Spaces
@@ -208,12 +208,12 @@ def test_it_is_learned_written_and_played(tmp_path: Path) -> None:
     teacher = Teacher("mine", runner.spaces, wanted)
     teacher.probe()
     assert runner.play(teacher.act, 0).total == 0.0
-    lessons = Lessons(teacher)
+    lessons = ImitationDataset(teacher)
     lessons.add(np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32))
     student = Student((6,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
-    student.study(lessons, 1000)
+    student.fit(lessons, 1000)
     before = float(kind.loss(*answers_of(student, lessons), student.scale.answers))
-    student.refine(lessons, 10)
+    student.fit_gauss_newton(lessons, 10)
     assert float(kind.loss(*answers_of(student, lessons), student.scale.answers)) < before
     actor = student.actor
     assert actor.head == KindHead(kind)
@@ -234,7 +234,7 @@ def test_it_is_learned_written_and_played(tmp_path: Path) -> None:
     runner.close()
 
 
-def answers_of(student: Student, lessons: Lessons) -> tuple[Tensor, Tensor]:
+def answers_of(student: Student, lessons: ImitationDataset) -> tuple[Tensor, Tensor]:
     """Return (what the student answers, what it should), both in its units."""
     middle, half, _ = student.scale.answers
     with torch.no_grad():
