@@ -55,8 +55,8 @@ class TerminalDisplay:
         self._show(_line(points[-1], self._keep))
 
     def confirming(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its second look."""
-        self._state = f"a second look at {name}: {counted(episodes, 'episode')}"
+        """Show that a size has played so many episodes of its confirmation."""
+        self._state = f"confirming {name}: {counted(episodes, 'episode')}"
         self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
 
     def certifying(self, name: str, episodes: int) -> None:

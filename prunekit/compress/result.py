@@ -24,7 +24,8 @@ class Compressed:
 
     ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
     of a core that the workers had while they worked. For a certificate a copy of the teacher would need
-    ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed.
+    ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
+    steps, plain data tell no times: they are the same on any machine.
     """
 
     teacher: Teacher
@@ -39,6 +40,7 @@ class Compressed:
     core_share: float = 1.0
     own_copy_wanted: float = 0.0
     episodes_allowed: int = 0
+    is_timed: bool = True
 
     @property
     def certified(self) -> bool:
@@ -129,8 +131,8 @@ class Compressed:
                 for point in self.points
             ],
             "failures": list(self.failures),
-            "seconds": round(self.seconds, 1),
-            "core_share": round(self.core_share, 3),
+            "seconds": round(self.seconds, 1) if self.is_timed else None,
+            "core_share": round(self.core_share, 3) if self.is_timed else None,
             "environment_steps": self.steps,
             "versions": installed_versions(),
         }

@@ -93,6 +93,7 @@ def compress(
             pool.core_share,
             own_copy_wanted=own_copy_wants(baseline, claim.keep, claim.clip_range),
             episodes_allowed=settings.episodes,
+            is_timed=settings.steps is None,
         )
 
 

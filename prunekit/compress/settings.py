@@ -79,7 +79,7 @@ class SearchSettings:
 
     @property
     def confirmation_seeds(self) -> range:
-        """The seeds of the episodes that have the second look."""
+        """The seeds of the episodes that confirm."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _CONFIRMATION
         return range(first, first + self.confirmation_episodes)
 

@@ -44,6 +44,7 @@ def shrunk(hidden: tuple[int, ...], units: int) -> tuple[int, ...]:
     """Return about the widths that a network of ``hidden`` has when ``units`` are left of it, one a layer at least."""
     total = sum(hidden)
     widths = [max(1, width * units // total) for width in hidden]
-    for index in sorted(range(len(hidden)), key=lambda index: -hidden[index]):
-        widths[index] += max(units - sum(widths), 0)
+    while sum(widths) < units:  # what rounding took goes to the layers that lost most of their units
+        index = min(range(len(hidden)), key=lambda index: widths[index] / hidden[index])
+        widths[index] += 1
     return tuple(widths)

@@ -108,12 +108,11 @@ def _compiled(code: CCode, parameters: int) -> Any:
     text = _BATCH.format(name=_NAME, type="float" if code.outputs else "int32_t", call=call)
     with tempfile.TemporaryDirectory(prefix="prunekit-", ignore_cleanup_errors=True) as folder:
         place = Path(folder)
-        code.write(place)
-        source = place / f"{code.name}.c"
-        source.write_text(source.read_text() + text)
-        made = place / f"{code.name}.so"
+        source, made = place / f"{code.name}.c", place / f"{code.name}.so"
         flags = _QUICK if parameters <= _SMALL else FLAGS
         try:
+            (place / f"{code.name}.h").write_text(code.header)
+            source.write_text(code.source + text)
             run_tool([compiler, *flags, source.name, "-o", str(made)], place)
             library = ctypes.CDLL(str(made))  # it stays loaded when its file is gone
         except (CheckError, OSError):

@@ -1,4 +1,4 @@
-"""The second look: good by luck on the selection's episodes is not good enough."""
+"""Confirmation: good by luck on the selection's episodes is not good enough."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def point(parameters: int, retention: float, good: bool = True) -> Candidate:
 
 
 def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[ConfirmationRun, dict[int, int]]:
-    """Return (a second look with true retentions as given, the episodes that it took by size)."""
+    """Return (a confirmation with true retentions as given, the episodes that it took by size)."""
     episodes: dict[int, int] = {}
 
     def progress(found: Candidate, count: int) -> None:
