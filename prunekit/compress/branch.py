@@ -30,6 +30,8 @@ from prunekit.policy.program import Float32
 from prunekit.rollouts import StoppedError
 from prunekit.stats.clipping import ReturnRange
 
+# Batches of a student that is too large for Gauss-Newton steps, in terms of those of one that is not.
+_BATCHES_INSTEAD = 2
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
 # Rounds of imitation without improvement, where the student is to be fine-tuned anyway.
@@ -177,6 +179,8 @@ class _Run:
                 raise AssertionError("a branch that is done has no round")
 
     def _fit(self, student: Student, batches: int, fewer: int = 0) -> None:
+        if not student.takes_gauss_newton:
+            batches *= _BATCHES_INSTEAD
         if batches:
             student.fit(self._branch.dataset, batches, fewer, stopped=self._stopped)
         student.fit_gauss_newton(self._branch.dataset, self._settings.refinements)

@@ -26,8 +26,9 @@ class SearchSettings:
     ``starts`` are the hidden widths to begin with, one branch each; the first is to be safely good. A student is
     fitted to ``first_steps`` batches at first, to ``steps`` whenever it is made smaller, and to ``lesson_steps``
     whenever it is taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with
-    ``refinements`` Gauss-Newton steps. It is good ``enough`` with a retention of ``keep`` and ``margin`` on the
-    selection's episodes, of which it plays no more than are needed to say so, and ``selection_episodes`` at most.
+    ``refinements`` Gauss-Newton steps, or takes twice as many batches where a network is too large for these. It is
+    good ``enough`` with a retention of ``keep`` and ``margin`` on the selection's episodes, of which it plays no more
+    than are needed to say so, and ``selection_episodes`` at most.
 
     With ``tuning`` one that is not good enough yet goes on on rewards, in phases of ``tuning_steps`` environment steps,
     until it is ``safe`` (``keep`` and ``safety``), or ``tuning_patience`` of them in a row have not helped; any number
@@ -38,10 +39,10 @@ class SearchSettings:
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((48,), (14,), (), (32, 32))
-    first_steps: int = 2_000
+    starts: tuple[tuple[int, ...], ...] = ((64,), (14,), (), (32, 32))
+    first_steps: int = 1_500
     steps: int = 1_500
-    lesson_steps: int = 600
+    lesson_steps: int = 750
     refinements: int = 10
     teacher_episodes: int = 10
     lesson_episodes: int = 5

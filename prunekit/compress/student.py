@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from prunekit.compress.teacher import Float64, Teacher
 from prunekit.environments import Spaces
-from prunekit.optim.fisher import MOST_PARAMETERS
 from prunekit.optim.gauss_newton import refine
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import head_of
@@ -33,8 +32,8 @@ _RATE = 3e-3
 _LAST_RATE = 0.03
 _CHECKS = 20
 _STEPS_BETWEEN_LOOKS = 32
-# Up to so many parameters a Gauss-Newton step costs little; a larger network takes fewer, but some.
-_QUICK_PARAMETERS, _MIN_ITERATIONS = 450, 3
+# The cost of a Gauss-Newton step grows with the square of the parameters: a larger network learns more by batches.
+_MAX_GAUSS_NEWTON = 512
 _LEAST_DEVIATION = 1e-3
 # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
 _DEVIATION = math.sqrt(0.5)
@@ -180,19 +179,21 @@ class Student:
             pruner.shrink_()
             pruner.detach()
 
-    def fit_gauss_newton(self, dataset: ImitationDataset, iterations: int) -> None:
-        """Fit the dataset more closely by so many Gauss-Newton steps, if the network is small enough for them.
+    @property
+    def takes_gauss_newton(self) -> bool:
+        """Whether Gauss-Newton steps are worth what they cost."""
+        return self.parameters <= _MAX_GAUSS_NEWTON
 
-        The more parameters it has, the fewer steps: their cost grows with the square.
-        """
-        if self.parameters > MOST_PARAMETERS:
+    def fit_gauss_newton(self, dataset: ImitationDataset, iterations: int) -> None:
+        """Fit the dataset more closely by so many Gauss-Newton steps, if the network is small enough for them."""
+        if not self.takes_gauss_newton:
             return
         states, answers = self._scaled(dataset)
         refine(
             self.network,
             states,
             lambda scores: self._loss(scores, answers),
-            max(min(iterations, _MIN_ITERATIONS), round(iterations * min(1.0, _QUICK_PARAMETERS / self.parameters))),
+            iterations,
             self._generator,
             self.spaces.actions.curvature(_DEVIATION),
         )
