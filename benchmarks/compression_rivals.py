@@ -36,14 +36,14 @@ from record import read_result, write_result
 from torch import nn
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.branch import RoundSettings, search_branch
-from prunekit.compress.candidates import Baseline, Candidate
-from prunekit.compress.playing import deployed
-from prunekit.compress.read import read_teacher
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import ImitationDataset, Scale, Student
-from prunekit.compress.task import Task, Worker
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.branch import RoundSettings, search_branch
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.playing import deployed
+from prunekit.compression.read import read_teacher
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.task import Task, Worker
+from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Normalizer
 from prunekit.policy.artifact import load

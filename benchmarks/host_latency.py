@@ -27,9 +27,9 @@ from devices import PROBE, observed, program_of, written
 from host_rivals import c_loop, emx_source, litert, quicker_c_loop, reading_source
 from record import write_result
 
-from prunekit.bench.host import host_facts
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import spaces_of
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.graphs import graph_of

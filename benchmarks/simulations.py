@@ -9,10 +9,10 @@ import torch
 from draws import KEEP, Draw, Teacher, at_the_threshold, random_policy
 from torch import nn
 
-from prunekit.compress.budget import budget_of
-from prunekit.compress.candidates import Baseline, Candidate
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import Players, claim_of, trial
+from prunekit.compression.budget import budget_of
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired

@@ -143,7 +143,7 @@ def test_words_that_an_option_cannot_take(
     command: str, option: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prunekit.compress.command.workers_here", lambda: 1)
+    monkeypatch.setattr("prunekit.compression.command.workers_here", lambda: 1)
     Path("file").write_text("mine")
     given, options = COMMANDS[command]
     for word in options[option]:
@@ -195,7 +195,7 @@ def test_what_the_system_refuses_is_no_fault_of_prunekit(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", fail)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", fail)
     code, out, err = run("inspect", MODEL)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
@@ -205,5 +205,5 @@ def test_ctrl_c_ends_every_command_alike(run: Run, monkeypatch: pytest.MonkeyPat
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", stop)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", stop)
     assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")

@@ -91,7 +91,7 @@ def test_only_the_adapter_and_training_know_stable_baselines() -> None:
     assert importing == {"adapters", "training"}
 
 
-@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compress.worker_start", "prunekit.executors.worker"])
+@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compression.worker_start", "prunekit.executors.worker"])
 def test_the_command_line_and_workers_start_without_heavy_packages(module: str) -> None:
     code = (
         f"import sys, {module}; heavy = {{'torch', 'onnx', 'onnxruntime', 'gymnasium', 'numpy', "

@@ -62,8 +62,8 @@ def compress(
     quiet: QuietOption = False,
 ) -> None:
     """Turn any policy into the smallest network that is certified to keep its return."""
-    from prunekit.compress.command import CompressOptions, compress_file
-    from prunekit.compress.progress import TerminalDisplay
+    from prunekit.compression.command import CompressOptions, compress_file
+    from prunekit.compression.progress import TerminalDisplay
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
     given = CompressOptions(

@@ -41,7 +41,7 @@ def inspect(
     quiet: QuietOption = False,
 ) -> None:
     """Say what is in a policy file: inputs, outputs, layers, sizes, and how it came to be."""
-    from prunekit.bench.inspection import inspect_model, render
+    from prunekit.benching.inspection import inspect_model, render
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.readers.registry import require_policy

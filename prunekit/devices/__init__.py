@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunekit.bench.figures import Device
+from prunekit.benching.figures import Device
 from prunekit.devices.board import Board
 from prunekit.devices.cpu import Cpu
 from prunekit.devices.cpu_c import CpuC

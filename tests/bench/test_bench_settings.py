@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from prunekit import InputError
-from prunekit.bench.figures import DeviceFigures
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.memory import Memory
-from prunekit.bench.models import BenchModel
-from prunekit.bench.settings import RANGE_EPISODES, BenchSettings
+from prunekit.benching.figures import DeviceFigures
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.memory import Memory
+from prunekit.benching.models import BenchModel
+from prunekit.benching.settings import RANGE_EPISODES, BenchSettings
 from prunekit.devices import cpu, devices_named
 from prunekit.stats.clipping import ReturnRange
 

@@ -19,12 +19,12 @@ from gymnasium import spaces as gym_spaces
 from simulations import simulated_certificates
 
 from prunekit import ArtifactError, CheckError, InputError
-from prunekit.bench.compare import run_bench
-from prunekit.bench.figures import DeviceFigures, Place
-from prunekit.bench.models import BenchModel, read_model
-from prunekit.bench.result import BenchResult
-from prunekit.bench.runtimes import OnnxRuntime, Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.figures import DeviceFigures, Place
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.runtimes import OnnxRuntime, Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.environments import spaces_of
 from prunekit.rollouts import episode_return, random_returns

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_compare import FEW, Silent, cartpole, validator
 
 from prunekit import InputError
-from prunekit.bench.compare import run_bench
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.settings import BenchSettings
 from prunekit.disturbances import Deviation, Disturbance, disturbed
 from prunekit.report.bench_tables import disturbance_table
 

@@ -10,9 +10,9 @@ from foreign_models import FLOAT, Value, write_onnx, write_product
 from onnx import helper
 
 from prunekit import CheckError, InputError
-from prunekit.bench.inspection import inspect_model
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.inspection import inspect_model
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions

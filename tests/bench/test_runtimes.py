@@ -12,8 +12,8 @@ from gymnasium import spaces as gym_spaces
 from onnx import helper
 
 from prunekit import CheckError, InputError
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions

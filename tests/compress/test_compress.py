@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.compress.candidates import Baseline
-from prunekit.compress.picture import draw
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress, write
-from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
-from prunekit.compress.task import Task
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.trial import best_of
-from prunekit.compress.workers import WorkerPool
+from prunekit.compression.candidates import Baseline
+from prunekit.compression.picture import draw
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress, write
+from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.task import Task
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.trial import best_of
+from prunekit.compression.workers import WorkerPool
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
@@ -310,8 +310,8 @@ WITH_WORKERS = """
 import signal, sys, time
 from functools import partial
 import points, test_compress
-from prunekit.compress.task import Task
-from prunekit.compress.workers import WorkerPool
+from prunekit.compression.task import Task
+from prunekit.compression.workers import WorkerPool
 signal.signal(signal.SIGHUP, lambda *_: None)
 with WorkerPool(Task(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)

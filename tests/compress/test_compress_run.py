@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from prunekit.compress import run
-from prunekit.compress.budget import Budget, budget_of
-from prunekit.compress.settings import CompressSettings
+from prunekit.compression import run
+from prunekit.compression.budget import Budget, budget_of
+from prunekit.compression.settings import CompressSettings
 
 
 def slow(seconds: float) -> Any:

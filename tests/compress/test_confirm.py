@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress.candidates import Candidate
-from prunekit.compress.confirm import ConfirmationRun, dependable, larger_than, smallest
+from prunekit.compression.candidates import Candidate
+from prunekit.compression.confirm import ConfirmationRun, dependable, larger_than, smallest
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead

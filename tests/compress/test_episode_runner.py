@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress.playing import deployed, playing_teacher
-from prunekit.compress.teacher import Teacher, teacher_of_actor
+from prunekit.compression.playing import deployed, playing_teacher
+from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
 from prunekit.policy.actor import Actor, Normalizer

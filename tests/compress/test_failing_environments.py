@@ -16,15 +16,15 @@ import numpy as np
 import points
 import pytest
 
-from prunekit.compress.budget import budget_of
-from prunekit.compress.candidates import Baseline
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress, fitting, write
-from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
-from prunekit.compress.task import Task
-from prunekit.compress.teacher import Size, Teacher
-from prunekit.compress.trial import Players, trial
-from prunekit.compress.workers import WorkerPool, _portable
+from prunekit.compression.budget import budget_of
+from prunekit.compression.candidates import Baseline
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress, fitting, write
+from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.task import Task
+from prunekit.compression.teacher import Size, Teacher
+from prunekit.compression.trial import Players, trial
+from prunekit.compression.workers import WorkerPool, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import EpisodeRunner, episode_return, episodes

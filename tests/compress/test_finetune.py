@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress import branch as branches
-from prunekit.compress.branch import Branch, Phase, RoundSettings, advance
-from prunekit.compress.candidates import Baseline
-from prunekit.compress.judging import Judgement
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import ImitationDataset, Scale, Student
-from prunekit.compress.teacher import Teacher
+from prunekit.compression import branch as branches
+from prunekit.compression.branch import Branch, Phase, RoundSettings, advance
+from prunekit.compression.candidates import Baseline
+from prunekit.compression.judging import Judgement
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.stats.betting import Paired

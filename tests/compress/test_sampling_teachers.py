@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from prunekit import InputError
-from prunekit.compress.onnx_teacher import read_onnx_teacher
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.onnx_teacher import read_onnx_teacher
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions

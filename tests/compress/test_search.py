@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.compress.branch import Branch, Phase, aim_of, retarget
-from prunekit.compress.budget import Budget
-from prunekit.compress.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
-from prunekit.compress.judging import Judgement, judged
-from prunekit.compress.search import _Open, _Search
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.sizes import next_units, parameters_of, shrunk, units_below
+from prunekit.compression.branch import Branch, Phase, aim_of, retarget
+from prunekit.compression.budget import Budget
+from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
+from prunekit.compression.judging import Judgement, judged
+from prunekit.compression.search import _Open, _Search
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
 from prunekit.environments import Spaces
 from prunekit.rollouts import Episode
 from prunekit.spaces.box import BoxActions

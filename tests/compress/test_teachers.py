@@ -18,8 +18,8 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit.compress.read import read_teacher
-from prunekit.compress.teacher import Teacher, teacher_of_actor
+from prunekit.compression.read import read_teacher
+from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import export_onnx

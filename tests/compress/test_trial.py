@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress import trial as trying
-from prunekit.compress.budget import budget_of
-from prunekit.compress.candidates import Baseline, Candidate
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import Players, claim_of, trial
+from prunekit.compression import trial as trying
+from prunekit.compression.budget import budget_of
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired

@@ -13,14 +13,14 @@ import points
 import pytest
 import torch
 
-from prunekit.compress.branch import RoundSettings, search_branch
-from prunekit.compress.candidates import Baseline, Candidate
-from prunekit.compress.playing import deployed
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import ImitationDataset, Scale, Student
-from prunekit.compress.task import Task, Worker
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.branch import RoundSettings, search_branch
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.playing import deployed
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.task import Task, Worker
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import EpisodeRunner, episode_return
 from prunekit.spaces.box import BoxActions

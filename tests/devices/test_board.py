@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from stub_policies import needs, with_tools
 from torch import nn
 
-from prunekit.bench.figures import DeviceFigures, FirmwareFigures, Place
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, FirmwareFigures, Place
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import board, devices_named
 from prunekit.devices.board import Board, LoopRuntime
 from prunekit.devices.build import Image, build

@@ -16,7 +16,7 @@ from checkpoint_files import CHECKPOINTS, Checkpoint, mlp, named, rl_games, rsl_
 from conftest import Run
 from torch import nn
 
-from prunekit.compress.read import read_teacher
+from prunekit.compression.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.errors import InputError, PrunekitError
 from prunekit.graph.reference import run_step

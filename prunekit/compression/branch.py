@@ -15,15 +15,15 @@ from typing import final
 
 import numpy as np
 
-from prunekit.compress.candidates import Baseline, BranchResult, Candidate
-from prunekit.compress.finetune import burst
-from prunekit.compress.judging import judged
-from prunekit.compress.playing import deployed
-from prunekit.compress.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
-from prunekit.compress.sizes import next_units, parameters_of, shrunk, units_below
-from prunekit.compress.student import ImitationDataset, Scale, Student
-from prunekit.compress.task import Worker
-from prunekit.compress.teacher import Teacher, teacher_of_actor
+from prunekit.compression.candidates import Baseline, BranchResult, Candidate
+from prunekit.compression.finetune import burst
+from prunekit.compression.judging import judged
+from prunekit.compression.playing import deployed
+from prunekit.compression.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
+from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.task import Worker
+from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.program import Float32

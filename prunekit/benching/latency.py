@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from prunekit.bench.runtimes import Runtime
+from prunekit.benching.runtimes import Runtime
 
 _BLOCK = 100
 _PACED_BLOCK = 10

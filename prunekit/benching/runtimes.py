@@ -8,7 +8,7 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.models import BenchModel
+from prunekit.benching.models import BenchModel
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, CheckError, InputError
 from prunekit.export.session import checked_session, work_of

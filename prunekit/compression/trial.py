@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from prunekit.compress.budget import Budget
-from prunekit.compress.candidates import MIN_PLAYED, Baseline, Candidate, CandidateSummary
-from prunekit.compress.confirm import ConfirmationRun, dependable, larger_than, most_promising, smallest
-from prunekit.compress.settings import CompressSettings
+from prunekit.compression.budget import Budget
+from prunekit.compression.candidates import MIN_PLAYED, Baseline, Candidate, CandidateSummary
+from prunekit.compression.confirm import ConfirmationRun, dependable, larger_than, most_promising, smallest
+from prunekit.compression.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.certificate import Certificate

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunekit.compress.budget import Budget, budget_of
-from prunekit.compress.candidates import Baseline, CandidateSummary, own_copy_wants
-from prunekit.compress.result import Compressed
-from prunekit.compress.search import search
-from prunekit.compress.settings import CompressSettings
-from prunekit.compress.sizes import parameters_of
-from prunekit.compress.task import Task
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.trial import CompressDisplay, Players, claim_of, trial
-from prunekit.compress.workers import WorkerPool
+from prunekit.compression.budget import Budget, budget_of
+from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
+from prunekit.compression.result import Compressed
+from prunekit.compression.search import search
+from prunekit.compression.settings import CompressSettings
+from prunekit.compression.sizes import parameters_of
+from prunekit.compression.task import Task
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.trial import CompressDisplay, Players, claim_of, trial
+from prunekit.compression.workers import WorkerPool
 from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx

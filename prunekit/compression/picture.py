@@ -10,7 +10,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from prunekit.compress.result import Compressed
+from prunekit.compression.result import Compressed
 from prunekit.console import printable, size_name
 from prunekit.errors import InputError
 from prunekit.files import write_together

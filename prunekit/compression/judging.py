@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from prunekit.compress.candidates import CLEARLY, MIN_PLAYED, Baseline, episodes_wanted
-from prunekit.compress.settings import SearchSettings
+from prunekit.compression.candidates import CLEARLY, MIN_PLAYED, Baseline, episodes_wanted
+from prunekit.compression.settings import SearchSettings
 from prunekit.policy.program import Float32
 from prunekit.rollouts import BatchPolicy, EpisodeRunner
 from prunekit.stats.betting import Paired

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from prunekit.compress.onnx_teacher import OtherInputsError, read_onnx_teacher
-from prunekit.compress.teacher import Teacher, teacher_of_actor, teacher_of_graph
-from prunekit.compress.torchscript_teacher import read_torchscript
+from prunekit.compression.onnx_teacher import OtherInputsError, read_onnx_teacher
+from prunekit.compression.teacher import Teacher, teacher_of_actor, teacher_of_graph
+from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.graph.surgery import shrink

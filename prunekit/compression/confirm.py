@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 
-from prunekit.compress.candidates import CLEARLY, Candidate, episodes_wanted
+from prunekit.compression.candidates import CLEARLY, Candidate, episodes_wanted
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Paired, growth
 from prunekit.stats.bootstrap import Array

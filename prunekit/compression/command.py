@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from prunekit.bench.models import read_model
-from prunekit.compress.picture import PICTURES, draw
-from prunekit.compress.read import read_teacher
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import FILES, compress, write
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.task import Task
-from prunekit.compress.trial import CompressDisplay
+from prunekit.benching.models import read_model
+from prunekit.compression.picture import PICTURES, draw
+from prunekit.compression.read import read_teacher
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import FILES, compress, write
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.task import Task
+from prunekit.compression.trial import CompressDisplay
 from prunekit.errors import InputError
 from prunekit.executors import ENGINES
 from prunekit.files import held

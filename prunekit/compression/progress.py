@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.compress.candidates import CandidateSummary
+from prunekit.compression.candidates import CandidateSummary
 from prunekit.console import printable, size_name, tell
 from prunekit.stats.claim import counted
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from prunekit.compress.branch import Branch, Phase, Round, RoundSettings, aim_of, retarget
-from prunekit.compress.budget import Budget
-from prunekit.compress.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
-from prunekit.compress.settings import CompressSettings
-from prunekit.compress.sizes import parameters_of
-from prunekit.compress.student import ImitationDataset, Scale
-from prunekit.compress.workers import WorkerPool
+from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, retarget
+from prunekit.compression.budget import Budget
+from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
+from prunekit.compression.settings import CompressSettings
+from prunekit.compression.sizes import parameters_of
+from prunekit.compression.student import ImitationDataset, Scale
+from prunekit.compression.workers import WorkerPool
 from prunekit.stats.clipping import ReturnRange
 
 # With a budget of steps so many branches go on at a time, whatever the number of workers.

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.student import Scale
+from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import EpisodeRunner, failed

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.compress.teacher import Float64, Teacher
+from prunekit.compression.teacher import Float64, Teacher
 from prunekit.environments import Spaces
 from prunekit.optim.gauss_newton import refine
 from prunekit.policy.actor import Actor, Normalizer

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from prunekit.bench.models import BenchModel, read_model
-from prunekit.bench.runtimes import require_bounded, samples_its_action
-from prunekit.compress.teacher import Size, Teacher
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.runtimes import require_bounded, samples_its_action
+from prunekit.compression.teacher import Size, Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.session import tuned_session, work_of

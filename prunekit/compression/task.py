@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.playing import deployed, playing_teacher
-from prunekit.compress.student import Scale
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.playing import deployed, playing_teacher
+from prunekit.compression.student import Scale
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.tuning import tuner_of
 from prunekit.environments import Spaces
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.program import Float32

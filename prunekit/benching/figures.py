@@ -9,10 +9,10 @@ from typing import Literal, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.environments import Spaces
 from prunekit.graph.graph import Graph
 from prunekit.stats.bootstrap import interquartile_mean

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.bench.models import read_runnable
+from prunekit.benching.models import read_runnable
 from prunekit.console import printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunekit.compress.teacher import Size, Teacher
+from prunekit.compression.teacher import Size, Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.kinds import kind_of

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.runtimes import changing_answer
+from prunekit.benching.runtimes import changing_answer
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, InputError, UnusableEnvironmentError
 from prunekit.export.onnx import to_onnx

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from prunekit.compress.candidates import Candidate
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.candidates import Candidate
+from prunekit.compression.teacher import Teacher
 from prunekit.console import size_name
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted

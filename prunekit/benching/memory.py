@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from prunekit.bench.models import BenchModel
+from prunekit.benching.models import BenchModel
 from prunekit.errors import CheckError
 from prunekit.formats.text import shown
 

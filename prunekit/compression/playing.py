@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
-from prunekit.compress.teacher import Teacher
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, InputError
 from prunekit.export.onnx import to_onnx

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from prunekit.compress.settings import CompressSettings
+from prunekit.compression.settings import CompressSettings
 
 
 @final

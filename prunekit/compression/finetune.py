@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compress.student import Student
+from prunekit.compression.student import Student
 
 
 def burst(

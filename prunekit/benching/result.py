@@ -7,10 +7,10 @@ from typing import Any, final
 
 import numpy as np
 
-from prunekit.bench.figures import DeviceResult, FirmwareFigures
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.models import BenchModel
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceResult, FirmwareFigures
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.models import BenchModel
+from prunekit.benching.settings import BenchSettings
 from prunekit.errors import CheckError
 from prunekit.stats.bootstrap import Retention, mean_interval
 from prunekit.stats.certificate import Certificate, Verdict

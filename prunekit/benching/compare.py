@@ -11,12 +11,12 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.figures import Device, DeviceResult, Place
-from prunekit.bench.host import host_facts
-from prunekit.bench.models import BenchModel, read_model
-from prunekit.bench.result import BenchResult
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import Device, DeviceResult, Place
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.disturbances import Deviation, disturbed
 from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
