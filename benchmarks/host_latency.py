@@ -91,15 +91,16 @@ def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) ->
     source = emx_source(file, folder)
     other = folder / "other"
     other.mkdir()
-    shape = f"const float o[1][{program.inputs}], float a[1][{program.outputs}], float s[1][{program.outputs}]"
+    count = program.outputs
+    shape = f"const float o[1][{program.inputs}], float a[1][{count}], float s[1][{count}], float t[1][{count}]"
     pointers = (
         f"(const float (*)[{program.inputs}])observation",
-        *(f"(float (*)[{program.outputs}]){name}" for name in ("action", "scores")),
+        *(f"(float (*)[{count}]){name}" for name in ("action", "outputs", "scores")),  # as the ONNX file has them
     )
     sizes = program.inputs, program.outputs
     library, loop = quicker_c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes)
-    action, scores = np.zeros(program.outputs, np.float32), np.zeros(program.outputs, np.float32)
-    buffers = (observation, action, scores)
+    action, outputs, scores = (np.zeros(count, np.float32) for _ in range(3))
+    buffers = (observation, action, outputs, scores)
     given = [ctypes.c_void_p(values.ctypes.data) for values in buffers]
     function = library.emx
 
@@ -162,7 +163,7 @@ def main() -> None:
     for policy, ways in found.items():
         for way, entry in ways.items():
             print(f"{policy:20} {way:40} {entry['p50']:8.3f} {entry['p99']:8.3f}")
-    host = host_facts(gym.make("Hopper-v5"))
+    host = host_facts(gym.make("Hopper-v5").spec)
     print(write_result("host_latency", "python benchmarks/host_latency.py", {"host": host, "microseconds": found}))
 
 

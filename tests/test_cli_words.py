@@ -65,6 +65,31 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": PATHS,
         },
     ),
+    "certify": (
+        [MODEL, "--against", MODEL, "--int8"],
+        {
+            "--layers": ["", ","],
+            "--activation": ["", "x", "tanh:1", "leaky_relu:x"],
+            "--head": ["", "x", "tanh:1", "clip:1,0", "tanh:-1,nan"],
+            "--path": [],
+            "--against": PATHS,
+            "--env": ENVIRONMENTS,
+            "--keep": [*FLOATS, "0", "1.01"],
+            "--range": RANGES,
+            "--max-failures": [*FLOATS, "0", "1", "0.001"],
+            "--fail-below": ["", "nan", "inf", "-inf", "x", "1e400"],
+            "--minutes": [*FLOATS, "0", "1e300"],
+            "--episodes": [*NOT_POSITIVE, "19", *BIG],
+            "--activations": [*NOT_POSITIVE, "4", "17"],
+            "--seed": ["", "-1", "nan", "x", *BIG],
+            "--workers": [*NOT_POSITIVE, "65", *BIG],
+            "--normalizer": [],  # options of other kinds of files are for the other files
+            "--output": [],
+            "--inputs": ["", "0", "-1", "1.5", "nan", "x"],
+            "--out": PATHS,
+            "--json": PATHS,
+        },
+    ),
     "export": (
         [MODEL, "--format", "c", "--int8", "--out", "out"],
         {

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +15,15 @@ from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.result import BenchResult
 from prunekit.benching.runtimes import Runtime
 from prunekit.benching.settings import BenchSettings
-from prunekit.disturbances import Deviation, disturbed
-from prunekit.environments import Spaces, id_of, make_environment, spaces_of
+from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.graph.graph import Graph
 from prunekit.readers.policy_file import PolicyOptions
-from prunekit.rollouts import Act, episode_return, random_returns
+from prunekit.rollouts import Act
+from prunekit.simulators.episodes import ActOf, Episodes
+from prunekit.simulators.spec import EnvironmentSpec, environment_spec
 from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
 from prunekit.stats.certificate import Certificate
@@ -38,40 +38,59 @@ def run_bench(
     paths: Sequence[Path],
     devices: Sequence[Device],
     settings: BenchSettings,
-    env_id: str | None = None,
+    environment: str | EnvironmentSpec | None = None,
     progress: Progress = lambda _: None,
     options: PolicyOptions | None = None,
 ) -> BenchResult:
-    """Measure the models at ``paths`` on ``devices``, in the environment that they name or ``env_id``.
+    """Measure the models at ``paths`` on ``devices``, in the environment that they name or in ``environment``.
 
     ``options`` say of files what they do not say of themselves.
 
     Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
     something is to be kept of a single model.
     """
-    if settings.keep is not None and len(paths) < 2:
-        raise InputError("--keep compares models with the first one, the reference; name two models at least")
-    models = tuple(read_model(path, options) for path in paths)
-    name, kwargs = _environment(models, env_id)
-    environment = make_environment(name, kwargs)
+    _require_two(settings, len(paths))
+    return bench_models([read_model(path, options) for path in paths], devices, settings, environment, progress)
+
+
+def bench_models(
+    models: Sequence[BenchModel],
+    devices: Sequence[Device],
+    settings: BenchSettings,
+    environment: str | EnvironmentSpec | None = None,
+    progress: Progress = lambda _: None,
+) -> BenchResult:
+    """Measure ``models`` that were read, as ``run_bench`` does."""
+    _require_two(settings, len(models))
+    spec = _environment(models, environment)
+    episodes = spec.episodes()
     try:
-        return _measure(models, devices, settings, environment, (id_of(environment), kwargs), progress)
+        return _measure(tuple(models), devices, settings, spec, episodes, progress)
     finally:
-        environment.close()
+        episodes.close()
+
+
+def _require_two(settings: BenchSettings, count: int) -> None:
+    if settings.keep is not None and count < 2:
+        raise InputError("`keep` compares models with the first one, the reference; name two models at least")
 
 
 def _measure(
     models: tuple[BenchModel, ...],
     devices: Sequence[Device],
     settings: BenchSettings,
-    environment: gym.Env[Any, Any],
-    name: tuple[str, dict[str, Any]],
+    spec: EnvironmentSpec,
+    episodes: Episodes,
     progress: Progress,
 ) -> BenchResult:
-    spaces = spaces_of(environment)
+    spaces = episodes.spaces
 
     def observe(graph: Graph, episodes: int) -> NDArray[np.float32]:
-        return recorded_observations(graph, name[0], name[1], episodes)
+        return recorded_observations(graph, spec.single, spec.kwargs, episodes)
+
+    def played(act_of: ActOf, seeds: Sequence[int]) -> tuple[float, ...]:
+        return_of = episodes.returns(act_of)
+        return tuple(return_of(seed) for seed in seeds)
 
     place = Place(spaces, observe)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)
@@ -80,7 +99,8 @@ def _measure(
     with ExitStack() as opened:
         runtimes = {device.name: [_opened(device, model, place, opened) for model in models] for device in devices}
         progress("the random policy's return")
-        random = np.asarray(random_returns(environment, settings.seeds))
+        random_return = episodes.random()
+        random = np.asarray([random_return(seed) for seed in settings.seeds])
         for device in devices:
             returns = []
             for model, runtime in zip(models, runtimes[device.name], strict=True):
@@ -89,33 +109,30 @@ def _measure(
                 act = None if runtime is None else _fitting(runtime.act, spaces)
                 if act is not None and model is models[0] and device is devices[0]:
                     act = deviation.watching(act)
-                returns.append([] if act is None else [episode_return(environment, act, s) for s in seeds])
+                returns.append(() if act is None else played(_always(act), seeds))
             progress(f"what the models take of {device.name}")
             figures = device.figures(models, runtimes[device.name], settings)
             for own, figure, result in zip(returns, figures, results, strict=True):
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
-                result[device.name] = DeviceResult(figure, tuple(own), interval)
+                result[device.name] = DeviceResult(figure, own, interval)
         for name_, entry in settings.disturbances.items():
             for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
                 if runtime is not None:
                     seeds = devices[0].seeds(settings)
                     progress(f"{len(seeds)} episodes of {model.path} under {name_}")
-                    act = _fitting(runtime.act, spaces)
-                    kept[name_] = tuple(
-                        episode_return(environment, disturbed(act, entry, deviation.value, seed), seed)
-                        for seed in seeds
-                    )
+                    kept[name_] = played(_disturbed(_fitting(runtime.act, spaces), entry, deviation), seeds)
         certificates: tuple[Certificate | None, ...] = (None,) * len(models)
         earned = [np.asarray(result[devices[0].name].returns) for result in results]
         if settings.keep is not None:
             reference = runtimes[devices[0].name][0]
             act = None if reference is None else _fitting(reference.act, spaces)
             progress("the range that returns are clipped to")
-            ground = None if act is None else _ground(settings, settings.keep, environment, act)
+            ground = None if act is None else _ground(settings, settings.keep, episodes, act)
             certificates = (None, *(_certificate(own, earned[0], random, ground, settings) for own in earned[1:]))
     return BenchResult(
-        host=host_facts(environment),
-        environment=name,
+        host=host_facts(episodes.registered),
+        environment=(episodes.name, dict(spec.kwargs)),
+        seeding=episodes.seeding,
         settings=settings,
         models=models,
         devices=results,
@@ -126,13 +143,14 @@ def _measure(
     )
 
 
-def _ground(settings: BenchSettings, keep: float, environment: gym.Env[Any, Any], act: Act) -> tuple[Claim, Paired]:
+def _ground(settings: BenchSettings, keep: float, episodes: Episodes, act: Act) -> tuple[Claim, Paired]:
     """Return what is to be shown, and what the bets begin with: episodes of the reference that no claim rests on.
 
     They fix the range, unless the user did.
     """
-    reference = np.asarray([episode_return(environment, act, seed) for seed in settings.range_seeds])
-    random = np.asarray(random_returns(environment, settings.range_seeds))
+    return_of, random_return = episodes.returns(_always(act)), episodes.random()
+    reference = np.asarray([return_of(seed) for seed in settings.range_seeds])
+    random = np.asarray([random_return(seed) for seed in settings.range_seeds])
     clip_range = settings.clip_range or range_of(reference, random)
     claim = Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
     return claim, Paired(reference, reference, random)
@@ -154,6 +172,14 @@ def _certificate(
         range(first, first + len(own)),
     )
     return found
+
+
+def _always(act: Act) -> ActOf:
+    return lambda _: act
+
+
+def _disturbed(act: Act, entry: Disturbance, deviation: Deviation) -> ActOf:
+    return lambda seed: disturbed(act, entry, deviation.value, seed)
 
 
 def _fitting(act: Act, spaces: Spaces) -> Act:
@@ -181,17 +207,21 @@ def _retentions(
     return tuple(kept)
 
 
-def _environment(models: Sequence[BenchModel], env_id: str | None) -> tuple[str, dict[str, Any]]:
-    if env_id is not None:
-        return env_id, next((kwargs for model in models if (kwargs := model.arguments_of(env_id)) is not None), {})
-    named = [(model.path, model.environment) for model in models]
-    for path, environment in named:
+def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | None) -> EnvironmentSpec:
+    """Return the environment that was given, with the arguments that a file gives to it, or that all files name."""
+    if isinstance(given, str):
+        named = (model.arguments_of(given) for model in models)
+        return environment_spec(given, next((kwargs for kwargs in named if kwargs is not None), {}))
+    if given is not None:
+        return given
+    named_by = [(model.path, model.environment) for model in models]
+    for path, environment in named_by:
         if environment is None:
-            raise InputError(f"{path}: names no environment; give one with --env")
-        if environment != named[0][1]:
+            raise InputError(f"{path}: names no environment; give one with `env`")
+        if environment != named_by[0][1]:
             raise InputError(
-                f"{path} is of {environment[0]}, but {named[0][0]} of another environment; bench them one by one"
+                f"{path} is of {environment[0]}, but {named_by[0][0]} of another environment; bench them one by one"
             )
-    first = named[0][1]
+    first = named_by[0][1]
     assert first is not None
-    return first
+    return environment_spec(*first)

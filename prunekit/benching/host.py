@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
 from prunekit.versions import installed_versions
 
 _PACKAGES = ("prunekit", "onnxruntime", "numpy", "gymnasium")
 
 
-def host_facts(environment: gym.Env[Any, Any]) -> dict[str, Any]:
-    """Return processor, cores, system, versions and date; MuJoCo's version only where ``environment`` runs on it."""
+def host_facts(registered: EnvSpec | None) -> dict[str, Any]:
+    """Return processor, cores, system, versions and date; MuJoCo's where the environment is ``registered`` as its."""
     packages: tuple[str, ...] = _PACKAGES
-    if environment.spec is not None and "mujoco" in str(environment.spec.entry_point):
+    if registered is not None and "mujoco" in str(registered.entry_point):
         packages = (*packages, "mujoco")
     return {
         "cpu": _processor(),

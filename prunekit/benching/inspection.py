@@ -14,6 +14,7 @@ from prunekit.benching.models import read_runnable
 from prunekit.console import printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
+from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
@@ -45,7 +46,10 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
         facts, metadata = _of_policy(policy, path.stat().st_size, content), policy.metadata
     for key in metadata:
         if not key.isidentifier():
-            raise ArtifactError(f"{path}: its metadata has an entry '{key}', which is no name; export the model again")
+            entry = shown(key, 60)
+            raise ArtifactError(
+                f"{path}: its metadata has an entry '{entry}', which is no name; export the model again"
+            )
     return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-from prunekit.environments import arguments_for, named_by_file
+from prunekit.environments import Spaces, arguments_for, named_by_file
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.export.session import checked_session
@@ -67,19 +67,19 @@ class BenchModel:
         return arguments_for(env_id, self.path, self.metadata.get("env"))
 
 
-def read_model(path: Path, options: PolicyOptions | None = None) -> BenchModel:
+def read_model(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> BenchModel:
     """Read any policy file; those of ``options`` count that are for its kind.
 
-    An ONNX file runs as it is. Raises ArtifactError and InputError, naming the file, as ``read_policy``, for ONNX only
-    where it does not run.
+    ``spaces`` are those of its environment, where they are known. An ONNX file runs as it is. Raises ArtifactError and
+    InputError, naming the file, as ``read_policy``, for ONNX only where it does not run.
     """
     file = recognised(path)
     own = file.own(options or PolicyOptions())
     if file.kind != "onnx":
-        return _from_policy(file.read(own))
+        return _from_policy(file.read(own, spaces))
     model = read_runnable(path)
     try:
-        return replace(model, graph=file.read(own).graph)
+        return replace(model, graph=file.read(own, spaces).graph)
     except InputError as error:
         return replace(model, not_read=str(error).removeprefix(f"{path}: "))
 

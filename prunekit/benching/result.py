@@ -12,6 +12,7 @@ from prunekit.benching.latency import Percentiles
 from prunekit.benching.models import BenchModel
 from prunekit.benching.settings import BenchSettings
 from prunekit.errors import CheckError
+from prunekit.simulators.batch import Seeding
 from prunekit.stats.bootstrap import Retention, mean_interval
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
@@ -26,6 +27,8 @@ class BenchResult:
     """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
 
     ``disturbed`` are the returns of every model on the first device by the name of what was done to its observations.
+    ``seeding`` says what the seeds of the episodes did in the environment: where they do nothing, models played
+    independent draws, so that what is shown of them takes more episodes.
     """
 
     host: dict[str, Any]
@@ -37,6 +40,7 @@ class BenchResult:
     retentions: tuple[Retention, ...]
     certificates: tuple[Certificate | None, ...]
     disturbed: tuple[dict[str, tuple[float, ...]], ...]
+    seeding: Seeding = Seeding.EPISODES
 
     def require(self) -> None:
         """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
@@ -53,7 +57,7 @@ class BenchResult:
         env_id, kwargs = self.environment
         return {
             "host": self.host,
-            "env": {"id": env_id, "kwargs": kwargs},
+            "env": {"id": env_id, "kwargs": kwargs, "seeds": self.seeding.value},
             "models": [
                 {**_model_json(model, devices, self.settings), "disturbed": _disturbed_json(disturbed)}
                 for model, devices, disturbed in zip(self.models, self.devices, self.disturbed, strict=True)
@@ -88,7 +92,7 @@ def _shortfall(found: Certificate | None) -> str:
         return f"{reached}; {found.below.happened} earned less than {low:g}, so at most {found.below.upper:.1%} do"
     if wanted is None or found.verdict is not Verdict.UNDECIDED:
         return reached
-    return f"{reached}; about {max(wanted, round(_MORE * len(found.episodes))):,} --episodes would show it"
+    return f"{reached}; about {max(wanted, round(_MORE * len(found.episodes))):,} `episodes` would show it"
 
 
 def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:

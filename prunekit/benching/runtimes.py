@@ -66,7 +66,7 @@ class OnnxRuntime:
         if len(source.shape) != 2 or fixed not in ([], [spaces.observation]):
             raise InputError(
                 f"{model.path}: takes observations of shape {source.shape}, but the environment gives "
-                f"{spaces.observation} values; give the model's own environment with --env"
+                f"{spaces.observation} values; give the model's own environment with `env`"
             )
         if work.is_open:
             require_bounded(model, spaces)
@@ -149,7 +149,7 @@ class OnnxRuntime:
         if self._output.size != wanted:
             raise InputError(
                 f"{model.path}: gives {self._output.size} values, but the environment's actions need {wanted}; "
-                "give the model's own environment with --env"
+                "give the model's own environment with `env`"
             )
 
 
@@ -169,7 +169,7 @@ def samples_its_action(name: str, output: str, operator: str, others: Sequence[s
     """Return the error for a policy whose ``output`` is drawn by ``operator``; ``others`` fit and are not."""
     advice = "export its deterministic action"
     if others:
-        advice = f"its output {', '.join(map(shown, others))} is not drawn: compress takes it with --output"
+        advice = f"its output {', '.join(map(shown, others))} is not drawn: compress takes it with `output`"
     return InputError(
         f"{name}: samples its action (output '{shown(output)}' depends on {operator}), so that one observation has "
         f"many answers; {advice}"

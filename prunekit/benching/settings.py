@@ -48,23 +48,23 @@ class BenchSettings:
         if self.keep is not None:
             check_claim(self.keep, self.max_failures)
         elif self.clip_range is not None or self.max_failures is not None:
-            raise InputError(f"--{'max-failures' if self.clip_range is None else 'range'} goes with --keep")
+            raise InputError(f"`{'max_failures' if self.clip_range is None else 'clip_range'}` goes with `keep`")
         least = {"episodes": 1, "calls": 1, "paced_ticks": 1, "first_seed": 0, "loop_episodes": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
-                raise InputError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(self, name)}")
+                raise InputError(f"`{name}` must be at least {value}, got {getattr(self, name)}")
         if not 0.0 <= self.noise <= MAX_NOISE:
-            raise InputError(f"--noise must be from 0 to {MAX_NOISE:g}, got {self.noise:g}")
+            raise InputError(f"`noise` must be from 0 to {MAX_NOISE:g}, got {self.noise:g}")
         if not 0 <= self.delay <= MAX_DELAY:
-            raise InputError(f"--delay must be from 0 to {MAX_DELAY} steps, got {self.delay}")
+            raise InputError(f"`delay` must be from 0 to {MAX_DELAY} steps, got {self.delay}")
         played = self.seeds if self.keep is None else self.range_seeds
         if played.stop - 1 > LARGEST_SEED:
             raise InputError(
-                f"--first-seed {self.first_seed} and --episodes {self.episodes} lead to seeds beyond {LARGEST_SEED}; "
+                f"`first_seed` {self.first_seed} and `episodes` {self.episodes} lead to seeds beyond {LARGEST_SEED}; "
                 "give smaller ones"
             )
         if self.loop_episodes > LARGEST_SEED:
-            raise InputError(f"--loop-episodes must be at most {LARGEST_SEED}, got {self.loop_episodes}")
+            raise InputError(f"`loop_episodes` must be at most {LARGEST_SEED}, got {self.loop_episodes}")
 
     @property
     def disturbances(self) -> dict[str, Disturbance]:

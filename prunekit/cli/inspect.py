@@ -22,6 +22,7 @@ from prunekit.cli.options import (
     policy_options,
 )
 from prunekit.cli.streams import require_printed
+from prunekit.cli.words import all_in_flags
 from prunekit.console import write_json
 
 
@@ -51,6 +52,6 @@ def inspect(
     require_apart([policy, normalizer, *weights_beside(policy)], [], json_file)
     facts = inspect_model(policy, options)
     write_json(json_file, facts)
-    Console(quiet=quiet).print(render(facts))
+    Console(quiet=quiet).print(render(all_in_flags(facts)))
     if json_file is None:
         require_printed()

@@ -116,7 +116,7 @@ def _certified_in(folder: Path) -> bool:
 def _require_free(options: CompressOptions, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
-        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with --out")
+        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with `out`")
     beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
     read = [options.teacher, options.policy.normalizer, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
@@ -130,9 +130,9 @@ def _outputs(folder: Path) -> list[Path]:
 def _slots(options: CompressOptions) -> int:
     """Return how many workers there are to be; raises InputError for an engine that does not fit."""
     if options.engine is not None and options.engine not in ENGINES:
-        raise InputError(f"--engine {options.engine} is unknown; choose one of {', '.join(ENGINES)}")
+        raise InputError(f"`engine` {options.engine} is unknown; choose one of {', '.join(ENGINES)}")
     if options.address is not None and options.engine != "ray":
-        raise InputError("--address goes with --engine ray")
+        raise InputError("`address` goes with `engine` ray")
     return 1 if options.engine == "serial" else workers_here()
 
 
@@ -150,5 +150,5 @@ def _environment(options: CompressOptions) -> tuple[str, dict[str, Any]]:
         return options.env, (read_model(path).arguments_of(options.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None
     if named is None:
-        raise InputError(f"{path}: names no environment; give one with --env")
+        raise InputError(f"{path}: names no environment; give one with `env`")
     return named

@@ -51,12 +51,12 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
     if len(entry.shape) != 2 or fixed not in ([], [spaces.observation]):
         raise InputError(
             f"{path}: takes observations of shape {entry.shape}, but the environment gives {spaces.observation} "
-            "values; give the teacher's own environment with --env"
+            "values; give the teacher's own environment with `env`"
         )
     names = [output.name for output in session.get_outputs()]
     if target is not None and target not in names:
         listed = ", ".join(map(shown, names))
-        raise InputError(f"{path}: has no output '{shown(target)}'; --output names one of {listed}")
+        raise InputError(f"{path}: has no output '{shown(target)}'; `output` names one of {listed}")
     work = require_bounded(model, spaces)
 
     def run(outputs: list[str], observations: Float32) -> list[Any]:
@@ -126,7 +126,7 @@ def _chosen(
     shapes = ", ".join(f"{shown(name)} {list(np.asarray(value).shape)}" for name, value in found.items())
     raise InputError(
         f"{model.path}: {'several outputs' if plain else 'no output'} could be {spaces.outputs} values of a decision "
-        f"({shapes}); name it with --output"
+        f"({shapes}); name it with `output`"
     )
 
 

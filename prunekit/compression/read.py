@@ -25,7 +25,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     file = recognised(path)
     kind = file.kind
     file.require(options)
-    if kind == "sb3":
+    if kind in ("sb3", "sbx"):
         policy = read_policy(path, options, spaces=spaces)
         return replace(teacher_of_graph(policy.graph, str(path), spaces), notes=policy.notes)
     if kind == "onnx":

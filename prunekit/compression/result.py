@@ -84,13 +84,13 @@ class Compressed:
             return (
                 f"not even a copy of the teacher could be certified at {entry.claim.keep:g} in the "
                 f"{counted(self.episodes_allowed, 'episode')} allowed: it would take about {wanted}; give it more "
-                "--episodes, or a lower --keep"
+                "`episodes`, or a lower `keep`"
             )
         reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
         if not any(point.good for point in self.points):
             return (
                 f"no network was good enough to be certified at {entry.claim.keep:g}; the best, hidden {entry.name}, "
-                f"reached {reached}; give it more --minutes or a lower --keep"
+                f"reached {reached}; give it more `minutes` or a lower `keep`"
             )
         episodes = counted(len(entry.episodes), "fresh episode")
         what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
@@ -101,9 +101,9 @@ class Compressed:
             return f"{what} could not be tested to the end: {entry.failure}"
         match entry.verdict:
             case Verdict.UNDECIDED:
-                return f"{what} reached {reached} in {episodes}; give it more --minutes or --episodes"
+                return f"{what} reached {reached} in {episodes}; give it more `minutes` or `episodes`"
             case _:
-                return f"{what} reached {reached}; give a lower --keep"
+                return f"{what} reached {reached}; give a lower `keep`"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data: certificates with all returns, and the frontier."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prunekit.cards.card import card_of_compression
 from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
 from prunekit.compression.result import Compressed
@@ -30,7 +31,7 @@ from prunekit.files import json_text, write_together
 from prunekit.policy.artifact import make_artifact, to_bytes
 from prunekit.stats.certify import Returns
 
-FILES = ("policy.onnx", "policy.pt", "certificate.json")
+FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 """What ``write`` writes."""
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
 _BASELINE, _MIN_BASELINE = 0.1, 10
@@ -123,18 +124,21 @@ def _weights_of(teacher: Teacher) -> float:
 def write(result: Compressed, folder: Path) -> list[Path]:
     """Write ``policy.onnx``, ``policy.pt`` and ``certificate.json`` to ``folder``; return their paths.
 
+    A model card lies beside them, ``README.md``, unless there is one that is not prunekit's.
+
     The policy's provenance, which the ONNX file carries as metadata, holds the certificate with seeds and returns. All
-    three are written or none, the certificate last: that of another policy never lies beside this one. Raises
-    InputError where they cannot be written.
+    are written or none, the certificate last: that of another policy never lies beside this one. Raises InputError
+    where they cannot be written.
     """
     found = result.to_json()
     summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
     provenance = {"env": result.environment, "compact": True, **summary}
     artifact = make_artifact(result.chosen.actor, None, provenance)
-    onnx, pt, certificate = (folder / name for name in FILES)
+    onnx, pt, _, certificate = (folder / name for name in FILES)
     content, _ = checked_onnx(artifact.actor, onnx, provenance)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
-    write_together({onnx: content, pt: to_bytes(artifact), certificate: text.encode()})
+    card = card_of_compression(found, folder)
+    write_together({onnx: content, pt: to_bytes(artifact), **card, certificate: text.encode()})
     return [onnx, pt, certificate]
 
 

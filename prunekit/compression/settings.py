@@ -87,7 +87,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_claim(self.keep, None)
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"--seed must lie between 0 and {LARGEST_SEED}, got {self.seed}")
+            raise InputError(f"`seed` must lie between 0 and {LARGEST_SEED}, got {self.seed}")
         if not self.starts:
             raise InputError("starts must hold the hidden widths of one network at least")
         for name in ("first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"):
@@ -117,17 +117,17 @@ class CompressSettings:
 
     def __post_init__(self) -> None:
         if self.episodes < LEAST_EPISODES:
-            raise InputError(f"--episodes must be at least {LEAST_EPISODES}, got {self.episodes}")
+            raise InputError(f"`episodes` must be at least {LEAST_EPISODES}, got {self.episodes}")
         check_claim(self.search.keep, self.max_failures)
         if self.max_failures is not None:
             check_episodes(self.episodes, self.max_failures)
         if self.steps is not None and self.steps < 1:
-            raise InputError(f"--steps must be at least 1, got {self.steps}")
+            raise InputError(f"`steps` must be at least 1, got {self.steps}")
         if not 0.0 < self.seconds <= _YEAR:
             raise InputError(
-                f"--minutes must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
+                f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
             )
         if not 0 <= self.first_seed < FIRST_SEED:
             raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: others are searched with")
         if self.episodes > FIRST_SEED - self.first_seed:
-            raise InputError(f"--episodes must be at most {FIRST_SEED - self.first_seed}, got {self.episodes}")
+            raise InputError(f"`episodes` must be at most {FIRST_SEED - self.first_seed}, got {self.episodes}")

@@ -119,7 +119,7 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
     if len(sizes) != 1 or sizes[0] != spaces.observation or outputs != spaces.outputs:
         raise InputError(
             f"{name}: maps {' and '.join(map(str, sizes))} values to {outputs}, but the environment has observations "
-            f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
+            f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
         )
     port, session = graph.inputs[0], tuned_session(to_onnx(graph, {}), name)
     output = spaces.actions.taught_by
@@ -146,7 +146,7 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
     if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):
         raise InputError(
             f"{name}: maps {program.inputs} values to {program.outputs}, but the environment has observations of "
-            f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with --env"
+            f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
         )
 
     graph = graph_of(program)

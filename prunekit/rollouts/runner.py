@@ -130,10 +130,14 @@ class EpisodeRunner:
         wanted = 1 if self.note else min(batch, self._max_copies)
         while len(self._copies) < wanted:
             try:
-                self._copies.append(self.another())
+                copy = self.another()
             except PrunekitError as error:
                 self.note = f"episodes are played one at a time, as there is no second environment: {error}"
             else:
+                if any(copy.unwrapped is known.unwrapped for known in self._copies):
+                    self.note = "episodes are played one at a time, as there is but one environment"
+                    return self._copies[:1]
+                self._copies.append(copy)
                 if len(self._copies) == 2 and not _twins(*self._copies):
                     self.note = (
                         f"episodes are played one at a time, as environments '{self._env_id}' do not do the same after "

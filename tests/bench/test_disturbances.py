@@ -81,5 +81,5 @@ def test_bench_without_disturbances_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("noise", -0.1), ("noise", float("nan")), ("delay", -1), ("delay", 1001)])
 def test_values_out_of_range_are_refused(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"--{field} must be from 0"):
+    with pytest.raises(InputError, match=f"`{field}` must be from 0"):
         BenchSettings(**{field: value})

@@ -152,7 +152,7 @@ def test_a_budget_of_steps_ends_the_search() -> None:
     settings = replace(SETTINGS, search=replace(SEARCH, starts=((8,), (12, 12))))
     few, many = (compressed(points.DISCRETE, points.push, replace(settings, steps=steps)) for steps in (2_000, 60_000))
     assert len(few.points) < len(many.points)
-    with pytest.raises(InputError, match="--steps must be at least 1, got 0"):
+    with pytest.raises(InputError, match="`steps` must be at least 1, got 0"):
         CompressSettings(steps=0)
 
 
@@ -170,7 +170,7 @@ def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     assert [point.hidden for point in result.points] == [SEARCH.starts[0]]
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 1
-    assert "more --minutes" in result.failure
+    assert "more `minutes`" in result.failure
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_teacher_that_answers_nan() -> None:
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"keep": 1.2}, "--keep"), ({"seed": -1}, "--seed")])
+@pytest.mark.parametrize(("changes", "words"), [({"keep": 1.2}, "`keep`"), ({"seed": -1}, "`seed`")])
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         replace(SEARCH, **changes)
@@ -206,9 +206,9 @@ def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"episodes": 10}, "--episodes must be at least 20"),
-        ({"episodes": 2 * 10**9}, "--episodes must be at most 997000000"),
-        ({"seconds": 0.0}, "--minutes"),
+        ({"episodes": 10}, "`episodes` must be at least 20"),
+        ({"episodes": 2 * 10**9}, "`episodes` must be at most 997000000"),
+        ({"seconds": 0.0}, "`minutes`"),
     ],
 )
 def test_too_little_for_a_certificate(changes: dict[str, Any], words: str) -> None:
@@ -222,7 +222,7 @@ def test_a_busy_machine_is_named_where_nothing_was_certified(steered: Compressed
     assert "a worker had 43% of a core" in cut_short.failure
     idle = replace(cut_short, core_share=0.97)
     assert "busy" not in idle.failure
-    assert "fresh episodes; give it more --minutes" in idle.failure
+    assert "fresh episodes; give it more `minutes`" in idle.failure
 
 
 def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:

@@ -25,7 +25,7 @@ from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead
 
 Run = Callable[..., tuple[int, str, str]]
-FILES = {"policy.onnx", "policy.pt", "certificate.json", "frontier.svg", "frontier.png"}
+FILES = {"policy.onnx", "policy.pt", "README.md", "certificate.json", "frontier.svg", "frontier.png"}
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ READ: dict[Kind, str | None] = {
     "pickle": "is a pickle without arrays of layers",
     "old_torch": "is a file of an old torch without layers",
     "safetensors": "is a file of safetensors without layers",
-    "hdf5": "is an HDF5 file .* which is not read; export the policy to ONNX",
+    "hdf5": "HDF5 file, which ends within one of its parts",
     "tflite": "is a TensorFlow Lite file, which is not read; make ONNX of it",
     "msgpack": "is a file of flax.serialization .* which is not read",
     "tensorflow": "is a SavedModel of TensorFlow, which is not read; make ONNX of it",

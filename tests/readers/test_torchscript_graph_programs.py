@@ -362,6 +362,23 @@ def test_a_draw_matters_only_in_the_answer(tmp_path: Path) -> None:
         read_torchscript_graph(path)
 
 
+class Raising(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(torch.isnan(x).any()):
+            raise ValueError("no")
+        return self.layer(x) * float(int(x.sum().item()) + 1)
+
+
+def test_what_a_program_raises_of_odd_values_is_no_error_of_ours(tmp_path: Path) -> None:
+    path, _ = saved("scripted", Raising(), tmp_path / "policy.ts")
+    with pytest.raises(InputError, match="depends on the observation|whole number"):
+        read_torchscript_graph(path)
+
+
 class Plain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x) * 2.0
@@ -369,7 +386,7 @@ class Plain(nn.Module):
 
 def test_a_width_that_nothing_shows_is_asked_for(tmp_path: Path) -> None:
     path, module = saved("scripted", Plain(), tmp_path / "policy.ts")
-    with pytest.raises(ArtifactError, match="--inputs N"):
+    with pytest.raises(ArtifactError, match="`inputs` N"):
         read_torchscript_graph(path)
     assert_same(path, module, inputs=5, width=5)
 

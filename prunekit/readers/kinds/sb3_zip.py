@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
 from prunekit.readers.normalizers import normalizer_of
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
+from prunekit.readers.sb3.contents import Contents
 from prunekit.readers.sb3.graph import read_zip
+from prunekit.readers.sb3.policy import ZipPolicy
+from prunekit.readers.sb3.torch_policy import policy_of_tensors
 from prunekit.readers.zoo import zoo_notes
 
 
@@ -18,10 +24,24 @@ def _recognised(opened: Opened) -> bool:
     return opened.container == "sb3"
 
 
-def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+def read_with_normalizer(
+    opened: Opened,
+    options: PolicyOptions,
+    spaces: Spaces | None,
+    policy_of: Callable[[Contents], ZipPolicy],
+) -> PolicyFile:
+    """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it."""
     path = opened.path
-    found = read_zip(path, normalizer_of(path, options), spaces=spaces)
-    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=(*found.notes, *zoo_notes(path)))
+    normalizer = normalizer_of(path, options)
+    found = read_zip(path, normalizer, spaces=spaces, policy_of=policy_of)
+    notes = [*found.notes, *zoo_notes(path)]
+    if normalizer is None and not options.without_normalizer:
+        notes.append("RL Baselines3 Zoo trained it without a normalizer (config.yml)")
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=tuple(notes))
+
+
+def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    return read_with_normalizer(opened, options, spaces, partial(policy_of_tensors, said=options.activation))
 
 
 READER = Reader(
@@ -29,5 +49,5 @@ READER = Reader(
     called="zips of Stable-Baselines3",
     recognises=_recognised,
     read=_read,
-    options=("normalizer", "without_normalizer"),
+    options=("normalizer", "without_normalizer", "activation"),
 )
