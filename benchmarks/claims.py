@@ -26,7 +26,7 @@ from record import read_result, write_result
 from models import write_card
 from prunekit.benching.models import read_model
 from prunekit.benching.runtimes import OnnxRuntime
-from prunekit.compression.points import Baseline
+from prunekit.compression.candidates import Baseline
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.trial import claim_of
 from prunekit.environments import make_environment, spaces_of

@@ -25,8 +25,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,14 +35,14 @@ from compress import ENVIRONMENTS, SEEDS, teacher_of
 from record import read_result, write_result
 from torch import nn
 
-from prunekit.compression.arena import Arena, deployed
-from prunekit.compression.finetune import Judgement, fine_tuned
-from prunekit.compression.points import Baseline, Point
+from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compression.branch import RoundSettings, search_branch
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.playing import deployed
 from prunekit.compression.read import read_teacher
-from prunekit.compression.search import search_branch
 from prunekit.compression.settings import SearchSettings
-from prunekit.compression.student import Lessons, Scale, Student
-from prunekit.compression.teacher import Teacher
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.task import Task, Worker
 from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Normalizer
@@ -50,6 +51,7 @@ from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import unit_norms
 from prunekit.pruning.surgery import shrink
 from prunekit.stats.betting import Paired
+from prunekit.stats.clipping import range_of
 
 RUNS = Path("runs/rivals")
 SECONDS = 180.0
@@ -64,9 +66,9 @@ class Field:
     """What all contenders share: teacher, environment, its baseline on selection's and on fresh episodes."""
 
     def __init__(self, env_id: str, seed: int) -> None:
-        self.arena = Arena(env_id)
         self.path, self.seed = teacher_of(env_id), seed
-        self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
+        self.worker = Worker(Task(env_id, partial(read_teacher, self.path)))
+        self.runner, self.teacher = self.worker.runner, self.worker.teacher
         self.settings = SearchSettings(starts=(START,), seed=seed)
         self.baseline = Baseline(*self._both(self.settings.selection_seeds))
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
@@ -75,8 +77,8 @@ class Field:
 
     def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
         """Return the returns of ``student`` as it is deployed."""
-        act = deployed(student.actor, self.arena.spaces)
-        return [self.arena.play(act, seed)[0] for seed in seeds]
+        act = deployed(student.actor, self.runner.spaces)
+        return [self.runner.play(act, seed).total for seed in seeds]
 
     def retention_of(self, student: Student) -> float:
         """Return the retention on the fresh episodes."""
@@ -96,18 +98,51 @@ class Field:
         return self._next
 
     def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
-        dense = [self.arena.play(self.teacher.act, seed)[0] for seed in seeds]
-        return np.array(dense), np.array([self.arena.random(seed) for seed in seeds])
+        dense = [self.runner.play(self.teacher.act, seed).total for seed in seeds]
+        return np.array(dense), np.array([self.runner.random(seed) for seed in seeds])
 
 
-def searched(field: Field) -> Point:
+def searched(field: Field) -> Candidate:
     """Return the smallest good network that the search finds."""
     until = time.monotonic() + SECONDS
-    points = search_branch(
-        field.teacher, field.arena, field.settings, 0, field.baseline, lambda: time.monotonic() > until
-    ).points
+    clip_range = range_of(field.baseline.dense, field.baseline.random)
+    settings = RoundSettings(search=field.settings, baseline=field.baseline, clip_range=clip_range)
+    points = search_branch(field.worker, settings, 0, lambda: time.monotonic() > until).candidates
     good = [point for point in points if point.good]
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
+
+
+class Judgement(NamedTuple):
+    """What a student keeps, and whether that is safely enough."""
+
+    retention: float
+    enough: bool
+
+
+def fine_tuned(
+    student: Student,
+    reached: float,
+    tuner: Tuner,
+    judge: Callable[[Student, float], Judgement],
+    steps: int,
+    patience: Callable[[], float],
+    over: Callable[[], bool],
+) -> tuple[Student, float]:
+    """Return (the best that ``student`` became, its retention); ends with the first that is safely good enough."""
+    best, vain, learning = student, 0, student.copied()
+    tuner.take(learning.network)
+    while vain < patience() and not over():
+        tuner.tune(steps, over)
+        vain += 1
+        latest = learning.copied()
+        latest.network.load_state_dict(tuner.latest.state_dict())
+        for found in (learning.copied(), latest):
+            judged = judge(found, reached)
+            if judged.enough:
+                return found, judged.retention
+            if judged.retention > reached:
+                best, reached, vain = found, judged.retention, 0
+    return best, reached
 
 
 def imitate(field: Field, student: Student, batches: int) -> tuple[Student, float]:
@@ -120,33 +155,33 @@ def imitate(field: Field, student: Student, batches: int) -> tuple[Student, floa
     first = min(settings.first_steps, batches)
     best, reached = student, -math.inf
     for number in range(1 + (batches - first) // settings.steps):
-        student.study(lessons, settings.steps if number else first)
-        student.refine(lessons, settings.refinements)
-        act = deployed(student.actor, field.arena.spaces)
+        student.fit(lessons, settings.steps if number else first)
+        student.fit_gauss_newton(lessons, settings.refinements)
+        act = deployed(student.actor, field.runner.spaces)
         returns = []
         for seed in field.judging:
-            total, seen = field.arena.play(act, seed)
-            returns.append(total)
-            lessons.add(seen)
+            played = field.runner.play(act, seed)
+            returns.append(played.total)
+            lessons.add(played.observations)
         for _ in range(settings.lesson_episodes):
-            lessons.add(field.arena.play(act, field.another_seed())[1])
+            lessons.add(field.runner.play(act, field.another_seed()).observations)
         if field.selected(returns) > reached:
             best, reached = student.copied(), field.selected(returns)
     return best, reached
 
 
-def lessons_of(field: Field) -> Lessons:
+def lessons_of(field: Field) -> ImitationDataset:
     """Return what the teacher does in episodes of its own."""
-    lessons = Lessons(field.teacher)
+    lessons = ImitationDataset(field.teacher)
     for _ in range(field.settings.teacher_episodes):
-        lessons.add(field.arena.play(field.teacher.act, field.another_seed())[1])
+        lessons.add(field.runner.play(field.teacher.act, field.another_seed()).observations)
     return lessons
 
 
 def tuned(field: Field, student: Student, reached: float, steps: int) -> Student:
     """Return the best that fine-tuning on rewards makes of ``student`` in so many environment steps."""
     settings = field.settings
-    tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
+    tuner = tuner_of(student.scale, field.runner, field.another_seed(), settings.tuning_warmup)
 
     def judge(found: Student, _: float) -> Judgement:
         return Judgement(field.selected(field.returns_of(found, field.judging)), False)
@@ -160,14 +195,14 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
 
 def from_scratch(field: Field, widths: tuple[int, ...]) -> Student:
     """Return a new student."""
-    return Student(widths, Scale.of(lessons_of(field), field.arena.spaces), field.arena.spaces, field.seed)
+    return Student(widths, Scale.of(lessons_of(field), field.runner.spaces), field.runner.spaces, field.seed)
 
 
 def as_student(field: Field) -> Student:
     """Return the teacher's own network as a student, to be pruned and taught."""
     student = from_scratch(field, (1, 1))
     actor = load(field.path).actor
-    width = field.arena.spaces.observation
+    width = field.runner.spaces.observation
     normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
     student.scale = Scale(normalizer, student.scale.answers)
     student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
@@ -198,7 +233,7 @@ def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
     import torch_pruning as tp
 
     student = as_student(field)
-    example = torch.zeros(1, field.arena.spaces.observation)
+    example = torch.zeros(1, field.runner.spaces.observation)
     layers = [module for module in student.network if isinstance(module, nn.Linear)]
     pruner = tp.pruner.GroupNormPruner(
         student.network,
@@ -211,7 +246,7 @@ def group_norm(field: Field, widths: tuple[int, ...]) -> Student:
         iterative_steps=1,
     )
     pruner.update_regularizer()
-    student.study(lessons_of(field), SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
+    student.fit(lessons_of(field), SPARSE_BATCHES, after_backward=lambda: pruner.regularize(student.network))
     pruner.step()
     assert student.hidden == widths, (student.hidden, widths)
     return student
@@ -231,7 +266,7 @@ def run_one(env_id: str, seed: int) -> None:
     began = time.monotonic()
     point = searched(field)
     seconds = round(time.monotonic() - began, 1)
-    own = field.fresh.paired([field.arena.play(deployed(point.actor, field.arena.spaces), s)[0] for s in EPISODES])
+    own = field.fresh.paired([field.runner.play(deployed(point.actor, field.runner.spaces), s).total for s in EPISODES])
     entry: dict[str, Any] = {
         "env": env_id,
         "seed": seed,
@@ -257,7 +292,7 @@ def run_one(env_id: str, seed: int) -> None:
             "seconds": round(time.monotonic() - began, 1),
         }
         print(env_id, seed, point.hidden, own.retention, name, entry["rivals"][name], flush=True)
-    field.arena.close()
+    field.worker.close()
     write_atomically(_file(env_id, seed), json.dumps(entry).encode())
 
 

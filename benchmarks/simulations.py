@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from draws import KEEP, Draw, Teacher, at_the_threshold, random_policy
 from torch import nn
 
-from prunekit.compression.points import Baseline, Point
+from prunekit.compression.budget import budget_of
+from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
@@ -18,7 +18,8 @@ from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.certificate import Certificate
-from prunekit.stats.certify import Candidate, Returns, certify
+from prunekit.stats.certify import Candidate as TestedPolicy
+from prunekit.stats.certify import Returns, certify
 from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import range_of
 
@@ -27,7 +28,7 @@ NETWORKS = range(10, 90, 10)
 """Sizes of the networks that a simulated search found."""
 # Without a margin luck chooses more often, and more candidates are tested, than with the default one.
 SEARCH = SearchSettings(keep=KEEP, margin=0.0)
-SETTINGS = CompressSettings(SEARCH, episodes=200)
+SETTINGS = CompressSettings(SEARCH, episodes=200, seconds=600.0)
 
 
 def simulated_certificates(
@@ -49,7 +50,7 @@ def simulated_certificates(
     found = [at_the_threshold(teacher, draw, clip_range) if one is None else one for one in retentions]
     played = [draw(generator, retention, count) for retention in found]
     candidates = [
-        Candidate(
+        TestedPolicy(
             name=str(index),
             play=_by_seed(own, {range(SELECTION, count): SELECTION}),
             before=Paired(own[:SELECTION], dense[:SELECTION], random[:SELECTION]),
@@ -70,7 +71,7 @@ def simulated_certificates(
 
 def simulated_compression(
     teacher: Teacher, draw: Draw, seed: int, retention: float | None = None
-) -> list[tuple[Point, Certificate]]:
+) -> list[tuple[Candidate, Certificate]]:
     """Judge eight networks of one true retention, then look again and certify, as ``compress`` does.
 
     Without a ``retention`` that of clipped returns is exactly the one to be kept, whatever the range came to be.
@@ -88,13 +89,14 @@ def simulated_compression(
     for size, own in returns.items():
         played = baseline.paired(own[:selected].tolist())
         kept = float(baseline.kept(played).mean())
-        points.append(Point(actor, (size,), size, played, kept, kept >= KEEP + SEARCH.margin, False, 0, 0))
+        good = kept >= KEEP + SEARCH.margin
+        points.append(Candidate(actor=actor, hidden=(size,), parameters=size, played=played, retention=kept, good=good))
     fresh = range(SETTINGS.first_seed, SETTINGS.first_seed + SETTINGS.episodes)
     starts = {SEARCH.confirmation_seeds: selected, fresh: selected + looked}
     players = Players(
         lambda point: _by_seed(returns[point.parameters], starts), _by_seed(dense, starts), _by_seed(random, starts)
     )
-    return trial(points, baseline, players, SETTINGS, time.monotonic() + 600.0, [])
+    return trial(points, baseline, players, SETTINGS, budget_of(SETTINGS, lambda: 0), [])
 
 
 def _by_seed(returns: Array, starts: dict[range, int]) -> Returns:

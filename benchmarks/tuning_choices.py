@@ -31,12 +31,13 @@ from compress import teacher_of
 from record import write_result
 
 from prunekit.adapters import sb3_natural, sb3_tuning
-from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.playing import deployed
 from prunekit.compression.read import read_teacher
 from prunekit.compression.settings import SearchSettings
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
+from prunekit.rollouts import EpisodeRunner
 
 RUNS = Path("runs/tuning_choices")
 ENVIRONMENTS, SEEDS = ("Walker2d-v5", "HalfCheetah-v5"), (0, 1)
@@ -55,30 +56,30 @@ class Ground:
 
     def __init__(self, env_id: str, seed: int) -> None:
         self.settings = SearchSettings(seed=seed)
-        self.arena = Arena(env_id)
-        self.teacher = read_teacher(teacher_of(env_id), self.arena.spaces)
+        self.runner = EpisodeRunner(env_id)
+        self.teacher = read_teacher(teacher_of(env_id), self.runner.spaces)
         self._next = FIRST_SEED + 10**6 * seed
-        self._dense = float(np.mean([self.arena.play(self.teacher.act, episode)[0] for episode in EPISODES]))
-        self._random = float(np.mean([self.arena.random(episode) for episode in EPISODES]))
+        self._dense = float(np.mean([self.runner.play(self.teacher.act, episode).total for episode in EPISODES]))
+        self._random = float(np.mean([self.runner.random(episode) for episode in EPISODES]))
 
-    def student(self) -> tuple[Student, Lessons]:
+    def student(self) -> tuple[Student, ImitationDataset]:
         """Return (a student that has learned nothing, its first lessons)."""
-        lessons = Lessons(self.teacher)
+        lessons = ImitationDataset(self.teacher)
         for _ in range(self.settings.teacher_episodes):
-            lessons.add(self.arena.play(self.teacher.act, self.another_seed())[1])
-        scale = Scale.of(lessons, self.arena.spaces)
-        return Student(HIDDEN, scale, self.arena.spaces, self.settings.seed), lessons
+            lessons.add(self.runner.play(self.teacher.act, self.another_seed()).observations)
+        scale = Scale.of(lessons, self.runner.spaces)
+        return Student(HIDDEN, scale, self.runner.spaces, self.settings.seed), lessons
 
-    def add_to(self, lessons: Lessons, student: Student) -> None:
+    def add_to(self, lessons: ImitationDataset, student: Student) -> None:
         """Let the student play and the teacher say what it should have done."""
-        act = deployed(student.actor, self.arena.spaces)
+        act = deployed(student.actor, self.runner.spaces)
         for _ in range(self.settings.lesson_episodes):
-            lessons.add(self.arena.play(act, self.another_seed())[1])
+            lessons.add(self.runner.play(act, self.another_seed()).observations)
 
     def judged(self, student: Student) -> dict[str, float]:
         """Return what the student keeps, on average and typically, and the share of its episodes that fail."""
-        act = deployed(student.actor, self.arena.spaces)
-        returns = np.array([self.arena.play(act, episode)[0] for episode in EPISODES])
+        act = deployed(student.actor, self.runner.spaces)
+        returns = np.array([self.runner.play(act, episode).total for episode in EPISODES])
         kept = (returns - self._random) / (self._dense - self._random)
         failed = float((kept < _FAILED * np.median(kept)).mean())
         return {"mean": float(kept.mean()), "median": float(np.median(kept)), "failed": failed}
@@ -123,8 +124,8 @@ def tuned(ground: Ground, variant: str) -> list[dict[str, Any]]:
     student, lessons = ground.student()
     best, reached = student, -1.0
     for number in range(ROUNDS):
-        student.study(lessons, settings.lesson_steps if number else settings.first_steps)
-        student.refine(lessons, settings.refinements)
+        student.fit(lessons, settings.lesson_steps if number else settings.first_steps)
+        student.fit_gauss_newton(lessons, settings.refinements)
         kept = ground.judged(student)["mean"]
         if kept > reached:
             best, reached = student.copied(), kept
@@ -133,7 +134,7 @@ def tuned(ground: Ground, variant: str) -> list[dict[str, Any]]:
     spent = 0.0
     with ExitStack() as stack:
         TUNINGS[variant](stack)
-        tuner = tuner_of(best.scale, ground.arena, ground.another_seed(), settings.tuning_warmup)
+        tuner = tuner_of(best.scale, ground.runner, ground.another_seed(), settings.tuning_warmup)
         tuner.take(best.network)
         while spent < TUNING:
             began = time.monotonic()
@@ -155,9 +156,9 @@ def imitated(ground: Ground, variant: str) -> list[dict[str, Any]]:
     while spent < IMITATION:
         began = time.monotonic()
         batches = settings.lesson_steps if curve else settings.first_steps
-        student.study(lessons, batches if variant == IMITATIONS[0] else 2 * batches)
+        student.fit(lessons, batches if variant == IMITATIONS[0] else 2 * batches)
         if variant == IMITATIONS[0]:
-            student.refine(lessons, settings.refinements)
+            student.fit_gauss_newton(lessons, settings.refinements)
         spent += time.monotonic() - began
         curve.append({"seconds": round(spent, 1), "average": ground.judged(student)})
         began = time.monotonic()
@@ -171,7 +172,7 @@ def run_one(env_id: str, seed: int, variant: str) -> None:
     torch.set_num_threads(1)
     ground = Ground(env_id, seed)
     curve = (imitated if variant in IMITATIONS else tuned)(ground, variant)
-    ground.arena.close()
+    ground.runner.close()
     steps = curve[-1].get("steps", 0)
     entry = {"env": env_id, "seed": seed, "variant": variant, "steps": steps, **summary(curve), "curve": curve}
     write_atomically(file_of(env_id, seed, variant), json.dumps(entry).encode())

@@ -18,8 +18,8 @@ from prunekit.adapters.sb3 import algorithm_for
 from prunekit.adapters.sb3_environment import LearnerEnvironment
 from prunekit.benching.compare import run_bench
 from prunekit.benching.settings import BenchSettings
-from prunekit.compression.arena import Arena, deployed
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.playing import deployed
+from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.teacher import teacher_of_actor
 from prunekit.compression.tuning import tuner_of
 from prunekit.devices import devices_named
@@ -28,7 +28,7 @@ from prunekit.errors import CheckError, FailedEpisodeError, InputError, Unusable
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.artifact import load
 from prunekit.policy.graphs import graph_of
-from prunekit.rollouts import episode_return, random_returns
+from prunekit.rollouts import EpisodeRunner, random_returns
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.training.presets import preset_for
@@ -138,23 +138,23 @@ def test_algorithms_that_cannot_choose_several_things_are_refused(name: str, act
 
 def plays_on_every_path(actor: Any, actions: Any) -> None:
     arguments = {"actions": str(actions)}
-    arena = Arena(NAME, arguments)
-    teacher = teacher_of_actor(actor, "it", arena.spaces)
-    random_returns(arena.environment, range(3))
+    runner = EpisodeRunner(NAME, arguments)
+    teacher = teacher_of_actor(actor, "it", runner.spaces)
+    random_returns(runner.environment, range(3))
     recorded_observations(graph_of(actor), NAME, arguments, 2)
-    episode_return(arena.environment, teacher.act, 0)
-    episode_return(arena.environment, deployed(actor, arena.spaces), 0)
-    lessons = Lessons(teacher)
+    runner.play(teacher.act, 0)
+    runner.play(deployed(actor, runner.spaces), 0)
+    lessons = ImitationDataset(teacher)
     lessons.add(np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32))
-    student = Student((4,), Scale.of(lessons, arena.spaces), arena.spaces, 0)
+    student = Student((4,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
     SEEN.clear()
-    tuner = tuner_of(student.scale, arena, 0, warmup=2048)
+    tuner = tuner_of(student.scale, runner, 0, warmup=2048)
     tuner.take(student.network)
     tuner.tune(0, lambda: len(SEEN) > 500)
     tuner.close()
     assert len(SEEN) > 500
     assert not isinstance(actions, Discrete) or seen_all(actions)
-    arena.close()
+    runner.close()
 
 
 @pytest.mark.parametrize(

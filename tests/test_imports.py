@@ -94,7 +94,7 @@ def test_only_the_adapter_and_training_know_stable_baselines() -> None:
     assert importing == {"adapters", "training"}
 
 
-WORKERS = ["prunekit.compression.worker_start", "prunekit.executors.worker"]
+WORKERS = ["prunekit.executors.worker"]
 
 
 @pytest.mark.parametrize("module", ["prunekit.cli.app", *WORKERS])

@@ -62,6 +62,15 @@ class NaturalPPO(PPO):
         self._average, self._averaged = network, 0
         self._latest = ()
 
+    def saved(self) -> tuple[nn.Module, int, tuple[_Rollout, ...]]:
+        """Return what the actor is and learns from, for ``resume``."""
+        return self.policy.action_net, self._averaged, self._latest
+
+    def resume(self, network: nn.Module | None, saved: tuple[nn.Module, int, tuple[_Rollout, ...]]) -> None:
+        """Go on from what ``saved`` returned, ``network`` being the average."""
+        self._average = network
+        self.policy.action_net, self._averaged, self._latest = saved
+
     def train(self) -> None:
         """Learn from the rollout buffer."""
         self.policy.set_training_mode(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any, final
 
@@ -24,6 +25,7 @@ _DISCOUNT, _LAMBDA = 0.995, 0.9
 # exp(-2) of half an action's range: around a policy that works already, a narrow search.
 _LOG_DEVIATION = -2.0
 _CRITIC = (128, 128)
+_ACTOR = "action_net."
 
 
 @final
@@ -60,6 +62,7 @@ class Tuner:
             self._model.curvature = curvature(math.exp(_LOG_DEVIATION))
             self._environments.seed(seed)
             self._model.set_logger(Logger(folder=None, output_formats=[]))
+        self.initial = self.saved()
 
     def take(self, network: nn.Module) -> None:
         """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
@@ -77,6 +80,23 @@ class Tuner:
                 self._warmup = 0
             return taken + self._learn(steps, over)
 
+    def saved(self) -> bytes:
+        """Return what the next ``tune`` depends on, besides the network that was taken: for ``resume``."""
+        policy = self._model.policy
+        critic = {name: value for name, value in policy.state_dict().items() if not name.startswith(_ACTOR)}
+        optimizer, returns = policy.optimizer.state_dict(), self._environments.ret_rms
+        return pickle.dumps((self._warmup, self._seed, critic, optimizer, returns, self._model.saved()))
+
+    def resume(self, network: nn.Module | None, saved: bytes) -> None:
+        """Go on from what ``saved`` returned, here or elsewhere; ``network`` is what was taken then, None if none was.
+
+        What it holds is this program's own: it is unpickled.
+        """
+        self._warmup, self._seed, critic, optimizer, self._environments.ret_rms, actor = pickle.loads(saved)
+        self._model.resume(network, actor)
+        self._model.policy.load_state_dict(critic, strict=False)
+        self._model.policy.optimizer.load_state_dict(optimizer)
+
     @property
     def latest(self) -> nn.Module:
         """What the network is after the latest rollout, which the average follows."""
@@ -88,6 +108,8 @@ class Tuner:
 
     def _learn(self, steps: int, over: Callable[[], bool]) -> int:
         before = self._model.num_timesteps
+        self._model._last_obs = None  # episodes begin anew, so that nothing depends on what was played before
+        self._environments.seed(self._seed)
         self._model.learn(steps, callback=_Until(over), reset_num_timesteps=False)
         self.steps = int(self._model.num_timesteps)
         return self.steps - before

@@ -19,9 +19,9 @@ from prunekit.compression.result import Compressed
 from prunekit.compression.run import compress as search_and_certify
 from prunekit.compression.run import write
 from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher, teacher_of_graph
 from prunekit.compression.trial import CompressDisplay
-from prunekit.compression.workers import Site
 from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
@@ -76,6 +76,7 @@ def compress(
     *,
     keep: float = 0.95,
     minutes: float = 5.0,
+    steps: int | None = None,
     episodes: int = 1_000,
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
@@ -90,9 +91,10 @@ def compress(
     ``policy`` is a file, a ``Policy``, or a function from observations float32 [n, obs] to its answers. ``env`` is
     where it plays, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a
     batched simulator or an ``EnvironmentSpec``; by default the one that the policy names. At most ``minutes`` are
-    spent, and ``episodes`` fresh ones per certificate, returns clipped to ``clip_range`` (low, high), of which at most
-    the share ``max_failures`` may lie below it. ``tuning`` goes on on rewards where imitation falls short. ``workers``
-    processes play and search: by default one per core, where they can import what they need.
+    spent, or ``steps`` of the environment, with the same result on any machine, and ``episodes`` fresh ones per
+    certificate, returns clipped to ``clip_range`` (low, high), of which at most a share ``max_failures`` may lie below
+    it. ``tuning`` goes on on rewards where imitation falls short. ``workers`` processes play and search: by default one
+    per core, where they can import what they need.
 
     Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
     """
@@ -107,12 +109,13 @@ def compress(
             SearchSettings(keep, tuning=tuning and spec.source is not None, seed=seed),
             episodes,
             seconds=60.0 * minutes,
+            steps=steps,
             clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
             max_failures=max_failures,
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.
         found = search_and_certify(
-            Site(cast(str, single), teacher_of, spec.kwargs),
+            Task(cast(str, single), teacher_of, spec.kwargs),
             settings,
             displays,
             workers=workers_for(workers, portable),

@@ -45,6 +45,15 @@ def compress(
         bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
     ] = True,
     minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the environment in place of --minutes: the same result anywhere.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Where workers run: serial, processes (one per core, by default) or ray.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: the cluster; by default this machine.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 1000,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
@@ -54,16 +63,17 @@ def compress(
     quiet: QuietOption = False,
 ) -> None:
     """Turn any policy into the smallest network that is certified to keep its return."""
-    from prunekit.compression.command import CompressWords, compress_file
+    from prunekit.compression.command import CompressOptions, compress_file
     from prunekit.compression.progress import TerminalDisplay
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
-    words = CompressWords(
+    given = CompressOptions(
         teacher, env, keep, options, tuning, minutes, episodes, seed, out, json_file, clip_range, max_failures,
+        steps, engine, address,
     )  # fmt: skip
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
-        outcome = compress_file(words, display)
+        outcome = compress_file(given, display)
     write_json(json_file, outcome.result.to_json())
     say(console, outcome.paths[0], outcome.result.summary)
     if outcome.result.certified:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _SAME = (
-    "activation", "activations", "algo", "arduino", "budget", "card", "checkpoint_every", "delay", "dense", "env",
-    "episodes", "first_seed", "format", "head", "hidden", "inputs", "int8", "json", "keep", "layers", "loop_episodes",
-    "lr_schedule", "max_failures", "minutes", "name", "noise", "normalizer", "observations", "original", "out",
-    "output", "penalty", "prune_critics", "report", "resume", "seed", "self_test", "sparsity", "steps", "tuning",
-    "workers",
+    "activation", "activations", "address", "algo", "arduino", "budget", "card", "checkpoint_every", "delay",
+    "dense", "engine", "env", "episodes", "first_seed", "format", "head", "hidden", "inputs", "int8", "json",
+    "keep", "layers", "loop_episodes", "lr_schedule", "max_failures", "minutes", "name", "noise", "normalizer",
+    "observations", "original", "out", "output", "penalty", "prune_critics", "report", "resume", "seed",
+    "self_test", "sparsity", "steps", "tuning", "workers",
 )  # fmt: skip
 FLAGS = {
     **{name: f"--{name.replace('_', '-')}" for name in _SAME},

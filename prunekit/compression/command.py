@@ -1,4 +1,4 @@
-"""From the words of the command line to a compression and its files."""
+"""From the options of the command line to a compression and its files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from prunekit.compression.read import read_teacher
 from prunekit.compression.result import Compressed
 from prunekit.compression.run import FILES, compress, write
 from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.task import Task
 from prunekit.compression.trial import CompressDisplay
-from prunekit.compression.workers import Site
 from prunekit.errors import InputError
+from prunekit.executors import ENGINES
 from prunekit.files import held
 from prunekit.formats.onnx_weights import weights_beside
 from prunekit.outputs import require_apart
@@ -35,13 +36,13 @@ _NOT_CERTIFIED = "not-certified"
 
 @final
 @dataclass(frozen=True)
-class CompressWords:
+class CompressOptions:
     """The arguments and options of ``prunekit compress`` as they were given."""
 
     teacher: Path
     env: str | None
     keep: float
-    options: PolicyOptions
+    policy: PolicyOptions
     tuning: bool
     minutes: float
     episodes: int
@@ -50,6 +51,9 @@ class CompressWords:
     json_file: Path | None = None
     clip_range: str | None = None
     max_failures: float | None = None
+    steps: int | None = None
+    engine: str | None = None
+    address: str | None = None
 
 
 @final
@@ -62,37 +66,39 @@ class Outcome:
     notes: list[str]
 
 
-def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
-    """Compress the policy in a file and write what came out, all but ``words.json_file``.
+def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome:
+    """Compress the policy in a file and write what came out, all but ``options.json_file``.
 
-    A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for words
-    that do not fit.
+    A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for
+    options that do not fit.
     """
-    search = SearchSettings(words.keep, tuning=words.tuning, seed=words.seed)
+    search = SearchSettings(options.keep, tuning=options.tuning, seed=options.seed)
     settings = CompressSettings(
         search,
-        words.episodes,
-        seconds=60.0 * words.minutes,
-        clip_range=None if words.clip_range is None else parse_range(words.clip_range),
-        max_failures=words.max_failures,
+        options.episodes,
+        seconds=60.0 * options.minutes,
+        clip_range=None if options.clip_range is None else parse_range(options.clip_range),
+        max_failures=options.max_failures,
+        steps=options.steps,
     )
-    require_policy(words.teacher)
-    folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
-    _require_free(words, folder)
-    env_id, kwargs = _environment(words)
-    site = Site(env_id, partial(read_teacher, words.teacher, options=words.options), kwargs)
+    slots = _slots(options)
+    require_policy(options.teacher)
+    folder = options.out or options.teacher.with_name(f"{options.teacher.stem}-compressed")
+    _require_free(options, folder)
+    env_id, kwargs = _environment(options)
+    task = Task(env_id, partial(read_teacher, options.teacher, options=options.policy), kwargs)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)
             remove_left(path, old=True)
-        result = compress(site, settings, [display], workers=workers_here())
+        result = compress(task, settings, [display], workers=slots, engine=options.engine, address=options.address)
         notes = [*result.teacher.notes, *result.failures, *([result.busy] if result.busy and result.certified else [])]
         if not result.certified and _certified_in(folder):
             notes.append(f"{folder} holds a policy that was certified, which stays")
             folder /= _NOT_CERTIFIED
         paths = write(result, folder)
         try:
-            paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
+            paths += draw(result, f"{env_id}: {options.teacher.name}", folder)
         except InputError as error:
             notes.append(str(error))
     return Outcome(result, paths, notes)
@@ -107,18 +113,27 @@ def _certified_in(folder: Path) -> bool:
     return isinstance(found, dict) and found.get("certified") is True
 
 
-def _require_free(words: CompressWords, folder: Path) -> None:
+def _require_free(options: CompressOptions, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with `out`")
-    beside = (*normalizers_near(words.teacher), *weights_beside(words.teacher))
-    read = [words.teacher, words.options.normalizer, *beside]
-    require_apart(read, [*_outputs(folder), folder / ".lock"], words.json_file)
+    beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
+    read = [options.teacher, options.policy.normalizer, *beside]
+    require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
 
 
 def _outputs(folder: Path) -> list[Path]:
     """Return all files that may be written."""
     return [place / name for place in (folder, folder / _NOT_CERTIFIED) for name in (*FILES, *PICTURES)]
+
+
+def _slots(options: CompressOptions) -> int:
+    """Return how many workers there are to be; raises InputError for an engine that does not fit."""
+    if options.engine is not None and options.engine not in ENGINES:
+        raise InputError(f"`engine` {options.engine} is unknown; choose one of {', '.join(ENGINES)}")
+    if options.address is not None and options.engine != "ray":
+        raise InputError("`address` goes with `engine` ray")
+    return 1 if options.engine == "serial" else workers_here()
 
 
 def workers_here() -> int:
@@ -127,12 +142,12 @@ def workers_here() -> int:
     return min(cores, _MOST_WORKERS)
 
 
-def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:
-    """Return (id, arguments) of the environment, from the file where the words name none."""
-    path = words.teacher
+def _environment(options: CompressOptions) -> tuple[str, dict[str, Any]]:
+    """Return (id, arguments) of the environment, from the file where the options name none."""
+    path = options.teacher
     readable = policy_kind(path) in ("model", "onnx")  # no others name an environment
-    if words.env is not None:
-        return words.env, (read_model(path).arguments_of(words.env) or {}) if readable else {}
+    if options.env is not None:
+        return options.env, (read_model(path).arguments_of(options.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None
     if named is None:
         raise InputError(f"{path}: names no environment; give one with `env`")

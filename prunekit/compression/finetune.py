@@ -1,54 +1,32 @@
-"""Fine-tuning on rewards in bursts, each of them judged, as returns fall and rise from one to the next."""
+"""Fine-tuning on rewards, a phase at a time; each is judged, as returns fall and rise from one to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
 
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compression.student import Student
 
 
-@final
-@dataclass(frozen=True)
-class Judgement:
-    """What a student keeps, and whether that is safely enough."""
-
-    retention: float
-    enough: bool
-
-
-Judge = Callable[[Student, float], Judgement]
-"""Called with what a student became, and with the best retention that it had before."""
-
-
-def fine_tuned(
-    student: Student,
-    reached: float,
+def burst(
     tuner: Tuner,
-    judge: Judge,
+    saved: bytes | None,
+    learning: Student,
     steps: int,
-    patience: Callable[[], float],
-    over: Callable[[], bool],
-) -> tuple[Student, float]:
-    """Return (the best that ``student`` became, its retention); ends with the first that is safely good enough.
+    stopped: Callable[[], bool],
+    *,
+    continued: bool,
+) -> tuple[bytes, tuple[Student, Student], int]:
+    """Return (what ``tuner`` is now, the average and the latest of what ``learning`` became, steps that were taken).
 
-    ``reached`` is its retention so far, ``steps`` the environment steps of a burst. Ends after so many bursts in a row
-    that did not help as ``patience`` says, or when it is ``over``. What falls is not taken back: before it gets better
-    than it ever was, a small network may fall for a dozen bursts.
+    ``saved`` is what the tuner was after the last phase of the branch, None where there was none; ``continued`` says
+    that it was one of ``learning``, which becomes the average. What falls is not taken back: before it gets better than
+    it ever was, a small network may fall for a dozen phases.
     """
-    best, vain, learning = student, 0, student.copied()
-    tuner.take(learning.network)
-    while vain < patience() and not over():
-        tuner.tune(steps, over)
-        vain += 1
-        latest = learning.copied()
-        latest.network.load_state_dict(tuner.latest.state_dict())
-        for found in (learning.copied(), latest):
-            judged = judge(found, reached)
-            if judged.enough:
-                return found, judged.retention
-            if judged.retention > reached:
-                best, reached, vain = found, judged.retention, 0
-    return best, reached
+    tuner.resume(learning.network if continued else None, tuner.initial if saved is None else saved)
+    if not continued:
+        tuner.take(learning.network)
+    taken = tuner.tune(steps, stopped)
+    latest = learning.copied()
+    latest.network.load_state_dict(tuner.latest.state_dict())
+    return tuner.saved(), (learning.copied(), latest), taken

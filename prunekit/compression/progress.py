@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prunekit.compression.points import Judged
+from prunekit.compression.candidates import CandidateSummary
 from prunekit.console import printable, size_name, tell
 from prunekit.stats.claim import counted
 
@@ -27,7 +27,7 @@ class TerminalDisplay:
     def __init__(self, console: Console, title: str, keep: float) -> None:
         self._console, self._title, self._keep = console, title, keep
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._points: Sequence[Judged] = ()
+        self._points: Sequence[CandidateSummary] = ()
         self._teacher = ""
         self._state = "the teacher plays"
 
@@ -49,14 +49,14 @@ class TerminalDisplay:
         self._state = "searching"
         self._show(self._teacher)
 
-    def judged(self, points: Sequence[Judged]) -> None:
+    def judged(self, points: Sequence[CandidateSummary]) -> None:
         """Show the networks judged so far."""
         self._points = points
         self._show(_line(points[-1], self._keep))
 
     def confirming(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its second look."""
-        self._state = f"a second look at {name}: {counted(episodes, 'episode')}"
+        """Show that a size has played so many episodes of its confirmation."""
+        self._state = f"confirming {name}: {counted(episodes, 'episode')}"
         self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
 
     def certifying(self, name: str, episodes: int) -> None:
@@ -80,9 +80,9 @@ class TerminalDisplay:
         return Group(Text(printable(self._title), style="bold"), grid, state)
 
 
-def best_per_size(points: Sequence[Judged]) -> list[Judged]:
+def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
     """Return the best of the networks of each number of weights, the smallest first."""
-    best: dict[int, Judged] = {}
+    best: dict[int, CandidateSummary] = {}
     for point in points:
         known = best.get(point.parameters)
         if known is None or (point.good, point.retention) > (known.good, known.retention):
@@ -90,7 +90,7 @@ def best_per_size(points: Sequence[Judged]) -> list[Judged]:
     return [best[parameters] for parameters in sorted(best)]
 
 
-def _line(point: Judged, keep: float) -> str:
+def _line(point: CandidateSummary, keep: float) -> str:
     verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
     return f"{size_name(point.hidden):>12}  {point.parameters:>7,} weights  retention {point.retention:6.3f}  {verdict}"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from prunekit.compression.points import Point
+from prunekit.compression.candidates import Candidate
 from prunekit.compression.teacher import Teacher
 from prunekit.console import size_name
 from prunekit.stats.certificate import Certificate, Verdict
@@ -22,19 +23,24 @@ class Compressed:
     """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
 
     ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
-    of a core that the workers had while they worked.
+    of a core that the workers had while they worked. For a certificate a copy of the teacher would need
+    ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
+    steps, plain data tell no times: they are the same on any machine.
     """
 
     teacher: Teacher
     environment: dict[str, Any]
-    points: tuple[Point, ...]
+    points: tuple[Candidate, ...]
     certificates: tuple[Certificate, ...]
-    chosen: Point
+    chosen: Candidate
     certificate: Certificate
     seconds: float
     steps: int
     failures: tuple[str, ...] = ()
     core_share: float = 1.0
+    own_copy_wanted: float = 0.0
+    episodes_allowed: int = 0
+    is_timed: bool = True
 
     @property
     def certified(self) -> bool:
@@ -73,6 +79,13 @@ class Compressed:
     @property
     def _failure(self) -> str:
         entry, bound = self.certificate, self.certificate.lower_bound
+        if self.own_copy_wanted > self.episodes_allowed > 0:
+            wanted = "more than can be told" if math.isinf(self.own_copy_wanted) else f"{self.own_copy_wanted:,.0f}"
+            return (
+                f"not even a copy of the teacher could be certified at {entry.claim.keep:g} in the "
+                f"{counted(self.episodes_allowed, 'episode')} allowed: it would take about {wanted}; give it more "
+                "`episodes`, or a lower `keep`"
+            )
         reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
         if not any(point.good for point in self.points):
             return (
@@ -118,8 +131,8 @@ class Compressed:
                 for point in self.points
             ],
             "failures": list(self.failures),
-            "seconds": round(self.seconds, 1),
-            "core_share": round(self.core_share, 3),
+            "seconds": round(self.seconds, 1) if self.is_timed else None,
+            "core_share": round(self.core_share, 3) if self.is_timed else None,
             "environment_steps": self.steps,
             "versions": installed_versions(),
         }

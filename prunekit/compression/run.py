@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from prunekit.cards.card import card_of_compression
-from prunekit.compression.arena import exported
-from prunekit.compression.points import Baseline, Judged, Searched
+from prunekit.compression.budget import Budget, budget_of
+from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
 from prunekit.compression.result import Compressed
-from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.search import search
+from prunekit.compression.settings import CompressSettings
+from prunekit.compression.sizes import parameters_of
+from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
-from prunekit.compression.trial import CompressDisplay, Players, trial
-from prunekit.compression.workers import Crew, Site
-from prunekit.environments import Spaces, id_of
+from prunekit.compression.trial import CompressDisplay, Players, claim_of, trial
+from prunekit.compression.workers import WorkerPool
+from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import json_text, write_together
@@ -30,54 +33,68 @@ from prunekit.stats.certify import Returns
 
 FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 """What ``write`` writes."""
-# The search leaves time for so many paired episodes, but takes at least and at most these shares of all the time.
-_EPISODES_LEFT = 400
-_LEAST_SEARCH, _MOST_SEARCH = 0.51, 0.85
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
-_BASELINE, _LEAST_BASELINE = 0.1, 10
+_BASELINE, _MIN_BASELINE = 0.1, 10
 
 
 def compress(
-    site: Site, settings: CompressSettings, displays: Sequence[CompressDisplay] = (), *, workers: int = 1
+    task: Task,
+    settings: CompressSettings,
+    displays: Sequence[CompressDisplay] = (),
+    *,
+    workers: int = 1,
+    engine: str | None = None,
+    address: str | None = None,
+    max_batch: int = 16,
 ) -> Compressed:
     """Return the smallest network found that keeps enough of the teacher's return, and its certificate.
 
-    Every one of ``workers`` runs on one thread; with more than one, they are processes of their own.
+    Every one of ``workers`` runs on one thread; with more than one, they are processes of their own, or where
+    ``engine`` and ``address`` say (``prunekit/executors``). Up to ``max_batch`` episodes are played in lockstep.
     Raises InputError for a teacher whose answers cannot be used or that is no better than the random policy, and for
     arguments of the environment that a certificate cannot name; FailedEpisodeError where the environment fails under
     the teacher, or under every student before it was judged.
     """
     began = time.monotonic()
-    json_text(dict(site.kwargs), "what the environment is made with")
+    json_text(dict(task.kwargs), "what the environment is made with")
     torch.set_num_threads(1)
-    with Crew(site, workers) as crew:
-        crew.post.teacher.probe()
-        dense, random = crew.returns_of("teacher"), crew.returns_of("random")
-        baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
-        baseline.require_a_policy(crew.post.teacher.name, settings.clip_range)
-        starts = fitting(settings.search.starts, crew.post.teacher)
-        search = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
+    with WorkerPool(task, workers, engine, address, max_batch) as pool:
+        budget = budget_of(settings, lambda: pool.steps)
+        teacher = pool.worker.teacher
+        teacher.probe()
+        dense, random = pool.returns_of("teacher"), pool.returns_of("random")
+        baseline, pace = _played(dense, random, settings.search.selection_seeds, budget, lambda: pool.steps)
+        baseline.require_a_policy(teacher.name, settings.clip_range)
+        starts = fitting(settings.search.starts, teacher)
+        searching = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
+        settings = replace(settings, search=searching)
+        claim = claim_of(settings, baseline)
         for display in displays:
             display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
-        branches = _searched(crew, search, baseline, began + search_seconds(settings, pace), displays)
-        points = [point for branch in branches for point in branch.points]
-        failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
+        found = search(pool, settings, baseline, claim.clip_range, budget, pace, _shown_to(displays))
+        points = found.candidates
+        failures = [f"a branch of the search ended early: {failure}" for failure in found.failures]
         if not points:
-            raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
-        returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
-        tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
+            raise FailedEpisodeError(next(iter(found.failures)))
+        returns = Players(lambda point: pool.returns_of(pickle.dumps(point.actor)), dense, random)
+        tried = trial(points, baseline, returns, settings, budget, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
+        if pool.worker.runner.note:
+            failures.append(pool.worker.runner.note)
         return Compressed(
-            crew.post.teacher,
-            {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
+            teacher,
+            {"id": id_of(pool.worker.runner.environment), "kwargs": dict(task.kwargs)},
             tuple(points),
             tuple(entry for _, entry in tried),
             chosen,
             certificate,
             time.monotonic() - began,
-            crew.steps,
+            pool.steps,
             tuple(failures),
-            crew.core_share,
+            pool.core_share,
+            own_copy_wanted=own_copy_wants(baseline, claim.keep, claim.clip_range),
+            episodes_allowed=settings.episodes,
+            is_timed=settings.steps is None,
         )
 
 
@@ -86,7 +103,7 @@ def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[
 
     All of them where the teacher's weights cannot be counted.
     """
-    sizes = [_parameters(hidden, teacher.spaces) for hidden in starts]
+    sizes = [parameters_of(hidden, teacher.spaces.observation, teacher.spaces.outputs) for hidden in starts]
     most = max(min(sizes), _weights_of(teacher))
     return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
 
@@ -96,17 +113,12 @@ def _weights_of(teacher: Teacher) -> float:
 
     Files may keep some where no rule finds them.
     """
-    size, width = teacher.size, teacher.spaces.observation
+    size, width, outputs = teacher.size, teacher.spaces.observation, teacher.spaces.outputs
     if size is None or size.hidden is None:
         return math.inf
-    least = _parameters(size.hidden, teacher.spaces, biases=False)
-    most = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
+    least = parameters_of(size.hidden, width, outputs, biases=False)
+    most = parameters_of(size.hidden, width, outputs) + 4 * width  # with a normalizer, and room for its clip
     return size.parameters if least <= size.parameters <= most else math.inf
-
-
-def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True) -> int:
-    widths = (spaces.observation, *hidden, spaces.outputs)
-    return sum((before + biases) * after for before, after in pairwise(widths))
 
 
 def write(result: Compressed, folder: Path) -> list[Path]:
@@ -130,38 +142,29 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     return [onnx, pt, certificate]
 
 
-def search_seconds(settings: CompressSettings, pace: float) -> float:
-    """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
-    left = settings.seconds - _EPISODES_LEFT * pace
-    return max(min(_MOST_SEARCH * settings.seconds, left), _LEAST_SEARCH * settings.seconds)
+def _played(
+    dense: Returns, random: Returns, seeds: Sequence[int], budget: Budget, steps: Callable[[], int]
+) -> tuple[Baseline, float]:
+    """Return what teacher and random policy earn on ``seeds``, and what an episode of a certificate takes.
 
-
-def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: float) -> tuple[Baseline, float]:
-    """Return what teacher and random policy earn on ``seeds``, and the seconds that an episode of a certificate takes.
-
-    That is one of a third policy too, which plays about as long as the teacher if it works. Seeds that the teacher does
-    not get to in so many ``seconds`` are left out, all but a few.
+    That is one of a third policy too, which plays about as long as the teacher if it works; in seconds or steps, as the
+    budget says. Seeds that the teacher does not get to in its share of the budget are left out, all but a few.
     """
     dense(seeds[0])  # from now on the workers are there
-    began, large = time.monotonic(), []
+    began, played, large = budget.spent(), steps(), list[float]()
     for seed in seeds:
         large.append(dense(seed))
-        if len(large) >= _LEAST_BASELINE and time.monotonic() - began > seconds:
+        if len(large) >= _MIN_BASELINE and budget.spent() - began > _BASELINE * budget.total:
             break
-    between = time.monotonic()
+    between = budget.spent()
     none = [random(seed) for seed in seeds[: len(large)]]
-    pace = (2.0 * (between - began) + time.monotonic() - between) / len(large)
-    return Baseline(np.array(large), np.array(none)), pace
+    pace = 2.0 * (steps() - played) if budget.by_steps else 2.0 * (between - began) + budget.spent() - between
+    return Baseline(np.array(large), np.array(none)), pace / len(large)
 
 
-def _searched(
-    crew: Crew, settings: SearchSettings, baseline: Baseline, deadline: float, displays: Sequence[CompressDisplay]
-) -> list[Searched]:
-    points: list[Judged] = []
-
-    def judged(point: Judged) -> None:
-        points.append(point)
+def _shown_to(displays: Sequence[CompressDisplay]) -> Callable[[Sequence[CandidateSummary]], None]:
+    def show(candidates: Sequence[CandidateSummary]) -> None:
         for display in displays:
-            display.judged(points)
+            display.judged(candidates)
 
-    return crew.search(settings, baseline, deadline, judged)
+    return show

@@ -1,238 +1,232 @@
-"""The search: students that start wide and are made smaller as long as they are good enough, one branch per start."""
+"""The search: which branch goes on next, as long as that is worth it and the certificate's share is left."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
-import numpy as np
+from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, retarget
+from prunekit.compression.budget import Budget
+from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
+from prunekit.compression.settings import CompressSettings
+from prunekit.compression.sizes import parameters_of
+from prunekit.compression.student import ImitationDataset, Scale
+from prunekit.compression.workers import WorkerPool
+from prunekit.stats.clipping import ReturnRange
 
-from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compression.arena import Arena, deployed
-from prunekit.compression.finetune import Judgement, fine_tuned
-from prunekit.compression.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
-from prunekit.compression.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
-from prunekit.compression.student import Lessons, Scale, Student
-from prunekit.compression.teacher import Teacher, teacher_of_actor
-from prunekit.compression.tuning import tuner_of
-from prunekit.errors import FailedEpisodeError
-from prunekit.policy.program import Float32
-from prunekit.rollouts import Act
-
-# Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
-_HOPE = 0.4
-# Rounds of imitation in vain, where the student is to be fine-tuned anyway.
-_GUIDED_PATIENCE = 2
-
-
-def search_branch(
-    teacher: Teacher,
-    arena: Arena,
-    settings: SearchSettings,
-    index: int,
-    baseline: Baseline,
-    over: Callable[[], bool] = lambda: False,
-    progress: Progress = lambda _: None,
-) -> Searched:
-    """Return the networks judged on the way down from ``settings.starts[index]``: of the first branch at least one.
-
-    A branch shares nothing with others, so that it finds the same wherever and whenever it is searched, until ``over``
-    says that there is no time left, when nothing new is begun. It ends where the environment fails under a student;
-    raises FailedEpisodeError where it fails under the teacher.
-    """
-    if index > 0 and over():
-        return Searched([], 0)
-    failure, before = "", arena.steps
-    branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
-    try:
-        branch.descend()
-    except FailedEpisodeError as error:
-        failure = str(error)
-    finally:
-        branch.close()
-    return Searched(branch.points, arena.steps - before, failure)
+# With a budget of steps so many branches go on at a time, whatever the number of workers.
+_TOGETHER = 2
+# Of the whole budget, the search takes so much where nothing is good yet, and at least so much.
+_MAX_SEARCH, _MIN_SEARCH = 0.85, 0.4
+# Of the budget, what the certificate gets at least; and how much slower than at first a machine is taken to be at most.
+_MIN_RESERVED, _MAX_BUSIER = 0.05, 4.0
+# Episodes of a certificate beside those that should be needed, and at least.
+_MORE_EPISODES, _MIN_EPISODES = 1.3, 60
+# What a size that nobody has tried promises, and a size whose retention is so far below what is enough nothing.
+_UNTRIED, _NOTHING, _TIRED = 0.5, 0.3, 0.85
+# A smaller size has to be smaller by this share of its parameters.
+_WORTH = 0.03
 
 
 @final
-class _Branch:
+@dataclass(kw_only=True, eq=False)
+class _Open:
+    """A branch in the search: what its rounds cost lately, and the round that it is in."""
+
+    branch: Branch
+    cost: float = 0.0
+    running: str | None = None
+    began: float = 0.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """The networks that were judged, and what ended branches before their end."""
+
+    candidates: list[Candidate]
+    failures: list[str]
+
+
+def search(
+    pool: WorkerPool,
+    settings: CompressSettings,
+    baseline: Baseline,
+    clip_range: ReturnRange,
+    budget: Budget,
+    pace: float,
+    show: Callable[[Sequence[CandidateSummary]], object] = len,
+) -> Searched:
+    """Return what was found: of the first start at least one network, unless the environment failed under it.
+
+    ``pace`` is what an episode of a certificate takes, in the budget's terms. Raises FailedEpisodeError where the
+    environment fails under the teacher.
+    """
+    run = _Search(pool, settings, baseline, clip_range, budget, pace, show)
+    run.go()
+    failures = [opened.branch.failure for opened in run.opened if opened.branch.failure]
+    return Searched(candidates=run.candidates, failures=failures)
+
+
+@final
+class _Search:
     def __init__(
         self,
-        teacher: Teacher,
-        arena: Arena,
-        settings: SearchSettings,
-        index: int,
+        pool: WorkerPool,
+        settings: CompressSettings,
         baseline: Baseline,
-        over: Callable[[], bool],
-        progress: Progress,
+        clip_range: ReturnRange,
+        budget: Budget,
+        pace: float,
+        show: Callable[[Sequence[CandidateSummary]], object],
     ) -> None:
-        self._teacher, self._arena, self._settings, self._baseline = teacher, arena, settings, baseline
-        self._over, self._progress = over, progress
-        self.points: list[Point] = []
-        self._tuner: Tuner | None = None
-        self._guided = False
-        self._batches = 0
-        self._next_lesson = FIRST_SEED + SEEDS_PER_SEARCH * settings.seed
-        self._lessons = Lessons(teacher)
-        for number in range(settings.teacher_episodes):
-            if number and over():
-                break
-            self._lessons.add(arena.play(teacher.act, self._seed())[1])
-        scale = Scale.of(self._lessons, teacher.spaces)
-        self._student = Student(settings.starts[index], scale, teacher.spaces, settings.seed)
+        self._pool, self._settings, self._baseline, self._clip_range = pool, settings, baseline, clip_range
+        self._budget, self._pace, self._show = budget, pace, show
+        self._share = pool.core_share
+        self.candidates: list[Candidate] = []
+        self.opened: list[_Open] = []
+        self._found: dict[int, Round] = {}
 
-    def descend(self) -> None:
-        """Make the student smaller until it cannot be, or is no longer good enough however little is removed."""
-        settings = self._settings
-        self._study(self._student, settings.first_steps)
-        student = self._improve(self._student)
-        share = settings.shrink_by
-        while student is not None and sum(student.hidden) > len(student.hidden) and not self._over():
-            smaller = student.copied()
-            removable = sum(student.hidden) - len(student.hidden)
-            fewer = min(max(1, round(share * sum(student.hidden))), removable)
-            self._study(smaller, settings.steps, fewer)
-            improved = self._improve(smaller)
-            if improved is not None:
-                student = improved
-            elif fewer == 1:
-                return
-            else:
-                share /= 2.0
-
-    def close(self) -> None:
-        """Close what was opened on the way."""
-        if self._tuner is not None:
-            self._tuner.close()
-
-    def _improve(self, student: Student) -> Student | None:
-        """Judge ``student``, and teach it more on what it sees until it is good or there is no hope or time left.
-
-        Students of a tuned one are soon fine-tuned: they imitate it as well as their size allows.
-        """
-        best, reached, vain = student, -math.inf, 0
-        patience = _GUIDED_PATIENCE if self._guided else self._settings.recoveries
+    def go(self) -> None:
+        """Search until nothing is worth it, or no more than the certificate's share is left."""
+        self._open()
+        self._launch(self.opened[0], in_any_case=True)
+        is_first = True
         while True:
-            if self._judge(student, self._lessons.add):
-                return self._settled(student)
-            vain += 1
-            if self.points[-1].retention > reached:
-                best, reached, vain = student.copied(), self.points[-1].retention, 0
-            if self._over():
-                return None
-            if vain >= patience:
-                break
-            act = deployed(student.actor, self._teacher.spaces)
-            for seen in self._played(act, self._settings.lesson_episodes, student.hidden):
-                self._lessons.add(seen)
-            self._study(student, self._settings.lesson_steps)
-        hope = self._settings.tuning and reached > _HOPE and len(student.hidden) > 0
-        return self._tuned(best, reached) if hope else None
+            idle = not any(opened.running for opened in self.opened)
+            if not self._is_over() and (idle or is_first or not self._budget.by_steps):
+                self._launch_all()
+            is_first = False
+            if not any(opened.running for opened in self.opened):
+                return
+            self._pool.wait()
+            if not self._budget.by_steps:
+                self._take_all()
+                if self._is_over() and self.candidates:
+                    self._cancel_all()
+            elif len(self._found) == sum(opened.running is not None for opened in self.opened):
+                self._take_all()
 
-    def _settled(self, student: Student) -> Student:
-        """Return what ``student``, which imitation made good, becomes: safely good, if nothing of the branch is yet."""
-        settled = any(point.good and point.retention >= self._settings.safe for point in self.points)
-        if settled or not self._settings.tuning or len(student.hidden) == 0 or self._over():
-            return student
-        return self._tuned(student, self.points[-1].retention) or student
-
-    def _tuned(self, student: Student, reached: float) -> Student | None:
-        """Fine-tune ``student`` until it is safely good, or it is in vain. If it is good, smaller ones learn from it.
-
-        A branch that has nothing good yet does not give up while there is time. None where it is no better, or not
-        good, or there is no time for smaller ones.
-        """
-        settings = self._settings
-        if self._tuner is None:
-            self._tuner = tuner_of(student.scale, self._arena, self._seed(), settings.tuning_warmup)
-
-        def judge(found: Student, best: float) -> Judgement:
-            good, point = self._judge(found, tuned=True, best=best), self.points[-1]
-            return Judgement(point.retention, good and point.retention >= settings.safe)
-
-        before = self._tuner.steps
-        try:
-            found, kept = fine_tuned(
-                student, reached, self._tuner, judge, settings.tuning_steps, self._patience, self._over
+    def _open(self) -> None:
+        """Have the teacher show what it does, once for all branches."""
+        search = self._settings.search
+        spaces = self._pool.worker.runner.spaces
+        first = search.first_seed
+        dataset = ImitationDataset(self._pool.worker.teacher)
+        for observations in self._pool.demonstrations(range(first, first + search.teacher_episodes)):
+            dataset.add(observations)
+        scale = Scale.of(dataset, spaces)
+        for number, start in enumerate(search.starts):
+            self.opened.append(
+                _Open(branch=Branch(start=start, number=number, scale=scale, dataset=dataset, target=start))
             )
-        finally:
-            self._arena.steps += self._tuner.steps - before
-        if found is student or kept < settings.enough or self._over():
-            return None
-        guide = teacher_of_actor(found.actor, "a tuned student", self._teacher.spaces)
-        self._lessons.follow(guide, np.concatenate(self._played(guide.act, settings.teacher_episodes, found.hidden)))
-        self._guided = True
-        return found
 
-    def _played(self, act: Act, episodes: int, hidden: tuple[int, ...]) -> list[Float32]:
-        """Return what a network that was judged sees in ``episodes`` of its own, to learn from.
+    def _launch_all(self) -> None:
+        running = sum(opened.running is not None for opened in self.opened)
+        slots = _TOGETHER if self._budget.by_steps else self._pool.slots
+        while running < slots:
+            promising = [(self._promise(opened), -opened.branch.number) for opened in self.opened if not opened.running]
+            best = max(promising, default=(0.0, 0))
+            if best[0] <= 0.0:
+                return
+            self._launch(next(one for one in self.opened if one.branch.number == -best[1]))
+            running += 1
 
-        Where the environment fails, so do all networks of these widths: which of them it was is not kept.
-        """
-        try:
-            return [self._arena.play(act, self._seed())[1] for _ in range(episodes)]
-        except FailedEpisodeError as error:
-            self.points = [
-                replace(point, failure=str(error)) if point.hidden == hidden else point for point in self.points
-            ]
-            raise
-
-    def _patience(self) -> float:
-        """Return how many bursts in vain are too many."""
-        return self._settings.tuning_patience if any(point.good for point in self.points) else math.inf
-
-    def _judge(
-        self, student: Student, seen: Callable[[Float32], object] = len, tuned: bool = False, best: float = -math.inf
-    ) -> bool:
-        """Play the selection's episodes; say what was ``seen`` in each.
-
-        They end where the network can hardly be good, and half-way unless it is, as most are: the second half is for
-        those that may be good by chance. Of a student that was as good as ``best`` before, only what is better yet
-        counts.
-        """
-        actor, settings = student.actor, self._settings
-        act = deployed(actor, self._teacher.spaces)
-        wanted = max(settings.enough, best)
-        half = settings.selection_episodes // 2
-        returns: list[float] = []
-        count, retention, played = 0, -math.inf, None
-        for seed in settings.selection_seeds:
-            total, states = self._arena.play(act, seed)
-            returns.append(total)
-            seen(states)
-            count, played = len(returns), self._baseline.paired(returns)
-            kept = self._baseline.kept(played)
-            retention = float(kept.mean())
-            error = float(kept.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-            hopeless = retention + CLEARLY * error < settings.keep
-            poor = retention + error < wanted and 4 * count >= half
-            behind = retention < wanted and count >= half
-            if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
-                break
-        assert played is not None, "there is an episode at least"
-        good = count == settings.selection_episodes and retention >= settings.enough
-        point = Point(
-            actor,
-            student.hidden,
-            student.parameters,
-            played,
-            retention,
-            good,
-            self._guided or tuned,
-            self._batches,
-            0 if self._tuner is None else self._tuner.steps,
+    def _launch(self, opened: _Open, *, in_any_case: bool = False) -> None:
+        seconds = None
+        if not self._budget.by_steps:
+            seconds = max(self._budget.left - self._reserved(), 0.01)
+        settings = RoundSettings(
+            search=self._settings.search,
+            baseline=self._baseline,
+            clip_range=self._clip_range,
+            max_parameters=self._smallest,
+            in_any_case=in_any_case,
+            anything_good=self._smallest < math.inf,
         )
-        self.points.append(point)
-        self._progress(point.judged)
-        return good
+        opened.began = self._budget.spent()
+        opened.running = self._pool.submit_round(
+            opened.branch, settings, lambda found: self._found.update({opened.branch.number: found}), seconds
+        )
 
-    def _study(self, student: Student, steps: int, fewer: int = 0) -> None:
-        if steps:
-            student.study(self._lessons, steps, fewer)
-        student.refine(self._lessons, self._settings.refinements)
-        self._batches += steps
+    def _cancel_all(self) -> None:
+        for opened in self.opened:
+            if opened.running is not None:
+                self._pool.cancel(opened.running)
+                opened.running = None
 
-    def _seed(self) -> int:
-        self._next_lesson += 1
-        return self._next_lesson
+    def _take_all(self) -> None:
+        """Take in the rounds that are over, in the order of the branches, whichever was over first."""
+        for opened in self.opened:
+            found = self._found.pop(opened.branch.number, None)
+            if found is not None:
+                self._take(opened, found)
+
+    def _take(self, opened: _Open, found: Round) -> None:
+        opened.running = None
+        self._pool.steps += found.steps
+        opened.cost = float(found.steps) if self._budget.by_steps else self._budget.spent() - opened.began
+        if not found.stopped:
+            opened.branch = found.branch
+        self.candidates += found.candidates
+        if found.failed is not None:
+            self.candidates = [
+                replace(one, failure=found.branch.failure, good=False) if one.hidden == found.failed else one
+                for one in self.candidates
+            ]
+        if found.candidates:
+            self._show([candidate.summary for candidate in self.candidates])
+
+    @property
+    def _smallest(self) -> float:
+        """The parameters of the smallest good network; infinity where there is none."""
+        return min((one.parameters for one in self.candidates if one.good), default=math.inf)
+
+    def _promise(self, opened: _Open) -> float:
+        """Return by how much the smallest network should shrink per second, or per step, if ``opened`` goes on."""
+        branch = opened.branch
+        spaces = self._pool.worker.runner.spaces
+        target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
+        if branch.good is not None and not branch.failure and target * (1.0 + _WORTH) > self._smallest:
+            retarget(branch, spaces.outputs, spaces.observation, self._smallest / (1.0 + _WORTH))
+            target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
+        if branch.phase is Phase.DONE:
+            return 0.0
+        if self._smallest == math.inf:
+            gain = 1.0 if branch.number == 0 else 0.25
+        else:
+            gain = math.log(self._smallest / target)
+            if gain < _WORTH:
+                return 0.0
+        cost = opened.cost or max((other.cost for other in self.opened), default=0.0) or 1.0
+        return gain * self._chance(branch) / cost
+
+    def _chance(self, branch: Branch) -> float:
+        if branch.reached == -math.inf:
+            return _UNTRIED
+        enough = self._settings.search.enough
+        near = min(max((branch.reached - _NOTHING) / (enough - _NOTHING), 0.02), 1.0)
+        return near**2 * _TIRED**branch.without_improvement
+
+    def _is_over(self) -> bool:
+        return self._budget.left <= self._reserved()
+
+    def _reserved(self) -> float:
+        """Return what of the budget the certificate should take, at the present rates."""
+        total = self._budget.total
+        good = [one for one in self.candidates if one.good]
+        if not good:
+            return (1.0 - _MAX_SEARCH) * total
+        search, most = self._settings.search, float(self._settings.episodes)
+        smallest = min(good, key=lambda one: (one.parameters, -one.retention))
+        wanted = episodes_wanted(smallest.played, search.keep, self._clip_range)
+        episodes = max(min(_MORE_EPISODES * wanted, most), _MIN_EPISODES)
+        busier = 1.0
+        if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
+            share = self._pool.recent_core_share
+            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER) * (2.0 - min(share, 1.0))
+        confirming = search.confirmation_episodes / 2
+        reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
+        return min(reserved, (1.0 - _MIN_SEARCH) * total)

@@ -23,25 +23,26 @@ _MOST_MARGIN, _MOST_SAFETY = 0.3, 0.6
 class SearchSettings:
     """How to search for networks that keep ``keep`` of the return.
 
-    ``starts`` are the hidden widths to begin with, one branch each. A student studies ``first_steps`` batches at first,
-    ``steps`` whenever it is made smaller, by the share ``shrink_by`` of its units, and ``lesson_steps`` whenever it is
-    taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with ``refinements`` Gauss-Newton
-    steps. It is good ``enough`` with a retention of ``keep`` and ``margin`` on the selection's episodes, half of which
-    are played only by networks that are good on the others.
+    ``starts`` are the hidden widths to begin with, one branch each; the first is to be safely good. A student is
+    fitted to ``first_steps`` batches at first, to ``steps`` whenever it is made smaller, and to ``lesson_steps``
+    whenever it is taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with
+    ``refinements`` Gauss-Newton steps, or takes twice as many batches where a network is too large for these. It is
+    good ``enough`` with a retention of ``keep`` and ``margin`` on the selection's episodes, of which it plays no more
+    than are needed to say so, and ``selection_episodes`` at most.
 
-    With ``tuning`` one that is not good enough yet goes on on rewards, in bursts of ``tuning_steps`` environment steps,
+    With ``tuning`` one that is not good enough yet goes on on rewards, in phases of ``tuning_steps`` environment steps,
     until it is ``safe`` (``keep`` and ``safety``), or ``tuning_patience`` of them in a row have not helped; any number
-    where the branch has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the
-    search, networks play ``confirmation_episodes`` others.
+    where the search has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the
+    search, networks play ``confirmation_episodes`` others at most.
 
     Raises InputError for values out of range.
     """
 
     keep: float = 0.95
-    starts: tuple[tuple[int, ...], ...] = ((14,), (), (48,), (32, 32))
-    first_steps: int = 2_500
-    steps: int = 2_500
-    lesson_steps: int = 1_250
+    starts: tuple[tuple[int, ...], ...] = ((64,), (14,), (), (32, 32))
+    first_steps: int = 1_500
+    steps: int = 1_500
+    lesson_steps: int = 750
     refinements: int = 10
     teacher_episodes: int = 10
     lesson_episodes: int = 5
@@ -51,8 +52,7 @@ class SearchSettings:
     tuning: bool = True
     tuning_steps: int = 24_576
     tuning_warmup: int = 20_480
-    tuning_patience: int = 20
-    shrink_by: float = 1 / 3
+    tuning_patience: int = 7
     margin: float = 0.015
     safety: float = 0.03
     seed: int = 0
@@ -68,6 +68,11 @@ class SearchSettings:
         return self.keep + min(self.safety, _MOST_SAFETY * (1.0 - self.keep))
 
     @property
+    def first_seed(self) -> int:
+        """The seed of the first episode that is learned from."""
+        return FIRST_SEED + SEEDS_PER_SEARCH * self.seed
+
+    @property
     def selection_seeds(self) -> range:
         """The seeds of the episodes that select."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _SELECTION
@@ -75,7 +80,7 @@ class SearchSettings:
 
     @property
     def confirmation_seeds(self) -> range:
-        """The seeds of the episodes that have the second look."""
+        """The seeds of the episodes that confirm."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _CONFIRMATION
         return range(first, first + self.confirmation_episodes)
 
@@ -96,15 +101,17 @@ class CompressSettings:
     """How to search, and what the certificate may take.
 
     Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds`` all of it,
-    the search included, ends with what it has. Returns are clipped to ``clip_range``, by default that of the teacher's
-    and the random policy's episodes in the selection (``range_of``); at most ``max_failures`` of the network's episodes
-    may earn less than it holds, any share by default. Raises InputError for values out of range.
+    the search included, ends with what it has; with ``steps``, after so many steps of the environment, and no clock has
+    a say: the result is the same on any machine. Returns are clipped to ``clip_range``, by default that of the
+    teacher's and the random policy's episodes in the selection (``range_of``); at most ``max_failures`` of the
+    network's episodes may earn less than it holds, any share by default. Raises InputError for values out of range.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
     episodes: int = 1_000
     first_seed: int = 3_000_000
     seconds: float = 300.0
+    steps: int | None = None
     clip_range: ReturnRange | None = None
     max_failures: float | None = None
 
@@ -114,6 +121,8 @@ class CompressSettings:
         check_claim(self.search.keep, self.max_failures)
         if self.max_failures is not None:
             check_episodes(self.episodes, self.max_failures)
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"`steps` must be at least 1, got {self.steps}")
         if not 0.0 < self.seconds <= _YEAR:
             raise InputError(
                 f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"

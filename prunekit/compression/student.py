@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from prunekit.compression.teacher import Float64, Teacher
 from prunekit.environments import Spaces
-from prunekit.optim.fisher import MOST_PARAMETERS
 from prunekit.optim.gauss_newton import refine
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import head_of
@@ -24,6 +23,7 @@ from prunekit.pruning.groups import find_groups
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.rollouts import StoppedError
 from prunekit.spaces.kind import AnswerScale
 
 _CLIP = 10.0
@@ -31,13 +31,16 @@ _BATCH = 512
 _RATE = 3e-3
 _LAST_RATE = 0.03
 _CHECKS = 20
+_STEPS_BETWEEN_LOOKS = 32
+# The cost of a Gauss-Newton step grows with the square of the parameters: a larger network learns more by batches.
+_MAX_GAUSS_NEWTON = 512
 _LEAST_DEVIATION = 1e-3
 # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
 _DEVIATION = math.sqrt(0.5)
 
 
 @final
-class Lessons:
+class ImitationDataset:
     """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``most``, the oldest go first."""
 
     def __init__(self, teacher: Teacher, most: int = 200_000) -> None:
@@ -47,6 +50,15 @@ class Lessons:
 
     def __len__(self) -> int:
         return len(self.states)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the teacher, which may be no data: ``taught_by`` says who teaches where this goes on."""
+        self._whole()
+        return {"_most": self._most, "_parts": self._parts}
+
+    def taught_by(self, teacher: Teacher) -> None:
+        """Have ``teacher`` answer from now on; what is kept stays."""
+        self._teacher = teacher
 
     @property
     def states(self) -> Float32:
@@ -86,17 +98,17 @@ class Scale:
     answers: AnswerScale
 
     @staticmethod
-    def of(lessons: Lessons, spaces: Spaces) -> Scale:
+    def of(dataset: ImitationDataset, spaces: Spaces) -> Scale:
         """Return the scale of what was seen, and of the actions."""
-        mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
+        mean, deviation = dataset.states.mean(axis=0), dataset.states.std(axis=0)
         scale = 1.0 / np.maximum(deviation, _LEAST_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
-        return Scale(normalizer, spaces.actions.scale(lessons.answers))
+        return Scale(normalizer, spaces.actions.scale(dataset.answers))
 
 
 @final
 class Student:
-    """A network of ``hidden`` tanh layers in training, on ``lessons`` that others may add to."""
+    """A network of ``hidden`` tanh layers in training, on a dataset that others may add to."""
 
     def __init__(self, hidden: tuple[int, ...], scale: Scale, spaces: Spaces, seed: int) -> None:
         self.scale, self.spaces = scale, spaces
@@ -104,6 +116,14 @@ class Student:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = _mlp((spaces.observation, *hidden, spaces.outputs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_generator": self._generator.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator = torch.Generator()
+        generator.set_state(state["_generator"])
+        self.__dict__.update(state, _generator=generator)
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -130,17 +150,24 @@ class Student:
         """Return a student that goes on from here without changing this one."""
         return copy.deepcopy(self)
 
-    def study(
-        self, lessons: Lessons, steps: int, fewer: int = 0, after_backward: Callable[[], object] = lambda: None
+    def fit(
+        self,
+        dataset: ImitationDataset,
+        steps: int,
+        fewer: int = 0,
+        after_backward: Callable[[], object] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them.
 
-        ``after_backward`` may change the gradients before each step.
+        ``after_backward`` may change the gradients before each step. Raises StoppedError when it is ``stopped``.
         """
-        states, answers = self._scaled(lessons)
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
+        states, answers = self._scaled(dataset)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE, fused=True)
         pruner = self._pruner(optimizer, steps, fewer) if fewer else None
         for step in range(steps):
+            if step % _STEPS_BETWEEN_LOOKS == 0 and stopped():
+                raise StoppedError("stopped")
             optimizer.param_groups[0]["lr"] = _RATE * _falling(step / steps)
             rows = torch.randint(len(states), (_BATCH,), generator=self._generator)
             loss = self._loss(self.network(states[rows]), answers[rows])
@@ -152,11 +179,16 @@ class Student:
             pruner.shrink_()
             pruner.detach()
 
-    def refine(self, lessons: Lessons, iterations: int) -> None:
-        """Fit the lessons more closely by so many Gauss-Newton steps, if the network is small enough for them."""
-        if self.parameters > MOST_PARAMETERS:
+    @property
+    def takes_gauss_newton(self) -> bool:
+        """Whether Gauss-Newton steps are worth what they cost."""
+        return self.parameters <= _MAX_GAUSS_NEWTON
+
+    def fit_gauss_newton(self, dataset: ImitationDataset, iterations: int) -> None:
+        """Fit the dataset more closely by so many Gauss-Newton steps, if the network is small enough for them."""
+        if not self.takes_gauss_newton:
             return
-        states, answers = self._scaled(lessons)
+        states, answers = self._scaled(dataset)
         refine(
             self.network,
             states,
@@ -166,12 +198,12 @@ class Student:
             self.spaces.actions.curvature(_DEVIATION),
         )
 
-    def _scaled(self, lessons: Lessons) -> tuple[Tensor, Tensor]:
-        """Return the lessons in the student's units."""
+    def _scaled(self, dataset: ImitationDataset) -> tuple[Tensor, Tensor]:
+        """Return the dataset in the student's units."""
         with torch.no_grad():
-            states = self.scale.normalizer(torch.from_numpy(lessons.states))
+            states = self.scale.normalizer(torch.from_numpy(dataset.states))
             middle, half, _ = self.scale.answers
-            answers = ((torch.from_numpy(lessons.answers).float() - middle) / half).contiguous()
+            answers = ((torch.from_numpy(dataset.answers).float() - middle) / half).contiguous()
         return states, answers
 
     def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ class Size:
 class Teacher:
     """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
 
-    ``notes`` say, a line each, what was left out or assumed when it was read.
+    ``notes`` say, a line each, what was left out or assumed when it was read. ``graph`` is what plays, where there is
+    one.
 
     It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
     is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
@@ -53,6 +54,7 @@ class Teacher:
     respond: Respond
     size: Size | None = None
     notes: tuple[str, ...] = ()
+    graph: Graph | None = None
 
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].
@@ -126,7 +128,7 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
         return session.run([output], {port.name: observations.reshape(-1, *port.shape)})[0]
 
     counted = sizes_of(graph)
-    teacher = Teacher(name, spaces, respond, Size(counted.hidden, counted.parameters))
+    teacher = Teacher(name, spaces, respond, Size(counted.hidden, counted.parameters), graph=graph)
     teacher.probe()
     return teacher
 
@@ -147,10 +149,11 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
             f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
         )
 
-    session = tuned_session(to_onnx(graph_of(program), {}), name)
+    graph = graph_of(program)
+    session = tuned_session(to_onnx(graph, {}), name)
     output = spaces.actions.taught_by
 
     def respond(observations: Float32) -> Any:
         return session.run([output], {"obs": observations})[0]
 
-    return Teacher(name, spaces, respond, Size(program.hidden, program.parameters))
+    return Teacher(name, spaces, respond, Size(program.hidden, program.parameters), graph=graph)

@@ -9,22 +9,21 @@ import gymnasium as gym
 import numpy as np
 
 from prunekit.adapters.sb3_tuning import Tuner
-from prunekit.compression.arena import Arena
 from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
-from prunekit.rollouts import failed
+from prunekit.rollouts import EpisodeRunner, failed
 
 _WHERE = "in the fine-tuning, which `tuning=False` does without"
 
 
-def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int) -> Tuner:
-    """Return what trains the networks of students with this ``scale`` in copies of the arena's environment."""
+def tuner_of(scale: Scale, runner: EpisodeRunner, seed: int, warmup: int) -> Tuner:
+    """Return what trains the networks of students with this ``scale`` in copies of the runner's environment."""
 
     def make() -> gym.Env[Any, Any]:
-        return _InStudentUnits(arena.another(), scale)
+        return _InStudentUnits(runner.another(), scale)
 
-    return Tuner(make, arena.spaces.actions.curvature, seed, warmup)
+    return Tuner(make, runner.spaces.actions.curvature, seed, warmup)
 
 
 @final

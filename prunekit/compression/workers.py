@@ -1,158 +1,156 @@
-"""Where episodes are played and branches are searched: here, or in processes of their own.
+"""Where episodes are played and branches go on: here, in processes of their own, or on a cluster, by an executor.
 
-What comes out does not depend on how many there are: a branch and an episode depend on their seeds alone.
+What comes out does not depend on how many workers there are, nor on where they are: an episode depends on its seed
+alone, and a round of a branch on what the branch is when it begins.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import itertools
 import pickle
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing.connection import Connection
-from multiprocessing.queues import SimpleQueue
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Literal, TypeVar, final
+from typing import Any, final
 
 import torch
 
-from prunekit.compression.arena import Arena, runtime_of
-from prunekit.compression.points import Baseline, Judged, Progress, Searched
-from prunekit.compression.search import search_branch
-from prunekit.compression.settings import SearchSettings
-from prunekit.compression.teacher import Teacher
-from prunekit.compression.worker_start import begin
-from prunekit.environments import Spaces
-from prunekit.errors import CheckError, PrunekitError
-from prunekit.executors.starting import deaf_processes
+from prunekit.compression.branch import Branch, Round, RoundSettings, advance
+from prunekit.compression.task import Played, Policy, Stopwatch, Task, Worked, Worker
+from prunekit.errors import CheckError, FailedEpisodeError, PrunekitError
+from prunekit.executors import Context, Event, Executor, Failed, Finished, Job, Progress, executor_named
 
-T = TypeVar("T")
-Policy = Literal["teacher", "random"] | bytes
-"""Who plays: the teacher, the random policy, or an exported network."""
-
-# Episodes asked for before they are needed, per worker.
-_AHEAD = 2
-# Seconds between looks at what the workers have judged.
+# Episodes of one policy per job, and jobs of it per worker that are asked for before they are needed.
+_EPISODES_PER_JOB, _JOBS_AHEAD = 4, 2
+# What is left of earlier work, with every job, in what counts as the latest.
+_FADING = 0.8
+# Seconds between looks at what has happened.
 _PATIENCE = 0.2
 
 
 @final
-@dataclass(frozen=True)
-class Site:
-    """An environment and a teacher for it. For more than one worker ``teacher_of`` has to be picklable."""
-
-    env_id: str
-    teacher_of: Callable[[Spaces], Teacher]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@final
 @dataclass(frozen=True, kw_only=True)
-class Worked:
-    """How long something took by the clock, and how much of that the processor worked on it, in seconds."""
+class _Outcome:
+    """What a job came to: a value, or the error that it raised, in one piece."""
 
-    cpu_seconds: float
-    seconds: float
-
-    def __add__(self, other: Worked) -> Worked:
-        return Worked(cpu_seconds=self.cpu_seconds + other.cpu_seconds, seconds=self.seconds + other.seconds)
+    worked: Worked
+    value: Any = None
+    error: Exception | None = None
 
 
 @final
-class Crew:
-    """Plays and searches with ``count`` workers. Use as a context manager."""
+class WorkerPool:
+    """Has ``slots`` workers of an executor work on ``task``. Use as a context manager; one thread uses it.
 
-    def __init__(self, site: Site, count: int = 1) -> None:
+    ``engine`` and ``address`` are those of ``prunekit/executors``; None is the calling process for one worker, and
+    processes for more. ``worker`` is the calling process's own place, where what is wrong with a teacher is said before
+    anything begins. ``steps`` counts the steps of episodes that were asked for, whoever played more.
+    """
+
+    def __init__(
+        self, task: Task, slots: int = 1, engine: str | None = None, address: str | None = None, max_batch: int = 16
+    ) -> None:
         self.steps = 0
-        self._worked = Worked(cpu_seconds=0.0, seconds=0.0)
-        self.post = Post(site)  # here too: what is wrong with a teacher is said before anything is begun
-        self._count = count
-        self._pool: ProcessPoolExecutor | None = None
-        # Every worker ends as soon as this is closed.
-        self._ours: Connection | None = None
-        context = multiprocessing.get_context("spawn")
-        with deaf_processes():
-            self._judged: SimpleQueue[bytes] = context.SimpleQueue()
-        # No Event, whose lock would stay taken where a worker is killed while it looks.
-        self._stopped = context.RawValue("b", 0)
-        if count > 1:
-            theirs, self._ours = context.Pipe(duplex=False)
-            arguments = (pickle.dumps(site), self._judged, self._stopped, theirs)
-            self._pool = ProcessPoolExecutor(count, context, begin, arguments)
-            try:
-                for _ in range(count):
-                    with deaf_processes():
-                        _submitted(self._pool, _ready)
-            except BaseException as error:
-                self._end(error)
-                raise
+        self._worked = self._recent = Worked()
+        self.worker = Worker(task, max_batch)
+        self._token = b""
+        named = engine or ("serial" if slots == 1 else "processes")
+        try:
+            if named == "serial":
+                self._token = uuid.uuid4().bytes
+                _HERE[self._token] = self.worker
+                self._executor: Executor = executor_named(named, 1, self._token)
+            else:
+                shared = pickle.dumps((task, max_batch))
+                self._executor = executor_named(named, slots, shared, address)
+        except BaseException:
+            self._close()
+            raise
+        self._numbers = itertools.count()
+        self._waiting: dict[str, Callable[[_Outcome], object]] = {}
+        self._reports: dict[str, Callable[[Any], object]] = {}
 
-    def __enter__(self) -> Crew:
+    @property
+    def slots(self) -> int:
+        """How many workers there are."""
+        return self._executor.slots
+
+    def __enter__(self) -> WorkerPool:
+        self._executor.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(error)
-        self.post.arena.close()
+        try:
+            self._executor.__exit__(kind, error, trace)
+        finally:
+            self._close()
 
-    def _end(self, error: BaseException | None) -> None:
-        self._stopped.value = 1  # a branch that is still searched ends at its next look
-        if self._ours is not None and not isinstance(error, Exception | None):
-            self._ours.close()  # at once, where this process was told to end
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        if self._ours is not None:
-            self._ours.close()
+    def _close(self) -> None:
+        _HERE.pop(self._token, None)
+        self.worker.close()
 
     def returns_of(self, policy: Policy) -> Callable[[int], float]:
-        """Return the function from an episode's seed to the return of ``policy``."""
-        pool = self._pool
-        if pool is None:
-            return lambda seed: self._counted(_timed(lambda: self.post.play(policy, seed)))
-        asked: dict[int, Future[tuple[tuple[float, int], Worked]]] = {}
+        """Return the function from an episode's seed to the return of ``policy``; it raises FailedEpisodeError.
+
+        Seeds that follow are played ahead, as they are likely to be asked for next.
+        """
+        asked: dict[int, Played | None] = {}
+
+        def take(seeds: range, outcome: _Outcome) -> None:
+            asked.update(zip(seeds, _value_of(outcome), strict=True))
 
         def returns(seed: int) -> float:
-            for next_seed in range(seed, seed + _AHEAD * self._count):
-                if next_seed not in asked:
-                    asked[next_seed] = _submitted(pool, _play, policy, next_seed)
-            return self._counted(_result(asked[seed]))
+            ahead = _EPISODES_PER_JOB * (1 if self.slots == 1 else _JOBS_AHEAD * self.slots)
+            for first in range(seed, seed + ahead):
+                if first in asked or ((first - seed) % _EPISODES_PER_JOB and first - 1 not in asked):
+                    continue
+                seeds = range(first, first + _EPISODES_PER_JOB)
+                asked.update(dict.fromkeys(seeds))
+                self._submit(_play, (policy, seeds), partial(take, seeds))
+            while (found := asked[seed]) is None:
+                self.wait()
+            self.steps += found.steps
+            if found.failure:
+                raise FailedEpisodeError(found.failure)
+            return found.total
 
         return returns
 
-    def search(
-        self, settings: SearchSettings, baseline: Baseline, deadline: float, progress: Progress
-    ) -> list[Searched]:
-        """Return what all branches found, in the order of ``settings.starts``.
+    def submit_round(
+        self, branch: Branch, settings: RoundSettings, take: Callable[[Round], object], seconds: float | None
+    ) -> str:
+        """Have ``branch`` go on by a round, in so many ``seconds``; ``wait`` gives it to ``take`` when it is over."""
 
-        ``deadline`` is in terms of ``time.monotonic``. Raises what the first branch that fails raises.
-        """
-        indices = range(len(settings.starts))
-        if self._pool is None:
-            found = []
-            for index in indices:
-                until = time.monotonic() + (deadline - time.monotonic()) / (len(indices) - index)
-                over = _passed(until)
-                found.append(_timed(lambda: self.post.search(settings, index, baseline, over, progress)))  # noqa: B023
-        else:
-            jobs = [_submitted(self._pool, _search, settings, index, baseline, deadline) for index in indices]
-            pending = set(jobs)
-            while pending or not self._judged.empty():
-                while not self._judged.empty():
-                    progress(pickle.loads(self._judged.get()))  # of this program's own worker
-                done, pending = wait(pending, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
-                for job in done:
-                    _result(job)
-            found = [pickle.loads(_result(job)) for job in jobs]
-        for branch, worked in found:
-            self.steps += branch.steps
-            self._worked += worked
-        return [branch for branch, _ in found]
+        def taken(outcome: _Outcome) -> None:
+            take(_value_of(outcome))
+
+        return self._submit(_advance, (branch, settings), taken, seconds)
+
+    def demonstrations(self, seeds: range) -> list[Any]:
+        """Return what the teacher sees in the episodes of ``seeds``, [steps, obs] each; raises FailedEpisodeError."""
+        found: dict[int, list[Any]] = {}
+        parts = [range(first, min(first + _EPISODES_PER_JOB, seeds.stop)) for first in seeds[::_EPISODES_PER_JOB]]
+        for index, part in enumerate(parts):
+            self._submit(_demonstrate, part, lambda outcome, index=index: found.update({index: _value_of(outcome)}))  # type: ignore[misc]
+        while len(found) < len(parts):
+            self.wait()
+        observations = [one for index in range(len(parts)) for one in found[index]]
+        self.steps += sum(len(one) for one in observations)
+        return observations
+
+    def cancel(self, name: str) -> None:
+        """Say that a round is no longer wanted; what it has found is taken none the less."""
+        self._executor.cancel(name)
+        self._waiting.pop(name, None)
+
+    def wait(self) -> None:
+        """Wait until something happens, at most a moment; raises what a job raised, CheckError where a worker died."""
+        for event in self._executor.events(_PATIENCE):
+            self._heed(event)
 
     @property
     def core_share(self) -> float:
@@ -160,129 +158,102 @@ class Crew:
         worked = self._worked
         return worked.cpu_seconds / worked.seconds if worked.seconds else 1.0
 
-    def _counted(self, played: tuple[tuple[float, int], Worked]) -> float:
-        (total, steps), worked = played
-        self.steps += steps
-        self._worked += worked
-        return total
+    @property
+    def recent_core_share(self) -> float:
+        """The same of the latest work."""
+        recent = self._recent
+        return recent.cpu_seconds / recent.seconds if recent.seconds else 1.0
 
-
-@final
-class Post:
-    """One place to play at: an environment and the teacher, and the policies that have played there."""
-
-    def __init__(self, site: Site) -> None:
-        self.arena = Arena(site.env_id, site.kwargs)
-        self.teacher = site.teacher_of(self.arena.spaces)
-        self._runtime = lru_cache(maxsize=8)(lambda content: runtime_of(content, self.arena.spaces))
-
-    def play(self, policy: Policy, seed: int) -> tuple[float, int]:
-        """Return (the return of one episode, its steps; of the random policy, which is not asked, none)."""
-        if policy == "random":
-            return self.arena.random(seed), 0
-        act = self.teacher.act if policy == "teacher" else self._runtime(policy).act
-        total, seen = self.arena.play(act, seed)
-        return total, len(seen)
-
-    def search(
+    def _submit(
         self,
-        settings: SearchSettings,
-        index: int,
-        baseline: Baseline,
-        over: Callable[[], bool],
-        progress: Progress,
-    ) -> Searched:
-        """Return what one branch found."""
-        return search_branch(self.teacher, self.arena, settings, index, baseline, over, progress)
+        function: Callable[[Any, Context], _Outcome],
+        argument: Any,
+        take: Callable[[_Outcome], object],
+        seconds: float | None = None,
+    ) -> str:
+        name = str(next(self._numbers))
+        self._waiting[name] = take
+        self._executor.submit(Job(name=name, function=function, argument=argument, seconds=seconds))
+        return name
+
+    def _heed(self, event: Event) -> None:
+        match event:
+            case Finished(name=name, result=outcome):
+                self._worked += outcome.worked
+                self._recent = self._recent.faded(_FADING) + outcome.worked
+                take = self._waiting.pop(name, None)
+                if take is not None:
+                    take(outcome)
+            case Failed(name=name, error=error):
+                if self._waiting.pop(name, None) is not None:
+                    raise CheckError(
+                        f"a worker process has died: for want of memory, or as it could not import what the teacher is "
+                        f"made of ({error}); nothing was written"
+                    )
+            case Progress():
+                pass
+            case _:
+                pass
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, Worked]:
-    began, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return result, Worked(cpu_seconds=time.process_time() - cpu, seconds=time.perf_counter() - began)
+# What this process works on: its own task by the executor's token, or the one that it was sent, the latest alone.
+_HERE: dict[bytes, Worker] = {}
+_SENT: dict[bytes, Worker | Exception] = {}
 
 
-def _passed(deadline: float) -> Callable[[], bool]:
-    return lambda: time.monotonic() > deadline
-
-
-def _submitted(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
-    with _telling_deaths():
-        return pool.submit(work, *arguments)
-
-
-def _result(job: Future[T]) -> T:
-    with _telling_deaths():
-        return job.result()
-
-
-@contextmanager
-def _telling_deaths() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise CheckError(
-            "a worker process has died: for want of memory, or as it could not import what the teacher is made of; "
-            "nothing was written"
-        ) from error
-
-
-@contextmanager
-def _portable() -> Iterator[None]:
-    """Raise what reaches the main process in one piece: there are errors that can be pickled, but not unpickled."""
-    try:
-        yield
-    except PrunekitError:
-        raise
-    except Exception as error:
+def _worker(context: Context) -> Worker:
+    shared = context.shared
+    assert shared is not None, "a pool gives its workers a task"
+    if shared in _HERE:
+        return _HERE[shared]
+    if shared not in _SENT:
+        _SENT.clear()
+        torch.set_num_threads(1)
         try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
-        raise
-
-
-# What a worker process has opened, or why it could not: set once, when it begins.
-_OPENED: list[tuple[Post, SimpleQueue[bytes]] | Exception] = []
-
-
-def open_post(site: Site, judged: SimpleQueue[bytes], stopped: Any) -> None:
-    """Open what this worker process plays at; a failure is kept for its first work."""
-    torch.set_num_threads(1)
-    try:
-        post = Post(site)
-    except Exception as error:  # an initializer that raises would end the process without a word to the main one
-        _OPENED.append(error)
-        return
-    post.arena.stopped = lambda: bool(stopped.value)
-    _OPENED.append((post, judged))
-
-
-def _opened() -> tuple[Post, SimpleQueue[bytes]]:
-    found = _OPENED[0]
+            _SENT[shared] = Worker(*pickle.loads(shared))  # of this program's own main process
+        except Exception as error:
+            _SENT[shared] = error
+    found = _SENT[shared]
     if isinstance(found, Exception):
         raise found
     return found
 
 
-def _ready() -> None:
-    """Do nothing: a process begins with its first work."""
+def _done(context: Context, work: Callable[[Worker], Any]) -> _Outcome:
+    """Return what ``work`` comes to; errors reach the main process in one piece."""
+    watch = Stopwatch()
+    try:
+        worker = _worker(context)
+        worker.runner.stopped = lambda: context.cancelled() or context.seconds_left() <= 0.0
+        return _Outcome(value=work(worker), worked=watch.worked)
+    except Exception as error:
+        return _Outcome(error=_portable(error), worked=watch.worked)
 
 
-def _play(policy: Policy, seed: int) -> tuple[tuple[float, int], Worked]:
-    with _portable():
-        post, _ = _opened()
-        return _timed(lambda: post.play(policy, seed))
+def _portable(error: Exception) -> Exception:
+    """Return ``error``, or in words where it can be pickled, but not unpickled."""
+    if isinstance(error, PrunekitError):
+        return error
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
-def _search(settings: SearchSettings, index: int, baseline: Baseline, deadline: float) -> bytes:
-    """Return what a branch found and how long it took, pickled here: torch would keep a file open for every tensor."""
-    passed = _passed(deadline)
-    with _portable():
-        post, judged = _opened()
+def _value_of(outcome: _Outcome) -> Any:
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
 
-        def progress(point: Judged) -> None:
-            judged.put(pickle.dumps(point))
 
-        over = lambda: passed() or post.arena.stopped()  # noqa: E731
-        return pickle.dumps(_timed(lambda: post.search(settings, index, baseline, over, progress)))
+def _play(argument: tuple[Policy, range], context: Context) -> _Outcome:
+    return _done(context, lambda worker: worker.play(*argument))
+
+
+def _demonstrate(seeds: range, context: Context) -> _Outcome:
+    return _done(context, lambda worker: worker.demonstrations(seeds))
+
+
+def _advance(argument: tuple[Branch, RoundSettings], context: Context) -> _Outcome:
+    return _done(context, lambda worker: advance(worker, *argument))

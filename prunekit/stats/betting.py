@@ -99,6 +99,14 @@ def growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
     return float(_growth(played.clipped(clip_range).differences(rho), clip_range.width).mean(axis=0).max())
 
 
+def cautious_growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
+    """Return the same of the bet that a bettor would choose next: as if a part of an episode had lost everything."""
+    if len(played) == 0:
+        return 0.0
+    earned = _growth(played.clipped(clip_range).differences(rho), clip_range.width).sum(axis=0)
+    return float((earned + _CAUTION * np.log1p(-_SHARES)).max()) / len(played)
+
+
 def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
     """Return the largest retention that is refuted, to 0.001 and at most 1; None where not even 0 is.
 

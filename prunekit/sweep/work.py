@@ -22,7 +22,7 @@ from typing import Any, Protocol, TextIO, final
 from prunekit.compression.read import read_teacher
 from prunekit.compression.run import compress, write
 from prunekit.compression.settings import CompressSettings, SearchSettings
-from prunekit.compression.workers import Site
+from prunekit.compression.task import Task
 from prunekit.console import size_name
 from prunekit.errors import CheckError
 from prunekit.export.onnx import checked_onnx
@@ -154,10 +154,10 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
 def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
     cell, teacher = work.cell, work.teacher
     assert teacher is not None
-    site = Site(cell.environment, partial(read_teacher, teacher), dict(cell.kwargs))
+    task = Task(cell.environment, partial(read_teacher, teacher), dict(cell.kwargs))
     context.report({"phase": f"compressing, {cell.method.minutes:g} min at most"})
     search = SearchSettings(cell.method.keep, seed=cell.seed)
-    found = compress(site, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)
+    found = compress(task, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)
     write(found, work.folder)
     program = compact(load(work.folder / "policy.pt")).after
     original = [] if found.teacher.size is None else list(found.teacher.size.hidden or [])

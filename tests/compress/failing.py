@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ import numpy as np
 import points
 
 FAILING, ENDLESS, REUSING, DEADLY = "Failing-v0", "Endless-v0", "Reusing-v0", "Deadly-v0"
+SLOW = "Slow-v0"
 
 
 class TwoWords(Exception):
@@ -71,6 +73,15 @@ class Reusing(points.Point):
         return self._buffer, reward, terminated, truncated, facts
 
 
+class Slow(points.Point):
+    """A ``points.Point`` whose steps take a millisecond."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        time.sleep(0.001)
+        return super().step(action)
+
+
+gym.register(SLOW, Slow)
 gym.register(FAILING, Failing)
 gym.register(ENDLESS, Endless)
 gym.register(REUSING, Reusing)

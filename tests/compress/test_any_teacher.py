@@ -18,7 +18,7 @@ from prunekit.compression.read import read_teacher
 from prunekit.compression.result import Compressed
 from prunekit.compression.run import compress
 from prunekit.compression.settings import CompressSettings, SearchSettings
-from prunekit.compression.workers import Site
+from prunekit.compression.task import Task
 from prunekit.environments import make_environment
 from prunekit.readers.policy_file import PolicyOptions
 
@@ -43,8 +43,8 @@ ALGORITHMS = {
 
 
 def assert_certified(path: Path, env_id: str, options: PolicyOptions | None = None) -> None:
-    site = Site(env_id, partial(read_teacher, path, options=options))
-    result: Compressed = compress(site, SETTINGS)
+    task = Task(env_id, partial(read_teacher, path, options=options))
+    result: Compressed = compress(task, SETTINGS)
     assert result.certified
     assert result.chosen.hidden == ()
     assert result.certificate.lower_bound is not None

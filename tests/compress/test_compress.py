@@ -20,14 +20,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunekit.compression.candidates import Baseline
 from prunekit.compression.picture import draw
-from prunekit.compression.points import Baseline
 from prunekit.compression.result import Compressed
 from prunekit.compression.run import compress, write
 from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
 from prunekit.compression.trial import best_of
-from prunekit.compression.workers import Crew, Site
+from prunekit.compression.workers import WorkerPool
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
@@ -48,8 +49,10 @@ SETTINGS = CompressSettings(SEARCH, episodes=300)
 DICE = np.random.default_rng(0)
 
 
-def compressed(env_id: str, respond: Any, settings: CompressSettings = SETTINGS, workers: int = 1) -> Compressed:
-    return compress(Site(env_id, partial(teacher_of, respond=respond)), settings, workers=workers)
+def compressed(
+    env_id: str, respond: Any, settings: CompressSettings = SETTINGS, workers: int = 1, engine: str | None = None
+) -> Compressed:
+    return compress(Task(env_id, partial(teacher_of, respond=respond)), settings, workers=workers, engine=engine)
 
 
 def teacher_of(spaces: Spaces, respond: Any) -> Teacher:
@@ -76,11 +79,10 @@ def test_discrete_actions_of_a_teacher_that_tells_only_its_choice() -> None:
     assert result.chosen.parameters < 60
 
 
-def test_all_branches_are_searched_down_to_their_end(steered: Compressed) -> None:
-    result = steered
-    depths = {len(point.hidden) for point in result.points}
-    assert depths == {0, 1, 2}
-    assert min(sum(point.hidden) for point in result.points if len(point.hidden) == 2) <= 4
+def test_nothing_is_searched_that_could_not_be_smaller(steered: Compressed) -> None:
+    assert steered.points[0].hidden == ()
+    assert steered.points[0].good
+    assert len(steered.points) <= 2  # nothing has fewer weights than the linear network, which is good at once
 
 
 def test_selection_and_certificate_use_different_seeds(steered: Compressed) -> None:
@@ -127,15 +129,31 @@ def test_the_same_seed_gives_the_same_network() -> None:
     assert first.certificate.episodes.small.tolist() == second.certificate.episodes.small.tolist()
 
 
-def test_workers_find_what_one_finds(steered: Compressed) -> None:
-    several = compressed(f"points:{points.CONTINUOUS}", points.steer, workers=2)
-    found, expected = (
-        [(point.hidden, point.played.small.tolist()) for point in one.points] for one in (several, steered)
+def test_with_steps_workers_find_what_one_finds_whatever_the_batches(tmp_path: Path) -> None:
+    """Fine-tuning included, and where a budget of steps ends it early."""
+    search = replace(SEARCH, starts=((6,), (12,)), first_steps=60, steps=20, refinements=0, recoveries=0)
+    settings = CompressSettings(
+        replace(search, lesson_steps=20, teacher_episodes=5, tuning_steps=2048, tuning_warmup=2048),
+        episodes=60,
+        steps=16_000,
+        seconds=1e-3,
     )
-    assert sorted(found) == sorted(expected)
-    assert several.certificate.episodes.small.tolist() == steered.certificate.episodes.small.tolist()
-    assert several.environment == steered.environment
-    assert several.steps >= steered.steps
+    task = Task(f"points:{points.CONTINUOUS}", partial(teacher_of, respond=points.steer))
+    one, two, single = (
+        compress(task, settings, workers=workers, max_batch=batch) for workers, batch in ((1, 16), (2, 16), (1, 1))
+    )
+    assert any(point.tuned for point in one.points)
+    assert one.to_json() == two.to_json() == single.to_json()
+    contents = [[path.read_bytes() for path in write(result, tmp_path)] for result in (one, two, single)]
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_a_budget_of_steps_ends_the_search() -> None:
+    settings = replace(SETTINGS, search=replace(SEARCH, starts=((8,), (12, 12))))
+    few, many = (compressed(points.DISCRETE, points.push, replace(settings, steps=steps)) for steps in (2_000, 60_000))
+    assert len(few.points) < len(many.points)
+    with pytest.raises(InputError, match="`steps` must be at least 1, got 0"):
+        CompressSettings(steps=0)
 
 
 def test_a_student_that_learned_nothing_is_not_certified() -> None:
@@ -224,18 +242,18 @@ def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:
 
 def test_the_share_of_a_core_is_that_of_the_work(steered: Compressed) -> None:
     assert 0.0 < steered.core_share <= 1.1
-    with Crew(Site(points.CONTINUOUS, partial(teacher_of, respond=points.steer)), 1) as crew:
-        assert crew.core_share == 1.0
-        waiting = crew.returns_of("random")
-        play = crew.post.play
+    with WorkerPool(Task(points.CONTINUOUS, partial(teacher_of, respond=points.steer)), 1) as pool:
+        assert pool.core_share == 1.0
+        waiting = pool.returns_of("random")
+        play = pool.worker.play
 
-        def slow(policy: Any, seed: int) -> tuple[float, int]:
+        def slow(policy: Any, seeds: Any) -> Any:
             time.sleep(0.2)
-            return play(policy, seed)
+            return play(policy, seeds)
 
-        crew.post.play = slow  # type: ignore[method-assign]
+        pool.worker.play = slow  # type: ignore[method-assign]
         waiting(0)
-        assert crew.core_share < 0.5
+        assert pool.core_share < 0.5
 
 
 def test_the_range_is_that_of_teacher_and_random_policy_in_the_selection(steered: Compressed) -> None:
@@ -262,25 +280,6 @@ def test_best_is_not_a_lucky_handful(steered: Compressed) -> None:
     better = replace(some, played=baseline.paired(list(uneven + 1.0)))
     assert best_of([handful, whole], baseline) is whole
     assert best_of([whole, better], baseline) is better
-
-
-def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:
-    poor = replace(
-        SEARCH,
-        starts=((6,), (5,)),
-        first_steps=60,
-        steps=20,
-        refinements=0,
-        recoveries=0,
-        tuning_steps=2048,
-        tuning_warmup=2048,
-    )
-    settings = replace(SETTINGS, search=poor)
-    one, two = (compressed(f"points:{points.CONTINUOUS}", points.steer, settings, workers) for workers in (1, 2))
-    assert any(point.tuned for point in one.points)
-    assert [(point.hidden, point.retention) for point in one.points] == [
-        (point.hidden, point.retention) for point in two.points
-    ]
 
 
 def test_of_equally_good_networks_the_smallest_is_best(steered: Compressed) -> None:
@@ -311,11 +310,12 @@ WITH_WORKERS = """
 import signal, sys, time
 from functools import partial
 import points, test_compress
-from prunekit.compression.workers import Crew, Site
+from prunekit.compression.task import Task
+from prunekit.compression.workers import WorkerPool
 signal.signal(signal.SIGHUP, lambda *_: None)
-with Crew(Site(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
+with WorkerPool(Task(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)
-    print(*crew._pool._processes, flush=True)
+    print(*(worker.process.pid for worker in crew._executor._workers), flush=True)
     sys.stdin.readline()
     print(crew.returns_of("teacher")(1), flush=True)
     time.sleep(600)

@@ -101,7 +101,7 @@ def test_rewards_are_not_learned_from_where_that_is_not_wanted(
 
     monkeypatch.setattr(command, "SearchSettings", poor_search)
     monkeypatch.setattr(command, "workers_here", lambda: 1)
-    run("compress", controller(tmp_path), "--json", tmp_path / "result.json", *option)
+    run("compress", controller(tmp_path), "--steps", 20_000, "--json", tmp_path / "result.json", *option)
     assert asked == [tuning]
     frontier = json.loads((tmp_path / "result.json").read_text())["frontier"]
     assert any(point["tuned"] for point in frontier) is tuning
@@ -254,3 +254,24 @@ def test_any_name_can_stand_over_a_picture(run: Run, small_search: None, name: s
     teacher = controller(tmp_path).rename(tmp_path / name)
     assert run("compress", teacher, "--out", tmp_path / "out", "--minutes", 1e-4, "-q")[0] == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--engine", "cloud"], ["--engine cloud", "serial, processes, ray"]),
+        (["--address", "10.0.0.1:6379"], ["--address goes with --engine ray"]),
+        (["--steps", 0], ["--steps must be at least 1"]),
+    ],
+)
+def test_engines_and_budgets_that_there_are_not(run: Run, options: list[Any], words: list[str], tmp_path: Path) -> None:
+    one_line(run("compress", controller(tmp_path), *options), 2, *words)
+
+
+def test_a_serial_engine_with_steps_writes_the_same_files_twice(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher = controller(tmp_path)
+    for name in ("a", "b"):
+        assert run("compress", teacher, "--engine", "serial", "--steps", 30_000, "--out", tmp_path / name)[0] == 0
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
+    assert first == second
+    assert {"policy.pt", "policy.onnx", "certificate.json"} <= first.keys()

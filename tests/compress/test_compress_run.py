@@ -1,4 +1,4 @@
-"""What a compression plans by: the time that the search may take."""
+"""What a compression plans by: what an episode of a certificate takes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 
 from prunekit.compression import run
-from prunekit.compression.run import search_seconds
+from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.settings import CompressSettings
-
-
-@pytest.mark.parametrize(("pace", "expected"), [(0.01, 85.0), (0.1, 60.0), (0.2, 51.0), (9.0, 51.0)])
-def test_the_search_leaves_time_for_certificates_but_takes_half_at_least(pace: float, expected: float) -> None:
-    assert search_seconds(CompressSettings(seconds=100.0), pace) == pytest.approx(expected)
 
 
 def slow(seconds: float) -> Any:
@@ -25,14 +20,35 @@ def slow(seconds: float) -> Any:
     return returns
 
 
+def of_seconds(seconds: float) -> Budget:
+    return budget_of(CompressSettings(seconds=seconds), lambda: 0)
+
+
 def test_a_slow_teacher_plays_fewer_episodes_but_ten() -> None:
-    played = [run._played(slow(0.01), slow(0.0), range(80), seconds)[0] for seconds in (0.3, 0.0)]
+    played = [run._played(slow(0.01), slow(0.0), range(80), of_seconds(s), lambda: 0)[0] for s in (3.0, 1e-3)]
     assert 10 < len(played[0].dense) <= 31
     assert [len(one.random) for one in played] == [len(one.dense) for one in played]
     assert len(played[1].dense) == 10
 
 
 def test_the_pace_is_that_of_three_policies() -> None:
-    baseline, pace = run._played(slow(0.02), slow(0.01), range(5), 60.0)
+    baseline, pace = run._played(slow(0.02), slow(0.01), range(5), of_seconds(60.0), lambda: 0)
     assert baseline.dense.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert pace == pytest.approx(0.05, rel=0.3)
+
+
+def test_a_budget_of_steps_knows_no_clock() -> None:
+    steps = [0]
+
+    def teacher(seed: int) -> float:
+        steps[0] += 30
+        return float(seed)
+
+    budget = budget_of(CompressSettings(steps=6_000, seconds=1e-3), lambda: steps[0])
+    baseline, pace = run._played(teacher, slow(0.0), range(80), budget, lambda: steps[0])
+    assert (len(baseline.dense), pace) == (21, 2.0 * 30 * 21 / 21)
+    assert budget.left == 6_000 - 22 * 30
+    half = budget.after(0.5)
+    assert not half()
+    steps[0] += 2_700
+    assert half()

@@ -1,4 +1,4 @@
-"""The second look: good by luck on the selection's episodes is not good enough."""
+"""Confirmation: good by luck on the selection's episodes is not good enough."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compression.confirm import Look, dependable, larger_than, smallest
-from prunekit.compression.points import Point
+from prunekit.compression.candidates import Candidate
+from prunekit.compression.confirm import ConfirmationRun, dependable, larger_than, smallest
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
@@ -23,28 +23,41 @@ RANGE = ReturnRange(low=-10.0, high=110.0)
 NOISE = np.random.default_rng(0).normal(scale=3.0, size=len(SEEDS))
 
 
-def point(parameters: int, retention: float, good: bool = True) -> Point:
+def point(parameters: int, retention: float, good: bool = True) -> Candidate:
     played = Paired(np.full(5, 100.0 * retention), np.full(5, 100.0), np.zeros(5))
     with torch.random.fork_rng(devices=[]):
         actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
-    return Point(actor, (parameters,), parameters, played, retention, good, False, 0, 0)
+    return Candidate(
+        actor=actor, hidden=(parameters,), parameters=parameters, played=played, retention=retention, good=good
+    )
 
 
-def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[Look, dict[int, int]]:
-    """Return (a second look with true retentions as given, the episodes that it took by size)."""
+def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[ConfirmationRun, dict[int, int]]:
+    """Return (a confirmation with true retentions as given, the episodes that it took by size)."""
     episodes: dict[int, int] = {}
 
-    def progress(found: Point, count: int) -> None:
+    def progress(found: Candidate, count: int) -> None:
         episodes[found.parameters] = count
 
     returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
-    return Look(returns, lambda _: 100.0, lambda _: 0.0, SEEDS, 0.95, over, progress), episodes
+    run = ConfirmationRun(
+        returns_of=returns,
+        dense=lambda _: 100.0,
+        random=lambda _: 0.0,
+        seeds=SEEDS,
+        keep=0.95,
+        enough=0.96,
+        clip_range=RANGE,
+        over=over,
+        progress=progress,
+    )
+    return run, episodes
 
 
 def test_the_smallest_that_is_good_again_is_chosen() -> None:
     points = [point(10, 0.97), point(20, 0.97), point(30, 0.99), point(50, 1.0), point(80, 0.98), point(15, 0.5, False)]
     again, episodes = look({10: 0.8, 20: 0.99, 30: 1.0})
-    found, wanting = smallest(points, again, 0.96)
+    found, wanting = smallest(points, again)
     assert found is not None
     assert [one.parameters for one in wanting] == [10]
     assert len(wanting[0].played) == 5 + 10
@@ -56,7 +69,7 @@ def test_the_smallest_that_is_good_again_is_chosen() -> None:
 
 def test_a_margin_is_wanted_of_all_episodes() -> None:
     again, episodes = look({10: 0.955 - NOISE.mean() / 100.0, 30: 1.0})
-    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again, 0.96)
+    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again)
     assert found is not None
     assert found.parameters == 30
     assert episodes[10] == len(SEEDS)
@@ -64,15 +77,15 @@ def test_a_margin_is_wanted_of_all_episodes() -> None:
 
 def test_where_none_is_good_again_there_is_none() -> None:
     again, episodes = look({10: 0.5})
-    found, wanting = smallest([point(10, 0.97), point(30, 0.5, False)], again, 0.96)
+    found, wanting = smallest([point(10, 0.97), point(30, 0.5, False)], again)
     assert (found, [one.parameters for one in wanting]) == (None, [10])
     assert episodes == {10: 10}
-    assert smallest([], again, 0.96) == (None, [])
+    assert smallest([], again) == (None, [])
 
 
 def test_the_two_best_of_a_size_have_a_second_look() -> None:
     points = [point(10, retention) for retention in (0.97, 0.99, 0.96, 0.98)]
-    found, wanting = smallest([*points, point(30, 0.97)], look({10: 0.8, 30: 1.0})[0], 0.96)
+    found, wanting = smallest([*points, point(30, 0.97)], look({10: 0.8, 30: 1.0})[0])
     assert found is not None
     assert found.parameters == 30
     assert [one.played.small[0] for one in wanting] == [99.0, 98.0]
@@ -82,16 +95,16 @@ def test_without_time_no_size_is_taken_that_was_found_wanting() -> None:
     left = iter([False] * 11)
     again, _ = look({10: 0.8}, lambda: next(left, True))
     points = [point(10, 0.99), point(10, 0.98), point(30, 0.97)]
-    assert smallest(points, again, 0.96)[0] is points[2]
+    assert smallest(points, again)[0] is points[2]
     left = iter([False] * 11)
-    assert smallest(points[:2], again, 0.96)[0] is None
+    assert smallest(points[:2], again)[0] is None
 
 
 def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     again, episodes = look({}, lambda: True)
-    assert smallest(points, again, 0.96) == (points[1], [])
-    assert dependable(points, again, RANGE) is points[0]
+    assert smallest(points, again) == (points[1], [])
+    assert dependable(points, again) is points[0]
     assert episodes == {}
 
 
@@ -99,7 +112,7 @@ def test_without_time_the_smallest_is_taken_as_it_is() -> None:
 def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: int) -> None:
     left = iter([False] * 4)
     again, _ = look({10: truth, 30: 1.0}, lambda: next(left, True))
-    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again, 0.96)
+    found, _ = smallest([point(10, 0.97), point(30, 0.97)], again)
     assert found is not None
     assert found.parameters == expected
 
@@ -107,7 +120,7 @@ def test_when_time_runs_out_what_was_seen_so_far_counts(truth: float, expected: 
 def test_one_under_which_the_environment_fails_is_left_out() -> None:
     again, _ = look({10: 1.0, 30: 1.0})
 
-    def failing(one: Point) -> Callable[[int], float]:
+    def failing(one: Candidate) -> Callable[[int], float]:
         def returns(seed: int) -> float:
             if one.parameters == 10 and seed == 5:
                 raise FailedEpisodeError("environment 'X' failed")
@@ -116,14 +129,14 @@ def test_one_under_which_the_environment_fails_is_left_out() -> None:
         return returns
 
     points = [point(10, 0.99), point(30, 0.97)]
-    found, wanting = smallest(points, replace(again, returns_of=failing), 0.96)
+    found, wanting = smallest(points, replace(again, returns_of=failing))
     assert found is not None
     assert (found.parameters, wanting) == (30, [])
-    assert dependable(points, replace(again, returns_of=failing), RANGE).parameters == 30
-    told: list[Point] = []
+    assert dependable(points, replace(again, returns_of=failing)).parameters == 30
+    told: list[Candidate] = []
     again = replace(again, returns_of=failing, failing=lambda one, _: told.append(one))
-    assert smallest(points[:1], again, 0.96) == (None, [])
-    assert dependable(points[:1], again, RANGE) is None
+    assert smallest(points[:1], again) == (None, [])
+    assert dependable(points[:1], again) is None
     assert told == [points[0], points[0]]
 
 
@@ -133,9 +146,9 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
             raise FailedEpisodeError("environment 'X' failed")
         return 100.0
 
-    told: list[Point] = []
+    told: list[Candidate] = []
     again = replace(look({10: 1.0})[0], dense=dense, failing=lambda one, _: told.append(one))
-    found, wanting = smallest([point(10, 0.99)], again, 0.96)
+    found, wanting = smallest([point(10, 0.99)], again)
     assert found is not None
     assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])
 
@@ -148,7 +161,7 @@ def test_larger_ones_are_good_and_clearly_larger() -> None:
 def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken() -> None:
     points = [point(size, 0.98) for size in (20, 30, 40, 50)]
     again, episodes = look({20: 0.95, 30: 0.98, 40: 1.0, 50: 1.0})
-    found = dependable(points, again, RANGE)
+    found = dependable(points, again)
     assert found.parameters == 30
     assert len(found.played) == 5 + len(SEEDS)
     assert found.retention == pytest.approx(0.98 + 40 / 45 * NOISE.mean() / 100.0)
@@ -157,25 +170,25 @@ def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken
 
 def test_a_small_one_that_promises_less_than_half_is_not_taken() -> None:
     again, _ = look({20: 0.96, 30: 1.0})
-    assert dependable([point(20, 1.0), point(30, 1.0)], again, RANGE).parameters == 30
+    assert dependable([point(20, 1.0), point(30, 1.0)], again).parameters == 30
 
 
 def test_the_second_look_is_for_the_most_promising_and_the_smallest_beside_it() -> None:
     again, episodes = look({20: 0.98, 30: 0.98, 40: 0.98, 60: 0.98})
-    dependable([point(size, 0.958 + size / 3_000) for size in (10, 20, 30, 40, 50, 60)], again, RANGE)
+    dependable([point(size, 0.958 + size / 3_000) for size in (10, 20, 30, 40, 50, 60)], again)
     assert list(episodes) == [60, 20, 30, 40]
 
 
 def test_with_little_time_the_most_promising_is_taken() -> None:
     left = iter([False] * 12)
     again, episodes = look({60: 0.98}, lambda: next(left, True))
-    assert dependable([point(size, 0.98 + size / 5_000) for size in (20, 40, 60)], again, RANGE).parameters == 60
+    assert dependable([point(size, 0.98 + size / 5_000) for size in (20, 40, 60)], again).parameters == 60
     assert list(episodes) == [60]
 
 
 def test_where_nothing_promises_anything_any_more_the_best_is_taken() -> None:
     again, _ = look({20: 0.7, 30: 0.8})
-    assert dependable([point(20, 0.98), point(30, 0.98)], again, RANGE).parameters == 30
+    assert dependable([point(20, 0.98), point(30, 0.98)], again).parameters == 30
 
 
 def test_what_fails_now_and_then_promises_less_than_what_keeps_a_little_less() -> None:
@@ -183,4 +196,4 @@ def test_what_fails_now_and_then_promises_less_than_what_keeps_a_little_less() -
     small = np.array([110.0] * 4 + [50.0])
     falling = replace(falling, played=replace(falling.played, small=small))
     assert small.mean() > steady.played.small.mean()
-    assert dependable([falling, steady], look({}, lambda: True)[0], RANGE) is steady
+    assert dependable([falling, steady], look({}, lambda: True)[0]) is steady

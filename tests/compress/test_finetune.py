@@ -1,133 +1,167 @@
-"""The order of fine-tuning: bursts and judgements of both networks, on and on, and the best of them in the end."""
+"""Fine-tuning in a branch: phases that are judged, what is kept of them, when it ends."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from prunekit.compression.finetune import Judgement, fine_tuned
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression import branch as branches
+from prunekit.compression.branch import Branch, Phase, RoundSettings, advance
+from prunekit.compression.candidates import Baseline
+from prunekit.compression.judging import Judgement
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
+from prunekit.stats.betting import Paired
+from prunekit.stats.clipping import ReturnRange
 
 SPACES = Spaces(2, BoxActions(low=(-1.0,), high=(1.0,)))
-
-
-class Counting:
-    """In the place of a tuner: adds 1 to every weight, so that a weight says how many bursts lie behind it.
-
-    Those of the latest network are half a burst ahead.
-    """
-
-    def __init__(self) -> None:
-        self.bursts = 0
-        self._network: Any = None
-
-    def take(self, network: Any) -> None:
-        assert self._network is None  # it goes on from where it is, whatever the returns do
-        self._network = network
-
-    def tune(self, steps: int, over: Any) -> int:
-        self.bursts += 1
-        with torch.no_grad():
-            for parameter in self._network.parameters():
-                parameter.add_(1.0)
-        return steps
-
-    @property
-    def latest(self) -> Any:
-        ahead = copy.deepcopy(self._network)
-        with torch.no_grad():
-            for parameter in ahead.parameters():
-                parameter.add_(0.5)
-        return ahead
+BASELINE = Baseline(np.ones(80), np.zeros(80))
 
 
 def beginner() -> Student:
-    lessons = Lessons(Teacher("mine", SPACES, lambda seen: seen[:, :1].astype(np.float64)))
-    lessons.add(np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32))
-    student = Student((), Scale.of(lessons, SPACES), SPACES, 0)
+    dataset = ImitationDataset(teacher())
+    dataset.add(np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32))
+    student = Student((3,), Scale.of(dataset, SPACES), SPACES, 0)
     with torch.no_grad():
         for parameter in student.network.parameters():
             parameter.zero_()
     return student
 
 
+def teacher() -> Teacher:
+    return Teacher("mine", SPACES, lambda seen: seen[:, :1].astype(np.float64))
+
+
 def depth(student: Student) -> float:
-    """Return how many bursts lie behind the student."""
-    return float(student.network[0].bias.detach())
+    """Return how many phases lie behind the student."""
+    return float(student.network[0].bias.detach()[0])
 
 
-def tuned(
-    retentions: Sequence[float],
-    patience: float = 9,
-    enough: float = math.inf,
-    bursts: int = 99,
-    latest: Mapping[float, float] = {},
-) -> tuple[list[float], float, float]:
-    """Return (depths of the students judged, that of the result, its retention), judged as told.
+def ahead_of(student: Student, more: float) -> Student:
+    found = student.copied()
+    with torch.no_grad():
+        for parameter in found.network.parameters():
+            parameter.add_(more)
+    return found
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the function to (depths judged, the branch), where networks are judged as told.
 
     Averages keep what ``retentions`` say in turn, the ``latest`` of a depth what is said there, or nothing.
     """
-    tuner: Any = Counting()
-    judged: list[float] = []
 
-    def judge(student: Student, _: float) -> Judgement:
-        found = depth(student)
-        judged.append(found)
-        retention = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
-        return Judgement(retention, retention >= enough)
+    def run(
+        retentions: Sequence[float],
+        *,
+        patience: int = 9,
+        safe: float = math.inf,
+        enough: float = math.inf,
+        phases: int = 99,
+        latest: Mapping[float, float] = {},
+        anything_good: bool = True,
+    ) -> tuple[list[float], list[float], Branch]:
+        depths: list[float] = []
+        heard: list[float] = []
+        students: list[Student] = []
 
-    start = beginner()
-    best, kept = fine_tuned(start, 0.5, tuner, judge, 10, lambda: patience, lambda: tuner.bursts >= bursts)
-    assert depth(start) == 0.0
-    return judged, depth(best), kept
+        def burst(*given: Any, continued: bool) -> Any:
+            _, saved, learning, steps, _ = given
+            assert continued is (saved is not None)
+            with torch.no_grad():
+                for parameter in learning.network.parameters():
+                    parameter.add_(1.0)
+            students[:] = [learning.copied(), ahead_of(learning, 0.5)]
+            return b"tuner", tuple(students), steps
+
+        def judged(*_: Any, best: float, **__: Any) -> Judgement:
+            found = depth(students.pop(0))
+            depths.append(found)
+            heard.append(best)
+            kept = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
+            return Judgement(played=Paired(*(np.ones(4),) * 3), retention=kept, good=kept >= enough)
+
+        monkeypatch.setattr(branches, "burst", burst)
+        monkeypatch.setattr(branches, "judged", judged)
+        monkeypatch.setattr(branches, "deployed", lambda *_: None)
+        monkeypatch.setattr(SearchSettings, "safe", property(lambda _: safe))
+        runner: Any = SimpleNamespace(
+            steps=0,
+            spaces=SPACES,
+            stopped=lambda: False,
+            play_all=lambda _, seeds: [SimpleNamespace(observations=np.zeros((3, 2), np.float32)) for _ in seeds],
+        )
+        worker: Any = SimpleNamespace(runner=runner, teacher=teacher(), tuner=lambda *_: None)
+        start = beginner()
+        dataset = ImitationDataset(teacher())
+        branch = Branch(
+            start=(3,), number=0, scale=start.scale, dataset=dataset, target=(3,), phase=Phase.TUNE, best=start,
+            reached=0.5, learning=start.copied(),
+        )  # fmt: skip
+        settings = RoundSettings(
+            search=SearchSettings(tuning_patience=patience),
+            baseline=BASELINE,
+            clip_range=ReturnRange(low=0.0, high=1.0),
+            anything_good=anything_good,
+        )
+        for _ in range(phases):
+            if branch.phase is not Phase.TUNE:
+                break
+            found = advance(worker, branch, settings)
+            assert len(found.candidates) <= 2
+            branch = copy.deepcopy(found.branch)  # as it goes to another worker
+        assert depth(start) == 0.0
+        return depths, heard, branch
+
+    return run
 
 
-def test_it_ends_with_the_first_that_is_safely_good() -> None:
-    assert tuned([0.6, 0.7, 0.98], enough=0.98) == ([1.0, 1.5, 2.0, 2.5, 3.0], 3.0, 0.98)
+def test_it_ends_with_the_first_that_is_safely_good(tuned: Any) -> None:
+    depths, _, branch = tuned([0.6, 0.7, 0.98], enough=0.96, safe=0.98)
+    assert depths == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert (branch.phase, depth(branch.good), branch.is_safe, branch.target) == (Phase.SHRINK, 3.0, True, (2,))
+    assert branch.guide is not None
 
 
-def test_it_falls_and_goes_on_and_the_best_comes_back() -> None:
-    judged, result, kept = tuned([0.6, 0.9, 0.2, 0.1, 0.8], bursts=5)
-    assert judged == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]
-    assert (result, kept) == (2.0, 0.9)
+def test_it_falls_and_goes_on_and_the_best_comes_back(tuned: Any) -> None:
+    depths, heard, branch = tuned([0.6, 0.9, 0.2, 0.1, 0.8], phases=5)
+    assert depths == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]
+    assert heard == [0.5, 0.6, 0.6, *[0.9] * 7]
+    assert (depth(branch.best), branch.reached, branch.tuning_steps) == (2.0, 0.9, 5 * SearchSettings().tuning_steps)
 
 
-def test_the_latest_network_counts_where_it_is_better_than_the_average() -> None:
-    assert tuned([0.6, 0.7, 0.7], bursts=3, latest={2.5: 0.9})[1:] == (2.5, 0.9)
-    assert tuned([0.6, 0.7, 0.7], latest={2.5: 0.98}, enough=0.98) == ([1.0, 1.5, 2.0, 2.5], 2.5, 0.98)
+def test_the_latest_network_counts_where_it_is_better_than_the_average(tuned: Any) -> None:
+    branch = tuned([0.6, 0.7, 0.7], phases=3, latest={2.5: 0.9})[2]
+    assert (depth(branch.best), branch.reached) == (2.5, 0.9)
 
 
 @pytest.mark.parametrize("patience", [3, 6])
-def test_it_is_given_up_after_so_many_in_vain(patience: int) -> None:
-    judged, result, kept = tuned([0.4] * 20, patience=patience)
-    assert (len(judged), result, kept) == (2 * patience, 0.0, 0.5)
+def test_it_is_given_up_after_so_many_without_improvement(tuned: Any, patience: int) -> None:
+    depths, _, branch = tuned([0.4] * 20, patience=patience)
+    assert len(depths) == 2 * patience
+    assert (branch.phase, branch.hopeless_units) == (Phase.DONE, 3)
 
 
-def test_patience_begins_anew_with_every_new_best() -> None:
-    assert tuned([0.4, 0.4, 0.6, 0.4, 0.4, 0.4], patience=3)[1:] == (3.0, 0.6)
+def test_patience_begins_anew_with_every_new_best(tuned: Any) -> None:
+    assert len(tuned([0.4, 0.4, 0.6, 0.4, 0.4, 0.4], patience=3)[0]) == 12
 
 
-def test_without_time_nothing_is_begun() -> None:
-    assert tuned([0.4] * 20, bursts=0) == ([], 0.0, 0.5)
-    assert tuned([0.4] * 20, bursts=3)[0] == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+def test_it_is_never_given_up_while_the_search_has_nothing_good(tuned: Any) -> None:
+    assert len(tuned([0.4] * 20, patience=3, phases=20, anything_good=False)[0]) == 40
 
 
-def test_the_judge_hears_what_was_best_before() -> None:
-    tuner: Any = Counting()
-    kept, heard = iter([0.4, 0.7, 0.6, 0.8, 0.9, 0.2]), []
-
-    def judge(_: Student, best: float) -> Judgement:
-        heard.append(best)
-        return Judgement(next(kept), False)
-
-    fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 3)
-    assert heard == [0.5, 0.5, 0.7, 0.7, 0.8, 0.9]
+def test_what_is_good_may_become_safe_for_a_while(tuned: Any) -> None:
+    depths, _, branch = tuned([0.6, 0.965, 0.9, 0.9, 0.9], enough=0.96, safe=0.98)
+    assert depths[-1] == 4.5
+    assert (branch.phase, depth(branch.good), branch.is_safe) == (Phase.SHRINK, 2.0, False)

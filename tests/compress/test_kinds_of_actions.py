@@ -15,8 +15,8 @@ from prunekit.benching.compare import run_bench
 from prunekit.benching.settings import BenchSettings
 from prunekit.compression.run import compress, write
 from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
-from prunekit.compression.workers import Site
 from prunekit.devices import devices_named
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.policy.artifact import load
@@ -35,8 +35,8 @@ def teacher_of(spaces: Spaces, respond: Any) -> Teacher:
 
 @pytest.mark.parametrize("env_id", TEACHERS)
 def test_a_teacher_that_tells_its_choices_is_compressed(env_id: str, tmp_path: Path) -> None:
-    site = Site(env_id, partial(teacher_of, respond=TEACHERS[env_id]))
-    result = compress(site, CompressSettings(SEARCH, episodes=200))
+    task = Task(env_id, partial(teacher_of, respond=TEACHERS[env_id]))
+    result = compress(task, CompressSettings(SEARCH, episodes=200))
     assert result.certified
     onnx, model, _ = write(result, tmp_path)
     environment = make_environment(env_id)

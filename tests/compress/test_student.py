@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions, action_loss
@@ -20,8 +20,8 @@ FREE = Spaces(2, BoxActions(low=(-math.inf, -1.0), high=(math.inf, 1.0)))
 BOUNDED = Spaces(2, BoxActions(low=(-2.0, 0.0), high=(2.0, 3.0)))
 
 
-def lessons_of(spaces: Spaces, respond: Any, deviation: tuple[float, float] = (1.0, 1.0)) -> Lessons:
-    lessons = Lessons(Teacher("mine", spaces, respond))
+def lessons_of(spaces: Spaces, respond: Any, deviation: tuple[float, float] = (1.0, 1.0)) -> ImitationDataset:
+    lessons = ImitationDataset(Teacher("mine", spaces, respond))
     lessons.add((np.random.default_rng(0).normal(size=(2000, 2)) * deviation).astype(np.float32))
     return lessons
 
@@ -65,7 +65,7 @@ def test_a_choice_matters_as_much_as_its_scores_differ() -> None:
 def test_what_is_deployed_answers_in_the_teacher_s_units(spaces: Spaces) -> None:
     lessons = lessons_of(spaces, lambda seen: 0.4 * seen[:, ::-1].astype(np.float64) + [0.0, 0.5])
     student = Student((8,), Scale.of(lessons, spaces), spaces, 0)
-    student.study(lessons, 1500)
+    student.fit(lessons, 1500)
     with torch.no_grad():
         found = student.actor(torch.from_numpy(lessons.states)).double().numpy()
     assert float(np.abs(found - lessons.answers).mean()) < 0.05
@@ -76,29 +76,29 @@ def test_refining_fits_the_lessons_more_closely_and_leaves_large_networks_alone(
     lessons = lessons_of(BOUNDED, lambda seen: np.tanh(2.0 * seen[:, ::-1].astype(np.float64)))
     for hidden, kept in (((4,), False), ((48, 48), True)):
         student = Student(hidden, Scale.of(lessons, BOUNDED), BOUNDED, 0)
-        student.study(lessons, 100)
+        student.fit(lessons, 100)
         errors = []
         for _ in range(2):
             with torch.no_grad():
                 found = student.actor(torch.from_numpy(lessons.states)).double().numpy()
             errors.append(float(np.square(found - lessons.answers).mean()))
-            student.refine(lessons, 20)
+            student.fit_gauss_newton(lessons, 20)
         assert (errors[1] == errors[0]) if kept else (errors[1] < 0.5 * errors[0])
 
 
 def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
     lessons = lessons_of(BOUNDED, lambda seen: np.tanh(seen.astype(np.float64)))
     student = Student((12, 12), Scale.of(lessons, BOUNDED), BOUNDED, 0)
-    student.study(lessons, 300)
+    student.fit(lessons, 300)
     smaller = student.copied()
-    smaller.study(lessons, 300, fewer=9)
+    smaller.fit(lessons, 300, fewer=9)
     assert sum(smaller.hidden) == 15
     assert student.hidden == (12, 12)
     assert smaller.parameters < student.parameters
 
 
 def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:
-    lessons = Lessons(Teacher("mine", BOUNDED, lambda seen: seen.astype(np.float64)), most=5)
+    lessons = ImitationDataset(Teacher("mine", BOUNDED, lambda seen: seen.astype(np.float64)), most=5)
     for first in range(0, 8, 2):
         lessons.add(np.full((2, 2), first, np.float32) + np.array([[0.0, 0.0], [1.0, 1.0]], np.float32))
     assert lessons.states[:, 0].tolist() == [3.0, 4.0, 5.0, 6.0, 7.0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,8 @@ import torch
 from torch import nn
 
 from prunekit.compression import trial as trying
-from prunekit.compression.points import Baseline, Point
+from prunekit.compression.budget import budget_of
+from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
@@ -29,11 +29,12 @@ BASELINE = Baseline(100.0 * ONES, 0.0 * ONES)
 SETTINGS = CompressSettings(SearchSettings(), episodes=200)
 
 
-def point(size: int, retention: float) -> Point:
+def point(size: int, retention: float) -> Candidate:
     played = Paired(100.0 * retention * ONES, 100.0 * ONES, 0.0 * ONES)
     with torch.random.fork_rng(devices=[]):
         actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
-    return Point(actor, (size,), size, played, retention, retention > 0.96, False, 0, 0)
+    good = retention > 0.96
+    return Candidate(actor=actor, hidden=(size,), parameters=size, played=played, retention=retention, good=good)
 
 
 class Recorded:
@@ -57,11 +58,11 @@ class Recorded:
 
 
 def tried(
-    points: Sequence[Point],
+    points: Sequence[Candidate],
     truths: Mapping[int, float],
     seconds: float = 60.0,
     playing: Callable[[str, int], object] = lambda *_: None,
-) -> tuple[list[tuple[Point, Certificate]], Recorded]:
+) -> tuple[list[tuple[Candidate, Certificate]], Recorded]:
     """Return (who was tested with which certificate, whom the display showed), with true retentions as given.
 
     ``playing`` is told who plays which seed.
@@ -80,13 +81,20 @@ def tried(
         plays("dense", 100.0),
         plays("random", 0.0),
     )
-    return trial(points, BASELINE, players, SETTINGS, time.monotonic() + seconds, [shown]), shown
+    return trial(
+        points,
+        BASELINE,
+        players,
+        SETTINGS,
+        budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0),
+        [shown],
+    ), shown
 
 
 def test_the_smallest_is_tested_alone_where_it_is_certified() -> None:
     ((chosen, certificate),), shown = tried([point(10, 1.0), point(30, 1.0)], {10: 1.0})
     assert (chosen.parameters, certificate.verdict, certificate.alpha) == (10, Verdict.CERTIFIED, 0.03)
-    assert shown.confirmed == {"10": SETTINGS.search.confirmation_episodes}
+    assert shown.confirmed == {"10": 20}
 
 
 def test_all_of_the_level_is_for_one_that_nothing_larger_stands_beside() -> None:
@@ -103,7 +111,7 @@ def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails(monkeypatch:
     assert [one.verdict for _, one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
     assert math.fsum(one.alpha for _, one in found) == pytest.approx(ALPHA)
     assert set(shown.confirmed) == {"10", "20", "30"}
-    assert len(found[1][0].played) == 80 + SETTINGS.search.confirmation_episodes
+    assert len(found[1][0].played) == 80 + 20
 
 
 def test_certificates_are_of_seeds_that_nobody_has_played(monkeypatch: pytest.MonkeyPatch) -> None:

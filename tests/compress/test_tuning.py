@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import pickle
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -13,66 +13,68 @@ import points
 import pytest
 import torch
 
-from prunekit.compression import search, settings
-from prunekit.compression.arena import Arena, deployed
-from prunekit.compression.points import Baseline, Point
-from prunekit.compression.search import search_branch
+from prunekit.compression.branch import RoundSettings, search_branch
+from prunekit.compression.candidates import Baseline, Candidate
+from prunekit.compression.playing import deployed
 from prunekit.compression.settings import SearchSettings
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.student import ImitationDataset, Scale, Student
+from prunekit.compression.task import Task, Worker
 from prunekit.compression.teacher import Teacher
 from prunekit.compression.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
-from prunekit.rollouts import episode_return
+from prunekit.rollouts import EpisodeRunner, episode_return
+from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
+from prunekit.stats.clipping import range_of
 
 SEEDS = range(500, 530)
 STEERS = {points.CONTINUOUS: points.steer, points.DISCRETE: points.push}
 
 
 @pytest.fixture(params=list(STEERS))
-def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
-    arena = Arena(request.param)
-    yield arena
-    arena.close()
+def runner(request: pytest.FixtureRequest) -> Iterator[EpisodeRunner]:
+    runner = EpisodeRunner(request.param)
+    yield runner
+    runner.close()
 
 
-def teacher_in(arena: Arena) -> Teacher:
-    respond = STEERS[points.DISCRETE if isinstance(arena.spaces.actions, DiscreteActions) else points.CONTINUOUS]
-    return Teacher("the controller", arena.spaces, respond)
+def teacher_in(runner: EpisodeRunner) -> Teacher:
+    respond = STEERS[points.DISCRETE if isinstance(runner.spaces.actions, DiscreteActions) else points.CONTINUOUS]
+    return Teacher("the controller", runner.spaces, respond)
 
 
-def beginner(arena: Arena) -> Student:
+def beginner(runner: EpisodeRunner) -> Student:
     """Return a student that has learned next to nothing of its teacher."""
-    lessons = Lessons(teacher_in(arena))
+    lessons = ImitationDataset(teacher_in(runner))
     lessons.add(np.random.default_rng(0).uniform(-1.0, 1.0, (500, 2)).astype(np.float32))
-    student = Student((4,), Scale.of(lessons, arena.spaces), arena.spaces, 0)
-    student.study(lessons, 5 if isinstance(arena.spaces.actions, DiscreteActions) else 60)
+    student = Student((4,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
+    student.fit(lessons, 5 if isinstance(runner.spaces.actions, DiscreteActions) else 60)
     return student
 
 
-def mean_return(arena: Arena, student: Student) -> float:
-    act = deployed(student.actor, arena.spaces)
-    return float(np.mean([episode_return(arena.environment, act, seed) for seed in SEEDS]))
+def mean_return(runner: EpisodeRunner, student: Student) -> float:
+    act = deployed(student.actor, runner.spaces)
+    return float(np.mean([runner.play(act, seed).total for seed in SEEDS]))
 
 
 def weights(student: Student) -> torch.Tensor:
     return torch.nn.utils.parameters_to_vector(student.network.parameters()).detach().clone()
 
 
-def test_rewards_teach_a_beginner(arena: Arena) -> None:
-    student = beginner(arena)
-    before = mean_return(arena, student)
-    tuner = tuner_of(student.scale, arena, 0, warmup=2_048)
+def test_rewards_teach_a_beginner(runner: EpisodeRunner) -> None:
+    student = beginner(runner)
+    before = mean_return(runner, student)
+    tuner = tuner_of(student.scale, runner, 0, warmup=2_048)
     tuner.take(student.network)
     assert 18_432 <= tuner.tune(16_384, lambda: False) < 19_000
     tuner.close()
-    assert mean_return(arena, student) > before + 3.0
+    assert mean_return(runner, student) > before + 3.0
 
 
-def test_the_critic_learns_alone_at_first_and_once(arena: Arena) -> None:
-    student = beginner(arena)
+def test_the_critic_learns_alone_at_first_and_once(runner: EpisodeRunner) -> None:
+    student = beginner(runner)
     before = weights(student)
-    tuner = tuner_of(student.scale, arena, 0, warmup=4096)
+    tuner = tuner_of(student.scale, runner, 0, warmup=4096)
     tuner.take(student.network)
     policy = tuner._model.policy
     others = {name: value.clone() for name, value in policy.named_parameters() if not name.startswith("action_net")}
@@ -85,18 +87,18 @@ def test_the_critic_learns_alone_at_first_and_once(arena: Arena) -> None:
     tuner.close()
 
 
-def test_it_ends_when_there_is_no_time(arena: Arena) -> None:
-    student = beginner(arena)
-    tuner = tuner_of(student.scale, arena, 0, warmup=0)
+def test_it_ends_when_there_is_no_time(runner: EpisodeRunner) -> None:
+    student = beginner(runner)
+    tuner = tuner_of(student.scale, runner, 0, warmup=0)
     tuner.take(student.network)
     assert tuner.tune(1_000_000, lambda: True) < 100
     tuner.close()
 
 
-def test_the_next_student_is_trained_and_the_last_one_is_not(arena: Arena) -> None:
-    first = beginner(arena)
+def test_the_next_student_is_trained_and_the_last_one_is_not(runner: EpisodeRunner) -> None:
+    first = beginner(runner)
     second = first.copied()
-    tuner = tuner_of(first.scale, arena, 0, warmup=0)
+    tuner = tuner_of(first.scale, runner, 0, warmup=0)
     tuner.take(first.network)
     tuner.tune(2048, lambda: False)
     kept = weights(first)
@@ -104,10 +106,10 @@ def test_the_next_student_is_trained_and_the_last_one_is_not(arena: Arena) -> No
     tuner.tune(2048, lambda: False)
     tuner.close()
     assert torch.equal(weights(first), kept)
-    assert not torch.equal(weights(second), weights(beginner(arena)))
+    assert not torch.equal(weights(second), weights(beginner(runner)))
 
 
-def test_generators_of_others_go_on_as_if_nothing_had_been(arena: Arena) -> None:
+def test_generators_of_others_go_on_as_if_nothing_had_been(runner: EpisodeRunner) -> None:
     def drawn() -> tuple[Any, ...]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
@@ -119,8 +121,8 @@ def test_generators_of_others_go_on_as_if_nothing_had_been(arena: Arena) -> None
     seeded()
     expected = drawn()
     seeded()
-    student = beginner(arena)
-    tuner = tuner_of(student.scale, arena, 2**40, warmup=0)
+    student = beginner(runner)
+    tuner = tuner_of(student.scale, runner, 2**40, warmup=0)
     tuner.take(student.network)
     tuner.tune(2048, lambda: False)
     tuner.close()
@@ -129,7 +131,7 @@ def test_generators_of_others_go_on_as_if_nothing_had_been(arena: Arena) -> None
 
 @pytest.mark.filterwarnings("ignore:.*The reward is a NaN value")
 def test_a_reward_that_is_not_finite() -> None:
-    broken = Arena(points.CONTINUOUS, {"reward": float("nan")})
+    broken = EpisodeRunner(points.CONTINUOUS, {"reward": float("nan")})
     student = beginner(broken)
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
     tuner.take(student.network)
@@ -147,8 +149,8 @@ class Lost(points.Point):
 @pytest.mark.filterwarnings("ignore:.*obs")
 def test_an_observation_that_is_not_finite() -> None:
     gym.register("Lost-v0", Lost)
-    student = beginner(Arena(points.CONTINUOUS))
-    broken = Arena("Lost-v0")
+    student = beginner(EpisodeRunner(points.CONTINUOUS))
+    broken = EpisodeRunner("Lost-v0")
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
     tuner.take(student.network)
     with pytest.raises(FailedEpisodeError, match="an observation is not finite"):
@@ -157,8 +159,32 @@ def test_an_observation_that_is_not_finite() -> None:
     broken.close()
 
 
-def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float = 0.03) -> list[Point]:
-    """Search with students that hardly study, so that imitation alone does not reach what is to be kept."""
+def test_a_tuner_goes_on_elsewhere_as_it_would_have_here(runner: EpisodeRunner) -> None:
+    """The critic, its optimizer, the rollouts kept and the average included."""
+
+    def tuned(*, moved: bool) -> Any:
+        student = beginner(runner)
+        tuner = tuner_of(student.scale, runner, 0, warmup=2_048)
+        tuner.take(student.network)
+        for number in range(3):
+            if moved and number:
+                saved = tuner.saved()
+                tuner.close()
+                student = pickle.loads(pickle.dumps(student))
+                tuner = tuner_of(student.scale, runner, 5, warmup=7)
+                tuner.take(beginner(runner).network)
+                tuner.tune(2_048, lambda: False)
+                tuner.resume(student.network, saved)
+            tuner.tune(2_048, lambda: False)
+        latest = torch.cat([value.flatten() for value in tuner.latest.parameters()])
+        tuner.close()
+        return weights(student).tolist(), latest.tolist()
+
+    assert tuned(moved=True) == tuned(moved=False)
+
+
+def branch(runner: EpisodeRunner, *, tuning: bool, first_steps: int = 60) -> list[Candidate]:
+    """Search with students that hardly learn, so that imitation alone does not reach what is to be kept."""
     settings = SearchSettings(
         starts=((6,),),
         first_steps=first_steps,
@@ -171,60 +197,26 @@ def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float =
         tuning=tuning,
         tuning_steps=4096,
         tuning_warmup=2048,
-        safety=safety,
     )
-    teacher, seeds = teacher_in(arena), settings.selection_seeds
-    dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
-    baseline = Baseline(dense, np.array([arena.random(seed) for seed in seeds]))
-    return search_branch(teacher, arena, settings, 0, baseline).points
+    continuous = isinstance(runner.spaces.actions, BoxActions)
+    worker = Worker(Task(points.CONTINUOUS if continuous else points.DISCRETE, lambda _: teacher_in(runner)))
+    seeds = settings.selection_seeds
+    dense = np.array([episode_return(runner.environment, worker.teacher.act, seed) for seed in seeds])
+    baseline = Baseline(dense, np.array([runner.random(seed) for seed in seeds]))
+    given = RoundSettings(search=settings, baseline=baseline, clip_range=range_of(baseline.dense, baseline.random))
+    found = search_branch(worker, given)
+    worker.close()
+    assert found.steps > 0
+    return found.candidates
 
 
 def test_tuning_reaches_what_imitation_did_not_and_says_so() -> None:
-    arena = Arena(points.CONTINUOUS)
-    imitated, tuned = (branch(arena, tuning=tuning) for tuning in (False, True))
+    runner = EpisodeRunner(points.CONTINUOUS)
+    imitated, tuned = (branch(runner, tuning=tuning) for tuning in (False, True))
     assert not any(point.good or point.tuned for point in imitated)
     assert any(point.good for point in tuned)
     assert all(point.tuned for point in tuned if point.good)
     assert [point.retention for point in tuned[: len(imitated)]] == [point.retention for point in imitated]
-    again = branch(arena, tuning=True)
-    arena.close()
+    again = branch(runner, tuning=True)
+    runner.close()
     assert [(point.hidden, point.retention) for point in again] == [(point.hidden, point.retention) for point in tuned]
-
-
-def test_what_fine_tuning_did_not_improve_is_not_called_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    bursts: list[float] = []
-
-    def in_vain(student: Student, reached: float, *_: Any) -> tuple[Student, float]:
-        bursts.append(reached)
-        return student, reached
-
-    monkeypatch.setattr(search, "fine_tuned", in_vain)
-    monkeypatch.setattr(settings, "_MOST_SAFETY", math.inf)  # so that nothing is safe
-    arena = Arena(points.CONTINUOUS)
-    plain, vain = (branch(arena, tuning=tuning, first_steps=1500, safety=1.0) for tuning in (False, True))
-    arena.close()
-    assert bursts
-    assert not any(point.tuned for point in vain)
-    assert vain[0].good
-    assert [(point.hidden, point.retention) for point in vain] == [(point.hidden, point.retention) for point in plain]
-
-
-def test_half_of_the_episodes_is_for_those_that_may_be_good_by_luck(monkeypatch: pytest.MonkeyPatch) -> None:
-    arena = Arena(points.CONTINUOUS)
-    seeds = SearchSettings().selection_seeds
-    half, play = len(seeds) // 2, Arena.play
-
-    def worse_later(self: Arena, act: Any, seed: int) -> tuple[float, Any]:
-        total, seen = play(self, act, seed)
-        return total - 20.0 * (seed in seeds[half:]), seen
-
-    first = branch(arena, tuning=False, first_steps=1500)[0]
-    monkeypatch.setattr(Arena, "play", worse_later)
-    lucky = branch(arena, tuning=False, first_steps=1500)[0]
-    poor = branch(arena, tuning=False)
-    arena.close()
-    assert (first.good, lucky.good) == (True, False)
-    assert len(first.played) == len(seeds)
-    assert len(lucky.played) > half
-    assert np.array_equal(lucky.played.small[:half], first.played.small[:half])
-    assert all(len(point.played) <= half for point in poor)

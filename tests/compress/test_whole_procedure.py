@@ -1,4 +1,4 @@
-"""Selection, second look and certificates together: how often does what is at the threshold get a certificate?"""
+"""Selection, confirmation and certificates together: how often does what is at the threshold get a certificate?"""
 
 from __future__ import annotations
 

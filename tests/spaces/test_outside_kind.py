@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunekit.compression.arena import Arena, deployed
-from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.playing import deployed
+from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.compression.tuning import tuner_of
 from prunekit.environments import Spaces
@@ -29,7 +29,7 @@ from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import OPS, Array, Coupling, Op, Spec, register_op, require_floats, unitwise
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import KindHead
-from prunekit.rollouts import episode_return
+from prunekit.rollouts import EpisodeRunner, episode_return
 from prunekit.spaces.curvature import Curvature, Normals
 from prunekit.spaces.kind import KINDS, ActionKind, AnswerScale, Float64, Learning, register_kind
 
@@ -195,46 +195,46 @@ def registered() -> Iterator[None]:
 def test_without_it_its_environment_is_refused() -> None:
     gym.register(ENV, Dials)
     with pytest.raises(UnusableEnvironmentError, match="has actions of int64, but an actor gives fractions"):
-        Arena(ENV)
+        EpisodeRunner(ENV)
     gym.registry.pop(ENV)
 
 
 @pytest.mark.usefixtures("registered")
 def test_it_is_learned_written_and_played(tmp_path: Path) -> None:
-    arena = Arena(ENV)
+    runner = EpisodeRunner(ENV)
     kind = WholeActions(low=(-4, 0), high=(4, 9))
-    assert arena.spaces == Spaces(2, kind)
-    assert Spaces.from_dict(arena.spaces.to_dict()) == arena.spaces
-    teacher = Teacher("mine", arena.spaces, wanted)
+    assert runner.spaces == Spaces(2, kind)
+    assert Spaces.from_dict(runner.spaces.to_dict()) == runner.spaces
+    teacher = Teacher("mine", runner.spaces, wanted)
     teacher.probe()
-    assert episode_return(arena.environment, teacher.act, 0) == 0.0
-    lessons = Lessons(teacher)
+    assert runner.play(teacher.act, 0).total == 0.0
+    lessons = ImitationDataset(teacher)
     lessons.add(np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32))
-    student = Student((6,), Scale.of(lessons, arena.spaces), arena.spaces, 0)
-    student.study(lessons, 1000)
+    student = Student((6,), Scale.of(lessons, runner.spaces), runner.spaces, 0)
+    student.fit(lessons, 1000)
     before = float(kind.loss(*answers_of(student, lessons), student.scale.answers))
-    student.refine(lessons, 10)
+    student.fit_gauss_newton(lessons, 10)
     assert float(kind.loss(*answers_of(student, lessons), student.scale.answers)) < before
     actor = student.actor
     assert actor.head == KindHead(kind)
-    assert episode_return(arena.environment, deployed(actor, arena.spaces), 0) > -4.0
+    assert runner.play(deployed(actor, runner.spaces), 0).total > -4.0
 
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
     export_onnx(load(tmp_path / "model.pt").actor, tmp_path / "model.onnx", {})
     session = tuned_session((tmp_path / "model.onnx").read_bytes())
     total = episode_return(
-        arena.environment, lambda seen: kind.action(session.run(["action"], {"obs": seen[None]})[0][0]), 0
+        runner.environment, lambda seen: kind.action(session.run(["action"], {"obs": seen[None]})[0][0]), 0
     )
     assert total > -4.0
-    assert teacher_of_actor(actor, "small", arena.spaces).responses(lessons.states).shape == (2000, 2)
-    tuner = tuner_of(student.scale, arena, 0, warmup=2048)
+    assert teacher_of_actor(actor, "small", runner.spaces).responses(lessons.states).shape == (2000, 2)
+    tuner = tuner_of(student.scale, runner, 0, warmup=2048)
     tuner.take(student.network)
     assert tuner.tune(2048, lambda: False) >= 2048
     tuner.close()
-    arena.close()
+    runner.close()
 
 
-def answers_of(student: Student, lessons: Lessons) -> tuple[Tensor, Tensor]:
+def answers_of(student: Student, lessons: ImitationDataset) -> tuple[Tensor, Tensor]:
     """Return (what the student answers, what it should), both in its units."""
     middle, half, _ = student.scale.answers
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the search knows: what teacher and random policy earn, and the networks that it judged."""
+"""What the search knows: what teacher and random policy earn, and the networks that it judged, its candidates."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import numpy as np
 
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
-from prunekit.stats.betting import Paired
+from prunekit.stats.betting import Paired, cautious_growth, growth
 from prunekit.stats.bootstrap import Array
+from prunekit.stats.claim import ALPHA
 from prunekit.stats.clipping import ReturnRange
 
 # Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
 CLEARLY = 2.0
+# Bets have to be learned first, and earn less than the best one would have.
+_LEARNING = 1.2
 # Even a hopeless network plays so many episodes, while there is time: the best must not be a lucky one.
-LEAST_PLAYED = 4
+MIN_PLAYED = 4
 
 
 @final
@@ -65,8 +68,8 @@ class Baseline:
 
 
 @final
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, kw_only=True)
+class CandidateSummary:
     """What there is to show of a network that was judged."""
 
     hidden: tuple[int, ...]
@@ -76,8 +79,8 @@ class Judged:
 
 
 @final
-@dataclass(frozen=True)
-class Point:
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
     """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
 
     ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
@@ -92,31 +95,52 @@ class Point:
     played: Paired
     retention: float
     good: bool
-    tuned: bool
-    batches: int
-    tuning_steps: int
+    tuned: bool = False
+    batches: int = 0
+    tuning_steps: int = 0
     failure: str = ""
 
     @property
-    def judged(self) -> Judged:
+    def summary(self) -> CandidateSummary:
         """What there is to show of it."""
-        return Judged(self.hidden, self.parameters, self.retention, self.good)
+        return CandidateSummary(
+            hidden=self.hidden, parameters=self.parameters, retention=self.retention, good=self.good
+        )
 
 
 @final
 @dataclass(frozen=True)
-class Searched:
+class BranchResult:
     """The networks that a branch judged, the steps that it took in the environment, and what ended it before its end.
 
     ``failure`` is empty, or says what the environment did in an episode of a student.
     """
 
-    points: list[Point]
+    candidates: list[Candidate]
     steps: int
     failure: str = ""
 
 
-Progress = Callable[[Judged], None]
+Progress = Callable[[CandidateSummary], None]
+
+
+def episodes_wanted(played: Paired, keep: float, clip_range: ReturnRange, alpha: float = ALPHA) -> float:
+    """Return about how many episodes a certificate at the level ``alpha`` should take, by what was ``played``.
+
+    Infinity where that says nothing for the network. The bets are those of the certificate, with the same caution: a
+    few episodes, however good, promise little.
+    """
+    return _episodes(cautious_growth(played, keep, clip_range), alpha)
+
+
+def own_copy_wants(baseline: Baseline, keep: float, clip_range: ReturnRange) -> float:
+    """Return about how many episodes a certificate for a copy of the teacher should take."""
+    played = Paired(baseline.dense, baseline.dense, baseline.random)
+    return _episodes(growth(played, keep, clip_range), ALPHA)
+
+
+def _episodes(grown: float, alpha: float) -> float:
+    return math.inf if grown <= 0.0 else _LEARNING * -math.log(alpha) / grown
 
 
 def _clearly_positive(gains: Array) -> bool:

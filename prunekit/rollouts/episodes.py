@@ -1,9 +1,9 @@
-"""Episodes: an environment, a seed each, and something that acts."""
+"""One episode: an environment, a seed, and something that acts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,27 +15,31 @@ from prunekit.lazy import gymnasium as gym
 
 Act = Callable[[Any], Any]
 
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 """Of an episode where the environment has no limit of its own; half an hour of control at 50 Hz."""
 
 
-def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float:
-    """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
+def episode(
+    environment: gym.Env[Any, Any], seed: int, max_steps: int | None = None
+) -> Generator[Any, Any, tuple[float, int]]:
+    """Play one episode begun with ``seed``: yield observations, be sent actions, return (sum of rewards, steps).
 
     Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
-    not finite, or does not end the episode; what ``act`` raises goes through, unless it has been given an observation
-    that is not finite.
+    not finite, or does not end the episode after ``max_steps`` (``MAX_STEPS``, or its own limit where that is larger).
+    An error of prunekit's that is thrown in becomes such a one where the observation was not finite, and goes through
+    otherwise.
     """
     try:
         observation, _ = environment.reset(seed=seed)
     except Exception as error:
         raise failed(environment, f"at the reset with seed {seed}", error) from error
-    limit = None if environment.spec is None else environment.spec.max_episode_steps
-    most = max(MOST_STEPS, limit or 0)
+    if max_steps is None:
+        limit = None if environment.spec is None else environment.spec.max_episode_steps
+        max_steps = max(MAX_STEPS, limit or 0)
     total, step, over = 0.0, 0, False
     while not over:
         try:
-            action = act(observation)
+            action = yield observation
         except PrunekitError as error:
             if np.isfinite(observation).all():
                 raise
@@ -55,12 +59,32 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
                 f"{seed}"
             )
         over = terminated or truncated
-        if not over and step >= most:
+        if not over and step >= max_steps:
             raise FailedEpisodeError(
                 f"environment '{id_of(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"
             )
-    return total
+    return total, step
+
+
+def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float:
+    """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
+
+    Raises FailedEpisodeError as ``episode`` does; what ``act`` raises goes through, unless it has been given an
+    observation that is not finite.
+    """
+    playing = episode(environment, seed)
+    observation = next(playing)
+    while True:
+        try:
+            action = act(observation)
+        except PrunekitError as error:
+            playing.throw(error)
+            raise AssertionError("an episode ends with what is thrown in") from error
+        try:
+            observation = playing.send(action)
+        except StopIteration as end:
+            return float(end.value[0])
 
 
 def random_returns(environment: gym.Env[Any, Any], seeds: Sequence[int]) -> list[float]:

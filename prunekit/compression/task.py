@@ -1,0 +1,133 @@
+"""What is compressed, and a place where it can be worked on: an environment, the teacher, what has played there."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, final
+
+from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compression.playing import deployed, playing_teacher
+from prunekit.compression.student import Scale
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.tuning import tuner_of
+from prunekit.environments import Spaces
+from prunekit.errors import FailedEpisodeError
+from prunekit.policy.program import Float32
+from prunekit.rollouts import EpisodeRunner
+
+Policy: TypeAlias = Literal["teacher", "random"] | bytes
+"""Who plays: the teacher, the random policy, or a pickled actor."""
+
+
+@final
+@dataclass(frozen=True)
+class Task:
+    """An environment and a teacher for it. For workers of their own ``teacher_of`` has to be picklable."""
+
+    env_id: str
+    teacher_of: Callable[[Spaces], Teacher]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """One episode: its return, and its steps; of the random policy, which nobody is asked about, none.
+
+    Where the environment failed, ``failure`` says how.
+    """
+
+    total: float = 0.0
+    steps: int = 0
+    failure: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """How long something took by the clock, and how much of that the processor worked on it, in seconds."""
+
+    cpu_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def faded(self, share: float) -> Worked:
+        """Return this ``share`` of it."""
+        return Worked(cpu_seconds=share * self.cpu_seconds, seconds=share * self.seconds)
+
+    def __add__(self, other: Worked) -> Worked:
+        return Worked(cpu_seconds=self.cpu_seconds + other.cpu_seconds, seconds=self.seconds + other.seconds)
+
+
+@final
+class Stopwatch:
+    """Measures what is worked from its making on."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def worked(self) -> Worked:
+        """What was worked so far."""
+        return Worked(cpu_seconds=time.process_time() - self._cpu, seconds=time.perf_counter() - self._began)
+
+
+@final
+class Worker:
+    """One place where a task is worked on: the environment and the teacher, opened once."""
+
+    def __init__(self, task: Task, max_batch: int = 16) -> None:
+        self.runner = EpisodeRunner(task.env_id, task.kwargs, max_batch)
+        try:
+            self.teacher = task.teacher_of(self.runner.spaces)
+            self.teacher_plays = playing_teacher(self.teacher)
+        except BaseException:
+            self.runner.close()
+            raise
+        self._student = lru_cache(maxsize=8)(lambda content: deployed(pickle.loads(content), self.runner.spaces))
+        self._tuner: tuple[bytes, Tuner] | None = None
+
+    def play(self, policy: Policy, seeds: Sequence[int]) -> list[Played]:
+        """Return the episodes of ``seeds``; where the environment fails in one, the others are played all the same."""
+        found: list[Played] = []
+        while len(found) < len(seeds):
+            try:
+                self._play(policy, seeds[len(found) :], found)
+            except FailedEpisodeError as error:
+                found.append(Played(failure=str(error)))
+        return found
+
+    def _play(self, policy: Policy, seeds: Sequence[int], found: list[Played]) -> None:
+        if policy == "random":
+            for seed in seeds:
+                found.append(Played(total=self.runner.random(seed)))  # noqa: PERF401 (likewise)
+            return
+        plays = self.teacher_plays if policy == "teacher" else self._student(policy)
+        for episode in self.runner.play_all(plays, seeds):
+            found.append(Played(total=episode.total, steps=len(episode.observations)))  # noqa: PERF401 (it may raise)
+
+    def demonstrations(self, seeds: Sequence[int]) -> list[Float32]:
+        """Return what the teacher sees in the episodes of ``seeds``, [steps, obs] each."""
+        return [episode.observations for episode in self.runner.play_all(self.teacher_plays, seeds)]
+
+    def tuner(self, scale: Scale, seed: int, warmup: int) -> Tuner:
+        """Return what tunes students of this ``scale``, as new but for its environments, which are made once."""
+        named = pickle.dumps(scale)
+        if self._tuner is None or self._tuner[0] != named:
+            self._close_tuner()
+            tuner = tuner_of(scale, self.runner, seed, warmup)
+            self._tuner = named, tuner
+        return self._tuner[1]
+
+    def close(self) -> None:
+        """Close all environments."""
+        self._close_tuner()
+        self.runner.close()
+
+    def _close_tuner(self) -> None:
+        if self._tuner is not None:
+            self._tuner[1].close()
+            self._tuner = None

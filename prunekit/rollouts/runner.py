@@ -1,0 +1,237 @@
+"""Many episodes of one environment: in copies of it, in lockstep, so that a policy is asked for many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.environments import Spaces, make_environment, spaces_of
+from prunekit.errors import CheckError, FailedEpisodeError, PrunekitError
+from prunekit.rollouts.episodes import Act, episode, random_returns
+
+Float32 = NDArray[np.float32]
+
+# Steps between looks whether to stop.
+_STEPS_BETWEEN_LOOKS = 64
+# Steps over which copies of an environment have to do the same before episodes are played in several.
+_TWIN_STEPS, _TWIN_SEED = 20, 1_234
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BatchPolicy:
+    """``actions`` maps observations float32 [n, obs] to n actions that ``env.step`` accepts, n being at most ``batch``.
+
+    An answer must not depend on what else is in the batch, so that episodes do not depend on how many are played at
+    once. ``batch`` is as many as it is worth asking about together: 1 where a single call costs next to nothing.
+    """
+
+    actions: Callable[[Float32], Sequence[Any]]
+    batch: int = 1
+
+
+def one_at_a_time(act: Act) -> BatchPolicy:
+    """Return ``act``, from one observation to an action, as a policy."""
+    return BatchPolicy(actions=lambda observations: [act(observations[0])])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One episode that was played: the sum of its rewards, and what was seen before each step, float32 [steps, obs]."""
+
+    seed: int
+    total: float
+    observations: Float32
+
+
+class StoppedError(CheckError):
+    """Nobody waits any more for what was being worked on."""
+
+
+@final
+class EpisodeRunner:
+    """Plays in the environment ``env_id``; up to ``max_copies`` episodes at once, where a policy is made for that.
+
+    What is played depends on seeds alone. ``steps`` is how many were taken in episodes that somebody asked for;
+    ``stopped`` says that nobody waits any more, ``note`` why episodes are played one at a time, if they have to be.
+    """
+
+    def __init__(self, env_id: str, kwargs: Mapping[str, Any] | None = None, max_copies: int = 16) -> None:
+        self._env_id, self._kwargs, self._max_copies = env_id, kwargs, max_copies
+        self.environment = self.another()
+        self.spaces: Spaces = spaces_of(self.environment)
+        self._copies: list[gym.Env[Any, Any]] = [self.environment]
+        self.steps = 0
+        self.stopped: Callable[[], bool] = lambda: False
+        self.note = ""
+
+    def another(self) -> gym.Env[Any, Any]:
+        """Return a new environment of the same kind."""
+        return make_environment(self._env_id, self._kwargs)
+
+    def play(self, policy: BatchPolicy | Act, seed: int) -> Episode:
+        """Play one episode with a policy, or with what maps one observation to an action. Raises as ``play_all``."""
+        asked = policy if isinstance(policy, BatchPolicy) else one_at_a_time(policy)
+        return next(self.play_all(asked, [seed]))
+
+    def play_all(self, policy: BatchPolicy, seeds: Iterable[int]) -> Iterator[Episode]:
+        """Yield the episodes of ``seeds`` in their order; who has seen enough may stop in between.
+
+        Raises FailedEpisodeError as ``episode_return`` does, in the failed episode's turn, StoppedError where it was
+        ``stopped`` on the way.
+        """
+        waiting = iter(seeds)
+        copies = self._lockstep(policy.batch)
+        playing: list[_Playing] = []
+        done: dict[int, Episode | PrunekitError] = {}
+        began = turn = 0
+        free = list(reversed(copies))
+        rounds = 0
+        while True:
+            while free and (seed := next(waiting, None)) is not None:
+                one = _Playing(number=began, seed=seed, environment=free.pop())
+                began += 1
+                if one.begin(done):
+                    playing.append(one)
+                else:
+                    free.append(one.environment)
+            while turn in done:
+                found = done.pop(turn)
+                turn += 1
+                if isinstance(found, PrunekitError):
+                    raise found
+                self.steps += len(found.observations)
+                yield found
+            if turn == began:
+                return
+            if rounds % _STEPS_BETWEEN_LOOKS == 0 and self.stopped():
+                raise StoppedError("stopped")
+            rounds += 1
+            for one in _step(policy, playing, done):
+                playing.remove(one)
+                free.append(one.environment)
+
+    def random(self, seed: int) -> float:
+        """Return the random policy's return."""
+        return random_returns(self.environment, [seed])[0]
+
+    def close(self) -> None:
+        """Close the environments."""
+        for environment in self._copies:
+            environment.close()
+
+    def _lockstep(self, batch: int) -> list[gym.Env[Any, Any]]:
+        wanted = 1 if self.note else min(batch, self._max_copies)
+        while len(self._copies) < wanted:
+            try:
+                copy = self.another()
+            except PrunekitError as error:
+                self.note = f"episodes are played one at a time, as there is no second environment: {error}"
+            else:
+                if any(copy.unwrapped is known.unwrapped for known in self._copies):
+                    self.note = "episodes are played one at a time, as there is but one environment"
+                    return self._copies[:1]
+                self._copies.append(copy)
+                if len(self._copies) == 2 and not _twins(*self._copies):
+                    self.note = (
+                        f"episodes are played one at a time, as environments '{self._env_id}' do not do the same after "
+                        "a reset with the same seed"
+                    )
+            if self.note:
+                for environment in self._copies[1:]:
+                    environment.close()
+                del self._copies[1:]
+                return self._copies[:1]
+        return self._copies[:wanted]
+
+
+@final
+@dataclass(kw_only=True, eq=False)
+class _Playing:
+    """One episode that is being played."""
+
+    number: int
+    seed: int
+    environment: gym.Env[Any, Any]
+    steps: Generator[Any, Any, tuple[float, int]] = field(init=False)
+    seen: list[Float32] = field(default_factory=list)
+
+    def begin(self, done: dict[int, Episode | PrunekitError]) -> bool:
+        """Reset the environment; say whether there is a step to take."""
+        self.steps = episode(self.environment, self.seed)
+        return self._go_on(lambda: next(self.steps), done)
+
+    def step(self, action: Any, done: dict[int, Episode | PrunekitError]) -> bool:
+        """Take one step; say whether there is another."""
+        return self._go_on(lambda: self.steps.send(action), done)
+
+    def fail(self, error: PrunekitError, done: dict[int, Episode | PrunekitError]) -> None:
+        """End the episode: the policy has no answer."""
+        try:
+            self.steps.throw(error)
+        except PrunekitError as raised:
+            done[self.number] = raised
+
+    def _go_on(self, move: Callable[[], Any], done: dict[int, Episode | PrunekitError]) -> bool:
+        try:
+            self.seen.append(np.array(move(), np.float32))  # a copy: some environments write into one buffer
+        except StopIteration as end:
+            observations = np.asarray(self.seen, np.float32)
+            done[self.number] = Episode(seed=self.seed, total=end.value[0], observations=observations)
+            return False
+        except FailedEpisodeError as error:
+            done[self.number] = error
+            return False
+        return True
+
+
+def _step(policy: BatchPolicy, playing: Sequence[_Playing], done: dict[int, Episode | PrunekitError]) -> list[_Playing]:
+    """Take one step of every episode; return those that have ended, their outcomes in ``done``."""
+    ended = []
+    if len(playing) == 1:
+        answers: Sequence[Any] | None = None
+    else:
+        try:
+            answers = policy.actions(np.stack([one.seen[-1] for one in playing]))
+        except PrunekitError:
+            answers = None  # asked again one by one: which episode it is about matters
+    for index, one in enumerate(playing):
+        if answers is not None:
+            action = answers[index]
+        else:
+            try:
+                action = policy.actions(one.seen[-1][None])[0]
+            except PrunekitError as error:
+                one.fail(error, done)
+                ended.append(one)
+                continue
+        if not one.step(action, done):
+            ended.append(one)
+    return ended
+
+
+def _twins(first: gym.Env[Any, Any], second: gym.Env[Any, Any]) -> bool:
+    """Return whether both do the same, to the bit, over some steps after a reset with the same seed."""
+    first.action_space.seed(_TWIN_SEED)
+    actions = [first.action_space.sample() for _ in range(_TWIN_STEPS)]
+    told = []
+    for environment in (first, second):
+        bits: list[Any] = []
+        try:
+            observation, _ = environment.reset(seed=_TWIN_SEED)
+            for action in actions:
+                bits.append(np.array(observation, np.float32).tobytes())
+                observation, reward, terminated, truncated, _ = environment.step(action)
+                bits.append((float(reward), terminated, truncated))
+                if terminated or truncated:
+                    break
+        except Exception as error:  # whatever an environment raises; who plays there will say it
+            bits.append(type(error).__name__)
+        told.append(repr(bits))
+    return told[0] == told[1]

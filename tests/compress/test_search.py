@@ -1,0 +1,171 @@
+"""How the search judges, chooses sizes and branches, and ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunekit.compression.branch import Branch, Phase, aim_of, retarget
+from prunekit.compression.budget import Budget
+from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
+from prunekit.compression.judging import Judgement, judged
+from prunekit.compression.search import _Open, _Search
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
+from prunekit.environments import Spaces
+from prunekit.rollouts import Episode
+from prunekit.spaces.box import BoxActions
+from prunekit.stats.betting import Paired
+from prunekit.stats.clipping import ReturnRange, range_of
+
+SPACES = Spaces(3, BoxActions(low=(-1.0,), high=(1.0,)))
+SEARCH = SearchSettings()
+RANGE = ReturnRange(low=-10.0, high=110.0)
+BASELINE = Baseline(np.full(80, 100.0), np.zeros(80))
+
+
+def judge(returns: Sequence[float], best: float = -math.inf, over: Callable[[], bool] = lambda: False) -> Judgement:
+    def play_all(_: Any, seeds: range) -> Iterator[Episode]:
+        for seed, total in zip(seeds, returns, strict=False):
+            yield Episode(seed=seed, total=total, observations=np.zeros((1, 3), np.float32))
+
+    runner: Any = SimpleNamespace(play_all=play_all)
+    policy: Any = None
+    return judged(policy, runner, SEARCH, BASELINE, RANGE, best=best, over=over)
+
+
+@pytest.mark.parametrize(
+    ("returns", "episodes", "good"),
+    [
+        ([100.0] * 80, 33, True),
+        ([20.0, 30.0] * 40, 4, False),
+        ([98.0, 92.0] * 40, 10, False),
+        ([97.0, 96.4] * 40, 80, True),  # good, but a certificate should take more than 200 episodes
+        ([93.0, 99.1] * 40, 33, False),
+        ([100.0] * 15 + [0.0] + [100.0] * 64, 80, True),
+    ],
+)
+def test_a_network_plays_no_more_than_is_needed(returns: list[float], episodes: int, good: bool) -> None:
+    found = judge(returns)
+    assert (len(found.played), found.good) == (episodes, good)
+    assert found.retention == pytest.approx(np.mean(returns[:episodes]) / 100.0)
+
+
+def test_what_is_behind_what_it_was_plays_no_more() -> None:
+    assert len(judge([97.0, 96.4] * 40, best=1.0).played) == 10
+    assert len(judge([100.0] * 80, over=lambda: True).played) == 1
+
+
+def test_a_copy_of_the_teacher_wants_more_episodes_where_returns_are_spread() -> None:
+    steady, spread = BASELINE, Baseline(np.tile([10.0, 300.0], 40), np.zeros(80))
+    wanted = [own_copy_wants(one, 0.95, range_of(one.dense, one.random)) for one in (steady, spread)]
+    assert 60 < wanted[0] < 120 < wanted[1] < math.inf
+    assert episodes_wanted(Paired(*(np.zeros(0),) * 3), 0.95, RANGE) == math.inf
+
+
+@given(widths=st.lists(st.integers(1, 40), max_size=3).map(tuple), hopeless=st.integers(0, 60))
+def test_the_next_size_lies_between_and_the_search_of_sizes_ends(widths: tuple[int, ...], hopeless: int) -> None:
+    steps, good, bad = 0, sum(widths), hopeless
+    while (units := next_units(widths, bad)) is not None:
+        assert max(bad, len(widths) - 1) < units < good
+        assert sum(shrunk(widths, units)) >= units
+        assert all(0 < less <= more for less, more in zip(shrunk(widths, units), widths, strict=True))
+        bad, steps = units, steps + 1
+    assert steps <= 12
+    assert good <= len(widths) or bad >= good - 1 or not widths
+
+
+def test_sizes_that_do_not_help_are_left_out() -> None:
+    small = lambda hidden: parameters_of(hidden, 3, 1) < 60  # noqa: E731
+    assert parameters_of((11,), 3, 1) == 56
+    assert units_below((48,), 0, small) == 8
+    assert units_below((48,), 10, small) == 11
+    assert units_below((48,), 11, small) is None
+
+
+def branch(start: tuple[int, ...], number: int, **told: Any) -> Branch:
+    unused: Any = None
+    return Branch(start=start, number=number, scale=unused, dataset=unused, target=told.pop("target", start), **told)
+
+
+def student(*hidden: int) -> Any:
+    return SimpleNamespace(hidden=hidden)
+
+
+def test_a_branch_aims_at_half_and_below_what_others_have() -> None:
+    one = branch((48,), 0, good=student(48), best=student(9), student=student(9), without_improvement=3)
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.phase, one.best, one.without_improvement) == ((24,), Phase.SHRINK, None, 0)
+    retarget(one, 1, 3, 60)
+    assert one.target == (8,)
+    one.hopeless_units = 11
+    retarget(one, 1, 3, 60)
+    assert one.phase is Phase.DONE
+    settling = branch((48,), 0, good=(fine := student(48)), best=fine, phase=Phase.TUNE)
+    assert aim_of(settling) == (24,)
+
+
+def candidate(parameters: int, played: int = 40) -> Candidate:
+    actor: Any = None
+    returns = Paired(np.full(played, 100.0), np.full(played, 100.0), np.zeros(played))
+    return Candidate(actor=actor, hidden=(1,), parameters=parameters, played=returns, retention=1.0, good=True)
+
+
+def searching(spent: list[float], share: float = 1.0, by_steps: bool = False) -> _Search:
+    pool: Any = SimpleNamespace(
+        core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
+    )
+    budget = Budget(total=300.0, spent=lambda: spent[0], by_steps=by_steps)
+    return _Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
+
+
+def test_the_certificate_s_share_is_planned_anew() -> None:
+    spent = [0.0]
+    idle, busy, steps = searching(spent), searching(spent, 0.25), searching(spent, 0.25, by_steps=True)
+    for run in (idle, busy, steps):
+        assert run._reserved() == pytest.approx(45.0)  # nothing is good yet
+        run.candidates.append(candidate(100))
+    wanted = episodes_wanted(candidate(100).played, 0.95, RANGE)
+    assert idle._reserved() == steps._reserved() == pytest.approx((1.3 * wanted + 20) * 0.5)
+    assert busy._reserved() == pytest.approx(180.0)
+    spent[0] = 299.0 - idle._reserved()
+    assert (idle._is_over(), busy._is_over()) == (False, True)
+
+
+def test_most_is_promised_by_what_is_much_smaller_near_to_good_and_cheap() -> None:
+    run = searching([0.0])
+    run.candidates.append(candidate(200))
+    best = student(20)
+    told = {
+        "half": _Open(branch=branch((48,), 0, good=student(40), target=(20,), phase=Phase.SHRINK), cost=10.0),
+        "near": _Open(branch=branch((20,), 1, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
+        "far": _Open(branch=branch((20,), 2, best=best, reached=0.4, phase=Phase.TEACH), cost=10.0),
+        "tired": _Open(
+            branch=branch((20,), 3, best=best, reached=0.93, without_improvement=5, phase=Phase.TUNE), cost=10.0
+        ),
+        "dear": _Open(branch=branch((20,), 4, best=best, reached=0.93, phase=Phase.TEACH), cost=30.0),
+        "no smaller": _Open(branch=branch((40,), 5, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
+        "done": _Open(branch=branch((20,), 6, phase=Phase.DONE), cost=10.0),
+    }
+    run.opened = list(told.values())
+    promised = {name: run._promise(opened) for name, opened in told.items()}
+    assert promised["near"] > promised["half"] > promised["far"] > 0.0
+    assert promised["near"] > promised["tired"] > 0.0
+    assert promised["near"] == pytest.approx(3.0 * promised["dear"])
+    assert promised["no smaller"] == promised["done"] == 0.0
+
+
+def test_while_nothing_is_good_the_first_start_goes_on_first() -> None:
+    run = searching([0.0])
+    run.opened = [
+        _Open(branch=branch((48,), 0, reached=0.9, phase=Phase.TEACH), cost=20.0),
+        _Open(branch=branch((14,), 1, reached=0.9, phase=Phase.TEACH), cost=10.0),
+    ]
+    assert run._promise(run.opened[0]) > run._promise(run.opened[1])
