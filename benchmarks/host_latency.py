@@ -27,9 +27,9 @@ from devices import PROBE, observed, program_of, written
 from host_rivals import c_loop, emx_source, litert, quicker_c_loop, reading_source
 from record import write_result
 
-from prunekit.bench.host import host_facts
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import spaces_of
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.graphs import graph_of
@@ -163,7 +163,7 @@ def main() -> None:
     for policy, ways in found.items():
         for way, entry in ways.items():
             print(f"{policy:20} {way:40} {entry['p50']:8.3f} {entry['p99']:8.3f}")
-    host = host_facts(gym.make("Hopper-v5"))
+    host = host_facts(gym.make("Hopper-v5").spec)
     print(write_result("host_latency", "python benchmarks/host_latency.py", {"host": host, "microseconds": found}))
 
 

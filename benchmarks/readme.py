@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
 from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
@@ -23,6 +24,7 @@ from embedded_tables import (
     host_latency_table,
     int8_table,
     loop_table,
+    rounding_table,
 )
 from frontier_picture import frontier_picture
 from growth_table import growth_table
@@ -188,6 +190,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "honesty": ("honesty", honesty_table),
         "claims": ("claims", claims_table),
     },
+    "docs/statistics.md": {
+        "certificate_samples": ("certificate_samples", samples_table),
+        "honesty_bounds": ("honesty_bounds", honesty_bounds_table),
+    },
     "docs/embedded.md": {
         "c_math": ("c_math", c_math_text),
         "int8": ("devices", int8_table),
@@ -196,7 +202,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "host_latency": ("host_latency", host_latency_table),
     },
     "docs/ops.md": {"growth": ("growth", growth_table)},
-    "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
+    "docs/decisions/0010-policies-as-c.md": {
+        "c_choices": ("c_choices", c_choices_table),
+        "integer_rounding": ("integer_rounding", rounding_table),
+    },
     "docs/decisions/0011-natural-gradients-and-an-average.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=False))
     },

@@ -31,11 +31,11 @@ from compress import teacher_of
 from record import write_result
 
 from prunekit.adapters import sb3_natural, sb3_tuning
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.read import read_teacher
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.read import read_teacher
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
 
 RUNS = Path("runs/tuning_choices")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing.sound import Sound
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.cli.inspect import inspect
-from prunekit.compress.read import read_teacher
+from prunekit.compression.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.graph.reference import initial_states, run_step
 from prunekit.policy.artifact import load

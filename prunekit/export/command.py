@@ -14,12 +14,14 @@ from prunekit.environments import Spaces, arguments_for, make_environment, named
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
+from prunekit.export.card_folder import FILES as CARD_FILES
+from prunekit.export.card_folder import write_card_folder
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
 from prunekit.formats.onnx_weights import weights_beside
-from prunekit.graph.graph import Graph, specs_of
+from prunekit.graph.graph import Graph
 from prunekit.outputs import require_apart
 from prunekit.policy.actions import with_actions_of
 from prunekit.policy.actor import Actor
@@ -40,6 +42,7 @@ class ExportWords:
     name: str | None = None
     self_test: bool = False
     arduino: bool = False
+    card: bool = False
     env: str | None = None
     episodes: int = 5
     observations: Path | None = None
@@ -60,20 +63,27 @@ class ExportOutcome:
 def export_file(words: ExportWords) -> ExportOutcome:
     """Export as ``words`` say; raises InputError for words that do not go together."""
     settings = _c_settings(words) if words.format == "c" else None
+    if words.card and settings is not None:
+        raise InputError("`card` goes with `format` onnx; C has no card")
     if words.format not in ("onnx", "c"):
-        raise InputError(f"--format {words.format} is unknown; choose onnx or c")
+        raise InputError(f"`format` {words.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_words_of_c(words)
     require_episodes(words.episodes)
     require_policy(words.policy)
-    folder = words.out or words.policy.parent
+    folder = words.out or (words.policy.with_name(f"{words.policy.stem}-card") if words.card else words.policy.parent)
     written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
+    if words.card:
+        written = [folder / name for name in CARD_FILES]
     read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
     require_apart(read, written, words.json_file)
     policy = _read(words)
-    outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
+    if words.card:
+        outcome = _to_card(words, policy, folder)
+    else:
+        outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.masks is None:
+    if policy.masks is None or words.card:
         lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
         dead = sum(int((~keep).sum()) for keep in policy.masks.values())
@@ -90,7 +100,7 @@ def _read(words: ExportWords) -> PolicyFile:
     if words.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(words.env)
     elif words.env is not None and words.format == "onnx":
-        raise InputError("--env goes with --format c; this file says what its actions are")
+        raise InputError("`env` goes with `format` c; this file says what its actions are")
     policy = policy or read_policy(words.policy, words.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
@@ -109,9 +119,9 @@ def _spaces_in(env: str) -> Spaces:
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
     """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
     if activations is not None and not int8:
-        raise InputError("--activations goes with --int8")
+        raise InputError("`activations` goes with `int8`")
     if activations not in (None, 8, 16):
-        raise InputError(f"--activations must be 16 or 8, got {activations}")
+        raise InputError(f"`activations` must be 16 or 8, got {activations}")
     if not int8:
         return None
     return 8 if activations == 8 else 16
@@ -121,19 +131,19 @@ def _c_settings(words: ExportWords) -> CSettings:
     bits = bits_named(words.int8, words.activations)
     name = c_name(words.policy.stem) if words.name is None else words.name
     if is_system_header(name):
-        raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
+        raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
-        raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
+        raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
     return CSettings(name, bits, words.self_test, words.arduino)
 
 
 def _refuse_words_of_c(words: ExportWords) -> None:
-    given = {"--int8": words.int8, "--activations": words.activations is not None, "--name": words.name is not None}
-    given |= {"--self-test": words.self_test, "--arduino": words.arduino}
-    given |= {"--observations": words.observations is not None}
+    given = {"`int8`": words.int8, "`activations`": words.activations is not None, "`name`": words.name is not None}
+    given |= {"`self_test`": words.self_test, "`arduino`": words.arduino}
+    given |= {"`observations`": words.observations is not None}
     for option, used in given.items():
         if used:
-            raise InputError(f"{option} goes with --format c")
+            raise InputError(f"{option} goes with `format` c")
 
 
 def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
@@ -146,6 +156,12 @@ def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutc
             "largest_difference": report.largest_difference,
         },
     )
+
+
+def _to_card(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    paths = write_card_folder(policy, folder, words.env)
+    lines = tuple((path, f"{path.stat().st_size:,} bytes") for path in paths)
+    return ExportOutcome(lines, {"card": [str(path) for path in paths]})
 
 
 def _onnx_path(words: ExportWords, folder: Path) -> Path:
@@ -163,15 +179,17 @@ def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSetti
     if settings.activations is None:
         text = f"float32; torch and NumPy agree with it within {report.largest_difference:.2g}"
     else:
-        far = f"actions within {report.largest_difference:.2g} of float32"
-        if specs_of(policy.graph)["action"].dtype == "int64":
-            far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        if report.largest_action is not None:
+            size = f"actions of up to {report.largest_action:.3g}"
+            far = f"{size} within {report.largest_difference:.2g} of float32"
         text = f"int8 weights, int{settings.activations} activations; {far} on {report.rows:,} recorded observations"
     facts = {
         "c": [str(path) for path in report.paths],
         "name": settings.name,
         "activations": settings.activations,
         "largest_difference": report.largest_difference,
+        "largest_action": report.largest_action,
     }
     return ExportOutcome(tuple((path, text) for path in report.paths if path.suffix == ".c"), facts)
 
@@ -189,8 +207,8 @@ def recorder(
         path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
             raise InputError(
-                f"{path}: names no environment to record observations in; give one with --env, or some of its own "
-                "with --observations FILE.npy"
+                f"{path}: names no environment to record observations in; give one with `env`, or some of its own "
+                "with `observations` FILE.npy"
             )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(policy.graph, env_id, kwargs, episodes)

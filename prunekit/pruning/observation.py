@@ -64,11 +64,18 @@ class Observation:
 
 
 def observe(
-    network: nn.Module, groups: Sequence[Group], states: Tensor, decision: Callable[[object], Tensor]
+    network: nn.Module,
+    groups: Sequence[Group],
+    states: Tensor,
+    decision: Callable[[object], Tensor],
+    widths: Sequence[int] = (),
 ) -> Observation:
-    """Run ``network`` on ``states`` [n, obs]; ``decision`` picks the output [n, k] from what it returns."""
+    """Run ``network`` on ``states`` [n, obs]; ``decision`` picks the output [n, k] from what it returns.
+
+    With ``widths`` the states are several arguments side by side, of so many values each.
+    """
     with torch.enable_grad(), _HiddenCapture(network, groups) as capture:
-        output = decision(network(states))
+        output = decision(network(*(torch.split(states, list(widths), dim=1) if widths else (states,))))
     return Observation(states, output, capture.values)
 
 

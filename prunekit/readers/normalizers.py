@@ -34,11 +34,11 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     if not found and normalizes:
         raise InputError(
             f"{path}: config.yml beside it says that it was trained behind a normalizer, whose file is missing; put "
-            "vecnormalize.pkl beside the zip, or name it with --normalizer"
+            "vecnormalize.pkl beside the zip, or name it with `normalizer`"
         )
     what = "several files beside it could be" if found else "no file beside it is"
     raise InputError(
-        f"{path}: {what} its observation normalizer; name one with --normalizer, or say --no-normalizer if it was "
+        f"{path}: {what} its observation normalizer; name one with `normalizer`, or say `normalizer=False` if it was "
         "trained without"
     )
 

@@ -27,7 +27,10 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
         value = settings.get(name, "null")
         if value not in _NOTHING:
             told = _plain(value) or "of several values"
-            notes.append(f"its environment was made with {name} {told} (config.yml), which the policy needs")
+            notes.append(
+                f"its environment was made with {name} {told} (config.yml), which the policy needs: write a function "
+                "that makes it so, and give it as `env` MODULE:FUNCTION"
+            )
     return tuple(notes)
 
 

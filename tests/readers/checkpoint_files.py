@@ -138,7 +138,7 @@ def skrl() -> Checkpoint:
 
     return Checkpoint(
         content, {"activation": "elu"}, 5, answer, "skrl checkpoint, 5-8-6-6-2, elu, normalizer inside",
-        ("skrl's own", "unless --head"),
+        ("skrl's own", "unless `head`"),
     )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def rl_games() -> Checkpoint:
 def cleanrl_ppo() -> Checkpoint:
     actor = mlp(5, 8, 8, 2, activation=nn.Tanh)
     content = {"actor_logstd": torch.zeros(1, 2), **named("critic", mlp(5, 1)), **named("actor_mean", actor)}
-    return Checkpoint(content, {}, 5, actor, "CleanRL model, 5-8-8-2, tanh", ("--activation", "NormalizeObservation"))
+    return Checkpoint(content, {}, 5, actor, "CleanRL model, 5-8-8-2, tanh", ("`activation`", "NormalizeObservation"))
 
 
 def cleanrl_squashed(last: str) -> Checkpoint:
@@ -180,13 +180,13 @@ def cleanrl_squashed(last: str) -> Checkpoint:
         return torch.tanh(mean(second(first(x).relu()).relu())) * scale + shift
 
     saved = content if last == "fc_mean" else (content, named("fc1", nn.Linear(7, 1)))
-    return Checkpoint(saved, {}, 5, answer, "CleanRL model, 5-8-8-2, relu", ("--activation",))
+    return Checkpoint(saved, {}, 5, answer, "CleanRL model, 5-8-8-2, relu", ("`activation`",))
 
 
 def plain() -> Checkpoint:
     network = mlp(4, 8, 3, activation=nn.ReLU)
     return Checkpoint(
-        network.state_dict(), {"activation": "relu"}, 4, network, "state dict, 4-8-3, relu", ("unless --head",)
+        network.state_dict(), {"activation": "relu"}, 4, network, "state dict, 4-8-3, relu", ("unless `head`",)
     )
 
 
@@ -196,7 +196,7 @@ def nested() -> Checkpoint:
     model = {f"_orig_mod.{name}": value for name, value in (named("actor", actor) | named("critic", mlp(4, 1))).items()}
     return Checkpoint(
         {"epoch": 3, "agent": {"state_dict": model}}, {"activation": "swish"}, 4, actor, "state dict, 4-8-3, silu",
-        ("unless --head",),
+        ("unless `head`",),
     )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def declared() -> Checkpoint:
         return torch.tanh(third(torch.tanh(second(torch.tanh(first(x)))))) * 2.0
 
     said = {"layers": ("a", "b", "out"), "activation": "tanh", "head": "tanh:-2,2"}
-    return Checkpoint({"model": model}, said, 4, answer, "state dict, 4-8-8-2, tanh", ("as --layers says",))
+    return Checkpoint({"model": model}, said, 4, answer, "state dict, 4-8-8-2, tanh", ("as `layers` says",))
 
 
 def normed() -> Checkpoint:
@@ -225,19 +225,19 @@ def normed() -> Checkpoint:
         4,
         network,
         "state dict, 4-8-6-2, elu",
-        ("epsilon", "unless --head"),
+        ("epsilon", "unless `head`"),
     )
 
 
 def linear() -> Checkpoint:
     network = nn.Linear(4, 2).double()
-    return Checkpoint(network.state_dict(), {}, 4, network, "state dict, 4-2, linear", ("unless --head",))
+    return Checkpoint(network.state_dict(), {}, 4, network, "state dict, 4-2, linear", ("unless `head`",))
 
 
 def module() -> Checkpoint:
     """Not the state of a network, but the object, which nothing unpickles."""
     network = mlp(4, 8, 3)
-    return Checkpoint(network, {"activation": "elu"}, 4, network, "state dict, 4-8-3, elu", ("unless --head",))
+    return Checkpoint(network, {"activation": "elu"}, 4, network, "state dict, 4-8-3, elu", ("unless `head`",))
 
 
 CHECKPOINTS: dict[str, Callable[[], Checkpoint]] = {

@@ -173,7 +173,7 @@ def test_a_partial_gives_its_numbers_and_other_functions_are_asked_for(tmp_path:
     np.testing.assert_allclose(action(read_policy(path, NONE)), squashed(outputs), rtol=1e-5, atol=1e-6)
     path = write_zip(tmp_path / "b.zip", "td3", params, SEEN, BOX, act=("swirl", "mine"))
     with pytest.raises(
-        ArtifactError, match=r"'mine\.swirl', which is not known; name what it computes with --activation"
+        ArtifactError, match=r"'mine\.swirl', which is not known; name what it computes with `activation`"
     ):
         read_policy(path, NONE)
     said = read_policy(path, PolicyOptions(without_normalizer=True, activation="elu"))

@@ -37,7 +37,7 @@ _KINDS = {"IDENTITY": None, "RELU": "relu", "TANH": "tanh", "SIGMOID": "sigmoid"
 _FAST_TANH = "FAST_TANH"
 _OTHERS = (
     "no network of RLtools was found in it; export the policy to ONNX (of Keras: tf2onnx), or write its weights with "
-    "safetensors.numpy.save_file and name them with --layers"
+    "safetensors.numpy.save_file and name them with `layers`"
 )
 _EVALUATED = "its action is that of evaluation, without noise"
 _MAX_LAYERS = 200
@@ -59,7 +59,7 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
             made.add(layer)
         graph = made.graph(options.head)
     except PrunekitError as error:
-        if str(error).startswith("--"):
+        if str(error).startswith("`"):
             raise
         raise InputError(f"{path}: {error}") from error
     return PolicyFile(
@@ -79,7 +79,7 @@ def _place(contents: Contents) -> str:
     if _ACTOR in networks or any(name.startswith(f"{_ACTOR}/") for name in contents.arrays):
         return _ACTOR
     if len(networks) != 1:
-        found = f"; there are {shown(', '.join(networks), 200)}: choose one with --path" if networks else ""
+        found = f"; there are {shown(', '.join(networks), 200)}: choose one with `nesting`" if networks else ""
         raise InputError(f"HDF5 file, but {_OTHERS}{found}")
     return networks[0]
 

@@ -32,7 +32,7 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
     tree = opened.tree.under(options.nesting or "")
     if options.nesting is not None and not tree.matrices:
-        raise InputError(f"{opened.path}: has no layers under --path {shown(options.nesting, 60)}")
+        raise InputError(f"{opened.path}: has no layers under `nesting` {shown(options.nesting, 60)}")
     own = [name for name in tree.matrices if may_be_policy(name)]
     atoms = next((name for name in tree.arrays if name.rpartition(".")[2] in _DISTRIBUTIONS), None)
     if atoms is not None:
@@ -49,7 +49,7 @@ def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
         there = ", ".join(tree.matrices[:16])
         raise InputError(
             f"{opened.path}: {called}, which does not say which layers are the policy's, nor in which order: name them "
-            f"with --layers, and what is between them with --activation; there are {shown(there, 400)}"
+            f"with `layers`, and what is between them with `activation`; there are {shown(there, 400)}"
         )
     return Plan(called=called, tree=tree, layers=tuple(layers))
 

@@ -22,7 +22,7 @@ _SAID: dict[Kind, tuple[str, str]] = {
     "msgpack": (
         "flax",
         "is a file of flax.serialization (msgpack), which is not read; write its parameters with "
-        "safetensors.flax.save_file and name them with --layers",
+        "safetensors.flax.save_file and name them with `layers`",
     ),
     "pickle": (
         "pickle",

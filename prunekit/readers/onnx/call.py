@@ -53,7 +53,7 @@ class Call:
         if isinstance(value, Index | Choices):
             raise InputError(
                 "goes on from the index of the largest value, which only the end of a policy can be; export the values "
-                "before it, or choose them with --output"
+                "before it, or choose them with `output`"
             )
         if isinstance(value, Truth):
             raise InputError("computes with truth values of the observation; export the policy without it")

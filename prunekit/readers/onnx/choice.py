@@ -126,11 +126,11 @@ def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[
     graph = work.plain.graph
     names = [entry.name for entry in graph.output]
     if wanted is not None and wanted not in names:
-        raise InputError(f"{called}: has no output '{shown(wanted)}'; --output names one of {_listed(names)}")
+        raise InputError(f"{called}: has no output '{shown(wanted)}'; `output` names one of {_listed(names)}")
     passed, sampled = passed_through(graph), sampled_outputs(work)
     if wanted is not None and (wanted in passed or wanted not in varying_outputs(work)):
         raise InputError(
-            f"{called}: its output '{shown(wanted)}' does not depend on the observation; --output names one of "
+            f"{called}: its output '{shown(wanted)}' does not depend on the observation; `output` names one of "
             f"{_listed(names)}"
         )
     varying = [name for name in varying_outputs(work) if name not in passed and name not in states]
@@ -143,7 +143,7 @@ def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[
         raise InputError(f"{called}: none of its outputs ({_listed(names)}) depends on an input; it is no policy")
     if len(candidates) > 1:
         raise InputError(
-            f"{called}: several of its outputs could be the action ({_listed(candidates)}); give --output NAME"
+            f"{called}: several of its outputs could be the action ({_listed(candidates)}); give `output` NAME"
         )
     return candidates[0]
 
@@ -161,7 +161,7 @@ def _candidates(varying: Sequence[str], sampled: dict[str, str]) -> list[str]:
 def _samples(called: str, output: str, source: str, others: Sequence[str]) -> InputError:
     advice = "export its deterministic action"
     if others:
-        advice = f"not drawn is {_listed(others)}: take it with --output"
+        advice = f"not drawn is {_listed(others)}: take it with `output`"
     return InputError(
         f"{called}: samples its action (output '{shown(output)}' depends on {source}), so that one observation has "
         f"many answers; {advice}"

@@ -127,9 +127,9 @@ def _moved(build: Builder, value: Data | Index | Choices | Truth, indices: Indic
             return Truth(of=build.moved(value.of, indices), strict=value.strict)
         case Choices():
             if (indices.ravel() != np.arange(len(value.counts))).any():
-                raise InputError("picks some of several choices; choose the values before them with --output")
+                raise InputError("picks some of several choices; choose the values before them with `output`")
             return replace(value, dims=indices.shape)
         case Index():
             if (indices.ravel() != np.arange(int(np.prod(value.dims)))).any():
-                raise InputError("picks some of several indices; choose the values before them with --output")
+                raise InputError("picks some of several indices; choose the values before them with `output`")
             return Index(of=value.of, start=value.start, dims=indices.shape)

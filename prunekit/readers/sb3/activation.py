@@ -85,5 +85,5 @@ def _unknown(text: object) -> InputError:
     known = sorted({module.__name__ for module in _MODULES.values()} | {PReLU.__name__})
     return InputError(
         f"its activation {quoted(text)} is not known; known are {', '.join(known)}; of another say what it computes "
-        "with --activation"
+        "with `activation`"
     )

@@ -34,7 +34,7 @@ ACTIONS: dict[str, type[ActionKind]] = {
 _CLASS = re.compile(r"<class '(?:gym|gymnasium)\.spaces\.(\w+)\.(\w+)'>")
 
 _AXES_OF_IMAGES = 3
-_FIX = "name its environment with --env, or give its spaces"
+_FIX = "name its environment with `env`, or give its spaces"
 _INTEGER = re.compile(r"-?\d{1,10}")
 _NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d{2,3})?)")
 

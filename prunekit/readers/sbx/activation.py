@@ -44,7 +44,7 @@ def activation_of(called: object) -> Op | None:
     if not text.startswith(_MODULES) or (short not in _FUNCTIONS and short != _IDENTITY):
         what = f"'{shown(text, 80)}'" if text else "a function of its own"
         raise InputError(
-            f"its activation is {what}, which is not known; name what it computes with --activation (elu, relu, ...)"
+            f"its activation is {what}, which is not known; name what it computes with `activation` (elu, relu, ...)"
         )
     if short == _IDENTITY:
         return None

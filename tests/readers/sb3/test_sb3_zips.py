@@ -201,7 +201,7 @@ def test_every_bound_that_is_read_is_the_right_one(exponent: int, share: float) 
     ("bound", "dtype"), [(0.012345678, np.float32), (0.05, np.float32), (0.09999999, np.float64), (2.0, np.int32)]
 )
 def test_bounds_that_text_does_not_say_are_asked_for(bound: float, dtype: Any) -> None:
-    with pytest.raises(InputError, match=r"cannot be read exactly .* --env"):
+    with pytest.raises(InputError, match=r"cannot be read exactly .* `env`"):
         action_spaces(4, 1, as_saved(bound, dtype))
 
 

@@ -61,7 +61,8 @@ def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
     wrapper = "- gymnasium.wrappers.FrameStackObservation:\n          stack_size: 4"
     (tmp_path / "config.yml").write_text(dumped(env_wrapper=wrapper))
     assert zoo_notes(tmp_path / "policy.zip") == (
-        "its environment was made with env_wrapper of several values (config.yml), which the policy needs",
+        "its environment was made with env_wrapper of several values (config.yml), which the policy needs: write a "
+        "function that makes it so, and give it as `env` MODULE:FUNCTION",
     )
 
 
