@@ -354,3 +354,42 @@ def test_endless_names_end_soon(tmp_path: Path) -> None:
         refusal(content, tmp_path, activation="elu")
     assert "more than the 100" in refusal(long, tmp_path, activation="elu")
     assert time.monotonic() - started < 30.0
+
+
+def test_an_old_normalizer_of_rl_games_and_a_compiled_network(tmp_path: Path) -> None:
+    checkpoint = rl_games()
+    model = dict(checkpoint.content["model"])
+    beside = {name[17:]: model.pop(name) for name in [*model] if name.startswith("running_mean_std.")}
+    compiled = {f"_orig_mod.{name}": value for name, value in model.items()}
+    for network in (model, compiled):
+        path = saved({"model": network, "running_mean_std": beside, "epoch": 3}, tmp_path / "old.pth")
+        same_actions(read_policy(path, PolicyOptions(activation="elu")), checkpoint)
+
+
+@pytest.mark.parametrize("end", [None, nn.Tanh(), nn.Identity()])
+def test_a_module_that_was_saved_whole_tells_its_activations(end: nn.Module | None, tmp_path: Path) -> None:
+    bent = nn.LeakyReLU(0.3)
+    network = nn.Sequential(nn.Linear(5, 8), bent, nn.Linear(8, 6), bent, nn.Linear(6, 2)).double()
+    if end is not None:
+        network.append(end)
+    for content in (network, {"model": network, "epoch": 3}):
+        policy = read_policy(saved(content, tmp_path / "whole.pt"))
+        assert "5-8-6-2, leaky_relu" in policy.recognised
+        same_actions(policy, Checkpoint(network, {}, 5, network, ""))
+    network[1] = nn.ELU()  # two of them, of which no one word speaks
+    assert "give `activation`" in refusal(network, tmp_path)
+
+
+def test_outputs_that_are_no_values_are_refused(tmp_path: Path) -> None:
+    content = {"atoms": torch.linspace(-1, 1, 5), **named("network", mlp(4, 8, 10))}
+    assert "a distribution over 'atoms' (C51)" in refusal(content, tmp_path, activation="relu")
+
+
+def test_a_state_dict_under_a_name_of_rsl_rl_is_one(tmp_path: Path) -> None:
+    actor = mlp(5, 8, 2)
+    path = saved(
+        {"actor_state_dict": actor.state_dict(), "critic_state_dict": mlp(5, 8, 1).state_dict()}, tmp_path / "a.pt"
+    )
+    policy = read_policy(path, PolicyOptions(activation="elu"))
+    assert policy.recognised == "state dict, 5-8-2, elu"
+    same_actions(policy, Checkpoint(actor, {}, 5, actor, ""))

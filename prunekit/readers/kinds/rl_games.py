@@ -32,8 +32,9 @@ _SCALED = "rl_games itself holds actions in [-1, 1] and scales them to the bound
 
 
 def _recognised(opened: Opened) -> bool:
-    model = opened.entries().get("model")
-    return isinstance(model, dict) and any(str(name).startswith(("a2c_network.", "sac_network.")) for name in model)
+    if not isinstance(opened.entries().get("model"), dict):
+        return False
+    return any(name.startswith(("a2c_network.", "sac_network.")) for name in opened.tree.under("model").arrays)
 
 
 def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFile:
@@ -73,6 +74,8 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
 def _normalizer(opened: Opened, tree: Tree) -> tuple[str, Normalize] | None:
     """Return the normalizer, and what it is called in the file."""
     place = tree.under("running_mean_std")
+    if "running_mean" not in place:  # before 1.2 it lay beside the model
+        place = opened.tree.under("running_mean_std")
     if "running_mean" not in place:
         return None
     try:

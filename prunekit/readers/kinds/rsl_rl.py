@@ -31,7 +31,8 @@ _OTHERS = ("critic", "teacher", "value", "discriminator", "rnd", "predictor", "t
 
 def _recognised(opened: Opened) -> bool:
     entries = opened.entries()
-    if "actor_state_dict" in entries or "student_state_dict" in entries:
+    if any(name.startswith("mlp.") or ".rnn." in f".{name}" for part in ("actor", "student")
+           for name in opened.tree.under(f"{part}_state_dict").arrays):  # fmt: skip
         return True
     model = entries.get("model_state_dict")
     return isinstance(model, dict) and {"iter", "infos"} <= set(entries)

@@ -13,6 +13,7 @@ from prunekit.readers.weights.policy import OPTIONS, Plan, policy_of_plan, refus
 from prunekit.readers.weights.tree import may_be_policy
 
 CALLED = "state dict"
+_DISTRIBUTIONS = ("atoms", "support")
 _POLICIES = ("actor", "policy", "pi", "actor_mean", "policy_net", "actor_net", "action_net", "mean")
 
 
@@ -33,10 +34,17 @@ def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
     if options.nesting is not None and not tree.matrices:
         raise InputError(f"{opened.path}: has no layers under `nesting` {shown(options.nesting, 60)}")
     own = [name for name in tree.matrices if may_be_policy(name)]
+    atoms = next((name for name in tree.arrays if name.rpartition(".")[2] in _DISTRIBUTIONS), None)
+    if atoms is not None:
+        raise InputError(
+            f"{opened.path}: {called} of a distribution over '{shown(atoms, 60)}' (C51), whose outputs are no values "
+            "of actions; export the policy with its expectation to ONNX"
+        )
     refuse_recurrent(opened, tree, called)
     prefixes = list(dict.fromkeys(name.rpartition(".")[0] for name in own))
     layers = sequence_at(tree, prefixes[0]) if len(prefixes) == 1 else None
-    named = len(own) == len(tree.matrices) or (prefixes and prefixes[0].rpartition(".")[2] in _POLICIES)
+    parts = {part.removesuffix("_state_dict") for part in (prefixes[0] if prefixes else "").split(".")}
+    named = len(own) == len(tree.matrices) or bool(parts & {*_POLICIES})
     if layers is None or not named:
         there = ", ".join(tree.matrices[:16])
         raise InputError(

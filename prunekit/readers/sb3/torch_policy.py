@@ -34,9 +34,8 @@ def policy_of_tensors(contents: Contents, said: str | None = None) -> ZipPolicy:
         raise InputError(f"{layout.name} with actions of type {kind} is not supported")
     if layout.end == "action_net." and layout.trunks and (kind == BOX) != ("log_std" in state):
         raise InputError("its action space and its weights do not fit together")
-    ops, apart = layers_of(
-        layout, state, _act(layout, contents) if said is None else activation_named(said), _epsilon(contents)
-    )
+    act = _act(layout, contents) if said is None else activation_named(said)
+    ops, apart = layers_of(layout, state, act, _epsilon(contents))
     if layout.quantiles:
         ops[-1] = mean_of_quantiles(last_layer(ops), _count(action))
     if layout.pairs and kind == MULTI_BINARY:

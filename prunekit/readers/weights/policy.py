@@ -13,6 +13,7 @@ from prunekit.errors import InputError, PrunekitError
 from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph, Node, Port
 from prunekit.graph.op import Array, Op
+from prunekit.ops.activation import Activation
 from prunekit.ops.affine import Affine
 from prunekit.ops.identity import Identity
 from prunekit.ops.normalize import Normalize
@@ -21,6 +22,7 @@ from prunekit.readers.lowering.builder import as_floats
 from prunekit.readers.opened import Opened
 from prunekit.readers.passes.simplify import simplified
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.sb3.activation import activation_called
 from prunekit.readers.weights.chain import (
     doubts_between,
     follows,
@@ -36,6 +38,8 @@ OPTIONS = ("layers", "activation", "head", "nesting")
 """What may be said of every checkpoint."""
 
 LAYERS_SAID = "the layers are as `layers` says, and nothing else of the file is read"
+_NOTHING = "nothing"
+_WITHOUT_EFFECT = ("dropout.Dropout", "linear.Identity")
 _KINDS = ("weight", "kernel", "scale")
 _LEFT_OUT = "its normalizer '{0}' is left out, as `layers` does not name it: `layers` {0},{1},... puts it first"
 
@@ -75,13 +79,14 @@ def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
     told = f"{plan.called}, {plan.part} {shape_of(layers)}"
     word = options.activation if options.activation is not None else plan.activation
     dense = sum(isinstance(layer.op, Affine) for layer in layers)
-    if word is None and dense > 1:
+    told_between = told_activation(plan.tree, plan.layers) if word is None and not options.layers else None
+    if word is None and told_between is None and dense > 1:
         behind = _unsaid_behind(options, plan)
         also = (
             f", and `head` for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""
         )
         raise InputError(f"{told}, activation not in the file: give `activation` (elu, relu, tanh, ...){also}")
-    ops = ops_of(layers, None if word is None else activation_named(word))
+    ops = ops_of(layers, told_between if word is None else activation_named(word))
     outputs = layers[-1].widths[1]
     ending, notes = _ending(told, options, plan, outputs)
     if plan.normalizer is not None:
@@ -110,6 +115,9 @@ def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tupl
     if plan.ending is not None:
         return plan.ending(outputs), []
     behind = follows(plan.tree, plan.layers[-1])
+    ending = None if behind is None or options.layers else _told_ending(plan.tree, behind)
+    if ending is not None:
+        return ending, []
     if _unsaid_behind(options, plan) is not None:
         raise InputError(
             f"{told}; behind its last layer stands a module without weights, '{shown(behind, 60)}', and the file does "
@@ -123,7 +131,38 @@ def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:
     """Return the module behind the last layer that nobody says anything about: neither library, user nor file."""
     if options.head is not None or plan.ending is not None or options.layers:
         return None
-    return follows(plan.tree, plan.layers[-1])
+    behind = follows(plan.tree, plan.layers[-1])
+    return None if behind is not None and _told_ending(plan.tree, behind) is not None else behind
+
+
+def told_activation(tree: Tree, layers: Sequence[str]) -> Activation | None:
+    """Return the activation between ``layers`` of a module that was saved whole, where all of them are the same one."""
+    found = {op for name in layers[:-1] if (op := _op_behind(tree, name)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _op_behind(tree: Tree, layer: str) -> Activation | None:
+    behind = follows(tree, layer)
+    op = None if behind is None else _op_told(tree, behind)
+    return op if isinstance(op, Activation) else None
+
+
+def _told_ending(tree: Tree, behind: str) -> Ending | None:
+    op = _op_told(tree, behind)
+    if isinstance(op, Activation):
+        return Ending(ops=(op,), head=Identity())
+    return Ending(head=Identity()) if op == _NOTHING else None
+
+
+def _op_told(tree: Tree, name: str) -> object:
+    """Return the activation of the module ``name`` by its class, "nothing" for one without effect, None for others."""
+    text = tree.classes.get(name, "")
+    if any(f"'torch.nn.modules.{word}'" in text for word in _WITHOUT_EFFECT):
+        return _NOTHING
+    try:
+        return activation_called(text) or _NOTHING
+    except InputError:
+        return None
 
 
 def graph_of_ops(ops: Sequence[Op], head: Op) -> Graph:

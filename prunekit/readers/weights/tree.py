@@ -16,6 +16,7 @@ from prunekit.lazy import torch
 from prunekit.readers.lowering.builder import as_floats
 
 MAX_ARRAYS = 100_000
+_NUMBERS = ("negative_slope", "alpha", "beta", "threshold", "approximate", "min_val", "max_val")
 _OF_MODULE = ("_parameters", "_buffers", "_modules")
 _WRAPPERS = "_orig_mod."  # torch.compile's
 
@@ -23,10 +24,14 @@ _WRAPPERS = "_orig_mod."  # torch.compile's
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tree:
-    """``arrays`` by dotted names, in the file's order, and the names of ``modules``, where the file notes them."""
+    """``arrays`` by dotted names, in the file's order, and the names of ``modules``, where the file notes them.
+
+    Of a whole module that was saved, ``classes`` are those of its modules without weights, in words (``told``).
+    """
 
     arrays: Mapping[str, Any]
     modules: frozenset[str] = field(default_factory=frozenset)
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
@@ -40,6 +45,7 @@ class Tree:
         return Tree(
             arrays={name[cut:]: value for name, value in self.arrays.items() if name.startswith(start)},
             modules=frozenset(name[cut:] for name in self.modules if name.startswith(start)),
+            classes={name[cut:]: value for name, value in self.classes.items() if name.startswith(start)},
         )
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -97,14 +103,17 @@ def tree_of(data: object) -> Tree:
     """Return all tensors and arrays in decoded ``data``; raises InputError for more than any policy has."""
     arrays: dict[str, Any] = {}
     modules: set[str] = set()
+    classes: dict[str, str] = {}
     for name, value in _leaves(data, ""):
         if isinstance(value, torch.Tensor | np.ndarray):
             arrays[name.replace(_WRAPPERS, "")] = value
         else:
             modules.add(name.replace(_WRAPPERS, ""))
+            if isinstance(value, str):
+                classes[name.replace(_WRAPPERS, "")] = value
         if len(arrays) + len(modules) > MAX_ARRAYS:
             raise InputError(f"holds more than {MAX_ARRAYS:,} tensors, more than any policy needs")
-    return Tree(arrays=arrays, modules=frozenset(modules))
+    return Tree(arrays=arrays, modules=frozenset(modules), classes=classes)
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
@@ -134,11 +143,21 @@ def _of_object(record: Record, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(state, dict) and all(name in state for name in _OF_MODULE):
         for name in _OF_MODULE:
             yield from _leaves(state[name], path)
-        yield from ((_joined(path, name), None) for name in _texts(state["_modules"]))
+        parts = state["_modules"] if isinstance(state["_modules"], dict) else {}
+        yield from ((_joined(path, name), _class_of(parts[name])) for name in _texts(parts))
     elif isinstance(state, dict):
         yield from _leaves(state, path)
     elif len(record.arguments) == 1 and isinstance(record.arguments[0], dict):
         yield from _leaves(record.arguments[0], path)
+
+
+def _class_of(module: object) -> str | None:
+    """Return the class of a module without weights as text, as that of ``functools.partial`` with its numbers."""
+    state = module.state if isinstance(module, Record) else None
+    if not isinstance(module, Record) or not isinstance(state, dict) or state.get("_parameters"):
+        return None
+    numbers = [f"{name}={state[name]!r}" for name in _NUMBERS if type(state.get(name)) in (int, float, str)]
+    return f"functools.partial({', '.join((f'<class {module.name!r}>', *numbers))})"
 
 
 def _texts(value: object) -> list[str]:
