@@ -271,7 +271,11 @@ def test_engines_and_budgets_that_there_are_not(run: Run, options: list[Any], wo
 def test_a_serial_engine_with_steps_writes_the_same_files_twice(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher = controller(tmp_path)
     for name in ("a", "b"):
-        assert run("compress", teacher, "--engine", "serial", "--steps", 30_000, "--out", tmp_path / name)[0] == 0
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
+        assert (
+            run("compress", teacher, "--engine", "serial", "--steps", 30_000, "--out", tmp_path / name / "out")[0] == 0
+        )
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name / "out").iterdir()} for name in ("a", "b")
+    )
     assert first == second
     assert {"policy.pt", "policy.onnx", "certificate.json"} <= first.keys()
