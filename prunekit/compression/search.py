@@ -22,6 +22,8 @@ _TOGETHER = 2
 _MAX_SEARCH, _MIN_SEARCH = 0.85, 0.4
 # Of the budget, what the certificate gets at least; and how much slower than at first a machine is taken to be at most.
 _MIN_RESERVED, _MAX_BUSIER = 0.05, 4.0
+# By how much more it is planned with where others want all of the machine: their share changes.
+_UNSURE = 2.0
 # Episodes of a certificate beside those that should be needed, and at least.
 _MORE_EPISODES, _MIN_EPISODES = 1.3, 60
 # The chance of a size that nobody has tried. Of another it is the square of how near its retention is to what is
@@ -230,7 +232,7 @@ class _Search:
         busier = 1.0
         if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
             share = self._pool.recent_core_share
-            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER) * (2.0 - min(share, 1.0))
+            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER) * (1.0 + _UNSURE * (1.0 - min(share, 1.0)))
         confirming = search.confirmation_episodes / 2
         reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
         return min(reserved, (1.0 - _MIN_SEARCH) * total)
