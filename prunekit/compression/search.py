@@ -232,7 +232,8 @@ class _Search:
         busier = 1.0
         if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
             share = self._pool.recent_core_share
-            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER) * (1.0 + _UNSURE * (1.0 - min(share, 1.0)))
+            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)
+            busier *= 1.0 + _UNSURE * (1.0 - min(share, 1.0))
         confirming = search.confirmation_episodes / 2
         reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
         return min(reserved, (1.0 - _MIN_SEARCH) * total)
