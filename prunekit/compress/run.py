@@ -31,9 +31,9 @@ FILES = ("policy.onnx", "policy.pt", "certificate.json")
 """What ``write`` writes."""
 # The search leaves time for so many paired episodes, but takes at least and at most these shares of all the time.
 _EPISODES_LEFT = 400
-_LEAST_SEARCH, _MOST_SEARCH = 0.51, 0.85
+_MIN_SEARCH, _MAX_SEARCH = 0.51, 0.85
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
-_BASELINE, _LEAST_BASELINE = 0.1, 10
+_BASELINE, _MIN_BASELINE = 0.1, 10
 
 
 def compress(
@@ -63,20 +63,20 @@ def compress(
         failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
         if not points:
             raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
-        returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
+        returns = Players(returns_of=lambda point: crew.returns_of(exported(point.actor)), dense=dense, random=random)
         tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
-            crew.post.teacher,
-            {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
-            tuple(points),
-            tuple(entry for _, entry in tried),
-            chosen,
-            certificate,
-            time.monotonic() - began,
-            crew.steps,
-            tuple(failures),
-            crew.core_share,
+            teacher=crew.post.teacher,
+            environment={"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
+            points=tuple(points),
+            certificates=tuple(entry for _, entry in tried),
+            chosen=chosen,
+            certificate=certificate,
+            seconds=time.monotonic() - began,
+            steps=crew.steps,
+            failures=tuple(failures),
+            core_share=crew.core_share,
         )
 
 
@@ -86,8 +86,8 @@ def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[
     All of them where the teacher's weights cannot be counted.
     """
     sizes = [_parameters(hidden, teacher.spaces) for hidden in starts]
-    most = max(min(sizes), _weights_of(teacher))
-    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
+    maximum = max(min(sizes), _weights_of(teacher))
+    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= maximum)
 
 
 def _weights_of(teacher: Teacher) -> float:
@@ -98,9 +98,9 @@ def _weights_of(teacher: Teacher) -> float:
     size, width = teacher.size, teacher.spaces.observation
     if size is None or size.hidden is None:
         return math.inf
-    least = _parameters(size.hidden, teacher.spaces, biases=False)
-    most = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
-    return size.parameters if least <= size.parameters <= most else math.inf
+    minimum = _parameters(size.hidden, teacher.spaces, biases=False)
+    maximum = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
+    return size.parameters if minimum <= size.parameters <= maximum else math.inf
 
 
 def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True) -> int:
@@ -129,7 +129,7 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 def search_seconds(settings: CompressSettings, pace: float) -> float:
     """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
     left = settings.seconds - _EPISODES_LEFT * pace
-    return max(min(_MOST_SEARCH * settings.seconds, left), _LEAST_SEARCH * settings.seconds)
+    return max(min(_MAX_SEARCH * settings.seconds, left), _MIN_SEARCH * settings.seconds)
 
 
 def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: float) -> tuple[Baseline, float]:
@@ -142,12 +142,12 @@ def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: floa
     began, large = time.monotonic(), []
     for seed in seeds:
         large.append(dense(seed))
-        if len(large) >= _LEAST_BASELINE and time.monotonic() - began > seconds:
+        if len(large) >= _MIN_BASELINE and time.monotonic() - began > seconds:
             break
     between = time.monotonic()
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = (2.0 * (between - began) + time.monotonic() - between) / len(large)
-    return Baseline(np.array(large), np.array(none)), pace
+    return Baseline(dense=np.array(large), random=np.array(none)), pace
 
 
 def _searched(

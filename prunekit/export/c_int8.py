@@ -58,7 +58,7 @@ def int8_to_c(
         parts += [_SHIFTED, *(function.text for function in functions.values())]
     parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
     parts += [_layer(function) for function in functions.values()]
-    parts += [_SCORES, _action(quantized, interface, tail, kind, widths)]
+    parts += [_OUTPUT_SUMS, _action(quantized, interface, tail, kind, widths)]
     text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
         text += "\n" + self_test(interface, tested)
@@ -173,7 +173,7 @@ _LAYER = """static void @N@_layer_KIND(const @I@ *x, @I@ *y, const int8_t *weigh
 }
 """
 
-_SCORES = """static void @N@_scores(
+_OUTPUT_SUMS = """static void @N@_scores(
     const @I@ *x, float *y, const int8_t *weight, const int32_t *bias, const float *step, int inputs, int outputs)
 {
     int o;
@@ -198,8 +198,8 @@ def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, k
     lines += [f"    float scores[{widths[-1]}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
     centred = "(observation[i] - @U@_FLOAT(&@N@_center[i])) * @U@_FLOAT(&@N@_gain[i])"
     limits = set(quantized.limit.tolist())
-    most = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
-    lines += [f"        a[i] = @N@_quantized({centred}, {most});"]
+    maximum = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
+    lines += [f"        a[i] = @N@_quantized({centred}, {maximum});"]
     here, there = "a", "b"
     for index, layer in enumerate(quantized.layers):
         outputs, inputs = layer.weight.shape

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prunekit.errors import InputError
 from prunekit.export.rounding import Float64
 from prunekit.graph.graph import Graph, Node, Port, specs_of
-from prunekit.graph.integers import INTEGERS, Bent, Curve, Dense, Pointwise, Quotient, Scaled, Squashed, Step
+from prunekit.graph.integers import INTEGERS, AffineStep, Bent, Curve, Pointwise, Quotient, Scaled, Squashed, Step
 from prunekit.graph.op import Spec, name_of
 
 _CURE = "export without --int8"
@@ -59,7 +59,7 @@ def integer_chain(graph: Graph) -> IntegerChain:
     specs = specs_of(graph)
     body, tail = _parted(graph)
     port = graph.inputs[0]
-    chain = _Chain(port)
+    chain = _Chain(port=port)
     for node in body:
         for step in INTEGERS.of(node.op, node.name)(node.op):
             chain.add(node, _flat(step, node, specs[node.inputs[0]], specs[node.outputs[0]]))
@@ -116,7 +116,7 @@ def _parted(graph: Graph) -> tuple[list[Node], list[Node]]:
 
 def _is_layer(node: Node) -> bool:
     form = INTEGERS.find(node.op)
-    return form is not None and any(isinstance(step, Dense) for step in form(node.op))
+    return form is not None and any(isinstance(step, AffineStep) for step in form(node.op))
 
 
 def _require_chain(node: Node, value: str) -> None:
@@ -130,7 +130,7 @@ def _require_chain(node: Node, value: str) -> None:
 def _flat(step: Step, node: Node, given: Spec, made: Spec) -> Step:
     """Return ``step`` on the values in one row; constants over the last axis are repeated."""
     match step:
-        case Dense():
+        case AffineStep():
             if math.prod(given.shape) != given.shape[-1]:
                 raise InputError(
                     f"node '{node.name}' ({name_of(node.op)}) reads {list(given.shape)}, a layer for each row; "
@@ -153,7 +153,7 @@ def _row(value: NDArray[np.floating] | float, made: Spec) -> Float64:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class _Chain:
     """What was read so far; ``ahead`` waits for the layer that it goes into."""
 
@@ -166,7 +166,7 @@ class _Chain:
     def add(self, node: Node, step: Step) -> None:
         """Take one step more; raises InputError, naming the node, where integers have no place for it."""
         match step:
-            case Dense():
+            case AffineStep():
                 weight, bias = step.weight.astype(np.float64), step.bias.astype(np.float64)
                 for scaled in reversed(self.ahead):
                     bias = bias + weight @ (scaled.shift - scaled.mean * scaled.scale)

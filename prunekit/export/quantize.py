@@ -18,7 +18,7 @@ from prunekit.errors import InputError
 from prunekit.export.integer_activations import (
     MARGIN,
     TANH_END,
-    Z_MOST,
+    Z_MAX,
     Curved,
     IntegerActivation,
     activated,
@@ -28,7 +28,7 @@ from prunekit.export.integer_activations import (
     z_end,
 )
 from prunekit.export.integer_chain import IntegerChain, Layer, integer_chain
-from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, most_of, table_of
+from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, max_of, table_of
 from prunekit.export.integer_tail import tail_actions
 from prunekit.export.rounding import Bits as Bits
 from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
@@ -36,17 +36,17 @@ from prunekit.graph.c.literals import Float32
 from prunekit.graph.graph import Graph
 from prunekit.graph.integers import Bent, Curve, Pointwise, Quotient, Squashed
 
-_WEIGHT_MOST = 127
+_WEIGHT_MAX = 127
 # An input of 16 bits keeps at least so many steps on either side.
-_LEAST_STEPS = 1_023
+_MIN_STEPS = 1_023
 # Half of the last step that it shifts out fits in what sums leave of 32 bits.
-_MOST_SHIFT = 24
+_MAX_SHIFT = 24
 # A table serves ranges down to so many times smaller than its own.
 _FINEST = 64.0
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Quantized:
     """A layer: sums = bias + weight @ x, z = sat((sat(sums >> before) * multiplier) >> after), activation of z.
 
@@ -64,7 +64,7 @@ class Quantized:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedProgram:
     """x = sat(round((observation - center) * gain)), the layers, the tail; ``bits`` are those of activations.
 
@@ -81,15 +81,15 @@ class QuantizedProgram:
     graph: Graph
 
     @property
-    def most(self) -> int:
+    def maximum(self) -> int:
         """The largest activation."""
-        return most_of(self.bits)
+        return max_of(self.bits)
 
     @property
     def table(self) -> Integers:
         """tanh over [0, end): 257 values to interpolate between for 16 bits, 256 in the middle of their steps for 8."""
         if self.bits == 16:
-            return _rounded(Z_MOST * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
+            return _rounded(Z_MAX * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
         return _rounded(127 * np.tanh((np.arange(TABLE_SIZE) + 0.5) * (TANH_END[8] / TABLE_SIZE)))
 
     @property
@@ -117,12 +117,12 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     if chain.normalized:
         seen = np.clip(seen, chain.low, chain.high)
     unit = _units(chain.layers[0].weight, seen.std(axis=0), half, bits)
-    limit = np.minimum(_rounded(half / unit), most_of(bits))
+    limit = np.minimum(_rounded(half / unit), max_of(bits))
     with np.errstate(over="ignore", divide="ignore"):
         center, gain = (chain.mean + middle / chain.scale).astype(np.float32), (chain.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
         raise InputError("recorded observations range over too little or too much for float32; export without --int8")
-    front = QuantizedProgram(bits, center, gain, limit, (), chain.tail, graph)
+    front = QuantizedProgram(bits=bits, center=center, gain=gain, limit=limit, layers=(), tail=chain.tail, graph=graph)
     x, meant = quantized_observations(front, recorded), np.clip(seen, middle - half, middle + half)
     offset = middle
     wanted, ends, tables = _surveyed(chain.layers, meant, bits)
@@ -144,22 +144,22 @@ def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np
     """Return raw observations [n, inputs] as the first layer sees them."""
     with np.errstate(over="ignore", invalid="ignore"):
         v = (observations.astype(np.float32) - quantized.center) * quantized.gain
-        most, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
-        v = np.where(v > most, most, np.where(v < -most, -most, np.where(np.isnan(v), zero, v)))
+        maximum, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
+        v = np.where(v > maximum, maximum, np.where(v < -maximum, -maximum, np.where(np.isnan(v), zero, v)))
         return np.asarray(np.trunc(np.where(v < zero, v - half, v + half)), np.int64)
 
 
 def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:
     """Return (actions, outputs float32 [n, k]) of raw observations [n, ...], to the bit that the C gives."""
     x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
-    scores = np.zeros((len(x), 0), np.float32)
+    outputs = np.zeros((len(x), 0), np.float32)
     for layer in quantized.layers:
         sums = _sums(layer, x)
         if layer.activation is None:
-            scores = sums.astype(np.float32) * layer.step
+            outputs = sums.astype(np.float32) * layer.step
         else:
             x = activated(layer.activation, _scaled(layer, sums), quantized.table, quantized.bits)
-    return tail_actions(quantized.tail, scores)
+    return tail_actions(quantized.tail, outputs)
 
 
 def _surveyed(
@@ -237,8 +237,8 @@ def _units(weight: Float64, deviation: Float64, half: Float64, bits: Bits) -> Fl
         return half / 127.0
     rows = np.maximum((np.abs(weight) * np.maximum(deviation, 1e-9)).max(axis=1), 1e-12)
     columns = np.maximum((np.abs(weight) / rows[:, None]).max(axis=0), 1e-12)
-    unit = float((half * columns).max()) / Z_MOST / columns
-    return np.asarray(np.clip(unit, half / Z_MOST, half / _LEAST_STEPS), np.float64)
+    unit = float((half * columns).max()) / Z_MAX / columns
+    return np.asarray(np.clip(unit, half / Z_MAX, half / _MIN_STEPS), np.float64)
 
 
 def _quantized(
@@ -251,12 +251,12 @@ def _quantized(
     name: str,
 ) -> Quantized:
     """Quantize one layer with integer inputs, ``x`` [n, in] recorded; ``end`` is the largest sum to be told apart."""
-    most = most_of(bits)
-    step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MOST, np.abs(bias) / 2.0**29)
+    maximum = max_of(bits)
+    step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MAX, np.abs(bias) / 2.0**29)
     step = np.where(step > 0.0, step, 1.0)
-    whole, left = rounded_to(weight / step[:, None], x, _WEIGHT_MOST)
+    whole, left = rounded_to(weight / step[:, None], x, _WEIGHT_MAX)
     offset = _rounded(bias / step + left)
-    if int((np.abs(whole).sum(axis=1) * most + np.abs(offset)).max()) + 2**24 >= 2**31:
+    if int((np.abs(whole).sum(axis=1) * maximum + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
             f"node '{name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
             f"activations; {'use --activations 8' if bits == 16 else 'export without --int8'}"
@@ -264,8 +264,16 @@ def _quantized(
     # How many steps of a sum make the end of z, 32767: the shift brings it below 2^15, the multiplier to the end.
     counts = end / step
     # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
-    before = np.clip(np.ceil(np.log2(counts / Z_MOST)), 0.0, _MOST_SHIFT).astype(np.int64)
-    ratio = Z_MOST / (counts / 2.0**before)
+    before = np.clip(np.ceil(np.log2(counts / Z_MAX)), 0.0, _MAX_SHIFT).astype(np.int64)
+    ratio = Z_MAX / (counts / 2.0**before)
     after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)
-    multiplier = _rounded(np.minimum(ratio * 2.0**after, Z_MOST))
-    return Quantized(whole, offset, activation, multiplier, before, after, step.astype(np.float32))
+    multiplier = _rounded(np.minimum(ratio * 2.0**after, Z_MAX))
+    return Quantized(
+        weight=whole,
+        bias=offset,
+        activation=activation,
+        multiplier=multiplier,
+        before=before,
+        after=after,
+        step=step.astype(np.float32),
+    )

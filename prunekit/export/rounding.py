@@ -19,7 +19,7 @@ Bits = Literal[8, 16]
 """Of activations beside int8 weights."""
 
 # Layers of more inputs are rounded each weight for itself: the moments would take gigabytes and minutes.
-_MOST_INPUTS = 4_096
+_MAX_INPUTS = 4_096
 # Of the mean square of the inputs: what is not well known from few recorded ones stays as it was.
 _DAMPING = 0.01
 # Rows are rounded so many at a time: what any processor has in its second cache.
@@ -31,7 +31,7 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tu
 
     Very wide layers stay as they are.
     """
-    if weight.shape[1] > _MOST_INPUTS:
+    if weight.shape[1] > _MAX_INPUTS:
         return weight, bias
     inputs, size = _with_one(x)
     moment = _moment(inputs)
@@ -41,13 +41,13 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tu
     return both[:, :-1] / size, both[:, -1]
 
 
-def rounded_to(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float64]:
-    """Return (``weight`` [out, in] rounded, at most ``most`` in size, what the biases [out] have to add for it).
+def rounded_to(weight: Float64, x: Integers, maximum: int) -> tuple[Integers, Float64]:
+    """Return (``weight`` [out, in] rounded, at most ``maximum`` in size, what the biases [out] have to add for it).
 
     In very wide layers each weight is rounded for itself.
     """
-    if weight.shape[1] > _MOST_INPUTS:
-        return np.clip(np.floor(weight + 0.5), -most, most).astype(np.int64), np.zeros(len(weight))
+    if weight.shape[1] > _MAX_INPUTS:
+        return np.clip(np.floor(weight + 0.5), -maximum, maximum).astype(np.int64), np.zeros(len(weight))
     inputs, size = _with_one(x)
     moment = _moment(inputs)
     left = np.concatenate([weight * size, np.zeros((len(weight), 1))], axis=1)
@@ -58,14 +58,16 @@ def rounded_to(weight: Float64, x: Integers, most: int) -> tuple[Integers, Float
     whole = np.zeros(weight.shape, np.int64)
     at_once = max(_VALUES_AT_ONCE // left.shape[1], 1)
     for first in range(0, len(left), at_once):
-        _round_rows_(left[first : first + at_once], whole[first : first + at_once], order, upper, size, most)
+        _round_rows_(left[first : first + at_once], whole[first : first + at_once], order, upper, size, maximum)
     return whole, left[:, -1]
 
 
-def _round_rows_(left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, most: int) -> None:
+def _round_rows_(
+    left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, maximum: int
+) -> None:
     """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error."""
     for place, column in enumerate(order[:-1]):
-        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -most, most).astype(np.int64)
+        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -maximum, maximum).astype(np.int64)
         error = (left[:, place] - whole[:, column] * size) / upper[place, place]
         left[:, place + 1 :] -= error[:, None] * upper[place, place + 1 :]
 

@@ -16,7 +16,7 @@ from prunekit.graph.op import Array
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dense:
+class AffineStep:
     """x @ weight.T + bias over the last axis; weight [out, in], bias [out]."""
 
     weight: Array
@@ -71,7 +71,7 @@ class Curve:
 
 
 Pointwise = Bent | Squashed | Quotient | Curve
-Step = Dense | Scaled | Pointwise
+Step = AffineStep | Scaled | Pointwise
 
 INTEGERS: Forms[tuple[Step, ...]] = Forms("integers")
 """(op) -> the steps that it is in integers, one after the other; none where values stay as they are."""

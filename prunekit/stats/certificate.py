@@ -75,7 +75,7 @@ class Certificate:
     @property
     def above(self) -> Frequency:
         """In how many of its episodes the teacher earned more than the range holds."""
-        return frequency((self.episodes.dense > self.claim.clip_range.high).tolist(), self.alpha)
+        return frequency((self.episodes.teacher > self.claim.clip_range.high).tolist(), self.alpha)
 
     @property
     def sentence(self) -> str:
@@ -100,14 +100,14 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the returns of every episode."""
-        below, above, most = self.below, self.above, self.claim.max_failures
+        below, above, max_failures = self.below, self.above, self.claim.max_failures
         return {
             "size": self.name,
             "verdict": self.verdict.value,
             "claim": self.sentence,
             "keep": self.claim.keep,
             "range": self.claim.clip_range.to_json(),
-            "max_failures": most,
+            "max_failures": max_failures,
             "confidence": 1.0 - self.alpha,
             "retention": self.retention,
             "lower_bound": self.lower_bound,
@@ -125,5 +125,5 @@ class Certificate:
 def _returns_json(episodes: Paired) -> dict[str, list[float]]:
     return {
         name: np.round(values, 4).tolist()
-        for name, values in (("small", episodes.small), ("dense", episodes.dense), ("random", episodes.random))
+        for name, values in (("small", episodes.small), ("dense", episodes.teacher), ("random", episodes.random))
     }

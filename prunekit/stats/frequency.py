@@ -27,21 +27,21 @@ class Frequency:
 
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
-        self._least = 1.0
+        self._minimum = 1.0
         self.played = 0
         self.happened = 0
 
     def play(self, happened: bool) -> None:
         """Take in one episode."""
         if happened:  # the bound only falls in episodes without it, so that here is the last low one
-            self._least = self.upper
+            self._minimum = self.upper
         self.played += 1
         self.happened += happened
 
     @property
     def upper(self) -> float:
         """The upper bound: at least the true share, at every moment alike, with a probability of 1 - ``alpha``."""
-        return min(self._least, _upper(self.played, self.happened, self._alpha))
+        return min(self._minimum, _upper(self.played, self.happened, self._alpha))
 
 
 def frequency(events: Iterable[bool], alpha: float) -> Frequency:
@@ -74,5 +74,5 @@ def _log_capital(share: float, played: int, happened: int) -> float:
     with np.errstate(divide="ignore"):
         each = happened * np.log(_SHARES) if happened else np.zeros(len(_SHARES))
     each = each + (played - happened) * (np.log1p(-_SHARES * share) - math.log1p(-share)) + np.log(_CAPITAL)
-    most = float(each.max())
-    return most + math.log(float(np.exp(each - most).sum()))
+    maximum = float(each.max())
+    return maximum + math.log(float(np.exp(each - maximum).sum()))

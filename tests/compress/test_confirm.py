@@ -24,10 +24,20 @@ NOISE = np.random.default_rng(0).normal(scale=3.0, size=len(SEEDS))
 
 
 def point(parameters: int, retention: float, good: bool = True) -> Point:
-    played = Paired(np.full(5, 100.0 * retention), np.full(5, 100.0), np.zeros(5))
+    played = Paired(small=np.full(5, 100.0 * retention), teacher=np.full(5, 100.0), random=np.zeros(5))
     with torch.random.fork_rng(devices=[]):
-        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
-    return Point(actor, (parameters,), parameters, played, retention, good, False, 0, 0)
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead(low=(-1.0,), high=(1.0,)))
+    return Point(
+        actor=actor,
+        hidden=(parameters,),
+        parameters=parameters,
+        played=played,
+        retention=retention,
+        good=good,
+        tuned=False,
+        batches=0,
+        tuning_steps=0,
+    )
 
 
 def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[Look, dict[int, int]]:
@@ -38,7 +48,15 @@ def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> 
         episodes[found.parameters] = count
 
     returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
-    return Look(returns, lambda _: 100.0, lambda _: 0.0, SEEDS, 0.95, over, progress), episodes
+    return Look(
+        returns_of=returns,
+        dense=lambda _: 100.0,
+        random=lambda _: 0.0,
+        seeds=SEEDS,
+        keep=0.95,
+        over=over,
+        progress=progress,
+    ), episodes
 
 
 def test_the_smallest_that_is_good_again_is_chosen() -> None:

@@ -9,8 +9,8 @@ from integer_graphs import affine, chain, free, kind
 from stub_policies import with_tools
 
 from prunekit.devices.build import build
+from prunekit.devices.cores import Core
 from prunekit.devices.emulator import EmulatedPolicy
-from prunekit.devices.targets import Target
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.graph.op import Op
@@ -36,7 +36,7 @@ def function(name: str, width: int) -> Op:
 @pytest.mark.parametrize("target", with_tools("avr-uno", "cortex-m4"))
 @pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("names", CHAINS.values(), ids=CHAINS)
-def test_a_core_gives_the_bits_of_the_twin(names: list[str], bits: Bits, target: Target) -> None:
+def test_a_core_gives_the_bits_of_the_twin(names: list[str], bits: Bits, target: Core) -> None:
     random = np.random.default_rng(4)
     ops: list[Op] = []
     for name in names:
