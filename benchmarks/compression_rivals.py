@@ -68,9 +68,9 @@ class Field:
         self.path, self.seed = teacher_of(env_id), seed
         self.teacher: Teacher = read_teacher(self.path, self.arena.spaces)
         self.settings = SearchSettings(starts=(START,), seed=seed)
-        self.baseline = Baseline(*self._both(self.settings.selection_seeds))
+        self.baseline = self._both(self.settings.selection_seeds)
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
-        self.fresh = Baseline(*self._both(EPISODES))
+        self.fresh = self._both(EPISODES)
         self._next = FIRST_SEED + 10**7 * seed
 
     def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
@@ -95,9 +95,9 @@ class Field:
         self._next += SEEDS_APART
         return self._next
 
-    def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
+    def _both(self, seeds: Sequence[int]) -> Baseline:
         dense = [self.arena.play(self.teacher.act, seed)[0] for seed in seeds]
-        return np.array(dense), np.array([self.arena.random(seed) for seed in seeds])
+        return Baseline(teacher=np.array(dense), random=np.array([self.arena.random(seed) for seed in seeds]))
 
 
 def searched(field: Field) -> Point:
@@ -149,7 +149,7 @@ def tuned(field: Field, student: Student, reached: float, steps: int) -> Student
     tuner = tuner_of(student.scale, field.arena, field.another_seed(), settings.tuning_warmup)
 
     def judge(found: Student, _: float) -> Judgement:
-        return Judgement(field.selected(field.returns_of(found, field.judging)), False)
+        return Judgement(retention=field.selected(field.returns_of(found, field.judging)), enough=False)
 
     best, _ = fine_tuned(
         student, reached, tuner, judge, settings.tuning_steps, lambda: math.inf, lambda: tuner.steps >= steps
@@ -169,7 +169,7 @@ def as_student(field: Field) -> Student:
     actor = load(field.path).actor
     width = field.arena.spaces.observation
     normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
-    student.scale = Scale(normalizer, student.scale.answers)
+    student.scale = Scale(normalizer=normalizer, answers=student.scale.answers)
     student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
     last = student.network[-1]
     assert isinstance(last, nn.Linear)
@@ -235,7 +235,7 @@ def run_one(env_id: str, seed: int) -> None:
     entry: dict[str, Any] = {
         "env": env_id,
         "seed": seed,
-        "teacher": float(field.fresh.dense.mean()),
+        "teacher": float(field.fresh.teacher.mean()),
         "random": float(field.fresh.random.mean()),
         "widths": list(point.hidden),
         "parameters": point.parameters,

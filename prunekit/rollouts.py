@@ -15,7 +15,7 @@ from prunekit.errors import FailedEpisodeError, PrunekitError
 
 Act = Callable[[Any], Any]
 
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 """Of an episode where the environment has no limit of its own; half an hour of control at 50 Hz."""
 
 
@@ -31,9 +31,9 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
     except Exception as error:
         raise failed(environment, f"at the reset with seed {seed}", error) from error
     limit = None if environment.spec is None else environment.spec.max_episode_steps
-    most = max(MOST_STEPS, limit or 0)
-    total, step, over = 0.0, 0, False
-    while not over:
+    max_steps = max(MAX_STEPS, limit or 0)
+    total, step, done = 0.0, 0, False
+    while not done:
         try:
             action = act(observation)
         except PrunekitError as error:
@@ -54,8 +54,8 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
                 f"environment '{id_of(environment)}': the reward is not finite at step {step} of the episode with seed "
                 f"{seed}"
             )
-        over = terminated or truncated
-        if not over and step >= most:
+        done = terminated or truncated
+        if not done and step >= max_steps:
             raise FailedEpisodeError(
                 f"environment '{id_of(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"

@@ -59,8 +59,19 @@ def compress(
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
     words = CompressWords(
-        teacher, env, keep, options, tuning, minutes, episodes, seed, out, json_file, clip_range, max_failures,
-    )  # fmt: skip
+        teacher=teacher,
+        env=env,
+        keep=keep,
+        options=options,
+        tuning=tuning,
+        minutes=minutes,
+        episodes=episodes,
+        seed=seed,
+        out=out,
+        json_file=json_file,
+        clip_range=clip_range,
+        max_failures=max_failures,
+    )
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
         outcome = compress_file(words, display)

@@ -71,7 +71,10 @@ def exported(actor: Actor) -> bytes:
 
 def runtime_of(content: bytes, spaces: Spaces) -> OnnxRuntime:
     """Return what runs an ``exported`` actor, batch 1."""
-    return OnnxRuntime(BenchModel(Path("the student"), content, len(content), (), 0, 0), spaces)
+    return OnnxRuntime(
+        BenchModel(path=Path("the student"), content=content, size_bytes=len(content), hidden=(), parameters=0, macs=0),
+        spaces,
+    )
 
 
 def deployed(actor: Actor, spaces: Spaces) -> Act:

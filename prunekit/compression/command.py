@@ -28,13 +28,13 @@ from prunekit.readers.registry import require_policy
 from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 # Where a policy goes that was not certified, in a folder of one that was.
 _NOT_CERTIFIED = "not-certified"
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompressWords:
     """The arguments and options of ``prunekit compress`` as they were given."""
 
@@ -53,7 +53,7 @@ class CompressWords:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came out, the files that were written, the ONNX file first, and what there is to say beside it."""
 
@@ -68,10 +68,10 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for words
     that do not fit.
     """
-    search = SearchSettings(words.keep, tuning=words.tuning, seed=words.seed)
+    search = SearchSettings(keep=words.keep, tuning=words.tuning, seed=words.seed)
     settings = CompressSettings(
-        search,
-        words.episodes,
+        search=search,
+        episodes=words.episodes,
         seconds=60.0 * words.minutes,
         clip_range=None if words.clip_range is None else parse_range(words.clip_range),
         max_failures=words.max_failures,
@@ -80,7 +80,7 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
     folder = words.out or words.teacher.with_name(f"{words.teacher.stem}-compressed")
     _require_free(words, folder)
     env_id, kwargs = _environment(words)
-    site = Site(env_id, partial(read_teacher, words.teacher, options=words.options), kwargs)
+    site = Site(env_id=env_id, teacher_of=partial(read_teacher, words.teacher, options=words.options), kwargs=kwargs)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)
@@ -95,7 +95,7 @@ def compress_file(words: CompressWords, display: CompressDisplay) -> Outcome:
             paths += draw(result, f"{env_id}: {words.teacher.name}", folder)
         except InputError as error:
             notes.append(str(error))
-    return Outcome(result, paths, notes)
+    return Outcome(result=result, paths=paths, notes=notes)
 
 
 def _certified_in(folder: Path) -> bool:
@@ -124,7 +124,7 @@ def _outputs(folder: Path) -> list[Path]:
 def workers_here() -> int:
     """Return how many worker processes there are to be: one per core that this process may use, eight at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)
+    return min(cores, _MAX_WORKERS)
 
 
 def _environment(words: CompressWords) -> tuple[str, dict[str, Any]]:

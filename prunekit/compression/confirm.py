@@ -19,7 +19,7 @@ from prunekit.stats.bootstrap import Array
 from prunekit.stats.certify import Returns
 from prunekit.stats.clipping import ReturnRange
 
-_LEAST_PLAYED = 10
+_MIN_PLAYED = 10
 # Networks of the same widths that have a second look, the best in the selection.
 _OF_ONE_SIZE = 2
 # A larger network is larger than the smallest by at least this factor.
@@ -34,7 +34,7 @@ Progress = Callable[[Point, int], None]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``.
 
@@ -42,7 +42,7 @@ class Look:
     """
 
     returns_of: Callable[[Point], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
     seeds: Sequence[int]
     keep: float
@@ -111,10 +111,10 @@ def most_promising(points: Sequence[Point], keep: float, clip_range: ReturnRange
 def _promising(points: Sequence[Point], keep: float, clip_range: ReturnRange) -> list[Point]:
     """Return those that promise nearly as much as the most promising, the smallest first."""
     best = most_promising(points, keep, clip_range)
-    most = growth(best.played, keep, clip_range)
-    if most <= 0.0:
+    maximum = growth(best.played, keep, clip_range)
+    if maximum <= 0.0:
         return [best]
-    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * most]
+    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * maximum]
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 
@@ -131,7 +131,8 @@ def _good(points: Sequence[Point], of_one_size: int) -> list[Point]:
 def _together(point: Point, seen: Paired) -> Point:
     """Return ``point`` with what it played when it was ``seen`` again."""
     pairs = zip(_parts(point.played), _parts(seen), strict=True)
-    both = Paired(*(np.concatenate(pair) for pair in pairs))
+    small, teacher, random = (np.concatenate(pair) for pair in pairs)
+    both = Paired(small=small, teacher=teacher, random=random)
     assert both.retention is not None  # the selection's episodes show a teacher that is better than random
     return replace(point, played=both, retention=both.retention)
 
@@ -146,7 +147,7 @@ def _again(point: Point, look: Look) -> tuple[Paired, bool] | None:
     own: list[tuple[float, float, float]] = []
     for seed in look.seeds:
         try:
-            large, none = look.dense(seed), look.random(seed)
+            large, none = look.teacher(seed), look.random(seed)
         except FailedEpisodeError:
             continue
         try:
@@ -155,7 +156,7 @@ def _again(point: Point, look: Look) -> tuple[Paired, bool] | None:
             look.failing(point, str(error))
             return None
         look.progress(point, len(own))
-        if look.over() or (len(own) >= _LEAST_PLAYED and _short(_paired(own).differences(look.keep))):
+        if look.over() or (len(own) >= _MIN_PLAYED and _short(_paired(own).differences(look.keep))):
             return _paired(own), len(own) == len(look.seeds)
     return _paired(own), True
 
@@ -166,8 +167,9 @@ def _short(differences: Array) -> bool:
 
 
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
-    return Paired(*np.asarray(own, np.float64).reshape(-1, 3).T)
+    small, teacher, random = np.asarray(own, np.float64).reshape(-1, 3).T
+    return Paired(small=small, teacher=teacher, random=random)
 
 
 def _parts(played: Paired) -> tuple[Array, Array, Array]:
-    return played.small, played.dense, played.random
+    return played.small, played.teacher, played.random

@@ -11,7 +11,7 @@ from prunekit.compression.student import Student
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What a student keeps, and whether that is safely enough."""
 

@@ -32,9 +32,9 @@ FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 """What ``write`` writes."""
 # The search leaves time for so many paired episodes, but takes at least and at most these shares of all the time.
 _EPISODES_LEFT = 400
-_LEAST_SEARCH, _MOST_SEARCH = 0.51, 0.85
+_MIN_SEARCH, _MAX_SEARCH = 0.51, 0.85
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
-_BASELINE, _LEAST_BASELINE = 0.1, 10
+_BASELINE, _MIN_BASELINE = 0.1, 10
 
 
 def compress(
@@ -56,28 +56,28 @@ def compress(
         baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
         baseline.require_a_policy(crew.post.teacher.name, settings.clip_range)
         starts = fitting(settings.search.starts, crew.post.teacher)
-        search = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
+        search = replace(settings.search, selection_episodes=len(baseline.teacher), starts=starts)
         for display in displays:
-            display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
+            display.started(float(baseline.teacher.mean()), float(baseline.random.mean()))
         branches = _searched(crew, search, baseline, began + search_seconds(settings, pace), displays)
         points = [point for branch in branches for point in branch.points]
         failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
         if not points:
             raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
-        returns = Players(lambda point: crew.returns_of(exported(point.actor)), dense, random)
+        returns = Players(returns_of=lambda point: crew.returns_of(exported(point.actor)), teacher=dense, random=random)
         tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
-            crew.post.teacher,
-            {"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
-            tuple(points),
-            tuple(entry for _, entry in tried),
-            chosen,
-            certificate,
-            time.monotonic() - began,
-            crew.steps,
-            tuple(failures),
-            crew.core_share,
+            teacher=crew.post.teacher,
+            environment={"id": id_of(crew.post.arena.environment), "kwargs": dict(site.kwargs)},
+            points=tuple(points),
+            certificates=tuple(entry for _, entry in tried),
+            chosen=chosen,
+            certificate=certificate,
+            seconds=time.monotonic() - began,
+            steps=crew.steps,
+            failures=tuple(failures),
+            core_share=crew.core_share,
         )
 
 
@@ -87,8 +87,8 @@ def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[
     All of them where the teacher's weights cannot be counted.
     """
     sizes = [_parameters(hidden, teacher.spaces) for hidden in starts]
-    most = max(min(sizes), _weights_of(teacher))
-    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
+    maximum = max(min(sizes), _weights_of(teacher))
+    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= maximum)
 
 
 def _weights_of(teacher: Teacher) -> float:
@@ -99,9 +99,9 @@ def _weights_of(teacher: Teacher) -> float:
     size, width = teacher.size, teacher.spaces.observation
     if size is None or size.hidden is None:
         return math.inf
-    least = _parameters(size.hidden, teacher.spaces, biases=False)
-    most = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
-    return size.parameters if least <= size.parameters <= most else math.inf
+    minimum = _parameters(size.hidden, teacher.spaces, biases=False)
+    maximum = _parameters(size.hidden, teacher.spaces) + 4 * width  # with a normalizer, and room for its clip
+    return size.parameters if minimum <= size.parameters <= maximum else math.inf
 
 
 def _parameters(hidden: tuple[int, ...], spaces: Spaces, *, biases: bool = True) -> int:
@@ -133,7 +133,7 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 def search_seconds(settings: CompressSettings, pace: float) -> float:
     """Return how long to search where an episode of a certificate takes ``pace`` seconds."""
     left = settings.seconds - _EPISODES_LEFT * pace
-    return max(min(_MOST_SEARCH * settings.seconds, left), _LEAST_SEARCH * settings.seconds)
+    return max(min(_MAX_SEARCH * settings.seconds, left), _MIN_SEARCH * settings.seconds)
 
 
 def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: float) -> tuple[Baseline, float]:
@@ -146,12 +146,12 @@ def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: floa
     began, large = time.monotonic(), []
     for seed in seeds:
         large.append(dense(seed))
-        if len(large) >= _LEAST_BASELINE and time.monotonic() - began > seconds:
+        if len(large) >= _MIN_BASELINE and time.monotonic() - began > seconds:
             break
     between = time.monotonic()
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = (2.0 * (between - began) + time.monotonic() - between) / len(large)
-    return Baseline(np.array(large), np.array(none)), pace
+    return Baseline(teacher=np.array(large), random=np.array(none)), pace
 
 
 def _searched(

@@ -12,7 +12,7 @@ import numpy as np
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compression.arena import Arena, deployed
 from prunekit.compression.finetune import Judgement, fine_tuned
-from prunekit.compression.points import CLEARLY, LEAST_PLAYED, Baseline, Point, Progress, Searched
+from prunekit.compression.points import CLEARLY, MIN_PLAYED, Baseline, Point, Progress, Searched
 from prunekit.compression.settings import FIRST_SEED, SEEDS_PER_SEARCH, SearchSettings
 from prunekit.compression.student import Lessons, Scale, Student
 from prunekit.compression.teacher import Teacher, teacher_of_actor
@@ -43,7 +43,7 @@ def search_branch(
     raises FailedEpisodeError where it fails under the teacher.
     """
     if index > 0 and over():
-        return Searched([], 0)
+        return Searched(points=[], steps=0)
     failure, before = "", arena.steps
     branch = _Branch(teacher, arena, settings, index, baseline, over, progress)
     try:
@@ -52,7 +52,7 @@ def search_branch(
         failure = str(error)
     finally:
         branch.close()
-    return Searched(branch.points, arena.steps - before, failure)
+    return Searched(points=branch.points, steps=arena.steps - before, failure=failure)
 
 
 @final
@@ -149,7 +149,7 @@ class _Branch:
 
         def judge(found: Student, best: float) -> Judgement:
             good, point = self._judge(found, tuned=True, best=best), self.points[-1]
-            return Judgement(point.retention, good and point.retention >= settings.safe)
+            return Judgement(retention=point.retention, enough=good and point.retention >= settings.safe)
 
         before = self._tuner.steps
         try:
@@ -208,20 +208,20 @@ class _Branch:
             hopeless = retention + CLEARLY * error < settings.keep
             poor = retention + error < wanted and 4 * count >= half
             behind = retention < wanted and count >= half
-            if self._over() or ((hopeless or poor or behind) and count >= LEAST_PLAYED):
+            if self._over() or ((hopeless or poor or behind) and count >= MIN_PLAYED):
                 break
         assert played is not None, "there is an episode at least"
         good = count == settings.selection_episodes and retention >= settings.enough
         point = Point(
-            actor,
-            student.hidden,
-            student.parameters,
-            played,
-            retention,
-            good,
-            self._guided or tuned,
-            self._batches,
-            0 if self._tuner is None else self._tuner.steps,
+            actor=actor,
+            hidden=student.hidden,
+            parameters=student.parameters,
+            played=played,
+            retention=retention,
+            good=good,
+            tuned=self._guided or tuned,
+            batches=self._batches,
+            tuning_steps=0 if self._tuner is None else self._tuner.steps,
         )
         self.points.append(point)
         self._progress(point.judged)

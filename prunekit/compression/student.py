@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from prunekit.compression.teacher import Float64, Teacher
 from prunekit.environments import Spaces
-from prunekit.optim.fisher import MOST_PARAMETERS
-from prunekit.optim.gauss_newton import refine
+from prunekit.optim.fisher import MAX_PARAMETERS
+from prunekit.optim.gauss_newton import fit_gauss_newton
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import head_of
 from prunekit.policy.program import Float32
@@ -31,17 +31,17 @@ _BATCH = 512
 _RATE = 3e-3
 _LAST_RATE = 0.03
 _CHECKS = 20
-_LEAST_DEVIATION = 1e-3
+_MIN_DEVIATION = 1e-3
 # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
 _DEVIATION = math.sqrt(0.5)
 
 
 @final
 class Lessons:
-    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``most``, the oldest go first."""
+    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``maximum``, the oldest go first."""
 
-    def __init__(self, teacher: Teacher, most: int = 200_000) -> None:
-        self._teacher, self._most = teacher, most
+    def __init__(self, teacher: Teacher, maximum: int = 200_000) -> None:
+        self._teacher, self._maximum = teacher, maximum
         empty = np.zeros((0, teacher.spaces.observation), np.float32), np.zeros((0, teacher.spaces.outputs), np.float64)
         self._parts: list[tuple[Float32, Float64]] = [empty]
 
@@ -61,7 +61,7 @@ class Lessons:
     def add(self, states: Float32) -> None:
         """Ask the teacher about ``states`` and keep what it says."""
         self._parts.append((states, self._teacher.responses(states)))
-        if sum(len(part) for part, _ in self._parts) > 2 * self._most:
+        if sum(len(part) for part, _ in self._parts) > 2 * self._maximum:
             self._whole()
 
     def follow(self, teacher: Teacher, states: Float32) -> None:
@@ -72,13 +72,13 @@ class Lessons:
     def _whole(self) -> tuple[Float32, Float64]:
         """Return all that is kept, joined only when it is asked for: episodes are many, studies few."""
         if len(self._parts) > 1:
-            states, answers = (np.concatenate(parts)[-self._most :] for parts in zip(*self._parts, strict=True))
+            states, answers = (np.concatenate(parts)[-self._maximum :] for parts in zip(*self._parts, strict=True))
             self._parts = [(states, answers)]
         return self._parts[0]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """The student's units: observations as a normalizer makes them, and those of its answers."""
 
@@ -89,9 +89,9 @@ class Scale:
     def of(lessons: Lessons, spaces: Spaces) -> Scale:
         """Return the scale of what was seen, and of the actions."""
         mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
-        scale = 1.0 / np.maximum(deviation, _LEAST_DEVIATION * np.maximum(np.abs(mean), 1.0))
+        scale = 1.0 / np.maximum(deviation, _MIN_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
-        return Scale(normalizer, spaces.actions.scale(lessons.answers))
+        return Scale(normalizer=normalizer, answers=spaces.actions.scale(lessons.answers))
 
 
 @final
@@ -154,13 +154,13 @@ class Student:
 
     def refine(self, lessons: Lessons, iterations: int) -> None:
         """Fit the lessons more closely by so many Gauss-Newton steps, if the network is small enough for them."""
-        if self.parameters > MOST_PARAMETERS:
+        if self.parameters > MAX_PARAMETERS:
             return
         states, answers = self._scaled(lessons)
-        refine(
+        fit_gauss_newton(
             self.network,
             states,
-            lambda scores: self._loss(scores, answers),
+            lambda outputs: self._loss(outputs, answers),
             iterations,
             self._generator,
             self.spaces.actions.curvature(_DEVIATION),
@@ -174,12 +174,16 @@ class Student:
             answers = ((torch.from_numpy(lessons.answers).float() - middle) / half).contiguous()
         return states, answers
 
-    def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:
-        return self.spaces.actions.loss(scores, answers, self.scale.answers)
+    def _loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return self.spaces.actions.loss(outputs, answers, self.scale.answers)
 
     def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
         plan = PruningPlan(
-            Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
+            threshold=Sparsity(fewer / sum(self.hidden)),
+            phases=Phases(start=0.0, end=0.5),
+            checks=_CHECKS,
+            patience=1,
+            memory=0.5,
         )
         return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
 

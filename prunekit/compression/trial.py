@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from prunekit.compression.confirm import Look, dependable, larger_than, most_promising, smallest
-from prunekit.compression.points import LEAST_PLAYED, Baseline, Judged, Point
+from prunekit.compression.points import MIN_PLAYED, Baseline, Judged, Point
 from prunekit.compression.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
@@ -27,12 +27,12 @@ _RESERVED = 0.3
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Players:
     """The returns of a network of the search, of the teacher and of the random policy, by an episode's seed."""
 
     returns_of: Callable[[Point], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
 
 
@@ -93,7 +93,16 @@ def trial(
         looked = _after(_LOOKING, end)
         over = lambda: time.monotonic() > looked  # noqa: E731
         seeds = search.confirmation_seeds
-        return Look(players.returns_of, players.dense, players.random, seeds, search.keep, over, looking, failing)
+        return Look(
+            returns_of=players.returns_of,
+            teacher=players.teacher,
+            random=players.random,
+            seeds=seeds,
+            keep=search.keep,
+            over=over,
+            progress=looking,
+            failing=failing,
+        )
 
     def candidate(point: Point, share: float, deadline: float) -> Candidate:
         tested.append(point)
@@ -122,7 +131,7 @@ def trial(
 
     found = certify(
         candidates(),
-        players.dense,
+        players.teacher,
         players.random,
         claim,
         range(settings.first_seed, settings.first_seed + settings.episodes),
@@ -134,7 +143,7 @@ def trial(
 
 def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:
     """Return what is to be shown: the range is fixed by the settings, or by the selection's episodes."""
-    clip_range = settings.clip_range or range_of(baseline.dense, baseline.random)
+    clip_range = settings.clip_range or range_of(baseline.teacher, baseline.random)
     return Claim(keep=settings.search.keep, clip_range=clip_range, max_failures=settings.max_failures)
 
 
@@ -148,7 +157,7 @@ def best_of(points: Sequence[Point], baseline: Baseline) -> Point:
         kept = baseline.kept(point.played)
         return float(kept.mean() - kept.std() / math.sqrt(len(kept)))
 
-    return max(points, key=lambda point: (len(point.played) >= LEAST_PLAYED, surely(point), -point.parameters))
+    return max(points, key=lambda point: (len(point.played) >= MIN_PLAYED, surely(point), -point.parameters))
 
 
 def _fails(failure: str) -> Returns:

@@ -42,7 +42,7 @@ _PATIENCE = 0.2
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """An environment and a teacher for it. For more than one worker ``teacher_of`` has to be picklable."""
 

@@ -32,7 +32,7 @@ Way = Callable[[Mapping[str, NDArray[Any]]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportReport:
     """A written file: its size, and the largest difference of outputs between torch, ONNX Runtime and NumPy."""
 
@@ -66,7 +66,9 @@ def checked_onnx(policy: Actor | Graph, path: Path, metadata: Mapping[str, Any])
     content = to_onnx(graph, metadata)
     inputs = probe_inputs(graph, np.random.default_rng(0))
     difference = check_agreement(content, graph, policy, inputs)
-    return content, ExportReport(path, len(content), difference, len(next(iter(inputs.values()))))
+    return content, ExportReport(
+        path=path, size_bytes=len(content), largest_difference=difference, rows=len(next(iter(inputs.values())))
+    )
 
 
 def to_onnx(graph: Graph, metadata: Mapping[str, Any]) -> bytes:

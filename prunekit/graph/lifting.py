@@ -18,7 +18,7 @@ from prunekit.graph.op import Array, Op, Spec
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Traced:
     """A value while a network is traced: its name in the graph, and its spec."""
 
@@ -50,7 +50,7 @@ FUNCTIONS: dict[object, Callable[..., Result]] = {}
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Resize:
     """How a module works on after its tensors have lost units: ``function`` returns it, or one in its place.
 
@@ -69,7 +69,7 @@ def resized(*kinds: type[nn.Module], replaces: bool = False) -> Callable[[_Resiz
     """Return a decorator that makes its function resize modules of exactly the types ``kinds``."""
 
     def keep(function: _Resize) -> _Resize:
-        RESIZED.update(dict.fromkeys(kinds, Resize(function, replaces)))
+        RESIZED.update(dict.fromkeys(kinds, Resize(function=function, replaces=replaces)))
         return function
 
     return keep

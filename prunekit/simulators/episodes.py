@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from prunekit.environment_functions import first_line
 from prunekit.environments import Spaces, described_spaces, id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
-from prunekit.rollouts import MOST_STEPS, Act, episode_return, random_returns
+from prunekit.rollouts import MAX_STEPS, Act, episode_return, random_returns
 from prunekit.simulators.batch import Batch, Seeding
 
 Returns = Callable[[int], float]
@@ -146,7 +146,7 @@ class Together:
                         f"the reward is not finite at step {step} of the episode with seed {seeds[index]}"
                     )
             playing &= ~over
-            if playing.any() and step >= MOST_STEPS:
+            if playing.any() and step >= MAX_STEPS:
                 raise self._failed(
                     f"the episodes from seed {seeds[0]} on have not ended after {step:,} steps; limit them"
                 )

@@ -24,10 +24,20 @@ NOISE = np.random.default_rng(0).normal(scale=3.0, size=len(SEEDS))
 
 
 def point(parameters: int, retention: float, good: bool = True) -> Point:
-    played = Paired(np.full(5, 100.0 * retention), np.full(5, 100.0), np.zeros(5))
+    played = Paired(small=np.full(5, 100.0 * retention), teacher=np.full(5, 100.0), random=np.zeros(5))
     with torch.random.fork_rng(devices=[]):
-        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
-    return Point(actor, (parameters,), parameters, played, retention, good, False, 0, 0)
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead(low=(-1.0,), high=(1.0,)))
+    return Point(
+        actor=actor,
+        hidden=(parameters,),
+        parameters=parameters,
+        played=played,
+        retention=retention,
+        good=good,
+        tuned=False,
+        batches=0,
+        tuning_steps=0,
+    )
 
 
 def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> tuple[Look, dict[int, int]]:
@@ -38,7 +48,15 @@ def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> 
         episodes[found.parameters] = count
 
     returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
-    return Look(returns, lambda _: 100.0, lambda _: 0.0, SEEDS, 0.95, over, progress), episodes
+    return Look(
+        returns_of=returns,
+        teacher=lambda _: 100.0,
+        random=lambda _: 0.0,
+        seeds=SEEDS,
+        keep=0.95,
+        over=over,
+        progress=progress,
+    ), episodes
 
 
 def test_the_smallest_that_is_good_again_is_chosen() -> None:
@@ -134,7 +152,7 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
         return 100.0
 
     told: list[Point] = []
-    again = replace(look({10: 1.0})[0], dense=dense, failing=lambda one, _: told.append(one))
+    again = replace(look({10: 1.0})[0], teacher=dense, failing=lambda one, _: told.append(one))
     found, wanting = smallest([point(10, 0.99)], again, 0.96)
     assert found is not None
     assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])

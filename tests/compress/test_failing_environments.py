@@ -34,16 +34,18 @@ from prunekit.stats.certificate import Verdict
 SEARCH = SearchSettings(
     starts=((), (8,)), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=20, selection_episodes=15
 )
-SETTINGS = CompressSettings(SEARCH, episodes=300)
+SETTINGS = CompressSettings(search=SEARCH, episodes=300)
 OWN_LESSONS = {"first": FIRST_SEED + 21, "last": FIRST_SEED + 80_000}
 
 
 def teacher_of(spaces: Spaces, size: Size | None = None) -> Teacher:
-    return Teacher("the controller", spaces, points.steer, size)
+    return Teacher(name="the controller", spaces=spaces, respond=points.steer, size=size)
 
 
 def compressed(settings: CompressSettings = SETTINGS, workers: int = 1, **arguments: Any) -> Compressed:
-    return compress(Site(f"failing:{failing.FAILING}", teacher_of, arguments), settings, workers=workers)
+    return compress(
+        Site(env_id=f"failing:{failing.FAILING}", teacher_of=teacher_of, kwargs=arguments), settings, workers=workers
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -82,7 +84,7 @@ def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None
 
 
 def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    monkeypatch.setattr(rollouts, "MAX_STEPS", 500)
     endless = gym.make(failing.ENDLESS)
     words = "environment 'Endless-v0': the episode with seed 3 has not ended after 500 steps; register it with max_"
     with pytest.raises(FailedEpisodeError, match=words):
@@ -90,7 +92,7 @@ def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_environment_of_long_episodes_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "MOST_STEPS", 500)
+    monkeypatch.setattr(rollouts, "MAX_STEPS", 500)
     steps: list[Any] = []
     episode_return(
         gym.make(failing.ENDLESS, max_episode_steps=700), lambda seen: steps.append(seen) or np.zeros(1, np.float32), 3
@@ -139,7 +141,7 @@ def test_an_observation_that_is_not_finite_is_the_environments_failure() -> None
             seen, *others = super().step(action)
             return (np.full(2, np.nan, np.float32) if self._steps == 3 else seen, *others)
 
-    teacher = teacher_of(Spaces(2, BoxActions(low=(-1.0,), high=(1.0,))))
+    teacher = teacher_of(Spaces(observation=2, actions=BoxActions(low=(-1.0,), high=(1.0,))))
     words = "'Lost': the observation is not finite after 3 steps of the episode with seed 4"
     with pytest.raises(FailedEpisodeError, match=words):
         episode_return(Lost(), teacher.act, 4)
@@ -156,13 +158,15 @@ def test_a_network_whose_lessons_fail_is_not_certified_however_good_it_looked() 
 
 def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     seed = SEARCH.confirmation_seeds[3]
-    site = Site(f"failing:{failing.FAILING}", teacher_of)
+    site = Site(env_id=f"failing:{failing.FAILING}", teacher_of=teacher_of)
     found = compressed(first=2**40)
     crew = Crew(replace(site, kwargs={"first": seed, "last": seed}))
     dense, random = crew.returns_of("teacher"), crew.returns_of("random")
     good = list(SEARCH.selection_seeds)
-    baseline = Baseline(np.array([dense(one) for one in good]), np.array([random(one) for one in good]))
-    players = Players(lambda point: crew.returns_of(exported(point.actor)), lambda _: 25.0, lambda _: 5.0)
+    baseline = Baseline(teacher=np.array([dense(one) for one in good]), random=np.array([random(one) for one in good]))
+    players = Players(
+        returns_of=lambda point: crew.returns_of(exported(point.actor)), teacher=lambda _: 25.0, random=lambda _: 5.0
+    )
     notes: list[str] = []
     [(point, certificate)] = trial(found.points, baseline, players, SETTINGS, time.monotonic() + 60, [], notes.append)
     assert certificate.verdict is Verdict.FAILED
@@ -174,7 +178,10 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
 
 
 def test_errors_of_a_teacher_cross_processes_in_one_piece() -> None:
-    with Crew(Site(points.CONTINUOUS, raising), 2) as crew, pytest.raises(RuntimeError, match="TwoWords: joint 3"):
+    with (
+        Crew(Site(env_id=points.CONTINUOUS, teacher_of=raising), 2) as crew,
+        pytest.raises(RuntimeError, match="TwoWords: joint 3"),
+    ):
         crew.returns_of("teacher")(0)
 
 
@@ -182,7 +189,7 @@ def raising(spaces: Spaces) -> Teacher:
     def respond(_: Any) -> Any:
         raise failing.TwoWords("joint", 3)
 
-    return Teacher("the raising one", spaces, respond)
+    return Teacher(name="the raising one", spaces=spaces, respond=respond)
 
 
 def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
@@ -196,7 +203,7 @@ def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
 
 
 def test_an_episode_of_a_worker_ends_with_the_crew() -> None:
-    with Crew(Site(f"failing:{failing.ENDLESS}", slow), 2) as crew:
+    with Crew(Site(env_id=f"failing:{failing.ENDLESS}", teacher_of=slow), 2) as crew:
         crew.returns_of("random")  # nothing is played yet
         assert crew._pool is not None
         jobs = [crew._pool.submit(_play, "teacher", seed) for seed in range(2)]
@@ -213,11 +220,11 @@ def slow(spaces: Spaces) -> Teacher:
         time.sleep(0.0005)
         return points.steer(seen)
 
-    return Teacher("the slow one", spaces, respond)
+    return Teacher(name="the slow one", spaces=spaces, respond=respond)
 
 
 def test_a_worker_that_dies_is_told() -> None:
-    site = Site(f"failing:{failing.DEADLY}", teacher_of)
+    site = Site(env_id=f"failing:{failing.DEADLY}", teacher_of=teacher_of)
     with Crew(site, 2) as crew, pytest.raises(CheckError, match="a worker process has died: for want of memory"):
         crew.returns_of("teacher")(0)
 
@@ -225,13 +232,16 @@ def test_a_worker_that_dies_is_told() -> None:
 def test_what_keeps_a_worker_from_beginning_is_told() -> None:
     gym.register("OnlyHere-v0", points.Point)
     words = "environment 'OnlyHere-v0' is not registered .*write MODULE:OnlyHere-v0"
-    with Crew(Site("OnlyHere-v0", teacher_of), 2) as crew, pytest.raises(UnusableEnvironmentError, match=words):
+    with (
+        Crew(Site(env_id="OnlyHere-v0", teacher_of=teacher_of), 2) as crew,
+        pytest.raises(UnusableEnvironmentError, match=words),
+    ):
         crew.returns_of("teacher")(0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see which signals are ignored")
 def test_workers_do_not_hear_interrupts_from_their_first_moment() -> None:
-    with Crew(Site(points.CONTINUOUS, teacher_of), 2) as crew:
+    with Crew(Site(env_id=points.CONTINUOUS, teacher_of=teacher_of), 2) as crew:
         assert crew._pool is not None
         for worker in list(crew._pool._processes):
             lines = Path(f"/proc/{worker}/status").read_text().splitlines()
@@ -246,22 +256,31 @@ def test_arguments_that_no_certificate_can_name() -> None:
 
 def test_nothing_starts_larger_than_the_teacher() -> None:
     starts = ((14,), (), (48,), (32, 32))
-    spaces = Spaces(4, DiscreteActions(count=3))
+    spaces = Spaces(observation=4, actions=DiscreteActions(count=3))
     assert fitting(starts, teacher_of(spaces)) == starts
-    assert fitting(starts, teacher_of(spaces, Size((64, 64), 4675))) == starts
-    assert fitting(starts, teacher_of(spaces, Size((14,), 115))) == ((14,), ())
-    assert fitting(starts, teacher_of(spaces, Size((), 15))) == ((),)
-    assert fitting(((14,), (48,)), teacher_of(spaces, Size((), 15))) == ((14,),)
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(64, 64), parameters=4675))) == starts
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(14,), parameters=115))) == ((14,), ())
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(), parameters=15))) == ((),)
+    assert fitting(((14,), (48,)), teacher_of(spaces, Size(hidden=(), parameters=15))) == ((14,),)
 
 
-@pytest.mark.parametrize("size", [Size(None, 0), Size(None, 40), Size((), 521), Size((), 0), Size((64, 64), 131)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        Size(hidden=None, parameters=0),
+        Size(hidden=None, parameters=40),
+        Size(hidden=(), parameters=521),
+        Size(hidden=(), parameters=0),
+        Size(hidden=(64, 64), parameters=131),
+    ],
+)
 def test_starts_are_not_judged_by_weights_that_could_not_be_counted(size: Size) -> None:
     """Frozen, quantized or folded files keep weights where no rule finds them."""
     starts = ((14,), (), (48,), (32, 32))
-    assert fitting(starts, teacher_of(Spaces(17, DiscreteActions(count=6)), size)) == starts
+    assert fitting(starts, teacher_of(Spaces(observation=17, actions=DiscreteActions(count=6)), size)) == starts
 
 
 def test_a_teacher_of_a_few_weights_becomes_no_larger() -> None:
-    site = Site(points.CONTINUOUS, partial(teacher_of, size=Size((), 3)))
+    site = Site(env_id=points.CONTINUOUS, teacher_of=partial(teacher_of, size=Size(hidden=(), parameters=3)))
     result = compress(site, replace(SETTINGS, search=replace(SEARCH, starts=((8,), ()))))
     assert {point.hidden for point in result.points} == {()}

@@ -17,7 +17,7 @@ from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 
-SPACES = Spaces(2, BoxActions(low=(-1.0,), high=(1.0,)))
+SPACES = Spaces(observation=2, actions=BoxActions(low=(-1.0,), high=(1.0,)))
 
 
 class Counting:
@@ -51,7 +51,7 @@ class Counting:
 
 
 def beginner() -> Student:
-    lessons = Lessons(Teacher("mine", SPACES, lambda seen: seen[:, :1].astype(np.float64)))
+    lessons = Lessons(Teacher(name="mine", spaces=SPACES, respond=lambda seen: seen[:, :1].astype(np.float64)))
     lessons.add(np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32))
     student = Student((), Scale.of(lessons, SPACES), SPACES, 0)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def tuned(
         found = depth(student)
         judged.append(found)
         retention = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
-        return Judgement(retention, retention >= enough)
+        return Judgement(retention=retention, enough=retention >= enough)
 
     start = beginner()
     best, kept = fine_tuned(start, 0.5, tuner, judge, 10, lambda: patience, lambda: tuner.bursts >= bursts)
@@ -127,7 +127,7 @@ def test_the_judge_hears_what_was_best_before() -> None:
 
     def judge(_: Student, best: float) -> Judgement:
         heard.append(best)
-        return Judgement(next(kept), False)
+        return Judgement(retention=next(kept), enough=False)
 
     fine_tuned(beginner(), 0.5, tuner, judge, 10, lambda: math.inf, lambda: tuner.bursts >= 3)
     assert heard == [0.5, 0.5, 0.7, 0.7, 0.8, 0.9]

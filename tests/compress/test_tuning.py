@@ -38,7 +38,7 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
 
 def teacher_in(arena: Arena) -> Teacher:
     respond = STEERS[points.DISCRETE if isinstance(arena.spaces.actions, DiscreteActions) else points.CONTINUOUS]
-    return Teacher("the controller", arena.spaces, respond)
+    return Teacher(name="the controller", spaces=arena.spaces, respond=respond)
 
 
 def beginner(arena: Arena) -> Student:
@@ -175,7 +175,7 @@ def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float =
     )
     teacher, seeds = teacher_in(arena), settings.selection_seeds
     dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
-    baseline = Baseline(dense, np.array([arena.random(seed) for seed in seeds]))
+    baseline = Baseline(teacher=dense, random=np.array([arena.random(seed) for seed in seeds]))
     return search_branch(teacher, arena, settings, 0, baseline).points
 
 
@@ -199,7 +199,7 @@ def test_what_fine_tuning_did_not_improve_is_not_called_tuned(monkeypatch: pytes
         return student, reached
 
     monkeypatch.setattr(search, "fine_tuned", in_vain)
-    monkeypatch.setattr(settings, "_MOST_SAFETY", math.inf)  # so that nothing is safe
+    monkeypatch.setattr(settings, "_MAX_SAFETY", math.inf)  # so that nothing is safe
     arena = Arena(points.CONTINUOUS)
     plain, vain = (branch(arena, tuning=tuning, first_steps=1500, safety=1.0) for tuning in (False, True))
     arena.close()
