@@ -27,8 +27,8 @@ from untrained import untrained
 
 from prunekit.console import size_name
 from prunekit.devices.build import build
+from prunekit.devices.cores import CORES
 from prunekit.devices.emulator import count
-from prunekit.devices.targets import TARGETS
 from prunekit.export.c_code import CCode
 from prunekit.graph.c import layers as c_layers
 from prunekit.policy.program import Program
@@ -137,7 +137,7 @@ def kernels() -> dict[str, Any]:
             program, seen = program_of(policy), observed("Hopper-v5 compact")
             for variant, write in VARIANTS.items():
                 code = write(program, seen)
-                image = build(code, TARGETS["cortex-m4"])
+                image = build(code, CORES["cortex-m4"])
                 taken = int(count(image, seen[:1]).per_inference[0])
                 entry = {"cortex-m4 instructions": taken, "cortex-m4 flash bytes": image.flash_bytes}
                 found.setdefault(policy, {})[variant] = entry

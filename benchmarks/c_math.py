@@ -45,7 +45,7 @@ def fitted(function: Callable[[Array], Array], above: int, below: int, end: floa
         weights *= error / error.max() + 1e-3
         weights /= weights.mean()
     above_line, below_line = (tuple(float(np.float32(value)) for value in part) for part in best)
-    return Rational(above_line, below_line, end)
+    return Rational(numerator=above_line, denominator=below_line, end=end)
 
 
 def largest_error(rational: Rational, function: Callable[[Array], Array]) -> float:

@@ -134,7 +134,11 @@ def recorded() -> list[tuple[str, Paired, ReturnRange]]:
         tested = next((one for one in entry["tested"] if one["verdict"] == "certified"), None)
         if tested is not None:
             low, high = ranges[entry["env"], entry["seed"]]
-            returns = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
+            returns = Paired(
+                small=np.asarray(tested["returns"]["small"]),
+                teacher=np.asarray(tested["returns"]["dense"]),
+                random=np.asarray(tested["returns"]["random"]),
+            )
             found.append((f"{entry['env']}, {entry['seed']}", returns, ReturnRange(low=low, high=high)))
     return found
 
@@ -142,22 +146,22 @@ def recorded() -> list[tuple[str, Paired, ReturnRange]]:
 def drawn(episodes: Paired, count: int, generator: np.random.Generator) -> Paired:
     """Return so many of the episodes, with replacement."""
     chosen = generator.integers(0, len(episodes), count)
-    return Paired(episodes.small[chosen], episodes.dense[chosen], episodes.random[chosen])
+    return Paired(small=episodes.small[chosen], teacher=episodes.teacher[chosen], random=episodes.random[chosen])
 
 
 def row_of(name: str, episodes: Paired, clip_range: ReturnRange) -> dict[str, Any]:
     """Return the median numbers of episodes of one compression."""
-    half = (episodes.dense.mean() + episodes.random.mean()) / 2.0
+    half = (episodes.teacher.mean() + episodes.random.mean()) / 2.0
     means: dict[str, list[int | None]] = {kind: [] for kind in MEANS}
     shares: dict[str, list[int | None]] = {kind: [] for kind in SHARES}
     for repetition in range(REPETITIONS):
         generator = np.random.default_rng(repetition)
         known = drawn(episodes, BEFORE, generator)
-        before = Paired(known.dense, known.dense, known.random)
+        before = Paired(small=known.teacher, teacher=known.teacher, random=known.random)
         many = drawn(episodes, MOST, generator)
         for kind, first in MEANS.items():
             within = _SHOWN_WITHIN[kind]
-            given = Paired(many.small[:within], many.dense[:within], many.random[:within])
+            given = Paired(small=many.small[:within], teacher=many.teacher[:within], random=many.random[:within])
             means[kind].append(first(given, before, clip_range, generator))
         for kind, shown in SHARES.items():
             shares[kind].append(shown((many.small < half)[:5_000]))
@@ -187,8 +191,8 @@ def wrong() -> dict[str, int]:
         clip_range = range_of(dense[:BEFORE], random[:BEFORE])
         threshold = at_the_threshold(steady, falling_now_and_then, clip_range)
         small = falling_now_and_then(generator, threshold, BEFORE + LOOKS)
-        before = Paired(dense[:BEFORE], dense[:BEFORE], random[:BEFORE])
-        episodes = Paired(small[BEFORE:], dense[BEFORE:], random[BEFORE:])
+        before = Paired(small=dense[:BEFORE], teacher=dense[:BEFORE], random=random[:BEFORE])
+        episodes = Paired(small=small[BEFORE:], teacher=dense[BEFORE:], random=random[BEFORE:])
         for kind, first in MEANS.items():
             counted[kind] += first(episodes, before, clip_range, generator) is not None
         failed = generator.random(LOOKS) < LIMIT

@@ -37,10 +37,10 @@ from prunekit.rollouts import episode_return, random_returns
 from prunekit.stats.betting import Bettor, Paired
 from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Candidate, certify
-from prunekit.stats.claim import LEAST_EPISODES
+from prunekit.stats.claim import MIN_EPISODES
 
 STATE = Path("runs/claims.json")
-SETTINGS = CompressSettings(SearchSettings(keep=KEEP))
+SETTINGS = CompressSettings(search=SearchSettings(keep=KEEP))
 
 
 def played() -> dict[str, Any]:
@@ -65,16 +65,21 @@ def run() -> None:
         print(name, round(float(np.mean(dense)), 1), flush=True)
 
 
+def _paired(tested: dict[str, Any]) -> Paired:
+    small, teacher, random = (np.asarray(tested["returns"][name]) for name in ("small", "dense", "random"))
+    return Paired(small=small, teacher=teacher, random=random)
+
+
 def certificate_now(entry: dict[str, Any], selection: dict[str, Any]) -> tuple[Certificate, dict[str, Any]]:
     """Return (what today's claim comes to for the network that a compression chose, what was on record of it)."""
     tested = next(one for one in entry["tested"] if one["verdict"] == "certified")
-    episodes = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
-    baseline = Baseline(np.asarray(selection["dense"]), np.asarray(selection["random"]))
-    before = Paired(baseline.dense, baseline.dense, baseline.random)
+    episodes = _paired(tested)
+    baseline = Baseline(teacher=np.asarray(selection["dense"]), random=np.asarray(selection["random"]))
+    before = Paired(small=baseline.teacher, teacher=baseline.teacher, random=baseline.random)
     alpha, claim = 1.0 - tested["confidence"], claim_of(SETTINGS, baseline)
     (found,) = certify(
         [Candidate(name=tested["size"], play=lambda seed: float(episodes.small[seed]), before=before, alpha=alpha)],
-        lambda seed: float(episodes.dense[seed]),
+        lambda seed: float(episodes.teacher[seed]),
         lambda seed: float(episodes.random[seed]),
         claim,
         range(len(episodes)),
@@ -85,7 +90,7 @@ def certificate_now(entry: dict[str, Any], selection: dict[str, Any]) -> tuple[C
 def checked(entry: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
     """Return what both claims say of the network that a compression chose."""
     found, tested = certificate_now(entry, selection)
-    episodes = Paired(*(np.asarray(tested["returns"][name]) for name in ("small", "dense", "random")))
+    episodes = _paired(tested)
     return {
         "env": entry["env"],
         "seed": entry["seed"],
@@ -101,7 +106,7 @@ def _former(episodes: Paired, before: Paired, span: float, alpha: float) -> int 
     bettor = Bettor(KEEP, span, before)
     for count, difference in enumerate(episodes.differences(KEEP), 1):
         bettor.play(float(difference))
-        if count >= LEAST_EPISODES and bettor.refutes(alpha):
+        if count >= MIN_EPISODES and bettor.refutes(alpha):
             return count
     return None
 

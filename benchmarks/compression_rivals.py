@@ -67,12 +67,12 @@ class Field:
 
     def __init__(self, env_id: str, seed: int) -> None:
         self.path, self.seed = teacher_of(env_id), seed
-        self.worker = Worker(Task(env_id, partial(read_teacher, self.path)))
+        self.worker = Worker(Task(env_id=env_id, teacher_of=partial(read_teacher, self.path)))
         self.runner, self.teacher = self.worker.runner, self.worker.teacher
         self.settings = SearchSettings(starts=(START,), seed=seed)
-        self.baseline = Baseline(*self._both(self.settings.selection_seeds))
+        self.baseline = self._both(self.settings.selection_seeds)
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]
-        self.fresh = Baseline(*self._both(EPISODES))
+        self.fresh = self._both(EPISODES)
         self._next = FIRST_SEED + 10**7 * seed
 
     def returns_of(self, student: Student, seeds: Sequence[int]) -> list[float]:
@@ -97,7 +97,7 @@ class Field:
         self._next += SEEDS_APART
         return self._next
 
-    def _both(self, seeds: Sequence[int]) -> tuple[Any, Any]:
+    def _both(self, seeds: Sequence[int]) -> Baseline:
         dense = [self.runner.play(self.teacher.act, seed).total for seed in seeds]
         return np.array(dense), np.array([self.runner.random(seed) for seed in seeds])
 
@@ -105,7 +105,7 @@ class Field:
 def searched(field: Field) -> Candidate:
     """Return the smallest good network that the search finds."""
     until = time.monotonic() + SECONDS
-    clip_range = range_of(field.baseline.dense, field.baseline.random)
+    clip_range = range_of(field.baseline.teacher, field.baseline.random)
     settings = RoundSettings(search=field.settings, baseline=field.baseline, clip_range=clip_range)
     points = search_branch(field.worker, settings, 0, lambda: time.monotonic() > until).candidates
     good = [point for point in points if point.good]
@@ -204,7 +204,7 @@ def as_student(field: Field) -> Student:
     actor = load(field.path).actor
     width = field.runner.spaces.observation
     normalizer = actor.normalizer or Normalizer([0.0] * width, [1.0] * width, 1e6)
-    student.scale = Scale(normalizer, student.scale.answers)
+    student.scale = Scale(normalizer=normalizer, answers=student.scale.answers)
     student.network = nn.Sequential(*copy.deepcopy(actor.network).children())
     last = student.network[-1]
     assert isinstance(last, nn.Linear)
@@ -270,7 +270,7 @@ def run_one(env_id: str, seed: int) -> None:
     entry: dict[str, Any] = {
         "env": env_id,
         "seed": seed,
-        "teacher": float(field.fresh.dense.mean()),
+        "teacher": float(field.fresh.teacher.mean()),
         "random": float(field.fresh.random.mean()),
         "widths": list(point.hidden),
         "parameters": point.parameters,

@@ -37,8 +37,8 @@ from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.devices.board import beyond_avr
 from prunekit.devices.build import build
+from prunekit.devices.cores import CORES, Core
 from prunekit.devices.emulator import count
-from prunekit.devices.targets import TARGETS, Target
 from prunekit.devices.toolchain import tool_versions
 from prunekit.errors import TooLargeError
 from prunekit.export.c import CSettings, c_code
@@ -111,7 +111,7 @@ def observed(policy: str) -> NDArray[np.float32]:
 
 def written(program: Program, form: str, seen: NDArray[np.float32]) -> CCode:
     """Return ``program`` as C in a form."""
-    return c_code(program, CSettings("policy", FORMS[form]), {}, seen)[0]
+    return c_code(program, CSettings(name="policy", activations=FORMS[form]), {}, seen)[0]
 
 
 def expected(program: Program, form: str, seen: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[Any]:
@@ -127,7 +127,7 @@ def kept_at(policy: str, form: str, target: str) -> Path:
     return RUNS / f"{policy.replace(' ', '-')}-{form}-{target}.json"
 
 
-def measure_one(policy: str, form: str, target: Target) -> None:
+def measure_one(policy: str, form: str, target: Core) -> None:
     """Measure one policy on one core unless that is done."""
     kept = kept_at(policy, form, target.name)
     if kept.exists():
@@ -164,7 +164,7 @@ def run(workers: int) -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     for policy in POLICIES:
         observed(policy)
-    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in TARGETS]
+    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in CORES]
     left = [job for job in jobs if not kept_at(*job).exists()]
 
     def one(job: tuple[str, str, str]) -> None:
@@ -277,7 +277,7 @@ def collect() -> None:
     before = read_result("devices") or {}
     loops = dict(before.get("loop", {}))
     loops |= {env_id: json.loads(loop_at(env_id).read_text()) for env_id in LOOPS if loop_at(env_id).exists()}
-    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in TARGETS]
+    jobs = [(policy, form, target) for policy, forms in POLICIES.items() for form in forms for target in CORES]
     found: dict[str, dict[str, dict[str, Any] | None]] = {
         "measured": {
             kept_at(*job).name: done(kept_at(*job), "measured", policy=job[0], form=job[1], device=job[2])
@@ -311,7 +311,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.stage == "one":
         policy, form, target = arguments.job
-        measure_one(policy, form, TARGETS[target])
+        measure_one(policy, form, CORES[target])
     elif arguments.stage == "run":
         run(arguments.workers)
     else:

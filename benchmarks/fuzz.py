@@ -54,7 +54,7 @@ def warm_up(files: Sequence[Sound], folder: Path) -> None:
     reader = Reader(folder)
     for sound in files:
         for content in (sound.content, sound.content[: len(sound.content) // 2], b"", b"noise"):
-            found = reader.read(Input(-1, sound, (), content), strict=False)
+            found = reader.read(Input(number=-1, sound=sound, done=(), content=content), strict=False)
             if content == sound.content and _not_read(sound, found):
                 raise RuntimeError(f"the sound {sound.kind} '{sound.name}' is not read as it should be: {found}")
 
@@ -206,7 +206,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.state.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    limits = Limits(arguments.seconds)
+    limits = Limits(seconds=arguments.seconds)
     if arguments.only is not None:
         raise SystemExit(0 if show_one(arguments.only, arguments.seed, limits, folder) else 1)
     kinds = arguments.kinds.split(",")

@@ -101,13 +101,13 @@ def shrink_graph(graph: Graph) -> object:
 
 def c_text(graph: Graph) -> object:
     """Write C into memory."""
-    return c_code(graph, CSettings("policy"), {}, None)
+    return c_code(graph, CSettings(name="policy"), {}, None)
 
 
 def c_files(graph: Graph) -> object:
     """Write C, with all its checks."""
     with tempfile.TemporaryDirectory() as folder:
-        return export_c(graph, Path(folder), CSettings("policy"), {}, lambda: np.zeros((0, INPUTS), np.float32))
+        return export_c(graph, Path(folder), CSettings(name="policy"), {}, lambda: np.zeros((0, INPUTS), np.float32))
 
 
 def onnx_bytes(graph: Graph) -> object:

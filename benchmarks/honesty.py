@@ -49,7 +49,8 @@ def normal_bound(world: int, seed: int) -> bool:
     dense, random = teacher(generator, SELECTION + 60), random_policy(generator, SELECTION + 60)
     clip_range = range_of(dense[:SELECTION], random[:SELECTION])
     small = draw(generator, at_the_threshold(teacher, draw, clip_range), SELECTION + 60)
-    gains = Paired(*(values[SELECTION:] for values in (small, dense, random))).clipped(clip_range).differences(KEEP)
+    episodes = Paired(small=small[SELECTION:], teacher=dense[SELECTION:], random=random[SELECTION:])
+    gains = episodes.clipped(clip_range).differences(KEEP)
     return bool(gains.mean() > 1.645 * gains.std(ddof=1) / np.sqrt(len(gains)))
 
 

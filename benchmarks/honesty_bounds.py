@@ -60,8 +60,8 @@ def played(world: int, seed: int) -> tuple[Paired, Paired]:
     generator, count = np.random.default_rng([seed, 7]), SELECTION + EPISODES
     small = draw(generator, truth(world)[0], count)
     dense, random = teacher(generator, count), random_policy(generator, count)
-    before = Paired(dense[:SELECTION], dense[:SELECTION], random[:SELECTION])
-    return Paired(small[SELECTION:], dense[SELECTION:], random[SELECTION:]), before
+    before = Paired(small=dense[:SELECTION], teacher=dense[:SELECTION], random=random[:SELECTION])
+    return Paired(small=small[SELECTION:], teacher=dense[SELECTION:], random=random[SELECTION:]), before
 
 
 def refuted(world: int, seed: int) -> bool:

@@ -50,7 +50,14 @@ def ways_of(program: Program, observation: np.ndarray, folder: Path) -> tuple[Wa
     batch = observation[None]
     default = onnxruntime.InferenceSession(content)
     spaces = spaces_of(gym.make("Hopper-v5"))
-    model = BenchModel(file, content, len(content), program.hidden, program.parameters, program.macs)
+    model = BenchModel(
+        path=file,
+        content=content,
+        size_bytes=len(content),
+        hidden=program.hidden,
+        parameters=program.parameters,
+        macs=program.macs,
+    )
     tuned = OnnxRuntime(model, spaces)
     lite = litert(program)
     code = written(program, "float32", observation[None])

@@ -113,7 +113,7 @@ def kept_over_more(policy: str, returns: Mapping[str, Sequence[float]]) -> dict[
 
 
 def _native(program: Program, bits: Bits | None, seen: NDArray[np.float32]) -> Callable[[Any], Any]:
-    return NativePolicy(c_code(program, CSettings("policy", bits), {}, seen)[0]).act
+    return NativePolicy(c_code(program, CSettings(name="policy", activations=bits), {}, seen)[0]).act
 
 
 def _played(policy: str, act: Callable[[Any], Any], seeds: Sequence[int]) -> list[float]:

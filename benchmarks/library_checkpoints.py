@@ -32,7 +32,7 @@ ROWS = 1_000
 Observations = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """A file, what its user has to say of it, and the library's own actions for observations."""
 
@@ -103,7 +103,7 @@ def _rsl_rl(folder: Path, *, recurrent: bool = False) -> Made:
         with torch.no_grad():
             return act(TensorDict({"policy": torch.from_numpy(seen)}, batch_size=len(seen))).numpy()
 
-    return Made(folder / "model_2.pt", PolicyOptions(activation="elu"), 7, actions)
+    return Made(path=folder / "model_2.pt", options=PolicyOptions(activation="elu"), inputs=7, actions=actions)
 
 
 def _skrl(folder: Path) -> Made:
@@ -142,7 +142,7 @@ def _skrl(folder: Path) -> Made:
             found = models["policy"].compute({"observations": scaler(torch.from_numpy(seen))}, role="policy")
         return found[0].numpy()
 
-    return Made(path, PolicyOptions(activation="elu"), 6, actions)
+    return Made(path=path, options=PolicyOptions(activation="elu"), inputs=6, actions=actions)
 
 
 def _safetensors(folder: Path) -> Made:
@@ -152,7 +152,12 @@ def _safetensors(folder: Path) -> Made:
     network = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))
     save_file({f"model.{name}": value for name, value in network.state_dict().items()}, folder / "model.safetensors")
     options = PolicyOptions(layers=("0", "2"), activation="relu", nesting="model")
-    return Made(folder / "model.safetensors", options, 5, lambda seen: network(torch.from_numpy(seen)).detach().numpy())
+    return Made(
+        path=folder / "model.safetensors",
+        options=options,
+        inputs=5,
+        actions=lambda seen: network(torch.from_numpy(seen)).detach().numpy(),
+    )
 
 
 def _brax(folder: Path, *, ppo: bool = True) -> Made:
@@ -175,7 +180,9 @@ def _brax(folder: Path, *, ppo: bool = True) -> Made:
     model.save_params(str(folder / "params"), tuple(params))
     act = makers.make_inference_fn(networks)(tuple(params), deterministic=True)
     options = PolicyOptions() if ppo else PolicyOptions(activation="relu")
-    return Made(folder / "params", options, 9, lambda seen: np.asarray(act(seen, keys[0])[0]))
+    return Made(
+        path=folder / "params", options=options, inputs=9, actions=lambda seen: np.asarray(act(seen, keys[0])[0])
+    )
 
 
 def _sac(folder: Path) -> Made:
@@ -201,7 +208,7 @@ def _rllib(folder: Path) -> Made:
         return found["action_dist_inputs"][:, :2].numpy()
 
     options = PolicyOptions(activation="tanh", head="mean")
-    return Made(folder / "module" / "module_state.pkl", options, 4, actions)
+    return Made(path=folder / "module" / "module_state.pkl", options=options, inputs=4, actions=actions)
 
 
 def _sbx(folder: Path, *, name: str, simba: bool = False) -> Made:
@@ -217,10 +224,10 @@ def _sbx(folder: Path, *, name: str, simba: bool = False) -> Made:
     model.save(folder / "agent.zip")
     inputs = model.observation_space.shape[0]
     return Made(
-        folder / "agent.zip",
-        PolicyOptions(without_normalizer=True),
-        inputs,
-        lambda seen: model.predict(seen, deterministic=True)[0],
+        path=folder / "agent.zip",
+        options=PolicyOptions(without_normalizer=True),
+        inputs=inputs,
+        actions=lambda seen: model.predict(seen, deterministic=True)[0],
     )
 
 

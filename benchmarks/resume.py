@@ -40,7 +40,7 @@ SEED = 0
 KILLS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A run: environment, algorithm, steps, settings that differ from the preset's, and its share of the kills."""
 
@@ -56,13 +56,15 @@ class Case:
         """The request, with the preset's networks."""
         preset = preset_for(self.env_id, self.algorithm)
         preset = replace(preset, model={**preset.model, **self.settings})
-        return TrainingRequest(self.env_id, self.algorithm, preset, SEED, self.steps, PruningPlan())
+        return TrainingRequest(
+            env_id=self.env_id, algorithm=self.algorithm, preset=preset, seed=SEED, steps=self.steps, plan=PruningPlan()
+        )
 
 
 CASES = {
-    "dqn": Case("CartPole-v1", "dqn", 20_000, {}, 7, 2),
-    "ppo": Case("Hopper-v5", "ppo", 40_000, {}, 7, 2),
-    "sac": Case("Hopper-v5", "sac", 4_000, {"learning_starts": 500}, 6, 2),
+    "dqn": Case(env_id="CartPole-v1", algorithm="dqn", steps=20_000, settings={}, kills=7, inside=2),
+    "ppo": Case(env_id="Hopper-v5", algorithm="ppo", steps=40_000, settings={}, kills=7, inside=2),
+    "sac": Case(env_id="Hopper-v5", algorithm="sac", steps=4_000, settings={"learning_starts": 500}, kills=6, inside=2),
 }
 
 

@@ -28,7 +28,7 @@ NETWORKS = range(10, 90, 10)
 """Sizes of the networks that a simulated search found."""
 # Without a margin luck chooses more often, and more candidates are tested, than with the default one.
 SEARCH = SearchSettings(keep=KEEP, margin=0.0)
-SETTINGS = CompressSettings(SEARCH, episodes=200, seconds=600.0)
+SETTINGS = CompressSettings(search=SEARCH, episodes=200, seconds=600.0)
 
 
 def simulated_certificates(
@@ -37,7 +37,7 @@ def simulated_certificates(
     retentions: Sequence[float | None],
     seed: int,
     episodes: int = 300,
-    over: Callable[[int], bool] = lambda _: False,
+    should_stop: Callable[[int], bool] = lambda _: False,
     max_failures: float | None = None,
 ) -> list[Certificate]:
     """Select on ``SELECTION`` episodes, then certify candidates of these retentions on fresh ones, with equal shares.
@@ -53,7 +53,7 @@ def simulated_certificates(
         TestedPolicy(
             name=str(index),
             play=_by_seed(own, {range(SELECTION, count): SELECTION}),
-            before=Paired(own[:SELECTION], dense[:SELECTION], random[:SELECTION]),
+            before=Paired(small=own[:SELECTION], teacher=dense[:SELECTION], random=random[:SELECTION]),
             alpha=ALPHA / len(retentions),
         )
         for index, own in enumerate(played)
@@ -65,7 +65,7 @@ def simulated_certificates(
         lambda seed: float(random[seed]),
         claim,
         range(SELECTION, count),
-        over=over,
+        should_stop=should_stop,
     )
 
 
@@ -79,12 +79,12 @@ def simulated_compression(
     selected, looked = SEARCH.selection_episodes, SEARCH.confirmation_episodes
     generator, count = np.random.default_rng(seed), selected + looked + SETTINGS.episodes
     dense, random = teacher(generator, count), random_policy(generator, count)
-    baseline = Baseline(dense[:selected], random[:selected])
+    baseline = Baseline(teacher=dense[:selected], random=random[:selected])
     if retention is None:
         retention = at_the_threshold(teacher, draw, claim_of(SETTINGS, baseline).clip_range)
     returns: dict[int, Array] = {size: draw(generator, retention, count) for size in NETWORKS}
     with torch.random.fork_rng(devices=[]):
-        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead(low=(-1.0,), high=(1.0,)))
     points = []
     for size, own in returns.items():
         played = baseline.paired(own[:selected].tolist())
@@ -94,7 +94,9 @@ def simulated_compression(
     fresh = range(SETTINGS.first_seed, SETTINGS.first_seed + SETTINGS.episodes)
     starts = {SEARCH.confirmation_seeds: selected, fresh: selected + looked}
     players = Players(
-        lambda point: _by_seed(returns[point.parameters], starts), _by_seed(dense, starts), _by_seed(random, starts)
+        returns_of=lambda point: _by_seed(returns[point.parameters], starts),
+        teacher=_by_seed(dense, starts),
+        random=_by_seed(random, starts),
     )
     return trial(points, baseline, players, SETTINGS, budget_of(SETTINGS, lambda: 0), [])
 

@@ -62,7 +62,15 @@ def request_of(algorithm: str, kind: str, seed: int, steps: int) -> TrainingRequ
     if algorithm == "td3":
         preset = replace(preset, model={**preset.model, "learning_starts": 1_000})
     plan = None if kind == "plain" else PruningPlan()
-    return TrainingRequest(ENVIRONMENT, algorithm, preset, seed, steps, plan, live_shrink=kind == "live")
+    return TrainingRequest(
+        env_id=ENVIRONMENT,
+        algorithm=algorithm,
+        preset=preset,
+        seed=seed,
+        steps=steps,
+        plan=plan,
+        live_shrink=kind == "live",
+    )
 
 
 @final

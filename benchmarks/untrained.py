@@ -22,5 +22,5 @@ def untrained(widths: Sequence[int], normalizer: Normalizer | None) -> Program:
         nn.init.orthogonal_(layer.weight, generator=generator)
         nn.init.uniform_(layer.bias, -0.1, 0.1, generator=generator)
         layers += [layer, nn.Tanh()]
-    head = ClipHead((-1.0,) * widths[-1], (1.0,) * widths[-1])
+    head = ClipHead(low=(-1.0,) * widths[-1], high=(1.0,) * widths[-1])
     return lower(Actor(nn.Sequential(*layers[:-1]), head, normalizer))

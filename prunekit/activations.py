@@ -25,7 +25,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ActivationKind:
     """One element-wise function: its names in torch and its NumPy reference.
 
@@ -45,7 +45,7 @@ class ActivationKind:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Activation:
     """A kind with its parameter (0.0 where the kind has none)."""
 
@@ -81,55 +81,84 @@ KINDS: dict[str, ActivationKind] = {
     kind.name: kind
     for kind in (
         ActivationKind(
-            "identity", nn.Identity, (), lambda x, _: x, lambda _: nn.Identity()
+            name="identity", module=nn.Identity, functions=(), reference=lambda x, _: x, build=lambda _: nn.Identity()
         ),
         ActivationKind(
-            "tanh", nn.Tanh, (torch.tanh, functional.tanh, "tanh"),
-            lambda x, _: np.tanh(x), lambda _: nn.Tanh(),
+            name="tanh",
+            module=nn.Tanh,
+            functions=(torch.tanh, functional.tanh, "tanh"),
+            reference=lambda x, _: np.tanh(x),
+            build=lambda _: nn.Tanh(),
         ),
         ActivationKind(
-            "relu", nn.ReLU, (torch.relu, functional.relu, "relu"),
-            lambda x, _: np.maximum(x, 0.0), lambda _: nn.ReLU(),
+            name="relu",
+            module=nn.ReLU,
+            functions=(torch.relu, functional.relu, "relu"),
+            reference=lambda x, _: np.maximum(x, 0.0),
+            build=lambda _: nn.ReLU(),
         ),
         ActivationKind(
-            "leaky_relu", nn.LeakyReLU, (functional.leaky_relu,),
-            lambda x, slope: np.where(x >= 0, x, slope * x), nn.LeakyReLU,
-            attribute="negative_slope", default=0.01,
+            name="leaky_relu",
+            module=nn.LeakyReLU,
+            functions=(functional.leaky_relu,),
+            reference=lambda x, slope: np.where(x >= 0, x, slope * x),
+            build=nn.LeakyReLU,
+            attribute="negative_slope",
+            default=0.01,
         ),
         ActivationKind(
-            "elu", nn.ELU, (functional.elu,), _elu, nn.ELU, attribute="alpha", default=1.0
+            name="elu",
+            module=nn.ELU,
+            functions=(functional.elu,),
+            reference=_elu,
+            build=nn.ELU,
+            attribute="alpha",
+            default=1.0,
         ),
         ActivationKind(
-            "sigmoid", nn.Sigmoid, (torch.sigmoid, functional.sigmoid, "sigmoid"),
-            lambda x, _: _sigmoid(x), lambda _: nn.Sigmoid(),
+            name="sigmoid",
+            module=nn.Sigmoid,
+            functions=(torch.sigmoid, functional.sigmoid, "sigmoid"),
+            reference=lambda x, _: _sigmoid(x),
+            build=lambda _: nn.Sigmoid(),
         ),
         ActivationKind(
-            "softplus", nn.Softplus, (functional.softplus,),
-            lambda x, _: _softplus(x), lambda _: nn.Softplus(),
+            name="softplus",
+            module=nn.Softplus,
+            functions=(functional.softplus,),
+            reference=lambda x, _: _softplus(x),
+            build=lambda _: nn.Softplus(),
             required=(("beta", 1.0), ("threshold", 20.0)),
         ),
         ActivationKind(
-            "silu", nn.SiLU, (functional.silu,),
-            lambda x, _: x * _sigmoid(x), lambda _: nn.SiLU(),
+            name="silu",
+            module=nn.SiLU,
+            functions=(functional.silu,),
+            reference=lambda x, _: x * _sigmoid(x),
+            build=lambda _: nn.SiLU(),
         ),
         ActivationKind(
-            "gelu", nn.GELU, (functional.gelu,), lambda x, _: _gelu(x), lambda _: nn.GELU(),
+            name="gelu",
+            module=nn.GELU,
+            functions=(functional.gelu,),
+            reference=lambda x, _: _gelu(x),
+            build=lambda _: nn.GELU(),
             required=(("approximate", "none"),),
         ),
     )
-}  # fmt: skip
+}
 
 
 def activation_of_module(module: nn.Module) -> Activation | None:
     """Return the activation that ``module`` computes, or None when the table does not hold it."""
     if type(module) in (nn.Dropout, nn.Flatten):  # both leave a deployed vector of features as it is
-        return Activation("identity")
+        return Activation(name="identity")
     for kind in KINDS.values():
         if type(module) is kind.module:
             if any(getattr(module, name) != value for name, value in kind.required):
                 return None
             parameter = getattr(module, kind.attribute) if kind.attribute else kind.default
-            return Activation(kind.name, float(parameter))
+            return Activation(name=kind.name, parameter=float(parameter))
     return None
 
 
@@ -158,4 +187,4 @@ def _called(
     parameter = kind.default if kind.attribute is None else given.pop(kind.attribute, kind.default)
     if given or not isinstance(parameter, int | float):
         return None
-    return Activation(kind.name, float(parameter))
+    return Activation(name=kind.name, parameter=float(parameter))

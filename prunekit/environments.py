@@ -46,7 +46,7 @@ _LIMITS = {"max_episode_steps": 100_000, "frame_skip": 1000, "frameskip": 1000}
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spaces:
     """What an actor has to know of an environment: the width of an observation, and the kind of its actions."""
 
@@ -69,7 +69,7 @@ class Spaces:
         if told is None:  # ``discrete``, or ``low`` and ``high``, said what they are
             discrete = data["discrete"]
             told = {**data, "kind": "box" if discrete is None else "discrete", "count": discrete}
-        return Spaces(data["observation"], kind_from_dict(told))
+        return Spaces(observation=data["observation"], actions=kind_from_dict(told))
 
 
 def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
@@ -232,7 +232,7 @@ def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[A
     if observation.shape[0] == 0:
         raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give it at least one")
     try:
-        return Spaces(observation.shape[0], kind_of_space(action))
+        return Spaces(observation=observation.shape[0], actions=kind_of_space(action))
     except InputError as error:
         raise UnusableEnvironmentError(f"environment '{name}' {error}") from error
 

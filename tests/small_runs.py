@@ -45,7 +45,13 @@ if NOISY not in gym.registry:
     gym.register(NOISY, Noisy)
 
 PLAN = PruningPlan(
-    Sparsity(0.75), strength=1.0, phases=Phases(0.2, 0.7), checks=16, patience=2, share_per_check=0.3, states=1024
+    threshold=Sparsity(0.75),
+    strength=1.0,
+    phases=Phases(start=0.2, end=0.7),
+    checks=16,
+    patience=2,
+    share_per_check=0.3,
+    states=1024,
 )
 OFF_POLICY = {"learning_starts": 100, "batch_size": 32, "train_freq": 2, "gradient_steps": 1}
 DQN = {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70, "exploration_fraction": 1.0}
@@ -65,7 +71,9 @@ def small_request(name: str, **changes: Any) -> TrainingRequest:
     preset = preset_for(env_id, algorithm)
     n_envs = min(preset.n_envs, 2)
     preset = replace(preset, n_envs=n_envs, hidden=(24, 20), model={**preset.model, **settings})
-    request = TrainingRequest(env_id, algorithm, preset, 3, steps, PLAN, checkpoint_steps=steps // 8)
+    request = TrainingRequest(
+        env_id=env_id, algorithm=algorithm, preset=preset, seed=3, steps=steps, plan=PLAN, checkpoint_steps=steps // 8
+    )
     return replace(request, **changes)
 
 
@@ -73,7 +81,7 @@ class StopError(Exception):
     """The run is interrupted, in a test."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StopAt:
     """Interrupts a run at its first status at or after ``step``."""
 
@@ -88,7 +96,7 @@ class StopAt:
 
 def run_until(request: TrainingRequest, folder: Path, step: int) -> str:
     """Begin a run, or go on with it, until ``step``; return the phase that it was in."""
-    stop = StopAt(step)
+    stop = StopAt(step=step)
     try:
         train(request, folder, [stop], resume=folder.exists())
     except StopError:

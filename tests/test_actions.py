@@ -88,7 +88,15 @@ def request(algorithm: str, actions: Any, steps: int = 200, **more: Any) -> Trai
     preset = preset_for(NAME, algorithm)
     model = {**preset.model, **settings}
     preset = replace(preset, n_envs=2 if algorithm == "ppo" else 1, hidden=(8, 8), model=model)
-    return TrainingRequest(NAME, algorithm, preset, 0, steps, PLAN, env_kwargs={"actions": str(actions), **more})
+    return TrainingRequest(
+        env_id=NAME,
+        algorithm=algorithm,
+        preset=preset,
+        seed=0,
+        steps=steps,
+        plan=PLAN,
+        env_kwargs={"actions": str(actions), **more},
+    )
 
 
 def seen_all(actions: Any) -> bool:
@@ -188,8 +196,8 @@ def test_squashing_algorithms_refuse_bounds_that_they_cannot_reach(name: str, ac
 
 def test_ranges_that_overflow_are_no_bounds_for_a_squashed_action() -> None:
     with pytest.raises(InputError, match="squashes actions"):
-        algorithm_for("sac", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,))))
-    assert algorithm_for("ppo", Spaces(3, BoxActions(low=(-3e38,), high=(3e38,)))).name == "ppo"
+        algorithm_for("sac", Spaces(observation=3, actions=BoxActions(low=(-3e38,), high=(3e38,))))
+    assert algorithm_for("ppo", Spaces(observation=3, actions=BoxActions(low=(-3e38,), high=(3e38,)))).name == "ppo"
 
 
 def test_spaces_without_values_are_refused() -> None:

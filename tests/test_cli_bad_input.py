@@ -199,7 +199,7 @@ def test_a_device_whose_tools_are_missing(
         (["bench", "x.pt", "--loop-episodes", "0"], "--loop-episodes must be at least 1, got 0"),
         (["bench", "x.pt", "--activations", "8"], "--activations goes with --int8"),
         (["bench", "x.pt", "--int8", "--activations", "4"], "--activations must be 16 or 8, got 4"),
-        (["bench", "x.pt", "--part", "z80"], "part z80 is unknown"),
+        (["bench", "x.pt", "--part", "z80"], "chip z80 is unknown"),
         (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),
         (["train", "--algo", "dqn", "--steps", "500"], "--steps 500"),
         (["train", "--env", "Nope-v0"], "Nope-v0"),

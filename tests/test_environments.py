@@ -323,23 +323,25 @@ def test_an_environment_is_known_by_its_whole_id() -> None:
 def test_discrete_actions_keep_their_start(register: Register) -> None:
     environment = make_environment(register(), {"action_space": spaces.Discrete(4, start=-2)})
     result = spaces_of(environment)
-    assert result == Spaces(3, DiscreteActions(count=4, start=-2))
+    assert result == Spaces(observation=3, actions=DiscreteActions(count=4, start=-2))
     assert result.outputs == 4
 
 
 def test_box_actions_keep_every_bound(register: Register) -> None:
     low, high = np.asarray([-1.0, -math.inf, 0.0]), np.asarray([0.5, 2.0, math.inf])
     result = spaces_of(make_environment(register(), {"action_space": spaces.Box(low, high, dtype=np.float64)}))
-    assert result == Spaces(3, BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf), dtype="float64"))
+    assert result == Spaces(
+        observation=3, actions=BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf), dtype="float64")
+    )
     assert result.outputs == 3
 
 
 @pytest.mark.parametrize(
     "original",
     [
-        Spaces(4, DiscreteActions(count=2, start=1)),
-        Spaces(3, BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0))),
-        Spaces(3, BoxActions(low=(-0.1,), high=(0.1,), dtype="float64")),
+        Spaces(observation=4, actions=DiscreteActions(count=2, start=1)),
+        Spaces(observation=3, actions=BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0))),
+        Spaces(observation=3, actions=BoxActions(low=(-0.1,), high=(0.1,), dtype="float64")),
     ],
 )
 def test_spaces_survive_plain_data(original: Spaces) -> None:
@@ -350,15 +352,15 @@ def test_spaces_survive_plain_data(original: Spaces) -> None:
 OLD: list[tuple[dict[str, Any], Spaces]] = [
     (
         {"observation": 4, "discrete": 3, "start": -7, "low": [], "high": [], "dtype": "float32"},
-        Spaces(4, DiscreteActions(count=3, start=-7)),
+        Spaces(observation=4, actions=DiscreteActions(count=3, start=-7)),
     ),
     (
         {"observation": 3, "discrete": None, "start": 0, "low": [-1.0, None], "high": [None, 2.0], "dtype": "float64"},
-        Spaces(3, BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0), dtype="float64")),
+        Spaces(observation=3, actions=BoxActions(low=(-1.0, -math.inf), high=(math.inf, 2.0), dtype="float64")),
     ),
     (
         {"observation": 3, "discrete": None, "start": 0, "low": [-1.0], "high": [2.0]},
-        Spaces(3, BoxActions(low=(-1.0,), high=(2.0,))),
+        Spaces(observation=3, actions=BoxActions(low=(-1.0,), high=(2.0,))),
     ),
 ]
 

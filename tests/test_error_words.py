@@ -24,7 +24,7 @@ SPEAKING_OF_OPTIONS = (
     "cards/",
     "report/",
     "devices/build.py",
-    "devices/targets.py",
+    "devices/cores.py",
     "compiled.py",
     "export/c_int8_loops.py",
 )

@@ -32,7 +32,9 @@ from fuzzing.zips import Entry, archive_of, entries_of  # noqa: E402
 from prunekit.errors import InputError  # noqa: E402
 
 LIMITS = Limits(seconds=1.0, memory=200 * MEBIBYTE)
-FILE = Sound("statistics", "planted", {"statistics.pkl": b"sound"}, "statistics.pkl", DISCRETE)
+FILE = Sound(
+    kind="statistics", name="planted", files={"statistics.pkl": b"sound"}, subject="statistics.pkl", spaces=DISCRETE
+)
 INPUTS = 16
 """Of each kind."""
 
@@ -79,7 +81,7 @@ def reports_of(actions: list[Callable[[], object]], folder: Path, monkeypatch: p
 
     def make(number: int) -> Input:
         current[0] = number
-        return Input(number, FILE, (), b"damaged")
+        return Input(number=number, sound=FILE, done=(), content=b"damaged")
 
     return list(watched(range(len(actions)), make, reader.read, LIMITS))
 
@@ -133,7 +135,7 @@ def test_tensors_beyond_their_records_are_seen() -> None:
     (pickled,) = [entry for entry in entries_of(sound) if entry.name.endswith(b"data.pkl")]
     wider = pickled.content.replace(b"K\x04K\x03\x86", b"K\x04K\x04\x86")
     assert wider != pickled.content
-    assert "over 12 elements" in (beyond(archive_of([Entry(pickled.name, wider)])) or "")
+    assert "over 12 elements" in (beyond(archive_of([Entry(name=pickled.name, content=wider)])) or "")
 
 
 def chunk(first: int, code: str, *numbers: int, count: int = 100) -> Chunk:

@@ -26,7 +26,7 @@ WIDE = 1e9
 
 def spaces_for(inputs: int, outputs: int) -> Spaces:
     """Return spaces whose bounds change no answer."""
-    return Spaces(inputs, BoxActions(low=(-WIDE,) * outputs, high=(WIDE,) * outputs))
+    return Spaces(observation=inputs, actions=BoxActions(low=(-WIDE,) * outputs, high=(WIDE,) * outputs))
 
 
 def saved(form: str, module: nn.Module, path: Path, inputs: int = 4) -> tuple[Path, Any]:

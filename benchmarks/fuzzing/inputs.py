@@ -64,7 +64,7 @@ _READING = {"content", "weights, content"}
 _TRIES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Input:
     """A damaged file: what it was, what was done to it, and its content."""
 
@@ -82,7 +82,7 @@ def make_input(kind: str, number: int, *, seed: int, files: Sequence[Sound]) -> 
     for _ in range(generator.choice((1, 1, 1, 1, 2, 2, 3, 5))):
         name, content = _mutated(generator, chosen.container, content, sound=not done)
         done.append(name)
-    return Input(number, chosen, tuple(done), content)
+    return Input(number=number, sound=chosen, done=tuple(done), content=content)
 
 
 def _mutated(generator: random.Random, container: str, content: bytes, *, sound: bool) -> tuple[str, bytes]:

@@ -51,7 +51,7 @@ _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _SHAPES = (b"\x85", b"\x86", b"\x87", b"t", b")", b"]", b"}", b"l", b"d")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Op:
     """One opcode: its name, its argument, and its bytes."""
 
@@ -72,7 +72,7 @@ def ops_of(content: bytes) -> list[Op]:
     ends = [*(place for _, _, place in places[1:]), len(content)]
     for (name, argument, place), end in zip(places, ends, strict=True):
         if name != "FRAME":
-            found.append(Op(name, argument, content[place:end]))
+            found.append(Op(name=name, argument=argument, code=content[place:end]))
     if len(found) < 8:
         raise ValueError("too little of a pickle")
     return found
@@ -210,7 +210,7 @@ def _extra(generator: random.Random, content: bytes) -> bytes:
         *(b"\x93", b"\x94", b"\x95" + bytes(7) + b"\x01", b"\x80\x09", b"o", b"ios\nsystem\n", b"Pnowhere\n"),
     )
     code = generator.choice((*odd, _snippet(generator), named(generator)))
-    ops.insert(generator.randrange(len(ops)), Op("", None, code))
+    ops.insert(generator.randrange(len(ops)), Op(name="", argument=None, code=code))
     return _joined(ops)
 
 

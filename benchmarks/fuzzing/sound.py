@@ -40,13 +40,13 @@ from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
 from prunekit.training.status import Status
 
-DISCRETE = Spaces(4, DiscreteActions(count=2))
-CONTINUOUS = Spaces(3, BoxActions(low=(-2.0,), high=(2.0,)))
-_TWO = Spaces(4, BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0)))
+DISCRETE = Spaces(observation=4, actions=DiscreteActions(count=2))
+CONTINUOUS = Spaces(observation=3, actions=BoxActions(low=(-2.0,), high=(2.0,)))
+_TWO = Spaces(observation=4, actions=BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0)))
 _NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sound:
     """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces.
 
@@ -91,7 +91,7 @@ def _all() -> Iterator[Sound]:
         yield from _sbx()
         yield from _runs()
         for kind, form, name, content in sound_weights():
-            yield Sound(kind, name, {"file.bin": content}, "file.bin", _TWO, form)
+            yield Sound(kind=kind, name=name, files={"file.bin": content}, subject="file.bin", spaces=_TWO, form=form)
 
 
 def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
@@ -121,8 +121,16 @@ def _prunekit() -> Iterator[Sound]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.pt"
             save(make_artifact(actor, masks, provenance), path)
-            yield Sound("model", name, {"model.pt": path.read_bytes()}, "model.pt", spaces)
-        yield Sound("onnx", name, {"model.onnx": to_onnx(graph_of(actor), provenance)}, "model.onnx", spaces)
+            yield Sound(
+                kind="model", name=name, files={"model.pt": path.read_bytes()}, subject="model.pt", spaces=spaces
+            )
+        yield Sound(
+            kind="onnx",
+            name=name,
+            files={"model.onnx": to_onnx(graph_of(actor), provenance)},
+            subject="model.onnx",
+            spaces=spaces,
+        )
 
 
 class _Normalizing(nn.Module):
@@ -165,7 +173,13 @@ def _torchscript() -> Iterator[Sound]:
         buffer = io.BytesIO()
         torch.jit.save(module, buffer)
         subject = "model.ts" if name == "traced" else "model.pt"
-        yield Sound("torchscript", name, {subject: archive_of(entries_of(buffer.getvalue()))}, subject, spaces)
+        yield Sound(
+            kind="torchscript",
+            name=name,
+            files={subject: archive_of(entries_of(buffer.getvalue()))},
+            subject=subject,
+            spaces=spaces,
+        )
 
 
 def _foreign_onnx() -> Iterator[Sound]:
@@ -174,9 +188,17 @@ def _foreign_onnx() -> Iterator[Sound]:
         _network(CONTINUOUS), (torch.zeros(1, 3),), buffer, dynamo=False, input_names=["obs"], output_names=["action"],
         dynamic_axes={"obs": {0: "batch"}},
     )  # fmt: skip
-    yield Sound("onnx", "torch", {"model.onnx": buffer.getvalue()}, "model.onnx", CONTINUOUS)
+    yield Sound(
+        kind="onnx", name="torch", files={"model.onnx": buffer.getvalue()}, subject="model.onnx", spaces=CONTINUOUS
+    )
     for name, model in (("lstm", _lstm()), ("several outputs", _several()), ("conditional", _conditional())):
-        yield Sound("onnx", name, {"model.onnx": model.SerializeToString()}, "model.onnx", DISCRETE)
+        yield Sound(
+            kind="onnx",
+            name=name,
+            files={"model.onnx": model.SerializeToString()},
+            subject="model.onnx",
+            spaces=DISCRETE,
+        )
     model = _several()
     weights = b""
     for tensor in model.graph.initializer:
@@ -186,7 +208,7 @@ def _foreign_onnx() -> Iterator[Sound]:
         weights += tensor.raw_data
         tensor.ClearField("raw_data")
     files = {"model.onnx": model.SerializeToString(), "weights.bin": weights}
-    yield Sound("onnx", "external data", files, "model.onnx", DISCRETE)
+    yield Sound(kind="onnx", name="external data", files=files, subject="model.onnx", spaces=DISCRETE)
 
 
 def _constants(shapes: dict[str, tuple[int, ...]]) -> list[Any]:
@@ -265,9 +287,15 @@ def _stable_baselines() -> Iterator[Sound]:
         model.save(buffer)
         spaces = DISCRETE if discrete else CONTINUOUS
         files = {"agent.zip": archive_of(entries_of(buffer.getvalue()))}
-        yield Sound("sb3", name, files, "agent.zip", spaces)
+        yield Sound(kind="sb3", name=name, files=files, subject="agent.zip", spaces=spaces)
         if name in ("ppo", "sac"):
-            yield Sound("sb3", f"{name} of old", {"agent.zip": _aged(buffer.getvalue(), model)}, "agent.zip", spaces)
+            yield Sound(
+                kind="sb3",
+                name=f"{name} of old",
+                files={"agent.zip": _aged(buffer.getvalue(), model)},
+                subject="agent.zip",
+                spaces=spaces,
+            )
     for discrete in (True, False):
         environment = VecNormalize(_environment(discrete))
         environment.seed(1)
@@ -277,7 +305,7 @@ def _stable_baselines() -> Iterator[Sound]:
             content = (Path(folder) / "statistics").read_bytes()
         spaces = DISCRETE if discrete else CONTINUOUS
         name = "vec_normalize.pkl"
-        yield Sound("statistics", _NAMES[discrete], {name: content}, name, spaces)
+        yield Sound(kind="statistics", name=_NAMES[discrete], files={name: content}, subject=name, spaces=spaces)
 
 
 def _sbx() -> Iterator[Sound]:
@@ -294,7 +322,7 @@ def _sbx() -> Iterator[Sound]:
             params = {**layers, **norms} if more else layers
             path = write_zip(Path(folder) / "agent.zip", name, params, seen, bounds, **more)
             content = archive_of(entries_of(path.read_bytes()))
-        yield Sound("sbx", name, {"agent.zip": content}, "agent.zip", CONTINUOUS)
+        yield Sound(kind="sbx", name=name, files={"agent.zip": content}, subject="agent.zip", spaces=CONTINUOUS)
 
 
 def _aged(content: bytes, model: Any) -> bytes:
@@ -328,11 +356,13 @@ def _runs() -> Iterator[Sound]:
         "ppo": ("CartPole-v1", {"n_steps": 16, "batch_size": 16, "n_epochs": 1}),
         "dqn": ("CartPole-v1", {**off_policy, "target_update_interval": 16, "exploration_fraction": 1.0}),
     }
-    plan = PruningPlan(Sparsity(0.5), phases=Phases(0.2, 0.7), checks=4, patience=1, states=64)
+    plan = PruningPlan(threshold=Sparsity(0.5), phases=Phases(start=0.2, end=0.7), checks=4, patience=1, states=64)
     for name, (env_id, changes) in settings.items():
         preset = preset_for(env_id, name)
         preset = replace(preset, n_envs=1, hidden=(6, 5), model={**preset.model, **changes})
-        request = TrainingRequest(env_id, name, preset, 3, 256, plan, checkpoint_steps=32)
+        request = TrainingRequest(
+            env_id=env_id, algorithm=name, preset=preset, seed=3, steps=256, plan=plan, checkpoint_steps=32
+        )
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "run"
             with contextlib.suppress(_StopError):
@@ -346,12 +376,12 @@ def _runs() -> Iterator[Sound]:
             torch.save(checkpoint, buffer)
             saved = f"run/checkpoint/{path.name}"
         files = {"run/config.json": json.dumps(config).encode(), saved: buffer.getvalue()}
-        yield Sound("checkpoint", name, files, saved, DISCRETE)
-        yield Sound("config", name, files, "run/config.json", DISCRETE)
+        yield Sound(kind="checkpoint", name=name, files=files, subject=saved, spaces=DISCRETE)
+        yield Sound(kind="config", name=name, files=files, subject="run/config.json", spaces=DISCRETE)
         yield Sound(
-            "config",
-            f"{name}, no checkpoint",
-            {"run/config.json": files["run/config.json"]},
-            "run/config.json",
-            DISCRETE,
+            kind="config",
+            name=f"{name}, no checkpoint",
+            files={"run/config.json": files["run/config.json"]},
+            subject="run/config.json",
+            spaces=DISCRETE,
         )

@@ -22,7 +22,7 @@ from prunekit.readers.read import recognised
 from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.training.checkpoint import read_checkpoint
-from prunekit.training.command import Words, prepare
+from prunekit.training.command import TrainOptions, prepare
 from prunekit.training.run import train
 from prunekit.training.status import Status
 
@@ -96,7 +96,7 @@ class _Stop:
 
 def _resume(path: Path, _: Sound) -> None:
     folder = path.parent if path.name == "config.json" else path.parent.parent
-    request, folder = prepare(Words(out=folder), resume=True)
+    request, folder = prepare(TrainOptions(out=folder), resume=True)
     with contextlib.suppress(_BegunError):
         train(request, folder, [_Stop()], resume=True)
 

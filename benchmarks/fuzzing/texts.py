@@ -12,12 +12,12 @@ from fuzzing.values import BAIT_MODULE, FLOATS, Mutations, number, text, value
 
 _Place = tuple[Any, Any]
 """A container and the key in it."""
-_MOST_PLACES = 5000
+_MAX_PLACES = 5000
 
 
 def places(data: Any) -> Iterator[_Place]:
     """Yield the entries of nested lists and dictionaries, as container and key; the first thousands, where more."""
-    return islice(_places(data), _MOST_PLACES)
+    return islice(_places(data), _MAX_PLACES)
 
 
 def _places(data: Any) -> Iterator[_Place]:

@@ -26,7 +26,7 @@ _PATIENCE = 300.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Wall-clock seconds per file, and bytes of resident memory above what the reader had before the file."""
 
@@ -34,7 +34,7 @@ class Limits:
     memory: int = 1024 * MEBIBYTE
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Report:
     """What came of one file: ``troubles`` are empty where it was read or refused as it should be."""
 
@@ -59,7 +59,7 @@ def _nothing(_: object) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Work(Generic[T]):
     make: Make[T]
     describe: Describe[T]
@@ -70,7 +70,7 @@ def watched(
     numbers: Sequence[int], make: Make[T], read: Read[T], limits: Limits, describe: Describe[T] = _nothing
 ) -> Iterator[Report]:
     """Yield a report per number, in order; raises RuntimeError where a file could not be made."""
-    pending, work = list(numbers), _Work(make, describe, read)
+    pending, work = list(numbers), _Work(make=make, describe=describe, read=read)
     while pending:
         reports, failure = _one_reader(pending, work, limits)
         yield from reports
@@ -126,9 +126,23 @@ def _one_reader(numbers: Sequence[int], work: _Work[T], limits: Limits) -> tuple
                 peak = max(peak, _resident(child) - base)
                 seconds = time.monotonic() - began
                 if seconds > limits.seconds:
-                    failure = Report(current, "hang", [f"still at work after {seconds:.0f} s"], seconds, peak, about)
+                    failure = Report(
+                        number=current,
+                        outcome="hang",
+                        troubles=[f"still at work after {seconds:.0f} s"],
+                        seconds=seconds,
+                        memory=peak,
+                        about=about,
+                    )
                 elif peak > limits.memory:
-                    failure = Report(current, "memory", [f"{peak // MEBIBYTE} MiB and more"], seconds, peak, about)
+                    failure = Report(
+                        number=current,
+                        outcome="memory",
+                        troubles=[f"{peak // MEBIBYTE} MiB and more"],
+                        seconds=seconds,
+                        memory=peak,
+                        about=about,
+                    )
             elif time.monotonic() - began > _PATIENCE:
                 os.kill(child, signal.SIGKILL)
                 raise RuntimeError(f"input {numbers[len(found)]} was not made within {_PATIENCE:.0f} s")
@@ -142,7 +156,9 @@ def _one_reader(numbers: Sequence[int], work: _Work[T], limits: Limits) -> tuple
         text = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if current < 0:
             raise RuntimeError(f"input {numbers[len(found)]} could not be made: {text}")
-        failure = Report(current, "crash", [text], time.monotonic() - began, peak, about)
+        failure = Report(
+            number=current, outcome="crash", troubles=[text], seconds=time.monotonic() - began, memory=peak, about=about
+        )
     for report in found:
         if report.memory > limits.memory:
             report.outcome, report.troubles = "memory", [*report.troubles, f"{report.memory // MEBIBYTE} MiB"]

@@ -16,7 +16,7 @@ from fuzzing.values import NUMBERS, Mutate, Mutations, drawn, text
 _BOMB = 2**26
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Entry:
     """An entry as it is to be written; what is None is told as it is."""
 
@@ -36,7 +36,7 @@ def entries_of(content: bytes) -> list[Entry]:
     """Return the entries of an archive, unpacked; packed ones are packed again when they are written."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         found = archive.infolist()
-        return [Entry(one.filename.encode(), archive.read(one), one.compress_type) for one in found]
+        return [Entry(name=one.filename.encode(), content=archive.read(one), method=one.compress_type) for one in found]
 
 
 def archive_of(entries: list[Entry], prefix: bytes = b"", comment: bytes = b"") -> bytes:
@@ -89,7 +89,7 @@ def _drop(generator: random.Random, entries: list[Entry]) -> None:
 def _duplicate(generator: random.Random, entries: list[Entry]) -> None:
     one, other = generator.choice(entries), generator.choice(entries)
     name = generator.choice((one.name, one.name.swapcase(), one.name + b" ", one.name + b"/", b"./" + one.name))
-    entries.insert(generator.randrange(len(entries) + 1), Entry(name, other.content, other.method))
+    entries.insert(generator.randrange(len(entries) + 1), Entry(name=name, content=other.content, method=other.method))
 
 
 def _rename(generator: random.Random, entries: list[Entry]) -> None:
@@ -154,7 +154,7 @@ def _add(generator: random.Random, entries: list[Entry]) -> None:
     )
     content = generator.choice((generator.choice(entries).content, b"", b"1", b"big", b"\x80\x02N.", b"cos\nsystem\n."))
     name = generator.choice((folder + b"/" + generator.choice(names), generator.choice(names)))
-    entries.insert(generator.randrange(len(entries) + 1), Entry(name, content))
+    entries.insert(generator.randrange(len(entries) + 1), Entry(name=name, content=content))
 
 
 def _around(generator: random.Random, content: bytes) -> bytes:

@@ -35,7 +35,7 @@ _LONGEST_SHARE = 0.4
 _OF_THE_CLOCK = ("seconds", "steps_per_second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A short run: environment, steps, and the settings that differ from the preset's."""
 
@@ -49,18 +49,30 @@ class Training:
         """What ``config.json`` of the run holds when it has begun."""
         preset = preset_for(self.env_id, self.algorithm)
         preset = replace(preset, n_envs=min(preset.n_envs, 2), hidden=(24, 20), model={**preset.model, **self.settings})
-        plan = PruningPlan(Sparsity(0.75), phases=Phases(0.2, 0.7), checks=16, patience=2, states=256)
+        plan = PruningPlan(
+            threshold=Sparsity(0.75), phases=Phases(start=0.2, end=0.7), checks=16, patience=2, states=256
+        )
         request = TrainingRequest(
-            self.env_id, self.algorithm, preset, 3, self.steps, plan, checkpoint_steps=self.steps // 16
+            env_id=self.env_id,
+            algorithm=self.algorithm,
+            preset=preset,
+            seed=3,
+            steps=self.steps,
+            plan=plan,
+            checkpoint_steps=self.steps // 16,
         )
         return {**request.to_dict(), "versions": installed_versions(), "started": "2026-01-01T00:00:00Z"}
 
 
 TRAININGS = {
-    "ppo": Training("CartPole-v1", "ppo", 4_096, {"n_steps": 64, "batch_size": 64, "n_epochs": 2}),
-    "dqn": Training("CartPole-v1", "dqn", 1_600, {**_OFF_POLICY, "target_update_interval": 70}),
-    "sac": Training("Pendulum-v1", "sac", 500, _OFF_POLICY),
-    "td3": Training("Pendulum-v1", "td3", 800, _OFF_POLICY),
+    "ppo": Training(
+        env_id="CartPole-v1", algorithm="ppo", steps=4_096, settings={"n_steps": 64, "batch_size": 64, "n_epochs": 2}
+    ),
+    "dqn": Training(
+        env_id="CartPole-v1", algorithm="dqn", steps=1_600, settings={**_OFF_POLICY, "target_update_interval": 70}
+    ),
+    "sac": Training(env_id="Pendulum-v1", algorithm="sac", steps=500, settings=_OFF_POLICY),
+    "td3": Training(env_id="Pendulum-v1", algorithm="td3", steps=800, settings=_OFF_POLICY),
 }
 
 

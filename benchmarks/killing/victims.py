@@ -35,7 +35,7 @@ _POLL = 0.0005
 _LIMIT = 120.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a command ended: its exit code, negative for a signal; what it printed; processes that outlived it."""
 
@@ -79,9 +79,9 @@ def killed(
         elif seconds > patience:
             os.killpg(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            return Ended(-99, f"still there after {seconds:.0f} s", hit, _left(process))
+            return Ended(code=-99, said=f"still there after {seconds:.0f} s", hit=hit, orphans=_left(process))
         time.sleep(_POLL)
-    return Ended(code, text.read_text(errors="replace"), hit, _orphans(process))
+    return Ended(code=code, said=text.read_text(errors="replace"), hit=hit, orphans=_orphans(process))
 
 
 def after(seconds: float) -> Callable[[float], bool]:

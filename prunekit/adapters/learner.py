@@ -13,12 +13,12 @@ from prunekit.pruning.pruner import first_tensor
 
 
 @final
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, kw_only=True)
+class PrunableNetwork:
     """One network of a learner that can be pruned; every module is shared with the learner, nothing is copied.
 
     ``observe`` is the module whose input is the network's in the learner's own forward pass, ``twins`` are target
-    networks of the same shape, ``decision`` picks the scores [n, k] from the network's output.
+    networks of the same shape, ``output_of`` picks the outputs [n, k] from what it returns.
     ``updates(timesteps)`` counts the optimizer steps that training for so many environment steps takes.
     Groups named together in ``equal_widths`` must stay equally wide for the learner's library.
     """
@@ -28,15 +28,15 @@ class Part:
     optimizer: torch.optim.Optimizer
     updates: Callable[[int], int]
     twins: tuple[nn.Module, ...] = ()
-    decision: Callable[[object], Tensor] = first_tensor
+    output_of: Callable[[object], Tensor] = first_tensor
     equal_widths: tuple[tuple[str, ...], ...] = ()
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Learner:
     """The actor (policy or Q-network), whose scores are squashed by tanh or not, and the critic if there is one."""
 
-    actor: Part
-    critic: Part | None = None
+    actor: PrunableNetwork
+    critic: PrunableNetwork | None = None
     squashed: bool = False

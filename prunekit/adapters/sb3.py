@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from prunekit.adapters.learner import Learner, Part
+from prunekit.adapters.learner import Learner, PrunableNetwork
 from prunekit.adapters.networks import Ensemble, TwoHeads, joined
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
@@ -39,7 +39,7 @@ _WIDEST = float(np.finfo(np.float32).max)
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Algorithm:
     """One algorithm of Stable-Baselines3: its class, its adapter, and the kinds of actions that it can choose.
 
@@ -71,14 +71,29 @@ def _ppo(model: PPO) -> Learner:
         rollouts = -(-timesteps // per_rollout)
         return rollouts * model.n_epochs * -(-per_rollout // model.batch_size)
 
-    actor = Part(nn.Sequential(*trunk, policy.action_net), trunk, policy.optimizer, updates)
-    critic = Part(nn.Sequential(*value_trunk, policy.value_net), value_trunk, policy.optimizer, updates)
-    return Learner(actor, critic)
+    actor = PrunableNetwork(
+        network=nn.Sequential(*trunk, policy.action_net), observe=trunk, optimizer=policy.optimizer, updates=updates
+    )
+    critic = PrunableNetwork(
+        network=nn.Sequential(*value_trunk, policy.value_net),
+        observe=value_trunk,
+        optimizer=policy.optimizer,
+        updates=updates,
+    )
+    return Learner(actor=actor, critic=critic)
 
 
 def _dqn(model: DQN) -> Learner:
     network, target = model.q_net.q_net, model.q_net_target.q_net
-    return Learner(Part(network, network, model.policy.optimizer, _off_policy_updates(model), (target,)))
+    return Learner(
+        actor=PrunableNetwork(
+            network=network,
+            observe=network,
+            optimizer=model.policy.optimizer,
+            updates=_off_policy_updates(model),
+            twins=(target,),
+        )
+    )
 
 
 def _sac(model: SAC) -> Learner:
@@ -90,24 +105,28 @@ def _sac(model: SAC) -> Learner:
     actor: Any = model.actor
     network = TwoHeads(actor.latent_pi, actor.mu, actor.log_std)
     updates = _off_policy_updates(model)
-    return Learner(Part(network, actor.latent_pi, actor.optimizer, updates), _critics(model, updates), squashed=True)
+    return Learner(
+        actor=PrunableNetwork(network=network, observe=actor.latent_pi, optimizer=actor.optimizer, updates=updates),
+        critic=_critics(model, updates),
+        squashed=True,
+    )
 
 
 def _td3(model: TD3) -> Learner:
     updates = _off_policy_updates(model)
     mu: Any = model.actor.mu
     target: Any = model.actor_target.mu
-    actor = Part(
-        nn.Sequential(*mu[:-1]),  # without the tanh at its end, which is the head's
-        mu,
-        model.actor.optimizer,
-        lambda timesteps: updates(timesteps) // model.policy_delay,
-        (nn.Sequential(*target[:-1]),),
+    actor = PrunableNetwork(
+        network=nn.Sequential(*mu[:-1]),  # without the tanh at its end, which is the head's
+        observe=mu,
+        optimizer=model.actor.optimizer,
+        updates=lambda timesteps: updates(timesteps) // model.policy_delay,
+        twins=(nn.Sequential(*target[:-1]),),
     )
-    return Learner(actor, _critics(model, updates), squashed=True)
+    return Learner(actor=actor, critic=_critics(model, updates), squashed=True)
 
 
-def _critics(model: SAC | TD3, updates: Callable[[int], int]) -> Part:
+def _critics(model: SAC | TD3, updates: Callable[[int], int]) -> PrunableNetwork:
     """One network per critic, each with masks of its own; SB3 builds critics of one width only."""
     online, target = Ensemble(model.critic.q_networks), Ensemble(model.critic_target.q_networks)
     families: dict[str, list[str]] = {}
@@ -115,7 +134,15 @@ def _critics(model: SAC | TD3, updates: Callable[[int], int]) -> Part:
         families.setdefault(group.name.split(".", 2)[2], []).append(group.name)
     equal_widths = tuple(tuple(family) for family in families.values())
     observe = model.critic.q_networks[0]
-    return Part(online, observe, model.critic.optimizer, updates, (target,), joined, equal_widths)
+    return PrunableNetwork(
+        network=online,
+        observe=observe,
+        optimizer=model.critic.optimizer,
+        updates=updates,
+        twins=(target,),
+        output_of=joined,
+        equal_widths=equal_widths,
+    )
 
 
 def _off_policy_updates(model: OffPolicyAlgorithm) -> Callable[[int], int]:
@@ -144,28 +171,46 @@ ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm(
-            "ppo", PPO, _ppo, (DiscreteActions, MultiDiscreteActions, MultiBinaryActions, BoxActions), False,
-            lambda actor, critic: {"pi": actor, "vf": critic},
-            lambda model: {"pi": _widths(model.policy.mlp_extractor.policy_net),
-                           "vf": _widths(model.policy.mlp_extractor.value_net)},
+            name="ppo",
+            model=PPO,
+            learner=_ppo,
+            actions=(DiscreteActions, MultiDiscreteActions, MultiBinaryActions, BoxActions),
+            squashed=False,
+            net_arch=lambda actor, critic: {"pi": actor, "vf": critic},
+            net_arch_now=lambda model: {
+                "pi": _widths(model.policy.mlp_extractor.policy_net),
+                "vf": _widths(model.policy.mlp_extractor.value_net),
+            },
         ),
         Algorithm(
-            "dqn", DQN, _dqn, (DiscreteActions,), False,
-            lambda actor, _: actor,
-            lambda model: _widths(model.q_net.q_net)[:-1],
+            name="dqn",
+            model=DQN,
+            learner=_dqn,
+            actions=(DiscreteActions,),
+            squashed=False,
+            net_arch=lambda actor, _: actor,
+            net_arch_now=lambda model: _widths(model.q_net.q_net)[:-1],
         ),
         Algorithm(
-            "sac", SAC, _sac, (BoxActions,), True,
-            lambda actor, critic: {"pi": actor, "qf": critic},
-            lambda model: _with_critic(model.actor.latent_pi, model),
+            name="sac",
+            model=SAC,
+            learner=_sac,
+            actions=(BoxActions,),
+            squashed=True,
+            net_arch=lambda actor, critic: {"pi": actor, "qf": critic},
+            net_arch_now=lambda model: _with_critic(model.actor.latent_pi, model),
         ),
         Algorithm(
-            "td3", TD3, _td3, (BoxActions,), True,
-            lambda actor, critic: {"pi": actor, "qf": critic},
-            lambda model: _with_critic(model.actor.mu[:-2], model),
+            name="td3",
+            model=TD3,
+            learner=_td3,
+            actions=(BoxActions,),
+            squashed=True,
+            net_arch=lambda actor, critic: {"pi": actor, "qf": critic},
+            net_arch_now=lambda model: _with_critic(model.actor.mu[:-2], model),
         ),
     )
-}  # fmt: skip
+}
 
 
 def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
@@ -206,28 +251,28 @@ def learner_of(model: BaseAlgorithm) -> Learner:
 
 def attach_pruner(
     model: BaseAlgorithm,
-    part: Part,
+    prunable: PrunableNetwork,
     total_steps: int,
     plan: PruningPlan,
     *,
     guard: ReturnGuard | None = None,
     live_shrink: bool = True,
 ) -> Pruner:
-    """Return a Pruner on ``part`` of ``model``; ``total_steps`` counts optimizer steps, as ``part.updates`` does.
+    """Return a Pruner on ``prunable`` of ``model``; ``total_steps`` counts optimizer steps, as its ``updates`` do.
 
     Live shrinking keeps ``model`` in a state in which stock SB3 can save and load it.
     """
     return Pruner(
-        part.network,
-        part.optimizer,
+        prunable.network,
+        prunable.optimizer,
         total_steps,
         plan,
-        twins=part.twins,
-        observe=part.observe,
-        decision=part.decision,
+        twins=prunable.twins,
+        observe=prunable.observe,
+        output_of=prunable.output_of,
         guard=guard,
         live_shrink=live_shrink,
-        equal_widths=part.equal_widths,
+        equal_widths=prunable.equal_widths,
         on_shrink=lambda: sync_net_arch_(model),
     )
 

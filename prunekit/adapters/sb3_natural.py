@@ -23,7 +23,7 @@ _CLIP = 0.2
 # Rollouts that a gradient is taken from, the older ones by importance: most of one of a single rollout is noise.
 _ROLLOUTS = 4
 # A larger divergence is beyond what the Fisher matrix describes: the way is halved, and in the end not gone at all.
-_MOST_DIVERGENCE = 0.03
+_MAX_DIVERGENCE = 0.03
 _HALVINGS = 8
 # What the latest network makes up of the average at least, which so reaches some 25 rollouts back.
 _SHARE_OF_LATEST = 0.04
@@ -122,7 +122,7 @@ class NaturalPPO(PPO):
         with torch.no_grad():
             for halving in range(1, _HALVINGS + 1):
                 # Where it is not a number it is too far too.
-                if divergence(old, self._distribution(rows.observations)) <= _MOST_DIVERGENCE:
+                if divergence(old, self._distribution(rows.observations)) <= _MAX_DIVERGENCE:
                     return
                 for parameter, value in zip(parameters, start, strict=True):
                     parameter.copy_(value.lerp(parameter, 0.5) if halving < _HALVINGS else value)

@@ -68,17 +68,17 @@ class Tuner:
         """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
         self._model.take(network)
 
-    def tune(self, steps: int, over: Callable[[], bool]) -> int:
-        """Train for ``steps`` environment steps, or until ``over``; return how many were taken."""
+    def tune(self, steps: int, should_stop: Callable[[], bool]) -> int:
+        """Train for ``steps`` environment steps, or until ``should_stop``; return how many were taken."""
         self._seed += 1
         with isolated(self._seed):
             taken = 0
             if self._warmup:
                 self._model.policy.action_net.requires_grad_(False)
-                taken = self._learn(self._warmup, over)
+                taken = self._learn(self._warmup, should_stop)
                 self._model.policy.action_net.requires_grad_(True)
                 self._warmup = 0
-            return taken + self._learn(steps, over)
+            return taken + self._learn(steps, should_stop)
 
     def saved(self) -> bytes:
         """Return what the next ``tune`` depends on, besides the network that was taken: for ``resume``."""
@@ -106,20 +106,20 @@ class Tuner:
         """Close the environments."""
         self._environments.close()
 
-    def _learn(self, steps: int, over: Callable[[], bool]) -> int:
+    def _learn(self, steps: int, should_stop: Callable[[], bool]) -> int:
         before = self._model.num_timesteps
         self._model._last_obs = None  # episodes begin anew, so that nothing depends on what was played before
         self._environments.seed(self._seed)
-        self._model.learn(steps, callback=_Until(over), reset_num_timesteps=False)
+        self._model.learn(steps, callback=_Until(should_stop), reset_num_timesteps=False)
         self.steps = int(self._model.num_timesteps)
         return self.steps - before
 
 
 @final
 class _Until(BaseCallback):
-    def __init__(self, over: Callable[[], bool]) -> None:
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
         super().__init__()
-        self._over = over
+        self._should_stop = should_stop
 
     def _on_step(self) -> bool:
-        return not self._over()
+        return not self._should_stop()

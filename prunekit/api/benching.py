@@ -91,12 +91,12 @@ def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
     small = policy if policy.masks is None else policy.shrink()
     sizes, content = sizes_of(small.graph), to_onnx(small.graph, {})
     return BenchModel(
-        Path(name),
-        content,
-        len(content),
-        sizes.hidden,
-        sizes.parameters,
-        sizes.macs,
-        dict(policy.metadata),
-        small.graph,
+        path=Path(name),
+        content=content,
+        size_bytes=len(content),
+        hidden=sizes.hidden,
+        parameters=sizes.parameters,
+        macs=sizes.macs,
+        metadata=dict(policy.metadata),
+        graph=small.graph,
     )

@@ -88,7 +88,7 @@ def _player(policy: PathLike | Policy | Answers, name: str, spaces: Spaces) -> P
         return player_of(_model(policy, name, spaces), spaces)
     if not callable(policy):
         raise InputError(f"{name} is {type(policy).__name__}, but a file, a prunekit.Policy or a function plays")
-    asked = Teacher(f"{name} ({function_name(policy)})", spaces, policy)
+    asked = Teacher(name=f"{name} ({function_name(policy)})", spaces=spaces, respond=policy)
     asked.probe()
     return stateless(asked.name, asked.act)
 

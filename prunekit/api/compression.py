@@ -106,8 +106,8 @@ def compress(
         if spec.source is not None and not portable:
             notes.append("one process played and searched, as others cannot import environment or policy by its name")
         settings = CompressSettings(
-            SearchSettings(keep, tuning=tuning and spec.source is not None, seed=seed),
-            episodes,
+            search=SearchSettings(keep=keep, tuning=tuning and spec.source is not None, seed=seed),
+            episodes=episodes,
             seconds=60.0 * minutes,
             steps=steps,
             clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
@@ -115,7 +115,7 @@ def compress(
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.
         found = search_and_certify(
-            Task(cast(str, single), teacher_of, spec.kwargs),
+            Task(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs),
             settings,
             displays,
             workers=workers_for(workers, portable),
@@ -157,7 +157,7 @@ def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces],
 
 
 def _asked(respond: Answers, spaces: Spaces) -> Teacher:
-    return Teacher(function_name(respond), spaces, respond)
+    return Teacher(name=function_name(respond), spaces=spaces, respond=respond)
 
 
 def _compression(found: Compressed, notes: Sequence[str]) -> Compression:

@@ -24,7 +24,7 @@ from prunekit.simulators.spec import EnvironmentSpec, environment_spec
 Environment = str | Callable[..., gym.Env[Any, Any]] | VectorEnv[Any, Any, Any] | Simulator | EnvironmentSpec
 """An id, a function that makes one, a vector environment, a batched simulator, or a record of any of them."""
 
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 
 
 def place_of(
@@ -71,7 +71,7 @@ def workers_for(workers: int | None, portable: bool) -> int:
     if not portable or multiprocessing.current_process().daemon or not _begins_again(sys.modules.get("__main__")):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)
+    return min(cores, _MAX_WORKERS)
 
 
 def _begins_again(script: object) -> bool:

@@ -148,7 +148,7 @@ class Policy:
                 raise InputError("`int8` needs `observations` of the policy's own to take ranges from; give some")
             return np.asarray(observations, np.float32).reshape(len(observations), -1)
 
-        settings = CSettings(name, 16 if int8 else None)
+        settings = CSettings(name=name, activations=16 if int8 else None)
         return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.generators import undisturbed
 from prunekit.simulators.spec import environment_spec
-from prunekit.training.command import DEFAULT_ENVIRONMENT, LINEAR, Words, prepare
+from prunekit.training.command import DEFAULT_ENVIRONMENT, LINEAR, TrainOptions, prepare
 from prunekit.training.run import TrainingResult
 from prunekit.training.run import train as run
 from prunekit.training.status import Display
@@ -68,21 +68,23 @@ def train(
     Raises InputError for what does not fit, and CheckError where the return is not finite.
     """
     with undisturbed():
-        words = Words(
-            None if env is None and env_kwargs is None else environment_spec(env or DEFAULT_ENVIRONMENT, env_kwargs),
-            algo,
-            steps,
-            sparsity,
-            budget,
-            penalty,
-            dense,
-            None if hidden is None else ",".join(map(str, hidden)) or LINEAR,
-            lr_schedule,
-            live_shrink,
-            prune_critics,
-            checkpoint_every,
-            seed,
-            None if out is None else Path(out),
+        words = TrainOptions(
+            env=None
+            if env is None and env_kwargs is None
+            else environment_spec(env or DEFAULT_ENVIRONMENT, env_kwargs),
+            algo=algo,
+            steps=steps,
+            sparsity=sparsity,
+            budget=budget,
+            penalty=penalty,
+            unpruned=dense,
+            hidden=None if hidden is None else ",".join(map(str, hidden)) or LINEAR,
+            lr_schedule=lr_schedule,
+            live_shrink=live_shrink,
+            prune_critics=prune_critics,
+            checkpoint_every=checkpoint_every,
+            seed=seed,
+            out=None if out is None else Path(out),
         )
         request, folder = prepare(words, resume)
         result = run(request, folder, displays, resume=resume)

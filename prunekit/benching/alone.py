@@ -46,7 +46,7 @@ def measured_alone(
                 if runtime is not None:
                     opened.callback(runtime.close)
             for result, figures in zip(results, device.figures(models, runtimes, settings), strict=True):
-                result[device.name] = DeviceResult(figures, (), None)
+                result[device.name] = DeviceResult(figures=figures, returns=(), ci95=None)
     return BenchResult(
         host=host_facts(None),
         environment=None,
@@ -54,7 +54,7 @@ def measured_alone(
         models=models,
         devices=results,
         random=(),
-        retentions=(Retention(None, reason=reason),) * len(models),
+        retentions=(Retention(estimate=None, reason=reason),) * len(models),
         certificates=(None,) * len(models),
         disturbed=tuple({} for _ in models),
         alone=reason,
@@ -76,7 +76,7 @@ def _own_place(model: BenchModel, device: Device, reason: str) -> Place:
     def observe(_: Graph, __: int) -> NDArray[np.float32]:
         raise _needed(device.name, model, reason)
 
-    return Place(Spaces(math.prod(only_input(graph).shape), actions), observe)
+    return Place(spaces=Spaces(observation=math.prod(only_input(graph).shape), actions=actions), observe=observe)
 
 
 def _needed(what: str, model: BenchModel, reason: str) -> InputError:

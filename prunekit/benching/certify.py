@@ -23,10 +23,10 @@ from prunekit.stats.frequency import is_exceeded
 # No training of prunekit's, and neither its search nor its benchmarks, plays these seeds.
 _FIRST_SEED, _SEEDS_EACH = 200_000_000, 100_000
 LARGEST_SEED = 7_999
-_MOST_EPISODES = 90_000
+_MAX_EPISODES = 90_000
 _YEAR = 365 * 86_400.0
 # Episodes that fix the range are played whatever time they take, so many of them at least.
-_LEAST_RANGE = 10
+_MIN_RANGE = 10
 # Standard errors by which a teacher has to beat the random policy.
 _CLEARLY = 2.0
 
@@ -58,8 +58,8 @@ class CertifySettings:
     def __post_init__(self) -> None:
         check_claim(self.keep, self.max_failures)
         check_episodes(self.episodes, self.max_failures)
-        if self.episodes > _MOST_EPISODES:
-            raise InputError(f"`episodes` must be at most {_MOST_EPISODES:,}, got {self.episodes:,}")
+        if self.episodes > _MAX_EPISODES:
+            raise InputError(f"`episodes` must be at most {_MAX_EPISODES:,}, got {self.episodes:,}")
         if not 0.0 < self.seconds <= _YEAR:
             raise InputError(
                 f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
@@ -78,7 +78,7 @@ class CertifySettings:
     @property
     def range_seeds(self) -> range:
         """The seeds of the episodes that fix the range, which no certificate of this ``seed`` plays."""
-        first = _FIRST_SEED + _SEEDS_EACH * self.seed + _MOST_EPISODES
+        first = _FIRST_SEED + _SEEDS_EACH * self.seed + _MAX_EPISODES
         return range(first, first + RANGE_EPISODES)
 
 
@@ -109,8 +109,8 @@ class Certified:
         if found.failure:
             return f"Not certified: {found.failure} (after {count})."
         if found.refuted:
-            most = found.claim.max_failures
-            failures = "" if most is None else f", with at most {most:.1%} of its episodes failing"
+            maximum = found.claim.max_failures
+            failures = "" if maximum is None else f", with at most {maximum:.1%} of its episodes failing"
             return (
                 f"Refuted, with {1.0 - ALPHA:.0%} confidence: the policy does not keep {found.claim.keep:g} of the "
                 f"teacher's gain over the random policy in mean return, every return clipped to "
@@ -198,7 +198,7 @@ def _ground(
     """Return what the bets begin with, and the range, of episodes that no claim rests on."""
     rows: list[list[float]] = []
     for seed in settings.range_seeds:
-        if len(rows) >= _LEAST_RANGE and time.monotonic() > end:
+        if len(rows) >= _MIN_RANGE and time.monotonic() > end:
             break
         found = play(seed, 2)
         failed = next((entry for entry in found if isinstance(entry, FailedEpisodeError)), None)
@@ -209,7 +209,7 @@ def _ground(
     reference, random = np.asarray(rows, np.float64).T
     clip_range = settings.clip_range or range_of(reference, random)
     _require_gain(clip_range.clip(reference), clip_range.clip(random), teacher, settings.clip_range)
-    return Paired(reference, reference, random), clip_range
+    return Paired(small=reference, teacher=reference, random=random), clip_range
 
 
 def _require_gain(reference: Array, random: Array, teacher: str, given: ReturnRange | None) -> None:
@@ -233,20 +233,22 @@ class _Against:
         self._claim = claim
         self._alpha = ALPHA if claim.max_failures is None else ALPHA / 2.0
         known = before.clipped(claim.clip_range)
-        turned = Paired(-known.small, -known.dense, -known.random)
+        turned = Paired(small=-known.small, teacher=-known.teacher, random=-known.random)
         self._bettor = Bettor(claim.keep, claim.clip_range.width, turned)
         self._failed: list[bool] = []
 
     def play(self, small: float, teacher: float, random: float) -> None:
         """Take in the returns of one episode."""
-        episode = Paired(*(np.asarray([value]) for value in (small, teacher, random))).clipped(self._claim.clip_range)
+        episode = Paired(small=np.asarray([small]), teacher=np.asarray([teacher]), random=np.asarray([random])).clipped(
+            self._claim.clip_range
+        )
         self._bettor.play(-float(episode.differences(self._claim.keep)[0]))
         self._failed.append(small < self._claim.fails_below)
 
     @property
     def refutes(self) -> bool:
         """Whether the claim is refuted."""
-        most = self._claim.max_failures
+        maximum = self._claim.max_failures
         if self._bettor.refutes(self._alpha):
             return True
-        return most is not None and is_exceeded(self._failed, most, self._alpha)
+        return maximum is not None and is_exceeded(self._failed, maximum, self._alpha)

@@ -101,7 +101,7 @@ def _measure(
         return_of = episodes.returns(act_of)
         return tuple(return_of(seed) for seed in seeds)
 
-    place = Place(spaces, observe)
+    place = Place(spaces=spaces, observe=observe)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)
     deviation = Deviation(spaces.observation)
     disturbed_returns: list[dict[str, tuple[float, ...]]] = [{} for _ in models]
@@ -123,7 +123,7 @@ def _measure(
             figures = device.figures(models, runtimes[device.name], settings)
             for own, figure, result in zip(returns, figures, results, strict=True):
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
-                result[device.name] = DeviceResult(figure, own, interval)
+                result[device.name] = DeviceResult(figures=figure, returns=own, ci95=interval)
         for name_, entry in settings.disturbances.items():
             for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
                 if runtime is not None:
@@ -162,7 +162,7 @@ def _ground(settings: BenchSettings, keep: float, episodes: Episodes, act: Act) 
     random = np.asarray([random_return(seed) for seed in settings.range_seeds])
     clip_range = settings.clip_range or range_of(reference, random)
     claim = Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
-    return claim, Paired(reference, reference, random)
+    return claim, Paired(small=reference, teacher=reference, random=random)
 
 
 def _certificate(
@@ -210,7 +210,7 @@ def _retentions(
     for model, own in zip(models, returns, strict=True):
         absent = next((m.path for m, found in ((models[0], returns[0]), (model, own)) if not len(found)), None)
         if absent is not None:
-            kept.append(Retention(None, reason=f"{absent} does not run on {device}, the first device"))
+            kept.append(Retention(estimate=None, reason=f"{absent} does not run on {device}, the first device"))
         else:
             kept.append(retention(own, returns[0], random[: len(own)], np.random.default_rng(0)))
     return tuple(kept)

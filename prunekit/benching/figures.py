@@ -19,7 +19,7 @@ from prunekit.stats.bootstrap import interquartile_mean
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one call of a policy takes on an emulated core, over several observations, the call itself left out.
 
@@ -28,12 +28,12 @@ class Cost:
 
     unit: Literal["instructions", "cycles"]
     p50: int
-    most: int
+    maximum: int
     observations: int
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FirmwareFigures:
     """A policy as firmware, in bytes, the harness that feeds it included: its own share is ``harness_..._bytes``.
 
@@ -62,7 +62,7 @@ class FirmwareFigures:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceFigures:
     """What a device tells of a model; None where it cannot. ``code`` says in which form of C it ran."""
 
@@ -75,7 +75,7 @@ class DeviceFigures:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where models act: what is known of the environment, and what a program observes in so many episodes there."""
 
@@ -106,7 +106,7 @@ class Device(Protocol):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceResult:
     """Figures of one model on one device, and returns [episodes]; none, and no interval, where it could not run."""
 

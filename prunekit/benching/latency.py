@@ -18,7 +18,7 @@ _WARM_UP = 50
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Percentiles:
     """Microseconds per call; the timer's own cost is taken off."""
 
@@ -78,4 +78,4 @@ def _timer_cost_ns() -> float:
 
 def _percentiles(times_ns: Sequence[int]) -> Percentiles:
     p50, p99 = (np.percentile(times_ns, [50, 99]) - _timer_cost_ns()) / 1000.0
-    return Percentiles(round(max(float(p50), 0.0), 3), round(max(float(p99), 0.0), 3))
+    return Percentiles(p50=round(max(float(p50), 0.0), 3), p99=round(max(float(p99), 0.0), 3))

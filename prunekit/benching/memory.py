@@ -19,7 +19,7 @@ _COPIES = 64
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes: a process's proportional set size over one with the same runtime and no model; and per further copy.
 
@@ -49,4 +49,6 @@ def measure_memory(model: BenchModel, inputs: int) -> Memory | None:
         reason = shown(done.stderr.strip().splitlines()[-1]) if done.stderr.strip() else f"exit code {done.returncode}"
         raise CheckError(f"{model.path}: memory could not be measured ({reason})")
     figures = json.loads(done.stdout)
-    return Memory(int(figures["memory_bytes"]), int(figures["marginal_memory_bytes"]))
+    return Memory(
+        memory_bytes=int(figures["memory_bytes"]), marginal_memory_bytes=int(figures["marginal_memory_bytes"])
+    )

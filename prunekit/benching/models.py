@@ -22,7 +22,7 @@ from prunekit.readers.read import recognised
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchModel:
     """A model file. ``content`` is what runs: the file itself, or the ONNX that a ``.pt`` exports to.
 
@@ -87,7 +87,16 @@ def read_model(path: Path, options: PolicyOptions | None = None, *, spaces: Spac
 def _from_policy(policy: PolicyFile) -> BenchModel:
     sizes, content = sizes_of(policy.graph), to_onnx(policy.graph, policy.metadata)
     size, metadata = policy.path.stat().st_size, dict(policy.metadata)
-    return BenchModel(policy.path, content, size, sizes.hidden, sizes.parameters, sizes.macs, metadata, policy.graph)
+    return BenchModel(
+        path=policy.path,
+        content=content,
+        size_bytes=size,
+        hidden=sizes.hidden,
+        parameters=sizes.parameters,
+        macs=sizes.macs,
+        metadata=metadata,
+        graph=policy.graph,
+    )
 
 
 def read_runnable(path: Path) -> BenchModel:
@@ -102,7 +111,16 @@ def read_runnable(path: Path) -> BenchModel:
         parameters = counted.layer_parameters
         _require_sizes(path, metadata["sizes"], counted)
     sampled = sampled_outputs(work)
-    return BenchModel(path, content, size, counted.hidden, parameters, counted.macs, metadata, sampled=sampled)
+    return BenchModel(
+        path=path,
+        content=content,
+        size_bytes=size,
+        hidden=counted.hidden,
+        parameters=parameters,
+        macs=counted.macs,
+        metadata=metadata,
+        sampled=sampled,
+    )
 
 
 def _require_sizes(path: Path, told: Any, counted: Sizes) -> None:

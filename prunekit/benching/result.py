@@ -22,7 +22,7 @@ _MORE = 1.2
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchResult:
     """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
 
@@ -95,8 +95,8 @@ def _shortfall(found: Certificate | None) -> str:
     reached = (
         f"{'no bound' if bound is None else f'at least {bound:.3f}'} after {counted(len(found.episodes), 'episode')}"
     )
-    most, low = found.claim.max_failures, found.claim.clip_range.low
-    if most is not None and found.below.upper > most:
+    max_failures, low = found.claim.max_failures, found.claim.clip_range.low
+    if max_failures is not None and found.below.upper > max_failures:
         return f"{reached}; {found.below.happened} earned less than {low:g}, so at most {found.below.upper:.1%} do"
     if wanted is None or found.verdict is not Verdict.UNDECIDED:
         return reached
@@ -168,7 +168,7 @@ def _firmware_json(figures: FirmwareFigures | None) -> dict[str, Any] | None:
         "stack_bytes": figures.stack_bytes,
         "cost": None
         if cost is None
-        else {"unit": cost.unit, "p50": cost.p50, "most": cost.most, "observations": cost.observations},
+        else {"unit": cost.unit, "p50": cost.p50, "most": cost.maximum, "observations": cost.observations},
         "compared_actions": figures.compared,
         "different_actions": figures.different,
         "tools": dict(figures.tools),

@@ -70,7 +70,7 @@ class OnnxRuntime:
             )
         if work.is_open:
             require_bounded(model, spaces)
-        target = _decision_output(session, model)
+        output_name = _action_output(session, model)
         self._name, self._spaces = str(model.path), spaces
         self._observation = np.zeros((1, spaces.observation), dtype)
         try:
@@ -78,15 +78,15 @@ class OnnxRuntime:
         except Exception as error:  # ONNX Runtime's own exception types share no public base
             raise self._failed(error) from error
         outputs = {entry.name: np.asarray(value) for entry, value in zip(session.get_outputs(), found, strict=True)}
-        if target in model.sampled:
+        if output_name in model.sampled:
             others = [name for name in outputs if name not in model.sampled and _fits(outputs[name], spaces)]
-            raise samples_its_action(str(model.path), target, model.sampled[target], others)
-        self._output = np.zeros_like(outputs[target])
+            raise samples_its_action(str(model.path), output_name, model.sampled[output_name], others)
+        self._output = np.zeros_like(outputs[output_name])
         self._check_output(model)
         self._session, self._binding = session, session.io_binding()
         self._binding.bind_cpu_input(source.name, self._observation)
         output = self._output
-        self._binding.bind_output(target, "cpu", 0, output.dtype.type, output.shape, output.ctypes.data)
+        self._binding.bind_output(output_name, "cpu", 0, output.dtype.type, output.shape, output.ctypes.data)
         self._require_one_answer()
 
     @property
@@ -196,10 +196,10 @@ def _only_input(session: Any, model: BenchModel) -> Any:
     return inputs[0]
 
 
-def _decision_output(session: Any, model: BenchModel) -> str:
+def _action_output(session: Any, model: BenchModel) -> str:
     names = [entry.name for entry in session.get_outputs()]
     if "action" in names:
         return "action"
     if len(names) == 1:
         return str(names[0])
-    raise InputError(f"{model.path}: has outputs {', '.join(map(shown, names))}; name the policy's decision 'action'")
+    raise InputError(f"{model.path}: has outputs {', '.join(map(shown, names))}; name the policy's action 'action'")

@@ -18,7 +18,7 @@ MAX_NOISE, MAX_DELAY = 1e6, 1000
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """How much to measure. Episode seeds run from ``first_seed`` upwards, the same for every model.
 
@@ -49,8 +49,8 @@ class BenchSettings:
             check_claim(self.keep, self.max_failures)
         elif self.clip_range is not None or self.max_failures is not None:
             raise InputError(f"`{'max_failures' if self.clip_range is None else 'clip_range'}` goes with `keep`")
-        least = {"episodes": 1, "calls": 1, "paced_ticks": 1, "first_seed": 0, "loop_episodes": 1}
-        for name, value in least.items():
+        minimums = {"episodes": 1, "calls": 1, "paced_ticks": 1, "first_seed": 0, "loop_episodes": 1}
+        for name, value in minimums.items():
             if getattr(self, name) < value:
                 raise InputError(f"`{name}` must be at least {value}, got {getattr(self, name)}")
         if not 0.0 <= self.noise <= MAX_NOISE:

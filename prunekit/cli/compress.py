@@ -68,9 +68,22 @@ def compress(
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
     given = CompressOptions(
-        teacher, env, keep, options, tuning, minutes, episodes, seed, out, json_file, clip_range, max_failures,
-        steps, engine, address,
-    )  # fmt: skip
+        teacher=teacher,
+        env=env,
+        keep=keep,
+        policy=options,
+        tuning=tuning,
+        minutes=minutes,
+        episodes=episodes,
+        seed=seed,
+        out=out,
+        json_file=json_file,
+        clip_range=clip_range,
+        max_failures=max_failures,
+        steps=steps,
+        engine=engine,
+        address=address,
+    )
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
         outcome = compress_file(given, display)

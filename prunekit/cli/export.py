@@ -62,10 +62,10 @@ def export(
     quiet: QuietOption = False,
 ) -> None:
     """Export a policy: ONNX and float32 C are checked before they are written, of --int8 it says how far it is off."""
-    from prunekit.export.command import ExportWords, export_file
+    from prunekit.export.command import ExportOptions, export_file
 
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
-    words = ExportWords(
+    request = ExportOptions(
         policy=policy,
         format=format_,
         int8=int8,
@@ -81,7 +81,7 @@ def export(
         out=out,
         json_file=json_file,
     )
-    outcome = export_file(words)
+    outcome = export_file(request)
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
     for file, text in outcome.lines:

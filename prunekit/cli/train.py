@@ -24,7 +24,7 @@ def train(
     penalty: Annotated[
         float | None, typer.Option(help="Strength of the group-sparse penalty, 0.1 by default; 0 is none.")
     ] = None,
-    dense: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
+    unpruned: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
     hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18, or linear.")] = None,
     lr_schedule: Annotated[
         str | None,
@@ -52,16 +52,28 @@ def train(
     folder = out
     try:
         from prunekit.outputs import require_apart
-        from prunekit.training.command import Words, prepare
+        from prunekit.training.command import TrainOptions, prepare
         from prunekit.training.progress import TerminalDisplay
         from prunekit.training.run import FILES, FOLDERS
         from prunekit.training.run import train as run
 
-        words = Words(
-            env, algo, steps, sparsity, budget, penalty, dense, hidden, lr_schedule, live_shrink, prune_critics,
-            checkpoint_every, seed, out,
-        )  # fmt: skip
-        request, folder = prepare(words, resume)
+        options = TrainOptions(
+            env=env,
+            algo=algo,
+            steps=steps,
+            sparsity=sparsity,
+            budget=budget,
+            penalty=penalty,
+            unpruned=unpruned,
+            hidden=hidden,
+            lr_schedule=lr_schedule,
+            live_shrink=live_shrink,
+            prune_critics=prune_critics,
+            checkpoint_every=checkpoint_every,
+            seed=seed,
+            out=out,
+        )
+        request, folder = prepare(options, resume)
         require_apart([], [folder / name for name in FILES], json_file, [folder / name for name in FOLDERS])
         console = Console(quiet=quiet)
         title = f"{request.env_id}  {request.algorithm}  seed {request.seed}  into {folder}"

@@ -390,4 +390,4 @@ def search_branch(
             found = [replace(one, failure=branch.failure) if one.hidden == round_.failed else one for one in found]
         if round_.stopped:
             break
-    return BranchResult(found, worker.runner.steps - before + tuned_steps, branch.failure)
+    return BranchResult(candidates=found, steps=worker.runner.steps - before + tuned_steps, failure=branch.failure)

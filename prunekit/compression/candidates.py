@@ -25,45 +25,45 @@ MIN_PLAYED = 4
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
     """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
 
-    dense: Array
+    teacher: Array
     random: Array
 
     def paired(self, returns: Sequence[float]) -> Paired:
         """Return the first of them beside a student's ``returns``."""
         count = len(returns)
-        return Paired(np.asarray(returns, np.float64), self.dense[:count], self.random[:count])
+        return Paired(small=np.asarray(returns, np.float64), teacher=self.teacher[:count], random=self.random[:count])
 
     @property
     def gain(self) -> float:
         """How much more the teacher earns than the random policy, on average."""
-        return float((self.dense - self.random).mean())
+        return float((self.teacher - self.random).mean())
 
     def kept(self, played: Paired) -> Array:
         """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
-        return np.asarray(1.0 + (played.small - played.dense) / self.gain)
+        return np.asarray(1.0 + (played.small - played.teacher) / self.gain)
 
     def require_a_policy(self, name: str, clip_range: ReturnRange | None = None) -> None:
         """Raise InputError unless the teacher called ``name`` is clearly better than the random policy.
 
         So it has to be with returns clipped to ``clip_range``, where one is given.
         """
-        if not _clearly_positive(self.dense - self.random):
+        if not _clearly_positive(self.teacher - self.random):
             raise InputError(
-                f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
+                f"{name}: earns {self.teacher.mean():.1f}, not clearly more than the random policy's "
                 f"{self.random.mean():.1f}, so that there is nothing to keep; check `env` and the normalizer"
             )
         if clip_range is None:
             return
-        dense, random = clip_range.clip(self.dense), clip_range.clip(self.random)
+        dense, random = clip_range.clip(self.teacher), clip_range.clip(self.random)
         if not _clearly_positive(dense - random):
             raise InputError(
                 f"`clip_range` {clip_range.low:g},{clip_range.high:g} leaves {name} {dense.mean():.1f} and the random "
                 f"policy {random.mean():.1f} per episode, so that there is nothing to keep; give a range that tells "
-                f"{self.dense.mean():.1f} from {self.random.mean():.1f}, which they earn"
+                f"{self.teacher.mean():.1f} from {self.random.mean():.1f}, which they earn"
             )
 
 
@@ -109,7 +109,7 @@ class Candidate:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BranchResult:
     """The networks that a branch judged, the steps that it took in the environment, and what ended it before its end.
 
@@ -135,7 +135,7 @@ def episodes_wanted(played: Paired, keep: float, clip_range: ReturnRange, *, cau
 
 def own_copy_wants(baseline: Baseline, keep: float, clip_range: ReturnRange) -> float:
     """Return about how many episodes a certificate for a copy of the teacher should take."""
-    played = Paired(baseline.dense, baseline.dense, baseline.random)
+    played = Paired(small=baseline.teacher, teacher=baseline.teacher, random=baseline.random)
     return _episodes(growth(played, keep, clip_range)) if len(played) else math.inf
 
 

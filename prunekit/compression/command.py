@@ -29,13 +29,13 @@ from prunekit.readers.registry import require_policy
 from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 # Where a policy goes that was not certified, in a folder of one that was.
 _NOT_CERTIFIED = "not-certified"
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompressOptions:
     """The arguments and options of ``prunekit compress`` as they were given."""
 
@@ -57,7 +57,7 @@ class CompressOptions:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came out, the files that were written, the ONNX file first, and what there is to say beside it."""
 
@@ -72,10 +72,10 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
     A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for
     options that do not fit.
     """
-    search = SearchSettings(options.keep, tuning=options.tuning, seed=options.seed)
+    search = SearchSettings(keep=options.keep, tuning=options.tuning, seed=options.seed)
     settings = CompressSettings(
-        search,
-        options.episodes,
+        search=search,
+        episodes=options.episodes,
         seconds=60.0 * options.minutes,
         clip_range=None if options.clip_range is None else parse_range(options.clip_range),
         max_failures=options.max_failures,
@@ -86,7 +86,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
     folder = options.out or options.teacher.with_name(f"{options.teacher.stem}-compressed")
     _require_free(options, folder)
     env_id, kwargs = _environment(options)
-    task = Task(env_id, partial(read_teacher, options.teacher, options=options.policy), kwargs)
+    task = Task(env_id=env_id, teacher_of=partial(read_teacher, options.teacher, options=options.policy), kwargs=kwargs)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)
@@ -101,7 +101,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
             paths += draw(result, f"{env_id}: {options.teacher.name}", folder)
         except InputError as error:
             notes.append(str(error))
-    return Outcome(result, paths, notes)
+    return Outcome(result=result, paths=paths, notes=notes)
 
 
 def _certified_in(folder: Path) -> bool:
@@ -139,7 +139,7 @@ def _slots(options: CompressOptions) -> int:
 def workers_here() -> int:
     """Return how many worker processes there are to be: one per core that this process may use, eight at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)
+    return min(cores, _MAX_WORKERS)
 
 
 def _environment(options: CompressOptions) -> tuple[str, dict[str, Any]]:

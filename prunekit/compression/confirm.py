@@ -45,7 +45,7 @@ class ConfirmationRun:
     """
 
     returns_of: Callable[[Candidate], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
     seeds: Sequence[int]
     keep: float
@@ -117,10 +117,10 @@ def most_promising(points: Sequence[Candidate], keep: float, clip_range: ReturnR
 def _promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> list[Candidate]:
     """Return those that promise nearly as much as the most promising, the smallest first."""
     best = most_promising(points, keep, clip_range)
-    most = growth(best.played, keep, clip_range)
-    if most <= 0.0:
+    maximum = growth(best.played, keep, clip_range)
+    if maximum <= 0.0:
         return [best]
-    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * most]
+    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * maximum]
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 
@@ -137,7 +137,8 @@ def _good(points: Sequence[Candidate], of_one_size: int) -> list[Candidate]:
 def _together(point: Candidate, seen: Paired) -> Candidate:
     """Return ``point`` with what it played when it was ``seen`` again."""
     pairs = zip(_parts(point.played), _parts(seen), strict=True)
-    both = Paired(*(np.concatenate(pair) for pair in pairs))
+    small, teacher, random = (np.concatenate(pair) for pair in pairs)
+    both = Paired(small=small, teacher=teacher, random=random)
     assert both.retention is not None  # the selection's episodes show a teacher that is better than random
     return replace(point, played=both, retention=both.retention)
 
@@ -152,7 +153,7 @@ def _again(point: Candidate, look: ConfirmationRun) -> tuple[Paired, bool] | Non
     own: list[tuple[float, float, float]] = []
     for seed in look.seeds:
         try:
-            large, none = look.dense(seed), look.random(seed)
+            large, none = look.teacher(seed), look.random(seed)
         except FailedEpisodeError:
             continue
         try:
@@ -172,7 +173,7 @@ def _again(point: Candidate, look: ConfirmationRun) -> tuple[Paired, bool] | Non
 def _sure(both: Paired, seen: Paired, look: ConfirmationRun) -> bool:
     """Return whether the new episodes alone say that it is good, and all together that a certificate takes few."""
     error = float(seen.differences(look.keep).std(ddof=1)) / math.sqrt(len(seen))
-    gain = float((seen.dense - seen.random).mean())
+    gain = float((seen.teacher - seen.random).mean())
     good = gain > 0.0 and seen.retention is not None and seen.retention - error / gain >= look.enough
     return good and episodes_wanted(both, look.keep, look.clip_range) <= _MAX_WANTED
 
@@ -183,8 +184,9 @@ def _short(differences: Array) -> bool:
 
 
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
-    return Paired(*np.asarray(own, np.float64).reshape(-1, 3).T)
+    small, teacher, random = np.asarray(own, np.float64).reshape(-1, 3).T
+    return Paired(small=small, teacher=teacher, random=random)
 
 
 def _parts(played: Paired) -> tuple[Array, Array, Array]:
-    return played.small, played.dense, played.random
+    return played.small, played.teacher, played.random

@@ -78,11 +78,11 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
         parts = [observations[start : start + rows] for start in range(0, len(observations), rows)]
         return np.concatenate([run([chosen], part)[0].reshape(len(part), -1) for part in parts])
 
-    size = Size(model.hidden, model.parameters)
+    size = Size(hidden=model.hidden, parameters=model.parameters)
     if "sizes" not in model.metadata:
         counted = sizes_of_outputs(work, [chosen])
-        size = Size(counted.hidden, counted.parameters)
-    teacher = Teacher(str(path), spaces, respond, size if size.parameters else None)
+        size = Size(hidden=counted.hidden, parameters=counted.parameters)
+    teacher = Teacher(name=str(path), spaces=spaces, respond=respond, size=size if size.parameters else None)
     teacher.probe()
     return teacher
 

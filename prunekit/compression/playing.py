@@ -36,7 +36,9 @@ def deployed(actor: Actor, spaces: Spaces) -> BatchPolicy:
         return policy_of_graph(graph, spaces)
     except InputError:  # a head from outside the package may have no C
         content = to_onnx(graph, {})
-        model = BenchModel(Path("the student"), content, len(content), (), 0, 0)
+        model = BenchModel(
+            path=Path("the student"), content=content, size_bytes=len(content), hidden=(), parameters=0, macs=0
+        )
         return one_at_a_time(OnnxRuntime(model, spaces).act)
 
 

@@ -18,7 +18,7 @@ _WHOLE = 0.8
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compressed:
     """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
 
@@ -94,8 +94,8 @@ class Compressed:
             )
         episodes = counted(len(entry.episodes), "fresh episode")
         what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
-        low, most = entry.claim.clip_range.low, entry.claim.max_failures
-        if most is not None and entry.below.upper > most:
+        low, maximum = entry.claim.clip_range.low, entry.claim.max_failures
+        if maximum is not None and entry.below.upper > maximum:
             reached += f", and {entry.below.happened} of its episodes earned less than {low:g}"
         if entry.failure:
             return f"{what} could not be tested to the end: {entry.failure}"

@@ -66,32 +66,34 @@ def compress(
         baseline, pace = _played(dense, random, settings.search.selection_seeds, budget, lambda: pool.steps)
         baseline.require_a_policy(teacher.name, settings.clip_range)
         starts = fitting(settings.search.starts, teacher)
-        searching = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
+        searching = replace(settings.search, selection_episodes=len(baseline.teacher), starts=starts)
         settings = replace(settings, search=searching)
         claim = claim_of(settings, baseline)
         for display in displays:
-            display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
+            display.started(float(baseline.teacher.mean()), float(baseline.random.mean()))
         found = search(pool, settings, baseline, claim.clip_range, budget, pace, _shown_to(displays))
         points = found.candidates
         failures = [f"a branch of the search ended early: {failure}" for failure in found.failures]
         if not points:
             raise FailedEpisodeError(next(iter(found.failures)))
-        returns = Players(lambda point: pool.returns_of(pickle.dumps(point.actor)), dense, random)
+        returns = Players(
+            returns_of=lambda point: pool.returns_of(pickle.dumps(point.actor)), teacher=dense, random=random
+        )
         tried = trial(points, baseline, returns, settings, budget, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         if pool.worker.runner.note:
             failures.append(pool.worker.runner.note)
         return Compressed(
-            teacher,
-            {"id": id_of(pool.worker.runner.environment), "kwargs": dict(task.kwargs)},
-            tuple(points),
-            tuple(entry for _, entry in tried),
-            chosen,
-            certificate,
-            time.monotonic() - began,
-            pool.steps,
-            tuple(failures),
-            pool.core_share,
+            teacher=teacher,
+            environment={"id": id_of(pool.worker.runner.environment), "kwargs": dict(task.kwargs)},
+            points=tuple(points),
+            certificates=tuple(entry for _, entry in tried),
+            chosen=chosen,
+            certificate=certificate,
+            seconds=time.monotonic() - began,
+            steps=pool.steps,
+            failures=tuple(failures),
+            core_share=pool.core_share,
             own_copy_wanted=own_copy_wants(baseline, claim.keep, claim.clip_range),
             episodes_allowed=settings.episodes,
             is_timed=settings.steps is None,
@@ -104,8 +106,8 @@ def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[
     All of them where the teacher's weights cannot be counted.
     """
     sizes = [parameters_of(hidden, teacher.spaces.observation, teacher.spaces.outputs) for hidden in starts]
-    most = max(min(sizes), _weights_of(teacher))
-    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= most)
+    maximum = max(min(sizes), _weights_of(teacher))
+    return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= maximum)
 
 
 def _weights_of(teacher: Teacher) -> float:
@@ -116,9 +118,9 @@ def _weights_of(teacher: Teacher) -> float:
     size, width, outputs = teacher.size, teacher.spaces.observation, teacher.spaces.outputs
     if size is None or size.hidden is None:
         return math.inf
-    least = parameters_of(size.hidden, width, outputs, biases=False)
-    most = parameters_of(size.hidden, width, outputs) + 4 * width  # with a normalizer, and room for its clip
-    return size.parameters if least <= size.parameters <= most else math.inf
+    minimum = parameters_of(size.hidden, width, outputs, biases=False)
+    maximum = parameters_of(size.hidden, width, outputs) + 4 * width  # with a normalizer, and room for its clip
+    return size.parameters if minimum <= size.parameters <= maximum else math.inf
 
 
 def write(result: Compressed, folder: Path) -> list[Path]:
@@ -159,7 +161,7 @@ def _played(
     between = budget.spent()
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = 2.0 * (steps() - played) if budget.by_steps else 2.0 * (between - began) + budget.spent() - between
-    return Baseline(np.array(large), np.array(none)), pace / len(large)
+    return Baseline(teacher=np.array(large), random=np.array(none)), pace / len(large)
 
 
 def _shown_to(displays: Sequence[CompressDisplay]) -> Callable[[Sequence[CandidateSummary]], None]:

@@ -225,10 +225,10 @@ class _Search:
         good = [one for one in self.candidates if one.good]
         if not good:
             return (1.0 - _MAX_SEARCH) * total
-        search, most = self._settings.search, float(self._settings.episodes)
+        search, maximum = self._settings.search, float(self._settings.episodes)
         smallest = min(good, key=lambda one: (one.parameters, -one.retention))
         wanted = episodes_wanted(smallest.played, search.keep, self._clip_range, cautious=False)
-        episodes = max(min(_MORE_EPISODES * wanted, most), _MIN_EPISODES)
+        episodes = max(min(_MORE_EPISODES * wanted, maximum), _MIN_EPISODES)
         busier = 1.0
         if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
             share = self._pool.recent_core_share

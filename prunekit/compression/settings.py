@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from prunekit.errors import InputError
-from prunekit.stats.claim import LEAST_EPISODES, check_claim, check_episodes
+from prunekit.stats.claim import MIN_EPISODES, check_claim, check_episodes
 from prunekit.stats.clipping import ReturnRange
 
 # Episodes that are learned from and those that select have seeds from here on; certificates stay below.
@@ -15,11 +15,11 @@ SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 LARGEST_SEED = 10**9
 _YEAR = 365 * 86_400.0
 # Of what lies between keep and all of the return, what margin and safety may take.
-_MOST_MARGIN, _MOST_SAFETY = 0.3, 0.6
+_MAX_MARGIN, _MAX_SAFETY = 0.3, 0.6
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """How to search for networks that keep ``keep`` of the return.
 
@@ -60,12 +60,12 @@ class SearchSettings:
     @property
     def enough(self) -> float:
         """The retention of what is good enough, which is never out of reach of what keeps everything."""
-        return self.keep + min(self.margin, _MOST_MARGIN * (1.0 - self.keep))
+        return self.keep + min(self.margin, _MAX_MARGIN * (1.0 - self.keep))
 
     @property
     def safe(self) -> float:
         """The retention of what is safely good, which is never out of reach of what keeps everything."""
-        return self.keep + min(self.safety, _MOST_SAFETY * (1.0 - self.keep))
+        return self.keep + min(self.safety, _MAX_SAFETY * (1.0 - self.keep))
 
     @property
     def first_seed(self) -> int:
@@ -96,7 +96,7 @@ class SearchSettings:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompressSettings:
     """How to search, and what the certificate may take.
 
@@ -116,8 +116,8 @@ class CompressSettings:
     max_failures: float | None = None
 
     def __post_init__(self) -> None:
-        if self.episodes < LEAST_EPISODES:
-            raise InputError(f"`episodes` must be at least {LEAST_EPISODES}, got {self.episodes}")
+        if self.episodes < MIN_EPISODES:
+            raise InputError(f"`episodes` must be at least {MIN_EPISODES}, got {self.episodes}")
         check_claim(self.search.keep, self.max_failures)
         if self.max_failures is not None:
             check_episodes(self.episodes, self.max_failures)

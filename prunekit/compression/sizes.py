@@ -22,12 +22,12 @@ def next_units(hidden: tuple[int, ...], hopeless: int) -> int | None:
 
     That is half of the good ones at first, and the geometric mean of both ends once there is a hopeless one.
     """
-    units, least = sum(hidden), max(hopeless + 1, len(hidden))
-    if not hidden or units <= least - 1 or units == len(hidden):
+    units, minimum = sum(hidden), max(hopeless + 1, len(hidden))
+    if not hidden or units <= minimum - 1 or units == len(hidden):
         return None
     wanted = math.sqrt(units * hopeless) if hopeless else _LESS * units
-    found = min(max(round(wanted), least), units - 1)
-    return found if found >= least else None
+    found = min(max(round(wanted), minimum), units - 1)
+    return found if found >= minimum else None
 
 
 def units_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[int, ...]], bool]) -> int | None:
@@ -35,9 +35,9 @@ def units_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[i
 
     Another branch has found something smaller: this one tries a good deal less, as both would do the same otherwise.
     """
-    least = max(hopeless + 1, len(hidden))
-    largest = next((units for units in range(sum(hidden) - 1, least - 1, -1) if helps(shrunk(hidden, units))), None)
-    return None if largest is None else max(least, round(_LESS_THAN_OTHERS * largest))
+    minimum = max(hopeless + 1, len(hidden))
+    largest = next((units for units in range(sum(hidden) - 1, minimum - 1, -1) if helps(shrunk(hidden, units))), None)
+    return None if largest is None else max(minimum, round(_LESS_THAN_OTHERS * largest))
 
 
 def shrunk(hidden: tuple[int, ...], units: int) -> tuple[int, ...]:

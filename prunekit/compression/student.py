@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunekit.compression.teacher import Float64, Teacher
 from prunekit.environments import Spaces
-from prunekit.optim.gauss_newton import refine
+from prunekit.optim.gauss_newton import fit_gauss_newton
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import head_of
 from prunekit.policy.program import Float32
@@ -34,17 +34,17 @@ _CHECKS = 20
 _STEPS_BETWEEN_LOOKS = 32
 # The cost of a Gauss-Newton step grows with the square of the parameters: a larger network learns more by batches.
 _MAX_GAUSS_NEWTON = 512
-_LEAST_DEVIATION = 1e-3
+_MIN_DEVIATION = 1e-3
 # A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
 _DEVIATION = math.sqrt(0.5)
 
 
 @final
 class ImitationDataset:
-    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``most``, the oldest go first."""
+    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``maximum``, the oldest go first."""
 
-    def __init__(self, teacher: Teacher, most: int = 200_000) -> None:
-        self._teacher, self._most = teacher, most
+    def __init__(self, teacher: Teacher, maximum: int = 200_000) -> None:
+        self._teacher, self._maximum = teacher, maximum
         empty = np.zeros((0, teacher.spaces.observation), np.float32), np.zeros((0, teacher.spaces.outputs), np.float64)
         self._parts: list[tuple[Float32, Float64]] = [empty]
 
@@ -54,7 +54,7 @@ class ImitationDataset:
     def __getstate__(self) -> dict[str, Any]:
         """All but the teacher, which may be no data: ``taught_by`` says who teaches where this goes on."""
         self._whole()
-        return {"_most": self._most, "_parts": self._parts}
+        return {"_most": self._maximum, "_parts": self._parts}
 
     def taught_by(self, teacher: Teacher) -> None:
         """Have ``teacher`` answer from now on; what is kept stays."""
@@ -73,7 +73,7 @@ class ImitationDataset:
     def add(self, states: Float32) -> None:
         """Ask the teacher about ``states`` and keep what it says."""
         self._parts.append((states, self._teacher.responses(states)))
-        if sum(len(part) for part, _ in self._parts) > 2 * self._most:
+        if sum(len(part) for part, _ in self._parts) > 2 * self._maximum:
             self._whole()
 
     def follow(self, teacher: Teacher, states: Float32) -> None:
@@ -84,13 +84,13 @@ class ImitationDataset:
     def _whole(self) -> tuple[Float32, Float64]:
         """Return all that is kept, joined only when it is asked for: episodes are many, studies few."""
         if len(self._parts) > 1:
-            states, answers = (np.concatenate(parts)[-self._most :] for parts in zip(*self._parts, strict=True))
+            states, answers = (np.concatenate(parts)[-self._maximum :] for parts in zip(*self._parts, strict=True))
             self._parts = [(states, answers)]
         return self._parts[0]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """The student's units: observations as a normalizer makes them, and those of its answers."""
 
@@ -101,9 +101,9 @@ class Scale:
     def of(dataset: ImitationDataset, spaces: Spaces) -> Scale:
         """Return the scale of what was seen, and of the actions."""
         mean, deviation = dataset.states.mean(axis=0), dataset.states.std(axis=0)
-        scale = 1.0 / np.maximum(deviation, _LEAST_DEVIATION * np.maximum(np.abs(mean), 1.0))
+        scale = 1.0 / np.maximum(deviation, _MIN_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
-        return Scale(normalizer, spaces.actions.scale(dataset.answers))
+        return Scale(normalizer=normalizer, answers=spaces.actions.scale(dataset.answers))
 
 
 @final
@@ -189,10 +189,10 @@ class Student:
         if not self.takes_gauss_newton:
             return
         states, answers = self._scaled(dataset)
-        refine(
+        fit_gauss_newton(
             self.network,
             states,
-            lambda scores: self._loss(scores, answers),
+            lambda outputs: self._loss(outputs, answers),
             iterations,
             self._generator,
             self.spaces.actions.curvature(_DEVIATION),
@@ -206,12 +206,16 @@ class Student:
             answers = ((torch.from_numpy(dataset.answers).float() - middle) / half).contiguous()
         return states, answers
 
-    def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:
-        return self.spaces.actions.loss(scores, answers, self.scale.answers)
+    def _loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return self.spaces.actions.loss(outputs, answers, self.scale.answers)
 
     def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
         plan = PruningPlan(
-            Sparsity(fewer / sum(self.hidden)), phases=Phases(0.0, 0.5), checks=_CHECKS, patience=1, memory=0.5
+            threshold=Sparsity(fewer / sum(self.hidden)),
+            phases=Phases(start=0.0, end=0.5),
+            checks=_CHECKS,
+            patience=1,
+            memory=0.5,
         )
         return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
 

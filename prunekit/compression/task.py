@@ -24,7 +24,7 @@ Policy: TypeAlias = Literal["teacher", "random"] | bytes
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """An environment and a teacher for it. For workers of their own ``teacher_of`` has to be picklable."""
 

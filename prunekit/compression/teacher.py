@@ -28,7 +28,7 @@ Respond = Callable[[Float32], Any]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Hidden units per layer (None: not known) and weights of a network."""
 
@@ -37,7 +37,7 @@ class Size:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Teacher:
     """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
 
@@ -106,7 +106,7 @@ class Teacher:
 
     def _chosen(self, choices: NDArray[np.integer[Any]]) -> Float64:
         try:
-            return self.spaces.actions.scores_of(choices)
+            return self.spaces.actions.outputs_of(choices)
         except CheckError as error:
             raise InputError(f"{self.name}: chooses {error}") from error
 
@@ -128,7 +128,13 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
         return session.run([output], {port.name: observations.reshape(-1, *port.shape)})[0]
 
     counted = sizes_of(graph)
-    teacher = Teacher(name, spaces, respond, Size(counted.hidden, counted.parameters), graph=graph)
+    teacher = Teacher(
+        name=name,
+        spaces=spaces,
+        respond=respond,
+        size=Size(hidden=counted.hidden, parameters=counted.parameters),
+        graph=graph,
+    )
     teacher.probe()
     return teacher
 
@@ -156,4 +162,10 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
     def respond(observations: Float32) -> Any:
         return session.run([output], {"obs": observations})[0]
 
-    return Teacher(name, spaces, respond, Size(program.hidden, program.parameters), graph=graph)
+    return Teacher(
+        name=name,
+        spaces=spaces,
+        respond=respond,
+        size=Size(hidden=program.hidden, parameters=program.parameters),
+        graph=graph,
+    )

@@ -60,7 +60,12 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
         return parts[0] if len(parts) == 1 else np.concatenate([part if part.ndim else part[None] for part in parts])
 
     # A frozen module keeps its weights among its constants, and has none to count.
-    teacher = Teacher(str(path), spaces, respond, Size(None, parameters) if parameters else None)
+    teacher = Teacher(
+        name=str(path),
+        spaces=spaces,
+        respond=respond,
+        size=Size(hidden=None, parameters=parameters) if parameters else None,
+    )
     teacher.probe()
     return teacher
 

@@ -28,12 +28,12 @@ _RESERVED = 0.3
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Players:
     """The returns of a network of the search, of the teacher and of the random policy, by an episode's seed."""
 
     returns_of: Callable[[Candidate], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
 
 
@@ -94,7 +94,7 @@ def trial(
         seeds = search.confirmation_seeds
         return ConfirmationRun(
             returns_of=players.returns_of,
-            dense=players.dense,
+            teacher=players.teacher,
             random=players.random,
             seeds=seeds,
             keep=search.keep,
@@ -132,7 +132,7 @@ def trial(
 
     found = certify(
         candidates(),
-        players.dense,
+        players.teacher,
         players.random,
         claim,
         range(settings.first_seed, settings.first_seed + settings.episodes),
@@ -144,7 +144,7 @@ def trial(
 
 def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:
     """Return what is to be shown: the range is fixed by the settings, or by the selection's episodes."""
-    clip_range = settings.clip_range or range_of(baseline.dense, baseline.random)
+    clip_range = settings.clip_range or range_of(baseline.teacher, baseline.random)
     return Claim(keep=settings.search.keep, clip_range=clip_range, max_failures=settings.max_failures)
 
 

@@ -14,10 +14,10 @@ from prunekit.benching.models import BenchModel
 from prunekit.benching.runtimes import Runtime
 from prunekit.benching.settings import BenchSettings
 from prunekit.devices.build import Image, build
+from prunekit.devices.chips import Chip
+from prunekit.devices.cores import Core
 from prunekit.devices.emulator import Counts, EmulatedPolicy, count
-from prunekit.devices.parts import Part
 from prunekit.devices.policy_code import PolicyCode
-from prunekit.devices.targets import Target
 from prunekit.devices.toolchain import require_tools, tool_versions
 from prunekit.errors import TooLargeError
 from prunekit.export.c_code import CCode
@@ -58,7 +58,7 @@ class LoopRuntime:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Built:
     """A model as firmware: how much too large it is, its image, what it costs, and what runs in the loop."""
 
@@ -71,11 +71,11 @@ class _Built:
 
 @final
 class Board:
-    """A core, or a ``part`` with that core and so much memory, in an emulator."""
+    """A core, or a ``chip`` with that core and so much memory, in an emulator."""
 
-    def __init__(self, target: Target, part: Part | None, code: PolicyCode) -> None:
-        self._target, self._part, self._code = target, part, code
-        self._memory = target if part is None else part
+    def __init__(self, core: Core, chip: Chip | None, code: PolicyCode) -> None:
+        self._core, self._chip, self._code = core, chip, code
+        self._memory = core if chip is None else chip
         self._built: dict[Path, _Built] = {}
 
     @property
@@ -89,7 +89,7 @@ class Board:
 
     def runtime(self, model: BenchModel, place: Place) -> Runtime | None:
         """Return ``model`` in the emulator, None where it is too large; raises InputError where a tool is missing."""
-        require_tools(self._target)
+        require_tools(self._core)
         code = self._code.of(model, place)
         built = self._built[model.path] = self._build(code, model, place)
         return None if built.runs is None else LoopRuntime(built.runs)
@@ -104,31 +104,38 @@ class Board:
         ]
 
     def _build(self, code: CCode, model: BenchModel, place: Place) -> _Built:
-        least_ram = self._code.buffer_bytes(model)
+        min_ram = self._code.buffer_bytes(model)
         try:
-            image = build(code, self._target, self._part)
+            image = build(code, self._core, self._chip)
         except TooLargeError:
-            return _Built({"flash": beyond_avr(code, self._memory.flash_bytes), "ram": 0}, sum(code.constant_bytes))
+            return _Built(
+                overflow={"flash": beyond_avr(code, self._memory.flash_bytes), "ram": 0},
+                flash_bytes=sum(code.constant_bytes),
+            )
         if not image.fits:
-            return _Built(dict(image.overflow), image.flash_bytes, image)
-        over = image.static_ram_bytes + least_ram - self._memory.ram_bytes
-        roomy = build(code, self._target, ample=True)
+            return _Built(overflow=dict(image.overflow), flash_bytes=image.flash_bytes, image=image)
+        over = image.static_ram_bytes + min_ram - self._memory.ram_bytes
+        roomy = build(code, self._core, ample=True)
         if over > 0 or roomy.machine is None:  # too large for the stack to be found, or for every machine
-            return _Built({"flash": 0, "ram": max(0, over)}, image.flash_bytes, image)
+            return _Built(overflow={"flash": 0, "ram": max(0, over)}, flash_bytes=image.flash_bytes, image=image)
         counts = count(roomy, self._code.observations(model, place))
         over = max(0, image.static_ram_bytes + counts.total_stack_bytes - self._memory.ram_bytes)
         runs = None
         if not over:
-            runs = build(code, self._target, self._part, stack_bytes=counts.total_stack_bytes)
+            runs = build(code, self._core, self._chip, stack_bytes=counts.total_stack_bytes)
             runs = runs if runs.machine is not None else roomy
-        return _Built({"flash": 0, "ram": over}, image.flash_bytes, image, counts, runs)
+        return _Built(
+            overflow={"flash": 0, "ram": over}, flash_bytes=image.flash_bytes, image=image, counts=counts, runs=runs
+        )
 
     def _figures(self, built: _Built, runtime: Runtime | None) -> FirmwareFigures:
         image, counts = built.image, built.counts
         cost = None
         if counts is not None and len(counts.per_inference):
             taken = counts.per_inference
-            cost = Cost(counts.unit, round(float(np.median(taken))), int(taken.max()), len(taken))
+            cost = Cost(
+                unit=counts.unit, p50=round(float(np.median(taken))), maximum=int(taken.max()), observations=len(taken)
+            )
         looped = runtime if isinstance(runtime, LoopRuntime) else None
         return FirmwareFigures(
             flash_bytes=built.flash_bytes,
@@ -141,7 +148,7 @@ class Board:
             cost=cost,
             compared=0 if looped is None else looped.compared,
             different=0 if looped is None else looped.different,
-            tools=tool_versions(self._target),
+            tools=tool_versions(self._core),
         )
 
 

@@ -37,10 +37,10 @@ class Cpu:
         memories = [measure_memory(model, runtime.inputs) for model, runtime in zip(models, opened, strict=True)]
         return [
             DeviceFigures(
-                back_to_back,
-                paced,
-                None if memory is None else memory.memory_bytes,
-                None if memory is None else memory.marginal_memory_bytes,
+                latency_us=back_to_back,
+                paced_latency_us=paced,
+                memory_bytes=None if memory is None else memory.memory_bytes,
+                marginal_memory_bytes=None if memory is None else memory.marginal_memory_bytes,
             )
             for back_to_back, paced, memory in zip(hot, cold, memories, strict=True)
         ]

@@ -64,4 +64,7 @@ class CpuC:
         """Measure latency back to back and paced."""
         opened = [runtime for runtime in runtimes if runtime is not None]
         hot, cold = back_to_back_us(opened, settings.calls), paced_us(opened, settings.paced_ticks)
-        return [DeviceFigures(*both, code=self._code.form) for both in zip(hot, cold, strict=True)]
+        return [
+            DeviceFigures(latency_us=one, paced_latency_us=other, code=self._code.form)
+            for one, other in zip(hot, cold, strict=True)
+        ]

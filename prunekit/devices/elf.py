@@ -13,7 +13,7 @@ _WRITABLE, _ALLOCATED = 1, 2
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Elf:
     """``flash_bytes``: what is stored, initial values of variables included; ``ram_bytes``: all static variables."""
 
@@ -23,7 +23,7 @@ class Elf:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Section:
     kind: int
     flags: int

@@ -25,9 +25,9 @@ _MEANINGS = {3: "the stack ran into the static variables", 4: "the core faulted"
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What actions cost on a target.
+    """What actions cost on a core.
 
     ``per_inference`` int64 [n]: instructions or cycles, as ``unit`` says, of the policy's call beyond those of calling
     an empty function; [0] where the emulator cannot count. ``actions``: float32 [n, outputs] or int32 [n].
@@ -54,7 +54,7 @@ class EmulatedPolicy:
     def __init__(self, image: Image, timeout_s: float = _TIMEOUT_SECONDS, counts: Path | None = None) -> None:
         self._code = image.code
         self._answer_bytes = 4 * (1 if image.code.outputs is None else image.code.outputs)
-        name = f"the emulator of {image.target.name if image.part is None else image.part.name}"
+        name = f"the emulator of {image.core.name if image.chip is None else image.chip.name}"
         self._wire = Wire(name, _command(image, counts), timeout_s, _MEANINGS)
 
     @property
@@ -106,9 +106,9 @@ def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SEC
         lines = kept.read_text().split() if kept.exists() else []
         per_inference = np.array([int(line) for line in lines], dtype=np.int64)
     if len(per_inference) != (len(rows) if _counts(image) else 0):
-        raise CheckError(f"{image.target.name}: {len(rows)} inferences were run and {len(per_inference)} counted")
+        raise CheckError(f"{image.core.name}: {len(rows)} inferences were run and {len(per_inference)} counted")
     return Counts(
-        unit=image.target.unit,
+        unit=image.core.unit,
         per_inference=per_inference,
         actions=np.array(actions, np.int32) if image.code.outputs is None else np.array(actions, np.float32),
         stack_bytes=stack_bytes,
@@ -119,25 +119,25 @@ def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SEC
 def _command(image: Image, counts: Path | None) -> Sequence[str]:
     if image.machine is None:
         raise InputError(_why_not(image))
-    tool = emulator(image.target, image.machine)
-    if image.target.mcu is not None:
+    tool = emulator(image.core, image.machine)
+    if image.core.mcu is not None:
         extra = [] if counts is None else [str(counts)]
-        return [tool, str(image.elf), image.target.mcu, hex(image.mark), *image.machine.arguments, *extra]
+        return [tool, str(image.elf), image.core.mcu, hex(image.mark), *image.machine.arguments, *extra]
     plugin = []
     if counts is not None and can_count(tool):
-        file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.target, image.machine), counts))
+        file, out = (str(path).replace(",", ",,") for path in (count_plugin(image.core, image.machine), counts))
         plugin = ["-plugin", f"file={file},mark={image.mark:#x},out={out}"]
     return [tool, *plugin, *image.machine.arguments, str(image.elf)]
 
 
 def _counts(image: Image) -> bool:
     assert image.machine is not None
-    return image.target.mcu is not None or can_count(emulator(image.target, image.machine))
+    return image.core.mcu is not None or can_count(emulator(image.core, image.machine))
 
 
 def _why_not(image: Image) -> str:
-    name = image.target.name if image.part is None else image.part.name
+    name = image.core.name if image.chip is None else image.chip.name
     if image.fits:
-        return f"no emulated machine of {image.target.name} has the memory of {name}; build it without the part"
+        return f"no emulated machine of {image.core.name} has the memory of {name}; build it without the chip"
     over = " and ".join(f"{more:,} bytes of {_MEMORY[where]}" for where, more in image.overflow.items() if more)
-    return f"{name} lacks {over} for this policy; prune it further or name a larger part"
+    return f"{name} lacks {over} for this policy; prune it further or name a larger chip"

@@ -50,7 +50,7 @@ class PolicyCode:
         """Return ``model`` as C; raises InputError for files that are no graph, other widths, and what C cannot do."""
         if model.path not in self._codes:
             graph = self._graph(model, place)
-            settings = CSettings("policy", self._activations)
+            settings = CSettings(name="policy", activations=self._activations)
             seen = self._observations(model, graph, place) if settings.records else None
             self._codes[model.path] = c_code(graph, settings, {}, seen)[0]
         return self._codes[model.path]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from prunekit.compiled import cache_folder, cache_key, host_compiler, made_once, run_tool, version_of
-from prunekit.devices.targets import Machine, Target
+from prunekit.devices.cores import Core, Machine
 from prunekit.errors import CheckError, InputError
 
 FIRMWARE = Path(__file__).parent / "firmware"
@@ -17,27 +17,27 @@ FIRMWARE = Path(__file__).parent / "firmware"
 _QEMU_OF_COUNTERS_PER_CORE = 9
 
 
-def require_tools(target: Target) -> None:
-    """Raise InputError, with the packages to install, where a tool that ``target`` needs is missing."""
-    compiler(target)
-    for machine in target.machines:
-        emulator(target, machine)
+def require_tools(core: Core) -> None:
+    """Raise InputError, with the packages to install, where a tool that ``core`` needs is missing."""
+    compiler(core)
+    for machine in core.machines:
+        emulator(core, machine)
 
 
-def compiler(target: Target) -> str:
-    """Return the path of the compiler of ``target``; raises InputError, with the packages, where it is missing."""
-    return _tool(target, target.compiler)
+def compiler(core: Core) -> str:
+    """Return the path of the compiler of ``core``; raises InputError, with the packages, where it is missing."""
+    return _tool(core, core.compiler)
 
 
-def emulator(target: Target, machine: Machine) -> str:
+def emulator(core: Core, machine: Machine) -> str:
     """Return the path of the emulator of ``machine``; the one of AVR is compiled on first use.
 
     Raises InputError, with the packages to install, where it or what it is made of is missing.
     """
-    if target.mcu is None:
-        return _tool(target, machine.emulator)
+    if core.mcu is None:
+        return _tool(core, machine.emulator)
     flags = ("-O2", "-std=c99", "-D_GNU_SOURCE")
-    return str(_host_built(target, machine.emulator, "simavr_host.c", flags, ("-lsimavr",)))
+    return str(_host_built(core, machine.emulator, "simavr_host.c", flags, ("-lsimavr",)))
 
 
 @cache
@@ -47,40 +47,40 @@ def can_count(tool: str) -> bool:
     return "plugin" in done.stdout
 
 
-def count_plugin(target: Target, machine: Machine) -> Path:
+def count_plugin(core: Core, machine: Machine) -> Path:
     """Return the counting plugin for the QEMU of ``machine``, compiled on first use.
 
     Raises InputError where the host has no compiler, or there is no such QEMU.
     """
-    said = re.search(r"version (\d+)", version_of(emulator(target, machine)))
+    said = re.search(r"version (\d+)", version_of(emulator(core, machine)))
     interface = 2 if said is not None and int(said[1]) >= _QEMU_OF_COUNTERS_PER_CORE else 1
     flags = ("-O2", "-std=c99", "-shared", "-fPIC", f"-DPluginApi={interface}")
-    return _host_built(target, "count_plugin.so", "count_plugin.c", flags, ())
+    return _host_built(core, "count_plugin.so", "count_plugin.c", flags, ())
 
 
-def tool_versions(target: Target) -> dict[str, str]:
-    """Return what compiler and emulators of ``target`` call themselves; libsimavr does not say."""
-    paths = [compiler(target)]
-    if target.mcu is None:
-        paths += [emulator(target, machine) for machine in target.machines]
+def tool_versions(core: Core) -> dict[str, str]:
+    """Return what compiler and emulators of ``core`` call themselves; libsimavr does not say."""
+    paths = [compiler(core)]
+    if core.mcu is None:
+        paths += [emulator(core, machine) for machine in core.machines]
     return {Path(path).name: version_of(path) for path in paths}
 
 
-def missing(target: Target, tool: str) -> InputError:
-    """Return the error that names ``target``, what it lacks and how to get it."""
-    install = f"apt-get install {' '.join(target.packages)}"
-    return InputError(f"device {target.name} needs {tool}, which is not installed; run: {install}")
+def missing(core: Core, tool: str) -> InputError:
+    """Return the error that names ``core``, what it lacks and how to get it."""
+    install = f"apt-get install {' '.join(core.packages)}"
+    return InputError(f"device {core.name} needs {tool}, which is not installed; run: {install}")
 
 
-def _tool(target: Target, name: str) -> str:
+def _tool(core: Core, name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise missing(target, name)
+        raise missing(core, name)
     return str(Path(path).absolute())
 
 
-def _host_built(target: Target, name: str, source: str, flags: tuple[str, ...], libraries: tuple[str, ...]) -> Path:
-    host = host_compiler(f"device {target.name}")
+def _host_built(core: Core, name: str, source: str, flags: tuple[str, ...], libraries: tuple[str, ...]) -> Path:
+    host = host_compiler(f"device {core.name}")
     text = (FIRMWARE / source).read_text()
     kept = cache_folder() / "tools" / cache_key(text, flags, libraries, version_of(host)) / name
 
@@ -91,7 +91,7 @@ def _host_built(target: Target, name: str, source: str, flags: tuple[str, ...], 
         except CheckError as error:
             if not libraries:
                 raise
-            raise missing(target, "libsimavr and its headers") from error
+            raise missing(core, "libsimavr and its headers") from error
         return made
 
     return made_once(kept, make)

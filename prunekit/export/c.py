@@ -34,7 +34,7 @@ _SELF_TEST = 8
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CSettings:
     """How to write C: ``activations`` None is float32, 16 or 8 the bits of activations beside int8 weights."""
 
@@ -50,7 +50,7 @@ class CSettings:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CReport:
     """What was written, and how far its actions are from the actor's.
 
@@ -111,7 +111,7 @@ def export_c(
     texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
     files = dict(zip(c_paths(folder, settings), texts, strict=True))
     write_together({path: text.encode() for path, text in files.items()})
-    return CReport(tuple(files), difference, rows, largest)
+    return CReport(paths=tuple(files), largest_difference=difference, rows=rows, largest_action=largest)
 
 
 def c_paths(folder: Path, settings: CSettings) -> list[Path]:

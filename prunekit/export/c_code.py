@@ -14,7 +14,7 @@ from prunekit.graph.c.names import C_WORDS
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CCode:
     """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32).
 

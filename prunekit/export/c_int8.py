@@ -133,8 +133,8 @@ def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, k
     lines += ["    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
     centred = "(observation[i] - @U@_FLOAT(&@N@_center[i])) * @U@_FLOAT(&@N@_gain[i])"
     limits = set(quantized.limit.tolist())
-    most = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
-    lines += [f"        a[i] = @N@_quantized({centred}, {most});"]
+    maximum = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
+    lines += [f"        a[i] = @N@_quantized({centred}, {maximum});"]
     for index, stage in enumerate(quantized.stages):
         made = calls(quantized, stage, index, stage.name == first, at, widths[stage.name])
         lines += [f"    {call}" for call in made]

@@ -139,7 +139,7 @@ def _function(quantized: QuantizedProgram, activation: IntegerActivation, name: 
             table = _TANH16 if bits == 16 else _TANH8
             if name == "tanh":
                 return Function(called=name, text=table.replace(f"@N@_tanh{bits}", "@N@_int_tanh"))
-            body = f"    return (@I@)(((int32_t){quantized.most} + @N@_tanh{bits}(z)) >> 1);\n"
+            body = f"    return (@I@)(((int32_t){quantized.maximum} + @N@_tanh{bits}(z)) >> 1);\n"
             return Function(called=name, text=f"{table}\nstatic @I@ @N@_int_sigmoid(int16_t z)\n{{\n{body}}}\n")
         case Line():
             return _line(activation, name, bits)

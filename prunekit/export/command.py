@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ExportWords:
+class ExportOptions:
     """The words of the command line."""
 
     policy: Path
@@ -54,7 +54,7 @@ class ExportWords:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportOutcome:
     """Lines to print about files, and the same for machines."""
 
@@ -62,51 +62,55 @@ class ExportOutcome:
     facts: Mapping[str, Any]
 
 
-def export_file(words: ExportWords) -> ExportOutcome:
-    """Export as ``words`` say; raises InputError for words that do not go together."""
-    settings = _c_settings(words) if words.format == "c" else None
-    if words.card and settings is not None:
+def export_file(request: ExportOptions) -> ExportOutcome:
+    """Export as ``request`` say; raises InputError for words that do not go together."""
+    settings = _c_settings(request) if request.format == "c" else None
+    if request.card and settings is not None:
         raise InputError("`card` goes with `format` onnx; C has no card")
-    if words.format not in ("onnx", "c"):
-        raise InputError(f"`format` {words.format} is unknown; choose onnx or c")
+    if request.format not in ("onnx", "c"):
+        raise InputError(f"`format` {request.format} is unknown; choose onnx or c")
     if settings is None:
-        _refuse_words_of_c(words)
-    require_episodes(words.episodes)
-    require_policy(words.policy)
-    folder = words.out or (words.policy.with_name(f"{words.policy.stem}-card") if words.card else words.policy.parent)
-    written = [_onnx_path(words, folder)] if settings is None else c_paths(folder, settings)
-    if words.card:
+        _refuse_options_of_c(request)
+    require_episodes(request.episodes)
+    require_policy(request.policy)
+    folder = request.out or (
+        request.policy.with_name(f"{request.policy.stem}-card") if request.card else request.policy.parent
+    )
+    written = [_onnx_path(request, folder)] if settings is None else c_paths(folder, settings)
+    if request.card:
         written = [folder / name for name in CARD_FILES]
-    read = [words.policy, words.options.normalizer, words.observations, *weights_beside(words.policy)]
-    require_apart(read, written, words.json_file)
-    policy = _read(words)
-    if words.card:
-        outcome = _to_card(words, policy, folder)
+    read = [request.policy, request.options.normalizer, request.observations, *weights_beside(request.policy)]
+    require_apart(read, written, request.json_file)
+    policy = _read(request)
+    if request.card:
+        outcome = _to_card(request, policy, folder)
     else:
-        outcome = _to_onnx(words, policy, folder) if settings is None else _to_c(words, policy, folder, settings)
+        outcome = _to_onnx(request, policy, folder) if settings is None else _to_c(request, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.masks is None or words.card:
-        lines += [(words.policy, text) for text in (policy.recognised, *policy.notes)]
+    if policy.masks is None or request.card:
+        lines += [(request.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
         dead = sum(int((~keep).sum()) for keep in policy.masks.values())
         if dead:
-            lines.append((lines[0][0], f"holds {dead} dead units; prunekit shrink {words.policy} removes them"))
-    return ExportOutcome(tuple(lines), {**outcome.facts, "recognised": policy.recognised, "notes": list(policy.notes)})
+            lines.append((lines[0][0], f"holds {dead} dead units; prunekit shrink {request.policy} removes them"))
+    return ExportOutcome(
+        lines=tuple(lines), facts={**outcome.facts, "recognised": policy.recognised, "notes": list(policy.notes)}
+    )
 
 
-def _read(words: ExportWords) -> PolicyFile:
+def _read(request: ExportOptions) -> PolicyFile:
     """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
     spaces, policy = None, None
-    if policy_kind(words.policy) == "model":
-        policy = read_policy(words.policy, words.options)
-    if words.env is not None and (policy is None or policy.keeps_outputs):
-        spaces = _spaces_in(words.env)
-    elif words.env is not None and words.format == "onnx":
+    if policy_kind(request.policy) == "model":
+        policy = read_policy(request.policy, request.options)
+    if request.env is not None and (policy is None or policy.keeps_outputs):
+        spaces = _spaces_in(request.env)
+    elif request.env is not None and request.format == "onnx":
         raise InputError("`env` goes with `format` c; this file says what its actions are")
-    policy = policy or read_policy(words.policy, words.options, spaces=spaces)
+    policy = policy or read_policy(request.policy, request.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
-    graph = with_actions_of(policy.graph, spaces, str(words.policy))
+    graph = with_actions_of(policy.graph, spaces, str(request.policy))
     return replace(policy, graph=graph, artifact=None, keeps_outputs=False)
 
 
@@ -129,30 +133,34 @@ def bits_named(int8: bool, activations: int | None) -> Bits | None:
     return 8 if activations == 8 else 16
 
 
-def _c_settings(words: ExportWords) -> CSettings:
-    bits = bits_named(words.int8, words.activations)
-    name = c_name(words.policy.stem) if words.name is None else words.name
+def _c_settings(request: ExportOptions) -> CSettings:
+    bits = bits_named(request.int8, request.activations)
+    name = c_name(request.policy.stem) if request.name is None else request.name
     if is_system_header(name):
         raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
         raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
-    return CSettings(name, bits, words.self_test, words.arduino)
+    return CSettings(name=name, activations=bits, self_test=request.self_test, arduino=request.arduino)
 
 
-def _refuse_words_of_c(words: ExportWords) -> None:
-    given = {"`int8`": words.int8, "`activations`": words.activations is not None, "`name`": words.name is not None}
-    given |= {"`self_test`": words.self_test, "`arduino`": words.arduino}
-    given |= {"`observations`": words.observations is not None}
+def _refuse_options_of_c(request: ExportOptions) -> None:
+    given = {
+        "`int8`": request.int8,
+        "`activations`": request.activations is not None,
+        "`name`": request.name is not None,
+    }
+    given |= {"`self_test`": request.self_test, "`arduino`": request.arduino}
+    given |= {"`observations`": request.observations is not None}
     for option, used in given.items():
         if used:
             raise InputError(f"{option} goes with `format` c")
 
 
-def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
-    report = export_onnx(source_of(policy), _onnx_path(words, folder), policy.metadata, with_torch=policy.with_torch)
+def _to_onnx(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    report = export_onnx(source_of(policy), _onnx_path(request, folder), policy.metadata, with_torch=policy.with_torch)
     return ExportOutcome(
-        ((report.path, report.summary),),
-        {
+        lines=((report.path, report.summary),),
+        facts={
             "onnx": str(report.path),
             "onnx_bytes": report.size_bytes,
             "largest_difference": report.largest_difference,
@@ -160,14 +168,14 @@ def _to_onnx(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutc
     )
 
 
-def _to_card(words: ExportWords, policy: PolicyFile, folder: Path) -> ExportOutcome:
-    paths = write_card_folder(policy, folder, words.env)
+def _to_card(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    paths = write_card_folder(policy, folder, request.env)
     lines = tuple((path, f"{path.stat().st_size:,} bytes") for path in paths)
-    return ExportOutcome(lines, {"card": [str(path) for path in paths]})
+    return ExportOutcome(lines=lines, facts={"card": [str(path) for path in paths]})
 
 
-def _onnx_path(words: ExportWords, folder: Path) -> Path:
-    return folder / f"{words.policy.stem}.onnx"
+def _onnx_path(request: ExportOptions, folder: Path) -> Path:
+    return folder / f"{request.policy.stem}.onnx"
 
 
 def source_of(policy: PolicyFile) -> Actor | Graph:
@@ -175,8 +183,8 @@ def source_of(policy: PolicyFile) -> Actor | Graph:
     return policy.graph if policy.artifact is None else policy.artifact.actor
 
 
-def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSettings) -> ExportOutcome:
-    record = recorder(policy, words.env, words.episodes, words.observations)
+def _to_c(request: ExportOptions, policy: PolicyFile, folder: Path, settings: CSettings) -> ExportOutcome:
+    record = recorder(policy, request.env, request.episodes, request.observations)
     report = export_c(source_of(policy), folder, settings, policy.metadata, record, with_torch=policy.with_torch)
     if settings.activations is None:
         ways = "torch and NumPy agree" if policy.with_torch else "NumPy agrees"
@@ -194,7 +202,7 @@ def _to_c(words: ExportWords, policy: PolicyFile, folder: Path, settings: CSetti
         "largest_difference": report.largest_difference,
         "largest_action": report.largest_action,
     }
-    return ExportOutcome(tuple((path, text) for path in report.paths if path.suffix == ".c"), facts)
+    return ExportOutcome(lines=tuple((path, text) for path in report.paths if path.suffix == ".c"), facts=facts)
 
 
 def recorder(

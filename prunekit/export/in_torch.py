@@ -20,7 +20,7 @@ def in_torch(policy: Actor | Graph, inputs: Mapping[str, Array]) -> tuple[NDArra
     """Return (actions, outputs) of ``policy`` in torch, in float32 for a graph; states begin anew in every row."""
     if isinstance(policy, Actor):
         (observations,) = inputs.values()
-        outputs = policy.scores(torch.from_numpy(observations))
+        outputs = policy.outputs(torch.from_numpy(observations))
         return policy.head(outputs).numpy(), outputs.numpy()
     module, rows = GraphModule(policy).to(torch.float32), len(next(iter(inputs.values())))
     made = module(*(torch.from_numpy(inputs[port.name]) for port in policy.inputs), *module.initial_states(rows))

@@ -7,16 +7,16 @@ from typing import assert_never, final
 
 import numpy as np
 
-from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, most_of
+from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, max_of
 from prunekit.export.rounding import Bits, Float64, Integers
 from prunekit.graph.integers import Bent, Curve, Pointwise, Quotient, Squashed
 
-Z_MOST = 32_767
+Z_MAX = 32_767
 MARGIN = 1.25
 """Recorded ranges are widened by it: what a policy does not see in a few episodes it sees in many."""
 # tanh is read off a table over [0, end): beyond it the value rounds to that of the end.
 TANH_END = {16: 8.0, 8: 4.0}
-_LEAST_END = 1e-6
+_MIN_END = 1e-6
 
 
 @final
@@ -26,8 +26,8 @@ class Line:
 
     slope: int | Integers = 1 << 15
     shift: int = 15
-    low: int = -Z_MOST
-    high: int = Z_MOST
+    low: int = -Z_MAX
+    high: int = Z_MAX
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Line:
             return "prelu"
         if self.slope != 1 << self.shift:
             return "leaky_relu"
-        if self.high == Z_MOST and self.low in (0, -Z_MOST):
+        if self.high == Z_MAX and self.low in (0, -Z_MAX):
             return "relu" if self.low == 0 else "identity"
         return "clip"
 
@@ -73,16 +73,16 @@ def z_end(step: Pointwise, meant: Float64, made: Float64, bits: Bits) -> float:
         case Squashed():
             return TANH_END[bits] * (2.0 if step.kind == "sigmoid" else 1.0)
         case Quotient():
-            one = max(np.floor(Z_MOST / max(reach, 1.0)), 1.0)  # so that z at 1 is a whole number
-            return float(Z_MOST / one)
+            one = max(np.floor(Z_MAX / max(reach, 1.0)), 1.0)  # so that z at 1 is a whole number
+            return float(Z_MAX / one)
         case Bent():
             low = max(step.low, 0.0) if np.all(np.asarray(step.slope) == 0.0) else step.low
-            return max(min(wide, max(abs(low), abs(step.high))), _LEAST_END)
+            return max(min(wide, max(abs(low), abs(step.high))), _MIN_END)
         case Curve():
             # Below its table a function is flat, so that z need not go there.
             below = min(MARGIN * max(-float(meant.min()), 0.0), end_of(step, bits))
             above = MARGIN * max(float(meant.max()), float(np.abs(made).max()))
-            return max(below, above, _LEAST_END)
+            return max(below, above, _MIN_END)
         case _:
             assert_never(step)
 
@@ -93,13 +93,13 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
         case Squashed():
             return step
         case Quotient():
-            return Ratio(one=round(Z_MOST / end))
+            return Ratio(one=round(Z_MAX / end))
         case Curve():
             assert table is not None
-            inward = scaling(end / table.end * (TABLE_SIZE * 128) / Z_MOST)
-            return Curved(table=table, inward=inward, outward=scaling(table.unit * Z_MOST / end))
+            inward = scaling(end / table.end * (TABLE_SIZE * 128) / Z_MAX)
+            return Curved(table=table, inward=inward, outward=scaling(table.unit * Z_MAX / end))
         case Bent():
-            low, high = (int(np.clip(np.floor(b * (Z_MOST / end) + 0.5), -Z_MOST, Z_MOST)) for b in _ends(step, end))
+            low, high = (int(np.clip(np.floor(b * (Z_MAX / end) + 0.5), -Z_MAX, Z_MAX)) for b in _ends(step, end))
             slope = np.asarray(step.slope)
             if (slope == 0.0).all():
                 return Line(low=max(low, 0), high=high)
@@ -107,10 +107,10 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
             steepest = float(np.abs(slope).max())
             shift = 15 if steepest <= 1.0 else max(14 - int(np.floor(np.log2(steepest))), 0)
             if slope.ndim == 0:
-                most = (1 << 15) if shift == 15 else Z_MOST
-                whole = int(np.clip(round(float(slope) * (1 << shift)), -most, most))
+                maximum = (1 << 15) if shift == 15 else Z_MAX
+                whole = int(np.clip(round(float(slope) * (1 << shift)), -maximum, maximum))
                 return Line(slope=whole, shift=shift, low=low, high=high)
-            slopes = np.clip(_rounded(slope * (1 << shift)), -Z_MOST, Z_MOST)  # 16 bits in C
+            slopes = np.clip(_rounded(slope * (1 << shift)), -Z_MAX, Z_MAX)  # 16 bits in C
             return Line(slope=slopes, shift=shift, low=low, high=high)
         case _:
             assert_never(step)
@@ -120,13 +120,13 @@ def unit_of(step: Pointwise, end: float, bits: Bits) -> float:
     """Return what one step of the activation is worth."""
     match step:
         case Squashed():
-            return 1.0 / most_of(bits)
+            return 1.0 / max_of(bits)
         case Quotient():
-            return (256.0 if bits == 8 else 1.0) / Z_MOST
+            return (256.0 if bits == 8 else 1.0) / Z_MAX
         case Curve():
-            return (256.0 if bits == 8 else 1.0) * end / Z_MOST
+            return (256.0 if bits == 8 else 1.0) * end / Z_MAX
         case Bent():
-            return (256.0 if bits == 8 else 1.0) * end / Z_MOST
+            return (256.0 if bits == 8 else 1.0) * end / Z_MAX
         case _:
             assert_never(step)
 
@@ -136,13 +136,13 @@ def activated(activation: IntegerActivation, z: Integers, tanh: Integers, bits: 
     match activation:
         case Squashed():
             value = _tanh(z, tanh, bits)
-            return value if activation.kind == "tanh" else (most_of(bits) + value) >> 1
+            return value if activation.kind == "tanh" else (max_of(bits) + value) >> 1
         case Line():
             z = np.clip(_line(activation, z), activation.low, activation.high)
         case Ratio():
             size = np.abs(z)
             below = activation.one + size
-            z = np.sign(z) * ((size * Z_MOST + (below >> 1)) // below)
+            z = np.sign(z) * ((size * Z_MAX + (below >> 1)) // below)
         case Curved():
             z = _curved(activation, z, bits)
         case _:
@@ -152,7 +152,7 @@ def activated(activation: IntegerActivation, z: Integers, tanh: Integers, bits: 
 
 def shifted(values: Integers, by: Integers | int) -> Integers:
     """Return ``values`` >> ``by``, rounded, at most 32767 in size."""
-    return np.clip(whole_shifted(values, by), -Z_MOST, Z_MOST)
+    return np.clip(whole_shifted(values, by), -Z_MAX, Z_MAX)
 
 
 def whole_shifted(values: Integers, by: Integers | int) -> Integers:
@@ -174,7 +174,7 @@ def _line(line: Line, z: Integers) -> Integers:
 
 
 def _curved(curved: Curved, z: Integers, bits: Bits) -> Integers:
-    place = np.clip(shifted(np.abs(z) * curved.inward[0], curved.inward[1]), 0, Z_MOST)
+    place = np.clip(shifted(np.abs(z) * curved.inward[0], curved.inward[1]), 0, Z_MAX)
     values = curved.table.values
     side = np.where(z < 0, 0, len(values) - 1)
     index, rest = place >> 7, place & 127
@@ -183,13 +183,13 @@ def _curved(curved: Curved, z: Integers, bits: Bits) -> Integers:
         value = value + (((values[side, index + 1] - value) * rest + 64) >> 7)
     if curved.table.sides == "left":
         value = np.where(z < 0, value, 0)
-    return np.clip(np.maximum(z, 0) + shifted(value * curved.outward[0], curved.outward[1]), -Z_MOST, Z_MOST)
+    return np.clip(np.maximum(z, 0) + shifted(value * curved.outward[0], curved.outward[1]), -Z_MAX, Z_MAX)
 
 
 def scaling(ratio: float) -> tuple[int, int]:
     """Return (multiplier of 15 bits, shift) that scale by ``ratio``."""
     shift = int(np.clip(14 - np.floor(np.log2(ratio)), 0, 30))
-    return int(min(np.floor(ratio * 2.0**shift + 0.5), Z_MOST)), shift
+    return int(min(np.floor(ratio * 2.0**shift + 0.5), Z_MAX)), shift
 
 
 def _ends(step: Bent, end: float) -> tuple[float, float]:

@@ -41,7 +41,7 @@ class CurveTable:
         return "even" if self.even else "left"
 
 
-def most_of(bits: Bits) -> int:
+def max_of(bits: Bits) -> int:
     """Return the largest activation of ``bits``."""
     return 127 if bits == 8 else 32_767
 
@@ -62,7 +62,7 @@ def end_of(curve: Curve, bits: Bits) -> float:
         sizes = np.linspace(0.0, far, _POINTS + 1)[1:]
         both = np.stack([bend(curve, -sizes), bend(curve, sizes)])
         off = np.abs(both - both[:, -1:]).max(axis=0)
-        settled = off <= sizes / (2.0 * most_of(bits))
+        settled = off <= sizes / (2.0 * max_of(bits))
         if np.isfinite(both).all() and settled[_POINTS // 2 :].all():
             beyond = np.flatnonzero(~settled)
             return float(sizes[beyond[-1] + 1] if len(beyond) else sizes[0])
@@ -79,7 +79,7 @@ def table_of(curve: Curve, end: float, bits: Bits) -> CurveTable:
     sizes = np.asarray(places * (end / TABLE_SIZE), np.float64)
     both = np.stack([bend(curve, -sizes), bend(curve, sizes)])
     largest = float(np.abs(both).max())
-    unit = (largest if largest > 0.0 else 1.0) / most_of(bits)
+    unit = (largest if largest > 0.0 else 1.0) / max_of(bits)
     values = np.floor(both / unit + 0.5).astype(np.int64)
     even = bool(np.abs(values[0] - values[1]).max() <= 1)  # the two are rounded by themselves
     if even or not values[1].any():

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from prunekit.export.integer_activations import Z_MOST, IntegerActivation
+from prunekit.export.integer_activations import Z_MAX, IntegerActivation
 from prunekit.export.integer_stages import Value
 from prunekit.export.quantized import Added, Floated, Multiplied, Placed, rounded
 from prunekit.export.rounding import Float64, Integers
@@ -43,20 +43,20 @@ class Steps:
 def requantized(counts: Float64) -> tuple[Integers, Integers, Integers]:
     """Return (multiplier of 15 bits, shift before it, shift behind it) that bring ``counts`` steps to 32767."""
     # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
-    before = np.clip(np.ceil(np.log2(counts / Z_MOST)), 0.0, _MAX_SHIFT).astype(np.int64)
-    ratio = Z_MOST / (counts / 2.0**before)
+    before = np.clip(np.ceil(np.log2(counts / Z_MAX)), 0.0, _MAX_SHIFT).astype(np.int64)
+    ratio = Z_MAX / (counts / 2.0**before)
     after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)
-    return rounded(np.minimum(ratio * 2.0**after, Z_MOST)), before, after
+    return rounded(np.minimum(ratio * 2.0**after, Z_MAX)), before, after
 
 
 def placed(source: str, steps: Steps, end: float) -> Placed:
     """Return what brings a value to a z whose largest stands for ``end``."""
-    most = 2.0**_OFFSET_BITS
-    ratio, offset = steps.unit * (Z_MOST / end), np.clip(steps.offset * (Z_MOST / end), -most, most)
+    maximum = 2.0**_OFFSET_BITS
+    ratio, offset = steps.unit * (Z_MAX / end), np.clip(steps.offset * (Z_MAX / end), -maximum, maximum)
     size = np.maximum(np.abs(ratio), 2.0**-16)
     room = _OFFSET_BITS - np.ceil(np.log2(np.maximum(np.abs(offset), 1.0)))
     shift = np.clip(np.minimum(14 - np.floor(np.log2(size)), room), 0, _MAX_SHIFT).astype(np.int64)
-    multiplier = rounded(np.clip(ratio * 2.0**shift, -Z_MOST, Z_MOST))
+    multiplier = rounded(np.clip(ratio * 2.0**shift, -Z_MAX, Z_MAX))
     return Placed(source=source, multiplier=multiplier, offset=rounded(offset * 2.0**shift), shift=shift)
 
 
@@ -64,7 +64,7 @@ def added(
     name: str, sources: tuple[str, str], units: tuple[float, float], end: float, activation: IntegerActivation
 ) -> Added:
     """Return the sum of two values with one unit each, z ending at ``end``."""
-    ratios = [unit * (Z_MOST / end) for unit in units]
+    ratios = [unit * (Z_MAX / end) for unit in units]
     # Two factors of 14 bits, so that the sum of both products has 31.
     shift = int(np.clip(13 - np.floor(np.log2(max(map(abs, ratios)))), 0, _MAX_SHIFT))
     first, second = (int(np.clip(np.floor(ratio * 2.0**shift + 0.5), -(2**14), 2**14)) for ratio in ratios)

@@ -17,9 +17,9 @@ from prunekit.export.rounding import Float64
 from prunekit.graph.graph import Graph, Node, Port, specs_of
 from prunekit.graph.integers import (
     INTEGERS,
+    AffineStep,
     Bent,
     Curve,
-    Dense,
     Joined,
     Normed,
     Picked,
@@ -104,7 +104,7 @@ def _parted(graph: Graph) -> tuple[list[Node], list[Node]]:
 
 def _is_layer(node: Node) -> bool:
     form = INTEGERS.find(node.op)
-    return form is not None and any(isinstance(step, Dense) for step in form(node.op))
+    return form is not None and any(isinstance(step, AffineStep) for step in form(node.op))
 
 
 @final
@@ -163,7 +163,7 @@ class _Plan:
         value = values[0]
         before = self.stages.get(value.stage)
         match step:
-            case Dense():
+            case AffineStep():
                 weight, bias = step.weight.astype(np.float64), step.bias.astype(np.float64)
                 for scaled in reversed(value.scaled):
                     bias = bias + weight @ (scaled.shift - scaled.mean * scaled.scale)
@@ -212,7 +212,7 @@ def _flat(step: Step, node: Node, given: Sequence[Spec], made: Spec) -> Step:
     """Return ``step`` on the values in one row; constants over the last axis are repeated."""
     rows = math.prod(given[0].shape[:-1])
     match step:
-        case Dense() | Normed() | Joined() if rows != 1:
+        case AffineStep() | Normed() | Joined() if rows != 1:
             raise InputError(
                 f"node '{node.name}' ({name_of(node.op)}) reads {list(given[0].shape)}, by rows; integers have layers, "
                 f"norms and concatenations of one row; {_CURE}"
@@ -229,7 +229,7 @@ def _flat(step: Step, node: Node, given: Sequence[Spec], made: Spec) -> Step:
             return step if isinstance(step.slope, float) else replace(step, slope=_row(step.slope, made))
         case Picked():
             return Picked(selected=np.tile(step.selected, rows))
-        case Dense() | Squashed() | Quotient() | Curve() | Sum() | Product() | Joined() | Normed():
+        case AffineStep() | Squashed() | Quotient() | Curve() | Sum() | Product() | Joined() | Normed():
             return step
         case _:
             assert_never(step)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from prunekit.errors import InputError
-from prunekit.export.integer_activations import MARGIN, Z_MOST, z_end
+from prunekit.export.integer_activations import MARGIN, Z_MAX, z_end
 from prunekit.export.integer_curves import CurveTable, end_of, table_of
 from prunekit.export.integer_stages import IntegerPlan, Layer, Mixed, Norm, Pick
 from prunekit.export.rounding import Bits, Float64
 from prunekit.graph.integers import Bent, Curve
 
 # An input of 16 bits keeps at least so many steps on either side.
-_LEAST_STEPS = 1_023
+_MIN_STEPS = 1_023
 # A table serves ranges down to so many times smaller than its own.
 _FINEST = 64.0
 # What a norm makes is told apart down to this part of the largest that it could be.
@@ -80,5 +80,5 @@ def input_units(weight: Float64, deviation: Float64, half: Float64, bits: Bits) 
         return half / 127.0
     rows = np.maximum((np.abs(weight) * np.maximum(deviation, 1e-9)).max(axis=1), 1e-12)
     columns = np.maximum((np.abs(weight) / rows[:, None]).max(axis=0), 1e-12)
-    unit = float((half * columns).max()) / Z_MOST / columns
-    return np.asarray(np.clip(unit, half / Z_MOST, half / _LEAST_STEPS), np.float64)
+    unit = float((half * columns).max()) / Z_MAX / columns
+    return np.asarray(np.clip(unit, half / Z_MAX, half / _MIN_STEPS), np.float64)

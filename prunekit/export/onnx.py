@@ -34,7 +34,7 @@ Way = Callable[[Mapping[str, NDArray[Any]]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportReport:
     """A written file: its size, and the largest difference of outputs between torch (if it was asked), ONNX Runtime and
     NumPy.
@@ -76,7 +76,13 @@ def checked_onnx(
     content = to_onnx(graph, metadata)
     inputs = probe_inputs(graph, np.random.default_rng(0))
     difference = check_agreement(content, graph, policy if with_torch else None, inputs)
-    return content, ExportReport(path, len(content), difference, len(next(iter(inputs.values()))), with_torch)
+    return content, ExportReport(
+        path=path,
+        size_bytes=len(content),
+        largest_difference=difference,
+        rows=len(next(iter(inputs.values()))),
+        in_torch=with_torch,
+    )
 
 
 def graph_from(policy: Actor | Program | Graph) -> Graph:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import InputError
-from prunekit.export.integer_activations import Z_MOST, IntegerActivation, fitted, unit_of, z_end
-from prunekit.export.integer_curves import CurveTable, most_of
+from prunekit.export.integer_activations import Z_MAX, IntegerActivation, fitted, unit_of, z_end
+from prunekit.export.integer_curves import CurveTable, max_of
 from prunekit.export.integer_mixing import Steps, added, floated, multiplied, placed, requantized
 from prunekit.export.integer_norms import norm_numbers
 from prunekit.export.integer_plan import integer_plan
@@ -39,7 +39,7 @@ from prunekit.export.rounding import Float64, Integers, Rounding, refitted, roun
 from prunekit.graph.graph import Graph
 from prunekit.graph.integers import Bent, Curve, Joined, Pointwise, Product, Sum
 
-_WEIGHT_MOST = 127
+_WEIGHT_MAX = 127
 
 
 def quantize(
@@ -62,7 +62,7 @@ def quantize(
     if plan.normalized:
         seen = np.clip(seen, plan.low, plan.high)
     unit = input_units(weights_on_inputs(plan), seen.std(axis=0), half, bits)
-    limit = np.minimum(rounded(half / unit), most_of(bits))
+    limit = np.minimum(rounded(half / unit), max_of(bits))
     with np.errstate(over="ignore", divide="ignore"):
         center, gain = (plan.mean + middle / plan.scale).astype(np.float32), (plan.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
@@ -129,7 +129,7 @@ class _Work:
                 self._keep(self._mixed(stage, end))
             case Norm():
                 source, unit = self._level(stage.name, stage.source, positive=True)
-                numbers = norm_numbers(stage.step, stage.called, unit, end / Z_MOST, self.bits)
+                numbers = norm_numbers(stage.step, stage.called, unit, end / Z_MAX, self.bits)
                 activation = self._fitted(None, end)
                 self._keep(NormedIntegers(name=stage.name, source=source, numbers=numbers, activation=activation))
             case Pick():
@@ -203,13 +203,13 @@ def _quantized(
     work: _Work,
 ) -> Quantized:
     """Quantize one layer with integer inputs, ``x`` [n, in] recorded; ``end`` is the largest sum to be told apart."""
-    bits, most = work.bits, most_of(work.bits)
-    step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MOST, np.abs(bias) / 2.0**29)
+    bits, maximum = work.bits, max_of(work.bits)
+    step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MAX, np.abs(bias) / 2.0**29)
     step = np.where(step > 0.0, step, 1.0)
-    room = (2.0**31 - 2.0**25 - 2.0 * np.abs(bias / step)) / most
-    whole, left, step = rounded_to(weight, step, x, _WEIGHT_MOST, room, work.rounding)
+    room = (2.0**31 - 2.0**25 - 2.0 * np.abs(bias / step)) / maximum
+    whole, left, step = rounded_to(weight, step, x, _WEIGHT_MAX, room, work.rounding)
     offset = rounded(bias / step + left)
-    if int((np.abs(whole).sum(axis=1) * most + np.abs(offset)).max()) + 2**24 >= 2**31:
+    if int((np.abs(whole).sum(axis=1) * maximum + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
             f"node '{layer.name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
             f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"

@@ -12,8 +12,8 @@ from typing import Any, assert_never, final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.export.integer_activations import TANH_END, Z_MOST, Curved, IntegerActivation, activated, shifted
-from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, most_of
+from prunekit.export.integer_activations import TANH_END, Z_MAX, Curved, IntegerActivation, activated, shifted
+from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, max_of
 from prunekit.export.integer_norms import NormNumbers, normed
 from prunekit.export.integer_tail import tail_actions
 from prunekit.export.rounding import Bits, Integers
@@ -161,9 +161,9 @@ class QuantizedProgram:
         return tuple(found for stage in self.stages if (found := activation_of(stage)) is not None)
 
     @property
-    def most(self) -> int:
+    def maximum(self) -> int:
         """The largest activation."""
-        return most_of(self.bits)
+        return max_of(self.bits)
 
     @property
     def table(self) -> Integers:
@@ -191,7 +191,7 @@ def activation_of(stage: IntegerStage) -> IntegerActivation | None:
 def tanh_table(bits: Bits) -> Integers:
     """Return tanh over [0, end) as layers of ``bits`` read it."""
     if bits == 16:
-        return rounded(Z_MOST * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
+        return rounded(Z_MAX * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
     return rounded(127 * np.tanh((np.arange(TABLE_SIZE) + 0.5) * (TANH_END[8] / TABLE_SIZE)))
 
 
@@ -199,8 +199,8 @@ def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np
     """Return raw observations [n, inputs] as the stages see them."""
     with np.errstate(over="ignore", invalid="ignore"):
         v = (observations.astype(np.float32) - quantized.center) * quantized.gain
-        most, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
-        v = np.where(v > most, most, np.where(v < -most, -most, np.where(np.isnan(v), zero, v)))
+        maximum, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
+        v = np.where(v > maximum, maximum, np.where(v < -maximum, -maximum, np.where(np.isnan(v), zero, v)))
         return np.asarray(np.trunc(np.where(v < zero, v - half, v + half)), np.int64)
 
 

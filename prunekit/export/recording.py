@@ -22,7 +22,7 @@ from prunekit.spaces.kind import kind_of_head
 
 # No return is measured and nothing certified on these seeds.
 FIRST_SEED = 5_000_000
-_MOST_EPISODES = 100_000
+_MAX_EPISODES = 100_000
 
 
 def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
@@ -109,8 +109,8 @@ def require_episodes(episodes: int) -> None:
     """Raise InputError where there is no episode to record, or more than memory should hold."""
     if episodes < 1:
         raise InputError(f"`episodes` must be at least 1, got {episodes}")
-    if episodes > _MOST_EPISODES:
-        raise InputError(f"`episodes` must be at most {_MOST_EPISODES}, got {episodes}")
+    if episodes > _MAX_EPISODES:
+        raise InputError(f"`episodes` must be at most {_MAX_EPISODES}, got {episodes}")
 
 
 def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -57,9 +57,9 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64, how: 
 
 
 def rounded_to(
-    weight: Float64, step: Float64, x: Integers, most: int, room: Float64, how: Rounding
+    weight: Float64, step: Float64, x: Integers, cap: int, room: Float64, how: Rounding
 ) -> tuple[Integers, Float64, Float64]:
-    """Return (``weight`` [out, in] in whole steps, at most ``most`` in size, what biases [out] have to add, the steps).
+    """Return (``weight`` [out, in] in whole steps, at most ``cap`` in size, what biases [out] have to add, the steps).
 
     Steps [out] are those of ``how`` times ``step`` with which each row's sums of ``x`` change least: smaller ones
     clip a row's largest weights for the sake of all others, larger ones leave room for what weights make up for. The
@@ -67,7 +67,7 @@ def rounded_to(
     is rounded for itself.
     """
     if weight.shape[1] > how.max_inputs:
-        whole = np.clip(np.floor(weight / step[:, None] + 0.5), -most, most).astype(np.int64)
+        whole = np.clip(np.floor(weight / step[:, None] + 0.5), -cap, cap).astype(np.int64)
         return whole, np.zeros(len(weight)), step
     inputs, size = _with_one(x)
     moment = _moment(inputs, how.damping)
@@ -77,7 +77,7 @@ def rounded_to(
     at_once = max(_VALUES_AT_ONCE // len(moment), 1)
     steps = how.steps if weight.shape[1] <= how.max_searched else how.steps[:1]
     found = [
-        _best_rows(weight[rows], step[rows], steps, order, upper, size, most, room[rows])
+        _best_rows(weight[rows], step[rows], steps, order, upper, size, cap, room[rows])
         for rows in (slice(first, first + at_once) for first in range(0, len(weight), at_once))
     ]
     whole, left, chosen = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -91,7 +91,7 @@ def _best_rows(
     order: Sequence[int],
     upper: Float64,
     size: float,
-    most: int,
+    cap: int,
     room: Float64,
 ) -> tuple[Integers, Float64, Float64]:
     """Return rows of whole numbers, what is left for their biases, and their steps."""
@@ -102,7 +102,7 @@ def _best_rows(
         left = np.concatenate([weight / tried[:, None] * size, np.zeros((len(weight), 1))], axis=1)
         left = np.ascontiguousarray(left[:, order])
         whole = np.zeros(weight.shape, np.int64)
-        error = _round_rows_(left, whole, order, upper, size, most) * tried**2
+        error = _round_rows_(left, whole, order, upper, size, cap) * tried**2
         if factor != 1.0:
             error = np.where(np.abs(whole).sum(axis=1) < room, error, np.inf)
         better = error < lowest
@@ -113,7 +113,7 @@ def _best_rows(
 
 
 def _round_rows_(
-    left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, most: int
+    left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, cap: int
 ) -> Float64:
     """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error.
 
@@ -121,7 +121,7 @@ def _round_rows_(
     """
     squares = np.zeros(len(left))
     for place, column in enumerate(order[:-1]):
-        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -most, most).astype(np.int64)
+        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -cap, cap).astype(np.int64)
         error = (left[:, place] - whole[:, column] * size) / upper[place, place]
         left[:, place + 1 :] -= error[:, None] * upper[place, place + 1 :]
         squares += error**2

@@ -69,7 +69,7 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
         lines += [(path, text) for text in (policy.recognised, *policy.notes)]
     if made.nothing_to_remove:
         lines.append((path, "no unit of it is the same whatever the observation, so none was removed"))
-    return ExportOutcome(tuple(lines), facts)
+    return ExportOutcome(lines=tuple(lines), facts=facts)
 
 
 def _told(made: _Compact) -> str:

@@ -34,7 +34,7 @@ class Data:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class Block:
     """A stretch of the file that is read from its beginning; raises InputError beyond its end."""
 
@@ -65,16 +65,16 @@ class Block:
     def inner(self, count: int) -> Block:
         """Take the next ``count`` bytes as a block."""
         self.take(count)
-        return Block(self.data, self.at - count, self.at)
+        return Block(data=self.data, at=self.at - count, end=self.at)
 
 
 def block_at(data: Data, address: int, size: int | None = None) -> Block:
     """Return the block from ``address`` on, up to the end of the file where ``size`` is None."""
-    return Block(data, address, len(data.content) if size is None else address + size)
+    return Block(data=data, at=address, end=len(data.content) if size is None else address + size)
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class Message:
     """One message of an object: its kind and its content."""
 
@@ -181,9 +181,9 @@ def messages_at(data: Data, address: int) -> Iterator[Message]:
                 further.end -= checksum
                 waiting.append(further)
             elif flags & _SHARED:
-                yield Message(-1, inner)  # what other objects share with it says nothing that is needed
+                yield Message(kind=-1, block=inner)  # what other objects share with it says nothing that is needed
             else:
-                yield Message(kind, inner)
+                yield Message(kind=kind, block=inner)
 
 
 @final

@@ -66,7 +66,7 @@ class _Walk:
         self.found = Contents()
 
     def run(self) -> Contents:
-        block = Block(self.data, 0, len(self.data.content))
+        block = Block(data=self.data, at=0, end=len(self.data.content))
         if block.take(8) != _SIGNATURE:
             raise InputError("does not begin as an HDF5 file does")
         version = block.number(1)

@@ -66,7 +66,7 @@ def bound_work(model: onnx.ModelProto, called: str, *, batch: int = 1, width: in
     """
     plain = _without_functions(model, called)
     stored = sum(math.prod(tensor.dims) for tensor in all_tensors(plain))
-    walk = _Walk(called, _version(plain), plain.ir_version, stored)
+    walk = _Walk(called=called, version=_version(plain), ir_version=plain.ir_version, stored=stored)
     scope: Scope = {entry.name: _given(entry, batch, width) for entry in plain.graph.input}
     walk.values |= scope
     walk.is_open = any(value.limit is None for value in scope.values())
@@ -112,7 +112,7 @@ def _given(entry: onnx.ValueInfoProto, batch: int, width: int | None) -> Value:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class _Walk:
     """One walk over a graph; ``made`` and ``multiplied`` are what all nodes so far hold and cost."""
 

@@ -46,7 +46,7 @@ NAMES = frozenset({*DTYPES, *_OTHERS, *_PLAIN, _REBUILT, _PARAMETER})
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Storage:
     """A run of ``count`` elements in the archive's entry ``entry``."""
 
@@ -73,7 +73,7 @@ class Storages(Protocol):
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class TensorDecoder:
     """Makes the tensors of one pickle, whose storages are the entries of ``archive`` within ``folder``."""
 
@@ -92,7 +92,7 @@ class TensorDecoder:
         """
         match reference:
             case ("storage", Name(kind), str(key), str(), int(count)) if kind in DTYPES:
-                storage = Storage(DTYPES[kind], f"{self.folder}/{key}", count)
+                storage = Storage(dtype=DTYPES[kind], entry=f"{self.folder}/{key}", count=count)
                 _require_held(storage, self.archive.held(storage.entry))
                 return storage
             case ("storage", Name(kind), *_):

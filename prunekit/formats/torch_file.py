@@ -30,7 +30,7 @@ def read_torch(source: Path | bytes, *, foreign: bool = False) -> Any:
         with opened(source) as archive:
             folder = folder_of(archive, "data.pkl")
             require_little_endian(archive, folder)
-            decoder = TensorDecoder(archive, f"{folder}/data")
+            decoder = TensorDecoder(archive=archive, folder=f"{folder}/data")
             content = pickle_of(archive, f"{folder}/data.pkl")
             if foreign:
                 return decode_foreign_pickle(content, decoder.made, decoder.stored)

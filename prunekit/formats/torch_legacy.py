@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 2**28
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Storages:
     """A file of ``size`` bytes and what follows its pickles, by name."""
 
@@ -75,7 +75,9 @@ def read_legacy(content: bytes, *, foreign: bool = False) -> Any:
     if told.get("little_endian") is not True:
         raise InputError("its numbers are in another byte order; save it again on a little-endian machine")
     places = _places(content, ends[-1], _sizes(whole, foreign), decode_pickle(keys, NAMES.__contains__))
-    decoder = TensorDecoder(_Storages(len(content), memoryview(content), places), "data")
+    decoder = TensorDecoder(
+        archive=_Storages(size=len(content), content=memoryview(content), places=places), folder="data"
+    )
 
     def stored(reference: object) -> object:
         if foreign and isinstance(reference, tuple) and reference[:1] == _MODULE:  # a class beside its source text

@@ -17,7 +17,7 @@ from prunekit.graph.op import Array, Bools
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dense:
+class AffineStep:
     """x @ weight.T + bias over the last axis; weight [out, in], bias [out]."""
 
     weight: Array
@@ -113,7 +113,7 @@ class Normed:
 Pointwise = Bent | Squashed | Quotient | Curve
 Mixing = Sum | Product | Joined
 """What takes several values."""
-Step = Dense | Scaled | Picked | Normed | Mixing | Pointwise
+Step = AffineStep | Scaled | Picked | Normed | Mixing | Pointwise
 
 INTEGERS: Forms[tuple[Step, ...]] = Forms("integers")
 """(op) -> the steps that it is in integers, one after the other; none where values stay as they are.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Traced:
     """A value while a network is traced: its name in the graph, and its spec."""
 
@@ -46,7 +46,7 @@ _Resize = TypeVar("_Resize", bound=Callable[[Any], "nn.Module"])
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Resize:
     """How a module works on after its tensors have lost units: ``function`` returns it, or one in its place.
 
@@ -88,7 +88,7 @@ def resized(kinds: Kinds, *, replaces: bool = False) -> Callable[[_Resize], _Res
     """Return a decorator that makes its function resize modules of exactly the types that ``kinds`` gives."""
 
     def keep(function: _Resize) -> _Resize:
-        _waiting.append(lambda: _RESIZED.update(dict.fromkeys(kinds(), Resize(function, replaces))))
+        _waiting.append(lambda: _RESIZED.update(dict.fromkeys(kinds(), Resize(function=function, replaces=replaces))))
         return function
 
     return keep

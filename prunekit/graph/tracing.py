@@ -57,10 +57,10 @@ def trace(
     results = _results(nodes[-1], len(outputs) + len(states), network)
     needed = upstream(results)
     holders = [node for node in nodes if node.op == "placeholder" and not node.args][: len(inputs) + len(states)]
-    lifting = Lifting(network, {})
+    lifting = Lifting(network=network, values={})
     ports = [*inputs, *(Port(name=name, shape=initial.shape) for name, initial in states.items())]
     for holder, port in zip(holders, ports, strict=True):
-        lifting.values[holder] = Traced(port.name, port.spec)
+        lifting.values[holder] = Traced(name=port.name, spec=port.spec)
     lifting.taken = {port.name for port in ports} | set(outputs)
     for node in nodes:
         if node in needed and node not in lifting.values:
@@ -164,7 +164,7 @@ def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class Lifting:
     """What was read so far; ``hooks`` says whether modules may have them."""
 
@@ -249,7 +249,7 @@ class Lifting:
             self.places[index, entry] = attribute if alone else f"{path}.{attribute}"
             if isinstance(submodule_at(self.network, path)._parameters.get(attribute), Tensor):
                 self.paths[index, entry] = self.places[index, entry]
-        return Traced(name, made[0])
+        return Traced(name=name, spec=made[0])
 
 
 def _tensor_at(network: nn.Module, path: str) -> Tensor:

@@ -41,7 +41,11 @@ def trace_trunk(
     needed = upstream(results)
     afters = _states_returned(nodes[-1], states, network)
     befores = [node for node in nodes if node.op == "placeholder" and not node.args][1:]
-    trunk = _Trunk(Lifting(network, {}, hooks=True), [node for node in nodes if node in needed], befores)
+    trunk = _Trunk(
+        lifting=Lifting(network=network, values={}, hooks=True),
+        nodes=[node for node in nodes if node in needed],
+        befores=befores,
+    )
     for node in trunk.nodes:
         if node.op != "placeholder":
             trunk.add(node)
@@ -74,7 +78,7 @@ def _names(found: object) -> list[str]:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class _Trunk:
     """``hidden`` nodes depend on a layer, ``beyond`` too but are not known; ``shown`` are read by those."""
 
@@ -126,7 +130,7 @@ class _Trunk:
             self.states[node] = port
         else:
             self.ports.append(port)
-        self.lifting.values[node] = Traced(name, port.spec)
+        self.lifting.values[node] = Traced(name=name, spec=port.spec)
         self.lifting.taken.add(name)
 
     def _widths_read(self, node: fx.Node) -> Iterator[int]:

@@ -29,7 +29,7 @@ from prunekit.graph.c.literals import LARGEST, Float32, c_float
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CKind:
     """One function: ``to_c(prefix, called, *numbers)`` gives its C, ``twin(x, *numbers)`` the value."""
 
@@ -145,65 +145,65 @@ _HARD = (
 )
 
 C_KINDS: dict[str, CKind] = {
-    "tanh": CKind(lambda prefix, called: TANH.to_c(f"{prefix}_{called}"), TANH),
-    "relu": CKind(function("    return x > 0.0f ? x : 0.0f;\n"), lambda x: np.where(x > ZERO, x, ZERO)),
+    "tanh": CKind(to_c=lambda prefix, called: TANH.to_c(f"{prefix}_{called}"), twin=TANH),
+    "relu": CKind(to_c=function("    return x > 0.0f ? x : 0.0f;\n"), twin=lambda x: np.where(x > ZERO, x, ZERO)),
     "leaky_relu": CKind(
-        function("    return x >= 0.0f ? x : {a} * x;\n"), lambda x, slope: np.where(x >= ZERO, x, slope * x)
+        to_c=function("    return x >= 0.0f ? x : {a} * x;\n"), twin=lambda x, slope: np.where(x >= ZERO, x, slope * x)
     ),
     "elu": CKind(
-        function(
-            "    const float t = {p}_tanh(0.5f * x);\n"
-            "    return x > 0.0f ? x : {a} * (2.0f * t / (1.0f - t));\n",
+        to_c=function(
+            "    const float t = {p}_tanh(0.5f * x);\n    return x > 0.0f ? x : {a} * (2.0f * t / (1.0f - t));\n",
             tanh_c,
         ),
-        _elu,
+        twin=_elu,
     ),
     "celu": CKind(
-        function(
+        to_c=function(
             "    const float t = {p}_tanh(0.5f * (x / {a}));\n"
             "    return x > 0.0f ? x : {a} * (2.0f * t / (1.0f - t));\n",
             tanh_c,
         ),
-        _celu,
+        twin=_celu,
     ),
     "selu": CKind(
-        function(
+        to_c=function(
             "    const float t = {p}_tanh(0.5f * x);\n"
             f"    return x > 0.0f ? {c_float(_SCALE)} * x : {c_float(_SCALED_ALPHA)} * (2.0f * t / (1.0f - t));\n",
             tanh_c,
         ),
-        _selu,
+        twin=_selu,
     ),
-    "sigmoid": CKind(function("    return 0.5f + 0.5f * {p}_tanh(0.5f * x);\n", tanh_c), sigmoid),
-    "softplus": CKind(_softplus_c, _softplus),
+    "sigmoid": CKind(to_c=function("    return 0.5f + 0.5f * {p}_tanh(0.5f * x);\n", tanh_c), twin=sigmoid),
+    "softplus": CKind(to_c=_softplus_c, twin=_softplus),
     "softsign": CKind(
-        function(
+        to_c=function(
             "    const float s = x < 0.0f ? -x : x;\n"
             f"    return s < {c_float(_LONG)} ? x / (1.0f + s) : (x > 0.0f ? 1.0f : -1.0f);\n"
         ),
-        _softsign,
+        twin=_softsign,
     ),
-    "silu": CKind(function("    return x * {p}_sigmoid(x);\n", sigmoid_c), lambda x: x * sigmoid(x)),
+    "silu": CKind(to_c=function("    return x * {p}_sigmoid(x);\n", sigmoid_c), twin=lambda x: x * sigmoid(x)),
     "gelu": CKind(
-        function(f"    return 0.5f * x + 0.5f * x * {{p}}_erf(x * {c_float(float(_ROOT_HALF))});\n", erf_c), _gelu
+        to_c=function(f"    return 0.5f * x + 0.5f * x * {{p}}_erf(x * {c_float(float(_ROOT_HALF))});\n", erf_c),
+        twin=_gelu,
     ),
     "gelu_tanh": CKind(
-        function(
+        to_c=function(
             f"    const float u = {c_float(_GELU)} * (x + {c_float(_CUBIC)} * (x * x * x));\n"
             "    return 0.5f * x + 0.5f * x * {p}_tanh(u);\n",
             tanh_c,
         ),
-        _gelu_tanh,
+        twin=_gelu_tanh,
     ),
     "mish": CKind(
-        function(
+        to_c=function(
             "    const float s = {p}_sigmoid(x);\n"
             "    const float q = 1.0f - s;\n"
             "    return x * (s * (1.0f + q)) / (1.0f + q * q);\n",
             sigmoid_c,
         ),
-        _mish,
+        twin=_mish,
     ),
-    "hardsigmoid": CKind(function(f"{_HARD}    return s;\n"), lambda x: _between_0_and_6(x) * _SIXTH),
-    "hardswish": CKind(function(f"{_HARD}    return x * s;\n"), lambda x: x * (_between_0_and_6(x) * _SIXTH)),
-}  # fmt: skip
+    "hardsigmoid": CKind(to_c=function(f"{_HARD}    return s;\n"), twin=lambda x: _between_0_and_6(x) * _SIXTH),
+    "hardswish": CKind(to_c=function(f"{_HARD}    return x * s;\n"), twin=lambda x: x * (_between_0_and_6(x) * _SIXTH)),
+}

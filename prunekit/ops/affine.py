@@ -14,7 +14,7 @@ from prunekit.graph.c.layers import layer_in_float32
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, KNOWN, MACS, ONNX, TORCH, TWIN, C
-from prunekit.graph.integers import INTEGERS, Dense, Step
+from prunekit.graph.integers import INTEGERS, AffineStep, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_function, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, like, register_op, require_floats
@@ -74,7 +74,7 @@ def _macs(op: Affine, given: Sequence[Spec]) -> int:
 
 @INTEGERS.register(Affine)
 def _integers(op: Affine) -> tuple[Step, ...]:
-    return (Dense(weight=op.weight, bias=op.bias),)
+    return (AffineStep(weight=op.weight, bias=op.bias),)
 
 
 @TORCH.register(Affine)

@@ -90,7 +90,7 @@ def _onnx(op: ArgmaxPerPart, writer: OnnxWriter, x: str) -> tuple[str, ...]:
 
 @C.register(ArgmaxPerPart)
 def _c(op: ArgmaxPerPart, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
-    y = writer.numbers(_most(op))
+    y = writer.numbers(_maximum(op))
     for part, (end, count, start) in enumerate(zip(accumulate(op.counts), op.counts, op.starts, strict=True)):
         first = end - count
         if count == 1:
@@ -108,5 +108,5 @@ def _twin(op: ArgmaxPerPart, x: Float32) -> tuple[Array, ...]:
     return ((np.stack(best, axis=-1) + np.asarray(op.starts)).astype(np.float32),)
 
 
-def _most(op: ArgmaxPerPart) -> int:
+def _maximum(op: ArgmaxPerPart) -> int:
     return max(max(abs(start), abs(start + count)) for count, start in zip(op.counts, op.starts, strict=True))

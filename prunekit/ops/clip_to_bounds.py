@@ -98,8 +98,8 @@ def hold_in_bounds(writer: CWriter, y: CValue, value: str, low: str, high: str) 
 
 def held_in_bounds(x: Float32, low: Sequence[float], high: Sequence[float]) -> Float32:
     """Return ``x`` in bounds, to the bit that ``hold_in_bounds`` gives."""
-    least, most = finite(low), finite(high)
-    return np.where(x > most, most, np.where(x >= least, x, least)).astype(np.float32)
+    minimum, maximum = finite(low), finite(high)
+    return np.where(x > maximum, maximum, np.where(x >= minimum, x, minimum)).astype(np.float32)
 
 
 def write_bounds(writer: OnnxWriter, x: str, low: Sequence[float], high: Sequence[float]) -> str:

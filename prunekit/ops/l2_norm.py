@@ -80,17 +80,17 @@ def _c(op: L2Norm, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
         "    for (i = 0; i < count; ++i)\n        y[i] = x[i] / length;\n}\n"
     )
     y = writer.over(x)
-    writer.per_row(f"{writer.name}_l2_norm({{0}}, {{1}}, {c_float(_least(op))}, {x.width})", x, y)
+    writer.per_row(f"{writer.name}_l2_norm({{0}}, {{1}}, {c_float(_minimum(op))}, {x.width})", x, y)
     return (y,)
 
 
 @TWIN.register(L2Norm)
 def _twin(op: L2Norm, x: Float32) -> tuple[Float32, ...]:
-    length, least = root(sum_in_order(x * x)), np.float32(_least(op))
-    return (np.asarray(x / np.where(length > least, length, least), np.float32),)
+    length, minimum = root(sum_in_order(x * x)), np.float32(_minimum(op))
+    return (np.asarray(x / np.where(length > minimum, length, minimum), np.float32),)
 
 
-def _least(op: L2Norm) -> float:
+def _minimum(op: L2Norm) -> float:
     """Return epsilon as C can have it: no zero, which would divide zero."""
     return min(max(op.epsilon, float(np.finfo(np.float32).tiny)), LARGEST)
 

@@ -16,9 +16,9 @@ Solve = Callable[[Tensor], Tensor]
 # Added to the Fisher matrix's diagonal, as a share of its mean.
 _DAMPING = 1e-3
 # The matrix is that of so many scores: more of them cost more and hardly change it.
-_MOST_SCORES = 6_144
+_MAX_OUTPUTS = 6_144
 # Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
-MOST_PARAMETERS = 2_048
+MAX_PARAMETERS = 2_048
 _ITERATIONS = 20
 
 
@@ -30,8 +30,8 @@ def natural(network: nn.Module, observations: Tensor, curvature: Curvature) -> S
     """
     with torch.no_grad():
         outputs = network(observations[:1]).shape[1]
-    some = observations[torch.randperm(len(observations))[: max(1, _MOST_SCORES // outputs)]]
-    if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
+    some = observations[torch.randperm(len(observations))[: max(1, _MAX_OUTPUTS // outputs)]]
+    if sum(parameter.numel() for parameter in network.parameters()) > MAX_PARAMETERS:
         return by_products(network, some, curvature)
     matrix = fisher_matrix(network, some, curvature)
     damping = _DAMPING * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
@@ -45,10 +45,10 @@ def fisher_matrix(network: nn.Module, observations: Tensor, curvature: Curvature
         outputs = network(observations)
     values = {name: value.detach() for name, value in network.named_parameters()}
 
-    def scores(given: dict[str, Tensor], observation: Tensor) -> Tensor:
+    def outputs_of(given: dict[str, Tensor], observation: Tensor) -> Tensor:
         return _called(network, given, observation[None])[0]
 
-    parts = vmap(jacrev(scores), in_dims=(None, 0))(values, observations)
+    parts = vmap(jacrev(outputs_of), in_dims=(None, 0))(values, observations)
     slopes = torch.cat([part.flatten(2) for part in parts.values()], dim=2)
     rows = curvature.root(outputs, slopes).flatten(0, 1)
     return (rows.T @ rows).double() / len(observations)
@@ -59,10 +59,10 @@ def by_products(network: nn.Module, observations: Tensor, curvature: Curvature, 
     values = {name: value.detach() for name, value in network.named_parameters()}
     sizes = [value.numel() for value in values.values()]
 
-    def scores(given: dict[str, Tensor]) -> Tensor:
+    def outputs_of(given: dict[str, Tensor]) -> Tensor:
         return _called(network, given, observations)
 
-    found, pull, *_ = vjp(scores, values)
+    found, pull, *_ = vjp(outputs_of, values)
     # What ``pull`` does is linear, so that pulling through it pushes a change of the parameters to the scores.
     _, push, *_ = vjp(lambda weights: pull(weights)[0], torch.zeros_like(found))
 

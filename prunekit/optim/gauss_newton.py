@@ -11,14 +11,14 @@ from prunekit.optim.fisher import fisher_matrix
 from prunekit.spaces.curvature import Curvature
 
 # The curvature is that of so many scores; the loss and its gradient are of all states (Byrd et al. 2011).
-_MOST_SCORES = 12_288
-_DAMPING, _LEAST_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
+_MAX_OUTPUTS = 12_288
+_DAMPING, _MIN_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
 _TRIES = 5
 # Added to the diagonal: a parameter that nothing depends on has no curvature.
 _FLOOR = 1e-6
 
 
-def refine(
+def fit_gauss_newton(
     network: nn.Module,
     states: Tensor,
     loss: Callable[[Tensor], Tensor],
@@ -33,9 +33,9 @@ def refine(
     """
     parameters = list(network.parameters())
     with torch.no_grad():
-        scores = network(states)
-        reached = float(loss(scores))
-    rows = max(1, _MOST_SCORES // scores.shape[1])
+        outputs = network(states)
+        reached = float(loss(outputs))
+    rows = max(1, _MAX_OUTPUTS // outputs.shape[1])
     damping = _DAMPING
     for _ in range(iterations):
         some = states[torch.randperm(len(states), generator=generator)[:rows]]
@@ -50,7 +50,7 @@ def refine(
                 way = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
                 found = _moved(network, before, way, states, loss)
                 if found < reached:
-                    reached, damping = found, max(damping * _LESS, _LEAST_DAMPING)
+                    reached, damping = found, max(damping * _LESS, _MIN_DAMPING)
                     break
             damping *= _MORE
         else:

@@ -59,7 +59,7 @@ class Actor(nn.Module):
         """The floating-point type of the network's parameters."""
         return next(self.network.parameters()).dtype
 
-    def scores(self, observation: Tensor) -> Tensor:
+    def outputs(self, observation: Tensor) -> Tensor:
         """Return the values before the decision, [batch, n], for raw observations [batch, obs] of any float type."""
         observation = observation.to(self.dtype)
         normalized = observation if self.normalizer is None else self.normalizer(observation)
@@ -67,4 +67,4 @@ class Actor(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return actions for raw observations [batch, obs]: int64 [batch] or float [batch, n]."""
-        return self.head(self.scores(observation))
+        return self.head(self.outputs(observation))

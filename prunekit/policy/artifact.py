@@ -18,15 +18,15 @@ from prunekit.policy import model_file
 from prunekit.policy.actor import Actor
 from prunekit.policy.chains import actor_of
 from prunekit.policy.model_file import ModelFile, model_file_of, one_line, read_model_file
-from prunekit.policy.program import lower, scores_path
+from prunekit.policy.program import lower, outputs_path
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.masks import check_masks, full_masks
 from prunekit.pruning.slices import linear_at
-from prunekit.pruning.tracing import Dense
+from prunekit.pruning.tracing import AffineStep
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A policy in the form of ``model.pt``.
 
@@ -47,8 +47,8 @@ def chain_of(network: nn.Module) -> tuple[nn.Sequential, dict[str, str]]:
     """
     modules: list[nn.Module] = []
     names: dict[str, str] = {}
-    for step in scores_path(network):
-        if isinstance(step, Dense):
+    for step in outputs_path(network):
+        if isinstance(step, AffineStep):
             names[step.path] = str(len(modules))
             modules.append(linear_at(network, step.path))
         elif step.activation.name != "identity":
@@ -66,7 +66,7 @@ def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dic
     if masks is not None:
         check_masks(find_groups(actor.network), masks)
         kept |= {names[name]: keep for name, keep in masks.items() if names.get(name) in kept}
-    return Artifact(Actor(chain, actor.head, actor.normalizer), kept, provenance)
+    return Artifact(actor=Actor(chain, actor.head, actor.normalizer), masks=kept, provenance=provenance)
 
 
 def save(artifact: Artifact, path: Path) -> None:
@@ -101,7 +101,7 @@ def artifact_of(file: ModelFile) -> Artifact:
     """Return what ``file`` holds; raises CouplingError, naming the node, where its graph is no chain of layers."""
     actor, names = actor_of(file.graph, file.actions)
     masks = {names[name]: torch.from_numpy(keep.copy()) for name, keep in file.masks.items()}
-    return Artifact(actor, masks, dict(file.provenance))
+    return Artifact(actor=actor, masks=masks, provenance=dict(file.provenance))
 
 
 def with_provenance(artifact: Artifact, **entries: Any) -> Artifact:

@@ -66,9 +66,9 @@ def _module(node: Node) -> nn.Module:
             return _linear(weight, bias)
         case Activation(kind=kind, numbers=numbers) if kind in KINDS:
             if kind != "softplus":
-                return TorchActivation(kind, *numbers).to_module()
+                return TorchActivation(name=kind, parameter=numbers[0] if numbers else 0.0).to_module()
             if numbers == (1.0,):
-                return TorchActivation(kind).to_module()
+                return TorchActivation(name=kind).to_module()
     raise _no_chain(node)
 
 

@@ -22,7 +22,7 @@ _TOLERANCE = 1e-5
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compaction:
     """A compact artifact beside the program it came from, and how far their scores differ.
 
@@ -60,12 +60,19 @@ def compact(artifact: Artifact, seed: int = 0) -> Compaction:
     observations = probe_observations(before.inputs, actor.normalizer, np.random.default_rng(seed))
     inputs = torch.from_numpy(observations)
     with torch.no_grad():
-        expected = gated.scores(inputs)
-        difference = float((small.scores(inputs) - expected).abs().max())
+        expected = gated.outputs(inputs)
+        difference = float((small.outputs(inputs) - expected).abs().max())
     scale = max(float(expected.abs().max()), 1.0)
     if not difference <= _TOLERANCE * scale:
         raise CheckError(f"the compact network differs by {difference:g} from the masked one; nothing was written")
     original = artifact.provenance.get("original_hidden", list(before.hidden))
-    result = Artifact(small, full_masks(find_groups(small.network)), artifact.provenance)
+    result = Artifact(actor=small, masks=full_masks(find_groups(small.network)), provenance=artifact.provenance)
     result = with_provenance(result, original_hidden=original, compact=True)
-    return Compaction(result, before, after, difference, scale, len(observations))
+    return Compaction(
+        artifact=result,
+        before=before,
+        after=after,
+        largest_difference=difference,
+        output_scale=scale,
+        rows=len(observations),
+    )

@@ -57,7 +57,7 @@ def _module(layer: dict[str, Any]) -> nn.Module:
         parameter = layer["parameter"]
         if type(parameter) not in (int, float) or not abs(parameter) <= torch.finfo(torch.float32).max:
             raise InputError(f"its activation has the parameter {str(parameter)[:60]!r}, no finite number of float32")
-        return Activation(KINDS[layer["kind"]].name, float(parameter)).to_module()
+        return Activation(name=KINDS[layer["kind"]].name, parameter=float(parameter)).to_module()
     weight, bias = layer["weight"], layer["bias"]
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype, device="meta")
     linear.weight = nn.Parameter(weight)

@@ -19,7 +19,7 @@ from prunekit.policy import program as chain
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import Head, op_of_head
 from prunekit.pruning.slices import linear_at
-from prunekit.pruning.tracing import Dense
+from prunekit.pruning.tracing import AffineStep
 
 NORMALIZER = "normalizer"
 """What the node of an actor's normalizer is called."""
@@ -39,14 +39,14 @@ def exact_graph_of(actor: Actor) -> Graph:
     """Return the same with the actor's own numbers, in float32 or float64 as they are.
 
     A bias that is missing is -0.0, which changes no float that it is added to. Raises CouplingError and InputError as
-    ``scores_path`` and ``Graph`` do.
+    ``outputs_path`` and ``Graph`` do.
     """
     ops: list[Op] = []
     if actor.normalizer is not None:
         own = actor.normalizer
         ops.append(Normalize(mean=array_of(own.mean), scale=array_of(own.scale), clip=own.clip))
-    for step in chain.scores_path(actor.network):
-        if isinstance(step, Dense):
+    for step in chain.outputs_path(actor.network):
+        if isinstance(step, AffineStep):
             linear = linear_at(actor.network, step.path)
             weight = array_of(linear.weight)
             bias = np.full(len(weight), -0.0, weight.dtype) if linear.bias is None else array_of(linear.bias)

@@ -33,13 +33,13 @@ class ArgmaxHead:
         if type(self.start) is not int or abs(self.start) > _LARGEST_START:
             raise InputError(f"the first action must be a 32-bit integer, got {self.start}")
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """Return the actions of ``scores``."""
-        return scores.argmax(dim=1) + self.start
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the actions of ``outputs``."""
+        return outputs.argmax(dim=1) + self.start
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipHead:
     """Continuous actions: scores [batch, n] clipped to [low, high], n bounds each (they may be infinite)."""
 
@@ -49,13 +49,13 @@ class ClipHead:
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high, math.inf)
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """Return the actions of ``scores``."""
-        return torch.minimum(torch.maximum(scores, _like(self.low, scores)), _like(self.high, scores))
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the actions of ``outputs``."""
+        return torch.minimum(torch.maximum(outputs, _like(self.low, outputs)), _like(self.high, outputs))
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TanhHead:
     """Continuous actions: low + (tanh(scores) + 1) / 2 * (high - low), scores [batch, n], n finite bounds each."""
 
@@ -65,11 +65,11 @@ class TanhHead:
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high, _LARGEST_FINITE)
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """Return the actions of ``scores``."""
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the actions of ``outputs``."""
         half, middle = self.affine
-        action = torch.tanh(scores) * _like(half, scores) + _like(middle, scores)
-        return torch.minimum(torch.maximum(action, _like(self.low, scores)), _like(self.high, scores))
+        action = torch.tanh(outputs) * _like(half, outputs) + _like(middle, outputs)
+        return torch.minimum(torch.maximum(action, _like(self.low, outputs)), _like(self.high, outputs))
 
     @property
     def affine(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -85,10 +85,10 @@ class KindHead:
 
     kind: ActionKind
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """Return the actions of ``scores``."""
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the actions of ``outputs``."""
         op = self.kind.head()
-        action: Tensor = TORCH.of(op, "action")(op, {}, scores)[0]
+        action: Tensor = TORCH.of(op, "action")(op, {}, outputs)[0]
         return action
 
 
@@ -110,9 +110,9 @@ def head_of_op(op: Op, width: int, kind: ActionKind | None = None) -> Head | Non
         case Argmax(start=start):
             return ArgmaxHead(start)
         case ClipToBounds(low=low, high=high):
-            return ClipHead(low, high)
+            return ClipHead(low=low, high=high)
         case TanhToBounds(low=low, high=high):
-            return TanhHead(low, high)
+            return TanhHead(low=low, high=high)
         case _:
             found = kind or kind_of_head(op, width)
             return None if found is None else KindHead(found)

@@ -15,13 +15,13 @@ from prunekit.graph.op import Spec
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import Head, op_of_head
 from prunekit.pruning.slices import linear_at
-from prunekit.pruning.tracing import Dense, Elementwise, Input, Output, trace
+from prunekit.pruning.tracing import AffineStep, Elementwise, Input, Output, trace
 
 Float32 = NDArray[np.float32]
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Normalize:
     """clip((x - mean) * scale, -clip, clip); mean and scale float32 [obs]."""
 
@@ -31,7 +31,7 @@ class Normalize:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
     """x @ weight.T + bias; weight float32 [out, in] (row-major, as torch keeps it), bias float32 [out]."""
 
@@ -51,7 +51,7 @@ Op = Normalize | Affine | Activate
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """Ops from the raw observation [batch, inputs] to the scores [batch, outputs], then the head."""
 
@@ -110,18 +110,24 @@ def lower(actor: Actor) -> Program:
     ops: list[Op] = []
     if actor.normalizer is not None:
         normalizer = actor.normalizer
-        ops.append(Normalize(_constant(normalizer.mean, "mean"), _constant(normalizer.scale, "scale"), normalizer.clip))
-    for step in scores_path(actor.network):
-        if isinstance(step, Dense):
+        ops.append(
+            Normalize(
+                mean=_constant(normalizer.mean, "mean"),
+                scale=_constant(normalizer.scale, "scale"),
+                clip=normalizer.clip,
+            )
+        )
+    for step in outputs_path(actor.network):
+        if isinstance(step, AffineStep):
             linear = linear_at(actor.network, step.path)
             weight = _constant(linear.weight, f"{step.path}.weight")
             bias = np.zeros(weight.shape[0], np.float32)
             if linear.bias is not None:
                 bias = _constant(linear.bias, f"{step.path}.bias")
-            ops.append(Affine(weight, bias))
+            ops.append(Affine(weight=weight, bias=bias))
         elif step.activation.name != "identity":
             ops.append(Activate(step.activation))
-    program = Program(tuple(ops), actor.head)
+    program = Program(ops=tuple(ops), head=actor.head)
     _check_widths(program)
     return program
 
@@ -147,24 +153,24 @@ def _check_widths(program: Program) -> None:
         raise InputError(f"the head does not fit the network's {width} scores: {error}") from error
 
 
-def scores_path(network: nn.Module) -> tuple[Dense | Elementwise, ...]:
+def outputs_path(network: nn.Module) -> tuple[AffineStep | Elementwise, ...]:
     """Return the steps from the network's input to its (first) output, in order of execution.
 
     Raises CouplingError, naming the step, where the path is not a chain of dense layers and activations.
     """
     steps = {step.name: step for step in trace(network)}
     output = next(step for step in steps.values() if isinstance(step, Output))
-    path: list[Dense | Elementwise] = []
+    path: list[AffineStep | Elementwise] = []
     step = steps[output.sources[0]]
     while not isinstance(step, Input):
-        if not isinstance(step, Dense | Elementwise):
+        if not isinstance(step, AffineStep | Elementwise):
             label = getattr(step, "label", step.name)
             raise CouplingError(
                 f"{label} is not known; only Linear layers and element-wise activations can be exported"
             )
         path.append(step)
         step = steps[step.source]
-    if not any(isinstance(step, Dense) for step in path):
+    if not any(isinstance(step, AffineStep) for step in path):
         raise CouplingError(f"{type(network).__name__} has no Linear layer between its input and its output")
     return tuple(reversed(path))
 

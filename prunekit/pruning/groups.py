@@ -145,7 +145,9 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
                 f"module '{traced.modules[node]}' ({type(module).__name__}) cannot lose units: nothing says how it is "
                 "resized; put a function for it under @resized in its op's file"
             )
-        entry = Slice(place, axis, array.shape[axis], tuple(block_of(row) for row in positions.tolist()))
+        entry = Slice(
+            path=place, axis=axis, size=array.shape[axis], blocks=tuple(block_of(row) for row in positions.tolist())
+        )
         slices[(node, field) in traced.paths].append(entry)
     carried = {(name, axis): at for name, axis, at in group.carriers}
     reads = [
@@ -160,7 +162,9 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
         for entry in mixed
         if (entry.value, entry.axis) in carried and entry.node in traced.modules
     ]
-    return Group(group.name, group.width, tuple(slices[True]), tuple(reads), tuple(slices[False]))
+    return Group(
+        name=group.name, width=group.width, slices=tuple(slices[True]), reads=tuple(reads), buffers=tuple(slices[False])
+    )
 
 
 def _is_absent(network: nn.Module, place: str) -> bool:

@@ -13,7 +13,7 @@ from prunekit.errors import CheckError, InputError
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class ReturnGuard:
     """Says whether pruning and penalty should pause.
 

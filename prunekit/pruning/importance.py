@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CouplingError
+from prunekit.pruning.forward_pass import ForwardPass
 from prunekit.pruning.masks import Masks
-from prunekit.pruning.observation import Observation
 from prunekit.pruning.slices import Group, Slice, consumers_of, linear_at, per_unit, unit_slices
 
-Scores = dict[str, Tensor]
+UnitImportance = dict[str, Tensor]
 
 # Of the mean variance of a unit: keeps the coefficients small by which units predict each other.
 RIDGE = 1e-3
@@ -30,7 +30,7 @@ _PROJECTIONS = 1024
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What an importance may look at.
 
@@ -41,16 +41,16 @@ class Evidence:
 
     network: nn.Module
     groups: Sequence[Group]
-    seen: Observation
+    seen: ForwardPass
     output_deviation: Tensor
     keep: Masks
     seed: int = 0
 
 
-Importance = Callable[[Evidence], Scores]
+Importance = Callable[[Evidence], UnitImportance]
 
 
-def output_sensitivity(evidence: Evidence) -> Scores:
+def output_sensitivity(evidence: Evidence) -> UnitImportance:
     """Return I_j = sqrt(E_s sum_k (h_j df_k/dh_j / sigma_k)^2): the RMS change of the output per unit's gate.
 
     Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
@@ -59,7 +59,7 @@ def output_sensitivity(evidence: Evidence) -> Scores:
     return _sensitivities(evidence)
 
 
-def irreplaceability(evidence: Evidence) -> Scores:
+def irreplaceability(evidence: Evidence) -> UnitImportance:
     """Return ``output_sensitivity`` times the share of a unit's RMS value that its group's others do not predict.
 
     The prediction is the one by which units that stay take over from one that goes (``compensation.py``), so that this
@@ -67,10 +67,10 @@ def irreplaceability(evidence: Evidence) -> Scores:
     1 / (C^-1)_jj, C being the covariance of the units' values.
     """
     hidden = evidence.seen.hidden
-    return {name: score * _unpredicted(hidden[name]) for name, score in _sensitivities(evidence).items()}
+    return {name: value * _unpredicted(hidden[name]) for name, value in _sensitivities(evidence).items()}
 
 
-def taylor(evidence: Evidence) -> Scores:
+def taylor(evidence: Evidence) -> UnitImportance:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
     output = evidence.seen.output
     few = output.shape[1] <= MAX_EXACT_OUTPUTS
@@ -81,24 +81,24 @@ def taylor(evidence: Evidence) -> Scores:
     return {name: gates.sum(dim=0).mean(dim=0).abs() for name, gates in _gate_slopes(evidence, directions).items()}
 
 
-def activity_times_outgoing(evidence: Evidence) -> Scores:
+def activity_times_outgoing(evidence: Evidence) -> UnitImportance:
     """Return E_s|h_j| * ||outgoing weights of j||."""
     activity = {name: values.abs().mean(dim=0) for name, values in evidence.seen.hidden.items()}
     return {group.name: activity[group.name] * _outgoing_norm(evidence.network, group) for group in evidence.groups}
 
 
-def group_norm(evidence: Evidence) -> Scores:
+def group_norm(evidence: Evidence) -> UnitImportance:
     """Return the Euclidean norm of everything that dies with a unit."""
     return {group.name: unit_norms(evidence.network, group) for group in evidence.groups}
 
 
-def weight_propagation(evidence: Evidence) -> Scores:
+def weight_propagation(evidence: Evidence) -> UnitImportance:
     """Return importance propagated from the output through absolute weights alone (as in NISP, Yu 2018).
 
     An output counts 1; a unit counts the sum over its consumers of |weight| times what the consumer's own
     unit counts, which is then multiplied by the unit's own incoming norm.
     """
-    count: Scores = {}
+    count: UnitImportance = {}
     groups = {group.name: group for group in evidence.groups}
     for group in reversed(evidence.groups):
         _refuse_other_than_layer(group)
@@ -122,7 +122,7 @@ def _refuse_other_than_layer(group: Group) -> None:
             )
 
 
-def random_units(evidence: Evidence) -> Scores:
+def random_units(evidence: Evidence) -> UnitImportance:
     """Return scores that have nothing to do with the units, the same ones at every check: a control."""
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
@@ -142,19 +142,19 @@ IMPORTANCES: dict[str, Importance] = {
 }
 
 
-def normalized(scores: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> Scores:
+def normalized(values: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> UnitImportance:
     """Return scores divided by the mean over living units: each group's own, or on a common scale all of them.
 
     Dead units score 0.
     """
-    living = {name: score[masks[name].to(score.device)] for name, score in scores.items()}
+    living = {name: value[masks[name].to(value.device)] for name, value in values.items()}
     whole = torch.cat(list(living.values())).mean() if living else None
-    result: Scores = {}
-    for name, score in scores.items():
-        keep = masks[name].to(score.device)
+    result: UnitImportance = {}
+    for name, value in values.items():
+        keep = masks[name].to(value.device)
         mean = whole if common_scale and whole is not None else living[name].mean()
-        mean = mean.clamp_min(torch.finfo(score.dtype).tiny)
-        result[name] = torch.where(keep, score / mean, torch.zeros_like(score))
+        mean = mean.clamp_min(torch.finfo(value.dtype).tiny)
+        result[name] = torch.where(keep, value / mean, torch.zeros_like(value))
     return result
 
 
@@ -206,7 +206,7 @@ def _outgoing_norm(network: nn.Module, group: Group) -> Tensor:
     return torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros(group.width)
 
 
-def _sensitivities(evidence: Evidence) -> Scores:
+def _sensitivities(evidence: Evidence) -> UnitImportance:
     slopes = _gate_slopes(evidence, _directions(evidence))
     return {name: gates.square().sum(dim=0).mean(dim=0).sqrt() for name, gates in slopes.items()}
 

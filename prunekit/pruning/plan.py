@@ -13,7 +13,7 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PruningPlan:
     """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window.
 
@@ -55,11 +55,11 @@ class PruningPlan:
         if not 0.0 <= self.memory < 1.0:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
 
-    def least_units(self, width: int) -> int:
+    def min_living(self, width: int) -> int:
         """Return how many units a group of ``width`` keeps at least."""
         if not isinstance(self.threshold, Sparsity):
             return self.min_units
-        share = self.min_share * (1.0 - self.threshold.target)
+        share = self.min_share * (1.0 - self.threshold.goal)
         return max(self.min_units, int(share * width + 1e-9))
 
     def check_widths(self, widths: Sequence[int]) -> None:
@@ -70,6 +70,6 @@ class PruningPlan:
             left = sum(widths) - self.threshold.removals(sum(widths))
             if left < self.min_units * len(widths):
                 raise EmptyGroupError(
-                    f"sparsity {self.threshold.target:g} leaves {left} of {sum(widths)} units, but every group "
+                    f"sparsity {self.threshold.goal:g} leaves {left} of {sum(widths)} units, but every group "
                     f"keeps at least {self.min_units}; lower the sparsity"
                 )

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import parameter_group_of
-from prunekit.pruning.gauge import Gauge
+from prunekit.pruning.forward_pass import Taken
 from prunekit.pruning.groups import state_units
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Scores
+from prunekit.pruning.importance import UnitImportance
+from prunekit.pruning.importance_tracker import ImportanceTracker
 from prunekit.pruning.masks import sparsity_of
-from prunekit.pruning.observation import Taken
-from prunekit.pruning.penalties import Pull, protection, scale_free_lambda, usual_norm
+from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, scale_free_lambda
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs, living_states
@@ -45,11 +45,11 @@ _STATES_STAY = (
 
 
 def first_tensor(output: object) -> Tensor:
-    """Return a network's decision scores [n, k]: its output, or the first of several."""
+    """Return a network's outputs [n, k]: what it returns, or the first of several."""
     if isinstance(output, tuple | list):
         output = output[0]
     if not isinstance(output, Tensor):
-        raise InputError(f"the network returns {type(output).__name__}; pass decision= to pick its scores tensor")
+        raise InputError(f"the network returns {type(output).__name__}; pass output_of= to pick its outputs")
     return output
 
 
@@ -59,9 +59,9 @@ class Pruner:
 
     ``total_steps`` counts optimizer steps of the whole training. ``twins`` are networks of the same shape
     (target networks) whose units die together with the online ones. ``observe`` is the module whose input is
-    the network's input, where the training loop calls that and not ``network``. ``decision`` picks the scores
-    [n, k] from the network's output. ``frozen`` says whether masks are final; it stays False where the steps were too
-    few to reach a sparsity. Law 3: a dead unit's parameters are exactly zero after every step.
+    the network's input, where the training loop calls that and not ``network``. ``output_of`` picks the
+    outputs [n, k] from what the network returns. ``frozen`` says whether masks are final; it stays False where the
+    steps were too few to reach a sparsity. Law 3: a dead unit's parameters are exactly zero after every step.
 
     ``live_shrink`` removes dead units physically on the way, from network, twins and the optimizer's state, so that
     training gets cheaper; law 4: the weights are those of a training with masks. Parameters are then replaced by
@@ -89,7 +89,7 @@ class Pruner:
         *,
         twins: Sequence[nn.Module] = (),
         observe: nn.Module | None = None,
-        decision: Callable[[object], Tensor] = first_tensor,
+        output_of: Callable[[object], Tensor] = first_tensor,
         guard: ReturnGuard | None = None,
         live_shrink: bool = False,
         equal_widths: Sequence[Sequence[str]] = (),
@@ -100,7 +100,7 @@ class Pruner:
         if states and live_shrink:
             raise InputError(_STATES_STAY)
         self.network, self.optimizer, self.guard, self.live_shrink = network, optimizer, guard, live_shrink
-        self._timetable = Timetable(total_steps, self.plan.phases, self.plan.checks)
+        self._timetable = Timetable(total_steps=total_steps, phases=self.plan.phases, checks=self.plan.checks)
         self._parameter_group = parameter_group_of(network, optimizer)
         self._units = Units((network, *twins), optimizer, equal_widths, on_shrink, states=states)
         self._states = state_units(network, states=states) if states else ()
@@ -110,12 +110,14 @@ class Pruner:
         self.steps = 0
         self.frozen = not self.groups
         self.lambda_ = 0.0
-        self._usual_norm = 0.0
-        self._gauge = Gauge(self.plan.importance, self.plan.memory, decision, common_scale=self.plan.common_scale)
+        self._median_norm = 0.0
+        self._tracker = ImportanceTracker(
+            self.plan.importance, self.plan.memory, output_of, common_scale=self.plan.common_scale
+        )
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
         self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
-        self._pull: Pull | None = None
+        self._penalty_weights: PenaltyWeights | None = None
         self._weight: dict[str, Tensor] | None = None
         self._listen()
         self._handles = [
@@ -139,9 +141,9 @@ class Pruner:
         return self._units.masks
 
     @property
-    def scores(self) -> Scores:
+    def importance(self) -> UnitImportance:
         """Normalized importance [original width] per group; a removed unit has the score it died with."""
-        return self._gauge.scores
+        return self._tracker.values
 
     @property
     def total_steps(self) -> int:
@@ -179,7 +181,7 @@ class Pruner:
     @property
     def penalty_strength(self) -> float:
         """The lambda in force now; 0 outside the pruning phase."""
-        pulling = self._pull is not None and not self._timetable.late(self.steps) and not self.paused
+        pulling = self._penalty_weights is not None and not self._timetable.late(self.steps) and not self.paused
         return self.lambda_ if pulling else 0.0
 
     def shrink_(self) -> None:
@@ -191,7 +193,7 @@ class Pruner:
         if self._states:
             raise InputError(_STATES_STAY)
         self._units.shrink_()
-        self._renew_pull()
+        self._renew_penalty_weights()
 
     def detach(self) -> None:
         """Remove all hooks; masks stay readable, but dead units are no longer held at zero."""
@@ -205,10 +207,10 @@ class Pruner:
             "steps": self.steps,
             "frozen": self.frozen,
             "lambda": self.lambda_,
-            "usual_norm": self._usual_norm,
+            "usual_norm": self._median_norm,
             "units": self._units.state_dict(),
             "streaks": {name: streak.clone() for name, streak in self._streaks.items()},
-            "gauge": self._gauge.state_dict(),
+            "gauge": self._tracker.state_dict(),
             "states": self._recent.batches(),
             "clock": (self._clock.position, self._clock.elapsed),
             "weight": None if self._weight is None else dict(self._weight),
@@ -223,14 +225,15 @@ class Pruner:
         """
         self._units.load_state_dict(state["units"])
         self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]
-        self._usual_norm, self._weight = state["usual_norm"], state["weight"]
+        self._median_norm, self._weight = state["usual_norm"], state["weight"]
         self._streaks = dict(state["streaks"])
-        self._gauge.load_state_dict(state["gauge"])
-        self._clock = Clock(*state["clock"])
+        self._tracker.load_state_dict(state["gauge"])
+        position, elapsed = state["clock"]
+        self._clock = Clock(position=position, elapsed=elapsed)
         self._recent.replace(state["states"])
         if self.guard is not None and state["guard"] is not None:
             self.guard.load_state_dict(state["guard"])
-        self._renew_pull()
+        self._renew_penalty_weights()
         self._listen()
 
     @property
@@ -241,13 +244,13 @@ class Pruner:
     def _before_step(self, _: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(callable(value) for value in (*args, *kwargs.values())):
             raise InputError("the optimizer's step got a closure, which runs after the pruner's hook; step without one")
-        if self._pull is not None and self.plan.penalty.before is not None and self.penalty_strength > 0.0:
-            self.plan.penalty.before(self._pull, self._rate)
+        if self._penalty_weights is not None and self.plan.penalty.before is not None and self.penalty_strength > 0.0:
+            self.plan.penalty.before(self._penalty_weights, self._rate)
 
     def _after_step(self, *_: object) -> None:
-        self._units.hold_()  # first: momentum moves the dead, which neither norms nor importance may see
-        if self._pull is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
-            self.plan.penalty.after(self._pull, self._rate)
+        self._units.zero_dead_()  # first: momentum moves the dead, which neither norms nor importance may see
+        if self._penalty_weights is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
+            self.plan.penalty.after(self._penalty_weights, self._rate)
         self.steps += 1
         if not self.frozen:
             self._listen()
@@ -267,15 +270,15 @@ class Pruner:
         elif not paused:
             patience = 1 if late else self.plan.patience
             grown = growth(self._clock.position)
-            keep, self._streaks = remove_below(self.plan, grown, patience, self.scores, self.keep, self._streaks)
+            keep, self._streaks = remove_below(self.plan, grown, patience, self.importance, self.keep, self._streaks)
             if any(not torch.equal(keep[name], before) for name, before in self.keep.items()):
-                self._units.kill_(keep, taken if self.plan.compensate else None)
+                self._units.prune_(keep, taken if self.plan.compensate else None)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
             self._listen()
         self._weight = None if self.frozen or late else self._renewed_weight()
-        self._renew_pull()
+        self._renew_penalty_weights()
         removable = self._units.removable() if self.live_shrink else 0.0
         if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):
             self.shrink_()
@@ -291,21 +294,25 @@ class Pruner:
         """Renew the scores; return what was read of the living units over recent states, per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
-        if self._usual_norm == 0.0:
-            self._usual_norm = usual_norm(self.network, self.groups)
+        if self._median_norm == 0.0:
+            self._median_norm = median_norm(self.network, self.groups)
         network, groups = self._units.living()  # dead units would only cost time
         with self._recent.deaf():
             rows, widths = living_states(self._recent.latest(), self._states, self.keep)
-            return self._gauge.measure(network, groups, rows, self.keep, self.steps, widths)
+            return self._tracker.measure(network, groups, rows, self.keep, self.steps, widths)
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
         if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self._timetable.total_steps)
-            self.lambda_ = scale_free_lambda(self._usual_norm, self.plan.strength, rate, updates)
-        alpha = protection(self.scores, self.keep)
+            self.lambda_ = scale_free_lambda(self._median_norm, self.plan.strength, rate, updates)
+        alpha = protection(self.importance, self.keep)
         return {name: self.lambda_ * alpha[name] * size**0.5 for name, size in self._units.sizes.items()}
 
-    def _renew_pull(self) -> None:
+    def _renew_penalty_weights(self) -> None:
         weight = self._weight
-        self._pull = None if weight is None else Pull(self.network, self.groups, self._units.of_present(weight))
+        self._penalty_weights = (
+            None
+            if weight is None
+            else PenaltyWeights(network=self.network, groups=self.groups, weight=self._units.of_present(weight))
+        )

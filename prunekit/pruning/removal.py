@@ -15,7 +15,7 @@ def remove_below(
     plan: PruningPlan,
     growth: float,
     patience: int,
-    scores: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
     streaks: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -23,22 +23,24 @@ def remove_below(
 
     A streak (int64) counts the checks in a row for which a unit was below the threshold. Units whose streak has
     reached ``patience`` die, the weakest first, at most ``plan.share_per_check`` of a group's living units but at
-    least one; the ``plan.least_units`` strongest of a group never do.
+    least one; the ``plan.min_living`` strongest of a group never do.
     """
     removed = {name: ~keep for name, keep in masks.items()}
-    protected = {name: _strongest(scores[name], keep, plan.least_units(keep.numel())) for name, keep in masks.items()}
-    below = units_below(plan.threshold, growth, scores, removed, protected)
+    protected = {
+        name: _strongest(importance[name], keep, plan.min_living(keep.numel())) for name, keep in masks.items()
+    }
+    below = units_below(plan.threshold, growth, importance, removed, protected)
     kept: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for name, keep in masks.items():
         counts[name] = torch.where(below[name], streaks[name] + 1, 0)
         ready = (counts[name] >= patience).nonzero().squeeze(1)
-        weakest = ready[torch.argsort(scores[name].cpu()[ready], stable=True)]
+        weakest = ready[torch.argsort(importance[name].cpu()[ready], stable=True)]
         cap = max(1, int(plan.share_per_check * int(keep.sum())))
         kept[name] = keep.index_fill(0, weakest[:cap], False)
     return kept, counts
 
 
-def _strongest(scores: Tensor, keep: Tensor, count: int) -> Tensor:
-    ranked = torch.argsort(torch.where(keep, scores.cpu(), -torch.inf), descending=True)
+def _strongest(importance: Tensor, keep: Tensor, count: int) -> Tensor:
+    ranked = torch.argsort(torch.where(keep, importance.cpu(), -torch.inf), descending=True)
     return torch.zeros_like(keep).index_fill(0, ranked[:count], True)

@@ -14,7 +14,7 @@ from prunekit.errors import InputError
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phases:
     """Shares of training: dense before ``start``, pruning until ``end``, frozen from there on.
 
@@ -42,100 +42,100 @@ def growth(x: float) -> float:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class Clock:
     """Pruning's own time: it stands still while pruning pauses, and makes up for it over all of the time left.
 
     ``position`` goes from 0 to 1 while ``elapsed`` time does. Without pauses the two are equal; after one, position
-    runs faster by ``haste = (1 - position) / (1 - elapsed)``, at most 2, so that it still arrives in time without a
-    burst. It arrives at the end in any case.
+    runs faster by ``catch_up_rate = (1 - position) / (1 - elapsed)``, at most 2, so that it still arrives in time
+    without a jump. It arrives at the end in any case.
     """
 
     position: float = 0.0
     elapsed: float = 0.0
 
     @property
-    def haste(self) -> float:
+    def catch_up_rate(self) -> float:
         """How much faster than without pauses the position has to move from now on."""
         if self.position >= 1.0:
             return 1.0
-        return min((1.0 - self.position) / max(1.0 - self.elapsed, 1e-9), _MOST_HASTE)
+        return min((1.0 - self.position) / max(1.0 - self.elapsed, 1e-9), _MAX_CATCH_UP_RATE)
 
     @property
     def late(self) -> bool:
         """Whether more pauses could not be made up for."""
-        return self.haste >= _MOST_HASTE
+        return self.catch_up_rate >= _MAX_CATCH_UP_RATE
 
     def advance(self, elapsed: float, *, paused: bool) -> None:
         """Move on to ``elapsed``."""
         if elapsed >= 1.0 and not paused:
             self.position = 1.0
         elif not paused:
-            self.position = min(self.position + (elapsed - self.elapsed) * self.haste, 1.0)
+            self.position = min(self.position + (elapsed - self.elapsed) * self.catch_up_rate, 1.0)
         self.elapsed = elapsed
 
 
 @final
 @dataclass(frozen=True)
 class Sparsity:
-    """Remove exactly the share ``target`` of all hidden units (rounded up to whole units)."""
+    """Remove exactly the share ``goal`` of all hidden units (rounded up to whole units)."""
 
-    target: float
+    goal: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.target < 1.0:
-            raise InputError(f"sparsity must lie in [0, 1), got {self.target:g}")
+        if not 0.0 <= self.goal < 1.0:
+            raise InputError(f"sparsity must lie in [0, 1), got {self.goal:g}")
 
     def removals(self, total: int) -> int:
         """Return how many of ``total`` units have to go."""
-        return math.ceil(self.target * total - 1e-9)
+        return math.ceil(self.goal * total - 1e-9)
 
 
 @final
 @dataclass(frozen=True)
 class Budget:
-    """Remove the least important units that together hold at most the share ``target`` of all importance."""
+    """Remove the least important units that together hold at most the share ``goal`` of all importance."""
 
-    target: float
+    goal: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.target < 1.0:
-            raise InputError(f"budget must lie in [0, 1), got {self.target:g}")
+        if not 0.0 <= self.goal < 1.0:
+            raise InputError(f"budget must lie in [0, 1), got {self.goal:g}")
 
 
 Threshold = Sparsity | Budget
 
-_MOST_HASTE = 2.0
+_MAX_CATCH_UP_RATE = 2.0
 
 
 def units_below(
     threshold: Threshold,
     growth: float,
-    scores: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
     removed: Mapping[str, Tensor],
     protected: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return bool [width] per group: the living units at or below the dynamic threshold tau.
 
-    ``scores`` [width] are normalized importances, those of removed units being the ones they had when they
+    ``importance`` [width] are normalized importances, those of removed units being the ones they had when they
     were removed; ``removed`` and ``protected`` are bool [width]. Sparsity mode takes tau as the quantile that
     removes the share target * growth of all units; budget mode takes the largest tau such that all units at
     or below it hold at most target * growth of the total importance.
     """
-    names = list(scores)
-    score = torch.cat([scores[name].double().cpu() for name in names])
+    names = list(importance)
+    values = torch.cat([importance[name].double().cpu() for name in names])
     gone = torch.cat([removed[name] for name in names])
     free = ~gone & ~torch.cat([protected[name] for name in names])
     below = torch.zeros_like(gone)
     match threshold:
         case Sparsity():
             wanted = int(threshold.removals(gone.numel()) * growth + 1e-9) - int(gone.sum())
-            ranked = torch.argsort(torch.where(free, score, torch.inf), stable=True)
+            ranked = torch.argsort(torch.where(free, values, torch.inf), stable=True)
             below[ranked[: min(max(wanted, 0), int(free.sum()))]] = True
         case Budget():
-            ascending = score.sort().values
-            unaffordable = ascending[ascending.cumsum(dim=0) > threshold.target * growth * score.sum()]
+            ascending = values.sort().values
+            unaffordable = ascending[ascending.cumsum(dim=0) > threshold.goal * growth * values.sum()]
             tau = unaffordable[0] if unaffordable.numel() else torch.inf
-            below = (score < tau) & free
-    sections = [scores[name].numel() for name in names]
+            below = (values < tau) & free
+    sections = [importance[name].numel() for name in names]
     return dict(zip(names, torch.split(below, sections), strict=True))

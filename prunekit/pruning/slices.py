@@ -17,7 +17,7 @@ Block = range | tuple[int, ...]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slice:
     """Units on ``axis`` (of ``size``) of the parameter or buffer at dotted path ``path``, once in each block."""
 
@@ -33,7 +33,7 @@ class Slice:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Read:
     """Units on ``axis`` (from the end) of an argument of the module at ``path``, which reads them together.
 
@@ -57,7 +57,7 @@ _Entry = TypeVar("_Entry", Slice, Read)
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """Units of one fate: its name (the path of the module that makes them first), width, and where they are.
 

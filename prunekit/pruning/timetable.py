@@ -13,7 +13,7 @@ _LATE_CHECKS = 64
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Timetable:
     """The checks of a training of ``total_steps`` optimizer steps: ``checks`` of them over the pruning window.
 

@@ -25,8 +25,8 @@ class Input:
 
 
 @final
-@dataclass(frozen=True)
-class Dense:
+@dataclass(frozen=True, kw_only=True)
+class AffineStep:
     """A call of the ``nn.Linear`` at dotted path ``path`` on the step named ``source``."""
 
     name: str
@@ -35,7 +35,7 @@ class Dense:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Elementwise:
     """An activation applied to the step named ``source``."""
 
@@ -45,7 +45,7 @@ class Elementwise:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """The network's result: the names of the steps in it, the first one being the decision's scores."""
 
@@ -54,7 +54,7 @@ class Output:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Unknown:
     """Anything else; ``label`` says what it is in the words of the network's author."""
 
@@ -64,7 +64,7 @@ class Unknown:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attribute:
     """A parameter or buffer at dotted path ``path`` that the forward pass reads directly."""
 
@@ -72,7 +72,7 @@ class Attribute:
     path: str
 
 
-Step = Input | Dense | Elementwise | Attribute | Output | Unknown
+Step = Input | AffineStep | Elementwise | Attribute | Output | Unknown
 
 
 def trace(network: nn.Module) -> tuple[Step, ...]:
@@ -116,27 +116,29 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
     if node.op == "placeholder":
         return Input(node.name)
     if node.op == "get_attr":
-        return Attribute(node.name, str(node.target))
+        return Attribute(name=node.name, path=str(node.target))
     if node.op == "output":
-        return Output(node.name, sources)
+        return Output(name=node.name, sources=sources)
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
         refuse_other_linear(str(node.target), module)
         if isinstance(module, nn.Linear):
             refuse_computed(str(node.target), module)
         if type(module) is nn.Linear and not node.kwargs:  # hidden values are captured from positional arguments
-            return Dense(node.name, str(node.target), sources[0])
+            return AffineStep(name=node.name, path=str(node.target), source=sources[0])
         activation = activation_of_module(module)
         _refuse_overwriting(node, bool(getattr(module, "inplace", False)))
         if activation is not None:
-            return Elementwise(node.name, activation, sources[0])
-        return Unknown(node.name, f"module '{node.target}' ({type(module).__name__})", sources)
+            return Elementwise(name=node.name, activation=activation, source=sources[0])
+        return Unknown(name=node.name, label=f"module '{node.target}' ({type(module).__name__})", sources=sources)
     called = getattr(node.target, "__name__", str(node.target))
     _refuse_overwriting(node, node.kwargs.get("inplace") is True or (called[-1] == "_" and called[-2:] != "__"))
     activation = activation_of_call(node.target, node.args[1:], node.kwargs) if len(sources) == 1 else None
     if activation is not None:
-        return Elementwise(node.name, activation, sources[0])
-    return Unknown(node.name, f"{node.op.removeprefix('call_')} '{called}' (node {node.name})", sources)
+        return Elementwise(name=node.name, activation=activation, source=sources[0])
+    return Unknown(
+        name=node.name, label=f"{node.op.removeprefix('call_')} '{called}' (node {node.name})", sources=sources
+    )
 
 
 def _refuse_overwriting(node: fx.Node, in_place: bool) -> None:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import check_equal_widths, check_twins
 from prunekit.pruning.compensation import compensate_
+from prunekit.pruning.forward_pass import Taken
 from prunekit.pruning.groups import find_groups, refuse_unprunable
 from prunekit.pruning.layers import check_trainable_types
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
-from prunekit.pruning.observation import Taken
 from prunekit.pruning.penalties import unit_size
 from prunekit.pruning.physical import living_view, padded, refuse_replacing, remove_units_
 from prunekit.pruning.slices import Group, places_of, without
@@ -69,11 +69,11 @@ class Units:
             return self._networks[0], self.groups
         return living_view(self._networks[0], self.groups, masks)
 
-    def hold_(self) -> None:
+    def zero_dead_(self) -> None:
         """Set everything of dead units that are there to zero."""
         zero_slices_(self._dead)
 
-    def kill_(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
+    def prune_(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
         """Let all units but ``keep`` die; given what was ``taken`` of the living ones, those that stay take over."""
         for group in self.groups if taken is not None else ():
             there, living = self.present[group.name], self.keep[group.name]
@@ -141,4 +141,4 @@ class Units:
     def _find_dead_(self) -> None:
         masks = self.masks
         self._dead = [found for network in self._networks for found in dead_slices(network, self.groups, masks)]
-        self.hold_()
+        self.zero_dead_()

@@ -181,8 +181,8 @@ def _firmware_rows(found: Sequence[FirmwareFigures | None]) -> list[tuple[str, l
 def _fits(figures: FirmwareFigures) -> str:
     names = {"flash": "flash", "ram": "RAM"}
     over = [f"{more:,} bytes of {names[where]}" for where, more in figures.overflow.items() if more]
-    least = "at least " if figures.at_least else ""
-    return f"no: {least}{' and '.join(over)} too many" if over else "yes"
+    minimum = "at least " if figures.at_least else ""
+    return f"no: {minimum}{' and '.join(over)} too many" if over else "yes"
 
 
 def _same(figures: FirmwareFigures) -> str:

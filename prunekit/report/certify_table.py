@@ -23,7 +23,7 @@ def certify_table(result: Certified) -> Table:
     episodes, clip_range = found.episodes, found.claim.clip_range
     count = len(episodes)
     columns = ("", *names_of(result), "random policy")
-    seen = (episodes.small, episodes.dense, episodes.random)
+    seen = (episodes.small, episodes.teacher, episodes.random)
     retention, lower, upper = found.retention, found.lower_bound, found.upper_bound
     rows = [
         ("episodes", f"{count:,}", f"{count:,}", f"{count:,}"),

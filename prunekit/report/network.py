@@ -15,7 +15,7 @@ Layers = Sequence[NDArray[np.float32]]
 """Weights [out, in] of dense layers, in order."""
 _MAX_LINES = 700
 _WIDE, _NARROW = 760, 350
-_MOST_HEIGHT = 520
+_MAX_HEIGHT = 520
 
 
 def draw_network(title: str, layers: Layers) -> Figure:
@@ -39,15 +39,15 @@ def draw_network(title: str, layers: Layers) -> Figure:
     return Figure(title=title, wide=wide, narrow=narrow, caption=caption)
 
 
-def _strongest(weight: NDArray[np.float32], most: int) -> list[tuple[int, int]]:
+def _strongest(weight: NDArray[np.float32], maximum: int) -> list[tuple[int, int]]:
     """Return (out, in) of the largest weights, the smallest of them first, so that strong lines lie on top."""
     order = np.argsort(np.abs(weight), axis=None, kind="stable")
-    kept = [index for index in order[-most:] if weight.flat[index] != 0.0] if weight.size > most else order
+    kept = [index for index in order[-maximum:] if weight.flat[index] != 0.0] if weight.size > maximum else order
     return [divmod(int(index), weight.shape[1]) for index in kept]
 
 
 def _svg(layers: Layers, lines: Sequence[list[tuple[int, int]]], widths: Sequence[int], width: int) -> str:
-    height = min(_MOST_HEIGHT, max(150, 17 * max(widths)))
+    height = min(_MAX_HEIGHT, max(150, 17 * max(widths)))
     margin = 16 if width == _NARROW else 40
     columns = [margin + index * (width - 2 * margin) / (len(widths) - 1) for index in range(len(widths))]
     places = [_places(count, height) for count in widths]

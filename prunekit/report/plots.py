@@ -179,7 +179,7 @@ def rows_of_figures(
     values = [bar.value for _, bars in rows for bar in bars if bar.value > 0.0]
     tops = [bar.upper or bar.value for _, bars in rows for bar in bars]
     wide_range = bool(values) and max(tops) > _MANY * min(values)
-    most = max((len(bars) for _, bars in rows), default=1)
+    max_bars = max((len(bars) for _, bars in rows), default=1)
 
     def draw(drawing: Drawing, narrow: bool) -> None:
         axes = drawing.add_subplot()
@@ -215,5 +215,5 @@ def rows_of_figures(
             linear(axes, "x", 4 if narrow else 7)
         axes.set_xlabel(label(x_label))
 
-    row = 18 + 11 * most
+    row = 18 + 11 * max_bars
     return figure(title, draw, caption, heights=(52 + row * len(rows), 52 + (row + 14) * len(rows)), legend=legend)

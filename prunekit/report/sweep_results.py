@@ -36,7 +36,7 @@ _CELL = at_least(
         "hidden": list_of(_COUNT, 64),
         "parameters": _COUNT,
         "seconds": real,
-        "returns": list_of(real, MANY, least=1),
+        "returns": list_of(real, MANY, minimum=1),
     },
     {
         "disturbed": or_none(by_name(text, _REALS)),
@@ -54,7 +54,7 @@ _RESULTS = at_least(
         "title": text,
         "episodes": _COUNT,
         "first_seed": _COUNT,
-        "random": by_name(text, list_of(real, MANY, least=1)),
+        "random": by_name(text, list_of(real, MANY, minimum=1)),
         "methods": by_name(text, at_least({}, {"control": flag, "of": or_none(text)})),
         "cells": list_of(_CELL, MANY),
     },

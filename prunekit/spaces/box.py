@@ -135,7 +135,7 @@ class BoxActions:
         """Return the outputs, which are the action."""
         return self.action(outputs)
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""
         raise CheckError(f"action number {int(choices.flat[0])}, but actions are {len(self.low)} values")
 
@@ -171,8 +171,8 @@ class BoxActions:
     def for_student(self, scale: AnswerScale) -> Learning:
         """Return actions in the units of ``scale``."""
         middle, half = scale.middle.numpy(), scale.half.numpy()
-        most = np.where(scale.bounded.numpy(), 1.0, _WIDEST).astype(np.float32)
-        return Learning(gym.spaces.Box(-most, most), lambda action: self.action(action * half + middle))
+        maximum = np.where(scale.bounded.numpy(), 1.0, _WIDEST).astype(np.float32)
+        return Learning(gym.spaces.Box(-maximum, maximum), lambda action: self.action(action * half + middle))
 
     @cached_property
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -181,12 +181,12 @@ class BoxActions:
     @cached_property
     def _held(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The bounds, and the largest numbers of the dtype where there are none."""
-        most = float(np.finfo(self.dtype).max)
-        return np.maximum(self._bounds[0], -most), np.minimum(self._bounds[1], most)
+        maximum = float(np.finfo(self.dtype).max)
+        return np.maximum(self._bounds[0], -maximum), np.minimum(self._bounds[1], maximum)
 
 
-def action_loss(scores: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:
+def action_loss(outputs: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:
     """Return the squared error of actions [n, k]; next to none beyond a bound that the teacher is at, -1 or 1."""
-    error = scores - answers
+    error = outputs - answers
     beyond = bounded & (((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0)))
     return torch.where(beyond, 0.01 * error, error).square().sum(dim=1).mean()

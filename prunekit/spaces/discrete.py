@@ -106,7 +106,7 @@ class DiscreteActions:
         """Return the action of the largest output."""
         return self.action(self.start + int(outputs.argmax()))
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is chosen, 0 for all others."""
         indices = choices[:, 0] - self.start
         strange = (indices < 0) | (indices >= self.count)
@@ -141,15 +141,15 @@ class DiscreteActions:
         return Learning(gym.spaces.Discrete(self.count), self.for_learner().action)
 
 
-def choice_half(scores: Float64) -> float:
+def choice_half(outputs: Float64) -> float:
     """Return what scores [n, k] of a choice are divided by for ``CERTAINTY`` between the two best, on average."""
     gap = 1.0
-    if scores.shape[1] > 1:
-        ordered = np.sort(scores, axis=1)
+    if outputs.shape[1] > 1:
+        ordered = np.sort(outputs, axis=1)
         gap = float((ordered[:, -1] - ordered[:, -2]).mean())
     return max(gap, 1e-12) / CERTAINTY
 
 
-def choice_loss(scores: Tensor, answers: Tensor) -> Tensor:
+def choice_loss(outputs: Tensor, answers: Tensor) -> Tensor:
     """Return the cross-entropy to the teacher's preferences: a choice matters as much as its scores differ."""
-    return functional.cross_entropy(scores, answers.softmax(dim=1))
+    return functional.cross_entropy(outputs, answers.softmax(dim=1))

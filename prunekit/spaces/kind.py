@@ -103,7 +103,7 @@ class ActionKind(Protocol):
     def decided(self, outputs: Array) -> Any:
         """Return what ``env.step`` takes for the outputs [k] of a policy that has no head, or is a teacher."""
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return outputs [n, k] that mean ``choices`` [n, c]; raises CheckError, naming one, where it is no action."""
 
     def answers(self, outputs: Float64) -> Float64:
@@ -172,13 +172,13 @@ def kind_from_dict(data: Mapping[str, Any]) -> ActionKind:
         raise InputError(f"its {kind.name} actions are damaged ({type(error).__name__})") from error
 
 
-def require_whole(told: str, values: object, least: int, most: int = 2**31 - 1) -> tuple[int, ...]:
+def require_whole(told: str, values: object, minimum: int, maximum: int = 2**31 - 1) -> tuple[int, ...]:
     """Return ``values`` as a tuple; raises InputError unless they are integers in range, one at least."""
     if not isinstance(values, tuple | list) or not values:
         raise InputError(f"{told} must be integers, one at least, got {str(values)[:60]}")
     for value in values:
-        if type(value) is not int or not least <= value <= most:
-            raise InputError(f"{told} must be integers from {least} to {most}, got {str(value)[:60]}")
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise InputError(f"{told} must be integers from {minimum} to {maximum}, got {str(value)[:60]}")
     return tuple(values)
 
 

@@ -105,7 +105,7 @@ class MultiBinaryActions:
         """Return what outputs above 0 switch on."""
         return self.action(outputs > 0.0)
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is on, -1 for what is off."""
         _require_binary(choices)
         return 2.0 * choices.astype(np.float64) - 1.0

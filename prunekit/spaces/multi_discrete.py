@@ -126,7 +126,7 @@ class MultiDiscreteActions:
         """Return the choices of the largest outputs."""
         return self.action(self.head().reference((outputs,))[0])
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is chosen, 0 for all others."""
         self._require_within(choices)
         indices = choices - np.asarray(self.starts)

@@ -95,7 +95,7 @@ class UnknownActions:
         """Return the outputs."""
         return self.action(outputs)
 
-    def scores_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
+    def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""
         raise CheckError(f"action number {int(choices.flat[0])}, but actions are {self.count} outputs")
 

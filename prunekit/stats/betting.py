@@ -30,12 +30,12 @@ _ROUNDING = 1e-9
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Returns of the small policy, the teacher (``dense``) and the random one for the same episode seeds, [n] each."""
+    """Returns of the small policy, the ``teacher`` and the random one for the same episode seeds, [n] each."""
 
     small: Array
-    dense: Array
+    teacher: Array
     random: Array
 
     def __len__(self) -> int:
@@ -43,22 +43,26 @@ class Paired:
 
     def differences(self, rho: float) -> Array:
         """Return small - rho * dense - (1 - rho) * random, [n]."""
-        return np.asarray(self.small - rho * self.dense - (1.0 - rho) * self.random)
+        return np.asarray(self.small - rho * self.teacher - (1.0 - rho) * self.random)
 
     def clipped(self, clip_range: ReturnRange) -> Paired:
         """Return the same episodes with all returns clipped to ``clip_range``."""
-        return Paired(clip_range.clip(self.small), clip_range.clip(self.dense), clip_range.clip(self.random))
+        return Paired(
+            small=clip_range.clip(self.small),
+            teacher=clip_range.clip(self.teacher),
+            random=clip_range.clip(self.random),
+        )
 
     @property
     def retention(self) -> float | None:
         """(mean small - mean random) / (mean teacher - mean random); None where the teacher is no better."""
         if len(self) == 0:
             return None
-        gain = float((self.dense - self.random).mean())
+        gain = float((self.teacher - self.random).mean())
         return float((self.small - self.random).mean()) / gain if gain > 0.0 else None
 
 
-NOTHING = Paired(*(np.zeros(0) for _ in range(3)))
+NOTHING = Paired(small=np.zeros(0), teacher=np.zeros(0), random=np.zeros(0))
 """No episode at all."""
 
 
@@ -154,7 +158,7 @@ def is_missed(episodes: Paired, clip_range: ReturnRange, before: Paired, rho: fl
 
 
 def _missed(own: Paired, known: Paired, width: float, rho: float, alpha: float) -> bool:
-    bettor = Bettor(rho, width, Paired(-known.small, -known.dense, -known.random))
+    bettor = Bettor(rho, width, Paired(small=-known.small, teacher=-known.teacher, random=-known.random))
     for difference in own.differences(rho):
         bettor.play(-float(difference))
     return bettor.refutes(alpha)

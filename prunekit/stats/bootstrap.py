@@ -43,7 +43,7 @@ def iqm_interval(values: Array, generator: np.random.Generator) -> tuple[float, 
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Retention:
     """How much of a return is kept. ``estimate`` None: undefined, for the ``reason``.
 
@@ -61,32 +61,34 @@ class Retention:
         return {"estimate": self.estimate, "ci95": interval, "reason": self.reason}
 
 
-def retention(small: Array, dense: Array, random: Array, generator: np.random.Generator) -> Retention:
+def retention(small: Array, teacher: Array, random: Array, generator: np.random.Generator) -> Retention:
     """Return (R_small - R_random) / (R_dense - R_random), mean returns over the same episode seeds, [n] each.
 
     The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the dense policy's mean
     is not above the random policy's, or not in 95% of the resamples.
     """
-    spread = float(dense.mean() - random.mean())
+    spread = float(teacher.mean() - random.mean())
     if spread <= 0.0:
-        return Retention(None, reason="the reference earns no more than the random policy")
-    chosen = _resamples(len(dense), generator)
-    spreads = (dense - random)[chosen].mean(axis=1)
+        return Retention(estimate=None, reason="the reference earns no more than the random policy")
+    chosen = _resamples(len(teacher), generator)
+    spreads = (teacher - random)[chosen].mean(axis=1)
     if float((spreads <= 0.0).mean()) > 0.05:
-        return Retention(None, reason="the reference is not clearly above the random policy; use more episodes")
+        return Retention(
+            estimate=None, reason="the reference is not clearly above the random policy; use more episodes"
+        )
     ratios = (small - random)[chosen].mean(axis=1)[spreads > 0.0] / spreads[spreads > 0.0]
     low, high = np.percentile(ratios, [2.5, 97.5])
     estimate = float(small.mean() - random.mean()) / spread
-    return Retention(estimate, (float(low), float(high)))
+    return Retention(estimate=estimate, ci95=(float(low), float(high)))
 
 
-def bootstrap_bound(small: Array, dense: Array, random: Array, generator: np.random.Generator) -> float:
+def bootstrap_bound(small: Array, teacher: Array, random: Array, generator: np.random.Generator) -> float:
     """Return the 5th percentile of retention over resamples: a description like ``Retention.ci95``, and no claim.
 
     The dense policy has to beat the random one in every resample.
     """
-    chosen = _resamples(len(dense), generator)
-    ratios = (small - random)[chosen].mean(axis=1) / (dense - random)[chosen].mean(axis=1)
+    chosen = _resamples(len(teacher), generator)
+    ratios = (small - random)[chosen].mean(axis=1) / (teacher - random)[chosen].mean(axis=1)
     return float(np.percentile(ratios, 5.0))
 
 

@@ -81,13 +81,13 @@ class Certificate:
 
         Where either would refute it, each has half of the level.
         """
-        most = self.claim.max_failures
-        alpha = self.alpha if most is None else self.alpha / 2.0
+        max_failures = self.claim.max_failures
+        alpha = self.alpha if max_failures is None else self.alpha / 2.0
         if self.certified:
             return False
         if is_missed(self.episodes, self.claim.clip_range, self.before, self.claim.keep, alpha):
             return True
-        return most is not None and is_exceeded(self.failures_of(self.episodes.small), most, alpha)
+        return max_failures is not None and is_exceeded(self.failures_of(self.episodes.small), max_failures, alpha)
 
     def failures_of(self, returns: Array) -> list[bool]:
         """Return for every one of ``returns`` [n] whether the episode failed."""
@@ -101,7 +101,7 @@ class Certificate:
     @property
     def teacher_failed(self) -> Frequency:
         """In how many of its episodes the teacher failed."""
-        return frequency(self.failures_of(self.episodes.dense), self.alpha)
+        return frequency(self.failures_of(self.episodes.teacher), self.alpha)
 
     @property
     def worst(self) -> Tail:
@@ -111,7 +111,7 @@ class Certificate:
     @property
     def teacher_worst(self) -> Tail:
         """What the worst tenth of the teacher's episodes earn, every return clipped."""
-        return tail_of(self.episodes.dense, self.claim.clip_range, self.alpha, self.before.dense)
+        return tail_of(self.episodes.teacher, self.claim.clip_range, self.alpha, self.before.teacher)
 
     @property
     def below(self) -> Frequency:
@@ -121,7 +121,7 @@ class Certificate:
     @property
     def above(self) -> Frequency:
         """In how many of its episodes the teacher earned more than the range holds."""
-        return frequency((self.episodes.dense > self.claim.clip_range.high).tolist(), self.alpha)
+        return frequency((self.episodes.teacher > self.claim.clip_range.high).tolist(), self.alpha)
 
     @property
     def sentence(self) -> str:
@@ -133,8 +133,8 @@ class Certificate:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
         fails = ""
         if claim.failure_return is not None:
-            line, most = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
-            fails = f"it fails, with less than {line}, in at most {most} of its episodes; "
+            line, max_failures = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
+            fails = f"it fails, with less than {line}, in at most {max_failures} of its episodes; "
         return (
             f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less than {ends.low:.10g} in "
             f"at most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
@@ -150,7 +150,7 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the returns of every episode."""
-        below, above, most = self.below, self.above, self.claim.max_failures
+        below, above, max_failures = self.below, self.above, self.claim.max_failures
         failed, teacher_failed, worst, teacher_worst = self.failed, self.teacher_failed, self.worst, self.teacher_worst
         return {
             "size": self.name,
@@ -158,7 +158,7 @@ class Certificate:
             "claim": self.sentence,
             "keep": self.claim.keep,
             "range": self.claim.clip_range.to_json(),
-            "max_failures": most,
+            "max_failures": max_failures,
             "confidence": 1.0 - self.alpha,
             "retention": self.retention,
             "lower_bound": self.lower_bound,
@@ -191,5 +191,5 @@ class Certificate:
 def _returns_json(episodes: Paired) -> dict[str, list[float]]:
     return {
         name: np.round(values, 4).tolist()
-        for name, values in (("small", episodes.small), ("dense", episodes.dense), ("random", episodes.random))
+        for name, values in (("small", episodes.small), ("dense", episodes.teacher), ("random", episodes.random))
     }

@@ -18,7 +18,7 @@ import numpy as np
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Bettor, Paired
 from prunekit.stats.certificate import Certificate, Verdict
-from prunekit.stats.claim import ALPHA, LEAST_EPISODES, Claim
+from prunekit.stats.claim import ALPHA, MIN_EPISODES, Claim
 from prunekit.stats.frequency import Frequency
 
 Returns = Callable[[int], float]
@@ -49,19 +49,19 @@ Progress = Callable[[str, int], None]
 
 def certify(
     candidates: Iterable[Candidate],
-    dense: Returns,
+    teacher: Returns,
     random: Returns,
     claim: Claim,
     seeds: Sequence[int],
     progress: Progress = lambda *_: None,
-    over: Callable[[int], bool] = lambda _: False,
+    should_stop: Callable[[int], bool] = lambda _: False,
     *,
     gives_up: bool = True,
 ) -> list[Certificate]:
     """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
     The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
-    ``dense`` plays the teacher. ``over`` says that there is no time for another episode of the candidate at that index.
+    ``should_stop`` says that there is no time for another episode of the candidate at that index.
     One that is clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False.
     Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
     """
@@ -76,7 +76,7 @@ def certify(
         for seed in seeds:
             try:
                 if len(known) == len(own):
-                    known.append((dense(seed), random(seed)))
+                    known.append((teacher(seed), random(seed)))
                 own.append(candidate.play(seed))
             except FailedEpisodeError as error:
                 failure = str(error)
@@ -84,7 +84,7 @@ def certify(
                 break
             verdict = test.play(own[-1], *known[len(own) - 1])
             progress(candidate.name, len(own))
-            if verdict is not Verdict.UNDECIDED or over(index):
+            if verdict is not Verdict.UNDECIDED or should_stop(index):
                 break
         found.append(
             Certificate(
@@ -117,26 +117,28 @@ class _Test:
     def play(self, small: float, large: float, none: float) -> Verdict:
         """Take in the returns of the candidate, the teacher and the random policy; return what they say so far."""
         keep, low, high = self._claim.keep, self._claim.clip_range.low, self._claim.clip_range.high
-        own, dense, random = (min(max(value, low), high) for value in (small, large, none))
-        self._differences.append(own - keep * dense - (1.0 - keep) * random)
+        own, teacher, random = (min(max(value, low), high) for value in (small, large, none))
+        self._differences.append(own - keep * teacher - (1.0 - keep) * random)
         self._bettor.play(self._differences[-1])
         self._failed.play(small < self._claim.fails_below)
-        count, most = len(self._differences), self._claim.max_failures
-        if count < LEAST_EPISODES:
+        count, max_failures = len(self._differences), self._claim.max_failures
+        if count < MIN_EPISODES:
             return Verdict.UNDECIDED
-        if self._bettor.refutes(self._alpha) and (most is None or self._failed.upper <= most):
+        if self._bettor.refutes(self._alpha) and (max_failures is None or self._failed.upper <= max_failures):
             return Verdict.CERTIFIED
         looks = self._gives_up and count % _LOOK_EVERY == 0
         return Verdict.BELOW if looks and self._hopeless() else Verdict.UNDECIDED
 
     def _hopeless(self) -> bool:
-        count, most = len(self._differences), self._claim.max_failures
+        count, max_failures = len(self._differences), self._claim.max_failures
         error = float(np.std(self._differences, ddof=1)) / math.sqrt(count)
         if float(np.mean(self._differences)) < -_HOPELESS * error:
             return True
-        return most is not None and self._failed.happened > count * most + _HOPELESS * math.sqrt(count * most)
+        return max_failures is not None and self._failed.happened > count * max_failures + _HOPELESS * math.sqrt(
+            count * max_failures
+        )
 
 
 def _paired(own: Sequence[float], known: Sequence[tuple[float, float]]) -> Paired:
-    dense, random = np.asarray(known[: len(own)], np.float64).reshape(-1, 2).T
-    return Paired(np.asarray(own, np.float64), dense, random)
+    teacher, random = np.asarray(known[: len(own)], np.float64).reshape(-1, 2).T
+    return Paired(small=np.asarray(own, np.float64), teacher=teacher, random=random)

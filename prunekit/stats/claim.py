@@ -12,7 +12,7 @@ from prunekit.stats.frequency import faultless_episodes
 
 ALPHA = 0.05
 """A claim that is not true is certified with this probability at most."""
-LEAST_EPISODES = 20
+MIN_EPISODES = 20
 
 
 @final
@@ -50,12 +50,12 @@ def check_claim(keep: float, max_failures: float | None) -> None:
 
 def check_episodes(episodes: int, max_failures: float | None, where: str = "") -> None:
     """Raise InputError where so few ``episodes`` (``where`` says which) can show no claim, or not ``max_failures``."""
-    if episodes < LEAST_EPISODES:
-        raise InputError(f"`keep` needs at least {LEAST_EPISODES} episodes for its bound, got {episodes}{where}")
-    least = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
-    if episodes < least:
+    if episodes < MIN_EPISODES:
+        raise InputError(f"`keep` needs at least {MIN_EPISODES} episodes for its bound, got {episodes}{where}")
+    minimum = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
+    if episodes < minimum:
         raise InputError(
-            f"`max_failures` {max_failures:g} needs {least:,} episodes without a failure, got {episodes:,}{where}; "
+            f"`max_failures` {max_failures:g} needs {minimum:,} episodes without a failure, got {episodes:,}{where}; "
             "give it more `episodes`"
         )
 

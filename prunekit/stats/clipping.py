@@ -67,14 +67,14 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least.
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
-    least, most = float(seen.min()), float(seen.max())
-    size, width = max(abs(least), abs(most)), most - least
+    minimum, maximum = float(seen.min()), float(seen.max())
+    size, width = max(abs(minimum), abs(maximum)), maximum - minimum
     if width <= max(_SAME * size, _NOTHING):
         width = max(1.0, size)
     step = 10.0 ** math.floor(math.log10(width / _STEPS))
     low, high = (
-        math.floor((least - _MARGIN * width) / step) * step,
-        math.ceil((most + _MARGIN * width) / step) * step,
+        math.floor((minimum - _MARGIN * width) / step) * step,
+        math.ceil((maximum + _MARGIN * width) / step) * step,
     )
     digits = max(0, -math.floor(math.log10(step)))
     return ReturnRange(low=round(low, digits), high=round(high, digits))

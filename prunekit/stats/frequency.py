@@ -29,7 +29,7 @@ class Frequency:
 
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
-        self._least = 1.0
+        self._minimum = 1.0
         self._fell = False
         self.played = 0
         self.happened = 0
@@ -37,7 +37,7 @@ class Frequency:
     def play(self, happened: bool) -> None:
         """Take in one episode."""
         if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
-            self._least = self.upper
+            self._minimum = self.upper
         self._fell = not happened
         self.played += 1
         self.happened += happened
@@ -45,7 +45,7 @@ class Frequency:
     @property
     def upper(self) -> float:
         """The upper bound: at least the true share, at every moment alike, with a probability of 1 - ``alpha``."""
-        return min(self._least, _upper(self.played, self.happened, self._alpha))
+        return min(self._minimum, _upper(self.played, self.happened, self._alpha))
 
 
 def frequency(events: Iterable[bool], alpha: float) -> Frequency:
@@ -104,5 +104,5 @@ def _log_capital(share: float, played: int, happened: int) -> float:
     with np.errstate(divide="ignore"):
         each = happened * np.log(_SHARES) if happened else np.zeros(len(_SHARES))
     each = each + (played - happened) * (np.log1p(-_SHARES * share) - math.log1p(-share)) + np.log(_CAPITAL)
-    most = float(each.max())
-    return most + math.log(float(np.exp(each - most).sum()))
+    maximum = float(each.max())
+    return maximum + math.log(float(np.exp(each - maximum).sum()))

@@ -28,8 +28,8 @@ def largest_log_capital(gains: Array) -> float:
         return 0.0
     with np.errstate(divide="ignore"):  # what is bet whole on an episode that loses all is gone
         each = np.log(_CAPITAL) + np.cumsum(np.log1p(np.maximum(gains, -1.0)[:, None] * _SHARES), axis=0)
-    most = each.max(axis=1)
-    return float((most + np.log(np.exp(each - most[:, None]).sum(axis=1))).max())
+    maximum = each.max(axis=1)
+    return float((maximum + np.log(np.exp(each - maximum[:, None]).sum(axis=1))).max())
 
 
 def largest_refuted(gains_against: Callable[[float], Array], low: float, high: float, alpha: float) -> float:

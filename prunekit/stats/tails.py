@@ -26,7 +26,7 @@ from prunekit.stats.mixtures import largest_refuted
 WORST = 0.1
 """The share of the episodes that are the worst ones."""
 # A quantile is estimated from so many episodes at least; before that nothing is bet.
-_LEAST_SEEN = 10
+_MIN_SEEN = 10
 
 
 @final
@@ -91,7 +91,7 @@ def _quantiles(values: Array, before: Array, share: float) -> Array:
     seen = sorted(before.tolist())
     found = []
     for value in values.tolist():
-        found.append(seen[math.floor(share * len(seen))] if len(seen) >= _LEAST_SEEN else 0.0)
+        found.append(seen[math.floor(share * len(seen))] if len(seen) >= _MIN_SEEN else 0.0)
         insort(seen, value)
     return np.asarray(found, np.float64)
 

@@ -134,16 +134,16 @@ def _cell(
     if method.compress is None:
         try:
             request = TrainingRequest(
-                environment,
-                algorithm,
-                preset,
-                seed,
-                length,
-                method.plan,
-                method.hidden,
-                settings.kwargs,
-                method.guard_share,
-                method.live_shrink,
+                env_id=environment,
+                algorithm=algorithm,
+                preset=preset,
+                seed=seed,
+                steps=length,
+                plan=method.plan,
+                hidden=method.hidden,
+                env_kwargs=settings.kwargs,
+                guard_share=method.guard_share,
+                live_shrink=method.live_shrink,
             )
         except InputError as error:
             raise InputError(f"cell {name}: {error}") from error

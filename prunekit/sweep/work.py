@@ -154,10 +154,10 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
 def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
     cell, teacher = work.cell, work.teacher
     assert teacher is not None
-    task = Task(cell.environment, partial(read_teacher, teacher), dict(cell.kwargs))
+    task = Task(env_id=cell.environment, teacher_of=partial(read_teacher, teacher), kwargs=dict(cell.kwargs))
     context.report({"phase": f"compressing, {cell.method.minutes:g} min at most"})
-    search = SearchSettings(cell.method.keep, seed=cell.seed)
-    found = compress(task, CompressSettings(search, seconds=60.0 * cell.method.minutes), workers=1)
+    search = SearchSettings(keep=cell.method.keep, seed=cell.seed)
+    found = compress(task, CompressSettings(search=search, seconds=60.0 * cell.method.minutes), workers=1)
     write(found, work.folder)
     program = compact(load(work.folder / "policy.pt")).after
     original = [] if found.teacher.size is None else list(found.teacher.size.hidden or [])

@@ -33,7 +33,7 @@ Checkpoint = Mapping[str, Any]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Records:
     """What a recorder goes on from: the steps of the next checkpoint and record, returns not yet recorded and the
     latest that were, and the seconds that the run has taken.

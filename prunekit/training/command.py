@@ -32,8 +32,8 @@ LINEAR = "linear"
 
 
 @final
-@dataclass(frozen=True)
-class Words:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
     """The options of ``prunekit train`` as they were given; None where one was left out."""
 
     env: str | EnvironmentSpec | None = None
@@ -42,7 +42,7 @@ class Words:
     sparsity: float | None = None
     budget: float | None = None
     penalty: float | None = None
-    dense: bool = False
+    unpruned: bool = False
     hidden: str | None = None
     lr_schedule: str | None = None
     live_shrink: bool | None = None
@@ -52,104 +52,110 @@ class Words:
     out: Path | None = None
 
 
-def prepare(words: Words, resume: bool = False) -> tuple[TrainingRequest, Path]:
+def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingRequest, Path]:
     """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
-    plan = _plan(words)
-    widths = _widths(words.hidden)
-    if words.seed is not None and not 0 <= words.seed <= MAX_SEED:
-        raise InputError(f"`seed` must not be negative and at most {MAX_SEED}, got {words.seed}")
-    for name, value in (("`steps`", words.steps), ("`checkpoint_every`", words.checkpoint_every)):
+    plan = _plan(options)
+    widths = _widths(options.hidden)
+    if options.seed is not None and not 0 <= options.seed <= MAX_SEED:
+        raise InputError(f"`seed` must not be negative and at most {MAX_SEED}, got {options.seed}")
+    for name, value in (("`steps`", options.steps), ("`checkpoint_every`", options.checkpoint_every)):
         if value is not None and not 1 <= value <= MAX_STEPS:
             raise InputError(f"{name} must be at least 1 and at most {MAX_STEPS}, got {value}")
-    if isinstance(words.env, str) and not words.env.strip():
+    if isinstance(options.env, str) and not options.env.strip():
         raise InputError("`env` is empty; give the id of an environment")
-    if words.dense and words.prune_critics:
+    if options.unpruned and options.prune_critics:
         raise InputError("`dense` and `prune_critics` exclude each other; give one")
-    if words.lr_schedule is not None:
-        check_schedule(words.lr_schedule)
+    if options.lr_schedule is not None:
+        check_schedule(options.lr_schedule)
     if resume:
-        return _as_begun(words, plan, widths)
-    if words.out is not None and words.out.exists():
-        raise InputError(f"`out` {words.out} exists already; give another folder or remove it, or go on with `resume`")
-    spec = environment_spec(words.env or DEFAULT_ENVIRONMENT)
+        return _as_begun(options, plan, widths)
+    if options.out is not None and options.out.exists():
+        raise InputError(
+            f"`out` {options.out} exists already; give another folder or remove it, or go on with `resume`"
+        )
+    spec = environment_spec(options.env or DEFAULT_ENVIRONMENT)
     env_id = spec.name
     environment = spec.make()
     spaces = spaces_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if type(spaces.actions) in a.actions]
     usual = next((name for name in algorithms_of(env_id) if name in fitting), *fitting[:1])
-    name = usual if words.algo is None else words.algo
+    name = usual if options.algo is None else options.algo
     algorithm_for(name, spaces)
     preset = preset_for(env_id, name)
-    if words.lr_schedule is not None:
-        preset = replace(preset, learning_rate_schedule=words.lr_schedule)
+    if options.lr_schedule is not None:
+        preset = replace(preset, learning_rate_schedule=options.lr_schedule)
     request = TrainingRequest(
-        env_id,
-        name,
-        preset,
-        words.seed or 0,
-        words.steps,
-        plan,
-        widths,
-        live_shrink=words.live_shrink is not False,
-        prune_critics=words.prune_critics,
+        env_id=env_id,
+        algorithm=name,
+        preset=preset,
+        seed=options.seed or 0,
+        steps=options.steps,
+        plan=plan,
+        hidden=widths,
+        live_shrink=options.live_shrink is not False,
+        prune_critics=options.prune_critics,
         env_kwargs=spec.kwargs,
-        checkpoint_steps=words.checkpoint_every,
+        checkpoint_steps=options.checkpoint_every,
         maker=_maker(spec),
     )
-    return request, words.out or _free_folder(request)
+    return request, options.out or _free_folder(request)
 
 
-def _as_begun(words: Words, plan: PruningPlan | None, widths: tuple[int, ...] | None) -> tuple[TrainingRequest, Path]:
+def _as_begun(
+    options: TrainOptions, plan: PruningPlan | None, widths: tuple[int, ...] | None
+) -> tuple[TrainingRequest, Path]:
     """Return the request of the run to resume, with the options that were given again in place of its own.
 
     Training refuses to go on where the two differ, and says in what.
     """
-    if words.out is None:
+    if options.out is None:
         raise InputError("`resume` needs the run's folder; name it with `out`")
-    spec = None if words.env is None else environment_spec(words.env)
-    begun = request_of(words.out, None if spec is None else spec.name)
+    spec = None if options.env is None else environment_spec(options.env)
+    begun = request_of(options.out, None if spec is None else spec.name)
     if plan is not None and begun.plan is not None:
-        strength = begun.plan.strength if words.penalty is None else plan.strength
-        threshold = plan.threshold if words.sparsity is not None or words.budget is not None else begun.plan.threshold
+        strength = begun.plan.strength if options.penalty is None else plan.strength
+        threshold = (
+            plan.threshold if options.sparsity is not None or options.budget is not None else begun.plan.threshold
+        )
         plan = replace(begun.plan, threshold=threshold, strength=strength)
-    pruned = words.dense or any(value is not None for value in (words.sparsity, words.budget, words.penalty))
-    schedule = words.lr_schedule or begun.preset.learning_rate_schedule
+    pruned = options.unpruned or any(value is not None for value in (options.sparsity, options.budget, options.penalty))
+    schedule = options.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
-        algorithm=begun.algorithm if words.algo is None else words.algo,
+        algorithm=begun.algorithm if options.algo is None else options.algo,
         preset=replace(begun.preset, learning_rate_schedule=schedule),
-        seed=begun.seed if words.seed is None else words.seed,
-        steps=words.steps or begun.steps,
+        seed=begun.seed if options.seed is None else options.seed,
+        steps=options.steps or begun.steps,
         plan=plan if pruned else begun.plan,
         hidden=begun.hidden if widths is None else widths,
-        live_shrink=begun.live_shrink if words.live_shrink is None else words.live_shrink,
-        prune_critics=(words.prune_critics or begun.prune_critics) and not words.dense,
+        live_shrink=begun.live_shrink if options.live_shrink is None else options.live_shrink,
+        prune_critics=(options.prune_critics or begun.prune_critics) and not options.unpruned,
         env_kwargs=(spec and spec.kwargs) or begun.env_kwargs,
-        checkpoint_steps=words.checkpoint_every or begun.checkpoint_steps,
+        checkpoint_steps=options.checkpoint_every or begun.checkpoint_steps,
         maker=None if spec is None else _maker(spec),
     )
-    return again, words.out
+    return again, options.out
 
 
 def _maker(spec: EnvironmentSpec) -> Callable[[], gym.Env[Any, Any]] | None:
     return None if spec.source == spec.name else spec.make
 
 
-def _plan(words: Words) -> PruningPlan | None:
-    sparsity, budget, penalty = words.sparsity, words.budget, words.penalty
+def _plan(options: TrainOptions) -> PruningPlan | None:
+    sparsity, budget, penalty = options.sparsity, options.budget, options.penalty
     given = [name for name, on in (("`sparsity`", sparsity is not None), ("`budget`", budget is not None),
-                                   ("`dense`", words.dense)) if on]  # fmt: skip
+                                   ("`dense`", options.unpruned)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
-    if words.dense and penalty is not None:
+    if options.unpruned and penalty is not None:
         raise InputError("`dense` and `penalty` exclude each other; give one")
     if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
         raise InputError(f"`penalty` must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
-    if words.dense:
+    if options.unpruned:
         return None
-    target = DEFAULT_SPARSITY if sparsity is None else sparsity
-    threshold = Sparsity(target) if budget is None else Budget(budget)
+    goal = DEFAULT_SPARSITY if sparsity is None else sparsity
+    threshold = Sparsity(goal) if budget is None else Budget(budget)
     plan = PruningPlan(threshold=threshold)
     return plan if penalty is None else replace(plan, strength=penalty)
 
@@ -175,7 +181,7 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
 
 def _free_folder(request: TrainingRequest) -> Path:
     if request.plan is not None:
-        kind = f"{type(request.plan.threshold).__name__.lower()}{request.plan.threshold.target:g}"
+        kind = f"{type(request.plan.threshold).__name__.lower()}{request.plan.threshold.goal:g}"
     else:
         kind = "dense" if request.hidden is None else size_name(request.hidden)
     stem = f"{_UNFIT.sub('-', request.env_id)}-{request.algorithm}-{kind}-seed{request.seed}"

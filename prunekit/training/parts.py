@@ -107,7 +107,7 @@ def _pruner(pruner: Pruner) -> Check:
     def per_unit(dtype: torch.dtype | None) -> Check:
         return record({name: tensor(dtype, (width,)) for name, width in widths.items()})
 
-    def scores(name: str, value: object) -> None:
+    def importance(name: str, value: object) -> None:
         if value != {}:
             per_unit(torch.float64)(name, value)
 
@@ -134,7 +134,7 @@ def _pruner(pruner: Pruner) -> Check:
             "usual_norm": _POSITIVE,
             "units": units_present,
             "streaks": per_unit(torch.int64),
-            "gauge": record({"scores": scores, "raw": scores, "deviation": or_none(tensor(None, (None,)))}),
+            "gauge": record({"scores": importance, "raw": importance, "deviation": or_none(tensor(None, (None,)))}),
             "states": list_of(tensor(None, (None, None), finite=False), 10**6),
             "clock": _sequence(number(0.0, 1.0), number(0.0, 1.0)),
             "weight": or_none(per_unit(None)),

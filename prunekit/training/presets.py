@@ -14,7 +14,7 @@ Schedule = Callable[[float], float]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """Everything that training takes from the data file. ``model`` and ``policy`` are keyword arguments of SB3."""
 

@@ -84,7 +84,13 @@ class Recorder(BaseCallback):
             self._next_checkpoint = (steps // self._checkpoint_every + 1) * self._checkpoint_every
             seconds = self._seconds(time.perf_counter())
             written = self._checkpoint(
-                Records(self._next_checkpoint, self._next, self._fresh, self.last_returns, seconds)
+                Records(
+                    next_checkpoint=self._next_checkpoint,
+                    next_record=self._next,
+                    fresh=self._fresh,
+                    last_returns=self.last_returns,
+                    seconds=seconds,
+                )
             )
             if self._stop_at is not None and steps >= self._stop_at:
                 raise StoppedRun(written)

@@ -43,7 +43,7 @@ _MAX_WEIGHTS = 2**25
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
     """One run, in the environment ``env_id``, which ``maker`` makes where it is none that its id makes.
 
@@ -153,18 +153,18 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
     preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
     try:
         return TrainingRequest(
-            env_id or named,
-            config["algorithm"],
-            preset,
-            config["seed"],
-            config["steps"],
-            None if config["plan"] is None else _plan_from_dict(config["plan"]),
-            None if config["hidden"] == list(preset.hidden) else tuple(config["hidden"]),
-            config["env"]["kwargs"],
-            config["guard_share"],
-            config["live_shrink"],
-            config["prune_critics"],
-            config["checkpoint_every"],
+            env_id=env_id or named,
+            algorithm=config["algorithm"],
+            preset=preset,
+            seed=config["seed"],
+            steps=config["steps"],
+            plan=None if config["plan"] is None else _plan_from_dict(config["plan"]),
+            hidden=None if config["hidden"] == list(preset.hidden) else tuple(config["hidden"]),
+            env_kwargs=config["env"]["kwargs"],
+            guard_share=config["guard_share"],
+            live_shrink=config["live_shrink"],
+            prune_critics=config["prune_critics"],
+            checkpoint_steps=config["checkpoint_every"],
         )
     except InputError as error:  # values that are sound one by one, but not together
         raise ArtifactError(f"{path}: describes no run ({error}); {REMEDY}") from error
@@ -191,7 +191,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
         )
     policy = {
         "net_arch": algorithm.net_arch(list(request.widths), critic),
-        "activation_fn": type(Activation(preset.activation).to_module()),
+        "activation_fn": type(Activation(name=preset.activation).to_module()),
         **preset.policy,
     }
     try:
@@ -217,7 +217,7 @@ _THRESHOLDS: dict[str, type[Sparsity] | type[Budget]] = {"sparsity": Sparsity, "
 
 def _plan_to_dict(plan: PruningPlan) -> dict[str, Any]:
     names = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    names["threshold"] = {type(plan.threshold).__name__.lower(): plan.threshold.target}
+    names["threshold"] = {type(plan.threshold).__name__.lower(): plan.threshold.goal}
     names["importance"] = getattr(plan.importance, "__name__", str(plan.importance))
     names["penalty"] = plan.penalty.name if isinstance(plan.penalty, Penalty) else str(plan.penalty)
     names["phases"] = asdict(plan.phases)
@@ -225,9 +225,9 @@ def _plan_to_dict(plan: PruningPlan) -> dict[str, Any]:
 
 
 def _plan_from_dict(names: Mapping[str, Any]) -> PruningPlan:
-    ((kind, target),) = names["threshold"].items()
+    ((kind, goal),) = names["threshold"].items()
     found = {
-        "threshold": _THRESHOLDS[kind](target),
+        "threshold": _THRESHOLDS[kind](goal),
         "importance": IMPORTANCES[names["importance"]],
         "penalty": PENALTIES[names["penalty"]],
         "phases": Phases(**names["phases"]),

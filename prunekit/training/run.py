@@ -56,7 +56,7 @@ CRITIC = "critic."
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingResult:
     """What a run left: its folder, the artifact in ``model.pt``, the last status, and whether masks are final."""
 
@@ -132,7 +132,7 @@ def _train(
     lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
-    guard = None if request.guard_share is None else ReturnGuard(floor, request.guard_share)
+    guard = None if request.guard_share is None else ReturnGuard(floor=floor, share=request.guard_share)
     pruners = _pruners(request, model, guard)
     records = None if found is None else resume_(*found, model, list(pruners.values()))
     done = model.num_timesteps
@@ -167,7 +167,9 @@ def _train(
         for pruner in pruners.values():
             pruner.detach()
         _close(model)
-    return TrainingResult(folder, artifact, status, all(pruner.frozen for pruner in pruners.values()))
+    return TrainingResult(
+        folder=folder, artifact=artifact, status=status, complete=all(pruner.frozen for pruner in pruners.values())
+    )
 
 
 def _event_files(folder: Path) -> list[KVWriter]:
@@ -226,18 +228,18 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
     learner = learner_of(model)
     if request.plan is None:
         return {}
-    parts = {"": learner.actor}
+    prunables = {"": learner.actor}
     if request.prune_critics:
         if learner.critic is None:
             raise InputError(f"`prune_critics`: {request.algorithm} has no critic; leave the option out")
-        parts[CRITIC] = learner.critic
+        prunables[CRITIC] = learner.critic
     pruners = {}
-    for prefix, part in parts.items():
-        updates = part.updates(request.total_steps)
+    for prefix, prunable in prunables.items():
+        updates = prunable.updates(request.total_steps)
         if updates < 1:
             raise InputError(f"`steps` {request.total_steps} ends before the first optimizer step; give it more")
         pruners[prefix] = attach_pruner(
-            model, part, updates, request.plan, guard=guard, live_shrink=request.live_shrink
+            model, prunable, updates, request.plan, guard=guard, live_shrink=request.live_shrink
         )
     return pruners
 

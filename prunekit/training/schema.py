@@ -81,12 +81,12 @@ def either(first: Check, second: Check) -> Check:
     return check
 
 
-def list_of(inner: Check, most: int, least: int = 0) -> Check:
-    """Return a check for lists of ``least`` to ``most`` values that ``inner`` takes."""
+def list_of(inner: Check, maximum: int, minimum: int = 0) -> Check:
+    """Return a check for lists of ``minimum`` to ``maximum`` values that ``inner`` takes."""
 
     def check(name: str, value: object) -> None:
-        if not isinstance(value, list) or not least <= len(value) <= most:
-            raise wrong(name, value, f"a list of {least} to {most} values")
+        if not isinstance(value, list) or not minimum <= len(value) <= maximum:
+            raise wrong(name, value, f"a list of {minimum} to {maximum} values")
         for index, entry in enumerate(value):
             inner(f"{name}[{index}]", entry)
 

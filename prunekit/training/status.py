@@ -13,7 +13,7 @@ from prunekit.files import write_atomically
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """A run at ``steps`` of ``total_steps`` environment steps.
 

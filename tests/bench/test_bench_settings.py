@@ -74,7 +74,7 @@ class Idle:
 
 def test_the_cpu_measures_as_often_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
-    hot, cold = Percentiles(1.0, 2.0), Percentiles(3.0, 4.0)
+    hot, cold = Percentiles(p50=1.0, p99=2.0), Percentiles(p50=3.0, p99=4.0)
 
     def answer(name: str, result: Any) -> Any:
         def measure(_: Any, amount: int) -> Any:
@@ -85,10 +85,12 @@ def test_the_cpu_measures_as_often_as_it_is_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(cpu, "back_to_back_us", answer("hot", [hot]))
     monkeypatch.setattr(cpu, "paced_us", answer("cold", [cold]))
-    monkeypatch.setattr(cpu, "measure_memory", answer("memory", Memory(7, 8)))
-    model = BenchModel(Path("m.onnx"), b"", 0, (), 0, 0)
+    monkeypatch.setattr(cpu, "measure_memory", answer("memory", Memory(memory_bytes=7, marginal_memory_bytes=8)))
+    model = BenchModel(path=Path("m.onnx"), content=b"", size_bytes=0, hidden=(), parameters=0, macs=0)
     figures = cpu.Cpu().figures([model], [Idle()], BenchSettings(calls=70, paced_ticks=90))
     assert asked == [("hot", 70), ("cold", 90), ("memory", 5)]
-    assert figures == [DeviceFigures(hot, cold, 7, 8)]
+    assert figures == [DeviceFigures(latency_us=hot, paced_latency_us=cold, memory_bytes=7, marginal_memory_bytes=8)]
     monkeypatch.setattr(cpu, "measure_memory", answer("memory", None))
-    assert cpu.Cpu().figures([model], [Idle()], BenchSettings()) == [DeviceFigures(hot, cold)]
+    assert cpu.Cpu().figures([model], [Idle()], BenchSettings()) == [
+        DeviceFigures(latency_us=hot, paced_latency_us=cold)
+    ]

@@ -319,4 +319,4 @@ def test_models_that_were_read_are_certified_where_many_step_together(files: dic
     assert found.facts["env"]["seeds"] == "episodes"
     ours, theirs = found.certificate.episodes, alone.certificate.episodes
     assert np.allclose(ours.small, theirs.small)
-    assert np.allclose(ours.dense, theirs.dense)
+    assert np.allclose(ours.teacher, theirs.teacher)

@@ -28,7 +28,7 @@ from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.environments import spaces_of
 from prunekit.rollouts import episode_return, random_returns
-from prunekit.stats.claim import LEAST_EPISODES
+from prunekit.stats.claim import MIN_EPISODES
 from prunekit.stats.clipping import ReturnRange, range_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bench.md"
@@ -180,7 +180,7 @@ def test_what_is_to_be_kept_is_certified_of_every_other_model(paths: list[Path])
     assert reference is None
     assert found is not None
     assert found.certified
-    assert LEAST_EPISODES <= len(found.episodes) < 100
+    assert MIN_EPISODES <= len(found.episodes) < 100
     assert found.claim.keep == 0.5
     result.require()
     data = json.loads(json.dumps(result.to_json(), allow_nan=False))

@@ -71,7 +71,7 @@ def test_percentiles_are_those_of_the_calls(clock: Clock, calls: list[tuple[str,
     steady = Worker(clock, "steady", [7], calls)
     varied = Worker(clock, "varied", durations, calls)
     first, second = back_to_back_us([steady, varied], 1000)
-    assert first == Percentiles(7.0, 7.0)
+    assert first == Percentiles(p50=7.0, p99=7.0)
     p50, p99 = np.percentile(durations, [50, 99])
     assert (second.p50, second.p99) == pytest.approx((p50, p99), abs=1e-3)
     assert second.to_dict() == {"p50": second.p50, "p99": second.p99}
@@ -80,15 +80,15 @@ def test_percentiles_are_those_of_the_calls(clock: Clock, calls: list[tuple[str,
 def test_the_timers_own_cost_is_taken_off(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, int]]) -> None:
     fake = Clock(read_ns=300)
     monkeypatch.setattr(latency, "time", fake)
-    assert back_to_back_us([Worker(fake, "a", [2], calls)], 100) == [Percentiles(2.0, 2.0)]
-    assert paced_us([Worker(fake, "a", [2], calls)], 20) == [Percentiles(2.0, 2.0)]
+    assert back_to_back_us([Worker(fake, "a", [2], calls)], 100) == [Percentiles(p50=2.0, p99=2.0)]
+    assert paced_us([Worker(fake, "a", [2], calls)], 20) == [Percentiles(p50=2.0, p99=2.0)]
 
 
 def test_a_call_faster_than_the_timer_is_not_negative(
     monkeypatch: pytest.MonkeyPatch, clock: Clock, calls: list[tuple[str, int]]
 ) -> None:
     monkeypatch.setattr(latency, "_timer_cost_ns", lambda: 50_000.0)
-    assert back_to_back_us([Worker(clock, "a", [2], calls)], 100) == [Percentiles(0.0, 0.0)]
+    assert back_to_back_us([Worker(clock, "a", [2], calls)], 100) == [Percentiles(p50=0.0, p99=0.0)]
 
 
 def test_models_take_turns_in_blocks_after_a_warm_up(clock: Clock, calls: list[tuple[str, int]]) -> None:
@@ -100,7 +100,7 @@ def test_models_take_turns_in_blocks_after_a_warm_up(clock: Clock, calls: list[t
 
 def test_warm_up_calls_and_calls_beyond_the_number_do_not_count(clock: Clock, calls: list[tuple[str, int]]) -> None:
     durations = [9_000] * 50 + [3] * 250 + [9_000] * 50
-    assert back_to_back_us([Worker(clock, "a", durations, calls)], 250) == [Percentiles(3.0, 3.0)]
+    assert back_to_back_us([Worker(clock, "a", durations, calls)], 250) == [Percentiles(p50=3.0, p99=3.0)]
 
 
 def test_garbage_is_not_collected_while_timing_but_again_afterwards(clock: Clock, calls: list[tuple[str, int]]) -> None:
@@ -132,7 +132,7 @@ def test_garbage_that_the_caller_does_not_collect_stays(clock: Clock, calls: lis
 def test_paced_calls_come_at_the_rate(clock: Clock, calls: list[tuple[str, int]], rate_hz: float) -> None:
     began = clock.now_ns
     result = paced_us([Worker(clock, "a", [900], calls), Worker(clock, "b", [40], calls)], 25, rate_hz)
-    assert result == [Percentiles(900.0, 900.0), Percentiles(40.0, 40.0)]
+    assert result == [Percentiles(p50=900.0, p99=900.0), Percentiles(p50=40.0, p99=40.0)]
     starts = np.asarray([start for _, start in calls], float) - began
     np.testing.assert_allclose(starts, 1e9 / rate_hz * np.arange(1, 51), atol=100.0)
     assert runs_of(calls) == [("a", 10), ("b", 10), ("a", 10), ("b", 10), ("a", 5), ("b", 5)]

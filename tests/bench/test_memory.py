@@ -58,7 +58,9 @@ def test_the_child_holds_neither_torch_nor_this_package(tmp_path: Path, dtype: i
 
 @needs_smaps
 def test_a_child_that_fails_is_an_error_with_the_models_name() -> None:
-    broken = BenchModel(Path("somewhere/broken.onnx"), b"no model", 8, (), 0, 0)
+    broken = BenchModel(
+        path=Path("somewhere/broken.onnx"), content=b"no model", size_bytes=8, hidden=(), parameters=0, macs=0
+    )
     with pytest.raises(CheckError, match=r"broken\.onnx: memory could not be measured \(.+\)") as failure:
         measure_memory(broken, 8)
     assert "\n" not in str(failure.value)

@@ -19,7 +19,7 @@ from prunekit.spaces.discrete import DiscreteActions
 
 node = helper.make_node
 X: Value = ("x", FLOAT, ["n", 4])
-BOX = Spaces(4, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))
+BOX = Spaces(observation=4, actions=BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))
 WEIGHT = np.eye(4)[:, :2].astype(np.float32)
 NOISE = {
     "RandomNormalLike": [node("RandomNormalLike", ["mean"], ["noise"])],
@@ -65,7 +65,7 @@ def test_a_discrete_choice_that_is_drawn_is_refused(tmp_path: Path) -> None:
     outputs: list[Value] = [("action", 7, ["n"])]
     path = write_onnx(tmp_path / "m.onnx", nodes, [X], outputs, {"w": WEIGHT, "flat": np.asarray([-1])})
     with pytest.raises(InputError, match=r"samples its action \(output 'action' depends on Multinomial\)"):
-        OnnxRuntime(read_model(path), Spaces(4, DiscreteActions(count=2)))
+        OnnxRuntime(read_model(path), Spaces(observation=4, actions=DiscreteActions(count=2)))
 
 
 def test_noise_in_a_branch_is_found(tmp_path: Path) -> None:
@@ -148,7 +148,9 @@ def test_a_long_observation_without_an_action_is_told_in_one_line(tmp_path: Path
     wide: Value = ("x", FLOAT, ["n", 60])
     model = read_model(write_onnx(tmp_path / "m.onnx", nodes, [wide], [("y", FLOAT, ["n", 2])], {"w": weight}))
     with pytest.raises(CheckError, match="the action is not finite for observation") as refusal:
-        OnnxRuntime(model, Spaces(60, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))).act(np.full(60, -1.0))
+        OnnxRuntime(model, Spaces(observation=60, actions=BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))).act(
+            np.full(60, -1.0)
+        )
     assert str(refusal.value).isprintable()
 
 

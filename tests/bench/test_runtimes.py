@@ -18,8 +18,8 @@ from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 
-DISCRETE = Spaces(4, DiscreteActions(count=3, start=10))
-CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf)))
+DISCRETE = Spaces(observation=4, actions=DiscreteActions(count=3, start=10))
+CONTINUOUS = Spaces(observation=4, actions=BoxActions(low=(-1.0, -math.inf, 0.0), high=(0.5, 2.0, math.inf)))
 PICK = np.eye(4)[:, :3]  # the score of action k is component k of the observation
 WEIGHT = {"w": PICK.astype(np.float32)}
 X: Value = ("x", FLOAT, ["n", 4])
@@ -84,7 +84,8 @@ def test_float_outputs_are_clipped_for_continuous_actions(tmp_path: Path, dtype:
 def test_actions_are_within_their_space_to_the_last_bit(tmp_path: Path, dtype: type) -> None:
     space = gym_spaces.Box(-0.1, 0.1, (3,), dtype)
     spaces = Spaces(
-        4, BoxActions(low=tuple(space.low.tolist()), high=tuple(space.high.tolist()), dtype=str(space.dtype))
+        observation=4,
+        actions=BoxActions(low=tuple(space.low.tolist()), high=tuple(space.high.tolist()), dtype=str(space.dtype)),
     )
     runtime = runtime_of(write_product(tmp_path / "m.onnx", PICK), spaces)
     for observation in ([9.0, -9.0, 0.1, 0.0], [0.05, 0.1, -0.1, 0.0]):
@@ -106,7 +107,7 @@ def test_the_output_named_action_is_chosen_among_several(tmp_path: Path) -> None
     runtime = runtime_of(write_onnx(tmp_path / "m.onnx", nodes, [X], outputs, WEIGHT), CONTINUOUS)
     np.testing.assert_array_equal(runtime.act(np.asarray([0.5, 1.0, -3.0, 0.0])), np.asarray([-0.5, -1.0, 3.0]))
     path = write_onnx(tmp_path / "none.onnx", nodes, [X], outputs[:2], WEIGHT)
-    with pytest.raises(InputError, match=r"none\.onnx: has outputs scores, value; name the policy's decision 'action'"):
+    with pytest.raises(InputError, match=r"none\.onnx: has outputs scores, value; name the policy's action 'action'"):
         runtime_of(path)
 
 
@@ -116,7 +117,7 @@ def test_a_file_of_dynamic_width_is_tried_on_the_environments(tmp_path: Path) ->
     )
     assert runtime_of(path).act(observation_for(2)) == 12
     with pytest.raises(InputError, match=r"m\.onnx: does not run on one observation of 5 values"):
-        runtime_of(path, Spaces(5, DiscreteActions(count=3)))
+        runtime_of(path, Spaces(observation=5, actions=DiscreteActions(count=3)))
 
 
 def test_two_inputs_are_refused_by_name(tmp_path: Path) -> None:
@@ -161,7 +162,10 @@ def test_a_fixed_batch_of_more_than_one_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "spaces",
-    [Spaces(4, DiscreteActions(count=2)), Spaces(4, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))],
+    [
+        Spaces(observation=4, actions=DiscreteActions(count=2)),
+        Spaces(observation=4, actions=BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2)),
+    ],
     ids=["discrete", "box"],
 )
 def test_another_number_of_outputs_is_refused_with_both(tmp_path: Path, spaces: Spaces) -> None:
@@ -172,7 +176,7 @@ def test_another_number_of_outputs_is_refused_with_both(tmp_path: Path, spaces: 
 
 def test_an_integer_output_is_refused_for_continuous_actions(tmp_path: Path) -> None:
     path = argmax_model(tmp_path / "m.onnx")
-    for spaces in (CONTINUOUS, Spaces(4, BoxActions(low=(-1.0,), high=(1.0,)))):
+    for spaces in (CONTINUOUS, Spaces(observation=4, actions=BoxActions(low=(-1.0,), high=(1.0,)))):
         with pytest.raises(InputError, match=r"m\.onnx: gives an action number, .* continuous"):
             runtime_of(path, spaces)
 
@@ -208,4 +212,4 @@ def test_an_action_number_outside_the_space_is_an_error(tmp_path: Path, chosen: 
     constants = {"w": np.zeros((4, 2), np.float32), "chosen": np.asarray(chosen)}
     path = write_onnx(tmp_path / "m.onnx", nodes, [X], [("action", INT64, ["n"])], constants)
     with pytest.raises(CheckError, match=rf"m\.onnx: action {chosen} is not one of 2 from 0"):
-        runtime_of(path, Spaces(4, DiscreteActions(count=2))).act(np.zeros(4))
+        runtime_of(path, Spaces(observation=4, actions=DiscreteActions(count=2))).act(np.zeros(4))

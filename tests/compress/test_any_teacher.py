@@ -23,7 +23,7 @@ from prunekit.environments import make_environment
 from prunekit.readers.policy_file import PolicyOptions
 
 SETTINGS = CompressSettings(
-    SearchSettings(
+    search=SearchSettings(
         starts=((),), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=10, selection_episodes=15
     ),
     episodes=300,
@@ -43,7 +43,7 @@ ALGORITHMS = {
 
 
 def assert_certified(path: Path, env_id: str, options: PolicyOptions | None = None) -> None:
-    task = Task(env_id, partial(read_teacher, path, options=options))
+    task = Task(env_id=env_id, teacher_of=partial(read_teacher, path, options=options))
     result: Compressed = compress(task, SETTINGS)
     assert result.certified
     assert result.chosen.hidden == ()

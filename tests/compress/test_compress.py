@@ -45,18 +45,20 @@ SEARCH = SearchSettings(
     teacher_episodes=20,
     selection_episodes=15,
 )
-SETTINGS = CompressSettings(SEARCH, episodes=300)
+SETTINGS = CompressSettings(search=SEARCH, episodes=300)
 DICE = np.random.default_rng(0)
 
 
 def compressed(
     env_id: str, respond: Any, settings: CompressSettings = SETTINGS, workers: int = 1, engine: str | None = None
 ) -> Compressed:
-    return compress(Task(env_id, partial(teacher_of, respond=respond)), settings, workers=workers, engine=engine)
+    return compress(
+        Task(env_id=env_id, teacher_of=partial(teacher_of, respond=respond)), settings, workers=workers, engine=engine
+    )
 
 
 def teacher_of(spaces: Spaces, respond: Any) -> Teacher:
-    return Teacher("the controller", spaces, respond)
+    return Teacher(name="the controller", spaces=spaces, respond=respond)
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +135,12 @@ def test_with_steps_workers_find_what_one_finds_whatever_the_batches(tmp_path: P
     """Fine-tuning included, and where a budget of steps ends it early."""
     search = replace(SEARCH, starts=((6,), (12,)), first_steps=60, steps=20, refinements=0, recoveries=0)
     settings = CompressSettings(
-        replace(search, lesson_steps=20, teacher_episodes=5, tuning_steps=2048, tuning_warmup=2048),
+        search=replace(search, lesson_steps=20, teacher_episodes=5, tuning_steps=2048, tuning_warmup=2048),
         episodes=60,
         steps=16_000,
         seconds=1e-3,
     )
-    task = Task(f"points:{points.CONTINUOUS}", partial(teacher_of, respond=points.steer))
+    task = Task(env_id=f"points:{points.CONTINUOUS}", teacher_of=partial(teacher_of, respond=points.steer))
     one, two, single = (
         compress(task, settings, workers=workers, max_batch=batch) for workers, batch in ((1, 16), (2, 16), (1, 1))
     )
@@ -242,7 +244,7 @@ def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:
 
 def test_the_share_of_a_core_is_that_of_the_work(steered: Compressed) -> None:
     assert 0.0 < steered.core_share <= 1.1
-    with WorkerPool(Task(points.CONTINUOUS, partial(teacher_of, respond=points.steer)), 1) as pool:
+    with WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=partial(teacher_of, respond=points.steer)), 1) as pool:
         assert pool.core_share == 1.0
         waiting = pool.returns_of("random")
         play = pool.worker.play
@@ -259,22 +261,22 @@ def test_the_share_of_a_core_is_that_of_the_work(steered: Compressed) -> None:
 def test_the_range_is_that_of_teacher_and_random_policy_in_the_selection(steered: Compressed) -> None:
     before = steered.chosen.played
     clip_range = steered.certificate.claim.clip_range
-    assert clip_range.low < min(before.dense.min(), before.random.min())
-    assert clip_range.high > max(before.dense.max(), before.random.max())
+    assert clip_range.low < min(before.teacher.min(), before.random.min())
+    assert clip_range.high > max(before.teacher.max(), before.random.max())
 
 
 def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:
     many = next(point for point in steered.points if len(point.played) >= 10)
-    single = Paired(many.played.small[:1], many.played.dense[:1], many.played.random[:1])
+    single = Paired(small=many.played.small[:1], teacher=many.played.teacher[:1], random=many.played.random[:1])
     few = replace(many, played=single, retention=1.3)
-    baseline = Baseline(many.played.dense, many.played.random)
+    baseline = Baseline(teacher=many.played.teacher, random=many.played.random)
     assert best_of([few, many], baseline) is many
     assert best_of([few], baseline) is few
 
 
 def test_best_is_not_a_lucky_handful(steered: Compressed) -> None:
     some = steered.points[0]
-    baseline = Baseline(np.full(80, 100.0), np.zeros(80))
+    baseline = Baseline(teacher=np.full(80, 100.0), random=np.zeros(80))
     uneven = np.tile([60.0, 110.0, 110.0, 110.0], 20)
     handful, whole = (replace(some, played=baseline.paired(list(uneven[:count]))) for count in (8, 80))
     better = replace(some, played=baseline.paired(list(uneven + 1.0)))
@@ -285,13 +287,13 @@ def test_best_is_not_a_lucky_handful(steered: Compressed) -> None:
 def test_of_equally_good_networks_the_smallest_is_best(steered: Compressed) -> None:
     some = steered.points[0]
     small, large = replace(some, parameters=10), replace(some, parameters=100)
-    baseline = Baseline(some.played.dense, some.played.random)
+    baseline = Baseline(teacher=some.played.teacher, random=some.played.random)
     assert best_of([large, small], baseline) is best_of([small, large], baseline) is small
 
 
 @given(keep=st.floats(0.0, 1.0, exclude_min=True))
 def test_what_keeps_everything_is_good_enough_whatever_is_to_be_kept(keep: float) -> None:
-    search = SearchSettings(keep)
+    search = SearchSettings(keep=keep)
     assert keep <= search.enough <= search.safe <= 1.0
     assert search.enough < 1.0 or keep > 0.999
     if keep <= 0.95:

@@ -30,9 +30,8 @@ FILES = {"policy.onnx", "policy.pt", "README.md", "certificate.json", "frontier.
 
 @pytest.fixture
 def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def smaller(*arguments: Any, **keywords: Any) -> SearchSettings:
+    def smaller(**keywords: Any) -> SearchSettings:
         return SearchSettings(
-            *arguments,
             starts=((), (6,)),
             first_steps=400,
             steps=200,
@@ -53,7 +52,7 @@ def controller(folder: Path, gain: float = 1.0) -> Path:
         network[0].bias.zero_()
     path = folder / "model.pt"
     provenance = {"env": {"id": points.CONTINUOUS, "kwargs": {}}}
-    save(make_artifact(Actor(network, ClipHead((-1.0,), (1.0,))), None, provenance), path)
+    save(make_artifact(Actor(network, ClipHead(low=(-1.0,), high=(1.0,))), None, provenance), path)
     return path
 
 
@@ -97,7 +96,7 @@ def test_rewards_are_not_learned_from_where_that_is_not_wanted(
             "tuning_steps": 2048,
             "tuning_warmup": 0,
         }
-        return SearchSettings(keep, starts=((6,),), teacher_episodes=5, tuning_patience=1, **poor, **keywords)
+        return SearchSettings(keep=keep, starts=((6,),), teacher_episodes=5, tuning_patience=1, **poor, **keywords)
 
     monkeypatch.setattr(command, "SearchSettings", poor_search)
     monkeypatch.setattr(command, "workers_here", lambda: 1)

@@ -24,9 +24,9 @@ NOISE = np.random.default_rng(0).normal(scale=3.0, size=len(SEEDS))
 
 
 def point(parameters: int, retention: float, good: bool = True) -> Candidate:
-    played = Paired(np.full(5, 100.0 * retention), np.full(5, 100.0), np.zeros(5))
+    played = Paired(small=np.full(5, 100.0 * retention), teacher=np.full(5, 100.0), random=np.zeros(5))
     with torch.random.fork_rng(devices=[]):
-        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead(low=(-1.0,), high=(1.0,)))
     return Candidate(
         actor=actor, hidden=(parameters,), parameters=parameters, played=played, retention=retention, good=good
     )
@@ -42,7 +42,7 @@ def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> 
     returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
     run = ConfirmationRun(
         returns_of=returns,
-        dense=lambda _: 100.0,
+        teacher=lambda _: 100.0,
         random=lambda _: 0.0,
         seeds=SEEDS,
         keep=0.95,
@@ -147,7 +147,7 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
         return 100.0
 
     told: list[Candidate] = []
-    again = replace(look({10: 1.0})[0], dense=dense, failing=lambda one, _: told.append(one))
+    again = replace(look({10: 1.0})[0], teacher=dense, failing=lambda one, _: told.append(one))
     found, wanting = smallest([point(10, 0.99)], again)
     assert found is not None
     assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])

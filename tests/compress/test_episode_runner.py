@@ -156,8 +156,8 @@ def test_a_teacher_is_asked_in_batches_where_that_changes_nothing(runner: Episod
         return points.steer(seen) + 1e-9 * len(seen)
 
     spaces = runner.spaces
-    assert playing_teacher(Teacher("it", spaces, points.steer)).batch > 1
-    assert playing_teacher(Teacher("it", spaces, mixing)).batch == 1
+    assert playing_teacher(Teacher(name="it", spaces=spaces, respond=points.steer)).batch > 1
+    assert playing_teacher(Teacher(name="it", spaces=spaces, respond=mixing)).batch == 1
 
 
 def test_a_teacher_that_is_a_graph_plays_as_its_c(runner: EpisodeRunner) -> None:

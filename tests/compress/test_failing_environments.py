@@ -35,16 +35,18 @@ from prunekit.stats.certificate import Verdict
 SEARCH = SearchSettings(
     starts=((), (8,)), first_steps=600, steps=300, lesson_steps=300, teacher_episodes=20, selection_episodes=15
 )
-SETTINGS = CompressSettings(SEARCH, episodes=300)
+SETTINGS = CompressSettings(search=SEARCH, episodes=300)
 OWN_LESSONS = {"first": FIRST_SEED + 21, "last": FIRST_SEED + 80_000}
 
 
 def teacher_of(spaces: Spaces, size: Size | None = None) -> Teacher:
-    return Teacher("the controller", spaces, points.steer, size)
+    return Teacher(name="the controller", spaces=spaces, respond=points.steer, size=size)
 
 
 def compressed(settings: CompressSettings = SETTINGS, workers: int = 1, **arguments: Any) -> Compressed:
-    return compress(Task(f"failing:{failing.FAILING}", teacher_of, arguments), settings, workers=workers)
+    return compress(
+        Task(env_id=f"failing:{failing.FAILING}", teacher_of=teacher_of, kwargs=arguments), settings, workers=workers
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -141,7 +143,7 @@ def test_an_observation_that_is_not_finite_is_the_environments_failure() -> None
             seen, *others = super().step(action)
             return (np.full(2, np.nan, np.float32) if self._steps == 3 else seen, *others)
 
-    teacher = teacher_of(Spaces(2, BoxActions(low=(-1.0,), high=(1.0,))))
+    teacher = teacher_of(Spaces(observation=2, actions=BoxActions(low=(-1.0,), high=(1.0,))))
     words = "'Lost': the observation is not finite after 3 steps of the episode with seed 4"
     with pytest.raises(FailedEpisodeError, match=words):
         episode_return(Lost(), teacher.act, 4)
@@ -158,13 +160,17 @@ def test_a_network_whose_lessons_fail_is_not_certified_however_good_it_looked() 
 
 def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     seed = SEARCH.confirmation_seeds[3]
-    task = Task(f"failing:{failing.FAILING}", teacher_of)
+    task = Task(env_id=f"failing:{failing.FAILING}", teacher_of=teacher_of)
     found = compressed(first=2**40)
     crew = WorkerPool(replace(task, kwargs={"first": seed, "last": seed}))
     dense, random = crew.returns_of("teacher"), crew.returns_of("random")
     good = list(SEARCH.selection_seeds)
-    baseline = Baseline(np.array([dense(one) for one in good]), np.array([random(one) for one in good]))
-    players = Players(lambda point: crew.returns_of(pickle.dumps(point.actor)), lambda _: 25.0, lambda _: 5.0)
+    baseline = Baseline(teacher=np.array([dense(one) for one in good]), random=np.array([random(one) for one in good]))
+    players = Players(
+        returns_of=lambda point: crew.returns_of(pickle.dumps(point.actor)),
+        teacher=lambda _: 25.0,
+        random=lambda _: 5.0,
+    )
     notes: list[str] = []
     [(point, certificate)] = trial(
         found.points, baseline, players, SETTINGS, budget_of(SETTINGS, lambda: 0), [], notes.append
@@ -179,7 +185,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
 
 def test_errors_of_a_teacher_cross_processes_in_one_piece() -> None:
     with (
-        WorkerPool(Task(points.CONTINUOUS, raising), 2) as crew,
+        WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=raising), 2) as crew,
         pytest.raises(RuntimeError, match="TwoWords: joint 3"),
     ):
         crew.returns_of("teacher")(0)
@@ -189,7 +195,7 @@ def raising(spaces: Spaces) -> Teacher:
     def respond(_: Any) -> Any:
         raise failing.TwoWords("joint", 3)
 
-    return Teacher("the raising one", spaces, respond)
+    return Teacher(name="the raising one", spaces=spaces, respond=respond)
 
 
 def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
@@ -201,7 +207,7 @@ def test_errors_that_cannot_be_unpickled_are_told_all_the_same() -> None:
 
 
 def test_a_killed_worker_s_episodes_are_played_again() -> None:
-    task = Task(f"failing:{failing.SLOW}", teacher_of)
+    task = Task(env_id=f"failing:{failing.SLOW}", teacher_of=teacher_of)
     with WorkerPool(task, 2) as pool:
         returns = pool.returns_of("teacher")
         assert returns(0) > 0.0
@@ -213,7 +219,7 @@ def test_a_killed_worker_s_episodes_are_played_again() -> None:
 
 
 def test_a_worker_that_dies_is_told() -> None:
-    task = Task(f"failing:{failing.DEADLY}", teacher_of)
+    task = Task(env_id=f"failing:{failing.DEADLY}", teacher_of=teacher_of)
     with WorkerPool(task, 2) as crew, pytest.raises(CheckError, match="a worker process has died: for want of memory"):
         crew.returns_of("teacher")(0)
 
@@ -221,7 +227,10 @@ def test_a_worker_that_dies_is_told() -> None:
 def test_what_keeps_a_worker_from_beginning_is_told() -> None:
     gym.register("OnlyHere-v0", points.Point)
     words = "environment 'OnlyHere-v0' is not registered .*write MODULE:OnlyHere-v0"
-    with WorkerPool(Task("OnlyHere-v0", teacher_of), 2) as crew, pytest.raises(UnusableEnvironmentError, match=words):
+    with (
+        WorkerPool(Task(env_id="OnlyHere-v0", teacher_of=teacher_of), 2) as crew,
+        pytest.raises(UnusableEnvironmentError, match=words),
+    ):
         crew.returns_of("teacher")(0)
 
 
@@ -232,22 +241,31 @@ def test_arguments_that_no_certificate_can_name() -> None:
 
 def test_nothing_starts_larger_than_the_teacher() -> None:
     starts = ((14,), (), (48,), (32, 32))
-    spaces = Spaces(4, DiscreteActions(count=3))
+    spaces = Spaces(observation=4, actions=DiscreteActions(count=3))
     assert fitting(starts, teacher_of(spaces)) == starts
-    assert fitting(starts, teacher_of(spaces, Size((64, 64), 4675))) == starts
-    assert fitting(starts, teacher_of(spaces, Size((14,), 115))) == ((14,), ())
-    assert fitting(starts, teacher_of(spaces, Size((), 15))) == ((),)
-    assert fitting(((14,), (48,)), teacher_of(spaces, Size((), 15))) == ((14,),)
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(64, 64), parameters=4675))) == starts
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(14,), parameters=115))) == ((14,), ())
+    assert fitting(starts, teacher_of(spaces, Size(hidden=(), parameters=15))) == ((),)
+    assert fitting(((14,), (48,)), teacher_of(spaces, Size(hidden=(), parameters=15))) == ((14,),)
 
 
-@pytest.mark.parametrize("size", [Size(None, 0), Size(None, 40), Size((), 521), Size((), 0), Size((64, 64), 131)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        Size(hidden=None, parameters=0),
+        Size(hidden=None, parameters=40),
+        Size(hidden=(), parameters=521),
+        Size(hidden=(), parameters=0),
+        Size(hidden=(64, 64), parameters=131),
+    ],
+)
 def test_starts_are_not_judged_by_weights_that_could_not_be_counted(size: Size) -> None:
     """Frozen, quantized or folded files keep weights where no rule finds them."""
     starts = ((14,), (), (48,), (32, 32))
-    assert fitting(starts, teacher_of(Spaces(17, DiscreteActions(count=6)), size)) == starts
+    assert fitting(starts, teacher_of(Spaces(observation=17, actions=DiscreteActions(count=6)), size)) == starts
 
 
 def test_a_teacher_of_a_few_weights_becomes_no_larger() -> None:
-    task = Task(points.CONTINUOUS, partial(teacher_of, size=Size((), 3)))
+    task = Task(env_id=points.CONTINUOUS, teacher_of=partial(teacher_of, size=Size(hidden=(), parameters=3)))
     result = compress(task, replace(SETTINGS, search=replace(SEARCH, starts=((8,), ()))))
     assert {point.hidden for point in result.points} == {()}

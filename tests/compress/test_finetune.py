@@ -24,8 +24,8 @@ from prunekit.spaces.box import BoxActions
 from prunekit.stats.betting import Paired
 from prunekit.stats.clipping import ReturnRange
 
-SPACES = Spaces(2, BoxActions(low=(-1.0,), high=(1.0,)))
-BASELINE = Baseline(np.ones(80), np.zeros(80))
+SPACES = Spaces(observation=2, actions=BoxActions(low=(-1.0,), high=(1.0,)))
+BASELINE = Baseline(teacher=np.ones(80), random=np.zeros(80))
 
 
 def beginner() -> Student:
@@ -39,7 +39,7 @@ def beginner() -> Student:
 
 
 def teacher() -> Teacher:
-    return Teacher("mine", SPACES, lambda seen: seen[:, :1].astype(np.float64))
+    return Teacher(name="mine", spaces=SPACES, respond=lambda seen: seen[:, :1].astype(np.float64))
 
 
 def depth(student: Student) -> float:

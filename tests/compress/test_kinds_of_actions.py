@@ -30,13 +30,13 @@ TEACHERS = {points.LEVERS: points.pull, points.SWITCHES: points.press}
 
 
 def teacher_of(spaces: Spaces, respond: Any) -> Teacher:
-    return Teacher("the controller", spaces, respond)
+    return Teacher(name="the controller", spaces=spaces, respond=respond)
 
 
 @pytest.mark.parametrize("env_id", TEACHERS)
 def test_a_teacher_that_tells_its_choices_is_compressed(env_id: str, tmp_path: Path) -> None:
-    task = Task(env_id, partial(teacher_of, respond=TEACHERS[env_id]))
-    result = compress(task, CompressSettings(SEARCH, episodes=200))
+    task = Task(env_id=env_id, teacher_of=partial(teacher_of, respond=TEACHERS[env_id]))
+    result = compress(task, CompressSettings(search=SEARCH, episodes=200))
     assert result.certified
     onnx, model, _ = write(result, tmp_path)
     environment = make_environment(env_id)

@@ -18,8 +18,8 @@ from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 
 node = helper.make_node
-BOX = Spaces(4, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))
-DISCRETE = Spaces(4, DiscreteActions(count=2))
+BOX = Spaces(observation=4, actions=BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2))
+DISCRETE = Spaces(observation=4, actions=DiscreteActions(count=2))
 
 
 def write(path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int], wide: bool = False) -> Path:
@@ -121,13 +121,13 @@ def test_a_function_that_draws_is_no_teacher(spaces: Spaces) -> None:
         return generator.normal(size=(len(seen), 2))
 
     with pytest.raises(InputError, match=r"^mine: gives another answer when it is asked the same again, so it samples"):
-        Teacher("mine", spaces, respond).probe()
+        Teacher(name="mine", spaces=spaces, respond=respond).probe()
 
 
 def test_a_function_that_draws_where_it_sees_something_is_no_teacher() -> None:
     generator = np.random.default_rng(0)
     with pytest.raises(InputError, match="gives another answer"):
-        Teacher("mine", BOX, lambda seen: seen[:, :2] * generator.normal()).probe()
+        Teacher(name="mine", spaces=BOX, respond=lambda seen: seen[:, :2] * generator.normal()).probe()
 
 
 def test_a_function_that_keeps_a_state_is_no_teacher() -> None:
@@ -138,8 +138,8 @@ def test_a_function_that_keeps_a_state_is_no_teacher() -> None:
         return seen[:, :2] + float(len(calls))
 
     with pytest.raises(InputError, match="gives another answer"):
-        Teacher("mine", BOX, respond).probe()
+        Teacher(name="mine", spaces=BOX, respond=respond).probe()
 
 
 def test_no_number_is_the_same_answer() -> None:
-    Teacher("mine", BOX, lambda seen: seen[:, :2] * np.nan).probe()
+    Teacher(name="mine", spaces=BOX, respond=lambda seen: seen[:, :2] * np.nan).probe()

@@ -25,10 +25,10 @@ from prunekit.spaces.box import BoxActions
 from prunekit.stats.betting import Paired
 from prunekit.stats.clipping import ReturnRange, range_of
 
-SPACES = Spaces(3, BoxActions(low=(-1.0,), high=(1.0,)))
+SPACES = Spaces(observation=3, actions=BoxActions(low=(-1.0,), high=(1.0,)))
 SEARCH = SearchSettings()
 RANGE = ReturnRange(low=-10.0, high=110.0)
-BASELINE = Baseline(np.full(80, 100.0), np.zeros(80))
+BASELINE = Baseline(teacher=np.full(80, 100.0), random=np.zeros(80))
 
 
 def judge(returns: Sequence[float], best: float = -math.inf, over: Callable[[], bool] = lambda: False) -> Judgement:
@@ -64,8 +64,8 @@ def test_what_is_behind_what_it_was_plays_no_more() -> None:
 
 
 def test_a_copy_of_the_teacher_wants_more_episodes_where_returns_are_spread() -> None:
-    steady, spread = BASELINE, Baseline(np.tile([10.0, 300.0], 40), np.zeros(80))
-    wanted = [own_copy_wants(one, 0.95, range_of(one.dense, one.random)) for one in (steady, spread)]
+    steady, spread = BASELINE, Baseline(teacher=np.tile([10.0, 300.0], 40), random=np.zeros(80))
+    wanted = [own_copy_wants(one, 0.95, range_of(one.teacher, one.random)) for one in (steady, spread)]
     assert 60 < wanted[0] < 120 < wanted[1] < math.inf
     assert episodes_wanted(Paired(*(np.zeros(0),) * 3), 0.95, RANGE) == math.inf
 
@@ -115,7 +115,7 @@ def test_a_branch_aims_at_half_and_below_what_others_have() -> None:
 
 def candidate(parameters: int, played: int = 40) -> Candidate:
     actor: Any = None
-    returns = Paired(np.full(played, 100.0), np.full(played, 100.0), np.zeros(played))
+    returns = Paired(small=np.full(played, 100.0), teacher=np.full(played, 100.0), random=np.zeros(played))
     return Candidate(actor=actor, hidden=(1,), parameters=parameters, played=returns, retention=1.0, good=True)
 
 

@@ -16,12 +16,12 @@ from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions, action_loss
 from prunekit.spaces.discrete import choice_loss
 
-FREE = Spaces(2, BoxActions(low=(-math.inf, -1.0), high=(math.inf, 1.0)))
-BOUNDED = Spaces(2, BoxActions(low=(-2.0, 0.0), high=(2.0, 3.0)))
+FREE = Spaces(observation=2, actions=BoxActions(low=(-math.inf, -1.0), high=(math.inf, 1.0)))
+BOUNDED = Spaces(observation=2, actions=BoxActions(low=(-2.0, 0.0), high=(2.0, 3.0)))
 
 
 def lessons_of(spaces: Spaces, respond: Any, deviation: tuple[float, float] = (1.0, 1.0)) -> ImitationDataset:
-    lessons = ImitationDataset(Teacher("mine", spaces, respond))
+    lessons = ImitationDataset(Teacher(name="mine", spaces=spaces, respond=respond))
     lessons.add((np.random.default_rng(0).normal(size=(2000, 2)) * deviation).astype(np.float32))
     return lessons
 
@@ -98,12 +98,16 @@ def test_a_student_loses_units_while_it_learns_and_its_copy_does_not() -> None:
 
 
 def test_lessons_forget_the_oldest_and_can_follow_another_teacher() -> None:
-    lessons = ImitationDataset(Teacher("mine", BOUNDED, lambda seen: seen.astype(np.float64)), most=5)
+    lessons = ImitationDataset(
+        Teacher(name="mine", spaces=BOUNDED, respond=lambda seen: seen.astype(np.float64)), maximum=5
+    )
     for first in range(0, 8, 2):
         lessons.add(np.full((2, 2), first, np.float32) + np.array([[0.0, 0.0], [1.0, 1.0]], np.float32))
     assert lessons.states[:, 0].tolist() == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert lessons.answers[:, 0].tolist() == [2.0, 2.0, 2.0, 2.0, 2.0]
-    lessons.follow(Teacher("another", BOUNDED, lambda seen: -seen.astype(np.float64)), lessons.states[-3:])
+    lessons.follow(
+        Teacher(name="another", spaces=BOUNDED, respond=lambda seen: -seen.astype(np.float64)), lessons.states[-3:]
+    )
     lessons.add(np.ones((1, 2), np.float32))
     assert lessons.states[:, 0].tolist() == [5.0, 6.0, 7.0, 1.0]
     assert lessons.answers[:, 0].tolist() == [-2.0, -2.0, -2.0, -1.0]

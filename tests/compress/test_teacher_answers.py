@@ -21,7 +21,7 @@ from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.spaces.box import BoxActions
 
-CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
+CONTINUOUS = Spaces(observation=4, actions=BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 PICK = np.eye(4, dtype=np.float32)[:, :2]
 
 
@@ -50,7 +50,7 @@ def test_a_teacher_that_works_in_place_changes_nobody_s_observations() -> None:
         seen -= 3.0
         return seen[:, :2]
 
-    teacher, seen = Teacher("mine", CONTINUOUS, centred), observations()
+    teacher, seen = Teacher(name="mine", spaces=CONTINUOUS, respond=centred), observations()
     first = teacher.responses(seen)
     np.testing.assert_array_equal(seen, observations())
     np.testing.assert_array_equal(teacher.responses(seen), first)
@@ -65,7 +65,7 @@ def test_actions_are_within_their_space_to_the_last_bit(bound: float, dtype: Any
         observation_space = gym_spaces.Box(-np.inf, np.inf, (4,), np.float32)
         action_space = gym_spaces.Box(-bound, bound, (2,), dtype)
 
-    teacher = Teacher("mine", spaces_of(Narrow()), lambda seen: seen[:, :2] * 100.0)
+    teacher = Teacher(name="mine", spaces=spaces_of(Narrow()), respond=lambda seen: seen[:, :2] * 100.0)
     for row in observations():
         action = teacher.act(row)
         assert action.dtype == dtype
@@ -74,13 +74,13 @@ def test_actions_are_within_their_space_to_the_last_bit(bound: float, dtype: Any
 
 @pytest.mark.parametrize("shape", [(1, 50, 2), (50, 1, 2), (50, 2, 1)])
 def test_axes_of_length_one_make_no_difference(shape: tuple[int, ...]) -> None:
-    teacher = Teacher("mine", CONTINUOUS, lambda seen: (seen[:, :2] / 100.0).reshape(shape))
+    teacher = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: (seen[:, :2] / 100.0).reshape(shape))
     np.testing.assert_allclose(teacher.responses(observations()), observations()[:, :2].astype(np.float64) / 100.0)
 
 
 @pytest.mark.parametrize("turned", [lambda found: found.T, np.ravel], ids=["turned", "flat"])
 def test_answers_in_another_order_are_refused(turned: Any) -> None:
-    teacher = Teacher("mine", CONTINUOUS, lambda seen: turned(seen[:, :2]))
+    teacher = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: turned(seen[:, :2]))
     with pytest.raises(InputError, match=r"mine: answers 50 observations .* need 2 values each, .* \[50, 2\]"):
         teacher.responses(observations())
 
@@ -98,19 +98,19 @@ def test_an_answer_that_is_not_finite_only_to_zeros_is_no_reason_to_refuse(tmp_p
 
 def test_an_onnx_file_without_a_batch_axis_is_asked_as_it_was_read(tmp_path: Path) -> None:
     path, actions = policy(tmp_path / "flat.onnx", [4]), BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))
-    teacher = read_teacher(path, Spaces(4, actions))
+    teacher = read_teacher(path, Spaces(observation=4, actions=actions))
     session = onnxruntime.InferenceSession(path.read_bytes())
     expected = [session.run(None, {session.get_inputs()[0].name: row})[0].ravel() for row in observations(5)]
     np.testing.assert_allclose(
         teacher.responses(observations(5)), np.clip(expected, *([-1, -0.5], [1, 0.5])), atol=1e-6
     )
     with pytest.raises(InputError, match=r"flat\.onnx: .*shape \[4\], .*no batch axis; .*\['batch', 4\]"):
-        read_teacher(path, Spaces(6, actions))
+        read_teacher(path, Spaces(observation=6, actions=actions))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_observation_that_is_not_finite_is_the_environment_s_fault(bad: float) -> None:
-    teacher, seen = Teacher("mine", CONTINUOUS, lambda seen: seen[:, :2] * 2.0), observations(5)
+    teacher, seen = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: seen[:, :2] * 2.0), observations(5)
     seen[3, 1] = bad
     with pytest.raises(
         UnusableEnvironmentError, match=rf"the environment gave the observation \[.*{bad}.*so that mine"

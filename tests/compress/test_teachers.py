@@ -30,12 +30,12 @@ from prunekit.readers.policy_file import PolicyOptions
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 
-DISCRETE = Spaces(4, DiscreteActions(count=3, start=2))
-CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
+DISCRETE = Spaces(observation=4, actions=DiscreteActions(count=3, start=2))
+CONTINUOUS = Spaces(observation=4, actions=BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(2),
-    "clip": ClipHead((-1.0, -0.5), (1.0, 0.5)),
-    "tanh": TanhHead((-1.0, -0.5), (1.0, 0.5)),
+    "clip": ClipHead(low=(-1.0, -0.5), high=(1.0, 0.5)),
+    "tanh": TanhHead(low=(-1.0, -0.5), high=(1.0, 0.5)),
 }
 
 
@@ -56,7 +56,7 @@ def actor_of(head: str) -> tuple[Actor, Spaces]:
 def assert_answers(teacher: Teacher, actor: Actor, spaces: Spaces) -> None:
     seen = torch.from_numpy(observations())
     with torch.no_grad():
-        expected = (actor.scores(seen) if spaces is DISCRETE else actor(seen)).double().numpy()
+        expected = (actor.outputs(seen) if spaces is DISCRETE else actor(seen)).double().numpy()
     np.testing.assert_allclose(teacher.responses(observations()), expected, atol=1e-5)
     with torch.no_grad():
         actions = actor(seen).numpy()
@@ -92,13 +92,13 @@ def test_dead_units_of_a_masked_model_do_not_count(tmp_path: Path) -> None:
 
 
 def test_any_callable() -> None:
-    teacher = Teacher("mine", CONTINUOUS, lambda seen: seen[:, :2] * 10.0)
+    teacher = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: seen[:, :2] * 10.0)
     answers = teacher.responses(observations())
     np.testing.assert_allclose(answers, np.clip(observations()[:, :2] * 10.0, [-1.0, -0.5], [1.0, 0.5]))
 
 
 def test_a_callable_that_tells_only_its_choice() -> None:
-    teacher = Teacher("mine", DISCRETE, lambda seen: 2 + np.arange(len(seen)) % 3)
+    teacher = Teacher(name="mine", spaces=DISCRETE, respond=lambda seen: 2 + np.arange(len(seen)) % 3)
     assert teacher.responses(observations(4)).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
     assert teacher.act(np.zeros(4)) == 2
 
@@ -115,7 +115,7 @@ def test_a_callable_that_tells_only_its_choice() -> None:
 )
 def test_answers_that_cannot_be_used(spaces: Spaces, answer: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Teacher("mine", spaces, lambda _: answer).responses(observations(1))
+        Teacher(name="mine", spaces=spaces, respond=lambda _: answer).responses(observations(1))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -368,9 +368,9 @@ def test_damaged_torchscript(tmp_path: Path) -> None:
 def test_torchscript_of_another_environment(tmp_path: Path) -> None:
     path = scripted(CleanRL(CONTINUOUS), tmp_path / "policy.pt")
     with pytest.raises(InputError, match=r"policy.pt: does not run on 3 observations of 7 values"):
-        read_teacher(path, Spaces(7, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
+        read_teacher(path, Spaces(observation=7, actions=BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5))))
     with pytest.raises(InputError, match=r"policy.pt: answers 4 observations .* need 3 values each"):
-        read_teacher(path, Spaces(4, BoxActions(low=(-1.0,) * 3, high=(1.0,) * 3)))
+        read_teacher(path, Spaces(observation=4, actions=BoxActions(low=(-1.0,) * 3, high=(1.0,) * 3)))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -19,7 +19,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
 from prunekit.spaces.box import BoxActions
 
-CONTINUOUS = Spaces(4, BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
+CONTINUOUS = Spaces(observation=4, actions=BoxActions(low=(-1.0, -0.5), high=(1.0, 0.5)))
 LARGE = 2**26
 
 

@@ -25,14 +25,14 @@ from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import ReturnRange
 
 ONES = np.ones(80)
-BASELINE = Baseline(100.0 * ONES, 0.0 * ONES)
-SETTINGS = CompressSettings(SearchSettings(), episodes=200)
+BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
+SETTINGS = CompressSettings(search=SearchSettings(), episodes=200)
 
 
 def point(size: int, retention: float) -> Candidate:
-    played = Paired(100.0 * retention * ONES, 100.0 * ONES, 0.0 * ONES)
+    played = Paired(small=100.0 * retention * ONES, teacher=100.0 * ONES, random=0.0 * ONES)
     with torch.random.fork_rng(devices=[]):
-        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead((-1.0,), (1.0,)))
+        actor = Actor(nn.Sequential(nn.Linear(1, 1)), ClipHead(low=(-1.0,), high=(1.0,)))
     good = retention > 0.96
     return Candidate(actor=actor, hidden=(size,), parameters=size, played=played, retention=retention, good=good)
 
@@ -77,9 +77,9 @@ def tried(
 
     shown = Recorded()
     players = Players(
-        lambda one: plays(str(one.parameters), 100.0 * truths[one.parameters]),
-        plays("dense", 100.0),
-        plays("random", 0.0),
+        returns_of=lambda one: plays(str(one.parameters), 100.0 * truths[one.parameters]),
+        teacher=plays("dense", 100.0),
+        random=plays("random", 0.0),
     )
     return trial(
         points,

@@ -40,7 +40,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[EpisodeRunner]:
 
 def teacher_in(runner: EpisodeRunner) -> Teacher:
     respond = STEERS[points.DISCRETE if isinstance(runner.spaces.actions, DiscreteActions) else points.CONTINUOUS]
-    return Teacher("the controller", runner.spaces, respond)
+    return Teacher(name="the controller", spaces=runner.spaces, respond=respond)
 
 
 def beginner(runner: EpisodeRunner) -> Student:
@@ -199,11 +199,13 @@ def branch(runner: EpisodeRunner, *, tuning: bool, first_steps: int = 60) -> lis
         tuning_warmup=2048,
     )
     continuous = isinstance(runner.spaces.actions, BoxActions)
-    worker = Worker(Task(points.CONTINUOUS if continuous else points.DISCRETE, lambda _: teacher_in(runner)))
+    worker = Worker(
+        Task(env_id=points.CONTINUOUS if continuous else points.DISCRETE, teacher_of=lambda _: teacher_in(runner))
+    )
     seeds = settings.selection_seeds
     dense = np.array([episode_return(runner.environment, worker.teacher.act, seed) for seed in seeds])
-    baseline = Baseline(dense, np.array([runner.random(seed) for seed in seeds]))
-    given = RoundSettings(search=settings, baseline=baseline, clip_range=range_of(baseline.dense, baseline.random))
+    baseline = Baseline(teacher=dense, random=np.array([runner.random(seed) for seed in seeds]))
+    given = RoundSettings(search=settings, baseline=baseline, clip_range=range_of(baseline.teacher, baseline.random))
     found = search_branch(worker, given)
     worker.close()
     assert found.steps > 0

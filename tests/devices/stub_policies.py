@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from prunekit.devices.targets import TARGETS
+from prunekit.devices.cores import CORES
 from prunekit.devices.toolchain import can_count
 from prunekit.export.c_code import CCode
 
@@ -24,7 +24,7 @@ SIMAVR_HEADERS = Path("/usr/include/simavr")
 
 def needs(name: str) -> pytest.MarkDecorator:
     """Skip a test, telling the packages, where a tool of the target called ``name`` is missing."""
-    target = TARGETS[name]
+    target = CORES[name]
     emulators = [machine.emulator for machine in target.machines] if target.mcu is None else []
     lacking = [tool for tool in dict.fromkeys((target.compiler, *emulators, "cc")) if shutil.which(tool) is None]
     if target.mcu is not None and not SIMAVR_HEADERS.exists():
@@ -35,7 +35,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 def with_tools(*names: str) -> list[object]:
-    return [pytest.param(TARGETS[name], id=name, marks=needs(name)) for name in names or TARGETS]
+    return [pytest.param(CORES[name], id=name, marks=needs(name)) for name in names or CORES]
 
 
 def header(name: str, inputs: int, outputs: int | None) -> str:
@@ -55,7 +55,7 @@ def policy(body: str, inputs: int = 1, outputs: int | None = 1, before: str = ""
     result, action = ("int32_t", "") if outputs is None else ("void", f", float action[{outputs}]")
     signature = f"{result} stub_action(const float observation[{inputs}]{action})"
     source = f'#include "stub.h"\n{before}\n{signature} {{\n{body}\n}}\n'
-    return CCode("stub", header("stub", inputs, outputs), source, inputs, outputs)
+    return CCode(name="stub", header=header("stub", inputs, outputs), source=source, inputs=inputs, outputs=outputs)
 
 
 def _numbers(array: NDArray[np.float32]) -> str:
@@ -81,7 +81,7 @@ CONTINUOUS = policy(_DENSE.replace("scores", "action"), 4, 2, _WEIGHTS)
 DISCRETE = policy(f"float scores[2];\n{_DENSE}\nreturn scores[0] > 0.0f ? 7 : -70000;", 4, None, _WEIGHTS)
 
 
-def scores_of(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+def outputs_of(observation: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the scores of both policies, summed in float32 in the order of the C loops."""
     hidden = np.maximum(_layer(FIRST, observation), np.float32(0))
     return _layer(SECOND, hidden)

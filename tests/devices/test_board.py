@@ -25,10 +25,10 @@ from prunekit.benching.settings import BenchSettings
 from prunekit.devices import board, devices_named
 from prunekit.devices.board import Board, LoopRuntime
 from prunekit.devices.build import Image, build
+from prunekit.devices.chips import chip_named
+from prunekit.devices.cores import CORES, Core
 from prunekit.devices.emulator import EmulatedPolicy, count
-from prunekit.devices.parts import part_named
 from prunekit.devices.policy_code import PolicyCode
-from prunekit.devices.targets import TARGETS, Target
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.quantize import Bits, quantize, run_quantized
@@ -46,7 +46,10 @@ from prunekit.spaces.discrete import DiscreteActions
 pytestmark = needs_native
 SEEN: NDArray[np.float32] = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
 SETTINGS = BenchSettings(episodes=5, first_seed=70, loop_episodes=2)
-PLACE = Place(Spaces(4, BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0))), lambda program, episodes: SEEN)
+PLACE = Place(
+    spaces=Spaces(observation=4, actions=BoxActions(low=(-1.0, -1.0), high=(1.0, 1.0))),
+    observe=lambda program, episodes: SEEN,
+)
 
 
 def model(*hidden: int, seed: int = 0, name: str = "model.pt") -> BenchModel:
@@ -56,9 +59,17 @@ def model(*hidden: int, seed: int = 0, name: str = "model.pt") -> BenchModel:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    program = lower(Actor(nn.Sequential(*layers[:-1]), ClipHead((-1.0, -1.0), (1.0, 1.0))))
+    program = lower(Actor(nn.Sequential(*layers[:-1]), ClipHead(low=(-1.0, -1.0), high=(1.0, 1.0))))
     graph = graph_of(program)
-    return BenchModel(Path(name), b"", 0, program.hidden, program.parameters, program.macs, graph=graph)
+    return BenchModel(
+        path=Path(name),
+        content=b"",
+        size_bytes=0,
+        hidden=program.hidden,
+        parameters=program.parameters,
+        macs=program.macs,
+        graph=graph,
+    )
 
 
 def graph_in(measured: BenchModel) -> Graph:
@@ -68,7 +79,7 @@ def graph_in(measured: BenchModel) -> Graph:
 
 def board_of(name: str, activations: Bits | None = None) -> Board:
     """Return the board of the target called ``name``, or else that of the part."""
-    names, parts = ([name], []) if name in TARGETS else ([], [name])
+    names, parts = ([name], []) if name in CORES else ([], [name])
     [device] = devices_named(names, parts, activations)
     assert isinstance(device, Board)
     return device
@@ -95,7 +106,7 @@ Open = Callable[[Board, BenchModel], tuple[FirmwareFigures, Runtime | None]]
 
 @pytest.mark.parametrize("target", with_tools("cortex-m4", "riscv32", "avr-mega", "aarch64"))
 @pytest.mark.parametrize("activations", [None, 16, 8])
-def test_a_board_acts_as_the_twin_of_its_c(target: Target, activations: Bits | None, opened: Open) -> None:
+def test_a_board_acts_as_the_twin_of_its_c(target: Core, activations: Bits | None, opened: Open) -> None:
     device, measured = board_of(target.name, activations), model(9)
     figures, runtime = opened(device, measured)
     assert runtime is not None
@@ -112,12 +123,12 @@ def test_a_board_acts_as_the_twin_of_its_c(target: Target, activations: Bits | N
     assert after.firmware == replace(figures, compared=len(rows))
     assert figures.cost is not None
     assert (figures.cost.unit, figures.cost.observations) == (target.unit, len(SEEN))
-    assert figures.cost.p50 <= figures.cost.most
+    assert figures.cost.p50 <= figures.cost.maximum
 
 
 @needs("cortex-m4")
 def test_figures_are_those_of_the_image_and_its_counts(opened: Open) -> None:
-    target, measured = TARGETS["cortex-m4"], model(9)
+    target, measured = CORES["cortex-m4"], model(9)
     figures, _ = opened(board_of("cortex-m4"), measured)
     image = build(PolicyCode().of(measured, PLACE), target)
     counts = count(image, SEEN)
@@ -126,7 +137,7 @@ def test_figures_are_those_of_the_image_and_its_counts(opened: Open) -> None:
     assert figures.harness_ram_bytes == image.harness_ram_bytes
     assert figures.stack_bytes == counts.stack_bytes
     assert figures.cost is not None
-    assert figures.cost.most == counts.per_inference.max()
+    assert figures.cost.maximum == counts.per_inference.max()
     assert set(figures.tools) == {"arm-none-eabi-gcc", "qemu-system-arm"}
 
 
@@ -167,10 +178,10 @@ def test_one_bit_makes_an_action_different(opened: Open, monkeypatch: pytest.Mon
 
 @needs("cortex-m3")
 def test_a_part_too_small_says_by_how_many_bytes_of_flash(opened: Open) -> None:
-    measured, part = model(300, 50), part_named("stm32f103c8")
+    measured, part = model(300, 50), chip_named("stm32f103c8")
     figures, runtime = opened(board_of(part.name), measured)
     assert runtime is None
-    image = build(PolicyCode().of(measured, PLACE), part.target)
+    image = build(PolicyCode().of(measured, PLACE), part.core)
     assert figures.overflow == {"flash": image.flash_bytes - part.flash_bytes, "ram": 0}
     assert figures.overflow["flash"] > 0
     assert (figures.flash_bytes, figures.at_least, figures.fits) == (image.flash_bytes, False, False)
@@ -191,7 +202,7 @@ def test_what_no_compiler_can_place_is_too_large_by_its_constants(opened: Open) 
 
 @needs("riscv32")
 def test_a_stack_beyond_the_part_is_told_to_the_byte(opened: Open) -> None:
-    part = part_named("fe310")
+    part = chip_named("fe310")
     fitting, large = (opened(board_of(part.name), model(width)) for width in (2000, 2040))
     assert fitting[1] is not None
     assert fitting[0].fits
@@ -201,7 +212,7 @@ def test_a_stack_beyond_the_part_is_told_to_the_byte(opened: Open) -> None:
     assert figures.stack_bytes is not None
     assert figures.static_ram_bytes < part.ram_bytes
     code = PolicyCode().of(model(2040), PLACE)
-    taken = figures.static_ram_bytes + count(build(code, part.target), SEEN).total_stack_bytes
+    taken = figures.static_ram_bytes + count(build(code, part.core), SEEN).total_stack_bytes
     assert figures.overflow == {"flash": 0, "ram": taken - part.ram_bytes}
     assert 0 < figures.overflow["ram"] < 400
     assert not figures.at_least
@@ -236,7 +247,7 @@ def test_a_stack_that_is_larger_than_the_ram_is_measured_and_not_run(width: int,
 @needs("avr-uno")
 def test_the_stack_with_memory_to_spare_is_that_of_the_chip() -> None:
     code = PolicyCode().of(model(9), PLACE)
-    plain, ample = (count(build(code, TARGETS["avr-uno"], ample=spare), SEEN) for spare in (False, True))
+    plain, ample = (count(build(code, CORES["avr-uno"], ample=spare), SEEN) for spare in (False, True))
     assert plain.stack_bytes == ample.stack_bytes
     assert plain.per_inference.tolist() == ample.per_inference.tolist()
 
@@ -246,7 +257,7 @@ def test_constants_near_what_an_avr_can_address_are_read_right() -> None:
     measured = model(80, 90, 80)
     code = PolicyCode().of(measured, PLACE)
     assert 60_000 < sum(code.constant_bytes) < 65_000
-    acted = count(build(code, TARGETS["avr-mega"]), SEEN).actions
+    acted = count(build(code, CORES["avr-mega"]), SEEN).actions
     assert acted.tobytes() == twin(graph_in(measured), SEEN)[0].tobytes()
 
 
@@ -271,7 +282,7 @@ def test_what_fits_the_part_but_no_machine_is_not_run(opened: Open) -> None:
 def test_another_kind_of_action_is_refused(device: str) -> None:
     [where] = devices_named([device])
     with pytest.raises(InputError, match=r"gives continuous actions, but the environment needs action numbers from 0"):
-        where.runtime(model(9), replace(PLACE, spaces=Spaces(4, DiscreteActions(count=2))))
+        where.runtime(model(9), replace(PLACE, spaces=Spaces(observation=4, actions=DiscreteActions(count=2))))
 
 
 def test_action_numbers_from_another_first_are_refused() -> None:
@@ -281,7 +292,7 @@ def test_action_numbers_from_another_first_are_refused() -> None:
     with pytest.raises(
         InputError, match="gives action numbers from 0, but the environment needs action numbers from 5"
     ):
-        where.runtime(measured, replace(PLACE, spaces=Spaces(4, DiscreteActions(count=2, start=5))))
+        where.runtime(measured, replace(PLACE, spaces=Spaces(observation=4, actions=DiscreteActions(count=2, start=5))))
 
 
 @needs("cortex-m4")
@@ -307,7 +318,7 @@ def test_no_emulator_stays_where_the_host_has_no_compiler(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("activations", [None, 16, 8])
 @pytest.mark.parametrize("hidden", [(), (5, 40)])
 def test_constants_and_buffers_are_no_more_than_what_is_taken(
-    target: Target, activations: Bits | None, hidden: tuple[int, ...], opened: Open
+    target: Core, activations: Bits | None, hidden: tuple[int, ...], opened: Open
 ) -> None:
     measured = model(*hidden)
     figures, _ = opened(board_of(target.name, activations), measured)
@@ -334,7 +345,9 @@ def test_compiled_c_acts_as_its_twin(activations: Bits | None) -> None:
     assert figures.code == {None: "float32", 16: "w8a16", 8: "w8a8"}[activations]
     assert figures.latency_us is not None
     assert figures.paced_latency_us is not None
-    assert figures == DeviceFigures(figures.latency_us, figures.paced_latency_us, code=figures.code)
+    assert figures == DeviceFigures(
+        latency_us=figures.latency_us, paced_latency_us=figures.paced_latency_us, code=figures.code
+    )
 
 
 @needs("cortex-m4")
@@ -359,7 +372,11 @@ def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
 
 @needs("cortex-m4")
 @pytest.mark.parametrize(
-    "spaces", [Spaces(7, BoxActions(low=(0.0,) * 3, high=(1.0,) * 3)), Spaces(7, DiscreteActions(count=3))]
+    "spaces",
+    [
+        Spaces(observation=7, actions=BoxActions(low=(0.0,) * 3, high=(1.0,) * 3)),
+        Spaces(observation=7, actions=DiscreteActions(count=3)),
+    ],
 )
 def test_another_environment_is_refused_with_both_widths(spaces: Spaces) -> None:
     for device in devices_named(["cpu-c", "cortex-m4"]):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from stub_policies import with_tools
 
 from prunekit.devices.build import build
+from prunekit.devices.cores import Core
 from prunekit.devices.emulator import EmulatedPolicy
-from prunekit.devices.targets import Target
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.graph.graph import Graph, Node, Port
@@ -44,7 +44,7 @@ def function(name: str, width: int) -> Op:
 @pytest.mark.parametrize("target", with_tools("avr-uno", "cortex-m4"))
 @pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("names", CHAINS.values(), ids=CHAINS)
-def test_a_core_gives_the_bits_of_the_twin(names: list[str], bits: Bits, target: Target) -> None:
+def test_a_core_gives_the_bits_of_the_twin(names: list[str], bits: Bits, target: Core) -> None:
     random = np.random.default_rng(4)
     ops: list[Op] = []
     for name in names:
@@ -52,7 +52,7 @@ def test_a_core_gives_the_bits_of_the_twin(names: list[str], bits: Bits, target:
     same_on(target, chain([*ops, affine(random, 8, 2)], 4, free(2)), random.standard_normal((200, 4)), bits)
 
 
-def same_on(target: Target, graph: Graph, observations: NDArray[np.float64], bits: Bits) -> None:
+def same_on(target: Core, graph: Graph, observations: NDArray[np.float64], bits: Bits) -> None:
     seen = observations.astype(np.float32)
     quantized = quantize(graph, seen, bits)
     rows = with_wild_rows(np.concatenate([seen[:24], 5.0 * seen[:8]]))
@@ -65,7 +65,7 @@ def same_on(target: Target, graph: Graph, observations: NDArray[np.float64], bit
 
 @pytest.mark.parametrize("target", with_tools("avr-uno", "cortex-m4"))
 @pytest.mark.parametrize("bits", [16, 8])
-def test_a_core_gives_the_bits_of_the_twin_of_a_network_with_branches(bits: Bits, target: Target) -> None:
+def test_a_core_gives_the_bits_of_the_twin_of_a_network_with_branches(bits: Bits, target: Core) -> None:
     """Residual sums, both norms (one after units have gone), a gate, slices and a concatenation."""
     random = np.random.default_rng(6)
     scale, shift = random.uniform(0.5, 1.5, 8).astype(np.float32), random.standard_normal(8).astype(np.float32)

@@ -10,13 +10,13 @@ import pytest
 from stub_policies import CONTINUOUS, DISCRETE, SIMAVR_HEADERS, needs, policy, with_tools
 
 from prunekit.devices.build import Image, build
-from prunekit.devices.parts import part_named
-from prunekit.devices.targets import TARGETS, Target
+from prunekit.devices.chips import chip_named
+from prunekit.devices.cores import CORES, Core
 from prunekit.devices.toolchain import FIRMWARE
 from prunekit.errors import CheckError, InputError
 from prunekit.export.c_code import CCode
 
-MOST_HARNESS_BYTES = 700
+MAX_HARNESS_BYTES = 700
 PROBE_HARNESS_BYTES = 1136
 
 
@@ -28,11 +28,11 @@ def table(size_bytes: int, kind: str = "const") -> CCode:
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_the_harness_is_small_and_its_share_is_known(target: Target) -> None:
+def test_the_harness_is_small_and_its_share_is_known(target: Core) -> None:
     image = build(CONTINUOUS, target)
     assert image.fits
     assert image.overflow == {"flash": 0, "ram": 0}
-    assert 0 < image.harness_flash_bytes < MOST_HARNESS_BYTES < PROBE_HARNESS_BYTES
+    assert 0 < image.harness_flash_bytes < MAX_HARNESS_BYTES < PROBE_HARNESS_BYTES
     assert image.flash_bytes >= image.harness_flash_bytes + 48 * 4 * (target.mcu is None)
     assert image.harness_ram_bytes < 64
     assert image.mark % 2 == 0
@@ -40,7 +40,7 @@ def test_the_harness_is_small_and_its_share_is_known(target: Target) -> None:
 
 @pytest.mark.parametrize("target", with_tools())
 @pytest.mark.parametrize("code", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])
-def test_the_harness_compiles_without_a_warning(target: Target, code: CCode, tmp_path: Path) -> None:
+def test_the_harness_compiles_without_a_warning(target: Core, code: CCode, tmp_path: Path) -> None:
     code.write(tmp_path)
     outputs = "" if code.outputs is None else "#define PolicyOutputs STUB_OUTPUTS\n"
     glue = f'#include "stub.h"\n#define PolicyAction stub_action\n#define PolicyInputs STUB_INPUTS\n{outputs}'
@@ -69,10 +69,10 @@ def test_what_runs_on_the_host_compiles_without_a_warning(source: str, own: str,
 @needs("cortex-m3")
 @pytest.mark.parametrize(("kind", "where"), [("const", "flash"), ("volatile", "ram")])
 def test_an_overflow_is_told_to_the_byte(kind: str, where: str) -> None:
-    part = part_named("stm32f103c8")
+    part = chip_named("stm32f103c8")
 
     def image(size: int) -> Image:
-        return build(table(size, kind), part.target, part)
+        return build(table(size, kind), part.core, part)
 
     small = image(1000)
     used, most = (small.flash_bytes, part.flash_bytes) if where == "flash" else (small.static_ram_bytes, part.ram_bytes)
@@ -86,17 +86,17 @@ def test_an_overflow_is_told_to_the_byte(kind: str, where: str) -> None:
 
 @needs("cortex-m3")
 def test_the_measured_overflow_is_the_linkers_own(tmp_path: Path) -> None:
-    part = part_named("stm32f103c8")
-    image = build(table(100_000), part.target, part)
+    part = chip_named("stm32f103c8")
+    image = build(table(100_000), part.core, part)
     script = ["-T", str(FIRMWARE / "board.ld")]
     sizes = {"FLASH_AT": 0, "FLASH_BYTES": part.flash_bytes, "RAM_AT": 0x20000000, "RAM_BYTES": part.ram_bytes}
     symbols = [f"-Wl,--defsym=PRUNEKIT_{name}={size}" for name, size in sizes.items()]
     image.code.write(tmp_path)
     glue = '#include "stub.h"\n#define PolicyAction stub_action\n#define PolicyInputs 1\n#define PolicyOutputs 1\n'
     (tmp_path / "under-test.h").write_text(glue)
-    own = ["-Os", "-fno-tree-loop-distribute-patterns", f'-DPORT="{part.target.port}"', "-I."]
-    sources = [str(FIRMWARE / source) for source in ("harness.c", *part.target.sources)]
-    compiler = [part.target.compiler, *part.target.flags]
+    own = ["-Os", "-fno-tree-loop-distribute-patterns", f'-DPORT="{part.core.port}"', "-I."]
+    sources = [str(FIRMWARE / source) for source in ("harness.c", *part.core.sources)]
+    compiler = [part.core.compiler, *part.core.flags]
     for file, flags in (*((source, own) for source in sources), ("stub.c", [])):
         command = [*compiler, *flags, "-c", file, "-o", f"{Path(file).stem}.o"]
         subprocess.run(command, cwd=tmp_path, check=True)
@@ -108,17 +108,17 @@ def test_the_measured_overflow_is_the_linkers_own(tmp_path: Path) -> None:
 
 @needs("avr-uno")
 def test_what_no_avr_can_hold_is_told() -> None:
-    assert build(table(20_000, "volatile"), TARGETS["avr-uno"]).overflow["ram"] > 17_000
+    assert build(table(20_000, "volatile"), CORES["avr-uno"]).overflow["ram"] > 17_000
     with pytest.raises(InputError, match=r"^avr-uno: beyond what an AVR can address; prune the policy further$"):
-        build(table(70_000), TARGETS["avr-uno"])
+        build(table(70_000), CORES["avr-uno"])
 
 
 @needs("cortex-m0")
 def test_the_smallest_machine_that_holds_an_image_is_taken() -> None:
-    target = TARGETS["cortex-m0"]
+    target = CORES["cortex-m0"]
     assert build(CONTINUOUS, target).machine == target.machines[0]
     assert build(table(300_000), target).machine == target.machines[1]
-    part = part_named("rp2040")
+    part = chip_named("rp2040")
     assert build(CONTINUOUS, target, part).machine == target.machines[1]
 
 
@@ -127,15 +127,15 @@ def test_the_smallest_machine_that_holds_an_image_is_taken() -> None:
 def test_a_policy_may_have_any_name(name: str) -> None:
     header, source = (text.replace("stub", name) for text in (CONTINUOUS.header, CONTINUOUS.source))
     header = header.replace("STUB", name.upper())
-    assert build(replace(CONTINUOUS, name=name, header=header, source=source), TARGETS["cortex-m4"]).fits
+    assert build(replace(CONTINUOUS, name=name, header=header, source=source), CORES["cortex-m4"]).fits
 
 
 @needs("cortex-m4")
 def test_bad_input_is_named() -> None:
-    with pytest.raises(InputError, match=r"^part rp2040 has the core of cortex-m0, not cortex-m4$"):
-        build(CONTINUOUS, TARGETS["cortex-m4"], part_named("rp2040"))
+    with pytest.raises(InputError, match=r"^chip rp2040 has the core of cortex-m0, not cortex-m4$"):
+        build(CONTINUOUS, CORES["cortex-m4"], chip_named("rp2040"))
     with pytest.raises(CheckError, match=r"^arm-none-eabi-gcc failed: .*nothing_like_that"):
-        build(policy("action[0] = nothing_like_that;"), TARGETS["cortex-m4"])
+        build(policy("action[0] = nothing_like_that;"), CORES["cortex-m4"])
 
 
 @needs("cortex-m4")
@@ -143,5 +143,5 @@ def test_a_relative_cache_folder_is_not_used(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert build(CONTINUOUS, TARGETS["cortex-m4"]).fits
+    assert build(CONTINUOUS, CORES["cortex-m4"]).fits
     assert not (tmp_path / "cache").exists()

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stub_policies import CONTINUOUS, DISCRETE, OBSERVATIONS, needs, policy, scores_of, with_tools
+from stub_policies import CONTINUOUS, DISCRETE, OBSERVATIONS, needs, outputs_of, policy, with_tools
 
 from prunekit.devices import emulator
 from prunekit.devices.build import build
+from prunekit.devices.chips import chip_named
+from prunekit.devices.cores import CORES, Core
 from prunekit.devices.emulator import EmulatedPolicy, count
-from prunekit.devices.parts import part_named
-from prunekit.devices.targets import TARGETS, Target
 from prunekit.errors import CheckError, InputError
 
 
-def stack_of(target: Target, size_bytes: int) -> int:
+def stack_of(target: Core, size_bytes: int) -> int:
     body = f"""
         volatile uint8_t used[{size_bytes}];
         int i;
@@ -29,14 +29,14 @@ def stack_of(target: Target, size_bytes: int) -> int:
 
 
 @pytest.mark.parametrize("target", with_tools("aarch64", "armhf"))
-def test_a_process_has_room_for_large_buffers(target: Target) -> None:
+def test_a_process_has_room_for_large_buffers(target: Core) -> None:
     assert 400_000 <= stack_of(target, 400_000) < 401_000
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_a_vector_comes_back_bit_for_bit(target: Target) -> None:
+def test_a_vector_comes_back_bit_for_bit(target: Core) -> None:
     image = build(CONTINUOUS, target)
-    wanted = np.array([scores_of(row) for row in OBSERVATIONS])
+    wanted = np.array([outputs_of(row) for row in OBSERVATIONS])
     with EmulatedPolicy(image) as emulated:
         plain = np.array([emulated.act(row) for row in OBSERVATIONS])
     counts = count(image, OBSERVATIONS)
@@ -49,8 +49,8 @@ def test_a_vector_comes_back_bit_for_bit(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_a_number_comes_back(target: Target) -> None:
-    wanted = [7 if scores[0] > 0 else -70000 for scores in map(scores_of, OBSERVATIONS)]
+def test_a_number_comes_back(target: Core) -> None:
+    wanted = [7 if scores[0] > 0 else -70000 for scores in map(outputs_of, OBSERVATIONS)]
     assert set(wanted) == {7, -70000}
     image = build(DISCRETE, target)
     with EmulatedPolicy(image) as emulated:
@@ -61,7 +61,7 @@ def test_a_number_comes_back(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_counts_differ_by_exactly_what_is_added(target: Target) -> None:
+def test_counts_differ_by_exactly_what_is_added(target: Core) -> None:
     def cost(nops: int) -> int:
         body = f'__asm__ volatile(".rept {nops}\\n\\tnop\\n\\t.endr");\naction[0] = observation[0];'
         [instructions] = count(build(policy(body), target), [[1.5]]).per_inference
@@ -73,19 +73,19 @@ def test_counts_differ_by_exactly_what_is_added(target: Target) -> None:
 
 @needs("cortex-m4")
 def test_a_count_is_that_of_the_disassembly() -> None:
-    copy = build(policy("action[0] = observation[0];"), TARGETS["cortex-m4"])
+    copy = build(policy("action[0] = observation[0];"), CORES["cortex-m4"])
     assert count(copy, [[1.5]]).per_inference.tolist() == [2]  # ldr, str; the return is an empty function's, too
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_an_empty_policy_costs_nothing(target: Target) -> None:
+def test_an_empty_policy_costs_nothing(target: Core) -> None:
     counts = count(build(policy("(void)observation; (void)action;"), target), [[1.0], [2.0]])
     assert counts.per_inference.tolist() == [0, 0]
     assert counts.stack_bytes <= 4
 
 
 @pytest.mark.parametrize("target", with_tools())
-def test_painting_sees_the_stack_of_a_policy(target: Target) -> None:
+def test_painting_sees_the_stack_of_a_policy(target: Core) -> None:
     assert 496 <= stack_of(target, 1024) - stack_of(target, 512) <= 528
     assert 512 <= stack_of(target, 512) <= 600
 
@@ -93,9 +93,9 @@ def test_painting_sees_the_stack_of_a_policy(target: Target) -> None:
 @needs("cortex-m0")
 def test_a_stack_that_runs_into_variables_is_told() -> None:
     body = "volatile uint8_t used[{}]; int i; for (i = 0; i < {}; i++) used[i] = 1; action[0] = used[pad[0]];"
-    part = part_named("stm32f030f4")
+    part = chip_named("stm32f030f4")
     for used, why in ((2500, r"\(the stack ran into the static variables\)"), (9000, "Lockup")):
-        image = build(policy(body.format(used, used), before="static volatile uint8_t pad[2000];"), part.target, part)
+        image = build(policy(body.format(used, used), before="static volatile uint8_t pad[2000];"), part.core, part)
         assert image.fits
         with pytest.raises(CheckError, match=rf"^the emulator of stm32f030f4 ended before its time .*{why}"):
             count(image, [[0.0]])
@@ -104,13 +104,13 @@ def test_a_stack_that_runs_into_variables_is_told() -> None:
 @needs("cortex-m4")
 def test_a_fault_is_told() -> None:
     faulting = policy('__asm__ volatile("udf #0"); action[0] = observation[0];')
-    with EmulatedPolicy(build(faulting, TARGETS["cortex-m4"])) as emulated:
+    with EmulatedPolicy(build(faulting, CORES["cortex-m4"])) as emulated:
         with pytest.raises(CheckError, match="the core faulted"):
             emulated.act([0.0])
 
 
 @pytest.mark.parametrize("target", with_tools("cortex-m4", "avr-uno", "aarch64"))
-def test_a_hung_policy_is_ended(target: Target) -> None:
+def test_a_hung_policy_is_ended(target: Core) -> None:
     hanging = policy('for (;;) __asm__ volatile("" ::: "memory"); action[0] = observation[0];')
     with EmulatedPolicy(build(hanging, target), timeout_s=0.3) as emulated:
         with pytest.raises(CheckError, match=rf"^the emulator of {target.name} gave no answer within 0.3 s"):
@@ -119,7 +119,7 @@ def test_a_hung_policy_is_ended(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", with_tools("cortex-m4", "avr-uno", "aarch64"))
-def test_a_killed_emulator_is_told(target: Target) -> None:
+def test_a_killed_emulator_is_told(target: Core) -> None:
     with EmulatedPolicy(build(CONTINUOUS, target)) as emulated:
         emulated.act(OBSERVATIONS[0])
         os.kill(emulated.process_id, signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_a_killed_emulator_is_told(target: Target) -> None:
 
 @needs("cortex-m4")
 def test_the_last_thing_that_an_emulator_said_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = build(CONTINUOUS, TARGETS["cortex-m4"])
+    image = build(CONTINUOUS, CORES["cortex-m4"])
     fake = tmp_path / "qemu-system-arm"
     fake.write_text("#!/bin/sh\necho first >&2\necho machine gone >&2\nexit 5\n")
     fake.chmod(0o755)
@@ -141,7 +141,7 @@ def test_the_last_thing_that_an_emulator_said_is_told(tmp_path: Path, monkeypatc
 
 @needs("cortex-m4")
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = build(CONTINUOUS, TARGETS["cortex-m4"])
+    image = build(CONTINUOUS, CORES["cortex-m4"])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     emulated = EmulatedPolicy(image)
     process_id = emulated.process_id
@@ -159,17 +159,17 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @needs("cortex-m3")
 def test_bad_input_is_named() -> None:
-    target = TARGETS["cortex-m3"]
+    target = CORES["cortex-m3"]
     image = build(CONTINUOUS, target)
     with EmulatedPolicy(image) as emulated:
         with pytest.raises(InputError, match=r"shape \(3,\) was given; the policy takes \(4,\)"):
             emulated.act(np.zeros(3))
     with pytest.raises(InputError, match="counting takes"):
         count(image, np.zeros((0, 4)))
-    part = part_named("stm32f103c8")
+    part = chip_named("stm32f103c8")
     large = policy("action[0] = table[(int)observation[0]];", before="static const float table[20000] = {1};")
     with pytest.raises(InputError, match=r"^stm32f103c8 lacks [\d,]+ bytes of flash for this policy; "):
-        EmulatedPolicy(build(large, part.target, part))
+        EmulatedPolicy(build(large, part.core, part))
 
 
 def assert_gone(process_id: int) -> None:
@@ -182,7 +182,7 @@ def assert_gone(process_id: int) -> None:
 
 @needs("aarch64")
 def test_an_emulator_without_plugins_runs_but_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = build(CONTINUOUS, TARGETS["aarch64"])
+    image = build(CONTINUOUS, CORES["aarch64"])
     counted = count(image, OBSERVATIONS)
     monkeypatch.setattr(emulator, "can_count", lambda _: False)
     plain = count(image, OBSERVATIONS)

@@ -11,13 +11,13 @@ from stub_policies import CONTINUOUS, needs
 
 from prunekit.devices import toolchain
 from prunekit.devices.build import build
-from prunekit.devices.targets import TARGETS, Target
+from prunekit.devices.cores import CORES, Core
 from prunekit.devices.toolchain import count_plugin, emulator, require_tools, tool_versions
 from prunekit.errors import InputError
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_a_missing_compiler_is_told_in_one_line(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", CORES.values(), ids=CORES)
+def test_a_missing_compiler_is_told_in_one_line(target: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     for attempt in (lambda: require_tools(target), lambda: build(CONTINUOUS, target)):
         with pytest.raises(InputError) as caught:
@@ -31,7 +31,7 @@ def test_a_missing_compiler_is_told_in_one_line(target: Target, monkeypatch: pyt
 
 @needs("cortex-m4")
 def test_a_missing_emulator_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = TARGETS["cortex-m4"]
+    target = CORES["cortex-m4"]
     only_compiler(target, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"^device cortex-m4 needs qemu-system-arm, .* qemu-system-arm$"):
         require_tools(target)
@@ -39,7 +39,7 @@ def test_a_missing_emulator_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @needs("avr-uno")
 def test_a_missing_host_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = TARGETS["avr-uno"]
+    target = CORES["avr-uno"]
     only_compiler(target, tmp_path, monkeypatch)
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(InputError, match=r"^device avr-uno needs a C compiler .*apt-get install gcc$"):
@@ -54,14 +54,14 @@ def test_a_missing_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    target = TARGETS["avr-uno"]
+    target = CORES["avr-uno"]
     with pytest.raises(InputError, match=r"^device avr-uno needs libsimavr and its headers, .*libsimavr-dev"):
         emulator(target, target.machines[0])
 
 
 @pytest.mark.parametrize("name", ["cortex-m4", "riscv32", "armhf"])
 def test_missing_headers_of_a_c_library_are_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = TARGETS[name]
+    target = CORES[name]
     fake = tmp_path / target.compiler
     fake.write_text("#!/bin/sh\necho 'stdint.h:9:16: fatal error: stdint.h: No such file or directory' >&2\nexit 1\n")
     fake.chmod(0o755)
@@ -78,7 +78,7 @@ def test_missing_headers_of_a_c_library_are_told(name: str, tmp_path: Path, monk
 @needs("cortex-m4")
 def test_the_plugin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    target = TARGETS["cortex-m4"]
+    target = CORES["cortex-m4"]
     monkeypatch.setattr(toolchain, "version_of", lambda _: "QEMU emulator version 8.2.2 (Debian 1:8.2.2)")
     first = count_plugin(target, target.machines[0])
     [kept] = [path for path in (tmp_path / "prunekit").rglob("*") if path.is_file()]
@@ -95,20 +95,20 @@ def test_the_plugin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @needs("cortex-m4")
 def test_images_are_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = build(CONTINUOUS, TARGETS["cortex-m4"])
+    first = build(CONTINUOUS, CORES["cortex-m4"])
     changed = first.elf.stat().st_mtime_ns
-    assert build(CONTINUOUS, TARGETS["cortex-m4"]) == first
+    assert build(CONTINUOUS, CORES["cortex-m4"]) == first
     assert first.elf.stat().st_mtime_ns == changed
 
 
 @needs("cortex-m4")
 def test_tools_say_their_versions() -> None:
-    versions = tool_versions(TARGETS["cortex-m4"])
+    versions = tool_versions(CORES["cortex-m4"])
     assert set(versions) == {"arm-none-eabi-gcc", "qemu-system-arm"}
     assert all(any(letter.isdigit() for letter in version) for version in versions.values())
 
 
-def only_compiler(target: Target, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def only_compiler(target: Core, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shutil.which(target.compiler)
     assert path is not None
     (folder / target.compiler).symlink_to(path)

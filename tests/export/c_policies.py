@@ -27,10 +27,10 @@ HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(),
     "argmax-from-5": ArgmaxHead(5),
     "argmax-from-minus-7": ArgmaxHead(-7),
-    "clip": ClipHead((-0.1, -0.2, -0.3), (0.3, 0.05, 0.1)),
-    "clip-half-open": ClipHead((-INF, -0.1, -INF), (0.1, INF, INF)),
-    "clip-unbounded": ClipHead((-INF,) * 3, (INF,) * 3),
-    "tanh": TanhHead((-2.0, 0.0, -0.3), (2.0, 1.0, 0.1)),
+    "clip": ClipHead(low=(-0.1, -0.2, -0.3), high=(0.3, 0.05, 0.1)),
+    "clip-half-open": ClipHead(low=(-INF, -0.1, -INF), high=(0.1, INF, INF)),
+    "clip-unbounded": ClipHead(low=(-INF,) * 3, high=(INF,) * 3),
+    "tanh": TanhHead(low=(-2.0, 0.0, -0.3), high=(2.0, 1.0, 0.1)),
 }
 INPUTS = 4
 NORMALIZER = Normalizer([0.5, -1.0, 2.0, 0.0], [2.0, 0.5, 1.0, 4.0], 3.0)

@@ -23,11 +23,11 @@ CHAIN_HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(),
     "argmax-from-5": ArgmaxHead(5),
     "argmax-from-minus-7": ArgmaxHead(-7),
-    "clip": ClipHead((-0.1, -0.2, -0.3), (0.3, 0.05, 0.1)),
-    "clip-one-range": ClipHead((-1.0,) * 3, (1.0,) * 3),
-    "clip-unbounded": ClipHead((-math.inf, -0.1, -math.inf), (math.inf,) * 3),
-    "tanh": TanhHead((-2.0, 0.0, -0.3), (2.0, 1.0, 0.1)),
-    "tanh-one-range": TanhHead((-1.0,) * 3, (1.0,) * 3),
+    "clip": ClipHead(low=(-0.1, -0.2, -0.3), high=(0.3, 0.05, 0.1)),
+    "clip-one-range": ClipHead(low=(-1.0,) * 3, high=(1.0,) * 3),
+    "clip-unbounded": ClipHead(low=(-math.inf, -0.1, -math.inf), high=(math.inf,) * 3),
+    "tanh": TanhHead(low=(-2.0, 0.0, -0.3), high=(2.0, 1.0, 0.1)),
+    "tanh-one-range": TanhHead(low=(-1.0,) * 3, high=(1.0,) * 3),
 }
 METADATA = {
     "env": {"id": "Hopper-v5"},
@@ -49,24 +49,29 @@ def chain(
     ops: list[Op] = []
     if clip is not None:
         scale = np.abs(_numbers(widths[0], seed=1)) + np.float32(0.5)
-        ops.append(Normalize(_numbers(widths[0], seed=2), scale, clip))
+        ops.append(Normalize(mean=_numbers(widths[0], seed=2), scale=scale, clip=clip))
     for index, pair in enumerate([(0, widths[0]), *pairwise(widths)]):
         if index:
-            ops.append(Affine(_numbers(pair[1], pair[0], seed=3 + index), _numbers(pair[1], seed=30 + index)))
+            ops.append(
+                Affine(weight=_numbers(pair[1], pair[0], seed=3 + index), bias=_numbers(pair[1], seed=30 + index))
+            )
         activation = activations[index] if index < len(activations) else None
         if activation is not None:
             ops.append(Activate(activation))
-    return Program(tuple(ops), head)
+    return Program(ops=tuple(ops), head=head)
 
 
 def chains() -> Iterator[tuple[str, Program]]:
     """Yield named policies: all heads with all normalizers, all activations, many widths, odd places."""
-    tanh = Activation("tanh")
+    tanh = Activation(name="tanh")
     for name, head in CHAIN_HEADS.items():
         for clip in (None, 3.0, math.inf):
             yield f"{name}, clip {clip}", chain((4, 9, 7, 3), (None, tanh, tanh), head, clip)
     kinds = [
-        Activation(kind.name, p) for kind in KINDS.values() for p in (kind.default, 0.3) if kind.name != "identity"
+        Activation(name=kind.name, parameter=p)
+        for kind in KINDS.values()
+        for p in (kind.default, 0.3)
+        if kind.name != "identity"
     ]
     kinds = [a for a in kinds if KINDS[a.name].attribute or a.parameter != 0.3]
     for kind in kinds:

@@ -53,7 +53,7 @@ def test_an_action_is_inside_its_bounds_and_finite_whatever_is_observed(head: He
     # Scores overflow to infinities of both signs, and add up to NaN.
     huge = replace(last, weight=np.where(last.weight > 0.0, 3e38, -3e38).astype(np.float32))
     rows = with_wild_rows(SEEN)
-    overflowing = Program((*policy.ops[:-1], huge), head)
+    overflowing = Program(ops=(*policy.ops[:-1], huge), head=head)
     scores = twin(overflowing, rows)[1]
     assert np.isposinf(scores).any()
     assert np.isneginf(scores).any()

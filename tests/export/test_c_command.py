@@ -58,7 +58,7 @@ def saved(
     torch.manual_seed(1)
     network = nn.Sequential(nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, outputs))
     normalizer = Normalizer([0.1] * inputs, [0.8] * inputs, 5.0)
-    chosen = TanhHead((-2.0,) * outputs, (2.0,) * outputs) if head is None else head
+    chosen = TanhHead(low=(-2.0,) * outputs, high=(2.0,) * outputs) if head is None else head
     artifact = make_artifact(Actor(network, chosen, normalizer), None, PENDULUM if provenance is None else provenance)
     save(artifact, path)
     return path
@@ -97,7 +97,11 @@ def test_the_files_are_named_after_the_model_and_are_the_policy(model: Path, tmp
     assert "Environment: Pendulum-v1." in header.read_text()
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     (tmp_path / "compiled").mkdir()
-    found = acted(CCode("swing_up_v2", header.read_text(), source.read_text(), 3, 1), rows, tmp_path / "compiled")
+    found = acted(
+        CCode(name="swing_up_v2", header=header.read_text(), source=source.read_text(), inputs=3, outputs=1),
+        rows,
+        tmp_path / "compiled",
+    )
     assert found.tobytes() == twin(lower(load(model).actor), rows)[0].tobytes()
 
 

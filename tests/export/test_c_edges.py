@@ -16,8 +16,8 @@ from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted
 from torch import nn
 
 from prunekit.devices.build import build
+from prunekit.devices.cores import CORES
 from prunekit.devices.emulator import count
-from prunekit.devices.targets import TARGETS
 from prunekit.errors import InputError
 from prunekit.export.c_code import c_name
 from prunekit.policy.actor import Actor, Normalizer
@@ -75,7 +75,7 @@ def test_layers_of_every_width_keep_the_order_of_their_sums(
 def test_sigmoid_on_a_core_whose_int_has_16_bits(form: str) -> None:
     policy = program(HEADS["tanh"], nn.Sigmoid)
     expected = twin_actions(policy, form, SEEN, SEEN[:8])
-    found = count(build(as_c(policy, form, SEEN), TARGETS["avr-uno"]), SEEN[:8]).actions
+    found = count(build(as_c(policy, form, SEEN), CORES["avr-uno"]), SEEN[:8]).actions
     assert found.tobytes() == expected.tobytes()
 
 

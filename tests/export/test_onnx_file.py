@@ -28,10 +28,10 @@ METADATA = {"env": {"id": "Hopper-v5", "kwargs": {}}, "returns": RETURNS, "note"
 HEADS: list[Head] = [
     ArgmaxHead(),
     ArgmaxHead(-2),
-    ClipHead((-0.1, -0.2, -math.inf), (0.1, math.inf, 0.3)),
-    ClipHead((-0.1,) * 3, (0.2,) * 3),
-    ClipHead((-math.inf,) * 3, (math.inf,) * 3),
-    TanhHead((-2.0, 0.0, -0.3), (2.0, 1.0, 0.1)),
+    ClipHead(low=(-0.1, -0.2, -math.inf), high=(0.1, math.inf, 0.3)),
+    ClipHead(low=(-0.1,) * 3, high=(0.2,) * 3),
+    ClipHead(low=(-math.inf,) * 3, high=(math.inf,) * 3),
+    TanhHead(low=(-2.0, 0.0, -0.3), high=(2.0, 1.0, 0.1)),
 ]
 
 
@@ -86,7 +86,7 @@ def test_any_batch_gives_what_torch_gives(written: Path, head: Head) -> None:
         action, scores, same = session.run(["action", "outputs", "scores"], {"obs": observations})
         np.testing.assert_array_equal(scores, same)
         with torch.no_grad():
-            expected, wanted = policy(torch.from_numpy(observations)), policy.scores(torch.from_numpy(observations))
+            expected, wanted = policy(torch.from_numpy(observations)), policy.outputs(torch.from_numpy(observations))
         assert action.shape == tuple(expected.shape)
         np.testing.assert_allclose(scores, wanted.numpy(), atol=1e-5)
         np.testing.assert_allclose(action, expected.numpy(), atol=1e-5)
@@ -126,8 +126,8 @@ def test_small_policies_make_small_files(kind: Head) -> None:
 
 
 def swapped_head(program: Program) -> Program:
-    other = {ArgmaxHead: ArgmaxHead(1), ClipHead: ClipHead((-9.0,) * 3, (9.0,) * 3)}
-    return replace(program, head=other.get(type(program.head), ClipHead((-2.0,) * 3, (2.0,) * 3)))
+    other = {ArgmaxHead: ArgmaxHead(1), ClipHead: ClipHead(low=(-9.0,) * 3, high=(9.0,) * 3)}
+    return replace(program, head=other.get(type(program.head), ClipHead(low=(-2.0,) * 3, high=(2.0,) * 3)))
 
 
 def without_normalizer(program: Program) -> Program:

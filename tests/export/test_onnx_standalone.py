@@ -59,7 +59,7 @@ def test_a_compact_file_acts_in_its_environment_without_this_package(tmp_path: P
     normalizer = Normalizer([0.1] * spaces.observation, [0.7] * spaces.observation, 10.0)
     artifact = make_artifact(Actor(network, head, normalizer), {"0": torch.arange(24) % 4 == 0}, {})
     policy = compact(artifact).artifact.actor
-    scores = policy.scores(torch.randn(50, spaces.observation)).detach().numpy()
+    scores = policy.outputs(torch.randn(50, spaces.observation)).detach().numpy()
     if isinstance(spaces.actions, BoxActions):
         assert (np.abs(scores) > max(spaces.actions.high)).any(), "scores inside the action space need no head"
     report = export_onnx(policy, tmp_path / "model.compact.onnx", {})

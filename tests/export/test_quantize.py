@@ -131,7 +131,7 @@ def test_inputs_that_never_changed_are_no_obstacle(bits: Bits, normalizer: Norma
 def extremes(quantized: QuantizedProgram) -> list[NDArray[np.int64]]:
     """Return per layer the largest size of the inputs that reach it, [in]."""
     return [
-        quantized.limit if index == 0 else np.full(layer.weight.shape[1], quantized.most)
+        quantized.limit if index == 0 else np.full(layer.weight.shape[1], quantized.maximum)
         for index, layer in enumerate(quantized.layers)
     ]
 
@@ -145,9 +145,9 @@ def test_all_integers_fit_where_c_keeps_them(
 ) -> None:
     policy = program(UNBOUNDED, activation, (40, 40), normalizer, gain)
     quantized = quantize(graph_of(policy), SEEN, bits)
-    assert quantized.most == (127 if bits == 8 else 32_767)
-    assert (np.abs(quantized.table) <= quantized.most).all()
-    assert ((quantized.limit > 0) & (quantized.limit <= quantized.most)).all()
+    assert quantized.maximum == (127 if bits == 8 else 32_767)
+    assert (np.abs(quantized.table) <= quantized.maximum).all()
+    assert ((quantized.limit > 0) & (quantized.limit <= quantized.maximum)).all()
     assert np.isfinite(quantized.center).all()
     assert np.isfinite(quantized.gain).all()
     for layer, most in zip(quantized.layers, extremes(quantized), strict=True):
@@ -161,7 +161,7 @@ def test_all_integers_fit_where_c_keeps_them(
         assert (32_767 * layer.multiplier + (1 << layer.after >> 1) < 2**31).all()
         assert np.isfinite(layer.step).all()
         if isinstance(layer.activation, Curved):
-            assert np.abs(layer.activation.table.values).max() == quantized.most
+            assert np.abs(layer.activation.table.values).max() == quantized.maximum
             for multiplier, shift in (layer.activation.inward, layer.activation.outward):
                 assert 0 <= multiplier <= 32_767
                 assert 0 <= shift <= 30
@@ -174,7 +174,7 @@ def wide(inputs: int, outputs: int = 2) -> Program:
     layer = nn.Linear(inputs, outputs, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(generator.choice([-0.5, 0.5], (outputs, inputs))))
-    return lower(Actor(nn.Sequential(layer), ClipHead((-INF,) * outputs, (INF,) * outputs)))
+    return lower(Actor(nn.Sequential(layer), ClipHead(low=(-INF,) * outputs, high=(INF,) * outputs)))
 
 
 @needs_compilers
@@ -233,7 +233,7 @@ def test_activations_may_stand_anywhere(bits: Bits) -> None:
     plain = program(UNBOUNDED, nn.Tanh)
     last, (activate, *_) = plain.ops[-1], [op for op in plain.ops if isinstance(op, Activate)]
     for ops in ((*plain.ops[:-1], activate, last), (activate, *plain.ops)):
-        policy = Program(ops, plain.head)
+        policy = Program(ops=ops, head=plain.head)
         wanted = run_oracle(policy, SEEN.astype(np.float64))[1]
         error = np.abs(run_quantized(quantize(graph_of(policy), SEEN, bits), SEEN)[1] - wanted) / wanted.std()
         assert np.quantile(error, 0.9) < (0.02 if bits == 16 else 0.1)
@@ -246,7 +246,7 @@ def test_without_recorded_observations_there_are_no_integers(bits: Bits, tmp_pat
         quantize(graph_of(program(UNBOUNDED)), nothing, bits)
     actor = Actor(nn.Sequential(nn.Linear(INPUTS, 3)), UNBOUNDED)
     with pytest.raises(InputError, match="no recorded observation to take ranges from; record some with `episodes`"):
-        export_c(actor, tmp_path, CSettings("p", bits), {}, lambda: nothing)
+        export_c(actor, tmp_path, CSettings(name="p", activations=bits), {}, lambda: nothing)
     assert not list(tmp_path.iterdir())
 
 

@@ -52,7 +52,7 @@ def extreme() -> Program:
     network = nn.Sequential(nn.Linear(2, 1))
     with torch.no_grad():
         network[0].weight.fill_(1000.0)
-    return lower(Actor(network, ClipHead((-0.1,), (0.1,))))
+    return lower(Actor(network, ClipHead(low=(-0.1,), high=(0.1,))))
 
 
 def test_actions_are_what_the_environment_takes_and_observations_what_they_were() -> None:
@@ -71,7 +71,10 @@ def test_what_a_device_answers_in_float32_is_fitted_to_the_environment(sign: flo
 
 
 def test_actions_that_fit_are_left_alone() -> None:
-    chosen = _fitting(lambda _: 12, Spaces(2, DiscreteActions(count=3, start=10)))(None)
+    chosen = _fitting(lambda _: 12, Spaces(observation=2, actions=DiscreteActions(count=3, start=10)))(None)
     assert (type(chosen), chosen) == (np.int64, 12)
     given = np.full(1, 0.1, np.float32)
-    assert _fitting(lambda _: given, Spaces(2, BoxActions(low=(-1.0,), high=(1.0,))))(None).tobytes() == given.tobytes()
+    assert (
+        _fitting(lambda _: given, Spaces(observation=2, actions=BoxActions(low=(-1.0,), high=(1.0,))))(None).tobytes()
+        == given.tobytes()
+    )

@@ -53,5 +53,11 @@ def test_the_process_that_memory_is_measured_in_leaves_no_file(tmp_path: Path, m
     for name, value in settings_of(tmp_path, tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
-    assert measure_memory(BenchModel(Path("m.onnx"), content, len(content), (), 0, 0), 4) is not None
+    assert (
+        measure_memory(
+            BenchModel(path=Path("m.onnx"), content=content, size_bytes=len(content), hidden=(), parameters=0, macs=0),
+            4,
+        )
+        is not None
+    )
     assert left_in(tmp_path) == []

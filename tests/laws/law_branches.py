@@ -93,7 +93,7 @@ class Branched(nn.Module):
         return self.mean(stream), self.log_std(stream)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Built:
     """A network, where the units of each group lie in its parameters, and the widths."""
 
@@ -116,7 +116,7 @@ class Built:
         return network.mean(stream), network.log_std(stream)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A network with masks of which each removes and keeps at least one unit, and inputs [rows, inputs]."""
 
@@ -175,7 +175,7 @@ def branched(draw: DrawFn, dtype: torch.dtype = torch.float64, *, counted: bool 
             module.running_mean.normal_(generator=seeded(3))  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2.0, generator=seeded(4))  # type: ignore[union-attr]
     found = {name: tuple(places) for name, places in where.items()}
-    return Built(network.eval(), found, widths, inputs, has_counted)
+    return Built(network=network.eval(), where=found, widths=widths, inputs=inputs, counted=has_counted)
 
 
 @st.composite
@@ -185,4 +185,6 @@ def branched_cases(draw: DrawFn, dtype: torch.dtype = torch.float64) -> Case:
     for name, width in built.widths.items():
         masks[name] = torch.ones(width, dtype=torch.bool)
         masks[name][sorted(draw(st.sets(st.integers(0, width - 1), min_size=1, max_size=width - 1)))] = False
-    return Case(built, masks, torch.randn(ROWS, built.inputs, generator=seeded(draw(seeds())), dtype=dtype))
+    return Case(
+        built=built, masks=masks, inputs=torch.randn(ROWS, built.inputs, generator=seeded(draw(seeds())), dtype=dtype)
+    )

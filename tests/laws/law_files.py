@@ -37,7 +37,7 @@ def content_of(actor: Actor, version: int) -> bytes:
     return format_1_bytes(artifact) if version == 1 else to_bytes(artifact)
 
 
-_ACTOR = actor_with(ClipHead((-1.0, -1.0), (1.0, 1.0)))
+_ACTOR = actor_with(ClipHead(low=(-1.0, -1.0), high=(1.0, 1.0)))
 SOUND = {version: content_of(_ACTOR, version) for version in FORMATS}
 
 

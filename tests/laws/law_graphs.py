@@ -59,7 +59,7 @@ STEPS, ROWS = 20, 3
 NUMBERS = {"negative_slope": 0.2, "alpha": 0.7, "beta": 1.5}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Build:
     """A graph while it grows. Widths are those of the last axis."""
 
@@ -279,7 +279,7 @@ HEADS: dict[str, Callable[[Build, str], Op]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A graph, masks that keep a unit of every group, and a sequence of observations [rows, inputs]."""
 
@@ -292,7 +292,7 @@ class Case:
 def cases(draw: DrawFn, op: str | None = None, dtype: type[np.floating[Any]] = np.float64) -> Case:
     """Draw a case; ``op`` is in its graph."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    build = Build(draw, random, dtype)
+    build = Build(draw=draw, random=random, dtype=dtype)
     build.width["obs"] = draw(st.integers(1, 4))
     x = _normalize(build, "obs") if draw(st.booleans()) else "obs"
     x = build.affine(x)
@@ -319,7 +319,7 @@ def cases(draw: DrawFn, op: str | None = None, dtype: type[np.floating[Any]] = n
         masks[group.name] = keep
     steps = STEPS if graph.states else 1
     observations = (2.0 * build.values(ROWS, build.width["obs"]) for _ in range(steps))
-    return Case(graph, masks, tuple({"obs": obs.astype(np.float32)} for obs in observations))
+    return Case(graph=graph, masks=masks, sequence=tuple({"obs": obs.astype(np.float32)} for obs in observations))
 
 
 def all_steps(case: Case, graph: Graph, dtype: type[np.floating[Any]] = np.float64) -> dict[str, Array]:

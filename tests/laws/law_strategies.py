@@ -26,7 +26,7 @@ METHODS = sorted({name for kind in KINDS.values() for name in kind.functions if 
 ROWS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Built:
     """A network, and per hidden layer (by path) the paths of the layers that read it."""
 
@@ -36,7 +36,7 @@ class Built:
     outputs: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A network with masks of which each removes and keeps at least one unit, and inputs [rows, inputs]."""
 
@@ -46,7 +46,7 @@ class Case:
     inputs: Tensor = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deployed:
     """An actor and raw observations float32 [rows, inputs] for it."""
 
@@ -96,7 +96,7 @@ def seeds() -> SearchStrategy[int]:
 def activations(draw: DrawFn) -> Activation:
     kind = KINDS[draw(st.sampled_from(sorted(KINDS)))]
     parameter = draw(st.sampled_from([kind.default, 0.3])) if kind.attribute else kind.default
-    return Activation(kind.name, parameter)
+    return Activation(name=kind.name, parameter=parameter)
 
 
 @st.composite
@@ -111,7 +111,7 @@ def networks(draw: DrawFn, dtype: torch.dtype = torch.float32, *, plain_end: boo
     build = draw(st.sampled_from([_chain, _two_heads, _methodical]))
     network, coupling = build(draw, linears, plain_end)
     fill_(network.to(dtype), draw(seeds()))
-    return Built(network, coupling, widths[0], outputs)
+    return Built(network=network, coupling=coupling, inputs=widths[0], outputs=outputs)
 
 
 @st.composite
@@ -129,7 +129,7 @@ def cases(draw: DrawFn, dtype: torch.dtype = torch.float32) -> Case:
         masks[name][sorted(draw(st.sets(units, min_size=1, max_size=producer.out_features - 1)))] = False
     spread = draw(st.sampled_from([0.1, 1.0, 5.0]))
     inputs = spread * torch.randn(ROWS, built.inputs, generator=seeded(draw(seeds())), dtype=dtype)
-    return Case(network, built.coupling, masks, inputs)
+    return Case(network=network, coupling=built.coupling, masks=masks, inputs=inputs)
 
 
 @st.composite
@@ -146,7 +146,7 @@ def deployed(draw: DrawFn, *, plain_end: bool = False) -> Deployed:
         observations[:ROWS] *= 100.0 * clip
         observations = mean + observations / scale
     head = draw(heads(built.outputs))
-    return Deployed(Actor(built.network, head, normalizer), observations.astype(np.float32))
+    return Deployed(actor=Actor(built.network, head, normalizer), observations=observations.astype(np.float32))
 
 
 def heads(outputs: int) -> SearchStrategy[Head]:

@@ -128,7 +128,7 @@ def test_shrunk_layers_hold_exactly_the_kept_units(case: Case) -> None:
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_a_removed_constant_goes_into_the_bias_of_every_consumer(name: str, bias: bool) -> None:
-    activation = Activation(name, KINDS[name].default).to_module()
+    activation = Activation(name=name, parameter=KINDS[name].default).to_module()
     first, last = nn.Linear(3, 4, bias=bias), nn.Linear(4, 2, bias=bias)
     network = nn.Sequential(first, activation, last).double()
     fill_(network, seed=1)

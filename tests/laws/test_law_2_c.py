@@ -61,7 +61,7 @@ def test_activations_of_one_name_with_two_parameters_are_two(form: str, tmp_path
     torch.manual_seed(0)
     first, second = nn.LeakyReLU(0.01), nn.LeakyReLU(0.5)
     network = nn.Sequential(nn.Linear(3, 6), first, nn.Linear(6, 6), second, nn.Linear(6, 6), first, nn.Linear(6, 2))
-    program = lower(Actor(network, ClipHead((-9.0, -9.0), (9.0, 9.0))))
+    program = lower(Actor(network, ClipHead(low=(-9.0, -9.0), high=(9.0, 9.0))))
     rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     if form == "float32":
         code, expected = float_c(program, "p", {}), twin(program, rows)[0]

@@ -35,7 +35,7 @@ Pair = tuple[NDArray[Any], NDArray[Any]]
 @torch.no_grad()
 def run_torch(actor: Actor, observations: NDArray[Any]) -> Pair:
     tensor = torch.from_numpy(observations)
-    return actor(tensor).numpy(), actor.scores(tensor).numpy()
+    return actor(tensor).numpy(), actor.outputs(tensor).numpy()
 
 
 def run_onnx(actor: Actor, observations: NDArray[np.float32]) -> Pair:
@@ -120,11 +120,18 @@ def test_float64_observations_are_served_one_by_one(case: Deployed) -> None:
     program, content = lower(case.actor), to_onnx(graph_of(case.actor), {})
     head = case.actor.head
     actions = (
-        Spaces(program.inputs, DiscreteActions(count=program.outputs, start=head.start))
+        Spaces(observation=program.inputs, actions=DiscreteActions(count=program.outputs, start=head.start))
         if isinstance(head, ArgmaxHead)
-        else Spaces(program.inputs, BoxActions(low=head.low, high=head.high))
+        else Spaces(observation=program.inputs, actions=BoxActions(low=head.low, high=head.high))
     )
-    model = BenchModel(Path("policy.onnx"), content, len(content), program.hidden, program.parameters, program.macs)
+    model = BenchModel(
+        path=Path("policy.onnx"),
+        content=content,
+        size_bytes=len(content),
+        hidden=program.hidden,
+        parameters=program.parameters,
+        macs=program.macs,
+    )
     runtime = OnnxRuntime(model, actions)
     action, scores = run_onnx(case.actor, case.observations)
     served = np.stack([runtime.act(row) for row in case.observations.astype(np.float64)])

@@ -38,7 +38,7 @@ def small_actor(head: Head) -> Actor:
 
 @pytest.mark.parametrize("normalized", [True, False], ids=["normalizer", "no-normalizer"])
 def test_a_float64_actor_is_exported_or_refused_as_input(normalized: bool, tmp_path: Path) -> None:
-    actor = small_actor(ClipHead((-1.0, -1.0), (1.0, 1.0))).double()
+    actor = small_actor(ClipHead(low=(-1.0, -1.0), high=(1.0, 1.0))).double()
     if not normalized:
         actor.normalizer = None
     try:
@@ -53,7 +53,7 @@ def with_op(program: Program, kind: type[Op], change: Callable[[Any], tuple[Op, 
     return replace(program, ops=program.ops[:index] + change(program.ops[index]) + program.ops[index + 1 :])
 
 
-CLIP, TANH = ClipHead((-0.25, -0.5), (0.25, 0.5)), TanhHead((-1.0, 0.0), (1.0, 3.0))
+CLIP, TANH = ClipHead(low=(-0.25, -0.5), high=(0.25, 0.5)), TanhHead(low=(-1.0, 0.0), high=(1.0, 3.0))
 FAULTS: dict[str, tuple[Head, Callable[[Program], Program]]] = {
     "no normalizer": (CLIP, lambda p: with_op(p, Normalize, lambda op: ())),
     "no clip": (CLIP, lambda p: with_op(p, Normalize, lambda op: (replace(op, clip=1e9),))),
@@ -62,11 +62,11 @@ FAULTS: dict[str, tuple[Head, Callable[[Program], Program]]] = {
     "one weight": (CLIP, lambda p: with_op(p, Affine, lambda op: (replace(op, weight=nudged(op.weight)),))),
     "one bias": (CLIP, lambda p: with_op(p, Affine, lambda op: (replace(op, bias=nudged(op.bias)),))),
     "no activation": (CLIP, lambda p: with_op(p, Activate, lambda op: ())),
-    "wrong activation": (CLIP, lambda p: with_op(p, Activate, lambda op: (Activate(Activation("relu")),))),
-    "no bounds": (CLIP, lambda p: replace(p, head=ClipHead((-np.inf,) * 2, (np.inf,) * 2))),
-    "swapped bounds": (CLIP, lambda p: replace(p, head=ClipHead(CLIP.low[::-1], CLIP.high[::-1]))),
-    "clip for tanh": (TANH, lambda p: replace(p, head=ClipHead(TANH.low, TANH.high))),
-    "wrong range": (TANH, lambda p: replace(p, head=TanhHead(TANH.low, (1.0, 2.9)))),
+    "wrong activation": (CLIP, lambda p: with_op(p, Activate, lambda op: (Activate(Activation(name="relu")),))),
+    "no bounds": (CLIP, lambda p: replace(p, head=ClipHead(low=(-np.inf,) * 2, high=(np.inf,) * 2))),
+    "swapped bounds": (CLIP, lambda p: replace(p, head=ClipHead(low=CLIP.low[::-1], high=CLIP.high[::-1]))),
+    "clip for tanh": (TANH, lambda p: replace(p, head=ClipHead(low=TANH.low, high=TANH.high))),
+    "wrong range": (TANH, lambda p: replace(p, head=TanhHead(low=TANH.low, high=(1.0, 2.9)))),
     "wrong start": (ArgmaxHead(1), lambda p: replace(p, head=ArgmaxHead(0))),
 }
 

@@ -32,10 +32,10 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
 
 def plan_of(penalty: Penalty, importance: str = "irreplaceability") -> PruningPlan:
     return PruningPlan(
-        Sparsity(0.4),
+        threshold=Sparsity(0.4),
         importance=IMPORTANCES[importance],
         penalty=penalty,
-        phases=Phases(0.1, 0.6),
+        phases=Phases(start=0.1, end=0.6),
         checks=10,
         patience=2,
         share_per_check=0.5,
@@ -89,7 +89,7 @@ def test_dead_units_stay_zero_in_network_and_twin(optimizer: str, penalty: Penal
     network, twin = copy.deepcopy(built.network), copy.deepcopy(built.network)
     fill_(twin, seed=11)
     own = OPTIMIZERS[optimizer](network.parameters())
-    pruner = Pruner(network, own, STEPS, plan_of(penalty), twins=[twin], decision=joined)
+    pruner = Pruner(network, own, STEPS, plan_of(penalty), twins=[twin], output_of=joined)
     before = pruner.masks
     for states in steps_of(built, network, own, twin, seed):
         for found in (network, twin):
@@ -110,13 +110,13 @@ def test_dead_units_stay_zero_in_network_and_twin(optimizer: str, penalty: Penal
 def test_dead_units_stay_dead_through_a_resume(built: Built, seed: int, stop: int) -> None:
     network, twin = copy.deepcopy(built.network), copy.deepcopy(built.network)
     own = Adam(network.parameters(), lr=0.02)
-    pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL), twins=[twin], decision=joined)
+    pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL), twins=[twin], output_of=joined)
     steps = steps_of(built, network, own, twin, seed)
     for _ in range(stop):
         next(steps)
     other, its_twin = copy.deepcopy(built.network), copy.deepcopy(built.network)
     its = Adam(other.parameters(), lr=0.02)
-    resumed = Pruner(other, its, STEPS, plan_of(PROXIMAL), twins=[its_twin], decision=joined)
+    resumed = Pruner(other, its, STEPS, plan_of(PROXIMAL), twins=[its_twin], output_of=joined)
     resumed.load_state_dict(pruner.state_dict())
     other.load_state_dict(network.state_dict())
     its_twin.load_state_dict(twin.state_dict())
@@ -132,10 +132,10 @@ def test_dead_units_stay_dead_through_a_resume(built: Built, seed: int, stop: in
 def test_every_importance_but_the_one_for_chains_prunes(importance: str, built: Built, seed: int) -> None:
     network, twin = copy.deepcopy(built.network), copy.deepcopy(built.network)
     own = Adam(network.parameters(), lr=0.02)
-    pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL, importance), twins=[twin], decision=joined)
+    pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL, importance), twins=[twin], output_of=joined)
     for states in steps_of(built, network, own, twin, seed):
         assert_dead(built, network, pruner.masks, states)
-    assert all(bool(score.isfinite().all()) for score in pruner.scores.values())
+    assert all(bool(score.isfinite().all()) for score in pruner.importance.values())
 
 
 @settings(deadline=None, max_examples=12)
@@ -145,7 +145,7 @@ def test_law_4_live_shrinking_gives_the_weights_of_training_with_masks(built: Bu
     for live_shrink in (False, True):
         network, twin = copy.deepcopy(built.network), copy.deepcopy(built.network)
         own = Adam(network.parameters(), lr=0.02)
-        pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL), twins=[twin], decision=joined, live_shrink=live_shrink)
+        pruner = Pruner(network, own, STEPS, plan_of(PROXIMAL), twins=[twin], output_of=joined, live_shrink=live_shrink)
         # Clipping sees the gradients of dead columns, and Adam blows up the rounding of what is 0 behind a batch norm.
         for _ in steps_of(built, network, own, twin, seed, plain=True):
             pass

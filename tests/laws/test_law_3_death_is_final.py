@@ -39,7 +39,7 @@ OPTIMIZERS: dict[str, Callable[[Parameters], Optimizer]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A network in training, with one twin that follows softly and one that is copied now and then."""
 
@@ -67,14 +67,20 @@ class Training:
 
 def begin(networks: tuple[nn.Module, nn.Module, nn.Module], optimizer: Optimizer, plan: PruningPlan) -> Training:
     network, soft, hard = networks
-    return Training(network, soft, hard, optimizer, Pruner(network, optimizer, STEPS, plan, twins=(soft, hard)))
+    return Training(
+        network=network,
+        soft=soft,
+        hard=hard,
+        optimizer=optimizer,
+        pruner=Pruner(network, optimizer, STEPS, plan, twins=(soft, hard)),
+    )
 
 
 def plan_of(penalty: Penalty = PROXIMAL, threshold: Threshold | None = None) -> PruningPlan:
     return PruningPlan(
         threshold=threshold or Sparsity(0.4),
         penalty=penalty,
-        phases=Phases(0.1, 0.6),
+        phases=Phases(start=0.1, end=0.6),
         checks=10,
         patience=2,
         share_per_check=0.5,

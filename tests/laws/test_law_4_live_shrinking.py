@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
-from prunekit.adapters.learner import Part
+from prunekit.adapters.learner import PrunableNetwork
 from prunekit.adapters.sb3 import ALGORITHMS, attach_pruner, learner_of
 from prunekit.errors import InputError
 from prunekit.pruning.groups import find_groups
@@ -51,7 +51,13 @@ def build(name: str) -> BaseAlgorithm:
 def pruners_of(name: str, model: BaseAlgorithm, critics: bool, live_shrink: bool, penalty: Penalty) -> list[Pruner]:
     learner = learner_of(model)
     plan = PruningPlan(
-        Sparsity(0.7), penalty=penalty, phases=Phases(0.1, 0.7), checks=12, patience=2, share_per_check=0.3, states=64
+        threshold=Sparsity(0.7),
+        penalty=penalty,
+        phases=Phases(start=0.1, end=0.7),
+        checks=12,
+        patience=2,
+        share_per_check=0.3,
+        states=64,
     )
     return [
         attach_pruner(
@@ -92,7 +98,7 @@ def recorded(model: Any, dtype: torch.dtype) -> Callable[[], None]:
     return model.train if on_policy else lambda: model.train(gradient_steps=10, batch_size=32)
 
 
-def parts_of(model: BaseAlgorithm) -> list[Part]:
+def parts_of(model: BaseAlgorithm) -> list[PrunableNetwork]:
     learner = learner_of(model)
     return [part for part in (learner.actor, learner.critic) if part is not None]
 
@@ -174,7 +180,9 @@ def test_it_holds_in_a_loop_of_one_s_own(optimizer: str) -> None:
         network = copy.deepcopy(start)
         twin = copy.deepcopy(start)
         own = kinds[optimizer](network.parameters())
-        pruner = Pruner(network, own, UPDATES, PruningPlan(Sparsity(0.6)), twins=[twin], live_shrink=live_shrink)
+        pruner = Pruner(
+            network, own, UPDATES, PruningPlan(threshold=Sparsity(0.6)), twins=[twin], live_shrink=live_shrink
+        )
         generator = seeded(1)
         widths = set()
         for _ in range(UPDATES):
@@ -197,7 +205,7 @@ def test_it_holds_in_a_loop_of_one_s_own(optimizer: str) -> None:
 def test_an_optimizer_whose_state_cannot_follow_is_refused_before_anything_changes() -> None:
     network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
     optimizer = torch.optim.Adafactor(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 100, PruningPlan(Sparsity(0.5)))
+    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)))
     for _ in range(100):
         network(torch.randn(16, 3)).square().mean().backward()
         optimizer.step()

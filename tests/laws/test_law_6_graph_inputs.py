@@ -42,6 +42,6 @@ def test_graphs_masks_and_inputs_are_not_touched(case: Case) -> None:
             state.clone().fill_(7.0)
     assert snapshot(case) == before
     for graph in (small, zero):
-        again = snapshot(Case(graph, case.masks, case.sequence))
+        again = snapshot(Case(graph=graph, masks=case.masks, sequence=case.sequence))
         all_steps(case, graph)
-        assert snapshot(Case(graph, case.masks, case.sequence)) == again
+        assert snapshot(Case(graph=graph, masks=case.masks, sequence=case.sequence)) == again

@@ -21,11 +21,11 @@ from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.compaction import compact
 from prunekit.policy.program import lower
 from prunekit.pruning import importance
+from prunekit.pruning.forward_pass import forward_pass
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import Evidence, Importance
 from prunekit.pruning.masks import full_masks, masked
-from prunekit.pruning.observation import observe
-from prunekit.pruning.penalties import usual_norm
+from prunekit.pruning.penalties import median_norm
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner, first_tensor
 from prunekit.pruning.schedules import Sparsity
@@ -82,7 +82,7 @@ def shrunk_and_used(case: Case) -> None:
 
 
 def measured_norm(case: Case) -> None:
-    usual_norm(case.network, find_groups(case.network))
+    median_norm(case.network, find_groups(case.network))
 
 
 USES: dict[str, Callable[[Case], object]] = {
@@ -105,8 +105,14 @@ def test_surgery_leaves_the_network_and_the_masks_alone(use: str, case: Case) ->
 
 
 def evidence_of(network: nn.Module, groups: Sequence[Group], states: Tensor) -> Evidence:
-    seen = observe(network, groups, states, first_tensor)
-    return Evidence(network, groups, seen, torch.ones(seen.output.shape[1]), full_masks(groups))
+    seen = forward_pass(network, groups, states, first_tensor)
+    return Evidence(
+        network=network,
+        groups=groups,
+        seen=seen,
+        output_deviation=torch.ones(seen.output.shape[1]),
+        keep=full_masks(groups),
+    )
 
 
 @pytest.mark.parametrize("name", IMPORTANCES)

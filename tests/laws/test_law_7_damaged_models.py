@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 Path_ = tuple[Any, ...]
 HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(1),
-    "clip": ClipHead((-1.0, -math.inf), (1.0, 2.0)),
-    "tanh": TanhHead((-1.0, 0.0), (1.0, 2.0)),
+    "clip": ClipHead(low=(-1.0, -math.inf), high=(1.0, 2.0)),
+    "tanh": TanhHead(low=(-1.0, 0.0), high=(1.0, 2.0)),
     "choices": KindHead(MultiDiscreteActions(counts=(1, 1), starts=(0, 4))),
     "switches": KindHead(MultiBinaryActions(count=2)),
 }

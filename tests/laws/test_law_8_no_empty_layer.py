@@ -19,7 +19,7 @@ from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import Artifact, make_artifact
 from prunekit.policy.compaction import compact
 from prunekit.policy.heads import ArgmaxHead
-from prunekit.pruning.importance import Evidence, Importance, Scores, output_sensitivity
+from prunekit.pruning.importance import Evidence, Importance, UnitImportance, output_sensitivity
 from prunekit.pruning.masks import masked
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
@@ -46,7 +46,7 @@ def pruner_for(network: nn.Module, plan: PruningPlan) -> tuple[Pruner, torch.opt
 def lopsided(loved: int) -> Importance:
     """Return an importance under which one group is worth all and the units of the others nothing."""
 
-    def score(evidence: Evidence) -> Scores:
+    def score(evidence: Evidence) -> UnitImportance:
         names = [group.name for group in evidence.groups]
         loved_name = names[loved % len(names)]
         return {group.name: torch.full((group.width,), float(group.name == loved_name)) for group in evidence.groups}
@@ -54,7 +54,7 @@ def lopsided(loved: int) -> Importance:
     return score
 
 
-def one_unit_worth_all(evidence: Evidence) -> Scores:
+def one_unit_worth_all(evidence: Evidence) -> UnitImportance:
     return {group.name: torch.eye(group.width)[0] for group in evidence.groups}
 
 
@@ -79,7 +79,7 @@ def plans(threshold: Threshold, min_units: int) -> st.SearchStrategy[PruningPlan
         PruningPlan,
         threshold=st.just(threshold),
         importance=st.sampled_from(IMPORTANCES),
-        phases=st.sampled_from([Phases(), Phases(0.0, 0.5), Phases(0.1, 0.2, 0.5)]),
+        phases=st.sampled_from([Phases(), Phases(start=0.0, end=0.5), Phases(start=0.1, end=0.2, full=0.5)]),
         checks=st.sampled_from([3, 10, 200]),
         patience=st.integers(1, 3),
         share_per_check=st.sampled_from([0.1, 0.5, 1.0]),

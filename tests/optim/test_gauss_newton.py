@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prunekit.optim import gauss_newton
-from prunekit.optim.gauss_newton import refine
+from prunekit.optim.gauss_newton import fit_gauss_newton
 from prunekit.spaces.curvature import Choices, Normals
 
 
@@ -38,7 +38,7 @@ def refined(
     network: nn.Sequential, states: Tensor, loss: Callable[[Tensor], Tensor], steps: int, discrete: bool
 ) -> float:
     curvature = Choices((2,)) if discrete else Normals(torch.full((2,), 0.5).sqrt())
-    return refine(network, states, loss, steps, torch.Generator().manual_seed(0), curvature)
+    return fit_gauss_newton(network, states, loss, steps, torch.Generator().manual_seed(0), curvature)
 
 
 @given(seed=st.integers(0, 999), hidden=st.integers(1, 6), discrete=st.booleans(), steps=st.integers(0, 4))
@@ -85,7 +85,7 @@ def test_where_no_step_helps_the_network_stays_as_it_is(monkeypatch: pytest.Monk
 
 
 def test_the_same_generator_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauss_newton, "_MOST_SCORES", 100)  # of fewer states than there are
+    monkeypatch.setattr(gauss_newton, "_MAX_OUTPUTS", 100)  # of fewer states than there are
     found = []
     for _ in range(2):
         network, states, loss = problem(3, 4, False)

@@ -59,9 +59,11 @@ def test_actor_normalizes_then_scores_then_decides() -> None:
     linear = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
-    actor = Actor(nn.Sequential(linear), ClipHead((-1.0, -1.0), (1.0, 0.25)), Normalizer([10.0, 0.0], [0.5, 2.0], 3.0))
+    actor = Actor(
+        nn.Sequential(linear), ClipHead(low=(-1.0, -1.0), high=(1.0, 0.25)), Normalizer([10.0, 0.0], [0.5, 2.0], 3.0)
+    )
     observation = torch.tensor([[11.0, -0.1], [0.0, 9.0]])
-    torch.testing.assert_close(actor.scores(observation), torch.tensor([[0.5, 0.2], [-3.0, -3.0]]))
+    torch.testing.assert_close(actor.outputs(observation), torch.tensor([[0.5, 0.2], [-3.0, -3.0]]))
     torch.testing.assert_close(actor(observation), torch.tensor([[0.5, 0.2], [-1.0, -1.0]]))
 
 
@@ -77,8 +79,8 @@ class MeanAndDeviation(nn.Module):
 def test_scores_are_the_first_of_several_outputs() -> None:
     network = MeanAndDeviation()
     observation = torch.randn(5, 3)
-    actor = Actor(network, ClipHead((-9.0,) * 2, (9.0,) * 2))
-    assert torch.equal(actor.scores(observation), network.mean(observation))
+    actor = Actor(network, ClipHead(low=(-9.0,) * 2, high=(9.0,) * 2))
+    assert torch.equal(actor.outputs(observation), network.mean(observation))
 
 
 @pytest.mark.parametrize("kept", [torch.float32, torch.float64])
@@ -87,7 +89,7 @@ def test_observations_of_either_float_type_are_served(kept: torch.dtype, observe
     network = nn.Sequential(nn.Linear(3, 4, dtype=kept), nn.ReLU(), nn.Linear(4, 2, dtype=kept))
     observation = torch.randn(5, 3)
     for normalizer in (None, Normalizer([1.0] * 3, [2.0] * 3, 4.0)):
-        actor = Actor(network, ClipHead((-1.0,) * 2, (1.0,) * 2), normalizer)
+        actor = Actor(network, ClipHead(low=(-1.0,) * 2, high=(1.0,) * 2), normalizer)
         action = actor(observation.to(observed))
         assert action.dtype == kept
         torch.testing.assert_close(action, actor(observation.to(kept)), rtol=1e-6, atol=1e-6)
@@ -101,11 +103,11 @@ def test_observations_of_either_float_type_are_served(kept: torch.dtype, observe
         (lambda: Normalizer([0.0], [1.0, 2.0], 5.0), "mean .* and scale .* differ"),
         (lambda: ArgmaxHead(2**31), "32-bit integer"),
         (lambda: ArgmaxHead(1.5), "32-bit integer"),  # type: ignore[arg-type]
-        (lambda: ClipHead((2.0,), (1.0,)), "low <= high"),
-        (lambda: ClipHead((math.nan,), (1.0,)), "low <= high"),
-        (lambda: ClipHead((0.0, 0.0), (1.0,)), "low <= high"),
-        (lambda: ClipHead((), ()), "one per component"),
-        (lambda: TanhHead((-math.inf,), (1.0,)), "low <= high and no larger"),
+        (lambda: ClipHead(low=(2.0,), high=(1.0,)), "low <= high"),
+        (lambda: ClipHead(low=(math.nan,), high=(1.0,)), "low <= high"),
+        (lambda: ClipHead(low=(0.0, 0.0), high=(1.0,)), "low <= high"),
+        (lambda: ClipHead(low=(), high=()), "one per component"),
+        (lambda: TanhHead(low=(-math.inf,), high=(1.0,)), "low <= high and no larger"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Callable[[], object], words: str) -> None:
@@ -122,7 +124,7 @@ def test_argmax_head_counts_from_the_first_action(start: int) -> None:
 
 
 def test_clip_head_takes_a_bound_per_component_and_infinite_ones() -> None:
-    head = ClipHead((-1.0, -math.inf, 0.0, -math.inf), (2.0, 0.5, math.inf, math.inf))
+    head = ClipHead(low=(-1.0, -math.inf, 0.0, -math.inf), high=(2.0, 0.5, math.inf, math.inf))
     far = torch.tensor([[-1e30] * 4, [1e30] * 4])
     assert torch.equal(head(far), torch.tensor([[-1.0, -1e30, 0.0, -1e30], [2.0, 0.5, 1e30, 1e30]]))
     inside = torch.tensor([[1.5, -7.0, 3.0, 42.0]])
@@ -130,7 +132,7 @@ def test_clip_head_takes_a_bound_per_component_and_infinite_ones() -> None:
 
 
 def test_tanh_head_maps_to_the_whole_range() -> None:
-    head = TanhHead((-2.0, 0.0), (2.0, 10.0))
+    head = TanhHead(low=(-2.0, 0.0), high=(2.0, 10.0))
     scores = torch.tensor([[0.0, 0.0], [0.3, -0.3], [99.0, 99.0], [-99.0, -99.0]])
     squashed = math.tanh(0.3)
     expected = torch.tensor([[0.0, 5.0], [2 * squashed, 5 - 5 * squashed], [2.0, 10.0], [-2.0, 0.0]])
@@ -141,7 +143,7 @@ def test_tanh_head_never_leaves_the_bounds_by_rounding() -> None:
     generator = np.random.default_rng(0)
     bounds = np.sort(generator.normal(0.0, 3.0, (2000, 2)).astype(np.float32), axis=1)
     low, high = bounds.T
-    head = TanhHead(tuple(map(float, low)), tuple(map(float, high)))
+    head = TanhHead(low=tuple(map(float, low)), high=tuple(map(float, high)))
     scores = torch.tensor([[-50.0], [50.0], [-8.9], [8.9]]).expand(4, len(low))
     actions = head(scores).numpy()
     assert ((actions >= low) & (actions <= high)).all()

@@ -46,7 +46,7 @@ ARGMAX = ArgmaxHead()
 def sample(head: Head = ARGMAX, dtype: torch.dtype = torch.float32) -> Artifact:
     masks = {"0": torch.arange(6) % 2 == 0, "2": torch.arange(5) > 0}
     normalizer = Normalizer([1.0, -2.0, 0.1, 4.0], [0.3, 1e-3, 5.0, 1.0], 7.5)
-    return make_artifact(Actor(chain(Activation("tanh"), dtype), head, normalizer), masks, dict(PROVENANCE))
+    return make_artifact(Actor(chain(Activation(name="tanh"), dtype), head, normalizer), masks, dict(PROVENANCE))
 
 
 def parameters_of(artifact: Artifact) -> dict[str, Tensor]:
@@ -62,7 +62,12 @@ def saved(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "head",
-    [ArgmaxHead(), ArgmaxHead(3), ClipHead((-1.0, -math.inf), (0.5, math.inf)), TanhHead((-0.1, 0.0), (0.1, 3.0))],
+    [
+        ArgmaxHead(),
+        ArgmaxHead(3),
+        ClipHead(low=(-1.0, -math.inf), high=(0.5, math.inf)),
+        TanhHead(low=(-0.1, 0.0), high=(0.1, 3.0)),
+    ],
     ids=repr,
 )
 def test_everything_comes_back_exactly(tmp_path: Path, head: Head, dtype: torch.dtype) -> None:
@@ -86,12 +91,12 @@ def test_everything_comes_back_exactly(tmp_path: Path, head: Head, dtype: torch.
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_activation_comes_back_with_its_parameter(tmp_path: Path, name: str) -> None:
     parameter = 0.37 if KINDS[name].attribute else KINDS[name].default
-    actor = Actor(chain(Activation(name, parameter)), ArgmaxHead())
+    actor = Actor(chain(Activation(name=name, parameter=parameter)), ArgmaxHead())
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
     result = load(tmp_path / "model.pt").actor
     assert result.normalizer is None
     observations = torch.linspace(-4.0, 4.0, 40).reshape(10, 4)
-    assert torch.equal(result.scores(observations), actor.scores(observations))
+    assert torch.equal(result.outputs(observations), actor.outputs(observations))
     if KINDS[name].attribute:
         assert getattr(result.network[1], str(KINDS[name].attribute)) == parameter
 
@@ -110,7 +115,7 @@ class Named(nn.Module):
 def test_masks_follow_their_layer_into_the_chain() -> None:
     network = Named()
     masks = {"body.first": torch.arange(6) > 1, "body.second": torch.arange(5) != 2}
-    artifact = make_artifact(Actor(network, ClipHead((-1.0,) * 2, (1.0,) * 2)), masks, {})
+    artifact = make_artifact(Actor(network, ClipHead(low=(-1.0,) * 2, high=(1.0,) * 2)), masks, {})
     layers = [layer for layer in artifact.actor.network if isinstance(layer, nn.Linear)]
     assert layers == [network.body["first"], network.body["second"], network.mean]
     assert {name: keep.tolist() for name, keep in artifact.masks.items()} == {
@@ -129,11 +134,11 @@ def test_masks_follow_their_layer_into_the_chain() -> None:
 )
 def test_masks_of_another_network_are_refused(masks: dict[str, Tensor]) -> None:
     with pytest.raises(InputError, match="mask"):
-        make_artifact(Actor(chain(Activation("relu")), ArgmaxHead()), masks, {})
+        make_artifact(Actor(chain(Activation(name="relu")), ArgmaxHead()), masks, {})
 
 
 def test_no_masks_means_that_every_unit_lives() -> None:
-    masks = make_artifact(Actor(chain(Activation("relu")), ArgmaxHead()), None, {}).masks
+    masks = make_artifact(Actor(chain(Activation(name="relu")), ArgmaxHead()), None, {}).masks
     assert {name: keep.tolist() for name, keep in masks.items()} == {"0": [True] * 6, "2": [True] * 5}
 
 

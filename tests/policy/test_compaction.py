@@ -22,7 +22,7 @@ KEEP = {"0": torch.arange(16) % 3 == 0, "2": torch.arange(12) < 4}
 def artifact() -> Artifact:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 16), nn.Sigmoid(), nn.Linear(16, 12), nn.Softplus(), nn.Linear(12, 3))
-    actor = Actor(network, ClipHead((-1.0,) * 3, (1.0,) * 3), Normalizer([0.5] * 5, [2.0] * 5, 4.0))
+    actor = Actor(network, ClipHead(low=(-1.0,) * 3, high=(1.0,) * 3), Normalizer([0.5] * 5, [2.0] * 5, 4.0))
     return make_artifact(actor, KEEP, {"seed": 3})
 
 
@@ -32,8 +32,8 @@ def test_dead_units_go_and_the_scores_stay(artifact: Artifact) -> None:
     assert result.after.parameters == 5 * 6 + 6 + 6 * 4 + 4 + 4 * 3 + 3
     observations = 3.0 * torch.randn(200, 5)
     gated = Actor(masked(artifact.actor.network, KEEP), artifact.actor.head, artifact.actor.normalizer)
-    torch.testing.assert_close(result.artifact.actor.scores(observations), gated.scores(observations))
-    assert not torch.allclose(artifact.actor.scores(observations), gated.scores(observations), atol=1e-2)
+    torch.testing.assert_close(result.artifact.actor.outputs(observations), gated.outputs(observations))
+    assert not torch.allclose(artifact.actor.outputs(observations), gated.outputs(observations), atol=1e-2)
     assert 0.0 <= result.largest_difference < 1e-5 * result.output_scale
     assert result.rows == 256
 

@@ -44,8 +44,8 @@ ACTIONS = [
 ]
 HEADS: tuple[Head, ...] = (
     ArgmaxHead(3),
-    ClipHead((-1.0, -math.inf), (0.5, math.inf)),
-    TanhHead((-0.1, 0.0), (0.1, 3.0)),
+    ClipHead(low=(-1.0, -math.inf), high=(0.5, math.inf)),
+    TanhHead(low=(-0.1, 0.0), high=(0.1, 3.0)),
     KindHead(MultiDiscreteActions(counts=(1, 1), starts=(0, 4), dtype="int32")),
     KindHead(MultiBinaryActions(count=2)),
     KindHead(UnknownActions(count=2)),
@@ -57,7 +57,7 @@ def test_a_file_of_format_1_acts_as_it_did() -> None:
     assert torch.load(OLD, weights_only=True)["version"] == 1
     artifact = load(OLD)
     np.testing.assert_allclose(artifact.actor(torch.from_numpy(OBSERVATIONS)).numpy(), ACTIONS, rtol=0.0, atol=1e-6)
-    assert artifact.actor.head == ClipHead((-1.0, -math.inf), (0.5, 2.0))
+    assert artifact.actor.head == ClipHead(low=(-1.0, -math.inf), high=(0.5, 2.0))
     assert artifact.provenance == {"env": {"id": "Some-v0", "kwargs": {}}, "seed": 5, "original_hidden": [8, 6]}
     assert {name: keep.tolist() for name, keep in artifact.masks.items()} == {
         "0": [True, False, True, True, True],

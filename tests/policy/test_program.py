@@ -34,7 +34,7 @@ def test_counts_against_a_count_by_hand() -> None:
 
 
 def test_a_linear_policy_has_no_units() -> None:
-    program = lower(Actor(mlp(11, 3), ClipHead((-1.0,) * 3, (1.0,) * 3)))
+    program = lower(Actor(mlp(11, 3), ClipHead(low=(-1.0,) * 3, high=(1.0,) * 3)))
     assert (program.hidden, program.units, program.macs, program.parameters) == ((), 0, 33, 36)
 
 
@@ -54,7 +54,7 @@ def test_ops_come_in_order_as_float32_and_identities_are_left_out() -> None:
     assert isinstance(first, Affine)
     assert isinstance(last, Affine)
     assert (normalize.mean.tolist(), normalize.scale.tolist(), normalize.clip) == ([1.0, 2.0], [3.0, 4.0], 5.0)
-    assert activate == Activate(Activation("elu", 0.5))
+    assert activate == Activate(Activation(name="elu", parameter=0.5))
     assert {values.dtype for op in (first, last) for values in (op.weight, op.bias)} == {np.dtype(np.float32)}
     np.testing.assert_allclose(first.weight, network[1].weight.detach().numpy(), rtol=1e-7)
     assert program.head is head
@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_are_refused_by_name(parameter: str, named: s
     [
         (Actor(nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2)), ArgmaxHead()), "cannot read 4 values"),
         (Actor(mlp(3, 2), ArgmaxHead(), Normalizer([0.0] * 4, [1.0] * 4, 9.0)), "normalizer .*but observations have 3"),
-        (Actor(mlp(3, 2), ClipHead((0.0,), (1.0,))), "network's 2 scores: .*constants are for 1"),
+        (Actor(mlp(3, 2), ClipHead(low=(0.0,), high=(1.0,))), "network's 2 scores: .*constants are for 1"),
     ],
 )
 def test_widths_that_do_not_fit_together_are_refused(actor: Actor, words: str) -> None:
@@ -156,13 +156,13 @@ def test_oracle_of_a_program_worked_by_hand() -> None:
         network[0].bias.copy_(torch.tensor([0.5, 0.0]))
         network[2].weight.copy_(torch.tensor([[2.0, 10.0]]))
         network[2].bias.copy_(torch.tensor([-1.0]))
-    actor = Actor(network, TanhHead((0.0,), (4.0,)), Normalizer([1.0, 0.0], [2.0, 1.0], 3.0))
+    actor = Actor(network, TanhHead(low=(0.0,), high=(4.0,)), Normalizer([1.0, 0.0], [2.0, 1.0], 3.0))
     observations = np.asarray([[2.0, -0.5], [-9.0, 1.0]])  # normalized: (2, -0.5) and, clipped, (-3, 1)
     action, scores = run_oracle(lower(actor), observations)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, [[2.0], [29.0]], rtol=1e-15)
     np.testing.assert_allclose(action, [[2.0 + 2.0 * np.tanh(2.0)], [4.0]], rtol=1e-15)
-    clipped, _ = run_oracle(replace(lower(actor), head=ClipHead((2.5,), (7.0,))), observations)
+    clipped, _ = run_oracle(replace(lower(actor), head=ClipHead(low=(2.5,), high=(7.0,))), observations)
     assert clipped.tolist() == [[2.5], [7.0]]
     chosen, _ = run_oracle(replace(lower(actor), head=ArgmaxHead(3)), observations)
     assert chosen.dtype == np.int64
@@ -172,7 +172,7 @@ def test_oracle_of_a_program_worked_by_hand() -> None:
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_activation_is_its_torch_module_in_float64(name: str) -> None:
     kind = KINDS[name]
-    activation = Activation(name, 0.3 if kind.attribute else kind.default)
+    activation = Activation(name=name, parameter=0.3 if kind.attribute else kind.default)
     x = torch.linspace(-15.0, 15.0, 301, dtype=torch.float64)
     np.testing.assert_allclose(
         activation.reference(x.numpy()), activation.to_module()(x).numpy(), rtol=1e-12, atol=1e-14

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from prunekit.pruning.importance import Evidence, Importance, Scores
+from prunekit.pruning.importance import Evidence, Importance, UnitImportance
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases
 
@@ -90,7 +90,7 @@ def fixed_importance(**scores: list[float]) -> Importance:
     """Return an importance that gives these scores to the original units; ``g0`` stands for group '0'."""
     fixed = {name.removeprefix("g"): torch.tensor(values, dtype=torch.float64) for name, values in scores.items()}
 
-    def importance(evidence: Evidence) -> Scores:
+    def importance(evidence: Evidence) -> UnitImportance:
         return {name: values[evidence.keep[name]] for name, values in fixed.items()}
 
     return importance
@@ -103,4 +103,11 @@ def bits(network: nn.Module) -> dict[str, bytes]:
 
 def early_plan(*values: Any, **changes: Any) -> PruningPlan:
     """Return a plan whose window is from a fifth to seven tenths of training, with a penalty that is easy to see."""
-    return PruningPlan(*values, **{"phases": Phases(0.2, 0.7), "strength": 1.0, **changes})
+    return PruningPlan(
+        **{
+            **dict(zip(("threshold", "importance"), values, strict=False)),
+            "phases": Phases(start=0.2, end=0.7),
+            "strength": 1.0,
+            **changes,
+        }
+    )

@@ -10,10 +10,10 @@ from pruning_helpers import TwoHeads, batches, fit_step, mlp
 from torch import Tensor, nn
 
 from prunekit.pruning.compensation import compensate_
+from prunekit.pruning.forward_pass import forward_pass
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import Evidence, irreplaceability, output_sensitivity
 from prunekit.pruning.masks import full_masks
-from prunekit.pruning.observation import observe
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner, first_tensor
 from prunekit.pruning.schedules import Sparsity
@@ -34,7 +34,7 @@ def compensated(network: nn.Module, index: int, go: Tensor, inputs: Tensor) -> n
     group = find_groups(network)[index]
     result = copy.deepcopy(network)
     stay = torch.tensor([unit for unit in range(group.width) if unit not in go])
-    values = observe(network, find_groups(network), inputs, first_tensor).hidden[group.name]
+    values = forward_pass(network, find_groups(network), inputs, first_tensor).hidden[group.name]
     compensate_((result,), group.consumers, values[:, stay], values[:, go], stay, go)
     return result
 
@@ -115,7 +115,7 @@ def test_a_target_network_is_compensated_with_its_own_weights() -> None:
         target[2].weight.mul_(-2.0)
     group, go, inputs = find_groups(network)[0], torch.arange(6), states()
     before = copy.deepcopy(target)
-    values = observe(network, (group,), inputs, first_tensor).hidden["0"]
+    values = forward_pass(network, (group,), inputs, first_tensor).hidden["0"]
     compensate_((network, target), group.consumers, values[:, 6:], values[:, :6], torch.arange(6, 20), go)
     assert loss(before, without(target, "0", go), inputs) < loss(before, without(before, "0", go), inputs) / 20
 
@@ -125,7 +125,7 @@ def test_dead_units_take_nothing_over() -> None:
     group = find_groups(network)[0]
     with torch.no_grad():
         network[2].weight[:, 3] = 0.0
-    values, stay, go = observe(network, (group,), inputs, first_tensor).hidden["0"], [0, 1, 2, 4, 5, 6], [7]
+    values, stay, go = forward_pass(network, (group,), inputs, first_tensor).hidden["0"], [0, 1, 2, 4, 5, 6], [7]
     compensate_((network,), group.consumers, values[:, stay], values[:, go], torch.tensor(stay), torch.tensor(go))
     assert not network[2].weight[:, 3].any()
 
@@ -136,7 +136,7 @@ def test_pruning_with_compensation_hardly_moves_the_output(live_shrink: bool) ->
     for compensate in (False, True):
         network, source = mlp(3, 60, 60, 2), batches(3, size=32)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-        plan = PruningPlan(Sparsity(0.5), strength=0.0, compensate=compensate)
+        plan = PruningPlan(threshold=Sparsity(0.5), strength=0.0, compensate=compensate)
         pruner = Pruner(network, optimizer, 100, plan, live_shrink=live_shrink)
         whole = copy.deepcopy(network)
         for _ in range(100):
@@ -150,8 +150,10 @@ def test_irreplaceability_is_the_change_that_compensation_leaves() -> None:
     network, inputs = mlp(3, 8, 2), states(4000)
     deviation = torch.ones(2, dtype=torch.float64)
     group = find_groups(network)[0]
-    seen = observe(network, (group,), inputs, first_tensor)
-    scores = irreplaceability(Evidence(network, (group,), seen, deviation, full_masks((group,))))["0"]
+    seen = forward_pass(network, (group,), inputs, first_tensor)
+    scores = irreplaceability(
+        Evidence(network=network, groups=(group,), seen=seen, output_deviation=deviation, keep=full_masks((group,)))
+    )["0"]
     for unit in range(8):
         small = without(compensated(network, 0, torch.tensor([unit]), inputs), "0", torch.tensor([unit]))
         with torch.no_grad():
@@ -165,8 +167,14 @@ def test_a_unit_that_others_predict_is_replaceable_however_important() -> None:
         network[0].weight[5], network[0].bias[5] = network[0].weight[2], network[0].bias[2]
         network[2].weight[:, [2, 5]] *= 10.0
     groups = find_groups(network)
-    seen = observe(network, groups, states(), first_tensor)
-    evidence = Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64), full_masks(groups))
+    seen = forward_pass(network, groups, states(), first_tensor)
+    evidence = Evidence(
+        network=network,
+        groups=groups,
+        seen=seen,
+        output_deviation=torch.ones(2, dtype=torch.float64),
+        keep=full_masks(groups),
+    )
     important, left = output_sensitivity(evidence)["0"], irreplaceability(evidence)["0"]
     assert important.argsort()[-2:].sort().values.tolist() == [2, 5]
     assert float((left / important)[[2, 5]].max()) < 0.05
@@ -180,11 +188,11 @@ def test_only_units_that_vary_have_a_share_that_others_do_not_predict() -> None:
     groups = find_groups(network)
     left = irreplaceability(
         Evidence(
-            network,
-            groups,
-            observe(network, groups, inputs, first_tensor),
-            torch.ones(2, dtype=torch.float64),
-            full_masks(groups),
+            network=network,
+            groups=groups,
+            seen=forward_pass(network, groups, inputs, first_tensor),
+            output_deviation=torch.ones(2, dtype=torch.float64),
+            keep=full_masks(groups),
         )
     )["0"]
     assert left[[1, 4]].tolist() == [0.0, 0.0]
@@ -192,11 +200,11 @@ def test_only_units_that_vary_have_a_share_that_others_do_not_predict() -> None:
     groups = find_groups(apart)
     fewer = irreplaceability(
         Evidence(
-            apart,
-            groups,
-            observe(apart, groups, inputs, first_tensor),
-            torch.ones(2, dtype=torch.float64),
-            full_masks(groups),
+            network=apart,
+            groups=groups,
+            seen=forward_pass(apart, groups, inputs, first_tensor),
+            output_deviation=torch.ones(2, dtype=torch.float64),
+            keep=full_masks(groups),
         )
     )["0"]
     torch.testing.assert_close(left[[0, 2, 3, 5, 6, 7]], fewer)
@@ -207,8 +215,14 @@ def test_units_none_of_which_varies_are_replaceable() -> None:
     with torch.no_grad():
         network[0].weight.zero_()
     groups = find_groups(network)
-    seen = observe(network, groups, states(), first_tensor)
-    scores = irreplaceability(Evidence(network, groups, seen, torch.ones(2, dtype=torch.float64), full_masks(groups)))[
-        "0"
-    ]
+    seen = forward_pass(network, groups, states(), first_tensor)
+    scores = irreplaceability(
+        Evidence(
+            network=network,
+            groups=groups,
+            seen=seen,
+            output_deviation=torch.ones(2, dtype=torch.float64),
+            keep=full_masks(groups),
+        )
+    )["0"]
     assert float(scores.max()) < 1e-12

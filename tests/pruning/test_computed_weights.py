@@ -92,7 +92,7 @@ def test_a_computed_weight_is_refused_by_name_with_the_cure(wrap: Wrap, cure: st
     wrap(wrapped[index])  # type: ignore[arg-type]
     masks = {group.name: torch.arange(8) < 5 for group in find_groups(plain)}
     optimizer = torch.optim.Adam(wrapped.parameters())
-    actor = Actor(wrapped, ClipHead((-1.0, -1.0), (1.0, 1.0)))
+    actor = Actor(wrapped, ClipHead(low=(-1.0, -1.0), high=(1.0, 1.0)))
     for take in (
         lambda: find_groups(wrapped),
         lambda: Pruner(wrapped, optimizer, 100),
@@ -190,4 +190,4 @@ def test_mixed_types_are_refused_where_they_are_attached() -> None:
     with pytest.raises(InputError, match=r"mixes types: '4.bias' is float32, '2.bias' float64; call network.float"):
         Pruner(mixed, torch.optim.SGD(mixed.parameters(), 0.1), 100)
     double = network().double()
-    Pruner(double, torch.optim.SGD(double.parameters(), 0.1), 100, PruningPlan(Sparsity(0.5))).detach()
+    Pruner(double, torch.optim.SGD(double.parameters(), 0.1), 100, PruningPlan(threshold=Sparsity(0.5))).detach()

@@ -44,7 +44,7 @@ def test_every_consumer_of_two_heads_is_listed() -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_units_pass_every_known_module(name: str) -> None:
-    module = Activation(name, KINDS[name].default).to_module()
+    module = Activation(name=name, parameter=KINDS[name].default).to_module()
     assert told(nn.Sequential(nn.Linear(3, 4), module, nn.Linear(4, 2))) == [("0", 4, ("2",))]
 
 

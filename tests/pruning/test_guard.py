@@ -12,7 +12,7 @@ from prunekit.pruning.guard import ReturnGuard
 
 
 def guard_after(*returns: float, floor: float = 0.0, share: float = 0.9, window: int = 1) -> ReturnGuard:
-    guard = ReturnGuard(floor, share, window)
+    guard = ReturnGuard(floor=floor, share=share, window=window)
     for value in returns:
         guard.record([value])
     return guard
@@ -80,7 +80,7 @@ def test_the_share_is_a_parameter() -> None:
 
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(InputError, match="window"):
-        ReturnGuard(0.0, window=0)
+        ReturnGuard(floor=0.0, window=0)
 
 
 def test_nothing_is_judged_before_the_window_is_full() -> None:
@@ -92,7 +92,7 @@ def test_nothing_is_judged_before_the_window_is_full() -> None:
 
 
 def test_the_latest_episodes_count_and_no_older_ones() -> None:
-    guard = ReturnGuard(0.0, window=3)
+    guard = ReturnGuard(floor=0.0, window=3)
     guard.record([7.0, 1.0, 2.0, 3.0])
     assert guard.recent == 2.0
     guard.record([4.0])
@@ -101,7 +101,7 @@ def test_the_latest_episodes_count_and_no_older_ones() -> None:
 
 def test_best_and_recent_are_taken_with_their_standard_errors() -> None:
     returns = [80.0, 120.0, 100.0, 100.0]
-    guard = ReturnGuard(0.0, window=4)
+    guard = ReturnGuard(floor=0.0, window=4)
     guard.record(returns)
     error = float(np.std(returns, ddof=1)) / 2.0
     assert guard.error == pytest.approx(error)
@@ -109,7 +109,7 @@ def test_best_and_recent_are_taken_with_their_standard_errors() -> None:
     # the mean has fallen below 0.9 of the best, but not by more than its own error
     bar = 0.9 * (100.0 - error)
     for shift, paused in ((-error + 0.1, False), (-error - 0.1, True)):
-        again = ReturnGuard(0.0, window=4)
+        again = ReturnGuard(floor=0.0, window=4)
         again.record(returns)
         again.record([value - 100.0 + bar + shift for value in returns])
         assert again.recent is not None
@@ -120,7 +120,7 @@ def test_best_and_recent_are_taken_with_their_standard_errors() -> None:
 def test_chance_alone_seldom_pauses() -> None:
     pauses = 0
     for seed in range(40):
-        generator, guard = np.random.default_rng(seed), ReturnGuard(0.0)
+        generator, guard = np.random.default_rng(seed), ReturnGuard(floor=0.0)
         for _ in range(100):
             guard.record(generator.normal(1000.0, 300.0, size=5).tolist())
             pauses += guard.paused

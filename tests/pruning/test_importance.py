@@ -12,6 +12,7 @@ import torch
 from pruning_helpers import TwoHeads, mlp
 from torch import Tensor, nn
 
+from prunekit.pruning.forward_pass import forward_pass
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.importance import (
     Evidence,
@@ -25,7 +26,6 @@ from prunekit.pruning.importance import (
     weight_propagation,
 )
 from prunekit.pruning.masks import full_masks
-from prunekit.pruning.observation import observe
 from prunekit.pruning.slices import Group, consumers_of
 
 Decision = Callable[[object], Tensor]
@@ -49,7 +49,13 @@ def both_heads(output: object) -> Tensor:
 
 def evidence_of(network: nn.Module, states: Tensor, deviation: Tensor, decision: Decision = whole) -> Evidence:
     groups = find_groups(network)
-    return Evidence(network, groups, observe(network, groups, states, decision), deviation, full_masks(groups))
+    return Evidence(
+        network=network,
+        groups=groups,
+        seen=forward_pass(network, groups, states, decision),
+        output_deviation=deviation,
+        keep=full_masks(groups),
+    )
 
 
 def random_states(n: int, features: int) -> Tensor:

@@ -15,13 +15,13 @@ from prunekit.pruning.penalties import (
     GRADIENT,
     PROXIMAL,
     PenaltyStep,
-    Pull,
+    PenaltyWeights,
     add_gradients_,
+    median_norm,
     protection,
     scale_free_lambda,
     shrink_norms_,
     unit_size,
-    usual_norm,
 )
 from prunekit.pruning.slices import Group, unit_slices
 
@@ -37,8 +37,12 @@ def parts_of(network: nn.Module, group: Group) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def pull_of(network: nn.Module, **weight: Tensor) -> Pull:
-    return Pull(network, find_groups(network), {name.removeprefix("g"): value for name, value in weight.items()})
+def pull_of(network: nn.Module, **weight: Tensor) -> PenaltyWeights:
+    return PenaltyWeights(
+        network=network,
+        groups=find_groups(network),
+        weight={name.removeprefix("g"): value for name, value in weight.items()},
+    )
 
 
 def soft_threshold(units: Tensor, by: Tensor) -> Tensor:
@@ -61,7 +65,9 @@ def test_proximal_takes_the_same_length_off_whatever_the_size() -> None:
 def test_proximal_shrinks_the_columns_in_both_heads() -> None:
     network = TwoHeads()
     before = units_of(network)
-    shrink_norms_(Pull(network, find_groups(network), {"body.0": torch.full((6,), 0.3)}), 0.5)
+    shrink_norms_(
+        PenaltyWeights(network=network, groups=find_groups(network), weight={"body.0": torch.full((6,), 0.3)}), 0.5
+    )
     torch.testing.assert_close(units_of(network), soft_threshold(before, torch.full((6,), 0.15)))
 
 
@@ -158,7 +164,7 @@ def test_lambda_takes_strength_median_norms_off_an_average_unit(
     network = mlp(3, 7, 2)
     (group,) = find_groups(network)
     before = units_of(network).norm(dim=1)
-    lambda_ = scale_free_lambda(usual_norm(network, [group]), strength, learning_rate, updates)
+    lambda_ = scale_free_lambda(median_norm(network, [group]), strength, learning_rate, updates)
     pull = pull_of(network, g0=torch.full((7,), lambda_ * 6**0.5, dtype=torch.float64))
     for _ in range(updates):
         shrink_norms_(pull, learning_rate)
@@ -175,7 +181,7 @@ def test_lambda_measures_units_of_different_sizes_by_the_root_of_their_size() ->
     sizes = [3 + 1 + 9, 2 + 1 + 1]
     assert [unit_size(network, group) for group in groups] == sizes
     # with all parameters at 0.5 every unit's norm is 0.5 * sqrt(|g|)
-    assert scale_free_lambda(usual_norm(network, groups), 2.0, 0.1, 10) == pytest.approx(2.0 * 0.5 / (0.1 * 10))
+    assert scale_free_lambda(median_norm(network, groups), 2.0, 0.1, 10) == pytest.approx(2.0 * 0.5 / (0.1 * 10))
 
 
 def test_both_forms_shrink_units_that_the_loss_does_not_need() -> None:

@@ -11,13 +11,13 @@ from pruning_helpers import batches, bits, early_plan, fit, fit_step, fixed_impo
 from torch import nn
 
 from prunekit.errors import CheckError
-from prunekit.pruning.importance import Evidence, Scores, output_sensitivity, unit_norms
+from prunekit.pruning.importance import Evidence, UnitImportance, output_sensitivity, unit_norms
 from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
 
-AT_ONCE = Phases(0.25, 0.75, full=1e-9)
+AT_ONCE = Phases(start=0.25, end=0.75, full=1e-9)
 
 
 def dead_units(pruner: Pruner) -> int:
@@ -90,7 +90,7 @@ def test_a_plan_s_checks_are_made_over_the_window(total_steps: int, checks: int)
     network = mlp(3, 10, 2)
     made: list[int] = []
 
-    def counting(_: Evidence) -> Scores:
+    def counting(_: Evidence) -> UnitImportance:
         made.append(pruner.steps)
         return {"0": torch.ones(10)}
 
@@ -142,11 +142,11 @@ def test_a_unit_dies_at_the_check_that_ends_its_patience(patience: int) -> None:
     assert (~pruner.masks["0"]).nonzero().flatten().tolist() == [3]
 
 
-def alternating(period: int) -> Callable[[Evidence], Scores]:
+def alternating(period: int) -> Callable[[Evidence], UnitImportance]:
     """Return an importance under which the fourth unit recovers at every ``period``-th check."""
     checks = 0
 
-    def importance(evidence: Evidence) -> Scores:
+    def importance(evidence: Evidence) -> UnitImportance:
         nonlocal checks
         checks += 1
         scores = constantly_below(1.0 if checks % period == 0 else 0.05)
@@ -224,7 +224,7 @@ def test_the_dead_never_revive(threshold: Sparsity | Budget) -> None:
     network = mlp(3, 20, 12, 2)
     generator = torch.Generator().manual_seed(3)
 
-    def lots(evidence: Evidence) -> Scores:
+    def lots(evidence: Evidence) -> UnitImportance:
         return {group.name: torch.rand(group.width, generator=generator) for group in evidence.groups}
 
     pruner = attach(network, 200, early_plan(threshold, lots, memory=0.0, patience=1))
@@ -241,7 +241,7 @@ def test_a_dead_unit_counts_with_the_score_it_died_with() -> None:
     plan = early_plan(Budget(0.1), fixed_importance(**constantly_below()), phases=AT_ONCE, checks=25)
     pruner = attach(network, 100, plan)
     fit(network, pruner.optimizer, 60)
-    assert pruner.scores["0"].tolist() == pytest.approx([0.05 / 0.905 if i == 3 else 1.0 for i in range(10)])
+    assert pruner.importance["0"].tolist() == pytest.approx([0.05 / 0.905 if i == 3 else 1.0 for i in range(10)])
 
 
 def test_scores_are_moving_averages_of_what_is_measured() -> None:
@@ -251,7 +251,7 @@ def test_scores_are_moving_averages_of_what_is_measured() -> None:
     pruner = attach(network, 16, plan)
     fit(network, pruner.optimizer, 8)
     # checks at steps 4, 6 and 8: (3, 1), then (2.5, 1.5), then (2.875, 1.125), each over its mean of 2
-    assert pruner.scores["0"].tolist() == pytest.approx([2.875 / 2.0, 1.125 / 2.0])
+    assert pruner.importance["0"].tolist() == pytest.approx([2.875 / 2.0, 1.125 / 2.0])
 
 
 def test_an_importance_that_is_not_finite_stops_the_run() -> None:
@@ -284,7 +284,7 @@ def test_a_network_without_hidden_units_is_trained_as_it_is() -> None:
 def test_importance_is_measured_on_the_living_units_alone(live_shrink: bool) -> None:
     network, widths = mlp(3, 40, 30, 2), set[tuple[int, ...]]()
 
-    def looking(evidence: Evidence) -> Scores:
+    def looking(evidence: Evidence) -> UnitImportance:
         assert [group.width for group in evidence.groups] == [int(keep.sum()) for keep in evidence.keep.values()]
         assert [values.shape[1] for values in evidence.seen.hidden.values()] == [
             group.width for group in evidence.groups

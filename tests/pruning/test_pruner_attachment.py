@@ -12,12 +12,12 @@ import torch
 from pruning_helpers import TwoHeads, batches, bits, fit, fit_step, fixed_importance, idle_step, mlp
 from torch import Tensor, nn
 
-from prunekit.pruning.importance import Evidence, Scores, unit_norms
+from prunekit.pruning.importance import Evidence, UnitImportance, unit_norms
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
 
-HALF = PruningPlan(Sparsity(0.5))
+HALF = PruningPlan(threshold=Sparsity(0.5))
 
 
 def is_held(network: nn.Sequential, pruner: Pruner) -> bool:
@@ -101,7 +101,7 @@ def test_a_copied_network_needs_a_new_pruner() -> None:
 def test_a_copied_or_pickled_network_carries_no_pruner_with_it() -> None:
     network = mlp(3, 10, 2)
     plain_size = len(pickle.dumps(network))
-    pruner = Pruner(network, torch.optim.Adam(network.parameters()), 100, HALF, decision=lambda output: output)
+    pruner = Pruner(network, torch.optim.Adam(network.parameters()), 100, HALF, output_of=lambda output: output)
     network(torch.zeros(1000, 3, dtype=torch.float64))
     assert len(pickle.dumps(network)) < plain_size + 1000
     twin = copy.deepcopy(network)
@@ -113,11 +113,13 @@ def test_a_copied_or_pickled_network_carries_no_pruner_with_it() -> None:
 def seen_by(plan_states: int) -> tuple[PruningPlan, list[Tensor]]:
     seen: list[Tensor] = []
 
-    def looking(evidence: Evidence) -> Scores:
+    def looking(evidence: Evidence) -> UnitImportance:
         seen.append(evidence.seen.states.clone())
         return {group.name: torch.ones(group.width) for group in evidence.groups}
 
-    return PruningPlan(Budget(0.0), looking, phases=Phases(0.5, 1.0), checks=1, states=plan_states), seen
+    return PruningPlan(
+        threshold=Budget(0.0), importance=looking, phases=Phases(start=0.5, end=1.0), checks=1, states=plan_states
+    ), seen
 
 
 @pytest.mark.parametrize("kept", [1, 20, 32, 50])
@@ -204,7 +206,7 @@ def test_the_decision_says_which_head_units_are_judged_by(swapped: bool) -> None
         torch.optim.SGD(network.parameters(), lr=1e-4),
         200,
         HALF,
-        **({"decision": lambda output: output[1]} if swapped else {}),
+        **({"output_of": lambda output: output[1]} if swapped else {}),
     )
     states = batches(3)
     for _ in range(200):
@@ -218,7 +220,7 @@ def test_twins_die_with_the_network_and_stay_dead_through_soft_updates() -> None
     network = mlp(3, 12, 2)
     twin = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    plan = PruningPlan(Sparsity(0.5), fixed_importance(g0=[float(unit + 1) for unit in range(12)]))
+    plan = PruningPlan(threshold=Sparsity(0.5), importance=fixed_importance(g0=[float(unit + 1) for unit in range(12)]))
     pruner = Pruner(network, optimizer, 100, plan, twins=[twin])
     states = batches(3)
     for _ in range(100):
@@ -258,7 +260,7 @@ class Keeping(nn.Module):
 def test_whatever_a_training_loop_keeps_in_its_modules(live_shrink: bool) -> None:
     network = Keeping()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    pruner = Pruner(network, optimizer, 100, PruningPlan(Sparsity(0.5)), live_shrink=live_shrink)
+    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)), live_shrink=live_shrink)
     states = batches(3)
     for _ in range(100):
         optimizer.zero_grad()

@@ -24,7 +24,7 @@ STEPS = 200
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """All that one training run holds."""
 
@@ -39,7 +39,7 @@ def begin(plan: PruningPlan, live_shrink: bool = False) -> Run:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     guard = ReturnGuard(floor=0.0, window=2)
     pruner = Pruner(network, optimizer, STEPS, plan, guard=guard, live_shrink=live_shrink)
-    return Run(network, optimizer, pruner, guard)
+    return Run(network=network, optimizer=optimizer, pruner=pruner, guard=guard)
 
 
 def inputs(step: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import nn
 
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.guard import ReturnGuard
-from prunekit.pruning.importance import Evidence, Scores, unit_norms
-from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty, scale_free_lambda, unit_size, usual_norm
+from prunekit.pruning.importance import Evidence, UnitImportance, unit_norms
+from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty, median_norm, scale_free_lambda, unit_size
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
@@ -134,7 +134,7 @@ def test_the_end_of_the_window_removes_nothing_for_a_budget_that_the_guard_held_
 def test_a_budget_gives_no_unit_less_patience_at_the_window_s_end() -> None:
     network, states = mlp(3, 10, 2), batches(3)
 
-    def weak_at_the_end(_: Evidence) -> Scores:
+    def weak_at_the_end(_: Evidence) -> UnitImportance:
         scores = torch.ones(10)
         scores[4] = 0.01 if pruner.steps >= 140 else 1.0
         return {"0": scores}
@@ -175,9 +175,11 @@ def test_dead_units_are_zero_whatever_the_optimizer_s_momentum_says() -> None:
 
 def test_lambda_is_settled_once_from_the_networks_first_norms_in_the_window() -> None:
     network, states = mlp(3, 20, 2), batches(3)
-    expected = scale_free_lambda(usual_norm(network, find_groups(network)), 0.5, 1e-2, 50)
+    expected = scale_free_lambda(median_norm(network, find_groups(network)), 0.5, 1e-2, 50)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 128, early_plan(Sparsity(0.5), strength=0.5, phases=Phases(0.25, 0.640625)))
+    pruner = Pruner(
+        network, optimizer, 128, early_plan(Sparsity(0.5), strength=0.5, phases=Phases(start=0.25, end=0.640625))
+    )
     seen = set()
     for _ in range(128):
         idle_step(network, optimizer, states())
@@ -188,14 +190,14 @@ def test_lambda_is_settled_once_from_the_networks_first_norms_in_the_window() ->
 def test_lambda_waits_for_a_learning_rate_that_starts_at_zero() -> None:
     network, states = mlp(3, 20, 2), batches(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    pruner = Pruner(network, optimizer, 200, early_plan(Budget(0.0), phases=Phases(0.25, 0.75)))
+    pruner = Pruner(network, optimizer, 200, early_plan(Budget(0.0), phases=Phases(start=0.25, end=0.75)))
     seen = []
     for step in range(100):
         optimizer.param_groups[0]["lr"] = 0.0 if step < 60 else 1e-2
         idle_step(network, optimizer, states())
         seen.append(pruner.lambda_)
     assert seen[:60] == [0.0] * 60
-    assert seen[60:] == [scale_free_lambda(usual_norm(mlp(3, 20, 2), pruner.groups), 1.0, 1e-2, 100)] * 40
+    assert seen[60:] == [scale_free_lambda(median_norm(mlp(3, 20, 2), pruner.groups), 1.0, 1e-2, 100)] * 40
 
 
 def test_important_units_are_pulled_less() -> None:

@@ -10,7 +10,7 @@ import torch
 from pruning_helpers import TwoHeads, mlp
 from torch import Tensor, nn
 
-from prunekit.pruning.importance import Evidence, Scores
+from prunekit.pruning.importance import Evidence, UnitImportance
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.recent import RecentInputs
@@ -83,13 +83,15 @@ def test_outputs_count_by_the_moving_average_of_the_decision_s_deviation(head: i
     network = TwoHeads()
     found: list[Tensor] = []
 
-    def looking(evidence: Evidence) -> Scores:
+    def looking(evidence: Evidence) -> UnitImportance:
         found.append(evidence.output_deviation)
         return {"body.0": torch.ones(6)}
 
-    plan = PruningPlan(Budget(0.0), looking, phases=Phases(0.5, 1.0), checks=2, states=20, memory=0.75)
+    plan = PruningPlan(
+        threshold=Budget(0.0), importance=looking, phases=Phases(start=0.5, end=1.0), checks=2, states=20, memory=0.75
+    )
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    Pruner(network, optimizer, 4, plan, decision=lambda output: output[head])
+    Pruner(network, optimizer, 4, plan, output_of=lambda output: output[head])
     expected: list[Tensor] = []
     for _ in range(4):
         states = torch.randn(20, 3, dtype=torch.float64)
@@ -107,7 +109,7 @@ def test_a_constant_output_counts_without_dividing_by_zero() -> None:
     with torch.no_grad():
         network[2].weight.zero_()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    pruner = Pruner(network, optimizer, 2, PruningPlan(Budget(0.0)))
+    pruner = Pruner(network, optimizer, 2, PruningPlan(threshold=Budget(0.0)))
     network(torch.randn(8, 3, dtype=torch.float64))
     optimizer.step()
-    assert pruner.scores["0"].tolist() == [0.0] * 6
+    assert pruner.importance["0"].tolist() == [0.0] * 6

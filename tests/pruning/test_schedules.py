@@ -19,7 +19,7 @@ from prunekit.pruning.schedules import Budget, Clock, Phases, Sparsity, growth, 
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Unit:
     """A unit as the threshold sees it. Whole scores and dyadic shares keep every sum here exact."""
 
@@ -31,7 +31,11 @@ class Unit:
 
 # few distinct scores, so that ties are common
 units = st.lists(
-    st.builds(Unit, st.sampled_from("abc"), st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=24
+    st.builds(
+        Unit, group=st.sampled_from("abc"), score=st.integers(0, 6), removed=st.booleans(), protected=st.booleans()
+    ),
+    min_size=1,
+    max_size=24,
 ).map(lambda found: sorted(found, key=lambda unit: unit.group))
 dyadic = st.integers(0, 63).map(lambda k: k / 64)
 growths = st.integers(0, 16).map(lambda k: k / 16)
@@ -85,7 +89,7 @@ def test_sparsity_takes_the_weakest_units_that_are_still_missing(
 
 
 def alive(*scores: int) -> list[Unit]:
-    return [Unit("a", score, removed=False, protected=False) for score in scores]
+    return [Unit(group="a", score=score, removed=False, protected=False) for score in scores]
 
 
 def test_budget_takes_all_of_a_tie_or_none_of_it() -> None:
@@ -95,7 +99,7 @@ def test_budget_takes_all_of_a_tie_or_none_of_it() -> None:
 
 
 def test_removed_units_use_up_the_budget_with_their_last_score() -> None:
-    gone = [Unit("a", 2, removed=True, protected=False)]
+    gone = [Unit(group="a", score=2, removed=True, protected=False)]
     assert below(Budget(0.5), 1.0, alive(1, 7)) == [True, False]
     assert below(Budget(0.25), 1.0, gone + alive(1, 7)) == [False, True, False]
     assert below(Budget(0.25), 1.0, gone + alive(2, 4)) == [False, False, False]
@@ -106,7 +110,10 @@ def test_units_without_importance_are_below_even_a_budget_of_nothing() -> None:
 
 
 def test_sparsity_counts_over_all_groups_together() -> None:
-    given_units = [Unit(name, score, False, False) for name, score in (("a", 1), ("a", 2), ("b", 5), ("b", 6))]
+    given_units = [
+        Unit(group=name, score=score, removed=False, protected=False)
+        for name, score in (("a", 1), ("a", 2), ("b", 5), ("b", 6))
+    ]
     assert below(Sparsity(0.5), 1.0, given_units) == [True, True, False, False]
 
 
@@ -132,7 +139,7 @@ def test_sparsity_removes_k_of_n_where_the_target_is_k_over_n(total: int, part: 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20), st.floats(0.0, 0.9), st.floats(0.05, 1.0))
 def test_growth_rises_from_zero_to_one(progress: list[float], start: float, full: float) -> None:
-    phases = Phases(start, 1.0, full)
+    phases = Phases(start=start, end=1.0, full=full)
     grown = [growth(phases.elapsed(value)) for value in sorted(progress)]
     assert grown == sorted(grown)
     assert all(0.0 <= value <= 1.0 for value in grown)
@@ -142,7 +149,7 @@ def test_growth_rises_from_zero_to_one(progress: list[float], start: float, full
 
 
 def test_growth_is_cubic_and_full_before_the_window_ends() -> None:
-    phases = Phases(0.2, 0.7, full=0.8)
+    phases = Phases(start=0.2, end=0.7, full=0.8)
     assert growth(phases.elapsed(0.4)) == pytest.approx(1.0 - 0.5**3)
     assert growth(phases.elapsed(0.3)) == pytest.approx(1.0 - 0.75**3)
     assert growth(phases.elapsed(0.6)) == pytest.approx(1.0)
@@ -195,7 +202,7 @@ def test_a_clock_makes_up_for_a_pause_over_all_of_the_time_left() -> None:
 )  # fmt: skip
 def test_phases_out_of_order_are_refused(start: float, end: float, full: float) -> None:
     with pytest.raises(InputError, match="phases need"):
-        Phases(start, end, full)
+        Phases(start=start, end=end, full=full)
 
 
 @pytest.mark.parametrize("target", [-0.01, 1.0, 1.5, math.nan, math.inf])

@@ -68,7 +68,7 @@ def run_onnx(graph: Graph, observations: Any) -> Any:
     return session.run(["outputs"], {"obs": observations})[0]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trained:
     network: nn.Module
     pruner: Pruner
@@ -91,7 +91,7 @@ def trained() -> Trained:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
-    return Trained(network, pruner, losses[0], sum(losses[-20:]) / 20)
+    return Trained(network=network, pruner=pruner, first=losses[0], last=sum(losses[-20:]) / 20)
 
 
 def test_it_learns_while_it_is_pruned(trained: Trained) -> None:

@@ -126,7 +126,7 @@ def test_a_loop_over_sequences_prunes_cells_and_shrinks_them_losslessly(named: b
     assert not whole.cell.weight_hh[:, dead].any()
     assert not whole.cell.weight_ih[dead.repeat(3)].any()
     assert not whole.leave.weight[:, dead].any()
-    assert set(pruner.scores) == {"enter", "cell"}
+    assert set(pruner.importance) == {"enter", "cell"}
     whole = whole.double()
     small = shrink(whole, masks, states=1)
     torch.testing.assert_close(run(small, int(masks["cell"].sum())), run(whole, 5), rtol=0.0, atol=1e-12)
@@ -170,7 +170,7 @@ def test_importance_counts_what_a_unit_does_through_the_state() -> None:
         _, state = whole(torch.randn(16, 3), torch.randn(16, 5))
         whole.leave(state).sum().backward()
         optimizer.step()
-    scores = pruner.scores["cell"]
+    scores = pruner.importance["cell"]
     assert scores[2] > 0.0
     assert scores[4] == scores.min()
     assert scores[2] > 10.0 * scores[4]

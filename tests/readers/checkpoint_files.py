@@ -15,7 +15,7 @@ from torch import Tensor, nn
 Answer = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What is saved, what its user says, and the action for float64 observations [n, inputs]."""
 
@@ -73,7 +73,13 @@ def _runner(model: Mapping[str, Any], network: nn.Module, **more: Any) -> dict[s
 def rsl_rl_first() -> Checkpoint:
     actor, critic = mlp(5, 8, 6, 2), mlp(5, 8, 1)
     model = {"std": torch.ones(2), **named("actor", actor), **named("critic", critic)}
-    return Checkpoint(_runner(model, actor), {"activation": "elu"}, 5, actor, "rsl_rl checkpoint, 5-8-6-2, elu")
+    return Checkpoint(
+        content=_runner(model, actor),
+        said={"activation": "elu"},
+        inputs=5,
+        answer=actor,
+        recognised="rsl_rl checkpoint, 5-8-6-2, elu",
+    )
 
 
 def rsl_rl_second() -> Checkpoint:
@@ -83,8 +89,8 @@ def rsl_rl_second() -> Checkpoint:
     norm = {"_mean": mean[None], "_var": deviation[None] ** 2, "_std": deviation[None], "count": torch.tensor(9)}
     content = _runner(model, actor, obs_norm_state_dict=norm)
     return Checkpoint(
-        content, {"activation": "elu"}, 5, lambda x: actor((x - mean) / (deviation + 0.01)),
-        "rsl_rl checkpoint, 5-8-2, elu, normalizer inside",
+        content=content, said={"activation": "elu"}, inputs=5, answer=lambda x: actor((x - mean) / (deviation + 0.01)),
+        recognised="rsl_rl checkpoint, 5-8-2, elu, normalizer inside",
     )  # fmt: skip
 
 
@@ -94,9 +100,12 @@ def rsl_rl_third() -> Checkpoint:
     norm = {"actor_obs_normalizer._mean": mean[None], "actor_obs_normalizer._std": deviation[None]}
     model = {"std": torch.ones(2), **named("actor", actor), **norm, **named("critic", mlp(5, 1))}
     return Checkpoint(
-        _runner(model, actor), {"activation": "elu"}, 5, lambda x: actor((x - mean) / (deviation + 0.01)),
-        "rsl_rl checkpoint, 5-8-2, elu, normalizer inside",
-    )  # fmt: skip
+        content=_runner(model, actor),
+        said={"activation": "elu"},
+        inputs=5,
+        answer=lambda x: actor((x - mean) / (deviation + 0.01)),
+        recognised="rsl_rl checkpoint, 5-8-2, elu, normalizer inside",
+    )
 
 
 def rsl_rl_fifth() -> Checkpoint:
@@ -110,15 +119,21 @@ def rsl_rl_fifth() -> Checkpoint:
         "infos": None,
     }
     return Checkpoint(
-        content, {"activation": "relu"}, 5, lambda x: actor((x - mean) / (deviation + 0.01)),
-        "rsl_rl checkpoint, 5-8-2, relu, normalizer inside",
+        content=content, said={"activation": "relu"}, inputs=5, answer=lambda x: actor((x - mean) / (deviation + 0.01)),
+        recognised="rsl_rl checkpoint, 5-8-2, relu, normalizer inside",
     )  # fmt: skip
 
 
 def rsl_rl_student() -> Checkpoint:
     student, teacher = mlp(5, 8, 2), mlp(9, 8, 2)
     model = {"std": torch.ones(2), **named("student", student), **named("teacher", teacher)}
-    return Checkpoint(_runner(model, student), {"activation": "elu"}, 5, student, "rsl_rl checkpoint, 5-8-2, elu")
+    return Checkpoint(
+        content=_runner(model, student),
+        said={"activation": "elu"},
+        inputs=5,
+        answer=student,
+        recognised="rsl_rl checkpoint, 5-8-2, elu",
+    )
 
 
 def skrl() -> Checkpoint:
@@ -137,9 +152,13 @@ def skrl() -> Checkpoint:
         return last(trunk(((x - mean) / (deviation + 1e-8)).clamp(-5, 5)))
 
     return Checkpoint(
-        content, {"activation": "elu"}, 5, answer, "skrl checkpoint, 5-8-6-6-2, elu, normalizer inside",
-        ("skrl's own", "unless `head`"),
-    )  # fmt: skip
+        content=content,
+        said={"activation": "elu"},
+        inputs=5,
+        answer=answer,
+        recognised="skrl checkpoint, 5-8-6-6-2, elu, normalizer inside",
+        notes=("skrl's own", "unless `head`"),
+    )
 
 
 def rl_games() -> Checkpoint:
@@ -157,15 +176,26 @@ def rl_games() -> Checkpoint:
         return last(trunk(((x - mean) / (deviation**2 + 1e-5).sqrt()).clamp(-5, 5)))
 
     return Checkpoint(
-        content, {"activation": "elu"}, 5, answer, "rl_games checkpoint, 5-8-6-2, elu, normalizer inside",
-        ("clip_actions",),
-    )  # fmt: skip
+        content=content,
+        said={"activation": "elu"},
+        inputs=5,
+        answer=answer,
+        recognised="rl_games checkpoint, 5-8-6-2, elu, normalizer inside",
+        notes=("clip_actions",),
+    )
 
 
 def cleanrl_ppo() -> Checkpoint:
     actor = mlp(5, 8, 8, 2, activation=nn.Tanh)
     content = {"actor_logstd": torch.zeros(1, 2), **named("critic", mlp(5, 1)), **named("actor_mean", actor)}
-    return Checkpoint(content, {}, 5, actor, "CleanRL model, 5-8-8-2, tanh", ("`activation`", "NormalizeObservation"))
+    return Checkpoint(
+        content=content,
+        said={},
+        inputs=5,
+        answer=actor,
+        recognised="CleanRL model, 5-8-8-2, tanh",
+        notes=("`activation`", "NormalizeObservation"),
+    )
 
 
 def cleanrl_squashed(last: str) -> Checkpoint:
@@ -180,13 +210,25 @@ def cleanrl_squashed(last: str) -> Checkpoint:
         return torch.tanh(mean(second(first(x).relu()).relu())) * scale + shift
 
     saved = content if last == "fc_mean" else (content, named("fc1", nn.Linear(7, 1)))
-    return Checkpoint(saved, {}, 5, answer, "CleanRL model, 5-8-8-2, relu", ("`activation`",))
+    return Checkpoint(
+        content=saved,
+        said={},
+        inputs=5,
+        answer=answer,
+        recognised="CleanRL model, 5-8-8-2, relu",
+        notes=("`activation`",),
+    )
 
 
 def plain() -> Checkpoint:
     network = mlp(4, 8, 3, activation=nn.ReLU)
     return Checkpoint(
-        network.state_dict(), {"activation": "relu"}, 4, network, "state dict, 4-8-3, relu", ("unless `head`",)
+        content=network.state_dict(),
+        said={"activation": "relu"},
+        inputs=4,
+        answer=network,
+        recognised="state dict, 4-8-3, relu",
+        notes=("unless `head`",),
     )
 
 
@@ -195,9 +237,13 @@ def nested() -> Checkpoint:
     actor = mlp(4, 8, 3, activation=nn.SiLU)
     model = {f"_orig_mod.{name}": value for name, value in (named("actor", actor) | named("critic", mlp(4, 1))).items()}
     return Checkpoint(
-        {"epoch": 3, "agent": {"state_dict": model}}, {"activation": "swish"}, 4, actor, "state dict, 4-8-3, silu",
-        ("unless `head`",),
-    )  # fmt: skip
+        content={"epoch": 3, "agent": {"state_dict": model}},
+        said={"activation": "swish"},
+        inputs=4,
+        answer=actor,
+        recognised="state dict, 4-8-3, silu",
+        notes=("unless `head`",),
+    )
 
 
 def declared() -> Checkpoint:
@@ -209,7 +255,14 @@ def declared() -> Checkpoint:
         return torch.tanh(third(torch.tanh(second(torch.tanh(first(x)))))) * 2.0
 
     said = {"layers": ("a", "b", "out"), "activation": "tanh", "head": "tanh:-2,2"}
-    return Checkpoint({"model": model}, said, 4, answer, "state dict, 4-8-8-2, tanh", ("as `layers` says",))
+    return Checkpoint(
+        content={"model": model},
+        said=said,
+        inputs=4,
+        answer=answer,
+        recognised="state dict, 4-8-8-2, tanh",
+        notes=("as `layers` says",),
+    )
 
 
 def normed() -> Checkpoint:
@@ -220,24 +273,38 @@ def normed() -> Checkpoint:
     network(torch.randn(64, 4, dtype=torch.float64))
     network.eval()
     return Checkpoint(
-        network.state_dict(),
-        {"activation": "elu"},
-        4,
-        network,
-        "state dict, 4-8-6-2, elu",
-        ("epsilon", "unless `head`"),
+        content=network.state_dict(),
+        said={"activation": "elu"},
+        inputs=4,
+        answer=network,
+        recognised="state dict, 4-8-6-2, elu",
+        notes=("epsilon", "unless `head`"),
     )
 
 
 def linear() -> Checkpoint:
     network = nn.Linear(4, 2).double()
-    return Checkpoint(network.state_dict(), {}, 4, network, "state dict, 4-2, linear", ("unless `head`",))
+    return Checkpoint(
+        content=network.state_dict(),
+        said={},
+        inputs=4,
+        answer=network,
+        recognised="state dict, 4-2, linear",
+        notes=("unless `head`",),
+    )
 
 
 def module() -> Checkpoint:
     """Not the state of a network, but the object, which nothing unpickles."""
     network = mlp(4, 8, 3)
-    return Checkpoint(network, {"activation": "elu"}, 4, network, "state dict, 4-8-3, elu", ("unless `head`",))
+    return Checkpoint(
+        content=network,
+        said={"activation": "elu"},
+        inputs=4,
+        answer=network,
+        recognised="state dict, 4-8-3, elu",
+        notes=("unless `head`",),
+    )
 
 
 CHECKPOINTS: dict[str, Callable[[], Checkpoint]] = {

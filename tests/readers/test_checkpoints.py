@@ -289,7 +289,9 @@ def test_a_module_state_of_rllib(tmp_path: Path) -> None:
         read_policy(path)
     policy = read_policy(path, PolicyOptions(activation="tanh", head="mean"))
     assert policy.recognised == "RLlib module state, 4-8-6-2, tanh"
-    checkpoint = Checkpoint(state, {}, 4, lambda x: last(torch.tanh(encoder(x)))[:, :2], "")
+    checkpoint = Checkpoint(
+        content=state, said={}, inputs=4, answer=lambda x: last(torch.tanh(encoder(x)))[:, :2], recognised=""
+    )
     same_actions(policy, checkpoint)
 
 
@@ -301,7 +303,9 @@ def test_a_policy_that_was_read_can_be_deployed(tmp_path: Path) -> None:
     path = saved(checkpoint.content, tmp_path / "agent.pt")
     policy = read_policy(path, PolicyOptions(activation="elu"))
     assert export_onnx(policy.graph, tmp_path / "policy.onnx", {}).largest_difference < 1e-5
-    export_c(policy.graph, tmp_path, CSettings("policy", None), {}, lambda: np.zeros((1, 5), np.float32))
+    export_c(
+        policy.graph, tmp_path, CSettings(name="policy", activations=None), {}, lambda: np.zeros((1, 5), np.float32)
+    )
     assert (tmp_path / "policy.c").is_file()
 
 
@@ -318,7 +322,7 @@ def test_nothing_but_errors_of_its_own(tmp_path: Path) -> None:
 def test_a_checkpoint_is_a_teacher(tmp_path: Path) -> None:
     checkpoint = rsl_rl_first()
     path = saved(checkpoint.content, tmp_path / "model_7.pt")
-    spaces = Spaces(5, BoxActions(low=(-0.1, -0.1), high=(0.1, 0.1)))
+    spaces = Spaces(observation=5, actions=BoxActions(low=(-0.1, -0.1), high=(0.1, 0.1)))
     teacher = read_teacher(path, spaces, PolicyOptions(activation="elu"))
     seen = torch.randn(50, 5)
     with torch.no_grad():
@@ -375,7 +379,7 @@ def test_a_module_that_was_saved_whole_tells_its_activations(end: nn.Module | No
     for content in (network, {"model": network, "epoch": 3}):
         policy = read_policy(saved(content, tmp_path / "whole.pt"))
         assert "5-8-6-2, leaky_relu" in policy.recognised
-        same_actions(policy, Checkpoint(network, {}, 5, network, ""))
+        same_actions(policy, Checkpoint(content=network, said={}, inputs=5, answer=network, recognised=""))
     network[1] = nn.ELU()  # two of them, of which no one word speaks
     assert "give `activation`" in refusal(network, tmp_path)
 
@@ -392,4 +396,4 @@ def test_a_state_dict_under_a_name_of_rsl_rl_is_one(tmp_path: Path) -> None:
     )
     policy = read_policy(path, PolicyOptions(activation="elu"))
     assert policy.recognised == "state dict, 5-8-2, elu"
-    same_actions(policy, Checkpoint(actor, {}, 5, actor, ""))
+    same_actions(policy, Checkpoint(content=actor, said={}, inputs=5, answer=actor, recognised=""))

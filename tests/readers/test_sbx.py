@@ -143,7 +143,7 @@ def test_numbers_as_observations_stay_numbers(tmp_path: Path) -> None:
 def test_bounds_of_an_environment_rescale(tmp_path: Path) -> None:
     params = chain(4, 6, 2)
     path = write_zip(tmp_path / "a.zip", "td3", params, SEEN, BOX)
-    given = Spaces(4, BoxActions(low=(-1.0, 0.0), high=(1.0, 8.0)))
+    given = Spaces(observation=4, actions=BoxActions(low=(-1.0, 0.0), high=(1.0, 8.0)))
     file = read_policy(path, NONE, spaces=given)
     assert any("rescaled" in note for note in file.notes)
     wanted = np.float32([-1.0, 0.0]) + (np.tanh(hidden(params, ROWS)) + 1.0) / 2.0 * np.float32([2.0, 8.0])

@@ -17,14 +17,33 @@ from prunekit.stats.claim import Claim
 from prunekit.stats.clipping import ReturnRange
 
 UNMEASURED = DeviceFigures()
-DENSE = BenchModel(Path("runs/demo/dense/model.onnx"), b"", 276_480, (256, 256), 69_635, 69_120)
-SMALL = BenchModel(Path("runs/demo/masked/model.compact.onnx"), b"", 3_072, (18, 18), 615, 576)
-KEPT = Retention(0.9734, (0.949, 0.99))
-REFERENCE = Retention(1.0, (1.0, 1.0))
+DENSE = BenchModel(
+    path=Path("runs/demo/dense/model.onnx"),
+    content=b"",
+    size_bytes=276_480,
+    hidden=(256, 256),
+    parameters=69_635,
+    macs=69_120,
+)
+SMALL = BenchModel(
+    path=Path("runs/demo/masked/model.compact.onnx"),
+    content=b"",
+    size_bytes=3_072,
+    hidden=(18, 18),
+    parameters=615,
+    macs=576,
+)
+KEPT = Retention(estimate=0.9734, ci95=(0.949, 0.99))
+REFERENCE = Retention(estimate=1.0, ci95=(1.0, 1.0))
 
 
 def figures(p50: float, memory: int) -> DeviceFigures:
-    return DeviceFigures(Percentiles(p50, 2 * p50), Percentiles(10 * p50, 20 * p50), 8_388_608, memory)
+    return DeviceFigures(
+        latency_us=Percentiles(p50=p50, p99=2 * p50),
+        paced_latency_us=Percentiles(p50=10 * p50, p99=20 * p50),
+        memory_bytes=8_388_608,
+        marginal_memory_bytes=memory,
+    )
 
 
 def result_of(
@@ -36,7 +55,7 @@ def result_of(
         settings=BenchSettings(episodes=4),
         models=tuple(models),
         devices=tuple(
-            {"cpu": DeviceResult(entry, (3000.0 + number, 1000.0), (1050.25, 2990.75))}
+            {"cpu": DeviceResult(figures=entry, returns=(3000.0 + number, 1000.0), ci95=(1050.25, 2990.75))}
             for number, entry in enumerate(measured)
         ),
         random=(10.0, 26.0),

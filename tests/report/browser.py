@@ -22,7 +22,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: a
 _PATIENCE = 60.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Browser:
     """One tab. ``requests`` are the addresses that it asked for, ``troubles`` what its console said."""
 
@@ -117,8 +117,10 @@ def _tab(told: Path, process: subprocess.Popen[bytes]) -> Iterator[Browser]:
         time.sleep(0.05)
     port, path = told.read_text().split()
     main = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=_PATIENCE)
-    target = Browser(main).call("Target.createTarget", url="about:blank")["targetId"]
-    tab = Browser(websocket.create_connection(f"ws://127.0.0.1:{port}/devtools/page/{target}", timeout=_PATIENCE))
+    target = Browser(socket=main).call("Target.createTarget", url="about:blank")["targetId"]
+    tab = Browser(
+        socket=websocket.create_connection(f"ws://127.0.0.1:{port}/devtools/page/{target}", timeout=_PATIENCE)
+    )
     for domain in ("Page", "Runtime", "Network", "Log"):
         tab.call(f"{domain}.enable")
     try:

@@ -105,13 +105,13 @@ def test_what_a_device_cannot_tell_is_said(measured: list[DeviceFigures], expect
 
 
 def test_undefined_retention_gives_its_reason() -> None:
-    undefined = Retention(None, reason="the reference earns no more than the random policy")
+    undefined = Retention(estimate=None, reason="the reference earns no more than the random policy")
     rows = cells(shown(result_of([DENSE, SMALL], [UNMEASURED, UNMEASURED], [undefined, undefined])))
     assert rows["retention of return"] == ["reference", f"undefined: {undefined.reason}"]
 
 
 def test_linear_models_have_no_units_to_remove() -> None:
-    linear = BenchModel(Path("linear.onnx"), b"", 500, (), 36, 33)
+    linear = BenchModel(path=Path("linear.onnx"), content=b"", size_bytes=500, hidden=(), parameters=36, macs=33)
     rows = cells(shown(result_of([linear, SMALL], [UNMEASURED, UNMEASURED])))
     assert rows["hidden units"] == ["none", "18x18"]
     assert rows["units removed"] == ["reference", "-"]
@@ -126,7 +126,9 @@ def test_names_are_as_short_as_tells_them_apart(text: str) -> None:
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_long_names_are_folded_but_whole(width: int) -> None:
     names = [f"a-very-long-folder-name-number-{number}/[bold]{'x' * 60}.onnx" for number in range(3)]
-    models = [BenchModel(Path(name), b"", 9, (8,), 9, 9) for name in names]
+    models = [
+        BenchModel(path=Path(name), content=b"", size_bytes=9, hidden=(8,), parameters=9, macs=9) for name in names
+    ]
     text = shown(result_of(models, [UNMEASURED] * 3), width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
@@ -136,7 +138,9 @@ def test_long_names_are_folded_but_whole(width: int) -> None:
 
 @pytest.mark.parametrize(("hidden", "noted"), [((64, 64), True), ((18,), True), ((65, 8), False), ((256, 256), False)])
 def test_small_models_come_with_a_word_on_call_overhead(hidden: tuple[int, ...], noted: bool) -> None:
-    other = BenchModel(Path("runs/demo/other.onnx"), b"", 9, hidden, 9, 9)
+    other = BenchModel(
+        path=Path("runs/demo/other.onnx"), content=b"", size_bytes=9, hidden=hidden, parameters=9, macs=9
+    )
     assert ("call overhead" in shown(result_of([DENSE, other], [UNMEASURED] * 2))) is noted
 
 
@@ -148,7 +152,7 @@ RAN = FirmwareFigures(
     overflow={"flash": 0, "ram": 0},
     at_least=False,
     stack_bytes=120,
-    cost=Cost("cycles", 7_411, 7_651, 64),
+    cost=Cost(unit="cycles", p50=7_411, maximum=7_651, observations=64),
     compared=1_500,
     different=0,
     tools={"avr-gcc": "5.4.0"},
@@ -163,7 +167,7 @@ def on_a_board(firmware: list[FirmwareFigures], name: str = "avr-uno") -> BenchR
     """Return a result of one device on which each model ran its first episode where it fits."""
     models = [SMALL] * len(firmware)
     devices = tuple(
-        {name: DeviceResult(DeviceFigures(code="float32", firmware=entry), *ran)}
+        {name: DeviceResult(figures=DeviceFigures(code="float32", firmware=entry), returns=ran[0], ci95=ran[1])}
         for entry in firmware
         for ran in ([((500.0,), (500.0, 500.0))] if entry.fits else [((), None)])
     )
@@ -208,8 +212,10 @@ def test_both_memories_may_be_too_small(overflow: dict[str, int], words: str) ->
 
 
 def test_compiled_c_has_rows_of_latency_but_none_of_memory() -> None:
-    entry = DeviceFigures(Percentiles(0.07, 0.131), Percentiles(9.7, 9.9), code="w8a16")
-    measured = DeviceResult(entry, (500.0,), (500.0, 500.0))
+    entry = DeviceFigures(
+        latency_us=Percentiles(p50=0.07, p99=0.131), paced_latency_us=Percentiles(p50=9.7, p99=9.9), code="w8a16"
+    )
+    measured = DeviceResult(figures=entry, returns=(500.0,), ci95=(500.0, 500.0))
     result = replace(result_of([SMALL], [UNMEASURED]), devices=({"cpu-c": measured},))
     rows = cells(shown(result))
     assert rows["cpu-c: back to back, p50"] == ["0.070 us"]

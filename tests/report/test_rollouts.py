@@ -121,7 +121,7 @@ def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("DISPLAY", raising=False)
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(4, 1))
-    save(make_artifact(Actor(network, ClipHead((-3.0,), (3.0,))), None, {}), tmp_path / "falls.pt")
+    save(make_artifact(Actor(network, ClipHead(low=(-3.0,), high=(3.0,))), None, {}), tmp_path / "falls.pt")
     block = clips_of(actors(tmp_path / "falls.pt", env_id="InvertedPendulum-v5"))
     assert isinstance(block, ClipsBlock), block
     (clip,) = block.clips

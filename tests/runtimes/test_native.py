@@ -38,8 +38,8 @@ pytestmark = needs_native
 INF = float("inf")
 HEADS: dict[str, Head] = {
     "argmax": ArgmaxHead(-4),
-    "clip": ClipHead((-0.2, -0.1, -INF), (0.1, INF, 0.3)),
-    "tanh": TanhHead((-2.0, 0.0, -0.5), (1.0, 7.0, 0.5)),
+    "clip": ClipHead(low=(-0.2, -0.1, -INF), high=(0.1, INF, 0.3)),
+    "tanh": TanhHead(low=(-2.0, 0.0, -0.5), high=(1.0, 7.0, 0.5)),
 }
 ROWS = (3.0 * np.random.default_rng(1).normal(size=(40, 5))).astype(np.float32)
 NUMBERS = np.asarray([3, 0, 1, 7, 2])
@@ -135,8 +135,8 @@ def test_nothing_is_fused_where_the_compiler_has_an_instruction_for_it(first: fl
     generator = np.random.default_rng(3)
     signs = first * np.where(np.arange(8) % 2, 1.0, -1.0)
     bias = (signs * generator.uniform(0.1, 1.0, 8)).astype(np.float32)
-    layer = Affine(generator.normal(size=(8, 6)).astype(np.float32), bias)
-    program = Program((layer,), ClipHead((-INF,) * 8, (INF,) * 8))
+    layer = Affine(weight=generator.normal(size=(8, 6)).astype(np.float32), bias=bias)
+    program = Program(ops=(layer,), head=ClipHead(low=(-INF,) * 8, high=(INF,) * 8))
     rows = generator.normal(size=(50, 6)).astype(np.float32)
     policy = NativePolicy(float_c(program, "some_policy", {}))
     assert acted(policy, rows).tobytes() == twin(program, rows)[0].tobytes()
@@ -408,8 +408,8 @@ def test_policies_act_in_threads() -> None:
 
 def identity(name: str = "some_policy") -> CCode:
     """Return the policy that chooses the largest of four values."""
-    layer = Affine(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
-    return float_c(Program((layer,), ArgmaxHead(0)), name, {})
+    layer = Affine(weight=np.eye(4, dtype=np.float32), bias=np.zeros(4, np.float32))
+    return float_c(Program(ops=(layer,), head=ArgmaxHead(0)), name, {})
 
 
 def test_an_observation_that_is_not_aligned_is_taken() -> None:

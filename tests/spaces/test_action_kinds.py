@@ -93,7 +93,7 @@ def test_a_choice_without_scores_is_scored_as_itself(name: str, data: st.DataObj
     space.seed(data.draw(st.integers(0, 1000)))
     kind = kind_of_space(space)
     chosen = np.stack([np.asarray(space.sample()).reshape(-1) for _ in range(5)])
-    scores = kind.scores_of(chosen)
+    scores = kind.outputs_of(chosen)
     assert scores.shape == (5, kind.outputs)
     for row, action in zip(scores, chosen, strict=True):
         np.testing.assert_array_equal(np.asarray(kind.decided(row)).reshape(-1), action)
@@ -124,7 +124,7 @@ SCORED: list[tuple[ActionKind, list[int], list[float]]] = [
 
 @pytest.mark.parametrize(("kind", "choice", "scores"), SCORED, ids=lambda value: str(value)[:30])
 def test_what_a_choice_is_scored_as(kind: ActionKind, choice: list[int], scores: list[float]) -> None:
-    assert kind.scores_of(np.array([choice])).tolist() == [scores]
+    assert kind.outputs_of(np.array([choice])).tolist() == [scores]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CHOOSING)))

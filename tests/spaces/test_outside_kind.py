@@ -126,7 +126,7 @@ class WholeActions:
     def decided(self, outputs: Array) -> Any:
         return self.action(self.head().reference((outputs,))[0])
 
-    def scores_of(self, choices: Any) -> Float64:
+    def outputs_of(self, choices: Any) -> Float64:
         return np.asarray(choices, np.float64)
 
     def answers(self, outputs: Float64) -> Float64:
@@ -203,9 +203,9 @@ def test_without_it_its_environment_is_refused() -> None:
 def test_it_is_learned_written_and_played(tmp_path: Path) -> None:
     runner = EpisodeRunner(ENV)
     kind = WholeActions(low=(-4, 0), high=(4, 9))
-    assert runner.spaces == Spaces(2, kind)
+    assert runner.spaces == Spaces(observation=2, actions=kind)
     assert Spaces.from_dict(runner.spaces.to_dict()) == runner.spaces
-    teacher = Teacher("mine", runner.spaces, wanted)
+    teacher = Teacher(name="mine", spaces=runner.spaces, respond=wanted)
     teacher.probe()
     assert runner.play(teacher.act, 0).total == 0.0
     lessons = ImitationDataset(teacher)

@@ -34,23 +34,26 @@ def refuted(episodes: Paired, rho: float, span: float, before: Paired) -> bool:
 
 
 def constant(small: float, count: int, dense: float = 100.0, random: float = 0.0) -> Paired:
-    return Paired(*(np.full(count, value) for value in (small, dense, random)))
+    return Paired(small=np.full(count, small), teacher=np.full(count, dense), random=np.full(count, random))
 
 
 def drawn(seed: int, count: int, retention: float = 1.0) -> Paired:
     generator = np.random.default_rng(seed)
     dense, random = generator.normal(100.0, 10.0, count), generator.normal(0.0, 5.0, count)
-    return Paired(retention * generator.normal(100.0, 10.0, count), dense, random)
+    return Paired(small=retention * generator.normal(100.0, 10.0, count), teacher=dense, random=random)
 
 
 def test_a_difference_is_that_to_a_mixture_of_dense_and_random() -> None:
-    episode = Paired(np.array([80.0]), np.array([100.0]), np.array([20.0]))
+    episode = Paired(small=np.array([80.0]), teacher=np.array([100.0]), random=np.array([20.0]))
     assert episode.differences(0.5).tolist() == [20.0]
     assert episode.retention == pytest.approx(0.75)
 
 
 def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
-    before, episodes = constant(70.0, 10), Paired(np.array([60.0, 20.0]), np.full(2, 100.0), np.zeros(2))
+    before, episodes = (
+        constant(70.0, 10),
+        Paired(small=np.array([60.0, 20.0]), teacher=np.full(2, 100.0), random=np.zeros(2)),
+    )
     shares, capital, gains, bets = np.linspace(0.0, 0.99, 100), 0.0, [0.2] * 10, []
     expected = []
     for gain in (0.1, -0.3):
@@ -64,9 +67,9 @@ def test_the_capital_is_the_product_of_what_every_bet_brings() -> None:
 
 
 def test_clipping_moves_returns_into_the_range_and_nothing_else() -> None:
-    episode = Paired(np.array([-500.0, 80.0]), np.array([100.0, 120.0]), np.array([0.0, -20.0]))
+    episode = Paired(small=np.array([-500.0, 80.0]), teacher=np.array([100.0, 120.0]), random=np.array([0.0, -20.0]))
     clipped = episode.clipped(ReturnRange(low=-10.0, high=110.0))
-    assert [values.tolist() for values in (clipped.small, clipped.dense, clipped.random)] == [
+    assert [values.tolist() for values in (clipped.small, clipped.teacher, clipped.random)] == [
         [-10.0, 80.0],
         [100.0, 110.0],
         [0.0, -10.0],
@@ -76,7 +79,8 @@ def test_clipping_moves_returns_into_the_range_and_nothing_else() -> None:
 @given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 3), min_size=1, max_size=20), st.floats(0.0, 1.0))
 def test_no_clipped_episode_loses_more_than_the_width(returns: list[tuple[float, float, float]], rho: float) -> None:
     clip_range = ReturnRange(low=-10.0, high=110.0)
-    clipped = Paired(*(np.array(values) for values in zip(*returns, strict=True))).clipped(clip_range)
+    small, teacher, random = (np.array(values) for values in zip(*returns, strict=True))
+    clipped = Paired(small=small, teacher=teacher, random=random).clipped(clip_range)
     assert clipped.differences(rho).min() >= -clip_range.width * (1.0 + 1e-12)
     assert all(math.isfinite(capital) for capital in game(clipped, rho, clip_range.width, NOTHING))
 
@@ -105,7 +109,7 @@ def test_faultless_episodes_are_certified_when_failures_that_rare_are_ruled_out(
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bound_is_where_refutation_ends(seed: int) -> None:
     episodes, before = drawn(seed, 150), drawn(seed + 100, 20)
-    clip_range = range_of(before.dense, before.random)
+    clip_range = range_of(before.teacher, before.random)
     bound = lower_bound(episodes, clip_range, before)
     episodes, before, width = episodes.clipped(clip_range), before.clipped(clip_range), clip_range.width
     assert bound is not None
@@ -137,25 +141,31 @@ def test_rare_failures_do_not_fool_the_bound_as_they_fool_a_normal_one() -> None
     fooled = {"betting": 0, "normal": 0}
     for _ in range(500):
         small, before = [np.where(generator.random(n) < 0.02, 0.0, 100.0) for n in (60, 20)]
-        episodes = Paired(small, np.full(60, 100.0), np.zeros(60))
+        episodes = Paired(small=small, teacher=np.full(60, 100.0), random=np.zeros(60))
         fooled["normal"] += bound_of_mean(episodes.differences(0.98)) > 0.0
-        fooled["betting"] += refuted(episodes, 0.98, 120.0, Paired(before, np.full(20, 100.0), np.zeros(20)))
+        fooled["betting"] += refuted(
+            episodes, 0.98, 120.0, Paired(small=before, teacher=np.full(20, 100.0), random=np.zeros(20))
+        )
     assert fooled["normal"] > 100
     assert fooled["betting"] <= 500 * 0.05
 
 
 def test_growth_is_what_the_best_bet_would_have_earned_per_episode() -> None:
-    played = Paired(np.full(20, 100.0), np.full(20, 100.0), np.zeros(20))
+    played = Paired(small=np.full(20, 100.0), teacher=np.full(20, 100.0), random=np.zeros(20))
     assert growth(played, 0.95, TO_100) == pytest.approx(np.log1p(0.99 * 5.0 / 120.0))
-    assert growth(Paired(np.full(20, 90.0), played.dense, played.random), 0.95, TO_100) == 0.0
-    assert growth(Paired(np.array([100.0, 40.0]), np.full(2, 90.0), np.zeros(2)), 0.5, TO_100) > 0.0
+    assert growth(Paired(small=np.full(20, 90.0), teacher=played.teacher, random=played.random), 0.95, TO_100) == 0.0
+    assert (
+        growth(Paired(small=np.array([100.0, 40.0]), teacher=np.full(2, 90.0), random=np.zeros(2)), 0.5, TO_100) > 0.0
+    )
 
 
 @given(st.lists(st.floats(0.0, 120.0), min_size=1, max_size=30), st.integers(0, 99))
 def test_no_bet_that_stays_the_same_earns_more_than_the_best(returns: list[float], percent: int) -> None:
     small = np.array(returns)
     best = growth(
-        Paired(small, np.full(len(small), 100.0), np.zeros(len(small))), 0.95, ReturnRange(low=-30.0, high=120.0)
+        Paired(small=small, teacher=np.full(len(small), 100.0), random=np.zeros(len(small))),
+        0.95,
+        ReturnRange(low=-30.0, high=120.0),
     )
     earned = [math.log(1.0 + percent / 100.0 * (own - 95.0) / 150.0) for own in returns]
     assert sum(earned) / len(earned) <= best + 1e-9

@@ -189,7 +189,7 @@ def test_negative_returns_and_retention_above_one() -> None:
 def test_retention_is_undefined_where_the_reference_learned_nothing(gap: float) -> None:
     random = np.linspace(-10.0, 10.0, 30)
     kept = retention(random, random + gap, random, np.random.default_rng(0))
-    assert kept == Retention(None, reason="the reference earns no more than the random policy")
+    assert kept == Retention(estimate=None, reason="the reference earns no more than the random policy")
 
 
 def test_retention_is_undefined_where_the_reference_is_not_clearly_better(generator: np.random.Generator) -> None:

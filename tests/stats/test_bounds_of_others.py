@@ -152,7 +152,11 @@ def test_faultless_episodes_bound_the_worst_tenth_by_ten_times_what_may_be_lost(
 def test_the_capital_of_a_retention_is_the_product_of_what_the_best_bet_so_far_earns() -> None:
     """The bet that would have earned most so far, with a part of an episode on which all is lost, of 100 bets."""
     generator = np.random.default_rng(3)
-    played, rho, money = Paired(generator.uniform(0.5, 1.0, 60), np.full(60, 0.8), np.zeros(60)), 0.8, 1.0
+    played, rho, money = (
+        Paired(small=generator.uniform(0.5, 1.0, 60), teacher=np.full(60, 0.8), random=np.zeros(60)),
+        0.8,
+        1.0,
+    )
     bettor, shares, seen = Bettor(rho, 1.0, NOTHING), np.linspace(0.0, 0.99, 100), []
     for difference in played.differences(rho).tolist():
         earned = [(1.0 - share) ** 0.3 * math.prod(1.0 + share * other for other in seen) for share in shares.tolist()]
@@ -166,12 +170,12 @@ def test_the_capital_of_a_retention_is_the_product_of_what_the_best_bet_so_far_e
 def test_an_upper_bound_of_retention_is_what_bets_on_less_refute() -> None:
     generator = np.random.default_rng(4)
     small, teacher, random = generator.uniform(0.4, 0.8, 200), np.full(200, 0.9), np.zeros(200)
-    bound = retention_upper_bound(Paired(small, teacher, random), UNIT, NOTHING)
+    bound = retention_upper_bound(Paired(small=small, teacher=teacher, random=random), UNIT, NOTHING)
     assert bound is not None
     assert small.mean() / 0.9 < bound < 0.8
-    assert is_missed(Paired(small, teacher, random), UNIT, NOTHING, bound)
-    assert not is_missed(Paired(small, teacher, random), UNIT, NOTHING, bound - 0.002)
-    assert retention_upper_bound(Paired(teacher, teacher, random), UNIT, NOTHING) is None
+    assert is_missed(Paired(small=small, teacher=teacher, random=random), UNIT, NOTHING, bound)
+    assert not is_missed(Paired(small=small, teacher=teacher, random=random), UNIT, NOTHING, bound - 0.002)
+    assert retention_upper_bound(Paired(small=teacher, teacher=teacher, random=random), UNIT, NOTHING) is None
 
 
 COVERED: dict[str, Callable[[Array], bool]] = {

@@ -21,7 +21,7 @@ REPETITIONS = 500
 ALLOWED = REPETITIONS * ALPHA + 2.33 * (REPETITIONS * ALPHA * (1.0 - ALPHA)) ** 0.5
 RANGE = ReturnRange(low=-10.0, high=110.0)
 CLAIM = Claim(keep=KEEP, clip_range=RANGE)
-BEFORE = Paired(np.full(40, 100.0), np.full(40, 100.0), np.zeros(40))
+BEFORE = Paired(small=np.full(40, 100.0), teacher=np.full(40, 100.0), random=np.zeros(40))
 
 
 def candidate(returns: float | Callable[[int], float], name: str = "a", alpha: float = ALPHA) -> Candidate:
@@ -60,7 +60,7 @@ def test_the_simulation_tells_a_certificate_that_looks_only_at_the_mean(draw: Dr
     """The control: a normal bound of the same episodes is wrong more often than it says."""
     wrong = 0
     for seed in range(REPETITIONS):
-        (found,) = simulated_certificates(steady, draw, [None], seed, episodes=60, over=lambda _: False)
+        (found,) = simulated_certificates(steady, draw, [None], seed, episodes=60, should_stop=lambda _: False)
         gains = found.episodes.clipped(found.claim.clip_range).differences(KEEP)
         wrong += gains.mean() > 1.645 * gains.std(ddof=1) / len(gains) ** 0.5
     assert wrong > ALLOWED
@@ -113,7 +113,7 @@ def test_the_first_size_that_is_certified_ends_it() -> None:
 
 
 def test_a_size_without_time_left_makes_room_for_the_next() -> None:
-    found = simulated_certificates(steady, normal, [0.99, 1.0], 0, over=lambda index: index == 0)
+    found = simulated_certificates(steady, normal, [0.99, 1.0], 0, should_stop=lambda index: index == 0)
     assert [one.verdict for one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
     assert len(found[0].episodes) == 1
 
@@ -224,7 +224,7 @@ def test_teacher_and_random_policy_play_a_seed_once_however_many_sizes_are_teste
 
 
 def test_one_unlucky_episode_of_the_teacher_is_no_reason_to_lose_all() -> None:
-    (found,) = certify([candidate(1.0)], lambda _: 0.0, lambda _: 1.0, CLAIM, range(30), over=lambda _: True)
+    (found,) = certify([candidate(1.0)], lambda _: 0.0, lambda _: 1.0, CLAIM, range(30), should_stop=lambda _: True)
     assert found.verdict is Verdict.UNDECIDED
     assert found.retention is None
 

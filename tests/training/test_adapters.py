@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 from torch import nn
 
-from prunekit.adapters.learner import Part
+from prunekit.adapters.learner import PrunableNetwork
 from prunekit.adapters.sb3 import ALGORITHMS, actor_of, algorithm_for, attach_pruner, learner_of
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import InputError
@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "td3": {**REPLAY, "train_freq": 8, "gradient_steps": 3},
 }
 ENVIRONMENTS = {"ppo": "Pendulum-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1", "td3": "Pendulum-v1"}
-PLAN = PruningPlan(Sparsity(0.5), checks=20, share_per_check=0.2, states=64)
+PLAN = PruningPlan(threshold=Sparsity(0.5), checks=20, share_per_check=0.2, states=64)
 
 
 def build(algorithm: str, env_id: str | None = None, n_envs: int | None = None, **settings: Any) -> Any:
@@ -51,7 +51,9 @@ def build(algorithm: str, env_id: str | None = None, n_envs: int | None = None, 
         hidden=(20, 14),
         model={**preset.model, **SETTINGS[algorithm], **settings},
     )
-    return build_learner(TrainingRequest(env_id, algorithm, preset, hidden=(24, 16)), spaces_in(env_id))
+    return build_learner(
+        TrainingRequest(env_id=env_id, algorithm=algorithm, preset=preset, hidden=(24, 16)), spaces_in(env_id)
+    )
 
 
 def spaces_in(env_id: str) -> Spaces:
@@ -61,12 +63,12 @@ def spaces_in(env_id: str) -> Spaces:
     return spaces
 
 
-def parts_of(model: BaseAlgorithm) -> dict[str, Part]:
+def parts_of(model: BaseAlgorithm) -> dict[str, PrunableNetwork]:
     learner = learner_of(model)
     return {"actor": learner.actor} | ({} if learner.critic is None else {"critic": learner.critic})
 
 
-def pruner_of(model: BaseAlgorithm, part: Part, steps: int, live_shrink: bool) -> Pruner:
+def pruner_of(model: BaseAlgorithm, part: PrunableNetwork, steps: int, live_shrink: bool) -> Pruner:
     return attach_pruner(model, part, part.updates(steps), PLAN, live_shrink=live_shrink)
 
 
@@ -242,7 +244,12 @@ def test_training_per_episode_is_refused() -> None:
 
 def test_dqn_has_no_critic_to_prune(tmp_path: Path) -> None:
     request = TrainingRequest(
-        "CartPole-v1", "dqn", preset_for("CartPole-v1", "dqn"), steps=2000, plan=PLAN, prune_critics=True
+        env_id="CartPole-v1",
+        algorithm="dqn",
+        preset=preset_for("CartPole-v1", "dqn"),
+        steps=2000,
+        plan=PLAN,
+        prune_critics=True,
     )
     with pytest.raises(InputError, match="dqn has no critic; leave the option out"):
         train(request, tmp_path / "run")
@@ -251,7 +258,9 @@ def test_dqn_has_no_critic_to_prune(tmp_path: Path) -> None:
 
 def test_a_dense_run_prunes_no_critics() -> None:
     with pytest.raises(InputError, match="a dense run prunes no critics"):
-        TrainingRequest("Pendulum-v1", "sac", preset_for("Pendulum-v1", "sac"), prune_critics=True)
+        TrainingRequest(
+            env_id="Pendulum-v1", algorithm="sac", preset=preset_for("Pendulum-v1", "sac"), prune_critics=True
+        )
 
 
 @pytest.mark.parametrize("algorithm", SETTINGS)
@@ -268,11 +277,11 @@ def test_the_widths_of_now_are_written_in_the_form_that_builds_them(algorithm: s
 
 
 def test_an_algorithm_that_does_not_fit_the_actions_is_refused() -> None:
-    continuous = Spaces(3, BoxActions(low=(-1.0,), high=(1.0,)))
+    continuous = Spaces(observation=3, actions=BoxActions(low=(-1.0,), high=(1.0,)))
     with pytest.raises(InputError, match=r"'dqn' does not fit continuous actions; choose one of ppo, sac, td3"):
         algorithm_for("dqn", continuous)
     with pytest.raises(InputError, match=r"'td3' does not fit discrete actions; choose one of ppo, dqn"):
-        algorithm_for("td3", Spaces(4, DiscreteActions(count=2)))
+        algorithm_for("td3", Spaces(observation=4, actions=DiscreteActions(count=2)))
     with pytest.raises(InputError, match=r"'sarsa' is unknown"):
         algorithm_for("sarsa", continuous)
 

@@ -36,9 +36,9 @@ STATES = 16
 TRUNK = PruningPlan(states=STATES)
 PLANS = {
     "unpruned": None,
-    "masked": PruningPlan(Sparsity(0.75), checks=16, patience=1, share_per_check=0.3, states=STATES),
+    "masked": PruningPlan(threshold=Sparsity(0.75), checks=16, patience=1, share_per_check=0.3, states=STATES),
     "random": PruningPlan(
-        Sparsity(0.5), importance=random_units, checks=16, patience=1, share_per_check=0.3, states=STATES
+        threshold=Sparsity(0.5), importance=random_units, checks=16, patience=1, share_per_check=0.3, states=STATES
     ),
 }
 
@@ -71,7 +71,7 @@ def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Pa
 
 def test_a_trunk_is_none_where_nothing_is_shared() -> None:
     assert trunk_of(request_for("ppo", PLANS["masked"]), {}, TRUNK) is not None
-    early = PruningPlan(Sparsity(0.5), phases=Phases(0.0, 0.5))
+    early = PruningPlan(threshold=Sparsity(0.5), phases=Phases(start=0.0, end=0.5))
     assert trunk_of(request_for("ppo", early), {}, TRUNK) is None
     assert trunk_of(replace(request_for("ppo", None), hidden=(4, 4)), {}, TRUNK) is None
     assert trunk_of(replace(request_for("ppo", PLANS["masked"]), guard_share=None), {}, TRUNK) is None

@@ -13,7 +13,7 @@ import pytest
 from small_runs import assert_same_tensors, run_until, small_request, tensors_of
 
 from prunekit.errors import ArtifactError, InputError
-from prunekit.training.command import Words, prepare
+from prunekit.training.command import TrainOptions, prepare
 from prunekit.training.config import check_config, read_config
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest, request_of
@@ -217,7 +217,11 @@ def test_a_run_in_an_environment_of_a_module_goes_on_with_env(run: Run, tmp_path
     words = ("--env", "trapmodule:TrapCart-v0", "--algo", "dqn", "--steps", 700, "--hidden", "8,8", "--dense", "-q")
     assert run("train", *words, "--out", tmp_path / "whole") == (0, "", "")
     assert trap.exists()
-    request, _ = prepare(Words("trapmodule:TrapCart-v0", "dqn", 700, dense=True, hidden="8,8", out=tmp_path / "run"))
+    request, _ = prepare(
+        TrainOptions(
+            env="trapmodule:TrapCart-v0", algo="dqn", steps=700, unpruned=True, hidden="8,8", out=tmp_path / "run"
+        )
+    )
     run_until(request, tmp_path / "run", 300)
     assert read_config(tmp_path / "run")["env"]["id"] == "TrapCart-v0"
     for stored in ("TrapCart-v0", "trapmodule:TrapCart-v0"):
@@ -241,7 +245,7 @@ def test_what_runs_write_is_taken(name: str, changes: dict[str, Any], tmp_path: 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5"])
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac", "td3"])
 def test_every_preset_is_taken(env_id: str, algorithm: str, tmp_path: Path) -> None:
-    config = TrainingRequest(env_id, algorithm, preset_for(env_id, algorithm)).to_dict()
+    config = TrainingRequest(env_id=env_id, algorithm=algorithm, preset=preset_for(env_id, algorithm)).to_dict()
     check_config(json.loads(json.dumps({**config, "versions": {}, "started": "now"})), tmp_path)
 
 

@@ -34,7 +34,9 @@ def small_run(
         def update(self, status: Status) -> None:
             seen.append(status)
 
-    request = TrainingRequest("CartPole-v1", "ppo", preset, seed, 4096, plan, live_shrink=live_shrink)
+    request = TrainingRequest(
+        env_id="CartPole-v1", algorithm="ppo", preset=preset, seed=seed, steps=4096, plan=plan, live_shrink=live_shrink
+    )
     return train(request, folder, [Collect()]), seen
 
 
@@ -112,12 +114,17 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_run_of_one_rollout_ends_without_final_masks(tmp_path: Path) -> None:
     preset = preset_for("CartPole-v1", "ppo")
-    result = train(TrainingRequest("CartPole-v1", "ppo", preset, 0, 64, PruningPlan()), tmp_path / "run")
+    result = train(
+        TrainingRequest(env_id="CartPole-v1", algorithm="ppo", preset=preset, seed=0, steps=64, plan=PruningPlan()),
+        tmp_path / "run",
+    )
     assert not result.complete
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
 def test_the_environment_is_stamped_with_its_version(tmp_path: Path) -> None:
     preset = preset_for("CartPole-v1", "ppo")
-    result = train(TrainingRequest("CartPole", "ppo", preset, 0, 64), tmp_path / "run")
+    result = train(
+        TrainingRequest(env_id="CartPole", algorithm="ppo", preset=preset, seed=0, steps=64), tmp_path / "run"
+    )
     assert result.artifact.provenance["env"]["id"] == "CartPole-v1"

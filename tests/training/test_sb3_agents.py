@@ -32,7 +32,7 @@ from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
 
 SCRIPT = Path(__file__).with_name("stock_sb3.py")
-PLAN = PruningPlan(Sparsity(0.75), strength=0.1, checks=16, patience=2, share_per_check=0.3, states=64)
+PLAN = PruningPlan(threshold=Sparsity(0.75), strength=0.1, checks=16, patience=2, share_per_check=0.3, states=64)
 ACTOR, CRITIC = (24, 20), (22, 18)
 REPLAY: dict[str, Any] = {"learning_starts": 100, "batch_size": 32, "buffer_size": 400, "gradient_steps": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 STEPS = {"ppo": 1280, "dqn": 1000, "sac": 800, "td3": 800}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A run: Pendulum's actions have bounds of 2, Hopper's are three components."""
 
@@ -60,14 +60,14 @@ class Case:
 
 
 CASES = [
-    Case("ppo", "Hopper-v5", normalize=True),
-    Case("dqn", "CartPole-v1"),
-    Case("sac", "Pendulum-v1"),
-    Case("td3", "Hopper-v5"),
-    Case("ppo", "CartPole-v1", live_shrink=False),
-    Case("td3", "Pendulum-v1", live_shrink=False, normalize=True),
-    Case("ppo", "Pendulum-v1", prune_critics=True, normalize=True),
-    Case("sac", "Hopper-v5", prune_critics=True, normalize=True),
+    Case(algorithm="ppo", env_id="Hopper-v5", normalize=True),
+    Case(algorithm="dqn", env_id="CartPole-v1"),
+    Case(algorithm="sac", env_id="Pendulum-v1"),
+    Case(algorithm="td3", env_id="Hopper-v5"),
+    Case(algorithm="ppo", env_id="CartPole-v1", live_shrink=False),
+    Case(algorithm="td3", env_id="Pendulum-v1", live_shrink=False, normalize=True),
+    Case(algorithm="ppo", env_id="Pendulum-v1", prune_critics=True, normalize=True),
+    Case(algorithm="sac", env_id="Hopper-v5", prune_critics=True, normalize=True),
 ]
 
 
@@ -81,9 +81,16 @@ def request_of(case: Case) -> TrainingRequest:
         model={**preset.model, **SETTINGS[case.algorithm]},
     )
     return TrainingRequest(
-        case.env_id, case.algorithm, preset, 3, STEPS[case.algorithm], PLAN, ACTOR,
-        live_shrink=case.live_shrink, prune_critics=case.prune_critics,
-    )  # fmt: skip
+        env_id=case.env_id,
+        algorithm=case.algorithm,
+        preset=preset,
+        seed=3,
+        steps=STEPS[case.algorithm],
+        plan=PLAN,
+        hidden=ACTOR,
+        live_shrink=case.live_shrink,
+        prune_critics=case.prune_critics,
+    )
 
 
 def recorded(env_id: str) -> np.ndarray[Any, Any]:
@@ -152,7 +159,7 @@ def test_the_agent_of_a_run_is_one_of_stock_stable_baselines3(case: Case, tmp_pa
     assert statistics.is_file() == case.normalize
     observations = recorded(case.env_id)
     actions = acted(artifact.actor, observations)
-    scores = artifact.actor.scores(torch.from_numpy(observations)).detach()
+    scores = artifact.actor.outputs(torch.from_numpy(observations)).detach()
     assert float(scores.std(dim=0).min()) > 1e-3  # a policy that looks at its observations
 
     read = read_zip(agent, statistics if case.normalize else None).graph

@@ -37,7 +37,7 @@ def horner(coefficients: tuple[float, ...]) -> str:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rational:
     """x * P(x^2) / Q(x^2) up to ``end`` of either sign, 1 and -1 beyond it, -1 of NaN.
 
@@ -66,30 +66,30 @@ class Rational:
 
 
 TANH = Rational(
-    (
+    numerator=(
         float.fromhex("0x1.ffffea0000000p-1"),
         float.fromhex("0x1.0878d00000000p-3"),
         float.fromhex("0x1.81338a0000000p-9"),
         float.fromhex("0x1.7b83f00000000p-17"),
     ),
-    (
+    denominator=(
         float.fromhex("0x1.0000000000000p+0"),
         float.fromhex("0x1.d991200000000p-2"),
         float.fromhex("0x1.85592e0000000p-6"),
         float.fromhex("0x1.f1176c0000000p-13"),
         float.fromhex("0x1.0443a60000000p-22"),
     ),
-    8.0,
+    end=8.0,
 )
 ERF = Rational(
-    (
+    numerator=(
         float.fromhex("0x1.20dd460000000p+0"),
         float.fromhex("0x1.7566660000000p-2"),
         float.fromhex("0x1.3239ae0000000p-4"),
         float.fromhex("0x1.645b560000000p-7"),
         float.fromhex("0x1.93e1be0000000p-12"),
     ),
-    (
+    denominator=(
         float.fromhex("0x1.0000000000000p+0"),
         float.fromhex("0x1.501c080000000p-1"),
         float.fromhex("0x1.7b43760000000p-3"),
@@ -97,7 +97,7 @@ ERF = Rational(
         float.fromhex("0x1.6adf0a0000000p-9"),
         float.fromhex("0x1.6fb6940000000p-16"),
     ),
-    4.0,
+    end=4.0,
 )
 
 

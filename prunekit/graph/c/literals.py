@@ -19,7 +19,7 @@ _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "int8_t": 1, "u
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constant:
     """A constant array as C, and how many bytes it takes."""
 
@@ -44,7 +44,7 @@ def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
     texts = float_texts if kind == "float" else _integer_texts
     begin = f"static const {kind} {prefix}_{name}[{flat.size}] {prefix.upper()}_FLASH = {{\n    "
     parts = (_BETWEEN * bool(at) + texts(flat[at : at + _PIECE]) for at in range(0, flat.size, _PIECE))
-    return Constant("".join([begin, *parts, "\n};\n"]), flat.size * _SIZES[kind])
+    return Constant(text="".join([begin, *parts, "\n};\n"]), size_bytes=flat.size * _SIZES[kind])
 
 
 def float_texts(values: NDArray[Any]) -> str:

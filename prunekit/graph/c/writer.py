@@ -156,15 +156,17 @@ class CWriter:
             return self.action
         return self.scratch(spec) if self.action is None or at else self.action
 
-    def numbers(self, most: int) -> CValue:
-        """Return where to put several whole numbers of up to ``most``, which are the action: floats, in C.
+    def numbers(self, maximum: int) -> CValue:
+        """Return where to put several whole numbers of up to ``maximum``, which are the action: floats, in C.
 
         Raises InputError for numbers that floats do not tell apart, and where they are not the action.
         """
         if self.action is None or self.action.returned or len(self.made[0].shape) != 1:
             raise InputError("C gives numbers (int64) only as the policy's action")
-        if most >= 2**24:
-            raise InputError(f"actions are numbered up to {most}, but C gives several as floats, exact below {2**24}")
+        if maximum >= 2**24:
+            raise InputError(
+                f"actions are numbered up to {maximum}, but C gives several as floats, exact below {2**24}"
+            )
         return self.action
 
     def over(self, *inputs: CValue) -> CValue:

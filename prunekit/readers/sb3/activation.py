@@ -44,7 +44,7 @@ def activation_called(text: object) -> Op | Learned | None:
     module = _module(found[1], found[2] if found.re is _PARTIAL else "")
     if module is None:
         raise _unknown(text)
-    lifted = modules()[type(module)](module, Traced("x", Spec((1,))))
+    lifted = modules()[type(module)](module, Traced(name="x", spec=Spec((1,))))
     match lifted:
         case Lifted(op=op):
             return op

@@ -34,7 +34,7 @@ class Norm:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class _Taker:
     """Takes tensors by name, and knows which are left."""
 
@@ -84,7 +84,7 @@ def layers_of(layout: Layout, state: Mapping[str, Tensor], act: Act, epsilon: fl
     ``act`` is the activation, ``epsilon`` that of batch norms, which are folded into the layers behind them. Raises
     InputError, naming a tensor, for what no stock policy holds.
     """
-    taker = _Taker(state, layout.name)
+    taker = _Taker(state=state, policy=layout.name)
     found: list[Op | Norm] = []
     for trunk in layout.trunks:
         found += _sequential(taker, trunk, act, epsilon, layout, inner=True)

@@ -79,21 +79,24 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
         count, start = str(space.get("n")), str(space.get("start", 0))  # older spaces begin at 0
         if count != str(outputs) or not _INTEGER.fullmatch(start):
             raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} scores")
-        return Spaces(inputs, DiscreteActions(count=outputs, start=int(start)))
+        return Spaces(observation=inputs, actions=DiscreteActions(count=outputs, start=int(start)))
     if class_of(space) == MULTI_DISCRETE:
         counts = integers_in(space, "nvec", "actions")
         starts = integers_in(space, "start", "actions") if "start" in space else (0,) * len(counts)
         if sum(counts) != outputs or shape_of(space) != [len(counts)]:
             raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} scores")
-        return Spaces(inputs, MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.get("dtype"))))
+        return Spaces(
+            observation=inputs,
+            actions=MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.get("dtype"))),
+        )
     if class_of(space) == MULTI_BINARY and shape_of(space) == [outputs]:
-        return Spaces(inputs, MultiBinaryActions(count=outputs))
+        return Spaces(observation=inputs, actions=MultiBinaryActions(count=outputs))
     shape = shape_of(space)
     sizes = [size for size in shape if type(size) is int and 0 < size <= outputs] if isinstance(shape, list) else []
     if not isinstance(shape, list) or len(sizes) != len(shape) or len(shape) > 8 or math.prod(sizes) != outputs:
         raise InputError(f"its actions of shape {quoted(shape)} do not fit {outputs} scores")
     low, high = (_bounds(space, side, outputs) for side in ("low", "high"))
-    return Spaces(inputs, BoxActions(low=low, high=high))
+    return Spaces(observation=inputs, actions=BoxActions(low=low, high=high))
 
 
 def parts_of(space: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -120,5 +120,5 @@ def _log_sigmoid(call: Call, x: Any) -> Symbol:
 
 @form_of("glu")
 def _glu(call: Call, x: Symbol, axis: int = -1) -> Symbol | None:
-    parts = [Symbol(x.cell, half) for half in x.at.chunk(2, axis)]
+    parts = [Symbol(cell=x.cell, at=half) for half in x.at.chunk(2, axis)]
     return multiplied(call, parts[0], pointwise(call, parts[1], Activation(kind="sigmoid")))

@@ -27,7 +27,7 @@ _LISTS = frozenset(f"{_TAGGED}build_{kind}list" for kind in ("int", "double", "b
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Script:
     """A TorchScript file: its program, its main module, and what is to stay as it is.
 
@@ -53,7 +53,7 @@ def read_script(path: Path) -> Script:
             folder = folder_of(archive, "data.pkl")
             require_little_endian(archive, folder)
             _require_little_code(archive)
-            program = Program(_version(archive, folder), compiled)
+            program = Program(version=_version(archive, folder), compiler=compiled)
             _define_all(program, archive, folder)
             objects = _decoded(archive, f"{folder}/data.pkl", f"{folder}/data")
             constants = f"{folder}/constants.pkl"
@@ -107,7 +107,7 @@ def _define(program: Program, prefix: str, node: ast.stmt) -> None:
     if name in program.functions or name in program.classes:
         raise InputError(f"defines '{name[:60]}' twice, so it was not loaded")
     if isinstance(node, ast.FunctionDef):
-        program.functions[name] = Function(name, node, program)
+        program.functions[name] = Function(name=name, definition=node, program=program)
     elif isinstance(node, ast.ClassDef):
         program.classes[name] = _class(program, name, node)
     elif not isinstance(node, ast.Import | ast.Expr):  # old files import what they define in others
@@ -115,7 +115,7 @@ def _define(program: Program, prefix: str, node: ast.stmt) -> None:
 
 
 def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
-    made = Class(name, is_tuple=[ast.unparse(base) for base in node.bases] == ["NamedTuple"])
+    made = Class(name=name, is_tuple=[ast.unparse(base) for base in node.bases] == ["NamedTuple"])
     for part in node.body:
         match part:
             case ast.FunctionDef(name="__setstate__"):
@@ -123,7 +123,7 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
             case ast.FunctionDef(name=method):
                 if method in CONVERSIONS or method in made.methods:
                     raise InputError(f"its TorchScript defines '{method}' in a way of its own, so it was not loaded")
-                made.methods[method] = Function(f"{name}.{method}", part, program)
+                made.methods[method] = Function(name=f"{name}.{method}", definition=part, program=program)
             case ast.Assign(targets=[ast.Name(id="__parameters__")], value=ast.List(elts=names)):
                 made.parameters = frozenset(str(entry.value) for entry in names if isinstance(entry, ast.Constant))
             case ast.AnnAssign(target=ast.Name(id=constant), value=ast.expr() as value):
@@ -134,7 +134,7 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
 
 
 def _decoded(archive: Archive, pickle: str, storages: str) -> Any:
-    decoder = TensorDecoder(archive, storages)
+    decoder = TensorDecoder(archive=archive, folder=storages)
 
     def made(name: str, arguments: tuple[Any, ...]) -> object:
         if name == f"{_TAGGED}restore_type_tag" or name in _LISTS:
@@ -157,7 +157,9 @@ def _made(value: Any, program: Program, lists: set[int], tensors: dict[int, Tens
             raise InputError(f"holds an object of {value.name[:60]!r}, which it does not define")
         if not isinstance(value.state, dict):
             raise InputError(f"holds an object of {value.name[:60]!r} without attributes")
-        return Module(kind, {str(name): _made(one, program, lists, tensors) for name, one in value.state.items()})
+        return Module(
+            kind=kind, fields={str(name): _made(one, program, lists, tensors) for name, one in value.state.items()}
+        )
     elif isinstance(value, list | tuple):
         entries = [_made(entry, program, lists, tensors) for entry in value]
         if isinstance(value, tuple):

@@ -160,8 +160,8 @@ def _rsqrt(call: Call, x: Any) -> Symbol | None:
 
 @form_of("sign", "sgn")
 def _sign(call: Call, x: Any) -> Symbol:
-    above = chosen(call, Condition(x, strict=True), 1.0, 0.0)
-    return subtracted(call, above, chosen(call, Condition(negated(call, x), strict=True), 1.0, 0.0))
+    above = chosen(call, Condition(symbol=x, strict=True), 1.0, 0.0)
+    return subtracted(call, above, chosen(call, Condition(symbol=negated(call, x), strict=True), 1.0, 0.0))
 
 
 @form_of("exp2")
@@ -212,7 +212,7 @@ form_of("minimum", "fmin")(_clamp_max)
 def compared(call: Call, a: Any, b: Any, *, strict: bool) -> Condition:
     """Return where a is above b, or at it where not ``strict``."""
     made = a if not isinstance(b, Symbol | Tensor) and b == 0 else subtracted(call, a, b)
-    return Condition(require_floats(call, made), strict)
+    return Condition(symbol=require_floats(call, made), strict=strict)
 
 
 @form_of("gt", "greater")

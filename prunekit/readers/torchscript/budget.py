@@ -41,7 +41,7 @@ class Tracing(Protocol):
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class Run:
     """One evaluation: what is left of its budget, the tensors that it must not write to, and what it has read.
 
@@ -94,7 +94,7 @@ class Run:
 def run_for(rows: int, weights: int, owned: Collection[int], lists: Collection[int]) -> Run:
     """Return the budget for ``rows`` observations of a policy with ``weights`` elements."""
     elements = _ELEMENTS + _REUSE * weights + rows * (_ELEMENTS_PER_ROW + weights // 16)
-    return Run(MAX_STEPS, elements, owned, lists)
+    return Run(steps=MAX_STEPS, elements=elements, owned=owned, lists=lists)
 
 
 def whole(value: int) -> int:

@@ -33,7 +33,7 @@ def _linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Symbol | None:
     shift = None if bias is None else np.atleast_1d(floats_of(bias))
     call.run.take(x.at.numel() // max(matrix.shape[1], 1) * len(matrix))
     made = computed(call, lambda build, data: layers.affine(build, data, matrix, shift), x)
-    return Symbol(made.cell, made.at.squeeze(-1)) if weight.dim() == 1 else made
+    return Symbol(cell=made.cell, at=made.at.squeeze(-1)) if weight.dim() == 1 else made
 
 
 @form_of("matmul", "mm", "mv", "dot", "bmm")
@@ -48,13 +48,13 @@ def _matmul(call: Call, a: Any, b: Any) -> Symbol | None:
         return (
             _times(call, b, a.t() if a.dim() == 2 and b.at.dim() == 1 else a) if b.at.dim() == 1 else _row(call, a, b)
         )
-    turned = _times(call, Symbol(b.cell, b.at.transpose(-1, -2)), a.transpose(-1, -2))
-    return None if turned is None else Symbol(turned.cell, turned.at.transpose(-1, -2))
+    turned = _times(call, Symbol(cell=b.cell, at=b.at.transpose(-1, -2)), a.transpose(-1, -2))
+    return None if turned is None else Symbol(cell=turned.cell, at=turned.at.transpose(-1, -2))
 
 
 def _row(call: Call, a: Tensor, b: Symbol) -> Symbol | None:
-    made = _times(call, Symbol(b.cell, b.at.transpose(-1, -2)), a[:, None])
-    return None if made is None else Symbol(made.cell, made.at.squeeze(-1))
+    made = _times(call, Symbol(cell=b.cell, at=b.at.transpose(-1, -2)), a[:, None])
+    return None if made is None else Symbol(cell=made.cell, at=made.at.squeeze(-1))
 
 
 def _times(call: Call, x: Symbol, matrix: Tensor) -> Symbol | None:
@@ -89,9 +89,9 @@ def _layer_norm(
 def _rms_norm(
     call: Call, x: Symbol, sizes: Sequence[int], weight: Any = None, epsilon: float | None = None
 ) -> Symbol | None:
-    least = torch.finfo(x.cell.dtype).eps if epsilon is None else epsilon
+    minimum = torch.finfo(x.cell.dtype).eps if epsilon is None else epsilon
     return _normed(call, x, sizes, weight, None, lambda scale, _: RMSNorm(
-        scale=scale, epsilon=least, count=len(scale)
+        scale=scale, epsilon=minimum, count=len(scale)
     ))  # fmt: skip
 
 
@@ -113,10 +113,10 @@ def _group_norm(
     if x.at.dim() != 2 or isinstance(weight, Symbol) or isinstance(bias, Symbol):
         return None
     width = x.shape[1] // groups
-    parts = Symbol(x.cell, x.at.reshape(x.shape[0], groups, width))
+    parts = Symbol(cell=x.cell, at=x.at.reshape(x.shape[0], groups, width))
     normed = _layer_norm(call, parts, [width], None, None, epsilon)
     assert normed is not None
-    made = Symbol(normed.cell, normed.at.reshape(x.shape))
+    made = Symbol(cell=normed.cell, at=normed.at.reshape(x.shape))
     scaled = made if weight is None else computed(call, lowered.multiplied, made, weight)
     return scaled if bias is None else computed(call, lowered.added, scaled, bias)
 

@@ -42,7 +42,7 @@ def _moved(x: Symbol, places: Any) -> Any:
     if isinstance(places, list | tuple):
         return [_moved(x, entry) for entry in places]
     if places.untyped_storage().data_ptr() == x.at.untyped_storage().data_ptr():
-        return Symbol(x.cell, places)
+        return Symbol(cell=x.cell, at=places)
     return symbol_of(x.cell.names[places.numpy()], x.cell.dtype)
 
 

@@ -26,7 +26,7 @@ _MISSING: Any = object()
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Body:
     """What a function does: its parameters with their defaults, and its statements."""
 
@@ -35,7 +35,7 @@ class Body:
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Function:
     """A function of the program; its body is compiled when it is first called."""
 
@@ -71,7 +71,7 @@ class Function:
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Class:
     """A class of the program: methods, constants (``compiled`` once they are read), and its parameters' names."""
 
@@ -84,7 +84,7 @@ class Class:
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Module:
     """An object of the program: its class and its attributes."""
 
@@ -93,7 +93,7 @@ class Module:
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Program:
     """Everything that the code of an archive defines, its constants, and the version of the operators it calls."""
 

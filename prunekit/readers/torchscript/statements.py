@@ -27,7 +27,7 @@ def compiled(function: Function) -> Body:
     needed = len(arguments.args) - len(arguments.defaults)
     defaults = [*[None] * needed, *(expression(node, program) for node in arguments.defaults)]
     parameters = [(argument.arg, default) for argument, default in zip(arguments.args, defaults, strict=True)]
-    return Body(parameters, _block(definition.body, program))
+    return Body(parameters=parameters, run=_block(definition.body, program))
 
 
 def _block(nodes: Sequence[ast.stmt], program: Program) -> Statement:

@@ -23,7 +23,7 @@ Names = NDArray[np.int64]
 
 
 @final
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Cell:
     """Memory: the names of its elements, int64 [n], which writes replace; ``dtype`` as the program sees it."""
 
@@ -32,7 +32,7 @@ class Cell:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Symbol:
     """A tensor of the program: ``at``, int64 of its shape and strides, says where in ``cell`` its elements are."""
 
@@ -51,7 +51,7 @@ class Symbol:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Condition:
     """Where ``symbol`` is above zero (``strict``; else above or at it): what a comparison gives."""
 
@@ -68,7 +68,7 @@ class Missing:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Value:
     """A value of the graph: its name, spec, and the name of its first element."""
 
@@ -90,7 +90,7 @@ class Elements:
 
     def add(self, name: str, spec: Spec) -> Value:
         """Give names to the elements of a value."""
-        value = Value(name, spec, self._next)
+        value = Value(name=name, spec=spec, first=self._next)
         self.values.append(value)
         self._firsts.append(value.first)
         self._next += int(np.prod(spec.shape, dtype=np.int64))
@@ -127,7 +127,7 @@ class Elements:
 def symbol_of(names: Names, dtype: torch.dtype) -> Symbol:
     """Return a tensor of its own memory with these elements."""
     flat = np.ascontiguousarray(names).reshape(-1)
-    return Symbol(Cell(flat, dtype), torch.arange(flat.size).view(list(names.shape)))
+    return Symbol(cell=Cell(names=flat, dtype=dtype), at=torch.arange(flat.size).view(list(names.shape)))
 
 
 def within(value: Any, kind: type | UnionType) -> bool:

@@ -59,7 +59,7 @@ class NoFormError(InputError):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
     """One call: the graph so far, the operator as it is for real tensors, and the budget."""
 
@@ -107,7 +107,7 @@ class Tracer:
             return type(value)(self.seen(entry) for entry in value)
         if isinstance(value, Tensor) and value.untyped_storage().data_ptr() in self._written:
             whole = self._written[value.untyped_storage().data_ptr()][1]
-            value = Symbol(whole.cell, whole.at.as_strided(value.shape, value.stride(), value.storage_offset()))
+            value = Symbol(cell=whole.cell, at=whole.at.as_strided(value.shape, value.stride(), value.storage_offset()))
         return value
 
     def call(self, path: str, operator: Operator, values: list[Any], options: dict[str, Any], run: Run) -> Any:
@@ -129,7 +129,7 @@ class Tracer:
             return Missing(reason_against(path))
         if not any(within(value, Symbol | Condition) for value in (*seen, *named.values())):
             return operator(seen, named, run)
-        call = Call(self.building, operator, run)
+        call = Call(building=self.building, operator=operator, run=run)
         if in_place:
             return self._in_place(call, name, seen, named)
         try:
@@ -167,10 +167,10 @@ class Tracer:
         storage = tensor.untyped_storage()
         count = storage.nbytes() // tensor.element_size()
         whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))
-        cell = Cell(self.building.elements.of_constants(whole), tensor.dtype)
+        cell = Cell(names=self.building.elements.of_constants(whole), dtype=tensor.dtype)
         self._written[storage.data_ptr()] = (
             tensor,
-            Symbol(cell, torch.arange(count)),
+            Symbol(cell=cell, at=torch.arange(count)),
         )  # kept alive: no other gets its place
         found = self.seen(tensor)
         assert isinstance(found, Symbol)

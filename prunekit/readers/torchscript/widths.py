@@ -40,7 +40,7 @@ def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[
     if width is not None and not 1 <= width <= MAX_WIDTH:
         raise InputError(f"cannot have observations of {width:,} values; `inputs` is from 1 to {MAX_WIDTH:,}")
     read = [name for name in names if _is_read(script, name)]
-    found = _widths(_Trials(script, names, read), width)
+    found = _widths(_Trials(script=script, names=names, read=read), width)
     return [found.get(name, (1, 1)) for name in names]
 
 
@@ -68,7 +68,7 @@ class _Undrawn:
 
 
 @final
-@dataclass
+@dataclass(kw_only=True)
 class _Trials:
     """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed."""
 

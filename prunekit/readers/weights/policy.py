@@ -78,9 +78,9 @@ def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
     layers = layers_at(plan.tree, plan.layers)
     told = f"{plan.called}, {plan.part} {shape_of(layers)}"
     word = options.activation if options.activation is not None else plan.activation
-    dense = sum(isinstance(layer.op, Affine) for layer in layers)
+    affine = sum(isinstance(layer.op, Affine) for layer in layers)
     told_between = told_activation(plan.tree, plan.layers) if word is None and not options.layers else None
-    if word is None and told_between is None and dense > 1:
+    if word is None and told_between is None and affine > 1:
         behind = _unsaid_behind(options, plan)
         also = (
             f", and `head` for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""

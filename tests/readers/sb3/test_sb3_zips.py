@@ -103,14 +103,14 @@ def test_choices_from_a_start_are_counted_from_it(tmp_path: Path) -> None:
 
 def test_choices_of_another_environment_are_refused(tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.MultiDiscrete([3, 2]))
-    read_zip(path, spaces=Spaces(4, MultiDiscreteActions(counts=(3, 2), starts=(5, 5))))
+    read_zip(path, spaces=Spaces(observation=4, actions=MultiDiscreteActions(counts=(3, 2), starts=(5, 5))))
     others: list[tuple[ActionKind, str]] = [
         (MultiDiscreteActions(counts=(2, 3), starts=(0, 0)), "3 from 0, 2 from 0, but .* needs .*2 from 0, 3 from 0"),
         (DiscreteActions(count=5), "chooses multi-discrete actions, but the given spaces have discrete"),
     ]
     for wrong, words in others:
         with pytest.raises(InputError, match=rf"policy\.zip: .*{words}"):
-            read_zip(path, spaces=Spaces(4, wrong))
+            read_zip(path, spaces=Spaces(observation=4, actions=wrong))
 
 
 @pytest.mark.parametrize("text", ["", "[3 2 ... 4]", "[3.0 2.0]", "[3 3]", "[-1 6]"])
@@ -193,7 +193,7 @@ def test_every_bound_that_is_read_is_the_right_one(exponent: int, share: float) 
         except InputError:
             continue
         read += 1
-        assert found == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
+        assert found == Spaces(observation=4, actions=BoxActions(low=(-bound,), high=(bound,)))
     assert share * 120 <= read <= (120 if share else 24)
 
 
@@ -208,16 +208,18 @@ def test_bounds_that_text_does_not_say_are_asked_for(bound: float, dtype: Any) -
 def test_a_lone_number_says_a_bound_exactly() -> None:
     bound = float(np.float32(0.012345678))
     said = {**as_saved(bound), "low_repr": str(np.float32(-bound)), "high_repr": str(np.float32(bound))}
-    assert action_spaces(4, 1, said) == Spaces(4, BoxActions(low=(-bound,), high=(bound,)))
+    assert action_spaces(4, 1, said) == Spaces(observation=4, actions=BoxActions(low=(-bound,), high=(bound,)))
 
 
 def test_float64_bounds_are_read_where_float32_tells_them_apart() -> None:
-    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(4, BoxActions(low=(-0.4,), high=(0.4,)))
+    assert action_spaces(4, 1, as_saved(0.4, np.float64)) == Spaces(
+        observation=4, actions=BoxActions(low=(-0.4,), high=(0.4,))
+    )
 
 
 def given(*bounds: tuple[float, float]) -> Spaces:
     low, high = zip(*bounds, strict=True)
-    return Spaces(4, BoxActions(low=low, high=high))
+    return Spaces(observation=4, actions=BoxActions(low=low, high=high))
 
 
 def clipped(spaces_given: Spaces) -> ClipToBounds:
@@ -250,9 +252,9 @@ def test_the_bytes_of_a_space_say_bounds_that_its_text_does_not(dtype: Any, tmp_
 @pytest.mark.parametrize(
     "wrong",
     [
-        Spaces(4, DiscreteActions(count=2)),
-        Spaces(3, BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2)),
-        Spaces(4, BoxActions(low=(-1.0,), high=(1.0,))),
+        Spaces(observation=4, actions=DiscreteActions(count=2)),
+        Spaces(observation=3, actions=BoxActions(low=(-1.0,) * 2, high=(1.0,) * 2)),
+        Spaces(observation=4, actions=BoxActions(low=(-1.0,), high=(1.0,))),
     ],
 )
 def test_given_spaces_must_fit(wrong: Spaces, tmp_path: Path) -> None:

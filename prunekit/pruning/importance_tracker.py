@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError
-from prunekit.pruning.importance import MAX_EXACT_OUTPUTS, Evidence, Importance, Scores, normalized
+from prunekit.pruning.forward_pass import Taken, forward_pass
+from prunekit.pruning.importance import MAX_EXACT_OUTPUTS, Evidence, Importance, UnitImportance, normalized
 from prunekit.pruning.masks import Masks
-from prunekit.pruning.observation import Taken, observe
 from prunekit.pruning.slices import Group
 
 
@@ -32,16 +32,16 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @final
-class Gauge:
+class ImportanceTracker:
     """Importance scores [original width] per group, float64; a removed unit keeps the score it had when it died."""
 
     def __init__(
-        self, importance: Importance, memory: float, decision: Callable[[object], Tensor], *, common_scale: bool
+        self, importance: Importance, memory: float, output_of: Callable[[object], Tensor], *, common_scale: bool
     ) -> None:
-        self._importance, self._memory, self._decision = importance, memory, decision
+        self._importance, self._memory, self._output_of = importance, memory, output_of
         self._common_scale = common_scale
-        self.scores: Scores = {}
-        self._raw: Scores = {}
+        self.values: UnitImportance = {}
+        self._raw: UnitImportance = {}
         self._deviation: Tensor | None = None
 
     def measure(
@@ -56,34 +56,38 @@ class Gauge:
         """Take in the importance of the units of ``network`` on ``states``, and return what was read of them.
 
         ``keep`` (bool [original width]) says which units live; ``network`` has no others. ``widths`` is as
-        in ``observe``. Raises CheckError, naming the optimizer step, where it is not finite.
+        in ``forward_pass``. Raises CheckError, naming the optimizer step, where it is not finite.
         """
         with evaluating(network):
-            seen = observe(network, groups, states, self._decision, widths)
+            seen = forward_pass(network, groups, states, self._output_of, widths)
             self._deviation = self._deviate(seen.output)
-            found = self._importance(Evidence(network, groups, seen, self._deviation, keep, seed=step))
-        for name, score in found.items():
-            if not bool(score.isfinite().all()):
+            found = self._importance(
+                Evidence(
+                    network=network, groups=groups, seen=seen, output_deviation=self._deviation, keep=keep, seed=step
+                )
+            )
+        for name, value in found.items():
+            if not bool(value.isfinite().all()):
                 raise CheckError(f"the importance of group '{name}' is not finite at optimizer step {step}")
-            fresh = torch.zeros(keep[name].numel(), dtype=torch.float64, device=score.device)
-            fresh[keep[name].to(score.device)] = score.double()
+            fresh = torch.zeros(keep[name].numel(), dtype=torch.float64, device=value.device)
+            fresh[keep[name].to(value.device)] = value.double()
             old = self._raw.get(name)
             self._raw[name] = fresh if old is None else self._memory * old + (1 - self._memory) * fresh
-        for name, score in normalized(self._raw, keep, common_scale=self._common_scale).items():
-            self.scores[name] = torch.where(keep[name].to(score.device), score, self.scores.get(name, score))
+        for name, value in normalized(self._raw, keep, common_scale=self._common_scale).items():
+            self.values[name] = torch.where(keep[name].to(value.device), value, self.values.get(name, value))
         return seen.read
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages: tensors only."""
         return {
-            "scores": {name: score.clone() for name, score in self.scores.items()},
-            "raw": {name: score.clone() for name, score in self._raw.items()},
+            "scores": {name: value.clone() for name, value in self.values.items()},
+            "raw": {name: value.clone() for name, value in self._raw.items()},
             "deviation": self._deviation,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` returned."""
-        self.scores, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
+        self.values, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
 
     def _deviate(self, output: Tensor) -> Tensor:
         output = output.detach()

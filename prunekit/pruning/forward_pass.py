@@ -14,7 +14,7 @@ from prunekit.pruning.slices import Group, Read, per_unit, places_of
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Taken:
     """One value that modules read units of a group from, and how those lie on it; ``consumers`` are linear layers.
 
@@ -45,8 +45,8 @@ class Taken:
 
 
 @final
-@dataclass(frozen=True)
-class Observation:
+@dataclass(frozen=True, kw_only=True)
+class ForwardPass:
     """``output`` [n, k] is the deterministic output before squashing on ``states`` [n, obs].
 
     ``read`` holds the distinct values that each group's units are read from. They and the output are nodes of one
@@ -63,20 +63,20 @@ class Observation:
         return {name: next((t for t in taken if t.consumers), taken[0]).rows for name, taken in self.read.items()}
 
 
-def observe(
+def forward_pass(
     network: nn.Module,
     groups: Sequence[Group],
     states: Tensor,
-    decision: Callable[[object], Tensor],
+    output_of: Callable[[object], Tensor],
     widths: Sequence[int] = (),
-) -> Observation:
-    """Run ``network`` on ``states`` [n, obs]; ``decision`` picks the output [n, k] from what it returns.
+) -> ForwardPass:
+    """Run ``network`` on ``states`` [n, obs]; ``output_of`` picks the output [n, k] from what it returns.
 
     With ``widths`` the states are several arguments side by side, of so many values each.
     """
     with torch.enable_grad(), _HiddenCapture(network, groups) as capture:
-        output = decision(network(*(torch.split(states, list(widths), dim=1) if widths else (states,))))
-    return Observation(states, output, capture.values)
+        output = output_of(network(*(torch.split(states, list(widths), dim=1) if widths else (states,))))
+    return ForwardPass(states=states, output=output, read=capture.values)
 
 
 @final
@@ -95,7 +95,10 @@ class _HiddenCapture:
     def values(self) -> dict[str, tuple[Taken, ...]]:
         """The distinct values read so far, per group."""
         return {
-            name: tuple(Taken(value, reads[0], tuple(r.path for r in reads if r.linear)) for _, value, reads in found)
+            name: tuple(
+                Taken(value=value, read=reads[0], consumers=tuple(r.path for r in reads if r.linear))
+                for _, value, reads in found
+            )
             for name, found in self._read.items()
         }
 

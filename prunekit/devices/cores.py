@@ -15,7 +15,7 @@ AVR_AMPLE_RAM_END = 0x7FFF
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """An emulated machine: the emulator, its arguments before the image, and the memory that it has in bytes."""
 
@@ -26,8 +26,8 @@ class Machine:
 
 
 @final
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, kw_only=True)
+class Core:
     """A core with its compiler and the machines that emulate it, the smallest first.
 
     ``unit`` is what counting counts: instructions under QEMU, which knows no cycles, cycles under simavr.
@@ -64,11 +64,16 @@ class Target:
 def _board(emulator: str, machine: tuple[str, ...], flash_bytes: int, ram_bytes: int) -> Machine:
     quiet = ("-display", "none", "-serial", "none", "-monitor", "none")
     semihosting = ("-semihosting-config", "enable=on,target=native", "-kernel")
-    return Machine(emulator, ("-M", *machine, *quiet, *semihosting), flash_bytes, ram_bytes)
+    return Machine(
+        emulator=emulator,
+        arguments=("-M", *machine, *quiet, *semihosting),
+        flash_bytes=flash_bytes,
+        ram_bytes=ram_bytes,
+    )
 
 
-def _cortex_m(name: str, core: tuple[str, ...], machines: tuple[Machine, ...]) -> Target:
-    return Target(
+def _cortex_m(name: str, core: tuple[str, ...], machines: tuple[Machine, ...]) -> Core:
+    return Core(
         name=name,
         compiler="arm-none-eabi-gcc",
         flags=(*_COMMON, *_LEAN, "-mthumb", *core),
@@ -86,9 +91,9 @@ def _mps2(fpga: str) -> Machine:
     return _board("qemu-system-arm", (f"mps2-{fpga}",), 4 * _MEBIBYTE, 4 * _MEBIBYTE)
 
 
-def _riscv32(name: str, core: tuple[str, ...]) -> Target:
+def _riscv32(name: str, core: tuple[str, ...]) -> Core:
     machine = _board("qemu-system-riscv32", ("virt", "-m", "72M", "-bios", "none"), 64 * _MEBIBYTE, 4 * _MEBIBYTE)
-    return Target(
+    return Core(
         name=name,
         compiler="riscv64-unknown-elf-gcc",
         flags=(*_COMMON, *_LEAN, "-ffreestanding", "-mcmodel=medany", *core),
@@ -102,8 +107,8 @@ def _riscv32(name: str, core: tuple[str, ...]) -> Target:
     )
 
 
-def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Target:
-    return Target(
+def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Core:
+    return Core(
         name=name,
         compiler="avr-gcc",
         flags=(*_COMMON, f"-mmcu={mcu}"),
@@ -115,23 +120,28 @@ def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Target:
         ),
         port="port-avr.h",
         sources=("start_avr.c",),
-        machines=(Machine("simavr_host", ("0",), flash_bytes, ram_bytes),),
+        machines=(Machine(emulator="simavr_host", arguments=("0",), flash_bytes=flash_bytes, ram_bytes=ram_bytes),),
         packages=("gcc-avr", "avr-libc", "libsimavr-dev", "gcc"),
         unit="cycles",
         mcu=mcu,
-        ample=Machine("simavr_host", (f"{AVR_AMPLE_RAM_END:#x}",), flash_bytes, AVR_AMPLE_RAM_END),
+        ample=Machine(
+            emulator="simavr_host",
+            arguments=(f"{AVR_AMPLE_RAM_END:#x}",),
+            flash_bytes=flash_bytes,
+            ram_bytes=AVR_AMPLE_RAM_END,
+        ),
     )
 
 
-def _linux(name: str, compiler: str, emulator: str, packages: tuple[str, ...], core: tuple[str, ...]) -> Target:
-    return Target(
+def _linux(name: str, compiler: str, emulator: str, packages: tuple[str, ...], core: tuple[str, ...]) -> Core:
+    return Core(
         name=name,
         compiler=compiler,
         flags=(*_COMMON, *_LEAN, "-fno-pie", *core),
         link_flags=("-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none"),
         port="port-linux.h",
         sources=("start_linux.c", "memory.c"),
-        machines=(Machine(emulator, (), 1024 * _MEBIBYTE, 1024 * _MEBIBYTE),),
+        machines=(Machine(emulator=emulator, arguments=(), flash_bytes=1024 * _MEBIBYTE, ram_bytes=1024 * _MEBIBYTE),),
         packages=packages,
     )
 
@@ -162,12 +172,12 @@ _ALL = (
         ("-march=armv7-a", "-mthumb", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
     ),
 )
-TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
-"""Every target by name."""
+CORES: dict[str, Core] = {core.name: core for core in _ALL}
+"""Every core by name."""
 
 
-def target_named(name: str) -> Target:
-    """Return the target called ``name``; raises InputError, with the names there are, for an unknown one."""
-    if name not in TARGETS:
-        raise InputError(f"target {name} is unknown; choose among {', '.join(TARGETS)}")
-    return TARGETS[name]
+def core_named(name: str) -> Core:
+    """Return the core called ``name``; raises InputError, with the names there are, for an unknown one."""
+    if name not in CORES:
+        raise InputError(f"core {name} is unknown; choose among {', '.join(CORES)}")
+    return CORES[name]

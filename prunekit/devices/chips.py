@@ -1,0 +1,53 @@
+"""Microcontrollers one can buy: which core they have and how much memory."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import final
+
+from prunekit.devices.cores import Core, core_named
+from prunekit.errors import InputError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A microcontroller: its ``core`` runs the same instructions; flash and RAM in bytes, from ``source``."""
+
+    name: str
+    core: Core
+    flash_bytes: int
+    ram_bytes: int
+    source: str
+
+
+@cache
+def chips() -> dict[str, Chip]:
+    """Return every chip by name."""
+    table = tomllib.loads((Path(__file__).parent / "chips.toml").read_text())
+    return {
+        name: Chip(
+            name=name,
+            core=core_named(row["core"]),
+            flash_bytes=row["flash_bytes"],
+            ram_bytes=row["ram_bytes"],
+            source=row["source"],
+        )
+        for name, row in table.items()
+    }
+
+
+def chip_named(name: str) -> Chip:
+    """Return the chip called ``name``, or the only one whose name begins so.
+
+    Raises InputError, with the names there are, where there is none or more than one.
+    """
+    if name in chips():
+        return chips()[name]
+    begun = [chip for chip in chips() if name and chip.startswith(name)]
+    if len(begun) != 1:
+        raise InputError(f"chip {name} is unknown; choose among {', '.join(begun or chips())}")
+    return chips()[begun[0]]
