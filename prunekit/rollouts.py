@@ -18,8 +18,10 @@ MAX_STEPS = 100_000
 """Of an episode where the environment has no limit of its own; half an hour of control at 50 Hz."""
 
 
-def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float:
+def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int, *, max_steps: int = MAX_STEPS) -> float:
     """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
+
+    An episode has ``max_steps`` at most, or the environment's own limit where that is larger.
 
     Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
     not finite, or does not end the episode; what ``act`` raises goes through, unless it has been given an observation
@@ -30,7 +32,7 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
     except Exception as error:
         raise failed(environment, f"at the reset with seed {seed}", error) from error
     limit = None if environment.spec is None else environment.spec.max_episode_steps
-    max_steps = max(MAX_STEPS, limit or 0)
+    limit = max(max_steps, limit or 0)
     total, step, done = 0.0, 0, False
     while not done:
         try:
@@ -54,7 +56,7 @@ def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float
                 f"{seed}"
             )
         done = terminated or truncated
-        if not done and step >= max_steps:
+        if not done and step >= limit:
             raise FailedEpisodeError(
                 f"environment '{id_of(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"

@@ -8,7 +8,7 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 
-from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings
 from prunekit.compress.arena import Arena
 from prunekit.compress.student import Scale
 from prunekit.environments import spaces_of
@@ -18,13 +18,13 @@ from prunekit.rollouts import failed
 _WHERE = "in the fine-tuning, which --no-tuning does without"
 
 
-def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int) -> Tuner:
+def tuner_of(scale: Scale, arena: Arena, seed: int, warmup: int, settings: TunerSettings = TUNING) -> Tuner:
     """Return what trains the networks of students with this ``scale`` in copies of the arena's environment."""
 
     def make() -> gym.Env[Any, Any]:
         return _InStudentUnits(arena.another(), scale)
 
-    return Tuner(make, arena.spaces.actions.curvature, seed, warmup)
+    return Tuner(make, arena.spaces.actions.curvature, seed, warmup, settings)
 
 
 @final

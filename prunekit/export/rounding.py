@@ -19,19 +19,21 @@ Bits = Literal[8, 16]
 """Of activations beside int8 weights."""
 
 # Layers of more inputs are rounded each weight for itself: the moments would take gigabytes and minutes.
-_MAX_INPUTS = 4_096
+MAX_INPUTS = 4_096
 # Of the mean square of the inputs: what is not well known from few recorded ones stays as it was.
 _DAMPING = 0.01
 # Rows are rounded so many at a time: what any processor has in its second cache.
 _VALUES_AT_ONCE = 2**16
 
 
-def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tuple[Float64, Float64]:
+def refitted(
+    weight: Float64, bias: Float64, x: Integers, wanted: Float64, *, max_inputs: int = MAX_INPUTS
+) -> tuple[Float64, Float64]:
     """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out].
 
-    Very wide layers stay as they are.
+    Layers of more than ``max_inputs`` stay as they are.
     """
-    if weight.shape[1] > _MAX_INPUTS:
+    if weight.shape[1] > max_inputs:
         return weight, bias
     inputs, size = _with_one(x)
     moment = _moment(inputs)
@@ -41,12 +43,12 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64) -> tu
     return both[:, :-1] / size, both[:, -1]
 
 
-def rounded_to(weight: Float64, x: Integers, maximum: int) -> tuple[Integers, Float64]:
+def rounded_to(weight: Float64, x: Integers, maximum: int, *, max_inputs: int = MAX_INPUTS) -> tuple[Integers, Float64]:
     """Return (``weight`` [out, in] rounded, at most ``maximum`` in size, what the biases [out] have to add for it).
 
-    In very wide layers each weight is rounded for itself.
+    In layers of more than ``max_inputs`` each weight is rounded for itself.
     """
-    if weight.shape[1] > _MAX_INPUTS:
+    if weight.shape[1] > max_inputs:
         return np.clip(np.floor(weight + 0.5), -maximum, maximum).astype(np.int64), np.zeros(len(weight))
     inputs, size = _with_one(x)
     moment = _moment(inputs)

@@ -36,7 +36,7 @@ class Evidence:
 
     ``seen`` is one run of ``network`` on recent states; ``output_deviation`` [k] is each output's running standard
     deviation. ``network`` has the living units alone; ``keep`` (bool [original width] per group) says which they are.
-    ``seed`` is that of the random projections of many outputs.
+    ``seed`` is that of the random projections of more than ``max_exact_outputs``.
     """
 
     network: nn.Module
@@ -45,6 +45,7 @@ class Evidence:
     output_deviation: Tensor
     keep: Masks
     seed: int = 0
+    max_exact_outputs: int = MAX_EXACT_OUTPUTS
 
 
 Importance = Callable[[Evidence], UnitImportance]
@@ -73,7 +74,7 @@ def irreplaceability(evidence: Evidence) -> UnitImportance:
 def taylor(evidence: Evidence) -> UnitImportance:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
     output = evidence.seen.output
-    few = output.shape[1] <= MAX_EXACT_OUTPUTS
+    few = output.shape[1] <= evidence.max_exact_outputs
     # The sum of all outputs takes one pass; few have their own, whose rounding committed results were made with.
     directions = (
         _directions(evidence) if few else iter([(1.0 / evidence.output_deviation.to(output)).expand_as(output)])
@@ -221,7 +222,7 @@ def _directions(evidence: Evidence) -> Iterator[Tensor]:
     """
     output, deviations = evidence.seen.output, evidence.output_deviation
     n, k = output.shape
-    if k <= MAX_EXACT_OUTPUTS:
+    if k <= evidence.max_exact_outputs:
         for index in range(k):
             direction = torch.zeros_like(output)
             direction[:, index] = 1.0 / deviations[index].double()

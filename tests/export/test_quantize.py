@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.errors import InputError
-from prunekit.export import rounding
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.integer_activations import Curved
@@ -216,16 +215,15 @@ def test_an_input_that_lies_beyond_the_normalizer_s_clip_counts_as_the_clip(bits
     assert np.quantile(error, 0.9) < (0.02 if bits == 16 else 0.06)
 
 
-def test_very_wide_layers_are_rounded_each_weight_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "_MAX_INPUTS", 16)
+def test_very_wide_layers_are_rounded_each_weight_for_itself() -> None:
     generator = np.random.default_rng(3)
     for inputs, alone in ((16, False), (17, True)):
         weight, bias = generator.normal(size=(4, inputs)) * 30.0, generator.normal(size=4)
         x = generator.integers(-300, 300, (50, inputs))
         wanted = x @ weight.T + bias + 5.0
-        found, left = rounded_to(weight, x, 127)
+        found, left = rounded_to(weight, x, 127, max_inputs=16)
         assert (not left.any() and np.array_equal(found, np.floor(weight + 0.5))) == alone
-        assert np.array_equal(refitted(weight, bias, x, wanted)[0], weight) == alone
+        assert np.array_equal(refitted(weight, bias, x, wanted, max_inputs=16)[0], weight) == alone
 
 
 def test_activations_out_of_place_are_refused() -> None:

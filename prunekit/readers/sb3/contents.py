@@ -20,9 +20,9 @@ from prunekit.errors import InputError
 from prunekit.formats.text import shown
 from prunekit.formats.torch_file import read_torch
 
-LARGEST_ENTRY = 2**28
+MAX_ENTRY = 2**28
 """Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
-_LARGEST_DATA = 2**24
+_MAX_DATA = 2**24
 """Bytes of the JSON, which takes tens of times as much memory."""
 _FREE, _UNPACKED = 2**20, 16
 """Bytes that an entry may unpack to, and how many more for each of the file: weights hardly shrink, bombs do."""
@@ -52,13 +52,16 @@ def quoted(value: object) -> str:
     return repr(value)[:100]
 
 
-def read_contents(path: Path) -> Contents:
-    """Return what is in the zip at ``path``; raises InputError, and what zipfile and json raise for damaged ones."""
+def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
+    """Return what is in the zip at ``path``, whose entries unpack to ``max_bytes`` at most each.
+
+    Raises InputError, and what zipfile and json raise for damaged ones.
+    """
     unpacked = _FREE + _UNPACKED * path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        version = _version_in(archive, min(unpacked, _LARGEST_DATA))
-        data = json.loads(_entry(archive, "data", min(unpacked, _LARGEST_DATA)))
-        weights = _entry(archive, "policy.pth", min(unpacked, LARGEST_ENTRY))
+        version = _version_in(archive, min(unpacked, _MAX_DATA, max_bytes))
+        data = json.loads(_entry(archive, "data", min(unpacked, _MAX_DATA, max_bytes)))
+        weights = _entry(archive, "policy.pth", min(unpacked, max_bytes))
     if not isinstance(data, dict):
         raise InputError("its 'data' is no JSON object")
     return Contents(version=version, data=data, state=_tensors(weights))
