@@ -160,7 +160,7 @@ class Student:
         fit_gauss_newton(
             self.network,
             states,
-            lambda scores: self._loss(scores, answers),
+            lambda outputs: self._loss(outputs, answers),
             iterations,
             self._generator,
             self.spaces.actions.curvature(_DEVIATION),
@@ -174,8 +174,8 @@ class Student:
             answers = ((torch.from_numpy(lessons.answers).float() - middle) / half).contiguous()
         return states, answers
 
-    def _loss(self, scores: Tensor, answers: Tensor) -> Tensor:
-        return self.spaces.actions.loss(scores, answers, self.scale.answers)
+    def _loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return self.spaces.actions.loss(outputs, answers, self.scale.answers)
 
     def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
         plan = PruningPlan(
