@@ -31,7 +31,7 @@ from prunekit.readers.registry import require_policy
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """The words of the command line."""
+    """The options of ``prunekit export``."""
 
     policy: Path
     format: str = "onnx"
@@ -58,7 +58,7 @@ class ExportOutcome:
 
 
 def export_file(request: ExportOptions) -> ExportOutcome:
-    """Export as ``request`` say; raises InputError for words that do not go together."""
+    """Export as ``request`` says; raises InputError for options that do not go together."""
     settings = _c_settings(request) if request.format == "c" else None
     if request.format not in ("onnx", "c"):
         raise InputError(f"--format {request.format} is unknown; choose onnx or c")
@@ -109,7 +109,7 @@ def _spaces_in(env: str) -> Spaces:
 
 
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
-    """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
+    """Return the bits of activations, None for float32; raises InputError for options that do not go together."""
     if activations is not None and not int8:
         raise InputError("--activations goes with --int8")
     if activations not in (None, 8, 16):

@@ -1,7 +1,7 @@
 """Importance: how much a unit moves the policy's output. Each measure is one small pure function.
 
-An importance takes an ``Evidence`` and returns one non-negative score per unit, [width] per group. The
-default is ``irreplaceability``; the others are kept for ablation. ``normalized`` makes scores comparable
+An importance takes an ``Evidence`` and returns one non-negative number per unit, [width] per group. The
+default is ``irreplaceability``; the others are kept for ablation. ``normalized`` makes them comparable
 between groups.
 """
 
@@ -124,7 +124,7 @@ def _refuse_other_than_layer(group: Group) -> None:
 
 
 def random_units(evidence: Evidence) -> UnitImportance:
-    """Return scores that have nothing to do with the units, the same ones at every check: a control."""
+    """Return numbers that have nothing to do with the units, the same ones at every check: a control."""
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
 
@@ -144,9 +144,9 @@ IMPORTANCES: dict[str, Importance] = {
 
 
 def normalized(values: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> UnitImportance:
-    """Return scores divided by the mean over living units: each group's own, or on a common scale all of them.
+    """Return importance divided by the mean over living units: each group's own, or on a common scale all of them.
 
-    Dead units score 0.
+    Dead units have 0.
     """
     living = {name: value[masks[name].to(value.device)] for name, value in values.items()}
     whole = torch.cat(list(living.values())).mean() if living else None

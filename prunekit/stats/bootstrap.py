@@ -66,9 +66,9 @@ class Retention:
 def retention(
     small: Array, teacher: Array, random: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Retention:
-    """Return (R_small - R_random) / (R_dense - R_random), mean returns over the same episode seeds, [n] each.
+    """Return (R_small - R_random) / (R_teacher - R_random), mean returns over the same episode seeds, [n] each.
 
-    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the dense policy's mean
+    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the teacher's mean
     is not above the random policy's, or not in 95% of the resamples.
     """
     spread = float(teacher.mean() - random.mean())
@@ -91,7 +91,7 @@ def bootstrap_bound(
 ) -> float:
     """Return the 5th percentile of retention over resamples: a description like ``Retention.ci95``, and no claim.
 
-    The dense policy has to beat the random one in every resample.
+    The teacher has to beat the random one in every resample.
     """
     chosen = _resamples(len(teacher), generator, resamples)
     ratios = (small - random)[chosen].mean(axis=1) / (teacher - random)[chosen].mean(axis=1)

@@ -44,7 +44,7 @@ _MAX_WEIGHTS = 2**25
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """One run. ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
+    """One run. ``plan`` None trains the unpruned control; ``hidden`` overrides the actor's widths, not the critic's.
 
     () are the widths of a linear policy.
 
