@@ -74,8 +74,8 @@ def certificate_now(entry: dict[str, Any], selection: dict[str, Any]) -> tuple[C
     """Return (what today's claim comes to for the network that a compression chose, what was on record of it)."""
     tested = next(one for one in entry["tested"] if one["verdict"] == "certified")
     episodes = _paired(tested)
-    baseline = Baseline(dense=np.asarray(selection["dense"]), random=np.asarray(selection["random"]))
-    before = Paired(small=baseline.dense, teacher=baseline.dense, random=baseline.random)
+    baseline = Baseline(teacher=np.asarray(selection["dense"]), random=np.asarray(selection["random"]))
+    before = Paired(small=baseline.teacher, teacher=baseline.teacher, random=baseline.random)
     alpha, claim = 1.0 - tested["confidence"], claim_of(SETTINGS, baseline)
     (found,) = certify(
         [Candidate(name=tested["size"], play=lambda seed: float(episodes.small[seed]), before=before, alpha=alpha)],

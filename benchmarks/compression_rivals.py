@@ -97,7 +97,7 @@ class Field:
 
     def _both(self, seeds: Sequence[int]) -> Baseline:
         dense = [self.arena.play(self.teacher.act, seed)[0] for seed in seeds]
-        return Baseline(dense=np.array(dense), random=np.array([self.arena.random(seed) for seed in seeds]))
+        return Baseline(teacher=np.array(dense), random=np.array([self.arena.random(seed) for seed in seeds]))
 
 
 def searched(field: Field) -> Point:
@@ -235,7 +235,7 @@ def run_one(env_id: str, seed: int) -> None:
     entry: dict[str, Any] = {
         "env": env_id,
         "seed": seed,
-        "teacher": float(field.fresh.dense.mean()),
+        "teacher": float(field.fresh.teacher.mean()),
         "random": float(field.fresh.random.mean()),
         "widths": list(point.hidden),
         "parameters": point.parameters,

@@ -78,7 +78,7 @@ def simulated_compression(
     selected, looked = SEARCH.selection_episodes, SEARCH.confirmation_episodes
     generator, count = np.random.default_rng(seed), selected + looked + SETTINGS.episodes
     dense, random = teacher(generator, count), random_policy(generator, count)
-    baseline = Baseline(dense=dense[:selected], random=random[:selected])
+    baseline = Baseline(teacher=dense[:selected], random=random[:selected])
     if retention is None:
         retention = at_the_threshold(teacher, draw, claim_of(SETTINGS, baseline).clip_range)
     returns: dict[int, Array] = {size: draw(generator, retention, count) for size in NETWORKS}
@@ -105,7 +105,7 @@ def simulated_compression(
     starts = {SEARCH.confirmation_seeds: selected, fresh: selected + looked}
     players = Players(
         returns_of=lambda point: _by_seed(returns[point.parameters], starts),
-        dense=_by_seed(dense, starts),
+        teacher=_by_seed(dense, starts),
         random=_by_seed(random, starts),
     )
     return trial(points, baseline, players, SETTINGS, time.monotonic() + 600.0, [])

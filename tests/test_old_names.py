@@ -15,7 +15,7 @@ def two_heads() -> nn.Sequential:
 
 def test_a_pruner_takes_and_gives_what_it_did() -> None:
     network, taken = two_heads(), []
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    optimizer, plan = torch.optim.SGD(network.parameters(), lr=0.1), PruningPlan(threshold=Sparsity(0.5))
 
     def picked(output: object) -> torch.Tensor:
         assert isinstance(output, torch.Tensor)
@@ -23,7 +23,7 @@ def test_a_pruner_takes_and_gives_what_it_did() -> None:
         return output
 
     with pytest.warns(DeprecationWarning, match="output_of= now"):
-        pruner = Pruner(network, optimizer, 40, PruningPlan(threshold=Sparsity(0.5)), decision=picked)  # for one release
+        pruner = Pruner(network, optimizer, 40, plan, decision=picked)  # for one release
     for _ in range(40):
         optimizer.zero_grad()
         network(torch.randn(8, 3)).sum().backward()

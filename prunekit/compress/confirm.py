@@ -42,7 +42,7 @@ class Look:
     """
 
     returns_of: Callable[[Point], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
     seeds: Sequence[int]
     keep: float
@@ -147,7 +147,7 @@ def _again(point: Point, look: Look) -> tuple[Paired, bool] | None:
     own: list[tuple[float, float, float]] = []
     for seed in look.seeds:
         try:
-            large, none = look.dense(seed), look.random(seed)
+            large, none = look.teacher(seed), look.random(seed)
         except FailedEpisodeError:
             continue
         try:

@@ -26,18 +26,18 @@ MIN_PLAYED = 4
 class Baseline:
     """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
 
-    dense: Array
+    teacher: Array
     random: Array
 
     def paired(self, returns: Sequence[float]) -> Paired:
         """Return the first of them beside a student's ``returns``."""
         count = len(returns)
-        return Paired(small=np.asarray(returns, np.float64), teacher=self.dense[:count], random=self.random[:count])
+        return Paired(small=np.asarray(returns, np.float64), teacher=self.teacher[:count], random=self.random[:count])
 
     @property
     def gain(self) -> float:
         """How much more the teacher earns than the random policy, on average."""
-        return float((self.dense - self.random).mean())
+        return float((self.teacher - self.random).mean())
 
     def kept(self, played: Paired) -> Array:
         """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
@@ -48,19 +48,19 @@ class Baseline:
 
         So it has to be with returns clipped to ``clip_range``, where one is given.
         """
-        if not _clearly_positive(self.dense - self.random):
+        if not _clearly_positive(self.teacher - self.random):
             raise InputError(
-                f"{name}: earns {self.dense.mean():.1f}, not clearly more than the random policy's "
+                f"{name}: earns {self.teacher.mean():.1f}, not clearly more than the random policy's "
                 f"{self.random.mean():.1f}, so that there is nothing to keep; check --env and the normalizer"
             )
         if clip_range is None:
             return
-        dense, random = clip_range.clip(self.dense), clip_range.clip(self.random)
+        dense, random = clip_range.clip(self.teacher), clip_range.clip(self.random)
         if not _clearly_positive(dense - random):
             raise InputError(
                 f"--range {clip_range.low:g},{clip_range.high:g} leaves {name} {dense.mean():.1f} and the random "
                 f"policy {random.mean():.1f} per episode, so that there is nothing to keep; give a range that tells "
-                f"{self.dense.mean():.1f} from {self.random.mean():.1f}, which they earn"
+                f"{self.teacher.mean():.1f} from {self.random.mean():.1f}, which they earn"
             )
 
 

@@ -55,15 +55,15 @@ def compress(
         baseline, pace = _played(dense, random, settings.search.selection_seeds, _BASELINE * settings.seconds)
         baseline.require_a_policy(crew.post.teacher.name, settings.clip_range)
         starts = fitting(settings.search.starts, crew.post.teacher)
-        search = replace(settings.search, selection_episodes=len(baseline.dense), starts=starts)
+        search = replace(settings.search, selection_episodes=len(baseline.teacher), starts=starts)
         for display in displays:
-            display.started(float(baseline.dense.mean()), float(baseline.random.mean()))
+            display.started(float(baseline.teacher.mean()), float(baseline.random.mean()))
         branches = _searched(crew, search, baseline, began + search_seconds(settings, pace), displays)
         points = [point for branch in branches for point in branch.points]
         failures = [f"a branch of the search ended early: {branch.failure}" for branch in branches if branch.failure]
         if not points:
             raise FailedEpisodeError(next(branch.failure for branch in branches if branch.failure))
-        returns = Players(returns_of=lambda point: crew.returns_of(exported(point.actor)), dense=dense, random=random)
+        returns = Players(returns_of=lambda point: crew.returns_of(exported(point.actor)), teacher=dense, random=random)
         tried = trial(points, baseline, returns, settings, began + settings.seconds, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
         return Compressed(
@@ -147,7 +147,7 @@ def _played(dense: Returns, random: Returns, seeds: Sequence[int], seconds: floa
     between = time.monotonic()
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = (2.0 * (between - began) + time.monotonic() - between) / len(large)
-    return Baseline(dense=np.array(large), random=np.array(none)), pace
+    return Baseline(teacher=np.array(large), random=np.array(none)), pace
 
 
 def _searched(

@@ -32,7 +32,7 @@ class Players:
     """The returns of a network of the search, of the teacher and of the random policy, by an episode's seed."""
 
     returns_of: Callable[[Point], Returns]
-    dense: Returns
+    teacher: Returns
     random: Returns
 
 
@@ -95,7 +95,7 @@ def trial(
         seeds = search.confirmation_seeds
         return Look(
             returns_of=players.returns_of,
-            dense=players.dense,
+            teacher=players.teacher,
             random=players.random,
             seeds=seeds,
             keep=search.keep,
@@ -131,7 +131,7 @@ def trial(
 
     found = certify(
         candidates(),
-        players.dense,
+        players.teacher,
         players.random,
         claim,
         range(settings.first_seed, settings.first_seed + settings.episodes),
@@ -143,7 +143,7 @@ def trial(
 
 def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:
     """Return what is to be shown: the range is fixed by the settings, or by the selection's episodes."""
-    clip_range = settings.clip_range or range_of(baseline.dense, baseline.random)
+    clip_range = settings.clip_range or range_of(baseline.teacher, baseline.random)
     return Claim(keep=settings.search.keep, clip_range=clip_range, max_failures=settings.max_failures)
 
 

@@ -249,14 +249,14 @@ def test_best_is_not_one_lucky_episode(steered: Compressed) -> None:
     many = next(point for point in steered.points if len(point.played) >= 10)
     single = Paired(small=many.played.small[:1], teacher=many.played.teacher[:1], random=many.played.random[:1])
     few = replace(many, played=single, retention=1.3)
-    baseline = Baseline(dense=many.played.teacher, random=many.played.random)
+    baseline = Baseline(teacher=many.played.teacher, random=many.played.random)
     assert best_of([few, many], baseline) is many
     assert best_of([few], baseline) is few
 
 
 def test_best_is_not_a_lucky_handful(steered: Compressed) -> None:
     some = steered.points[0]
-    baseline = Baseline(dense=np.full(80, 100.0), random=np.zeros(80))
+    baseline = Baseline(teacher=np.full(80, 100.0), random=np.zeros(80))
     uneven = np.tile([60.0, 110.0, 110.0, 110.0], 20)
     handful, whole = (replace(some, played=baseline.paired(list(uneven[:count]))) for count in (8, 80))
     better = replace(some, played=baseline.paired(list(uneven + 1.0)))
@@ -286,7 +286,7 @@ def test_workers_find_what_one_finds_with_fine_tuning_too() -> None:
 def test_of_equally_good_networks_the_smallest_is_best(steered: Compressed) -> None:
     some = steered.points[0]
     small, large = replace(some, parameters=10), replace(some, parameters=100)
-    baseline = Baseline(dense=some.played.teacher, random=some.played.random)
+    baseline = Baseline(teacher=some.played.teacher, random=some.played.random)
     assert best_of([large, small], baseline) is best_of([small, large], baseline) is small
 
 

@@ -27,12 +27,12 @@ def slow(seconds: float) -> Any:
 
 def test_a_slow_teacher_plays_fewer_episodes_but_ten() -> None:
     played = [run._played(slow(0.01), slow(0.0), range(80), seconds)[0] for seconds in (0.3, 0.0)]
-    assert 10 < len(played[0].dense) <= 31
-    assert [len(one.random) for one in played] == [len(one.dense) for one in played]
-    assert len(played[1].dense) == 10
+    assert 10 < len(played[0].teacher) <= 31
+    assert [len(one.random) for one in played] == [len(one.teacher) for one in played]
+    assert len(played[1].teacher) == 10
 
 
 def test_the_pace_is_that_of_three_policies() -> None:
     baseline, pace = run._played(slow(0.02), slow(0.01), range(5), 60.0)
-    assert baseline.dense.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert baseline.teacher.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert pace == pytest.approx(0.05, rel=0.3)

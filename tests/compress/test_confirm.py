@@ -50,7 +50,7 @@ def look(truths: dict[int, float], over: Callable[[], bool] = lambda: False) -> 
     returns = lambda one: lambda seed: 100.0 * truths[one.parameters] + NOISE[seed]  # noqa: E731
     return Look(
         returns_of=returns,
-        dense=lambda _: 100.0,
+        teacher=lambda _: 100.0,
         random=lambda _: 0.0,
         seeds=SEEDS,
         keep=0.95,
@@ -152,7 +152,7 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
         return 100.0
 
     told: list[Point] = []
-    again = replace(look({10: 1.0})[0], dense=dense, failing=lambda one, _: told.append(one))
+    again = replace(look({10: 1.0})[0], teacher=dense, failing=lambda one, _: told.append(one))
     found, wanting = smallest([point(10, 0.99)], again, 0.96)
     assert found is not None
     assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])

@@ -159,9 +159,9 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     crew = Crew(replace(site, kwargs={"first": seed, "last": seed}))
     dense, random = crew.returns_of("teacher"), crew.returns_of("random")
     good = list(SEARCH.selection_seeds)
-    baseline = Baseline(dense=np.array([dense(one) for one in good]), random=np.array([random(one) for one in good]))
+    baseline = Baseline(teacher=np.array([dense(one) for one in good]), random=np.array([random(one) for one in good]))
     players = Players(
-        returns_of=lambda point: crew.returns_of(exported(point.actor)), dense=lambda _: 25.0, random=lambda _: 5.0
+        returns_of=lambda point: crew.returns_of(exported(point.actor)), teacher=lambda _: 25.0, random=lambda _: 5.0
     )
     notes: list[str] = []
     [(point, certificate)] = trial(found.points, baseline, players, SETTINGS, time.monotonic() + 60, [], notes.append)

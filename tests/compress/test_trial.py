@@ -25,7 +25,7 @@ from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import ReturnRange
 
 ONES = np.ones(80)
-BASELINE = Baseline(dense=100.0 * ONES, random=0.0 * ONES)
+BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
 SETTINGS = CompressSettings(search=SearchSettings(), episodes=200)
 
 
@@ -87,7 +87,7 @@ def tried(
     shown = Recorded()
     players = Players(
         returns_of=lambda one: plays(str(one.parameters), 100.0 * truths[one.parameters]),
-        dense=plays("dense", 100.0),
+        teacher=plays("dense", 100.0),
         random=plays("random", 0.0),
     )
     return trial(points, BASELINE, players, SETTINGS, time.monotonic() + seconds, [shown]), shown

@@ -175,7 +175,7 @@ def branch(arena: Arena, *, tuning: bool, first_steps: int = 60, safety: float =
     )
     teacher, seeds = teacher_in(arena), settings.selection_seeds
     dense = np.array([episode_return(arena.environment, teacher.act, seed) for seed in seeds])
-    baseline = Baseline(dense=dense, random=np.array([arena.random(seed) for seed in seeds]))
+    baseline = Baseline(teacher=dense, random=np.array([arena.random(seed) for seed in seeds]))
     return search_branch(teacher, arena, settings, 0, baseline).points
 
 

@@ -31,7 +31,11 @@ class Unit:
 
 # few distinct scores, so that ties are common
 units = st.lists(
-    st.builds(Unit, st.sampled_from("abc"), st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=24
+    st.builds(
+        Unit, group=st.sampled_from("abc"), score=st.integers(0, 6), removed=st.booleans(), protected=st.booleans()
+    ),
+    min_size=1,
+    max_size=24,
 ).map(lambda found: sorted(found, key=lambda unit: unit.group))
 dyadic = st.integers(0, 63).map(lambda k: k / 64)
 growths = st.integers(0, 16).map(lambda k: k / 16)
