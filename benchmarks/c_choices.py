@@ -29,18 +29,12 @@ from prunekit.console import size_name
 from prunekit.devices.build import build
 from prunekit.devices.cores import CORES
 from prunekit.devices.emulator import count
-from prunekit.export import quantize as quantizing
 from prunekit.export.c_code import CCode
-from prunekit.export.quantize import quantize, run_quantized
 from prunekit.graph.c import layers as c_layers
-from prunekit.policy.graphs import graph_of
-from prunekit.policy.oracle import run_oracle
 from prunekit.policy.program import Program
 from prunekit.runtimes.native import vector_flags
 
 KERNELS = (PROBE, "Hopper-v5 dense", "Hopper-v5 compact")
-ROUNDED = tuple(f"{env_id} compact" for env_id in ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "LunarLander-v3"))
-ROUNDED = (*ROUNDED, "Hopper-v5 dense", "LunarLander-v3 dense")
 SAMPLES = 200
 SHAPES = ((24, 24), (64, 64), (100, 100), (128, 128), (200, 200), (256, 256), (300, 400), (400, 300), (512, 512))
 VECTORS = ("256", "512")
@@ -191,36 +185,9 @@ def _loop(code: CCode, folder: Path, flags: tuple[str, ...] | None = None) -> Ca
     return c_loop(folder / "loop", folder / f"{code.name}.c", f'#include "{code.name}.h"', call, sizes, own)[1]
 
 
-def _plain(weight: NDArray[np.float64], _: Any, most: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    return np.clip(np.floor(weight + 0.5), -most, most).astype(np.int64), np.zeros(len(weight))
-
-
-def rounding() -> dict[str, Any]:
-    """Return the error of w8a16 as written and with each weight rounded for itself."""
-    found = {}
-    for policy in ROUNDED:
-        program, seen = program_of(policy), observed(policy)
-        fitted, fresh = seen[::2], seen[1::2]
-        wanted = run_oracle(program, fresh.astype(np.float64))[0]
-        errors = {"as written": _error(run_quantized(quantize(graph_of(program), fitted), fresh)[0], wanted)}
-        with (
-            patch.object(quantizing, "rounded_to", _plain),
-            patch.object(quantizing, "refitted", lambda weight, bias, *_: (weight, bias)),
-        ):
-            errors["each for itself"] = _error(run_quantized(quantize(graph_of(program), fitted), fresh)[0], wanted)
-        found[policy] = errors
-    return found
-
-
-def _error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    if wanted.dtype == np.int64:
-        return float((found != wanted).mean())
-    return float(np.sqrt(((found - wanted) ** 2).mean()))
-
-
 def main() -> None:
     """Measure and write."""
-    entries = {"kernels": kernels(), "vectors": vectors(), "rounding": rounding()}
+    entries = {"kernels": kernels(), "vectors": vectors()}
     print(write_result("c_choices", "python benchmarks/c_choices.py", entries))
 
 

@@ -24,11 +24,11 @@ from compress import KEEP, SHIPPED, teacher_of
 from record import read_result, write_result
 
 from models import write_card
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
-from prunekit.compress.points import Baseline
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import claim_of
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
+from prunekit.compression.points import Baseline
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.trial import claim_of
 from prunekit.environments import make_environment, spaces_of
 from prunekit.export.onnx import export_onnx
 from prunekit.files import write_atomically

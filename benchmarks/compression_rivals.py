@@ -34,15 +34,15 @@ from compress import ENVIRONMENTS, SEEDS, teacher_of
 from record import read_result, write_result
 from torch import nn
 
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.finetune import Judgement, fine_tuned
-from prunekit.compress.points import Baseline, Point
-from prunekit.compress.read import read_teacher
-from prunekit.compress.search import search_branch
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.finetune import Judgement, fine_tuned
+from prunekit.compression.points import Baseline, Point
+from prunekit.compression.read import read_teacher
+from prunekit.compression.search import search_branch
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Normalizer
 from prunekit.policy.artifact import load

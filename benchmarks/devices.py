@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from record import read_result, write_result
 from untrained import untrained
 
-from prunekit.bench.compare import run_bench
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.devices.board import beyond_avr
 from prunekit.devices.build import build

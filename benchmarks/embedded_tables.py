@@ -21,7 +21,7 @@ def c_math_text(result: Mapping[str, Any]) -> str:
 
 
 def c_choices_table(result: Mapping[str, Any]) -> str:
-    """Return three tables: variants of the C, the width of vectors, and integers with and without made-up rounding."""
+    """Return two tables: variants of the C, and the width of vectors."""
     policies = list(result["kernels"])
     rows = []
     for variant in result["kernels"][policies[0]]:
@@ -29,11 +29,6 @@ def c_choices_table(result: Mapping[str, Any]) -> str:
         cells = [f"{e['cortex-m4 instructions']:,}, {e['cortex-m4 flash bytes']:,} B, {e['host ns']:,}" for e in found]
         rows.append([variant, *cells])
     kernels = table(["Cortex-M4 instructions, flash; ns on a PC", *policies], rows)
-    errors = [
-        [policy, f"{found['as written']:.4f}", f"{found['each for itself']:.4f}"]
-        for policy, found in result["rounding"].items()
-    ]
-    head = ["w8a16: error of actions (LunarLander: share of others)", "as written", "each weight rounded for itself"]
     widths = [
         [
             shape,
@@ -47,7 +42,29 @@ def c_choices_table(result: Mapping[str, Any]) -> str:
     vectors = table(
         ["11 inputs, 3 outputs, hidden", "constants", "ns, vectors of 256 bits", "of 512 bits", "asked for"], widths
     )
-    return f"{kernels}\n\n{vectors}\n\n{table(head, errors)}\n\n{stamp(result)}."
+    return f"{kernels}\n\n{vectors}\n\n{stamp(result)}."
+
+
+def rounding_table(result: Mapping[str, Any]) -> str:
+    """Return the errors of actions under three ways of rounding weights, and what the last two keep of the return."""
+    ways = ("each for itself", "before", "now")
+    rows = []
+    for entry in result["errors"]:
+        cells = [_error(entry["unit"], entry["ways"][way]) for way in ways]
+        rows.append([entry["policy"], entry["fitted on"], entry["judged on"], *cells])
+    head = ["policy", "fitted on", "judged on", "each for itself", "one step, 1% damping", "as it is"]
+    kept = [
+        [entry["policy"], *(f"{entry[way]['estimate']:.3f}, at least {entry[way]['lower95']:.3f}" for way in ways[1:])]
+        for entry in result["returns"]
+    ]
+    returns = table(["w8a16 keeps of the return in float32", "one step, 1% damping", "as it is"], kept)
+    return f"{table(head, rows)}\n\n{returns}\n\n{stamp(result)}."
+
+
+def _error(unit: str, found: Mapping[str, float]) -> str:
+    if unit == "share of other actions":
+        return f"{found['share']:.2%} others"
+    return f"{found['rms']:.2g}, at most {found['largest']:.2g}"
 
 
 def int8_table(result: Mapping[str, Any]) -> str:

@@ -27,9 +27,9 @@ from devices import PROBE, observed, program_of, written
 from host_rivals import c_loop, emx_source, litert, quicker_c_loop, reading_source
 from record import write_result
 
-from prunekit.bench.host import host_facts
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import spaces_of
 from prunekit.export.onnx import to_onnx
 from prunekit.policy.graphs import graph_of
@@ -98,15 +98,16 @@ def _emx(file: Path, folder: Path, program: Program, observation: np.ndarray) ->
     source = emx_source(file, folder)
     other = folder / "other"
     other.mkdir()
-    shape = f"const float o[1][{program.inputs}], float a[1][{program.outputs}], float s[1][{program.outputs}]"
+    count = program.outputs
+    shape = f"const float o[1][{program.inputs}], float a[1][{count}], float s[1][{count}], float t[1][{count}]"
     pointers = (
         f"(const float (*)[{program.inputs}])observation",
-        *(f"(float (*)[{program.outputs}]){name}" for name in ("action", "scores")),
+        *(f"(float (*)[{count}]){name}" for name in ("action", "outputs", "scores")),  # as the ONNX file has them
     )
     sizes = program.inputs, program.outputs
     library, loop = quicker_c_loop(other, source, f"void emx({shape});", f"emx({', '.join(pointers)})", sizes)
-    action, scores = np.zeros(program.outputs, np.float32), np.zeros(program.outputs, np.float32)
-    buffers = (observation, action, scores)
+    action, outputs, scores = (np.zeros(count, np.float32) for _ in range(3))
+    buffers = (observation, action, outputs, scores)
     given = [ctypes.c_void_p(values.ctypes.data) for values in buffers]
     function = library.emx
 
@@ -169,7 +170,7 @@ def main() -> None:
     for policy, ways in found.items():
         for way, entry in ways.items():
             print(f"{policy:20} {way:40} {entry['p50']:8.3f} {entry['p99']:8.3f}")
-    host = host_facts(gym.make("Hopper-v5"))
+    host = host_facts(gym.make("Hopper-v5").spec)
     print(write_result("host_latency", "python benchmarks/host_latency.py", {"host": host, "microseconds": found}))
 
 

@@ -4,7 +4,7 @@
 
 Each library builds (and where that is quick trains) a policy, saves it by its own code, and answers 1,000 observations.
 Those that are not installed are left out, and named; with all of them the result file is written.
-`pip install rsl-rl-lib skrl safetensors brax "ray[rllib]"` has all.
+`pip install rsl-rl-lib skrl safetensors brax "ray[rllib]" sbx-rl h5py` has all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -210,12 +211,38 @@ def _rllib(folder: Path) -> Made:
     return Made(path=folder / "module" / "module_state.pkl", options=options, inputs=4, actions=actions)
 
 
+def _sbx(folder: Path, *, name: str, simba: bool = False) -> Made:
+    """A zip of SBX, trained for some steps, so that norms have statistics."""
+    import sbx
+
+    env = "CartPole-v1" if name == "DQN" else "Pendulum-v1"
+    options: dict[str, Any] = {"n_steps": 64, "batch_size": 32} if name == "PPO" else {"learning_starts": 20}
+    policy_kwargs = {"net_arch": {"pi": [32, 32], "qf": [32, 32], "vf": [32]}} if name != "DQN" else {"net_arch": [32]}
+    policy = "SimbaPolicy" if simba else "MlpPolicy"
+    model = getattr(sbx, name)(policy, env, policy_kwargs=policy_kwargs, seed=1, **options)
+    model.learn(128)
+    model.save(folder / "agent.zip")
+    inputs = model.observation_space.shape[0]
+    return Made(
+        path=folder / "agent.zip",
+        options=PolicyOptions(without_normalizer=True),
+        inputs=inputs,
+        actions=lambda seen: model.predict(seen, deterministic=True)[0],
+    )
+
+
+_SBX = ("PPO", "SAC", "TQC", "CrossQ", "TD3", "DDPG", "DQN")
 MAKERS: dict[str, tuple[tuple[str, ...], str, Callable[[Path], Made]]] = {
     "rsl_rl": (("rsl_rl",), "rsl-rl-lib", _rsl_rl),
     "skrl": (("skrl",), "skrl", _skrl),
     "safetensors": (("safetensors",), "safetensors", _safetensors),
     "brax_ppo": (("brax",), "brax", _brax),
     "brax_sac": (("brax",), "brax", _sac),
+    **{f"sbx_{name.lower()}": (("sbx",), "sbx-rl", partial(_sbx, name=name)) for name in _SBX},
+    **{
+        f"sbx_{name.lower()}_simba": (("sbx",), "sbx-rl", partial(_sbx, name=name, simba=True))
+        for name in ("SAC", "CrossQ")
+    },
     "rllib": (("ray.rllib", "tree", "pandas", "pyarrow"), "ray", _rllib),
 }
 """By name: the modules that have to be there, the package, and who writes the file."""

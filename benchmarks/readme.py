@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
 from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
@@ -23,11 +24,14 @@ from embedded_tables import (
     host_latency_table,
     int8_table,
     loop_table,
+    rounding_table,
 )
+from frontier_picture import frontier_picture
 from growth_table import growth_table
+from highlights import compress_short, highlights
 from published_table import published_table
-from record import read_result, stamp, table
-from study_picture import digest, study_picture
+from record import digest, read_result, stamp, table
+from study_picture import study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
 from prunekit.files import write_atomically
@@ -171,7 +175,8 @@ def _of_mean(group: Sequence[float], usual: float) -> float:
 
 Table = Callable[[Mapping[str, Any]], str]
 PAGES: dict[str, dict[str, tuple[str, Table]]] = {
-    "README.md": {
+    "README.md": {"highlights": ("compress", highlights), "compress_short": ("compress", compress_short)},
+    "docs/results.md": {
         "demo": ("demo", demo_table),
         "compress": ("compress", compress_table),
         "devices_short": ("devices", devices_short_table),
@@ -185,6 +190,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "honesty": ("honesty", honesty_table),
         "claims": ("claims", claims_table),
     },
+    "docs/statistics.md": {
+        "certificate_samples": ("certificate_samples", samples_table),
+        "honesty_bounds": ("honesty_bounds", honesty_bounds_table),
+    },
     "docs/embedded.md": {
         "c_math": ("c_math", c_math_text),
         "int8": ("devices", int8_table),
@@ -193,7 +202,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "host_latency": ("host_latency", host_latency_table),
     },
     "docs/ops.md": {"growth": ("growth", growth_table)},
-    "docs/decisions/0010-policies-as-c.md": {"c_choices": ("c_choices", c_choices_table)},
+    "docs/decisions/0010-policies-as-c.md": {
+        "c_choices": ("c_choices", c_choices_table),
+        "integer_rounding": ("integer_rounding", rounding_table),
+    },
     "docs/decisions/0011-natural-gradients-and-an-average.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=False))
     },
@@ -214,7 +226,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
 }
 
 
-PICTURES = {"docs/pictures/masked_training.svg": ("masked_training", study_picture)}
+PICTURES = {
+    "docs/pictures/frontier.svg": ("compress", frontier_picture),
+    "docs/pictures/masked_training.svg": ("masked_training", study_picture),
+}
 
 
 def rendered(page: str, text: str) -> str:

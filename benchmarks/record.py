@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -40,3 +41,8 @@ def stamp(result: Mapping[str, Any]) -> str:
     versions = result["versions"]
     names = ("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime")
     return f"`{result['command']}`, {result['date']}, " + ", ".join(f"{name} {versions[name]}" for name in names)
+
+
+def digest(result: Mapping[str, Any]) -> str:
+    """Return what stands in a picture for the results that it is of."""
+    return f"results sha256 {hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()}"

@@ -10,9 +10,9 @@ import torch
 from draws import KEEP, Draw, Teacher, at_the_threshold, random_policy
 from torch import nn
 
-from prunekit.compress.points import Baseline, Point
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import Players, claim_of, trial
+from prunekit.compression.points import Baseline, Point
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from record import digest
 
 from prunekit.report.sweep_results import from_json
 from prunekit.report.sweep_stats import Summary
@@ -65,11 +64,6 @@ def study_picture(result: Mapping[str, Any]) -> bytes:
         about = {"Date": None, "Title": "Return against stored parameters", "Description": digest(result)}
         figure.savefig(buffer, format="svg", backend="svg", metadata=about)
     return buffer.getvalue()
-
-
-def digest(result: Mapping[str, Any]) -> str:
-    """Return what stands in the picture for the results that it is of."""
-    return f"results sha256 {hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()}"
 
 
 def _family(method: str) -> str:

@@ -32,11 +32,11 @@ from record import write_result
 
 from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
 from prunekit.adapters.sb3_tuning import TunerSettings
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.read import read_teacher
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.read import read_teacher
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.tuning import tuner_of
 from prunekit.files import write_atomically
 
 RUNS = Path("runs/tuning_choices")

@@ -9,6 +9,13 @@ A policy from any file::
     action = policy.act(observation)
     policy.export_onnx("policy.onnx")
 
+A smaller one that is certified to keep what it earns, and both side by side::
+
+    result = prunekit.compress(policy, env="Hopper-v5", keep=0.95)
+    result.policy.save("small.pt")
+    prunekit.certify("another.onnx", policy, env="Hopper-v5", keep=0.95)
+    prunekit.bench([policy, result.policy], env="Hopper-v5", devices=["cpu", "cortex-m4"])
+
 A smaller one from a torch training loop of one's own::
 
     pruner = prunekit.Pruner(network, optimizer, total_steps=40_000)
@@ -33,18 +40,24 @@ from prunekit.errors import (
     FailedEpisodeError,
     InputError,
     PrunekitError,
+    TooLargeError,
     UnusableEnvironmentError,
 )
 
 if TYPE_CHECKING:
+    from prunekit.api.benching import bench
+    from prunekit.api.certifying import certify
+    from prunekit.api.compression import Compression, compress
     from prunekit.api.loading import load
     from prunekit.api.policy import Policy
+    from prunekit.api.training import Training, train
     from prunekit.export.onnx import export_onnx
     from prunekit.policy.actor import Actor, Normalizer
     from prunekit.policy.artifact import Artifact, make_artifact, save
     from prunekit.policy.compaction import compact
     from prunekit.policy.heads import ArgmaxHead, ClipHead, TanhHead
     from prunekit.policy.program import Program, lower
+    from prunekit.pruning.counted_norms import count_norms_
     from prunekit.pruning.groups import find_groups
     from prunekit.pruning.guard import ReturnGuard
     from prunekit.pruning.masks import Masks, full_masks, masked
@@ -53,18 +66,24 @@ if TYPE_CHECKING:
     from prunekit.pruning.schedules import Budget, Phases, Sparsity
     from prunekit.pruning.slices import Group
     from prunekit.pruning.surgery import shrink
+    from prunekit.simulators.spec import EnvironmentSpec
 
     __version__: str
 
 _HOMES = {
+    "prunekit.api.benching": ("bench",),
+    "prunekit.api.certifying": ("certify",),
+    "prunekit.api.compression": ("Compression", "compress"),
     "prunekit.api.loading": ("load",),
     "prunekit.api.policy": ("Policy",),
+    "prunekit.api.training": ("Training", "train"),
     "prunekit.export.onnx": ("export_onnx",),
     "prunekit.policy.actor": ("Actor", "Normalizer"),
     "prunekit.policy.artifact": ("Artifact", "make_artifact", "save"),
     "prunekit.policy.compaction": ("compact",),
     "prunekit.policy.heads": ("ArgmaxHead", "ClipHead", "TanhHead"),
     "prunekit.policy.program": ("Program", "lower"),
+    "prunekit.pruning.counted_norms": ("count_norms_",),
     "prunekit.pruning.groups": ("find_groups",),
     "prunekit.pruning.guard": ("ReturnGuard",),
     "prunekit.pruning.masks": ("Masks", "full_masks", "masked"),
@@ -73,6 +92,7 @@ _HOMES = {
     "prunekit.pruning.schedules": ("Budget", "Phases", "Sparsity"),
     "prunekit.pruning.slices": ("Group",),
     "prunekit.pruning.surgery": ("shrink",),
+    "prunekit.simulators.spec": ("EnvironmentSpec",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,8 +104,10 @@ __all__ = [
     "Budget",
     "CheckError",
     "ClipHead",
+    "Compression",
     "CouplingError",
     "EmptyGroupError",
+    "EnvironmentSpec",
     "ExportMismatchError",
     "FailedEpisodeError",
     "Group",
@@ -101,9 +123,15 @@ __all__ = [
     "ReturnGuard",
     "Sparsity",
     "TanhHead",
+    "TooLargeError",
+    "Training",
     "UnusableEnvironmentError",
     "__version__",
+    "bench",
+    "certify",
     "compact",
+    "compress",
+    "count_norms_",
     "export_onnx",
     "find_groups",
     "full_masks",
@@ -113,6 +141,7 @@ __all__ = [
     "masked",
     "save",
     "shrink",
+    "train",
 ]
 
 

@@ -15,10 +15,22 @@ import gymnasium as gym
 from gymnasium import spaces
 
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
+from prunekit.environment_functions import (
+    EnvironmentMaker,
+    MadeEnvironment,
+    first_line,
+    function_name,
+    function_of,
+    functions_in,
+    is_module_name,
+    made_by,
+    not_made,
+    require_module_name,
+)
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
 
-_LONGEST_NAME, _LONGEST_LINE = 200, 300
+_LONGEST_NAME = 200
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
     "box2d": "gymnasium[box2d]",
@@ -62,13 +74,27 @@ class Spaces:
         return Spaces(observation=data["observation"], actions=kind_from_dict(told))
 
 
-def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
-    """Make the Gymnasium environment ``env_id``.
+def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
+    """Make the Gymnasium environment of an id, of ``MODULE:ID``, of ``MODULE:FUNCTION``, or of a function.
 
-    Raises UnusableEnvironmentError, with the fix, where the id is unknown, its packages are missing or its
+    What stands behind a colon is an id where the module registers it, and a function that returns an environment
+    otherwise. Raises UnusableEnvironmentError, with the fix, where it is neither, its packages are missing, or its
     arguments do not fit.
     """
-    _require_module_name(env_id)
+    if not isinstance(environment, str):
+        return made_by(environment, function_name(environment), kwargs)
+    require_module_name(environment)
+    function = _function_named(environment)
+    return _registered(environment, kwargs) if function is None else made_by(function, environment, kwargs)
+
+
+def _function_named(name: str) -> EnvironmentMaker | None:
+    """Return the function of a MODULE:FUNCTION; None where the module registers the name, or has no such function."""
+    found = function_of(name)
+    return None if _with_version(name.rpartition(":")[2]) in gym.registry else found
+
+
+def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium warns of what the errors below say in one line
@@ -90,39 +116,17 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any] | None = None) -> gy
         ) from error
     except gym.error.NameNotFound as error:
         module, _, name = env_id.rpartition(":")
-        advice = f"where a module of yours registers it, write MODULE:{name}"
+        advice = f"where a module of yours registers it, or has a function that makes it, write MODULE:{name}"
         if module:
-            advice = f"the module '{module}' was imported and registers no '{name}', so check the id"
+            neither = f" and has no function of that name{functions_in(module)}" if name.isidentifier() else ""
+            advice = f"the module '{module}' was imported and registers no '{name}'{neither}, so check the id"
         raise UnusableEnvironmentError(
             f"environment '{env_id}' is not registered ({first_line(error)}); {advice}"
         ) from error
     except gym.error.Error as error:
         raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {first_line(error)}") from error
-    except TypeError as error:
-        raise UnusableEnvironmentError(
-            f"environment '{env_id}' does not take these arguments ({first_line(error)})"
-        ) from error
     except Exception as error:  # an environment's own checks of its arguments raise anything
-        raise UnusableEnvironmentError(
-            f"environment '{env_id}' cannot be made ({type(error).__name__}: {first_line(error)})"
-        ) from error
-
-
-def _require_module_name(env_id: str) -> None:
-    """Raise UnusableEnvironmentError where what stands before the colon of ``env_id`` is no name of a module."""
-    module, colon, name = env_id.rpartition(":")
-    if not colon or _is_module_name(module):
-        return
-    stem = Path(module).name.removesuffix(".py")
-    example = f"{stem if _is_module_name(stem) else 'MODULE'}:{name}"
-    raise UnusableEnvironmentError(
-        f"environment '{env_id}' has '{module}' where the name of a module should be, as after 'import'; write "
-        f"{example} and put the folder of the module on PYTHONPATH"
-    )
-
-
-def _is_module_name(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
+        raise not_made(env_id, error) from error
 
 
 def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
@@ -136,7 +140,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
-            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by --env"
+            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by `env`"
         )
     return env_id, plain_arguments(path, entry)
 
@@ -152,7 +156,7 @@ def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | No
     if not isinstance(named, str):
         return None
     module, _, asked = env_id.rpartition(":")
-    if _is_module_name(module):
+    if is_module_name(module):
         with suppress(Exception):  # what is wrong with it, ``make_environment`` says
             importlib.import_module(module)
     if _with_version(asked) != _with_version(named.rpartition(":")[2]):
@@ -172,7 +176,7 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
         if refused is not None:
             raise ArtifactError(
                 f"{path}: the environment argument '{name}' in its metadata is {_shown(value)}, {refused}; if you "
-                "trust it, register the environment with it in a module of yours, and give that by --env MODULE:ID"
+                "trust it, register the environment with it in a module of yours, and give that by `env` MODULE:ID"
             )
     return {str(name): value for name, value in kwargs.items()}
 
@@ -202,14 +206,22 @@ def _shown(value: object) -> str:
 
 
 def id_of(env: gym.Env[Any, Any]) -> str:
-    """Return the id that ``env`` is registered under, version included; its class's name where it has none."""
+    """Return the id that ``env`` is registered under, version included, or the name of the function that made it.
+
+    Its class's name where it has neither.
+    """
+    if isinstance(env, MadeEnvironment):
+        return env.name
     return env.spec.id if env.spec is not None else type(env).__name__
 
 
 def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     """Describe the spaces of ``env``; raises UnusableEnvironmentError for those that no actor can serve."""
-    name = id_of(env)
-    observation, action = env.observation_space, env.action_space
+    return described_spaces(id_of(env), env.observation_space, env.action_space)
+
+
+def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    """Describe the spaces of the environment called ``name``; raises as ``spaces_of``."""
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
         shape = f" of shape {list(observation.shape)}" if isinstance(observation, spaces.Box) else ""
         raise UnusableEnvironmentError(
@@ -222,13 +234,6 @@ def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
         return Spaces(observation=observation.shape[0], actions=kind_of_space(action))
     except InputError as error:
         raise UnusableEnvironmentError(f"environment '{name}' {error}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says, in 300 characters at most, or its type where there is none."""
-    text = str(error).strip()
-    line = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _with_version(name: str) -> str:

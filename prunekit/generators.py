@@ -1,4 +1,4 @@
-"""The global generators of Python, NumPy and torch, which libraries draw from."""
+"""What libraries set for a whole process: the generators of Python, NumPy and torch, and torch's threads."""
 
 from __future__ import annotations
 
@@ -25,3 +25,18 @@ def isolated(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Give the global generators and torch's threads back as they were, whatever happens inside (law 6)."""
+    python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if begun else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.set_num_threads(threads)

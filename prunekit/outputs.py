@@ -30,8 +30,8 @@ def require_apart(
         if is_written_into(path):
             continue
         if any(_same(path, other) for other in inputs):
-            raise InputError(f"{path}: is read here and would be overwritten; name another place with --out or --json")
-        option = "--json" if path is json_file else "--out"
+            raise InputError(f"{path}: is read here and would be overwritten; name another place with `out` or `json`")
+        option = "`json`" if path is json_file else "`out`"
         for other in (*outputs[:number], *folders):
             if _same(path, other):
                 raise InputError(f"{path}: is written anyway; name another file with {option}")

@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from prunekit.environments import first_line, id_of
+from prunekit.environment_functions import first_line
+from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError, PrunekitError
 
 Act = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""Chains of ops that have an integer form, in every place that a step can have."""
+"""Chains and networks of ops that have an integer form, in every place that a step can have."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from prunekit.graph.graph import Graph, Node, Port
 from prunekit.graph.op import Op
 from prunekit.ops.activation import Activation
 from prunekit.ops.activation_kinds import KINDS
+from prunekit.ops.add import Add
 from prunekit.ops.affine import Affine
 from prunekit.ops.argmax import Argmax
 from prunekit.ops.batch_norm import BatchNorm
 from prunekit.ops.clip import Clip
 from prunekit.ops.clip_to_bounds import ClipToBounds
+from prunekit.ops.concat import Concat
 from prunekit.ops.flatten import Flatten
 from prunekit.ops.identity import Identity
 from prunekit.ops.layer_norm import LayerNorm
+from prunekit.ops.mul import Mul
 from prunekit.ops.normalize import Normalize
 from prunekit.ops.prelu import PReLU
 from prunekit.ops.reshape import Reshape
+from prunekit.ops.rms_norm import RMSNorm
 from prunekit.ops.slice import Slice
 from prunekit.ops.softmax import Softmax
 from prunekit.ops.tanh_to_bounds import TanhToBounds
@@ -135,3 +139,91 @@ def integer_chain_of(seed: int, functions: Sequence[str] | None = None) -> tuple
     tail = tails[random.integers(len(tails))]
     observations = random.choice([0.1, 1.0, 30.0]) * random.standard_normal((64, inputs))
     return chain(ops, inputs, *tail), observations.astype(np.float32)
+
+
+def integer_network_of(seed: int) -> tuple[Graph, NDArray[np.float32]]:
+    """Return a network with branches that integers can do, and raw observations [64, inputs]; ``seed`` draws all.
+
+    Values of 4 to 12 units, each made of those before it: sums, products, concatenations, slices, norms, layers.
+    """
+    random = np.random.default_rng(seed)
+    inputs = int(random.integers(4, 10))
+    nodes: list[Node] = []
+    widths = {"obs": inputs}
+
+    def put(op: Op, *given: str, width: int) -> str:
+        name = f"v{len(nodes)}"
+        nodes.append(Node(op=op, inputs=given, outputs=(name,)))
+        widths[name] = width
+        return name
+
+    def layer(value: str, width: int) -> str:
+        return put(affine(random, widths[value], width, random.choice([0.3, 2.0, 10.0])), value, width=width)
+
+    for _ in range(int(random.integers(3, 9))):
+        value = str(random.choice(list(widths)))
+        width = widths[value]
+        same = [name for name in widths if widths[name] == width]
+        match int(random.integers(8)):
+            case 0:
+                put(Add(), value, str(random.choice(same)), width=width)
+            case 1:
+                put(Mul(), value, str(random.choice(same)), width=width)
+            case 2 if width < 10:
+                other = str(random.choice(list(widths)))
+                put(Concat(parts=2), value, other, width=width + widths[other])
+            case 3 if width > 3:
+                selected = random.random(width) < 0.6
+                selected[:2] = True
+                put(Slice(selected=selected), value, width=int(selected.sum()))
+            case 4:
+                put(norm_of(random, width), value, width=width)
+            case 5:
+                for op in FUNCTIONS[str(random.choice(sorted(FUNCTIONS)))](random, width):
+                    value = put(op, value, width=width)
+            case 6:
+                put(batch_norm(random, width), value, width=width)
+            case _:
+                value = layer(value, int(random.integers(4, 9)))
+                put(kind(str(random.choice(["tanh", "relu", "elu"]))), value, width=widths[value])
+    end = layer(list(widths)[-1], 3)
+    if random.random() < 0.3:  # a tail that reads a hidden value too
+        hidden = str(random.choice(list(widths)[:-1]))
+        end = put(Concat(parts=2), end, hidden, width=3 + widths[hidden])
+    head = free(widths[end]) if random.random() < 0.7 else Argmax()
+    nodes.append(Node(op=head, inputs=(end,), outputs=("action",)))
+    observations = random.choice([0.1, 1.0, 30.0]) * random.standard_normal((64, inputs))
+    port = Port(name="obs", shape=(inputs,))
+    return Graph(inputs=(port,), nodes=tuple(nodes), outputs=("action", end)), observations.astype(np.float32)
+
+
+def norm_of(random: np.random.Generator, width: int) -> Op:
+    """Return a norm with constants of its own, some of it of values that have gone."""
+    scale, shift = random.uniform(0.5, 1.5, width).astype(np.float32), random.standard_normal(width).astype(np.float32)
+    count = width + int(random.choice([0, 0, 3, 40]))
+    if random.random() < 0.5:
+        return RMSNorm(scale=scale, epsilon=1e-6, count=count)
+    return LayerNorm(scale=scale, shift=shift, epsilon=float(random.choice([1e-5, 1e-2])), count=count)
+
+
+def residual_network(random: np.random.Generator, inputs: int, width: int, outputs: int) -> Graph:
+    """Return an actor of two residual blocks with layer norms, as SimBa has them."""
+    nodes: list[Node] = []
+
+    def put(op: Op, *given: str) -> str:
+        name = ("outputs", "action")[isinstance(op, ClipToBounds)] if len(nodes) > 11 else f"v{len(nodes)}"
+        nodes.append(Node(op=op, inputs=given, outputs=(name,)))
+        return name
+
+    def norm(value: str) -> str:
+        scale, shift = random.uniform(0.5, 1.5, width), 0.3 * random.standard_normal(width)
+        arrays = scale.astype(np.float32), shift.astype(np.float32)
+        return put(LayerNorm(scale=arrays[0], shift=arrays[1], epsilon=1e-5, count=width), value)
+
+    value = put(affine(random, inputs, width), "obs")
+    for _ in range(2):
+        hidden = put(kind("relu"), put(affine(random, width, 4 * width), norm(value)))
+        value = put(Add(), value, put(affine(random, 4 * width, width), hidden))
+    put(free(outputs), put(affine(random, width, outputs), norm(value)))
+    port = Port(name="obs", shape=(inputs,))
+    return Graph(inputs=(port,), nodes=tuple(nodes), outputs=("action", "outputs"))

@@ -16,12 +16,12 @@ from small_runs import PLAN, SETTINGS
 
 from prunekit.adapters.sb3 import algorithm_for
 from prunekit.adapters.sb3_environment import LearnerEnvironment
-from prunekit.bench.compare import run_bench
-from prunekit.bench.settings import BenchSettings
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import teacher_of_actor
-from prunekit.compress.tuning import tuner_of
+from prunekit.benching.compare import run_bench
+from prunekit.benching.settings import BenchSettings
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import teacher_of_actor
+from prunekit.compression.tuning import tuner_of
 from prunekit.devices import devices_named
 from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError

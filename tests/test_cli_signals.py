@@ -39,7 +39,7 @@ def test_a_signal_ends_a_command_with_one_line(
             signal.raise_signal(number)  # a second one does not break off what cleans up
             cleaned.append(True)
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", told)
     assert run("inspect", MODEL) == (128 + number, "", f"prunekit: ended by {number.name}\n")
     assert cleaned == [True]
     assert signal.getsignal(number) is signal.SIG_DFL
@@ -52,7 +52,7 @@ def test_a_signal_that_a_library_makes_an_error_of(run: Run, monkeypatch: pytest
         except BaseException as error:
             raise ImportError("numpy failed to import") from error
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", told)
     assert run("inspect", MODEL) == (143, "", "prunekit: ended by SIGTERM\n")
 
 
@@ -117,7 +117,7 @@ def test_an_exception_that_is_caught_is_raised_again(
         time.sleep(20.0)
 
     lost: list[int] = []
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", told)
     assert run("inspect", MODEL)[0] == 128 + number
     assert lost == [number]
 
@@ -134,7 +134,7 @@ def test_an_exception_that_a_finalizer_loses_is_raised_again_without_a_word(
         Finalized()
         time.sleep(20.0)
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", told)
     before = sys.unraisablehook
     assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")
     assert sys.unraisablehook is before
@@ -154,7 +154,7 @@ def test_an_import_is_not_broken_off(
         f"import signal, time\nsignal.raise_signal({int(number)})\ntime.sleep(0.2)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", told)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", told)
     assert run("inspect", MODEL)[0] == 128 + number
     assert done == [True]
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
@@ -172,7 +172,7 @@ def test_an_import_that_never_ends_is_broken_off(run: Run, tmp_path: Path, monke
     monkeypatch.setattr("prunekit.cli.signals._LONGEST_IMPORT", 0.2)
     (tmp_path / "endless.py").write_text("import signal, time\nsignal.raise_signal(2)\ntime.sleep(20.0)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", lambda *_: importlib.import_module("endless"))
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", lambda *_: importlib.import_module("endless"))
     began = time.monotonic()
     assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")
     assert time.monotonic() < began + 10.0

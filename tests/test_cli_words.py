@@ -65,6 +65,31 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": PATHS,
         },
     ),
+    "certify": (
+        [MODEL, "--against", MODEL, "--int8"],
+        {
+            "--layers": ["", ","],
+            "--activation": ["", "x", "tanh:1", "leaky_relu:x"],
+            "--head": ["", "x", "tanh:1", "clip:1,0", "tanh:-1,nan"],
+            "--path": [],
+            "--against": PATHS,
+            "--env": ENVIRONMENTS,
+            "--keep": [*FLOATS, "0", "1.01"],
+            "--range": RANGES,
+            "--max-failures": [*FLOATS, "0", "1", "0.001"],
+            "--fail-below": ["", "nan", "inf", "-inf", "x", "1e400"],
+            "--minutes": [*FLOATS, "0", "1e300"],
+            "--episodes": [*NOT_POSITIVE, "19", *BIG],
+            "--activations": [*NOT_POSITIVE, "4", "17"],
+            "--seed": ["", "-1", "nan", "x", *BIG],
+            "--workers": [*NOT_POSITIVE, "65", *BIG],
+            "--normalizer": [],  # options of other kinds of files are for the other files
+            "--output": [],
+            "--inputs": ["", "0", "-1", "1.5", "nan", "x"],
+            "--out": PATHS,
+            "--json": PATHS,
+        },
+    ),
     "export": (
         [MODEL, "--format", "c", "--int8", "--out", "out"],
         {
@@ -143,7 +168,7 @@ def test_words_that_an_option_cannot_take(
     command: str, option: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prunekit.compress.command.workers_here", lambda: 1)
+    monkeypatch.setattr("prunekit.compression.command.workers_here", lambda: 1)
     Path("file").write_text("mine")
     given, options = COMMANDS[command]
     for word in options[option]:
@@ -195,7 +220,7 @@ def test_what_the_system_refuses_is_no_fault_of_prunekit(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", fail)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", fail)
     code, out, err = run("inspect", MODEL)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
@@ -205,5 +230,5 @@ def test_ctrl_c_ends_every_command_alike(run: Run, monkeypatch: pytest.MonkeyPat
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prunekit.bench.inspection.inspect_model", stop)
+    monkeypatch.setattr("prunekit.benching.inspection.inspect_model", stop)
     assert run("inspect", MODEL) == (130, "", "prunekit: interrupted\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,79 @@ def test_what_is_no_name_of_a_module_is_told(env_id: str, words: tuple[str, ...]
 def test_a_module_that_does_not_register_the_id() -> None:
     with pytest.raises(UnusableEnvironmentError, match="module 'gymnasium' was imported and registers no 'Nope-v0'"):
         make_environment("gymnasium:Nope-v0")
+
+
+SOURCE = """
+import gymnasium as gym
+
+def make_short(limit=3):
+    return gym.make("CartPole-v1", max_episode_steps=limit)
+
+def make_nothing():
+    return None
+
+def make_trouble():
+    raise OSError("the track is missing")
+
+def make_vector():
+    return gym.make_vec("CartPole-v1", num_envs=2)
+
+registered = gym.register(id="Both-v0", entry_point=lambda: gym.make("CartPole-v1"))
+Twice = lambda: make_short()
+gym.register(id="Twice", entry_point=lambda: gym.make("Pendulum-v1"))
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "prunekit_test_tracks.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "prunekit_test_tracks"
+    sys.modules.pop("prunekit_test_tracks", None)
+    for name in ("Both-v0", "Twice"):
+        gym.registry.pop(name, None)
+
+
+def test_a_function_makes_an_environment_and_gives_it_its_name(module: str) -> None:
+    environment = make_environment(f"{module}:make_short", {"limit": 5})
+    assert id_of(environment) == f"{module}:make_short"
+    assert episode_return(environment, lambda _: 0, 0) == 5.0
+    assert spaces_of(environment).observation == 4
+
+
+def test_what_the_module_registers_is_an_id_and_no_function(module: str) -> None:
+    assert id_of(make_environment(f"{module}:Both-v0")) == "Both-v0"
+    assert spaces_of(make_environment(f"{module}:Twice")).observation == 3  # Pendulum, not the function
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "make_shirt",
+            ("registers no 'make_shirt' and has no function of that name", "(functions: make_short, make_no"),
+        ),
+        ("number", ("has no function of that name",)),
+        ("make_nothing", ("the function returned a NoneType, which is no gymnasium.Env; return one",)),
+        ("make_trouble", ("cannot be made (OSError: the track is missing)",)),
+        ("make_vector", ("the function returned a vector environment", "in Python")),
+    ],
+)
+def test_functions_that_make_no_environment(module: str, name: str, words: tuple[str, ...]) -> None:
+    refused(f"{module}:{name}", *words)
+
+
+def test_arguments_that_a_function_does_not_take(module: str) -> None:
+    refused(f"{module}:make_short", "does not take these arguments", "'speed'", speed=3)
+
+
+def test_a_file_s_function_is_never_called(module: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="would import a module; if you trust it, give it by `env`"):
+        named_by_file(tmp_path / "model.pt", {"id": f"{module}:make_trouble"})
+    assert module not in sys.modules
+    entry = {"id": f"{module}:make_short", "kwargs": {"limit": 4}}
+    assert arguments_for(f"{module}:make_short", tmp_path / "model.pt", entry) == {"limit": 4}
 
 
 @pytest.mark.parametrize(

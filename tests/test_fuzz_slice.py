@@ -22,8 +22,9 @@ sys.path.append(str(BENCHMARKS))
 from fuzzing import reader as reading  # noqa: E402
 from fuzzing.inputs import Input  # noqa: E402
 from fuzzing.sound import DISCRETE, Sound  # noqa: E402
-from fuzzing.state import Chunk, chunks_of, code_digest, pending, summary  # noqa: E402
+from fuzzing.state import Chunk, chunks_of, code_digest, pending, summary, together  # noqa: E402
 from fuzzing.storages import beyond  # noqa: E402
+from fuzzing.targets import KINDS  # noqa: E402
 from fuzzing.values import BAIT_FILE, BAIT_MODULE  # noqa: E402
 from fuzzing.watch import MEBIBYTE, Limits, Report, watched  # noqa: E402
 from fuzzing.zips import Entry, archive_of, entries_of  # noqa: E402
@@ -34,7 +35,8 @@ LIMITS = Limits(seconds=1.0, memory=200 * MEBIBYTE)
 FILE = Sound(
     kind="statistics", name="planted", files={"statistics.pkl": b"sound"}, subject="statistics.pkl", spaces=DISCRETE
 )
-INPUTS = 250
+INPUTS = 16
+"""Of each kind."""
 
 
 def raise_error(error: Exception) -> None:
@@ -113,10 +115,11 @@ def test_a_slice_of_the_whole_run(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--workers", "1", "--state", str(tmp_path)]
     done = subprocess.run([*command, "--count", str(INPUTS)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "seed-0.jsonl").read_text().splitlines()]
-    assert sum(line["count"] for line in lines) == INPUTS
+    files = {kind: tmp_path / f"{kind}-seed-0.jsonl" for kind in KINDS}
+    lines = [json.loads(line) for file in files.values() for line in file.read_text().splitlines()]
+    assert sum(line["count"] for line in lines) == INPUTS * len(KINDS)
     counts = {name: number for line in lines for name, number in line["counts"].items()}
-    assert {name.split("/")[0] for name in counts} == set(reading.TARGETS)
+    assert {name.split("/")[0] for name in counts} == set(KINDS)
     assert {name.split("/")[1] for name in counts} == {"read", "refused"}
 
 
@@ -155,11 +158,14 @@ def test_a_run_goes_on_where_it_stopped_and_reads_again_what_it_is_told_to() -> 
 def test_what_was_found_stays_known_after_it_was_mended() -> None:
     known = [chunk(0, "old", 7, 8), chunk(100, "old", 117), chunk(0, "new", 8)]
     total = summary(known, 200)
-    assert (total["inputs"], total["counts"]) == (200, {"onnx": {"crash": 2, "refused": 198}})
+    assert (total["inputs"], total["counts"]) == (200, {"crash": 2, "refused": 198})
     assert [finding["number"] for finding in total["findings"]] == [8, 117]
     assert [(finding["number"], finding["mended_in"]) for finding in total["mended"]] == [(7, "new")]
-    assert total["inputs_by_code"] == {"new": 100, "old": 100}
+    assert total["codes"] == {"new": 100, "old": 100}
     assert summary(known, 100)["inputs"] == 100
+    both = together({"onnx": total, "brax": summary([chunk(0, "new")], 200)})
+    assert (both["inputs"], both["inputs_by_code"]) == (300, {"new": 200, "old": 100})
+    assert both["counts"]["onnx"] == {"inputs": 200, "crash": 2, "refused": 198}
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:

@@ -19,16 +19,18 @@ FLOORS = (
     {"api"},
     {"sweep"},
     {"report"},
-    {"compress", "devices"},
-    {"training", "bench", "runtimes"},
+    {"compression", "devices"},
+    {"training", "benching", "runtimes"},
     {"export"},
     {"readers"},
     {"adapters"},
     {"policy"},
     {"pruning", "optim"},
-    {"compiled"},
+    {"compiled", "cards"},
+    {"simulators"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
+    {"environment_functions"},
     {"formats", "activations", "spaces", "stats", "generators"},
     {"ops"},
     {"graph"},
@@ -91,7 +93,10 @@ def test_only_the_adapter_and_training_know_stable_baselines() -> None:
     assert importing == {"adapters", "training"}
 
 
-@pytest.mark.parametrize("module", ["prunekit.cli.app", "prunekit.compress.worker_start", "prunekit.executors.worker"])
+WORKERS = ["prunekit.compression.worker_start", "prunekit.executors.worker"]
+
+
+@pytest.mark.parametrize("module", ["prunekit.cli.app", *WORKERS])
 def test_the_command_line_and_workers_start_without_heavy_packages(module: str) -> None:
     code = (
         f"import sys, {module}; heavy = {{'torch', 'onnx', 'onnxruntime', 'gymnasium', 'numpy', "

@@ -29,7 +29,7 @@ def test_what_is_read_is_not_written_under_any_name(tmp_path: Path) -> None:
     names = ("in", "symbolic", "chain", "hard", "folder/../in", "same/in")
     for name in names:
         for written, json_file in (([tmp_path / name], None), ([], tmp_path / name)):
-            with pytest.raises(InputError, match=r"is read here and would be overwritten; .*--out or --json$"):
+            with pytest.raises(InputError, match=r"is read here and would be overwritten; .*`out` or `json`$"):
                 require_apart([None, tmp_path / "nowhere", read], written, json_file)
     assert read.read_bytes() == b"mine"
     require_apart([read], [tmp_path / "out"], tmp_path / "result.json")
@@ -48,12 +48,12 @@ def test_two_outputs_are_two_files(tmp_path: Path) -> None:
         ("new", "a/../new"),
     ]
     for first, second in pairs:
-        with pytest.raises(InputError, match=r"is written anyway; name another file with --json$"):
+        with pytest.raises(InputError, match=r"is written anyway; name another file with `json`$"):
             require_apart([], [tmp_path / first], tmp_path / second)
     for first, second in (("new", "new/deeper"), ("new/deeper", "new")):
-        with pytest.raises(InputError, match=r"does not go with .*new.*--json$"):
+        with pytest.raises(InputError, match=r"does not go with .*new.*`json`$"):
             require_apart([], [tmp_path / first], tmp_path / second)
-    with pytest.raises(InputError, match=r"does not go with .*checkpoint.*--json$"):
+    with pytest.raises(InputError, match=r"does not go with .*checkpoint.*`json`$"):
         require_apart([], [], tmp_path / "checkpoint" / "x.json", [tmp_path / "checkpoint"])
     require_apart([], [tmp_path / "there", tmp_path / "new"], tmp_path / "result.json", [tmp_path / "checkpoint"])
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from prunekit.bench.compare import BenchSettings, run_bench
-from prunekit.bench.defaults import default_models
+from prunekit.benching.compare import BenchSettings, run_bench
+from prunekit.benching.defaults import default_models
 from prunekit.console import size_name
 from prunekit.devices import devices_named
 from prunekit.environments import make_environment

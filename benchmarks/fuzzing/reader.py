@@ -35,12 +35,12 @@ _CHANGES = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OWN = ("/proc/self/", "/dev/null")
 _BIDIRECTIONAL = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-_TORCH = ("model", "torchscript", "sb3", "checkpoint", "weights")
+_TORCH = ("model", "torchscript", "sb3", "checkpoint", "torch")
 LONG_TEXT = 400
 _LATE = (
     *("encodings.latin_1", "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "encodings.utf_16"),
     *("encodings.utf_16_le", "encodings.utf_16_be", "encodings.utf_32", "encodings.utf_32_le", "encodings.utf_32_be"),
-    *("torch._subclasses.schema_check_mode", "difflib"),
+    *("torch._subclasses.schema_check_mode", "difflib", "numpy.ma"),
     *("onnx.reference.ops._op_list", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
 )
 """Modules that Python, torch and onnx import late, whatever a file says: they are there from the start."""
@@ -201,13 +201,13 @@ class Reader:
 def _claims(item: Input) -> list[str]:
     """Return what an accepted file claims beyond what it holds."""
     content = item.content
-    if item.sound.kind == "sb3":
+    if item.sound.container == "sb3":
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 content = archive.read("policy.pth")
         except Exception:  # what this module cannot read, it cannot judge
             return []
-    claim = beyond(content) if item.sound.kind in _TORCH else None
+    claim = beyond(content) if item.sound.container in _TORCH else None
     return [] if claim is None else [f"memory that is not the file's: {claim}"]
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from onnx import TensorProto, helper, numpy_helper
 from sb3_contrib import ARS, QRDQN, CrossQ
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
+from fuzzing.sbx_zips import dense, write_zip
 from fuzzing.weights import sound_weights
 from fuzzing.zips import archive_of, entries_of
 from prunekit.environments import Spaces, make_environment
@@ -46,13 +48,22 @@ _NAMES = {True: "CartPole-v1", False: "Pendulum-v1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces."""
+    """A sound file: its kind, the files around it by relative path, the one among them to damage, and its spaces.
+
+    ``form`` says of which container it is, where its kind does not.
+    """
 
     kind: str
     name: str
     files: dict[str, bytes]
     subject: str
     spaces: Spaces
+    form: str = ""
+
+    @property
+    def container(self) -> str:
+        """What its mutations know of it."""
+        return self.form or self.kind
 
     @property
     def content(self) -> bytes:
@@ -77,9 +88,10 @@ def _all() -> Iterator[Sound]:
         yield from _torchscript()
         yield from _foreign_onnx()
         yield from _stable_baselines()
+        yield from _sbx()
         yield from _runs()
-        for kind, name, content in sound_weights():
-            yield Sound(kind=kind, name=name, files={"file.bin": content}, subject="file.bin", spaces=_TWO)
+        for kind, form, name, content in sound_weights():
+            yield Sound(kind=kind, name=name, files={"file.bin": content}, subject="file.bin", spaces=_TWO, form=form)
 
 
 def _network(spaces: Spaces, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
@@ -294,6 +306,23 @@ def _stable_baselines() -> Iterator[Sound]:
         spaces = DISCRETE if discrete else CONTINUOUS
         name = "vec_normalize.pkl"
         yield Sound(kind="statistics", name=_NAMES[discrete], files={name: content}, subject=name, spaces=spaces)
+
+
+def _sbx() -> Iterator[Sound]:
+    """Zips as SBX writes them, with one layer each and the spread's."""
+    seen, bounds = Box(-9.0, 9.0, (3,)), Box(-2.0, 2.0, (1,))
+    for name in ("sac", "td3", "crossq"):
+        generator = np.random.default_rng(1)
+        layers = {"Dense_0": dense(generator, 3, 5), "Dense_1": dense(generator, 5, 1)}
+        layers |= {} if name == "td3" else {"Dense_2": dense(generator, 5, 1)}
+        norms = {f"BatchRenorm_{at}": {"scale": np.ones(n), "bias": np.zeros(n)} for at, n in ((0, 3), (1, 5))}
+        running = {f"BatchRenorm_{at}": {"mean": np.zeros(n), "var": np.ones(n)} for at, n in ((0, 3), (1, 5))}
+        more: dict[str, Any] = {"statistics": running, "use_batch_norm": True} if name == "crossq" else {}
+        with tempfile.TemporaryDirectory() as folder:
+            params = {**layers, **norms} if more else layers
+            path = write_zip(Path(folder) / "agent.zip", name, params, seen, bounds, **more)
+            content = archive_of(entries_of(path.read_bytes()))
+        yield Sound(kind="sbx", name=name, files={"agent.zip": content}, subject="agent.zip", spaces=CONTINUOUS)
 
 
 def _aged(content: bytes, model: Any) -> bytes:

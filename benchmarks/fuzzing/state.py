@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +68,17 @@ def pending(chunks: Sequence[Chunk], count: int, size: int, again: str | None) -
 
 
 def summary(chunks: Sequence[Chunk], count: int) -> dict[str, Any]:
-    """Return counts, findings and extremes of the inputs below ``count``.
+    """Return counts, findings and extremes of the inputs of one kind below ``count``.
 
     ``mended`` are findings that were gone when the same input was read again by the code named with them.
     """
     known = {first: chunk for first, chunk in sorted(latest(chunks).items()) if first < count}
-    counts: dict[str, Counter[str]] = {}
+    counts: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     for chunk in known.values():
         codes[chunk["code"]] += chunk["count"]
         for name, number in chunk["counts"].items():
-            kind, outcome = name.split("/")
-            counts.setdefault(kind, Counter())[outcome] += number
+            counts[name.split("/")[1]] += number
     findings = [finding for chunk in known.values() for finding in chunk["findings"]]
     open_numbers = {finding["number"] for finding in findings}
     mended: dict[int, dict[str, Any]] = {}
@@ -87,14 +86,31 @@ def summary(chunks: Sequence[Chunk], count: int) -> dict[str, Any]:
         for finding in chunk["findings"] if chunk["first"] in known else ():
             if finding["number"] not in open_numbers:
                 mended[finding["number"]] = {**finding, "mended_in": known[chunk["first"]]["code"]}
-    inputs, elapsed = sum(codes.values()), sum(chunk["elapsed"] for chunk in known.values())
     return {
-        "inputs": inputs,
-        "counts": {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)},
-        "largest_memory_bytes": max((chunk["memory"] for chunk in known.values()), default=0),
-        "longest_seconds": round(max((chunk["seconds"] for chunk in known.values()), default=0.0), 2),
-        "inputs_per_second_of_a_worker": round(inputs / elapsed, 1) if elapsed else None,
-        "inputs_by_code": dict(codes),
+        "inputs": sum(codes.values()),
+        "counts": dict(sorted(counts.items())),
+        "memory": max((chunk["memory"] for chunk in known.values()), default=0),
+        "seconds": max((chunk["seconds"] for chunk in known.values()), default=0.0),
+        "elapsed": sum(chunk["elapsed"] for chunk in known.values()),
+        "codes": codes,
         "findings": findings,
         "mended": [mended[number] for number in sorted(mended)],
+    }
+
+
+def together(kinds: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what the summaries of all ``kinds`` say together."""
+    inputs, elapsed = (sum(found[name] for found in kinds.values()) for name in ("inputs", "elapsed"))
+    codes: Counter[str] = Counter()
+    for found in kinds.values():
+        codes += found["codes"]
+    return {
+        "inputs": inputs,
+        "counts": {kind: {"inputs": found["inputs"], **found["counts"]} for kind, found in kinds.items()},
+        "largest_memory_bytes": max(found["memory"] for found in kinds.values()),
+        "longest_seconds": round(max(found["seconds"] for found in kinds.values()), 2),
+        "inputs_per_second_of_a_worker": round(inputs / elapsed, 1) if elapsed else None,
+        "inputs_by_code": dict(codes),
+        "findings": [finding for found in kinds.values() for finding in found["findings"]],
+        "mended": [finding for found in kinds.values() for finding in found["mended"]],
     }

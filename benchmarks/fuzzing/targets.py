@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing.sound import Sound
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.cli.inspect import inspect
-from prunekit.compress.read import read_teacher
+from prunekit.compression.read import read_teacher
 from prunekit.environments import Spaces
-from prunekit.graph.reference import run_step
+from prunekit.graph.reference import initial_states, run_step
 from prunekit.policy.artifact import load
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import recognised
@@ -60,7 +60,8 @@ def _read_weights(path: Path, sound: Sound) -> None:
     """With what their users would have to say; a Brax or RLlib policy has two outputs, the others one."""
     file = recognised(path)
     policy = file.read(file.own(_SAID))
-    run_step(policy.graph, {"obs": _observations(sound.spaces, 3)}, {})
+    states = initial_states(policy.graph, 3, np.float64)
+    run_step(policy.graph, {"obs": _observations(sound.spaces, 3)}, states)
 
 
 def _named_layers(path: Path, _: Sound) -> None:
@@ -106,9 +107,12 @@ TARGETS: Mapping[str, Mapping[str, Target]] = {
     "torchscript": {"inspect": _inspect, "teach": _teach},
     "onnx": {"inspect": _inspect, "run": _run, "teach": _teach},
     "sb3": {"inspect": _inspect, "read_zip": _read_zip, "teach": _teach},
+    "sbx": {"inspect": _inspect, "teach": _teach},
     "statistics": {"read_vec_normalize": _read_statistics},
     "checkpoint": {"inspect": _inspect, "read_checkpoint": _read_checkpoint, "resume": _resume},
     "config": {"resume": _resume},
-    **dict.fromkeys(("weights", "old_weights", "safetensors", "arrays"), _WEIGHTS),
+    **dict.fromkeys(("rsl_rl", "skrl", "rl_games", "cleanrl", "rllib", "brax", "state_dict", "unread"), _WEIGHTS),
+    "rltools": {"inspect": _inspect, "read": _read_weights},
 }
 """By kind of file and by name, in the order in which they are done."""
+KINDS = tuple(TARGETS)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from killing.victims import after, killed, on_sight, run, signal_of
-from prunekit.bench.models import read_model
-from prunekit.compress.run import FILES
+from prunekit.benching.models import read_model
+from prunekit.compression.run import FILES
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load, make_artifact, save
 from prunekit.policy.heads import ArgmaxHead

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from prunekit.api.policy import PathLike, Policy
-from prunekit.api.words import python_words
 from prunekit.errors import InputError
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import read_policy
@@ -33,16 +32,15 @@ def load(
     (``"elu"``), and ``head`` makes the action (``"tanh"``, ``"argmax"``, ...). Runs no code of the file. Raises
     InputError, naming the file, for what is not read.
     """
-    with python_words():
-        words = options_of(normalizer, output, inputs)
-        weights = replace(words, layers=tuple(layers), activation=activation, head=head, nesting=nesting)
-        return policy_of(read_policy(Path(path), weights))
+    words = options_of(normalizer, output, inputs)
+    weights = replace(words, layers=tuple(layers), activation=activation, head=head, nesting=nesting)
+    return policy_of(read_policy(Path(path), weights))
 
 
 def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: int | None) -> PolicyOptions:
     """Return what ``load`` was told as the readers take it."""
     if normalizer is True:
-        raise InputError("normalizer is a file, or False for a policy that was trained without one")
+        raise InputError("`normalizer` is a file, or False for a policy that was trained without one")
     return PolicyOptions(
         normalizer=None if normalizer is None or normalizer is False else Path(normalizer),
         without_normalizer=normalizer is False,

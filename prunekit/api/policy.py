@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from prunekit.api.networks import Normalization, graph_of_network, kind_of_actions
-from prunekit.api.words import python_words
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, export_c
 from prunekit.export.c_code import c_name
@@ -126,8 +125,7 @@ class Policy:
 
     def export_onnx(self, path: PathLike) -> Path:
         """Write the policy as ONNX, checked against torch and NumPy first; return the path."""
-        with python_words():
-            return export_onnx(self.graph, Path(path), self.metadata).path
+        return export_onnx(self.graph, Path(path), self.metadata).path
 
     def export_c(
         self,
@@ -147,12 +145,11 @@ class Policy:
 
         def record() -> NDArray[np.float32]:
             if observations is None:
-                raise InputError("int8 needs observations of the policy's own to take ranges from; give some")
+                raise InputError("`int8` needs `observations` of the policy's own to take ranges from; give some")
             return np.asarray(observations, np.float32).reshape(len(observations), -1)
 
         settings = CSettings(name=name, activations=16 if int8 else None)
-        with python_words():
-            return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
+        return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
 
     def __repr__(self) -> str:
         """Say what it is."""

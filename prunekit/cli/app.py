@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from prunekit.cli.bench import bench
+from prunekit.cli.certify import certify
 from prunekit.cli.compress import compress
 from prunekit.cli.ending import INTERRUPTED, ended_by, fail, number_of, require_words, said_of
 from prunekit.cli.export import export
@@ -34,7 +35,7 @@ app = typer.Typer(
     epilog="Exit code 0: good; 1: a claim or check failed; 2: bad input; 130: interrupted; 128 + N: ended by signal N. "
     "--debug shows tracebacks.",
 )
-for command in (train, shrink, compress, export, bench, inspect, sweep, report):
+for command in (train, shrink, compress, certify, export, bench, inspect, sweep, report):
     app.command()(command)
 _DEBUG = "--debug"
 

@@ -71,9 +71,9 @@ def bench(
     quiet: QuietOption = False,
 ) -> None:
     """Compare models: latency, memory, return, and how much of the first one's return the others keep."""
-    from prunekit.bench.compare import run_bench
-    from prunekit.bench.defaults import default_models
-    from prunekit.bench.settings import BenchSettings
+    from prunekit.benching.compare import run_bench
+    from prunekit.benching.defaults import default_models
+    from prunekit.benching.settings import BenchSettings
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically

@@ -23,6 +23,7 @@ from prunekit.cli.options import (
     RangeOption,
     policy_options,
 )
+from prunekit.cli.words import in_flags
 from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
 
@@ -53,8 +54,8 @@ def compress(
     quiet: QuietOption = False,
 ) -> None:
     """Turn any policy into the smallest network that is certified to keep its return."""
-    from prunekit.compress.command import CompressWords, compress_file
-    from prunekit.compress.progress import TerminalDisplay
+    from prunekit.compression.command import CompressWords, compress_file
+    from prunekit.compression.progress import TerminalDisplay
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
     words = CompressWords(
@@ -78,7 +79,7 @@ def compress(
     say(console, outcome.paths[0], outcome.result.summary)
     if outcome.result.certified:
         tell(console, f"  {outcome.result.certificate.sentence}")
-    for text in (*map(str, outcome.paths[1:]), *(f"note: {note}" for note in outcome.notes)):
+    for text in (*map(str, outcome.paths[1:]), *(f"note: {in_flags(note)}" for note in outcome.notes)):
         tell(console, f"  {text}")
     if not outcome.result.certified:
         raise CheckError(f"{teacher}: {outcome.result.failure}")

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NoReturn
 
 from prunekit.cli.signals import Terminated
+from prunekit.cli.words import in_flags
 from prunekit.console import printable
 from prunekit.errors import InputError, PrunekitError
 
@@ -42,7 +43,7 @@ def said_of(error: Exception) -> tuple[str, int]:
     """
     match error:
         case PrunekitError():
-            return str(error), 2 if isinstance(error, InputError) else 1
+            return in_flags(str(error)), 2 if isinstance(error, InputError) else 1
         case OSError():
             named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
             return f"{' and '.join(named) or 'the system'}: {error.strerror or error}", 2

@@ -22,6 +22,7 @@ from prunekit.cli.options import (
     QuietOption,
     policy_options,
 )
+from prunekit.cli.words import in_flags
 from prunekit.console import say, write_json
 
 
@@ -37,6 +38,9 @@ def export(
     name: Annotated[str | None, typer.Option(help="C: what its names begin with; by default the file's.")] = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="C: add a function that tests the target.")] = False,
     arduino: Annotated[bool, typer.Option("--arduino", help="C: lay the files out as an Arduino library.")] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="A folder for the Hugging Face hub: ONNX, model.pt, model card, certificate.")
+    ] = False,
     env: Annotated[
         str | None,
         typer.Option(help="Environment: where to record, by default the one the file names; what the actions mean."),
@@ -69,6 +73,7 @@ def export(
         name=name,
         self_test=self_test,
         arduino=arduino,
+        card=card,
         env=env,
         episodes=episodes,
         observations=observations,
@@ -80,4 +85,4 @@ def export(
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
     for file, text in outcome.lines:
-        say(console, file, text)
+        say(console, file, in_flags(text))

@@ -22,6 +22,7 @@ from prunekit.cli.options import (
     policy_options,
 )
 from prunekit.cli.streams import require_printed
+from prunekit.cli.words import all_in_flags
 from prunekit.console import write_json
 
 
@@ -41,7 +42,7 @@ def inspect(
     quiet: QuietOption = False,
 ) -> None:
     """Say what is in a policy file: inputs, outputs, layers, sizes, and how it came to be."""
-    from prunekit.bench.inspection import inspect_model, render
+    from prunekit.benching.inspection import inspect_model, render
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.readers.registry import require_policy
@@ -51,6 +52,6 @@ def inspect(
     require_apart([policy, normalizer, *weights_beside(policy)], [], json_file)
     facts = inspect_model(policy, options)
     write_json(json_file, facts)
-    Console(quiet=quiet).print(render(facts))
+    Console(quiet=quiet).print(render(all_in_flags(facts)))
     if json_file is None:
         require_printed()

@@ -71,7 +71,7 @@ RangeOption = Annotated[
 ]
 FailuresOption = Annotated[
     float | None,
-    typer.Option("--max-failures", help="Share of episodes that may earn less than LOW; any share by default."),
+    typer.Option("--max-failures", help="Share of episodes that may fail (earn less than LOW); any share by default."),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]
 

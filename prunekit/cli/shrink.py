@@ -22,6 +22,7 @@ from prunekit.cli.options import (
     QuietOption,
     policy_options,
 )
+from prunekit.cli.words import in_flags
 from prunekit.console import say, write_json
 
 
@@ -49,4 +50,4 @@ def shrink(
     write_json(json_file, outcome.facts)
     console = Console(quiet=quiet)
     for file, text in outcome.lines:
-        say(console, file, text)
+        say(console, file, in_flags(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunekit.bench.figures import Device
+from prunekit.benching.figures import Device
 from prunekit.devices.board import Board
 from prunekit.devices.chips import chip_named
 from prunekit.devices.cores import CORES
@@ -27,7 +27,7 @@ def devices_named(names: Sequence[str], chips: Sequence[str] = (), activations: 
     devices: list[Device] = []
     for name in dict.fromkeys(names):
         if name not in DEVICES:
-            raise InputError(f"--device {name} is unknown; choose among {', '.join(DEVICES)}")
+            raise InputError(f"`devices` {name} is unknown; choose among {', '.join(DEVICES)}")
         if name in CORES:
             devices.append(Board(CORES[name], None, code))
         else:

@@ -9,10 +9,10 @@ from typing import Any, final
 
 import numpy as np
 
-from prunekit.bench.figures import Cost, DeviceFigures, FirmwareFigures, Place
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import Cost, DeviceFigures, FirmwareFigures, Place
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices.build import Image, build
 from prunekit.devices.chips import Chip
 from prunekit.devices.cores import Core

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from prunekit.bench.figures import DeviceFigures, Place
-from prunekit.bench.latency import back_to_back_us, paced_us
-from prunekit.bench.memory import measure_memory
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime, Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, Place
+from prunekit.benching.latency import back_to_back_us, paced_us
+from prunekit.benching.memory import measure_memory
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime, Runtime
+from prunekit.benching.settings import BenchSettings
 
 
 @final

@@ -8,11 +8,11 @@ from typing import Any, final
 
 import numpy as np
 
-from prunekit.bench.figures import DeviceFigures, Place
-from prunekit.bench.latency import back_to_back_us, paced_us
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, Place
+from prunekit.benching.latency import back_to_back_us, paced_us
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices.policy_code import PolicyCode
 from prunekit.export.c_code import CCode
 from prunekit.runtimes.native import NativePolicy

@@ -9,8 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.bench.figures import Place
-from prunekit.bench.models import BenchModel
+from prunekit.benching.figures import Place
+from prunekit.benching.models import BenchModel
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_code
 from prunekit.export.c_code import CCode

@@ -15,7 +15,8 @@ from prunekit.export.arduino import arduino_library, library_paths
 from prunekit.export.c_code import CCode
 from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.export.c_int8 import int8_to_c
-from prunekit.export.quantize import Bits, QuantizedProgram, quantize, run_quantized
+from prunekit.export.quantize import Bits, quantize
+from prunekit.export.quantized import QuantizedProgram, run_quantized
 from prunekit.export.recording import spread_over
 from prunekit.files import write_together
 from prunekit.graph.graph import Graph
@@ -52,12 +53,14 @@ class CReport:
     """What was written, and how far its actions are from the actor's.
 
     ``largest_difference`` is that of outputs on probes (float32) or of actions on the recorded observations (int8); of
-    discrete actions it is the share of rows with another one.
+    discrete actions it is the share of rows with another one. ``largest_action`` is the size of float32's largest one,
+    None of discrete actions and of float32.
     """
 
     paths: tuple[Path, ...]
     largest_difference: float
     rows: int
+    largest_action: float | None = None
 
 
 def c_code(
@@ -96,13 +99,13 @@ def export_c(
     code, quantized = c_code(graph, settings, metadata, seen)
     if quantized is None or seen is None:
         inputs = probe_inputs(graph, np.random.default_rng(0))
-        rows, difference = len(next(iter(inputs.values()))), _checked(graph, policy, inputs)
+        rows, difference, largest = len(next(iter(inputs.values()))), _checked(graph, policy, inputs), None
     else:
-        rows, difference = len(seen), quantized_difference(quantized, seen)
+        rows, (difference, largest) = len(seen), quantized_difference(quantized, seen)
     texts = arduino_library(code, metadata, settings.self_test) if settings.arduino else code.files
     files = dict(zip(c_paths(folder, settings), texts, strict=True))
     write_together({path: text.encode() for path, text in files.items()})
-    return CReport(paths=tuple(files), largest_difference=difference, rows=rows)
+    return CReport(paths=tuple(files), largest_difference=difference, rows=rows, largest_action=largest)
 
 
 def c_paths(folder: Path, settings: CSettings) -> list[Path]:
@@ -112,17 +115,18 @@ def c_paths(folder: Path, settings: CSettings) -> list[Path]:
     return [folder / f"{settings.name}{suffix}" for suffix in (".h", ".c")]
 
 
-def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> float:
+def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[float, float | None]:
     """Return how far the actions of ``quantized`` are from those of its graph, in float64, on ``observations``.
 
-    The largest difference, or where actions are choices the share of rows with another one.
+    The largest difference and the size of the largest action; or where actions are choices the share of rows with
+    another one, and None.
     """
     graph, action = quantized.graph, run_quantized(quantized, observations)[0]
     outputs = run_step(graph, {graph.inputs[0].name: observations}, {})[0]
     expected = outputs[ends_of(graph)[0]].reshape(action.shape)
     if expected.dtype == np.int64:
-        return float((action != expected).reshape(len(expected), -1).any(axis=1).mean())
-    return float(np.abs(action - expected).max())
+        return float((action != expected).reshape(len(expected), -1).any(axis=1).mean()), None
+    return float(np.abs(action - expected).max()), float(np.abs(expected).max())
 
 
 def _checked(graph: Graph, policy: Actor | Graph, inputs: Mapping[str, Array]) -> float:

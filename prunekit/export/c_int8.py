@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.export.c_code import CCode
-from prunekit.export.c_int8_activations import (
-    Function,
-    called,
-    functions_of,
-    layer_arguments,
-    layer_constants,
-    table_constants,
+from prunekit.export.c_int8_activations import called, functions_of, table_constants
+from prunekit.export.c_int8_stages import (
+    calls,
+    first_place,
+    gives_floats,
+    loops_of,
+    sources_of,
+    stage_constants,
+    widths_of,
 )
 from prunekit.export.c_interface import Interface, interface_of
 from prunekit.export.c_self_test import self_test, self_test_constants
 from prunekit.export.c_text import about_policy, header_text, source_head
-from prunekit.export.integer_tail import TailCode, tail_to_c
-from prunekit.export.quantize import QuantizedProgram, run_quantized
+from prunekit.export.integer_tail import TailCode, arrays_of, tail_to_c
+from prunekit.export.quantized import QuantizedProgram, run_quantized
 from prunekit.graph.c.literals import Constant, array
 
 
@@ -37,11 +39,10 @@ def int8_to_c(
     """
     interface = interface_of(quantized.graph, name)
     tail = tail_to_c(quantized.tail, name, interface.outputs is None)
-    widths = [len(quantized.center), *(len(layer.bias) for layer in quantized.layers)]
     functions = functions_of(quantized)
     about = about_policy(
-        "-".join(map(str, widths)),
-        [called(quantized, layer.activation) for layer in quantized.layers if layer.activation is not None],
+        "-".join(map(str, [len(quantized.center), *(len(layer.bias) for layer in quantized.layers)])),
+        [called(quantized, activation) for activation in quantized.activations],
         sum(layer.weight.size + layer.bias.size for layer in quantized.layers),
         metadata,
         f"int8 weights, int{quantized.bits} activations",
@@ -50,15 +51,13 @@ def int8_to_c(
     constants = [*_constants(quantized, name, kind), *tail.body.constants]
     tested: list[Constant] = []
     if recorded is not None:
-        recorded = recorded.reshape(len(recorded), widths[0])
+        recorded = recorded.reshape(len(recorded), len(quantized.center))
         tested = self_test_constants(interface, recorded, run_quantized(quantized, recorded)[0])
     parts = [source_head(name, constants + tested), _INTEGERS, *(constant.text for constant in constants)]
     parts += [*tail.functions, _SATURATED]
-    if len(quantized.layers) > 1:
+    if functions:
         parts += [_SHIFTED, *(function.text for function in functions.values())]
-    parts.append(_DOT8 if quantized.bits == 8 else _DOT16)
-    parts += [_layer(function) for function in functions.values()]
-    parts += [_OUTPUT_SUMS, _action(quantized, interface, tail, kind, widths)]
+    parts += [*loops_of(quantized), _action(quantized, interface, tail, kind)]
     text = "\n".join(parts).replace("@I@", kind).replace("@N@", name).replace("@U@", name.upper())
     if tested:
         text += "\n" + self_test(interface, tested)
@@ -76,19 +75,9 @@ def _constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Consta
     parts = [array("float", name, "center", quantized.center), array("float", name, "gain", quantized.gain)]
     if len(set(quantized.limit.tolist())) > 1:
         parts.append(array(kind, name, "limit", quantized.limit))
-    for index, layer in enumerate(quantized.layers):
-        parts += [
-            array("int8_t", name, f"weight_{index}", layer.weight),
-            array("int32_t", name, f"bias_{index}", layer.bias),
-        ]
-        if layer.activation is None:
-            parts.append(array("float", name, "step", layer.step))
-        else:
-            parts += [
-                array("int16_t", name, f"multiplier_{index}", layer.multiplier),
-                array("uint8_t", name, f"shift_{index}", np.stack([layer.before, layer.after], axis=1)),
-            ]
-            parts += layer_constants(layer, name, index)
+    first = _first_floats(quantized)
+    for index, stage in enumerate(quantized.stages):
+        parts += stage_constants(stage, name, index, stage.name == first)
     return parts + table_constants(quantized, name, kind)
 
 
@@ -127,88 +116,55 @@ _SHIFTED = """static int16_t @N@_shifted(int32_t value, uint8_t by)
 }
 """
 
-_DOT16 = """static int32_t @N@_dot(const int16_t *x, const int8_t *w, int32_t sum, int count)
-{
-    int n;
-    for (n = count / 4; n > 0; --n) {
-        sum += (int32_t)x[0] * @U@_INT8(&w[0]);
-        sum += (int32_t)x[1] * @U@_INT8(&w[1]);
-        sum += (int32_t)x[2] * @U@_INT8(&w[2]);
-        sum += (int32_t)x[3] * @U@_INT8(&w[3]);
-        x += 4;
-        w += 4;
-    }
-    for (n = count % 4; n > 0; --n)
-        sum += (int32_t)*x++ * @U@_INT8(w++);
-    return sum;
-}
-"""
 
-# Two products of at most 127 * 127 fit into the int of a 16-bit core, where longer sums cost four times as much.
-_DOT8 = """static int32_t @N@_dot(const int8_t *x, const int8_t *w, int32_t sum, int count)
-{
-    int n;
-    for (n = count / 4; n > 0; --n) {
-        sum += x[0] * @U@_INT8(&w[0]) + x[1] * @U@_INT8(&w[1]);
-        sum += x[2] * @U@_INT8(&w[2]) + x[3] * @U@_INT8(&w[3]);
-        x += 4;
-        w += 4;
-    }
-    for (n = count % 4; n > 0; --n)
-        sum += *x++ * @U@_INT8(w++);
-    return sum;
-}
-"""
-
-_LAYER = """static void @N@_layer_KIND(const @I@ *x, @I@ *y, const int8_t *weight, const int32_t *bias,
-    const int16_t *multiplier, const uint8_t *shift, int inputs, int outputs@P@)
-{
-    int o;
-    for (o = 0; o < outputs; ++o) {
-        const int32_t sum = @N@_dot(x, weight, @U@_LONG(&bias[o]), inputs);
-        const int16_t held = @N@_shifted(sum, @U@_UINT8(&shift[2 * o]));
-        y[o] = @N@_int_KIND(@N@_shifted((int32_t)held * @U@_INT16(&multiplier[o]), @U@_UINT8(&shift[2 * o + 1]))@G@);
-        weight += inputs;
-    }
-}
-"""
-
-_OUTPUT_SUMS = """static void @N@_scores(
-    const @I@ *x, float *y, const int8_t *weight, const int32_t *bias, const float *step, int inputs, int outputs)
-{
-    int o;
-    for (o = 0; o < outputs; ++o) {
-        y[o] = (float)@N@_dot(x, weight, @U@_LONG(&bias[o]), inputs) * @U@_FLOAT(&step[o]);
-        weight += inputs;
-    }
-}
-"""
+def _first_floats(quantized: QuantizedProgram) -> str:
+    return next(stage.name for stage in quantized.stages if gives_floats(stage))
 
 
-def _layer(function: Function) -> str:
-    more, given = (", ".join(["", *words]) for words in (function.parameters, function.given))
-    return _LAYER.replace("KIND", function.called).replace("@P@", more).replace("@G@", given)
-
-
-def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, kind: str, widths: Sequence[int]) -> str:
-    buffers = ["a", "b"][: max(1, min(2, len(quantized.layers)))]
-    lines = [interface.signature, "{", f"    {kind} a[{max(widths)}];"]
-    if len(buffers) > 1:
-        lines.append(f"    {kind} b[{max(widths)}];")
-    lines += [f"    float scores[{widths[-1]}];", "    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
+def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, kind: str) -> str:
+    widths, first = widths_of(quantized), _first_floats(quantized)
+    at, buffers = _places(quantized)
+    lines = [interface.signature, "{"]
+    longest = max(width for name, width in widths.items() if width)
+    lines += [f"    {kind} {buffer}[{longest}];" for buffer in buffers]
+    arrays = arrays_of(quantized.tail)
+    lines += [f"    float {array}[{size}];" for array, size in arrays.values()]
+    at |= {stage: arrays[port][0] for port, stage in quantized.ends.items()}
+    lines += ["    int i;", "    for (i = 0; i < @U@_INPUTS; ++i)"]
     centred = "(observation[i] - @U@_FLOAT(&@N@_center[i])) * @U@_FLOAT(&@N@_gain[i])"
     limits = set(quantized.limit.tolist())
     maximum = str(limits.pop()) if len(limits) == 1 else f"@U@_INT{quantized.bits}(&@N@_limit[i])"
     lines += [f"        a[i] = @N@_quantized({centred}, {maximum});"]
-    here, there = "a", "b"
-    for index, layer in enumerate(quantized.layers):
-        outputs, inputs = layer.weight.shape
-        constants = f"@N@_weight_{index}, @N@_bias_{index}"
-        if layer.activation is None:
-            lines += [f"    @N@_scores({here}, scores, {constants}, @N@_step, {inputs}, {outputs});"]
-            continue
-        given = [here, there, constants, f"@N@_multiplier_{index}, @N@_shift_{index}", str(inputs), str(outputs)]
-        given += layer_arguments(layer.activation, index)
-        lines += [f"    @N@_layer_{called(quantized, layer.activation)}({', '.join(given)});"]
-        here, there = there, here
+    for index, stage in enumerate(quantized.stages):
+        made = calls(quantized, stage, index, stage.name == first, at, widths[stage.name])
+        lines += [f"    {call}" for call in made]
     return "\n".join([*lines, *tail.lines, "}", ""])
+
+
+def _places(quantized: QuantizedProgram) -> tuple[dict[str, str], list[str]]:
+    """Return (where each value lies, all buffers); a buffer is used again when nothing reads what is in it."""
+    holder = {quantized.port: quantized.port}
+    last_read = {quantized.port: -1}
+    for index, stage in enumerate(quantized.stages):
+        for source in sources_of(stage):
+            last_read[holder[source]] = index
+        holder[stage.name] = stage.name if first_place(stage) is None else holder[sources_of(stage)[0]]
+        last_read.setdefault(stage.name, index)
+    buffer = {quantized.port: "a"}
+    at, used = {quantized.port: "a"}, ["a"]
+    start = {quantized.port: 0}
+    for index, stage in enumerate(quantized.stages):
+        place = first_place(stage)
+        if place is not None:
+            (source,) = sources_of(stage)
+            start[stage.name] = start[source] + place
+            at[stage.name] = f"{buffer[holder[source]]} + {start[stage.name]}".removesuffix(" + 0")
+        elif not gives_floats(stage):
+            taken = {buffer[name] for name in buffer if last_read[name] >= index}
+            free = [name for name in used if name not in taken]
+            if not free:
+                free = [chr(ord("a") + len(used))] if len(used) < 8 else [f"a_{len(used)}"]
+                used += free
+            buffer[stage.name] = at[stage.name] = free[0]
+            start[stage.name] = 0
+    return at, used

@@ -10,7 +10,8 @@ import numpy as np
 
 from prunekit.export.integer_activations import Curved, IntegerActivation, Line, Ratio
 from prunekit.export.integer_curves import TABLE_SIZE
-from prunekit.export.quantize import Bits, Quantized, QuantizedProgram
+from prunekit.export.quantized import QuantizedProgram
+from prunekit.export.rounding import Bits
 from prunekit.graph.c.literals import Constant, array
 from prunekit.graph.integers import Squashed
 
@@ -18,7 +19,7 @@ from prunekit.graph.integers import Squashed
 @final
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A C function @N@_int_<called>; ``parameters`` follow z, ``given`` is what a layer's loop passes for them."""
+    """A C function @N@_int_<called>; ``parameters`` follow z, ``given`` is what a stage's loop passes for them."""
 
     called: str
     text: str
@@ -27,18 +28,17 @@ class Function:
 
 
 def functions_of(quantized: QuantizedProgram) -> dict[str, Function]:
-    """Return the functions that the layers need, by name, each once."""
+    """Return the functions that the stages need, by name, each once."""
     found: dict[str, Function] = {}
-    for layer in quantized.layers:
-        if layer.activation is not None:
-            name = called(quantized, layer.activation)
-            found.setdefault(name, _function(quantized, layer.activation, name))
+    for activation in quantized.activations:
+        name = called(quantized, activation)
+        found.setdefault(name, _function(quantized, activation, name))
     return found
 
 
 def called(quantized: QuantizedProgram, activation: IntegerActivation) -> str:
     """Return what C calls ``activation``: its name, with a number where others have it with other constants."""
-    keys = dict.fromkeys(_key(layer.activation) for layer in quantized.layers if layer.activation is not None)
+    keys = dict.fromkeys(_key(other) for other in quantized.activations)
     name, _ = key = _key(activation)
     before = [other for other in keys if other[0] == name].index(key)
     return f"{name}_{before + 1}" if before else name
@@ -47,26 +47,25 @@ def called(quantized: QuantizedProgram, activation: IntegerActivation) -> str:
 def table_constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Constant]:
     """Return the tables, each once."""
     found = []
-    if any(isinstance(layer.activation, Squashed) for layer in quantized.layers):
+    if any(isinstance(activation, Squashed) for activation in quantized.activations):
         found.append(array(kind, name, "table", quantized.table))
     done = set()
-    for layer in quantized.layers:
-        if isinstance(layer.activation, Curved) and layer.activation.table not in done:
-            done.add(layer.activation.table)
-            own = called(quantized, layer.activation)
-            found.append(array(kind, name, f"table_{own}", layer.activation.table.values))
+    for activation in quantized.activations:
+        if isinstance(activation, Curved) and activation.table not in done:
+            done.add(activation.table)
+            found.append(array(kind, name, f"table_{called(quantized, activation)}", activation.table.values))
     return found
 
 
-def layer_constants(layer: Quantized, name: str, index: int) -> list[Constant]:
-    """Return the constants of a layer's function."""
-    if isinstance(layer.activation, Line) and layer.activation.name == "prelu":
-        return [array("int16_t", name, f"slope_{index}", np.asarray(layer.activation.slope))]
+def function_constants(activation: IntegerActivation, name: str, index: int) -> list[Constant]:
+    """Return the constants of the function behind stage ``index``."""
+    if isinstance(activation, Line) and activation.name == "prelu":
+        return [array("int16_t", name, f"slope_{index}", np.asarray(activation.slope))]
     return []
 
 
-def layer_arguments(activation: IntegerActivation, index: int) -> list[str]:
-    """Return what layer ``index`` passes for the parameters of its function."""
+def function_arguments(activation: IntegerActivation, index: int) -> list[str]:
+    """Return what stage ``index`` passes for the parameters of its function."""
     match activation:
         case Curved():
             return [str(number) for number in (*activation.inward, *activation.outward)]

@@ -14,12 +14,14 @@ from prunekit.environments import Spaces, arguments_for, make_environment, named
 from prunekit.errors import InputError
 from prunekit.export.c import CSettings, c_paths, export_c
 from prunekit.export.c_code import c_name
+from prunekit.export.card_folder import FILES as CARD_FILES
+from prunekit.export.card_folder import write_card_folder
 from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
 from prunekit.formats.onnx_weights import weights_beside
-from prunekit.graph.graph import Graph, specs_of
+from prunekit.graph.graph import Graph
 from prunekit.outputs import require_apart
 from prunekit.policy.actions import with_actions_of
 from prunekit.policy.actor import Actor
@@ -40,6 +42,7 @@ class ExportOptions:
     name: str | None = None
     self_test: bool = False
     arduino: bool = False
+    card: bool = False
     env: str | None = None
     episodes: int = 5
     observations: Path | None = None
@@ -60,20 +63,29 @@ class ExportOutcome:
 def export_file(request: ExportOptions) -> ExportOutcome:
     """Export as ``request`` says; raises InputError for options that do not go together."""
     settings = _c_settings(request) if request.format == "c" else None
+    if request.card and settings is not None:
+        raise InputError("`card` goes with `format` onnx; C has no card")
     if request.format not in ("onnx", "c"):
-        raise InputError(f"--format {request.format} is unknown; choose onnx or c")
+        raise InputError(f"`format` {request.format} is unknown; choose onnx or c")
     if settings is None:
         _refuse_options_of_c(request)
     require_episodes(request.episodes)
     require_policy(request.policy)
-    folder = request.out or request.policy.parent
+    folder = request.out or (
+        request.policy.with_name(f"{request.policy.stem}-card") if request.card else request.policy.parent
+    )
     written = [_onnx_path(request, folder)] if settings is None else c_paths(folder, settings)
+    if request.card:
+        written = [folder / name for name in CARD_FILES]
     read = [request.policy, request.options.normalizer, request.observations, *weights_beside(request.policy)]
     require_apart(read, written, request.json_file)
     policy = _read(request)
-    outcome = _to_onnx(request, policy, folder) if settings is None else _to_c(request, policy, folder, settings)
+    if request.card:
+        outcome = _to_card(request, policy, folder)
+    else:
+        outcome = _to_onnx(request, policy, folder) if settings is None else _to_c(request, policy, folder, settings)
     lines = list(outcome.lines)
-    if policy.masks is None:
+    if policy.masks is None or request.card:
         lines += [(request.policy, text) for text in (policy.recognised, *policy.notes)]
     else:
         dead = sum(int((~keep).sum()) for keep in policy.masks.values())
@@ -92,7 +104,7 @@ def _read(request: ExportOptions) -> PolicyFile:
     if request.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(request.env)
     elif request.env is not None and request.format == "onnx":
-        raise InputError("--env goes with --format c; this file says what its actions are")
+        raise InputError("`env` goes with `format` c; this file says what its actions are")
     policy = policy or read_policy(request.policy, request.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
@@ -111,9 +123,9 @@ def _spaces_in(env: str) -> Spaces:
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
     """Return the bits of activations, None for float32; raises InputError for options that do not go together."""
     if activations is not None and not int8:
-        raise InputError("--activations goes with --int8")
+        raise InputError("`activations` goes with `int8`")
     if activations not in (None, 8, 16):
-        raise InputError(f"--activations must be 16 or 8, got {activations}")
+        raise InputError(f"`activations` must be 16 or 8, got {activations}")
     if not int8:
         return None
     return 8 if activations == 8 else 16
@@ -123,23 +135,23 @@ def _c_settings(request: ExportOptions) -> CSettings:
     bits = bits_named(request.int8, request.activations)
     name = c_name(request.policy.stem) if request.name is None else request.name
     if is_system_header(name):
-        raise InputError(f"--name {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
+        raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
     if c_name(name) != name:
-        raise InputError(f"--name {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
+        raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
     return CSettings(name=name, activations=bits, self_test=request.self_test, arduino=request.arduino)
 
 
 def _refuse_options_of_c(request: ExportOptions) -> None:
     given = {
-        "--int8": request.int8,
-        "--activations": request.activations is not None,
-        "--name": request.name is not None,
+        "`int8`": request.int8,
+        "`activations`": request.activations is not None,
+        "`name`": request.name is not None,
     }
-    given |= {"--self-test": request.self_test, "--arduino": request.arduino}
-    given |= {"--observations": request.observations is not None}
+    given |= {"`self_test`": request.self_test, "`arduino`": request.arduino}
+    given |= {"`observations`": request.observations is not None}
     for option, used in given.items():
         if used:
-            raise InputError(f"{option} goes with --format c")
+            raise InputError(f"{option} goes with `format` c")
 
 
 def _to_onnx(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
@@ -152,6 +164,12 @@ def _to_onnx(request: ExportOptions, policy: PolicyFile, folder: Path) -> Export
             "largest_difference": report.largest_difference,
         },
     )
+
+
+def _to_card(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
+    paths = write_card_folder(policy, folder, request.env)
+    lines = tuple((path, f"{path.stat().st_size:,} bytes") for path in paths)
+    return ExportOutcome(lines=lines, facts={"card": [str(path) for path in paths]})
 
 
 def _onnx_path(request: ExportOptions, folder: Path) -> Path:
@@ -169,15 +187,17 @@ def _to_c(request: ExportOptions, policy: PolicyFile, folder: Path, settings: CS
     if settings.activations is None:
         text = f"float32; torch and NumPy agree with it within {report.largest_difference:.2g}"
     else:
-        far = f"actions within {report.largest_difference:.2g} of float32"
-        if specs_of(policy.graph)["action"].dtype == "int64":
-            far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        if report.largest_action is not None:
+            size = f"actions of up to {report.largest_action:.3g}"
+            far = f"{size} within {report.largest_difference:.2g} of float32"
         text = f"int8 weights, int{settings.activations} activations; {far} on {report.rows:,} recorded observations"
     facts = {
         "c": [str(path) for path in report.paths],
         "name": settings.name,
         "activations": settings.activations,
         "largest_difference": report.largest_difference,
+        "largest_action": report.largest_action,
     }
     return ExportOutcome(lines=tuple((path, text) for path in report.paths if path.suffix == ".c"), facts=facts)
 
@@ -195,8 +215,8 @@ def recorder(
         path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
             raise InputError(
-                f"{path}: names no environment to record observations in; give one with --env, or some of its own "
-                "with --observations FILE.npy"
+                f"{path}: names no environment to record observations in; give one with `env`, or some of its own "
+                "with `observations` FILE.npy"
             )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(policy.graph, env_id, kwargs, episodes)

@@ -96,8 +96,8 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
             return Ratio(one=round(Z_MAX / end))
         case Curve():
             assert table is not None
-            inward = _scaling(end / table.end * (TABLE_SIZE * 128) / Z_MAX)
-            return Curved(table=table, inward=inward, outward=_scaling(table.unit * Z_MAX / end))
+            inward = scaling(end / table.end * (TABLE_SIZE * 128) / Z_MAX)
+            return Curved(table=table, inward=inward, outward=scaling(table.unit * Z_MAX / end))
         case Bent():
             low, high = (int(np.clip(np.floor(b * (Z_MAX / end) + 0.5), -Z_MAX, Z_MAX)) for b in _ends(step, end))
             slope = np.asarray(step.slope)
@@ -126,7 +126,7 @@ def unit_of(step: Pointwise, end: float, bits: Bits) -> float:
         case Curve():
             return (256.0 if bits == 8 else 1.0) * end / Z_MAX
         case Bent():
-            return end / max_of(bits)
+            return (256.0 if bits == 8 else 1.0) * end / Z_MAX
         case _:
             assert_never(step)
 
@@ -186,7 +186,7 @@ def _curved(curved: Curved, z: Integers, bits: Bits) -> Integers:
     return np.clip(np.maximum(z, 0) + shifted(value * curved.outward[0], curved.outward[1]), -Z_MAX, Z_MAX)
 
 
-def _scaling(ratio: float) -> tuple[int, int]:
+def scaling(ratio: float) -> tuple[int, int]:
     """Return (multiplier of 15 bits, shift) that scale by ``ratio``."""
     shift = int(np.clip(14 - np.floor(np.log2(ratio)), 0, 30))
     return int(min(np.floor(ratio * 2.0**shift + 0.5), Z_MAX)), shift

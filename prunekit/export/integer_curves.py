@@ -69,7 +69,7 @@ def end_of(curve: Curve, bits: Bits) -> float:
         far *= 2.0
     raise InputError(
         f"the activation '{curve.name}' has no integer form: far from 0 it is neither constant nor x and a constant; "
-        "export without --int8"
+        "export without `int8`"
     )
 
 

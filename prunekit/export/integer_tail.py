@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -16,7 +17,7 @@ from prunekit.graph.forms import TWIN
 from prunekit.graph.graph import Graph, Node, as_dtype
 from prunekit.graph.op import Array
 
-# The array of C that the last layer's floats are in.
+# The array of C that the last layer's floats are in; others have a number.
 _SUMS = "scores"
 
 
@@ -30,14 +31,20 @@ class TailCode:
     lines: tuple[str, ...]
 
 
-def tail_actions(tail: Graph, sums: Float32) -> tuple[NDArray[Any], Float32]:
-    """Return (actions, values before the head) of the last layer's floats [n, k], to the bit that the C gives."""
+def tail_actions(tail: Graph, floats: Mapping[str, Float32]) -> tuple[NDArray[Any], Float32]:
+    """Return (actions, values before the head) of the floats [n, k] of its inputs, to the bit that the C gives."""
     tail = as_dtype(tail, np.float32)
-    (port,) = tail.inputs
-    given = {port.name: sums.reshape(len(sums), *port.shape)}
+    given = {port.name: floats[port.name].reshape(-1, *port.shape) for port in tail.inputs}
+    rows = len(next(iter(given.values())))
     action = _value(tail, given, action_of(tail))
-    outputs = _value(tail, given, "outputs" if "outputs" in tail.outputs else port.name)
-    return action if action.ndim == 1 else action.reshape(len(sums), -1), outputs.reshape(len(sums), -1)
+    outputs = _value(tail, given, "outputs" if "outputs" in tail.outputs else tail.inputs[0].name)
+    return action if action.ndim == 1 else action.reshape(rows, -1), outputs.reshape(rows, -1)
+
+
+def arrays_of(tail: Graph) -> dict[str, tuple[str, int]]:
+    """Return the array of C that each input of ``tail`` is in, and how many floats that has."""
+    names = [_SUMS, *(f"{_SUMS}_{index + 2}" for index in range(len(tail.inputs) - 1))]
+    return {port.name: (name, math.prod(port.shape)) for port, name in zip(tail.inputs, names, strict=True)}
 
 
 def tail_to_c(tail: Graph, name: str, returned: bool) -> TailCode:
@@ -46,16 +53,17 @@ def tail_to_c(tail: Graph, name: str, returned: bool) -> TailCode:
     A tail that needs arrays of its own is a function. Raises InputError, naming node and op, for an op without C.
     """
     tail = as_dtype(tail, np.float32)
-    (port,) = tail.inputs
-    action = action_of(tail)
-    size = str(int(np.prod(port.shape)))
-    body = c_body(_only(tail, action), name, action, {port.name: (_SUMS, size)}, (), are_numbers=True)
+    action, arrays = action_of(tail), arrays_of(tail)
+    fields = {port: (array, str(size)) for port, (array, size) in arrays.items()}
+    body = c_body(_only(tail, action), name, action, fields, (), are_numbers=True)
     lines = tuple(line for line in body.lines if line != "    int i;")
     if not body.buffers:
         return TailCode(body=body, functions=body.functions, lines=lines)
     kind, more = ("int32_t", "") if returned else ("void", ", float *action")
-    head = f"static {kind} {name}_tail(const float *{_SUMS}{more})"
-    call = f"return {name}_tail({_SUMS});" if returned else f"{name}_tail({_SUMS}, action);"
+    names = [array for array, _ in arrays.values()]
+    head = f"static {kind} {name}_tail({', '.join(f'const float *{array}' for array in names)}{more})"
+    call = f"{name}_tail({', '.join([*names, *(() if returned else ('action',))])});"
+    call = f"return {call}" if returned else call
     own = "\n".join([head, "{", *body.lines, "}", ""])
     return TailCode(body=body, functions=(*body.functions, own), lines=(f"    {call}",))
 

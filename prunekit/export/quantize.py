@@ -1,105 +1,50 @@
-"""A policy in integers: int8 weights, int16 or int8 activations, and the oracle that the C is bit-equal to.
+"""A graph becomes integers: ranges and steps from recorded observations, weights rounded so that they make up for it.
 
-Between the observation and the last layer's sums there are integers only. Weights have a scale per output unit; an
-observation's values have one each, taken from recorded observations with a margin; what lies beyond saturates and
-never wraps.
+Weights have a scale per output unit; an observation's values have one each, taken from recorded observations with a
+margin; what any other stage makes has one step for all its units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, assert_never, final
+from typing import assert_never, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.errors import InputError
-from prunekit.export.integer_activations import (
-    MARGIN,
-    TANH_END,
-    Z_MAX,
-    Curved,
-    IntegerActivation,
-    activated,
-    fitted,
-    shifted,
-    unit_of,
-    z_end,
+from prunekit.export.integer_activations import Z_MAX, IntegerActivation, fitted, unit_of, z_end
+from prunekit.export.integer_curves import CurveTable, max_of
+from prunekit.export.integer_mixing import Steps, added, floated, multiplied, placed, requantized
+from prunekit.export.integer_norms import norm_numbers
+from prunekit.export.integer_plan import integer_plan
+from prunekit.export.integer_ranges import input_ranges, input_units, stage_ends, weights_on_inputs
+from prunekit.export.integer_stages import Layer, Mixed, Norm, Pick, Stage, Value, surveyed
+from prunekit.export.quantized import (
+    Concatenated,
+    IntegerStage,
+    NormedIntegers,
+    PickedIntegers,
+    Quantized,
+    QuantizedProgram,
+    quantized_observations,
+    rounded,
+    stage_made,
+    tanh_table,
 )
-from prunekit.export.integer_chain import IntegerChain, Layer, integer_chain
-from prunekit.export.integer_curves import TABLE_SIZE, CurveTable, end_of, max_of, table_of
-from prunekit.export.integer_tail import tail_actions
+from prunekit.export.quantized import run_quantized as run_quantized
 from prunekit.export.rounding import Bits as Bits
-from prunekit.export.rounding import Float64, Integers, refitted, rounded_to
-from prunekit.graph.c.literals import Float32
+from prunekit.export.rounding import Float64, Integers, Rounding, refitted, rounded_to
 from prunekit.graph.graph import Graph
-from prunekit.graph.integers import Bent, Curve, Pointwise, Quotient, Squashed
+from prunekit.graph.integers import Bent, Curve, Joined, Pointwise, Product, Sum
 
 _WEIGHT_MAX = 127
-# An input of 16 bits keeps at least so many steps on either side.
-_MIN_STEPS = 1_023
-# Half of the last step that it shifts out fits in what sums leave of 32 bits.
-_MAX_SHIFT = 24
-# A table serves ranges down to so many times smaller than its own.
-_FINEST = 64.0
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Quantized:
-    """A layer: sums = bias + weight @ x, z = sat((sat(sums >> before) * multiplier) >> after), activation of z.
-
-    ``weight`` int8 [out, in], ``bias`` int32 [out]; shifts round. The last layer has no activation (None): its floats
-    are the sums times ``step``, float32 [out].
-    """
-
-    weight: Integers
-    bias: Integers
-    activation: IntegerActivation | None
-    multiplier: Integers
-    before: Integers
-    after: Integers
-    step: Float32
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class QuantizedProgram:
-    """x = sat(round((observation - center) * gain)), the layers, the tail; ``bits`` are those of activations.
-
-    ``center`` and ``gain`` float32 [inputs]; x saturates at ``limit`` [inputs] of either sign, NaN gives 0. ``tail``
-    is a graph in floats of what the last layer gives; ``graph`` is what all this was made of.
-    """
-
-    bits: Bits
-    center: Float32
-    gain: Float32
-    limit: Integers
-    layers: tuple[Quantized, ...]
-    tail: Graph
-    graph: Graph
-
-    @property
-    def maximum(self) -> int:
-        """The largest activation."""
-        return max_of(self.bits)
-
-    @property
-    def table(self) -> Integers:
-        """tanh over [0, end): 257 values to interpolate between for 16 bits, 256 in the middle of their steps for 8."""
-        if self.bits == 16:
-            return _rounded(Z_MAX * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
-        return _rounded(127 * np.tanh((np.arange(TABLE_SIZE) + 0.5) * (TANH_END[8] / TABLE_SIZE)))
-
-    @property
-    def curves(self) -> tuple[CurveTable, ...]:
-        """The tables of all other functions, each once."""
-        tables = [layer.activation.table for layer in self.layers if isinstance(layer.activation, Curved)]
-        return tuple({table.curve: table for table in tables}.values())
-
-
-def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> QuantizedProgram:
+def quantize(
+    graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16, rounding: Rounding | None = None
+) -> QuantizedProgram:
     """Return ``graph`` in integers, fitted to ``recorded`` raw observations [n, ...], on-policy ones.
 
     Ranges are those of the observations, with a margin. Weights are rounded one input after the other, and those still
@@ -108,167 +53,171 @@ def quantize(graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16) -> Qu
     Raises InputError, naming node and op, for what has no integer form, and for layers whose sums could overflow 32
     bits.
     """
-    chain = integer_chain(graph)
-    recorded = recorded.reshape(len(recorded), chain.inputs)
-    seen = (recorded.astype(np.float64) - chain.mean) * chain.scale
+    plan = integer_plan(graph)
+    recorded = recorded.reshape(len(recorded), plan.inputs)
+    seen = (recorded.astype(np.float64) - plan.mean) * plan.scale
     if not np.isfinite(seen).all():
-        raise InputError("a recorded observation is not finite, so there is no range to take; export without --int8")
-    middle, half = _ranges(seen, chain)
-    if chain.normalized:
-        seen = np.clip(seen, chain.low, chain.high)
-    unit = _units(chain.layers[0].weight, seen.std(axis=0), half, bits)
-    limit = np.minimum(_rounded(half / unit), max_of(bits))
+        raise InputError("a recorded observation is not finite, so there is no range to take; export without `int8`")
+    middle, half = input_ranges(seen, plan)
+    if plan.normalized:
+        seen = np.clip(seen, plan.low, plan.high)
+    unit = input_units(weights_on_inputs(plan), seen.std(axis=0), half, bits)
+    limit = np.minimum(rounded(half / unit), max_of(bits))
     with np.errstate(over="ignore", divide="ignore"):
-        center, gain = (chain.mean + middle / chain.scale).astype(np.float32), (chain.scale / unit).astype(np.float32)
+        center, gain = (plan.mean + middle / plan.scale).astype(np.float32), (plan.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
-        raise InputError("recorded observations range over too little or too much for float32; export without --int8")
-    front = QuantizedProgram(bits=bits, center=center, gain=gain, limit=limit, layers=(), tail=chain.tail, graph=graph)
+        raise InputError("recorded observations range over too little or too much for float32; export without `int8`")
+    front = QuantizedProgram(
+        bits=bits,
+        port=plan.port,
+        center=center,
+        gain=gain,
+        limit=limit,
+        stages=(),
+        ends={},
+        tail=plan.tail,
+        graph=graph,
+    )
     x, meant = quantized_observations(front, recorded), np.clip(seen, middle - half, middle + half)
-    offset = middle
-    wanted, ends, tables = _surveyed(chain.layers, meant, bits)
-    layers: list[Quantized] = []
-    for index, (layer, sums, end) in enumerate(zip(chain.layers, wanted, ends, strict=True)):
-        last = index == len(chain.layers) - 1
-        weight, bias = refitted(layer.weight * unit, layer.bias + layer.weight @ offset, x, sums)
-        step = _then(layer)
-        activation = None if last else fitted(step, end, tables.get(step) if isinstance(step, Curve) else None)
-        layers.append(_quantized(weight, bias, x, activation, end, bits, layer.name))
-        if activation is not None:
-            x = activated(activation, _scaled(layers[-1], _sums(layers[-1], x)), front.table, bits)
-            unit = np.full(len(bias), unit_of(step, end, bits))
-            offset = np.zeros(len(bias))
-    return replace(front, layers=tuple(layers))
+    before, made = surveyed(plan, meant)
+    ends, tables = stage_ends(plan, before, made, bits)
+    work = _Work(
+        bits=bits,
+        rounding=Rounding() if rounding is None else rounding,
+        before=before,
+        floats=made,
+        ends=ends,
+        tables=tables,
+        tanh=tanh_table(bits),
+        x={plan.port: x},
+        steps={plan.port: Steps(unit=unit, offset=middle)},
+        stages=[],
+    )
+    for stage in plan.stages:
+        work.add(stage, is_end=stage.name in plan.sums)
+    tail_reads = {name: work.in_floats(name, value, value.stage in plan.sums) for name, value in plan.ends.items()}
+    return replace(front, stages=tuple(work.stages), ends=tail_reads)
 
 
-def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> Integers:
-    """Return raw observations [n, inputs] as the first layer sees them."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        v = (observations.astype(np.float32) - quantized.center) * quantized.gain
-        maximum, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
-        v = np.where(v > maximum, maximum, np.where(v < -maximum, -maximum, np.where(np.isnan(v), zero, v)))
-        return np.asarray(np.trunc(np.where(v < zero, v - half, v + half)), np.int64)
+@final
+@dataclass(kw_only=True, eq=False)
+class _Work:
+    """What was made so far. ``before`` and ``floats`` are what stages should make, ``x`` what they do, recorded."""
 
+    bits: Bits
+    rounding: Rounding
+    before: Mapping[str, Float64]
+    floats: Mapping[str, Float64]
+    ends: Mapping[str, float]
+    tables: Mapping[Curve, CurveTable]
+    tanh: Integers
+    x: dict[str, Integers]
+    steps: dict[str, Steps]
+    stages: list[IntegerStage]
 
-def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:
-    """Return (actions, outputs float32 [n, k]) of raw observations [n, ...], to the bit that the C gives."""
-    x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
-    outputs = np.zeros((len(x), 0), np.float32)
-    for layer in quantized.layers:
-        sums = _sums(layer, x)
-        if layer.activation is None:
-            outputs = sums.astype(np.float32) * layer.step
-        else:
-            x = activated(layer.activation, _scaled(layer, sums), quantized.table, quantized.bits)
-    return tail_actions(quantized.tail, outputs)
+    def add(self, stage: Stage, *, is_end: bool) -> None:
+        """Make ``stage``; the sums of one that ``is_end`` are floats."""
+        end = self.ends.get(stage.name, 1.0)
+        match stage:
+            case Layer():
+                steps = self.steps[stage.source]
+                weight, bias = stage.weight * steps.unit, stage.bias + stage.weight @ steps.offset
+                weight, bias = refitted(weight, bias, self.x[stage.source], self.before[stage.name], self.rounding)
+                activation = None if is_end else self._fitted(stage.then, end)
+                self._keep(_quantized(stage, weight, bias, self.x[stage.source], activation, end, self))
+            case Mixed():
+                self._keep(self._mixed(stage, end))
+            case Norm():
+                source, unit = self._level(stage.name, stage.source, positive=True)
+                numbers = norm_numbers(stage.step, stage.called, unit, end / Z_MAX, self.bits)
+                activation = self._fitted(None, end)
+                self._keep(NormedIntegers(name=stage.name, source=source, numbers=numbers, activation=activation))
+            case Pick():
+                places = np.flatnonzero(stage.selected)
+                self._keep(PickedIntegers(name=stage.name, source=stage.source, places=places))
+                steps = self.steps[stage.source]
+                self.steps[stage.name] = Steps(unit=steps.unit[places], offset=steps.offset[places])
+                return
+            case _:
+                assert_never(stage)
+        if not is_end:
+            then = stage.then if isinstance(stage, Layer | Mixed) else None
+            self._step(stage.name, unit_of(Bent() if then is None else then, end, self.bits))
 
+    def in_floats(self, name: str, value: Value, is_end: bool) -> str:
+        """Return the stage that makes the floats ``name`` of the tail."""
+        if is_end:
+            return value.stage
+        floats = floated(f"{name} in floats", value.stage, self.steps[value.stage].of(value))
+        self.stages.append(floats)
+        return floats.name
 
-def _surveyed(
-    layers: Sequence[Layer], meant: Float64, bits: Bits
-) -> tuple[list[Float64], list[float], dict[Curve, CurveTable]]:
-    """Return each layer's sums of recorded inputs, the value that its largest z stands for, and the curves' tables."""
-    sums: list[Float64] = []
-    ends: list[float] = []
-    for layer in layers:
-        sums.append(meant @ layer.weight.T + layer.bias)
-        meant = _made(_then(layer), sums[-1])
-        ends.append(z_end(_then(layer), sums[-1], meant, bits))
-    tables = {}
-    for curve in dict.fromkeys(layer.then for layer in layers if isinstance(layer.then, Curve)):
-        widest = max(end for layer, end in zip(layers, ends, strict=True) if layer.then == curve)
-        tables[curve] = table_of(curve, min(end_of(curve, bits), widest), bits)
-    for index, layer in enumerate(layers):
-        if isinstance(layer.then, Curve):
-            ends[index] = max(ends[index], tables[layer.then].end / _FINEST)
-    return sums, ends, tables
+    def _mixed(self, stage: Mixed, end: float) -> IntegerStage:
+        activation = self._fitted(stage.then, end)
+        match stage.step:
+            case Joined():
+                parts = tuple(placed(one.stage, self.steps[one.stage].of(one), end) for one in stage.sources)
+                return Concatenated(name=stage.name, parts=parts, activation=activation)
+            case Sum() | Product():
+                (a, first), (b, second) = (
+                    self._level(f"{stage.name} {index}", value) for index, value in enumerate(stage.sources)
+                )
+                make = added if isinstance(stage.step, Sum) else multiplied
+                return make(stage.name, (a, b), (first, second), end, activation)
+            case _:
+                assert_never(stage.step)
 
+    def _level(self, name: str, value: Value, *, positive: bool = False) -> tuple[str, float]:
+        """Return (stage, unit) of ``value``: of a stage ``name level`` where it has several units, or an offset."""
+        steps = self.steps[value.stage].of(value)
+        if steps.level is not None and (steps.level > 0.0 or not positive):
+            return value.stage, steps.level
+        meant = value.of(self.floats[value.stage])
+        end = z_end(Bent(), meant, meant, self.bits)
+        part = placed(value.stage, steps, end)
+        self._keep(Concatenated(name=f"{name} level", parts=(part,), activation=self._fitted(None, end)))
+        return f"{name} level", self._step(f"{name} level", unit_of(Bent(), end, self.bits))
 
-def _then(layer: Layer) -> Pointwise:
-    return Bent() if layer.then is None else layer.then
+    def _fitted(self, then: Pointwise | None, end: float) -> IntegerActivation:
+        step = Bent() if then is None else then
+        return fitted(step, end, self.tables.get(step) if isinstance(step, Curve) else None)
 
+    def _keep(self, stage: IntegerStage) -> None:
+        self.stages.append(stage)
+        if not (isinstance(stage, Quantized) and stage.activation is None):
+            self.x[stage.name] = stage_made(stage, self.x, self.tanh, self.bits)
 
-def _made(step: Pointwise, x: Float64) -> Float64:
-    match step:
-        case Squashed():
-            return np.tanh(x) if step.kind == "tanh" else 0.5 + 0.5 * np.tanh(0.5 * x)
-        case Quotient():
-            return x / (1.0 + np.abs(x))
-        case Bent():
-            return np.clip(np.where(x >= 0.0, x, np.asarray(step.slope) * x), step.low, step.high)
-        case Curve():
-            return np.asarray(step.function(x), np.float64)
-        case _:
-            assert_never(step)
-
-
-def _sums(layer: Quantized, x: Integers) -> Integers:
-    """Return the sums of ``x`` [n, in]: in float64, which fast libraries multiply, and which holds all below 2^53."""
-    products = x.astype(np.float64) @ layer.weight.T.astype(np.float64)
-    return products.astype(np.int64) + layer.bias
-
-
-def _scaled(layer: Quantized, sums: Integers) -> Integers:
-    return shifted(shifted(sums, layer.before) * layer.multiplier, layer.after)
-
-
-def _rounded(values: Float64) -> Integers:
-    return np.floor(values + 0.5).astype(np.int64)
-
-
-def _ranges(seen: Float64, chain: IntegerChain) -> tuple[Float64, Float64]:
-    """Return middle and half width of each value's range, in the normalizer's units where there is one."""
-    if len(seen) == 0:
-        raise InputError("there is no recorded observation to take ranges from; record some with --episodes")
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    middle, half = (low + high) / 2.0, MARGIN * (high - low) / 2.0
-    half = np.where(half > 0.0, half, 1.0 if chain.normalized else np.maximum(np.abs(middle), 1.0))
-    if chain.normalized and (np.isfinite(chain.low) or np.isfinite(chain.high)):
-        low, high = (np.clip(end, chain.low, chain.high) for end in (middle - half, middle + half))
-        middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, 1e-3)
-    return middle, half
-
-
-def _units(weight: Float64, deviation: Float64, half: Float64, bits: Bits) -> Float64:
-    """Return the size of one step of each input.
-
-    8 bits are spread over the range. Of 16 there are enough to give inputs of large weights small steps, so that the
-    weights of a row, times the steps, are of one size: rounding then costs each its own share, not the largest one's.
-    """
-    if bits == 8:
-        return half / 127.0
-    rows = np.maximum((np.abs(weight) * np.maximum(deviation, 1e-9)).max(axis=1), 1e-12)
-    columns = np.maximum((np.abs(weight) / rows[:, None]).max(axis=0), 1e-12)
-    unit = float((half * columns).max()) / Z_MAX / columns
-    return np.asarray(np.clip(unit, half / Z_MAX, half / _MIN_STEPS), np.float64)
+    def _step(self, name: str, unit: float) -> float:
+        width = self.x[name].shape[1]
+        self.steps[name] = Steps(unit=np.full(width, unit), offset=np.zeros(width))
+        return unit
 
 
 def _quantized(
+    layer: Layer,
     weight: Float64,
     bias: Float64,
     x: Integers,
     activation: IntegerActivation | None,
     end: float,
-    bits: Bits,
-    name: str,
+    work: _Work,
 ) -> Quantized:
     """Quantize one layer with integer inputs, ``x`` [n, in] recorded; ``end`` is the largest sum to be told apart."""
-    maximum = max_of(bits)
+    bits, maximum = work.bits, max_of(work.bits)
     step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MAX, np.abs(bias) / 2.0**29)
     step = np.where(step > 0.0, step, 1.0)
-    whole, left = rounded_to(weight / step[:, None], x, _WEIGHT_MAX)
-    offset = _rounded(bias / step + left)
+    room = (2.0**31 - 2.0**25 - 2.0 * np.abs(bias / step)) / maximum
+    whole, left, step = rounded_to(weight, step, x, _WEIGHT_MAX, room, work.rounding)
+    offset = rounded(bias / step + left)
     if int((np.abs(whole).sum(axis=1) * maximum + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
-            f"node '{name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
-            f"activations; {'use --activations 8' if bits == 16 else 'export without --int8'}"
+            f"node '{layer.name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
+            f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
-    # How many steps of a sum make the end of z, 32767: the shift brings it below 2^15, the multiplier to the end.
-    counts = end / step
-    # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
-    before = np.clip(np.ceil(np.log2(counts / Z_MAX)), 0.0, _MAX_SHIFT).astype(np.int64)
-    ratio = Z_MAX / (counts / 2.0**before)
-    after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)
-    multiplier = _rounded(np.minimum(ratio * 2.0**after, Z_MAX))
+    multiplier, before, after = requantized(end / step)
     return Quantized(
+        name=layer.name,
+        source=layer.source,
         weight=whole,
         bias=offset,
         activation=activation,

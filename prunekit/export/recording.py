@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.environments import Spaces, first_line, make_environment, spaces_of
+from prunekit.environment_functions import EnvironmentMaker, first_line
+from prunekit.environments import Spaces, id_of, make_environment, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.graph.graph import Graph, Port, specs_of
@@ -26,7 +27,7 @@ _MAX_EPISODES = 100_000
 
 def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
     """Raise InputError unless ``graph``, called ``name``, takes observations and gives actions of ``spaces``."""
-    fix = "give the model's own environment with --env"
+    fix = "give the model's own environment with `env`"
     specs = specs_of(graph)
     sizes = sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape)
     wanted = spaces.observation, spaces.outputs
@@ -41,17 +42,21 @@ def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
         raise InputError(f"{name}: gives {gives}, but {place} needs {spaces.actions.words}; {fix}")
 
 
-def recorded_observations(graph: Graph, env_id: str, kwargs: Mapping[str, Any], episodes: int) -> NDArray[np.float32]:
+def recorded_observations(
+    graph: Graph, source: str | EnvironmentMaker, kwargs: Mapping[str, Any], episodes: int
+) -> NDArray[np.float32]:
     """Return the observations float32 [n, inputs] of ``episodes`` that the policy ``graph`` plays.
+
+    ``source`` makes the environment from ``kwargs``, as ``make_environment`` takes it.
 
     Raises InputError where the environment is not the policy's, or there is no episode to play.
     """
     require_episodes(episodes)
     port = only_input(graph)
-    environment = make_environment(env_id, kwargs)
+    environment = make_environment(source, kwargs)
     try:
         spaces = spaces_of(environment)
-        require_place("the policy", graph, spaces, env_id)
+        require_place("the policy", graph, spaces, id_of(environment))
         seen: list[NDArray[np.float32]] = []
 
         def act(observation: Any) -> Any:
@@ -103,9 +108,9 @@ def only_input(graph: Graph) -> Port:
 def require_episodes(episodes: int) -> None:
     """Raise InputError where there is no episode to record, or more than memory should hold."""
     if episodes < 1:
-        raise InputError(f"--episodes must be at least 1, got {episodes}")
+        raise InputError(f"`episodes` must be at least 1, got {episodes}")
     if episodes > _MAX_EPISODES:
-        raise InputError(f"--episodes must be at most {_MAX_EPISODES}, got {episodes}")
+        raise InputError(f"`episodes` must be at most {_MAX_EPISODES}, got {episodes}")
 
 
 def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -2,13 +2,15 @@
 
 Rounding each weight for itself adds up errors. Here the inputs are taken one after the other, and the error that
 rounding the weights of one makes is taken over by those of the inputs still to come, as far as these say the same
-(optimal brain quantization, Frantar and Alistarh 2022; in one order for all rows as in GPTQ, Frantar et al. 2022).
+(optimal brain quantization, Frantar and Alistarh 2022; in one order for all rows as in GPTQ, Frantar et al. 2022,
+arXiv 2210.17323). The step of each row is searched by the error that is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,60 +20,112 @@ Float64 = NDArray[np.float64]
 Bits = Literal[8, 16]
 """Of activations beside int8 weights."""
 
-# Layers of more inputs are rounded each weight for itself: the moments would take gigabytes and minutes.
-MAX_INPUTS = 4_096
-# Of the mean square of the inputs: what is not well known from few recorded ones stays as it was.
-_DAMPING = 0.01
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """How weights are rounded.
+
+    ``damping``, of the mean square of the inputs, keeps as it was what recorded ones do not tell apart. ``steps`` are
+    tried for each row, of its largest weight over 127, in layers of up to ``max_searched`` inputs; of equals the first
+    wins. In layers of more than ``max_inputs`` each weight is rounded for itself: moments would take gigabytes.
+    """
+
+    damping: float = 1e-4
+    steps: tuple[float, ...] = (1.0, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
+    max_searched: int = 1_024
+    max_inputs: int = 4_096
+
+
 # Rows are rounded so many at a time: what any processor has in its second cache.
 _VALUES_AT_ONCE = 2**16
 
 
-def refitted(
-    weight: Float64, bias: Float64, x: Integers, wanted: Float64, *, max_inputs: int = MAX_INPUTS
-) -> tuple[Float64, Float64]:
+def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64, how: Rounding) -> tuple[Float64, Float64]:
     """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out].
 
-    Layers of more than ``max_inputs`` stay as they are.
+    Layers of more than ``how.max_inputs`` stay as they are.
     """
-    if weight.shape[1] > max_inputs:
+    if weight.shape[1] > how.max_inputs:
         return weight, bias
     inputs, size = _with_one(x)
-    moment = _moment(inputs)
+    moment = _moment(inputs, how.damping)
     both = np.concatenate([weight * size, bias[:, None]], axis=1)
     error = (wanted - inputs @ both.T).T @ inputs / len(inputs)
     both = both + np.linalg.solve(moment, error.T).T
     return both[:, :-1] / size, both[:, -1]
 
 
-def rounded_to(weight: Float64, x: Integers, maximum: int, *, max_inputs: int = MAX_INPUTS) -> tuple[Integers, Float64]:
-    """Return (``weight`` [out, in] rounded, at most ``maximum`` in size, what the biases [out] have to add for it).
+def rounded_to(
+    weight: Float64, step: Float64, x: Integers, cap: int, room: Float64, how: Rounding
+) -> tuple[Integers, Float64, Float64]:
+    """Return (``weight`` [out, in] in whole steps, at most ``cap`` in size, what biases [out] have to add, the steps).
 
-    In layers of more than ``max_inputs`` each weight is rounded for itself.
+    Steps [out] are those of ``how`` times ``step`` with which each row's sums of ``x`` change least: smaller ones
+    clip a row's largest weights for the sake of all others, larger ones leave room for what weights make up for. The
+    sum of a row's sizes stays below ``room`` [out] where it does with ``step`` itself. In very wide layers each weight
+    is rounded for itself.
     """
-    if weight.shape[1] > max_inputs:
-        return np.clip(np.floor(weight + 0.5), -maximum, maximum).astype(np.int64), np.zeros(len(weight))
+    if weight.shape[1] > how.max_inputs:
+        whole = np.clip(np.floor(weight / step[:, None] + 0.5), -cap, cap).astype(np.int64)
+        return whole, np.zeros(len(weight)), step
     inputs, size = _with_one(x)
-    moment = _moment(inputs)
-    left = np.concatenate([weight * size, np.zeros((len(weight), 1))], axis=1)
+    moment = _moment(inputs, how.damping)
     order = [*np.argsort(-np.diag(moment)[:-1]), len(moment) - 1]
     inverse = np.linalg.inv(moment[np.ix_(order, order)])
     upper = np.ascontiguousarray(np.linalg.cholesky(inverse).T)
-    left = np.ascontiguousarray(left[:, order])
-    whole = np.zeros(weight.shape, np.int64)
-    at_once = max(_VALUES_AT_ONCE // left.shape[1], 1)
-    for first in range(0, len(left), at_once):
-        _round_rows_(left[first : first + at_once], whole[first : first + at_once], order, upper, size, maximum)
-    return whole, left[:, -1]
+    at_once = max(_VALUES_AT_ONCE // len(moment), 1)
+    steps = how.steps if weight.shape[1] <= how.max_searched else how.steps[:1]
+    found = [
+        _best_rows(weight[rows], step[rows], steps, order, upper, size, cap, room[rows])
+        for rows in (slice(first, first + at_once) for first in range(0, len(weight), at_once))
+    ]
+    whole, left, chosen = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return whole, left, chosen
+
+
+def _best_rows(
+    weight: Float64,
+    step: Float64,
+    factors: Sequence[float],
+    order: Sequence[int],
+    upper: Float64,
+    size: float,
+    cap: int,
+    room: Float64,
+) -> tuple[Integers, Float64, Float64]:
+    """Return rows of whole numbers, what is left for their biases, and their steps."""
+    best = np.zeros(weight.shape, np.int64), np.zeros(len(weight)), step.copy()
+    lowest = np.full(len(weight), np.inf)
+    for factor in factors:
+        tried = step * factor
+        left = np.concatenate([weight / tried[:, None] * size, np.zeros((len(weight), 1))], axis=1)
+        left = np.ascontiguousarray(left[:, order])
+        whole = np.zeros(weight.shape, np.int64)
+        error = _round_rows_(left, whole, order, upper, size, cap) * tried**2
+        if factor != 1.0:
+            error = np.where(np.abs(whole).sum(axis=1) < room, error, np.inf)
+        better = error < lowest
+        for kept, own in zip(best, (whole, left[:, -1], tried), strict=True):
+            kept[better] = own[better]
+        lowest = np.minimum(error, lowest)
+    return best
 
 
 def _round_rows_(
-    left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, maximum: int
-) -> None:
-    """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error."""
+    left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, cap: int
+) -> Float64:
+    """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error.
+
+    Return the mean square of what that changes of the sums, damping counted, per row.
+    """
+    squares = np.zeros(len(left))
     for place, column in enumerate(order[:-1]):
-        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -maximum, maximum).astype(np.int64)
+        whole[:, column] = np.clip(np.floor(left[:, place] / size + 0.5), -cap, cap).astype(np.int64)
         error = (left[:, place] - whole[:, column] * size) / upper[place, place]
         left[:, place + 1 :] -= error[:, None] * upper[place, place + 1 :]
+        squares += error**2
+    return squares
 
 
 def _with_one(x: Integers) -> tuple[Float64, float]:
@@ -80,7 +134,7 @@ def _with_one(x: Integers) -> tuple[Float64, float]:
     return np.concatenate([x / size, np.ones((len(x), 1))], axis=1), size
 
 
-def _moment(inputs: Float64) -> Float64:
+def _moment(inputs: Float64, damping: float) -> Float64:
     moment = inputs.T @ inputs / len(inputs)
-    damping = _DAMPING * float(np.diag(moment)[:-1].mean()) + 1e-9
+    damping = damping * float(np.diag(moment)[:-1].mean()) + 1e-9
     return np.asarray(moment + damping * np.eye(len(moment)), np.float64)

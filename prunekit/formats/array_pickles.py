@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def read_array_pickle(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged one can be wrong in any way
         raise InputError(f"damaged or not a pickle ({type(error).__name__})") from error
+
+
+def read_part_of_pickle(content: bytes, part: Callable[[Any], Any]) -> Any:
+    """Return what ``part`` takes of the data of the pickle ``content``, with arrays in the place of their records.
+
+    ``part`` gets plain values and records, and follows names of its own: what it leaves out may be of any size and
+    depth, and is not looked at. Raises as ``read_array_pickle``.
+    """
+    try:
+        return _Arrays(len(content)).within(decode_foreign_pickle(content, part=part))
+    except InputError:
+        raise
+    except Exception as error:  # a damaged one can be wrong in any way
+        raise InputError(f"its pickled policy is damaged ({type(error).__name__})") from error
 
 
 class _Arrays:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
-    "torchscript", "sb3", "torch", "onnx", "old_torch", "pickle", "safetensors", "hdf5", "msgpack", "tflite",
+    "torchscript", "sb3", "sbx", "torch", "onnx", "old_torch", "pickle", "safetensors", "hdf5", "msgpack", "tflite",
     "tensorflow", "unknown",
 ]  # fmt: skip
 
 _ADVICE: dict[Kind, str] = {
     "torchscript": "is TorchScript, but a model.pt is needed here; 'prunekit compress' makes one of it",
     "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed here; 'prunekit compress' makes one of it",
+    "sbx": "is a zip of SBX, but a model.pt is needed here; 'prunekit compress' makes one of it",
     "onnx": "is an ONNX file, but a model.pt is needed here; 'prunekit compress' makes one of it",
     "pickle": "is a pickle or a file of an old torch; only a model.pt written by prunekit is read",
     "old_torch": "is a pickle or a file of an old torch; only a model.pt written by prunekit is read",
@@ -46,6 +47,8 @@ def kind_of(path: Path) -> Kind:
         return "torchscript"
     if "policy.pth" in names:
         return "sb3"
+    if {"data", "pytorch_variables.pth"} <= set(names):
+        return "sbx"
     return "torch" if "data.pkl" in inner else "unknown"
 
 

@@ -90,16 +90,18 @@ def decode_foreign_pickle(
     content: bytes | bytearray,
     made: Callable[[str, tuple[Any, ...]], object] = Record,
     stored: Callable[[object], object] | None = None,
+    part: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Return the data of another program's pickle, in which objects of any class may be, each as a ``Record``.
 
     Nothing that it names is looked up, as in ``decode_pickle``; what cannot be plain data is opaque instead of
     refused: names, calls with keywords, classes of dictionaries (their ``items``), keys of any kind. A dictionary of
-    weights keeps under ``MODULES`` what torch notes of its modules. Raises as ``decode_pickle`` for what is endless or
-    no pickle.
+    weights keeps under ``MODULES`` what torch notes of its modules. Of the whole, ``part`` may take what is wanted, in
+    a bounded number of steps; the rest may be endless. Raises as ``decode_pickle`` for what is endless or no pickle.
     """
     machine = _Machine(lambda _: True, made, stored, len(content), opaque=True)
     value = machine.run(bytes(content))
+    value = value if part is None else part(value)
     require_bounded(value, len(content))
     return value
 

@@ -1,6 +1,7 @@
 """What integers can do, as the few steps that every op's integer form is made of.
 
-Between two layers of int8 weights a value is scaled once, to 16 bits, and goes through one element-wise function.
+Whatever makes a value (a layer, a sum, a product, a norm) scales it once, to 16 bits, and passes it through at most one
+element-wise function.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, final
 
 from prunekit.graph.forms import Forms
-from prunekit.graph.op import Array
+from prunekit.graph.op import Array, Bools
 
 
 @final
@@ -70,8 +71,52 @@ class Curve:
     function: Callable[[Array], Array] = field(compare=False)
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """a + b."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """a * b."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """All values that come in, side by side along the last axis."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picked:
+    """The values at ``selected`` (bool [n]) of the last axis, in order."""
+
+    selected: Bools
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Normed:
+    """(x - mean) / sqrt(variance + epsilon) over the last axis, the statistics over ``count`` values.
+
+    Without ``centred`` the mean counts as 0. Values beyond those that are there are zero.
+    """
+
+    centred: bool
+    epsilon: float
+    count: int
+
+
 Pointwise = Bent | Squashed | Quotient | Curve
-Step = AffineStep | Scaled | Pointwise
+Mixing = Sum | Product | Joined
+"""What takes several values."""
+Step = AffineStep | Scaled | Picked | Normed | Mixing | Pointwise
 
 INTEGERS: Forms[tuple[Step, ...]] = Forms("integers")
-"""(op) -> the steps that it is in integers, one after the other; none where values stay as they are."""
+"""(op) -> the steps that it is in integers, one after the other; none where values stay as they are.
+
+An op of several inputs begins with a ``Mixing``, which takes them all.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -16,6 +17,8 @@ from prunekit.graph.op import Array, Spec
 
 OPSET = 17
 IR_VERSION = 8
+INITIAL_STATES = "initial_states"
+"""The entry of prunekit's metadata that has the first values of states."""
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
@@ -52,8 +55,9 @@ class OnnxWriter:
 def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Mapping[str, str] | None = None) -> bytes:
     """Return ``graph`` as one ONNX file: its inputs, outputs, and per state ``NAME`` in and ``NAME_out`` out.
 
-    ``metadata`` goes into ``metadata_props``; ``aliases`` are further names of outputs. The same arguments give the
-    same bytes. Raises InputError, naming node and op, for an op without an ONNX form.
+    ``metadata`` goes into ``metadata_props``, with the first values of states that do not begin with zeros;
+    ``aliases`` are further names of outputs. The same arguments give the same bytes. Raises InputError, naming node and
+    op, for an op without an ONNX form.
     """
     writer, specs = OnnxWriter(), specs_of(graph)
     inputs = {port.name: port.spec for port in graph.inputs} | {s.before: specs[s.before] for s in graph.states}
@@ -80,7 +84,9 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Ma
     model = helper.make_model(
         proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="prunekit"
     )
-    helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    held = {state.before: state.initial.ravel().tolist() for state in graph.states if state.initial.any()}
+    first = {f"prunekit.{INITIAL_STATES}": json.dumps(held)} if held else {}
+    helper.set_model_props(model, dict(sorted({**(metadata or {}), **first}.items())))
     for name, array in writer.constants.items():  # here, as whatever takes them along makes copies
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
     content = bytes(model.SerializeToString(deterministic=True))

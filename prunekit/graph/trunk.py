@@ -123,7 +123,7 @@ class _Trunk:
             return
         width = next(self._widths_read(node), None)
         if width is None:
-            raise CouplingError(f"how many values '{node.name}' has is not known")
+            raise CouplingError(f"how many values '{node.name}' has is not known{self._unknown_readers(node)}")
         name = f"<{node.name}>"
         port = Port(name=name, shape=(width,))
         if node in self.befores:
@@ -150,6 +150,12 @@ class _Trunk:
                     yield from self._widths_read(user)
             elif user.all_input_nodes == [node] and user.target in FUNCTIONS and user.target is not operator.getitem:
                 yield from self._widths_read(user)
+
+    def _unknown_readers(self, node: fx.Node) -> str:
+        called = [str(user.target) for user in node.users if user.op == "call_module"]
+        kinds = [(path, type(submodule_at(self.lifting.network, path))) for path in called]
+        told = ", ".join(f"module '{path}' ({kind.__name__})" for path, kind in kinds if kind not in MODULES)
+        return f": {told} reads it, which is not known; see prunekit/ops for what is" if told else ""
 
     def _is_layer(self, node: fx.Node) -> bool:
         if node.op != "call_module":

@@ -14,6 +14,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Joined, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Coupling, Spec, register_op, require_floats
@@ -66,6 +67,11 @@ class Concat:
 @MACS.register(Concat)
 def _macs(_: Concat, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Concat)
+def _integers(_: Concat) -> tuple[Step, ...]:
+    return (Joined(),)
 
 
 @TORCH.register(Concat)

@@ -13,6 +13,7 @@ from torch import Tensor
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Product, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, of_one_shape, register_op, unitwise
@@ -44,6 +45,11 @@ class Mul:
 @MACS.register(Mul)
 def _macs(_: Mul, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(Mul)
+def _integers(_: Mul) -> tuple[Step, ...]:
+    return (Product(),)
 
 
 @TORCH.register(Mul)

@@ -16,6 +16,7 @@ from prunekit.graph.c.functions import root, root_c, sum_in_order
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import KNOWN, MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Normed, Scaled, Step
 from prunekit.graph.lifting import Lifted, Traced, array_of, from_module, resized
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Coupling, Spec, like, register_op, require_floats, require_vectors, unitwise
@@ -60,6 +61,11 @@ def _known(op: RMSNorm, x: Array) -> tuple[Array, ...]:
 @MACS.register(RMSNorm)
 def _macs(_: RMSNorm, __: Sequence[Spec]) -> int:
     return 0
+
+
+@INTEGERS.register(RMSNorm)
+def _integers(op: RMSNorm) -> tuple[Step, ...]:
+    return Normed(centred=False, epsilon=op.epsilon, count=op.count), Scaled(scale=op.scale)
 
 
 @TORCH.register(RMSNorm)

@@ -16,6 +16,7 @@ from prunekit.errors import InputError
 from prunekit.graph.c.literals import Float32
 from prunekit.graph.c.writer import CValue, CWriter
 from prunekit.graph.forms import FOLD, MACS, ONNX, TORCH, TWIN, C
+from prunekit.graph.integers import INTEGERS, Picked, Step
 from prunekit.graph.lifting import Lifted, Traced, from_function, is_last
 from prunekit.graph.onnx import OnnxWriter
 from prunekit.graph.op import Array, Axis, Bools, Coupling, Spec, register_op, require_floats, require_vectors
@@ -65,6 +66,11 @@ def _macs(_: Slice, __: Sequence[Spec]) -> int:
 def _fold(op: Slice, _: str, __: Array) -> Slice:
     """What is not selected adds nothing."""
     return op
+
+
+@INTEGERS.register(Slice)
+def _integers(op: Slice) -> tuple[Step, ...]:
+    return (Picked(selected=op.selected),)
 
 
 @TORCH.register(Slice)

@@ -22,7 +22,7 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
     if (inputs, outputs) != (spaces.observation, spaces.outputs):
         raise InputError(
             f"{called}: maps {inputs} values to {outputs}, but the environment has observations of "
-            f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with --env"
+            f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with `env`"
         )
     return with_head(graph, spaces.actions.head())
 

@@ -31,10 +31,10 @@ def parameter_group_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> 
     return min(found)
 
 
-def check_twins(groups: Sequence[Group], twins: Sequence[nn.Module]) -> None:
+def check_twins(groups: Sequence[Group], twins: Sequence[nn.Module], *, states: int = 0) -> None:
     """Raise InputError unless every twin has exactly the hidden layers ``groups``."""
     for twin in twins:
-        if find_groups(twin) != tuple(groups):
+        if find_groups(twin, states=states) != tuple(groups):
             raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")
 
 

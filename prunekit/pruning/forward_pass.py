@@ -64,11 +64,18 @@ class ForwardPass:
 
 
 def forward_pass(
-    network: nn.Module, groups: Sequence[Group], states: Tensor, output_of: Callable[[object], Tensor]
+    network: nn.Module,
+    groups: Sequence[Group],
+    states: Tensor,
+    output_of: Callable[[object], Tensor],
+    widths: Sequence[int] = (),
 ) -> ForwardPass:
-    """Run ``network`` on ``states`` [n, obs]; ``output_of`` picks the output [n, k] from what it returns."""
+    """Run ``network`` on ``states`` [n, obs]; ``output_of`` picks the output [n, k] from what it returns.
+
+    With ``widths`` the states are several arguments side by side, of so many values each.
+    """
     with torch.enable_grad(), _HiddenCapture(network, groups) as capture:
-        output = output_of(network(states))
+        output = output_of(network(*(torch.split(states, list(widths), dim=1) if widths else (states,))))
     return ForwardPass(states=states, output=output, read=capture.values)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.errors import CouplingError
@@ -60,11 +61,42 @@ def traced_groups(
     return traced, tuple(_told(network, traced, mixed, group) for group in found)
 
 
-def refuse_unprunable(network: nn.Module) -> None:
+def refuse_unprunable(network: nn.Module, *, states: int = 0) -> None:
     """Raise CouplingError, naming the norm, where dead units of ``network`` would not be zero under a norm."""
-    traced = trace_layers(network, structure_only=True)
+    traced = trace_layers(network, states=states, structure_only=True)
     for message in () if traced is None else refused_groups(traced.graph).values():
         raise CouplingError(message)
+
+
+class StateUnits(NamedTuple):
+    """A state of ``width`` values, and where on it the units of each group lie, by name: int [blocks, units]."""
+
+    width: int
+    places: Mapping[str, NDArray[np.int64]]
+
+
+def state_units(network: nn.Module, *, states: int) -> tuple[StateUnits, ...]:
+    """Return whose units the last ``states`` inputs of ``network`` carry, in order.
+
+    Raises CouplingError where it is not known what becomes of a state.
+    """
+    traced = trace_layers(network, states=states, structure_only=True)
+    if traced is None or len(traced.graph.states) < states:
+        raise CouplingError(
+            f"{type(network).__name__} keeps a state in something that has no op, so that its units cannot be pruned; "
+            "nn.GRUCell has one, nn.GRU and LSTMs have none"
+        )
+    groups, found = groups_of(traced.graph), []
+    for state in traced.graph.states:
+        last = state.initial.ndim - 1
+        places = {
+            group.name: np.asarray(positions, np.int64)
+            for group in groups
+            for name, axis, positions in group.carriers
+            if (name, axis) == (state.before, last)
+        }
+        found.append(StateUnits(state.initial.shape[last], places))
+    return tuple(found)
 
 
 class _Mixed(NamedTuple):

@@ -45,15 +45,21 @@ class ImportanceTracker:
         self._deviation: Tensor | None = None
 
     def measure(
-        self, network: nn.Module, groups: Sequence[Group], states: Tensor, keep: Masks, step: int
+        self,
+        network: nn.Module,
+        groups: Sequence[Group],
+        states: Tensor,
+        keep: Masks,
+        step: int,
+        widths: Sequence[int] = (),
     ) -> Mapping[str, Sequence[Taken]]:
         """Take in the importance of the units of ``network`` on ``states``, and return what was read of them.
 
-        ``keep`` (bool [original width]) says which units live; ``network`` has no others.
-        Raises CheckError, naming the optimizer step, where it is not finite.
+        ``keep`` (bool [original width]) says which units live; ``network`` has no others. ``widths`` is as
+        in ``forward_pass``. Raises CheckError, naming the optimizer step, where it is not finite.
         """
         with evaluating(network):
-            seen = forward_pass(network, groups, states, self._output_of)
+            seen = forward_pass(network, groups, states, self._output_of, widths)
             self._deviation = self._deviate(seen.output)
             found = self._importance(
                 Evidence(

@@ -67,8 +67,8 @@ def refuse_replacing(network: nn.Module, groups: Sequence[Group]) -> None:
             module = network.get_submodule(path)
             if RESIZED[type(module)].replaces:
                 raise CouplingError(
-                    f"module '{path}' ({type(module).__name__}) cannot lose units while training goes on; train with "
-                    "live_shrink=False and shrink the network at the end"
+                    f"module '{path}' ({type(module).__name__}) cannot lose units while training goes on; call "
+                    "prunekit.count_norms_(network) first, or train with live_shrink=False and shrink at the end"
                 )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import parameter_group_of
 from prunekit.pruning.forward_pass import Taken
+from prunekit.pruning.groups import state_units
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import UnitImportance
 from prunekit.pruning.importance_tracker import ImportanceTracker
@@ -29,7 +30,7 @@ from prunekit.pruning.masks import sparsity_of
 from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, scale_free_lambda
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.recent import RecentInputs
+from prunekit.pruning.recent import RecentInputs, living_states
 from prunekit.pruning.removal import remove_below
 from prunekit.pruning.schedules import Clock, Sparsity, growth
 from prunekit.pruning.slices import Group
@@ -38,6 +39,10 @@ from prunekit.pruning.units import Units
 
 # Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
 _WORTH_REMOVING = 0.05
+_STATES_STAY = (
+    "a network with states cannot lose units while it trains, as the loop holds states of its width; train with "
+    "live_shrink=False, and shrink(network, pruner.masks, states=...) at the end"
+)
 
 
 def first_tensor(output: object) -> Tensor:
@@ -65,6 +70,10 @@ class Pruner:
     ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero. ``on_shrink`` is
     called after every removal.
 
+    The last ``states`` inputs of the network's forward are states (of a ``nn.GRUCell``, say), which it returns for the
+    next call after its outputs; the loop calls it step by step. A unit's importance is then what it moves in one step:
+    at once, and through the state that the step began with. Such networks train with masks, and are shrunk at the end.
+
     ``keep`` are bool [original width] per group, ``masks`` the same for the units that the network still has.
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
@@ -87,15 +96,19 @@ class Pruner:
         live_shrink: bool = False,
         equal_widths: Sequence[Sequence[str]] = (),
         on_shrink: Callable[[], None] = lambda: None,
+        states: int = 0,
     ) -> None:
         if decision is not None:  # for one release
             warnings.warn("decision= is called output_of= now", DeprecationWarning, stacklevel=2)  # for one release
             output_of = decision  # for one release
         self.plan = plan or PruningPlan()
+        if states and live_shrink:
+            raise InputError(_STATES_STAY)
         self.network, self.optimizer, self.guard, self.live_shrink = network, optimizer, guard, live_shrink
         self._timetable = Timetable(total_steps=total_steps, phases=self.plan.phases, checks=self.plan.checks)
         self._parameter_group = parameter_group_of(network, optimizer)
-        self._units = Units((network, *twins), optimizer, equal_widths, on_shrink)
+        self._units = Units((network, *twins), optimizer, equal_widths, on_shrink, states=states)
+        self._states = state_units(network, states=states) if states else ()
         if live_shrink:
             refuse_replacing(network, self.groups)
         self.plan.check_widths([group.width for group in self.groups])
@@ -108,7 +121,7 @@ class Pruner:
         )
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
-        self._recent = RecentInputs(observe or network, self.plan.states)
+        self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
         self._penalty_weights: PenaltyWeights | None = None
         self._weight: dict[str, Tensor] | None = None
         self._listen()
@@ -185,8 +198,11 @@ class Pruner:
     def shrink_(self) -> None:
         """Remove the dead units physically, now: from network, twins and the optimizer's state.
 
-        Raises InputError, before anything is changed, for an optimizer whose state cannot follow its units.
+        Raises InputError, before anything is changed, for an optimizer whose state cannot follow its units, and for
+        networks with states.
         """
+        if self._states:
+            raise InputError(_STATES_STAY)
         self._units.shrink_()
         self._renew_penalty_weights()
 
@@ -293,7 +309,8 @@ class Pruner:
             self._median_norm = median_norm(self.network, self.groups)
         network, groups = self._units.living()  # dead units would only cost time
         with self._recent.deaf():
-            return self._tracker.measure(network, groups, self._recent.latest(), self.keep, self.steps)
+            rows, widths = living_states(self._recent.latest(), self._states, self.keep)
+            return self._tracker.measure(network, groups, rows, self.keep, self.steps, widths)
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import final
 
 import torch
 from torch import Tensor, nn
+
+from prunekit.pruning.groups import StateUnits
 
 
 @final
 class RecentInputs:
     """At least the last ``rows`` inputs of ``module`` (fewer before it has seen so many), while ``listening``.
 
-    Inputs are [..., n], each vector of n values being one; batches are kept whole.
+    Inputs are [..., n], each vector of n values being one; batches are kept whole. Of a module that takes ``arguments``
+    of one batch, an input is all of these side by side.
     """
 
-    def __init__(self, module: nn.Module, rows: int) -> None:
-        self._wanted = rows
+    def __init__(self, module: nn.Module, rows: int, arguments: int = 1) -> None:
+        self._wanted, self.arguments = rows, arguments
         self._batches: deque[Tensor] = deque()
         self._rows = 0
         self.listening = True
@@ -54,14 +58,35 @@ class RecentInputs:
         """Remove the hook."""
         self._handle.remove()
 
-    def take(self, states: Tensor) -> None:
-        """Keep a copy of ``states``, [n] or [..., n], unless not ``listening``."""
+    def take(self, *given: Tensor) -> None:
+        """Keep a copy of ``given``, [n] or [..., n] each, unless not ``listening``."""
         if not self.listening:
             return
-        self._batches.append(states.detach().reshape(-1, states.shape[-1]).clone())
+        rows = [one.detach().reshape(-1, one.shape[-1]) for one in given]
+        self._batches.append(torch.cat(rows, dim=1) if len(rows) > 1 else rows[0].clone())
         self._rows += len(self._batches[-1])
         while self._rows - len(self._batches[0]) >= self._wanted:
             self._rows -= len(self._batches.popleft())
+
+
+def living_states(
+    rows: Tensor, states: Sequence[StateUnits], keep: Mapping[str, Tensor]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Return (inputs [n, ...] whose last values are ``states``, without those of dead units; the width of each part).
+
+    ``keep`` is bool [width] per group. No widths where there are no states.
+    """
+    if not states:
+        return rows, ()
+    first = rows.shape[1] - sum(state.width for state in states)
+    living, widths = [torch.ones(first, dtype=torch.bool)], [first]
+    for state in states:
+        lives = torch.ones(state.width, dtype=torch.bool)
+        for name, places in state.places.items():
+            lives[torch.from_numpy(places)[:, ~keep[name].cpu()]] = False
+        living.append(lives)
+        widths.append(int(lives.sum()))
+    return rows[:, torch.cat(living).to(rows.device)], tuple(widths)
 
 
 @final
@@ -71,8 +96,13 @@ class _Hook:
     def __init__(self, recent: RecentInputs) -> None:
         self._recent = recent
 
-    def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        self._recent.take(inputs[0] if inputs else next(iter(named.values())))
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        if self._recent.arguments == 1:
+            self._recent.take(inputs[0] if inputs else next(iter(named.values())))
+            return
+        names = list(signature(module.forward).parameters)[len(inputs) :]
+        given = [*inputs, *(named[name] for name in names if name in named)]
+        self._recent.take(*given[: self._recent.arguments])
 
     def __reduce__(self) -> tuple[object, ...]:
         return _inert_hook, ()

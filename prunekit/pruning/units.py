@@ -39,12 +39,14 @@ class Units:
         optimizer: torch.optim.Optimizer,
         equal_widths: Sequence[Sequence[str]],
         on_shrink: Callable[[], None],
+        *,
+        states: int = 0,
     ) -> None:
         self._networks, self._optimizer, self._on_shrink = tuple(networks), optimizer, on_shrink
-        self.groups = find_groups(networks[0])
-        refuse_unprunable(networks[0])
+        self.groups = find_groups(networks[0], states=states)
+        refuse_unprunable(networks[0], states=states)
         self._equal_widths = check_equal_widths(self.groups, equal_widths)
-        check_twins(self.groups, self._networks[1:])
+        check_twins(self.groups, self._networks[1:], states=states)
         for network in networks:
             check_trainable_types(network)
         self.keep, self.present = full_masks(self.groups), full_masks(self.groups)

@@ -7,6 +7,7 @@ from pathlib import Path
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.zoo import zoo_normalizes
 
 # What Stable-Baselines3's users call the file of VecNormalize.save.
 _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
@@ -15,8 +16,9 @@ _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
 def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     """Return the normalizer's file for the zip at ``path``, or None where ``options`` say that there is none.
 
-    A zip does not say whether its policy was trained behind a normalizer, so that a file in a usual place is taken, and
-    where there is none the caller has to say so: InputError names the options.
+    A zip does not say whether its policy was trained behind a normalizer. A file in a usual place is taken; where there
+    is none, RL Baselines3 Zoo's config.yml beside the zip says so, or else the caller has to: InputError names the
+    options.
     """
     if options.without_normalizer:
         return None
@@ -26,9 +28,17 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     found = normalizers_near(path)
     if len(found) == 1:
         return found[0]
+    normalizes = zoo_normalizes(path)
+    if not found and normalizes is False:
+        return None
+    if not found and normalizes:
+        raise InputError(
+            f"{path}: config.yml beside it says that it was trained behind a normalizer, whose file is missing; put "
+            "vecnormalize.pkl beside the zip, or name it with `normalizer`"
+        )
     what = "several files beside it could be" if found else "no file beside it is"
     raise InputError(
-        f"{path}: {what} its observation normalizer; name one with --normalizer, or say --no-normalizer if it was "
+        f"{path}: {what} its observation normalizer; name one with `normalizer`, or say `normalizer=False` if it was "
         "trained without"
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -14,12 +16,13 @@ from prunekit.formats.onnx_ops import STANDARD_DOMAINS
 from prunekit.formats.onnx_work import Work, bound_work
 from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph
+from prunekit.graph.onnx import INITIAL_STATES
 from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.lowering.builder import Builder
-from prunekit.readers.lowering.ending import ended
-from prunekit.readers.lowering.values import Data, Known, Truth
-from prunekit.readers.onnx.choice import Entry, chosen_output, entry_of, inputs_of, passed_through
+from prunekit.readers.lowering.ending import Carried, ended
+from prunekit.readers.lowering.values import Data, Held, Known, Truth
+from prunekit.readers.onnx.choice import Entry, chosen_output, entry_of, inputs_of, passed_through, states_of
 from prunekit.readers.onnx.walk import Scope, Walk, needed_nodes, read_by
 
 _FIRST_OPSET = 7
@@ -37,24 +40,33 @@ def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -
     del content  # which holds all weights again
     version = _opset(model, called)
     whole = bound_work(model, called)
-    chosen = chosen_output(whole, called, output)
-    plain = _only(whole.plain, chosen)
+    pairs = states_of(whole.plain)
+    chosen = chosen_output(whole, called, output, [*pairs.values()])
+    plain, pairs = _needed(whole.plain, chosen, pairs)
     entries = [entry_of(value, called) for value in inputs_of(plain)]
     _fix_sizes_(plain, entries)
     work = bound_work(plain, called, width=1)
-    graph, notes = _read(work, called, version, entries, chosen)
+    metadata = prunekit_metadata(model, called)
+    first = metadata.pop(INITIAL_STATES, None)
+    graph, notes = _read(work, called, version, entries, chosen, pairs, first)
     return ForeignGraph(
         graph=graph,
         output=chosen,
-        others=tuple(value.name for value in model.graph.output if value.name != chosen),
+        others=tuple(value.name for value in model.graph.output if value.name not in (chosen, *pairs.values())),
         recognised=f"ONNX, opset {version}, {described(graph)}",
         notes=(*_left_out(whole, graph, chosen), *notes),
-        metadata=prunekit_metadata(model, called),
+        metadata=metadata,
     )
 
 
 def _read(
-    work: Work, called: str, version: int, entries: Sequence[Entry], chosen: str
+    work: Work,
+    called: str,
+    version: int,
+    entries: Sequence[Entry],
+    chosen: str,
+    pairs: Mapping[str, str],
+    first: object,
 ) -> tuple[Graph, tuple[str, ...]]:
     names = [entry.port.name for entry in entries]
     clash = next((name for name in names if name in _ENDS), None)
@@ -66,15 +78,17 @@ def _read(
         data = Data(name=entry.port.name, dims=entry.dims)
         truth = value.type.tensor_type.elem_type == TensorProto.BOOL
         scope[entry.port.name] = Truth(of=data, strict=True) if truth else data
-    walk.graph(work.plain.graph, scope, [chosen])
+    walk.graph(work.plain.graph, scope, [chosen, *pairs.values()])
     answer = scope[chosen]
     if isinstance(answer, Known) or (isinstance(answer, Truth) and not answer.strict):
         raise InputError(f"{called}: its output '{shown(chosen)}' is no value that depends on an observation")
     try:
-        graph = ended(walk.build, answer)
+        states = {name: _carried(scope[after], walk.build.specs[name].shape, name, first)
+                  for name, after in pairs.items()}  # fmt: skip
+        graph = ended(walk.build, answer, states)
     except InputError as error:
         raise InputError(f"{called}: {error}") from error
-    used = {port.name for port in graph.inputs}
+    used = {port.name for port in graph.inputs} | {*pairs}
     notes = [note for entry in entries if entry.port.name in used for note in entry.notes]
     return graph, tuple(dict.fromkeys([*notes, *walk.notes]))
 
@@ -89,16 +103,42 @@ def _opset(model: onnx.ModelProto, called: str) -> int:
     return version
 
 
-def _only(plain: onnx.ModelProto, chosen: str) -> onnx.ModelProto:
-    """Return a copy of ``plain`` with what ``chosen`` needs alone."""
+def _carried(after: Held, shape: tuple[int, ...], name: str, first: object) -> Carried:
+    """Return what is left in the state ``name``, which begins with zeros unless prunekit wrote others into the file."""
+    if not isinstance(after, Data) or math.prod(after.dims) != math.prod(shape):
+        raise InputError(f"its state '{shown(name)}' is left as something else than it is read")
+    initial = np.zeros(shape, np.float32)
+    given = first.get(name) if isinstance(first, dict) else None
+    if given is not None:
+        flat = given if isinstance(given, list) else []
+        if len(flat) != initial.size or not all(type(one) in (int, float) for one in flat):
+            raise InputError(f"its state '{shown(name)}' begins with values that do not fit it")
+        initial = np.asarray(flat, np.float64).astype(np.float32).reshape(shape)
+    return Carried(after=after, initial=initial)
+
+
+def _needed(plain: onnx.ModelProto, chosen: str, pairs: Mapping[str, str]) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Return a copy of ``plain`` with what ``chosen`` needs, and the states that it needs, one of another too."""
+    held: dict[str, str] = {}
+    while True:
+        found = _only(plain, [chosen, *held.values()])
+        read = {value.name for value in inputs_of(found)}
+        more = {name: after for name, after in pairs.items() if name in read and name not in held}
+        if not more:
+            return found, held
+        held |= more
+
+
+def _only(plain: onnx.ModelProto, wanted: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy of ``plain`` with what the outputs ``wanted`` need alone."""
     graph = plain.graph
-    nodes = needed_nodes(graph.node, [chosen])
-    needed = set().union({chosen}, *(read_by(node) for node in nodes))
+    nodes = needed_nodes(graph.node, wanted)
+    needed = set().union({*wanted}, *(read_by(node) for node in nodes))
     made = onnx.helper.make_graph(
         nodes,
         graph.name or "policy",
         [value for value in graph.input if value.name in needed],
-        [value for value in graph.output if value.name == chosen],
+        [value for value in graph.output if value.name in wanted],
     )
     model = onnx.helper.make_model(made, opset_imports=plain.opset_import, ir_version=plain.ir_version)
     model.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in needed)
@@ -113,7 +153,8 @@ def _fix_sizes_(model: onnx.ModelProto, entries: Sequence[Entry]) -> None:
 
 def _left_out(whole: Work, graph: Graph, chosen: str) -> list[str]:
     """Return a line each for what only passes through, and for inputs that the answer does not need."""
-    passed, used = passed_through(whole.plain.graph), {port.name for port in graph.inputs}
+    passed = passed_through(whole.plain.graph)
+    used = {port.name for port in graph.inputs} | {state.before for state in graph.states}
     through = [
         f"input '{shown(source)}' only passes through to '{shown(name)}'; both are left out"
         for name, source in passed.items()

@@ -38,9 +38,9 @@ class PolicyOptions:
 
     def __post_init__(self) -> None:
         if self.normalizer is not None and self.without_normalizer:
-            raise InputError("--normalizer and --no-normalizer exclude each other; give one")
+            raise InputError("`normalizer` and `normalizer=False` exclude each other; give one")
         if self.inputs is not None and self.inputs < 1:
-            raise InputError(f"--inputs must be at least 1, got {self.inputs}")
+            raise InputError(f"`inputs` must be at least 1, got {self.inputs}")
         if self.activation is not None:
             activation_named(self.activation)
         if self.head is not None:
@@ -48,14 +48,14 @@ class PolicyOptions:
 
 
 OPTION_WORDS = {
-    "normalizer": ("--normalizer", "zips of Stable-Baselines3"),
-    "without_normalizer": ("--no-normalizer", "zips of Stable-Baselines3"),
-    "output": ("--output", "ONNX files"),
-    "inputs": ("--inputs", "TorchScript files"),
-    "layers": ("--layers", "checkpoints and state dicts"),
-    "activation": ("--activation", "checkpoints and state dicts"),
-    "head": ("--head", "checkpoints and state dicts"),
-    "nesting": ("--path", "checkpoints and state dicts"),
+    "normalizer": ("`normalizer`", "zips of Stable-Baselines3"),
+    "without_normalizer": ("`normalizer=False`", "zips of Stable-Baselines3"),
+    "output": ("`output`", "ONNX files"),
+    "inputs": ("`inputs`", "TorchScript files"),
+    "layers": ("`layers`", "checkpoints and state dicts"),
+    "activation": ("`activation`", "checkpoints and state dicts"),
+    "head": ("`head`", "checkpoints and state dicts"),
+    "nesting": ("`nesting`", "checkpoints and state dicts"),
 }
 """By field of ``PolicyOptions``: the option of the command line, and what files it is for."""
 

@@ -11,6 +11,7 @@ from prunekit.errors import InputError
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import OPTION_WORDS, PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader, reader_of, require_policy
+from prunekit.readers.zoo import zoo_zip
 
 
 def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> PolicyFile:
@@ -23,7 +24,11 @@ def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spa
 
 
 def recognised(path: Path) -> Known:
-    """Return the file at ``path``, opened, with its reader; raises ArtifactError for a file that none knows."""
+    """Return the file at ``path``, opened, with its reader; of a folder of RL Baselines3 Zoo, the zip in it.
+
+    Raises ArtifactError for a file that none knows.
+    """
+    path = zoo_zip(path)
     require_policy(path)
     opened = Opened(path)
     return Known(opened=opened, reader=reader_of(opened))

@@ -79,10 +79,11 @@ def outside() -> tuple[Reader, ...]:
 def require_policy(path: Path) -> None:
     """Raise ArtifactError, naming ``path``, where there is no file, and saying what to do with a folder of a policy."""
     from prunekit.files import require_file
+    from prunekit.readers.zoo import zoo_zip
 
     if path.is_dir() and Opened(path).container == "tensorflow":
         raise ArtifactError(
             f"{path}: is a SavedModel of TensorFlow, which is not read; make ONNX of it with "
             "'python -m tf2onnx.convert --saved-model FOLDER --output policy.onnx'"
         )
-    require_file(path)
+    require_file(zoo_zip(path))

@@ -27,8 +27,30 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
         value = settings.get(name, "null")
         if value not in _NOTHING:
             told = _plain(value) or "of several values"
-            notes.append(f"its environment was made with {name} {told} (config.yml), which the policy needs")
+            notes.append(
+                f"its environment was made with {name} {told} (config.yml), which the policy needs: write a function "
+                "that makes it so, and give it as `env` MODULE:FUNCTION"
+            )
     return tuple(notes)
+
+
+def zoo_zip(folder: Path) -> Path:
+    """Return the zip in a run's ``folder`` of the zoo, which holds one; any other path is returned as it is."""
+    zips = sorted(folder.glob("*.zip")) if folder.is_dir() else []
+    return zips[0] if len(zips) == 1 and _pairs_near(zips[0], "config.yml") else folder
+
+
+def zoo_normalizes(path: Path) -> bool | None:
+    """Return whether the zoo trained the zip at ``path`` behind an observation normalizer; None where nothing says so.
+
+    Its config.yml holds the line ``normalize`` where it did. Arguments in place of ``true`` may leave rewards or
+    observations out, and are not read.
+    """
+    settings = _pairs_near(path, "config.yml")
+    if "policy" not in settings:
+        return None
+    told = settings.get("normalize", "false")
+    return True if told == "true" else False if told in _NOTHING else None
 
 
 def _pairs_near(path: Path, name: str) -> dict[str, str]:

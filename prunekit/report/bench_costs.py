@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from prunekit.bench.figures import DeviceResult
-from prunekit.bench.result import BenchResult
+from prunekit.benching.figures import DeviceResult
+from prunekit.benching.result import BenchResult
 from prunekit.report.bench_tables import OVERHEAD, device_table, is_overhead
 from prunekit.report.page import Block, Mark, Section, TableBlock
 from prunekit.report.plots import Bar, rows_of_figures

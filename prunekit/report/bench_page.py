@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prunekit.bench.result import BenchResult
+from prunekit.benching.result import BenchResult
 from prunekit.console import size_name
 from prunekit.errors import ArtifactError
 from prunekit.report.bench_costs import cost_section, model_block

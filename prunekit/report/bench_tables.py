@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from prunekit.bench.figures import DeviceResult, FirmwareFigures
-from prunekit.bench.models import BenchModel
-from prunekit.bench.result import BenchResult
+from prunekit.benching.figures import DeviceResult, FirmwareFigures
+from prunekit.benching.models import BenchModel
+from prunekit.benching.result import BenchResult
 from prunekit.console import widths
 from prunekit.report.table import Cell, Column, Table, stacked, words
 from prunekit.report.terminal import to_rich

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prunekit.bench.models import BenchModel, read_model
+from prunekit.benching.models import BenchModel, read_model
 from prunekit.console import size_name
 from prunekit.environments import make_environment
 from prunekit.report.certificates import shown_certificate

@@ -17,8 +17,8 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import PrunekitError
 from prunekit.formats.text import reason_of

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from prunekit.bench.models import BenchModel
+from prunekit.benching.models import BenchModel
 from prunekit.export.session import work_of
 from prunekit.formats.onnx_file import attributes_of
 from prunekit.ops.affine import Affine

@@ -126,6 +126,36 @@ def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha
     return round(low * _RESOLUTION, 3)
 
 
+def upper_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
+    """Return the smallest retention that is shown not to be reached, to 0.001; None where 1 is not shown to be missed.
+
+    It is what ``lower_bound`` is, of bets that the policy keeps less.
+    """
+    own, known = episodes.clipped(clip_range), before.clipped(clip_range)
+    if not _missed(own, known, clip_range.width, 1.0, alpha):
+        return None
+    low, high = 0, round(1.0 / _RESOLUTION)
+    while low < high:
+        middle = (low + high) // 2
+        if _missed(own, known, clip_range.width, middle * _RESOLUTION, alpha):
+            high = middle
+        else:
+            low = middle + 1
+    return round(high * _RESOLUTION, 3)
+
+
+def is_missed(episodes: Paired, clip_range: ReturnRange, before: Paired, rho: float, alpha: float = 0.05) -> bool:
+    """Return whether a retention of ``rho`` or more is refuted: true where it is not with ``alpha`` at most."""
+    return _missed(episodes.clipped(clip_range), before.clipped(clip_range), clip_range.width, rho, alpha)
+
+
+def _missed(own: Paired, known: Paired, width: float, rho: float, alpha: float) -> bool:
+    bettor = Bettor(rho, width, Paired(small=-known.small, teacher=-known.teacher, random=-known.random))
+    for difference in own.differences(rho):
+        bettor.play(-float(difference))
+    return bettor.refutes(alpha)
+
+
 def _growth(differences: Array, width: float) -> Array:
     """Return the logarithm of what each bet multiplies the capital with, [n, shares]."""
     return np.log1p(differences[:, None] / width * _SHARES)

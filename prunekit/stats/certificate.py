@@ -1,9 +1,10 @@
 """The certificate: what was tested, on which episodes, and what they show.
 
 The claim is about returns that are clipped to a range (``clipping.py``), so that it holds for every distribution of
-returns; beside it stands how often an episode of the policy falls below the range at most (``frequency.py``), and the
-claim may limit that too. What is shown of the mean and what is shown of the failures each take the whole level: both
-are claimed together, and that is wrong only where one of them is.
+returns; beside it stands how often an episode of the policy falls below the range at most (``frequency.py``), how
+often one fails, which the claim may limit too, and what the worst tenth of them earn at least (``tails.py``). What is
+shown of the mean and what is shown of the failures each take the whole level: both are claimed together, and that is
+wrong only where one of them is. All other bounds hold each by itself.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any, final
 
 import numpy as np
 
-from prunekit.stats.betting import Paired, growth, lower_bound
+from prunekit.stats.betting import Paired, growth, is_missed, lower_bound, upper_bound
+from prunekit.stats.bootstrap import Array
 from prunekit.stats.claim import ALPHA, Claim, counted
-from prunekit.stats.frequency import Frequency, frequency
+from prunekit.stats.frequency import Frequency, frequency, is_exceeded
+from prunekit.stats.tails import Tail, tail_of
 
 # Bets have to be learned first, and earn less than the best one would have.
 _LEARNING = 1.2
@@ -68,6 +71,49 @@ class Certificate:
         return lower_bound(self.episodes, self.claim.clip_range, self.before, self.alpha)
 
     @property
+    def upper_bound(self) -> float | None:
+        """The one-sided upper bound of retention; None where a retention of 1 is not shown to be missed."""
+        return upper_bound(self.episodes, self.claim.clip_range, self.before, self.alpha)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the claim was shown not to be true: that less is kept, or that more episodes fail than may.
+
+        Where either would refute it, each has half of the level.
+        """
+        max_failures = self.claim.max_failures
+        alpha = self.alpha if max_failures is None else self.alpha / 2.0
+        if self.certified:
+            return False
+        if is_missed(self.episodes, self.claim.clip_range, self.before, self.claim.keep, alpha):
+            return True
+        return max_failures is not None and is_exceeded(self.failures_of(self.episodes.small), max_failures, alpha)
+
+    def failures_of(self, returns: Array) -> list[bool]:
+        """Return for every one of ``returns`` [n] whether the episode failed."""
+        return [bool(value) for value in returns < self.claim.fails_below]
+
+    @property
+    def failed(self) -> Frequency:
+        """In how many of its episodes the policy failed."""
+        return frequency(self.failures_of(self.episodes.small), self.alpha)
+
+    @property
+    def teacher_failed(self) -> Frequency:
+        """In how many of its episodes the teacher failed."""
+        return frequency(self.failures_of(self.episodes.teacher), self.alpha)
+
+    @property
+    def worst(self) -> Tail:
+        """What the worst tenth of the policy's episodes earn, every return clipped."""
+        return tail_of(self.episodes.small, self.claim.clip_range, self.alpha, self.before.small)
+
+    @property
+    def teacher_worst(self) -> Tail:
+        """What the worst tenth of the teacher's episodes earn, every return clipped."""
+        return tail_of(self.episodes.teacher, self.claim.clip_range, self.alpha, self.before.teacher)
+
+    @property
     def below(self) -> Frequency:
         """In how many of its episodes the policy earned less than the range holds."""
         return frequency((self.episodes.small < self.claim.clip_range.low).tolist(), self.alpha)
@@ -85,9 +131,13 @@ class Certificate:
         mean = f"{gain} in mean return, every return clipped to {claim.clip_range}"
         if not self.certified:
             return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
+        fails = ""
+        if claim.failure_return is not None:
+            line, max_failures = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
+            fails = f"it fails, with less than {line}, in at most {max_failures} of its episodes; "
         return (
-            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; it earns less than {ends.low:.10g} in at "
-            f"most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
+            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less than {ends.low:.10g} in "
+            f"at most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
             f"{self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
         )
 
@@ -101,6 +151,7 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the returns of every episode."""
         below, above, max_failures = self.below, self.above, self.claim.max_failures
+        failed, teacher_failed, worst, teacher_worst = self.failed, self.teacher_failed, self.worst, self.teacher_worst
         return {
             "size": self.name,
             "verdict": self.verdict.value,
@@ -111,9 +162,24 @@ class Certificate:
             "confidence": 1.0 - self.alpha,
             "retention": self.retention,
             "lower_bound": self.lower_bound,
+            "upper_bound": self.upper_bound,
             "unclipped_retention": self.episodes.retention,
             "below_range": {"episodes": below.happened, "upper_bound": below.upper},
             "teacher_above_range": {"episodes": above.happened, "upper_bound": above.upper},
+            "failed": {
+                "below": self.claim.fails_below,
+                "episodes": failed.happened,
+                "upper_bound": failed.upper,
+                "teacher_episodes": teacher_failed.happened,
+                "teacher_upper_bound": teacher_failed.upper,
+            },
+            "cvar": {
+                "share": worst.share,
+                "estimate": worst.estimate,
+                "lower_bound": worst.lower_bound,
+                "teacher_estimate": teacher_worst.estimate,
+                "teacher_lower_bound": teacher_worst.lower_bound,
+            },
             "episodes": len(self.episodes),
             "seeds": list(self.seeds),
             "returns": _returns_json(self.episodes),

@@ -55,11 +55,14 @@ def certify(
     seeds: Sequence[int],
     progress: Progress = lambda *_: None,
     should_stop: Callable[[int], bool] = lambda _: False,
+    *,
+    gives_up: bool = True,
 ) -> list[Certificate]:
     """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
     The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
     ``should_stop`` says that there is no time for another episode of the candidate at that index.
+    One that is clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False.
     Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
     """
     known: list[tuple[float, float]] = []
@@ -68,7 +71,7 @@ def certify(
         if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
             raise ValueError("the candidates' shares of the level exceed it")
         own: list[float] = []
-        test = _Test(claim, candidate)
+        test = _Test(claim, candidate, gives_up=gives_up)
         verdict, failure = Verdict.UNDECIDED, ""
         for seed in seeds:
             try:
@@ -104,10 +107,11 @@ def certify(
 class _Test:
     """One candidate's test, episode by episode."""
 
-    def __init__(self, claim: Claim, candidate: Candidate) -> None:
+    def __init__(self, claim: Claim, candidate: Candidate, *, gives_up: bool) -> None:
+        self._gives_up = gives_up
         self._claim, self._alpha = claim, candidate.alpha
         self._bettor = Bettor(claim.keep, claim.clip_range.width, candidate.before.clipped(claim.clip_range))
-        self._below = Frequency(candidate.alpha)
+        self._failed = Frequency(candidate.alpha)
         self._differences: list[float] = []
 
     def play(self, small: float, large: float, none: float) -> Verdict:
@@ -116,20 +120,21 @@ class _Test:
         own, teacher, random = (min(max(value, low), high) for value in (small, large, none))
         self._differences.append(own - keep * teacher - (1.0 - keep) * random)
         self._bettor.play(self._differences[-1])
-        self._below.play(small < low)
+        self._failed.play(small < self._claim.fails_below)
         count, max_failures = len(self._differences), self._claim.max_failures
         if count < MIN_EPISODES:
             return Verdict.UNDECIDED
-        if self._bettor.refutes(self._alpha) and (max_failures is None or self._below.upper <= max_failures):
+        if self._bettor.refutes(self._alpha) and (max_failures is None or self._failed.upper <= max_failures):
             return Verdict.CERTIFIED
-        return Verdict.BELOW if count % _LOOK_EVERY == 0 and self._hopeless() else Verdict.UNDECIDED
+        looks = self._gives_up and count % _LOOK_EVERY == 0
+        return Verdict.BELOW if looks and self._hopeless() else Verdict.UNDECIDED
 
     def _hopeless(self) -> bool:
         count, max_failures = len(self._differences), self._claim.max_failures
         error = float(np.std(self._differences, ddof=1)) / math.sqrt(count)
         if float(np.mean(self._differences)) < -_HOPELESS * error:
             return True
-        return max_failures is not None and self._below.happened > count * max_failures + _HOPELESS * math.sqrt(
+        return max_failures is not None and self._failed.happened > count * max_failures + _HOPELESS * math.sqrt(
             count * max_failures
         )
 

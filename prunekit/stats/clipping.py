@@ -36,10 +36,12 @@ class ReturnRange:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise InputError(
-                f"--range must be two finite numbers, the smaller one first, got {self.low:g},{self.high:g}"
+                f"`clip_range` must be two finite numbers, the smaller one first, got {self.low:g},{self.high:g}"
             )
         if not math.isfinite(self.width):
-            raise InputError(f"--range {self.low:g},{self.high:g} is wider than a number can say; give a narrower one")
+            raise InputError(
+                f"`clip_range` {self.low:g},{self.high:g} is wider than a number can say; give a narrower one"
+            )
 
     @property
     def width(self) -> float:
@@ -84,7 +86,7 @@ def parse_range(text: str) -> ReturnRange:
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise InputError(f"--range {text!r} is no range; write it as in --range=-100,300") from None
+        raise InputError(f"`clip_range` {text!r} is no range; write it as in `clip_range`=-100,300") from None
     return ReturnRange(low=low, high=high)
 
 

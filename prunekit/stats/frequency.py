@@ -15,6 +15,8 @@ from typing import final
 
 import numpy as np
 
+from prunekit.stats.mixtures import largest_log_capital, largest_refuted
+
 # Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
 _SHARES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 _CAPITAL = np.array([0.9, *[0.1 / 9] * 9])
@@ -28,13 +30,15 @@ class Frequency:
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
         self._minimum = 1.0
+        self._fell = False
         self.played = 0
         self.happened = 0
 
     def play(self, happened: bool) -> None:
         """Take in one episode."""
-        if happened:  # the bound only falls in episodes without it, so that here is the last low one
+        if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
             self._minimum = self.upper
+        self._fell = not happened
         self.played += 1
         self.happened += happened
 
@@ -50,6 +54,32 @@ def frequency(events: Iterable[bool], alpha: float) -> Frequency:
     for event in events:
         seen.play(event)
     return seen
+
+
+def share_upper_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
+    """Return a one-sided upper bound of how often something happens, from ``events``, one per episode, in order.
+
+    It is below the true share with a probability of at most ``alpha``, however many episodes were looked at.
+
+    >>> share_upper_bound([False] * 100) < 0.0303
+    True
+    """
+    return frequency(events, alpha).upper
+
+
+def share_lower_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
+    """Return a one-sided lower bound of how often something happens, as ``share_upper_bound`` does from above.
+
+    It is the lower bound of the mean of numbers that are 1 where it happens, and 0 elsewhere (``means.py``).
+    """
+    happened = np.asarray(list(events), np.float64)
+    return largest_refuted(lambda share: happened / share - 1.0, 0.0, 1.0, alpha)
+
+
+def is_exceeded(events: Iterable[bool], share: float, alpha: float = 0.05) -> bool:
+    """Return whether it is refuted that something happens in a ``share`` of the episodes at most."""
+    happened = np.asarray(list(events), np.float64)
+    return largest_log_capital(happened / share - 1.0) >= -math.log(alpha)
 
 
 def faultless_episodes(share: float, alpha: float) -> int:

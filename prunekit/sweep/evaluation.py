@@ -9,8 +9,8 @@ from typing import Any, final
 
 import numpy as np
 
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.disturbances import Deviation, Disturbance, disturbed
 from prunekit.environments import make_environment, spaces_of
 from prunekit.generators import isolated

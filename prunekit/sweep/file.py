@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from prunekit.compress.settings import FIRST_SEED, LARGEST_SEED
+from prunekit.compression.settings import FIRST_SEED, LARGEST_SEED
 from prunekit.disturbances import Disturbance
 from prunekit.errors import InputError, PrunekitError
 from prunekit.files import require_file

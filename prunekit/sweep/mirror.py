@@ -48,7 +48,7 @@ class Mirror:
         for found in system.find(there):
             here = self.root / found[len(base) :].lstrip("/")
             if ".." in here.parts:
-                raise InputError(f"{self.address}: holds '{found}', which lies outside of it; name another with --out")
+                raise InputError(f"{self.address}: holds '{found}', which lies outside of it; name another with `out`")
             here.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(found, str(here))
 
@@ -162,5 +162,5 @@ def _opened(address: str) -> tuple[Any, str]:
     try:
         system, base = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
-        raise InputError(f"{address}: cannot be used ({error}); name a folder or another address with --out") from error
+        raise InputError(f"{address}: cannot be used ({error}); name a folder or another address with `out`") from error
     return system, str(base).rstrip("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prunekit.adapters.sb3 import ALGORITHMS
-from prunekit.compress.settings import FIRST_SEED
+from prunekit.compression.settings import FIRST_SEED
 from prunekit.environments import refused_argument
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES

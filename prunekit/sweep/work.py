@@ -19,10 +19,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol, TextIO, final
 
-from prunekit.compress.read import read_teacher
-from prunekit.compress.run import compress, write
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.workers import Site
+from prunekit.compression.read import read_teacher
+from prunekit.compression.run import compress, write
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.workers import Site
 from prunekit.console import size_name
 from prunekit.errors import CheckError
 from prunekit.export.onnx import checked_onnx

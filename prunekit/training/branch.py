@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from prunekit.adapters.sb3 import learner_of
-from prunekit.environments import make_environment, spaces_of
+from prunekit.environments import spaces_of
 from prunekit.errors import InputError
 from prunekit.generators import isolated
 from prunekit.pruning.plan import PruningPlan
@@ -58,7 +58,7 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     """
     if (folder / "config.json").exists():
         raise InputError(f"{folder}: holds a run already; name another")
-    environment = make_environment(request.env_id, request.env_kwargs)
+    environment = request.environment()
     description = description_of(request, environment)
     environment.close()
     copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
@@ -81,7 +81,7 @@ def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:
 
 def _last_untouched(request: TrainingRequest) -> int:
     plan = request.plan or PruningPlan()
-    environment = make_environment(request.env_id, request.env_kwargs)
+    environment = request.environment()
     with isolated(request.seed):  # building a learner seeds the global generators
         model = build_learner(request, spaces_of(environment))
     environment.close()

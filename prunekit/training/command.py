@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import final
+from typing import Any, final
+
+import gymnasium as gym
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
 from prunekit.console import size_name
-from prunekit.environments import make_environment, spaces_of
+from prunekit.environments import spaces_of
 from prunekit.errors import InputError
 from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
+from prunekit.simulators.spec import EnvironmentSpec, environment_spec
 from prunekit.training.config import MAX_SEED, MAX_STEPS
 from prunekit.training.presets import algorithms_of, check_schedule, preset_for
 from prunekit.training.request import TrainingRequest, check_widths, request_of
@@ -21,6 +26,7 @@ from prunekit.training.request import TrainingRequest, check_widths, request_of
 DEFAULT_ENVIRONMENT = "CartPole-v1"
 DEFAULT_SPARSITY = 0.93
 MAX_PENALTY = 1e6
+_UNFIT = re.compile(r"[^\w.-]+")
 LINEAR = "linear"
 """The name of a policy without hidden layers."""
 
@@ -30,7 +36,7 @@ LINEAR = "linear"
 class TrainOptions:
     """The options of ``prunekit train`` as they were given; None where one was left out."""
 
-    env: str | None = None
+    env: str | EnvironmentSpec | None = None
     algo: str | None = None
     steps: int | None = None
     sparsity: float | None = None
@@ -51,24 +57,25 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
     plan = _plan(options)
     widths = _widths(options.hidden)
     if options.seed is not None and not 0 <= options.seed <= MAX_SEED:
-        raise InputError(f"--seed must not be negative and at most {MAX_SEED}, got {options.seed}")
-    for name, value in (("--steps", options.steps), ("--checkpoint-every", options.checkpoint_every)):
+        raise InputError(f"`seed` must not be negative and at most {MAX_SEED}, got {options.seed}")
+    for name, value in (("`steps`", options.steps), ("`checkpoint_every`", options.checkpoint_every)):
         if value is not None and not 1 <= value <= MAX_STEPS:
             raise InputError(f"{name} must be at least 1 and at most {MAX_STEPS}, got {value}")
-    if options.env is not None and not options.env.strip():
-        raise InputError("--env is empty; give the id of an environment")
+    if isinstance(options.env, str) and not options.env.strip():
+        raise InputError("`env` is empty; give the id of an environment")
     if options.unpruned and options.prune_critics:
-        raise InputError("--dense and --prune-critics exclude each other; give one")
+        raise InputError("`dense` and `prune_critics` exclude each other; give one")
     if options.lr_schedule is not None:
         check_schedule(options.lr_schedule)
     if resume:
         return _as_begun(options, plan, widths)
     if options.out is not None and options.out.exists():
         raise InputError(
-            f"--out {options.out} exists already; give another folder or remove it, or go on with --resume"
+            f"`out` {options.out} exists already; give another folder or remove it, or go on with `resume`"
         )
-    env_id = DEFAULT_ENVIRONMENT if options.env is None else options.env
-    environment = make_environment(env_id)
+    spec = environment_spec(options.env or DEFAULT_ENVIRONMENT)
+    env_id = spec.name
+    environment = spec.make()
     spaces = spaces_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if type(spaces.actions) in a.actions]
@@ -88,7 +95,9 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
         hidden=widths,
         live_shrink=options.live_shrink is not False,
         prune_critics=options.prune_critics,
+        env_kwargs=spec.kwargs,
         checkpoint_steps=options.checkpoint_every,
+        maker=_maker(spec),
     )
     return request, options.out or _free_folder(request)
 
@@ -101,8 +110,9 @@ def _as_begun(
     Training refuses to go on where the two differ, and says in what.
     """
     if options.out is None:
-        raise InputError("--resume needs the run's folder; name it with --out")
-    begun = request_of(options.out, options.env)
+        raise InputError("`resume` needs the run's folder; name it with `out`")
+    spec = None if options.env is None else environment_spec(options.env)
+    begun = request_of(options.out, None if spec is None else spec.name)
     if plan is not None and begun.plan is not None:
         strength = begun.plan.strength if options.penalty is None else plan.strength
         threshold = (
@@ -121,21 +131,27 @@ def _as_begun(
         hidden=begun.hidden if widths is None else widths,
         live_shrink=begun.live_shrink if options.live_shrink is None else options.live_shrink,
         prune_critics=(options.prune_critics or begun.prune_critics) and not options.unpruned,
+        env_kwargs=(spec and spec.kwargs) or begun.env_kwargs,
         checkpoint_steps=options.checkpoint_every or begun.checkpoint_steps,
+        maker=None if spec is None else _maker(spec),
     )
     return again, options.out
 
 
+def _maker(spec: EnvironmentSpec) -> Callable[[], gym.Env[Any, Any]] | None:
+    return None if spec.source == spec.name else spec.make
+
+
 def _plan(options: TrainOptions) -> PruningPlan | None:
     sparsity, budget, penalty = options.sparsity, options.budget, options.penalty
-    given = [name for name, on in (("--sparsity", sparsity is not None), ("--budget", budget is not None),
-                                   ("--dense", options.unpruned)) if on]  # fmt: skip
+    given = [name for name, on in (("`sparsity`", sparsity is not None), ("`budget`", budget is not None),
+                                   ("`dense`", options.unpruned)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
     if options.unpruned and penalty is not None:
-        raise InputError("--dense and --penalty exclude each other; give one")
+        raise InputError("`dense` and `penalty` exclude each other; give one")
     if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
-        raise InputError(f"--penalty must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
+        raise InputError(f"`penalty` must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
     if options.unpruned:
         return None
     goal = DEFAULT_SPARSITY if sparsity is None else sparsity
@@ -155,11 +171,11 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
         widths = ()
     if not widths or min(widths) < 1:
         told = shorten(text, 60, placeholder="...")
-        raise InputError(f"--hidden {told} is no list of widths; write it as in --hidden 18,18, or --hidden {LINEAR}")
+        raise InputError(f"`hidden` {told} is no list of widths; write it as in `hidden` 18,18, or `hidden` {LINEAR}")
     try:
         check_widths(widths)
     except InputError as error:
-        raise InputError(f"--hidden: {error}") from error
+        raise InputError(f"`hidden`: {error}") from error
     return widths
 
 
@@ -168,7 +184,7 @@ def _free_folder(request: TrainingRequest) -> Path:
         kind = f"{type(request.plan.threshold).__name__.lower()}{request.plan.threshold.goal:g}"
     else:
         kind = "dense" if request.hidden is None else size_name(request.hidden)
-    stem = f"{request.env_id.replace('/', '-')}-{request.algorithm}-{kind}-seed{request.seed}"
+    stem = f"{_UNFIT.sub('-', request.env_id)}-{request.algorithm}-{kind}-seed{request.seed}"
     folder, number = RUNS / stem, 2
     while folder.exists():
         folder, number = RUNS / f"{stem}-{number}", number + 1

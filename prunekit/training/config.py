@@ -152,7 +152,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     if not path.is_file():
-        raise InputError(f"{folder}: holds no run to resume (no {NAME}); name an interrupted one with --out")
+        raise InputError(f"{folder}: holds no run to resume (no {NAME}); name an interrupted one with `out`")
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -56,7 +56,7 @@ def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
 def check_schedule(name: str) -> None:
     """Raise InputError unless ``name`` is a schedule."""
     if name not in SCHEDULES:
-        raise InputError(f"--lr-schedule {name} is unknown; choose one of {', '.join(SCHEDULES)}")
+        raise InputError(f"`lr_schedule` {name} is unknown; choose one of {', '.join(SCHEDULES)}")
 
 
 def _constant(rate: float, _: float) -> Schedule:

@@ -19,7 +19,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from prunekit.activations import Activation
 from prunekit.adapters.sb3 import algorithm_for
 from prunekit.adapters.sb3_environment import LearnerEnvironment
-from prunekit.environments import Spaces, first_line, make_environment
+from prunekit.environment_functions import first_line
+from prunekit.environments import Spaces, make_environment
 from prunekit.errors import ArtifactError, InputError
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES, Penalty
@@ -44,7 +45,9 @@ _MAX_WEIGHTS = 2**25
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """One run. ``plan`` None trains the unpruned control; ``hidden`` overrides the actor's widths, not the critic's.
+    """One run, in the environment ``env_id``, which ``maker`` makes where it is none that its id makes.
+
+    ``plan`` None trains the unpruned control; ``hidden`` overrides the actor's widths, not the critic's.
 
     () are the widths of a linear policy.
 
@@ -65,6 +68,7 @@ class TrainingRequest:
     live_shrink: bool = True
     prune_critics: bool = False
     checkpoint_steps: int | None = None
+    maker: Callable[[], gym.Env[Any, Any]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.total_steps < 1:
@@ -82,6 +86,10 @@ class TrainingRequest:
             raise InputError("no hidden layers: a linear policy has no units to prune; train it dense")
         if self.prune_critics and self.plan is None:
             raise InputError("a dense run prunes no critics; ask for one or the other")
+
+    def environment(self) -> gym.Env[Any, Any]:
+        """Make one environment; raises UnusableEnvironmentError where it cannot be made."""
+        return make_environment(self.env_id, self.env_kwargs) if self.maker is None else self.maker()
 
     @property
     def total_steps(self) -> int:
@@ -140,7 +148,7 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
     named = config["env"]["id"]
     if env_id is None and ":" in named:
         raise ArtifactError(
-            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by --env"
+            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by `env`"
         )
     preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
     try:
@@ -201,7 +209,7 @@ def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
 
 
 def _maker(request: TrainingRequest) -> Callable[[], gym.Env[Any, Any]]:
-    return lambda: Monitor(LearnerEnvironment(make_environment(request.env_id, request.env_kwargs)))
+    return lambda: Monitor(LearnerEnvironment(request.environment()))
 
 
 _THRESHOLDS: dict[str, type[Sparsity] | type[Budget]] = {"sparsity": Sparsity, "budget": Budget}

@@ -19,9 +19,10 @@ from stable_baselines3.common.logger import Logger
 
 from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
-from prunekit.environments import Spaces, id_of, make_environment, spaces_of
+from prunekit.environments import Spaces, id_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import held, json_text, write_atomically
+from prunekit.generators import undisturbed
 from prunekit.policy.artifact import Artifact, make_artifact, save
 from prunekit.policy.program import lower
 from prunekit.pruning.guard import ReturnGuard
@@ -87,7 +88,7 @@ def train(
     to resume was begun with another request or other versions, and CheckError where the return is not finite.
     """
     _check_folder(folder, resume)
-    with ExitStack() as stack:
+    with undisturbed(), ExitStack() as stack:
         if resume:
             stack.enter_context(held(folder))
         return _train(request, folder, displays, resume, stack)
@@ -103,7 +104,7 @@ def train_until(request: TrainingRequest, folder: Path, steps: int, displays: Se
     found = checkpoints_in(folder) if begun else []
     if found and int(found[-1].stem) >= steps:
         return found[-1]
-    with ExitStack() as stack:
+    with undisturbed(), ExitStack() as stack:
         if begun:
             stack.enter_context(held(folder))
         try:
@@ -123,7 +124,7 @@ def _train(
     stop_at: int | None = None,
 ) -> TrainingResult:
     torch.set_num_threads(1)
-    environment = make_environment(request.env_id, request.env_kwargs)
+    environment = request.environment()
     spaces = spaces_of(environment)
     description = description_of(request, environment)
     found = _last_checkpoint(folder, description) if resume else None
@@ -140,7 +141,7 @@ def _train(
             if not resume:
                 stack.enter_context(held(folder))
                 if (folder / "config.json").exists():
-                    raise InputError(f"{folder}: another process has begun a run in it; give another --out")
+                    raise InputError(f"{folder}: another process has begun a run in it; give another `out`")
             if found is None:
                 write_config(folder, description)
             metrics = MetricsFile(folder / METRICS, None if found is None else done)
@@ -188,24 +189,29 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if resume:
         read_config(folder)
         if (folder / "model.pt").exists():
-            raise InputError(f"{folder}: this run has ended, its model is there; give another --out for a new one")
+            raise InputError(f"{folder}: this run has ended, its model is there; give another `out` for a new one")
     elif folder.exists():
-        raise InputError(f"{folder}: exists already; give another --out or remove it, or go on with --resume")
+        raise InputError(f"{folder}: exists already; give another `out` or remove it, or go on with `resume`")
 
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
     """Return the newest checkpoint and its path (None: the run had none yet); InputError where the run differs."""
-    config = read_config(folder)
-    entry = config.get("env")
-    if isinstance(entry, dict) and isinstance(entry.get("id"), str):  # a module before a colon is no part of the id
-        config["env"] = {**entry, "id": entry["id"].rpartition(":")[2]}
-    check_same(folder, config, description)
+    asked = _without_module(description)
+    check_same(folder, _without_module(read_config(folder)), asked)
     found = checkpoints_in(folder)
     if not found:
         return None
     checkpoint = read_checkpoint(found[-1])
-    check_same(found[-1], checkpoint["request"], description)
+    check_same(found[-1], _without_module(checkpoint["request"]), asked)
     return found[-1], checkpoint
+
+
+def _without_module(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what ``request`` says without the module before the environment's id, which is no part of it."""
+    entry = request.get("env")
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+        return request
+    return {**request, "env": {**entry, "id": entry["id"].rpartition(":")[2]}}
 
 
 def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard | None) -> dict[str, Pruner]:
@@ -216,13 +222,13 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
     prunables = {"": learner.actor}
     if request.prune_critics:
         if learner.critic is None:
-            raise InputError(f"--prune-critics: {request.algorithm} has no critic; leave the option out")
+            raise InputError(f"`prune_critics`: {request.algorithm} has no critic; leave the option out")
         prunables[CRITIC] = learner.critic
     pruners = {}
     for prefix, prunable in prunables.items():
         updates = prunable.updates(request.total_steps)
         if updates < 1:
-            raise InputError(f"--steps {request.total_steps} ends before the first optimizer step; give it more")
+            raise InputError(f"`steps` {request.total_steps} ends before the first optimizer step; give it more")
         pruners[prefix] = attach_pruner(
             model, prunable, updates, request.plan, guard=guard, live_shrink=request.live_shrink
         )

@@ -9,26 +9,26 @@ from typing import Any
 import pytest
 
 from prunekit import InputError
-from prunekit.bench.figures import DeviceFigures
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.memory import Memory
-from prunekit.bench.models import BenchModel
-from prunekit.bench.settings import RANGE_EPISODES, BenchSettings
+from prunekit.benching.figures import DeviceFigures
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.memory import Memory
+from prunekit.benching.models import BenchModel
+from prunekit.benching.settings import RANGE_EPISODES, BenchSettings
 from prunekit.devices import cpu, devices_named
 from prunekit.stats.clipping import ReturnRange
 
 
 @pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
 def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
-    with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
+    with pytest.raises(InputError, match=r"`keep` must lie in \(0, 1\]"):
         BenchSettings(keep=keep)
 
 
 def test_what_belongs_to_a_claim_goes_with_one() -> None:
     clip_range = ReturnRange(low=0.0, high=1.0)
-    with pytest.raises(InputError, match="--range goes with --keep"):
+    with pytest.raises(InputError, match="`clip_range` goes with `keep`"):
         BenchSettings(clip_range=clip_range, max_failures=0.1)
-    with pytest.raises(InputError, match="--max-failures goes with --keep"):
+    with pytest.raises(InputError, match="`max_failures` goes with `keep`"):
         BenchSettings(max_failures=0.1)
     BenchSettings(keep=0.9, clip_range=clip_range, max_failures=0.1)
 
@@ -42,10 +42,10 @@ def test_the_episodes_that_fix_the_range_are_no_others() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"episodes": 0}, "--episodes must be at least 1, got 0"),
-        ({"calls": 0}, "--calls must be at least 1"),
-        ({"paced_ticks": -3}, "--paced-ticks must be at least 1"),
-        ({"first_seed": -1}, "--first-seed must be at least 0"),
+        ({"episodes": 0}, "`episodes` must be at least 1, got 0"),
+        ({"calls": 0}, "`calls` must be at least 1"),
+        ({"paced_ticks": -3}, "`paced_ticks` must be at least 1"),
+        ({"first_seed": -1}, "`first_seed` must be at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, int], words: str) -> None:
@@ -55,7 +55,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int], words: str)
 
 def test_devices_go_by_name_each_once() -> None:
     assert [device.name for device in devices_named(["cpu", "avr-uno", "cpu"])] == ["cpu", "avr-uno"]
-    with pytest.raises(InputError, match=r"--device toaster is unknown; choose among cpu"):
+    with pytest.raises(InputError, match=r"`devices` toaster is unknown; choose among cpu"):
         devices_named(["cpu", "toaster"])
 
 

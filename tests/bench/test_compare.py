@@ -19,12 +19,12 @@ from gymnasium import spaces as gym_spaces
 from simulations import simulated_certificates
 
 from prunekit import ArtifactError, CheckError, InputError
-from prunekit.bench.compare import run_bench
-from prunekit.bench.figures import DeviceFigures, Place
-from prunekit.bench.models import BenchModel, read_model
-from prunekit.bench.result import BenchResult
-from prunekit.bench.runtimes import OnnxRuntime, Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.figures import DeviceFigures, Place
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.runtimes import OnnxRuntime, Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.environments import spaces_of
 from prunekit.rollouts import episode_return, random_returns
@@ -143,7 +143,7 @@ def test_figures_of_a_result(result: BenchResult, plain: dict[str, Any], paths: 
     assert (first["estimate"], first["ci95"]) == (1.0, [1.0, 1.0])
     floor = plain["random"]["mean"]
     assert second["estimate"] == pytest.approx((bad["mean"] - floor) / (good["mean"] - floor))
-    assert plain["env"] == {"id": "CartPole-v1", "kwargs": {}}
+    assert plain["env"] == {"id": "CartPole-v1", "kwargs": {}, "seeds": "episodes"}
     assert "mujoco" not in plain["host"]["versions"]
 
 
@@ -216,7 +216,7 @@ def test_the_range_is_fixed_by_other_episodes_or_by_the_user(paths: list[Path]) 
 
 def test_too_few_episodes_say_how_many_it_would_take(paths: list[Path]) -> None:
     result = run_bench([paths[0], paths[0]], [Silent()], replace(FEW, episodes=20, keep=0.95))
-    with pytest.raises(CheckError, match=r"good\.onnx \(at least 0\.\d+ after 20 episodes; about \d+ --episodes"):
+    with pytest.raises(CheckError, match=r"good\.onnx \(at least 0\.\d+ after 20 episodes; about \d+ `episodes`"):
         result.require()
 
 
@@ -232,7 +232,7 @@ def test_a_limit_of_failures_is_held_against_their_bound(paths: list[Path], limi
 
 
 def test_a_share_of_a_single_model_is_refused(paths: list[Path]) -> None:
-    with pytest.raises(InputError, match="--keep compares models with the first one"):
+    with pytest.raises(InputError, match="`keep` compares models with the first one"):
         run_bench(paths[:1], [Silent()], replace(FEW, keep=0.9))
 
 
@@ -260,7 +260,7 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: write_product(path, BALANCE), r"other\.onnx: names no environment; give one with --env"),
+        (lambda path: write_product(path, BALANCE), r"other\.onnx: names no environment; give one with `env`"),
         (lambda path: cartpole(path, BALANCE, "CartPole-v0"), r"other\.onnx is of CartPole-v0, but .*good\.onnx"),
         (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx is of CartPole-v1, but"),
     ],
@@ -281,7 +281,7 @@ def test_models_of_different_environments_are_not_compared(
         ({"id": "CartPole-v1", "kwargs": 5}, "environment's arguments in its metadata are damaged"),
         ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is no plain value"),
         *(
-            ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*--env")
+            ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*`env`")
             for name, text in {
                 "xml_file": "../secret.xml",
                 "map": "/etc/passwd",
@@ -299,7 +299,7 @@ def test_models_of_different_environments_are_not_compared(
             )
             for name in ("max_episode_steps", "frame_skip")
         ),
-        ({"id": "some_module:CartPole-v1"}, "would import a module.*--env"),
+        ({"id": "some_module:CartPole-v1"}, "would import a module.*`env`"),
     ],
 )
 def test_an_environment_that_a_file_names_badly_is_refused(tmp_path: Path, entry: object, words: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prunekit import InputError
-from prunekit.bench.defaults import default_models
+from prunekit.benching.defaults import default_models
 
 
 def put(path: Path, size: int = 1, modified: int | None = None) -> Path:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_compare import FEW, Silent, cartpole, validator
 
 from prunekit import InputError
-from prunekit.bench.compare import run_bench
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.settings import BenchSettings
 from prunekit.disturbances import Deviation, Disturbance, disturbed
 from prunekit.report.bench_tables import disturbance_table
 
@@ -81,5 +81,5 @@ def test_bench_without_disturbances_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("noise", -0.1), ("noise", float("nan")), ("delay", -1), ("delay", 1001)])
 def test_values_out_of_range_are_refused(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"--{field} must be from 0"):
+    with pytest.raises(InputError, match=f"`{field}` must be from 0"):
         BenchSettings(**{field: value})

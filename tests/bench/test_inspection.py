@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from prunekit import Actor, ArgmaxHead, make_artifact, save
-from prunekit.bench.inspection import inspect_model
+from prunekit.benching.inspection import inspect_model
 
 
 def test_a_file_does_not_override_what_was_measured(tmp_path: Path) -> None:

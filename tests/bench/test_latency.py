@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prunekit.bench import latency
-from prunekit.bench.latency import Percentiles, back_to_back_us, paced_us
+from prunekit.benching import latency
+from prunekit.benching.latency import Percentiles, back_to_back_us, paced_us
 
 
 class Clock:

@@ -12,9 +12,9 @@ import pytest
 from foreign_models import DOUBLE, FLOAT, write_product
 
 from prunekit import CheckError
-from prunekit.bench import memory
-from prunekit.bench.memory import measure_memory
-from prunekit.bench.models import BenchModel, read_model
+from prunekit.benching import memory
+from prunekit.benching.memory import measure_memory
+from prunekit.benching.models import BenchModel, read_model
 
 CHILD = Path(memory.__file__).with_name("memory_child.py")
 needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")

@@ -15,7 +15,7 @@ from onnx import helper
 from torch import nn
 
 from prunekit import Actor, ArgmaxHead, ArtifactError, Normalizer, export_onnx, make_artifact, save
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.export.session import tuned_session
 
 ENV: dict[str, Any] = {"env": {"id": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}}}

@@ -10,9 +10,9 @@ from foreign_models import FLOAT, Value, write_onnx, write_product
 from onnx import helper
 
 from prunekit import CheckError, InputError
-from prunekit.bench.inspection import inspect_model
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.inspection import inspect_model
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
@@ -51,7 +51,7 @@ def test_a_policy_that_samples_is_refused_by_name(tmp_path: Path, operator: str)
 
 def test_the_output_that_is_not_drawn_is_named(tmp_path: Path) -> None:
     path = sampling(tmp_path / "m.onnx", deterministic=True)
-    with pytest.raises(InputError, match="its output deterministic_action is not drawn: compress takes it with --outp"):
+    with pytest.raises(InputError, match="its output deterministic_action is not drawn: compress takes it with `outp"):
         OnnxRuntime(read_model(path), BOX)
     assert inspect_model(path)["sampled_outputs"] == ["action"]
 

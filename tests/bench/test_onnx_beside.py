@@ -12,7 +12,7 @@ import pytest
 from foreign_models import write_product
 
 from prunekit import ArtifactError
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.export.session import tuned_session
 
 Change = Callable[[onnx.TensorProto, Path], None]

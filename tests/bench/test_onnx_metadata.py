@@ -9,7 +9,7 @@ import pytest
 from foreign_models import write_product
 
 from prunekit import ArtifactError
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.export.onnx import read_metadata
 
 

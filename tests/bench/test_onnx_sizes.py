@@ -12,8 +12,8 @@ from foreign_models import FLOAT, Value, write_onnx
 from onnx import helper, numpy_helper
 
 from prunekit import Actor, ArgmaxHead, ArtifactError, export_onnx
-from prunekit.bench.inspection import inspect_model, render
-from prunekit.bench.models import BenchModel, read_model
+from prunekit.benching.inspection import inspect_model, render
+from prunekit.benching.models import BenchModel, read_model
 
 node = helper.make_node
 X: Value = ("x", FLOAT, ["n", 4])

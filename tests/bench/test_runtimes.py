@@ -12,8 +12,8 @@ from gymnasium import spaces as gym_spaces
 from onnx import helper
 
 from prunekit import CheckError, InputError
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
@@ -138,7 +138,7 @@ def test_an_integer_input_is_refused(tmp_path: Path) -> None:
 
 def test_another_width_is_refused_with_both_widths(tmp_path: Path) -> None:
     path = write_product(tmp_path / "m.onnx", np.zeros((7, 3)))
-    with pytest.raises(InputError, match=r"m\.onnx: .*\['n', 7\].*environment gives 4 values.*--env"):
+    with pytest.raises(InputError, match=r"m\.onnx: .*\['n', 7\].*environment gives 4 values.*`env`"):
         runtime_of(path)
 
 

@@ -14,11 +14,11 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit.compress.read import read_teacher
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.workers import Site
+from prunekit.compression.read import read_teacher
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.workers import Site
 from prunekit.environments import make_environment
 from prunekit.readers.policy_file import PolicyOptions
 

@@ -20,14 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.compress.picture import draw
-from prunekit.compress.points import Baseline
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress, write
-from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.trial import best_of
-from prunekit.compress.workers import Crew, Site
+from prunekit.compression.picture import draw
+from prunekit.compression.points import Baseline
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress, write
+from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.trial import best_of
+from prunekit.compression.workers import Crew, Site
 from prunekit.environments import Spaces, make_environment
 from prunekit.errors import InputError
 from prunekit.export.onnx import read_metadata
@@ -152,7 +152,7 @@ def test_without_time_the_best_so_far_is_what_comes_out() -> None:
     assert [point.hidden for point in result.points] == [SEARCH.starts[0]]
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 1
-    assert "more --minutes" in result.failure
+    assert "more `minutes`" in result.failure
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_teacher_that_answers_nan() -> None:
         compressed(points.CONTINUOUS, lambda seen: np.full((len(seen), 1), np.nan))
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"keep": 1.2}, "--keep"), ({"seed": -1}, "--seed")])
+@pytest.mark.parametrize(("changes", "words"), [({"keep": 1.2}, "`keep`"), ({"seed": -1}, "`seed`")])
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         replace(SEARCH, **changes)
@@ -188,9 +188,9 @@ def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"episodes": 10}, "--episodes must be at least 20"),
-        ({"episodes": 2 * 10**9}, "--episodes must be at most 997000000"),
-        ({"seconds": 0.0}, "--minutes"),
+        ({"episodes": 10}, "`episodes` must be at least 20"),
+        ({"episodes": 2 * 10**9}, "`episodes` must be at most 997000000"),
+        ({"seconds": 0.0}, "`minutes`"),
     ],
 )
 def test_too_little_for_a_certificate(changes: dict[str, Any], words: str) -> None:
@@ -204,7 +204,7 @@ def test_a_busy_machine_is_named_where_nothing_was_certified(steered: Compressed
     assert "a worker had 43% of a core" in cut_short.failure
     idle = replace(cut_short, core_share=0.97)
     assert "busy" not in idle.failure
-    assert "fresh episodes; give it more --minutes" in idle.failure
+    assert "fresh episodes; give it more `minutes`" in idle.failure
 
 
 def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:
@@ -311,7 +311,7 @@ WITH_WORKERS = """
 import signal, sys, time
 from functools import partial
 import points, test_compress
-from prunekit.compress.workers import Crew, Site
+from prunekit.compression.workers import Crew, Site
 signal.signal(signal.SIGHUP, lambda *_: None)
 with Crew(Site(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)

@@ -15,9 +15,9 @@ import torch
 from stable_baselines3 import PPO
 from torch import nn
 
-from prunekit.compress import command, picture
-from prunekit.compress import run as compress_run
-from prunekit.compress.settings import SearchSettings
+from prunekit.compression import command, picture
+from prunekit.compression import run as compress_run
+from prunekit.compression.settings import SearchSettings
 from prunekit.environments import make_environment
 from prunekit.files import held, unwritable
 from prunekit.policy.actor import Actor
@@ -25,7 +25,7 @@ from prunekit.policy.artifact import make_artifact, save
 from prunekit.policy.heads import ArgmaxHead, ClipHead
 
 Run = Callable[..., tuple[int, str, str]]
-FILES = {"policy.onnx", "policy.pt", "certificate.json", "frontier.svg", "frontier.png"}
+FILES = {"policy.onnx", "policy.pt", "README.md", "certificate.json", "frontier.svg", "frontier.png"}
 
 
 @pytest.fixture

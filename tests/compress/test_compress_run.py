@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from prunekit.compress import run
-from prunekit.compress.run import search_seconds
-from prunekit.compress.settings import CompressSettings
+from prunekit.compression import run
+from prunekit.compression.run import search_seconds
+from prunekit.compression.settings import CompressSettings
 
 
 @pytest.mark.parametrize(("pace", "expected"), [(0.01, 85.0), (0.1, 60.0), (0.2, 51.0), (9.0, 51.0)])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress.confirm import Look, dependable, larger_than, smallest
-from prunekit.compress.points import Point
+from prunekit.compression.confirm import Look, dependable, larger_than, smallest
+from prunekit.compression.points import Point
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead

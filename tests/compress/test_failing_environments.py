@@ -15,14 +15,14 @@ import numpy as np
 import points
 import pytest
 
-from prunekit.compress.arena import Arena, exported
-from prunekit.compress.points import Baseline
-from prunekit.compress.result import Compressed
-from prunekit.compress.run import compress, fitting, write
-from prunekit.compress.settings import FIRST_SEED, CompressSettings, SearchSettings
-from prunekit.compress.teacher import Size, Teacher
-from prunekit.compress.trial import Players, trial
-from prunekit.compress.workers import Crew, Site, _play, _portable
+from prunekit.compression.arena import Arena, exported
+from prunekit.compression.points import Baseline
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress, fitting, write
+from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
+from prunekit.compression.teacher import Size, Teacher
+from prunekit.compression.trial import Players, trial
+from prunekit.compression.workers import Crew, Site, _play, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.rollouts import episode_return

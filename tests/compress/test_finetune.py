@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.finetune import Judgement, fine_tuned
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.finetune import Judgement, fine_tuned
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 

@@ -11,12 +11,12 @@ import onnxruntime
 import points
 import pytest
 
-from prunekit.bench.compare import run_bench
-from prunekit.bench.settings import BenchSettings
-from prunekit.compress.run import compress, write
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.workers import Site
+from prunekit.benching.compare import run_bench
+from prunekit.benching.settings import BenchSettings
+from prunekit.compression.run import compress, write
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.workers import Site
 from prunekit.devices import devices_named
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.policy.artifact import load

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from prunekit import InputError
-from prunekit.compress.onnx_teacher import read_onnx_teacher
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.onnx_teacher import read_onnx_teacher
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
@@ -53,7 +53,7 @@ def test_a_drawn_action_is_refused_and_the_other_one_named(tmp_path: Path) -> No
     path = ml_agents(tmp_path / "m.onnx")
     words = (
         r"m\.onnx: samples its action \(output 'continuous_actions' depends on RandomNormalLike\).* its output "
-        "deterministic_continuous_actions is not drawn: compress takes it with --output"
+        "deterministic_continuous_actions is not drawn: compress takes it with `output`"
     )
     for target in (None, "continuous_actions"):
         with pytest.raises(InputError, match=words):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces
 from prunekit.spaces.box import BoxActions, action_loss
 from prunekit.spaces.discrete import choice_loss

@@ -14,8 +14,8 @@ import pytest
 from gymnasium import spaces as gym_spaces
 from onnx import TensorProto, helper, numpy_helper
 
-from prunekit.compress.read import read_teacher
-from prunekit.compress.teacher import Teacher
+from prunekit.compression.read import read_teacher
+from prunekit.compression.teacher import Teacher
 from prunekit.environments import Spaces, spaces_of
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.readers.policy_file import PolicyOptions

@@ -18,8 +18,8 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
-from prunekit.compress.read import read_teacher
-from prunekit.compress.teacher import Teacher, teacher_of_actor
+from prunekit.compression.read import read_teacher
+from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import export_onnx
@@ -125,7 +125,7 @@ def test_a_policy_of_another_environment(head: str, tmp_path: Path) -> None:
     export_onnx(actor, tmp_path / "model.onnx", {})
     wider = replace(spaces, observation=7)
     for name in ("model.pt", "model.onnx"):
-        with pytest.raises(InputError, match=rf"{name}: .*the environment .*--env"):
+        with pytest.raises(InputError, match=rf"{name}: .*the environment .*`env`"):
             read_teacher(tmp_path / name, wider)
 
 
@@ -149,7 +149,7 @@ def test_stock_zips(name: str, normalized: bool, tmp_path: Path) -> None:
     model.learn(64)
     model.save(tmp_path / "agent.zip")
     spaces = spaces_of(make_environment(env_id))
-    with pytest.raises(InputError, match=r"agent.zip: no file beside it .*--normalizer.*--no-normalizer"):
+    with pytest.raises(InputError, match=r"agent.zip: no file beside it .*`normalizer`.*`normalizer=False`"):
         read_teacher(tmp_path / "agent.zip", spaces)
     if normalized:
         env.save(str(tmp_path / "vecnormalize.pkl"))
@@ -174,7 +174,9 @@ def test_which_normalizer_belongs_to_a_zip(tmp_path: Path) -> None:
         read_teacher(tmp_path / "agent.zip", spaces)
     other = VecNormalize(DummyVecEnv([lambda: make_environment("CartPole-v1")]))
     other.save(str(tmp_path / "mine.pkl"))
-    with pytest.raises(InputError, match=r"mine\.pkl: is for 4 values.* reads 3; .*--normalizer, or --no-normalizer"):
+    with pytest.raises(
+        InputError, match=r"mine\.pkl: is for 4 values.* reads 3; .*`normalizer`, or `normalizer=False`"
+    ):
         read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(normalizer=tmp_path / "mine.pkl"))
     with pytest.raises(InputError, match="exclude each other"):
         PolicyOptions(normalizer=tmp_path / "mine.pkl", without_normalizer=True)
@@ -406,10 +408,10 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
     names = {"input_names": ["obs"], "output_names": ["mean", "deviation"]}
     torch.onnx.export(module, (torch.zeros(1, 4),), path, dynamo=True, verbose=False, **names)
     with pytest.raises(
-        InputError, match=r"several outputs could be .* \(mean \[1, 2\], deviation \[1, 2\]\).*--output"
+        InputError, match=r"several outputs could be .* \(mean \[1, 2\], deviation \[1, 2\]\).*`output`"
     ):
         read_teacher(path, CONTINUOUS)
-    with pytest.raises(InputError, match="has no output 'action'; --output names one of mean, deviation"):
+    with pytest.raises(InputError, match="has no output 'action'; `output` names one of mean, deviation"):
         read_teacher(path, CONTINUOUS, PolicyOptions(output="action"))
     teacher = read_teacher(path, CONTINUOUS, PolicyOptions(output="mean"))
     with torch.no_grad():
@@ -420,13 +422,13 @@ def test_the_decision_among_several_outputs_is_asked_for(tmp_path: Path) -> None
 def test_options_of_other_files_are_refused(tmp_path: Path) -> None:
     actor, spaces = actor_of("clip")
     save(make_artifact(actor, None, {}), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="--no-normalizer is for zips"):
+    with pytest.raises(InputError, match="`normalizer=False` is for zips"):
         read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(without_normalizer=True))
-    with pytest.raises(InputError, match="--output is for ONNX"):
+    with pytest.raises(InputError, match="`output` is for ONNX"):
         read_teacher(tmp_path / "model.pt", spaces, PolicyOptions(output="action"))
     with zipfile.ZipFile(tmp_path / "agent.zip", "w") as archive:
         archive.writestr("policy.pth", b"")
-    with pytest.raises(InputError, match=r"agent\.zip: --output is for ONNX"):
+    with pytest.raises(InputError, match=r"agent\.zip: `output` is for ONNX"):
         read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(without_normalizer=True, output="action"))
 
 

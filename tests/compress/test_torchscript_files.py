@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress.read import read_teacher
+from prunekit.compression.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
 from prunekit.spaces.box import BoxActions

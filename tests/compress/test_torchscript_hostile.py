@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchscript_files import Own, replaced, saved, spaces_for, with_body
 
-from prunekit.compress.torchscript_teacher import read_torchscript
+from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.errors import ArtifactError, InputError
 
 SPACES = spaces_for(4, 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchscript_files import FORMS, saved, spaces_for, with_body
 
-from prunekit.compress.torchscript_teacher import ROWS, read_torchscript
+from prunekit.compression.torchscript_teacher import ROWS, read_torchscript
 from prunekit.errors import ArtifactError
 
 INPUTS, HIDDEN = 4, 8

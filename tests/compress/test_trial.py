@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compress import trial as trying
-from prunekit.compress.points import Baseline, Point
-from prunekit.compress.settings import CompressSettings, SearchSettings
-from prunekit.compress.trial import Players, claim_of, trial
+from prunekit.compression import trial as trying
+from prunekit.compression.points import Baseline, Point
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.trial import Players, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired

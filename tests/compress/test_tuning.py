@@ -13,14 +13,14 @@ import points
 import pytest
 import torch
 
-from prunekit.compress import search, settings
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.points import Baseline, Point
-from prunekit.compress.search import search_branch
-from prunekit.compress.settings import SearchSettings
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression import search, settings
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.points import Baseline, Point
+from prunekit.compression.search import search_branch
+from prunekit.compression.settings import SearchSettings
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher
+from prunekit.compression.tuning import tuner_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import episode_return
 from prunekit.spaces.discrete import DiscreteActions

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from prunekit.compress.worker_start import begin
+from prunekit.compression.worker_start import begin
 from prunekit.executors.starting import deaf_processes
 
 

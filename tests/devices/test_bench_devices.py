@@ -16,9 +16,9 @@ from host_tools import needs_native
 from rich.console import Console
 from stub_policies import needs
 
-from prunekit.bench.compare import run_bench
-from prunekit.bench.result import BenchResult
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.compare import run_bench
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import board, devices_named
 from prunekit.devices.cpu_c import CpuC
 from prunekit.devices.emulator import EmulatedPolicy
@@ -212,7 +212,7 @@ def test_emulators_are_closed_when_a_later_device_cannot_run(
 
 def test_another_environment_is_refused_with_both_widths() -> None:
     for name in ("cpu-c", "cortex-m4"):
-        with pytest.raises(InputError, match=r"compact\.pt: maps 4 values to 2, .* needs 11 to 3; .*--env$"):
+        with pytest.raises(InputError, match=r"compact\.pt: maps 4 values to 2, .* needs 11 to 3; .*`env`$"):
             run_bench(CARTPOLE[1:], devices_named([name]), FEW, "Hopper-v5")
 
 
@@ -237,7 +237,7 @@ def test_without_a_name_the_shipped_files_that_a_device_can_run_are_taken(
         asked.extend(paths)
         raise InputError("enough is known")
 
-    monkeypatch.setattr("prunekit.bench.compare.run_bench", stop)
+    monkeypatch.setattr("prunekit.benching.compare.run_bench", stop)
     monkeypatch.chdir(tmp_path)
     assert run("bench", *words)[0] == 2
     assert [path.name for path in asked] == [f"dense{suffix}", f"compact{suffix}"]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from stub_policies import needs, with_tools
 from torch import nn
 
-from prunekit.bench.figures import DeviceFigures, FirmwareFigures, Place
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import Runtime
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, FirmwareFigures, Place
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import board, devices_named
 from prunekit.devices.board import Board, LoopRuntime
 from prunekit.devices.build import Image, build
@@ -380,7 +380,7 @@ def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
 )
 def test_another_environment_is_refused_with_both_widths(spaces: Spaces) -> None:
     for device in devices_named(["cpu-c", "cortex-m4"]):
-        words = r"^model\.pt: maps 4 values to 2, but the environment needs 7 to 3; .* --env$"
+        words = r"^model\.pt: maps 4 values to 2, but the environment needs 7 to 3; .* `env`$"
         with pytest.raises(InputError, match=words):
             device.runtime(model(9), replace(PLACE, spaces=spaces))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
 from prunekit.errors import InputError
 

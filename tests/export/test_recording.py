@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces as gym_spaces
 from torch import nn
 
-from prunekit.bench.compare import _fitting
+from prunekit.benching.compare import _fitting
 from prunekit.environments import Spaces, spaces_of
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.actor import Actor

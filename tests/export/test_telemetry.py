@@ -11,8 +11,8 @@ import pytest
 from onnx_graphs import model_of, node
 
 import prunekit
-from prunekit.bench.memory import measure_memory
-from prunekit.bench.models import BenchModel
+from prunekit.benching.memory import measure_memory
+from prunekit.benching.models import BenchModel
 
 READ = """
 import os, sys

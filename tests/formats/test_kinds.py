@@ -12,7 +12,7 @@ import torch
 from pickled import torch_saved
 from torch import nn
 
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.errors import ArtifactError, InputError
 from prunekit.formats.kinds import Kind, kind_of
 from prunekit.policy.artifact import load

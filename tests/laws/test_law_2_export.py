@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from law_strategies import Deployed, deployed
 from numpy.typing import NDArray
 
-from prunekit.bench.models import BenchModel
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import BenchModel
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import Spaces
 from prunekit.export.onnx import export_onnx, read_metadata, to_onnx
 from prunekit.export.session import tuned_session

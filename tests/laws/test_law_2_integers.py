@@ -11,7 +11,7 @@ import pytest
 from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, with_wild_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from integer_graphs import FUNCTIONS, integer_chain_of
+from integer_graphs import FUNCTIONS, integer_chain_of, integer_network_of
 from numpy.typing import NDArray
 
 from prunekit.export.c_int8 import int8_to_c
@@ -49,3 +49,10 @@ def test_compiled_chains_give_the_bits_of_their_twin(bits: Bits, seed: int) -> N
 def test_every_function_gives_the_bits_of_its_twin(function: str, bits: Bits) -> None:
     for seed in range(4):
         same_bits(*integer_chain_of(seed, [function, function]), bits, WAYS[:1])
+
+
+@BOTH
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**64))
+def test_compiled_networks_with_branches_give_the_bits_of_their_twin(bits: Bits, seed: int) -> None:
+    same_bits(*integer_network_of(seed), bits, WAYS[2:])

@@ -18,7 +18,7 @@ import pytest
 import torch
 from law_files import SOUND, actor_with, sound_data, torch_saved
 
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.session import tuned_session
 from prunekit.policy.artifact import load

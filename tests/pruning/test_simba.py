@@ -101,6 +101,37 @@ def test_it_learns_while_it_is_pruned(trained: Trained) -> None:
     assert [group.name for group in trained.pruner.groups] == ["trunk.enter", "trunk.blocks.0.up", "trunk.blocks.1.up"]
 
 
+def test_with_counted_norms_it_shrinks_while_it_trains_to_the_weights_of_masks() -> None:
+    """Law 4 under norms; the network is the same before anything has gone."""
+    torch.manual_seed(0)
+    plain = SimBa(5, 16, 3).double()
+    networks = [copy.deepcopy(plain) for _ in range(2)]
+    for network in networks:
+        assert set(prunekit.count_norms_(network)) == {"trunk.norm", "trunk.blocks.0.norm", "trunk.blocks.1.norm"}
+        assert network.state_dict().keys() == plain.state_dict().keys()
+    states = torch.randn(150, 32, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(networks[0](states[0]), plain(states[0]), rtol=0.0, atol=1e-12)
+    widths = []
+    for network, live in zip(networks, (False, True), strict=True):
+        optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+        pruner = Pruner(network, optimizer, 150, early_plan(Sparsity(0.5), strength=0.1), live_shrink=live)
+        for batch in states:
+            optimizer.zero_grad()
+            (network(batch) - torch.sin(2.0 * batch[:, :3])).square().mean().backward()
+            optimizer.step()
+            widths += [len(network.trunk.norm.weight)] if live else []
+        if not live:
+            assert not all(bool(keep.all()) for keep in pruner.masks.values())
+            networks[0] = prunekit.shrink(network, pruner.masks)
+    assert widths[0] == 16
+    assert len(set(widths)) > 2  # on the way, not only at the end
+    for (name, one), (other, two) in zip(networks[0].named_parameters(), networks[1].named_parameters(), strict=True):
+        assert name == other
+        torch.testing.assert_close(one, two, rtol=0.0, atol=1e-9)
+    assert isinstance(networks[1].trunk.norm, CountedLayerNorm)
+    assert networks[1].trunk.norm.count == 16
+
+
 @torch.no_grad()
 def test_it_is_shrunk_without_loss_and_exported(trained: Trained) -> None:
     small = prunekit.shrink(trained.network, trained.pruner.masks)

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import CouplingError
+from prunekit.errors import CouplingError, InputError
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.masks import masked
+from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.schedules import Sparsity
 from prunekit.pruning.surgery import shrink
 
 
@@ -91,3 +93,94 @@ def test_what_is_no_state_is_refused() -> None:
     whole = network()
     with pytest.raises(CouplingError, match="takes 2 inputs"):
         Pruner(whole, torch.optim.Adam(whole.parameters()), 10)
+    with pytest.raises(InputError, match=r"cannot lose units while it trains.*live_shrink=False"):
+        Pruner(whole, torch.optim.Adam(whole.parameters()), 10, states=1, live_shrink=True)
+    half = PruningPlan(threshold=Sparsity(0.5))
+    pruner = Pruner(whole, torch.optim.Adam(whole.parameters()), 10, half, states=1)
+    with pytest.raises(InputError, match="cannot lose units while it trains"):
+        pruner.shrink_()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_loop_over_sequences_prunes_cells_and_shrinks_them_losslessly(named: bool) -> None:
+    """A sum that is remembered is learned; dead units stay zero, and what is left does the same without them."""
+    torch.manual_seed(2)
+    whole = Recurrent()
+    optimizer = torch.optim.Adam(whole.parameters(), 1e-2)
+    plan = PruningPlan(threshold=Sparsity(0.5), states=64)
+    pruner = Pruner(whole, optimizer, 120, plan, states=1)
+    for _ in range(120):
+        loss, state, total = torch.zeros(()), torch.zeros(8, 5), torch.zeros(8, 2)
+        for x in 0.3 * torch.randn(6, 8, 3):
+            output, state = whole(x, state=state) if named else whole(x, state)
+            total = total + x[:, :2]
+            loss = loss + (output - total).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert pruner.frozen
+    assert pruner.sparsity == pytest.approx(0.5, abs=0.1)
+    masks = pruner.masks
+    dead = ~masks["cell"]
+    assert bool(dead.any())
+    assert not whole.cell.weight_hh[:, dead].any()
+    assert not whole.cell.weight_ih[dead.repeat(3)].any()
+    assert not whole.leave.weight[:, dead].any()
+    assert set(pruner.importance) == {"enter", "cell"}
+    whole = whole.double()
+    small = shrink(whole, masks, states=1)
+    torch.testing.assert_close(run(small, int(masks["cell"].sum())), run(whole, 5), rtol=0.0, atol=1e-12)
+
+
+class Sequences(nn.Module):
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.enter, self.cells, self.leave = nn.Linear(3, 3), nn.GRU(3, 5), nn.Linear(5, 2)
+        self.first = first
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        values, state = self.cells(torch.tanh(self.enter(x)) if self.first else x, state)
+        return self.leave(values), state
+
+
+def test_cells_without_an_op_are_refused_by_name() -> None:
+    for first, match in (
+        (True, r"'cells' \(GRU\) reads it, which is not known"),
+        (False, "nn.GRU and LSTMs have none"),
+    ):
+        whole = Sequences(first)
+        with pytest.raises(CouplingError, match=match):
+            Pruner(whole, torch.optim.Adam(whole.parameters()), 10, PruningPlan(threshold=Sparsity(0.5)), states=1)
+
+
+def test_importance_counts_what_a_unit_does_through_the_state() -> None:
+    """A unit that nothing reads but the cell itself, in its next step, is not worth nothing."""
+    torch.manual_seed(0)
+    whole = Through()
+    with torch.no_grad():
+        whole.leave.weight[:, 2] = 0.0  # read by the cell alone
+        whole.leave.weight[:, 4] = 0.0
+        whole.cell.weight_hh[:, 4] = 0.0  # read by nothing
+        whole.cell.weight_ih[4::5] = whole.cell.weight_hh[4::5] = 0.0
+        whole.cell.bias_ih[4::5] = whole.cell.bias_hh[4::5] = 0.0
+        whole.cell.bias_ih[9] = -30.0  # its update gate is open, so that it forgets at once
+    optimizer = torch.optim.SGD(whole.parameters(), 0.0)
+    pruner = Pruner(whole, optimizer, 20, PruningPlan(threshold=Sparsity(0.2), states=32, compensate=False), states=1)
+    for _ in range(20):
+        _, state = whole(torch.randn(16, 3), torch.randn(16, 5))
+        whole.leave(state).sum().backward()
+        optimizer.step()
+    scores = pruner.importance["cell"]
+    assert scores[2] > 0.0
+    assert scores[4] == scores.min()
+    assert scores[2] > 10.0 * scores[4]
+
+
+class Through(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.leave = nn.GRUCell(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.cell(x, state)
+        return self.leave(state), state

@@ -157,7 +157,7 @@ def skrl() -> Checkpoint:
         inputs=5,
         answer=answer,
         recognised="skrl checkpoint, 5-8-6-6-2, elu, normalizer inside",
-        notes=("skrl's own", "unless --head"),
+        notes=("skrl's own", "unless `head`"),
     )
 
 
@@ -194,7 +194,7 @@ def cleanrl_ppo() -> Checkpoint:
         inputs=5,
         answer=actor,
         recognised="CleanRL model, 5-8-8-2, tanh",
-        notes=("--activation", "NormalizeObservation"),
+        notes=("`activation`", "NormalizeObservation"),
     )
 
 
@@ -216,7 +216,7 @@ def cleanrl_squashed(last: str) -> Checkpoint:
         inputs=5,
         answer=answer,
         recognised="CleanRL model, 5-8-8-2, relu",
-        notes=("--activation",),
+        notes=("`activation`",),
     )
 
 
@@ -228,7 +228,7 @@ def plain() -> Checkpoint:
         inputs=4,
         answer=network,
         recognised="state dict, 4-8-3, relu",
-        notes=("unless --head",),
+        notes=("unless `head`",),
     )
 
 
@@ -242,7 +242,7 @@ def nested() -> Checkpoint:
         inputs=4,
         answer=actor,
         recognised="state dict, 4-8-3, silu",
-        notes=("unless --head",),
+        notes=("unless `head`",),
     )
 
 
@@ -261,7 +261,7 @@ def declared() -> Checkpoint:
         inputs=4,
         answer=answer,
         recognised="state dict, 4-8-8-2, tanh",
-        notes=("as --layers says",),
+        notes=("as `layers` says",),
     )
 
 
@@ -278,7 +278,7 @@ def normed() -> Checkpoint:
         inputs=4,
         answer=network,
         recognised="state dict, 4-8-6-2, elu",
-        notes=("epsilon", "unless --head"),
+        notes=("epsilon", "unless `head`"),
     )
 
 
@@ -290,7 +290,7 @@ def linear() -> Checkpoint:
         inputs=4,
         answer=network,
         recognised="state dict, 4-2, linear",
-        notes=("unless --head",),
+        notes=("unless `head`",),
     )
 
 
@@ -303,7 +303,7 @@ def module() -> Checkpoint:
         inputs=4,
         answer=network,
         recognised="state dict, 4-8-3, elu",
-        notes=("unless --head",),
+        notes=("unless `head`",),
     )
 
 

@@ -16,7 +16,7 @@ from checkpoint_files import CHECKPOINTS, Checkpoint, mlp, named, rl_games, rsl_
 from conftest import Run
 from torch import nn
 
-from prunekit.compress.read import read_teacher
+from prunekit.compression.read import read_teacher
 from prunekit.environments import Spaces
 from prunekit.errors import InputError, PrunekitError
 from prunekit.graph.reference import run_step
@@ -68,12 +68,12 @@ def refusal(content: Any, folder: Path, **said: Any) -> str:
 
 def test_the_activation_is_asked_for_by_name(tmp_path: Path) -> None:
     text = refusal(rsl_rl_first().content, tmp_path)
-    assert text.startswith("rsl_rl checkpoint, actor 5-8-6-2, activation not in the file: give --activation")
+    assert text.startswith("rsl_rl checkpoint, actor 5-8-6-2, activation not in the file: give `activation`")
 
 
 def test_a_module_behind_the_last_layer_is_asked_for(tmp_path: Path) -> None:
     content = nn.Sequential(*mlp(4, 8, 3), nn.Tanh()).state_dict()
-    assert "--activation" in refusal(content, tmp_path)
+    assert "`activation`" in refusal(content, tmp_path)
     assert "'3' behind the last layer" in refusal(content, tmp_path)
     assert "behind its last layer stands a module without weights, '3'" in refusal(content, tmp_path, activation="elu")
     path = tmp_path / "file.pt"
@@ -88,7 +88,7 @@ def test_a_module_behind_the_last_layer_is_asked_for(tmp_path: Path) -> None:
 def test_layers_and_their_order_are_asked_for(tmp_path: Path) -> None:
     layers = {**named("one", nn.Linear(4, 8)), **named("two", nn.Linear(8, 2))}
     text = refusal(layers, tmp_path)
-    assert "name them with --layers" in text
+    assert "name them with `layers`" in text
     assert "there are one, two" in text
     said = {"activation": "elu"}
     assert "has no layer 'three'; its layers are one, two" in refusal(layers, tmp_path, layers=("one", "three"), **said)
@@ -96,7 +96,7 @@ def test_layers_and_their_order_are_asked_for(tmp_path: Path) -> None:
         layers, tmp_path, layers=("two", "one"), **said
     )
     both = {"x": layers, "y": layers}
-    assert "choose one with --path: x, y" in refusal(both, tmp_path, layers=("one", "two"), **said)
+    assert "choose one with `nesting`: x, y" in refusal(both, tmp_path, layers=("one", "two"), **said)
     path = saved({"x": layers, "y": layers}, tmp_path / "file.pt")
     beside = saved({"actor": layers, "actor_target": layers, "critic_1": layers}, tmp_path / "beside.pt")
     assert read_policy(beside, PolicyOptions(layers=("one", "two"), **said)).recognised == "state dict, 4-8-2, elu"
@@ -166,13 +166,13 @@ def test_broken_numbers_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"activation": "sine"}, "--activation sine is unknown; choose none, tanh, relu"),
-        ({"activation": "tanh:2"}, "--activation tanh takes no number"),
-        ({"activation": "leaky_relu:x"}, "--activation has 'x' where a number belongs"),
-        ({"head": "softmax"}, "--head softmax is unknown; choose none, tanh"),
-        ({"head": "tanh:1"}, "--head takes two bounds"),
+        ({"activation": "sine"}, "`activation` sine is unknown; choose none, tanh, relu"),
+        ({"activation": "tanh:2"}, "`activation` tanh takes no number"),
+        ({"activation": "leaky_relu:x"}, "`activation` has 'x' where a number belongs"),
+        ({"head": "softmax"}, "`head` softmax is unknown; choose none, tanh"),
+        ({"head": "tanh:1"}, "`head` takes two bounds"),
         ({"head": "clip:1,0"}, "not LOW < HIGH"),
-        ({"head": "clip:0,inf"}, "--head has 'inf' where a number belongs"),
+        ({"head": "clip:0,inf"}, "`head` has 'inf' where a number belongs"),
     ],
 )
 def test_words_that_are_unknown(said: dict[str, str], words: str) -> None:
@@ -285,7 +285,7 @@ def test_a_module_state_of_rllib(tmp_path: Path) -> None:
     state |= named("vf.net.mlp.0", nn.Linear(6, 1)) | named("encoder.critic_encoder.net.mlp", mlp(4, 6))
     path = tmp_path / "module_state.pkl"
     path.write_bytes(pickle.dumps({name: value.numpy() for name, value in state.items()}))
-    with pytest.raises(InputError, match=r"RLlib module state, policy 4-8-6-4, the kind of its actions.*--head mean"):
+    with pytest.raises(InputError, match=r"RLlib module state, policy 4-8-6-4, the kind of its actions.*`head` mean"):
         read_policy(path)
     policy = read_policy(path, PolicyOptions(activation="tanh", head="mean"))
     assert policy.recognised == "RLlib module state, 4-8-6-2, tanh"
@@ -328,7 +328,7 @@ def test_a_checkpoint_is_a_teacher(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = checkpoint.answer(seen.double()).numpy().clip(-0.1, 0.1)
     np.testing.assert_allclose(teacher.responses(seen.numpy()), wanted, atol=1e-6)
-    with pytest.raises(InputError, match="--output is for ONNX files"):
+    with pytest.raises(InputError, match="`output` is for ONNX files"):
         read_teacher(path, spaces, PolicyOptions(activation="elu", output="x"))
 
 

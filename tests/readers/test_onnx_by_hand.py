@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -449,3 +451,13 @@ def test_only_what_the_answer_needs_is_counted() -> None:
     found = agreeing(by_hand(nodes, {"x": (1, 5)}, ("y", "e"), {"w": values(5, 8), "b": values(8)}), output="y")
     assert ops_of(found) == ["Affine", "tanh"]
     assert found.graph.parameter_count == 5 * 4 + 4
+
+
+@pytest.mark.parametrize(("operator", "count"), [("Neg", 1500), ("Mul", 60)])
+def test_what_is_looked_back_through_is_bounded(operator: str, count: int) -> None:
+    """Without a bound the time grows with the square of a chain of scales, and doubles with every square."""
+    names = ["x", *(f"y{at}" for at in range(count)), "y"]
+    nodes = [node(operator, f"{name} {name}" if operator == "Mul" else name, made) for name, made in pairwise(names)]
+    began = process_time()
+    read_onnx_graph(by_hand(nodes, {"x": (1, 3)}, opset=17), "chain")
+    assert process_time() - began < 3.0

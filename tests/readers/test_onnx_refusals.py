@@ -164,11 +164,11 @@ def test_an_answer_that_is_drawn() -> None:
     with pytest.raises(InputError, match=message + "answers; export its deterministic action"):
         read_onnx_graph(sampling(outputs=("action",)), "policy.onnx")
     both = sampling(node("Tanh", "h", "mean"), outputs=("action", "mean"))
-    with pytest.raises(InputError, match=message + "answers; not drawn is mean: take it with --output"):
+    with pytest.raises(InputError, match=message + "answers; not drawn is mean: take it with `output`"):
         read_onnx_graph(both, "policy.onnx")
     assert read_onnx_graph(both, "policy.onnx", output="mean").output == "mean"
     unnamed = sampling(node("Tanh", "h", "7"), node("Identity", "action", "8"), outputs=("7", "8"))
-    with pytest.raises(InputError, match=r"samples its action \(output '8'.*not drawn is 7: take it with --output"):
+    with pytest.raises(InputError, match=r"samples its action \(output '8'.*not drawn is 7: take it with `output`"):
         read_onnx_graph(unnamed, "policy.onnx")
 
 
@@ -182,9 +182,9 @@ def test_dropout_in_training_draws() -> None:
 def test_outputs_that_are_not_clear() -> None:
     nodes = layered(node("Tanh", "h", "left"), node("Relu", "h", "right"))
     content = by_hand(nodes, {"x": (1, 5)}, ("left", "right"), WEIGHT)
-    with pytest.raises(InputError, match=r"could be the action \(left, right\); give --output NAME"):
+    with pytest.raises(InputError, match=r"could be the action \(left, right\); give `output` NAME"):
         read_onnx_graph(content, "policy.onnx")
-    with pytest.raises(InputError, match=r"has no output 'middle'; --output names one of left, right"):
+    with pytest.raises(InputError, match=r"has no output 'middle'; `output` names one of left, right"):
         read_onnx_graph(content, "policy.onnx", output="middle")
     assert read_onnx_graph(content, "policy.onnx", output="right").others == ("left",)
     passed = by_hand([*nodes, node("Identity", "x", "through")], {"x": (1, 5)}, ("left", "through"), WEIGHT)
@@ -192,7 +192,7 @@ def test_outputs_that_are_not_clear() -> None:
         read_onnx_graph(passed, "policy.onnx", output="through")
     hybrid = layered(node("Tanh", "h", "continuous_actions"), node("Relu", "h", "discrete_actions"))
     content = by_hand(hybrid, {"x": (1, 5)}, ("continuous_actions", "discrete_actions"), WEIGHT)
-    with pytest.raises(InputError, match=r"\(continuous_actions, discrete_actions\); give --output NAME"):
+    with pytest.raises(InputError, match=r"\(continuous_actions, discrete_actions\); give `output` NAME"):
         read_onnx_graph(content, "policy.onnx")
 
 

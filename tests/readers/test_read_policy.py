@@ -72,7 +72,7 @@ def test_a_zip_acts_as_its_library_does(normalized: bool, tmp_path: Path) -> Non
 
 def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
     _, env = zip_of(tmp_path, normalized=True)
-    with pytest.raises(InputError, match=r"agent\.zip: no file beside it .*--normalizer.*--no-normalizer"):
+    with pytest.raises(InputError, match=r"agent\.zip: no file beside it .*`normalizer`.*`normalizer=False`"):
         read_policy(tmp_path / "agent.zip")
     (tmp_path / "agent").mkdir()
     for name in ("agent/vecnormalize.pkl", "vec_normalize.pkl"):
@@ -87,10 +87,10 @@ def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (PolicyOptions(without_normalizer=True), "--no-normalizer is for zips"),
-        (PolicyOptions(normalizer=Path("x.pkl")), "--normalizer is for zips"),
-        (PolicyOptions(output="a"), "--output is for ONNX"),
-        (PolicyOptions(inputs=3), "--inputs is for TorchScript"),
+        (PolicyOptions(without_normalizer=True), "`normalizer=False` is for zips"),
+        (PolicyOptions(normalizer=Path("x.pkl")), "`normalizer` is for zips"),
+        (PolicyOptions(output="a"), "`output` is for ONNX"),
+        (PolicyOptions(inputs=3), "`inputs` is for TorchScript"),
     ],
 )
 def test_options_of_other_kinds_are_refused(options: PolicyOptions, words: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_options_of_other_kinds_are_refused(options: PolicyOptions, words: str, 
 def test_options_that_exclude_each_other() -> None:
     with pytest.raises(InputError, match="exclude each other"):
         PolicyOptions(normalizer=Path("x.pkl"), without_normalizer=True)
-    with pytest.raises(InputError, match="--inputs must be at least 1"):
+    with pytest.raises(InputError, match="`inputs` must be at least 1"):
         PolicyOptions(inputs=0)
 
 

@@ -62,7 +62,7 @@ def test_a_reader_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch, t
     assert policy_kind(path) == "gains"
     assert read_policy(path, PolicyOptions(head="none")).recognised == "gains, none"
     np.testing.assert_array_equal(load(path).act(np.array([1.0, 1.0, 1.0])), [6.0, 1.0])
-    with pytest.raises(InputError, match=r"policy\.txt: --layers is for checkpoints and state dicts; leave it out"):
+    with pytest.raises(InputError, match=r"policy\.txt: `layers` is for checkpoints and state dicts; leave it out"):
         read_policy(path, PolicyOptions(layers=("a",)))
 
 

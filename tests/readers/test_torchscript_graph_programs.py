@@ -369,7 +369,7 @@ class Plain(nn.Module):
 
 def test_a_width_that_nothing_shows_is_asked_for(tmp_path: Path) -> None:
     path, module = saved("scripted", Plain(), tmp_path / "policy.ts")
-    with pytest.raises(ArtifactError, match="--inputs N"):
+    with pytest.raises(ArtifactError, match="`inputs` N"):
         read_torchscript_graph(path)
     assert_same(path, module, inputs=5, width=5)
 

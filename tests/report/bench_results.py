@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunekit.bench.figures import DeviceFigures, DeviceResult
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.models import BenchModel
-from prunekit.bench.result import BenchResult
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import DeviceFigures, DeviceResult
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.models import BenchModel
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
 from prunekit.stats.betting import NOTHING
 from prunekit.stats.bootstrap import Retention
 from prunekit.stats.certificate import Certificate

@@ -11,9 +11,9 @@ import pytest
 from bench_results import UNMEASURED, certificate, figures, result_of
 from test_run_folder import write_run
 
-from prunekit.bench.models import read_model
-from prunekit.bench.result import BenchResult
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.models import read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
 from prunekit.report.bench_page import bench_page
 from prunekit.report.html import to_html
 from prunekit.report.page import CertificateBlock, ClipsBlock, Figure, Note, Page

@@ -9,11 +9,11 @@ import pytest
 from bench_results import DENSE, KEPT, SMALL, UNMEASURED, certificate, figures, result_of
 from rich.console import Console
 
-from prunekit.bench.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
-from prunekit.bench.latency import Percentiles
-from prunekit.bench.models import BenchModel
-from prunekit.bench.result import BenchResult
-from prunekit.bench.settings import BenchSettings
+from prunekit.benching.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
+from prunekit.benching.latency import Percentiles
+from prunekit.benching.models import BenchModel
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
 from prunekit.report.bench_tables import render
 from prunekit.stats.bootstrap import Retention
 

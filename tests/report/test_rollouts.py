@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from prunekit.bench.models import read_model
-from prunekit.bench.runtimes import OnnxRuntime
+from prunekit.benching.models import read_model
+from prunekit.benching.runtimes import OnnxRuntime
 from prunekit.environments import make_environment, spaces_of
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import make_artifact, save

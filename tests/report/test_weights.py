@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from prunekit.bench.models import read_model
+from prunekit.benching.models import read_model
 from prunekit.report.weights import layers_of
 
 MODELS = Path(__file__).parents[2] / "models"

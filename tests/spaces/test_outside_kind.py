@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunekit.compress.arena import Arena, deployed
-from prunekit.compress.student import Lessons, Scale, Student
-from prunekit.compress.teacher import Teacher, teacher_of_actor
-from prunekit.compress.tuning import tuner_of
+from prunekit.compression.arena import Arena, deployed
+from prunekit.compression.student import Lessons, Scale, Student
+from prunekit.compression.teacher import Teacher, teacher_of_actor
+from prunekit.compression.tuning import tuner_of
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, InputError, UnusableEnvironmentError
 from prunekit.export.onnx import export_onnx

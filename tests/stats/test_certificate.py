@@ -253,21 +253,21 @@ def test_an_environment_that_fails_under_the_teacher_decides_nothing() -> None:
 
 @pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, float("nan")])
 def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
-    with pytest.raises(InputError, match=r"--keep must lie in \(0, 1\]"):
+    with pytest.raises(InputError, match=r"`keep` must lie in \(0, 1\]"):
         check_claim(keep, None)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.0, float("nan")])
 def test_a_share_of_failures_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match="--max-failures must lie between 0 and 1"):
+    with pytest.raises(InputError, match="`max_failures` must lie between 0 and 1"):
         check_claim(0.95, share)
 
 
 def test_a_claim_needs_episodes_that_can_show_it() -> None:
-    with pytest.raises(InputError, match="--keep needs at least 20 episodes for its bound, got 19 here"):
+    with pytest.raises(InputError, match="`keep` needs at least 20 episodes for its bound, got 19 here"):
         check_episodes(19, None, " here")
     check_episodes(20, None)
-    with pytest.raises(InputError, match=r"--max-failures 0\.01 needs 306 episodes without a failure, got 305"):
+    with pytest.raises(InputError, match=r"`max_failures` 0\.01 needs 306 episodes without a failure, got 305"):
         check_episodes(305, 0.01)
     check_episodes(306, 0.01)
 

@@ -51,11 +51,13 @@ def test_a_range_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "a,b", "1;2", "1,"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"is no range; write it as in --range=-100,300"):
+    with pytest.raises(InputError, match=r"is no range; write it as in `clip_range`=-100,300"):
         parse_range(text)
 
 
 @pytest.mark.parametrize("text", ["2,1", "1,1", "nan,1", "0,inf", "-inf,inf", "-1.7e308,1.7e308"])
 def test_a_range_without_two_finite_ends_in_order_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"--range (must be two finite numbers, the smaller one|.* is wider than)"):
+    with pytest.raises(
+        InputError, match=r"`clip_range` (must be two finite numbers, the smaller one|.* is wider than)"
+    ):
         parse_range(text)

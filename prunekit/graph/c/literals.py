@@ -15,7 +15,7 @@ LARGEST = float(np.finfo(np.float32).max)
 _PER_LINE = 6
 _PIECE = _PER_LINE * 4096
 """So many numbers are made text at once: whole lines."""
-_SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1, "uint8_t": 1}
+_SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}
 
 
 @final

@@ -20,8 +20,8 @@ from prunekit.readers.weights.tree import Tree, tree_of
 from prunekit.readers.weights.words import bounded, mean_ending
 
 CALLED = "Brax parameters"
-_PPO = "swish is the activation of Brax's PPO; say --activation where it was another"
-_ACTIONS = "its action is tanh of the mean, as of Brax's NormalTanhDistribution; say --head where it was another"
+_PPO = "swish is the activation of Brax's PPO; say `activation` where it was another"
+_ACTIONS = "its action is tanh of the mean, as of Brax's NormalTanhDistribution; say `head` where it was another"
 _OF_OBSERVATIONS = "state"
 """The entry of a dictionary of observations that the policy reads, by Brax's own default."""
 
@@ -55,7 +55,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None, notes: tupl
         there = ", ".join(tree.matrices[:16])
         raise InputError(
             f"{opened.path}: {CALLED}, but its policy is no plain chain hidden_0, hidden_1, ... with tanh of a mean; "
-            f"name its layers with --layers and what follows with --head; there are {shown(there, 400)}"
+            f"name its layers with `layers` and what follows with `head`; there are {shown(there, 400)}"
         )
     return Plan(
         called=CALLED,

@@ -17,7 +17,7 @@ from prunekit.readers.weights.tree import Tree
 from prunekit.readers.weights.words import Ending
 
 CALLED = "CleanRL model"
-_OWN = "its activation is CleanRL's own for this algorithm; say --activation where it was changed"
+_OWN = "its activation is CleanRL's own for this algorithm; say `activation` where it was changed"
 _NORMALIZED = (
     "CleanRL's PPO for continuous actions normalizes observations in the environment (NormalizeObservation), with "
     "statistics that are not in the file; it is read without"
@@ -50,7 +50,7 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 def _ppo(opened: Opened, tree: Tree) -> Plan:
     layers = sequence_at(tree, "actor_mean")
     if layers is None:
-        raise InputError(f"{opened.path}: {CALLED}, but its actor_mean is no chain of layers; name them with --layers")
+        raise InputError(f"{opened.path}: {CALLED}, but its actor_mean is no chain of layers; name them with `layers`")
     return Plan(
         called=CALLED,
         part="actor",
@@ -70,7 +70,7 @@ def _squashed(opened: Opened, tree: Tree) -> Plan:
     spread = {"fc_logstd"} if last == "fc_mean" else set()
     if last is None or {*layers, last} != set(tree.matrices) - spread or numbers != list(range(1, len(numbers) + 1)):
         raise InputError(
-            f"{opened.path}: {CALLED}, but its actor is not fc1, fc2, fc_mean; name its layers with --layers"
+            f"{opened.path}: {CALLED}, but its actor is not fc1, fc2, fc_mean; name its layers with `layers`"
         )
     try:
         scale, shift = (as_floats(tree.vector(name)) for name in ("action_scale", "action_bias"))

@@ -56,7 +56,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
         there = ", ".join(own[:16]) or "none"
         raise InputError(
             f"{opened.path}: {CALLED}, but its actor is more or less than {_TRUNK} and mu or logits; name the layers "
-            f"of the policy, in order, with --layers; there are {shown(there, 400)}"
+            f"of the policy, in order, with `layers`; there are {shown(there, 400)}"
         )
     discrete = last[0].endswith("logits")
     return Plan(

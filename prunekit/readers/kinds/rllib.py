@@ -41,7 +41,7 @@ def _found(opened: Opened, options: PolicyOptions) -> Plan:
         there = ", ".join(own[:16])
         raise InputError(
             f"{opened.path}: {CALLED}, but its policy is more or less than one encoder and {_HEAD}; name its layers "
-            f"with --layers; there are {shown(there, 400)}"
+            f"with `layers`; there are {shown(there, 400)}"
         )
     if options.head is None:
         asked = _asked(opened, tree, layers)
@@ -60,8 +60,8 @@ def _asked(opened: Opened, tree: Tree, layers: list[str]) -> str:
     except InputError as error:
         raise InputError(f"{opened.path}: {error}") from error
     return (
-        f"{shape}, the kind of its actions not in the file: give --head mean (floats: the first half of its outputs), "
-        "--head argmax (discrete) or --head none"
+        f"{shape}, the kind of its actions not in the file: give `head` mean (floats: the first half of its outputs), "
+        "`head` argmax (discrete) or `head` none"
     )
 
 

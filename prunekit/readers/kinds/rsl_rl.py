@@ -65,14 +65,14 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
         there = ", ".join(tree.matrices[:16]) or "none"
         raise InputError(
             f"{opened.path}: {CALLED}, but its {part} is no chain of layers {prefix}.0, {prefix}.2, ...; name those of "
-            f"the policy, in order, with --layers; there are {shown(there, 400)}"
+            f"the policy, in order, with `layers`; there are {shown(there, 400)}"
         )
     chained = set(layers)
     other = next((name for name in _without_others(tree).matrices if name not in chained), None)
     if other is not None:
         raise InputError(
             f"{opened.path}: {CALLED}, but beside its {part} there is '{shown(other, 60)}', and the file does not say "
-            "what it is for; export the policy to ONNX, or name the layers that are all of it with --layers"
+            "what it is for; export the policy to ONNX, or name the layers that are all of it with `layers`"
         )
     if part == "actor" and not any(name in tree for name in _STANDARD_DEVIATIONS):
         raise InputError(

@@ -56,7 +56,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
         there = ", ".join(own[:16]) or "none"
         raise InputError(
             f"{opened.path}: {CALLED}, but it does not say in which order its policy's layers are used; name them with "
-            f"--layers; there are {shown(there, 400)}"
+            f"`layers`; there are {shown(there, 400)}"
         )
     assumed = f"its normalizer's epsilon {_EPSILON:g} and bound {_CLIP:g} are skrl's own; they are not in the file"
     return Plan(

@@ -31,7 +31,7 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
     tree = opened.tree.under(options.nesting or "")
     if options.nesting is not None and not tree.matrices:
-        raise InputError(f"{opened.path}: has no layers under --path {shown(options.nesting, 60)}")
+        raise InputError(f"{opened.path}: has no layers under `nesting` {shown(options.nesting, 60)}")
     own = [name for name in tree.matrices if may_be_policy(name)]
     refuse_recurrent(opened, tree, called)
     prefixes = list(dict.fromkeys(name.rpartition(".")[0] for name in own))
@@ -41,7 +41,7 @@ def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
         there = ", ".join(tree.matrices[:16])
         raise InputError(
             f"{opened.path}: {called}, which does not say which layers are the policy's, nor in which order: name them "
-            f"with --layers, and what is between them with --activation; there are {shown(there, 400)}"
+            f"with `layers`, and what is between them with `activation`; there are {shown(there, 400)}"
         )
     return Plan(called=called, tree=tree, layers=tuple(layers))
 

@@ -19,15 +19,10 @@ _SAID: dict[Kind, tuple[str, str]] = {
         "is a TensorFlow Lite file, which is not read; make ONNX of it with 'python -m tf2onnx.convert --tflite FILE "
         "--output policy.onnx'",
     ),
-    "hdf5": (
-        "hdf5",
-        "is an HDF5 file (RLtools, Keras), which is not read; export the policy to ONNX, or write its weights with "
-        "safetensors.numpy.save_file and name them with --layers",
-    ),
     "msgpack": (
         "flax",
         "is a file of flax.serialization (msgpack), which is not read; write its parameters with "
-        "safetensors.flax.save_file and name them with --layers",
+        "safetensors.flax.save_file and name them with `layers`",
     ),
     "pickle": (
         "pickle",

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import final
 
 from prunekit.errors import InputError
-from prunekit.graph.graph import Graph, Node
-from prunekit.graph.op import Op
+from prunekit.graph.graph import Graph, Node, State
+from prunekit.graph.op import Array, Op
 from prunekit.ops.argmax import Argmax
+from prunekit.ops.argmax_per_part import ArgmaxPerPart
 from prunekit.ops.identity import Identity
 from prunekit.ops.log_softmax import LogSoftmax
 from prunekit.ops.softmax import Softmax
 from prunekit.ops.threshold import Threshold
 from prunekit.readers.lowering.builder import Builder
-from prunekit.readers.lowering.values import Data, Index, Truth, leading
+from prunekit.readers.lowering.values import Choices, Data, Index, Truth, leading
 from prunekit.readers.passes.rewriting import Found, View, rewritten
 from prunekit.readers.passes.simplify import simplified
 
 
-def ended(build: Builder, answer: Data | Index | Truth) -> Graph:
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Carried:
+    """What a call leaves in a state, and what is in it at first."""
+
+    after: Data
+    initial: Array
+
+
+def ended(build: Builder, answer: Data | Index | Choices | Truth, states: Mapping[str, Carried] | None = None) -> Graph:
     """Return the graph of ``answer``: ``outputs`` are its values, ``action`` what ``answer`` makes of them.
 
-    Raises InputError where the answer is an input as it is, and as ``Graph`` does.
+    ``states`` are ports that are none: what is left in each for the next call, and its first value. Raises InputError
+    where the answer is an input as it is, and as ``Graph`` does.
     """
-    if isinstance(answer, Index):
-        head: Op = Argmax(start=answer.start)
+    states = states or {}
+    if isinstance(answer, Index | Choices):
+        head: Op = Argmax(start=answer.start) if isinstance(answer, Index) else _per_part(answer)
         name = build.shaped(answer.of, (*leading(answer.of.dims), answer.of.dims[-1]))
     else:
         head = Threshold() if isinstance(answer, Truth) else Identity()
@@ -36,10 +50,24 @@ def ended(build: Builder, answer: Data | Index | Truth) -> Graph:
     def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple("outputs" if one == name else one for one in names)
 
+    left = {name: build.shaped(carried.after, build.specs[name].shape) for name, carried in states.items()}
     nodes = [replace(node, inputs=renamed(node.inputs), outputs=renamed(node.outputs)) for node in build.nodes]
     nodes.append(Node(op=head, inputs=("outputs",), outputs=("action",)))
-    graph = simplified(Graph(inputs=build.ports, nodes=tuple(nodes), outputs=("action", "outputs")))
+    graph = Graph(
+        inputs=tuple(port for port in build.ports if port.name not in states),
+        nodes=tuple(nodes),
+        outputs=("action", "outputs"),
+        states=tuple(
+            State(before=name, after=renamed((left[name],))[0], initial=carried.initial)
+            for name, carried in states.items()
+        ),
+    )
+    graph = simplified(graph)
     return rewritten(graph, [_probabilities]) if isinstance(head, Argmax) else graph
+
+
+def _per_part(answer: Choices) -> Op:
+    return ArgmaxPerPart(counts=answer.counts, starts=answer.starts)
 
 
 def _probabilities(_: View, node: Node) -> Found:

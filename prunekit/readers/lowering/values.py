@@ -43,6 +43,17 @@ class Index:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Several of them, side by side: in each part of ``counts`` values of ``of``, plus that part's start."""
+
+    of: Data
+    counts: tuple[int, ...]
+    starts: tuple[int, ...]
+    dims: Dims
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Truth:
     """Whether ``of`` is above zero (``strict``), or not below it."""
 
@@ -50,7 +61,7 @@ class Truth:
     strict: bool
 
 
-Held = Known | Data | Index | Truth
+Held = Known | Data | Index | Choices | Truth
 
 
 def leading(dims: Dims) -> Dims:

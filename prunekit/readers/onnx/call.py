@@ -13,7 +13,7 @@ from prunekit.errors import InputError
 from prunekit.graph.op import Array
 from prunekit.readers.lowering.builder import Builder
 from prunekit.readers.lowering.layers import normal_axes
-from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
+from prunekit.readers.lowering.values import Choices, Data, Held, Index, Known, Truth
 
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
@@ -50,10 +50,10 @@ class Call:
     def floats(self, at: int) -> Known | Data:
         """Return input ``at``, a constant or computed floats; raises InputError for others."""
         value = self.held(at)
-        if isinstance(value, Index):
+        if isinstance(value, Index | Choices):
             raise InputError(
                 "goes on from the index of the largest value, which only the end of a policy can be; export the values "
-                "before it, or choose them with --output"
+                "before it, or choose them with `output`"
             )
         if isinstance(value, Truth):
             raise InputError("computes with truth values of the observation; export the policy without it")

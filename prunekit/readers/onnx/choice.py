@@ -96,22 +96,44 @@ def passed_through(graph: onnx.GraphProto) -> dict[str, str]:
     return found
 
 
-def chosen_output(work: Work, called: str, wanted: str | None) -> str:
+def states_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the inputs ``NAME`` that are left for the next call as outputs ``NAME_out``, as prunekit writes states.
+
+    They have one shape and hold floats; what only passes through is none.
+    """
+    outputs = {value.name: value for value in model.graph.output}
+    passed, found = passed_through(model.graph), {}
+    for value in inputs_of(model):
+        after = outputs.get(f"{value.name}_out")
+        if after is None or after.name in passed or value.type.tensor_type.elem_type not in FLOATS:
+            continue
+        shapes = [
+            [size.dim_value if size.dim_value > 0 else size.dim_param for size in one.type.tensor_type.shape.dim]
+            for one in (value, after)
+        ]
+        if shapes[0][1:] == shapes[1][1:] and len(shapes[0]) == len(shapes[1]):
+            found[value.name] = after.name
+    return found
+
+
+def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[str] = ()) -> str:
     """Return the output that is the answer: ``wanted``, else by its name, else the only one that depends on an input.
+
+    ``states`` are outputs that are no answers, but what is left for the next call.
 
     Raises InputError where it is drawn at random, naming outputs that are not, and where several could be it.
     """
     graph = work.plain.graph
     names = [entry.name for entry in graph.output]
     if wanted is not None and wanted not in names:
-        raise InputError(f"{called}: has no output '{shown(wanted)}'; --output names one of {_listed(names)}")
+        raise InputError(f"{called}: has no output '{shown(wanted)}'; `output` names one of {_listed(names)}")
     passed, sampled = passed_through(graph), sampled_outputs(work)
     if wanted is not None and (wanted in passed or wanted not in varying_outputs(work)):
         raise InputError(
-            f"{called}: its output '{shown(wanted)}' does not depend on the observation; --output names one of "
+            f"{called}: its output '{shown(wanted)}' does not depend on the observation; `output` names one of "
             f"{_listed(names)}"
         )
-    varying = [name for name in varying_outputs(work) if name not in passed]
+    varying = [name for name in varying_outputs(work) if name not in passed and name not in states]
     candidates = [wanted] if wanted is not None else _candidates(varying, sampled)
     drawn = next((name for name in candidates if name in sampled), None)
     if drawn is not None:
@@ -121,7 +143,7 @@ def chosen_output(work: Work, called: str, wanted: str | None) -> str:
         raise InputError(f"{called}: none of its outputs ({_listed(names)}) depends on an input; it is no policy")
     if len(candidates) > 1:
         raise InputError(
-            f"{called}: several of its outputs could be the action ({_listed(candidates)}); give --output NAME"
+            f"{called}: several of its outputs could be the action ({_listed(candidates)}); give `output` NAME"
         )
     return candidates[0]
 
@@ -139,7 +161,7 @@ def _candidates(varying: Sequence[str], sampled: dict[str, str]) -> list[str]:
 def _samples(called: str, output: str, source: str, others: Sequence[str]) -> InputError:
     advice = "export its deterministic action"
     if others:
-        advice = f"not drawn is {_listed(others)}: take it with --output"
+        advice = f"not drawn is {_listed(others)}: take it with `output`"
     return InputError(
         f"{called}: samples its action (output '{shown(output)}' depends on {source}), so that one observation has "
         f"many answers; {advice}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -30,7 +31,7 @@ from prunekit.readers.lowering.arithmetic import (
     subtracted,
 )
 from prunekit.readers.lowering.builder import Builder
-from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
+from prunekit.readers.lowering.values import Choices, Data, Held, Index, Known, Truth
 from prunekit.readers.onnx.call import FLOATS, OPERATORS, Call, Handler, operator
 
 _PLAIN = {
@@ -157,6 +158,11 @@ def _pair(call: Call) -> Sequence[Held]:
     if kind in ("Add", "Sub") and isinstance(first, Index) and isinstance(second, Known) and second.array.size == 1:
         step = int(second.array.reshape(())) * (1 if kind == "Add" else -1)
         return (Index(of=first.of, start=first.start + step, dims=first.dims),)
+    pair = (first, second) if isinstance(first, Choices) else (second, first)
+    if kind == "Add" and isinstance(pair[0], Choices) and isinstance(pair[1], Known):
+        steps = np.broadcast_to(pair[1].array.reshape(-1), len(pair[0].starts)).tolist()
+        moved = tuple(start + int(step) for start, step in zip(pair[0].starts, steps, strict=True))
+        return (replace(pair[0], starts=moved),)
     if kind == "Add" and isinstance(second, Index) and isinstance(first, Known) and first.array.size == 1:
         return (Index(of=second.of, start=second.start + int(first.array.reshape(())), dims=second.dims),)
     if kind == "Div" and call.whole(0):
@@ -249,7 +255,7 @@ def _sign(call: Call) -> Sequence[Held]:
 @operator("Where")
 def _where(call: Call) -> Sequence[Held]:
     condition = call.held(0)
-    if isinstance(condition, Data | Index):
+    if isinstance(condition, Data | Index | Choices):
         raise InputError("chooses by what is no comparison; export the policy without it")
     return (chosen(call.build, condition, call.floats(1), call.floats(2)),)
 
@@ -258,7 +264,7 @@ def _where(call: Call) -> Sequence[Held]:
 def _cast(call: Call) -> Sequence[Held]:
     value = call.held(0)
     target = int(call.attribute("to", 0)) if call.node.op_type == "Cast" else call.kinds[1]
-    if isinstance(value, Index):
+    if isinstance(value, Index | Choices):
         return (value,)
     if target == TensorProto.BOOL and isinstance(value, Data):
         return (Truth(of=call.build.pointwise(Elementary(kind="abs"), value), strict=True),)

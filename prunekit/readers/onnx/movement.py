@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from prunekit.ops.elementary import Elementary
 from prunekit.readers.lowering.arithmetic import scaled
 from prunekit.readers.lowering.builder import Builder, Indices, positions
 from prunekit.readers.lowering.layers import affine
-from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
+from prunekit.readers.lowering.values import Choices, Data, Held, Index, Known, Truth, leading
 from prunekit.readers.onnx.call import Call, operator
 
 
@@ -29,7 +30,7 @@ def _move(call: Call) -> Sequence[Held]:
         return (_looked_up(call, value.array),)
     if isinstance(value, Known):
         raise InputError("looks up constants by a computed index; export the policy without it")
-    dims = value.dims if isinstance(value, Data | Index) else value.of.dims
+    dims = value.dims if isinstance(value, Data | Index | Choices) else value.of.dims
     others = [call.known(at) if call.has(at) else None for at in range(1, len(call.inputs))]
     return [_moved(call.build, value, found) for found in evaluated(call, [positions(dims), *others])]
 
@@ -38,12 +39,29 @@ def _move(call: Call) -> Sequence[Held]:
 def _concat(call: Call) -> Sequence[Held]:
     if len(call.inputs) == 1:
         return (call.held(0),)
+    held = [call.held(at) for at in range(len(call.inputs))]
+    chosen = [one for one in held if isinstance(one, Index)]
+    if len(chosen) == len(held):
+        return (_choices(call, chosen),)
     parts = [call.floats(at) for at in range(len(call.inputs))]
     ranks = [len(part.dims) if isinstance(part, Data) else part.array.ndim for part in parts]
     if not min(ranks):
         raise InputError("puts numbers without an axis side by side; export the policy again")
     filled = [part for part in parts if isinstance(part, Data) or part.array.size]
     return (call.build.concat(filled, call.axis(0, ranks[0])),)
+
+
+def _choices(call: Call, chosen: Sequence[Index]) -> Choices:
+    """Several choices of one row each, as of several discrete actions."""
+    if any(leading(one.of.dims) or int(np.prod(one.dims)) != 1 for one in chosen):
+        raise InputError("puts indices of several rows side by side, which no kind of actions is")
+    flat = [Data(name=call.build.shaped(one.of, (one.of.dims[-1],)), dims=(one.of.dims[-1],)) for one in chosen]
+    return Choices(
+        of=call.build.data(call.build.concat(flat, 0)),
+        counts=tuple(one.of.dims[-1] for one in chosen),
+        starts=tuple(one.start for one in chosen),
+        dims=(1, len(chosen)),
+    )
 
 
 @operator("Pad")
@@ -101,13 +119,17 @@ def evaluated(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
         raise InputError(f"does not fit what it is given ({error}); export the policy again") from error
 
 
-def _moved(build: Builder, value: Data | Index | Truth, indices: Indices) -> Held:
+def _moved(build: Builder, value: Data | Index | Choices | Truth, indices: Indices) -> Held:
     match value:
         case Data():
             return build.moved(value, indices)
         case Truth():
             return Truth(of=build.moved(value.of, indices), strict=value.strict)
+        case Choices():
+            if (indices.ravel() != np.arange(len(value.counts))).any():
+                raise InputError("picks some of several choices; choose the values before them with `output`")
+            return replace(value, dims=indices.shape)
         case Index():
             if (indices.ravel() != np.arange(int(np.prod(value.dims)))).any():
-                raise InputError("picks some of several indices; choose the values before them with --output")
+                raise InputError("picks some of several indices; choose the values before them with `output`")
             return Index(of=value.of, start=value.start, dims=indices.shape)

@@ -26,7 +26,7 @@ from prunekit.formats.onnx_ops import (
 from prunekit.formats.onnx_work import Work
 from prunekit.formats.text import shown
 from prunekit.readers.lowering.builder import Builder
-from prunekit.readers.lowering.values import Data, Held, Index, Known, Truth
+from prunekit.readers.lowering.values import Choices, Data, Held, Index, Known, Truth
 from prunekit.readers.onnx import elementwise, layers, movement, norms, recurrent  # noqa: F401  (they fill the table)
 from prunekit.readers.onnx.call import OPERATORS, Call
 from prunekit.readers.onnx.movement import evaluated
@@ -103,7 +103,7 @@ class Walk:
             build=self.build, notes=self.notes,
         )  # fmt: skip
         first = inputs[0] if inputs else None
-        if node.op_type in ("Shape", "Size") and isinstance(first, Data | Index | Truth):
+        if node.op_type in ("Shape", "Size") and isinstance(first, Data | Index | Choices | Truth):
             return self.sizes(call, first)
         if all(value is None or isinstance(value, Known) for value in inputs):
             return self.folded(call)
@@ -113,7 +113,7 @@ class Walk:
             raise InputError(what)
         return function(call)
 
-    def sizes(self, call: Call, value: Data | Index | Truth) -> Sequence[Held]:
+    def sizes(self, call: Call, value: Data | Index | Choices | Truth) -> Sequence[Held]:
         """Return what Shape or Size give: sizes are those for one observation."""
         dims = value.of.dims if isinstance(value, Truth) else value.dims
         if call.node.op_type == "Size":

@@ -20,6 +20,10 @@ from prunekit.ops.normalize import Normalize
 from prunekit.ops.scale_shift import ScaleShift
 
 _MAX_SWEEPS = 50
+_MAX_LINKS = 16
+"""Scales and shifts in a row that are looked back through, of which no function that is known has more than a few."""
+_MAX_DEPTH = 3
+"""Products of products, likewise; each level may double them."""
 _Kind = TypeVar("_Kind", bound=Op)
 
 
@@ -70,7 +74,9 @@ class View:
     def linear(self, name: str) -> tuple[float, float, str]:
         """Return (scale, shift, inner): the value is scale * inner + shift, with one number for all of each."""
         scale, shift = 1.0, 0.0
-        while name in self.makers:
+        for _ in range(_MAX_LINKS):
+            if name not in self.makers:
+                break
             found = scale_shift_of(self.makers[name].op)
             if found is None or not (is_uniform(found[0]) and is_uniform(found[1])):
                 break
@@ -79,12 +85,12 @@ class View:
             name = self.makers[name].inputs[0]
         return scale, shift, name
 
-    def factors(self, name: str) -> tuple[float, list[str]]:
+    def factors(self, name: str, depth: int = 0) -> tuple[float, list[str]]:
         """Return a number and the values that ``name`` is the product of; a square counts twice."""
         maker = self.makers.get(name)
-        return (1.0, [name]) if maker is None else self.factors_of(maker)
+        return (1.0, [name]) if maker is None or depth > _MAX_DEPTH else self.factors_of(maker, depth)
 
-    def factors_of(self, node: Node) -> tuple[float, list[str]]:
+    def factors_of(self, node: Node, depth: int = 0) -> tuple[float, list[str]]:
         """Return the same for a node that need not have been taken yet."""
         name, found = node.outputs[0], scale_shift_of(node.op)
         scale, inner = 1.0, name
@@ -97,9 +103,9 @@ class View:
             scale *= float(found[0][0])
         maker = node if inner == name else self.makers.get(inner)
         if maker is not None and isinstance(maker.op, Mul):
-            parts = [self.factors(one) for one in maker.inputs]
+            parts = [self.factors(one, depth + 1) for one in maker.inputs]
         elif maker is not None and isinstance(maker.op, Elementary) and maker.op.kind == "square":
-            parts = [self.factors(maker.inputs[0])] * 2
+            parts = [self.factors(maker.inputs[0], depth + 1)] * 2
         else:
             return scale, [inner]
         return scale * math.prod(part[0] for part in parts), [one for part in parts for one in part[1]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from prunekit.graph.graph import Graph
-from prunekit.readers.passes import activations, gates, norms, scaling
+from prunekit.readers.passes import activations, cells, gates, norms, scaling
 from prunekit.readers.passes.rewriting import rewritten
 
-_TIDY = (scaling.views, scaling.nothing)
-_RECOGNISED = (*_TIDY, scaling.expansion_last, gates.gated, *activations.PATTERNS, *norms.PATTERNS)
+_TIDY = (scaling.views, scaling.nothing, cells.rejoined)
+_RECOGNISED = (*_TIDY, cells.cell, scaling.expansion_last, gates.gated, *activations.PATTERNS, *norms.PATTERNS)
 _FOLDED = (
     *_TIDY,
     scaling.two_bounds,

@@ -23,7 +23,9 @@ from prunekit.formats.torch_file import read_torch
 MAX_ENTRY = 2**28
 """Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
 _MAX_DATA = 2**24
-"""Bytes of the JSON, which takes tens of times as much memory."""
+"""Bytes of the JSON beside weights."""
+_MAX_VALUES = 2**20
+"""Values in the JSON, each of which takes tens of bytes."""
 _FREE, _UNPACKED = 2**20, 16
 """Bytes that an entry may unpack to, and how many more for each of the file: weights hardly shrink, bombs do."""
 _VERSION_ENTRY = "_stable_baselines3_version"
@@ -33,11 +35,14 @@ _VERSION = re.compile(r"[012]\.\d{1,3}[\w.+]{0,20}")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The plain parts of a zip; ``version`` is that of Stable-Baselines3, None where the file does not say it."""
+    """The plain parts of a zip; ``version`` is that of Stable-Baselines3, None where the file does not say it.
+
+    ``weights`` are the bytes of its ``policy.pth``, empty where it holds none.
+    """
 
     version: str | None
     data: Mapping[str, Any]
-    state: Mapping[str, Tensor]
+    weights: bytes
 
     def section(self, name: str) -> dict[str, Any]:
         """Return the part ``name`` of ``data``; raises InputError where there is none."""
@@ -60,11 +65,17 @@ def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
     unpacked = _FREE + _UNPACKED * path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         version = _version_in(archive, min(unpacked, _MAX_DATA, max_bytes))
-        data = json.loads(_entry(archive, "data", min(unpacked, _MAX_DATA, max_bytes)))
-        weights = _entry(archive, "policy.pth", min(unpacked, max_bytes))
+        weights = b""
+        largest = max_bytes  # SBX, which has no such entry, keeps its weights in the JSON
+        if "policy.pth" in archive.namelist():
+            weights, largest = _entry(archive, "policy.pth", min(unpacked, max_bytes)), min(_MAX_DATA, max_bytes)
+        text = _entry(archive, "data", min(unpacked, largest))
+    if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise InputError(f"its 'data' has more than {_MAX_VALUES:,} values; no policy over vectors does")
+    data = json.loads(text)
     if not isinstance(data, dict):
         raise InputError("its 'data' is no JSON object")
-    return Contents(version=version, data=data, state=_tensors(weights))
+    return Contents(version=version, data=data, weights=weights)
 
 
 def _version_in(archive: zipfile.ZipFile, largest: int) -> str | None:
@@ -84,7 +95,10 @@ def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     return archive.read(name)
 
 
-def _tensors(content: bytes) -> dict[str, Tensor]:
+def tensors_in(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors in ``policy.pth``, by name; raises InputError where it holds anything else."""
+    if not content:
+        raise InputError("holds no 'policy.pth'; only a zip that Stable-Baselines3's save wrote is read")
     try:
         state = read_torch(content)
     except InputError as error:

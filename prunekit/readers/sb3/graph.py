@@ -1,61 +1,42 @@
-"""The policy in a zip of Stable-Baselines3 or sb3-contrib as a graph."""
+"""The policy in a zip of Stable-Baselines3, sb3-contrib or SBX as a graph."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import final
-
-import numpy as np
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.files import require_file
-from prunekit.graph.graph import Graph, Node, Port
+from prunekit.graph.graph import Graph, Node
 from prunekit.graph.op import Op, name_of
-from prunekit.ops.affine import Affine
-from prunekit.ops.clip import Clip
+from prunekit.ops.add import Add
 from prunekit.ops.normalize import Normalize
 from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
-from prunekit.readers.sb3.activation import activation_called
-from prunekit.readers.sb3.contents import Contents, quoted, read_contents
+from prunekit.readers.sb3.contents import Contents, read_contents
 from prunekit.readers.sb3.fit import check_fit, rescaling
-from prunekit.readers.sb3.layers import Act, difference_of_pairs, layers_of, mean_of_quantiles, rescaled
-from prunekit.readers.sb3.layouts import Layout, algorithm_of, layout_of, library_of
-from prunekit.readers.sb3.spaces import ACTIONS, BOX, MULTI_BINARY, action_spaces, class_of, observation_shape
-from prunekit.readers.sb3.squashing import is_squashed
+from prunekit.readers.sb3.policy import Residual, ZipPolicy, rescaled_ops
+from prunekit.readers.sb3.spaces import ACTIONS, action_notes, action_spaces, class_of
 from prunekit.readers.sb3.statistics import read_vec_normalize
-
-_CLIP_MEAN = 2.0
-_NORM_EPSILON = 0.001
+from prunekit.readers.sb3.torch_policy import policy_of_tensors
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """A zip's policy: its ops without normalizer and head, the width of an observation, and what was assumed."""
-
-    layout: Layout
-    ops: list[Op]
-    inputs: int
-    squashed: bool
-    notes: list[str]
-
-    @property
-    def outputs(self) -> int:
-        """The values before the head."""
-        return next(len(op.bias) for op in reversed(self.ops) if isinstance(op, Affine))
-
-
-def read_zip(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | None = None) -> ForeignGraph:
+def read_zip(
+    path: Path,
+    vec_normalize: Path | None = None,
+    *,
+    spaces: Spaces | None = None,
+    policy_of: Callable[[Contents], ZipPolicy] = policy_of_tensors,
+) -> ForeignGraph:
     """Return the policy in a zip that ``save`` of a stock algorithm wrote; runs none of its code (law 7).
 
     ``vec_normalize`` is the file of ``VecNormalize.save``, for a policy that was trained behind one. ``spaces`` win
     over the action space in the zip; an action in other bounds is rescaled to theirs, which the notes say.
+    ``policy_of`` knows the library that wrote it.
 
     Raises ArtifactError, naming the file, for what is no sound policy over arrays, and InputError for ``spaces`` that
     do not fit the policy.
@@ -63,33 +44,33 @@ def read_zip(path: Path, vec_normalize: Path | None = None, *, spaces: Spaces | 
     require_file(path)
     with _naming(path):
         contents = read_contents(path)
-        read = _policy_of(contents)
+        policy = policy_of(contents)
         section = contents.section("action_space")
-        own = _own_spaces(read, contents, spaces)
-    if spaces is not None:
+        kind = ACTIONS.get(class_of(section))
+        own = _own_spaces(policy, contents, spaces)
+    notes = [*policy.notes, *policy.observed.notes, *action_notes(section)]
+    if spaces is not None and kind is not None:
         try:
-            check_fit(spaces, read.inputs, read.outputs, ACTIONS[class_of(section)])
-            _rescale_(read, own, spaces)
+            check_fit(spaces, policy.observed.inputs, policy.outputs, kind)
+            needed = None if own is None else rescaling(own.actions, spaces.actions)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    normalizer = None if vec_normalize is None else read_vec_normalize(vec_normalize)
-    if normalizer is not None and len(normalizer.mean) != read.inputs:
-        raise ArtifactError(
-            f"{vec_normalize}: is for {len(normalizer.mean)} values, but {path} reads {read.inputs}; give the policy's "
-            "own with --normalizer, or --no-normalizer if it was trained without"
-        )
+        if needed is not None:
+            notes.append(needed.note)
+            if not policy.squashed:  # squashed ones are stretched to the bounds anyway
+                policy = replace(policy, ops=rescaled_ops(policy.ops, needed))
+    if vec_normalize is not None:
+        policy = _normalized(path, vec_normalize, policy)
     with _naming(path):
         chosen = spaces or own
         assert chosen is not None
-        head = (chosen.actions.squashed() if read.squashed else chosen.actions).head()
-        graph = _graph(read, normalizer, head)
-        algorithm = algorithm_of(read.layout, contents.data)
-        library = library_of(read.layout, algorithm, contents.version)
+        head = (chosen.actions.squashed() if policy.squashed else chosen.actions).head()
+        graph = _graph(policy, head)
     return ForeignGraph(
         graph=graph,
         output="action",
-        recognised=f"zip of {library}, {algorithm}, {described(graph)}",
-        notes=tuple(read.notes),
+        recognised=f"zip of {policy.library}, {policy.algorithm}, {described(graph)}",
+        notes=tuple(notes),
     )
 
 
@@ -105,96 +86,55 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _policy_of(contents: Contents) -> _Read:
-    layout = layout_of(contents)
-    shape = observation_shape(contents.section("observation_space"))
-    action = contents.section("action_space")
-    kind = class_of(action)
-    if kind not in layout.actions:
-        raise InputError(f"{layout.name} with actions of type {kind} is not supported")
-    if layout.end == "action_net." and layout.trunks and (kind == BOX) != ("log_std" in contents.state):
-        raise InputError("its action space and its weights do not fit together")
-    ops, apart = layers_of(layout, contents.state, _act(layout, contents), _epsilon(contents))
-    if layout.quantiles:
-        ops[-1] = mean_of_quantiles(_last(ops), _count(action))
-    if layout.pairs and kind == MULTI_BINARY:
-        ops[-1] = difference_of_pairs(_last(ops))
-    inputs = math.prod(shape)
-    first = next(op for op in ops if isinstance(op, Affine))
-    if first.weight.shape[1] != inputs:
-        raise InputError(f"its network reads {first.weight.shape[1]} values, but its observations have {inputs}")
-    notes = list(layout.notes)
-    if layout.clipped and apart:
-        clip = _number(contents, "clip_mean", _CLIP_MEAN)
-        ops.append(Clip(low=-clip, high=clip))
-        notes.append(f"gSDE: the mean action, clipped to [{-clip:g}, {clip:g}]")
-    elif contents.data.get("use_sde"):
-        notes.append("gSDE: the mean action")
-    if contents.version is None:
-        notes.append("its version is not in the file; read as the first ones of Stable-Baselines3")
-    if len(shape) > 1:
-        notes.append(f"observations of shape {list(shape)} are read flattened, row by row")
-    squashed = is_squashed(layout, contents)
-    return _Read(layout=layout, ops=ops, inputs=inputs, squashed=squashed, notes=notes)
+def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
+    """Return ``policy`` behind the normalizers in the file ``called``; raises ArtifactError where they do not fit."""
+    found = read_vec_normalize(called)
+    if found is None:
+        return policy
+    ports = {port.name: port for port in policy.observed.ports}
+    if isinstance(found, Normalize):
+        normalizers = {} if len(ports) > 1 else dict.fromkeys(ports, found)
+    else:
+        normalizers = {name: one for name, one in found.items() if name in ports}
+    if policy.observed.whole & set(normalizers):
+        raise ArtifactError(f"{called}: normalizes floats, but {path} reads whole numbers; say `normalizer=False`")
+    if not normalizers or (not isinstance(found, Normalize) and len(normalizers) < len(found)):
+        raise ArtifactError(f"{called}: is for other observations than the {len(ports)} of {path}; give its own")
+    for name, normalizer in normalizers.items():
+        width = math.prod(ports[name].shape)
+        if len(normalizer.mean) != width:
+            raise ArtifactError(
+                f"{called}: is for {len(normalizer.mean)} values, but {path} reads {width}; give the policy's own "
+                "with `normalizer`, or `normalizer=False` if it was trained without"
+            )
+    return replace(policy, observed=policy.observed.behind(normalizers))
 
 
-def _own_spaces(read: _Read, contents: Contents, given: Spaces | None) -> Spaces | None:
+def _own_spaces(policy: ZipPolicy, contents: Contents, given: Spaces | None) -> Spaces | None:
     """Return the spaces that the text says; None where it does not say them, and a caller does."""
     try:
-        return action_spaces(read.inputs, read.outputs, contents.section("action_space"))
+        return action_spaces(policy.observed.inputs, policy.outputs, contents.section("action_space"))
     except InputError:
         if given is None:
             raise
         return None
 
 
-def _rescale_(read: _Read, own: Spaces | None, given: Spaces) -> None:
-    """Bring the outputs into the given bounds: squashed ones are stretched to them anyway."""
-    needed = None if own is None else rescaling(own.actions, given.actions)
-    if needed is None:
-        return
-    read.notes.append(needed.note)
-    if not read.squashed:
-        read.ops[-1] = rescaled(_last(read.ops), needed.scale, needed.shift)
+def _graph(policy: ZipPolicy, head: Op) -> Graph:
+    nodes, value = list(policy.observed.nodes), policy.observed.value
+    for index, op in enumerate(policy.ops):
+        end = "outputs" if index == len(policy.ops) - 1 else None
+        if isinstance(op, Residual):
+            inside = value
+            for number, one in enumerate(op.ops):
+                inside = _add_(nodes, one, (inside,), f"{name_of(one).lower()}_{index}_{number}")
+            value = _add_(nodes, Add(), (inside, value), end or f"add_{index}")
+        else:
+            value = _add_(nodes, op, (value,), end or f"{name_of(op).lower()}_{index}")
+    _add_(nodes, head, (value,), "action")
+    return Graph(inputs=policy.observed.ports, nodes=tuple(nodes), outputs=("action", "outputs"))
 
 
-def _graph(read: _Read, normalizer: Normalize | None, head: Op) -> Graph:
-    ops: Sequence[Op] = [*([] if normalizer is None else [normalizer]), *read.ops]
-    nodes: list[Node] = []
-    value = "obs"
-    for index, op in enumerate(ops):
-        name = "outputs" if index == len(ops) - 1 else f"{name_of(op).lower()}_{index}"
-        nodes.append(Node(op=op, inputs=(value,), outputs=(name,)))
-        value = name
-    nodes.append(Node(op=head, inputs=(value,), outputs=("action",)))
-    return Graph(inputs=(Port(name="obs", shape=(read.inputs,)),), nodes=tuple(nodes), outputs=("action", "outputs"))
-
-
-def _last(ops: Sequence[Op]) -> Affine:
-    last = ops[-1]
-    assert isinstance(last, Affine)
-    return last
-
-
-def _act(layout: Layout, contents: Contents) -> Act:
-    text = contents.section("policy_kwargs").get("activation_fn")
-    return activation_called(f"<class 'torch.nn.modules.activation.{layout.activation}'>" if text is None else text)
-
-
-def _epsilon(contents: Contents) -> float:
-    return _number(contents, "batch_norm_eps", _NORM_EPSILON)
-
-
-def _number(contents: Contents, name: str, default: float) -> float:
-    """Return a positive number of the policy's options."""
-    value = contents.section("policy_kwargs").get(name, default)
-    if type(value) not in (int, float) or not 0.0 < value <= float(np.finfo(np.float32).max):
-        raise InputError(f"its '{name}' is {quoted(value)}, which is no positive number")
-    return float(value)
-
-
-def _count(action: dict[str, object]) -> int:
-    text = str(action.get("n"))
-    if not text.isdecimal() or not 0 < len(text) < 10 or int(text) < 1:
-        raise InputError(f"its number of actions is {quoted(text)}, which is no whole number")
-    return int(text)
+def _add_(nodes: list[Node], op: Op, inputs: tuple[str, ...], output: str) -> str:
+    nodes.append(Node(op=op, inputs=inputs, outputs=(output,)))
+    return output

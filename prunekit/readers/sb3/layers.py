@@ -96,7 +96,7 @@ def layers_of(layout: Layout, state: Mapping[str, Tensor], act: Act, epsilon: fl
     strange = sorted(name for name in state if name not in taker.taken and not name.startswith(layout.others))
     if strange:
         raise taker.unlike(f"holds {quoted(strange[0])}")
-    return _folded(found), apart
+    return folded(found), apart
 
 
 def _sequential(
@@ -129,8 +129,8 @@ def _activation(taker: _Taker, name: str, act: Act, width: int) -> list[Op | Nor
     return [] if act is None else [act]
 
 
-def _folded(found: Iterable[Op | Norm]) -> list[Op]:
-    """Return the ops with every norm in the layer behind it."""
+def folded(found: Iterable[Op | Norm]) -> list[Op]:
+    """Return the ops with every norm in the layer behind it; raises InputError where there is none that fits."""
     ops: list[Op] = []
     before: Norm | None = None
     for one in found:

@@ -101,6 +101,7 @@ _LAYOUTS = {
     ),
 }
 _RECURRENT = "sb3_contrib.common.recurrent.policies"
+_COMBINED = "<class 'stable_baselines3.common.torch_layers.CombinedExtractor'>"
 _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
 
 
@@ -116,7 +117,7 @@ def layout_of(contents: Contents) -> Layout:
             "and sb3-contrib are read"
         )
     extractor = contents.section("policy_kwargs").get("features_extractor_class", _FLATTEN)
-    if extractor != _FLATTEN:
+    if extractor not in (_FLATTEN, _COMBINED):
         raise InputError(f"its features come from {quoted(extractor)}; only policies over plain vectors are read")
     return layout
 

@@ -17,6 +17,8 @@ from prunekit.errors import InputError
 from prunekit.formats.pickles import Record, decode_pickle
 
 _MAX_VALUES = 2**20
+_FLOATS = ("f4", "f8")
+_NUMBERS = (*_FLOATS, "i4", "i8")
 _SPACES = ("box.Box", "dict.Dict", "discrete.Discrete", "multi_binary.MultiBinary", "multi_discrete.MultiDiscrete")
 _GENERATORS = ("_mt19937.MT19937", "_pcg64.PCG64", "_pcg64.PCG64DXSM", "_philox.Philox", "_sfc64.SFC64")
 _ALLOWED = frozenset(
@@ -57,7 +59,7 @@ def number_of(value: object) -> float | None:
         case int() | float():
             return float(value)
         case Record(arguments=(dtype, bytes(raw))):
-            code = _code_of(dtype)
+            code = _code_of(dtype, _NUMBERS)
             return None if code is None or len(raw) != np.dtype(code).itemsize else float(np.frombuffer(raw, code)[0])
         case _:
             return None
@@ -86,9 +88,9 @@ def array_of(value: object) -> NDArray[np.float64] | None:
     return values.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _code_of(dtype: object) -> str | None:
+def _code_of(dtype: object, codes: tuple[str, ...] = _FLOATS) -> str | None:
     match dtype:
-        case Record(arguments=("f4" | "f8" as code, *_), state=(int(), "<" | ">" as order, *_)):
+        case Record(arguments=(str(code), *_), state=(int(), "<" | ">" as order, *_)) if code in codes:
             return f"{order}{code}"
         case _:
             return None

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
+from prunekit.formats.pickles import Record
 from prunekit.readers.sb3.contents import quoted
-from prunekit.readers.sb3.pickled import array_of, decoded, fields_of
+from prunekit.readers.sb3.pickled import array_of, decoded, fields_of, number_of
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.spaces.kind import ActionKind
@@ -33,7 +34,7 @@ ACTIONS: dict[str, type[ActionKind]] = {
 _CLASS = re.compile(r"<class '(?:gym|gymnasium)\.spaces\.(\w+)\.(\w+)'>")
 
 _AXES_OF_IMAGES = 3
-_FIX = "name its environment with --env, or give its spaces"
+_FIX = "name its environment with `env`, or give its spaces"
 _INTEGER = re.compile(r"-?\d{1,10}")
 _NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d{2,3})?)")
 
@@ -56,11 +57,6 @@ def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
     Raises InputError for any other space, images among them.
     """
     name, shape = class_of(space), shape_of(space)
-    if name in ("Dict", "Tuple"):
-        raise InputError(
-            f"its observations are a {name} (MultiInputPolicy), which is not read yet; train on a plain vector "
-            "(gymnasium.wrappers.FlattenObservation)"
-        )
     if name not in (BOX, MULTI_BINARY):
         raise InputError(f"observations of type {name} are not supported; only Box and MultiBinary are")
     if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
@@ -71,7 +67,7 @@ def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:
-    """Return the spaces of an actor from ``inputs`` values to ``outputs`` outputs and the text of its action space.
+    """Return the spaces of an actor from ``inputs`` values to ``outputs`` outputs, by the text of its action space.
 
     Bounds come from the bytes of the pickle beside the text where these can be decoded. Text of an array has eight
     decimals, so a bound is taken from it only where no other float32 number has the same text. (Bounds that were saved
@@ -85,8 +81,8 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
             raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} outputs")
         return Spaces(observation=inputs, actions=DiscreteActions(count=outputs, start=int(start)))
     if class_of(space) == MULTI_DISCRETE:
-        counts = _integers(space, "nvec")
-        starts = _integers(space, "start") if "start" in space else (0,) * len(counts)
+        counts = integers_in(space, "nvec", "actions")
+        starts = integers_in(space, "start", "actions") if "start" in space else (0,) * len(counts)
         if sum(counts) != outputs or shape_of(space) != [len(counts)]:
             raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} outputs")
         return Spaces(
@@ -95,17 +91,59 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
         )
     if class_of(space) == MULTI_BINARY and shape_of(space) == [outputs]:
         return Spaces(observation=inputs, actions=MultiBinaryActions(count=outputs))
-    if shape_of(space) != [outputs]:
-        raise InputError(f"its actions of shape {quoted(shape_of(space))} do not fit {outputs} outputs")
+    shape = shape_of(space)
+    sizes = [size for size in shape if type(size) is int and 0 < size <= outputs] if isinstance(shape, list) else []
+    if not isinstance(shape, list) or len(sizes) != len(shape) or len(shape) > 8 or math.prod(sizes) != outputs:
+        raise InputError(f"its actions of shape {quoted(shape)} do not fit {outputs} outputs")
     low, high = (_bounds(space, side, outputs) for side in ("low", "high"))
     return Spaces(observation=inputs, actions=BoxActions(low=low, high=high))
 
 
-def _integers(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """Return the integers in the text ``name``; raises InputError where they are not all there."""
+def parts_of(space: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the entries of a Dict space by name, in the library's order, each as the text beside a pickle says it.
+
+    They come from the pickle, which is decoded, never obeyed. Raises InputError where it does not say them.
+    """
+    try:
+        inner = fields_of(decoded(base64.b64decode(space[":serialized:"], validate=True))).get("spaces")
+    except Exception:  # a damaged pickle raises many types
+        inner = None
+    if not isinstance(inner, dict) or not all(isinstance(name, str) for name in inner):
+        raise InputError(f"its observations are a Dict, whose entries its 'data' does not say; {_FIX}")
+    return {name: _as_text(part) for name, part in inner.items()}
+
+
+def _as_text(part: object) -> dict[str, Any]:
+    fields = fields_of(part)
+    shape, dtype = fields.get("_shape", fields.get("shape")), fields.get("dtype")
+    code = dtype.arguments[0] if isinstance(dtype, Record) and dtype.arguments else None
+    text = {
+        ":type:": f"<class '{part.name}'>" if isinstance(part, Record) else None,
+        "_shape": list(shape) if isinstance(shape, tuple) else None,
+        "dtype": "uint8" if code == "u1" else str(code),
+    }
+    for name in ("n", "start"):
+        number = number_of(fields[name]) if name in fields else None
+        text |= {} if number is None else {name: str(int(number) if number.is_integer() else number)}
+    return text
+
+
+def action_notes(space: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what is to be said of actions that are no row of numbers: they are given as one."""
+    shape = shape_of(space)
+    if class_of(space) != BOX or not isinstance(shape, list) or len(shape) == 1:
+        return ()
+    return (f"actions of shape {shape} are given as a row of numbers",)
+
+
+def integers_in(space: Mapping[str, Any], name: str, called: str) -> tuple[int, ...]:
+    """Return the integers in the text ``name`` of the space of what is ``called`` so.
+
+    Raises InputError where they are not all there.
+    """
     words = _words(str(space.get(name)))
     if not words or not all(map(_INTEGER.fullmatch, words)):
-        raise InputError(f"its actions' '{name}' cannot be read from the text {quoted(space.get(name))}")
+        raise InputError(f"its {called}' '{name}' cannot be read from the text {quoted(space.get(name))}")
     return tuple(map(int, words))
 
 
@@ -115,8 +153,8 @@ def _bounds(space: Mapping[str, Any], side: str, count: int) -> tuple[float, ...
     words = [str(short)] * count if exact else _words(str(text))
     if dtype in ("float32", "float64"):
         digits = _pickled(space, side)
-        if digits is not None and digits.shape == (count,):
-            return tuple(digits.tolist())
+        if digits is not None and digits.size == count:
+            return tuple(digits.ravel().tolist())
         if len(words) == count and all(map(_NUMBER.fullmatch, words)):
             with np.errstate(over="ignore"):
                 bounds = np.array([float(word) for word in words], np.dtype(str(dtype)))
@@ -157,4 +195,4 @@ def _printed(bounds: NDArray[Any]) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return text.strip("[]").split()
+    return text.replace("[", " ").replace("]", " ").split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,14 @@ MAX_PICKLE = 2**24
 _LARGEST_FINITE = float(np.finfo(np.float32).max)
 
 
-def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize | None:
+def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize | dict[str, Normalize] | None:
     """Return the observation normalizer that ``VecNormalize.save`` wrote; None where it leaves observations alone.
+
+    Of Dict observations there is one by the name of every entry that is normalized.
 
     mean and scale are float32 [obs], scale = 1 / sqrt(var + epsilon); arrays are flattened row by row. A clip beyond
     float32 clips nothing, and is infinity. Runs no code of the file's choosing (law 7).
-    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over an array, of
+    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over arrays, of
     ``max_bytes`` at most.
     """
     require_file(path)
@@ -38,23 +41,29 @@ def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize 
         ) from error
 
 
-def _normalizer_of(loaded: object) -> Normalize | None:
+def _normalizer_of(loaded: object) -> Normalize | dict[str, Normalize] | None:
     fields = fields_of(loaded)
     if type(fields.get("norm_obs")) is not bool or ("obs_rms" not in fields and fields["norm_obs"]):
         raise InputError("a pickle, but not of a VecNormalize; give the file that VecNormalize.save wrote")
     if not fields["norm_obs"]:
         return None
-    if isinstance(fields["obs_rms"], dict):
-        raise InputError("VecNormalize over Dict observations is not supported; flatten the observations")
-    statistics = fields_of(fields["obs_rms"])
-    mean, variance = (_array(statistics.get(name)) for name in ("mean", "var"))
-    if mean.shape != variance.shape:
-        raise InputError(f"the shapes of its mean {list(mean.shape)} and of its variance {list(variance.shape)} differ")
     epsilon, clip = (number_of(fields.get(name)) for name in ("epsilon", "clip_obs"))
     if epsilon is None or clip is None:
         raise InputError(f"its '{'epsilon' if epsilon is None else 'clip_obs'}' is no number")
     if not clip > 0.0:
         raise InputError(f"its 'clip_obs' must be positive, not {clip:g}")
+    found = fields["obs_rms"]
+    if not isinstance(found, dict):
+        return _of_statistics(fields_of(found), epsilon, clip)
+    if not all(isinstance(name, str) for name in found):
+        raise InputError("its statistics are by keys that are no names")
+    return {name: _of_statistics(fields_of(one), epsilon, clip) for name, one in found.items()}
+
+
+def _of_statistics(statistics: dict[str, Any], epsilon: float, clip: float) -> Normalize:
+    mean, variance = (_array(statistics.get(name)) for name in ("mean", "var"))
+    if mean.shape != variance.shape:
+        raise InputError(f"the shapes of its mean {list(mean.shape)} and of its variance {list(variance.shape)} differ")
     with np.errstate(all="ignore"):  # what comes out of a broken variance is judged below
         scale = 1.0 / np.sqrt(variance + epsilon)
     if not all((np.abs(values) <= _LARGEST_FINITE).all() for values in (mean, scale)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -100,9 +100,16 @@ def of_cast(kind: str, value: Expression) -> Expression:
 
     def cast(names: Names, run: Run) -> Any:
         found = run.known(value(names, run))
-        return convert(found.item()) if isinstance(found, Tensor) else found
+        return _converted(convert, found.item()) if isinstance(found, Tensor) else found
 
     return cast
+
+
+def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return convert(value)
+    except (ValueError, OverflowError) as error:  # NaN and infinity are no whole numbers
+        raise InputError(f"makes a whole number of {value}") from error
 
 
 def of_conversion(kind: str, value: Expression) -> Expression:
@@ -113,7 +120,7 @@ def of_conversion(kind: str, value: Expression) -> Expression:
     convert = _NUMBERS[kind]
 
     def converted(names: Names, run: Run) -> Any:
-        found = convert(number(run.known(value(names, run))))
+        found = _converted(convert, number(run.known(value(names, run))))
         return whole(found) if type(found) is int else found
 
     return converted

@@ -38,7 +38,7 @@ def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[
     ``width`` is that of one of them, where it is known. Raises InputError where no shapes fit, or more than one.
     """
     if width is not None and not 1 <= width <= MAX_WIDTH:
-        raise InputError(f"cannot have observations of {width:,} values; --inputs is from 1 to {MAX_WIDTH:,}")
+        raise InputError(f"cannot have observations of {width:,} values; `inputs` is from 1 to {MAX_WIDTH:,}")
     read = [name for name in names if _is_read(script, name)]
     found = _widths(_Trials(script=script, names=names, read=read), width)
     return [found.get(name, (1, 1)) for name in names]
@@ -138,13 +138,13 @@ def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
         raise _several(unsure)
     reason = f" ({trials.reason})" if trials.reason else ""
     if width is not None:
-        raise InputError(f"does not run on observations of {width} values{reason}; give another number with --inputs")
-    raise InputError(f"does not show how wide its observations are{reason}; say so with --inputs N")
+        raise InputError(f"does not run on observations of {width} values{reason}; give another number with `inputs`")
+    raise InputError(f"does not show how wide its observations are{reason}; say so with `inputs` N")
 
 
 def _several(fitting: Sequence[Sequence[Shape]]) -> InputError:
     told = ", ".join(" and ".join(str(shape[-1]) for shape in shapes) for shapes in fitting[:4])
-    return InputError(f"runs on observations of several widths ({told}); say which with --inputs N")
+    return InputError(f"runs on observations of several widths ({told}); say which with `inputs` N")
 
 
 def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[list[Sequence[int]]]:

@@ -54,7 +54,7 @@ def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
         if before.widths[1] != after.widths[0]:
             raise InputError(
                 f"its layer '{shown(after.name, 80)}' reads {after.widths[0]} values, but '{shown(before.name, 80)}' "
-                f"before it makes {before.widths[1]}; give --layers in the order in which they are used"
+                f"before it makes {before.widths[1]}; give `layers` in the order in which they are used"
             )
     return layers
 

@@ -35,9 +35,9 @@ from prunekit.readers.weights.words import Ending, activation_named, ending_name
 OPTIONS = ("layers", "activation", "head", "nesting")
 """What may be said of every checkpoint."""
 
-LAYERS_SAID = "the layers are as --layers says, and nothing else of the file is read"
+LAYERS_SAID = "the layers are as `layers` says, and nothing else of the file is read"
 _KINDS = ("weight", "kernel", "scale")
-_LEFT_OUT = "its normalizer '{0}' is left out, as --layers does not name it: --layers {0},{1},... puts it first"
+_LEFT_OUT = "its normalizer '{0}' is left out, as `layers` does not name it: `layers` {0},{1},... puts it first"
 
 
 @final
@@ -65,7 +65,7 @@ def policy_of_plan(opened: Opened, options: PolicyOptions, plan: Plan) -> Policy
         return _read(opened, options, plan)
     except PrunekitError as error:
         text = str(error)
-        if text.startswith((f"{opened.path}: ", "--")):
+        if text.startswith((f"{opened.path}: ", "`")):
             raise
         raise InputError(f"{opened.path}: {text}") from error
 
@@ -78,9 +78,9 @@ def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
     if word is None and affine > 1:
         behind = _unsaid_behind(options, plan)
         also = (
-            f", and --head for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""
+            f", and `head` for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""
         )
-        raise InputError(f"{told}, activation not in the file: give --activation (elu, relu, tanh, ...){also}")
+        raise InputError(f"{told}, activation not in the file: give `activation` (elu, relu, tanh, ...){also}")
     ops = ops_of(layers, None if word is None else activation_named(word))
     outputs = layers[-1].widths[1]
     ending, notes = _ending(told, options, plan, outputs)
@@ -113,10 +113,10 @@ def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tupl
     if _unsaid_behind(options, plan) is not None:
         raise InputError(
             f"{told}; behind its last layer stands a module without weights, '{shown(behind, 60)}', and the file does "
-            "not say what it does: give --head (none, tanh, argmax, ...)"
+            "not say what it does: give `head` (none, tanh, argmax, ...)"
         )
     what = f"what '{shown(behind, 60)}' behind the last layer does is not in the file: " if behind is not None else ""
-    return Ending(head=Identity()), [f"{what}the action is the last layer's output as it is, unless --head says more"]
+    return Ending(head=Identity()), [f"{what}the action is the last layer's output as it is, unless `head` says more"]
 
 
 def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:
@@ -184,7 +184,7 @@ def said_layers(
     fitting = own if len(own) == 1 else fitting
     if chosen is None and len(fitting) > 1:
         there = ", ".join(place or "the file itself" for place in fitting[:8])
-        raise InputError(f"{opened.path}: several parts have these layers; choose one with --path: {shown(there)}")
+        raise InputError(f"{opened.path}: several parts have these layers; choose one with `nesting`: {shown(there)}")
     if chosen is None and not fitting:
         where = "" if options.nesting is None else f" under '{shown(options.nesting, 60)}'"
         missing = next((name for name in layers if not nestings_of(opened.tree, name)), layers[0])

@@ -42,12 +42,12 @@ def activation_named(text: str) -> Activation | None:
         return None
     kind = KINDS.get(_ALIASES.get(name, name))
     if kind is None:
-        raise InputError(f"--activation {shown(text, 40)} is unknown; choose none, {', '.join(KINDS)}")
+        raise InputError(f"`activation` {shown(text, 40)} is unknown; choose none, {', '.join(KINDS)}")
     numbers = tuple(kind.numbers.values())
     if colon:
         if len(numbers) != 1:
-            raise InputError(f"--activation {name} takes no number")
-        numbers = (_number("--activation", number),)
+            raise InputError(f"`activation` {name} takes no number")
+        numbers = (_number("`activation`", number),)
     return Activation(kind=kind.name, numbers=numbers)
 
 
@@ -67,13 +67,13 @@ def ending_named(text: str, outputs: int) -> Ending:
             low, high = _limits(rest)
             return Ending(head=bounded(TanhToBounds if name == "tanh" else ClipToBounds, low, high, outputs))
         case _:
-            raise InputError(f"--head {shown(text, 40)} is unknown; choose {HEADS}")
+            raise InputError(f"`head` {shown(text, 40)} is unknown; choose {HEADS}")
 
 
 def mean_ending(outputs: int, head: Op) -> Ending:
     """Return the first half of ``outputs`` values, the other being a spread, before ``head``."""
     if outputs % 2:
-        raise InputError(f"has {outputs} outputs, which are no means with as many spreads; choose another --head")
+        raise InputError(f"has {outputs} outputs, which are no means with as many spreads; choose another `head`")
     return Ending(ops=(Slice(selected=np.arange(outputs) < outputs // 2),), head=head)
 
 
@@ -88,17 +88,17 @@ def parse_layers(text: str | None) -> tuple[str, ...]:
         return ()
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise InputError(f"--layers {shown(text, 60)} has an empty name; give names with commas between them")
+        raise InputError(f"`layers` {shown(text, 60)} has an empty name; give names with commas between them")
     return names
 
 
 def _limits(text: str) -> tuple[float, float]:
     parts = text.split(",")
     if len(parts) != 2:
-        raise InputError(f"--head takes two bounds, LOW,HIGH, not '{shown(text, 40)}'")
-    low, high = (_number("--head", part) for part in parts)
+        raise InputError(f"`head` takes two bounds, LOW,HIGH, not '{shown(text, 40)}'")
+    low, high = (_number("`head`", part) for part in parts)
     if low >= high:
-        raise InputError(f"--head has bounds that are not LOW < HIGH: {shown(text, 40)}")
+        raise InputError(f"`head` has bounds that are not LOW < HIGH: {shown(text, 40)}")
     return low, high
 
 

@@ -181,7 +181,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "clip of zero": ({"clip_obs": 0.0}, "clip"),
     "clip that is text": ({"clip_obs": "10"}, "clip_obs"),
     "epsilon that is none": ({"epsilon": None}, "epsilon"),
-    "Dict observations": ({"obs_rms": {"a": RunningMeanStd(shape=(3,))}}, "Dict observations"),
+    "a broken entry of a Dict": ({"obs_rms": {"a": RunningMeanStd(shape=(3,)), "b": None}}, "no array"),
     "no statistics": ({"obs_rms": None}, "no array"),
     "norm_obs that is a number": ({"norm_obs": 1}, "not of a VecNormalize"),
 }

@@ -9,9 +9,10 @@ import pytest
 from gymnasium import spaces
 from sb3_zips import flat, odd_ppo
 
+from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
-from prunekit.readers.zoo import zoo_notes
+from prunekit.readers.zoo import zoo_normalizes, zoo_notes
 
 
 def dumped(**values: Any) -> str:
@@ -60,7 +61,8 @@ def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
     wrapper = "- gymnasium.wrappers.FrameStackObservation:\n          stack_size: 4"
     (tmp_path / "config.yml").write_text(dumped(env_wrapper=wrapper))
     assert zoo_notes(tmp_path / "policy.zip") == (
-        "its environment was made with env_wrapper of several values (config.yml), which the policy needs",
+        "its environment was made with env_wrapper of several values (config.yml), which the policy needs: write a "
+        "function that makes it so, and give it as `env` MODULE:FUNCTION",
     )
 
 
@@ -68,3 +70,46 @@ def test_binary_and_large_files_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "args.yml").write_bytes(b"\xff\xfe" * 100)
     (tmp_path / "config.yml").write_text(dumped(frame_stack=4) + " " * 2**20)
     assert zoo_notes(tmp_path / "policy.zip") == ()
+
+
+def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    with pytest.raises(InputError, match="no file beside it is its observation normalizer"):
+        read_policy(path)
+    (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
+    assert read_policy(path).notes[-1] == "RL Baselines3 Zoo trained it without a normalizer (config.yml)"
+    (tmp_path / "config.yml").write_text(dumped(normalize="true", policy="MlpPolicy"))
+    with pytest.raises(InputError, match="whose file is missing"):
+        read_policy(path)
+    (tmp_path / "config.yml").write_text(dumped(normalize="dict(norm_obs=True)", policy="MlpPolicy"))
+    with pytest.raises(InputError, match="no file beside it"):
+        read_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (dumped(policy="MlpPolicy"), False),
+        (dumped(normalize="false", policy="MlpPolicy"), False),
+        (dumped(normalize="true", policy="MlpPolicy"), True),
+        (dumped(normalize="{'norm_obs': False}", policy="MlpPolicy"), None),
+        (dumped(normalize="false"), None),
+        ("noise", None),
+    ],
+)
+def test_what_settings_say_of_a_normalizer(text: str, told: bool | None, tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text(text)
+    assert zoo_normalizes(tmp_path / "policy.zip") is told
+
+
+def test_a_run_s_folder_stands_for_its_zip(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    with pytest.raises(ArtifactError, match="is a folder"):
+        read_policy(tmp_path)
+    (tmp_path / "policy").mkdir(exist_ok=True)
+    (tmp_path / path.stem).mkdir(exist_ok=True)
+    (tmp_path / path.stem / "config.yml").write_text(dumped(policy="MlpPolicy"))
+    assert read_policy(tmp_path).path == path
+    path.with_name("other.zip").write_bytes(path.read_bytes())
+    with pytest.raises(ArtifactError, match="is a folder"):
+        read_policy(tmp_path)

@@ -1,0 +1,101 @@
+"""``prunekit.bench``: policies side by side, on the devices that they are meant for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from prunekit.api.places import Environment
+from prunekit.api.policy import PathLike, Policy
+from prunekit.benching.compare import bench_models
+from prunekit.benching.figures import Device
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.settings import BenchSettings
+from prunekit.devices import devices_named
+from prunekit.errors import InputError
+from prunekit.export.onnx import to_onnx
+from prunekit.generators import undisturbed
+from prunekit.policy.sizes import sizes_of
+from prunekit.simulators.spec import environment_spec
+from prunekit.stats.claim import check_episodes
+from prunekit.stats.clipping import ReturnRange
+
+
+def bench(
+    policies: Sequence[PathLike | Policy],
+    env: Environment | None = None,
+    *,
+    devices: Sequence[str | Device] = ("cpu",),
+    parts: Sequence[str] = (),
+    int8: bool = False,
+    episodes: int = 100,
+    loop_episodes: int = 3,
+    first_seed: int = 10_000,
+    calls: int = 5_000,
+    paced_ticks: int = 250,
+    keep: float | None = None,
+    clip_range: tuple[float, float] | None = None,
+    max_failures: float | None = None,
+    noise: float = 0.0,
+    delay: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> BenchResult:
+    """Measure files and ``Policy`` objects on ``devices`` and ``parts``; the first one is the reference.
+
+    ``env`` is where they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector
+    environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. ``int8`` is for
+    devices that run C. Latency is that of ``calls`` back to back, and of ``paced_ticks`` at 50 Hz. With ``keep`` it is
+    tested whether each keeps that share of the reference's return. ``docs/bench.md`` says what is measured, and
+    ``to_json`` of the result gives all of it as plain data.
+
+    Raises InputError for what does not fit or cannot be measured.
+    """
+    with undisturbed():
+        settings = BenchSettings(
+            episodes=episodes,
+            first_seed=first_seed,
+            calls=calls,
+            paced_ticks=paced_ticks,
+            loop_episodes=loop_episodes,
+            keep=keep,
+            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            max_failures=max_failures,
+            noise=noise,
+            delay=delay,
+        )
+        if isinstance(policies, str | os.PathLike | Policy):
+            raise InputError("`policies` are several: write [policy]")
+        named = [device for device in devices if isinstance(device, str)]
+        own = [device for device in devices if not isinstance(device, str)]
+        chosen = [*devices_named(named, parts, 16 if int8 else None), *own]
+        if not chosen or not policies:
+            raise InputError("there is nothing to measure; give `policies` and `devices`, or `parts`")
+        if keep is not None:
+            check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
+        models = [model_of(policy, f"policies[{index}]") for index, policy in enumerate(policies)]
+        plain = env_kwargs is None and isinstance(env, str | None)  # files may know arguments for it
+        where = cast(str | None, env) if plain else environment_spec(env, env_kwargs)
+        return bench_models(models, chosen, settings, where)
+
+
+def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
+    """Return what is measured of a policy; one that is in no file is as large as its ONNX, and called ``name``."""
+    if isinstance(policy, str | os.PathLike):
+        return read_model(Path(policy))
+    if not isinstance(policy, Policy):
+        raise InputError(f"{name} is {type(policy).__name__}, but files and prunekit.Policy objects are measured")
+    small = policy if policy.masks is None else policy.shrink()
+    sizes, content = sizes_of(small.graph), to_onnx(small.graph, {})
+    return BenchModel(
+        path=Path(name),
+        content=content,
+        size_bytes=len(content),
+        hidden=sizes.hidden,
+        parameters=sizes.parameters,
+        macs=sizes.macs,
+        metadata=dict(policy.metadata),
+        graph=small.graph,
+    )

@@ -1,0 +1,108 @@
+"""``prunekit.certify``: whether a policy keeps what another earns, by fresh episodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from prunekit.api.benching import model_of
+from prunekit.api.compression import Answers
+from prunekit.api.places import Environment, place_of
+from prunekit.api.policy import PathLike, Policy
+from prunekit.benching.certify import Certified, CertifySettings
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.players import Player, certify_players, graph_in, integer_player, player_of, stateless
+from prunekit.compression.teacher import Teacher
+from prunekit.environment_functions import function_name
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.export.recording import recorded_observations
+from prunekit.generators import undisturbed
+from prunekit.simulators.spec import EnvironmentSpec
+from prunekit.stats.clipping import ReturnRange
+
+_RECORDED = 5
+
+
+def certify(
+    small: PathLike | Policy | Answers,
+    teacher: PathLike | Policy | Answers,
+    env: Environment | None = None,
+    *,
+    keep: float = 0.95,
+    minutes: float = 5.0,
+    episodes: int = 1_000,
+    clip_range: tuple[float, float] | None = None,
+    max_failures: float | None = None,
+    failure_return: float | None = None,
+    int8: bool = False,
+    observations: NDArray[Any] | None = None,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Certified:
+    """Test whether ``small`` keeps ``keep`` of the return of ``teacher``, until it is certified or refuted.
+
+    Both are files, ``Policy`` objects, or functions from observations float32 [n, obs] to answers. ``env`` is where
+    they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a batched
+    simulator or an ``EnvironmentSpec``; by default the one that the teacher names. At most ``minutes`` and ``episodes``
+    of each are spent. Returns are clipped to ``clip_range`` (low, high); an episode fails that earns less than
+    ``failure_return``, by default the low end, and at most the share ``max_failures`` may. With ``int8`` the small
+    policy plays in integers, whose ranges come from ``observations`` [n, ...] of its own, by default from five
+    episodes. ``docs/certify.md`` says what is shown.
+
+    Raises InputError for what does not fit, and FailedEpisodeError where the environment fails before the range is
+    fixed.
+    """
+    with undisturbed():
+        settings = CertifySettings(
+            keep=keep,
+            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            max_failures=max_failures,
+            failure_return=failure_return,
+            episodes=episodes,
+            seconds=60.0 * minutes,
+            seed=seed,
+        )
+        spec = place_of(teacher, env, env_kwargs)
+        place = spec.episodes()
+        try:
+            own = (
+                _integer_player(small, spec, place.spaces, observations)
+                if int8
+                else _player(small, "small", place.spaces)
+            )
+            found = certify_players(place, own, _player(teacher, "teacher", place.spaces), settings)
+        finally:
+            place.close()
+        told = {**found.facts["env"], "kwargs": dict(spec.kwargs)}
+        return replace(found, facts={**found.facts, "env": told})
+
+
+def _player(policy: PathLike | Policy | Answers, name: str, spaces: Spaces) -> Player:
+    if isinstance(policy, str | os.PathLike | Policy):
+        return player_of(_model(policy, name, spaces), spaces)
+    if not callable(policy):
+        raise InputError(f"{name} is {type(policy).__name__}, but a file, a prunekit.Policy or a function plays")
+    asked = Teacher(name=f"{name} ({function_name(policy)})", spaces=spaces, respond=policy)
+    asked.probe()
+    return stateless(asked.name, asked.act)
+
+
+def _integer_player(
+    policy: PathLike | Policy | Answers, spec: EnvironmentSpec, spaces: Spaces, observations: NDArray[Any] | None
+) -> Player:
+    if not isinstance(policy, str | os.PathLike | Policy):
+        raise InputError("`int8` is for files and prunekit.Policy objects: of a function no layers are known")
+    model = _model(policy, "small", spaces)
+    graph = graph_in(model, spaces, "has no integer form")
+    seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED) if observations is None else observations
+    return integer_player(graph, str(model.path), spaces, seen)
+
+
+def _model(policy: PathLike | Policy, name: str, spaces: Spaces) -> BenchModel:
+    return model_of(policy, name) if isinstance(policy, Policy) else read_model(Path(policy), spaces=spaces)

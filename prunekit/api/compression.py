@@ -1,0 +1,169 @@
+"""``prunekit.compress``: the smallest network that is certified to keep what a policy earns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.api.places import Environment, place_of, workers_for
+from prunekit.api.policy import PathLike, Policy
+from prunekit.compression.read import read_teacher
+from prunekit.compression.result import Compressed
+from prunekit.compression.run import compress as search_and_certify
+from prunekit.compression.run import write
+from prunekit.compression.settings import CompressSettings, SearchSettings
+from prunekit.compression.teacher import Teacher, teacher_of_graph
+from prunekit.compression.trial import CompressDisplay
+from prunekit.compression.workers import Site
+from prunekit.environment_functions import EnvironmentMaker, MadeEnvironment, function_name, importable_name
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.generators import undisturbed
+from prunekit.policy.graphs import graph_of
+from prunekit.policy.heads import KindHead
+from prunekit.simulators.batch import Seeding
+from prunekit.simulators.spec import EnvironmentSpec
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.clipping import ReturnRange
+
+Answers = Callable[[NDArray[np.float32]], Any]
+"""Observations float32 [n, obs] to the actions, action values or logits [n, k] of the environment's kind."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compression:
+    """What ``compress`` found: the ``policy``, its ``certificate``, and what there is to say beside them.
+
+    The policy is the smallest one that was certified, or, where none was, the largest one that was tested.
+    """
+
+    policy: Policy
+    certificate: Certificate
+    notes: tuple[str, ...]
+    _found: Compressed = field(repr=False)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the policy was shown to keep what was asked for."""
+        return self.certificate.certified
+
+    @property
+    def summary(self) -> str:
+        """One line: what came out, how much of the return it keeps, and what it took."""
+        return self._found.summary
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that was found as plain data, as ``certificate.json`` has it."""
+        return self._found.to_json()
+
+    def write(self, folder: PathLike) -> list[Path]:
+        """Write ``policy.onnx``, ``policy.pt`` and ``certificate.json`` to a folder; return their paths."""
+        return write(self._found, Path(folder))
+
+
+def compress(
+    policy: PathLike | Policy | Answers,
+    env: Environment | None = None,
+    *,
+    keep: float = 0.95,
+    minutes: float = 5.0,
+    episodes: int = 1_000,
+    clip_range: tuple[float, float] | None = None,
+    max_failures: float | None = None,
+    tuning: bool = True,
+    seed: int = 0,
+    workers: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    displays: Sequence[CompressDisplay] = (),
+) -> Compression:
+    """Return the smallest network found that is certified to keep ``keep`` of the return of ``policy``.
+
+    ``policy`` is a file, a ``Policy``, or a function from observations float32 [n, obs] to its answers. ``env`` is
+    where it plays, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a
+    batched simulator or an ``EnvironmentSpec``; by default the one that the policy names. At most ``minutes`` are
+    spent, and ``episodes`` fresh ones per certificate, returns clipped to ``clip_range`` (low, high), of which at most
+    the share ``max_failures`` may lie below it. ``tuning`` goes on on rewards where imitation falls short. ``workers``
+    processes play and search: by default one per core, where they can import what they need.
+
+    Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
+    """
+    with undisturbed():
+        spec = place_of(policy, env, env_kwargs)
+        teacher_of, portable = _teacher_of(policy)
+        single, seeding, notes = single_of(spec)
+        portable = portable and spec.portable
+        if spec.source is not None and not portable:
+            notes.append("one process played and searched, as others cannot import environment or policy by its name")
+        settings = CompressSettings(
+            search=SearchSettings(keep=keep, tuning=tuning and spec.source is not None, seed=seed),
+            episodes=episodes,
+            seconds=60.0 * minutes,
+            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            max_failures=max_failures,
+        )
+        # What makes the environment goes through: nothing but ``make_environment`` looks at it.
+        found = search_and_certify(
+            Site(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs),
+            settings,
+            displays,
+            workers=workers_for(workers, portable),
+        )
+        if spec.source != spec.name:
+            found = replace(found, environment={**found.environment, "id": spec.name, "seeds": seeding.value})
+        return _compression(found, notes)
+
+
+def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, Seeding, list[str]]:
+    """Return what makes one environment, what a seed does in it, and what there is to say of it."""
+    if spec.source is not None:
+        return spec.source, Seeding.EPISODES, []
+    first = MadeEnvironment(batch := spec.first(), spec.name)
+    notes = [
+        f"environment '{spec.name}' steps in a batch alone: episodes were played in its first environment, one at a "
+        "time, and nothing was tuned on rewards; a function that makes a single one is faster"
+    ]
+    if batch.seeding is Seeding.NONE:
+        notes.append(
+            f"episodes of environment '{spec.name}' cannot be seeded: policies played independent ones, and the "
+            "certificate holds for them, but took more than it would with seeds"
+        )
+    return lambda: first, batch.seeding, notes
+
+
+def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces], Teacher], bool]:
+    """Return what makes the teacher for an environment's spaces, and whether other processes can be sent it."""
+    if isinstance(policy, Policy):
+        small = policy if policy.masks is None else policy.shrink()
+        if small.graph.states:
+            raise InputError(f"{policy} keeps a state, and what a student learns from has none; give one without")
+        return partial(teacher_of_graph, small.graph, str(policy)), True
+    if isinstance(policy, str | os.PathLike):
+        return partial(read_teacher, Path(policy)), True
+    if not callable(policy):
+        raise InputError(f"a policy is a file, a prunekit.Policy or a function, not {type(policy).__name__}")
+    return partial(_asked, policy), importable_name(policy) is not None
+
+
+def _asked(respond: Answers, spaces: Spaces) -> Teacher:
+    return Teacher(name=function_name(respond), spaces=spaces, respond=respond)
+
+
+def _compression(found: Compressed, notes: Sequence[str]) -> Compression:
+    told = found.to_json()
+    summary = {name: told[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
+    actor = found.chosen.actor
+    policy = Policy(
+        graph=graph_of(actor),
+        metadata={"env": found.environment, "compact": True, **summary},
+        actions=actor.head.kind if isinstance(actor.head, KindHead) else None,
+    )
+    said = [*found.teacher.notes, *found.failures, *([found.busy] if found.busy else [])]
+    return Compression(policy=policy, certificate=found.certificate, notes=(*notes, *said), _found=found)

@@ -1,0 +1,86 @@
+"""Where a policy plays: what was given, or what the policy says of itself."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
+from prunekit.api.policy import PathLike, Policy
+from prunekit.benching.models import read_model
+from prunekit.environments import arguments_for, named_by_file
+from prunekit.errors import InputError
+from prunekit.readers.read import policy_kind
+from prunekit.simulators.batch import Simulator
+from prunekit.simulators.spec import EnvironmentSpec, environment_spec
+
+Environment = str | Callable[..., gym.Env[Any, Any]] | VectorEnv[Any, Any, Any] | Simulator | EnvironmentSpec
+"""An id, a function that makes one, a vector environment, a batched simulator, or a record of any of them."""
+
+_MAX_WORKERS = 8
+
+
+def place_of(
+    policy: PathLike | Policy | Callable[..., Any], env: Environment | None, kwargs: Mapping[str, Any] | None
+) -> EnvironmentSpec:
+    """Return where ``policy`` plays: in ``env``, or in the environment that it names.
+
+    Where ``env`` is the id that it names, and there are no ``kwargs``, the arguments that it names are taken too.
+    Raises InputError where neither says.
+    """
+    if isinstance(policy, Policy):
+        path, entry = Path(str(policy)), policy.metadata.get("env")
+    elif isinstance(policy, str | os.PathLike):
+        path = Path(policy)
+        entry = read_model(path).metadata.get("env") if policy_kind(path) in ("model", "onnx") else None
+    else:
+        path, entry = Path(), None
+    if env is None:
+        if entry is None:
+            named = f"{path}: names no environment" if entry is not None or path.name else "a function plays anywhere"
+            raise InputError(f"{named}; give one as `env`")
+        env_id, own = named_by_file(path, entry)
+        return environment_spec(env_id, own if kwargs is None else kwargs)
+    if isinstance(env, str) and kwargs is None and entry is not None:
+        kwargs = arguments_for(env, path, entry)
+    return environment_spec(env, kwargs)
+
+
+def workers_for(workers: int | None, portable: bool) -> int:
+    """Return how many processes are to play: ``workers``, or what this process can begin without running it again.
+
+    Every new process imports the script that was run, which needs ``if __name__ == "__main__":`` for that. Raises
+    InputError where there are to be several and what they play cannot be sent to them.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"`workers` must be at least 1, got {workers}")
+    if workers is not None and workers > 1 and not portable:
+        raise InputError(
+            f"`workers` {workers} cannot be had: other processes have to import environment and policy by their names; "
+            "write them as functions of a module, or leave `workers` out"
+        )
+    if workers is not None:
+        return workers
+    if not portable or multiprocessing.current_process().daemon or not _begins_again(sys.modules.get("__main__")):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MAX_WORKERS)
+
+
+def _begins_again(script: object) -> bool:
+    """Return whether another process may import ``script``: there is none, or it has a part of its own for it."""
+    path = getattr(script, "__file__", None)
+    if path is None:
+        return True
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.If) and "__name__" in ast.unparse(node.test) for node in tree.body)

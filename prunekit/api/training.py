@@ -1,0 +1,91 @@
+"""``prunekit.train``: a policy is trained while its unimportant units are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.api.loading import load
+from prunekit.api.places import Environment
+from prunekit.api.policy import PathLike, Policy
+from prunekit.generators import undisturbed
+from prunekit.simulators.spec import environment_spec
+from prunekit.training.command import DEFAULT_ENVIRONMENT, LINEAR, TrainOptions, prepare
+from prunekit.training.run import TrainingResult
+from prunekit.training.run import train as run
+from prunekit.training.status import Display
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """What ``train`` left: the ``policy``, whose ``shrink`` removes its dead units, and the ``folder`` of the run."""
+
+    policy: Policy
+    folder: Path
+    _result: TrainingResult = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the masks were final before training ended."""
+        return self._result.complete
+
+    @property
+    def summary(self) -> str:
+        """One line: hidden units that live, the return at the end, and how long it took."""
+        return self._result.summary
+
+
+def train(
+    env: Environment | None = None,
+    *,
+    algo: str | None = None,
+    steps: int | None = None,
+    sparsity: float | None = None,
+    budget: float | None = None,
+    penalty: float | None = None,
+    dense: bool = False,
+    hidden: Sequence[int] | None = None,
+    lr_schedule: str | None = None,
+    live_shrink: bool | None = None,
+    prune_critics: bool = False,
+    checkpoint_every: int | None = None,
+    seed: int | None = None,
+    out: PathLike | None = None,
+    resume: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
+    displays: Sequence[Display] = (),
+) -> Training:
+    """Train a policy in ``env`` and write the run to the folder ``out``, by default one under ``runs/``.
+
+    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. The share
+    ``sparsity`` of hidden units is removed, 0.93 by default, or as many as hold ``budget`` of all importance, or none
+    of a ``dense`` run. ``hidden`` are the actor's widths, () for a linear policy. What is None is the preset's of
+    environment and algorithm (``docs/training.md``). ``resume`` goes on with the interrupted run in ``out``.
+
+    Raises InputError for what does not fit, and CheckError where the return is not finite.
+    """
+    with undisturbed():
+        words = TrainOptions(
+            env=None
+            if env is None and env_kwargs is None
+            else environment_spec(env or DEFAULT_ENVIRONMENT, env_kwargs),
+            algo=algo,
+            steps=steps,
+            sparsity=sparsity,
+            budget=budget,
+            penalty=penalty,
+            unpruned=dense,
+            hidden=None if hidden is None else ",".join(map(str, hidden)) or LINEAR,
+            lr_schedule=lr_schedule,
+            live_shrink=live_shrink,
+            prune_critics=prune_critics,
+            checkpoint_every=checkpoint_every,
+            seed=seed,
+            out=None if out is None else Path(out),
+        )
+        request, folder = prepare(words, resume)
+        result = run(request, folder, displays, resume=resume)
+        return Training(policy=load(folder / "model.pt"), folder=folder, _result=result)

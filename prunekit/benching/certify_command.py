@@ -1,0 +1,140 @@
+"""From the words of the command line to a certificate: two files, an environment, and who plays in it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+from prunekit.benching.certify import Certified, CertifySettings, Play, Returns
+from prunekit.benching.contest import Contest, opened
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.environments import Spaces
+from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.executors import Context, Executor, Failed, Finished, Job
+from prunekit.executors.processes import ProcessExecutor
+from prunekit.export.quantize import Bits
+from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.read import policy_kind
+from prunekit.simulators.spec import environment_spec
+
+MAX_WORKERS = 64
+# The kinds of files that name an environment.
+_NAMING = ("model", "onnx")
+# Seeds asked for before they are needed, per worker.
+_AHEAD = 2
+_PATIENCE = 1.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Who plays: the files of both policies, what they do not say, the environment, and the bits of integers if any."""
+
+    small: Path
+    teacher: Path
+    env: str | None = None
+    options: PolicyOptions = field(default_factory=PolicyOptions)
+    bits: Bits | None = None
+
+
+def certify_files(
+    match: Match,
+    settings: CertifySettings,
+    *,
+    workers: int = 1,
+    progress: Callable[[str, int], None] = lambda *_: None,
+) -> Certified:
+    """Return what fresh episodes show of the policy in a file, beside that in another.
+
+    With more than one of ``workers`` the episodes are played in as many processes; what comes out is the same, unless
+    the time runs out. Raises ArtifactError and InputError, naming the file, for files that are not read and policies
+    that do not fit the environment; FailedEpisodeError where it fails before the range is fixed.
+    """
+    if not 1 <= workers <= MAX_WORKERS:
+        raise InputError(f"`workers` must be from 1 to {MAX_WORKERS}, got {workers}")
+    contest = _opened(match)
+    try:
+        with _playing(contest, match, workers) as play:
+            return contest.certified(play, settings, progress)
+    finally:
+        contest.episodes.close()
+
+
+def _opened(match: Match) -> Contest:
+    def models_of(spaces: Spaces) -> tuple[BenchModel, BenchModel]:
+        small, teacher = (read_model(path, match.options, spaces=spaces) for path in (match.small, match.teacher))
+        return small, teacher
+
+    spec = environment_spec(*_environment(match))
+    return opened(spec, models_of, match.bits, as_read=match.options.output is not None)
+
+
+def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
+    """Return (id, arguments): as given, or as the files name it; both have to name one that name any."""
+    paths = (match.teacher, match.small)
+    models = [read_model(path, match.options) for path in paths if policy_kind(path) in _NAMING]
+    if match.env is not None:
+        return match.env, next((own for model in models if (own := model.arguments_of(match.env)) is not None), {})
+    named = [(model.path, found) for model in models if (found := model.environment) is not None]
+    if not named:
+        raise InputError(f"{match.teacher}: names no environment; give one with `env`")
+    if named[0][1] != named[-1][1]:
+        raise InputError(
+            f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one with `env`"
+        )
+    return named[0][1]
+
+
+@contextmanager
+def _playing(contest: Contest, match: Match, workers: int) -> Iterator[Play]:
+    if workers == 1:
+        yield contest.play()
+        return
+    with ProcessExecutor(workers, pickle.dumps(match)) as executor:
+        yield _Ahead(executor, _AHEAD * workers)
+
+
+@final
+class _Ahead:
+    """Plays in the executor's workers, some seeds before they are asked for."""
+
+    def __init__(self, executor: Executor, ahead: int) -> None:
+        self._executor, self._ahead = executor, ahead
+        self._asked: set[str] = set()
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, seed: int, count: int) -> Returns:
+        """Return what the seed brings, played by ``count`` of the three."""
+        for later in range(seed, seed + self._ahead):
+            name = f"{later}, {count}"
+            if name not in self._asked:
+                self._asked.add(name)
+                self._executor.submit(Job(name=name, function=_played, argument=(later, count)))
+        while (name := f"{seed}, {count}") not in self._known:
+            for event in self._executor.events(_PATIENCE):
+                match event:
+                    case Finished():
+                        self._known[event.name] = event.result
+                    case Failed():
+                        raise CheckError(f"a worker could not play an episode: {event.error}")
+                    case _:
+                        pass
+        found = self._known.pop(name)
+        return tuple(FailedEpisodeError(entry) if isinstance(entry, str) else entry for entry in found)
+
+
+def _played(argument: tuple[int, int], context: Context) -> list[float | str]:
+    """Play in a worker; what failed is sent in words."""
+    assert context.shared is not None
+    found = _play_of(context.shared)(*argument)
+    return [str(entry) if isinstance(entry, FailedEpisodeError) else entry for entry in found]
+
+
+@lru_cache(maxsize=1)
+def _play_of(packed: bytes) -> Play:
+    return _opened(pickle.loads(packed)).play()  # of this program's own main process

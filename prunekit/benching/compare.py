@@ -1,0 +1,227 @@
+"""The comparison behind ``prunekit bench``: any number of models side by side, the first being the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.benching.figures import Device, DeviceResult, Place
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel, read_model
+from prunekit.benching.result import BenchResult
+from prunekit.benching.runtimes import Runtime
+from prunekit.benching.settings import BenchSettings
+from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.environments import Spaces
+from prunekit.errors import InputError
+from prunekit.export.recording import recorded_observations
+from prunekit.graph.graph import Graph
+from prunekit.readers.policy_file import PolicyOptions
+from prunekit.rollouts import Act
+from prunekit.simulators.episodes import ActOf, Episodes
+from prunekit.simulators.spec import EnvironmentSpec, environment_spec
+from prunekit.stats.betting import Paired
+from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
+from prunekit.stats.certificate import Certificate
+from prunekit.stats.certify import Candidate, certify
+from prunekit.stats.claim import Claim
+from prunekit.stats.clipping import range_of
+
+Progress = Callable[[str], None]
+
+
+def run_bench(
+    paths: Sequence[Path],
+    devices: Sequence[Device],
+    settings: BenchSettings,
+    environment: str | EnvironmentSpec | None = None,
+    progress: Progress = lambda _: None,
+    options: PolicyOptions | None = None,
+) -> BenchResult:
+    """Measure the models at ``paths`` on ``devices``, in the environment that they name or in ``environment``.
+
+    ``options`` say of files what they do not say of themselves.
+
+    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, and where
+    something is to be kept of a single model.
+    """
+    _require_two(settings, len(paths))
+    return bench_models([read_model(path, options) for path in paths], devices, settings, environment, progress)
+
+
+def bench_models(
+    models: Sequence[BenchModel],
+    devices: Sequence[Device],
+    settings: BenchSettings,
+    environment: str | EnvironmentSpec | None = None,
+    progress: Progress = lambda _: None,
+) -> BenchResult:
+    """Measure ``models`` that were read, as ``run_bench`` does."""
+    _require_two(settings, len(models))
+    spec = _environment(models, environment)
+    episodes = spec.episodes()
+    try:
+        return _measure(tuple(models), devices, settings, spec, episodes, progress)
+    finally:
+        episodes.close()
+
+
+def _require_two(settings: BenchSettings, count: int) -> None:
+    if settings.keep is not None and count < 2:
+        raise InputError("`keep` compares models with the first one, the reference; name two models at least")
+
+
+def _measure(
+    models: tuple[BenchModel, ...],
+    devices: Sequence[Device],
+    settings: BenchSettings,
+    spec: EnvironmentSpec,
+    episodes: Episodes,
+    progress: Progress,
+) -> BenchResult:
+    spaces = episodes.spaces
+
+    def observe(graph: Graph, episodes: int) -> NDArray[np.float32]:
+        return recorded_observations(graph, spec.single, spec.kwargs, episodes)
+
+    def played(act_of: ActOf, seeds: Sequence[int]) -> tuple[float, ...]:
+        return_of = episodes.returns(act_of)
+        return tuple(return_of(seed) for seed in seeds)
+
+    place = Place(spaces=spaces, observe=observe)
+    results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)
+    deviation = Deviation(spaces.observation)
+    disturbed_returns: list[dict[str, tuple[float, ...]]] = [{} for _ in models]
+    with ExitStack() as opened:
+        runtimes = {device.name: [_opened(device, model, place, opened) for model in models] for device in devices}
+        progress("the random policy's return")
+        random_return = episodes.random()
+        random = np.asarray([random_return(seed) for seed in settings.seeds])
+        for device in devices:
+            returns = []
+            for model, runtime in zip(models, runtimes[device.name], strict=True):
+                seeds = device.seeds(settings)
+                progress(f"{len(seeds)} episodes of {model.path} on {device.name}")
+                act = None if runtime is None else _fitting(runtime.act, spaces)
+                if act is not None and model is models[0] and device is devices[0]:
+                    act = deviation.watching(act)
+                returns.append(() if act is None else played(_always(act), seeds))
+            progress(f"what the models take of {device.name}")
+            figures = device.figures(models, runtimes[device.name], settings)
+            for own, figure, result in zip(returns, figures, results, strict=True):
+                interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
+                result[device.name] = DeviceResult(figures=figure, returns=own, ci95=interval)
+        for name_, entry in settings.disturbances.items():
+            for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
+                if runtime is not None:
+                    seeds = devices[0].seeds(settings)
+                    progress(f"{len(seeds)} episodes of {model.path} under {name_}")
+                    kept[name_] = played(_disturbed(_fitting(runtime.act, spaces), entry, deviation), seeds)
+        certificates: tuple[Certificate | None, ...] = (None,) * len(models)
+        earned = [np.asarray(result[devices[0].name].returns) for result in results]
+        if settings.keep is not None:
+            reference = runtimes[devices[0].name][0]
+            act = None if reference is None else _fitting(reference.act, spaces)
+            progress("the range that returns are clipped to")
+            ground = None if act is None else _ground(settings, settings.keep, episodes, act)
+            certificates = (None, *(_certificate(own, earned[0], random, ground, settings) for own in earned[1:]))
+    return BenchResult(
+        host=host_facts(episodes.registered),
+        environment=(episodes.name, dict(spec.kwargs)),
+        seeding=episodes.seeding,
+        settings=settings,
+        models=models,
+        devices=results,
+        random=tuple(random.tolist()),
+        retentions=_retentions(models, devices[0].name, earned, random),
+        certificates=certificates,
+        disturbed=tuple(disturbed_returns),
+    )
+
+
+def _ground(settings: BenchSettings, keep: float, episodes: Episodes, act: Act) -> tuple[Claim, Paired]:
+    """Return what is to be shown, and what the bets begin with: episodes of the reference that no claim rests on.
+
+    They fix the range, unless the user did.
+    """
+    return_of, random_return = episodes.returns(_always(act)), episodes.random()
+    reference = np.asarray([return_of(seed) for seed in settings.range_seeds])
+    random = np.asarray([random_return(seed) for seed in settings.range_seeds])
+    clip_range = settings.clip_range or range_of(reference, random)
+    claim = Claim(keep=keep, clip_range=clip_range, max_failures=settings.max_failures)
+    return claim, Paired(small=reference, teacher=reference, random=random)
+
+
+def _certificate(
+    own: Array, reference: Array, random: Array, ground: tuple[Claim, Paired] | None, settings: BenchSettings
+) -> Certificate | None:
+    """Return what the episodes that were played show of a model; None where it or the reference played none."""
+    if ground is None or not len(own):
+        return None
+    claim, before = ground
+    first = settings.first_seed
+    (found,) = certify(
+        [Candidate(name="model", play=lambda seed: float(own[seed - first]), before=before)],
+        lambda seed: float(reference[seed - first]),
+        lambda seed: float(random[seed - first]),
+        claim,
+        range(first, first + len(own)),
+    )
+    return found
+
+
+def _always(act: Act) -> ActOf:
+    return lambda _: act
+
+
+def _disturbed(act: Act, entry: Disturbance, deviation: Deviation) -> ActOf:
+    return lambda seed: disturbed(act, entry, deviation.value, seed)
+
+
+def _fitting(act: Act, spaces: Spaces) -> Act:
+    """Return ``act`` with actions as the environment takes them: C gives float32, or a number."""
+    return lambda observation: spaces.actions.action(act(observation))
+
+
+def _opened(device: Device, model: BenchModel, place: Place, opened: ExitStack) -> Runtime | None:
+    runtime = device.runtime(model, place)
+    if runtime is not None:
+        opened.callback(runtime.close)
+    return runtime
+
+
+def _retentions(
+    models: Sequence[BenchModel], device: str, returns: Sequence[Array], random: Array
+) -> tuple[Retention, ...]:
+    kept = []
+    for model, own in zip(models, returns, strict=True):
+        absent = next((m.path for m, found in ((models[0], returns[0]), (model, own)) if not len(found)), None)
+        if absent is not None:
+            kept.append(Retention(estimate=None, reason=f"{absent} does not run on {device}, the first device"))
+        else:
+            kept.append(retention(own, returns[0], random[: len(own)], np.random.default_rng(0)))
+    return tuple(kept)
+
+
+def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | None) -> EnvironmentSpec:
+    """Return the environment that was given, with the arguments that a file gives to it, or that all files name."""
+    if isinstance(given, str):
+        named = (model.arguments_of(given) for model in models)
+        return environment_spec(given, next((kwargs for kwargs in named if kwargs is not None), {}))
+    if given is not None:
+        return given
+    named_by = [(model.path, model.environment) for model in models]
+    for path, environment in named_by:
+        if environment is None:
+            raise InputError(f"{path}: names no environment; give one with `env`")
+        if environment != named_by[0][1]:
+            raise InputError(
+                f"{path} is of {environment[0]}, but {named_by[0][0]} of another environment; bench them one by one"
+            )
+    first = named_by[0][1]
+    assert first is not None
+    return environment_spec(*first)

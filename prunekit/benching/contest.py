@@ -1,0 +1,103 @@
+"""Two policies opened in their environment, and the certificate of the one beside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+from prunekit.benching.certify import Certified, CertifySettings, Play, certified
+from prunekit.benching.host import host_facts
+from prunekit.benching.models import BenchModel
+from prunekit.benching.players import Player, episodes_of, graph_in, integer_player, player_of
+from prunekit.environments import Spaces
+from prunekit.export.quantize import Bits
+from prunekit.export.recording import recorded_observations
+from prunekit.policy.sizes import sizes_of
+from prunekit.simulators.episodes import Episodes
+from prunekit.simulators.spec import EnvironmentSpec
+
+# Episodes from which the ranges of integers are taken, as many as an export to C records.
+_RECORDED = 5
+
+ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
+"""From what is known of the environment to (small policy, teacher)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """Who plays where. ``facts`` are what there is to say of the policies, the environment and this machine."""
+
+    episodes: Episodes
+    small: Player
+    teacher: Player
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def play(self) -> Play:
+        """Return what plays an episode of each."""
+        return episodes_of(self.episodes, self.teacher, self.small)
+
+    def certified(
+        self, play: Play, settings: CertifySettings, progress: Callable[[str, int], None] = lambda *_: None
+    ) -> Certified:
+        """Return what the episodes that ``play`` gives show; raises as ``certified`` does."""
+        names = (self.small.name, self.teacher.name)
+        found = certified(play, names, settings, form=self.small.form, progress=progress)
+        return replace(found, facts=dict(self.facts))
+
+
+def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None, *, as_read: bool = False) -> Contest:
+    """Open both policies in the environment of ``spec``; close ``episodes`` of the result.
+
+    With ``bits`` the small one plays in integers, with activations of so many. ``as_read``: ONNX files play as their
+    graphs, not as they are. Raises InputError, naming the policy, where one does not fit the environment.
+    """
+    episodes = spec.episodes()
+    try:
+        spaces = episodes.spaces
+        small, teacher = models_of(spaces)
+        if bits is None:
+            player = player_of(small, spaces, as_read=as_read)
+        else:
+            graph = graph_in(small, spaces, "has no integer form")
+            seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
+            player = integer_player(graph, str(small.path), spaces, seen, bits)
+        facts = {
+            "sizes": {"small": _sizes(small), "teacher": _sizes(teacher)},
+            "env": {"id": episodes.name, "kwargs": dict(spec.kwargs), "seeds": episodes.seeding.value},
+            "host": host_facts(episodes.registered),
+        }
+        return Contest(
+            episodes=episodes, small=player, teacher=player_of(teacher, spaces, as_read=as_read), facts=facts
+        )
+    except BaseException:
+        episodes.close()
+        raise
+
+
+def certify_models(
+    small: BenchModel,
+    teacher: BenchModel,
+    spec: EnvironmentSpec,
+    settings: CertifySettings,
+    *,
+    bits: Bits | None = None,
+    progress: Callable[[str, int], None] = lambda *_: None,
+) -> Certified:
+    """Return what fresh episodes show of ``small`` beside ``teacher``, both read, in the environment of ``spec``.
+
+    Raises as ``opened`` and ``certified`` do.
+    """
+    contest = opened(spec, lambda _: (small, teacher), bits)
+    try:
+        return contest.certified(contest.play(), settings, progress)
+    finally:
+        contest.episodes.close()
+
+
+def _sizes(model: BenchModel) -> dict[str, Any]:
+    if model.graph is None:
+        return {"hidden": list(model.hidden), "parameters": model.parameters}
+    counted = sizes_of(model.graph)
+    return {"hidden": list(counted.hidden), "parameters": counted.parameters}

@@ -1,0 +1,139 @@
+"""What ``prunekit inspect`` says of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from prunekit.benching.models import read_runnable
+from prunekit.console import printable
+from prunekit.errors import ArtifactError, InputError
+from prunekit.export.onnx import to_onnx
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Graph, specs_of
+from prunekit.policy.description import activations_of, is_normalized, op_counts
+from prunekit.policy.sizes import sizes_of
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.read import Known, recognised
+
+_LONG = 100
+_WHOLE = ("file", "recognised", "not_read", "notes")
+_MEASURED = (
+    "file", "recognised", "not_read", "notes", "size_bytes", "inputs", "outputs", "ops", "activations", "normalizer",
+    "hidden", "units", "parameters", "macs", "onnx_bytes", "living_units", "sampled_outputs", "sizes",
+)  # fmt: skip
+
+
+def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str, Any]:
+    """Return what is in the policy file at ``path``: what it was recognised as, its inputs, outputs, ops and sizes,
+    living units per group for a ``.pt``, and its provenance.
+
+    An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. What prunekit
+    measures comes first, and nothing that the file says of itself takes its place. Raises as ``read_policy``.
+    """
+    file = recognised(path)
+    options = options or PolicyOptions()
+    if file.kind == "onnx":
+        facts, metadata = _of_onnx(file, options)
+    else:
+        policy = file.read(options)
+        content = len(to_onnx(policy.graph, policy.metadata))
+        facts, metadata = _of_policy(policy, path.stat().st_size, content), policy.metadata
+    for key in metadata:
+        if not key.isidentifier():
+            entry = shown(key, 60)
+            raise ArtifactError(
+                f"{path}: its metadata has an entry '{entry}', which is no name; export the model again"
+            )
+    return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
+
+
+def _of_onnx(file: Known, options: PolicyOptions) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    path = file.opened.path
+    model = read_runnable(path)
+    try:
+        policy = file.read(options)
+    except InputError as error:
+        if options != PolicyOptions():
+            raise
+        facts: dict[str, Any] = {
+            "file": str(path),
+            "recognised": "ONNX",
+            "not_read": str(error).removeprefix(f"{path}: "),
+            "size_bytes": model.size_bytes,
+            "hidden": list(model.hidden),
+            "units": model.units,
+            "parameters": model.parameters,
+            "macs": model.macs,
+            "onnx_bytes": len(model.content),
+        }
+    else:
+        facts = _of_policy(policy, model.size_bytes, len(model.content))
+    if model.sampled:
+        facts["sampled_outputs"] = sorted(model.sampled)
+    return facts, model.metadata
+
+
+def _of_policy(policy: PolicyFile, size_bytes: int, onnx_bytes: int) -> dict[str, Any]:
+    graph, sizes = policy.graph, sizes_of(policy.graph)
+    facts: dict[str, Any] = {"file": str(policy.path), "recognised": policy.recognised}
+    if policy.notes:
+        facts["notes"] = list(policy.notes)
+    facts |= {
+        "size_bytes": size_bytes,
+        **_ends(graph),
+        "ops": op_counts(graph),
+        "activations": activations_of(graph),
+        "normalizer": is_normalized(graph),
+        "hidden": list(sizes.hidden),
+        "units": sizes.units,
+        "parameters": sizes.parameters,
+        "macs": sizes.macs,
+        "onnx_bytes": onnx_bytes,
+    }
+    if policy.masks is not None:
+        facts["living_units"] = {name: [int(keep.sum()), keep.size] for name, keep in policy.masks.items()}
+    return facts
+
+
+def _ends(graph: Graph) -> dict[str, Any]:
+    specs = specs_of(graph)
+    return {
+        "inputs": {port.name: list(port.shape) for port in graph.inputs},
+        "outputs": {name: list(specs[name].shape) for name in graph.outputs},
+    }
+
+
+def _told(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if key == "notes":
+        return "; ".join(value)
+    if key in ("inputs", "outputs", "ops"):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    if key in ("activations", "sampled_outputs"):
+        return ", ".join(value) or "none"
+    return json.dumps(value)
+
+
+def render(facts: dict[str, Any]) -> Table:
+    """Return ``facts`` as a two-column table; long entries are cut (``--json`` has them whole)."""
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    told = False
+    for key, value in facts.items():
+        text = _told(key, value)
+        if key not in _MEASURED and not told:
+            told = True
+            table.add_section()
+            table.add_row(Text("the file says"), Text(""))
+        whole = len(text) <= _LONG or key in _WHOLE
+        shown = printable(text if whole else text[: _LONG - 3] + "...")
+        table.add_row(Text(printable(key)), Text(shown))
+    return table

@@ -1,0 +1,111 @@
+"""``prunekit certify``: parse, call, print. What is heavy is imported when the command runs."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from prunekit.cli.options import (
+    ActivationOption,
+    FailuresOption,
+    HeadOption,
+    InputsOption,
+    JsonOption,
+    LayersOption,
+    NoNormalizerOption,
+    NormalizerOption,
+    OutputOption,
+    PathOption,
+    QuietOption,
+    RangeOption,
+    policy_options,
+)
+from prunekit.cli.streams import require_printed
+from prunekit.cli.words import all_in_flags, in_flags
+from prunekit.console import printable, tell, write_json
+from prunekit.errors import CheckError, InputError
+
+
+def certify(
+    small: Annotated[
+        Path, typer.Argument(help="The policy under test: model.pt, SB3 zip, ONNX, TorchScript, checkpoint.")
+    ],
+    against: Annotated[Path, typer.Option(help="The policy whose return it is to keep, of any of these kinds.")],
+    env: Annotated[str | None, typer.Option(help="Environment; by default the one that the files name.")] = None,
+    keep: Annotated[float, typer.Option(help="Share of the return to keep, with 95% confidence.")] = 0.95,
+    max_failures: FailuresOption = None,
+    fail_below: Annotated[
+        float | None, typer.Option(help="An episode that earns less has failed; by default LOW of the range.")
+    ] = None,
+    clip_range: RangeOption = None,
+    episodes: Annotated[int, typer.Option(help="Episodes of each policy, at most.")] = 1000,
+    minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
+    int8: Annotated[bool, typer.Option("--int8", help="The policy under test plays with int8 weights.")] = False,
+    activations: Annotated[
+        int | None, typer.Option(help="With --int8: bits of activations, 16 (default) or 8.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the seeds of all episodes.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that play.")] = 1,
+    normalizer: NormalizerOption = None,
+    no_normalizer: NoNormalizerOption = False,
+    output: OutputOption = None,
+    inputs: InputsOption = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    head: HeadOption = None,
+    path: PathOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write table and sentence to this file, as Markdown.")] = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Show that a policy keeps the return of another, by fresh episodes, until it is certified or refuted."""
+    from prunekit.benching.certify import CertifySettings
+    from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_files
+    from prunekit.export.command import bits_named
+    from prunekit.files import write_atomically
+    from prunekit.formats.onnx_weights import weights_beside
+    from prunekit.outputs import require_apart
+    from prunekit.readers.registry import require_policy
+    from prunekit.report.certify_table import certify_table, certify_text
+    from prunekit.report.terminal import to_rich
+    from prunekit.stats.clipping import parse_range
+
+    if not 1 <= workers <= MAX_WORKERS:
+        raise InputError(f"--workers must be from 1 to {MAX_WORKERS}, got {workers}")
+    settings = CertifySettings(
+        keep=keep,
+        clip_range=None if clip_range is None else parse_range(clip_range),
+        max_failures=max_failures,
+        failure_return=fail_below,
+        episodes=episodes,
+        seconds=60.0 * minutes,
+        seed=seed,
+    )
+    bits = bits_named(int8, activations)
+    options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
+    for policy in (small, against):
+        require_policy(policy)
+    read = [small, against, normalizer, *chain.from_iterable(map(weights_beside, (small, against)))]
+    require_apart(read, [] if out is None else [out], json_file)
+    console = Console(quiet=quiet)
+    match = Match(small=small, teacher=against, env=env, options=options, bits=bits)
+    with console.status("reading the policies") as status:
+
+        def progress(what: str, count: int) -> None:
+            status.update(Text(printable(f"{what}: {count:,} episodes")))
+
+        result = certify_files(match, settings, workers=workers, progress=progress)
+    write_json(json_file, all_in_flags(result.to_json()))
+    if out is not None:
+        write_atomically(out, (in_flags("\n\n".join(certify_text(result))) + "\n").encode())
+    console.print(to_rich(certify_table(result)))
+    if not result.certified:
+        raise CheckError(f"{small}: {result.sentence}")
+    tell(console, result.sentence)
+    if json_file is None and out is None:
+        require_printed()

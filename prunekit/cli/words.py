@@ -1,0 +1,47 @@
+"""What the library says in Python's words, in those of the command line: of `keep` becomes --keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_SAME = (
+    "activation", "activations", "algo", "arduino", "budget", "card", "checkpoint_every", "delay", "dense", "env",
+    "episodes", "first_seed", "format", "head", "hidden", "inputs", "int8", "json", "keep", "layers", "loop_episodes",
+    "lr_schedule", "max_failures", "minutes", "name", "noise", "normalizer", "observations", "original", "out",
+    "output", "penalty", "prune_critics", "report", "resume", "seed", "self_test", "sparsity", "steps", "tuning",
+    "workers",
+)  # fmt: skip
+FLAGS = {
+    **{name: f"--{name.replace('_', '-')}" for name in _SAME},
+    "clip_range": "--range",
+    "devices": "--device",
+    "failure_return": "--fail-below",
+    "nesting": "--path",
+    "normalizer=False": "--no-normalizer",
+    "parts": "--part",
+    "tuning=False": "--no-tuning",
+}
+"""The option of the command line, by the parameter of Python."""
+_QUOTED = re.compile("`(" + "|".join(map(re.escape, sorted(FLAGS, key=len, reverse=True))) + ")`")
+
+
+def in_flags(text: str) -> str:
+    """Return ``text`` with the options of the command line in place of parameters in backquotes.
+
+    >>> in_flags("give more `minutes` or a lower `keep`")
+    'give more --minutes or a lower --keep'
+    """
+    return _QUOTED.sub(lambda found: FLAGS[found.group(1)], text)
+
+
+def all_in_flags(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``facts`` with the texts in them, and in lists of them, as ``in_flags`` has them."""
+    return {name: _told(value) for name, value in facts.items()}
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, str):
+        return in_flags(value)
+    return [_told(entry) for entry in value] if isinstance(value, list) else value

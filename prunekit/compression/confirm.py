@@ -1,0 +1,175 @@
+"""A second look: what the search selected plays again, on episodes that nothing was selected on.
+
+A search tries many networks on the same few episodes, so that the ones it calls good are good there partly by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+
+from prunekit.compression.points import CLEARLY, Point
+from prunekit.errors import FailedEpisodeError
+from prunekit.stats.betting import Paired, growth
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.certify import Returns
+from prunekit.stats.clipping import ReturnRange
+
+_MIN_PLAYED = 10
+# Networks of the same widths that have a second look, the best in the selection.
+_OF_ONE_SIZE = 2
+# A larger network is larger than the smallest by at least this factor.
+_LARGER = 1.2
+# So many larger networks have a second look before one of them stands for the certificate.
+_RACING = 4
+# Of what the most promising network promises, what a smaller one has to.
+_NEARLY = 0.5
+
+Progress = Callable[[Point, int], None]
+"""Called with a network and how many episodes it has played."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``.
+
+    ``failing`` is told of every network under which the environment fails, and how.
+    """
+
+    returns_of: Callable[[Point], Returns]
+    teacher: Returns
+    random: Returns
+    seeds: Sequence[int]
+    keep: float
+    over: Callable[[], bool]
+    progress: Progress = lambda *_: None
+    failing: Callable[[Point, str], object] = lambda *_: None
+
+
+def smallest(points: Sequence[Point], look: Look, enough: float) -> tuple[Point | None, list[Point]]:
+    """Return (the smallest of the good ``points`` that is good in its second look as well, those found wanting there).
+
+    Good is to keep ``enough``. When there is no time left, the smallest of a size that was not found wanting stands for
+    it; None where there is none. Those found wanting come with the episodes of both looks. One under which the
+    environment fails is neither.
+    """
+    wanting: list[Point] = []
+    for point in _good(points, _OF_ONE_SIZE):
+        if look.over():
+            if any(point.hidden == other.hidden for other in wanting):
+                continue
+            return point, wanting
+        seen = _again(point, look)
+        if seen is None:
+            continue
+        played, complete = seen
+        wanted = enough if complete else look.keep
+        if played.retention is not None and played.retention >= wanted:
+            return replace(point, played=played, retention=played.retention), wanting
+        wanting.append(_together(point, played))
+    return None, wanting
+
+
+def larger_than(smaller: Point, points: Sequence[Point]) -> list[Point]:
+    """Return the best of each size among the good ``points`` that is larger than ``smaller`` by more than a unit."""
+    return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
+
+
+def dependable(points: Sequence[Point], look: Look, clip_range: ReturnRange) -> Point | None:
+    """Return the smallest of ``points`` that promises at least half as much as the most promising one.
+
+    None where the environment fails under all that have a second look.
+
+    What a network promises is what the best bet would have earned per episode (``stats/betting.py``), returns being
+    clipped to ``clip_range``: half of it, and a certificate should take twice the episodes. It is reckoned from the
+    selection's episodes and, of the most promising one and the smallest beside it, from a second look as well.
+    """
+    best = most_promising(points, look.keep, clip_range)
+    beside = [point for point in _promising(points, look.keep, clip_range) if point is not best]
+    racing = [best, *beside[: _RACING - 1]]
+    looked: list[Point] = []
+    while racing and not look.over():
+        point = racing.pop(0)
+        seen = _again(point, look)
+        if seen is not None:
+            looked.append(_together(point, seen[0]))
+    if looked:
+        return _promising(looked, look.keep, clip_range)[0]
+    return racing[0] if racing else None
+
+
+def most_promising(points: Sequence[Point], keep: float, clip_range: ReturnRange) -> Point:
+    """Return that of ``points`` on which the best bet would have earned most; where none earns, that kept most."""
+    return max(points, key=lambda point: (growth(point.played, keep, clip_range), point.retention))
+
+
+def _promising(points: Sequence[Point], keep: float, clip_range: ReturnRange) -> list[Point]:
+    """Return those that promise nearly as much as the most promising, the smallest first."""
+    best = most_promising(points, keep, clip_range)
+    maximum = growth(best.played, keep, clip_range)
+    if maximum <= 0.0:
+        return [best]
+    found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * maximum]
+    return sorted(found, key=lambda point: (point.parameters, -point.retention))
+
+
+def _good(points: Sequence[Point], of_one_size: int) -> list[Point]:
+    """Return the best of the good ones of each size, so many at most, the smallest first."""
+    found: list[Point] = []
+    good = (point for point in points if point.good and not point.failure)
+    for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
+        if sum(point.hidden == other.hidden for other in found) < of_one_size:
+            found.append(point)
+    return found
+
+
+def _together(point: Point, seen: Paired) -> Point:
+    """Return ``point`` with what it played when it was ``seen`` again."""
+    pairs = zip(_parts(point.played), _parts(seen), strict=True)
+    small, teacher, random = (np.concatenate(pair) for pair in pairs)
+    both = Paired(small=small, teacher=teacher, random=random)
+    assert both.retention is not None  # the selection's episodes show a teacher that is better than random
+    return replace(point, played=both, retention=both.retention)
+
+
+def _again(point: Point, look: Look) -> tuple[Paired, bool] | None:
+    """Return (what ``point`` earned on the seeds, whether on all of them).
+
+    It plays on the first of them only where it clearly falls short, or time is over. Seeds on which the environment
+    fails under the teacher or the random policy are left out. None where it fails under ``point``.
+    """
+    play = look.returns_of(point)
+    own: list[tuple[float, float, float]] = []
+    for seed in look.seeds:
+        try:
+            large, none = look.teacher(seed), look.random(seed)
+        except FailedEpisodeError:
+            continue
+        try:
+            own.append((play(seed), large, none))
+        except FailedEpisodeError as error:
+            look.failing(point, str(error))
+            return None
+        look.progress(point, len(own))
+        if look.over() or (len(own) >= _MIN_PLAYED and _short(_paired(own).differences(look.keep))):
+            return _paired(own), len(own) == len(look.seeds)
+    return _paired(own), True
+
+
+def _short(differences: Array) -> bool:
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return float(differences.mean()) + CLEARLY * error < 0.0
+
+
+def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
+    small, teacher, random = np.asarray(own, np.float64).reshape(-1, 3).T
+    return Paired(small=small, teacher=teacher, random=random)
+
+
+def _parts(played: Paired) -> tuple[Array, Array, Array]:
+    return played.small, played.teacher, played.random

@@ -1,0 +1,124 @@
+"""What the search knows: what teacher and random policy earn, and the networks that it judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.errors import InputError
+from prunekit.policy.actor import Actor
+from prunekit.stats.betting import Paired
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.clipping import ReturnRange
+
+# Standard errors by which a teacher has to beat the random policy, and a student to miss what is to be kept.
+CLEARLY = 2.0
+# Even a hopeless network plays so many episodes, while there is time: the best must not be a lucky one.
+MIN_PLAYED = 4
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
+
+    teacher: Array
+    random: Array
+
+    def paired(self, returns: Sequence[float]) -> Paired:
+        """Return the first of them beside a student's ``returns``."""
+        count = len(returns)
+        return Paired(small=np.asarray(returns, np.float64), teacher=self.teacher[:count], random=self.random[:count])
+
+    @property
+    def gain(self) -> float:
+        """How much more the teacher earns than the random policy, on average."""
+        return float((self.teacher - self.random).mean())
+
+    def kept(self, played: Paired) -> Array:
+        """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
+        return np.asarray(1.0 + (played.small - played.teacher) / self.gain)
+
+    def require_a_policy(self, name: str, clip_range: ReturnRange | None = None) -> None:
+        """Raise InputError unless the teacher called ``name`` is clearly better than the random policy.
+
+        So it has to be with returns clipped to ``clip_range``, where one is given.
+        """
+        if not _clearly_positive(self.teacher - self.random):
+            raise InputError(
+                f"{name}: earns {self.teacher.mean():.1f}, not clearly more than the random policy's "
+                f"{self.random.mean():.1f}, so that there is nothing to keep; check `env` and the normalizer"
+            )
+        if clip_range is None:
+            return
+        dense, random = clip_range.clip(self.teacher), clip_range.clip(self.random)
+        if not _clearly_positive(dense - random):
+            raise InputError(
+                f"`clip_range` {clip_range.low:g},{clip_range.high:g} leaves {name} {dense.mean():.1f} and the random "
+                f"policy {random.mean():.1f} per episode, so that there is nothing to keep; give a range that tells "
+                f"{self.teacher.mean():.1f} from {self.random.mean():.1f}, which they earn"
+            )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What there is to show of a network that was judged."""
+
+    hidden: tuple[int, ...]
+    parameters: int
+    retention: float
+    good: bool
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A network of the search: sizes, returns on the selection's seeds, and whether it was good enough.
+
+    ``retention`` is estimated in terms of what the teacher gains over all of these seeds, of which a hopeless network
+    has played some. ``tuned``: it, or a larger one that it comes from, learned from rewards too. ``batches`` and
+    ``tuning_steps`` (of the environment) are what the branch had spent by then on imitation and fine-tuning.
+    ``failure`` says how the environment failed under it, if it did; it is then not certified.
+    """
+
+    actor: Actor
+    hidden: tuple[int, ...]
+    parameters: int
+    played: Paired
+    retention: float
+    good: bool
+    tuned: bool
+    batches: int
+    tuning_steps: int
+    failure: str = ""
+
+    @property
+    def judged(self) -> Judged:
+        """What there is to show of it."""
+        return Judged(hidden=self.hidden, parameters=self.parameters, retention=self.retention, good=self.good)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """The networks that a branch judged, the steps that it took in the environment, and what ended it before its end.
+
+    ``failure`` is empty, or says what the environment did in an episode of a student.
+    """
+
+    points: list[Point]
+    steps: int
+    failure: str = ""
+
+
+Progress = Callable[[Judged], None]
+
+
+def _clearly_positive(gains: Array) -> bool:
+    error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) > CLEARLY * error

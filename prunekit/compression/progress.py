@@ -1,0 +1,103 @@
+"""A compression on the terminal: the frontier as it grows, size against retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from prunekit.compression.points import Judged
+from prunekit.console import printable, size_name, tell
+from prunekit.stats.claim import counted
+
+_BAR = 40
+_ROWS = 16
+_EVERY = 25
+
+
+@final
+class TerminalDisplay:
+    """Live table on a terminal, one plain line per judged network elsewhere. Use as a context manager."""
+
+    def __init__(self, console: Console, title: str, keep: float) -> None:
+        self._console, self._title, self._keep = console, title, keep
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._points: Sequence[Judged] = ()
+        self._teacher = ""
+        self._state = "the teacher plays"
+
+    def __enter__(self) -> TerminalDisplay:
+        if self._live is not None:
+            self._live.start()
+            self._show()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, dense: float, random: float) -> None:
+        """Show the teacher's mean return and the random policy's."""
+        self._teacher = f"teacher {dense:,.1f}  random {random:,.1f}"
+        self._state = "searching"
+        self._show(self._teacher)
+
+    def judged(self, points: Sequence[Judged]) -> None:
+        """Show the networks judged so far."""
+        self._points = points
+        self._show(_line(points[-1], self._keep))
+
+    def confirming(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its second look."""
+        self._state = f"a second look at {name}: {counted(episodes, 'episode')}"
+        self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
+
+    def certifying(self, name: str, episodes: int) -> None:
+        """Show that a size has played so many episodes of its certificate."""
+        self._state = f"certifying {name}: {counted(episodes, 'fresh episode')}"
+        self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
+
+    def _show(self, line: str | None = None) -> None:
+        if self._live is not None:
+            self._live.update(self._panel())
+        elif line is not None:
+            tell(self._console, line)
+
+    def _panel(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        for point in best_per_size(self._points)[:_ROWS]:
+            style = "green" if point.good else "dim"
+            bar = Text(_bar(point.retention, self._keep), style=style)
+            grid.add_row(size_name(point.hidden), f"{point.parameters:,} weights", bar, f"{point.retention:.3f}")
+        state = Text(printable(f"{self._state}  {self._teacher if self._points else ''}"), style="dim")
+        return Group(Text(printable(self._title), style="bold"), grid, state)
+
+
+def best_per_size(points: Sequence[Judged]) -> list[Judged]:
+    """Return the best of the networks of each number of weights, the smallest first."""
+    best: dict[int, Judged] = {}
+    for point in points:
+        known = best.get(point.parameters)
+        if known is None or (point.good, point.retention) > (known.good, known.retention):
+            best[point.parameters] = point
+    return [best[parameters] for parameters in sorted(best)]
+
+
+def _line(point: Judged, keep: float) -> str:
+    verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
+    return f"{size_name(point.hidden):>12}  {point.parameters:>7,} weights  retention {point.retention:6.3f}  {verdict}"
+
+
+def _bar(retention: float, keep: float) -> str:
+    """Return a bar of the retention, 1 being full, with a mark where it has to reach."""
+    filled, mark = round(min(max(retention, 0.0), 1.0) * _BAR), min(round(keep * _BAR), _BAR - 1)
+    cells = ["━" if index < filled else " " for index in range(_BAR)]
+    cells[mark] = "╋" if mark < filled else "│"
+    return "".join(cells)

@@ -1,0 +1,125 @@
+"""What a compression came to, in words and as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from prunekit.compression.points import Point
+from prunekit.compression.teacher import Teacher
+from prunekit.console import size_name
+from prunekit.stats.certificate import Certificate, Verdict
+from prunekit.stats.claim import counted
+from prunekit.versions import installed_versions
+
+# A worker that has less of a core than this had to share it.
+_WHOLE = 0.8
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Compressed:
+    """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
+
+    ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
+    of a core that the workers had while they worked.
+    """
+
+    teacher: Teacher
+    environment: dict[str, Any]
+    points: tuple[Point, ...]
+    certificates: tuple[Certificate, ...]
+    chosen: Point
+    certificate: Certificate
+    seconds: float
+    steps: int
+    failures: tuple[str, ...] = ()
+    core_share: float = 1.0
+
+    @property
+    def certified(self) -> bool:
+        """Whether the chosen network keeps the return, with confidence."""
+        return self.certificate.certified
+
+    @property
+    def summary(self) -> str:
+        """One line: what came out, how much of the return it keeps, and what it took."""
+        size, chosen = self.teacher.size, self.chosen
+        whole = "" if size is None else f" of the teacher's {size.parameters:,}"
+        before = "" if size is None or size.hidden is None else f"{size_name(size.hidden)} -> "
+        entry = self.certificate
+        kept = "not known" if entry.retention is None else f"{entry.retention:.3f}"
+        shown = f"{'certified' if self.certified else 'not certified'} to be at least {entry.claim.keep:g}"
+        return (
+            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention {kept} "
+            f"({shown} with 95% confidence, {counted(len(entry.episodes), 'fresh episode')}), {self.seconds:.0f} s"
+        )
+
+    @property
+    def busy(self) -> str:
+        """What there is to say of a machine that was busy with something else; empty where it was not."""
+        if self.core_share >= _WHOLE:
+            return ""
+        return (
+            f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so that "
+            "less was searched and played than on an idle machine"
+        )
+
+    @property
+    def failure(self) -> str:
+        """Why nothing was certified."""
+        return f"{self._failure}; {self.busy}" if self.busy else self._failure
+
+    @property
+    def _failure(self) -> str:
+        entry, bound = self.certificate, self.certificate.lower_bound
+        reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
+        if not any(point.good for point in self.points):
+            return (
+                f"no network was good enough to be certified at {entry.claim.keep:g}; the best, hidden {entry.name}, "
+                f"reached {reached}; give it more `minutes` or a lower `keep`"
+            )
+        episodes = counted(len(entry.episodes), "fresh episode")
+        what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
+        low, maximum = entry.claim.clip_range.low, entry.claim.max_failures
+        if maximum is not None and entry.below.upper > maximum:
+            reached += f", and {entry.below.happened} of its episodes earned less than {low:g}"
+        if entry.failure:
+            return f"{what} could not be tested to the end: {entry.failure}"
+        match entry.verdict:
+            case Verdict.UNDECIDED:
+                return f"{what} reached {reached} in {episodes}; give it more `minutes` or `episodes`"
+            case _:
+                return f"{what} reached {reached}; give a lower `keep`"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data: certificates with all returns, and the frontier."""
+        size = self.teacher.size
+        return {
+            "env": self.environment,
+            "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
+            "certified": self.certified,
+            "hidden": list(self.chosen.hidden),
+            "parameters": self.chosen.parameters,
+            "tuned": self.chosen.tuned,
+            "certificate": self.certificate.to_json(),
+            "tested": [certificate.to_json() for certificate in self.certificates],
+            "frontier": [
+                {
+                    "hidden": list(point.hidden),
+                    "parameters": point.parameters,
+                    "episodes": len(point.played),
+                    "retention": point.retention,
+                    "good": point.good,
+                    "tuned": point.tuned,
+                    "batches": point.batches,
+                    "tuning_steps": point.tuning_steps,
+                }
+                for point in self.points
+            ],
+            "failures": list(self.failures),
+            "seconds": round(self.seconds, 1),
+            "core_share": round(self.core_share, 3),
+            "environment_steps": self.steps,
+            "versions": installed_versions(),
+        }

@@ -1,0 +1,200 @@
+"""A student: a small network that learns to answer as its teacher does, and may lose units while it learns."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.compression.teacher import Float64, Teacher
+from prunekit.environments import Spaces
+from prunekit.optim.fisher import MAX_PARAMETERS
+from prunekit.optim.gauss_newton import fit_gauss_newton
+from prunekit.policy.actor import Actor, Normalizer
+from prunekit.policy.heads import head_of
+from prunekit.policy.program import Float32
+from prunekit.pruning.groups import find_groups
+from prunekit.pruning.plan import PruningPlan
+from prunekit.pruning.pruner import Pruner
+from prunekit.pruning.schedules import Phases, Sparsity
+from prunekit.spaces.kind import AnswerScale
+
+_CLIP = 10.0
+_BATCH = 512
+_RATE = 3e-3
+_LAST_RATE = 0.03
+_CHECKS = 20
+_MIN_DEVIATION = 1e-3
+# A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
+_DEVIATION = math.sqrt(0.5)
+
+
+@final
+class Lessons:
+    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``maximum``, the oldest go first."""
+
+    def __init__(self, teacher: Teacher, maximum: int = 200_000) -> None:
+        self._teacher, self._maximum = teacher, maximum
+        empty = np.zeros((0, teacher.spaces.observation), np.float32), np.zeros((0, teacher.spaces.outputs), np.float64)
+        self._parts: list[tuple[Float32, Float64]] = [empty]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def states(self) -> Float32:
+        """The observations, float32 [n, obs]."""
+        return self._whole()[0]
+
+    @property
+    def answers(self) -> Float64:
+        """The answers, float64 [n, k]."""
+        return self._whole()[1]
+
+    def add(self, states: Float32) -> None:
+        """Ask the teacher about ``states`` and keep what it says."""
+        self._parts.append((states, self._teacher.responses(states)))
+        if sum(len(part) for part, _ in self._parts) > 2 * self._maximum:
+            self._whole()
+
+    def follow(self, teacher: Teacher, states: Float32) -> None:
+        """Learn from another teacher from now on, and from nothing but ``states`` [n, obs] so far."""
+        self._teacher = teacher
+        self._parts = [(states, teacher.responses(states))]
+
+    def _whole(self) -> tuple[Float32, Float64]:
+        """Return all that is kept, joined only when it is asked for: episodes are many, studies few."""
+        if len(self._parts) > 1:
+            states, answers = (np.concatenate(parts)[-self._maximum :] for parts in zip(*self._parts, strict=True))
+            self._parts = [(states, answers)]
+        return self._parts[0]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The student's units: observations as a normalizer makes them, and those of its answers."""
+
+    normalizer: Normalizer
+    answers: AnswerScale
+
+    @staticmethod
+    def of(lessons: Lessons, spaces: Spaces) -> Scale:
+        """Return the scale of what was seen, and of the actions."""
+        mean, deviation = lessons.states.mean(axis=0), lessons.states.std(axis=0)
+        scale = 1.0 / np.maximum(deviation, _MIN_DEVIATION * np.maximum(np.abs(mean), 1.0))
+        normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
+        return Scale(normalizer=normalizer, answers=spaces.actions.scale(lessons.answers))
+
+
+@final
+class Student:
+    """A network of ``hidden`` tanh layers in training, on ``lessons`` that others may add to."""
+
+    def __init__(self, hidden: tuple[int, ...], scale: Scale, spaces: Spaces, seed: int) -> None:
+        self.scale, self.spaces = scale, spaces
+        self._generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = _mlp((spaces.observation, *hidden, spaces.outputs))
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Hidden units per layer."""
+        return tuple(group.width for group in find_groups(self.network))
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def actor(self) -> Actor:
+        """A copy of the student as it is deployed, the answers' scale folded into its last layer."""
+        network = copy.deepcopy(self.network)
+        last = network[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(self.scale.answers.half[:, None])
+            last.bias.mul_(self.scale.answers.half).add_(self.scale.answers.middle)
+        return Actor(network, head_of(self.spaces.actions), self.scale.normalizer)
+
+    def copied(self) -> Student:
+        """Return a student that goes on from here without changing this one."""
+        return copy.deepcopy(self)
+
+    def study(
+        self, lessons: Lessons, steps: int, fewer: int = 0, after_backward: Callable[[], object] = lambda: None
+    ) -> None:
+        """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them.
+
+        ``after_backward`` may change the gradients before each step.
+        """
+        states, answers = self._scaled(lessons)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE)
+        pruner = self._pruner(optimizer, steps, fewer) if fewer else None
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = _RATE * _falling(step / steps)
+            rows = torch.randint(len(states), (_BATCH,), generator=self._generator)
+            loss = self._loss(self.network(states[rows]), answers[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            after_backward()
+            optimizer.step()
+        if pruner is not None:
+            pruner.shrink_()
+            pruner.detach()
+
+    def refine(self, lessons: Lessons, iterations: int) -> None:
+        """Fit the lessons more closely by so many Gauss-Newton steps, if the network is small enough for them."""
+        if self.parameters > MAX_PARAMETERS:
+            return
+        states, answers = self._scaled(lessons)
+        fit_gauss_newton(
+            self.network,
+            states,
+            lambda outputs: self._loss(outputs, answers),
+            iterations,
+            self._generator,
+            self.spaces.actions.curvature(_DEVIATION),
+        )
+
+    def _scaled(self, lessons: Lessons) -> tuple[Tensor, Tensor]:
+        """Return the lessons in the student's units."""
+        with torch.no_grad():
+            states = self.scale.normalizer(torch.from_numpy(lessons.states))
+            middle, half, _ = self.scale.answers
+            answers = ((torch.from_numpy(lessons.answers).float() - middle) / half).contiguous()
+        return states, answers
+
+    def _loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return self.spaces.actions.loss(outputs, answers, self.scale.answers)
+
+    def _pruner(self, optimizer: torch.optim.Optimizer, steps: int, fewer: int) -> Pruner:
+        plan = PruningPlan(
+            threshold=Sparsity(fewer / sum(self.hidden)),
+            phases=Phases(start=0.0, end=0.5),
+            checks=_CHECKS,
+            patience=1,
+            memory=0.5,
+        )
+        return Pruner(self.network, optimizer, steps, plan, live_shrink=True)
+
+
+def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        modules += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
+
+
+def _falling(progress: float) -> float:
+    """Return the share of the learning rate: whole for the first half, then falling to its last value."""
+    return 1.0 if progress < 0.5 else _LAST_RATE + (1.0 - _LAST_RATE) * 2.0 * (1.0 - progress)

@@ -1,0 +1,160 @@
+"""A teacher: an existing policy reduced to observations in, decisions out, wherever it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunekit.benching.runtimes import changing_answer
+from prunekit.environments import Spaces
+from prunekit.errors import CheckError, InputError, UnusableEnvironmentError
+from prunekit.export.onnx import to_onnx
+from prunekit.export.session import tuned_session
+from prunekit.graph.graph import Graph, specs_of
+from prunekit.policy.actor import Actor
+from prunekit.policy.graphs import graph_of
+from prunekit.policy.program import Float32, lower
+from prunekit.policy.sizes import sizes_of
+
+_QUESTIONS = 128
+Float64 = NDArray[np.float64]
+Respond = Callable[[Float32], Any]
+"""Raw observations [n, obs] to outputs [n, k] of the environment's kind of actions, or to the numbers of choices."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Hidden units per layer (None: not known) and weights of a network."""
+
+    hidden: tuple[int, ...] | None
+    parameters: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
+
+    ``notes`` say, a line each, what was left out or assumed when it was read.
+
+    It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
+    is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
+    itself, within its bounds, and so on, as the kind of the actions says (``prunekit/spaces``).
+    """
+
+    name: str
+    spaces: Spaces
+    respond: Respond
+    size: Size | None = None
+    notes: tuple[str, ...] = ()
+
+    def responses(self, observations: Float32) -> Float64:
+        """Return the teacher's answers [n, k] to raw observations [n, obs].
+
+        Raises InputError, naming the teacher, where they are not finite or of another shape than the actions need, and
+        UnusableEnvironmentError where that is because of an observation that is not finite either.
+        """
+        answers = self._answers(observations)
+        if not np.isfinite(answers).all():
+            seen = observations[int((~np.isfinite(answers)).any(axis=1).argmax())]
+            if not np.isfinite(seen).all():
+                raise UnusableEnvironmentError(
+                    f"the environment gave the observation {seen.tolist()}, which is not finite, so that {self.name} "
+                    "has no answer; make it give finite numbers"
+                )
+            raise InputError(f"{self.name}: the answer to observation {seen.tolist()} is not finite")
+        return self.spaces.actions.answers(answers)
+
+    def probe(self) -> None:
+        """Ask twice, about so many observations that answers [k, n] cannot pass for [n, k], zeros and others.
+
+        Raises InputError, naming the teacher, where it does not run, answers of another shape, or gives another answer
+        when it is asked the same again.
+        """
+        zeros = np.zeros((self.spaces.outputs + 1, self.spaces.observation), np.float32)
+        rows = _QUESTIONS if self.spaces.outputs != _QUESTIONS else _QUESTIONS + 1
+        draws = np.random.default_rng(0).uniform(size=(rows, self.spaces.observation)).astype(np.float32)
+        for observations in (zeros, draws):
+            if self._answers(observations).tobytes() != self._answers(observations).tobytes():
+                raise changing_answer(self.name)
+
+    def _answers(self, observations: Float32) -> Float64:
+        found = np.asarray(self.respond(observations.copy()))  # a copy: a function of a user's may work in place
+        count, width = len(observations), self.spaces.outputs
+        choices = self.spaces.actions.choices
+        if choices is not None and np.issubdtype(found.dtype, np.integer) and found.size == count * choices:
+            return self._chosen(found.reshape(count, choices))
+        if not np.issubdtype(found.dtype, np.floating) or _longer_axes(found.shape) != _longer_axes((count, width)):
+            raise InputError(
+                f"{self.name}: answers {count} observations with {found.dtype} of shape {list(found.shape)}, but the "
+                f"environment's actions need {width} values each, floats of shape {[count, width]}"
+            )
+        return found.reshape(count, width).astype(np.float64)
+
+    def act(self, observation: Any) -> Any:
+        """Return the action that ``env.step`` accepts for one raw observation [obs]."""
+        answer = self.responses(np.asarray(observation, np.float32)[None])[0]
+        return self.spaces.actions.decided(answer)
+
+    def _chosen(self, choices: NDArray[np.integer[Any]]) -> Float64:
+        try:
+            return self.spaces.actions.outputs_of(choices)
+        except CheckError as error:
+            raise InputError(f"{self.name}: chooses {error}") from error
+
+
+def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
+    """Return the policy ``graph`` of one input as a teacher; raises InputError, naming it, where it does not fit."""
+    specs = specs_of(graph)
+    sizes = [math.prod(port.shape) for port in graph.inputs]
+    outputs = math.prod(specs["outputs"].shape)
+    if len(sizes) != 1 or sizes[0] != spaces.observation or outputs != spaces.outputs:
+        raise InputError(
+            f"{name}: maps {' and '.join(map(str, sizes))} values to {outputs}, but the environment has observations "
+            f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
+        )
+    port, session = graph.inputs[0], tuned_session(to_onnx(graph, {}), name)
+    output = spaces.actions.taught_by
+
+    def respond(observations: Float32) -> Any:
+        return session.run([output], {port.name: observations.reshape(-1, *port.shape)})[0]
+
+    counted = sizes_of(graph)
+    teacher = Teacher(
+        name=name, spaces=spaces, respond=respond, size=Size(hidden=counted.hidden, parameters=counted.parameters)
+    )
+    teacher.probe()
+    return teacher
+
+
+def _longer_axes(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
+    """Return ``actor`` as a teacher, in the form in which it would be deployed.
+
+    Raises InputError, naming it, where it does not fit ``spaces``.
+    """
+    program = lower(actor)
+    if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):
+        raise InputError(
+            f"{name}: maps {program.inputs} values to {program.outputs}, but the environment has observations of "
+            f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
+        )
+
+    session = tuned_session(to_onnx(graph_of(program), {}), name)
+    output = spaces.actions.taught_by
+
+    def respond(observations: Float32) -> Any:
+        return session.run([output], {"obs": observations})[0]
+
+    return Teacher(
+        name=name, spaces=spaces, respond=respond, size=Size(hidden=program.hidden, parameters=program.parameters)
+    )

@@ -1,0 +1,54 @@
+"""A folder that the Hugging Face hub takes as it is: a policy in both its forms, a card, and its certificate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prunekit.cards.card import CERTIFICATE, README, facts_on_record, may_be_written, model_card
+from prunekit.errors import InputError
+from prunekit.export.onnx import checked_onnx
+from prunekit.export.shrinking import shrink_graph
+from prunekit.files import write_together
+from prunekit.policy.model_file import ModelFile, full_masks, to_bytes
+from prunekit.policy.sizes import sizes_of
+from prunekit.readers.policy_file import PolicyFile
+
+FILES = ("policy.onnx", "policy.pt", README, CERTIFICATE)
+
+
+def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) -> list[Path]:
+    """Write ``policy.onnx``, ``policy.pt``, ``README.md``, and ``certificate.json`` where the file holds a certificate.
+
+    All are written or none. Units that masks hold at zero are left out. ``env`` is the environment that the card names
+    where the file names none. Returns the paths. Raises InputError where there is a README.md that is no card of
+    prunekit's, and as an export to ONNX does.
+    """
+    onnx, pt, card, certificate = (folder / name for name in FILES)
+    if not may_be_written(card):
+        raise InputError(f"{card}: is no card of prunekit's and would be overwritten; name another folder as `out`")
+    metadata: dict[str, Any] = dict(policy.metadata)
+    if certificate.exists() and "certificate" not in metadata:
+        raise InputError(f"{certificate}: is of another policy, as this one has none; name another folder as `out`")
+    file = _living(policy, metadata)
+    graph = file.graph
+    content, _ = checked_onnx(graph, onnx, file.provenance)
+    sizes = sizes_of(graph)
+    inputs = [*(port.name for port in graph.inputs), *(state.before for state in graph.states)]
+    record = metadata if env is None or "env" in metadata else {**metadata, "env": {"id": env}}
+    facts = facts_on_record(
+        record, name=folder.resolve().name, hidden=sizes.hidden, parameters=sizes.parameters, inputs=inputs
+    )
+    files = {onnx: content, pt: to_bytes(file), card: model_card(facts).encode()}
+    if "certificate" in metadata:
+        files[certificate] = (json.dumps(metadata, indent=1, allow_nan=False) + "\n").encode()
+    write_together(files)
+    return list(files)
+
+
+def _living(policy: PolicyFile, metadata: dict[str, Any]) -> ModelFile:
+    """Return the policy as a model file, without units that its masks hold at zero."""
+    if policy.masks is not None and any(not keep.all() for keep in policy.masks.values()):
+        return shrink_graph(policy.graph, policy.masks, metadata, actions=policy.actions).file
+    return ModelFile(graph=policy.graph, masks=full_masks(policy.graph), provenance=metadata, actions=policy.actions)

@@ -1,0 +1,29 @@
+"""Norms that know over how many values they are, in place of torch's: they can lose units while a training goes on."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from prunekit.graph.lifting import RESIZED
+
+
+def count_norms_(network: nn.Module) -> tuple[str, ...]:
+    """Replace every ``nn.LayerNorm`` and ``nn.RMSNorm`` in ``network`` by one that counts; return their paths.
+
+    They compute the same (up to rounding) with the same parameters under the same names, so that an optimizer that
+    holds these and files that hold them go on. Hooks on the old ones are lost. Those without a weight, or over several
+    axes, stay. Call it before ``Pruner(..., live_shrink=True)``::
+
+        prunekit.count_norms_(network)
+        pruner = prunekit.Pruner(network, optimizer, total_steps=40_000, live_shrink=True)
+    """
+    replaced = []
+    for path, parent in list(network.named_modules()):
+        for name, module in list(parent.named_children()):
+            resize = RESIZED.get(type(module))
+            shape = getattr(module, "normalized_shape", ())
+            if resize is None or not resize.replaces or len(shape) != 1 or getattr(module, "weight", None) is None:
+                continue
+            setattr(parent, name, resize.function(module))
+            replaced.append(f"{path}.{name}".removeprefix("."))
+    return tuple(replaced)

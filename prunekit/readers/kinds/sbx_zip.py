@@ -1,0 +1,23 @@
+"""Zips of SBX, Stable-Baselines3 in JAX."""
+
+from __future__ import annotations
+
+from prunekit.environments import Spaces
+from prunekit.readers.kinds.sb3_zip import read_with_normalizer
+from prunekit.readers.opened import Opened
+from prunekit.readers.policy_file import PolicyFile, PolicyOptions
+from prunekit.readers.registry import Reader
+from prunekit.readers.sbx.policy import policy_of_arrays
+
+
+def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
+    return read_with_normalizer(opened, options, spaces, policy_of_arrays(options.activation))
+
+
+READER = Reader(
+    name="sbx",
+    called="zips of SBX",
+    recognises=lambda opened: opened.container == "sbx",
+    read=_read,
+    options=("normalizer", "without_normalizer", "activation"),
+)

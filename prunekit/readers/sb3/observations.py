@@ -1,0 +1,167 @@
+"""What a zip's policy is given: ports, and the ops that make one row of numbers of them, as the library does."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import numpy as np
+
+from prunekit.errors import InputError
+from prunekit.formats.text import shown
+from prunekit.graph.graph import Node, Port
+from prunekit.graph.op import Op
+from prunekit.ops.activation import Activation
+from prunekit.ops.concat import Concat
+from prunekit.ops.elementary import Elementary
+from prunekit.ops.normalize import Normalize
+from prunekit.ops.scale_shift import ScaleShift
+from prunekit.ops.take import Take
+from prunekit.readers.sb3.contents import quoted
+from prunekit.readers.sb3.spaces import (
+    BOX,
+    DISCRETE,
+    MULTI_BINARY,
+    MULTI_DISCRETE,
+    class_of,
+    integers_in,
+    observation_shape,
+    parts_of,
+    shape_of,
+)
+
+MAX_ONE_HOT = 2**16
+"""Places of a one-hot vector: Taxi-v3 has 500, the largest tables of states some tens of thousands."""
+MAX_PARTS = 1000
+_TAKEN = ("action", "outputs", "joined")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """``ports`` are what comes in, ``nodes`` make the ``width`` values called ``value`` of them.
+
+    ``whole`` are the ports of whole numbers, which no normalizer may stand behind.
+    """
+
+    ports: tuple[Port, ...]
+    width: int
+    nodes: tuple[Node, ...] = ()
+    value: str = "obs"
+    whole: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = field(default=())
+
+    def behind(self, normalizers: Mapping[str, Normalize]) -> Observed:
+        """Return the same where the ports that ``normalizers`` names are normalized first."""
+        names = {name: f"{name}_normalized" for name in normalizers}
+        first = [Node(op=op, inputs=(name,), outputs=(names[name],)) for name, op in normalizers.items()]
+        rest = [replace(node, inputs=tuple(names.get(one, one) for one in node.inputs)) for node in self.nodes]
+        return replace(self, nodes=(*first, *rest), value=names.get(self.value, self.value))
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers come in."""
+        return sum(math.prod(port.shape) for port in self.ports)
+
+
+def observed(space: Mapping[str, Any], called: str = "obs") -> Observed:
+    """Return what the text of an observation space makes of an observation before the first layer.
+
+    ``Discrete`` and ``MultiDiscrete`` are numbers that become one-hot vectors, one after the other; of a ``Dict`` all
+    entries stand one after the other. Raises InputError, by name, for other spaces.
+    """
+    name = class_of(space)
+    if name == "Dict":
+        return _together({key: observed(part, key) for key, part in parts_of(space).items()})
+    if name in (DISCRETE, MULTI_DISCRETE):
+        return _one_hot(name, _counts(space, name), called)
+    if name not in (BOX, MULTI_BINARY):
+        raise InputError(f"observations of type {name} are not supported; Box, Discrete, Multi... and Dict are")
+    shape = observation_shape(space)
+    width = math.prod(shape)
+    what = "observations" if called == "obs" else f"observations '{shown(called, 60)}'"
+    notes = (f"{what} of shape {list(shape)} are read flattened, row by row",) if len(shape) > 1 else ()
+    return Observed(ports=(Port(name=called, shape=(width,)),), width=width, value=called, notes=notes)
+
+
+def _together(parts: Mapping[str, Observed]) -> Observed:
+    """Return the values of all ``parts``, by the names of their ports, one after the other."""
+    if not 1 <= len(parts) <= MAX_PARTS or not all(parts) or set(parts) & set(_TAKEN):
+        raise InputError(f"its observations have the entries {quoted(list(parts))}, which cannot be inputs of a graph")
+    joined = tuple(one.value for one in parts.values())
+    join = (Node(op=Concat(parts=len(parts)), inputs=joined, outputs=("joined",)),) if len(parts) > 1 else ()
+    return Observed(
+        ports=tuple(port for one in parts.values() for port in one.ports),
+        nodes=(*(node for one in parts.values() for node in one.nodes), *join),
+        value="joined" if join else joined[0],
+        width=sum(one.width for one in parts.values()),
+        whole=frozenset[str]().union(*(one.whole for one in parts.values())),
+        notes=tuple(note for one in parts.values() for note in one.notes),
+    )
+
+
+def observed_as_it_is(space: Mapping[str, Any]) -> Observed:
+    """Return what SBX makes of an observation: one row of its numbers, none of them one-hot.
+
+    Raises InputError, by name, for other spaces.
+    """
+    name = class_of(space)
+    if name not in (DISCRETE, MULTI_DISCRETE):
+        return observed(space)
+    counts = _counts(space, name)
+    port = Port(name="obs", shape=(len(counts),))
+    note = f"an observation is {_numbers(name, counts)}, read as it is, as SBX does"
+    return Observed(ports=(port,), width=len(counts), whole=frozenset({"obs"}), notes=(note,))
+
+
+def _numbers(name: str, counts: tuple[int, ...]) -> str:
+    return f"{'a whole number' if name == DISCRETE else f'{len(counts)} whole numbers'} ({name})"
+
+
+def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Return how many values each of the numbers of an observation may have."""
+    if name == DISCRETE:
+        count = str(space.get("n"))
+        counts: tuple[int, ...] = (int(count),) if re.fullmatch(r"\d{1,9}", count) else ()
+        starts = [str(space.get("start", 0))]
+    else:
+        counts = integers_in(space, "nvec", "observations")
+        starts = [str(start) for start in integers_in(space, "start", "observations")] if "start" in space else []
+        if shape_of(space) != [len(counts)]:
+            raise InputError(f"observations of shape {quoted(shape_of(space))} are not supported; one axis alone is")
+    if any(start != "0" for start in starts):
+        raise InputError("its observations are numbers that do not begin at 0, which Stable-Baselines3 cannot take")
+    if not counts or min(counts) < 1 or sum(counts) > MAX_ONE_HOT:
+        raise InputError(f"its observations are numbers out of {quoted(counts)}; from 1 to {MAX_ONE_HOT:,} are read")
+    return counts
+
+
+def _one_hot(name: str, counts: tuple[int, ...], called: str) -> Observed:
+    """Return the ops of a one where a number is the place, and of zeros elsewhere: relu(1 - |number - place|)."""
+    width = sum(counts)
+    places = np.concatenate([np.arange(count) for count in counts]).astype(np.float32)
+    which = tuple(int(index) for index in np.repeat(np.arange(len(counts)), counts))
+    ones = np.ones(width, np.float32)
+    ops: tuple[Op, ...] = (
+        Take(indices=which),
+        ScaleShift(scale=ones, shift=-places),
+        Elementary(kind="abs"),
+        ScaleShift(scale=-ones, shift=ones),
+        Activation(kind="relu"),
+    )
+    value, nodes = called, []
+    for op, what in zip(ops, ("repeated", "difference", "distance", "nearness", "one_hot"), strict=True):
+        made = what if called == "obs" else f"{called}_{what}"
+        nodes.append(Node(op=op, inputs=(value,), outputs=(made,)))
+        value = made
+    return Observed(
+        ports=(Port(name=called, shape=(len(counts),)),),
+        width=width,
+        nodes=tuple(nodes),
+        value=value,
+        whole=frozenset({called}),
+        notes=(f"an observation is {_numbers(name, counts)}, made one-hot inside",),
+    )

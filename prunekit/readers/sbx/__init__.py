@@ -1,0 +1,1 @@
+"""Zips of SBX (Stable-Baselines3 in JAX), read without unpickling and without JAX."""

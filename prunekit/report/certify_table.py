@@ -1,0 +1,75 @@
+"""The certificate of two policies as a table: what was seen of each, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prunekit.benching.certify import Certified
+from prunekit.report.table import Column, Table, words
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.frequency import Frequency
+from prunekit.stats.means import mean_lower_bound
+from prunekit.stats.tails import Tail
+
+_NONE = "not known"
+
+
+def certify_table(result: Certified) -> Table:
+    """Return quantities down, small policy, teacher and random policy across."""
+    found = result.certificate
+    episodes, clip_range = found.episodes, found.claim.clip_range
+    count = len(episodes)
+    columns = ("", *names_of(result), "random policy")
+    seen = (episodes.small, episodes.teacher, episodes.random)
+    retention, lower, upper = found.retention, found.lower_bound, found.upper_bound
+    rows = [
+        ("episodes", f"{count:,}", f"{count:,}", f"{count:,}"),
+        ("mean return", *(_mean(returns) for returns in seen)),
+        (f"mean return, clipped to {clip_range}", *(_mean(clip_range.clip(returns)) for returns in seen)),
+        ("  at least", *(_number(mean_lower_bound(r, clip_range, found.alpha), clip_range.low) for r in seen[:2]), ""),
+        ("retention, clipped", _NONE if retention is None else f"{retention:.3f}", "", ""),
+        ("  at least", "none" if lower is None else f"{lower:.3f}", "", ""),
+        ("  at most", "no bound" if upper is None else f"{upper:.3f}", "", ""),
+        (f"failed, below {found.claim.fails_below:.10g}", *map(_failed, (found.failed, found.teacher_failed)), ""),
+        ("  at most", *(f"{entry.upper:.1%}" for entry in (found.failed, found.teacher_failed)), ""),
+        (f"worst {found.worst.share:.0%}, mean", *map(_estimate, (found.worst, found.teacher_worst)), ""),
+        ("  at least", *(_number(e.lower_bound, clip_range.low) for e in (found.worst, found.teacher_worst)), ""),
+    ]
+    return Table(
+        title=f"keep {found.claim.keep:g}: {result.form}",
+        columns=tuple(Column(name=name, align="right" if index else "left") for index, name in enumerate(columns)),
+        rows=tuple(tuple(words(text) for text in row) for row in rows),
+        notes=(f"Bounds hold with {1.0 - found.alpha:.0%} confidence each, however many episodes were played.",),
+    )
+
+
+def certify_text(result: Certified) -> Sequence[str]:
+    """Return the lines of a Markdown file: title, table, sentence."""
+    from prunekit.report.markdown import to_markdown
+
+    return (" against ".join(names_of(result)).join(("# ", "")), to_markdown(certify_table(result)), result.sentence)
+
+
+def names_of(result: Certified) -> tuple[str, str]:
+    """Return what the two policies are called: their files' names, or whole paths where these are the same."""
+    small, teacher = Path(result.small).name, Path(result.teacher).name
+    return (small, teacher) if small != teacher else (result.small, result.teacher)
+
+
+def _mean(returns: Array) -> str:
+    return f"{float(np.mean(returns)):,.2f}" if len(returns) else _NONE
+
+
+def _number(bound: float, trivial: float) -> str:
+    return "no bound" if bound <= trivial else f"{bound:,.2f}"
+
+
+def _failed(entry: Frequency) -> str:
+    return f"{entry.happened:,} of {entry.played:,}"
+
+
+def _estimate(tail: Tail) -> str:
+    return _NONE if tail.estimate is None else f"{tail.estimate:,.2f}"

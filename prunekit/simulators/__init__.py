@@ -1,0 +1,1 @@
+"""Where policies play: one environment, or many at once."""

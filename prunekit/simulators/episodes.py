@@ -1,0 +1,175 @@
+"""Episodes of a policy, wherever it plays: one environment, or many at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from prunekit.environment_functions import first_line
+from prunekit.environments import Spaces, described_spaces, id_of
+from prunekit.errors import FailedEpisodeError, PrunekitError
+from prunekit.rollouts import MAX_STEPS, Act, episode_return, random_returns
+from prunekit.simulators.batch import Batch, Seeding
+
+Returns = Callable[[int], float]
+"""The return of one episode, by its seed."""
+ActOf = Callable[[int], Act]
+"""What acts in the episode of a seed."""
+
+
+class Episodes(Protocol):
+    """Where policies play their episodes."""
+
+    @property
+    def name(self) -> str:
+        """The environment's name in messages and certificates."""
+
+    @property
+    def spaces(self) -> Spaces:
+        """What a policy has to know of it."""
+
+    @property
+    def seeding(self) -> Seeding:
+        """What a seed does to an episode."""
+
+    @property
+    def registered(self) -> EnvSpec | None:
+        """What gymnasium's registry says of the environment, where it is there."""
+
+    def returns(self, act_of: ActOf) -> Returns:
+        """Return the function from an episode's seed to its return under the policy.
+
+        ``act_of`` gives what acts in the episode of a seed: an observation [obs] to what the environment takes. Raises
+        FailedEpisodeError, naming environment and seed, where the environment fails.
+        """
+
+    def random(self) -> Returns:
+        """Return the function from an episode's seed, which seeds the actions too, to the random policy's return."""
+
+    def close(self) -> None:
+        """Close what was opened here."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OneByOne:
+    """Episodes of one ``environment``, one after another."""
+
+    environment: gym.Env[Any, Any]
+    spaces: Spaces
+    seeding: Seeding = Seeding.EPISODES
+
+    @property
+    def name(self) -> str:
+        """The environment's name."""
+        return id_of(self.environment)
+
+    @property
+    def registered(self) -> EnvSpec | None:
+        """What gymnasium's registry says of it."""
+        return self.environment.spec
+
+    def returns(self, act_of: ActOf) -> Returns:
+        """Return what plays an episode when it is asked about one."""
+        return lambda seed: episode_return(self.environment, act_of(seed), seed)
+
+    def random(self) -> Returns:
+        """Return what plays an episode at random."""
+        return lambda seed: random_returns(self.environment, [seed])[0]
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.environment.close()
+
+
+@final
+class Together:
+    """Episodes in all environments of ``batch`` at once.
+
+    An episode that is asked about is played with those of the next seeds. Every environment plays one episode after a
+    reset of all, and what it plays after its end counts for nothing: were the first to end taken, short episodes would
+    be too many. The batch stays open.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.name, self.seeding, self.registered = batch.name, batch.seeding, batch.registered
+        self.spaces = described_spaces(batch.name, batch.observation_space, batch.action_space)
+
+    def returns(self, act_of: ActOf) -> Returns:
+        """Return what plays a batch of episodes when it is asked about one that was not played."""
+        known: dict[int, float] = {}
+
+        def returned(seed: int) -> float:
+            if seed not in known:
+                seeds = range(seed, seed + self._batch.width)
+                known.update(zip(seeds, self._played(act_of, seeds), strict=True))
+            return known[seed]
+
+        return returned
+
+    def random(self) -> Returns:
+        """Return what plays at random, in every environment as its seed says."""
+
+        def act_of(seed: int) -> Act:
+            space = copy.deepcopy(self._batch.action_space)
+            space.seed(seed)
+            return lambda _: space.sample()
+
+        return self.returns(act_of)
+
+    def close(self) -> None:
+        """Leave the batch open: who made it closes it."""
+
+    def _played(self, act_of: ActOf, seeds: Sequence[int]) -> list[float]:
+        acts = [act_of(seed) for seed in seeds]
+        totals, playing = np.zeros(len(seeds)), np.ones(len(seeds), np.bool_)
+        observations = self._tried(lambda: self._batch.begin(seeds), "at the reset", seeds)
+        actions: list[Any] = [None] * len(seeds)
+        step = 0
+        while playing.any():
+            for index in np.flatnonzero(playing).tolist():
+                actions[index] = self._acted(acts[index], observations[index], step, seeds[index])
+            step += 1
+            observations, rewards, over = self._tried(lambda: self._batch.step(actions), f"at step {step}", seeds)
+            totals[playing] += rewards[playing]
+            for index in np.flatnonzero(playing).tolist():
+                if not math.isfinite(totals[index]):
+                    raise self._failed(
+                        f"the reward is not finite at step {step} of the episode with seed {seeds[index]}"
+                    )
+            playing &= ~over
+            if playing.any() and step >= MAX_STEPS:
+                raise self._failed(
+                    f"the episodes from seed {seeds[0]} on have not ended after {step:,} steps; limit them"
+                )
+        return [float(total) for total in totals]
+
+    def _acted(self, act: Act, observation: Any, step: int, seed: int) -> Any:
+        try:
+            return act(observation)
+        except PrunekitError as error:
+            if np.isfinite(observation).all():
+                raise
+            raise self._failed(
+                f"the observation is not finite after {step} steps of the episode with seed {seed}"
+            ) from error
+
+    def _tried(self, work: Callable[[], Any], where: str, seeds: Sequence[int]) -> Any:
+        try:
+            return work()
+        except PrunekitError:
+            raise
+        except Exception as error:  # an environment raises anything
+            told = f"{type(error).__name__}: {first_line(error)}"
+            raise self._failed(f"failed {where} of the episodes from seed {seeds[0]} on ({told})") from error
+
+    def _failed(self, told: str) -> FailedEpisodeError:
+        return FailedEpisodeError(f"environment '{self.name}': {told}")

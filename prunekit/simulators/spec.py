@@ -1,0 +1,124 @@
+"""Where a policy plays, as one record: its name, how it is made, and whether many of it step together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import gymnasium as gym
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from prunekit.environment_functions import EnvironmentMaker, MadeEnvironment, function_name, importable_name
+from prunekit.environments import make_environment, spaces_of
+from prunekit.errors import InputError, UnusableEnvironmentError
+from prunekit.simulators.batch import Batch, Simulator
+from prunekit.simulators.episodes import Episodes, OneByOne, Together
+from prunekit.simulators.first import FirstOfBatch
+from prunekit.simulators.tensors import TensorBatch
+from prunekit.simulators.vector import VectorBatch
+
+_WAYS = "an id, a function that makes an environment, a vector environment, or a batched simulator"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnvironmentSpec:
+    """Where a policy plays.
+
+    ``name`` is what certificates call it. ``source`` makes one environment from ``kwargs``: an id, ``MODULE:ID``,
+    ``MODULE:FUNCTION``, or a function. ``vector`` is a gymnasium ``VectorEnv`` or a batched simulator (``Simulator``)
+    in which many step together; with it ``source`` may be None, where nothing makes a single one. ``actions`` is the
+    space of one environment's actions, for a simulator that does not say it. Raises InputError for what does not go
+    together.
+
+    >>> EnvironmentSpec(name="Pole", source="CartPole-v1").make().name
+    'Pole'
+    """
+
+    name: str
+    source: str | EnvironmentMaker | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    vector: VectorEnv[Any, Any, Any] | Simulator | None = None
+    actions: gym.Space[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.source is None and self.vector is None:
+            raise InputError(f"environment '{self.name}': nothing makes it; give `source` or `vector`")
+        if self.source is None and self.kwargs:
+            raise InputError(f"environment '{self.name}': `kwargs` are for one that is made here; make it with them")
+
+    def make(self) -> gym.Env[Any, Any]:
+        """Make one environment; raises UnusableEnvironmentError where it cannot be made, or nothing makes one."""
+        made = make_environment(self.single, self.kwargs)
+        return made if self.name == self.source else MadeEnvironment(made, self.name)
+
+    def episodes(self) -> Episodes:
+        """Return where episodes are played: in ``vector`` where there is one, in an environment made for it otherwise.
+
+        Raises UnusableEnvironmentError for one that cannot be made, or whose spaces no actor can serve.
+        """
+        if self.vector is None:
+            environment = self.make()
+            return OneByOne(environment=environment, spaces=spaces_of(environment))
+        return Together(self._batch(self.vector))
+
+    @property
+    def single(self) -> str | EnvironmentMaker:
+        """What makes one environment; raises UnusableEnvironmentError where nothing does."""
+        if self.source is None:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' steps in a batch alone, but single ones have to be made here; give an id "
+                "or a function that makes one"
+            )
+        return self.source
+
+    def first(self) -> FirstOfBatch:
+        """Return the first environment of ``vector``; raises UnusableEnvironmentError where there is no batch."""
+        if self.vector is None:
+            raise UnusableEnvironmentError(f"environment '{self.name}' steps in no batch")
+        return FirstOfBatch(self._batch(self.vector), self.name)
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can make it: by an id, or by the name of a function that it can import."""
+        return isinstance(self.source, str)
+
+    def _batch(self, vector: VectorEnv[Any, Any, Any] | Simulator) -> Batch:
+        if isinstance(vector, VectorEnv):
+            return VectorBatch(vector, self.name)
+        return TensorBatch(vector, self.name, self.actions)
+
+
+def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = None) -> EnvironmentSpec:
+    """Return the record of an id, a function that makes an environment, a vector environment or a simulator.
+
+    A function that can be imported counts by its name, so that other processes can make its environment too. Raises
+    InputError for anything else.
+    """
+    given = dict(kwargs or {})
+    if isinstance(environment, EnvironmentSpec):
+        return environment if not given else replace(environment, kwargs=given)
+    if isinstance(environment, str):
+        return EnvironmentSpec(name=environment, source=environment, kwargs=given)
+    if isinstance(environment, VectorEnv):
+        return _of_vector(environment, given)
+    if isinstance(environment, gym.Env):
+        raise InputError(
+            f"an environment that is open already ({type(environment).__name__}) cannot be made again, as episodes of "
+            f"their own need; give {_WAYS}"
+        )
+    if isinstance(environment, Simulator):
+        return EnvironmentSpec(name=type(environment).__name__, vector=environment, kwargs=given)
+    if callable(environment):
+        name = importable_name(environment)
+        return EnvironmentSpec(name=name or function_name(environment), source=name or environment, kwargs=given)
+    raise InputError(f"an environment is {_WAYS}, not {type(environment).__name__}")
+
+
+def _of_vector(vector: VectorEnv[Any, Any, Any], kwargs: Mapping[str, Any]) -> EnvironmentSpec:
+    """A wrapper of vectors may change what policies see, so only where there is none a single one is known."""
+    spec = vector.spec
+    name = type(vector).__name__ if spec is None else spec.id
+    source = vector.env_fns[0] if isinstance(vector, SyncVectorEnv | AsyncVectorEnv) else None
+    return EnvironmentSpec(name=name, source=source, vector=vector, kwargs=kwargs)

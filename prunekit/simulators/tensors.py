@@ -1,0 +1,84 @@
+"""A batched simulator of torch tensors as a batch, on whatever device it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prunekit.errors import UnusableEnvironmentError
+from prunekit.simulators.batch import Seeding, Simulator
+
+_POLICY = "policy"
+
+
+@final
+class TensorBatch:
+    """``simulator``, called ``name``; it is not closed here.
+
+    Its single episodes cannot be seeded. ``actions`` is the space of one environment's actions, where the simulator
+    does not say it as ``single_action_space``. Raises UnusableEnvironmentError where it gives other things than
+    ``Simulator`` says.
+    """
+
+    seeding, registered = Seeding.NONE, None
+
+    def __init__(self, simulator: Simulator, name: str, actions: gym.Space[Any] | None = None) -> None:
+        self._simulator, self.name = simulator, name
+        self.width = int(simulator.num_envs)
+        space = actions or getattr(simulator, "single_action_space", None)
+        if not isinstance(space, gym.Space):
+            raise UnusableEnvironmentError(
+                f"environment '{name}' does not say what its actions are; give EnvironmentSpec the space of one "
+                "environment's as `actions`"
+            )
+        self.action_space: gym.Space[Any] = space
+        self._device = torch.device("cpu")
+        first = self.begin(())
+        self.observation_space: gym.Space[Any] = gym.spaces.Box(-np.inf, np.inf, first.shape[1:], np.float32)
+
+    def begin(self, seeds: Sequence[int]) -> NDArray[Any]:  # noqa: ARG002
+        """Reset all environments."""
+        given = self._simulator.reset()
+        return self._observations(given[0] if isinstance(given, tuple) else given)
+
+    def step(self, actions: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Take one action each."""
+        given = self._simulator.step(torch.as_tensor(np.stack(actions)).to(self._device))
+        if not isinstance(given, tuple) or len(given) not in (4, 5):
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}': step returned {_told(given)}; return (observations, rewards, ends, others)"
+            )
+        over = np.zeros(self.width, np.bool_)
+        for ends in given[2:-1]:
+            over |= self._column(ends, "ends").astype(np.bool_)
+        return self._observations(given[0]), self._column(given[1], "rewards").astype(np.float64), over
+
+    def _observations(self, given: Any) -> NDArray[np.float32]:
+        found = given[_POLICY] if isinstance(given, Mapping) or hasattr(given, "keys") else given
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != self.width:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' has observations {_told(found)}, but a policy takes a tensor of "
+                f"[{self.width}, obs]"
+            )
+        self._device = found.device
+        # The simulator may write the next ones into the same memory.
+        return np.array(found.detach().to("cpu", torch.float32).numpy())
+
+    def _column(self, given: Any, what: str) -> NDArray[Any]:
+        if not isinstance(given, Tensor) or given.numel() != self.width:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' has {what} {_told(given)}, but there are {self.width} environments"
+            )
+        found: NDArray[Any] = given.detach().to("cpu").reshape(-1).numpy()
+        return found
+
+
+def _told(given: object) -> str:
+    shape = getattr(given, "shape", None)
+    return f"of {type(given).__name__}" + ("" if shape is None else f" {list(shape)}")

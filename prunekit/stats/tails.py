@@ -1,0 +1,102 @@
+"""The mean of the worst episodes (CVaR), and a lower bound of it that holds whenever one stops looking.
+
+CVaR at a share q is the mean of the worst share q of all returns. It is the largest of c - E[max(c - x, 0)] / q over
+all c (Rockafellar, Uryasev 2000), so that "it is v at most" means E[q (c - v) - max(c - x, 0)] <= 0 for every c, also
+one that is chosen anew for every episode by what came before. One bets on that, in terms of what an episode can lose at
+most. The c that earns most is the quantile at q, which is estimated from the episodes so far.
+Sources: Rockafellar and Uryasev 2000, "Optimization of conditional value-at-risk", for the formula; Waudby-Smith and
+Ramdas 2024 for the bets.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from prunekit.errors import InputError
+from prunekit.stats.bootstrap import Array
+from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.mixtures import largest_refuted
+
+WORST = 0.1
+"""The share of the episodes that are the worst ones."""
+# A quantile is estimated from so many episodes at least; before that nothing is bet.
+_MIN_SEEN = 10
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """The mean of the worst ``share`` of all episodes: as it was in those played (None: in none), and at least."""
+
+    share: float
+    estimate: float | None
+    lower_bound: float
+
+
+def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
+    """Return the mean of the worst ``share`` of ``returns`` [n]; of the last of these episodes only a part may count.
+
+    Raises InputError where there are none, and for a share that is none.
+
+    >>> cvar([1.0, 2.0, 3.0, 4.0], 0.375)
+    1.3333333333333333
+    """
+    values, count = np.sort(np.asarray(returns, np.float64)), _checked(share) * len(returns)
+    if not len(values):
+        raise InputError("the worst of no episodes have no mean")
+    whole = min(int(count), len(values) - 1)
+    return float((values[:whole].sum() + (count - whole) * values[whole]) / count)
+
+
+def cvar_lower_bound(
+    returns: Sequence[float] | Array,
+    clip_range: ReturnRange,
+    share: float = WORST,
+    alpha: float = 0.05,
+    before: Sequence[float] | Array = (),
+) -> float:
+    """Return a one-sided lower bound of the mean of the worst ``share`` of returns that are clipped to ``clip_range``.
+
+    ``returns`` [n] are in the order of the episodes. ``before`` are returns of other episodes, from which the first
+    quantiles are estimated; without any, the first ten episodes count for nothing else. The bound is above the true
+    value with a probability of at most ``alpha``, however n was chosen. Raises InputError for a share that is none.
+    """
+    _checked(share)
+    low = clip_range.low
+    values = clip_range.clip(np.asarray(returns, np.float64)) - low
+    ends = _quantiles(values, clip_range.clip(np.asarray(before, np.float64)) - low, share)
+    values, ends = values[ends > 0.0], ends[ends > 0.0]
+
+    def gains(value: float) -> Array:
+        promised = share * (ends - value)
+        return np.asarray((promised - np.maximum(ends - values, 0.0)) / (ends - promised))
+
+    return low + largest_refuted(gains, 0.0, clip_range.width, alpha)
+
+
+def tail_of(returns: Array, clip_range: ReturnRange, alpha: float = 0.05, before: Sequence[float] | Array = ()) -> Tail:
+    """Return what ``returns`` [n], clipped to ``clip_range``, say of the worst tenth of the episodes."""
+    estimate = cvar(clip_range.clip(returns)) if len(returns) else None
+    return Tail(share=WORST, estimate=estimate, lower_bound=cvar_lower_bound(returns, clip_range, WORST, alpha, before))
+
+
+def _quantiles(values: Array, before: Array, share: float) -> Array:
+    """Return for every one of ``values`` the quantile of those before it; 0 where they are too few."""
+    seen = sorted(before.tolist())
+    found = []
+    for value in values.tolist():
+        found.append(seen[math.floor(share * len(seen))] if len(seen) >= _MIN_SEEN else 0.0)
+        insort(seen, value)
+    return np.asarray(found, np.float64)
+
+
+def _checked(share: float) -> float:
+    if not 0.0 < share < 1.0:
+        raise InputError(f"the share of the worst episodes must lie between 0 and 1, got {share:g}")
+    return share
