@@ -388,7 +388,7 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "wide layer": (lambda s: s.update({ACTIONS: torch.ones(3, 9)}), "reads 5 values"),
     "long bias": (lambda s: s.update({"action_net.bias": torch.ones(4)}), "action_net"),
     "other observations": (lambda s: s.update({WEIGHT: torch.ones(5, 7)}), "observations have 4"),
-    "other actions": (lambda s: s.update({ACTIONS: torch.ones(2, 5), "action_net.bias": torch.ones(2)}), "2 scores"),
+    "other actions": (lambda s: s.update({ACTIONS: torch.ones(2, 5), "action_net.bias": torch.ones(2)}), "2 outputs"),
     "no units": (lambda s: s.update({WEIGHT: torch.ones(0, 4)}), "layer"),
     "vector": (lambda s: s.update({WEIGHT: torch.ones(20)}), "holds .*policy_net.0"),
     "float64": (lambda s: s.update({WEIGHT: s[WEIGHT].double()}), "float32"),
