@@ -99,7 +99,8 @@ class Field:
 
     def _both(self, seeds: Sequence[int]) -> Baseline:
         dense = [self.runner.play(self.teacher.act, seed).total for seed in seeds]
-        return np.array(dense), np.array([self.runner.random(seed) for seed in seeds])
+        random = [self.runner.random(seed) for seed in seeds]
+        return Baseline(teacher=np.array(dense), random=np.array(random))
 
 
 def searched(field: Field) -> Candidate:

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +30,8 @@ import torch
 from compress import teacher_of
 from record import write_result
 
-from prunekit.adapters import sb3_natural, sb3_tuning
+from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
+from prunekit.adapters.sb3_tuning import TunerSettings
 from prunekit.compression.playing import deployed
 from prunekit.compression.read import read_teacher
 from prunekit.compression.settings import SearchSettings
@@ -90,7 +91,7 @@ class Ground:
         return self._next
 
 
-def adam(model: sb3_natural.NaturalPPO, network: torch.nn.Module) -> None:
+def adam(model: NaturalPPO, network: torch.nn.Module) -> None:
     """Take the actor's part of SB3's own PPO: Adam, minibatches, ten epochs."""
     buffer: Any = model.rollout_buffer
     if "_adam" not in model.__dict__:
@@ -107,13 +108,12 @@ def adam(model: sb3_natural.NaturalPPO, network: torch.nn.Module) -> None:
             optimizer.step()
 
 
-TUNINGS: dict[str, Callable[[ExitStack], object]] = {
-    "as it is": lambda _: None,
-    "a discount of 0.99": lambda stack: stack.enter_context(patch.object(sb3_tuning, "_DISCOUNT", 0.99)),
-    "gradients of one rollout": lambda stack: stack.enter_context(patch.object(sb3_natural, "_ROLLOUTS", 1)),
-    "Adam in place of natural gradients": lambda stack: stack.enter_context(
-        patch.object(sb3_natural.NaturalPPO, "_train_actor", adam)
-    ),
+ADAM = "Adam in place of natural gradients"
+TUNINGS = {
+    "as it is": TunerSettings(),
+    "a discount of 0.99": TunerSettings(gamma=0.99),
+    "gradients of one rollout": TunerSettings(natural=NaturalSettings(rollouts=1)),
+    ADAM: TunerSettings(),
 }
 IMITATIONS = ("with Gauss-Newton steps", "batches alone")
 
@@ -133,8 +133,10 @@ def tuned(ground: Ground, variant: str) -> list[dict[str, Any]]:
     curve: list[dict[str, Any]] = [{"seconds": 0.0, "steps": 0, "average": ground.judged(best)}]
     spent = 0.0
     with ExitStack() as stack:
-        TUNINGS[variant](stack)
-        tuner = tuner_of(best.scale, ground.runner, ground.another_seed(), settings.tuning_warmup)
+        if variant == ADAM:
+            stack.enter_context(patch.object(NaturalPPO, "_train_actor", adam))
+        seed = ground.another_seed()
+        tuner = tuner_of(best.scale, ground.runner, seed, settings.tuning_warmup, TUNINGS[variant])
         tuner.take(best.network)
         while spent < TUNING:
             began = time.monotonic()

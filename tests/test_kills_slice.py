@@ -38,9 +38,8 @@ def test_a_slice_of_the_kills(name: str, tmp_path: Path) -> None:
 def ended(monkeypatch: pytest.MonkeyPatch, folder: Path, command: Callable[[], None], sent: int | None) -> list[str]:
     """Return what is wrong with a command that is killed as soon as it says that it is there."""
     monkeypatch.setattr(victims.prunekit.cli, "main", command)
-    monkeypatch.setattr(victims, "ORPHANS", 0.5)
     moment = victims.on_sight(folder, "there")
-    return victims.killed([], folder, sent, moment, patience=20.0).troubles(sent)
+    return victims.killed([], folder, sent, moment, patience=20.0, orphans_after=0.5).troubles(sent)
 
 
 def wait() -> None:

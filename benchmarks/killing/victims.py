@@ -61,9 +61,17 @@ def run(arguments: Sequence[object], folder: Path) -> Ended:
 
 
 def killed(
-    arguments: Sequence[object], folder: Path, sent: int | None, now: Callable[[float], bool], patience: float = _LIMIT
+    arguments: Sequence[object],
+    folder: Path,
+    sent: int | None,
+    now: Callable[[float], bool],
+    patience: float = _LIMIT,
+    orphans_after: float = ORPHANS,
 ) -> Ended:
-    """Run a command in ``folder`` and send it the signal ``sent`` as soon as ``now`` of its seconds so far is true."""
+    """Run a command in ``folder`` and send it the signal ``sent`` as soon as ``now`` of its seconds so far is true.
+
+    Processes of it that are left ``orphans_after`` seconds after its end are orphans.
+    """
     process, text = _begin(arguments, folder)
     began, hit, code = time.monotonic(), False, None
     while code is None:
@@ -81,7 +89,7 @@ def killed(
             os.waitpid(process, 0)
             return Ended(code=-99, said=f"still there after {seconds:.0f} s", hit=hit, orphans=_left(process))
         time.sleep(_POLL)
-    return Ended(code=code, said=text.read_text(errors="replace"), hit=hit, orphans=_orphans(process))
+    return Ended(code=code, said=text.read_text(errors="replace"), hit=hit, orphans=_orphans(process, orphans_after))
 
 
 def after(seconds: float) -> Callable[[float], bool]:
@@ -181,9 +189,9 @@ def _end_as_python_does() -> None:
         stream.flush()
 
 
-def _orphans(session: int) -> list[str]:
-    """Return the processes of a session that are left after a while, which are killed then."""
-    deadline = time.monotonic() + ORPHANS
+def _orphans(session: int, patience: float) -> list[str]:
+    """Return the processes of a session that are left after ``patience`` seconds, which are killed then."""
+    deadline = time.monotonic() + patience
     while _left(session) and time.monotonic() < deadline:
         time.sleep(0.01)
     return _left(session, kill=True)

@@ -35,7 +35,7 @@ class PrunableNetwork:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """The actor (policy or Q-network), whose scores are squashed by tanh or not, and the critic if there is one."""
+    """The actor (policy or Q-network), whose outputs are squashed by tanh or not, and the critic if there is one."""
 
     actor: PrunableNetwork
     critic: PrunableNetwork | None = None

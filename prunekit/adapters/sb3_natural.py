@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
@@ -16,17 +17,26 @@ from torch import Tensor, nn
 from prunekit.optim.fisher import natural
 from prunekit.spaces.curvature import Curvature
 
-# Mean divergence, in nats, of the policies before and after a rollout's steps, if these go one way.
-_DIVERGENCE = 0.006
-_STEPS = 10
-_CLIP = 0.2
-# Rollouts that a gradient is taken from, the older ones by importance: most of one of a single rollout is noise.
-_ROLLOUTS = 4
-# A larger divergence is beyond what the Fisher matrix describes: the way is halved, and in the end not gone at all.
-_MAX_DIVERGENCE = 0.03
-_HALVINGS = 8
-# What the latest network makes up of the average at least, which so reaches some 25 rollouts back.
-_SHARE_OF_LATEST = 0.04
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NaturalSettings:
+    """How a rollout moves the actor.
+
+    ``divergence`` is the mean one, in nats, of the policies before and after a rollout's ``steps``, if these go one
+    way. One larger than ``max_divergence`` is beyond what the Fisher matrix describes: the way is halved, and after
+    ``halvings`` not gone at all. A gradient is taken from so many ``rollouts``, the older ones by importance: most of
+    one of a single rollout is noise. Ratios are clipped at ``clip``. The latest network makes up
+    ``min_share_of_latest`` of the average at least, which so reaches some 25 rollouts back.
+    """
+
+    divergence: float = 0.006
+    steps: int = 10
+    clip: float = 0.2
+    rollouts: int = 4
+    max_divergence: float = 0.03
+    halvings: int = 8
+    min_share_of_latest: float = 0.04
 
 
 class _Rollout(NamedTuple):
@@ -47,11 +57,12 @@ class NaturalPPO(PPO):
     reuse".
 
     The actor is the policy's ``action_net``, from observations [n, obs] to what its distribution is made of, whose
-    ``curvature`` is set before it learns. While it needs no gradient, the critic learns alone. Deviations stay as they
-    are, as steps of a fixed length would be spent on them.
+    ``curvature`` is set before it learns, as ``settings`` may be. While it needs no gradient, the critic learns alone.
+    Deviations stay as they are, as steps of a fixed length would be spent on them.
     """
 
     curvature: Curvature
+    settings = NaturalSettings()
     _average: nn.Module | None = None
     _averaged = 0
     _latest: tuple[_Rollout, ...] = ()
@@ -81,7 +92,7 @@ class NaturalPPO(PPO):
         self._train_actor(network)
         if self._average is not None:
             self._averaged += 1
-            share = max(_SHARE_OF_LATEST, 2.0 / (self._averaged + 2.0))
+            share = max(self.settings.min_share_of_latest, 2.0 / (self._averaged + 2.0))
             with torch.no_grad():
                 for mean, latest in zip(self._average.parameters(), network.parameters(), strict=True):
                     mean.lerp_(latest, share)
@@ -103,7 +114,7 @@ class NaturalPPO(PPO):
         actions = rows.actions.reshape(-1, *(self.action_space.shape or ()))
         gains = (rows.advantages - rows.advantages.mean()) / (rows.advantages.std() + 1e-8)
         rollout = _Rollout(rows.observations, actions, rows.old_log_prob, gains)
-        self._latest = (*self._latest, rollout)[-_ROLLOUTS:]
+        self._latest = (*self._latest, rollout)[-self.settings.rollouts :]
         seen = _Rollout(*(torch.cat(parts) for parts in zip(*self._latest, strict=True)))
         with torch.no_grad():
             before = self._ratio(seen)
@@ -112,20 +123,21 @@ class NaturalPPO(PPO):
         solve = natural(network, rows.observations, self.curvature)
         if solve is None:
             return
-        for _ in range(_STEPS):
-            gain = clipped_gain(self._ratio(seen), before, seen.gains)
+        settings = self.settings
+        for _ in range(settings.steps):
+            gain = clipped_gain(self._ratio(seen), before, seen.gains, settings.clip)
             slopes = torch.autograd.grad(gain, parameters)
             gradient = torch.cat([slope.flatten() for slope in slopes]).double()
             way = solve(gradient)
             length = math.sqrt(max(float(way @ gradient), 1e-24))
-            _move_(parameters, (way * (math.sqrt(2.0 * _DIVERGENCE) / _STEPS / length)).float())
+            _move_(parameters, (way * (math.sqrt(2.0 * settings.divergence) / settings.steps / length)).float())
         with torch.no_grad():
-            for halving in range(1, _HALVINGS + 1):
+            for halving in range(1, settings.halvings + 1):
                 # Where it is not a number it is too far too.
-                if divergence(old, self._distribution(rows.observations)) <= _MAX_DIVERGENCE:
+                if divergence(old, self._distribution(rows.observations)) <= settings.max_divergence:
                     return
                 for parameter, value in zip(parameters, start, strict=True):
-                    parameter.copy_(value.lerp(parameter, 0.5) if halving < _HALVINGS else value)
+                    parameter.copy_(value.lerp(parameter, 0.5) if halving < settings.halvings else value)
 
     def _ratio(self, seen: _Rollout) -> Tensor:
         """Return how much more likely the policy is to choose the actions than it was when it did, [n]."""
@@ -135,13 +147,13 @@ class NaturalPPO(PPO):
         return copy.copy(self.policy.get_distribution(observations))  # the policy has one, which it changes
 
 
-def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor) -> Tensor:
+def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor, clip: float = 0.2) -> Tensor:
     """Return what a policy gains over the one that acted, [] of [n] each, by importance, clipped.
 
     ``ratio`` is how much more likely it is to act so, ``before`` how much more likely it was when the steps began: from
-    there it may go as far as PPO lets it go from 1 (GePPO, Queeney, Paschalidis and Cassandras 2021).
+    there it may go as far as PPO lets it go from 1, by ``clip`` (GePPO, Queeney, Paschalidis and Cassandras 2021).
     """
-    clipped = torch.minimum(torch.maximum(ratio, before - _CLIP), before + _CLIP)
+    clipped = torch.minimum(torch.maximum(ratio, before - clip), before + clip)
     return torch.minimum(ratio * gains, clipped * gains).mean()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import gymnasium as gym
@@ -13,18 +14,32 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from prunekit.adapters.sb3_natural import NaturalPPO
+from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
 from prunekit.generators import isolated
 from prunekit.spaces.curvature import Curvature
 
-_COPIES = 16
-_ROLLOUT = 128
-_BATCH = 256
-_CRITIC_RATE = 1e-3
-_DISCOUNT, _LAMBDA = 0.995, 0.9
-# exp(-2) of half an action's range: around a policy that works already, a narrow search.
-_LOG_DEVIATION = -2.0
-_CRITIC = (128, 128)
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TunerSettings:
+    """How a tuner trains: PPO's own settings by their names there, in so many ``copies`` of the environment.
+
+    ``critic`` are the widths of its hidden layers. ``log_deviation`` is that of half an action's range: around a policy
+    that works already, a narrow search. ``natural`` says how rollouts move the actor.
+    """
+
+    copies: int = 16
+    n_steps: int = 128
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    gamma: float = 0.995
+    gae_lambda: float = 0.9
+    log_deviation: float = -2.0
+    critic: tuple[int, ...] = (128, 128)
+    natural: NaturalSettings = field(default_factory=NaturalSettings)
+
+
+TUNING = TunerSettings()
 _ACTOR = "action_net."
 
 
@@ -33,7 +48,7 @@ class Tuner:
     """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
 
     A network maps observations [n, obs] to what a distribution of actions is made of, [n, k], whose ``curvature`` is
-    that for a deviation, exp(-2) of continuous ones. The critic is new at first, so that it learns alone for ``warmup``
+    that for the deviation of the ``settings``. The critic is new at first, so that it learns alone for ``warmup``
     environment steps, and goes on from one network to the next.
     """
 
@@ -43,23 +58,28 @@ class Tuner:
         curvature: Callable[[float], Curvature],
         seed: int,
         warmup: int,
+        settings: TunerSettings = TUNING,
     ) -> None:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
-        self._environments = VecNormalize(DummyVecEnv([make] * _COPIES), norm_obs=False, gamma=_DISCOUNT)
+        self._environments = VecNormalize(DummyVecEnv([make] * settings.copies), norm_obs=False, gamma=settings.gamma)
         with isolated(seed):
             self._model = NaturalPPO(
                 "MlpPolicy",
                 self._environments,
-                n_steps=_ROLLOUT,
-                learning_rate=_CRITIC_RATE,
-                batch_size=_BATCH,
-                gamma=_DISCOUNT,
-                gae_lambda=_LAMBDA,
+                n_steps=settings.n_steps,
+                learning_rate=settings.learning_rate,
+                batch_size=settings.batch_size,
+                gamma=settings.gamma,
+                gae_lambda=settings.gae_lambda,
                 device="cpu",
-                policy_kwargs={"net_arch": {"pi": [], "vf": list(_CRITIC)}, "log_std_init": _LOG_DEVIATION},
+                policy_kwargs={
+                    "net_arch": {"pi": [], "vf": list(settings.critic)},
+                    "log_std_init": settings.log_deviation,
+                },
             )
-            self._model.curvature = curvature(math.exp(_LOG_DEVIATION))
+            self._model.settings = settings.natural
+            self._model.curvature = curvature(math.exp(settings.log_deviation))
             self._environments.seed(seed)
             self._model.set_logger(Logger(folder=None, output_formats=[]))
         self.initial = self.saved()

@@ -16,6 +16,7 @@ from prunekit.errors import CheckError
 from prunekit.formats.text import shown
 
 _COPIES = 64
+"""Loaded copies over which the memory of a further one is averaged."""
 
 
 @final
@@ -30,8 +31,8 @@ class Memory:
     marginal_memory_bytes: int
 
 
-def measure_memory(model: BenchModel, inputs: int) -> Memory | None:
-    """Measure ``model`` on observations of ``inputs`` values, in a fresh process without torch.
+def measure_memory(model: BenchModel, inputs: int, *, copies: int = _COPIES) -> Memory | None:
+    """Measure ``model``, in ``copies``, on observations of ``inputs`` values, in a fresh process without torch.
 
     None on systems that do not tell (no ``/proc/self/smaps_rollup``). Raises CheckError where the process fails.
     """
@@ -41,7 +42,7 @@ def measure_memory(model: BenchModel, inputs: int) -> Memory | None:
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(model.content)
         file.flush()
-        command = [sys.executable, "-I", str(child), file.name, str(inputs), str(_COPIES)]
+        command = [sys.executable, "-I", str(child), file.name, str(inputs), str(copies)]
         # As export/session.py says; to obey the caller's own setting is for ONNX Runtime.
         environment = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -54,7 +54,7 @@ class ImitationDataset:
     def __getstate__(self) -> dict[str, Any]:
         """All but the teacher, which may be no data: ``taught_by`` says who teaches where this goes on."""
         self._whole()
-        return {"_most": self._maximum, "_parts": self._parts}
+        return {"_maximum": self._maximum, "_parts": self._parts}
 
     def taught_by(self, teacher: Teacher) -> None:
         """Have ``teacher`` answer from now on; what is kept stays."""

@@ -8,7 +8,7 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 
-from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings
 from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
@@ -17,13 +17,13 @@ from prunekit.rollouts import EpisodeRunner, failed
 _WHERE = "in the fine-tuning, which `tuning=False` does without"
 
 
-def tuner_of(scale: Scale, runner: EpisodeRunner, seed: int, warmup: int) -> Tuner:
+def tuner_of(scale: Scale, runner: EpisodeRunner, seed: int, warmup: int, settings: TunerSettings = TUNING) -> Tuner:
     """Return what trains the networks of students with this ``scale`` in copies of the runner's environment."""
 
     def make() -> gym.Env[Any, Any]:
         return _InStudentUnits(runner.another(), scale)
 
-    return Tuner(make, runner.spaces.actions.curvature, seed, warmup)
+    return Tuner(make, runner.spaces.actions.curvature, seed, warmup, settings)
 
 
 @final

@@ -54,7 +54,7 @@ class CSettings:
 class CReport:
     """What was written, and how far its actions are from the actor's.
 
-    ``largest_difference`` is that of scores on probes (float32) or of actions on the recorded observations (int8); of
+    ``largest_difference`` is that of outputs on probes (float32) or of actions on the recorded observations (int8); of
     discrete actions it is the share of rows with another one. ``largest_action`` is the size of float32's largest one,
     None of discrete actions and of float32.
     """

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """The words of the command line."""
+    """The options of ``prunekit export``."""
 
     policy: Path
     format: str = "onnx"
@@ -63,7 +63,7 @@ class ExportOutcome:
 
 
 def export_file(request: ExportOptions) -> ExportOutcome:
-    """Export as ``request`` say; raises InputError for words that do not go together."""
+    """Export as ``request`` says; raises InputError for options that do not go together."""
     settings = _c_settings(request) if request.format == "c" else None
     if request.card and settings is not None:
         raise InputError("`card` goes with `format` onnx; C has no card")
@@ -123,7 +123,7 @@ def _spaces_in(env: str) -> Spaces:
 
 
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
-    """Return the bits of activations, None for float32; raises InputError for words that do not go together."""
+    """Return the bits of activations, None for float32; raises InputError for options that do not go together."""
     if activations is not None and not int8:
         raise InputError("`activations` goes with `int8`")
     if activations not in (None, 8, 16):

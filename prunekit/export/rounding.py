@@ -44,7 +44,7 @@ _VALUES_AT_ONCE = 2**16
 def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64, how: Rounding) -> tuple[Float64, Float64]:
     """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out].
 
-    Very wide layers stay as they are.
+    Layers of more than ``how.max_inputs`` stay as they are.
     """
     if weight.shape[1] > how.max_inputs:
         return weight, bias

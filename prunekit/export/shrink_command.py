@@ -78,7 +78,7 @@ def _told(made: _Compact) -> str:
         f"hidden {widths(hidden)} -> {widths(now)}"
         f"{', removed while training' if made.removed_before else ''}, "
         f"parameters {parameters:,} -> {left:,}, "
-        f"largest difference {made.difference:.2g} of scores up to {made.scale:.3g}"
+        f"largest difference {made.difference:.2g} of outputs up to {made.scale:.3g}"
     )
 
 

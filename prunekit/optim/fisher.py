@@ -15,7 +15,7 @@ Solve = Callable[[Tensor], Tensor]
 
 # Added to the Fisher matrix's diagonal, as a share of its mean.
 _DAMPING = 1e-3
-# The matrix is that of so many scores: more of them cost more and hardly change it.
+# The matrix is that of so many outputs: more of them cost more and hardly change it.
 _MAX_OUTPUTS = 6_144
 # Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
 MAX_PARAMETERS = 2_048
@@ -54,8 +54,18 @@ def fisher_matrix(network: nn.Module, observations: Tensor, curvature: Curvature
     return (rows.T @ rows).double() / len(observations)
 
 
-def by_products(network: nn.Module, observations: Tensor, curvature: Curvature, iterations: int = _ITERATIONS) -> Solve:
-    """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix."""
+def by_products(
+    network: nn.Module,
+    observations: Tensor,
+    curvature: Curvature,
+    *,
+    iterations: int = _ITERATIONS,
+    damping_share: float = _DAMPING,
+) -> Solve:
+    """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix.
+
+    ``damping_share`` of the mean of its diagonal is added to the diagonal.
+    """
     values = {name: value.detach() for name, value in network.named_parameters()}
     sizes = [value.numel() for value in values.values()]
 
@@ -63,7 +73,7 @@ def by_products(network: nn.Module, observations: Tensor, curvature: Curvature, 
         return _called(network, given, observations)
 
     found, pull, *_ = vjp(outputs_of, values)
-    # What ``pull`` does is linear, so that pulling through it pushes a change of the parameters to the scores.
+    # What ``pull`` does is linear, so that pulling through it pushes a change of the parameters to the outputs.
     _, push, *_ = vjp(lambda weights: pull(weights)[0], torch.zeros_like(found))
 
     def product(way: Tensor) -> Tensor:
@@ -73,7 +83,7 @@ def by_products(network: nn.Module, observations: Tensor, curvature: Curvature, 
         return torch.cat([part.flatten() for part in pull(change / len(observations))[0].values()]).double()
 
     probe = torch.randint(0, 2, (sum(sizes),)).double() * 2.0 - 1.0
-    damping = _DAMPING * float(probe @ product(probe)) / len(probe)  # an estimate of the mean of the diagonal
+    damping = damping_share * float(probe @ product(probe)) / len(probe)  # an estimate of the mean of the diagonal
     return lambda gradient: _conjugate_gradients(lambda way: product(way) + damping * way, gradient, iterations)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prunekit.optim.fisher import fisher_matrix
 from prunekit.spaces.curvature import Curvature
 
-# The curvature is that of so many scores; the loss and its gradient are of all states (Byrd et al. 2011).
+# The curvature is that of so many outputs; the loss and its gradient are of all states (Byrd et al. 2011).
 _MAX_OUTPUTS = 12_288
 _DAMPING, _MIN_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
 _TRIES = 5
@@ -25,17 +25,19 @@ def fit_gauss_newton(
     iterations: int,
     generator: torch.Generator,
     curvature: Curvature,
+    *,
+    max_outputs: int = _MAX_OUTPUTS,
 ) -> float:
-    """Lower ``loss`` of the network's scores [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
+    """Lower ``loss`` of the network's outputs [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
 
     The steps divide its gradient by the ``curvature`` of the logarithm of a probability, which ``loss`` should be, or
-    close to it; means over the states, both of them.
+    close to it; means over the states, both of them. The curvature is that of ``max_outputs`` values at most.
     """
     parameters = list(network.parameters())
     with torch.no_grad():
         outputs = network(states)
         reached = float(loss(outputs))
-    rows = max(1, _MAX_OUTPUTS // outputs.shape[1])
+    rows = max(1, max_outputs // outputs.shape[1])
     damping = _DAMPING
     for _ in range(iterations):
         some = states[torch.randperm(len(states), generator=generator)[:rows]]

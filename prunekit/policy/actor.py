@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import final
 
@@ -44,7 +45,7 @@ class Normalizer(nn.Module):
 class Actor(nn.Module):
     """A view on a learner's policy: normalizer, network and head. It shares the learner's parameters.
 
-    ``network`` maps normalized observations [batch, obs] to scores [batch, n] (or a tuple whose first tensor
+    ``network`` maps normalized observations [batch, obs] to outputs [batch, n] (or a tuple whose first tensor
     they are). Surgery, export and bench see nothing of a policy but this.
     """
 
@@ -60,10 +61,15 @@ class Actor(nn.Module):
         return next(self.network.parameters()).dtype
 
     def outputs(self, observation: Tensor) -> Tensor:
-        """Return the values before the decision, [batch, n], for raw observations [batch, obs] of any float type."""
+        """Return the values before the head, [batch, n], for raw observations [batch, obs] of any float type."""
         observation = observation.to(self.dtype)
         normalized = observation if self.normalizer is None else self.normalizer(observation)
         return first_tensor(self.network(normalized))
+
+    def scores(self, observation: Tensor) -> Tensor:  # for one release
+        """The old name of ``outputs``."""
+        warnings.warn("Actor.scores is called outputs now", DeprecationWarning, stacklevel=2)  # for one release
+        return self.outputs(observation)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return actions for raw observations [batch, obs]: int64 [batch] or float [batch, n]."""

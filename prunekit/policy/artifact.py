@@ -40,7 +40,7 @@ class Artifact:
 
 
 def chain_of(network: nn.Module) -> tuple[nn.Sequential, dict[str, str]]:
-    """Return ``network``'s path to its scores as an ``nn.Sequential`` that shares its linear layers.
+    """Return ``network``'s path to its outputs as an ``nn.Sequential`` that shares its linear layers.
 
     The second value maps dotted paths in ``network`` to names in the chain, so that masks can follow.
     Raises CouplingError where the path is not a chain.

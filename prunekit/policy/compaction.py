@@ -24,9 +24,9 @@ _TOLERANCE = 1e-5
 @final
 @dataclass(frozen=True, kw_only=True)
 class Compaction:
-    """A compact artifact beside the program it came from, and how far their scores differ.
+    """A compact artifact beside the program it came from, and how far their outputs differ.
 
-    ``largest_difference`` is absolute, over ``rows`` observations; ``output_scale`` is the largest score.
+    ``largest_difference`` is absolute, over ``rows`` observations; ``output_scale`` is the largest output.
     """
 
     artifact: Artifact
@@ -49,7 +49,7 @@ class Compaction:
 
 
 def compact(artifact: Artifact, seed: int = 0) -> Compaction:
-    """Remove the dead units of ``artifact`` and measure that the scores stay what they were (law 1).
+    """Remove the dead units of ``artifact`` and measure that the outputs stay what they were (law 1).
 
     Raises CheckError when they differ by more than 1e-5 of the output's scale.
     """

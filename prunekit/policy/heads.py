@@ -1,4 +1,4 @@
-"""Heads: how a network's scores become an action that ``env.step`` accepts. Stochastic heads give their mode."""
+"""Heads: how a network's outputs become an action that ``env.step`` accepts. Stochastic heads give their mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_FINITE = float(torch.finfo(torch.float32).max)
 @final
 @dataclass(frozen=True)
 class ArgmaxHead:
-    """Discrete actions: scores [batch, n] to the index of the largest, plus ``start``; int64 [batch]."""
+    """Discrete actions: outputs [batch, n] to the index of the largest, plus ``start``; int64 [batch]."""
 
     start: int = 0
 
@@ -41,7 +41,7 @@ class ArgmaxHead:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClipHead:
-    """Continuous actions: scores [batch, n] clipped to [low, high], n bounds each (they may be infinite)."""
+    """Continuous actions: outputs [batch, n] clipped to [low, high], n bounds each (they may be infinite)."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -57,7 +57,7 @@ class ClipHead:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TanhHead:
-    """Continuous actions: low + (tanh(scores) + 1) / 2 * (high - low), scores [batch, n], n finite bounds each."""
+    """Continuous actions: low + (tanh(outputs) + 1) / 2 * (high - low), outputs [batch, n], n finite bounds each."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -73,7 +73,7 @@ class TanhHead:
 
     @property
     def affine(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """(half range, middle) of the action space, n values each: action = tanh(scores) * half + middle."""
+        """(half range, middle) of the action space, n values each: action = tanh(outputs) * half + middle."""
         pairs = list(zip(self.low, self.high, strict=True))
         return tuple((high - low) / 2 for low, high in pairs), tuple((high + low) / 2 for low, high in pairs)
 
@@ -81,7 +81,7 @@ class TanhHead:
 @final
 @dataclass(frozen=True)
 class KindHead:
-    """Actions of any other kind: scores [batch, outputs] to what the kind's own op makes of them."""
+    """Actions of any other kind: outputs [batch, outputs] to what the kind's own op makes of them."""
 
     kind: ActionKind
 
@@ -102,7 +102,7 @@ def head_of(kind: ActionKind) -> Head:
 
 
 def head_of_op(op: Op, width: int, kind: ActionKind | None = None) -> Head | None:
-    """Return the head that is ``op`` on ``width`` scores, of the actions ``kind`` where it alone does not say them.
+    """Return the head that is ``op`` on ``width`` outputs, of the actions ``kind`` where it alone does not say them.
 
     None where it is no kind's head; raises InputError where it cannot be one.
     """

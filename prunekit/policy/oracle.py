@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def run_oracle(program: Program, observations: Array) -> tuple[NDArray[np.int64] | Array, Array]:
-    """Return (actions, scores [batch, n]) of raw observations [batch, obs], all in float64 but the argmax."""
+    """Return (actions, outputs [batch, n]) of raw observations [batch, obs], all in float64 but the argmax."""
     values = observations.astype(np.float64)
     for op in program.ops:
         match op:

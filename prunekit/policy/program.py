@@ -53,14 +53,14 @@ Op = Normalize | Affine | Activate
 @final
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Ops from the raw observation [batch, inputs] to the scores [batch, outputs], then the head."""
+    """Ops from the raw observation [batch, inputs] to the outputs [batch, outputs], then the head."""
 
     ops: tuple[Op, ...]
     head: Head
 
     @property
     def layers(self) -> tuple[Affine, ...]:
-        """The dense layers in order."""
+        """The linear layers in order."""
         return tuple(op for op in self.ops if isinstance(op, Affine))
 
     @property
@@ -70,7 +70,7 @@ class Program:
 
     @property
     def outputs(self) -> int:
-        """The number of scores."""
+        """The number of outputs."""
         return int(self.layers[-1].weight.shape[0])
 
     @property
@@ -90,7 +90,7 @@ class Program:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the dense layers for one observation."""
+        """Multiply-accumulates of the linear layers for one observation."""
         return sum(layer.weight.size for layer in self.layers)
 
     @property
@@ -102,9 +102,9 @@ class Program:
 def lower(actor: Actor) -> Program:
     """Lower ``actor`` to a program of float32 constants.
 
-    Where the network has several heads, the path to the first (its scores) is taken.
+    Where the network has several heads, the path to the first (its outputs) is taken.
 
-    Raises CouplingError for a network that is no chain of dense layers and known activations, and InputError
+    Raises CouplingError for a network that is no chain of linear layers and known activations, and InputError
     for weights that are NaN or infinite and for widths that do not fit together.
     """
     ops: list[Op] = []
@@ -150,13 +150,13 @@ def _check_widths(program: Program) -> None:
     try:
         op_of_head(program.head).shapes([Spec((width,))])
     except InputError as error:
-        raise InputError(f"the head does not fit the network's {width} scores: {error}") from error
+        raise InputError(f"the head does not fit the network's {width} outputs: {error}") from error
 
 
 def outputs_path(network: nn.Module) -> tuple[AffineStep | Elementwise, ...]:
     """Return the steps from the network's input to its (first) output, in order of execution.
 
-    Raises CouplingError, naming the step, where the path is not a chain of dense layers and activations.
+    Raises CouplingError, naming the step, where the path is not a chain of linear layers and activations.
     """
     steps = {step.name: step for step in trace(network)}
     output = next(step for step in steps.values() if isinstance(step, Output))

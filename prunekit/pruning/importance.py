@@ -1,7 +1,7 @@
 """Importance: how much a unit moves the policy's output. Each measure is one small pure function.
 
-An importance takes an ``Evidence`` and returns one non-negative score per unit, [width] per group. The
-default is ``irreplaceability``; the others are kept for ablation. ``normalized`` makes scores comparable
+An importance takes an ``Evidence`` and returns one non-negative number per unit, [width] per group. The
+default is ``irreplaceability``; the others are kept for ablation. ``normalized`` makes them comparable
 between groups.
 """
 
@@ -36,7 +36,7 @@ class Evidence:
 
     ``seen`` is one run of ``network`` on recent states; ``output_deviation`` [k] is each output's running standard
     deviation. ``network`` has the living units alone; ``keep`` (bool [original width] per group) says which they are.
-    ``seed`` is that of the random projections of many outputs.
+    ``seed`` is that of the random projections of more than ``max_exact_outputs``.
     """
 
     network: nn.Module
@@ -45,6 +45,7 @@ class Evidence:
     output_deviation: Tensor
     keep: Masks
     seed: int = 0
+    max_exact_outputs: int = MAX_EXACT_OUTPUTS
 
 
 Importance = Callable[[Evidence], UnitImportance]
@@ -73,7 +74,7 @@ def irreplaceability(evidence: Evidence) -> UnitImportance:
 def taylor(evidence: Evidence) -> UnitImportance:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
     output = evidence.seen.output
-    few = output.shape[1] <= MAX_EXACT_OUTPUTS
+    few = output.shape[1] <= evidence.max_exact_outputs
     # The sum of all outputs takes one pass; few have their own, whose rounding committed results were made with.
     directions = (
         _directions(evidence) if few else iter([(1.0 / evidence.output_deviation.to(output)).expand_as(output)])
@@ -123,7 +124,7 @@ def _refuse_other_than_layer(group: Group) -> None:
 
 
 def random_units(evidence: Evidence) -> UnitImportance:
-    """Return scores that have nothing to do with the units, the same ones at every check: a control."""
+    """Return numbers that have nothing to do with the units, the same ones at every check: a control."""
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
 
@@ -143,9 +144,9 @@ IMPORTANCES: dict[str, Importance] = {
 
 
 def normalized(values: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> UnitImportance:
-    """Return scores divided by the mean over living units: each group's own, or on a common scale all of them.
+    """Return importance divided by the mean over living units: each group's own, or on a common scale all of them.
 
-    Dead units score 0.
+    Dead units have 0.
     """
     living = {name: value[masks[name].to(value.device)] for name, value in values.items()}
     whole = torch.cat(list(living.values())).mean() if living else None
@@ -221,7 +222,7 @@ def _directions(evidence: Evidence) -> Iterator[Tensor]:
     """
     output, deviations = evidence.seen.output, evidence.output_deviation
     n, k = output.shape
-    if k <= MAX_EXACT_OUTPUTS:
+    if k <= evidence.max_exact_outputs:
         for index in range(k):
             direction = torch.zeros_like(output)
             direction[:, index] = 1.0 / deviations[index].double()

@@ -33,7 +33,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @final
 class ImportanceTracker:
-    """Importance scores [original width] per group, float64; a removed unit keeps the score it had when it died."""
+    """Importance [original width] per group, float64; a removed unit keeps what it had when it died."""
 
     def __init__(
         self, importance: Importance, memory: float, output_of: Callable[[object], Tensor], *, common_scale: bool

@@ -21,7 +21,7 @@ from prunekit.pruning.slices import Group, per_place, unit_slices
 @final
 @dataclass(frozen=True, kw_only=True)
 class PenaltyWeights:
-    """How strongly each unit is pulled to zero: ``weight[group]`` [width] is lambda alpha_j sqrt(|g|)."""
+    """How strongly the penalty acts on each unit: ``weight[group]`` [width] is lambda alpha_j sqrt(|g|)."""
 
     network: nn.Module
     groups: Sequence[Group]
@@ -34,7 +34,7 @@ PenaltyStep = Callable[[PenaltyWeights, float], None]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Penalty:
-    """One way to apply the pull. ``before`` and ``after`` surround the optimizer's step and get its learning rate."""
+    """How a penalty acts. ``before`` and ``after`` surround the optimizer's step and get its learning rate."""
 
     name: str
     before: PenaltyStep | None = None
@@ -43,7 +43,7 @@ class Penalty:
 
 @torch.no_grad()
 def shrink_norms_(weights: PenaltyWeights, learning_rate: float) -> None:
-    """Apply theta_g *= max(0, 1 - lr * pull_j / ||theta_g||), the proximal operator of the group lasso.
+    """Apply theta_g *= max(0, 1 - lr * weight_j / ||theta_g||), the proximal operator of the group lasso.
 
     Source: Yuan and Lin 2006 (group lasso), Parikh and Boyd 2014, section 6.5.1 (block soft thresholding).
     """
@@ -56,7 +56,7 @@ def shrink_norms_(weights: PenaltyWeights, learning_rate: float) -> None:
 
 @torch.no_grad()
 def add_gradients_(weights: PenaltyWeights, _: float) -> None:
-    """Add dR/dtheta_g = pull_j * theta_g / ||theta_g|| to the gradients that the loss left."""
+    """Add dR/dtheta_g = weight_j * theta_g / ||theta_g|| to the gradients that the loss left."""
     for group in weights.groups:
         norms = unit_norms(weights.network, group)
         scale = weights.weight[group.name].to(norms) / norms.clamp_min(1e-12)
@@ -79,7 +79,7 @@ def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tens
 
 
 def scale_free_lambda(norm: float, strength: float, learning_rate: float, updates: int) -> float:
-    """Return lambda such that ``updates`` steps pull a unit of average alpha by ``strength`` median norms.
+    """Return lambda such that ``updates`` steps move a unit of average alpha by ``strength`` median norms.
 
     From lr * lambda * sqrt(|g|) * updates = strength * norm, with ``norm`` as ``median_norm`` gives it.
     """

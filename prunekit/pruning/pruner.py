@@ -12,6 +12,7 @@ give it the old one's ``state_dict``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
@@ -90,12 +91,16 @@ class Pruner:
         twins: Sequence[nn.Module] = (),
         observe: nn.Module | None = None,
         output_of: Callable[[object], Tensor] = first_tensor,
+        decision: Callable[[object], Tensor] | None = None,  # the name of output_of for one release
         guard: ReturnGuard | None = None,
         live_shrink: bool = False,
         equal_widths: Sequence[Sequence[str]] = (),
         on_shrink: Callable[[], None] = lambda: None,
         states: int = 0,
     ) -> None:
+        if decision is not None:  # for one release
+            warnings.warn("decision= is called output_of= now", DeprecationWarning, stacklevel=2)  # for one release
+            output_of = decision  # for one release
         self.plan = plan or PruningPlan()
         if states and live_shrink:
             raise InputError(_STATES_STAY)
@@ -142,8 +147,14 @@ class Pruner:
 
     @property
     def importance(self) -> UnitImportance:
-        """Normalized importance [original width] per group; a removed unit has the score it died with."""
+        """Normalized importance [original width] per group; a removed unit has what it died with."""
         return self._tracker.values
+
+    @property
+    def scores(self) -> UnitImportance:  # for one release
+        """The old name of ``importance``."""
+        warnings.warn("Pruner.scores is called importance now", DeprecationWarning, stacklevel=2)  # for one release
+        return self.importance
 
     @property
     def total_steps(self) -> int:
@@ -291,7 +302,7 @@ class Pruner:
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
     def _measure(self) -> Mapping[str, Sequence[Taken]]:
-        """Renew the scores; return what was read of the living units over recent states, per group."""
+        """Renew the importance; return what was read of the living units over recent states, per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._median_norm == 0.0:

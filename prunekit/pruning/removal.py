@@ -1,4 +1,4 @@
-"""Which units die at a check, given their scores: the dynamic threshold, patience, and the cap per check."""
+"""Which units die at a check, given their importance: the dynamic threshold, patience, and the cap per check."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -16,7 +17,7 @@ from prunekit.errors import InputError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Phases:
-    """Shares of training: dense before ``start``, pruning until ``end``, frozen from there on.
+    """Shares of training: unpruned before ``start``, pruning until ``end``, frozen from there on.
 
     The threshold reaches its final value at ``full``, a share of the pruning window, so that the patience of
     the last units still fits into the window.
@@ -86,6 +87,12 @@ class Sparsity:
         if not 0.0 <= self.goal < 1.0:
             raise InputError(f"sparsity must lie in [0, 1), got {self.goal:g}")
 
+    @property
+    def target(self) -> float:  # for one release
+        """The old name of ``goal``."""
+        warnings.warn("Sparsity.target is called goal now", DeprecationWarning, stacklevel=2)  # for one release
+        return self.goal
+
     def removals(self, total: int) -> int:
         """Return how many of ``total`` units have to go."""
         return math.ceil(self.goal * total - 1e-9)
@@ -101,6 +108,12 @@ class Budget:
     def __post_init__(self) -> None:
         if not 0.0 <= self.goal < 1.0:
             raise InputError(f"budget must lie in [0, 1), got {self.goal:g}")
+
+    @property
+    def target(self) -> float:  # for one release
+        """The old name of ``goal``."""
+        warnings.warn("Budget.target is called goal now", DeprecationWarning, stacklevel=2)  # for one release
+        return self.goal
 
 
 Threshold = Sparsity | Budget

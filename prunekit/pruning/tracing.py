@@ -47,7 +47,7 @@ class Elementwise:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The network's result: the names of the steps in it, the first one being the decision's scores."""
+    """The network's result: the names of the steps in it, the first one being the policy's outputs."""
 
     name: str
     sources: tuple[str, ...]

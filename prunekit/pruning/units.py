@@ -1,7 +1,7 @@
 """The units of networks in training: which of them live, which are physically there, and the tensors of the dead.
 
-Everything is told in terms of the original units, so that schedules and scores do not depend on what has been removed
-physically; ``masks`` are over the units that the networks have now.
+Everything is told in terms of the original units, so that schedules and importance do not depend on what has been
+removed physically; ``masks`` are over the units that the networks have now.
 """
 
 from __future__ import annotations

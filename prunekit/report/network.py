@@ -12,7 +12,7 @@ from prunekit.report.page import Figure
 from prunekit.stats.claim import counted
 
 Layers = Sequence[NDArray[np.float32]]
-"""Weights [out, in] of dense layers, in order."""
+"""Weights [out, in] of linear layers, in order."""
 _MAX_LINES = 700
 _WIDE, _NARROW = 760, 350
 _MAX_HEIGHT = 520

@@ -9,16 +9,19 @@ from typing import Any
 from prunekit.errors import ArtifactError
 from prunekit.training.schema import Check, WrongValueError, record
 
-_MAX_BYTES = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 _LARGEST = 1e300
 _LONGEST = 5_000
 
 
-def read_json(path: Path, check: Check) -> dict[str, Any]:
-    """Return the JSON object in ``path``; ArtifactError, naming it, where it is none or not what ``check`` takes."""
+def read_json(path: Path, check: Check, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return the JSON object in ``path``; ArtifactError, naming it, where it is none or not what ``check`` takes.
+
+    A file of more than ``max_bytes`` is not read.
+    """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        if path.stat().st_size > max_bytes:
+            raise ValueError(f"it has more than {max_bytes} bytes")
         found = json.loads(path.read_bytes())
         check("", found)
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""The weights of a model file, where it is a chain of dense layers."""
+"""The weights of a model file, where it is a chain of linear layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunekit.report.network import Layers
 
 
 def layers_of(model: BenchModel) -> Layers | None:
-    """Return the weights [out, in] of ``model``'s dense layers in order; None where it is no plain chain of them.
+    """Return the weights [out, in] of ``model``'s linear layers in order; None where it is no plain chain of them.
 
     Raises ArtifactError as ``read_model``.
     """

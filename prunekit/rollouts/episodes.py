@@ -20,12 +20,14 @@ MAX_STEPS = 100_000
 
 
 def episode(
-    environment: gym.Env[Any, Any], seed: int, max_steps: int | None = None
+    environment: gym.Env[Any, Any], seed: int, max_steps: int = MAX_STEPS
 ) -> Generator[Any, Any, tuple[float, int]]:
     """Play one episode begun with ``seed``: yield observations, be sent actions, return (sum of rewards, steps).
 
+    An episode has ``max_steps`` at most, or the environment's own limit where that is larger.
+
     Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
-    not finite, or does not end the episode after ``max_steps`` (``MAX_STEPS``, or its own limit where that is larger).
+    not finite, or does not end the episode by then.
     An error of prunekit's that is thrown in becomes such a one where the observation was not finite, and goes through
     otherwise.
     """
@@ -33,9 +35,8 @@ def episode(
         observation, _ = environment.reset(seed=seed)
     except Exception as error:
         raise failed(environment, f"at the reset with seed {seed}", error) from error
-    if max_steps is None:
-        limit = None if environment.spec is None else environment.spec.max_episode_steps
-        max_steps = max(MAX_STEPS, limit or 0)
+    own = None if environment.spec is None else environment.spec.max_episode_steps
+    limit = max(max_steps, own or 0)
     total, step, over = 0.0, 0, False
     while not over:
         try:
@@ -59,7 +60,7 @@ def episode(
                 f"{seed}"
             )
         over = terminated or truncated
-        if not over and step >= max_steps:
+        if not over and step >= limit:
             raise FailedEpisodeError(
                 f"environment '{id_of(environment)}': the episode with seed {seed} has not ended after {step:,} steps; "
                 "register it with max_episode_steps"
@@ -67,13 +68,13 @@ def episode(
     return total, step
 
 
-def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int) -> float:
+def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int, *, max_steps: int = MAX_STEPS) -> float:
     """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
 
     Raises FailedEpisodeError as ``episode`` does; what ``act`` raises goes through, unless it has been given an
     observation that is not finite.
     """
-    playing = episode(environment, seed)
+    playing = episode(environment, seed, max_steps)
     observation = next(playing)
     while True:
         try:

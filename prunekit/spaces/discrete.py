@@ -75,7 +75,7 @@ class DiscreteActions:
 
     @property
     def outputs(self) -> int:
-        """One score per action."""
+        """One per action."""
         return self.count
 
     @property
@@ -115,11 +115,11 @@ class DiscreteActions:
         return np.asarray(np.eye(self.count)[indices], np.float64)
 
     def answers(self, outputs: Float64) -> Float64:
-        """Return the scores as they are."""
+        """Return the outputs as they are."""
         return outputs
 
     def scale(self, answers: Float64) -> AnswerScale:
-        """Return the mean gap between the two best scores as ``CERTAINTY``."""
+        """Return the mean gap between the two best outputs as ``CERTAINTY``."""
         half = torch.full((self.count,), choice_half(answers), dtype=torch.float64).float()
         return AnswerScale(torch.zeros(self.count), half, torch.zeros(self.count, dtype=torch.bool))
 
@@ -142,7 +142,7 @@ class DiscreteActions:
 
 
 def choice_half(outputs: Float64) -> float:
-    """Return what scores [n, k] of a choice are divided by for ``CERTAINTY`` between the two best, on average."""
+    """Return what outputs [n, k] of a choice are divided by for ``CERTAINTY`` between the two best, on average."""
     gap = 1.0
     if outputs.shape[1] > 1:
         ordered = np.sort(outputs, axis=1)
@@ -151,5 +151,5 @@ def choice_half(outputs: Float64) -> float:
 
 
 def choice_loss(outputs: Tensor, answers: Tensor) -> Tensor:
-    """Return the cross-entropy to the teacher's preferences: a choice matters as much as its scores differ."""
+    """Return the cross-entropy to the teacher's preferences: a choice matters as much as its outputs differ."""
     return functional.cross_entropy(outputs, answers.softmax(dim=1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Float64 = NDArray[np.float64]
 
 CERTAINTY = 4.0
-"""Logits of a teacher's choice: its scores are scaled so that the best is this far above the next, on average."""
+"""Logits of a teacher's choice: its outputs are scaled so that the best is this far above the next, on average."""
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -86,7 +86,7 @@ class ActionKind(Protocol):
 
     @property
     def choices(self) -> int | None:
-        """How many integers tell a choice without its scores; None where there are no choices."""
+        """How many integers tell a choice without its outputs; None where there are no choices."""
 
     def head(self) -> Op:
         """Return the op from outputs to the answer."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class MultiDiscreteActions:
     """Parts of ``counts`` choices each, numbered from ``starts``, integers of ``dtype``.
 
-    Outputs are scores of the first part's choices, then of the second's, and so on; of each the largest is taken.
+    Outputs are those of the first part's choices, then of the second's, and so on; of each the largest is taken.
     """
 
     counts: tuple[int, ...]
@@ -94,7 +94,7 @@ class MultiDiscreteActions:
 
     @property
     def outputs(self) -> int:
-        """One score per choice of each part."""
+        """One per choice of each part."""
         return sum(self.counts)
 
     @property
@@ -134,11 +134,11 @@ class MultiDiscreteActions:
         return np.concatenate(parts, axis=1).astype(np.float64)
 
     def answers(self, outputs: Float64) -> Float64:
-        """Return the scores as they are."""
+        """Return the outputs as they are."""
         return outputs
 
     def scale(self, answers: Float64) -> AnswerScale:
-        """Return the mean gap between the two best scores of each part as ``CERTAINTY``."""
+        """Return the mean gap between the two best outputs of each part as ``CERTAINTY``."""
         parts = np.split(answers, list(accumulate(self.counts))[:-1], axis=1)
         half = np.concatenate([np.full(part.shape[1], choice_half(part)) for part in parts])
         free = torch.zeros(self.outputs, dtype=torch.bool)

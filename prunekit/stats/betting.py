@@ -42,7 +42,7 @@ class Paired:
         return len(self.small)
 
     def differences(self, rho: float) -> Array:
-        """Return small - rho * dense - (1 - rho) * random, [n]."""
+        """Return small - rho * teacher - (1 - rho) * random, [n]."""
         return np.asarray(self.small - rho * self.teacher - (1.0 - rho) * self.random)
 
     def clipped(self, clip_range: ReturnRange) -> Paired:

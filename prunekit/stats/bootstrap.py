@@ -18,18 +18,20 @@ def interquartile_mean(values: Array) -> float:
     return float(np.sort(values)[cut : len(values) - cut].mean())
 
 
-def bootstrap_means(values: Array, generator: np.random.Generator) -> Array:
-    """Return the means of 10,000 resamples of ``values`` [n] with replacement."""
-    return np.asarray(values[_resamples(len(values), generator)].mean(axis=1))
+def bootstrap_means(values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES) -> Array:
+    """Return the means of ``resamples`` of ``values`` [n] with replacement."""
+    return np.asarray(values[_resamples(len(values), generator, resamples)].mean(axis=1))
 
 
-def mean_interval(values: Array, generator: np.random.Generator) -> tuple[float, float]:
+def mean_interval(values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES) -> tuple[float, float]:
     """Return the two-sided 95% percentile bootstrap interval of the mean of ``values`` [n]."""
-    low, high = np.percentile(bootstrap_means(values, generator), [2.5, 97.5])
+    low, high = np.percentile(bootstrap_means(values, generator, resamples=resamples), [2.5, 97.5])
     return float(low), float(high)
 
 
-def iqm_interval(values: Array, generator: np.random.Generator) -> tuple[float, float] | None:
+def iqm_interval(
+    values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
     """Return the two-sided 95% percentile bootstrap interval of the interquartile mean of ``values`` [n].
 
     None for a single value, which says nothing of the spread.
@@ -37,7 +39,7 @@ def iqm_interval(values: Array, generator: np.random.Generator) -> tuple[float, 
     if len(values) < 2:
         return None
     cut = len(values) // 4
-    ordered = np.sort(values[_resamples(len(values), generator)], axis=1)
+    ordered = np.sort(values[_resamples(len(values), generator, resamples)], axis=1)
     low, high = np.percentile(ordered[:, cut : len(values) - cut].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 
@@ -61,16 +63,18 @@ class Retention:
         return {"estimate": self.estimate, "ci95": interval, "reason": self.reason}
 
 
-def retention(small: Array, teacher: Array, random: Array, generator: np.random.Generator) -> Retention:
-    """Return (R_small - R_random) / (R_dense - R_random), mean returns over the same episode seeds, [n] each.
+def retention(
+    small: Array, teacher: Array, random: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
+) -> Retention:
+    """Return (R_small - R_random) / (R_teacher - R_random), mean returns over the same episode seeds, [n] each.
 
-    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the dense policy's mean
+    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the teacher's mean
     is not above the random policy's, or not in 95% of the resamples.
     """
     spread = float(teacher.mean() - random.mean())
     if spread <= 0.0:
         return Retention(estimate=None, reason="the reference earns no more than the random policy")
-    chosen = _resamples(len(teacher), generator)
+    chosen = _resamples(len(teacher), generator, resamples)
     spreads = (teacher - random)[chosen].mean(axis=1)
     if float((spreads <= 0.0).mean()) > 0.05:
         return Retention(
@@ -82,15 +86,17 @@ def retention(small: Array, teacher: Array, random: Array, generator: np.random.
     return Retention(estimate=estimate, ci95=(float(low), float(high)))
 
 
-def bootstrap_bound(small: Array, teacher: Array, random: Array, generator: np.random.Generator) -> float:
+def bootstrap_bound(
+    small: Array, teacher: Array, random: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
+) -> float:
     """Return the 5th percentile of retention over resamples: a description like ``Retention.ci95``, and no claim.
 
-    The dense policy has to beat the random one in every resample.
+    The teacher has to beat the random one in every resample.
     """
-    chosen = _resamples(len(teacher), generator)
+    chosen = _resamples(len(teacher), generator, resamples)
     ratios = (small - random)[chosen].mean(axis=1) / (teacher - random)[chosen].mean(axis=1)
     return float(np.percentile(ratios, 5.0))
 
 
-def _resamples(count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    return generator.integers(0, count, size=(RESAMPLES, count))
+def _resamples(count: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
+    return generator.integers(0, count, size=(resamples, count))

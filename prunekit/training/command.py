@@ -1,4 +1,4 @@
-"""From the words of the command line to a training request."""
+"""From the options of the command line to a training request."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def algorithms_of(env_id: str) -> tuple[str, ...]:
 def rate_schedule(name: str, rate: float, frozen_from: float) -> Schedule:
     """Return SB3's schedule: a function from the remaining share of training (1 to 0) to the learning rate.
 
-    ``frozen_from`` is the share of training after which masks no longer change (or would not, in a dense run). A last
-    rollout may run past the end of training, where SB3's remaining share is negative; the rate then stays at its
+    ``frozen_from`` is the share of training after which masks no longer change (or would not, in an unpruned run). A
+    last rollout may run past the end of training, where SB3's remaining share is negative; the rate then stays at its
     final value.
     """
     schedule = SCHEDULES[name](rate, frozen_from)

@@ -47,7 +47,7 @@ _MAX_WEIGHTS = 2**25
 class TrainingRequest:
     """One run, in the environment ``env_id``, which ``maker`` makes where it is none that its id makes.
 
-    ``plan`` None trains the dense control; ``hidden`` overrides the actor's widths, not the critic's.
+    ``plan`` None trains the unpruned control; ``hidden`` overrides the actor's widths, not the critic's.
 
     () are the widths of a linear policy.
 

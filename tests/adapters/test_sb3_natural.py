@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.adapters import sb3_natural
-from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.adapters.sb3_natural import NaturalSettings
+from prunekit.adapters.sb3_tuning import Tuner, TunerSettings
 from prunekit.spaces.kind import kind_of_space
 
 ROLLOUT = 2_048
 
 
-def tuned(env_id: str, rollouts: int = 1, warmup: int = 0) -> tuple[Any, nn.Module, nn.Module, nn.Module]:
+def tuned(
+    env_id: str, rollouts: int = 1, warmup: int = 0, natural: NaturalSettings | None = None
+) -> tuple[Any, nn.Module, nn.Module, nn.Module]:
     """Return (the learner, the network it began with, the average, the latest)."""
     environment = gym.make(env_id)
     space: Any = environment.action_space
@@ -30,7 +33,8 @@ def tuned(env_id: str, rollouts: int = 1, warmup: int = 0) -> tuple[Any, nn.Modu
         )
     environment.close()
     before = copy.deepcopy(network)
-    tuner = Tuner(lambda: gym.make(env_id), kind_of_space(space).curvature, 0, warmup)
+    settings = TunerSettings(natural=natural or NaturalSettings())
+    tuner = Tuner(lambda: gym.make(env_id), kind_of_space(space).curvature, 0, warmup, settings)
     tuner.take(network)
     tuner.tune(rollouts * ROLLOUT, lambda: False)
     tuner.close()
@@ -58,9 +62,8 @@ def test_a_rollout_moves_the_policy_by_about_the_divergence_it_may() -> None:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_a_way_that_went_too_far_is_shortened(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sb3_natural, "_DIVERGENCE", 0.2)
-    model, before, _, latest = tuned(env_id)
+def test_a_way_that_went_too_far_is_shortened(env_id: str) -> None:
+    model, before, _, latest = tuned(env_id, natural=NaturalSettings(divergence=0.2))
     assert 0.0 < moved(model, before, latest) <= 0.03
 
 
@@ -71,12 +74,11 @@ def test_a_way_that_stays_too_far_is_not_gone(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(weights(average), weights(before))
 
 
-def test_the_average_follows_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_average_follows_the_latest() -> None:
     _, before, average, latest = tuned("CartPole-v1")
     assert not torch.equal(weights(latest), weights(before))
     torch.testing.assert_close(weights(average), weights(before).lerp(weights(latest), 2 / 3))
-    monkeypatch.setattr(sb3_natural, "_SHARE_OF_LATEST", 1.0)
-    _, _, average, latest = tuned("CartPole-v1", rollouts=2)
+    _, _, average, latest = tuned("CartPole-v1", rollouts=2, natural=NaturalSettings(min_share_of_latest=1.0))
     assert torch.equal(weights(average), weights(latest))
 
 
@@ -92,13 +94,13 @@ def test_deviations_stay_as_they_are() -> None:
     assert torch.equal(model.policy.log_std.detach(), torch.full((1,), -2.0))
 
 
-def test_a_gradient_is_one_of_the_latest_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_is_one_of_the_latest_rollouts() -> None:
     kept = {rollouts: tuned("Pendulum-v1", rollouts=rollouts)[0]._latest for rollouts in (3, 5)}
     assert [len(latest) for latest in kept.values()] == [3, 4]
     assert torch.equal(kept[5][1].actions, kept[3][2].actions)
     alone = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
-    monkeypatch.setattr(sb3_natural, "_ROLLOUTS", 1)
-    together = [weights(tuned("Pendulum-v1", rollouts=rollouts)[3]) for rollouts in (1, 2)]
+    one = NaturalSettings(rollouts=1)
+    together = [weights(tuned("Pendulum-v1", rollouts, natural=one)[3]) for rollouts in (1, 2)]
     assert torch.equal(alone[0], together[0])
     assert not torch.equal(alone[1], together[1])
 

@@ -26,12 +26,9 @@ def product(path: Path, width: int, dtype: int = FLOAT) -> BenchModel:
 
 
 @needs_smaps
-def test_a_big_model_costs_its_weights_once_and_again_for_each_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "_COPIES", 4)
+def test_a_big_model_costs_its_weights_once_and_again_for_each_copy(tmp_path: Path) -> None:
     big, tiny = product(tmp_path / "big.onnx", 1_000_000), product(tmp_path / "tiny.onnx", 4)
-    of_big, of_tiny = measure_memory(big, 8), measure_memory(tiny, 8)
+    of_big, of_tiny = (measure_memory(model, 8, copies=4) for model in (big, tiny))
     assert of_big is not None
     assert of_tiny is not None
     assert of_big.marginal_memory_bytes - of_tiny.marginal_memory_bytes > 0.9 * big.weight_bytes

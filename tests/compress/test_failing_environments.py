@@ -27,7 +27,7 @@ from prunekit.compression.trial import Players, trial
 from prunekit.compression.workers import WorkerPool, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
-from prunekit.rollouts import EpisodeRunner, episode_return, episodes
+from prunekit.rollouts import EpisodeRunner, episode_return
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.stats.certificate import Verdict
@@ -84,20 +84,17 @@ def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None
     assert len(write(result, tmp_path)) == 3
 
 
-def test_an_episode_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(episodes, "MAX_STEPS", 500)
+def test_an_episode_that_does_not_end() -> None:
     endless = gym.make(failing.ENDLESS)
     words = "environment 'Endless-v0': the episode with seed 3 has not ended after 500 steps; register it with max_"
     with pytest.raises(FailedEpisodeError, match=words):
-        episode_return(endless, lambda _: np.zeros(1, np.float32), 3)
+        episode_return(endless, lambda _: np.zeros(1, np.float32), 3, max_steps=500)
 
 
-def test_an_environment_of_long_episodes_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(episodes, "MAX_STEPS", 500)
+def test_an_environment_of_long_episodes_says_so_itself() -> None:
     steps: list[Any] = []
-    episode_return(
-        gym.make(failing.ENDLESS, max_episode_steps=700), lambda seen: steps.append(seen) or np.zeros(1, np.float32), 3
-    )
+    environment = gym.make(failing.ENDLESS, max_episode_steps=700)
+    episode_return(environment, lambda seen: steps.append(seen) or np.zeros(1, np.float32), 3, max_steps=500)
     assert len(steps) == 700
 
 

@@ -90,7 +90,11 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
             depths.append(found)
             heard.append(best)
             kept = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
-            return Judgement(played=Paired(*(np.ones(4),) * 3), retention=kept, good=kept >= enough)
+            return Judgement(
+                played=Paired(small=np.ones(4), teacher=np.ones(4), random=np.ones(4)),
+                retention=kept,
+                good=kept >= enough,
+            )
 
         monkeypatch.setattr(branches, "burst", burst)
         monkeypatch.setattr(branches, "judged", judged)

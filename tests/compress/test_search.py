@@ -67,7 +67,7 @@ def test_a_copy_of_the_teacher_wants_more_episodes_where_returns_are_spread() ->
     steady, spread = BASELINE, Baseline(teacher=np.tile([10.0, 300.0], 40), random=np.zeros(80))
     wanted = [own_copy_wants(one, 0.95, range_of(one.teacher, one.random)) for one in (steady, spread)]
     assert 60 < wanted[0] < 120 < wanted[1] < math.inf
-    assert episodes_wanted(Paired(*(np.zeros(0),) * 3), 0.95, RANGE) == math.inf
+    assert episodes_wanted(Paired(small=np.zeros(0), teacher=np.zeros(0), random=np.zeros(0)), 0.95, RANGE) == math.inf
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -123,7 +123,7 @@ def test_a_chain_is_shrunk_as_its_actor_is(tmp_path: Path, run: Run) -> None:
     assert code == 0
     assert out.splitlines()[0].endswith(
         f"model.compact.pt: hidden 6x5 -> 4x3, parameters 71 -> 39, largest difference "
-        f"{expected.largest_difference:.2g} of scores up to {expected.output_scale:.3g}"
+        f"{expected.largest_difference:.2g} of outputs up to {expected.output_scale:.3g}"
     )
     assert len(out.splitlines()) == 2
     small = load(tmp_path / "model.compact.pt")

@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_are_refused_by_name(parameter: str, named: s
     [
         (Actor(nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2)), ArgmaxHead()), "cannot read 4 values"),
         (Actor(mlp(3, 2), ArgmaxHead(), Normalizer([0.0] * 4, [1.0] * 4, 9.0)), "normalizer .*but observations have 3"),
-        (Actor(mlp(3, 2), ClipHead(low=(0.0,), high=(1.0,))), "network's 2 scores: .*constants are for 1"),
+        (Actor(mlp(3, 2), ClipHead(low=(0.0,), high=(1.0,))), "network's 2 outputs: .*constants are for 1"),
     ],
 )
 def test_widths_that_do_not_fit_together_are_refused(actor: Actor, words: str) -> None:

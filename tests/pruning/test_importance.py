@@ -268,16 +268,13 @@ def ranks(values: Tensor) -> Tensor:
 @pytest.mark.parametrize("outputs", [17, 60, 400])
 @pytest.mark.parametrize("alike", [False, True], ids=["random weights", "weights of one sign"])
 @pytest.mark.parametrize("importance", [output_sensitivity, irreplaceability])
-def test_projecting_many_outputs_keeps_the_order_of_units(
-    importance: Importance, outputs: int, alike: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_projecting_many_outputs_keeps_the_order_of_units(importance: Importance, outputs: int, alike: bool) -> None:
     network = mlp(4, 32, 24, outputs, seed=outputs)
     with torch.no_grad():
         network[4].weight.copy_(network[4].weight.abs() if alike else network[4].weight)
     evidence = evidence_of(network, random_states(1024, 4), torch.linspace(0.5, 2.0, outputs, dtype=torch.float64))
     estimated = importance(evidence)
-    monkeypatch.setattr("prunekit.pruning.importance.MAX_EXACT_OUTPUTS", outputs)
-    for name, exact in importance(evidence).items():
+    for name, exact in importance(replace(evidence, max_exact_outputs=outputs)).items():
         assert torch.corrcoef(torch.stack([ranks(estimated[name]), ranks(exact)]))[0, 1] >= 0.95
         assert not torch.equal(estimated[name], exact)
         ratios = estimated[name] / exact
@@ -311,12 +308,11 @@ def test_many_outputs_take_few_passes(
     assert len(passes) <= (1 if states == 1024 else most)
 
 
-def test_taylor_of_many_outputs_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taylor_of_many_outputs_is_exact() -> None:
     deviation = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)
     evidence = evidence_of(mlp(3, 7, 6, 40), random_states(30, 3), deviation)
     at_once = taylor(evidence)
-    monkeypatch.setattr("prunekit.pruning.importance.MAX_EXACT_OUTPUTS", 40)
-    torch.testing.assert_close(taylor(evidence), at_once)
+    torch.testing.assert_close(taylor(replace(evidence, max_exact_outputs=40)), at_once)
 
 
 def test_projections_depend_on_the_seed_alone() -> None:

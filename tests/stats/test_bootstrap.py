@@ -20,12 +20,7 @@ from prunekit.stats.bootstrap import (
 
 Array = NDArray[np.float64]
 Episodes = tuple[Array, Array, Array]
-TRIALS = 1_000
-
-
-@pytest.fixture
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "RESAMPLES", 500)
+TRIALS, FEW = 1_000, 500
 
 
 @pytest.fixture
@@ -71,11 +66,10 @@ DRAWS: dict[str, tuple[Callable[[np.random.Generator], Array], float]] = {
 }
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", DRAWS)
 def test_the_95_percent_interval_of_a_mean_covers_it(name: str, generator: np.random.Generator) -> None:
     draw, truth = DRAWS[name]
-    intervals = np.asarray([mean_interval(draw(generator), generator) for _ in range(TRIALS)])
+    intervals = np.asarray([mean_interval(draw(generator), generator, resamples=FEW) for _ in range(TRIALS)])
     assert 0.92 <= np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])) <= 0.97
     for missed in (np.mean(intervals[:, 0] > truth), np.mean(intervals[:, 1] < truth)):
         assert 0.005 <= missed <= 0.06, "an interval must be missed on both sides"
@@ -112,7 +106,6 @@ def noisy_reference(g: np.random.Generator) -> Episodes:
     return g.normal(48.0, 100.0, 100), g.normal(60.0, 100.0, 100), g.normal(0.0, 100.0, 100)
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(
     ("draw", "low", "high"),
     [
@@ -127,15 +120,14 @@ def test_the_lower_bound_of_retention_is_below_the_truth_about_as_often_as_it_sa
     draw: Callable[[np.random.Generator], Episodes], low: float, high: float, generator: np.random.Generator
 ) -> None:
     drawn = [draw(generator) for _ in range(TRIALS)]
-    kept = [retention(*episodes, generator) for episodes in drawn]
+    kept = [retention(*episodes, generator, resamples=FEW) for episodes in drawn]
     defined = [episodes for episodes, entry in zip(drawn, kept, strict=True) if entry.estimate is not None]
     assert len(defined) > 0.97 * TRIALS
-    assert low <= np.mean([bootstrap_bound(*episodes, generator) <= 0.8 for episodes in defined]) <= high
+    assert low <= np.mean([bootstrap_bound(*episodes, generator, resamples=FEW) <= 0.8 for episodes in defined]) <= high
     covered = [entry.ci95[0] <= 0.8 <= entry.ci95[1] for entry in kept if entry.ci95 is not None]
     assert low - 0.02 <= np.mean(covered) <= 0.975
 
 
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(("failing", "low", "high"), [(0.01, 0.4, 0.6), (0.05, 0.8, 0.92)])
 def test_the_lower_bound_promises_too_much_of_a_policy_that_rarely_fails(
     failing: float, low: float, high: float, generator: np.random.Generator
@@ -144,7 +136,7 @@ def test_the_lower_bound_promises_too_much_of_a_policy_that_rarely_fails(
 
     def bound() -> float:
         small = np.where(generator.random(60) < failing, 0.0, 80.0 / (1.0 - failing)) + generator.normal(0.0, 2.0, 60)
-        return bootstrap_bound(small, np.full(60, 100.0), np.zeros(60), generator)
+        return bootstrap_bound(small, np.full(60, 100.0), np.zeros(60), generator, resamples=FEW)
 
     assert low <= np.mean([bound() <= 0.8 for _ in range(TRIALS)]) <= high
 

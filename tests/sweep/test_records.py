@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_sweeps import made_up, results_file, sweep_file
 
-from prunekit.errors import InputError
+from prunekit.errors import ArtifactError, InputError
 from prunekit.report import reading
 from prunekit.sweep.cells import Cell, cells_of
 from prunekit.sweep.file import read_sweep
@@ -84,13 +84,11 @@ def test_a_file_that_is_no_result_is_none(content: bytes, cells: dict[str, Cell]
     assert result_in(tmp_path / "nowhere", cells[MASKED]) is None
 
 
-def test_a_file_beyond_all_bounds_is_not_read(
-    cells: dict[str, Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_beyond_all_bounds_is_not_read(cells: dict[str, Cell], tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps(made_up(cells[MASKED])))
-    monkeypatch.setattr(reading, "_MAX_BYTES", 100)
-    assert result_in(path, cells[MASKED]) is None
+    with pytest.raises(ArtifactError, match="more than 100 bytes"):
+        reading.read_json(path, reading.at_least({}), max_bytes=100)
 
 
 def test_random_returns_are_as_many_as_episodes(tmp_path: Path) -> None:

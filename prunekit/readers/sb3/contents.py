@@ -20,9 +20,9 @@ from prunekit.errors import InputError
 from prunekit.formats.text import shown
 from prunekit.formats.torch_file import read_torch
 
-LARGEST_ENTRY = 2**28
+MAX_ENTRY = 2**28
 """Bytes of one unpacked entry: 64 million weights, beyond any policy over vectors, and not yet a danger to the host."""
-_LARGEST_DATA = 2**24
+_MAX_DATA = 2**24
 """Bytes of the JSON beside weights."""
 _MAX_VALUES = 2**20
 """Values in the JSON, each of which takes tens of bytes."""
@@ -57,15 +57,18 @@ def quoted(value: object) -> str:
     return repr(value)[:100]
 
 
-def read_contents(path: Path) -> Contents:
-    """Return what is in the zip at ``path``; raises InputError, and what zipfile and json raise for damaged ones."""
+def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
+    """Return what is in the zip at ``path``, whose entries unpack to ``max_bytes`` at most each.
+
+    Raises InputError, and what zipfile and json raise for damaged ones.
+    """
     unpacked = _FREE + _UNPACKED * path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        version = _version_in(archive, min(unpacked, _LARGEST_DATA))
+        version = _version_in(archive, min(unpacked, _MAX_DATA, max_bytes))
         weights = b""
-        largest = LARGEST_ENTRY  # SBX, which has no such entry, keeps its weights in the JSON
+        largest = max_bytes  # SBX, which has no such entry, keeps its weights in the JSON
         if "policy.pth" in archive.namelist():
-            weights, largest = _entry(archive, "policy.pth", min(unpacked, LARGEST_ENTRY)), _LARGEST_DATA
+            weights, largest = _entry(archive, "policy.pth", min(unpacked, max_bytes)), min(_MAX_DATA, max_bytes)
         text = _entry(archive, "data", min(unpacked, largest))
     if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise InputError(f"its 'data' has more than {_MAX_VALUES:,} values; no policy over vectors does")

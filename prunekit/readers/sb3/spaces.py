@@ -67,7 +67,7 @@ def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:
-    """Return the spaces of an actor from ``inputs`` values to ``outputs`` scores, by the text of its action space.
+    """Return the spaces of an actor from ``inputs`` values to ``outputs`` outputs, by the text of its action space.
 
     Bounds come from the bytes of the pickle beside the text where these can be decoded. Text of an array has eight
     decimals, so a bound is taken from it only where no other float32 number has the same text. (Bounds that were saved
@@ -78,13 +78,13 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
     if class_of(space) == DISCRETE:
         count, start = str(space.get("n")), str(space.get("start", 0))  # older spaces begin at 0
         if count != str(outputs) or not _INTEGER.fullmatch(start):
-            raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} scores")
+            raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} outputs")
         return Spaces(observation=inputs, actions=DiscreteActions(count=outputs, start=int(start)))
     if class_of(space) == MULTI_DISCRETE:
         counts = integers_in(space, "nvec", "actions")
         starts = integers_in(space, "start", "actions") if "start" in space else (0,) * len(counts)
         if sum(counts) != outputs or shape_of(space) != [len(counts)]:
-            raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} scores")
+            raise InputError(f"its {quoted(space.get('nvec'))} choices do not fit {outputs} outputs")
         return Spaces(
             observation=inputs,
             actions=MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.get("dtype"))),
@@ -94,7 +94,7 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
     shape = shape_of(space)
     sizes = [size for size in shape if type(size) is int and 0 < size <= outputs] if isinstance(shape, list) else []
     if not isinstance(shape, list) or len(sizes) != len(shape) or len(shape) > 8 or math.prod(sizes) != outputs:
-        raise InputError(f"its actions of shape {quoted(shape)} do not fit {outputs} scores")
+        raise InputError(f"its actions of shape {quoted(shape)} do not fit {outputs} outputs")
     low, high = (_bounds(space, side, outputs) for side in ("low", "high"))
     return Spaces(observation=inputs, actions=BoxActions(low=low, high=high))
 

@@ -13,24 +13,25 @@ from prunekit.files import require_file
 from prunekit.ops.normalize import Normalize
 from prunekit.readers.sb3.pickled import array_of, decoded, fields_of, number_of
 
-LARGEST_PICKLE = 2**24
+MAX_PICKLE = 2**24
 """Bytes. Statistics are small; what takes room is the last observation of every environment, a few MB at most."""
 _LARGEST_FINITE = float(np.finfo(np.float32).max)
 
 
-def read_vec_normalize(path: Path) -> Normalize | dict[str, Normalize] | None:
+def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize | dict[str, Normalize] | None:
     """Return the observation normalizer that ``VecNormalize.save`` wrote; None where it leaves observations alone.
 
     Of Dict observations there is one by the name of every entry that is normalized.
 
     mean and scale are float32 [obs], scale = 1 / sqrt(var + epsilon); arrays are flattened row by row. A clip beyond
     float32 clips nothing, and is infinity. Runs no code of the file's choosing (law 7).
-    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over arrays.
+    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over arrays, of
+    ``max_bytes`` at most.
     """
     require_file(path)
     try:
-        if path.stat().st_size > LARGEST_PICKLE:
-            raise InputError(f"is larger than {LARGEST_PICKLE} bytes; no pickle of observation statistics is")
+        if path.stat().st_size > max_bytes:
+            raise InputError(f"is larger than {max_bytes} bytes; no pickle of observation statistics is")
         return _normalizer_of(decoded(path.read_bytes()))
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error

@@ -25,7 +25,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from prunekit.adapters.sb3 import normalizer_of
 from prunekit.errors import ArtifactError
-from prunekit.readers.sb3 import statistics as reader
 from prunekit.readers.sb3.graph import read_zip
 from prunekit.readers.sb3.statistics import read_vec_normalize
 
@@ -304,11 +303,11 @@ def test_objects_outside_the_file_are_refused(tmp_path: Path) -> None:
         copyreg.remove_extension("os", "mkdir", 240)
 
 
-def test_sizes_beyond_reason_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_beyond_reason_are_refused(tmp_path: Path) -> None:
     assert_refused(b"\x80\x02Nr\xff\xff\xff\x7f.", tmp_path, "numbers its objects")
     assert_refused(b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", tmp_path, "damaged")
-    monkeypatch.setattr(reader, "LARGEST_PICKLE", 100)
-    assert_refused(bytes(101), tmp_path, "larger than 100 bytes")
+    with pytest.raises(ArtifactError, match="larger than 100 bytes"):
+        read_vec_normalize(file_of(bytes(101), tmp_path), max_bytes=100)
 
 
 def test_pickles_in_a_zip_are_not_opened(tmp_path: Path) -> None:
