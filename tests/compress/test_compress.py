@@ -315,7 +315,7 @@ import points, test_compress
 from prunekit.compression.task import Task
 from prunekit.compression.workers import WorkerPool
 signal.signal(signal.SIGHUP, lambda *_: None)
-with WorkerPool(Task(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
+with WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
     crew.returns_of("teacher")(0)
     print(*(worker.process.pid for worker in crew._executor._workers), flush=True)
     sys.stdin.readline()
