@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         {
             "--env": ENVIRONMENTS,
             "--algo": NAMES,
-            "--steps": NOT_POSITIVE,
+            "--steps": ["", "0", "-1", "1.5", "nan", "inf", "x"],
             "--sparsity": FLOATS,
             "--budget": FLOATS,
             "--penalty": FLOATS,
@@ -59,6 +59,9 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--normalizer": PATHS,
             "--output": NAMES,
             "--minutes": [*FLOATS, "0", "1e300"],
+            "--steps": ["", "0", "-1", "1.5", "nan", "inf", "x"],
+            "--engine": NAMES,
+            "--address": NAMES,
             "--episodes": [*NOT_POSITIVE, "19", *BIG[1:]],
             "--seed": ["", "-1", "nan", "x", *BIG],
             "--out": [path for path in PATHS if path != "/"],

@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from prunekit.environments import Spaces, make_environment, spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, PrunekitError
+from prunekit.lazy import gymnasium as gym
 from prunekit.rollouts.episodes import Act, episode, random_returns
 
 Float32 = NDArray[np.float32]

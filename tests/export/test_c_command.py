@@ -189,8 +189,9 @@ def test_the_result_for_machines(form: str, model: Path, tmp_path: Path, run: Ru
     given = ("--episodes", 1, "--name", "p", "--out", tmp_path / "out", "--json", tmp_path / "result.json")
     assert run("export", model, "--format", "c", *given, *FORMS[form])[0] == 0
     result = json.loads((tmp_path / "result.json").read_text())
-    difference = result.pop("largest_difference")
+    difference, largest = result.pop("largest_difference"), result.pop("largest_action")
     assert 0.0 < difference < {"float32": 1e-6, "w8a8": 0.4}.get(form, 0.04)
+    assert largest is None if form == "float32" else difference < largest <= 1.0
     assert result == {
         "c": [str(tmp_path / "out" / "p.h"), str(tmp_path / "out" / "p.c")],
         "name": "p",

@@ -168,7 +168,9 @@ def fill_(network: nn.Module, seed: int) -> None:
 def _bounded(kind: Callable[..., Head], outputs: int, choices: Sequence[tuple[float, float]]) -> SearchStrategy[Head]:
     same = st.sampled_from(choices).map(lambda pair: [pair] * outputs)
     differing = st.lists(st.sampled_from(choices), min_size=outputs, max_size=outputs)
-    return (same | differing).map(lambda pairs: kind(*(tuple(bounds) for bounds in zip(*pairs, strict=True))))
+    return (same | differing).map(
+        lambda pairs: kind(low=tuple(low for low, _ in pairs), high=tuple(high for _, high in pairs))
+    )
 
 
 Coupled = tuple[nn.Module, dict[str, tuple[str, ...]]]

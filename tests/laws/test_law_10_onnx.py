@@ -34,17 +34,21 @@ def test_what_is_written_is_read(op: str, data: st.DataObject) -> None:
     single = all_steps(case, case.graph, np.float32)
     name = "action" if "action" in expected else "outputs"
     content = to_onnx(case.graph)
-    choices = [len(node.op.counts) for node in case.graph.nodes if isinstance(node.op, ArgmaxPerPart)]
-    if any(count > 1 for count in choices):
-        with pytest.raises(InputError, match=r"index of the largest value|depends on an observation"):
-            read_onnx_graph(content, "graph.onnx", output=name)
-        return
-    graph = read_onnx_graph(content, "graph.onnx", output=name).graph
+    several = any(isinstance(node.op, ArgmaxPerPart) and len(node.op.counts) > 1 for node in case.graph.nodes)
+    try:
+        graph = read_onnx_graph(content, "graph.onnx", output=name).graph
+    except InputError as error:  # choices of which some are none, as a part holds one value
+        words = ("index of the largest value", "depends on an observation")
+        if several and any(word in str(error) for word in words):
+            return
+        raise
     found, _ = run_step(graph, {port.name: case.sequence[0][port.name] for port in graph.inputs}, {})
     wanted, rounded = (values[name][0].reshape(ROWS, -1) for values in (expected, single))
     if wanted.dtype == np.int64:
         outputs = expected["outputs"][0]
-        if wanted.shape[1:] == outputs.shape[1:]:  # switches
+        if several:
+            clear = np.asarray(True)  # the case itself is none where any choice is close
+        elif wanted.shape[1:] == outputs.shape[1:]:  # switches
             clear = np.abs(outputs) > 1e-4
         else:
             ranked = np.sort(outputs, axis=-1)

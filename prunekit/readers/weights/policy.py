@@ -22,7 +22,6 @@ from prunekit.readers.lowering.builder import as_floats
 from prunekit.readers.opened import Opened
 from prunekit.readers.passes.simplify import simplified
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
-from prunekit.readers.sb3.activation import activation_called
 from prunekit.readers.weights.chain import (
     doubts_between,
     follows,
@@ -156,6 +155,8 @@ def _told_ending(tree: Tree, behind: str) -> Ending | None:
 
 def _op_told(tree: Tree, name: str) -> object:
     """Return the activation of the module ``name`` by its class, "nothing" for one without effect, None for others."""
+    from prunekit.readers.sb3.activation import activation_called  # which needs torch
+
     text = tree.classes.get(name, "")
     if any(f"'torch.nn.modules.{word}'" in text for word in _WITHOUT_EFFECT):
         return _NOTHING

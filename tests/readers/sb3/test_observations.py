@@ -32,7 +32,6 @@ SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
     "discrete": (spaces.Discrete(6), CHOICE, "a whole number (Discrete), made one-hot"),
     "multi-discrete": (spaces.MultiDiscrete([4, 2, 3]), BOX, "3 whole numbers (MultiDiscrete), made one-hot"),
     "multi-binary": (spaces.MultiBinary(5), CHOICE, ""),
-    "one number": (spaces.Box(-1.0, 1.0, ()), BOX, ""),
     "matrix": (spaces.Box(-1.0, 1.0, (3, 2)), BOX, "flattened, row by row"),
     "float64": (spaces.Box(-1.0, 1.0, (3,), np.float64), BOX, ""),
     "integers": (spaces.Box(-5, 5, (3,), np.int64), BOX, ""),
