@@ -14,10 +14,8 @@ def to_rich(table: Table) -> RenderableType:
     """Return ``table`` for a rich console, its notes below it."""
     shown = rich_table.Table(title=Text(printable(table.title)) if table.title else None, title_justify="left")
     for index, column in enumerate(table.columns):
-        if index:
-            shown.add_column(Text(printable(column.head)), justify=column.align, overflow="fold")
-        else:
-            shown.add_column(Text(printable(column.head)), no_wrap=True)
+        # Where room is short the widest column gives way, often the first: names of files are not to break elsewhere.
+        shown.add_column(Text(printable(column.head)), justify=column.align if index else "left", overflow="fold")
     for index, row in enumerate(table.rows):
         if index in table.sections:
             shown.add_section()
