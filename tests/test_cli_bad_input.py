@@ -33,6 +33,22 @@ def test_missing_file(run: Run, tmp_path: Path) -> None:
     refused(run("bench", tmp_path / "nowhere.onnx"), "nowhere.onnx", "no such file")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("inspect",), ("Missing argument 'policy' (prunekit inspect --help says what there is)",)),
+        (("certify", "x.onnx"), ("'--against'", "prunekit certify --help")),
+        (("export", "x.pt", "--foo"), ("--foo", "prunekit export --help")),
+        (("compress", "x.pt", "--keep", "much"), ("'--keep'", "prunekit compress --help")),
+        (("expor", "x.pt"), ("'expor'", "'export'", "(prunekit --help")),
+    ],
+)
+def test_wrong_arguments_are_told_where_the_right_ones_stand(
+    arguments: tuple[str, ...], words: tuple[str, ...], run: Run
+) -> None:
+    refused(run(*arguments), *words)
+
+
 def test_truncated_model(trained: Path, tmp_path: Path, run: Run) -> None:
     content = (trained / "model.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(content[: len(content) // 2])

@@ -51,6 +51,10 @@ class Compression:
     notes: tuple[str, ...]
     _found: Compressed = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Say in one line what came out."""
+        return f"Compression({self.policy}, {self.summary})"
+
     @property
     def certified(self) -> bool:
         """Whether the policy was shown to keep what was asked for."""

@@ -18,6 +18,7 @@ from prunekit.benching.models import read_model
 from prunekit.environments import arguments_for, named_by_file
 from prunekit.errors import InputError
 from prunekit.readers.read import policy_kind
+from prunekit.readers.zoo import env_advice
 from prunekit.simulators.batch import Simulator
 from prunekit.simulators.spec import EnvironmentSpec, environment_spec
 
@@ -44,8 +45,9 @@ def place_of(
         path, entry = Path(), None
     if env is None:
         if entry is None:
-            named = f"{path}: names no environment" if entry is not None or path.name else "a function plays anywhere"
-            raise InputError(f"{named}; give one as `env`")
+            if not path.name:
+                raise InputError("a function plays anywhere; give one with `env`")
+            raise InputError(f"{path}: names no environment; {env_advice(path)}")
         env_id, own = named_by_file(path, entry)
         return environment_spec(env_id, own if kwargs is None else kwargs)
     if isinstance(env, str) and kwargs is None and entry is not None:

@@ -104,8 +104,10 @@ class Policy:
     def save(self, path: PathLike) -> Path:
         """Write a ``model.pt`` that ``prunekit.load`` reads as this policy, to the bit; return the path.
 
-        Raises InputError for metadata that is no plain JSON data.
+        Raises InputError for metadata that is no plain JSON data, and for a path that is called as ONNX files are.
         """
+        if Path(path).suffix == ".onnx":
+            raise InputError(f"{path}: save() writes a model.pt; export_onnx() writes ONNX")
         masks = full_masks(self.graph) if self.masks is None else self.masks
         save_model_file(
             ModelFile(graph=self.graph, masks=masks, provenance=self.metadata, actions=self.actions), Path(path)
@@ -124,7 +126,12 @@ class Policy:
         return Policy(graph=made.file.graph, metadata=dict(made.file.provenance), actions=self.actions)
 
     def export_onnx(self, path: PathLike) -> Path:
-        """Write the policy as ONNX, checked against torch and NumPy first; return the path."""
+        """Write the policy as ONNX, checked against torch and NumPy first; return the path.
+
+        Raises InputError for a path that is called as a ``model.pt`` is.
+        """
+        if Path(path).suffix in (".pt", ".pth"):
+            raise InputError(f"{path}: export_onnx() writes ONNX; save() writes a model.pt")
         return export_onnx(self.graph, Path(path), self.metadata).path
 
     def export_c(
@@ -167,7 +174,10 @@ class Policy:
             observation = {next(iter(ports)): observation}
         if set(observation) != set(ports):
             raise InputError(f"the policy has the inputs {', '.join(ports)}, but was given {', '.join(observation)}")
-        given = {name: np.asarray(value, ports[name].dtype) for name, value in observation.items()}
+        try:
+            given = {name: np.asarray(value, ports[name].dtype) for name, value in observation.items()}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"an observation is numbers, in an array or a list ({error})") from error
         single = all(value.shape == ports[name].shape for name, value in given.items())
         batched = all(value.shape[1:] == ports[name].shape for name, value in given.items() if value.ndim)
         if not single and not (batched and len({len(value) for value in given.values() if value.ndim}) == 1):

@@ -92,7 +92,7 @@ class Certified:
     form: str
     certificate: Certificate
     seconds: float
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def certified(self) -> bool:

@@ -20,6 +20,7 @@ from prunekit.executors.processes import ProcessExecutor
 from prunekit.export.quantize import Bits
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
+from prunekit.readers.zoo import env_advice
 from prunekit.simulators.spec import environment_spec
 
 MAX_WORKERS = 64
@@ -82,7 +83,7 @@ def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
         return match.env, next((own for model in models if (own := model.arguments_of(match.env)) is not None), {})
     named = [(model.path, found) for model in models if (found := model.environment) is not None]
     if not named:
-        raise InputError(f"{match.teacher}: names no environment; give one with `env`")
+        raise InputError(f"{match.teacher}: names no environment; {env_advice(match.teacher)}")
     if named[0][1] != named[-1][1]:
         raise InputError(
             f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one with `env`"

@@ -69,6 +69,7 @@ def bench_models(
 ) -> BenchResult:
     """Measure ``models`` that were read, as ``run_bench`` does."""
     _require_two(settings, len(models))
+    _require_stateless(models)
     spec = _environment(models, environment)
     if isinstance(spec, str):
         return measured_alone(tuple(models), devices, settings, spec, progress)
@@ -82,6 +83,15 @@ def bench_models(
 def _require_two(settings: BenchSettings, count: int) -> None:
     if settings.keep is not None and count < 2:
         raise InputError("`keep` compares models with the first one, the reference; name two models at least")
+
+
+def _require_stateless(models: Sequence[BenchModel]) -> None:
+    for model in models:
+        if model.graph is not None and model.graph.states:
+            raise InputError(
+                f"{model.path}: keeps a state, and bench measures only policies without one; certify plays it, and "
+                "export writes it"
+            )
 
 
 def _measure(
@@ -233,9 +243,10 @@ def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | No
     named_by = [(model.path, model.environment) for model in models]
     if all(environment is None for _, environment in named_by):
         return "no policy names an environment, and none was given"
+    told = next(f"{path} names {environment[0]}" for path, environment in named_by if environment is not None)
     for path, environment in named_by:
         if environment is None:
-            raise InputError(f"{path}: names no environment; give one with `env`")
+            raise InputError(f"{path}: names no environment; give one with `env` ({told})")
         if environment != named_by[0][1]:
             raise InputError(
                 f"{path} is of {environment[0]}, but {named_by[0][0]} of another environment; bench them one by one"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
 import numpy as np
@@ -111,7 +111,7 @@ class DeviceResult:
     """Figures of one model on one device, and returns [episodes]; none, and no interval, where it could not run."""
 
     figures: DeviceFigures
-    returns: tuple[float, ...]
+    returns: tuple[float, ...] = field(repr=False)
     ci95: tuple[float, float] | None
 
     @property

@@ -23,6 +23,7 @@ from prunekit.readers.read import Known, recognised
 
 _LONG = 100
 _WHOLE = ("file", "recognised", "not_read", "notes")
+_COUNTS = ("size_bytes", "units", "parameters", "macs", "onnx_bytes")
 _MEASURED = (
     "file", "recognised", "not_read", "notes", "size_bytes", "inputs", "outputs", "ops", "activations", "normalizer",
     "hidden", "units", "parameters", "macs", "onnx_bytes", "living_units", "sampled_outputs", "sizes",
@@ -43,7 +44,7 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     else:
         policy = file.read(options)
         content = len(to_onnx(policy.graph, policy.metadata))
-        facts, metadata = _of_policy(policy, path.stat().st_size, content), policy.metadata
+        facts, metadata = _of_policy(policy, policy.path.stat().st_size, content), policy.metadata
     for key in metadata:
         if not key.isidentifier():
             entry = shown(key, 60)
@@ -114,7 +115,13 @@ def _told(key: str, value: Any) -> str:
         return value
     if key == "notes":
         return "; ".join(value)
-    if key in ("inputs", "outputs", "ops"):
+    if key in ("inputs", "outputs"):  # a shape without axes is one number
+        return ", ".join(f"{name} {shape or 'one number'}" for name, shape in value.items())
+    if key == "living_units":
+        return ", ".join(f"{name}: {living:,} of {width:,}" for name, (living, width) in value.items())
+    if key in _COUNTS:
+        return f"{value:,}"
+    if key == "ops":
         return ", ".join(f"{name} {entry}" for name, entry in value.items())
     if key in ("activations", "sampled_outputs"):
         return ", ".join(value) or "none"

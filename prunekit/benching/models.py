@@ -33,13 +33,13 @@ class BenchModel:
     """
 
     path: Path
-    content: bytes
+    content: bytes = field(repr=False)
     size_bytes: int
     hidden: tuple[int, ...]
     parameters: int
     macs: int
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    graph: Graph | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    graph: Graph | None = field(default=None, repr=False)
     sampled: Mapping[str, str] = field(default_factory=dict)
     not_read: str = ""
 

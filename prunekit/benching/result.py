@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -37,10 +37,10 @@ class BenchResult:
     settings: BenchSettings
     models: tuple[BenchModel, ...]
     devices: tuple[dict[str, DeviceResult], ...]
-    random: tuple[float, ...]
+    random: tuple[float, ...] = field(repr=False)
     retentions: tuple[Retention, ...]
     certificates: tuple[Certificate | None, ...]
-    disturbed: tuple[dict[str, tuple[float, ...]], ...]
+    disturbed: tuple[dict[str, tuple[float, ...]], ...] = field(repr=False)
     seeding: Seeding = Seeding.EPISODES
     alone: str = ""
 

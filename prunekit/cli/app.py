@@ -52,7 +52,7 @@ def run(signals: Signals) -> NoReturn:
                 fail("interrupted", code)
             sys.exit(code)
         except TyperException as error:
-            fail(error.format_message(), error.exit_code)
+            fail(_usage(error), error.exit_code)
         except (typer.Abort, KeyboardInterrupt, Terminated) as error:
             fail(*ended_by(number_of(error)))
         except Exception as error:
@@ -62,6 +62,13 @@ def run(signals: Signals) -> NoReturn:
             if debug:
                 raise
             fail(*said_of(error))
+
+
+def _usage(error: TyperException) -> str:
+    """Return what is wrong with the arguments, and where it is said which there are."""
+    context = getattr(error, "ctx", None)
+    told = error.format_message()
+    return told if context is None else f"{told.rstrip('.')} ({context.command_path} --help says what there is)"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from prunekit.policy.actions import with_actions_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
 from prunekit.readers.registry import require_policy
+from prunekit.readers.zoo import env_advice
 
 if TYPE_CHECKING:
     from prunekit.policy.actor import Actor
@@ -218,8 +219,8 @@ def recorder(
         path, entry = policy.path, policy.metadata.get("env")
         if env is None and entry is None:
             raise InputError(
-                f"{path}: names no environment to record observations in; give one with `env`, or some of its own "
-                "with `observations` FILE.npy"
+                f"{path}: names no environment to record observations in; {env_advice(path)}, or some observations of "
+                "its own with `observations` FILE.npy"
             )
         env_id, kwargs = named_by_file(path, entry) if env is None else (env, arguments_for(env, path, entry) or {})
         return recorded_observations(policy.graph, env_id, kwargs, episodes)

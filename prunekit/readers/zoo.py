@@ -19,8 +19,8 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
     They lie in a folder of the zip's name, or beside it. What cannot be read says nothing.
     """
     notes = []
-    arguments, settings = (_pairs_near(path, name) for name in ("args.yml", "config.yml"))
-    env = _plain(arguments.get("env", ""))
+    settings = _pairs_near(path, "config.yml")
+    env = _plain(_pairs_near(path, "args.yml").get("env", ""))
     if env is not None:
         notes.append(f"RL Baselines3 Zoo trained it in {env} (args.yml)")
     for name in ("env_wrapper", "frame_stack", "history"):
@@ -32,6 +32,21 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
                 "that makes it so, and give it as `env` MODULE:FUNCTION"
             )
     return tuple(notes)
+
+
+def zoo_environment(path: Path) -> str | None:
+    """Return where the zoo trained the zip at ``path``, or in that folder; None where nothing says so."""
+    file = zoo_zip(path)
+    return _plain(_pairs_near(file, "args.yml").get("env", "")) if file.suffix == ".zip" else None
+
+
+def env_advice(path: Path) -> str:
+    """Return what to do about a policy that names no environment: ``env``, and what the zoo's files say it was.
+
+    It is said and not taken: the files name its wrappers apart, and its id may be of an older Gymnasium.
+    """
+    told = zoo_environment(path)
+    return "give one with `env`" + ("" if told is None else f" (RL Baselines3 Zoo trained it in {told})")
 
 
 def zoo_zip(folder: Path) -> Path:

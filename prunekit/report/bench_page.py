@@ -78,7 +78,7 @@ def _headlines(result: BenchResult) -> tuple[Headline, ...]:
     first, last = result.models[0], result.models[-1]
     kept, found = result.retentions[-1], result.certificates[-1]
     lines = [
-        Headline(name="weights", value=f"{last.parameters:,}", detail=f"of {first.parameters:,} in the reference"),
+        Headline(name="parameters", value=f"{last.parameters:,}", detail=f"of {first.parameters:,} in the reference"),
         Headline(name="hidden units", value=size_name(last.hidden), detail=f"of {size_name(first.hidden)}"),
     ]
     if kept.estimate is not None and kept.ci95 is not None:
@@ -105,10 +105,10 @@ def _size_section(result: BenchResult, legend: Sequence[Mark]) -> Section:
     if any(group.spots for group in groups):
         blocks.append(
             frontier(
-                "Weights against return",
+                "Parameters against return",
                 groups,
                 levels,
-                x_label="weights and biases stored, logarithmic",
+                x_label="parameters stored, logarithmic",
                 y_label="mean return",
                 caption=f"Mean return on {device} with its 95% bootstrap interval over episodes. Up and to the left is "
                 "better. The interval describes these episodes; it says nothing of other training seeds.",

@@ -21,6 +21,7 @@ from prunekit.stats.claim import counted
 
 OVERHEAD = "In ONNX Runtime a policy below about 64x64 is all call overhead, not arithmetic."
 _OVERHEAD_WIDTH = 64
+_LONGEST_NAME = 32
 _REFERENCE = Cell(text="reference")
 _NOT_RUN = Cell(text="not run")
 
@@ -63,17 +64,17 @@ def is_overhead(result: BenchResult) -> bool:
 
 
 def sizes_table(result: BenchResult) -> Table:
-    """Return hidden units, weights, arithmetic and file; a detail says how many times smaller than the reference."""
+    """Return hidden units, parameters, arithmetic and file; a detail says how many times smaller than the reference."""
     models = result.models
-    units, weights = [model.units for model in models], [model.parameters for model in models]
+    units, parameters = [model.units for model in models], [model.parameters for model in models]
     return _table(
         models,
         "Sizes",
         [
             ("hidden units", [Cell(text=widths(model.hidden), value=float(model.units)) for model in models]),
             ("units removed", _removed(units)),
-            ("weights", [Cell(text=f"{count:,}", value=float(count)) for count in weights]),
-            ("weights removed", _removed(weights)),
+            ("parameters", [Cell(text=f"{count:,}", value=float(count)) for count in parameters]),
+            ("parameters removed", _removed(parameters)),
             ("multiply-accumulates", _with_ratios([model.macs for model in models], lambda value: f"{value:,.0f}")),
             ("file", _with_ratios([model.size_bytes for model in models], _bytes)),
         ],
@@ -128,11 +129,25 @@ def disturbance_table(result: BenchResult) -> Table | None:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Return names of ``paths`` that are as short as tells them apart: without the folders that all are in."""
-    if len(paths) < 2:
-        return [str(path) for path in paths]
-    shared = Path(commonpath([path.absolute().parent for path in paths]))
-    return [str(path.absolute().relative_to(shared)) for path in paths]
+    """Return names of ``paths`` that tell them apart: without the folders that all are in, if that is short enough,
+    and else each with only the folders that it needs.
+
+    >>> short_names([Path("runs/a/model.pt"), Path("runs/b/model.pt")])
+    ['a/model.pt', 'b/model.pt']
+    """
+    names = [str(path) for path in paths]
+    if len(paths) > 1:
+        shared = Path(commonpath([path.absolute().parent for path in paths]))
+        names = [str(path.absolute().relative_to(shared)) for path in paths]
+    if max(map(len, names)) <= _LONGEST_NAME:
+        return names
+    parts = [Path(name).parts for name in names]
+
+    def own(name: tuple[str, ...]) -> str:
+        counts = (count for count in range(1, len(name)) if sum(part[-count:] == name[-count:] for part in parts) == 1)
+        return str(Path(*name[-next(counts, len(name)) :]))
+
+    return [own(name) for name in parts]
 
 
 def _table(models: Sequence[BenchModel], title: str, rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
@@ -223,8 +238,8 @@ def _with_ratios(values: Sequence[float | None], show: Callable[[float], str]) -
     first = values[0]
     cells = [_cell(first, show)]
     for value in values[1:]:
-        ratio = f"{first / value:,.1f}x less" if first and value and first > value else ""
-        cells.append(replace(_cell(value, show), detail=ratio))
+        ratio = f"{first / value:,.1f}" if first and value and first > value else "1.0"
+        cells.append(replace(_cell(value, show), detail="" if ratio == "1.0" else f"{ratio}x less"))
     return cells
 
 

@@ -132,7 +132,7 @@ def _headlines(found: dict[str, Any]) -> tuple[Headline, ...]:
     kept = "not known" if entry["retention"] is None else f"{entry['retention']:.3f}"
     verdict = "certified" if found["certified"] else "not certified"
     return (
-        Headline(name="weights", value=f"{found['parameters']:,}", detail=whole),
+        Headline(name="parameters", value=f"{found['parameters']:,}", detail=whole),
         Headline(name="hidden units", value=size_name(tuple(found["hidden"])), detail=before),
         Headline(name="retention of return", value=kept, detail=f"in {entry['episodes']:,} fresh episodes"),
         Headline(name=f"to keep {entry['keep']:g}", value=verdict, detail="with 95% confidence"),
@@ -176,7 +176,7 @@ def _frontier(found: dict[str, Any]) -> Figure:
         "Every network that was judged",
         groups,
         [Level(name=f"to keep: {chosen['keep']:g}", y=chosen["keep"])],
-        x_label="weights and biases stored, logarithmic",
+        x_label="parameters stored, logarithmic",
         y_label="retention of the teacher's return",
         caption="Faint: networks of the search, judged on its own episodes, which choose a size and prove nothing; "
         "below zero is drawn at zero. The policy's line ends at its lower bound, which holds with 95% confidence.",
@@ -198,7 +198,7 @@ def _points_table(found: dict[str, Any]) -> Table:
     ]
     columns = (
         Column(name="hidden units", align="left"),
-        Column(name="weights"),
+        Column(name="parameters"),
         Column(name="retention"),
         Column(name="good enough"),
         Column(name="episodes"),

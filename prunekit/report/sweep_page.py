@@ -90,10 +90,10 @@ def _frontier(results: SweepResults, place: Place, found: Sequence[Summary], key
     if random is not None:
         levels.append(Level(name="random policy", y=random))
     return frontier(
-        "Weights against return",
+        "Parameters against return",
         groups,
         levels,
-        x_label="weights and biases stored, logarithmic",
+        x_label="parameters stored, logarithmic",
         y_label="return",
         caption=_CAPTION,
     )

@@ -59,7 +59,7 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
         Column(name="method", align="left"),
         Column(name="seeds"),
         Column(name="hidden units"),
-        Column(name="weights"),
+        Column(name="parameters"),
         Column(name="return"),
         Column(name="95% interval"),
         Column(name="retention"),
@@ -68,7 +68,7 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
     note = (
         f"Return: interquartile mean over seeds of each seed's mean return over {results.episodes:,} episodes (seeds "
         f"from {results.first_seed:,}), with its 95% bootstrap interval over seeds. Retention: the share of what "
-        f'"{UNPRUNED}" gains over the random policy, on the same seeds. Weights and time are medians over seeds.'
+        f'"{UNPRUNED}" gains over the random policy, on the same seeds. Parameters and time are medians over seeds.'
     )
     return Table(title="Sizes and returns", columns=columns, rows=tuple(rows), notes=(note,))
 

@@ -10,7 +10,7 @@ wrong only where one of them is. All other bounds hold each by itself.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, final
 
@@ -50,9 +50,9 @@ class Certificate:
     verdict: Verdict
     claim: Claim
     alpha: float
-    seeds: tuple[int, ...]
-    episodes: Paired
-    before: Paired
+    seeds: tuple[int, ...] = field(repr=False)
+    episodes: Paired = field(repr=False)
+    before: Paired = field(repr=False)
     failure: str = ""
 
     @property

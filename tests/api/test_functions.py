@@ -53,6 +53,8 @@ def test_a_policy_is_compressed_and_certified(found: Compression, tmp_path: Path
     seen = np.random.default_rng(0).uniform(-1.0, 1.0, (50, 2)).astype(np.float32)
     assert np.abs(found.policy.act(seen) - seen[:, :1]).mean() < 0.2
     assert found.to_json()["env"] == {"id": NAME, "kwargs": {}}
+    assert repr(found) == f"Compression({found.policy}, {found.summary})"
+    assert "array" not in repr(found.certificate)  # a thousand episodes are for programs
     assert "parameters" in found.summary or "weights" in found.summary
     again = prunekit.load(found.policy.save(tmp_path / "small.pt"))
     assert (again.act(seen) == found.policy.act(seen)).all()
@@ -99,9 +101,9 @@ def test_one_environment_is_taken_out_of_a_vector_where_that_is_the_same() -> No
 
 
 def test_what_cannot_be_compressed_is_told() -> None:
-    with pytest.raises(prunekit.InputError, match=r"Policy\(2-32-1, relu\): names no environment; give one as `env`"):
+    with pytest.raises(prunekit.InputError, match=r"Policy\(2-32-1, relu\): names no environment; give one with `env`"):
         compress(policy())
-    with pytest.raises(prunekit.InputError, match="a function plays anywhere; give one as `env`"):
+    with pytest.raises(prunekit.InputError, match="a function plays anywhere; give one with `env`"):
         compress(following)
     with pytest.raises(prunekit.InputError, match=r"a policy is a file, a prunekit\.Policy or a function, not int"):
         compress(3, env=make_follow)  # type: ignore[arg-type]
@@ -287,5 +289,5 @@ def test_a_function_is_certified_and_what_cannot_be_is_told(tmp_path: Path) -> N
         certify(3, path, env=make_follow)  # type: ignore[arg-type]
     with pytest.raises(prunekit.InputError, match="`int8` is for files and"):
         certify(following, path, env=make_follow, int8=True)
-    with pytest.raises(prunekit.InputError, match=r"teacher\.pt: names no environment; give one as `env`"):
+    with pytest.raises(prunekit.InputError, match=r"teacher\.pt: names no environment; give one with `env`"):
         certify(following, path)

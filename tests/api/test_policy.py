@@ -336,6 +336,21 @@ def test_a_network_is_copied_and_left_alone() -> None:
     np.testing.assert_array_equal(prunekit.Policy(graph=policy.graph).act(OBSERVATIONS), first)
 
 
+def test_names_of_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    policy = POLICIES["box"]
+    with pytest.raises(prunekit.InputError, match=r"p\.onnx: save\(\) writes a model\.pt; export_onnx\(\) writes ONNX"):
+        policy.save(tmp_path / "p.onnx")
+    with pytest.raises(prunekit.InputError, match=r"p\.pt: export_onnx\(\) writes ONNX; save\(\) writes a model\.pt"):
+        policy.export_onnx(tmp_path / "p.pt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", ["x", [[1.0], [2.0, 3.0]], None, {"obs": object()}])
+def test_what_is_no_numbers_is_no_observation(wrong: Any) -> None:
+    with pytest.raises(prunekit.InputError, match="observation"):
+        POLICIES["box"].act(wrong)
+
+
 def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     model = PPO("MlpPolicy", make_environment("Pendulum-v1"), device="cpu", policy_kwargs={"net_arch": [4]})
     model.save(folder / "agent.zip")
@@ -343,7 +358,10 @@ def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     POLICIES["box"].save(folder / "model.pt")
     (folder / "notes.txt").write_text("hello")
     return {
-        r"agent\.zip: no file beside it .* name one with `normalizer`, or say `normalizer=False`": ("agent.zip", {}),
+        r"agent\.zip: .* no file beside it .*; name the file with `normalizer`, or say `normalizer=False`": (
+            "agent.zip",
+            {},
+        ),
         r"two\.onnx: several of its outputs .* give `output` NAME": ("two.onnx", {}),
         r"two\.onnx: has no output 'c'; `output` names one of": ("two.onnx", {"output": "c"}),
         r"two\.onnx: `normalizer` is for zips": ("two.onnx", {"normalizer": "x.pkl"}),

@@ -155,6 +155,12 @@ def test_a_policy_with_a_state_begins_every_episode_anew(tmp_path: Path) -> None
         assert not np.allclose(act(seen[0]), wanted[0], atol=1e-6)
 
 
+def test_bench_refuses_a_policy_with_a_state_by_name(tmp_path: Path) -> None:
+    path = prunekit.Policy(graph=REMEMBERS).save(tmp_path / "remembers.pt")
+    with pytest.raises(prunekit.InputError, match=r"remembers\.pt: keeps a state, and bench .*; certify plays it"):
+        prunekit.bench([path], env="Pendulum-v1", episodes=1)
+
+
 def test_every_policy_begins_every_episode_and_plays_the_same_seed() -> None:
     told: list[str] = []
 

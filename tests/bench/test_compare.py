@@ -260,7 +260,10 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: write_product(path, BALANCE), r"other\.onnx: names no environment; give one with `env`"),
+        (
+            lambda path: write_product(path, BALANCE),
+            r"other\.onnx: names no environment; give one with `env` \(.*good\.onnx names CartPole-v1\)",
+        ),
         (lambda path: cartpole(path, BALANCE, "CartPole-v0"), r"other\.onnx is of CartPole-v0, but .*good\.onnx"),
         (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx is of CartPole-v1, but"),
     ],

@@ -82,7 +82,7 @@ READ: dict[Kind, str | None] = {
     "tflite": "is a TensorFlow Lite file, which is not read; make ONNX of it",
     "msgpack": "is a file of flax.serialization .* which is not read",
     "tensorflow": "is a SavedModel of TensorFlow, which is not read; make ONNX of it",
-    "sb3": "no file beside it is its observation normalizer",
+    "sb3": "does not say whether .*no file beside it is a normalizer",
 }
 
 

@@ -72,7 +72,10 @@ def test_a_zip_acts_as_its_library_does(normalized: bool, tmp_path: Path) -> Non
 
 def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
     _, env = zip_of(tmp_path, normalized=True)
-    with pytest.raises(InputError, match=r"agent\.zip: no file beside it .*`normalizer`.*`normalizer=False`"):
+    with pytest.raises(
+        InputError,
+        match=r"agent\.zip: does not say .*VecNormalize.*no file beside it .*`normalizer`.*`normalizer=False`",
+    ):
         read_policy(tmp_path / "agent.zip")
     (tmp_path / "agent").mkdir()
     for name in ("agent/vecnormalize.pkl", "vec_normalize.pkl"):

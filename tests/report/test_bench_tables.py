@@ -14,7 +14,7 @@ from prunekit.benching.latency import Percentiles
 from prunekit.benching.models import BenchModel
 from prunekit.benching.result import BenchResult
 from prunekit.benching.settings import BenchSettings
-from prunekit.report.bench_tables import render
+from prunekit.report.bench_tables import render, short_names
 from prunekit.stats.bootstrap import Retention
 
 
@@ -39,8 +39,8 @@ def test_figures_stand_beside_those_of_the_reference(text: str) -> None:
     rows = cells(text)
     assert rows["hidden units"] == ["256x256", "18x18"]
     assert rows["units removed"] == ["reference", "93.0%"]
-    assert rows["weights"] == ["69,635", "615"]
-    assert rows["weights removed"] == ["reference", "99.1%"]
+    assert rows["parameters"] == ["69,635", "615"]
+    assert rows["parameters removed"] == ["reference", "99.1%"]
     assert rows["multiply-accumulates"] == ["69,120", "576 (120.0x less)"]
     assert rows["file"] == ["270.0 KiB", "3.0 KiB (90.0x less)"]
     assert rows["cpu: back to back, p50"] == ["6.9 us", "4.6 us (1.5x less)"]
@@ -121,6 +121,21 @@ def test_names_are_as_short_as_tells_them_apart(text: str) -> None:
     assert "dense/model.onnx" in text
     assert "masked/model.compact.onnx" in text
     assert "runs/demo" not in text
+
+
+def test_files_of_far_folders_are_called_by_as_little_as_tells_them_apart() -> None:
+    far = ["/zoo/of/another/library/ppo/Pendulum-v1_1/agent.zip", "/home/me/results/of/today/pend/policy.onnx"]
+    assert short_names([*map(Path, far)]) == ["agent.zip", "policy.onnx"]
+    assert short_names([*map(Path, far), Path("/x/policy.onnx")]) == ["agent.zip", "pend/policy.onnx", "x/policy.onnx"]
+    assert short_names([Path(far[0]), Path(far[0])]) == ["agent.zip", "agent.zip"]
+    assert short_names([Path(far[0])]) == ["agent.zip"]
+    assert short_names([Path("runs/agent.zip")]) == ["runs/agent.zip"]
+
+
+def test_a_ratio_that_rounds_to_one_is_none() -> None:
+    rows = cells(shown(result_of([DENSE, SMALL], [figures(6.9, 532_480), figures(6.8, 532_000)])))
+    assert rows["cpu: back to back, p50"] == ["6.9 us", "6.8 us"]
+    assert rows["cpu: memory, each further"] == ["520.0 KiB", "519.5 KiB"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

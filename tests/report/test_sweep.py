@@ -74,7 +74,7 @@ def test_figures_are_interquartile_means_over_seeds_of_means_over_episodes(
     assert column(table, "seeds")["linear"] == "5"
     assert column(table, "hidden units")["unpruned"] == "256x256"
     assert column(table, "hidden units")["linear"] == "linear"
-    assert column(table, "weights")["unpruned"] == "69,635"
+    assert column(table, "parameters")["unpruned"] == "69,635"
     seconds = [c["seconds"] for c in data["cells"] if c["environment"] == "Hopper-v5" and c["method"] == "linear"]
     assert column(table, "training")["linear"] == f"{np.median(seconds) / 60:.1f}"
     assert [row[0].detail for row in table.rows][:2] == ["control", ""]
@@ -178,7 +178,7 @@ def test_the_page_has_frontiers_and_curves_and_marks_that_are_the_same_everywher
     page = sweep_page(results)
     figures = [block for section in page.sections for block in section.blocks if isinstance(block, Figure)]
     assert [figure.title for figure in figures[:3]] == [
-        "Weights against return",
+        "Parameters against return",
         "Living units per layer",
         "Return in training",
     ]

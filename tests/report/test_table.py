@@ -135,6 +135,18 @@ def test_bars_and_line_ends_break_no_table_in_markdown() -> None:
     assert text.splitlines() == ["| a\\|b |", "| --- |", "| c\\|d e f |"]
 
 
+def test_names_of_files_are_whole_where_the_first_column_can_give_way() -> None:
+    columns = (Column(name=""), *(Column(name=name) for name in ("policy.onnx", "Pendulum-v1.zip", "random policy")))
+    label = words("mean return, clipped to [-1940, 180]")
+    table = Table(title="", columns=columns, rows=((label, words("1"), words("2"), words("3")),))
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(to_rich(table))
+    text = capture.get()
+    assert all(name in text for name in ("policy.onnx", "Pendulum-v1.zip", "random policy"))
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_nothing_hostile_reaches_the_terminal() -> None:
     evil = "\x1b[31m[red]\u202e"
     table = Table(title=evil, columns=(Column(name=evil),), rows=((words(evil),),), notes=(evil,))

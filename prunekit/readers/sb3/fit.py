@@ -35,10 +35,14 @@ class Rescaling:
 def check_fit(spaces: Spaces, inputs: int, outputs: int, kind: type[ActionKind]) -> None:
     """Raise InputError where ``spaces`` that a caller gave do not fit a policy of these widths and actions."""
     if type(spaces.actions) is not kind:
-        raise InputError(f"chooses {kind.sort} actions, but the given spaces have {spaces.actions.sort} ones")
+        raise InputError(
+            f"chooses {kind.sort} actions, but the environment has {spaces.actions.sort} ones; give the policy's own "
+            "environment with `env`"
+        )
     if (spaces.observation, spaces.outputs) != (inputs, outputs):
         raise InputError(
-            f"maps {inputs} values to {outputs}, but the given spaces have {spaces.observation} and {spaces.outputs}"
+            f"maps {inputs} values to {outputs}, but the environment has observations of {spaces.observation} and "
+            f"actions of {spaces.outputs}; give the policy's own environment with `env`"
         )
 
 

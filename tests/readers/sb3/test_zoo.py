@@ -9,10 +9,12 @@ import pytest
 from gymnasium import spaces
 from sb3_zips import flat, odd_ppo
 
+from prunekit.api.certifying import certify
+from prunekit.benching.inspection import inspect_model
 from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
-from prunekit.readers.zoo import zoo_normalizes, zoo_notes
+from prunekit.readers.zoo import env_advice, zoo_normalizes, zoo_notes
 
 
 def dumped(**values: Any) -> str:
@@ -57,6 +59,26 @@ def test_other_text_says_nothing(text: str, tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "SPRUNG").exists()
 
 
+def test_a_policy_that_names_no_environment_is_told_what_the_zoo_trained_it_in(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    assert env_advice(path) == "give one with `env`"
+    (tmp_path / "args.yml").write_text(dumped(env="CartPole-v1"))
+    (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
+    told = "give one with `env` (RL Baselines3 Zoo trained it in CartPole-v1)"
+    assert env_advice(path) == env_advice(tmp_path) == told
+    assert env_advice(tmp_path / "model.onnx") == "give one with `env`"  # another file beside the zip
+    with pytest.raises(InputError, match=r"names no environment; give one with `env` \(RL Baselines3 Zoo"):
+        certify(path, path)
+
+
+def test_the_size_that_inspect_tells_of_a_folder_is_that_of_the_zip_in_it(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
+    facts = inspect_model(tmp_path)
+    assert facts["file"] == str(path)
+    assert facts["size_bytes"] == path.stat().st_size
+
+
 def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
     wrapper = "- gymnasium.wrappers.FrameStackObservation:\n          stack_size: 4"
     (tmp_path / "config.yml").write_text(dumped(env_wrapper=wrapper))
@@ -74,7 +96,7 @@ def test_binary_and_large_files_say_nothing(tmp_path: Path) -> None:
 
 def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
-    with pytest.raises(InputError, match="no file beside it is its observation normalizer"):
+    with pytest.raises(InputError, match="no file beside it is a normalizer"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
     assert read_policy(path).notes[-1] == "RL Baselines3 Zoo trained it without a normalizer (config.yml)"
