@@ -49,7 +49,14 @@ class ReturnRange:
         return self.high - self.low
 
     def clip(self, returns: Array) -> Array:
-        """Return ``returns`` of any shape, those outside of the range moved to its nearer end."""
+        """Return ``returns`` of any shape, those outside of the range moved to its nearer end.
+
+        Raises InputError where one is not a number: it would count as nothing at all.
+        """
+        if np.isnan(returns).any():
+            raise InputError(
+                "a return is not a number (NaN), so that no bound can be given; find out why, and leave no episode out"
+            )
         return np.clip(returns, self.low, self.high)
 
     def to_json(self) -> list[float]:
@@ -64,9 +71,12 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     """Return the range of all ``teacher`` and ``random`` returns with a margin of a tenth of it on both sides.
 
     Give the returns of episodes that no claim rests on. The ends are rounded outward to two or three digits of the
-    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least.
+    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least. Raises InputError
+    where there are none, or one is not finite.
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
+    if not len(seen) or not np.isfinite(seen).all():
+        raise InputError("a range is that of finite returns, one at least; give it as `clip_range`")
     minimum, maximum = float(seen.min()), float(seen.max())
     size, width = max(abs(minimum), abs(maximum)), maximum - minimum
     if width <= max(_SAME * size, _NOTHING):
