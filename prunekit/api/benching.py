@@ -21,7 +21,7 @@ from prunekit.generators import undisturbed
 from prunekit.policy.sizes import sizes_of
 from prunekit.simulators.spec import environment_spec
 from prunekit.stats.claim import check_episodes
-from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.clipping import range_given
 
 
 def bench(
@@ -62,7 +62,7 @@ def bench(
             paced_ticks=paced_ticks,
             loop_episodes=loop_episodes,
             keep=keep,
-            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
             noise=noise,
             delay=delay,

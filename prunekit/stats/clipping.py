@@ -90,6 +90,15 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     return ReturnRange(low=round(low, digits), high=round(high, digits))
 
 
+def range_given(ends: Sequence[float]) -> ReturnRange:
+    """Return the range of two numbers (low, high); raises InputError for anything else."""
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise InputError(f"`clip_range` is two numbers as in (-100.0, 300.0), got {ends!r:.60}") from None
+    return ReturnRange(low=low, high=high)
+
+
 def parse_range(text: str) -> ReturnRange:
     """Return the range that a user wrote as ``LOW,HIGH``; raises InputError for anything else."""
     parts = text.split(",")

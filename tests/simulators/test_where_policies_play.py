@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prunekit import EnvironmentSpec, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.environments import make_environment
+from prunekit.errors import CheckError
 from prunekit.rollouts import Act, episode_return, random_returns
 from prunekit.simulators import spec as spec_module
 from prunekit.simulators.batch import Seeding
@@ -233,3 +234,52 @@ def test_an_observation_that_is_not_finite_is_the_environment_s_fault() -> None:
 def test_the_example_of_the_record() -> None:
     assert doctest.testmod(spec_module).failed == 0
     assert doctest.testmod(spec_module).attempted > 0
+
+
+class Failing(gym.Env[Any, Any]):
+    """Rewards are the seed's last digit; that of seed 105 is not finite in the end."""
+
+    observation_space, action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.began, self.steps = seed, 0
+        return np.array([(seed or 0) % 10 / 10.0], np.float32), {}
+
+    def step(self, _: Any) -> Any:
+        self.steps += 1
+        reward = float("nan") if self.began == 105 and self.steps == 2 else float((self.began or 0) % 10)
+        return np.zeros(1, np.float32), reward, self.steps == 3, False, {}
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_an_episode_that_fails_fails_in_its_turn(count: int) -> None:
+    returns = environment_spec(SyncVectorEnv([Failing] * count)).episodes().returns(act_of_one)
+    assert [returns(seed) for seed in range(100, 105)] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    with pytest.raises(FailedEpisodeError, match="the reward is not finite at step 2 of the episode with seed 105"):
+        returns(105)
+    assert returns(106) == 18.0
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_policy_without_an_answer_has_none_in_its_turn(count: int) -> None:
+    def picky(seed: int) -> Act:
+        def act(_: NDArray[Any]) -> int:
+            if seed == 104:
+                raise CheckError(f"no answer in {seed}")
+            return 1
+
+        return act
+
+    returns = environment_spec(SyncVectorEnv([Failing] * count)).episodes().returns(picky)
+    assert [returns(seed) for seed in range(100, 104)] == [0.0, 3.0, 6.0, 9.0]
+    with pytest.raises(CheckError, match="no answer in 104"):
+        returns(104)
+
+
+def act_of_one(_: int) -> Act:
+    return lambda _: 1
+
+
+def test_a_vector_is_made_with_its_arguments_already() -> None:
+    with pytest.raises(InputError, match="`kwargs` are for one that is made here; make it with them"):
+        environment_spec(many(), {"sutton_barto_reward": True})

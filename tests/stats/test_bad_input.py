@@ -26,6 +26,7 @@ from prunekit.stats import (
     share_lower_bound,
     share_upper_bound,
 )
+from prunekit.stats.clipping import range_given
 
 UNIT = ReturnRange(low=0.0, high=1.0)
 HALVES = np.full(30, 0.5)
@@ -74,6 +75,12 @@ def test_returns_of_the_same_episodes_are_as_many() -> None:
 def test_a_range_is_that_of_finite_returns(seen: list[float]) -> None:
     with pytest.raises(InputError, match="finite returns, one at least"):
         range_of(seen, [])
+
+
+@pytest.mark.parametrize("ends", [(1.0,), (0.0, 1.0, 2.0), 5.0, "0,1", (0.0, None), [[0.0], [1.0, 2.0]]])
+def test_a_range_is_two_numbers(ends: Any) -> None:
+    with pytest.raises(InputError, match="`clip_range` is two numbers"):
+        range_given(ends)
 
 
 def test_no_values_have_no_mean() -> None:
