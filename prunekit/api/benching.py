@@ -69,8 +69,14 @@ def bench(
         )
         if isinstance(policies, str | os.PathLike | Policy):
             raise InputError("`policies` are several: write [policy]")
+        for several, word in ((devices, "devices"), (parts, "parts")):
+            if isinstance(several, str):
+                raise InputError(f"`{word}` are several: write [{several!r}]")
         named = [device for device in devices if isinstance(device, str)]
         own = [device for device in devices if not isinstance(device, str)]
+        for device in own:
+            if not callable(getattr(device, "runtime", None)):
+                raise InputError(f"a device is a name, such as 'cpu', or a Device, not {type(device).__name__}")
         chosen = [*devices_named(named, parts, 16 if int8 else None), *own]
         if not chosen or not policies:
             raise InputError("there is nothing to measure; give `policies` and `devices`, or `parts`")
