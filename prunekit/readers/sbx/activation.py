@@ -64,7 +64,7 @@ def activation_of(called: object) -> Op | None:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < _HUGE
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _bounded(low: float, high: float) -> Op:
