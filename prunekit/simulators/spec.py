@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
@@ -86,6 +87,11 @@ class EnvironmentSpec:
         return isinstance(self.source, str)
 
     def _batch(self, vector: VectorEnv[Any, Any, Any] | Simulator) -> Batch:
+        count = vector.num_envs
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' has num_envs {count!r:.40}; it must be a whole number from 1"
+            )
         if isinstance(vector, VectorEnv):
             return VectorBatch(vector, self.name)
         return TensorBatch(vector, self.name, self.actions)
