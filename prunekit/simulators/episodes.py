@@ -138,7 +138,8 @@ class Together:
         errors: dict[int, PrunekitError] = {}
         observations = self._tried(lambda: self._batch.begin(seeds), "at the reset", seeds)
         actions: list[Any] = [self._any_action()] * len(seeds)
-        step = 0
+        step, own = 0, None if self.registered is None else self.registered.max_episode_steps
+        limit = max(MAX_STEPS, own or 0)
 
         def fail(index: int, error: PrunekitError) -> None:
             errors[index] = error
@@ -160,7 +161,7 @@ class Together:
                     told = f"the reward is not finite at step {step} of the episode with seed {seeds[index]}"
                     fail(index, self._failed(told))
             playing &= ~over
-            for index in np.flatnonzero(playing).tolist() if step >= MAX_STEPS else ():
+            for index in np.flatnonzero(playing).tolist() if step >= limit else ():
                 told = f"the episode with seed {seeds[index]} has not ended after {step:,} steps; limit it"
                 fail(index, self._failed(told))
         return [errors.get(index, float(total)) for index, total in enumerate(totals)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from prunekit import EnvironmentSpec, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.environments import make_environment
 from prunekit.errors import CheckError
-from prunekit.rollouts import Act, episode_return, random_returns
+from prunekit.rollouts import MAX_STEPS, Act, episode_return, random_returns
 from prunekit.simulators import spec as spec_module
 from prunekit.simulators.batch import Seeding
 from prunekit.simulators.spec import environment_spec
@@ -227,6 +227,25 @@ class Endless(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> Any:
         none = np.zeros(2, np.bool_)
         return np.full((2, 3), np.nan, np.float32), np.zeros(2), none, none, {}
+
+
+class Long(Endless):
+    """Its own limit is beyond the one that others have."""
+
+    spec = gym.envs.registration.EnvSpec("Long-v0", "none:none", max_episode_steps=MAX_STEPS + 1)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.steps = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> Any:
+        self.steps += 1
+        over = np.full(2, self.steps > MAX_STEPS)
+        return np.zeros((2, 3), np.float32), np.ones(2), over, over, {}
+
+
+def test_an_episode_has_the_environment_s_own_limit_where_that_is_larger() -> None:
+    assert environment_spec(Long()).episodes().returns(lambda _: lambda _: 0)(0) == MAX_STEPS + 1
 
 
 def test_an_observation_that_is_not_finite_is_the_environment_s_fault() -> None:
