@@ -34,6 +34,8 @@ from prunekit.stats.clipping import ReturnRange
 _BATCHES_INSTEAD = 2
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
+# A size that is so far after so many rounds of imitation is given up.
+_MIN_TAUGHT = 3
 # Rounds of imitation without improvement, where the student is to be fine-tuned anyway.
 _GUIDED_RECOVERIES = 2
 # Fine-tuning phases in which a network that is good already may become safely good.
@@ -55,8 +57,8 @@ class Phase(Enum):
 class Branch:
     """Where a branch is: its ``good`` student, if it has one, and the ``student`` of another size that it works on.
 
-    ``reached`` is the best retention of that size, by the ``best`` student, for so many rounds ``without_improvement``;
-    ``hopeless_units`` is the largest size that was given up.
+    ``reached`` is the best retention of that size, which was ``taught`` so many rounds, by the ``best`` student, for so
+    many rounds ``without_improvement``; ``hopeless_units`` is the largest size that was given up.
     """
 
     start: tuple[int, ...]
@@ -68,6 +70,7 @@ class Branch:
     best: Student | None = None
     reached: float = -math.inf
     without_improvement: int = 0
+    taught: int = 0
     good: Student | None = None
     good_retention: float = -math.inf
     target: tuple[int, ...] = ()
@@ -196,8 +199,11 @@ class _Run:
         branch.without_improvement += 1
         if candidate.retention > branch.reached:
             branch.best, branch.reached, branch.without_improvement = student.copied(), candidate.retention, 0
+        branch.taught += 1
         patience = settings.recoveries if branch.guide is None else _GUIDED_RECOVERIES
-        if branch.without_improvement < patience:
+        if branch.reached < _HOPE and branch.taught >= _MIN_TAUGHT and self._round.anything_good:
+            self._give_up()
+        elif branch.without_improvement < patience:
             branch.phase = Phase.TEACH
         elif settings.tuning and branch.reached > _HOPE and len(student.hidden) > 0:
             assert branch.best is not None
@@ -339,7 +345,7 @@ def aim_of(branch: Branch) -> tuple[int, ...]:
 def retarget(branch: Branch, outputs: int, observation: int, max_parameters: float) -> None:
     """Choose the size to work on next, between the ``good`` and the hopeless one and below ``max_parameters``."""
     branch.student = branch.best = branch.learning = None
-    branch.reached, branch.without_improvement = -math.inf, 0
+    branch.reached, branch.without_improvement, branch.taught = -math.inf, 0, 0
     branch.target, branch.phase = (), Phase.DONE
     if branch.good is None:
         return

@@ -22,10 +22,14 @@ _TOGETHER = 2
 _MAX_SEARCH, _MIN_SEARCH = 0.85, 0.4
 # Of the budget, what the certificate gets at least; and how much slower than at first a machine is taken to be at most.
 _MIN_RESERVED, _MAX_BUSIER = 0.05, 4.0
+# By how much more it is planned with where others want all of the machine: their share changes.
+_UNSURE = 2.0
 # Episodes of a certificate beside those that should be needed, and at least.
 _MORE_EPISODES, _MIN_EPISODES = 1.3, 60
-# What a size that nobody has tried promises, and a size whose retention is so far below what is enough nothing.
-_UNTRIED, _NOTHING, _TIRED = 0.5, 0.3, 0.85
+# The chance of a size that nobody has tried. Of another it is the square of how near its retention is to what is
+# enough, from one that is nothing like it on, and no less than the least: rounds may bring a great deal. A round
+# without improvement leaves this share of it.
+_UNTRIED, _NOTHING, _MIN_NEAR, _TIRED = 0.5, 0.3, 0.3, 0.85
 # A smaller size has to be smaller by this share of its parameters.
 _WORTH = 0.03
 
@@ -194,20 +198,22 @@ class _Search:
             target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
         if branch.phase is Phase.DONE:
             return 0.0
-        if self._smallest == math.inf:
+        chance = self._chance(branch)
+        if self._smallest == math.inf:  # something that is safely good is wanted first
             gain = 1.0 if branch.number == 0 else 0.25
+            chance = max(chance, _UNTRIED) if branch.number == 0 else chance
         else:
             gain = math.log(self._smallest / target)
             if gain < _WORTH:
                 return 0.0
         cost = opened.cost or max((other.cost for other in self.opened), default=0.0) or 1.0
-        return gain * self._chance(branch) / cost
+        return gain * chance / cost
 
     def _chance(self, branch: Branch) -> float:
         if branch.reached == -math.inf:
             return _UNTRIED
         enough = self._settings.search.enough
-        near = min(max((branch.reached - _NOTHING) / (enough - _NOTHING), 0.02), 1.0)
+        near = min(max((branch.reached - _NOTHING) / (enough - _NOTHING), _MIN_NEAR), 1.0)
         return near**2 * _TIRED**branch.without_improvement
 
     def _is_over(self) -> bool:
@@ -221,12 +227,13 @@ class _Search:
             return (1.0 - _MAX_SEARCH) * total
         search, maximum = self._settings.search, float(self._settings.episodes)
         smallest = min(good, key=lambda one: (one.parameters, -one.retention))
-        wanted = episodes_wanted(smallest.played, search.keep, self._clip_range)
+        wanted = episodes_wanted(smallest.played, search.keep, self._clip_range, cautious=False)
         episodes = max(min(_MORE_EPISODES * wanted, maximum), _MIN_EPISODES)
         busier = 1.0
         if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
             share = self._pool.recent_core_share
-            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER) * (2.0 - min(share, 1.0))
+            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)
+            busier *= 1.0 + _UNSURE * (1.0 - min(share, 1.0))
         confirming = search.confirmation_episodes / 2
         reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
         return min(reserved, (1.0 - _MIN_SEARCH) * total)

@@ -315,7 +315,8 @@ import points, test_compress
 from prunekit.compression.task import Task
 from prunekit.compression.workers import WorkerPool
 signal.signal(signal.SIGHUP, lambda *_: None)
-with WorkerPool(Task(points.CONTINUOUS, partial(test_compress.teacher_of, respond=points.steer)), 2) as crew:
+teacher_of = partial(test_compress.teacher_of, respond=points.steer)
+with WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=teacher_of), 2) as crew:
     crew.returns_of("teacher")(0)
     print(*(worker.process.pid for worker in crew._executor._workers), flush=True)
     sys.stdin.readline()

@@ -269,8 +269,9 @@ def test_engines_and_budgets_that_there_are_not(run: Run, options: list[Any], wo
 
 def test_a_serial_engine_with_steps_writes_the_same_files_twice(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher = controller(tmp_path)
-    for name in ("a", "b"):
-        assert run("compress", teacher, "--engine", "serial", "--steps", 30_000, "--out", tmp_path / name)[0] == 0
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
+    folders = [tmp_path / name / "out" for name in ("a", "b")]
+    for folder in folders:
+        assert run("compress", teacher, "--engine", "serial", "--steps", 30_000, "--out", folder)[0] == 0
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert first == second
     assert {"policy.pt", "policy.onnx", "certificate.json"} <= first.keys()
