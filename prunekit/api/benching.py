@@ -21,7 +21,7 @@ from prunekit.generators import undisturbed
 from prunekit.policy.sizes import sizes_of
 from prunekit.simulators.spec import environment_spec
 from prunekit.stats.claim import check_episodes
-from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.clipping import range_given
 
 
 def bench(
@@ -62,15 +62,21 @@ def bench(
             paced_ticks=paced_ticks,
             loop_episodes=loop_episodes,
             keep=keep,
-            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
             noise=noise,
             delay=delay,
         )
         if isinstance(policies, str | os.PathLike | Policy):
             raise InputError("`policies` are several: write [policy]")
+        for several, word in ((devices, "devices"), (parts, "parts")):
+            if isinstance(several, str):
+                raise InputError(f"`{word}` are several: write [{several!r}]")
         named = [device for device in devices if isinstance(device, str)]
         own = [device for device in devices if not isinstance(device, str)]
+        for device in own:
+            if not callable(getattr(device, "runtime", None)):
+                raise InputError(f"a device is a name, such as 'cpu', or a Device, not {type(device).__name__}")
         chosen = [*devices_named(named, parts, 16 if int8 else None), *own]
         if not chosen or not policies:
             raise InputError("there is nothing to measure; give `policies` and `devices`, or `parts`")

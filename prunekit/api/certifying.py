@@ -24,7 +24,7 @@ from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
 from prunekit.generators import undisturbed
 from prunekit.simulators.spec import EnvironmentSpec
-from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.clipping import range_given
 
 _RECORDED = 5
 
@@ -61,7 +61,7 @@ def certify(
     with undisturbed():
         settings = CertifySettings(
             keep=keep,
-            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
             failure_return=failure_return,
             episodes=episodes,

@@ -32,7 +32,7 @@ from prunekit.policy.heads import KindHead
 from prunekit.simulators.batch import Seeding
 from prunekit.simulators.spec import EnvironmentSpec
 from prunekit.stats.certificate import Certificate
-from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.clipping import range_given
 
 Answers = Callable[[NDArray[np.float32]], Any]
 """Observations float32 [n, obs] to the actions, action values or logits [n, k] of the environment's kind."""
@@ -114,7 +114,7 @@ def compress(
             episodes=episodes,
             seconds=60.0 * minutes,
             steps=steps,
-            clip_range=None if clip_range is None else ReturnRange(low=clip_range[0], high=clip_range[1]),
+            clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.

@@ -107,7 +107,7 @@ class _Ahead:
     def __init__(self, executor: Executor, ahead: int) -> None:
         self._executor, self._ahead = executor, ahead
         self._asked: set[str] = set()
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, list[float | str] | Failed] = {}
 
     def __call__(self, seed: int, count: int) -> Returns:
         """Return what the seed brings, played by ``count`` of the three."""
@@ -121,11 +121,13 @@ class _Ahead:
                 match event:
                     case Finished():
                         self._known[event.name] = event.result
-                    case Failed():
-                        raise CheckError(f"a worker could not play an episode: {event.error}")
+                    case Failed():  # of a seed that may never be asked about
+                        self._known[event.name] = event
                     case _:
                         pass
         found = self._known.pop(name)
+        if isinstance(found, Failed):
+            raise CheckError(f"a worker could not play an episode: {found.error}")
         return tuple(FailedEpisodeError(entry) if isinstance(entry, str) else entry for entry in found)
 
 

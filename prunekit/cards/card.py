@@ -229,9 +229,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # files may hold whole numbers of any length
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _numbers(values: object) -> tuple[float, ...]:

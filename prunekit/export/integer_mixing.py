@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from prunekit.errors import InputError
 from prunekit.export.integer_activations import Z_MAX, IntegerActivation
 from prunekit.export.integer_stages import Value
 from prunekit.export.quantized import Added, Floated, Multiplied, Placed, rounded
@@ -88,5 +90,14 @@ def multiplied(
 
 
 def floated(name: str, source: str, steps: Steps) -> Floated:
-    """Return a value in floats."""
-    return Floated(name=name, source=source, step=steps.unit.astype(np.float32), offset=steps.offset.astype(np.float32))
+    """Return a value in floats; raises InputError where float32 does not hold it."""
+    return Floated(name=name, source=source, step=in_float32(steps.unit, name), offset=in_float32(steps.offset, name))
+
+
+def in_float32(values: Float64, name: str) -> NDArray[np.float32]:
+    """Return ``values`` in float32; raises InputError, naming the node ``name``, where it does not hold them."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(f"node '{name}': what it makes is beyond what float32 holds; export without `int8`")
+    return found

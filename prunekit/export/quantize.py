@@ -6,6 +6,7 @@ margin; what any other stage makes has one step for all its units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never, final
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from prunekit.errors import InputError
 from prunekit.export.integer_activations import Z_MAX, IntegerActivation, fitted, unit_of, z_end
 from prunekit.export.integer_curves import CurveTable, max_of
-from prunekit.export.integer_mixing import Steps, added, floated, multiplied, placed, requantized
+from prunekit.export.integer_mixing import Steps, added, floated, in_float32, multiplied, placed, requantized
 from prunekit.export.integer_norms import norm_numbers
 from prunekit.export.integer_plan import integer_plan
 from prunekit.export.integer_ranges import input_ranges, input_units, stage_ends, weights_on_inputs
@@ -51,9 +52,15 @@ def quantize(
     to come make up for the error as far as the recorded inputs allow (``export/rounding.py``).
 
     Raises InputError, naming node and op, for what has no integer form, and for layers whose sums could overflow 32
-    bits.
+    bits; and for observations of another shape.
     """
     plan = integer_plan(graph)
+    recorded, shape = np.asarray(recorded), graph.inputs[0].shape
+    if recorded.ndim < 2 or math.prod(recorded.shape[1:]) != plan.inputs or recorded.dtype.kind not in "fiub":
+        raise InputError(
+            f"recorded observations are numbers [n, {', '.join(map(str, shape))}], got {recorded.dtype} "
+            f"{list(recorded.shape)}"
+        )
     recorded = recorded.reshape(len(recorded), plan.inputs)
     seen = (recorded.astype(np.float64) - plan.mean) * plan.scale
     if not np.isfinite(seen).all():
@@ -215,6 +222,8 @@ def _quantized(
             f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     multiplier, before, after = requantized(end / step)
+    # Steps of sums that end in integers are read by nothing but these three.
+    told = in_float32(step, layer.name) if activation is None else np.ones(len(step), np.float32)
     return Quantized(
         name=layer.name,
         source=layer.source,
@@ -224,5 +233,5 @@ def _quantized(
         multiplier=multiplier,
         before=before,
         after=after,
-        step=step.astype(np.float32),
+        step=told,
     )

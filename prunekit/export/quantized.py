@@ -209,12 +209,13 @@ def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]
     x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
     made, floats, tanh = {quantized.port: x}, dict[str, Float32](), quantized.table
     for stage in quantized.stages:
-        if isinstance(stage, Quantized) and stage.activation is None:
-            floats[stage.name] = _sums(stage, made[stage.source]).astype(np.float32) * stage.step
-        elif isinstance(stage, Floated):
-            floats[stage.name] = made[stage.source].astype(np.float32) * stage.step + stage.offset
-        else:
-            made[stage.name] = stage_made(stage, made, tanh, quantized.bits)
+        with np.errstate(over="ignore", invalid="ignore"):  # as C has it
+            if isinstance(stage, Quantized) and stage.activation is None:
+                floats[stage.name] = _sums(stage, made[stage.source]).astype(np.float32) * stage.step
+            elif isinstance(stage, Floated):
+                floats[stage.name] = made[stage.source].astype(np.float32) * stage.step + stage.offset
+            else:
+                made[stage.name] = stage_made(stage, made, tanh, quantized.bits)
     return tail_actions(quantized.tail, {name: floats[stage] for name, stage in quantized.ends.items()})
 
 

@@ -18,12 +18,17 @@ def count_norms_(network: nn.Module) -> tuple[str, ...]:
         pruner = prunekit.Pruner(network, optimizer, total_steps=40_000, live_shrink=True)
     """
     replaced = []
-    for path, parent in list(network.named_modules()):
-        for name, module in list(parent.named_children()):
-            resize = resizes().get(type(module))
-            shape = getattr(module, "normalized_shape", ())
-            if resize is None or not resize.replaces or len(shape) != 1 or getattr(module, "weight", None) is None:
-                continue
-            setattr(parent, name, resize.function(module))
-            replaced.append(f"{path}.{name}".removeprefix("."))
+    made: dict[nn.Module, nn.Module] = {}  # one that stands in several places stays one
+    for path, module in list(network.named_modules(remove_duplicate=False)):
+        resize = resizes().get(type(module))
+        shape = getattr(module, "normalized_shape", ())
+        if not path or resize is None or not resize.replaces or len(shape) != 1:
+            continue
+        if getattr(module, "weight", None) is None:
+            continue
+        if module not in made:
+            made[module] = resize.function(module)
+        parent, _, name = path.rpartition(".")
+        setattr(network.get_submodule(parent), name, made[module])
+        replaced.append(path)
     return tuple(replaced)

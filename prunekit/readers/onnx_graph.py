@@ -27,6 +27,7 @@ from prunekit.readers.onnx.walk import Scope, Walk, needed_nodes, read_by
 
 _FIRST_OPSET = 7
 _ENDS = ("action", "outputs")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -> ForeignGraph:
@@ -42,12 +43,15 @@ def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -
     whole = bound_work(model, called)
     pairs = states_of(whole.plain)
     chosen = chosen_output(whole, called, output, [*pairs.values()])
+    held = {*pairs}
     plain, pairs = _needed(whole.plain, chosen, pairs)
     entries = [entry_of(value, called) for value in inputs_of(plain)]
     _fix_sizes_(plain, entries)
     work = bound_work(plain, called, width=1)
     metadata = prunekit_metadata(model, called)
-    first = metadata.pop(INITIAL_STATES, None)
+    first = metadata.pop(INITIAL_STATES, {})
+    if not isinstance(first, dict) or not set(first) <= held:
+        raise InputError(f"{called}: its metadata has first values of states that it does not have; export it again")
     graph, notes = _read(work, called, version, entries, chosen, pairs, first)
     return ForeignGraph(
         graph=graph,
@@ -66,7 +70,7 @@ def _read(
     entries: Sequence[Entry],
     chosen: str,
     pairs: Mapping[str, str],
-    first: object,
+    first: Mapping[str, object],
 ) -> tuple[Graph, tuple[str, ...]]:
     names = [entry.port.name for entry in entries]
     clash = next((name for name in names if name in _ENDS), None)
@@ -103,15 +107,15 @@ def _opset(model: onnx.ModelProto, called: str) -> int:
     return version
 
 
-def _carried(after: Held, shape: tuple[int, ...], name: str, first: object) -> Carried:
+def _carried(after: Held, shape: tuple[int, ...], name: str, first: Mapping[str, object]) -> Carried:
     """Return what is left in the state ``name``, which begins with zeros unless prunekit wrote others into the file."""
     if not isinstance(after, Data) or math.prod(after.dims) != math.prod(shape):
         raise InputError(f"its state '{shown(name)}' is left as something else than it is read")
     initial = np.zeros(shape, np.float32)
-    given = first.get(name) if isinstance(first, dict) else None
-    if given is not None:
+    if name in first:
+        given = first[name]
         flat = given if isinstance(given, list) else []
-        if len(flat) != initial.size or not all(type(one) in (int, float) for one in flat):
+        if len(flat) != initial.size or not all(type(one) in (int, float) and abs(one) <= _LARGEST for one in flat):
             raise InputError(f"its state '{shown(name)}' begins with values that do not fit it")
         initial = np.asarray(flat, np.float64).astype(np.float32).reshape(shape)
     return Carried(after=after, initial=initial)

@@ -95,7 +95,8 @@ class Together:
 
     An episode that is asked about is played with those of the next seeds. Every environment plays one episode after a
     reset of all, and what it plays after its end counts for nothing: were the first to end taken, short episodes would
-    be too many. The batch stays open.
+    be too many. One that fails fails when it is asked about, so that certificates do not depend on the width; where the
+    batch itself raises, all of its episodes fail. The batch stays open.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -105,13 +106,16 @@ class Together:
 
     def returns(self, act_of: ActOf) -> Returns:
         """Return what plays a batch of episodes when it is asked about one that was not played."""
-        known: dict[int, float] = {}
+        known: dict[int, float | PrunekitError] = {}
 
         def returned(seed: int) -> float:
             if seed not in known:
                 seeds = range(seed, seed + self._batch.width)
                 known.update(zip(seeds, self._played(act_of, seeds), strict=True))
-            return known[seed]
+            found = known[seed]
+            if isinstance(found, PrunekitError):
+                raise found
+            return found
 
         return returned
 
@@ -128,29 +132,45 @@ class Together:
     def close(self) -> None:
         """Leave the batch open: who made it closes it."""
 
-    def _played(self, act_of: ActOf, seeds: Sequence[int]) -> list[float]:
+    def _played(self, act_of: ActOf, seeds: Sequence[int]) -> list[float | PrunekitError]:
         acts = [act_of(seed) for seed in seeds]
         totals, playing = np.zeros(len(seeds)), np.ones(len(seeds), np.bool_)
+        errors: dict[int, PrunekitError] = {}
         observations = self._tried(lambda: self._batch.begin(seeds), "at the reset", seeds)
-        actions: list[Any] = [None] * len(seeds)
-        step = 0
+        actions: list[Any] = [self._any_action()] * len(seeds)
+        step, own = 0, None if self.registered is None else self.registered.max_episode_steps
+        limit = max(MAX_STEPS, own or 0)
+
+        def fail(index: int, error: PrunekitError) -> None:
+            errors[index] = error
+            playing[index] = False
+
         while playing.any():
             for index in np.flatnonzero(playing).tolist():
-                actions[index] = self._acted(acts[index], observations[index], step, seeds[index])
+                try:
+                    actions[index] = self._acted(acts[index], observations[index], step, seeds[index])
+                except PrunekitError as error:
+                    fail(index, error)
+            if not playing.any():
+                break
             step += 1
             observations, rewards, over = self._tried(lambda: self._batch.step(actions), f"at step {step}", seeds)
             totals[playing] += rewards[playing]
             for index in np.flatnonzero(playing).tolist():
                 if not math.isfinite(totals[index]):
-                    raise self._failed(
-                        f"the reward is not finite at step {step} of the episode with seed {seeds[index]}"
-                    )
+                    told = f"the reward is not finite at step {step} of the episode with seed {seeds[index]}"
+                    fail(index, self._failed(told))
             playing &= ~over
-            if playing.any() and step >= MAX_STEPS:
-                raise self._failed(
-                    f"the episodes from seed {seeds[0]} on have not ended after {step:,} steps; limit them"
-                )
-        return [float(total) for total in totals]
+            for index in np.flatnonzero(playing).tolist() if step >= limit else ():
+                told = f"the episode with seed {seeds[index]} has not ended after {step:,} steps; limit it"
+                fail(index, self._failed(told))
+        return [errors.get(index, float(total)) for index, total in enumerate(totals)]
+
+    def _any_action(self) -> Any:
+        """Return what an environment takes whose episode is over before its first step."""
+        space = copy.deepcopy(self._batch.action_space)
+        space.seed(0)
+        return space.sample()
 
     def _acted(self, act: Act, observation: Any, step: int, seed: int) -> Any:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
@@ -86,6 +87,11 @@ class EnvironmentSpec:
         return isinstance(self.source, str)
 
     def _batch(self, vector: VectorEnv[Any, Any, Any] | Simulator) -> Batch:
+        count = vector.num_envs
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' has num_envs {count!r:.40}; it must be a whole number from 1"
+            )
         if isinstance(vector, VectorEnv):
             return VectorBatch(vector, self.name)
         return TensorBatch(vector, self.name, self.actions)
@@ -103,7 +109,10 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     if isinstance(environment, str):
         return EnvironmentSpec(name=environment, source=environment, kwargs=given)
     if isinstance(environment, VectorEnv):
-        return _of_vector(environment, given)
+        spec = _of_vector(environment)
+        if given:
+            raise InputError(f"environment '{spec.name}': `kwargs` are for one that is made here; make it with them")
+        return spec
     if isinstance(environment, gym.Env):
         raise InputError(
             f"an environment that is open already ({type(environment).__name__}) cannot be made again, as episodes of "
@@ -117,9 +126,9 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     raise InputError(f"an environment is {_WAYS}, not {type(environment).__name__}")
 
 
-def _of_vector(vector: VectorEnv[Any, Any, Any], kwargs: Mapping[str, Any]) -> EnvironmentSpec:
+def _of_vector(vector: VectorEnv[Any, Any, Any]) -> EnvironmentSpec:
     """A wrapper of vectors may change what policies see, so only where there is none a single one is known."""
     spec = vector.spec
     name = type(vector).__name__ if spec is None else spec.id
     source = vector.env_fns[0] if isinstance(vector, SyncVectorEnv | AsyncVectorEnv) else None
-    return EnvironmentSpec(name=name, source=source, vector=vector, kwargs=kwargs)
+    return EnvironmentSpec(name=name, source=source, vector=vector)

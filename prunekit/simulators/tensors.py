@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunekit.errors import UnusableEnvironmentError
+from prunekit.environment_functions import first_line
+from prunekit.errors import PrunekitError, UnusableEnvironmentError
 from prunekit.simulators.batch import Seeding, Simulator
 
 _POLICY = "policy"
@@ -39,7 +40,16 @@ class TensorBatch:
             )
         self.action_space: gym.Space[Any] = space
         self._device = torch.device("cpu")
-        first = self.begin(())
+        self._shape: tuple[int, ...] | None = None
+        try:
+            first = self.begin(())
+        except PrunekitError:
+            raise
+        except Exception as error:  # a simulator raises anything
+            raise UnusableEnvironmentError(
+                f"environment '{name}' failed at its first reset ({type(error).__name__}: {first_line(error)})"
+            ) from error
+        self._shape = first.shape
         self.observation_space: gym.Space[Any] = gym.spaces.Box(-np.inf, np.inf, first.shape[1:], np.float32)
 
     def begin(self, seeds: Sequence[int]) -> NDArray[Any]:  # noqa: ARG002
@@ -60,11 +70,22 @@ class TensorBatch:
         return self._observations(given[0]), self._column(given[1], "rewards").astype(np.float64), over
 
     def _observations(self, given: Any) -> NDArray[np.float32]:
-        found = given[_POLICY] if isinstance(given, Mapping) or hasattr(given, "keys") else given
+        found = given
+        if isinstance(given, Mapping) or hasattr(given, "keys"):
+            if _POLICY not in given.keys():  # noqa: SIM118  (a TensorDict has no other way)
+                raise UnusableEnvironmentError(
+                    f"environment '{self.name}' has observations {', '.join(map(str, given.keys()))!r:.80}, of which "
+                    f"none is '{_POLICY}', those of a policy"
+                )
+            found = given[_POLICY]
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != self.width:
             raise UnusableEnvironmentError(
                 f"environment '{self.name}' has observations {_told(found)}, but a policy takes a tensor of "
                 f"[{self.width}, obs]"
+            )
+        if self._shape is not None and tuple(found.shape) != self._shape:
+            raise UnusableEnvironmentError(
+                f"environment '{self.name}' has observations {list(found.shape)}, but had {list(self._shape)} before"
             )
         self._device = found.device
         # The simulator may write the next ones into the same memory.

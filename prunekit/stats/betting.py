@@ -13,14 +13,15 @@ Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variab
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
+from prunekit.errors import InputError
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.level import log_of_refuting
 
 # Bets are chosen among these shares of the largest one that can be paid.
 _SHARES = np.linspace(0.0, 0.99, 100)
@@ -32,11 +33,21 @@ _ROUNDING = 1e-9
 @final
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Returns of the small policy, the ``teacher`` and the random one for the same episode seeds, [n] each."""
+    """Returns of the small policy, the ``teacher`` and the random one for the same episode seeds, [n] each.
+
+    Raises InputError where they are not as many.
+    """
 
     small: Array
     teacher: Array
     random: Array
+
+    def __post_init__(self) -> None:
+        if not len(self.small) == len(self.teacher) == len(self.random):
+            raise InputError(
+                f"returns of the same episodes are as many of each policy, but there are {len(self.small)} of the "
+                f"small one, {len(self.teacher)} of the teacher and {len(self.random)} of the random one"
+            )
 
     def __len__(self) -> int:
         return len(self.small)
@@ -92,7 +103,7 @@ class Bettor:
 
     def refutes(self, alpha: float) -> bool:
         """Return whether the capital has ever been 1 / ``alpha``: retention is above rho, at that level."""
-        return self.log_largest >= -math.log(alpha)
+        return self.log_largest >= log_of_refuting(alpha)
 
 
 def growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:

@@ -8,12 +8,19 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.errors import InputError
+
 Array = NDArray[np.float64]
 RESAMPLES = 10_000
 
 
 def interquartile_mean(values: Array) -> float:
-    """Return the mean of the middle half of ``values`` [n]: the lowest and highest floor(n / 4) are left out."""
+    """Return the mean of the middle half of ``values`` [n]: the lowest and highest floor(n / 4) are left out.
+
+    Raises InputError where there are none.
+    """
+    if not len(values):
+        raise InputError("no values have no mean")
     cut = len(values) // 4
     return float(np.sort(values)[cut : len(values) - cut].mean())
 
@@ -99,4 +106,6 @@ def bootstrap_bound(
 
 
 def _resamples(count: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
+    if not count:
+        raise InputError("no values have no interval of their mean")
     return generator.integers(0, count, size=(resamples, count))

@@ -49,7 +49,14 @@ class ReturnRange:
         return self.high - self.low
 
     def clip(self, returns: Array) -> Array:
-        """Return ``returns`` of any shape, those outside of the range moved to its nearer end."""
+        """Return ``returns`` of any shape, those outside of the range moved to its nearer end.
+
+        Raises InputError where one is not a number: it would count as nothing at all.
+        """
+        if np.isnan(returns).any():
+            raise InputError(
+                "a return is not a number (NaN), so that no bound can be given; find out why, and leave no episode out"
+            )
         return np.clip(returns, self.low, self.high)
 
     def to_json(self) -> list[float]:
@@ -64,9 +71,12 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     """Return the range of all ``teacher`` and ``random`` returns with a margin of a tenth of it on both sides.
 
     Give the returns of episodes that no claim rests on. The ends are rounded outward to two or three digits of the
-    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least.
+    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least. Raises InputError
+    where there are none, or one is not finite.
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
+    if not len(seen) or not np.isfinite(seen).all():
+        raise InputError("a range is that of finite returns, one at least; give it as `clip_range`")
     minimum, maximum = float(seen.min()), float(seen.max())
     size, width = max(abs(minimum), abs(maximum)), maximum - minimum
     if width <= max(_SAME * size, _NOTHING):
@@ -78,6 +88,15 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     )
     digits = max(0, -math.floor(math.log10(step)))
     return ReturnRange(low=round(low, digits), high=round(high, digits))
+
+
+def range_given(ends: Sequence[float]) -> ReturnRange:
+    """Return the range of two numbers (low, high); raises InputError for anything else."""
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise InputError(f"`clip_range` is two numbers as in (-100.0, 300.0), got {ends!r:.60}") from None
+    return ReturnRange(low=low, high=high)
 
 
 def parse_range(text: str) -> ReturnRange:

@@ -15,6 +15,8 @@ from typing import final
 
 import numpy as np
 
+from prunekit.errors import InputError
+from prunekit.stats.level import log_of_refuting
 from prunekit.stats.mixtures import largest_log_capital, largest_refuted
 
 # Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
@@ -25,10 +27,13 @@ _HALVINGS = 40
 
 @final
 class Frequency:
-    """Counts in how many of the episodes ``played`` something ``happened``, and bounds its share from above."""
+    """Counts in how many of the episodes ``played`` something ``happened``, and bounds its share from above.
+
+    Raises InputError for an ``alpha`` that is no level.
+    """
 
     def __init__(self, alpha: float) -> None:
-        self._alpha = alpha
+        self._wanted = log_of_refuting(alpha)
         self._minimum = 1.0
         self._fell = False
         self.played = 0
@@ -45,7 +50,7 @@ class Frequency:
     @property
     def upper(self) -> float:
         """The upper bound: at least the true share, at every moment alike, with a probability of 1 - ``alpha``."""
-        return min(self._minimum, _upper(self.played, self.happened, self._alpha))
+        return min(self._minimum, _upper(self.played, self.happened, self._wanted))
 
 
 def frequency(events: Iterable[bool], alpha: float) -> Frequency:
@@ -79,24 +84,30 @@ def share_lower_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
 def is_exceeded(events: Iterable[bool], share: float, alpha: float = 0.05) -> bool:
     """Return whether it is refuted that something happens in a ``share`` of the episodes at most."""
     happened = np.asarray(list(events), np.float64)
-    return largest_log_capital(happened / share - 1.0) >= -math.log(alpha)
+    return largest_log_capital(happened / share - 1.0) >= log_of_refuting(alpha)
 
 
 def faultless_episodes(share: float, alpha: float) -> int:
-    """Return how many episodes without it rule out that something happens in ``share`` of them, in (0, 1)."""
+    """Return how many episodes without it rule out that something happens in ``share`` of them.
+
+    Raises InputError for a ``share`` or an ``alpha`` that is not between 0 and 1.
+    """
+    wanted = log_of_refuting(alpha)
+    if not 0.0 < share < 1.0:
+        raise InputError(f"the share of the episodes must lie between 0 and 1, got {share:g}")
     low, high = 0, math.ceil(math.log(alpha * float(_CAPITAL[0])) / math.log1p(-share))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _log_capital(share, middle, 0) >= -math.log(alpha) else (middle, high)
+        low, high = (low, middle) if _log_capital(share, middle, 0) >= wanted else (middle, high)
     return high
 
 
-def _upper(played: int, happened: int, alpha: float) -> float:
+def _upper(played: int, happened: int, wanted: float) -> float:
     """Return the smallest share that is ruled out after so many episodes; 1 where none is."""
     low, high = 0.0, 1.0  # the capital grows with the share
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if _log_capital(middle, played, happened) >= -math.log(alpha) else (middle, high)
+        low, high = (low, middle) if _log_capital(middle, played, happened) >= wanted else (middle, high)
     return high
 
 

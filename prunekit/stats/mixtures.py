@@ -9,12 +9,12 @@ Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variab
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from prunekit.stats.bootstrap import Array
+from prunekit.stats.level import log_of_refuting
 
 # Half of the capital is on "nothing is ever lost", the rest on returns of every spread.
 _SHARES = np.array([1.0, 0.9, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.025])
@@ -36,10 +36,12 @@ def largest_refuted(gains_against: Callable[[float], Array], low: float, high: f
     """Return the largest value in [``low``, ``high``] that is refuted at the level ``alpha``, ``low`` where none is.
 
     ``gains_against`` are the gains [n] of bets against "it is this value at most"; none may grow with the value.
+    Raises InputError for an ``alpha`` that is no level.
     """
+    wanted = log_of_refuting(alpha)
 
     def refuted(value: float) -> bool:
-        return largest_log_capital(gains_against(value)) >= -math.log(alpha)
+        return largest_log_capital(gains_against(value)) >= wanted
 
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0

@@ -42,7 +42,7 @@ class Tail:
 def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
     """Return the mean of the worst ``share`` of ``returns`` [n]; of the last of these episodes only a part may count.
 
-    Raises InputError where there are none, and for a share that is none.
+    Raises InputError where there are none, where one is not a number, and for a share that is none.
 
     >>> cvar([1.0, 2.0, 3.0, 4.0], 0.375)
     1.3333333333333333
@@ -50,6 +50,8 @@ def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
     values, count = np.sort(np.asarray(returns, np.float64)), _checked(share) * len(returns)
     if not len(values):
         raise InputError("the worst of no episodes have no mean")
+    if np.isnan(values).any():
+        raise InputError("a return is not a number (NaN), so that it is not known which are the worst")
     whole = min(int(count), len(values) - 1)
     return float((values[:whole].sum() + (count - whole) * values[whole]) / count)
 

@@ -158,6 +158,12 @@ def test_policies_are_measured_where_many_step_together(vector: Callable[[], Any
 def test_what_cannot_be_measured_is_told() -> None:
     with pytest.raises(prunekit.InputError, match=r"`policies` are several: write \[policy\]"):
         bench(policy(), env=make_follow)  # type: ignore[arg-type]
+    with pytest.raises(prunekit.InputError, match=r"`devices` are several: write \['cpu'\]"):
+        prunekit.bench([policy()], devices="cpu")
+    with pytest.raises(prunekit.InputError, match="`parts` are several"):
+        prunekit.bench([policy()], parts="stm32f405rg")
+    with pytest.raises(prunekit.InputError, match="a device is a name, such as 'cpu', or a Device, not int"):
+        prunekit.bench([policy()], devices=[3])  # type: ignore[list-item]
     with pytest.raises(prunekit.InputError, match=r"policies\[0\] is function"):
         bench([following], env=make_follow)  # type: ignore[list-item]
     with pytest.raises(prunekit.InputError, match="nothing to measure"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,12 +17,13 @@ from torch import nn
 
 import prunekit
 from prunekit.benching.certify import Certified, CertifySettings, Returns, certified
-from prunekit.benching.certify_command import Match, certify_files
+from prunekit.benching.certify_command import Match, _Ahead, certify_files
 from prunekit.benching.contest import certify_models
 from prunekit.benching.models import read_model
 from prunekit.benching.players import Player, episodes_of, integer_player, player_of
 from prunekit.environments import spaces_of
-from prunekit.errors import FailedEpisodeError, InputError
+from prunekit.errors import CheckError, FailedEpisodeError, InputError
+from prunekit.executors import Event, Executor, Failed, Finished, Job
 from prunekit.export.quantize import quantize, run_quantized
 from prunekit.export.recording import recorded_observations
 from prunekit.graph.graph import Graph, Node, Port, State
@@ -105,6 +107,29 @@ def test_the_same_policies_with_any_number_of_workers(files: dict[str, Path]) ->
     one.pop("seconds"), two.pop("seconds")
     assert one == two
     assert one["certificate"]["seeds"][0] == 200_300_000
+
+
+class Broken:
+    """Workers of which every one fails with the seed 5."""
+
+    def __init__(self) -> None:
+        self.done: list[Event] = []
+
+    def submit(self, job: Job) -> None:
+        seed, count = job.argument
+        failed = Failed(name=job.name, error="no answer", traceback="")
+        self.done.append(failed if seed == 5 else Finished(name=job.name, result=[float(seed)] * count))
+
+    def events(self, _: float) -> list[Event]:
+        found, self.done = self.done, []
+        return found
+
+
+def test_what_fails_ahead_fails_in_its_turn() -> None:
+    play = _Ahead(cast(Executor, Broken()), 4)
+    assert [play(seed, 3) for seed in range(2, 5)] == [(float(seed),) * 3 for seed in range(2, 5)]
+    with pytest.raises(CheckError, match="a worker could not play an episode: no answer"):
+        play(5, 3)
 
 
 def test_integers_play_as_the_twin_of_the_c_that_is_exported(files: dict[str, Path]) -> None:

@@ -47,7 +47,16 @@ class Counting(points.Point):
         self.reward = float(Counting.made)
 
 
+class Remembering(points.Point):
+    """A ``points.Point`` that is worth more with every episode that was begun in it."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.reward = getattr(self, "reward", 0.0) + 1.0
+        return super().reset(seed=seed, options=options)
+
+
 gym.register("Uneven-v0", Uneven)
+gym.register("Remembering-v0", Remembering)
 gym.register("Counting-v0", Counting)
 
 
@@ -96,12 +105,13 @@ def test_a_failure_comes_in_its_episode_s_turn() -> None:
     runner.close()
 
 
-def test_an_environment_without_a_twin_is_played_in_alone() -> None:
-    runner = EpisodeRunner("Counting-v0")
+@pytest.mark.parametrize("env_id", ["Counting-v0", "Remembering-v0"])
+def test_an_environment_without_a_twin_is_played_in_alone(env_id: str) -> None:
+    runner = EpisodeRunner(env_id)
     asked: list[int] = []
     assert len(list(runner.play_all(steering(8, asked), SEEDS))) == len(SEEDS)
     assert set(asked) == {1}
-    assert "one at a time, as environments 'Counting-v0' do not do the same" in runner.note
+    assert f"one at a time, as environments '{env_id}' do not do the same" in runner.note
     runner.close()
 
 

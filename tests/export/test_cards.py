@@ -176,3 +176,9 @@ def test_what_a_file_says_is_text_and_no_more() -> None:
     assert "\u202e" not in text
     assert "\n---\n" not in body
     assert facts_on_record({}, name="x", hidden=[], parameters=1).certified is None
+
+
+def test_a_figure_that_no_float_holds_is_none() -> None:
+    huge = {"certificate": {"retention": 10**400, "returns": {"small": [1.0, -(10**400)]}}}
+    facts = facts_on_record(huge, name="x", hidden=[], parameters=1)
+    assert (facts.retention, facts.returns) == (None, ())

@@ -213,3 +213,20 @@ def test_twins_and_copies_follow(trained: Trained) -> None:
         small = prunekit.shrink(twin, again.masks)
         torch.testing.assert_close(small(states), twin(states), rtol=0.0, atol=1e-12)
     again.detach()
+
+
+class Shared(nn.Module):
+    """One norm under several names, in two modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.again, self.inner = self.norm, nn.Sequential(nn.Linear(4, 4), self.norm)
+
+
+def test_a_norm_that_stands_in_several_places_stays_one() -> None:
+    network = Shared()
+    assert set(prunekit.count_norms_(network)) == {"norm", "again", "inner.1"}
+    assert isinstance(network.norm, CountedLayerNorm)
+    assert network.norm is network.again is network.inner[1]
+    assert prunekit.count_norms_(network) == ()

@@ -116,8 +116,21 @@ def test_choices_side_by_side_are_one_head() -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
-def test_first_values_that_do_not_fit_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ('{"memory": [1, 2]}', "begins with values that do not fit it"),
+        ('{"memory": null}', "begins with values that do not fit it"),
+        ('{"memory": [true, 0, 0, 0, 0]}', "begins with values that do not fit it"),
+        ('{"memory": [1e39, 0, 0, 0, 0]}', "begins with values that do not fit it"),
+        (f'{{"memory": [{10**400}, 0, 0, 0, 0]}}', "begins with values that do not fit it"),
+        ('{"other": [1]}', "has first values of states that it does not have"),
+        ("[]", "has first values of states that it does not have"),
+        ("null", "has first values of states that it does not have"),
+    ],
+)
+def test_first_values_that_do_not_fit_are_refused(told: str, reason: str) -> None:
     model = onnx.load_from_string(to_onnx(one_state(values(5))))
-    helper.set_model_props(model, {"prunekit.initial_states": '{"memory": [1, 2]}'})
-    with pytest.raises(InputError, match="begins with values that do not fit it"):
+    helper.set_model_props(model, {"prunekit.initial_states": told})
+    with pytest.raises(InputError, match=reason):
         read_onnx_graph(model.SerializeToString(), "own")

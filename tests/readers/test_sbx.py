@@ -20,6 +20,7 @@ from prunekit.errors import ArtifactError, InputError
 from prunekit.graph.reference import run_step
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
+from prunekit.readers.sbx.activation import activation_of
 from prunekit.spaces.box import BoxActions
 
 SEEN = spaces.Box(-9.0, 9.0, (4,))
@@ -178,6 +179,14 @@ def test_a_partial_gives_its_numbers_and_other_functions_are_asked_for(tmp_path:
         read_policy(path, NONE)
     said = read_policy(path, PolicyOptions(without_normalizer=True, activation="elu"))
     assert said.recognised.endswith(", elu")
+
+
+@pytest.mark.parametrize("given", [10**400, -(10**31), float("inf"), True, "x", np.ones(2)])
+def test_a_partial_may_give_anything(given: Any) -> None:
+    for name, word in (("elu", "alpha"), ("gelu", "approximate")):
+        if name == "elu" or given is not True:
+            with pytest.raises(InputError, match=rf"its activation '{name}' is given .* which is not read"):
+                activation_of((f"jax.nn.{name}", {word: given}))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

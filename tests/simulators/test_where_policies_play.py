@@ -17,7 +17,8 @@ from torch import Tensor
 
 from prunekit import EnvironmentSpec, FailedEpisodeError, InputError, UnusableEnvironmentError
 from prunekit.environments import make_environment
-from prunekit.rollouts import Act, episode_return, random_returns
+from prunekit.errors import CheckError
+from prunekit.rollouts import MAX_STEPS, Act, episode_return, random_returns
 from prunekit.simulators import spec as spec_module
 from prunekit.simulators.batch import Seeding
 from prunekit.simulators.spec import environment_spec
@@ -152,6 +153,14 @@ def test_observations_of_a_simulator_are_copies() -> None:
         (lambda walls: setattr(walls, "single_action_space", None), "`actions`"),
         (lambda walls: setattr(walls, "seen", lambda: np.zeros((3, 4))), "ndarray"),
         (lambda walls: setattr(walls, "seen", lambda: torch.zeros(3, 4, 4)), r"\[3, 4, 4\]"),
+        (lambda walls: setattr(walls, "seen", lambda: {"critic": torch.zeros(3, 4)}), "none is 'policy'"),
+        (
+            lambda walls: setattr(walls, "seen", lambda: torch.zeros(3, 4 + int(walls.ages.sum() > 0))),
+            r"\[3, 5\], but had \[3, 4\]",
+        ),
+        (lambda walls: setattr(walls, "reset", lambda: 1 / 0), r"failed at its first reset \(ZeroDivisionError"),
+        (lambda walls: setattr(walls, "num_envs", 0), "num_envs 0; it must be a whole number from 1"),
+        (lambda walls: setattr(walls, "num_envs", "3"), "num_envs '3'; it must be"),
         (lambda walls: setattr(walls, "step", lambda _: (1, 2)), "step returned"),
         (lambda walls: setattr(walls, "step", lambda _: (walls.seen(), torch.ones(2), torch.ones(3), {})), "rewards"),
         (lambda walls: setattr(walls, "step", lambda _: 1 / 0), "failed at step 1"),
@@ -220,6 +229,25 @@ class Endless(VectorEnv[Any, Any, Any]):
         return np.full((2, 3), np.nan, np.float32), np.zeros(2), none, none, {}
 
 
+class Long(Endless):
+    """Its own limit is beyond the one that others have."""
+
+    spec = gym.envs.registration.EnvSpec("Long-v0", "none:none", max_episode_steps=MAX_STEPS + 1)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.steps = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> Any:
+        self.steps += 1
+        over = np.full(2, self.steps > MAX_STEPS)
+        return np.zeros((2, 3), np.float32), np.ones(2), over, over, {}
+
+
+def test_an_episode_has_the_environment_s_own_limit_where_that_is_larger() -> None:
+    assert environment_spec(Long()).episodes().returns(lambda _: lambda _: 0)(0) == MAX_STEPS + 1
+
+
 def test_an_observation_that_is_not_finite_is_the_environment_s_fault() -> None:
     def act(observation: NDArray[Any]) -> int:
         if not np.isfinite(observation).all():
@@ -233,3 +261,52 @@ def test_an_observation_that_is_not_finite_is_the_environment_s_fault() -> None:
 def test_the_example_of_the_record() -> None:
     assert doctest.testmod(spec_module).failed == 0
     assert doctest.testmod(spec_module).attempted > 0
+
+
+class Failing(gym.Env[Any, Any]):
+    """Rewards are the seed's last digit; that of seed 105 is not finite in the end."""
+
+    observation_space, action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.began, self.steps = seed, 0
+        return np.array([(seed or 0) % 10 / 10.0], np.float32), {}
+
+    def step(self, _: Any) -> Any:
+        self.steps += 1
+        reward = float("nan") if self.began == 105 and self.steps == 2 else float((self.began or 0) % 10)
+        return np.zeros(1, np.float32), reward, self.steps == 3, False, {}
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_an_episode_that_fails_fails_in_its_turn(count: int) -> None:
+    returns = environment_spec(SyncVectorEnv([Failing] * count)).episodes().returns(act_of_one)
+    assert [returns(seed) for seed in range(100, 105)] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    with pytest.raises(FailedEpisodeError, match="the reward is not finite at step 2 of the episode with seed 105"):
+        returns(105)
+    assert returns(106) == 18.0
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_policy_without_an_answer_has_none_in_its_turn(count: int) -> None:
+    def picky(seed: int) -> Act:
+        def act(_: NDArray[Any]) -> int:
+            if seed == 104:
+                raise CheckError(f"no answer in {seed}")
+            return 1
+
+        return act
+
+    returns = environment_spec(SyncVectorEnv([Failing] * count)).episodes().returns(picky)
+    assert [returns(seed) for seed in range(100, 104)] == [0.0, 3.0, 6.0, 9.0]
+    with pytest.raises(CheckError, match="no answer in 104"):
+        returns(104)
+
+
+def act_of_one(_: int) -> Act:
+    return lambda _: 1
+
+
+def test_a_vector_is_made_with_its_arguments_already() -> None:
+    with pytest.raises(InputError, match="`kwargs` are for one that is made here; make it with them"):
+        environment_spec(many(), {"sutton_barto_reward": True})

@@ -31,6 +31,8 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, float]]] = {
     "gelu": ("gelu_tanh", {}),
 }
 _IDENTITY = "identity"
+# Whole numbers of a file may have any length.
+_HUGE = 1e30
 
 
 def activation_of(called: object) -> Op | None:
@@ -49,11 +51,9 @@ def activation_of(called: object) -> Op | None:
     if short == _IDENTITY:
         return None
     kind, numbers = _FUNCTIONS[short]
-    if short == "gelu" and given == {"approximate": False}:
-        return Activation(kind="gelu")
-    if short == "gelu" and given == {"approximate": True}:
-        given = {}
-    if not set(given) <= set(numbers) or not all(type(number) in (int, float) for number in given.values()):
+    if short == "gelu" and set(given) == {"approximate"} and isinstance(given["approximate"], bool):
+        kind, given = ("gelu_tanh" if given["approximate"] else "gelu"), {}
+    if not set(given) <= set(numbers) or not all(_is_number(number) for number in given.values()):
         raise InputError(f"its activation '{short}' is given {shown(given, 60)}, which is not read")
     if kind in ("relu6", "hardtanh"):
         return _bounded(*((0.0, 6.0) if kind == "relu6" else (-1.0, 1.0)))
@@ -61,6 +61,10 @@ def activation_of(called: object) -> Op | None:
     if KINDS[kind].numbers and not ordered:
         ordered = list(KINDS[kind].numbers.values())
     return Activation(kind=kind, numbers=tuple(ordered))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _bounded(low: float, high: float) -> Op:

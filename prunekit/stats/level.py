@@ -1,0 +1,18 @@
+"""The level of a test: how often it may be wrong."""
+
+from __future__ import annotations
+
+import math
+
+from prunekit.errors import InputError
+
+
+def log_of_refuting(alpha: float) -> float:
+    """Return the logarithm of the capital that refutes at the level ``alpha``; raises InputError for one that is none.
+
+    >>> round(log_of_refuting(0.05), 3)
+    2.996
+    """
+    if not 0.0 < alpha < 1.0:
+        raise InputError(f"`alpha` is how often a bound may be wrong, between 0 and 1 as in 0.05, got {alpha:g}")
+    return -math.log(alpha)
