@@ -18,6 +18,12 @@ PATHS = ["", "/", "/proc/nothing/x", "x" * 300, "y/" * 3000 + "z", "a\0b", "file
 NAMES = ["", "nan", "a\0b", "\udcff", "x" * 300, "[red]", "\x1b[31m"]
 ENVIRONMENTS = [*NAMES, " ", "::", ":", "a:b:c", "./x", "x/y.py:Env-v0", ".:CartPole-v1", "..x:CartPole-v1", "a b:C-v1"]
 WEIGHTS = {option: ["", ",", "elu", "a.0"] for option in ("--layers", "--activation", "--head", "--path")}
+DISTURBED = {
+    "--noise": [*FLOATS, "obs=-1", "action=2", "wind=1", "0.1,0.1"],
+    "--delay": ["", "-1", "1.5", "nan", "x", *BIG[1:]],
+    "--drop": [*FLOATS, "1"],
+    "--randomize": PATHS,
+}
 COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "train": (
         ["--out", "/proc/nothing/run"],
@@ -86,6 +92,8 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--activations": [*NOT_POSITIVE, "4", "17"],
             "--seed": ["", "-1", "nan", "x", *BIG],
             "--workers": [*NOT_POSITIVE, "65", *BIG],
+            **DISTURBED,
+            "--ladder": ["", "x", "1,2", "obs=", "obs=2,1", "delay=1.5", "drop=1", "wind=1"],
             "--normalizer": [],  # options of other kinds of files are for the other files
             "--output": [],
             "--inputs": ["", "0", "-1", "1.5", "nan", "x"],
@@ -127,8 +135,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--keep": [*FLOATS, "0", "1.01"],
             "--range": [*RANGES, "0,1"],
             "--max-failures": [*FLOATS, "0", "1", "0.5"],
-            "--noise": FLOATS,
-            "--delay": ["", "-1", "1.5", "nan", "x", *BIG[1:]],
+            **DISTURBED,
             "--normalizer": [],  # options of other kinds of files are for the other files
             "--output": [],
             "--inputs": ["", "0", "-1", "1.5", "nan", "x"],

@@ -15,6 +15,7 @@ from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.result import BenchResult
 from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.generators import undisturbed
@@ -41,6 +42,7 @@ def bench(
     max_failures: float | None = None,
     noise: float = 0.0,
     delay: int = 0,
+    drop: float = 0.0,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> BenchResult:
     """Measure files and ``Policy`` objects on ``devices`` and ``parts``; the first one is the reference.
@@ -64,8 +66,7 @@ def bench(
             keep=keep,
             clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
-            noise=noise,
-            delay=delay,
+            disturbance=Disturbance(observation_noise=noise, delay_steps=delay, drop=drop),
         )
         if isinstance(policies, str | os.PathLike | Policy):
             raise InputError("`policies` are several: write [policy]")

@@ -32,9 +32,17 @@ def measured_alone(
 ) -> BenchResult:
     """Return what ``models`` cost on ``devices``; ``reason`` says why there is no environment.
 
-    Raises InputError where a claim, noise, a delay or a device needs one.
+    Raises InputError where a claim, a disturbance or a device needs one.
     """
-    for name, used in (("`keep`", settings.keep), ("`noise`", settings.noise), ("`delay`", settings.delay)):
+    disturbance = settings.disturbance
+    asked = {
+        "`keep`": settings.keep,
+        "`noise`": disturbance.observation_noise or disturbance.action_noise,
+        "`delay`": disturbance.delay_steps,
+        "`drop`": disturbance.drop,
+        "`randomize`": disturbance.randomization,
+    }
+    for name, used in asked.items():
         if used:
             raise _needed(name, models[0], reason)
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)

@@ -85,7 +85,7 @@ class CertifySettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Certified:
-    """What came of it. ``form`` says in which numbers the small policy played."""
+    """What came of it. ``form`` says in which numbers the small policy played, ``under`` what was done to all alike."""
 
     small: str
     teacher: str
@@ -93,6 +93,7 @@ class Certified:
     certificate: Certificate
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    under: str = ""
 
     @property
     def certified(self) -> bool:
@@ -102,6 +103,10 @@ class Certified:
     @property
     def sentence(self) -> str:
         """What was shown, in one sentence, or why nothing was."""
+        return f"Under {self.under}, alike for all policies: {self._said}" if self.under else self._said
+
+    @property
+    def _said(self) -> str:
         found = self.certificate
         if found.certified:
             return found.sentence

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
 from prunekit.benching.certify import Certified, CertifySettings, Play, Returns
-from prunekit.benching.contest import Contest, opened
+from prunekit.benching.contest import Contest, disturbed, opened
 from prunekit.benching.models import BenchModel, read_model
+from prunekit.disturbances.ladder import Rung, climb
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
 from prunekit.executors import Context, Executor, Failed, Finished, Job
@@ -29,18 +31,24 @@ _NAMING = ("model", "onnx")
 # Seeds asked for before they are needed, per worker.
 _AHEAD = 2
 _PATIENCE = 1.0
+_DISTURBED = ExitStack()
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Who plays: the files of both policies, what they do not say, the environment, and the bits of integers if any."""
+    """Who plays: the files of both policies, what they do not say, the environment, and the bits of integers if any.
+
+    All play under ``disturbance``; ``deviation`` is that of the observations, where it is known already.
+    """
 
     small: Path
     teacher: Path
     env: str | None = None
     options: PolicyOptions = field(default_factory=PolicyOptions)
     bits: Bits | None = None
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    deviation: tuple[float, ...] | None = None
 
 
 def certify_files(
@@ -60,10 +68,36 @@ def certify_files(
         raise InputError(f"`workers` must be from 1 to {MAX_WORKERS}, got {workers}")
     contest = _opened(match)
     try:
-        with _playing(contest, match, workers) as play:
-            return contest.certified(play, settings, progress)
+        with (
+            disturbed(contest, match.disturbance, match.deviation) as under,
+            _playing(under, replace(match, deviation=under.deviation), workers) as play,
+        ):
+            return under.certified(play, settings, progress)
     finally:
         contest.episodes.close()
+
+
+def certify_levels(
+    match: Match,
+    settings: CertifySettings,
+    levels: Sequence[Disturbance],
+    *,
+    workers: int = 1,
+    progress: Callable[[str, int], None] = lambda *_: None,
+) -> list[Rung[Certified]]:
+    """Return what is shown at each of ``levels`` in turn, up to the first where the claim is not.
+
+    Each takes what ``settings`` say, and has the same seeds. All that is shown holds together, at the level of one
+    certificate (``disturbances/ladder.py``). Raises as ``certify_files``.
+    """
+
+    def test(disturbance: Disturbance) -> Certified:
+        def told(what: str, count: int) -> None:
+            progress(what if disturbance.is_none else f"{what} under {disturbance.words}", count)
+
+        return certify_files(replace(match, disturbance=disturbance), settings, workers=workers, progress=told)
+
+    return climb(levels, test)
 
 
 def _opened(match: Match) -> Contest:
@@ -140,4 +174,6 @@ def _played(argument: tuple[int, int], context: Context) -> list[float | str]:
 
 @lru_cache(maxsize=1)
 def _play_of(packed: bytes) -> Play:
-    return _opened(pickle.loads(packed)).play()  # of this program's own main process
+    match: Match = pickle.loads(packed)  # of this program's own main process
+    # A worker ends with its process, and so does the disturbance.
+    return _DISTURBED.enter_context(disturbed(_opened(match), match.disturbance, match.deviation)).play()

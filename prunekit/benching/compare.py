@@ -17,7 +17,7 @@ from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.result import BenchResult
 from prunekit.benching.runtimes import Runtime
 from prunekit.benching.settings import BenchSettings
-from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.disturbances.deviation import Deviation
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.export.recording import recorded_observations
@@ -135,11 +135,15 @@ def _measure(
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None
                 result[device.name] = DeviceResult(figures=figure, returns=own, ci95=interval)
         for name_, entry in settings.disturbances.items():
-            for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
-                if runtime is not None:
-                    seeds = devices[0].seeds(settings)
-                    progress(f"{len(seeds)} episodes of {model.path} under {name_}")
-                    kept[name_] = played(_disturbed(_fitting(runtime.act, spaces), entry, deviation), seeds)
+            from prunekit.simulators.disturbed import episodes_under
+
+            with episodes_under(episodes, entry, deviation.value) as disturbed:
+                for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
+                    if runtime is not None:
+                        seeds = devices[0].seeds(settings)
+                        progress(f"{len(seeds)} episodes of {model.path} under {name_}")
+                        return_of = disturbed.returns(_always(_fitting(runtime.act, spaces)))
+                        kept[name_] = tuple(return_of(seed) for seed in seeds)
         certificates: tuple[Certificate | None, ...] = (None,) * len(models)
         earned = [np.asarray(result[devices[0].name].returns) for result in results]
         if settings.keep is not None:
@@ -195,10 +199,6 @@ def _certificate(
 
 def _always(act: Act) -> ActOf:
     return lambda _: act
-
-
-def _disturbed(act: Act, entry: Disturbance, deviation: Deviation) -> ActOf:
-    return lambda seed: disturbed(act, entry, deviation.value, seed)
 
 
 def _fitting(act: Act, spaces: Spaces) -> Act:

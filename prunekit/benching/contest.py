@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, final
+
+import numpy as np
 
 from prunekit.benching.certify import Certified, CertifySettings, Play, certified
 from prunekit.benching.host import host_facts
 from prunekit.benching.models import BenchModel
 from prunekit.benching.players import Player, episodes_of, graph_in, integer_player, player_of
+from prunekit.disturbances.deviation import Deviation
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import recorded_observations
 from prunekit.policy.sizes import sizes_of
+from prunekit.simulators.disturbed import episodes_under
 from prunekit.simulators.episodes import Episodes
 from prunekit.simulators.spec import EnvironmentSpec
 
 # Episodes from which the ranges of integers are taken, as many as an export to C records.
 _RECORDED = 5
+# Of undisturbed episodes of the teacher, in terms of which noise is given; below those of all certificates.
+_DEVIATION_SEEDS = range(199_999_900, 199_999_920)
 
 ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
 """From what is known of the environment to (small policy, teacher)."""
@@ -27,12 +35,18 @@ ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Who plays where. ``facts`` are what there is to say of the policies, the environment and this machine."""
+    """Who plays where. ``facts`` are what there is to say of the policies, the environment and this machine.
+
+    ``disturbance`` is what ``episodes`` are under, ``deviation`` [obs] that of undisturbed observations where noise
+    needs it.
+    """
 
     episodes: Episodes
     small: Player
     teacher: Player
     facts: Mapping[str, Any] = field(default_factory=dict)
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    deviation: tuple[float, ...] | None = None
 
     def play(self) -> Play:
         """Return what plays an episode of each."""
@@ -44,7 +58,29 @@ class Contest:
         """Return what the episodes that ``play`` gives show; raises as ``certified`` does."""
         names = (self.small.name, self.teacher.name)
         found = certified(play, names, settings, form=self.small.form, progress=progress)
-        return replace(found, facts=dict(self.facts))
+        told = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
+        under = "" if self.disturbance.is_none else self.disturbance.words
+        return replace(found, facts={**self.facts, **told}, under=under)
+
+
+@contextmanager
+def disturbed(
+    contest: Contest, disturbance: Disturbance, deviation: tuple[float, ...] | None = None
+) -> Iterator[Contest]:
+    """Give ``contest`` under ``disturbance``, the same for all; ``deviation`` is that of the observations, if known.
+
+    Otherwise 20 undisturbed episodes of the teacher say it, with seeds that no certificate plays. Raises as
+    ``episodes_under``.
+    """
+    if disturbance.observation_noise and deviation is None:
+        seen = Deviation(contest.episodes.spaces.observation)
+        return_of = contest.episodes.returns(lambda _: seen.watching(contest.teacher.begin()))
+        for seed in _DEVIATION_SEEDS:
+            return_of(seed)
+        deviation = tuple(seen.value.tolist())
+    sizes = None if deviation is None else np.asarray(deviation)
+    with episodes_under(contest.episodes, disturbance, sizes) as episodes:
+        yield replace(contest, episodes=episodes, disturbance=disturbance, deviation=deviation)
 
 
 def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None, *, as_read: bool = False) -> Contest:

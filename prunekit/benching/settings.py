@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
-from prunekit.disturbances import Disturbance
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.stats.claim import check_claim
 from prunekit.stats.clipping import ReturnRange
@@ -14,7 +14,6 @@ FIRST_SEED = 10_000
 RANGE_EPISODES = 20
 """Of the first model and of the random policy each, to fix the range that returns are clipped to."""
 LARGEST_SEED = 2**32 - 1
-MAX_NOISE, MAX_DELAY = 1e6, 1000
 
 
 @final
@@ -28,9 +27,8 @@ class BenchSettings:
     to ``clip_range``. ``RANGE_EPISODES`` other episodes fix that range, unless it is given, and are what the bets begin
     with. At most ``max_failures`` of a model's episodes may earn less than the range holds, any share where it is None.
 
-    With ``noise`` or ``delay`` every model plays the episodes again on the first device under each of them: noise on
-    the observations, in terms of every entry's standard deviation under the first model, or observations so many steps
-    late.
+    Every model plays the episodes again on the first device under each kind of ``disturbance``; the size of the
+    observations is that under the first model.
     """
 
     episodes: int = 100
@@ -41,8 +39,7 @@ class BenchSettings:
     keep: float | None = None
     clip_range: ReturnRange | None = None
     max_failures: float | None = None
-    noise: float = 0.0
-    delay: int = 0
+    disturbance: Disturbance = field(default_factory=Disturbance)
 
     def __post_init__(self) -> None:
         if self.keep is not None:
@@ -53,10 +50,6 @@ class BenchSettings:
         for name, value in minimums.items():
             if getattr(self, name) < value:
                 raise InputError(f"`{name}` must be at least {value}, got {getattr(self, name)}")
-        if not 0.0 <= self.noise <= MAX_NOISE:
-            raise InputError(f"`noise` must be from 0 to {MAX_NOISE:g}, got {self.noise:g}")
-        if not 0 <= self.delay <= MAX_DELAY:
-            raise InputError(f"`delay` must be from 0 to {MAX_DELAY} steps, got {self.delay}")
         played = self.seeds if self.keep is None else self.range_seeds
         if played.stop - 1 > LARGEST_SEED:
             raise InputError(
@@ -68,9 +61,8 @@ class BenchSettings:
 
     @property
     def disturbances(self) -> dict[str, Disturbance]:
-        """What is done to the observations, by its name."""
-        found = {f"noise {self.noise:g}": Disturbance(observation_noise=self.noise)} if self.noise else {}
-        return found | ({f"delay {self.delay}": Disturbance(delay_steps=self.delay)} if self.delay else {})
+        """What is done to the models, a kind at a time, by its name."""
+        return self.disturbance.apart()
 
     @property
     def seeds(self) -> range:

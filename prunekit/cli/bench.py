@@ -12,18 +12,23 @@ from rich.text import Text
 
 from prunekit.cli.options import (
     ActivationOption,
+    DelayOption,
+    DropOption,
     FailuresOption,
     HeadOption,
     InputsOption,
     JsonOption,
     LayersOption,
+    NoiseOption,
     NoNormalizerOption,
     NormalizerOption,
     OutputOption,
     PathOption,
     QuietOption,
+    RandomizeOption,
     RangeOption,
     ReportOption,
+    disturbance_named,
     policy_options,
 )
 from prunekit.cli.streams import require_printed
@@ -54,10 +59,10 @@ def bench(
     ] = None,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
-    noise: Annotated[
-        float, typer.Option(help="Play again with noise on the observations, in terms of their deviations: 0.02.")
-    ] = 0.0,
-    delay: Annotated[int, typer.Option(help="Play again with observations so many steps late.")] = 0,
+    noise: NoiseOption = None,
+    delay: DelayOption = 0,
+    drop: DropOption = 0.0,
+    randomize: RandomizeOption = None,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
@@ -91,8 +96,7 @@ def bench(
         keep=keep,
         clip_range=None if clip_range is None else parse_range(clip_range),
         max_failures=max_failures,
-        noise=noise,
-        delay=delay,
+        disturbance=disturbance_named(noise, delay, drop, randomize),
     )
     chosen = devices_named(device or ([] if part else ["cpu"]), part or [], bits_named(int8, activations))
     if keep is not None:
@@ -102,7 +106,9 @@ def bench(
     for model in named:
         require_policy(model)
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
-    require_apart([*named, normalizer, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file)
+    require_apart(
+        [*named, normalizer, randomize, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file
+    )
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)

@@ -12,17 +12,24 @@ from rich.text import Text
 
 from prunekit.cli.options import (
     ActivationOption,
+    DelayOption,
+    DropOption,
     FailuresOption,
     HeadOption,
     InputsOption,
     JsonOption,
+    LadderOption,
     LayersOption,
+    NoiseOption,
     NoNormalizerOption,
     NormalizerOption,
     OutputOption,
     PathOption,
     QuietOption,
+    RandomizeOption,
     RangeOption,
+    disturbance_named,
+    ladder_named,
     policy_options,
 )
 from prunekit.cli.streams import require_printed
@@ -51,6 +58,11 @@ def certify(
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses the seeds of all episodes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that play.")] = 1,
+    noise: NoiseOption = None,
+    delay: DelayOption = 0,
+    drop: DropOption = 0.0,
+    randomize: RandomizeOption = None,
+    ladder: LadderOption = None,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
@@ -65,13 +77,14 @@ def certify(
 ) -> None:
     """Show that a policy keeps the return of another, by fresh episodes, until it is certified or refuted."""
     from prunekit.benching.certify import CertifySettings
-    from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_files
+    from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_levels
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.readers.registry import require_policy
-    from prunekit.report.certify_table import certify_table, certify_text
+    from prunekit.report.certify_table import certify_table, certify_text, ladder_json, ladder_sentence, ladder_table
+    from prunekit.report.markdown import to_markdown
     from prunekit.report.terminal import to_rich
     from prunekit.stats.clipping import parse_range
 
@@ -90,7 +103,9 @@ def certify(
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     for policy in (small, against):
         require_policy(policy)
-    read = [small, against, normalizer, *chain.from_iterable(map(weights_beside, (small, against)))]
+    disturbance = disturbance_named(noise, delay, drop, randomize)
+    levels = [disturbance, *ladder_named(ladder, disturbance)]
+    read = [small, against, normalizer, randomize, *chain.from_iterable(map(weights_beside, (small, against)))]
     require_apart(read, [] if out is None else [out], json_file)
     console = Console(quiet=quiet)
     match = Match(small=small, teacher=against, env=env, options=options, bits=bits)
@@ -99,13 +114,20 @@ def certify(
         def progress(what: str, count: int) -> None:
             status.update(Text(printable(f"{what}: {count:,} episodes")))
 
-        result = certify_files(match, settings, workers=workers, progress=progress)
-    write_json(json_file, all_in_flags(result.to_json()))
+        rungs = certify_levels(match, settings, levels, workers=workers, progress=progress)
+    result = rungs[0].found
+    climbed = {} if ladder is None else {"ladder": ladder_json(rungs)}
+    write_json(json_file, all_in_flags({**result.to_json(), **climbed}))
+    extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs)]
     if out is not None:
-        write_atomically(out, (in_flags("\n\n".join(certify_text(result))) + "\n").encode())
+        write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     console.print(to_rich(certify_table(result)))
+    if ladder is not None:
+        console.print(to_rich(ladder_table(rungs)))
     if not result.certified:
         raise CheckError(f"{small}: {result.sentence}")
     tell(console, result.sentence)
+    if ladder is not None:
+        tell(console, ladder_sentence(rungs))
     if json_file is None and out is None:
         require_printed()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from prunekit.disturbances.record import Disturbance
     from prunekit.readers.policy_file import PolicyOptions
 
 _FILE = "What a policy file does not say"
+_DISTURBANCE = "What is done to every policy alike"
 _WEIGHTS = "What a checkpoint or state dict does not say"
 
 
@@ -84,6 +86,30 @@ FailuresOption = Annotated[
     float | None,
     typer.Option("--max-failures", help="Share of episodes that may fail (earn less than LOW); any share by default."),
 ]
+NoiseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="obs=0.02,action=0.01: noise, in terms of the observations' deviations and half the actions' bounds.",
+        rich_help_panel=_DISTURBANCE,
+    ),
+]
+DelayOption = Annotated[int, typer.Option(help="How many steps late observations come.", rich_help_panel=_DISTURBANCE)]
+DropOption = Annotated[
+    float, typer.Option(help="Share of the observations that are lost.", rich_help_panel=_DISTURBANCE)
+]
+RandomizeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML of what the environment's parameters are drawn from, per episode.", rich_help_panel=_DISTURBANCE
+    ),
+]
+LadderOption = Annotated[
+    str | None,
+    typer.Option(
+        help="obs=0.01,0.02,0.05: go up these levels while the claim holds (obs, action, delay or drop).",
+        rich_help_panel=_DISTURBANCE,
+    ),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]
 
 
@@ -111,3 +137,51 @@ def policy_options(
         head=head,
         nesting=path,
     )
+
+
+def disturbance_named(noise: str | None, delay: int, drop: float, randomize: Path | None) -> Disturbance:
+    """Return what the options do to every policy; raises InputError, naming the option, for what cannot be done."""
+    from prunekit.disturbances.randomization import read_randomization
+    from prunekit.disturbances.record import Disturbance
+    from prunekit.errors import InputError
+
+    sizes: dict[str, Any] = {} if noise is None else _noise(noise)
+    given: dict[str, dict[str, Any]] = {"--noise": sizes, "--delay": {"delay_steps": delay}, "--drop": {"drop": drop}}
+    for option, values in given.items():
+        try:
+            Disturbance(**values)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from error
+    randomization = None if randomize is None else read_randomization(randomize)
+    return Disturbance(delay_steps=delay, drop=drop, randomization=randomization, **sizes)
+
+
+def ladder_named(text: str | None, base: Disturbance) -> list[Disturbance]:
+    """Return the levels that ``text`` says, laid over ``base``; raises InputError, naming the option, for none."""
+    from prunekit.disturbances.ladder import levels_named
+    from prunekit.errors import InputError
+
+    try:
+        return [] if text is None else levels_named(text, base)
+    except InputError as error:
+        raise InputError(f"--ladder: {error}") from error
+
+
+def _noise(text: str) -> dict[str, float]:
+    """Return the sizes that ``text`` names: ``obs=0.02,action=0.01``, or one of them, or a number, which is obs."""
+    from prunekit.errors import InputError
+
+    names = {"obs": "observation_noise", "action": "action_noise"}
+    found: dict[str, float] = {}
+    for entry in text.split(","):
+        name, equals, size = entry.rpartition("=")
+        name = name.strip() if equals else "obs"
+        try:
+            if name not in names or names[name] in found:
+                raise ValueError
+            found[names[name]] = float(size)
+        except ValueError:
+            raise InputError(
+                f"--noise '{text[:60]}' is no noise; write it as in --noise obs=0.02,action=0.01"
+            ) from None
+    return found

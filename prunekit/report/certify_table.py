@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from prunekit.benching.certify import Certified
+from prunekit.disturbances.ladder import Rung, largest
 from prunekit.report.table import Column, Table, words
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.frequency import Frequency
@@ -51,6 +53,53 @@ def certify_text(result: Certified) -> Sequence[str]:
     from prunekit.report.markdown import to_markdown
 
     return (" against ".join(names_of(result)).join(("# ", "")), to_markdown(certify_table(result)), result.sentence)
+
+
+def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
+    """Return one row per level of disturbance that was tested, in their order."""
+    rows = []
+    for rung in rungs:
+        found = rung.found.certificate
+        lower = found.lower_bound
+        said = "certified" if found.certified else "refuted" if found.refuted else "not shown"
+        means = (_mean(returns) for returns in (found.episodes.small, found.episodes.teacher))
+        bound = "none" if lower is None else f"{lower:.3f}"
+        rows.append((rung.disturbance.words, *means, bound, f"{len(found.episodes):,}", said))
+    head = ("disturbance", *names_of(rungs[0].found), "retention, at least", "episodes", "")
+    return Table(
+        title="the largest disturbance",
+        columns=tuple(Column(name=name, align="right" if index else "left") for index, name in enumerate(head)),
+        rows=tuple(tuple(words(text) for text in row) for row in rows),
+        notes=(
+            "Levels are tested in this order, up to the first that is not shown; all that is shown holds together.",
+        ),
+    )
+
+
+def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
+    """Return up to which disturbance the claim was shown."""
+    best = largest(rungs)
+    keep = rungs[0].found.certificate.claim.keep
+    if best is None:
+        return f"That it keeps {keep:g} was shown under none of the disturbances."
+    end = "" if rungs[-1].found.certified else f", and was not shown under {rungs[-1].disturbance.words}"
+    confidence = f"{1.0 - best.found.certificate.alpha:.0%}"
+    under = "none" if best.disturbance.is_none else best.disturbance.words
+    return (
+        f"That it keeps {keep:g} holds up to this disturbance: {under}{end} ({confidence} confidence for all levels)."
+    )
+
+
+def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:
+    """Return plain data: every level that was tested with its certificate, and the largest that was shown."""
+    best = largest(rungs)
+    return {
+        "levels": [
+            {"disturbance": rung.disturbance.to_json(), "certificate": rung.found.certificate.to_json()}
+            for rung in rungs
+        ],
+        "largest": None if best is None else best.disturbance.to_json(),
+    }
 
 
 def names_of(result: Certified) -> tuple[str, str]:

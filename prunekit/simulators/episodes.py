@@ -102,6 +102,7 @@ class Together:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self.name, self.seeding, self.registered = batch.name, batch.seeding, batch.registered
+        self.action_space = batch.action_space
         self.spaces = described_spaces(batch.name, batch.observation_space, batch.action_space)
 
     def returns(self, act_of: ActOf) -> Returns:

@@ -135,6 +135,14 @@ class BoxActions:
         """Return the outputs, which are the action."""
         return self.action(outputs)
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> NDArray[np.floating[Any]]:
+        """Return the values with Gaussian noise, clipped; raises InputError for bounds that are not finite."""
+        low, high = self._bounds
+        if not np.isfinite(high - low).all():
+            raise InputError("has actions without finite bounds, in terms of which noise is given; leave it out")
+        half = (high - low) / 2.0
+        return self.action(np.asarray(action, np.float64) + noise * half * generator.standard_normal(len(half)))
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""
         raise CheckError(f"action number {int(choices.flat[0])}, but actions are {len(self.low)} values")

@@ -106,6 +106,11 @@ class DiscreteActions:
         """Return the action of the largest output."""
         return self.action(self.start + int(outputs.argmax()))
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> np.int64:
+        """Return the number, or with the probability ``noise`` any."""
+        chance, other = generator.random(), int(generator.integers(self.count))
+        return self.action(self.start + other if chance < noise else action)
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is chosen, 0 for all others."""
         indices = choices[:, 0] - self.start

@@ -103,6 +103,14 @@ class ActionKind(Protocol):
     def decided(self, outputs: Array) -> Any:
         """Return what ``env.step`` takes for the outputs [k] of a policy that has no head, or is a teacher."""
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:
+        """Return what arrives of ``action`` of ``env.step`` under ``noise`` in [0, 1], as one of its kind.
+
+        For values the standard deviation in terms of half the width of their bounds, for choices the probability that
+        one is drawn anew. As many numbers are drawn whatever ``action`` and ``noise`` are. Raises InputError, beginning
+        "has", where that has no meaning.
+        """
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return outputs [n, k] that mean ``choices`` [n, c]; raises CheckError, naming one, where it is no action."""
 

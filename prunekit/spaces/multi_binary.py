@@ -105,6 +105,11 @@ class MultiBinaryActions:
         """Return what outputs above 0 switch on."""
         return self.action(outputs > 0.0)
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> NDArray[np.int8]:
+        """Return the switches, each with the probability ``noise`` set evenly to on or off."""
+        chances, others = generator.random(self.count), generator.integers(2, size=self.count)
+        return self.action(np.where(chances < noise, others, np.asarray(action)))
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is on, -1 for what is off."""
         _require_binary(choices)

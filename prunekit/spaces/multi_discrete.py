@@ -126,6 +126,11 @@ class MultiDiscreteActions:
         """Return the choices of the largest outputs."""
         return self.action(self.head().reference((outputs,))[0])
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> NDArray[np.integer[Any]]:
+        """Return the numbers, each with the probability ``noise`` any."""
+        chances, others = generator.random(len(self.counts)), generator.integers(self.counts) + np.asarray(self.starts)
+        return self.action(np.where(chances < noise, others, np.asarray(action)))
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return 1 for what is chosen, 0 for all others."""
         self._require_within(choices)

@@ -95,6 +95,10 @@ class UnknownActions:
         """Return the outputs."""
         return self.action(outputs)
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:  # noqa: ARG002
+        """Raise InputError."""
+        raise InputError("has actions whose bounds are not known, in terms of which noise is given; leave it out")
+
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""
         raise CheckError(f"action number {int(choices.flat[0])}, but actions are {self.count} outputs")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, final
 
-from prunekit.disturbances import Disturbance
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.sweep.spec import EnvironmentSettings, Grid, Method, Sweep
 from prunekit.training.differences import first_difference
@@ -71,7 +71,7 @@ class Cell:
             "training": training,
             "episodes": self.episodes,
             "first_seed": self.first_seed,
-            "disturbances": {name: asdict(entry) for name, entry in self.disturbances.items()},
+            "disturbances": {name: entry.to_json() for name, entry in self.disturbances.items()},
         }
 
 

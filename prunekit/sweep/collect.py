@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
         "episodes": sweep.episodes,
         "first_seed": sweep.first_seed,
         "methods": {name: {"of": sweep.methods[name].needs, "control": sweep.methods[name].control} for name in names},
-        "disturbances": {name: asdict(entry) for name, entry in sweep.disturbances.items()},
+        "disturbances": {name: entry.to_json() for name, entry in sweep.disturbances.items()},
         "random": dict(schedule.random),
         "cells": results,
         "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],

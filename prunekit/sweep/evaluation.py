@@ -11,7 +11,9 @@ import numpy as np
 
 from prunekit.benching.models import read_model
 from prunekit.benching.runtimes import OnnxRuntime
-from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.disturbances.deviation import Deviation
+from prunekit.disturbances.environment import under
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import make_environment, spaces_of
 from prunekit.generators import isolated
 from prunekit.rollouts import episode_return, random_returns
@@ -47,10 +49,8 @@ def evaluate(
             returns = tuple(episode_return(opened, watched, seed) for seed in seeds)
         found = {}
         for name, entry in disturbances.items():
-            with isolated(seeds[0]):
-                found[name] = tuple(
-                    episode_return(opened, disturbed(runtime.act, entry, deviation.value, seed), seed) for seed in seeds
-                )
+            with isolated(seeds[0]), under(opened, entry, deviation.value) as disturbed:
+                found[name] = tuple(episode_return(disturbed, runtime.act, seed) for seed in seeds)
         runtime.close()
         return Evaluation(returns=returns, disturbed=found)
     finally:

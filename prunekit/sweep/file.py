@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prunekit.compression.settings import FIRST_SEED, LARGEST_SEED
-from prunekit.disturbances import Disturbance
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError, PrunekitError
 from prunekit.files import require_file
 from prunekit.pruning.importance import IMPORTANCES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prunekit.adapters.sb3 import ALGORITHMS
 from prunekit.compression.settings import FIRST_SEED
+from prunekit.disturbances.record import MAX_DELAY, MAX_NOISE
 from prunekit.environments import refused_argument
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
@@ -121,7 +122,15 @@ _GRID = record(
         "disturbances": list_of(text, _MAX_ENTRIES),
     },
 )
-_DISTURBANCE = record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})
+_DISTURBANCE = record(
+    {},
+    {
+        "observation_noise": number(0.0, MAX_NOISE),
+        "action_noise": number(0.0, 1.0),
+        "delay_steps": whole(0, MAX_DELAY),
+        "drop": number(0.0, 1.0),
+    },
+)
 SWEEP = record(
     {"title": text, "grid": list_of(_GRID, _MAX_ENTRIES, 1), "methods": by_name(text, _method_table)},
     {
@@ -137,8 +146,6 @@ SWEEP = record(
                 },
             ),
         ),
-        "disturbances": by_name(
-            text, record({}, {"observation_noise": number(0.0, 1e6), "delay_steps": whole(0, 1000)})
-        ),
+        "disturbances": by_name(text, _DISTURBANCE),
     },
 )

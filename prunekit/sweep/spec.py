@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from prunekit.disturbances import Disturbance
+from prunekit.disturbances.record import Disturbance
 from prunekit.pruning.plan import PruningPlan
 
 

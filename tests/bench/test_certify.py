@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,10 +19,11 @@ from torch import nn
 
 import prunekit
 from prunekit.benching.certify import Certified, CertifySettings, Returns, certified
-from prunekit.benching.certify_command import Match, _Ahead, certify_files
+from prunekit.benching.certify_command import Match, _Ahead, _play_of, certify_files
 from prunekit.benching.contest import certify_models
 from prunekit.benching.models import read_model
 from prunekit.benching.players import Player, episodes_of, integer_player, player_of
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import spaces_of
 from prunekit.errors import CheckError, FailedEpisodeError, InputError
 from prunekit.executors import Event, Executor, Failed, Finished, Job
@@ -337,6 +340,42 @@ def test_wrong_verdicts_are_rare_on_both_sides() -> None:
 def test_settings_are_for_who_calls_from_python_too() -> None:
     with pytest.raises(InputError, match="finite"):
         CertifySettings(failure_return=float("inf"))
+
+
+def test_a_certificate_under_a_disturbance_is_about_that(files: dict[str, Path]) -> None:
+    """The teacher too sees the noise: what is kept of its return hardly changes, the return does."""
+    settings = CertifySettings(keep=0.8, episodes=60)
+    match = Match(small=files["near.pt"], teacher=files["teacher.onnx"], env=ENV)
+    plain = certify_files(match, settings)
+    noisy = replace(match, disturbance=Disturbance(observation_noise=0.5))
+    found = certify_files(noisy, settings)
+    assert found.sentence.startswith("Under observation noise 0.5, alike for all policies: With 95% confidence")
+    episodes = found.certificate.episodes
+    assert episodes.teacher.mean() < plain.certificate.episodes.teacher.mean() - 1.0
+    assert found.facts["disturbance"] == {"observation_noise": 0.5, "delay_steps": 0}
+    assert found.facts["observation_deviation"] == pytest.approx([3**-0.5] * 2, rel=0.1)
+    known = replace(noisy, deviation=tuple(found.facts["observation_deviation"]))  # as a worker is told
+    first = _play_of(pickle.dumps(known))(settings.seeds[0], 3)
+    assert first == (episodes.teacher[0], episodes.random[0], episodes.small[0])
+
+
+def test_a_ladder_ends_where_the_claim_does(files: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    """``wrong`` answers by the opposite, and keeps nothing even undisturbed."""
+    found, text = tmp_path / "found.json", tmp_path / "found.md"
+    words = ["--against", files["teacher.onnx"], "--env", ENV, "--episodes", 60, "--json", found, "--out", text]
+    code, out, err = run("certify", files["near.pt"], *words, "--keep", 0.8, "--ladder", "obs=0.05,0.1")
+    assert (code, err) == (0, "")
+    data = json.loads(found.read_text())["ladder"]
+    assert [level["disturbance"]["observation_noise"] for level in data["levels"]] == [0.0, 0.05, 0.1]
+    assert data["largest"] == {"observation_noise": 0.1, "delay_steps": 0}
+    assert "holds up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
+    assert "holds up to this disturbance: observation noise 0.1" in text.read_text()
+    code, _, err = run("certify", files["wrong.pt"], *words, "--ladder", "obs=0.1")
+    assert code == 1
+    assert len(json.loads(found.read_text())["ladder"]["levels"]) == 1
+    for wrong in (["--ladder", "wind=1"], ["--drop", "2"], ["--randomize", tmp_path / "none.toml"]):
+        code, _, err = run("certify", files["near.pt"], *words, *wrong)
+        assert (code, err.count("\n")) == (2, 1)
 
 
 def test_models_that_were_read_are_certified_where_many_step_together(files: dict[str, Path]) -> None:

@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from test_compare import FEW, Silent, cartpole, validator
 
 from prunekit import InputError
 from prunekit.benching.compare import run_bench
 from prunekit.benching.settings import BenchSettings
-from prunekit.disturbances import Deviation, Disturbance, disturbed
+from prunekit.cli.options import disturbance_named
+from prunekit.disturbances.randomization import Parameter, Randomization
+from prunekit.disturbances.record import Disturbance
 from prunekit.report.bench_tables import disturbance_table
 
+Run = Callable[..., tuple[int, str, str]]
+DISTURBANCE = Disturbance(observation_noise=0.5, delay_steps=9)
 WEIGHT = np.asarray([[0.0, 0.0], [-0.2, 0.2], [-1.0, 1.0], [-1.0, 1.0]])
-
-
-@given(st.integers(0, 5), st.integers(1, 12))
-def test_a_delay_shows_what_was_so_many_steps_ago(delay: int, steps: int) -> None:
-    seen: list[float] = []
-    act = disturbed(lambda obs: seen.append(float(obs[0])), Disturbance(delay_steps=delay), np.ones(1), 0)
-    for step in range(steps):
-        act(np.array([float(step)]))
-    assert seen == [float(max(step - delay, 0)) for step in range(steps)]
-
-
-def test_noise_has_the_size_of_every_entry_and_comes_again_with_its_seed() -> None:
-    deviation, zeros = np.array([1.0, 0.0, 100.0]), np.zeros(3, np.float32)
-
-    def noise(seed: int) -> np.ndarray:
-        seen: list[np.ndarray] = []
-        act = disturbed(seen.append, Disturbance(observation_noise=0.02), deviation, seed)
-        for _ in range(4000):
-            act(zeros)
-        return np.array(seen)
-
-    found = noise(3)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found.std(axis=0), 0.02 * deviation, rtol=0.05)
-    np.testing.assert_allclose(found.mean(axis=0), 0.0, atol=0.1)
-    assert not found[:, 1].any()
-    assert np.array_equal(found, noise(3))
-    assert not np.array_equal(found, noise(4))
-    assert not zeros.any(), "the environment's own array is not changed"
-
-
-@given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=2), min_size=1, max_size=30))
-def test_the_deviation_is_that_of_all_observations(rows: list[list[float]]) -> None:
-    deviation = Deviation(2)
-    act = deviation.watching(lambda observation: observation[0])
-    assert [act(np.array(row)) for row in rows] == [row[0] for row in rows]
-    np.testing.assert_allclose(deviation.value, np.array(rows).std(axis=0), rtol=1e-6, atol=1e-6)
 
 
 def test_bench_plays_again_under_each_disturbance(tmp_path: Path) -> None:
     paths = [cartpole(tmp_path / "good.onnx", WEIGHT), cartpole(tmp_path / "late.onnx", -WEIGHT)]
-    settings = BenchSettings(episodes=4, first_seed=40, calls=100, paced_ticks=2, noise=0.5, delay=9)
+    settings = BenchSettings(episodes=4, first_seed=40, calls=100, paced_ticks=2, disturbance=DISTURBANCE)
     result = run_bench(paths, [Silent()], settings)
     assert [list(found) for found in result.disturbed] == [["noise 0.5", "delay 9"]] * 2
     own = result.devices[0]["silent"].returns
@@ -79,7 +46,46 @@ def test_bench_without_disturbances_has_none(tmp_path: Path) -> None:
     assert disturbance_table(result) is None
 
 
-@pytest.mark.parametrize(("field", "value"), [("noise", -0.1), ("noise", float("nan")), ("delay", -1), ("delay", 1001)])
-def test_values_out_of_range_are_refused(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"`{field}` must be from 0"):
-        BenchSettings(**{field: value})
+@pytest.mark.parametrize(
+    ("noise", "delay", "drop", "told"),
+    [
+        ("obs=-0.1", 0, 0.0, "--noise: observation noise must be a number from 0 to 1,000,000, not -0.1"),
+        ("nan", 0, 0.0, "--noise: observation noise must be a number from 0 to 1,000,000, not nan"),
+        ("obs=0.1,action=2", 0, 0.0, "--noise: action noise must be a number from 0 to 1, not 2"),
+        ("wind=1", 0, 0.0, "--noise 'wind=1' is no noise; write it as in --noise obs=0.02,action=0.01"),
+        ("0.1,0.2", 0, 0.0, "--noise '0.1,0.2' is no noise"),
+        (None, 1001, 0.0, "--delay: a delay must be a whole number of steps from 0 to 1,000, not 1001"),
+        (None, 0, 1.0, "--drop: the share of lost observations must be a number from 0 to below 1, not 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(noise: str | None, delay: int, drop: float, told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        disturbance_named(noise, delay, drop, None)
+
+
+def test_options_say_what_is_done() -> None:
+    assert disturbance_named(None, 0, 0.0, None) == Disturbance()
+    assert disturbance_named("0.02", 1, 0.05, None) == Disturbance(observation_noise=0.02, delay_steps=1, drop=0.05)
+    assert disturbance_named("action=0.01, obs=0.02", 0, 0.0, None) == Disturbance(
+        observation_noise=0.02, action_noise=0.01
+    )
+
+
+def test_bench_draws_parameters(tmp_path: Path) -> None:
+    """The policy pushes one way alone, whose force is as good as none in half of the episodes."""
+    drawn = Randomization(parameters=(Parameter(path="force_mag", low=0.001, high=20.0, distribution="log-uniform"),))
+    settings = BenchSettings(
+        episodes=6, first_seed=40, calls=1, paced_ticks=1, disturbance=Disturbance(randomization=drawn)
+    )
+    (found,) = run_bench([cartpole(tmp_path / "good.onnx", WEIGHT)], [Silent()], settings).disturbed
+    assert list(found) == ["randomized"]
+    assert min(found["randomized"]) < 100.0 < max(found["randomized"])
+
+
+def test_an_unknown_parameter_is_refused_in_one_line(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "drawn.toml").write_text("[lenght]\nrange = [0.1, 2.0]\n")
+    model = cartpole(tmp_path / "good.onnx", WEIGHT)
+    told = ["--episodes", 1, "--randomize", tmp_path / "drawn.toml"]
+    code, _, error = run("bench", model, *told)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "lenght: CartPoleEnv has no lenght; did you mean length? there are force_mag, gravity" in error

@@ -59,6 +59,43 @@ def test_what_the_head_gives_is_an_action_of_the_environment(name: str, data: st
         np.testing.assert_array_equal(kind.action(answer), kind.decided(row))
 
 
+@pytest.mark.parametrize("name", sorted(SPACES))
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), seed=SEEDS, noise=st.floats(0.0, 1.0))
+def test_a_noisy_action_is_one_and_its_luck_does_not_depend_on_it(
+    name: str, data: st.DataObject, seed: int, noise: float
+) -> None:
+    space = data.draw(SPACES[name])
+    kind = kind_of_space(space)
+    one, other = (kind.decided(row) for row in outputs_of(kind, seed, rows=2).astype(np.float32))
+    if isinstance(kind, BoxActions) and not np.isfinite(np.subtract(kind.high, kind.low)).all():
+        with pytest.raises(InputError, match=r"^has actions without finite bounds"):
+            kind.with_noise(one, noise, np.random.default_rng(seed))
+        return
+    first, second = np.random.default_rng(seed), np.random.default_rng(seed)
+    assert space.contains(kind.with_noise(one, noise, first))
+    assert space.contains(kind.with_noise(other, 0.0, second))
+    assert first.random() == second.random(), "as many numbers are drawn whatever the action and the noise"
+    np.testing.assert_array_equal(kind.with_noise(one, 0.0, first), one)
+
+
+def test_noise_on_actions_has_the_size_that_is_asked_for() -> None:
+    generator = np.random.default_rng(0)
+    box = BoxActions(low=(-2.0, 0.0), high=(2.0, 10.0))
+    values = np.array([box.with_noise([0.0, 5.0], 0.1, generator) for _ in range(4000)])
+    np.testing.assert_allclose(values.std(axis=0), [0.2, 0.5], rtol=0.05)
+    numbers = np.array([DiscreteActions(count=4, start=2).with_noise(3, 0.4, generator) for _ in range(4000)])
+    assert (numbers != 3).mean() == pytest.approx(0.3, abs=0.03)
+    assert set(numbers) == {2, 3, 4, 5}
+    parts = MultiDiscreteActions(counts=(2, 4), starts=(0, 1))
+    chosen = np.array([parts.with_noise([1, 1], 0.4, generator) for _ in range(4000)])
+    np.testing.assert_allclose((chosen != [1, 1]).mean(axis=0), [0.2, 0.3], atol=0.03)
+    switches = np.array([MultiBinaryActions(count=2).with_noise([0, 1], 0.4, generator) for _ in range(4000)])
+    np.testing.assert_allclose((switches != [0, 1]).mean(axis=0), [0.2, 0.2], atol=0.03)
+    with pytest.raises(InputError, match=r"^has actions whose bounds are not known"):
+        UnknownActions(count=1).with_noise(np.zeros(1), 0.1, generator)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=20)
 @given(data=st.data(), seed=SEEDS)

@@ -126,6 +126,10 @@ class WholeActions:
     def decided(self, outputs: Array) -> Any:
         return self.action(self.head().reference((outputs,))[0])
 
+    def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:
+        others = generator.integers(self.low, np.asarray(self.high) + 1)
+        return self.action(np.where(generator.random(len(self.low)) < noise, others, np.asarray(action)))
+
     def outputs_of(self, choices: Any) -> Float64:
         return np.asarray(choices, np.float64)
 

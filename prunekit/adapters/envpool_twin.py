@@ -1,0 +1,186 @@
+"""Whether an environment of EnvPool does the same as the user's own, from the same physical state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from prunekit.adapters.envpool_states import Put, Shown, put_for
+from prunekit.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+_STEPS, _STARTS, _SEED = 20, 10, 1_234
+# What rounding does to observations of float32 and float64 in so many steps, and to rewards, which are float32.
+_CLOSE, _CLOSE_64 = 1e-5, 1e-9
+_BEGINNINGS, _ERRORS = 64, 6.0
+
+
+def envpool() -> Any:
+    """Return EnvPool; raises InputError, saying how to install it, where it is not."""
+    try:
+        import envpool as found
+    except ImportError as error:
+        raise InputError(
+            "EnvPool is not installed; run: pip install 'prunekit[fast]' (it has wheels up to Python 3.11)"
+        ) from error
+    return found
+
+
+def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any], seeds: Sequence[int]) -> Any:
+    """Return EnvPool's environments ``env_id``, one per seed, with the arguments and the time limit of ``environment``.
+
+    Raises InputError where EnvPool has none, or one that does not take an argument.
+    """
+    library = envpool()
+    name = env_id.rpartition(":")[2]
+    if name not in library.list_all_envs():
+        raise InputError(f"EnvPool has no environment '{name}'; leave it out for this one")
+    words: dict[str, Any] = {"num_envs": len(seeds), "seed": [_own_seed(seed) for seed in seeds], "num_threads": 1}
+    known = library.make_spec(name).config._fields
+    for word in kwargs:
+        if word not in known:
+            raise InputError(f"EnvPool's environment '{name}' takes no argument {word}; leave EnvPool out for this one")
+    limit = None if environment.spec is None else environment.spec.max_episode_steps
+    if limit is not None:
+        words["max_episode_steps"] = limit
+    return library.make_gymnasium(name, **words, **kwargs)
+
+
+def _own_seed(seed: int) -> int:
+    """Return the seed that EnvPool has for ``seed``: a whole number of 31 bits."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
+
+
+class _Recorded(NamedTuple):
+    """What EnvPool's environments did: actions and rewards [steps, n], observations [steps, n, obs], ends."""
+
+    beginnings: list[Shown]
+    actions: list[list[Any]]
+    observations: Array
+    rewards: Array
+    terminated: Array
+    truncated: Array
+
+
+class _Step(NamedTuple):
+    observation: Array
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+def require_twin(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
+    """Let EnvPool's ``env_id`` and ``environment`` do the same from equal states, for 20 steps from ten beginnings.
+
+    Observations, rewards and ends have to be equal up to rounding, and beginnings alike on average. Raises InputError,
+    naming the environment and the step, where they are not, and where that cannot be found out.
+    """
+    try:
+        put = put_for(environment.unwrapped)
+        _require_steps(env_id, environment, kwargs, put)
+        _require_beginnings(env_id, environment, kwargs)
+    except InputError as error:
+        raise InputError(
+            f"EnvPool's environment '{env_id}' cannot stand in for yours: {error}; leave EnvPool out for this one"
+        ) from error
+
+
+def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any], put: Put) -> None:
+    played = _recorded(env_id, environment, kwargs)
+    close = _CLOSE_64 if played.observations.dtype == np.float64 else _CLOSE
+    compared = 0
+    for start, beginning in enumerate(played.beginnings):
+        own = _played(environment, beginning, put, [row[start] for row in played.actions])
+        for step, (observation, reward, terminated, truncated) in enumerate(own):
+            other = played.observations[step, start]
+            if observation.shape != other.shape:
+                raise InputError(f"it shows {len(other)} values, yours {len(observation)}")
+            ends = (bool(played.terminated[step, start]), bool(played.truncated[step, start]))
+            told = f"at step {step + 1} of episode {start + 1} of the comparison"
+            if ends != (terminated, truncated):
+                raise InputError(f"{told} {'it' if any(ends) else 'yours'} ends and the other does not")
+            apart = float((np.abs(observation - other) / (1.0 + np.abs(observation))).max())
+            if not apart <= close:
+                raise InputError(f"{told} the observations of the two differ by {apart:.2g}")
+            earned = float(played.rewards[step, start])
+            if not abs(reward - earned) <= _CLOSE * (1.0 + abs(reward)):
+                raise InputError(f"{told} it gives the reward {earned:g}, yours {reward:g}")
+            compared += 1
+            if any(ends):
+                break
+    if compared < _STEPS:
+        raise InputError(f"its episodes end after {compared / len(played.beginnings):.1f} steps, too few to compare")
+
+
+def _played(environment: gym.Env[Any, Any], beginning: Shown, put: Put, actions: Sequence[Any]) -> list[_Step]:
+    """Return what ``environment`` does from ``beginning`` on, until its end."""
+    environment.reset(seed=_SEED)
+    put(environment.unwrapped, beginning)
+    steps = []
+    for action in actions:
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        row = np.asarray(observation, np.float64).ravel()
+        steps.append(_Step(row, float(reward), bool(terminated), bool(truncated)))
+        if terminated or truncated:
+            break
+    return steps
+
+
+def _recorded(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> _Recorded:
+    """Let EnvPool's environments take random actions."""
+    space = deepcopy(environment.action_space)
+    space.seed(_SEED)
+    pool = twin_of(env_id, environment, kwargs, range(_SEED, _SEED + _STARTS))
+    try:
+        shown, told = pool.reset()
+        debug = pool.debug_states() if hasattr(pool, "debug_states") else [None] * _STARTS
+        known = {name: values for name, values in told.items() if np.shape(values)[:1] == (_STARTS,)}
+        beginnings = [
+            Shown(row, {name: values[index] for name, values in known.items()}, state)
+            for index, (row, state) in enumerate(zip(flat(shown), debug, strict=True))
+        ]
+        actions, steps = [], []
+        for _ in range(_STEPS):
+            actions.append([space.sample() for _ in range(_STARTS)])
+            observed, *rest = pool.step(for_pool(pool, actions[-1]))[:4]
+            steps.append((flat(observed), *rest))
+    finally:
+        pool.close()
+    columns = [np.array(column) for column in zip(*steps, strict=True)]
+    return _Recorded(beginnings, actions, *columns)
+
+
+def _require_beginnings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InputError where first observations of the two are not alike in their means and spreads."""
+    seeds = range(_SEED, _SEED + _BEGINNINGS)
+    pool = twin_of(env_id, environment, kwargs, seeds)
+    try:
+        other = flat(pool.reset()[0]).astype(np.float64)
+    finally:
+        pool.close()
+    own = flat(np.array([environment.reset(seed=seed)[0] for seed in seeds])).astype(np.float64)
+    middle = (own.mean(axis=0) + other.mean(axis=0)) / 2.0
+    for one, two in ((own, other), (np.abs(own - middle), np.abs(other - middle))):
+        error = np.sqrt((one.var(axis=0) + two.var(axis=0)) / _BEGINNINGS)
+        apart = np.abs(one.mean(axis=0) - two.mean(axis=0))
+        far = apart > _ERRORS * error + _CLOSE * (1.0 + np.abs(middle))
+        if far.any():
+            raise InputError(f"it begins its episodes elsewhere (entry {int(far.argmax())} of the observations)")
+
+
+def for_pool(pool: Any, actions: Sequence[Any]) -> Array:
+    """Return actions of ``env.step`` [n] as EnvPool takes them."""
+    return np.asarray(actions).astype(pool.action_space.dtype)
+
+
+def flat(observations: Any) -> Array:
+    """Return observations [n, ...], or several by name as Gymnasium flattens them, as rows [n, obs]."""
+    if isinstance(observations, Mapping):
+        return np.concatenate([flat(observations[name]) for name in sorted(observations)], axis=1)
+    found = np.asarray(observations)
+    return found.reshape(len(found), -1)

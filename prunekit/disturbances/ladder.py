@@ -1,0 +1,84 @@
+"""The largest disturbance at which a certificate still holds, at the level of confidence of a single one.
+
+Levels of a disturbance are tested one after the other, in an order that is fixed before, and the first that is not
+shown ends it. Every level is tested at the whole level alpha, and still *all* that is said together is wrong with a
+probability of at most alpha, without any correction: to say something wrong, the first level of the order whose claim
+is not true has to be reached and shown, and showing that one has a probability of at most alpha. No level behind it
+matters, the levels may share their episodes, and nothing is assumed of how policies take more noise than less: where
+one fails at 0.02 and not at 0.05, the ladder ends below 0.02. The price is that nothing is known beyond the first miss.
+This is a fixed sequence procedure (Maurer, Hothorn and Lehmacher 1995; Westfall and Krishen 2001).
+
+It holds where neither the order nor the policy depends on the episodes that are tested on: a policy that was chosen by
+its certificate needs other seeds than that one, and its ladder is a claim beside the certificate, unless that is the
+ladder's own first level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Generic, Protocol, TypeVar, final
+
+from prunekit.disturbances.record import Disturbance
+from prunekit.errors import InputError
+
+
+class Shown(Protocol):
+    """What a test says, such as a certificate."""
+
+    @property
+    def certified(self) -> bool:
+        """Whether the claim was shown."""
+
+
+_Found = TypeVar("_Found", bound=Shown)
+_FIELDS = {"obs": "observation_noise", "action": "action_noise", "delay": "delay_steps", "drop": "drop"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rung(Generic[_Found]):
+    """A level that was tested, and what was found there."""
+
+    disturbance: Disturbance
+    found: _Found
+
+
+def climb(levels: Sequence[Disturbance], test: Callable[[Disturbance], _Found]) -> list[Rung[_Found]]:
+    """Test ``levels`` in their order, each at the whole level of confidence, up to the first that is not shown.
+
+    Returns what was tested, the one that was not shown included.
+    """
+    tested: list[Rung[_Found]] = []
+    for disturbance in levels:
+        tested.append(Rung(disturbance=disturbance, found=test(disturbance)))
+        if not tested[-1].found.certified:
+            break
+    return tested
+
+
+def largest(rungs: Sequence[Rung[_Found]]) -> Rung[_Found] | None:
+    """Return the last level that was shown; None where the first was not."""
+    shown = [rung for rung in rungs if rung.found.certified]
+    return shown[-1] if shown else None
+
+
+def levels_named(text: str, base: Disturbance | None = None) -> list[Disturbance]:
+    """Return ``base`` with one kind at each of the values in ``text``, as in ``obs=0.01,0.02,0.05``.
+
+    Kinds are obs, action, delay and drop. Raises InputError for another kind, for values out of range, and for values
+    that do not grow.
+    """
+    kind, equals, listed = text.partition("=")
+    field = _FIELDS.get(kind.strip())
+    if field is None or not equals:
+        raise InputError(f"'{text[:60]}' names no levels; write them as in obs=0.01,0.02,0.05 ({', '.join(_FIELDS)})")
+    number: type[int | float] = int if field == "delay_steps" else float
+    try:
+        values: list[Any] = [number(value) for value in listed.split(",")]
+    except ValueError:
+        raise InputError(f"'{text[:60]}' has a level that is no number; write them as in obs=0.01,0.02,0.05") from None
+    if any(not later > earlier for earlier, later in pairwise(values)):
+        raise InputError(f"'{text[:60]}' has levels that do not grow; give the smallest first")
+    return [replace(base or Disturbance(), **{field: value}) for value in values]
