@@ -26,6 +26,7 @@ from prunekit.readers.normalizers import normalizers_near
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
 from prunekit.readers.registry import require_policy
+from prunekit.readers.zoo import env_advice
 from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
@@ -150,5 +151,5 @@ def _environment(options: CompressOptions) -> tuple[str, dict[str, Any]]:
         return options.env, (read_model(path).arguments_of(options.env) or {}) if readable else {}
     named = read_model(path).environment if readable else None
     if named is None:
-        raise InputError(f"{path}: names no environment; give one with `env`")
+        raise InputError(f"{path}: names no environment; {env_advice(path)}")
     return named

@@ -1,4 +1,4 @@
-"""The frontier as a picture: weights against retention, every network that was judged."""
+"""The frontier as a picture: parameters against retention, every network that was judged."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def _figure(result: Compressed, title: str) -> Figure:
         color=_CHOSEN,
         capsize=4,
         label=f"{'certified' if result.certified else 'not certified'}: hidden {size_name(result.chosen.hidden)}, "
-        f"{result.chosen.parameters:,} weights",
+        f"{result.chosen.parameters:,} parameters",
         zorder=3,
     )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_ylim(0.0, max(1.1, 1.05 * max(point.retention for point in result.points)))
-    axes.set_xlabel("weights")
+    axes.set_xlabel("parameters")
     axes.set_ylabel("retention of the teacher's return")
     axes.set_title(printable(title), loc="left", parse_math=False)
     axes.legend(loc="lower right", frameon=False)

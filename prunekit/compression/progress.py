@@ -75,13 +75,13 @@ class TerminalDisplay:
         for point in best_per_size(self._points)[:_ROWS]:
             style = "green" if point.good else "dim"
             bar = Text(_bar(point.retention, self._keep), style=style)
-            grid.add_row(size_name(point.hidden), f"{point.parameters:,} weights", bar, f"{point.retention:.3f}")
+            grid.add_row(size_name(point.hidden), f"{point.parameters:,} parameters", bar, f"{point.retention:.3f}")
         state = Text(printable(f"{self._state}  {self._teacher if self._points else ''}"), style="dim")
         return Group(Text(printable(self._title), style="bold"), grid, state)
 
 
 def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
-    """Return the best of the networks of each number of weights, the smallest first."""
+    """Return the best of the networks of each number of parameters, the smallest first."""
     best: dict[int, CandidateSummary] = {}
     for point in points:
         known = best.get(point.parameters)
@@ -92,7 +92,7 @@ def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
 
 def _line(point: CandidateSummary, keep: float) -> str:
     verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
-    return f"{size_name(point.hidden):>12}  {point.parameters:>7,} weights  retention {point.retention:6.3f}  {verdict}"
+    return f"{size_name(point.hidden):>12}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
 
 
 def _bar(retention: float, keep: float) -> str:

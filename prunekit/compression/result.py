@@ -57,7 +57,7 @@ class Compressed:
         kept = "not known" if entry.retention is None else f"{entry.retention:.3f}"
         shown = f"{'certified' if self.certified else 'not certified'} to be at least {entry.claim.keep:g}"
         return (
-            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} weights{whole}, retention {kept} "
+            f"hidden {before}{size_name(chosen.hidden)}, {chosen.parameters:,} parameters{whole}, retention {kept} "
             f"({shown} with 95% confidence, {counted(len(entry.episodes), 'fresh episode')}), {self.seconds:.0f} s"
         )
 

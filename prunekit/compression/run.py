@@ -101,17 +101,17 @@ def compress(
 
 
 def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[int, ...], ...]:
-    """Return those of ``starts`` that have no more weights than the teacher, the smallest where all have more.
+    """Return those of ``starts`` that have no more parameters than the teacher, the smallest where all have more.
 
-    All of them where the teacher's weights cannot be counted.
+    All of them where the teacher's parameters cannot be counted.
     """
     sizes = [parameters_of(hidden, teacher.spaces.observation, teacher.spaces.outputs) for hidden in starts]
-    maximum = max(min(sizes), _weights_of(teacher))
+    maximum = max(min(sizes), _parameters_of(teacher))
     return tuple(hidden for hidden, size in zip(starts, sizes, strict=True) if size <= maximum)
 
 
-def _weights_of(teacher: Teacher) -> float:
-    """Return how many weights the teacher has; infinity where its layers do not explain those that were counted.
+def _parameters_of(teacher: Teacher) -> float:
+    """Return how many parameters the teacher has; infinity where its layers do not explain those that were counted.
 
     Files may keep some where no rule finds them.
     """

@@ -12,7 +12,7 @@ _LESS_THAN_OTHERS = 0.7
 
 
 def parameters_of(hidden: tuple[int, ...], observation: int, outputs: int, *, biases: bool = True) -> int:
-    """Return the number of weights, and ``biases``, of a network with these hidden widths."""
+    """Return the number of parameters, with ``biases``, of a network with these hidden widths."""
     widths = (observation, *hidden, outputs)
     return sum((before + biases) * after for before, after in pairwise(widths))
 
