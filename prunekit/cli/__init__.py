@@ -2,6 +2,9 @@
 
 import atexit
 import signal
+import threading
+from contextlib import suppress
+from functools import cache
 from typing import NoReturn
 
 from prunekit.cli.signals import Terminated, raising_signals
@@ -25,6 +28,19 @@ def main() -> NoReturn:
         finally:
             atexit.unregister(_end_silently)
             atexit.register(_end_silently)  # what is registered last comes first
+            _end_silently_before_threads()
+
+
+@cache
+def _end_silently_before_threads() -> None:
+    """Have Ctrl-C end the process silently while it waits for threads too, which comes before what atexit runs.
+
+    Python has no public place for that; without this one, a Ctrl-C there prints a traceback.
+    """
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        with suppress(RuntimeError):  # the process ends already
+            register(_end_silently)
 
 
 def _end_silently() -> None:

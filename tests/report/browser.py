@@ -65,8 +65,15 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.requests.clear()
         self.troubles.clear()
+        self._load("Page.navigate", url=page.absolute().as_uri())
+
+    def reload(self) -> None:
+        """Load the page again and wait until it is loaded."""
+        self._load("Page.reload")
+
+    def _load(self, method: str, **parameters: Any) -> None:
         self._loaded = False
-        self.call("Page.navigate", url=page.absolute().as_uri())
+        self.call(method, **parameters)
         until = time.monotonic() + _PATIENCE
         while not self._loaded:
             assert time.monotonic() < until, "the page was not loaded"

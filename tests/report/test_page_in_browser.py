@@ -116,8 +116,7 @@ def test_motion_begins_by_itself_unless_the_reader_wants_none(tab: Browser, page
     for wanted, shown in (("no-preference", "Pause"), ("reduce", "Play")):
         tab.open(pages["word"], 1280)
         tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": wanted}])
-        tab.value("location.reload()")
-        tab.value("new Promise(done => setTimeout(done, 500))")
+        tab.reload()
         tab.value("document.querySelector('.player').scrollIntoView()")
         tab.value("new Promise(done => setTimeout(done, 500))")
         assert tab.value(label) == shown
