@@ -1,6 +1,6 @@
 """What the shipped policies earn under noise, delay and lost observations: teacher, compact, and compact in int8.
 
-    python benchmarks/robustness.py run      # some hours on one core, may be run again: what is done is done
+    python benchmarks/robustness.py run      # an hour on one core, may be run again: what is done is done
     python benchmarks/robustness.py collect
 
 All forms are compiled C, as deployed, and play up to 200 episodes per disturbance, all with the same seeds and under
