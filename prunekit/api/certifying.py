@@ -15,18 +15,16 @@ from prunekit.api.compression import Answers
 from prunekit.api.places import Environment, place_of
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.certify import Certified, CertifySettings
+from prunekit.benching.contest import in_integers
 from prunekit.benching.models import BenchModel, read_model
-from prunekit.benching.players import Player, certify_players, graph_in, integer_player, player_of, stateless
+from prunekit.benching.players import Player, certify_players, player_of, stateless
 from prunekit.compression.teacher import Teacher
 from prunekit.environment_functions import function_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
-from prunekit.export.recording import recorded_observations
 from prunekit.generators import undisturbed
 from prunekit.simulators.spec import EnvironmentSpec
 from prunekit.stats.clipping import range_given
-
-_RECORDED = 5
 
 
 def certify(
@@ -98,10 +96,7 @@ def _integer_player(
 ) -> Player:
     if not isinstance(policy, str | os.PathLike | Policy):
         raise InputError("`int8` is for files and prunekit.Policy objects: of a function no layers are known")
-    model = _model(policy, "small", spaces)
-    graph = graph_in(model, spaces, "has no integer form")
-    seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED) if observations is None else observations
-    return integer_player(graph, str(model.path), spaces, seen)
+    return in_integers(_model(policy, "small", spaces), spec, spaces, 16, observations)
 
 
 def _model(policy: PathLike | Policy, name: str, spaces: Spaces) -> BenchModel:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prunekit.benching.certify import Certified, CertifySettings, Play, certified
 from prunekit.benching.host import host_facts
@@ -93,12 +94,7 @@ def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None,
     try:
         spaces = episodes.spaces
         small, teacher = models_of(spaces)
-        if bits is None:
-            player = player_of(small, spaces, as_read=as_read)
-        else:
-            graph = graph_in(small, spaces, "has no integer form")
-            seen = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
-            player = integer_player(graph, str(small.path), spaces, seen, bits)
+        player = player_of(small, spaces, as_read=as_read) if bits is None else in_integers(small, spec, spaces, bits)
         facts = {
             "sizes": {"small": _sizes(small), "teacher": _sizes(teacher)},
             "env": {"id": episodes.name, "kwargs": dict(spec.kwargs), "seeds": episodes.seeding.value},
@@ -112,24 +108,18 @@ def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None,
         raise
 
 
-def certify_models(
-    small: BenchModel,
-    teacher: BenchModel,
-    spec: EnvironmentSpec,
-    settings: CertifySettings,
-    *,
-    bits: Bits | None = None,
-    progress: Callable[[str, int], None] = lambda *_: None,
-) -> Certified:
-    """Return what fresh episodes show of ``small`` beside ``teacher``, both read, in the environment of ``spec``.
+def in_integers(
+    model: BenchModel, spec: EnvironmentSpec, spaces: Spaces, bits: Bits, observations: NDArray[Any] | None = None
+) -> Player:
+    """Return the policy that plays in integers, with activations of ``bits``.
 
-    Raises as ``opened`` and ``certified`` do.
+    Their ranges come from ``observations`` [n, ...] of its own, by default from five episodes in the environment.
+    Raises InputError, naming the policy, where it has no integer form.
     """
-    contest = opened(spec, lambda _: (small, teacher), bits)
-    try:
-        return contest.certified(contest.play(), settings, progress)
-    finally:
-        contest.episodes.close()
+    graph = graph_in(model, spaces, "has no integer form")
+    if observations is None:
+        observations = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
+    return integer_player(graph, str(model.path), spaces, observations, bits)
 
 
 def _sizes(model: BenchModel) -> dict[str, Any]:

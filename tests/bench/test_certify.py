@@ -20,7 +20,7 @@ from torch import nn
 import prunekit
 from prunekit.benching.certify import Certified, CertifySettings, Returns, certified
 from prunekit.benching.certify_command import Match, _Ahead, _play_of, certify_files
-from prunekit.benching.contest import certify_models
+from prunekit.benching.contest import opened
 from prunekit.benching.models import read_model
 from prunekit.benching.players import Player, episodes_of, integer_player, player_of
 from prunekit.disturbances.record import Disturbance
@@ -383,9 +383,12 @@ def test_models_that_were_read_are_certified_where_many_step_together(files: dic
     small, teacher = (read_model(files[name]) for name in ("near.pt", "teacher.onnx"))
     settings = CertifySettings(episodes=24)
     vector = gym.vector.SyncVectorEnv([Walk] * 4)
-    found = certify_models(small, teacher, environment_spec(vector), settings)
+    contest = opened(environment_spec(vector), lambda _: (small, teacher))
+    found = contest.certified(contest.play(), settings)
     vector.close()
-    alone = certify_models(small, teacher, environment_spec(Walk), settings)
+    single = opened(environment_spec(Walk), lambda _: (small, teacher))
+    alone = single.certified(single.play(), settings)
+    single.episodes.close()
     assert found.facts["env"]["seeds"] == "episodes"
     ours, theirs = found.certificate.episodes, alone.certificate.episodes
     assert np.allclose(ours.small, theirs.small)
