@@ -9,6 +9,12 @@ from typing import Any
 from record import stamp, table
 
 _FORMS = ("float32", "w8a16", "w8a8")
+_BOARDS = (
+    ("Arduino Uno", "atmega328p", "avr-uno"),
+    ("STM32F411", "stm32f411ce", "cortex-m4"),
+    ("ESP32-C3", "esp32c3", "riscv32"),
+    ("RP2040", "rp2040", "cortex-m0"),
+)
 # Of the median return: what earns less fell.
 _FELL = 0.9
 
@@ -131,6 +137,19 @@ def devices_short_table(result: Mapping[str, Any]) -> str:
     for kind in ("dense", "compact"):
         hidden = "x".join(map(str, _any(result, f"Hopper-v5 {kind}")["hidden"]))
         head += [f"{kind} ({hidden}): {_unit_of()}", "flash, stack"]
+    return f"{table(head, rows)}\n\n{stamp(result)}."
+
+
+def boards_table(result: Mapping[str, Any]) -> str:
+    """Return one row per board: what the compact Hopper-v5 policy takes of its core, in float32 and w8a16."""
+    rows = []
+    for board, part, device in _BOARDS:
+        found = [_entry(result, "Hopper-v5 compact", form, device) for form in _FORMS[:2]]
+        if all(found):
+            unit = "cycles" if device.startswith("avr") else "instructions"
+            cells = [(_memory(entry), f"{_cost(entry)} {unit}") for entry in found]
+            rows.append([board, f"`{part}`", device, *(cell for pair in cells for cell in pair)])
+    head = ["board", "`--part`", "core", "float32: flash, stack", "float32: cost", "w8a16: flash, stack", "w8a16: cost"]
     return f"{table(head, rows)}\n\n{stamp(result)}."
 
 

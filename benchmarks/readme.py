@@ -17,6 +17,7 @@ from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
 from compress_tables import compress_table, rivals_table, tuning_choices_table
 from embedded_tables import (
+    boards_table,
     c_choices_table,
     c_math_text,
     devices_short_table,
@@ -203,6 +204,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "loop": ("devices", loop_table),
         "host_latency": ("host_latency", host_latency_table),
     },
+    "docs/guides/deploy.md": {"boards": ("devices", boards_table)},
     "docs/installation.md": {"installation": ("installation", installation_table)},
     "docs/ops.md": {"growth": ("growth", growth_table)},
     "docs/decisions/0010-policies-as-c.md": {
