@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 from prunekit import cli
@@ -30,6 +32,14 @@ def signal_handlers_are_left() -> Iterator[None]:
     for number, handler in zip(SIGNALS, HANDLERS, strict=True):
         signal.signal(number, handler)
     assert left == HANDLERS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_built_once() -> Iterator[None]:
+    """Typer builds all commands for every command line, which takes five times as long as to read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture
