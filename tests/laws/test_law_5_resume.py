@@ -22,6 +22,8 @@ from prunekit.policy.artifact import load
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 
+pytestmark = pytest.mark.xdist_group("law_5")
+
 CUTS = {"before the first checkpoint": 0.06, "dense": 0.15, "pruning": 0.5, "frozen": 0.88}
 CASES = [(name, {"live_shrink": live}) for name in SETTINGS for live in (True, False)]
 CASES += [("sac", {"prune_critics": True})]

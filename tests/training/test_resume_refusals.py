@@ -25,6 +25,8 @@ from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 from prunekit.training.status import Status
 
+pytestmark = pytest.mark.xdist_group("resume_refusals")
+
 Run = Callable[..., tuple[int, str, str]]
 Edit = Callable[[dict[str, Any]], object]
 

@@ -32,6 +32,8 @@ from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
 
+pytestmark = pytest.mark.xdist_group("stock_sb3")
+
 SCRIPT = Path(__file__).with_name("stock_sb3.py")
 PLAN = PruningPlan(threshold=Sparsity(0.75), strength=0.1, checks=16, patience=2, share_per_check=0.3, states=64)
 ACTOR, CRITIC = (24, 20), (22, 18)
