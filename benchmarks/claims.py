@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compress import KEEP, SHIPPED, teacher_of
+from compressing.runs import KEEP
+from compressing.teachers import SHIPPED, teacher_of
 from record import read_result, write_result
 
 from models import write_card

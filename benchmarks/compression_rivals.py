@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from compress import ENVIRONMENTS, SEEDS, teacher_of
+from compressing.runs import SEEDS
+from compressing.teachers import DEVELOPMENT, teacher_of
 from record import read_result, write_result
 from torch import nn
 
@@ -322,7 +323,7 @@ def start(env_id: str, seed: int) -> None:
 
 def collect() -> None:
     """Write the committed result from what is done; says what is missing."""
-    found = {(env_id, seed): finished(env_id, seed) for seed in SEEDS for env_id in ENVIRONMENTS}
+    found = {(env_id, seed): finished(env_id, seed) for seed in SEEDS for env_id in DEVELOPMENT}
     missing = [f"{env_id}-seed{seed}" for (env_id, seed), run in found.items() if run is None]
     command = "; ".join(f"python benchmarks/compression_rivals.py {stage}" for stage in ("run", "collect"))
     entries = {"missing": missing, "runs": [run for run in found.values() if run]}
@@ -333,11 +334,11 @@ def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["run", "one", "collect"])
-    parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
+    parser.add_argument("--env", choices=DEVELOPMENT, action="append", help="only this one")
     parser.add_argument("--seed", type=int, action="append", help="only this one")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
     arguments = parser.parse_args()
-    jobs = [(env_id, seed) for seed in arguments.seed or SEEDS for env_id in arguments.env or ENVIRONMENTS]
+    jobs = [(env_id, seed) for seed in arguments.seed or SEEDS for env_id in arguments.env or DEVELOPMENT]
     if arguments.stage == "one":
         run_one(*jobs[0])
     elif arguments.stage == "run":

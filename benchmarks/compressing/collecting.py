@@ -1,0 +1,145 @@
+"""What is done by now, as committed results: of compressions, beside busy processes, of former code, without parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from record import read_result, write_result
+
+from compressing.measuring import said_last
+from compressing.runs import KEEP, Asked, Search, entry_of, is_of
+from compressing.teachers import DEVELOPMENT, HELD_OUT
+from prunekit.console import size_name
+
+_COMMAND = "python benchmarks/compress.py"
+Entry = dict[str, Any]
+
+
+def found_or_committed(asked: Asked, committed: Iterable[Entry]) -> Entry | None:
+    """Return what a compression came to, here or in the committed result: that of the search asked for, if possible."""
+    own = _timed(asked)
+    other = next((one for one in committed if (one["env"], one["seed"]) == (asked.env_id, asked.seed)), None)
+    return next((one for one in (own, other) if is_of(one, asked)), own or other)
+
+
+def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
+    """Write what every compression came to, with all its episodes, the development set apart from the others."""
+    before = read_result("compress") or {}
+    committed = [*before.get("runs", []), *before.get("held_out", [])]
+    found = {one.name: (one, found_or_committed(one, committed)) for one in asked}
+    entries = [entry for _, entry in found.values() if entry is not None]
+    return write_result(
+        "compress",
+        _commands("train", "compress", "collect"),
+        {
+            **_head(search),
+            "development": list(DEVELOPMENT),
+            "held_out_environments": list(HELD_OUT),
+            "missing": [name + why_not(one) for name, (one, entry) in found.items() if entry is None],
+            "runs": [entry for entry in entries if entry["env"] in DEVELOPMENT],
+            "held_out": [entry for entry in entries if entry["env"] in HELD_OUT],
+        },
+    )
+
+
+def collect_busy(asked: Sequence[Asked], search: Search) -> Path | None:
+    """Write what compressions came to beside busy processes; None where there are none."""
+    return _collect_short("compress_busy", "busy", {"": asked}, search)
+
+
+def collect_ablations(asked: Mapping[str, Sequence[Asked]], search: Search) -> Path | None:
+    """Write what compressions came to without a part of the search, by its name; None where there are none."""
+    return _collect_short("compress_ablations", "ablations", asked, search)
+
+
+def _collect_short(name: str, stage: str, asked: Mapping[str, Sequence[Asked]], search: Search) -> Path | None:
+    committed = (read_result(name) or {"runs": []})["runs"]
+    runs, missing = [], []
+    for variant, many in asked.items():
+        own = [run for run in committed if run.get("without", "") == variant]
+        for one in many:
+            entry = found_or_committed(one, own)
+            if entry is None:
+                missing.append(" ".join(filter(None, (one.name, variant))) + why_not(one))
+            else:
+                runs.append({"without": variant, **in_short(entry)})
+    if not runs or (len(asked) > 1 and not any(run["without"] for run in runs)):
+        return None
+    entries = {**_head(search), "missing": missing, "runs": runs}
+    return write_result(name, _commands(stage, "collect"), entries)
+
+
+def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:
+    """Write former and present compressions side by side; None where there is no pair."""
+    committed = {(one["env"], one["seed"]): one for one in (read_result("compress_speed") or {"pairs": []})["pairs"]}
+    done, missing = [], []
+    for former, present in pairs:
+        both = _timed(former), _timed(present)
+        before = committed.get((present.env_id, present.seed))
+        if both[0] is None or both[1] is None or both[0]["machine"] is None or both[1]["machine"] is None:
+            done += [before] if before else []
+            missing += [] if before else [present.name]
+            continue
+        begun = [datetime.fromisoformat(entry["begun"]) for entry in (both[0], both[1])]
+        done.append(
+            {
+                "env": present.env_id,
+                "seed": present.seed,
+                "minutes_apart": round(abs((begun[1] - begun[0]).total_seconds()) / 60.0, 1),
+                "former": in_short(both[0]),
+                "present": in_short(both[1]),
+            }
+        )
+    entries = {**_head(search), "former": asdict(pairs[0][0].search), "missing": missing, "pairs": done}
+    return write_result("compress_speed", _commands("former", "collect"), entries) if done else None
+
+
+def in_short(entry: Entry) -> Entry:
+    """Return an entry without its episodes."""
+    if "tested" not in entry:
+        return {name: value for name, value in entry.items() if name != "without"}
+    chosen = next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
+    names = (
+        "env", "seed", "minutes", "search", "begun", "busy_processes", "certified", "hidden", "parameters", "tuned",
+        "seconds", "core_share", "environment_steps", "machine",
+    )  # fmt: skip
+    shown = {name: chosen[name] for name in ("retention", "lower_bound", "episodes")}
+    return {**{name: entry.get(name) for name in names}, **shown, "smallest_not_shown": smallest_not_shown(entry)}
+
+
+def smallest_not_shown(entry: Entry) -> Entry | None:
+    """Return the smallest network that was good in the selection and smaller than what was certified, if any.
+
+    Where nothing was certified it is the smallest that was good.
+    """
+    limit = entry["parameters"] if entry["certified"] else float("inf")
+    good = [one for one in entry["frontier"] if one["good"] and one["parameters"] < limit]
+    if not good:
+        return None
+    found = min(good, key=lambda one: (one["parameters"], -one["retention"]))
+    return {name: found[name] for name in ("hidden", "parameters", "retention", "episodes")}
+
+
+def why_not(asked: Asked) -> str:
+    """Return why there is no result where something went wrong, in brackets; empty where nothing did."""
+    ended = (asked.folder / "measured.json").exists() and entry_of(asked) is None
+    return f" ({said_last(asked.folder / 'log')})".replace(str(asked.teacher), asked.env_id) if ended else ""
+
+
+def _timed(asked: Asked) -> Entry | None:
+    """Return what lies in a folder, unless it was asked for in other minutes."""
+    entry = entry_of(asked)
+    return entry if entry is not None and entry["minutes"] == asked.minutes else None
+
+
+def _head(search: Search) -> Entry:
+    return {"keep": KEEP, "cores": os.cpu_count(), "search": asdict(search)}
+
+
+def _commands(*stages: str) -> str:
+    return "; ".join(f"{_COMMAND} {stage}" for stage in stages)
