@@ -16,12 +16,14 @@ interrupted; ``--env`` and ``--seed`` choose some. A run of another search than 
 again; until then results keep it and name it as such. ``former`` takes its half of the present code from ``compress``
 where that is done, so run it first, or with ``--again``. Teachers lie in ``runs/teachers``, runs in ``runs/compress``,
 ``runs/compress-busy``, ``runs/compress-former`` and ``runs/compress-without``. Run it from the project's root.
+
+It is no sweep: cells of a sweep run side by side on a thread each, while a compression has the machine to itself, and
+former code and files of others are no cells.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import json
 import subprocess
@@ -35,6 +37,7 @@ from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, p
 from compressing.teachers import DEVELOPMENT, HELD_OUT, is_there, say_returns, teacher_of, train_one
 
 from prunekit.compression.settings import SearchSettings
+from prunekit.errors import InputError
 
 RUNS = Path("runs/compress")
 BUSY, FORMER, WITHOUT, CODE = (Path(f"runs/compress-{name}") for name in ("busy", "former", "without", "code"))
@@ -53,9 +56,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 
 def ablations() -> dict[str, str]:
-    """Return the settings of every ablation that this search has, as JSON."""
-    known = {field.name for field in dataclasses.fields(SearchSettings)}
-    return {part: json.dumps(settings) for part, settings in ABLATIONS.items() if settings.keys() <= known}
+    """Return the settings of every ablation that this search can do, as JSON; say which it cannot."""
+    found = {}
+    for part, settings in ABLATIONS.items():
+        try:
+            SearchSettings(**settings)
+        except (TypeError, InputError) as error:
+            print(f"without {part}: not possible with this search: {error}", flush=True)
+        else:
+            found[part] = json.dumps(settings)
+    return found
 
 
 def former_code(commit: str) -> Path:

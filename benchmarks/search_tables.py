@@ -105,8 +105,13 @@ def _commits(runs: Iterable[Entry]) -> list[str]:
 
 
 def not_run(missing: Sequence[str]) -> str:
-    """Return what is missing in a sentence; empty where nothing is."""
-    return f" Not run yet: {', '.join(missing)}." * bool(missing)
+    """Return what is missing in a sentence, ``ENV-seed0`` and so on by environment; empty where nothing is."""
+    seeds: dict[str, list[str]] = {}
+    for name in missing:
+        environment, _, seed = name.partition("-seed")
+        seeds.setdefault(environment, []).append(seed)
+    told = "; ".join(f"{environment} {', '.join(found)}" for environment, found in seeds.items())
+    return f" Not run yet: {told}." * bool(missing)
 
 
 def short_rows(result: Entry, runs: Sequence[Entry]) -> str:
@@ -221,8 +226,8 @@ def parts_table(result: Entry) -> str:
         rows.append([f"without {variant}" if variant else "all of it", certified, *cells, f"{seconds / 60:.1f} min"])
     head = ["search", f"certified at {result['keep']:g}", *environments, "median time"]
     text = "Parameters of what was certified, seed by seed; -: nothing was"
-    told = searches(result, result["runs"])
-    return f"{table(head, rows)}\n\n{text}.{told}{not_run(result['missing'])} {stamp(result)}."
+    told, missing = searches(result, result["runs"]), len(result["missing"])
+    return f"{table(head, rows)}\n\n{text}.{told}{f' Not run yet: {missing} runs.' * bool(missing)} {stamp(result)}."
 
 
 def _cell(runs: Sequence[Entry]) -> str:

@@ -16,6 +16,7 @@ from compressing.runs import KEEP, Asked, Search, entry_of, is_of
 from compressing.teachers import DEVELOPMENT, HELD_OUT
 from prunekit.console import size_name
 
+_ORDER = [*DEVELOPMENT, *HELD_OUT]
 _COMMAND = "python benchmarks/compress.py"
 Entry = dict[str, Any]
 
@@ -32,7 +33,10 @@ def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
     before = read_result("compress") or {}
     committed = [*before.get("runs", []), *before.get("held_out", [])]
     found = {one.name: (one, found_or_committed(one, committed)) for one in asked}
-    entries = [entry for _, entry in found.values() if entry is not None]
+    entries = sorted(
+        (entry for _, entry in found.values() if entry is not None),
+        key=lambda entry: (_ORDER.index(entry["env"]), entry["seed"]),
+    )
     return write_result(
         "compress",
         _commands("train", "compress", "collect"),
@@ -68,6 +72,7 @@ def _collect_short(name: str, stage: str, asked: Mapping[str, Sequence[Asked]], 
                 missing.append(" ".join(filter(None, (one.name, variant))) + why_not(one))
             else:
                 runs.append({"without": variant, **in_short(entry)})
+    runs.sort(key=lambda run: (list(asked).index(run["without"]), _ORDER.index(run["env"]), run["seed"]))
     if not runs or (len(asked) > 1 and not any(run["without"] for run in runs)):
         return None
     entries = {**_head(search), "missing": missing, "runs": runs}
@@ -95,6 +100,7 @@ def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path 
                 "present": in_short(both[1]),
             }
         )
+    done.sort(key=lambda pair: (_ORDER.index(pair["env"]), pair["seed"]))
     entries = {**_head(search), "former": asdict(pairs[0][0].search), "missing": missing, "pairs": done}
     return write_result("compress_speed", _commands("former", "collect"), entries) if done else None
 

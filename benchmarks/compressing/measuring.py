@@ -23,19 +23,18 @@ def run_measured(command: Sequence[str], log: Path, code: Path) -> tuple[int, di
     ``cpu_seconds`` are those of all its processes, also of those that it did not wait for; ``others_cores`` is how many
     cores other programs kept busy on average, None where the system does not tell. Linux alone.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children, which tell what they took
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code.resolve())}
     load, busy, began = os.getloadavg()[0], _busy_seconds(), time.monotonic()
-    with log.open("w") as said:
+    with _parent_of_orphans(), log.open("w") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, process_group=0)
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds, cpu = time.monotonic() - began, usage.ru_utime + usage.ru_stime
-        cpu += _rest(process.pid)
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            seconds, cpu = time.monotonic() - began, usage.ru_utime + usage.ru_stime
+            cpu += _rest(process.pid)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     after = _busy_seconds()
     others = None if busy is None or after is None else max(after - busy - cpu, 0.0) / seconds
     return process.returncode, {
@@ -45,6 +44,17 @@ def run_measured(command: Sequence[str], log: Path, code: Path) -> tuple[int, di
         "load_before": round(load, 2),
         "load_after": round(os.getloadavg()[0], 2),
     }
+
+
+@contextmanager
+def _parent_of_orphans() -> Iterator[None]:
+    """Have processes whose parent ends become children of this one, to which they tell what they took."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _rest(group: int) -> float:
