@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from record import read_result
-from search_tables import is_earlier, not_run, searches, short_rows
+from search_tables import is_earlier, searches, short_rows
 
 Result = Mapping[str, Any]
 
@@ -19,7 +19,8 @@ def compress_short(result: Result) -> str:
     if held_out:
         text += f"\n\nEnvironments that nothing was chosen on:\n\n{short_rows(result, held_out)}"
     told = searches(result, [*result["runs"], *held_out])
-    return f"{text}\n\n{(told + not_run(result['missing'])).strip()}"
+    missing = f" Not run yet: {len(result['missing'])} runs." * bool(result["missing"])
+    return f"{text}\n\n{(told + missing).strip()}"
 
 
 def highlights(_: Result) -> str:
