@@ -39,7 +39,8 @@ def _runs_table(result: Entry, runs: Sequence[Entry], environments: Sequence[str
     missing = [name for name in result["missing"] if name.split("-seed")[0] in environments]
     mixed = len({is_earlier(result, run) for run in runs}) > 1
     rows = [_row(run, mixed and is_earlier(result, run)) for run in runs]
-    return f"{table(head, rows)}\n\nTeachers: {teachers}.{searches(result, runs)}{not_run(missing)} {stamp(result)}."
+    told = f"{searches(result, runs)}{others(runs)}{not_run(missing)}"
+    return f"{table(head, rows)}\n\nTeachers: {teachers}.{told} {stamp(result)}."
 
 
 def _row(run: Entry, marked: bool) -> list[str]:
@@ -102,6 +103,13 @@ def searches(result: Entry, runs: Sequence[Entry]) -> str:
 def _commits(runs: Iterable[Entry]) -> list[str]:
     found = ((run.get("search") or {}).get("commit") or "commit not recorded" for run in runs)
     return list(dict.fromkeys(found))
+
+
+def others(runs: Iterable[Entry]) -> str:
+    """Return in a sentence how much other programs worked beside ``runs``; empty where that was not recorded."""
+    found = [(run.get("machine") or {}).get("others_cores") for run in runs]
+    known = [value for value in found if value is not None]
+    return f" Other programs kept {min(known):.1f} to {max(known):.1f} cores busy beside them." if known else ""
 
 
 def not_run(missing: Sequence[str]) -> str:
@@ -183,6 +191,7 @@ def speed_table(result: Entry) -> str:
     )
     alone = f" {apart} pairs were not made one after the other." * bool(apart)
     told = searches(result, [pair["present"] for pair in result["pairs"]])
+    told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))
     return f"{table(head, rows)}\n\n{text}.{alone}{told}{not_run(result['missing'])} {stamp(result)}."
 
 

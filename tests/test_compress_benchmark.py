@@ -20,7 +20,7 @@ HEAD = {
     "command": "python benchmarks/compress.py", "date": "2026-01-01", "versions": VERSIONS, "keep": 0.95, "cores": 2,
     "search": {"digest": "present", "commit": "bbb2222"}, "held_out_environments": ["Swimmer-v5", "Ant-v5"],
 }  # fmt: skip
-MACHINE = {"wall_seconds": 60.0, "cpu_seconds": 90.0}
+MACHINE = {"wall_seconds": 60.0, "cpu_seconds": 90.0, "others_cores": 0.1}
 
 
 def certificate(parameters: int = 20, certified: bool = True) -> dict[str, Any]:
@@ -152,6 +152,7 @@ def test_tables_name_earlier_searches_and_what_is_missing(tmp_path: Path) -> Non
     result = {**HEAD, "missing": ["Ant-v5-seed0", "Ant-v5-seed1 (no teacher)", "CartPole-v1-seed0"], "held_out": runs}
     text = held_out_table(result)
     assert "| Swimmer-v5, 1 | 4 | 20 |" in text
+    assert "Other programs kept 0.1 to 0.1 cores busy beside them." in text
     assert "| Swimmer-v5, 2 (earlier search) | 4 | 20 |" in text
     assert "| yes, 3 | 3 (15) |" in text
     assert "| no, 3 | 3 (15) |" in text
