@@ -12,10 +12,11 @@ Choices were made on the development set; the held-out teachers are trained here
 ``dlr/...`` as https://github.com/DLR-RM/rl-trained-agents has it, normalizers beside the zips.
 
 Every stage does what is missing, one compression at a time, as each uses every core, and goes on where it was
-interrupted; ``--env`` and ``--seed`` choose some. A run of another search than the present code's is put aside and done
-again; until then results keep it and name it as such. ``former`` takes its half of the present code from ``compress``
-where that is done, so run it first, or with ``--again``. Teachers lie in ``runs/teachers``, runs in ``runs/compress``,
-``runs/compress-busy``, ``runs/compress-former`` and ``runs/compress-without``. Run it from the project's root.
+interrupted; ``--env`` and ``--seed`` choose some. A run of another search than the present code's is put aside and
+done again; until then results keep it and name it as such. ``former`` shares its half of the present code with
+``compress`` and takes it from there; run it first, or with ``--again``, so that both halves are made one after the
+other. Teachers lie in ``runs/teachers``, runs in ``runs/compress``, ``runs/compress-busy``, ``runs/compress-former``
+and ``runs/compress-without``. Run it from the project's root.
 
 It is no sweep: cells of a sweep run side by side on a thread each, while a compression has the machine to itself, and
 former code and files of others are no cells.
@@ -26,14 +27,23 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressing.collecting import collect_ablations, collect_busy, collect_runs, collect_speed
-from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, put_aside, search_in
+from compressing.collecting import (
+    INTERLEAVED,
+    collect_ablations,
+    collect_busy,
+    collect_runs,
+    collect_speed,
+    minutes_apart,
+)
+from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, is_of, put_aside, search_in
 from compressing.teachers import DEVELOPMENT, HELD_OUT, is_there, say_returns, teacher_of, train_one
 
 from prunekit.compression.settings import SearchSettings
@@ -147,12 +157,15 @@ def done(plan: Plan, asked: Sequence[Asked]) -> None:
 def interleaved(pairs: Sequence[tuple[Asked, Asked]], *, again: bool) -> list[Asked]:
     """Return both of every pair, each first in every second of them.
 
-    With ``again`` the present one is put aside before where its former one has yet to come.
+    With ``again`` both are put aside before where they were not made one after the other, by the searches asked for.
     """
     if again:
-        for former, present in pairs:
-            if entry_of(former) is None:
-                put_aside(present.folder)
+        for pair in pairs:
+            entries = [entry_of(one) for one in pair]
+            apart = minutes_apart(*entries)
+            if apart is None or apart > INTERLEAVED or not all(map(is_of, entries, pair)):
+                for one in pair:
+                    put_aside(one.folder)
     return [one for number, pair in enumerate(pairs) for one in (pair if number % 2 == 0 else pair[::-1])]
 
 
@@ -179,8 +192,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time per compression; others are for trials")
     parser.add_argument("--policies", type=Path, help="folder of published policies")
     parser.add_argument("--commit", default=FORMER_COMMIT, help="former code")
-    parser.add_argument("--again", action="store_true", help="former: run the present code again beside it")
+    parser.add_argument("--again", action="store_true", help="former: both again unless made one after the other")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs ends too
     plan = Plan(given)
     chosen = given.env or (*DEVELOPMENT, *HELD_OUT)
     if given.stage == "train":

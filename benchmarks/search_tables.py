@@ -6,14 +6,12 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from compressing.collecting import smallest_not_shown
+from compressing.collecting import INTERLEAVED, smallest_not_shown
 from record import stamp, table
 
 from prunekit.console import size_name
 
 Entry = Mapping[str, Any]
-_NOT_INTERLEAVED = 20.0
-"""Minutes between two runs from which on they were not made one after the other."""
 
 
 def compress_table(result: Entry) -> str:
@@ -184,12 +182,12 @@ def speed_table(result: Entry) -> str:
     rows.append(["all, median", "", "", "", *(f"**{text}**" for text in _ratios(result["pairs"]))])
     head = ["environment", "hidden, former; present", "certified", "minutes", "ratio of wall time",
             "ratio of processor time", "ratio of parameters"]  # fmt: skip
-    apart = sum(pair["minutes_apart"] > _NOT_INTERLEAVED for pair in result["pairs"])
+    apart = sum(pair["minutes_apart"] > INTERLEAVED for pair in result["pairs"])
     text = (
         f"Former code at commit {result['former']['commit']}, run by run on the same machine; ratios are medians of "
         "present / former, of parameters where both are certified"
     )
-    alone = f" {apart} pairs were not made one after the other." * bool(apart)
+    alone = f" Of {apart} pairs the runs were not made one after the other." * bool(apart)
     told = searches(result, [pair["present"] for pair in result["pairs"]])
     told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))
     return f"{table(head, rows)}\n\n{text}.{alone}{told}{not_run(result['missing'])} {stamp(result)}."

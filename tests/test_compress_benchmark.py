@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compressing.collecting import found_or_committed, in_short, smallest_not_shown
+from compress import interleaved
+from compressing.collecting import found_or_committed, in_short, minutes_apart, smallest_not_shown
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
 from search_tables import held_out_table, not_run, parts_table, searches, speed_table
@@ -175,7 +176,14 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
-    assert "1 pairs were not made one after the other." in text
+    assert "Of 1 pairs the runs were not made one after the other." in text
+
+
+def test_runs_one_after_the_other_are_no_minutes_apart() -> None:
+    first = {"begun": "2026-01-01T00:00:00Z", "machine": MACHINE}
+    second = {"begun": "2026-01-01T00:02:00Z", "machine": MACHINE}
+    assert minutes_apart(first, second) == minutes_apart(second, first) == 1.0
+    assert minutes_apart(first, None) is minutes_apart({**first, "machine": None}, second) is None
 
 
 def test_parts_stand_beside_all_of_it(tmp_path: Path) -> None:
@@ -186,6 +194,17 @@ def test_parts_stand_beside_all_of_it(tmp_path: Path) -> None:
     assert "| without fine-tuning | 0 of 1 | - | 1.0 min |" in text
     assert "Not run yet: 1 runs." in text
     assert in_short(runs[1]) == {**run, "certified": False}
+
+
+def test_pairs_are_made_again_unless_one_was_made_after_the_other(tmp_path: Path) -> None:
+    former, present = done(tmp_path / "former", EARLIER), done(tmp_path / "present", PRESENT)
+    assert interleaved([(former, present)] * 2, again=True) == [former, present, present, former]
+    assert entry_of(former) is not None
+    for pair in ((former, present), (replace(former, search=PRESENT), present)):
+        assert interleaved([pair], again=False) == list(pair)
+    assert entry_of(former) is not None
+    interleaved([(replace(former, search=PRESENT), present)], again=True)
+    assert entry_of(former) is entry_of(present) is None
 
 
 def test_what_is_asked_of_the_program(tmp_path: Path) -> None:

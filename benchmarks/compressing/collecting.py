@@ -17,6 +17,8 @@ from compressing.teachers import DEVELOPMENT, HELD_OUT
 from prunekit.console import size_name
 
 _ORDER = [*DEVELOPMENT, *HELD_OUT]
+INTERLEAVED = 5.0
+"""Minutes between two runs up to which they were made one after the other."""
 _COMMAND = "python benchmarks/compress.py"
 Entry = dict[str, Any]
 
@@ -90,12 +92,11 @@ def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path 
             done += [before] if before else []
             missing += [] if before else [present.name]
             continue
-        begun = [datetime.fromisoformat(entry["begun"]) for entry in (both[0], both[1])]
         done.append(
             {
                 "env": present.env_id,
                 "seed": present.seed,
-                "minutes_apart": round(abs((begun[1] - begun[0]).total_seconds()) / 60.0, 1),
+                "minutes_apart": minutes_apart(*both),
                 "former": in_short(both[0]),
                 "present": in_short(both[1]),
             }
@@ -103,6 +104,15 @@ def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path 
     done.sort(key=lambda pair: (_ORDER.index(pair["env"]), pair["seed"]))
     entries = {**_head(search), "former": asdict(pairs[0][0].search), "missing": missing, "pairs": done}
     return write_result("compress_speed", _commands("former", "collect"), entries) if done else None
+
+
+def minutes_apart(former: Entry | None, present: Entry | None) -> float | None:
+    """Return the minutes between the end of the first of two runs and the beginning of the other, if both are there."""
+    if former is None or present is None or former["machine"] is None or present["machine"] is None:
+        return None
+    first, second = sorted((former, present), key=lambda entry: str(entry["begun"]))
+    between = datetime.fromisoformat(second["begun"]) - datetime.fromisoformat(first["begun"])
+    return round((between.total_seconds() - float(first["machine"]["wall_seconds"])) / 60.0, 1)
 
 
 def in_short(entry: Entry) -> Entry:
