@@ -64,7 +64,6 @@ def test_a_compression(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("still")
-@pytest.mark.xdist_group("trained")
 def test_a_training_run(run: Run, trained: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
     code, _, err = run("report", folder)
