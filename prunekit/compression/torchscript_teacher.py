@@ -47,7 +47,9 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
         raise ArtifactError(f"{path}: {error}") from error
     try:
         return _teacher(script, path, spaces)
-    except PrunekitError as error:
+    except ArtifactError:
+        raise
+    except InputError as error:
         misfit = _misfit(path, spaces)
         if misfit is None:
             raise

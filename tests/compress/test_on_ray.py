@@ -1,4 +1,4 @@
-"""A compression with a budget of steps is the same, to the byte, in one process, in two, and on a cluster that shrinks."""
+"""With a budget of steps the same bytes come out in one process, in two, and on a cluster that loses a node."""
 
 from __future__ import annotations
 
