@@ -46,7 +46,8 @@ def disturbed_compression_table(result: Mapping[str, Any]) -> str:
     return (
         f"{table(head, rows)}\n\n*Keeps*: the share of the teacher's gain over the random policy, returns clipped, all "
         "of them disturbed alike; in brackets a lower bound with 95% confidence. *Certified up to*: the largest level "
-        f"under which 0.95 is kept, with 95% confidence for all levels together, in at most {result['max_episodes']} episodes each. {stamp(result)}."
+        f"under which 0.95 is kept, with 95% confidence for all levels together, in at most {result['max_episodes']} "
+        f"episodes each. {stamp(result)}."
     )
 
 
