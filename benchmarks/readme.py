@@ -33,7 +33,7 @@ from highlights import compress_short, highlights
 from installation import installation_table
 from published_table import published_table
 from record import digest, read_result, stamp, table
-from robustness_tables import disturbances_table
+from robustness_tables import disturbances_table, disturbed_compression_table
 from search_tables import busy_table, compress_table, held_out_table, parts_table, speed_table
 from study_picture import study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
@@ -228,7 +228,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
-    "docs/robustness.md": {"robustness": ("robustness", disturbances_table)},
+    "docs/robustness.md": {
+        "disturbed_compression": ("disturbed_compression", disturbed_compression_table),
+        "robustness": ("robustness", disturbances_table),
+    },
     "docs/readers.md": {"published_policies": ("published_policies", published_table)},
     "docs/sweep.md": {"sweep_kills": ("sweep_kills", sweep_kills_text)},
     "docs/defaults.md": {

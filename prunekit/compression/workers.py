@@ -52,9 +52,9 @@ class WorkerPool:
     def __init__(
         self, task: Task, slots: int = 1, engine: str | None = None, address: str | None = None, max_batch: int = 16
     ) -> None:
-        self.steps = 0
         self._worked = self._recent = Worked()
         self.worker = Worker(task, max_batch)
+        self.steps = self.worker.runner.steps  # where the deviation of the observations had to be known
         self._token = b""
         named = engine or ("serial" if slots == 1 else "processes")
         try:
@@ -63,7 +63,7 @@ class WorkerPool:
                 _HERE[self._token] = self.worker
                 self._executor: Executor = executor_named(named, 1, self._token)
             else:
-                shared = pickle.dumps((task, max_batch))
+                shared = pickle.dumps((self.worker.task, max_batch))
                 self._executor = executor_named(named, slots, shared, address)
         except BaseException:
             self._close()

@@ -58,7 +58,7 @@ _RESULT = at_least(
         "certificate": _CERTIFICATE,
         "tested": list_of(_CERTIFICATE, 10_000),
         "frontier": list_of(_POINT, 10_000),
-        "seconds": real,
+        "seconds": or_none(real),
     },
     {"failures": list_of(sentence, 10_000), "versions": by_name(text, or_none(text)), "environment_steps": _COUNT},
 )
@@ -80,9 +80,10 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
         notes = tuple(Note(text=failure, warning=True) for failure in failures)
         sections.append(Section(title="What failed on the way", blocks=notes))
     versions = ", ".join(f"{name} {version}" for name, version in found.get("versions", {}).items() if version)
+    took = "" if found["seconds"] is None else f" in {found['seconds']:,.0f} s"
     return Page(
         title=f"{found['env']['id']}: {'a certified compact policy' if found['certified'] else 'a compression'}",
-        subtitle=f"A network that imitates {found['teacher']['name']}, found and tested in {found['seconds']:,.0f} s.",
+        subtitle=f"A network that imitates {found['teacher']['name']}, found and tested{took}.",
         headlines=_headlines(found),
         sections=tuple(sections),
         facts=(("teacher", found["teacher"]["name"]), ("versions", versions)),
