@@ -157,7 +157,7 @@ def _table(facts: CardFacts) -> str:
     if facts.teacher_parameters is not None:
         rows.append(("parameters of the teacher", f"{facts.teacher_parameters:,}"))
     if facts.teacher_hidden is not None:
-        rows.append(("hidden units of the teacher", size_name(facts.teacher_hidden)))
+        rows.append(("the teacher's hidden units", size_name(facts.teacher_hidden)))
     for who, returns in (
         ("", facts.returns),
         (" of the teacher", facts.teacher),

@@ -92,9 +92,8 @@ def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
 
 def _line(point: CandidateSummary, keep: float) -> str:
     verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
-    return (
-        f"{size_name(point.hidden):>12}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
-    )
+    name = f"hidden {size_name(point.hidden)}" if point.hidden else size_name(point.hidden)
+    return f"{name:>14}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
 
 
 def _bar(retention: float, keep: float) -> str:

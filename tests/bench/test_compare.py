@@ -282,7 +282,7 @@ def test_models_of_different_environments_are_not_compared(
         ({"kwargs": {}}, "environment in its metadata is damaged"),
         ({"id": 3}, "environment in its metadata is damaged"),
         ({"id": "CartPole-v1", "kwargs": 5}, "environment's arguments in its metadata are damaged"),
-        ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is no plain value"),
+        ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is not a plain value"),
         *(
             ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*`env`")
             for name, text in {

@@ -205,7 +205,7 @@ def test_a_job_runs_again_whose_node_was_killed(cluster: Any, tmp_path: Path) ->
 
 @needs_ray
 def test_a_cluster_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match=r"no cluster of Ray at 'nowhere': "):
+    with pytest.raises(InputError, match=r"no Ray cluster at 'nowhere': "):
         RayExecutor("nowhere", 1)
     with pytest.raises(InputError, match="slots must be at least 1"):
         RayExecutor(None, 0)

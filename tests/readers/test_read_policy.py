@@ -41,7 +41,7 @@ def zip_of(folder: Path, normalized: bool) -> tuple[PPO, Any]:
 
 def test_a_model_of_prunekit(tmp_path: Path) -> None:
     policy = read_policy(model_file(tmp_path / "model.pt"))
-    assert policy.recognised == "model of prunekit, 3-4-2, elu"
+    assert policy.recognised == "prunekit model, 3-4-2, elu"
     assert policy.metadata == {"note": "kept"}
     assert policy.artifact is not None
     assert not policy.keeps_outputs
