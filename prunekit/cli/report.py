@@ -24,6 +24,10 @@ def report(
 ) -> None:
     """Write the results in a folder as one HTML file that needs no network."""
     from prunekit.files import require_file, write_atomically
+    from prunekit.lazy import require
+
+    for package in ("matplotlib", "jinja2", "PIL"):
+        require(package, "a report")
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.report.folders import files_in, page_of
