@@ -198,8 +198,8 @@ def _files(facts: CardFacts) -> str:
     versions = ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in facts.versions.items())
     made = f" Made with {versions}." if versions else ""
     return (
-        "`policy.onnx` runs anywhere; prunekit inspects, benches and certifies either file, and makes C for "
-        f"microcontrollers of it.{made} This folder can be [uploaded]({_PAGE}) as it is."
+        "`policy.onnx` runs in any ONNX runtime. prunekit inspects, measures and certifies either file, and exports C "
+        f"for microcontrollers.{made} This folder can be [uploaded]({_PAGE}) as it is."
     )
 
 
