@@ -370,8 +370,8 @@ def test_a_ladder_ends_where_the_claim_does(files: dict[str, Path], tmp_path: Pa
     data = json.loads(found.read_text())["ladder"]
     assert [level["disturbance"]["observation_noise"] for level in data["levels"]] == [0.0, 0.05, 0.1]
     assert data["largest"] == {"observation_noise": 0.1, "delay_steps": 0}
-    assert "holds up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
-    assert "holds up to this disturbance: observation noise 0.1" in text.read_text()
+    assert "up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
+    assert "up to this disturbance: observation noise 0.1" in text.read_text()
     code, _, err = run("certify", files["wrong.pt"], *words, "--ladder", "obs=0.1")
     assert code == 1
     assert len(json.loads(found.read_text())["ladder"]["levels"]) == 1
