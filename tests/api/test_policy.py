@@ -362,7 +362,7 @@ def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     POLICIES["box"].save(folder / "model.pt")
     (folder / "notes.txt").write_text("hello")
     return {
-        r"agent\.zip: .* no file beside it .*; name the file with `normalizer`, or say `normalizer=False`": (
+        r"agent\.zip: .* no normalizer lies beside it.*; give its file with `normalizer`, or `normalizer=False`": (
             "agent.zip",
             {},
         ),
