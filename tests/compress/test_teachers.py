@@ -149,7 +149,8 @@ def test_stock_zips(name: str, normalized: bool, tmp_path: Path) -> None:
     model.learn(64)
     model.save(tmp_path / "agent.zip")
     spaces = spaces_of(make_environment(env_id))
-    with pytest.raises(InputError, match=r"agent.zip: .*no normalizer lies beside it.*`normalizer`.*`normalizer=False`"):
+    refusal = r"agent.zip: .*no normalizer lies beside it.*`normalizer`.*`normalizer=False`"
+    with pytest.raises(InputError, match=refusal):
         read_teacher(tmp_path / "agent.zip", spaces)
     if normalized:
         env.save(str(tmp_path / "vecnormalize.pkl"))
