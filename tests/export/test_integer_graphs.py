@@ -286,11 +286,12 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
         end += [] if kept is None else [Node(op=affine(random, 4, 2), inputs=("flat",), outputs=("outputs",))]
         made = "outputs" if kept is None else "z"
         rows = [Node(op=two, inputs=("obs",), outputs=("y",)), Node(op=op, inputs=("y",), outputs=(made,))]
-        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) reads \[2, 2\], by rows")
+        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) reads rows, \[2, 2\]")
     refused([Node(op=kind("elu"), inputs=("obs",), outputs=("outputs",))], "no layer of weights")
     wide = LayerNorm(scale=ones, shift=zeros, epsilon=1e-5, count=5_000)
     refused(
-        [first, Node(op=wide, inputs=("x",), outputs=("y",)), last], r"'y' \(LayerNorm\): statistics over 5000 values"
+        [first, Node(op=wide, inputs=("x",), outputs=("y",)), last],
+        r"'y' \(LayerNorm\): takes statistics of 5000 values",
     )
     huge = LayerNorm(scale=ones, shift=zeros, epsilon=1e9, count=4)
     refused(

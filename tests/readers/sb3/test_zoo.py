@@ -104,7 +104,7 @@ def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="whose file is missing"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(normalize="dict(norm_obs=True)", policy="MlpPolicy"))
-    with pytest.raises(InputError, match="no file beside it"):
+    with pytest.raises(InputError, match="no normalizer lies beside it"):
         read_policy(path)
 
 
