@@ -91,7 +91,7 @@ def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_ended(run: Run, ended: Path) -> None:
-    refused(run, ended, "has ended", "--out")
+    refused(run, ended, "is complete", "--out")
 
 
 def test_a_run_that_another_process_goes_on_with(run: Run, begun: Path, ended: Path) -> None:
