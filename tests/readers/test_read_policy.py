@@ -74,7 +74,7 @@ def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
     _, env = zip_of(tmp_path, normalized=True)
     with pytest.raises(
         InputError,
-        match=r"agent\.zip: does not say .*VecNormalize.*no normalizer lies beside it.*`normalizer`.*`normalizer=False`",
+        match=r"agent\.zip: .*VecNormalize.*no normalizer lies beside it.*`normalizer`.*`normalizer=False`",
     ):
         read_policy(tmp_path / "agent.zip")
     (tmp_path / "agent").mkdir()
