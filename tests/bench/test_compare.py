@@ -264,8 +264,11 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
             lambda path: write_product(path, BALANCE),
             r"other\.onnx: names no environment; give one with `env` \(.*good\.onnx names CartPole-v1\)",
         ),
-        (lambda path: cartpole(path, BALANCE, "CartPole-v0"), r"other\.onnx is of CartPole-v0, but .*good\.onnx"),
-        (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx is of CartPole-v1, but"),
+        (
+            lambda path: cartpole(path, BALANCE, "CartPole-v0"),
+            r"other\.onnx was made for CartPole-v0, but .*good\.onnx",
+        ),
+        (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx was made for CartPole-v1, but"),
     ],
 )
 def test_models_of_different_environments_are_not_compared(
