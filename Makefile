@@ -15,7 +15,8 @@ demo: $(VENV)/installed
 	$(BIN)/prunekit train --env CartPole-v1 --sparsity 0.93 --out $(DEMO)/masked && wait $$dense
 	$(BIN)/prunekit shrink $(DEMO)/masked/model.pt
 	$(BIN)/prunekit export $(DEMO)/dense/model.pt --format onnx
-	$(BIN)/prunekit bench $(DEMO)/dense/model.onnx $(DEMO)/masked/model.compact.onnx --device cpu --keep 0.95 --json $(DEMO)/bench.json
+	$(BIN)/prunekit bench $(DEMO)/dense/model.onnx $(DEMO)/masked/model.compact.onnx --device cpu --keep 0.95 --json $(DEMO)/bench.json \
+		--report $(DEMO)/report.html
 
 test: $(VENV)/installed
 	$(BIN)/pytest -n 2 --dist loadgroup

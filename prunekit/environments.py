@@ -111,7 +111,7 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
                 "folder on PYTHONPATH (PYTHONPATH=. for this one)"
             ) from error
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' needs what is not installed ({first_line(error)}){_install_line(env_id)}"
+            f"environment '{env_id}' needs a package that is not installed ({first_line(error)}){_install_line(env_id)}"
         ) from error
     except gym.error.NameNotFound as error:
         module, _, name = env_id.rpartition(":")
@@ -139,7 +139,7 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
         raise ArtifactError(f"{path}: the environment in its metadata is damaged; export the model again")
     if ":" in env_id:
         raise ArtifactError(
-            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it by `env`"
+            f"{path}: names the environment '{env_id}', which would import a module; if you trust it, give it as `env`"
         )
     return env_id, plain_arguments(path, entry)
 
@@ -170,7 +170,7 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
         raise ArtifactError(f"{path}: the environment's arguments in its metadata are damaged; export the model again")
     for name, value in kwargs.items():
         if not isinstance(value, bool | int | float | str | None):
-            raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is no plain value")
+            raise ArtifactError(f"{path}: the environment argument '{name}' in its metadata is not a plain value")
         refused = refused_argument(str(name), value)
         if refused is not None:
             raise ArtifactError(
@@ -230,7 +230,7 @@ def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[A
             "vector (1-D Box); register a version wrapped in gymnasium.wrappers.FlattenObservation"
         )
     if observation.shape[0] == 0:
-        raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give it at least one")
+        raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give them at least one")
     try:
         return Spaces(observation=observation.shape[0], actions=kind_of_space(action))
     except InputError as error:

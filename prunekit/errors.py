@@ -26,19 +26,19 @@ class InputError(PrunekitError):
 
 
 class ArtifactError(InputError):
-    """A file cannot be read as a model."""
+    """A file cannot be read as a policy."""
 
 
 class UnusableEnvironmentError(InputError):
-    """An environment is unknown, lacks its packages, or has spaces that no actor can serve."""
+    """An environment is unknown, lacks its packages, or has spaces that are not supported."""
 
 
 class FailedEpisodeError(UnusableEnvironmentError):
-    """An environment failed in an episode, gave a reward that is not finite, or did not end it."""
+    """An environment failed in an episode, gave a reward that is not finite, or never ended the episode."""
 
 
 class CouplingError(InputError):
-    """A network holds something whose effect on units is unknown; the text names the module or node."""
+    """A network contains something whose effect on units is not known; the text names the module or node."""
 
 
 class EmptyGroupError(InputError):
@@ -54,4 +54,4 @@ class CheckError(PrunekitError):
 
 
 class ExportMismatchError(CheckError):
-    """An exported program disagrees with the actor it was made from; it was not written."""
+    """An exported program disagrees with the policy that it was made from; it was not written."""

@@ -34,7 +34,7 @@ def require_file(path: Path) -> None:
     if stat.S_ISDIR(found):
         raise ArtifactError(f"{path}: is a folder; name the model file in it")
     if not stat.S_ISREG(found):
-        raise ArtifactError(f"{path}: is no regular file; name a model file")
+        raise ArtifactError(f"{path}: is not a regular file; name a model file")
     if not os.access(path, os.R_OK):
         raise ArtifactError(f"{path}: cannot be read ({os.strerror(errno.EACCES)})")
 
@@ -79,7 +79,7 @@ def held(folder: Path, *, traceless: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(f"{folder}: another process is at work in it; wait for its end, or name another") from error
+        raise InputError(f"{folder}: another process is working in it; wait until it ends, or name another") from error
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
@@ -100,7 +100,7 @@ def json_text(value: object, called: str) -> str:
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{called} is no plain JSON data ({error})") from error
+        raise InputError(f"{called} is not plain JSON data ({error})") from error
 
 
 def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:

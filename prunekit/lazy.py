@@ -60,7 +60,7 @@ def is_installed(name: str) -> bool:
         return False
 
 
-def missing(name: str | None, purpose: str = "this") -> InputError | None:
+def missing(name: str | None, purpose: str = "this operation") -> InputError | None:
     """Return the error that says how the package of the module ``name`` is installed; None for a package of others."""
     package = (name or "").partition(".")[0]
     if package not in _INSTALLED_AS:

@@ -34,9 +34,9 @@ def require_apart(
         option = "`json`" if path is json_file else "`out`"
         for other in (*outputs[:number], *folders):
             if _same(path, other):
-                raise InputError(f"{path}: is written anyway; name another file with {option}")
+                raise InputError(f"{path}: is already written by this command; name another file with {option}")
             if _below(path, other) or _below(other, path):
-                raise InputError(f"{path}: does not go with {other}, which is written too; name another with {option}")
+                raise InputError(f"{path}: conflicts with {other}, which is written too; name another with {option}")
 
 
 def _same(one: Path, other: Path) -> bool:

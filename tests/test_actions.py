@@ -221,7 +221,7 @@ def test_an_action_number_beyond_what_c_can_hold_is_refused_before_training(tmp_
 
 
 def test_arguments_that_a_config_cannot_hold_are_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the request is no plain JSON data"):
+    with pytest.raises(InputError, match="the request is not plain JSON data"):
         train(replace(request("ppo", Discrete(2)), env_kwargs={"actions": Discrete(2)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

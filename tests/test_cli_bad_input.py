@@ -38,11 +38,11 @@ def test_missing_file(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("inspect",), ("Missing argument 'policy' (prunekit inspect --help says what there is)",)),
+        (("inspect",), ("Missing argument 'policy' (see prunekit inspect --help)",)),
         (("certify", "x.onnx"), ("'--against'", "prunekit certify --help")),
         (("export", "x.pt", "--foo"), ("--foo", "prunekit export --help")),
         (("compress", "x.pt", "--keep", "much"), ("'--keep'", "prunekit compress --help")),
-        (("expor", "x.pt"), ("'expor'", "'export'", "(prunekit --help")),
+        (("expor", "x.pt"), ("'expor'", "'export'", "(see prunekit --help")),
     ],
 )
 def test_wrong_arguments_are_told_where_the_right_ones_stand(
@@ -215,7 +215,7 @@ def test_a_device_whose_tools_are_missing(
         (["bench", "x.pt", "--keep", "0.9", "--part", "rp2040", "--loop-episodes", "20"], "x.pt: no such file"),
         (["bench", "x.pt", "--keep", "0.9", "--device", "cpu-c", "--device", "avr-uno"], "x.pt: no such file"),
         (["bench", "x.pt", "--loop-episodes", "0"], "--loop-episodes must be at least 1, got 0"),
-        (["bench", "x.pt", "--activations", "8"], "--activations goes with --int8"),
+        (["bench", "x.pt", "--activations", "8"], "--activations needs --int8"),
         (["bench", "x.pt", "--int8", "--activations", "4"], "--activations must be 16 or 8, got 4"),
         (["bench", "x.pt", "--part", "z80"], "chip z80 is unknown"),
         (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),

@@ -158,7 +158,7 @@ def test_a_deviation_is_not_finite_where_an_observation_was_not() -> None:
         ({"observation_noise": -1.0}, "observation noise must be a number from 0 to 1,000,000, not -1"),
         ({"observation_noise": np.nan}, "observation noise must be"),
         ({"action_noise": 1.5}, "action noise must be a number from 0 to 1, not 1.5"),
-        ({"delay_steps": -1}, "a delay must be a whole number of steps from 0 to 1,000, not -1"),
+        ({"delay_steps": -1}, "a delay must be an integer number of steps from 0 to 1,000, not -1"),
         ({"delay_steps": 1.5}, "a delay must be"),
         ({"delay_steps": 1001}, "a delay must be"),
         ({"drop": 1.0}, "the share of lost observations must be a number from 0 to below 1, not 1"),

@@ -100,7 +100,7 @@ def test_a_module_that_is_not_installed(register: Register) -> None:
 def test_a_module_that_needs_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prunekit_test_needy.py").write_text("import a_package_that_is_nowhere")
     monkeypatch.syspath_prepend(tmp_path)
-    refused("prunekit_test_needy:Env-v0", "needs what is not installed", "'a_package_that_is_nowhere'")
+    refused("prunekit_test_needy:Env-v0", "needs a package that is not installed", "'a_package_that_is_nowhere'")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_arguments_that_a_function_does_not_take(module: str) -> None:
 
 
 def test_a_file_s_function_is_never_called(module: str, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="would import a module; if you trust it, give it by `env`"):
+    with pytest.raises(ArtifactError, match="would import a module; if you trust it, give it as `env`"):
         named_by_file(tmp_path / "model.pt", {"id": f"{module}:make_trouble"})
     assert module not in sys.modules
     entry = {"id": f"{module}:make_short", "kwargs": {"limit": 4}}

@@ -167,7 +167,7 @@ def test_files_that_are_required(tmp_path: Path) -> None:
     require_file(tmp_path / "there")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    refused = {"nowhere": "no such file", "there/x": "no such file", "": "is a folder", "pipe": "no regular file"}
+    refused = {"nowhere": "no such file", "there/x": "no such file", "": "is a folder", "pipe": "not a regular file"}
     refused |= {"loop": "cannot be read", "x" * 300: r"cannot be read \(File name too long\)", "a\0b": "cannot be read"}
     for name, reason in refused.items():
         with pytest.raises(ArtifactError, match=reason):
@@ -177,7 +177,7 @@ def test_files_that_are_required(tmp_path: Path) -> None:
 def test_json_text_is_strict_and_sorted() -> None:
     assert json_text({"b": [1 / 3, None], "a": True}, "x") == '{"a": true, "b": [0.3333333333333333, null]}'
     for value in (math.nan, -math.inf, {1}, b"x", {(1, 2): 3}, object()):
-        with pytest.raises(InputError, match="the thing is no plain JSON data"):
+        with pytest.raises(InputError, match="the thing is not plain JSON data"):
             json_text([value], "the thing")
 
 
@@ -290,9 +290,9 @@ def test_a_name_of_full_length_can_be_written(tmp_path: Path) -> None:
 def test_a_folder_is_held_against_others_and_nothing_is_left(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     with held(folder, traceless=True):
-        with pytest.raises(InputError, match="b: another process is at work in it"), held(folder, traceless=True):
+        with pytest.raises(InputError, match="b: another process is working in it"), held(folder, traceless=True):
             raise AssertionError
-        with pytest.raises(InputError, match="b: another process is at work in it"), held(folder):
+        with pytest.raises(InputError, match="b: another process is working in it"), held(folder):
             raise AssertionError
     assert not list(tmp_path.iterdir())
     with held(folder, traceless=True):

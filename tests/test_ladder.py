@@ -62,10 +62,10 @@ def test_levels_are_laid_over_what_is_there_already() -> None:
     [
         ("wind=1,2", "'wind=1,2' names no levels; write them as in obs=0.01,0.02,0.05 (obs, action, delay, drop)"),
         ("0.1,0.2", "names no levels"),
-        ("obs=0.1,x", "has a level that is no number"),
-        ("delay=1,1.5", "has a level that is no number"),
-        ("obs=0.2,0.1", "has levels that do not grow; give the smallest first"),
-        ("obs=0.1,nan", "has levels that do not grow"),
+        ("obs=0.1,x", "has a level that is not a number"),
+        ("delay=1,1.5", "has a level that is not a number"),
+        ("obs=0.2,0.1", "has levels that do not increase; give the smallest first"),
+        ("obs=0.1,nan", "has levels that do not increase"),
         ("drop=0.5,1", "the share of lost observations must be a number from 0 to below 1, not 1"),
     ],
 )

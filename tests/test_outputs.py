@@ -48,12 +48,12 @@ def test_two_outputs_are_two_files(tmp_path: Path) -> None:
         ("new", "a/../new"),
     ]
     for first, second in pairs:
-        with pytest.raises(InputError, match=r"is written anyway; name another file with `json`$"):
+        with pytest.raises(InputError, match=r"is already written by this command; name another file with `json`$"):
             require_apart([], [tmp_path / first], tmp_path / second)
     for first, second in (("new", "new/deeper"), ("new/deeper", "new")):
-        with pytest.raises(InputError, match=r"does not go with .*new.*`json`$"):
+        with pytest.raises(InputError, match=r"conflicts with .*new.*`json`$"):
             require_apart([], [tmp_path / first], tmp_path / second)
-    with pytest.raises(InputError, match=r"does not go with .*checkpoint.*`json`$"):
+    with pytest.raises(InputError, match=r"conflicts with .*checkpoint.*`json`$"):
         require_apart([], [], tmp_path / "checkpoint" / "x.json", [tmp_path / "checkpoint"])
     require_apart([], [tmp_path / "there", tmp_path / "new"], tmp_path / "result.json", [tmp_path / "checkpoint"])
 

@@ -60,7 +60,7 @@ class Algorithm:
 def _ppo(model: PPO) -> Learner:
     if model.use_sde:
         raise InputError(
-            "the noise of PPO with gSDE has a parameter per last hidden unit, so that units cannot be removed while "
+            "the noise of PPO with gSDE has a parameter per last hidden unit, so units cannot be removed while "
             "it trains; train without use_sde"
         )
     policy = model.policy
@@ -99,7 +99,7 @@ def _dqn(model: DQN) -> Learner:
 def _sac(model: SAC) -> Learner:
     if model.use_sde:
         raise InputError(
-            "the noise of SAC with gSDE has a parameter per last hidden unit, so that units cannot be removed while "
+            "the noise of SAC with gSDE has a parameter per last hidden unit, so units cannot be removed while "
             "it trains; train without use_sde"
         )
     actor: Any = model.actor
@@ -149,7 +149,7 @@ def _off_policy_updates(model: OffPolicyAlgorithm) -> Callable[[int], int]:
     def updates(timesteps: int) -> int:
         frequency = model.train_freq
         if not isinstance(frequency, TrainFreq) or frequency.unit is not TrainFrequencyUnit.STEP:
-            raise InputError("training per episode has no known number of updates; give train_freq in steps")
+            raise InputError("with train_freq in episodes the number of updates is not known; give train_freq in steps")
         rollout = frequency.frequency * model.n_envs
         rollouts = -(-timesteps // rollout)
         silent = min(model.learning_starts // rollout, rollouts)
@@ -241,7 +241,7 @@ def algorithm_of(model: BaseAlgorithm) -> Algorithm:
     for algorithm in ALGORITHMS.values():
         if type(model) is algorithm.model:
             return algorithm
-    raise InputError(f"no adapter for {type(model).__name__}; known are {', '.join(ALGORITHMS)}")
+    raise InputError(f"{type(model).__name__} cannot be pruned while it trains; choose one of {', '.join(ALGORITHMS)}")
 
 
 def learner_of(model: BaseAlgorithm) -> Learner:

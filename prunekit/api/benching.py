@@ -50,15 +50,17 @@ def bench(
 ) -> BenchResult:
     """Measure files and ``Policy`` objects on ``devices`` and ``parts``; the first one is the reference.
 
-    ``env`` is where they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector
-    environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. Where
-    there is none, latency and memory are measured alone. ``int8`` is for
-    devices that run C. Latency is that of ``calls`` back to back, and of ``paced_ticks`` at 50 Hz. With ``keep`` it is
-    tested whether each keeps that share of the reference's return. Under each of ``noise`` on observations,
-    ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all
-    play again. ``docs/bench.md`` says what is measured, and ``to_json`` of the result gives all of it as plain data.
+    ``env`` is an id, a function that makes an environment, a vector environment, a batched simulator or an
+    ``EnvironmentSpec``, made with ``env_kwargs``; by default the one that the policies name. Without one, only latency
+    and memory are measured. ``int8`` applies to devices that run C. Latency is measured over ``calls`` back to back,
+    and over ``paced_ticks`` calls at 50 Hz. With ``keep``, the result has a certificate of whether each policy keeps
+    that share of the reference's return. Under each of ``noise`` on observations, ``action_noise``, ``delay``,
+    ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all play again.
+    ``docs/bench.md`` explains the figures, and ``to_json`` of the result gives all of them as plain data.
 
-    Raises InputError for what does not fit or cannot be measured.
+    Raises InputError for arguments that do not fit, and for policies that cannot be measured.
+
+    >>> result = bench(["agent.zip", "small.onnx"], env="Hopper-v5", devices=["cpu"])  # doctest: +SKIP
     """
     with undisturbed():
         settings = BenchSettings(
@@ -73,10 +75,10 @@ def bench(
             disturbance=disturbance_of(noise, action_noise, delay, drop, randomize),
         )
         if isinstance(policies, str | os.PathLike | Policy):
-            raise InputError("`policies` are several: write [policy]")
+            raise InputError("`policies` must be a list: write [policy]")
         for several, word in ((devices, "devices"), (parts, "parts")):
             if isinstance(several, str):
-                raise InputError(f"`{word}` are several: write [{several!r}]")
+                raise InputError(f"`{word}` must be a list: write [{several!r}]")
         named = [device for device in devices if isinstance(device, str)]
         own = [device for device in devices if not isinstance(device, str)]
         for device in own:
@@ -98,7 +100,7 @@ def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
     if isinstance(policy, str | os.PathLike):
         return read_model(Path(policy))
     if not isinstance(policy, Policy):
-        raise InputError(f"{name} is {type(policy).__name__}, but files and prunekit.Policy objects are measured")
+        raise InputError(f"{name} is {type(policy).__name__}, but must be a file or a prunekit.Policy")
     small = policy if policy.masks is None else policy.shrink()
     sizes, content = sizes_of(small.graph), to_onnx(small.graph, {})
     return BenchModel(

@@ -1,4 +1,4 @@
-"""``prunekit.certify``: whether a policy keeps what another earns, by fresh episodes."""
+"""``prunekit.certify``: whether a policy keeps the return of another, by fresh episodes."""
 
 from __future__ import annotations
 
@@ -49,20 +49,24 @@ def certify(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> Certified:
-    """Test whether ``small`` keeps ``keep`` of the return of ``teacher``, until it is certified or refuted.
+    """Play fresh episodes until it is certified, or refuted, that ``small`` keeps ``keep`` of the ``teacher``'s return.
 
-    Both are files, ``Policy`` objects, or functions from observations float32 [n, obs] to answers. ``env`` is where
-    they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a batched
-    simulator or an ``EnvironmentSpec``; by default the one that the teacher names. At most ``minutes`` and ``episodes``
-    of each are spent. Returns are clipped to ``clip_range`` (low, high); an episode fails that earns less than
-    ``failure_return``, by default the low end, and at most the share ``max_failures`` may. All play under ``noise`` on
+    Both are files, ``Policy`` objects, or functions from observations float32 [n, obs] to answers [n] or [n, k].
+    ``env`` is an id, a function that makes an environment, a vector environment, a batched simulator or an
+    ``EnvironmentSpec``, made with ``env_kwargs``; by default the one that the teacher names.
+
+    The test ends undecided after ``minutes``, or after ``episodes`` of each policy. The claim clips returns to
+    ``clip_range`` (low, high). An episode fails if it earns less than ``failure_return``, by default low, and the claim
+    requires that at most the share ``max_failures`` fails. With ``int8`` the small policy plays with int8 weights, and
+    measures its ranges on ``observations`` [n, ...], by default on five episodes. All play under ``noise`` on
     observations, ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws
-    (``docs/robustness.md``), and the claim is about that. With ``int8`` the small policy plays in integers, whose
-    ranges come from ``observations`` [n, ...] of its own, by default from five episodes. ``docs/certify.md`` says what
-    is shown.
+    (``docs/robustness.md``), and the claim is about that. ``docs/certify.md`` explains the result.
 
-    Raises InputError for what does not fit, and FailedEpisodeError where the environment fails before the range is
+    Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails before the range is
     fixed.
+
+    >>> certify("small.onnx", "agent.zip", env="Hopper-v5").certified  # doctest: +SKIP
+    True
     """
     with undisturbed():
         settings = CertifySettings(
@@ -95,7 +99,7 @@ def _player(policy: PathLike | Policy | Answers, name: str, spaces: Spaces) -> P
     if isinstance(policy, str | os.PathLike | Policy):
         return player_of(_model(policy, name, spaces), spaces)
     if not callable(policy):
-        raise InputError(f"{name} is {type(policy).__name__}, but a file, a prunekit.Policy or a function plays")
+        raise InputError(f"{name} is {type(policy).__name__}, but must be a file, a prunekit.Policy or a function")
     asked = Teacher(name=f"{name} ({function_name(policy)})", spaces=spaces, respond=policy)
     asked.probe()
     return stateless(asked.name, asked.act)
@@ -105,7 +109,7 @@ def _integer_player(
     policy: PathLike | Policy | Answers, spec: EnvironmentSpec, spaces: Spaces, observations: NDArray[Any] | None
 ) -> Player:
     if not isinstance(policy, str | os.PathLike | Policy):
-        raise InputError("`int8` is for files and prunekit.Policy objects: of a function no layers are known")
+        raise InputError("`int8` needs a file or a prunekit.Policy: the layers of a function are not known")
     return in_integers(_model(policy, "small", spaces), spec, spaces, 16, observations)
 
 

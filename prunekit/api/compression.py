@@ -43,9 +43,9 @@ Answers = Callable[[NDArray[np.float32]], Any]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compression:
-    """What ``compress`` found: the ``policy``, its ``certificate``, and what there is to say beside them.
+    """The result of ``compress``: the ``policy``, its ``certificate``, and ``notes`` in plain words.
 
-    The policy is the smallest one that was certified, or, where none was, the largest one that was tested.
+    The policy is the smallest one that was certified. If none was, it is the largest one that was tested.
     """
 
     policy: Policy
@@ -59,16 +59,16 @@ class Compression:
 
     @property
     def certified(self) -> bool:
-        """Whether the policy was shown to keep what was asked for."""
+        """Whether the policy is certified to keep the return that was asked for."""
         return self.certificate.certified
 
     @property
     def summary(self) -> str:
-        """One line: what came out, how much of the return it keeps, and what it took."""
+        """One line: the size of the policy, the return that it keeps, and the seconds that it took."""
         return self._found.summary
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that was found as plain data, as ``certificate.json`` has it."""
+        """Return the content of ``certificate.json`` as plain data."""
         return self._found.to_json()
 
     def write(self, folder: PathLike) -> list[Path]:
@@ -99,17 +99,22 @@ def compress(
 ) -> Compression:
     """Return the smallest network found that is certified to keep ``keep`` of the return of ``policy``.
 
-    ``policy`` is a file, a ``Policy``, or a function from observations float32 [n, obs] to its answers. ``env`` is
-    where it plays, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a
-    batched simulator or an ``EnvironmentSpec``; by default the one that the policy names. At most ``minutes`` are
-    spent, or ``steps`` of the environment, with the same result on any machine, and ``episodes`` fresh ones per
-    certificate, returns clipped to ``clip_range`` (low, high), of which at most a share ``max_failures`` may lie below
-    it. All that is learned from, selected on and certified is under ``noise`` on observations, ``action_noise``,
-    ``delay``, ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``). ``tuning`` goes on on
-    rewards where imitation falls short. ``workers`` processes play and search: by default one per core, where they can
-    import what they need.
+    ``policy`` is a file, a ``Policy``, or a function from observations float32 [n, obs] to answers [n] or [n, k].
+    ``env`` is an id, a function that makes an environment, a vector environment, a batched simulator or an
+    ``EnvironmentSpec``, made with ``env_kwargs``; by default the one that the policy names.
 
-    Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
+    The search and the certificate take at most ``minutes``. With ``steps``, they take at most so many environment steps
+    instead, and the result is the same on every machine. A certificate plays at most ``episodes`` fresh episodes. The
+    claim clips returns to ``clip_range`` (low, high), and requires that at most the share ``max_failures`` of the
+    episodes earns less than low. ``tuning`` allows fine-tuning on rewards where imitation falls short. ``workers`` is
+    the number of processes: by default one per core, if they can import the policy and the environment. All that is
+    learned from, judged on and certified is under ``noise`` on observations, ``action_noise``, ``delay``, ``drop`` and
+    parameters that the file ``randomize`` draws (``docs/robustness.md``).
+
+    Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails.
+
+    >>> result = compress("agent.zip", env="Hopper-v5", keep=0.95)  # doctest: +SKIP
+    >>> result.policy.export_onnx("small.onnx")  # doctest: +SKIP
     """
     with undisturbed():
         spec = place_of(policy, env, env_kwargs)
@@ -117,7 +122,9 @@ def compress(
         single, seeding, notes = single_of(spec)
         portable = portable and spec.portable
         if spec.source is not None and not portable:
-            notes.append("one process played and searched, as others cannot import environment or policy by its name")
+            notes.append(
+                "everything ran in one process, because others cannot import the environment or the policy by name"
+            )
         settings = CompressSettings(
             search=SearchSettings(keep=keep, tuning=tuning and spec.source is not None, seed=seed),
             episodes=episodes,
@@ -145,13 +152,13 @@ def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, Seeding, l
         return spec.source, Seeding.EPISODES, []
     first = MadeEnvironment(batch := spec.first(), spec.name)
     notes = [
-        f"environment '{spec.name}' steps in a batch alone: episodes were played in its first environment, one at a "
+        f"environment '{spec.name}' only steps in a batch: episodes were played in its first environment, one at a "
         "time, and nothing was tuned on rewards; a function that makes a single one is faster"
     ]
     if batch.seeding is Seeding.NONE:
         notes.append(
-            f"episodes of environment '{spec.name}' cannot be seeded: policies played independent ones, and the "
-            "certificate holds for them, but took more than it would with seeds"
+            f"episodes of environment '{spec.name}' cannot be seeded: every policy played episodes of its own; the "
+            "certificate holds for them, but needed more than with seeds"
         )
     return lambda: first, batch.seeding, notes
 
@@ -161,12 +168,12 @@ def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces],
     if isinstance(policy, Policy):
         small = policy if policy.masks is None else policy.shrink()
         if small.graph.states:
-            raise InputError(f"{policy} keeps a state, and what a student learns from has none; give one without")
+            raise InputError(f"{policy} keeps a state, but compress needs a teacher without one")
         return partial(teacher_of_graph, small.graph, str(policy)), True
     if isinstance(policy, str | os.PathLike):
         return partial(read_teacher, Path(policy)), True
     if not callable(policy):
-        raise InputError(f"a policy is a file, a prunekit.Policy or a function, not {type(policy).__name__}")
+        raise InputError(f"a policy must be a file, a prunekit.Policy or a function, not {type(policy).__name__}")
     return partial(_asked, policy), importable_name(policy) is not None
 
 

@@ -23,14 +23,14 @@ def load(
     head: str | None = None,
     nesting: str | None = None,
 ) -> Policy:
-    """Return the policy in a file: prunekit's ``model.pt``, ONNX, TorchScript, an SB3 zip, a checkpoint of others.
+    """Return the policy in a file: a prunekit ``model.pt``, ONNX, TorchScript, an SB3 zip, or another checkpoint.
 
-    What it is, is told by its content. ``normalizer`` is a file of ``VecNormalize.save`` for a zip, or False where the
-    policy was trained without; ``output`` the one of an ONNX file's outputs that is its answer, and ``inputs`` how many
-    values an observation of a TorchScript file has, where that is not clear. Of a checkpoint or state dict, ``layers``
-    are the names of the policy's layers in order, under the dotted ``nesting``, ``activation`` stands between them
-    (``"elu"``), and ``head`` makes the action (``"tanh"``, ``"argmax"``, ...). Runs no code of the file. Raises
-    InputError, naming the file, for what is not read.
+    The kind of file is recognised by its content. For a zip, ``normalizer`` is the file of ``VecNormalize.save``, or
+    False if the policy was trained without one. For ONNX, ``output`` is the name of the output that is the action or
+    its logits. For TorchScript, ``inputs`` is the number of values in an observation, if the file does not show it. For
+    a checkpoint or state dict, ``layers`` are the names of the policy's layers in order, ``nesting`` is the dotted path
+    to them, ``activation`` comes between them (``"elu"``), and ``head`` makes the action (``"tanh"``, ``"argmax"``).
+    Runs no code of the file. Raises InputError, naming the file, for a file that is not supported.
     """
     words = options_of(normalizer, output, inputs)
     weights = replace(words, layers=tuple(layers), activation=activation, head=head, nesting=nesting)
@@ -40,7 +40,7 @@ def load(
 def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: int | None) -> PolicyOptions:
     """Return what ``load`` was told as the readers take it."""
     if normalizer is True:
-        raise InputError("`normalizer` is a file, or False for a policy that was trained without one")
+        raise InputError("`normalizer` must be a file, or False for a policy that was trained without one")
     return PolicyOptions(
         normalizer=None if normalizer is None or normalizer is False else Path(normalizer),
         without_normalizer=normalizer is False,

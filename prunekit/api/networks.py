@@ -72,7 +72,9 @@ def _width_of(network: nn.Module) -> int:
         traced = None
     ports: Sequence[Port] = () if traced is None else traced.graph.inputs
     if len(ports) != 1 or ports[0].name != f"<{holder}>":
-        raise InputError(f"{type(network).__name__} does not show how wide its observations are; say so with `inputs`")
+        raise InputError(
+            f"{type(network).__name__} does not show how wide its observations are; give their width as `inputs`"
+        )
     return ports[0].shape[0]
 
 

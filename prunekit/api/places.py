@@ -46,7 +46,7 @@ def place_of(
     if env is None:
         if entry is None:
             if not path.name:
-                raise InputError("a function plays anywhere; give one with `env`")
+                raise InputError("a function names no environment; give one with `env`")
             raise InputError(f"{path}: names no environment; {env_advice(path)}")
         env_id, own = named_by_file(path, entry)
         return environment_spec(env_id, own if kwargs is None else kwargs)
@@ -65,7 +65,8 @@ def workers_for(workers: int | None, portable: bool) -> int:
         raise InputError(f"`workers` must be at least 1, got {workers}")
     if workers is not None and workers > 1 and not portable:
         raise InputError(
-            f"`workers` {workers} cannot be had: other processes have to import environment and policy by their names; "
+            f"`workers` {workers} is not possible: other processes have to import environment and policy by "
+            "their names; "
             "write them as functions of a module, or leave `workers` out"
         )
     if workers is not None:

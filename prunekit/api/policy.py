@@ -38,10 +38,10 @@ Observation = NDArray[Any] | Mapping[str, NDArray[Any]]
 class Policy:
     """A deployed function: observations (and a state) in, actions (and the next state) out.
 
-    ``graph`` is the whole of it, ``metadata`` plain data that goes into the files that are written of it. ``masks``
-    hold one ``keep`` bool [width] per group of units, by its name, where some are to be removed; None is all that live.
-    ``actions`` are there where the graph's head does not say all of them. It acts as its ONNX export does, in ONNX
-    Runtime.
+    ``graph`` is its computation, and ``metadata`` is plain data that is stored in exported files. ``masks`` hold one
+    bool [width] per group of units, by name: ``shrink`` removes the units with False. None means that all units live.
+    ``actions`` is the kind of actions, where the graph does not determine it. A policy acts as its ONNX export does, in
+    ONNX Runtime.
     """
 
     graph: Graph
@@ -62,10 +62,11 @@ class Policy:
         """Return a torch network as a policy; it shares no memory with it.
 
         ``network`` maps observations [batch, inputs] to outputs [batch, n], or to a tuple of which they are the first.
-        ``actions`` is the environment's action space, which says what is made of the outputs: None takes them as they
-        are. ``normalizer`` is (mean [inputs], scale [inputs], clip): the network sees clip((obs - mean) * scale).
-        ``inputs`` is how many values an observation has, where the first layer does not show it. Raises CouplingError,
-        naming the module, for what cannot be traced, and InputError for parts that do not fit.
+        ``actions`` is the environment's action space, which determines the head; with None the outputs are the action.
+        ``normalizer`` is (mean [inputs], scale [inputs], clip): the network sees clip((obs - mean) * scale).
+        ``inputs`` is the number of values in an observation, needed where the first layer does not show it.
+        Raises CouplingError, naming the module, for a network that cannot be traced, and InputError for parts that do
+        not fit.
 
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
@@ -81,7 +82,7 @@ class Policy:
         return sizes_of(self.graph)
 
     def reset(self) -> None:
-        """Begin an episode: states have their initial values again. A policy without state forgets nothing."""
+        """Begin an episode: reset every state to its initial value. Does nothing for a policy without state."""
         self._states.clear()
 
     def act(self, observation: Observation) -> NDArray[Any]:
@@ -94,7 +95,7 @@ class Policy:
         states = self._states or initial_states(self.graph, rows, np.float32)
         stale = next((name for name, value in states.items() if len(value) != rows), None)
         if stale is not None:
-            raise InputError(f"{rows} observations after others of another number; call reset() between episodes")
+            raise InputError(f"{rows} observations, but another number of them before; call reset() between episodes")
         names = ["action", *(f"{state.before}_out" for state in self.graph.states)]
         action, *after = self._session.run(names, {**given, **states})
         self._states.update({state.before: value for state, value in zip(self.graph.states, after, strict=True)})
@@ -104,7 +105,7 @@ class Policy:
     def save(self, path: PathLike) -> Path:
         """Write a ``model.pt`` that ``prunekit.load`` reads as this policy, to the bit; return the path.
 
-        Raises InputError for metadata that is no plain JSON data, and for a path that is called as ONNX files are.
+        Raises InputError for metadata that is not plain JSON data, and for a path that ends in ``.onnx``.
         """
         if Path(path).suffix == ".onnx":
             raise InputError(f"{path}: save() writes a model.pt; export_onnx() writes ONNX")
@@ -115,10 +116,10 @@ class Policy:
         return Path(path)
 
     def shrink(self, masks: Mapping[str, ArrayLike | Tensor] | None = None) -> Policy:
-        """Return a smaller policy that does the same, without the units that ``masks`` remove.
+        """Return a smaller policy with the same actions, without the units that ``masks`` remove.
 
         ``masks`` hold one ``keep`` bool [width] per group, by its name; None takes the policy's own, and where it has
-        none, removes units that are the same whatever the observation. Raises InputError for masks that do not fit, and
+        none, removes units that are constant for all observations. Raises InputError for masks that do not fit, and
         CheckError where the smaller policy differs by more than rounding.
         """
         given = self.masks if masks is None else {name: np.asarray(keep) for name, keep in masks.items()}
@@ -128,7 +129,7 @@ class Policy:
     def export_onnx(self, path: PathLike) -> Path:
         """Write the policy as ONNX, checked against torch and NumPy first; return the path.
 
-        Raises InputError for a path that is called as a ``model.pt`` is.
+        Raises InputError for a path that ends in ``.pt``.
         """
         if Path(path).suffix in (".pt", ".pth"):
             raise InputError(f"{path}: export_onnx() writes ONNX; save() writes a model.pt")
@@ -148,11 +149,11 @@ class Policy:
         policy's own. Raises InputError where those are missing and for what C or integers cannot do.
         """
         if c_name(name) != name:
-            raise InputError(f"'{name}' is no name for C in lowercase letters, digits and _; try '{c_name(name)}'")
+            raise InputError(f"'{name}' is not a C name (lowercase letters, digits and _); try '{c_name(name)}'")
 
         def record() -> NDArray[np.float32]:
             if observations is None:
-                raise InputError("`int8` needs `observations` of the policy's own to take ranges from; give some")
+                raise InputError("`int8` needs `observations` of the policy, to measure ranges on; give some")
             return np.asarray(observations, np.float32).reshape(len(observations), -1)
 
         settings = CSettings(name=name, activations=16 if int8 else None)
@@ -177,7 +178,7 @@ class Policy:
         try:
             given = {name: np.asarray(value, ports[name].dtype) for name, value in observation.items()}
         except (TypeError, ValueError) as error:
-            raise InputError(f"an observation is numbers, in an array or a list ({error})") from error
+            raise InputError(f"an observation must be numbers, in an array or a list ({error})") from error
         single = all(value.shape == ports[name].shape for name, value in given.items())
         batched = all(value.shape[1:] == ports[name].shape for name, value in given.items() if value.ndim)
         if not single and not (batched and len({len(value) for value in given.values() if value.ndim}) == 1):

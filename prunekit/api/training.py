@@ -21,7 +21,7 @@ from prunekit.training.status import Display
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
-    """What ``train`` left: the ``policy``, whose ``shrink`` removes its dead units, and the ``folder`` of the run."""
+    """The result of ``train``: the ``policy``, whose ``shrink`` removes dead units, and the ``folder`` of the run."""
 
     policy: Policy
     folder: Path
@@ -60,12 +60,16 @@ def train(
 ) -> Training:
     """Train a policy in ``env`` and write the run to the folder ``out``, by default one under ``runs/``.
 
-    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. The share
-    ``sparsity`` of hidden units is removed, 0.93 by default, or as many as hold ``budget`` of all importance, or none
-    of a ``dense`` run. ``hidden`` are the actor's widths, () for a linear policy. What is None is the preset's of
-    environment and algorithm (``docs/training.md``). ``resume`` goes on with the interrupted run in ``out``.
+    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. Training
+    removes the share ``sparsity`` of hidden units, 0.93 by default, or units that together hold at most the share
+    ``budget`` of all importance, or with ``dense`` none. ``hidden`` are the actor's widths, () for a linear policy.
+    Arguments that are None come from the preset of environment and algorithm (``docs/training.md``). ``resume``
+    continues the interrupted run in ``out``.
 
-    Raises InputError for what does not fit, and CheckError where the return is not finite.
+    Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
+
+    >>> trained = train("CartPole-v1", sparsity=0.9, out="runs/cart")  # doctest: +SKIP
+    >>> trained.policy.shrink().save("small.pt")  # doctest: +SKIP
     """
     with undisturbed():
         words = TrainOptions(

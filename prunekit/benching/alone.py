@@ -74,7 +74,7 @@ def _own_place(model: BenchModel, device: Device, reason: str) -> Place:
     graph = model.graph
     if graph is None:
         raise InputError(
-            f"{model.path}: nothing says how wide its observations are: {model.not_read}; give its environment with "
+            f"{model.path}: the width of its observations is not known: {model.not_read}; give its environment with "
             "`env`"
         )
     outputs = math.prod(specs_of(graph)["outputs"].shape)

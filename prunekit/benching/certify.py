@@ -122,7 +122,7 @@ class Certified:
     def _advice(self) -> str:
         found = self.certificate
         wanted = found.episodes_wanted()
-        more = "" if wanted is None else f": about {wanted:,} would show the mean, if they go on like these"
+        more = "" if wanted is None else f": about {wanted:,} would show the mean, if they go on as these did"
         return f"Give it more `episodes` or `minutes`{more}."
 
     def to_json(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _require_gain(reference: Array, random: Array, teacher: str, given: ReturnRa
     advice = "check `env` and the normalizer" if given is None else "give a `clip_range` that tells the two apart"
     raise InputError(
         f"{teacher}: earns {reference.mean():.1f}{within}, not clearly more than the random policy's "
-        f"{random.mean():.1f}, so that there is nothing to keep; {advice}"
+        f"{random.mean():.1f}, so there is nothing to keep; {advice}"
     )
 
 

@@ -120,7 +120,8 @@ def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
         raise InputError(f"{match.teacher}: names no environment; {env_advice(match.teacher)}")
     if named[0][1] != named[-1][1]:
         raise InputError(
-            f"{named[0][0]} is of {named[0][1][0]}, but {named[-1][0]} of another environment; give one with `env`"
+            f"{named[0][0]} was made for {named[0][1][0]}, but {named[-1][0]} for another environment; give one "
+            "with `env`"
         )
     return named[0][1]
 

@@ -82,15 +82,14 @@ def bench_models(
 
 def _require_two(settings: BenchSettings, count: int) -> None:
     if settings.keep is not None and count < 2:
-        raise InputError("`keep` compares models with the first one, the reference; name two models at least")
+        raise InputError("`keep` compares models with the first one, the reference; name at least two models")
 
 
 def _require_stateless(models: Sequence[BenchModel]) -> None:
     for model in models:
         if model.graph is not None and model.graph.states:
             raise InputError(
-                f"{model.path}: keeps a state, and bench measures only policies without one; certify plays it, and "
-                "export writes it"
+                f"{model.path}: keeps a state, but bench measures only policies without one; certify and export take it"
             )
 
 
@@ -249,7 +248,8 @@ def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | No
             raise InputError(f"{path}: names no environment; give one with `env` ({told})")
         if environment != named_by[0][1]:
             raise InputError(
-                f"{path} is of {environment[0]}, but {named_by[0][0]} of another environment; bench them one by one"
+                f"{path} was made for {environment[0]}, but {named_by[0][0]} for another environment; bench them "
+                "one by one"
             )
     first = named_by[0][1]
     assert first is not None

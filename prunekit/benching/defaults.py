@@ -28,4 +28,4 @@ def default_models(runs: Path = RUNS, shipped: Path = _SHIPPED, suffix: str = ".
         models = sorted(folder.glob(f"*{suffix}"), key=lambda path: -path.stat().st_size)
         if models:
             return models
-    raise InputError(f"no model given, none in {runs}/ and none shipped; name one or run prunekit train first")
+    raise InputError(f"no model was given, and there is none in {runs}/; name one, or run prunekit train first")

@@ -49,7 +49,7 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
         if not key.isidentifier():
             entry = shown(key, 60)
             raise ArtifactError(
-                f"{path}: its metadata has an entry '{entry}', which is no name; export the model again"
+                f"{path}: its metadata has an entry '{entry}', which is not a name; export the model again"
             )
     return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
 

@@ -171,7 +171,7 @@ def samples_its_action(name: str, output: str, operator: str, others: Sequence[s
     if others:
         advice = f"its output {', '.join(map(shown, others))} is not drawn: compress takes it with `output`"
     return InputError(
-        f"{name}: samples its action (output '{shown(output)}' depends on {operator}), so that one observation has "
+        f"{name}: samples its action (output '{shown(output)}' depends on {operator}), so one observation has "
         f"many answers; {advice}"
     )
 
@@ -179,8 +179,8 @@ def samples_its_action(name: str, output: str, operator: str, others: Sequence[s
 def changing_answer(name: str) -> InputError:
     """Return the error for a policy that was asked the same twice and answered differently."""
     return InputError(
-        f"{name}: gives another answer when it is asked the same again, so it samples its action or keeps a state; "
-        "export it deterministic and without one"
+        f"{name}: gives different answers to the same observation, so it samples its action or keeps a state; "
+        "export it deterministic and without a state"
     )
 
 

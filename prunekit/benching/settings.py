@@ -45,7 +45,7 @@ class BenchSettings:
         if self.keep is not None:
             check_claim(self.keep, self.max_failures)
         elif self.clip_range is not None or self.max_failures is not None:
-            raise InputError(f"`{'max_failures' if self.clip_range is None else 'clip_range'}` goes with `keep`")
+            raise InputError(f"`{'max_failures' if self.clip_range is None else 'clip_range'}` needs `keep`")
         minimums = {"episodes": 1, "calls": 1, "paced_ticks": 1, "first_seed": 0, "loop_episodes": 1}
         for name, value in minimums.items():
             if getattr(self, name) < value:

@@ -160,7 +160,7 @@ def _table(facts: CardFacts) -> str:
     if facts.teacher_parameters is not None:
         rows.append(("parameters of the teacher", f"{facts.teacher_parameters:,}"))
     if facts.teacher_hidden is not None:
-        rows.append(("hidden units of the teacher", size_name(facts.teacher_hidden)))
+        rows.append(("the teacher's hidden units", size_name(facts.teacher_hidden)))
     if facts.disturbance:
         rows.append(("everybody played under", _plain(_short(json.dumps(facts.disturbance, default=str)))))
     for who, returns in (
@@ -203,8 +203,8 @@ def _files(facts: CardFacts) -> str:
     versions = ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in facts.versions.items())
     made = f" Made with {versions}." if versions else ""
     return (
-        "`policy.onnx` runs anywhere; prunekit inspects, benches and certifies either file, and makes C for "
-        f"microcontrollers of it.{made} This folder can be [uploaded]({_PAGE}) as it is."
+        "`policy.onnx` runs in any ONNX runtime. prunekit inspects, measures and certifies either file, and exports C "
+        f"for microcontrollers.{made} This folder can be [uploaded]({_PAGE}) as it is."
     )
 
 

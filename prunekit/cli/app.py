@@ -68,7 +68,7 @@ def _usage(error: TyperException) -> str:
     """Return what is wrong with the arguments, and where it is said which there are."""
     context = getattr(error, "ctx", None)
     told = error.format_message()
-    return told if context is None else f"{told.rstrip('.')} ({context.command_path} --help says what there is)"
+    return told if context is None else f"{told.rstrip('.')} (see {context.command_path} --help)"
 
 
 @contextmanager

@@ -38,24 +38,28 @@ from prunekit.console import printable, say, write_json
 def bench(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Policies (model.pt, SB3 zip, ONNX, TorchScript, checkpoint), first the reference."),
+        typer.Argument(
+            help="Policy files (model.pt, SB3 zip, ONNX, TorchScript, checkpoint); the first is the reference."
+        ),
     ] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help="Where to measure, several times if wanted: cpu, cpu-c, cortex-m4, ...")
+        list[str] | None, typer.Option(help="Where to measure: cpu, cpu-c, cortex-m4, ...; may be repeated.")
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="A microcontroller: its core, and whether it fits its memory.")
+        list[str] | None,
+        typer.Option(help="Microcontroller: measure on its core, and check that the policy fits its memory."),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Devices that run C: int8 weights.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="On devices that run C: use int8 weights.")] = False,
     activations: Annotated[
-        int | None, typer.Option(help="With --int8: bits of activations, 16 (default) or 8.")
+        int | None, typer.Option(help="With --int8: bits of the activations, 16 (default) or 8.")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="Environment, for files that name none.")] = None,
-    episodes: Annotated[int, typer.Option(help="Episodes per model, all with the same seeds.")] = 100,
-    loop_episodes: Annotated[int, typer.Option(help="Of these, with an emulated processor in the loop.")] = 3,
+    env: Annotated[str | None, typer.Option(help="Environment, if the files name none.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes per policy, with the same seeds for all.")] = 100,
+    loop_episodes: Annotated[int, typer.Option(help="Episodes of these with an emulated processor in the loop.")] = 3,
     first_seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 10_000,
     keep: Annotated[
-        float | None, typer.Option(help="Fail unless every model's retention is at least this, with 95% confidence.")
+        float | None,
+        typer.Option(help="Exit with 1 unless every policy keeps this share of the return, with 95% confidence."),
     ] = None,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
@@ -75,7 +79,7 @@ def bench(
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare models: latency, memory, return, and how much of the first one's return the others keep."""
+    """Compare policies: latency, memory, return, and how much of the first one's return the others keep."""
     from prunekit.benching.compare import run_bench
     from prunekit.benching.defaults import default_models
     from prunekit.benching.settings import BenchSettings

@@ -40,24 +40,27 @@ from prunekit.errors import CheckError, InputError
 
 def certify(
     small: Annotated[
-        Path, typer.Argument(help="The policy under test: model.pt, SB3 zip, ONNX, TorchScript, checkpoint.")
+        Path,
+        typer.Argument(
+            help="Policy file to test: prunekit model.pt, Stable-Baselines3 zip, ONNX, TorchScript or checkpoint."
+        ),
     ],
-    against: Annotated[Path, typer.Option(help="The policy whose return it is to keep, of any of these kinds.")],
+    against: Annotated[Path, typer.Option(help="Policy file whose return it has to keep, of any of these kinds.")],
     env: Annotated[str | None, typer.Option(help="Environment; by default the one that the files name.")] = None,
     keep: Annotated[float, typer.Option(help="Share of the return to keep, with 95% confidence.")] = 0.95,
     max_failures: FailuresOption = None,
     fail_below: Annotated[
-        float | None, typer.Option(help="An episode that earns less has failed; by default LOW of the range.")
+        float | None, typer.Option(help="Return below which an episode has failed; LOW of the range by default.")
     ] = None,
     clip_range: RangeOption = None,
-    episodes: Annotated[int, typer.Option(help="Episodes of each policy, at most.")] = 1000,
-    minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
-    int8: Annotated[bool, typer.Option("--int8", help="The policy under test plays with int8 weights.")] = False,
+    episodes: Annotated[int, typer.Option(help="Maximum number of episodes per policy.")] = 1000,
+    minutes: Annotated[float, typer.Option(help="Time limit in minutes.")] = 5.0,
+    int8: Annotated[bool, typer.Option("--int8", help="Test the policy with int8 weights.")] = False,
     activations: Annotated[
-        int | None, typer.Option(help="With --int8: bits of activations, 16 (default) or 8.")
+        int | None, typer.Option(help="With --int8: bits of the activations, 16 (default) or 8.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the seeds of all episodes.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that play.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed from which the seeds of all episodes follow.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of processes that play.")] = 1,
     noise: NoiseOption = None,
     delay: DelayOption = 0,
     drop: DropOption = 0.0,
@@ -71,11 +74,11 @@ def certify(
     activation: ActivationOption = None,
     head: HeadOption = None,
     path: PathOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write table and sentence to this file, as Markdown.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table and the claim to this file, as Markdown.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Show that a policy keeps the return of another, by fresh episodes, until it is certified or refuted."""
+    """Certify, by fresh episodes, that one policy keeps the return of another, or refute it."""
     from prunekit.benching.certify import CertifySettings
     from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_levels
     from prunekit.export.command import bits_named

@@ -35,10 +35,13 @@ from prunekit.errors import CheckError
 
 def compress(
     teacher: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
+        Path,
+        typer.Argument(help="Policy file: prunekit model.pt, Stable-Baselines3 zip, ONNX, TorchScript or checkpoint."),
     ],
     env: Annotated[str | None, typer.Option(help="Environment; by default the one that the file names.")] = None,
-    keep: Annotated[float, typer.Option(help="Share of the teacher's return to keep, with 95% confidence.")] = 0.95,
+    keep: Annotated[
+        float, typer.Option(help="Share of the policy's return to keep, certified with 95% confidence.")
+    ] = 0.95,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
     output: OutputOption = None,
@@ -49,29 +52,30 @@ def compress(
     tuning: Annotated[
         bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
     ] = True,
-    minutes: Annotated[float, typer.Option(help="Time that it may take.")] = 5.0,
+    minutes: Annotated[float, typer.Option(help="Time limit in minutes, for search and certificate together.")] = 5.0,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the environment in place of --minutes: the same result anywhere.")
+        int | None,
+        typer.Option(help="Limit in environment steps, in place of --minutes: the same result on every machine."),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Where workers run: serial, processes (one per core, by default) or ray.")
+        str | None, typer.Option(help="Where workers run: processes (one per core; the default), serial or ray.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="With --engine ray: the cluster; by default this machine.")
+        str | None, typer.Option(help="With --engine ray: address of the cluster; this machine by default.")
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 1000,
+    episodes: Annotated[int, typer.Option(help="Maximum number of fresh episodes per certified network.")] = 1000,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
     noise: NoiseOption = None,
     delay: DelayOption = 0,
     drop: DropOption = 0.0,
     randomize: RandomizeOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness in the search.")] = 0,
     out: OutOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Turn any policy into the smallest network that is certified to keep its return."""
+    """Find the smallest network that keeps the return of a policy, and certify it."""
     from prunekit.compression.command import CompressOptions, compress_file
     from prunekit.compression.progress import TerminalDisplay
 

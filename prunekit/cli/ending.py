@@ -51,9 +51,9 @@ def said_of(error: Exception) -> tuple[str, int]:
             named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
             return f"{' and '.join(named) or 'the system'}: {error.strerror or error}", 2
         case UnicodeError():
-            return f"a text cannot be read or written: {error}", 2
+            return f"text cannot be read or written: {error}", 2
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "allocate memory" in str(error):
-            return "the memory of this computer does not suffice for this; ask for less, or close other programs", 2
+            return "there is not enough memory for this; ask for less, or close other programs", 2
         case _:
             text = f"internal error: {type(error).__name__}: {error}"
             return f"{text}; run again with --debug for the traceback", 1

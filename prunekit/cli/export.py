@@ -28,26 +28,35 @@ from prunekit.console import say, write_json
 
 def export(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
+        Path,
+        typer.Argument(help="Policy file: prunekit model.pt, Stable-Baselines3 zip, ONNX, TorchScript or checkpoint."),
     ],
     format_: Annotated[str, typer.Option("--format", help="onnx or c.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights, integers between input and output.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="C: int8 weights and integer arithmetic.")] = False,
     activations: Annotated[
-        int | None, typer.Option(help="C with --int8: bits of activations, 16 (default) or 8.")
+        int | None, typer.Option(help="With --int8: bits of the activations, 16 (default) or 8.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="C: what its names begin with; by default the file's.")] = None,
-    self_test: Annotated[bool, typer.Option("--self-test", help="C: add a function that tests the target.")] = False,
-    arduino: Annotated[bool, typer.Option("--arduino", help="C: lay the files out as an Arduino library.")] = False,
+    name: Annotated[str | None, typer.Option(help="C: prefix of all names; by default the name of the file.")] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="C: add a function that checks the target machine.")
+    ] = False,
+    arduino: Annotated[bool, typer.Option("--arduino", help="C: write an Arduino library.")] = False,
     card: Annotated[
-        bool, typer.Option("--card", help="A folder for the Hugging Face hub: ONNX, model.pt, model card, certificate.")
+        bool,
+        typer.Option(
+            "--card", help="ONNX: write a folder for the Hugging Face Hub, with model.pt, model card and certificate."
+        ),
     ] = False,
     env: Annotated[
         str | None,
-        typer.Option(help="Environment: where to record, by default the one the file names; what the actions mean."),
+        typer.Option(
+            help="Environment that gives observations and the meaning of actions; the one in the file by default."
+        ),
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to record, for --int8 and --self-test.")] = 5,
     observations: Annotated[
-        Path | None, typer.Option(help="Observations [n, inputs] of its own in a .npy file, in place of episodes.")
+        Path | None,
+        typer.Option(help="NumPy file (.npy) of observations, n rows of inputs, in place of recorded episodes."),
     ] = None,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
@@ -61,7 +70,7 @@ def export(
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Export a policy: ONNX and float32 C are checked before they are written, of --int8 it says how far it is off."""
+    """Write a policy as ONNX or C: float32 is checked before it is written, and --int8 reports its error."""
     from prunekit.export.command import ExportOptions, export_file
 
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)

@@ -28,7 +28,8 @@ from prunekit.console import write_json
 
 def inspect(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
+        Path,
+        typer.Argument(help="Policy file: prunekit model.pt, Stable-Baselines3 zip, ONNX, TorchScript or checkpoint."),
     ],
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
@@ -41,7 +42,7 @@ def inspect(
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Say what is in a policy file: inputs, outputs, layers, sizes, and how it came to be."""
+    """Show what is in a policy file: inputs, outputs, layers, sizes, and how it was made."""
     from prunekit.benching.inspection import inspect_model, render
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from prunekit.disturbances.record import Disturbance
     from prunekit.readers.policy_file import PolicyOptions
 
-_FILE = "What a policy file does not say"
-_DISTURBANCE = "What is done to every policy alike"
-_WEIGHTS = "What a checkpoint or state dict does not say"
+_FILE = "If the policy file does not say"
+_DISTURBANCE = "Disturbances, the same for every policy"
+_WEIGHTS = "If the checkpoint or state dict does not say"
 
 
 def _writable(path: Path | None) -> Path | None:
@@ -25,7 +25,7 @@ def _writable(path: Path | None) -> Path | None:
 
 
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file, for machines.")
+    Path | None, typer.Option("--json", callback=_writable, help="Write the result to this file as JSON.")
 ]
 
 
@@ -39,78 +39,83 @@ def _report(path: Path | None) -> Path | None:
 
 
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", callback=_report, help="Write a page in HTML to this file, for people.")
+    Path | None, typer.Option("--report", callback=_report, help="Write the result to this file as an HTML page.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 NormalizerOption = Annotated[
     Path | None,
-    typer.Option(help="Zip: its file of VecNormalize.save, where it is not in a usual place.", rich_help_panel=_FILE),
+    typer.Option(help="SB3 zip: its VecNormalize file, if none is found beside the zip.", rich_help_panel=_FILE),
 ]
 NoNormalizerOption = Annotated[
     bool,
-    typer.Option("--no-normalizer", help="Zip: the policy was trained without VecNormalize.", rich_help_panel=_FILE),
+    typer.Option(
+        "--no-normalizer", help="SB3 zip: the policy was trained without VecNormalize.", rich_help_panel=_FILE
+    ),
 ]
 OutputOption = Annotated[
-    str | None, typer.Option(help="ONNX: the output that is the policy's answer.", rich_help_panel=_FILE)
+    str | None, typer.Option(help="ONNX: name of the output that is the action, or its logits.", rich_help_panel=_FILE)
 ]
 InputsOption = Annotated[
     int | None,
-    typer.Option(help="TorchScript: values of an observation, where the file does not say.", rich_help_panel=_FILE),
+    typer.Option(help="TorchScript: number of values in an observation.", rich_help_panel=_FILE),
 ]
 LayersOption = Annotated[
     str | None,
-    typer.Option(help="A,B,C: the names of the policy's layers, in the order of use.", rich_help_panel=_WEIGHTS),
+    typer.Option(help="A,B,C: names of the policy's layers, in order of use.", rich_help_panel=_WEIGHTS),
 ]
 ActivationOption = Annotated[
     str | None,
-    typer.Option(help="What stands between the layers: elu, relu, tanh, ...", rich_help_panel=_WEIGHTS),
+    typer.Option(help="Activation between the layers: elu, relu, tanh, ...", rich_help_panel=_WEIGHTS),
 ]
 HeadOption = Annotated[
     str | None,
     typer.Option(
-        help="What makes the action: none, tanh, tanh:LOW,HIGH, clip:LOW,HIGH, argmax, or mean (of mean and spread).",
+        help="How outputs become an action: none, tanh, tanh:LOW,HIGH, clip:LOW,HIGH, argmax, or mean (first half).",
         rich_help_panel=_WEIGHTS,
     ),
 ]
 PathOption = Annotated[
     str | None,
     typer.Option(
-        "--path", help="The part of the file that the layers are in: model_state_dict.", rich_help_panel=_WEIGHTS
+        "--path", help="Part of the file that holds the layers, as in model_state_dict.", rich_help_panel=_WEIGHTS
     ),
 ]
 RangeOption = Annotated[
     str | None,
-    typer.Option("--range", help="LOW,HIGH that returns are clipped to in the claim; by default from other episodes."),
+    typer.Option("--range", help="LOW,HIGH to which the claim clips returns; by default taken from other episodes."),
 ]
 FailuresOption = Annotated[
     float | None,
-    typer.Option("--max-failures", help="Share of episodes that may fail (earn less than LOW); any share by default."),
+    typer.Option(
+        "--max-failures", help="Maximum share of episodes that fail (earn less than LOW); no limit by default."
+    ),
 ]
 NoiseOption = Annotated[
     str | None,
     typer.Option(
-        help="obs=0.02,action=0.01: noise, in terms of the observations' deviations and half the actions' bounds.",
+        help="obs=0.02,action=0.01: noise, relative to the deviations of observations and half the action range.",
         rich_help_panel=_DISTURBANCE,
     ),
 ]
-DelayOption = Annotated[int, typer.Option(help="How many steps late observations come.", rich_help_panel=_DISTURBANCE)]
-DropOption = Annotated[
-    float, typer.Option(help="Share of the observations that are lost.", rich_help_panel=_DISTURBANCE)
+DelayOption = Annotated[
+    int, typer.Option(help="Number of steps by which observations are late.", rich_help_panel=_DISTURBANCE)
 ]
+DropOption = Annotated[float, typer.Option(help="Share of observations that are lost.", rich_help_panel=_DISTURBANCE)]
 RandomizeOption = Annotated[
     Path | None,
     typer.Option(
-        help="TOML of what the environment's parameters are drawn from, per episode.", rich_help_panel=_DISTURBANCE
+        help="TOML file with the ranges from which each episode draws environment parameters.",
+        rich_help_panel=_DISTURBANCE,
     ),
 ]
 LadderOption = Annotated[
     str | None,
     typer.Option(
-        help="obs=0.01,0.02,0.05: go up these levels while the claim holds (obs, action, delay or drop).",
+        help="obs=0.01,0.02,0.05: test these levels in order while the claim holds (obs, action, delay or drop).",
         rich_help_panel=_DISTURBANCE,
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write into.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 
 
 def policy_options(
@@ -182,6 +187,6 @@ def _noise(text: str) -> dict[str, float]:
             found[names[name]] = float(size)
         except ValueError:
             raise InputError(
-                f"--noise '{text[:60]}' is no noise; write it as in --noise obs=0.02,action=0.01"
+                f"--noise '{text[:60]}' is not a noise level; write it as in --noise obs=0.02,action=0.01"
             ) from None
     return found

@@ -13,19 +13,21 @@ from prunekit.console import say, write_json
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="What sweep, compress or train has written.")],
-    out: Annotated[Path | None, typer.Option(help="The page to write; by default report.html in the folder.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder that sweep, compress or train wrote.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write; report.html in the folder by default.")] = None,
     original: Annotated[
-        Path | None, typer.Option(help="With a folder of compress: the policy to play beside the compact one.")
+        Path | None, typer.Option(help="Folder of compress: the original policy, to play beside the compact one.")
     ] = None,
-    env: Annotated[
-        str | None, typer.Option(help="Environment to play in, where a module of yours registers it.")
-    ] = None,
+    env: Annotated[str | None, typer.Option(help="Environment to play in, if a module of yours registers it.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a page in HTML about the results in a folder: one file that needs no network."""
+    """Write the results in a folder as one HTML file that needs no network."""
     from prunekit.files import require_file, write_atomically
+    from prunekit.lazy import require
+
+    for package in ("matplotlib", "jinja2", "PIL"):
+        require(package, "a report")
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.report.folders import files_in, page_of

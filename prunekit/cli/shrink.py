@@ -28,7 +28,8 @@ from prunekit.console import say, write_json
 
 def shrink(
     policy: Annotated[
-        Path, typer.Argument(help="A policy: model.pt, zip of Stable-Baselines3, ONNX, TorchScript, checkpoint.")
+        Path,
+        typer.Argument(help="Policy file: prunekit model.pt, Stable-Baselines3 zip, ONNX, TorchScript or checkpoint."),
     ],
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,
@@ -42,7 +43,7 @@ def shrink(
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove masked or constant units physically; write a compact .pt and .onnx, and say how far they differ."""
+    """Remove masked and constant units from a policy; write a compact .pt and .onnx, checked against the original."""
     from prunekit.export.shrink_command import shrink_file
 
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)

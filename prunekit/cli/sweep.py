@@ -18,23 +18,21 @@ MAX_JOBS = 4096
 def sweep(
     file: Annotated[Path, typer.Argument(help="SWEEP.toml: environments, algorithms, methods, seeds.")],
     out: Annotated[
-        str, typer.Option(help="Folder of the sweep, or an address of fsspec; one that was interrupted goes on.")
+        str, typer.Option(help="Folder of the sweep, or an fsspec address; an interrupted sweep continues.")
     ],
-    engine: Annotated[
-        str, typer.Option(help="Where cells run: local (processes of one thread each) or ray.")
-    ] = "local",
-    jobs: Annotated[int | None, typer.Option(help="Cells at a time; by default one per core.")] = None,
+    engine: Annotated[str, typer.Option(help="Where cells run: local (single-threaded processes) or ray.")] = "local",
+    jobs: Annotated[int | None, typer.Option(help="Number of cells at a time; one per core by default.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="With --engine ray: the cluster; by default this machine.")
+        str | None, typer.Option(help="With --engine ray: address of the cluster; this machine by default.")
     ] = None,
     known: Annotated[
-        list[Path] | None, typer.Option(help="A results.json of elsewhere, whose cells are not run again.")
+        list[Path] | None, typer.Option(help="results.json of another sweep, whose cells are not run again.")
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Run cells again that failed.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Run a grid of environments, algorithms, methods and seeds; every cell is trained, shrunk and measured."""
+    """Train, shrink and measure a grid of environments, algorithms, methods and seeds."""
     from prunekit.errors import InputError
     from prunekit.executors import executor_named
     from prunekit.outputs import require_apart
@@ -48,7 +46,7 @@ def sweep(
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
         raise InputError(f"--jobs must be from 1 to {MAX_JOBS}, got {jobs}")
     if address is not None and engine != "ray":
-        raise InputError("--address goes with --engine ray")
+        raise InputError("--address needs --engine ray")
     found = read_sweep(file)
     require_apart([file, *(known or [])], [], json_file, [] if is_address(out) else [Path(out)])
     console = Console(quiet=quiet)
@@ -65,7 +63,7 @@ def sweep(
     cells = sum(len(outcome.results[kind]) for kind in ("cells", "failed", "missing"))
     say(console, f"{out.rstrip('/')}/results.json", f"{len(outcome.results['cells'])} of {cells} cells")
     for name, needed in outcome.blocked.items():
-        tell(console, f"  {name}: not run, as {needed} failed")
+        tell(console, f"  {name}: not run, because {needed} failed")
     if outcome.failures:
         name, reason = next(iter(outcome.failures.items()))
         more = f" and {len(outcome.failures) - 1} more" if len(outcome.failures) > 1 else ""

@@ -16,39 +16,45 @@ from prunekit.errors import CheckError
 
 
 def train(
-    env: Annotated[str | None, typer.Option(help="Gymnasium environment, CartPole-v1 by default.")] = None,
-    algo: Annotated[str | None, typer.Option(help="dqn, ppo, sac or td3; by default the environment's preset.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Environment steps; by default the preset's.")] = None,
-    sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove, 0.93 by default.")] = None,
-    budget: Annotated[float | None, typer.Option(help="Share of all importance that may be removed.")] = None,
-    penalty: Annotated[
-        float | None, typer.Option(help="Strength of the group-sparse penalty, 0.1 by default; 0 is none.")
+    env: Annotated[str | None, typer.Option(help="Gymnasium environment; CartPole-v1 by default.")] = None,
+    algo: Annotated[str | None, typer.Option(help="dqn, ppo, sac or td3; the environment's preset by default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps; the preset's number by default.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove; 0.93 by default.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Share of all importance that may be removed, in place of --sparsity.")
     ] = None,
-    unpruned: Annotated[bool, typer.Option("--dense", help="Train the control: nothing is pruned.")] = False,
-    hidden: Annotated[str | None, typer.Option(help="The actor's widths, as in 18,18, or linear.")] = None,
+    penalty: Annotated[
+        float | None, typer.Option(help="Strength of the group-sparse penalty; 0.1 by default, 0 for none.")
+    ] = None,
+    unpruned: Annotated[bool, typer.Option("--dense", help="Train without pruning, as a control.")] = False,
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths of the actor's hidden layers, as in 18,18, or linear.")
+    ] = None,
     lr_schedule: Annotated[
         str | None,
-        typer.Option(help="constant, linear, or hold (falls once masks are frozen)."),
+        typer.Option(help="constant, linear, or hold (falls once the masks are frozen)."),
     ] = None,
     live_shrink: Annotated[
         bool | None,
         typer.Option(
-            "--live-shrink/--no-live-shrink", help="Remove dead units physically while training, or hold them at zero."
+            "--live-shrink/--no-live-shrink", help="Remove dead units physically during training, or keep them at zero."
         ),
     ] = None,
-    prune_critics: Annotated[bool, typer.Option("--prune-critics", help="Prune the critic by the same plan.")] = False,
+    prune_critics: Annotated[
+        bool, typer.Option("--prune-critics", help="Prune the critic too, by the same plan.")
+    ] = False,
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Environment steps between checkpoints; a twentieth of the run by default.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random, 0 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness; 0 by default.")] = None,
     out: OutOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, from its last checkpoint.")
+        bool, typer.Option("--resume", help="Continue the interrupted run in --out from its last checkpoint.")
     ] = False,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a policy while its unimportant units are removed."""
+    """Train a policy, and remove its unimportant units during training."""
     folder = out
     try:
         from prunekit.outputs import require_apart

@@ -54,16 +54,17 @@ class Baseline:
         if not _clearly_positive(self.teacher - self.random):
             raise InputError(
                 f"{name}: earns {self.teacher.mean():.1f}, not clearly more than the random policy's "
-                f"{self.random.mean():.1f}, so that there is nothing to keep; check `env` and the normalizer"
+                f"{self.random.mean():.1f}, so there is nothing to keep; check `env` and the normalizer"
             )
         if clip_range is None:
             return
         dense, random = clip_range.clip(self.teacher), clip_range.clip(self.random)
         if not _clearly_positive(dense - random):
             raise InputError(
-                f"`clip_range` {clip_range.low:g},{clip_range.high:g} leaves {name} {dense.mean():.1f} and the random "
-                f"policy {random.mean():.1f} per episode, so that there is nothing to keep; give a range that tells "
-                f"{self.teacher.mean():.1f} from {self.random.mean():.1f}, which they earn"
+                f"clipped to `clip_range` {clip_range.low:g},{clip_range.high:g} {name} earns "
+                f"{dense.mean():.1f} and the "
+                f"random policy {random.mean():.1f} per episode, so there is nothing to keep; give a range that "
+                f"separates {self.teacher.mean():.1f} from {self.random.mean():.1f}, their returns without clipping"
             )
 
 

@@ -124,7 +124,7 @@ def _certified_in(folder: Path) -> bool:
 def _require_free(options: CompressOptions, folder: Path) -> None:
     """Raise InputError where something cannot be written, or would replace what is read."""
     if folder.is_symlink() and not folder.exists():
-        raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with `out`")
+        raise InputError(f"{folder}: is a link to a folder that does not exist; create it, or name another with `out`")
     beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
     read = [options.teacher, options.policy.normalizer, options.randomize, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
@@ -140,7 +140,7 @@ def _slots(options: CompressOptions) -> int:
     if options.engine is not None and options.engine not in ENGINES:
         raise InputError(f"`engine` {options.engine} is unknown; choose one of {', '.join(ENGINES)}")
     if options.address is not None and options.engine != "ray":
-        raise InputError("`address` goes with `engine` ray")
+        raise InputError("`address` needs `engine` ray")
     return 1 if options.engine == "serial" else workers_here()
 
 

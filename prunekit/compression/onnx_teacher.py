@@ -125,7 +125,8 @@ def _chosen(
         return plain[0]
     shapes = ", ".join(f"{shown(name)} {list(np.asarray(value).shape)}" for name, value in found.items())
     raise InputError(
-        f"{model.path}: {'several outputs' if plain else 'no output'} could be {spaces.outputs} values of a decision "
+        f"{model.path}: {'several outputs' if plain else 'no output'} could be the {spaces.outputs} values of "
+        "the action "
         f"({shapes}); name it with `output`"
     )
 

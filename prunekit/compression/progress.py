@@ -59,13 +59,14 @@ class TerminalDisplay:
 
     def confirming(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its confirmation."""
-        self._state = f"confirming {name}: {counted(episodes, 'episode')}"
-        self._show(f"  confirming {name}" if episodes == 1 else None)
+        self._state = f"confirming {_hidden(name)}: {counted(episodes, 'episode')}"
+        self._show(f"  confirming {_hidden(name)}" if episodes == 1 else None)
 
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
-        self._state = f"certifying {name}: {counted(episodes, 'fresh episode')}"
-        self._show(f"  certifying {name}" if episodes == 1 else f"  {self._state}" if _is_told(episodes) else None)
+        self._state = f"certifying {_hidden(name)}: {counted(episodes, 'fresh episode')}"
+        began = f"  certifying {_hidden(name)}" if episodes == 1 else None
+        self._show(began or (f"  {self._state}" if _is_told(episodes) else None))
 
     def _show(self, line: str | None = None) -> None:
         if self._live is not None:
@@ -93,11 +94,15 @@ def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
     return [best[parameters] for parameters in sorted(best)]
 
 
+def _hidden(name: str) -> str:
+    """Return the name of a size as a line shows it: "hidden 18x18", or "linear"."""
+    return f"hidden {name}" if name[0].isdigit() else name
+
+
 def _line(point: CandidateSummary, keep: float) -> str:
     verdict = "good" if point.good else "not good enough" if point.retention < keep else "not shown to be good"
-    return (
-        f"{size_name(point.hidden):>12}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
-    )
+    name = _hidden(size_name(point.hidden))
+    return f"{name:>14}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
 
 
 def _is_told(episodes: int) -> bool:

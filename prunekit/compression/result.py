@@ -70,11 +70,11 @@ class Compressed:
 
     @property
     def busy(self) -> str:
-        """What there is to say of a machine that was busy with something else; empty where that changed nothing."""
+        """What there is to say of a machine that was busy with something else; empty where it was not."""
         if not self.is_timed or self.core_share >= _WHOLE:
             return ""
         return (
-            f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so that "
+            f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so "
             "less was searched and played than on an idle machine"
         )
 
@@ -93,11 +93,12 @@ class Compressed:
                 f"{counted(self.episodes_allowed, 'episode')} allowed: it would take about {wanted}; give it more "
                 "`episodes`, or a lower `keep`"
             )
-        reached = "no bound" if bound is None else f"a lower bound of {bound:.3f}"
+        reached = "no lower bound" if bound is None else f"a lower bound of {bound:.3f}"
+        budget = "minutes" if self.is_timed else "steps"
         if not any(point.good for point in self.points):
             return (
                 f"no network was good enough to be certified at {entry.claim.keep:g}; the best, hidden {entry.name}, "
-                f"reached {reached}; give it more `minutes` or a lower `keep`"
+                f"reached {reached}; give it more `{budget}` or a lower `keep`"
             )
         episodes = counted(len(entry.episodes), "fresh episode")
         what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
@@ -108,7 +109,7 @@ class Compressed:
             return f"{what} could not be tested to the end: {entry.failure}"
         match entry.verdict:
             case Verdict.UNDECIDED:
-                return f"{what} reached {reached} in {episodes}; give it more `minutes` or `episodes`"
+                return f"{what} reached {reached} in {episodes}; give it more `{budget}` or `episodes`"
             case _:
                 return f"{what} reached {reached}; give a lower `keep`"
 

@@ -91,7 +91,7 @@ class SearchSettings:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"`seed` must lie between 0 and {LARGEST_SEED}, got {self.seed}")
         if not self.starts:
-            raise InputError("starts must hold the hidden widths of one network at least")
+            raise InputError("starts must hold the hidden widths of at least one network")
         for name in ("first_steps", "teacher_episodes", "selection_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -136,6 +136,6 @@ class CompressSettings:
                 f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
             )
         if not 0 <= self.first_seed < FIRST_SEED:
-            raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: others are searched with")
+            raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: larger ones are the search's own")
         if self.episodes > FIRST_SEED - self.first_seed:
             raise InputError(f"`episodes` must be at most {FIRST_SEED - self.first_seed}, got {self.episodes}")

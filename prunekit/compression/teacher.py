@@ -67,7 +67,7 @@ class Teacher:
             seen = observations[int((~np.isfinite(answers)).any(axis=1).argmax())]
             if not np.isfinite(seen).all():
                 raise UnusableEnvironmentError(
-                    f"the environment gave the observation {seen.tolist()}, which is not finite, so that {self.name} "
+                    f"the environment gave the observation {seen.tolist()}, which is not finite, so {self.name} "
                     "has no answer; make it give finite numbers"
                 )
             raise InputError(f"{self.name}: the answer to observation {seen.tolist()} is not finite")
@@ -95,7 +95,7 @@ class Teacher:
         if not np.issubdtype(found.dtype, np.floating) or _longer_axes(found.shape) != _longer_axes((count, width)):
             raise InputError(
                 f"{self.name}: answers {count} observations with {found.dtype} of shape {list(found.shape)}, but the "
-                f"environment's actions need {width} values each, floats of shape {[count, width]}"
+                f"environment needs floats of shape {[count, width]}"
             )
         return found.reshape(count, width).astype(np.float64)
 

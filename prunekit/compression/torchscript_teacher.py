@@ -113,8 +113,8 @@ def _require_one_input(script: Script) -> None:
     needed = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
     if len(needed) > 1 or not names:
         raise InputError(
-            f"its TorchScript takes {len(needed)} inputs ({', '.join(needed)[:100]}); only policies of one tensor are "
-            "read, recurrent ones are not"
+            f"its TorchScript takes {len(needed)} inputs ({', '.join(needed)[:100]}); only policies of one input are "
+            "read, and no recurrent ones"
         )
     returns = script.forward.definition.returns
     several = isinstance(returns, ast.Subscript) and ast.unparse(returns.value) == "Tuple"

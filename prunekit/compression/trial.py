@@ -83,7 +83,7 @@ def trial(
 
     def failing(point: Candidate, failure: str) -> None:
         failed[id(point)] = failure
-        noted(f"hidden {size_name(point.hidden)} was passed over: {failure}")
+        noted(f"hidden {size_name(point.hidden)} was skipped: {failure}")
 
     def sound() -> list[Candidate]:
         return [point for point in points if id(point) not in failed]

@@ -56,7 +56,7 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
             raise failed(self.env, _WHERE, error) from error
         if not finite:
             raise FailedEpisodeError(
-                "the reward is not finite at a step of the fine-tuning; `tuning=False` does without rewards"
+                "the reward is not finite in a step of the fine-tuning; `tuning=False` leaves it out"
             )
         # Without what else the environment tells: it would be copied deeply, sixteen times a step.
         return self._seen(observation), reward, terminated, truncated, {}
@@ -66,6 +66,6 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         clipped = np.minimum(np.maximum(normal, -self._clip), self._clip)
         if not math.isfinite(float(np.dot(clipped, clipped))):
             raise FailedEpisodeError(
-                "an observation is not finite at a step of the fine-tuning; `tuning=False` does without rewards"
+                "an observation is not finite in a step of the fine-tuning; `tuning=False` leaves it out"
             )
         return clipped

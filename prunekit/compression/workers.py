@@ -187,8 +187,8 @@ class WorkerPool:
             case Failed(name=name, error=error):
                 if self._waiting.pop(name, None) is not None:
                     raise CheckError(
-                        f"a worker process has died: for want of memory, or as it could not import what the teacher is "
-                        f"made of ({error}); nothing was written"
+                        f"a worker process died: it ran out of memory, or could not import what the teacher is made of "
+                        f"({error}); nothing was written"
                     )
             case Progress():
                 pass

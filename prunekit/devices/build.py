@@ -60,7 +60,7 @@ def build(code: CCode, core: Core, chip: Chip | None = None, *, stack_bytes: int
     is larger than the compiler's address space, CheckError where the C does not compile.
     """
     if chip is not None and chip.core != core:
-        raise InputError(f"chip {chip.name} has the core of {chip.core.name}, not {core.name}")
+        raise InputError(f"chip {chip.name} has the core {chip.core.name}, not {core.name}")
     require_one_flat_input(code, f"the firmware for {core.name}")
     if core.mcu is not None and not avr_addresses(code.constant_bytes):
         raise TooLargeError(f"{core.name}: beyond what an AVR can address; prune the policy further")

@@ -99,7 +99,7 @@ class Wire:
         _end_process(self._process)
         status = self._process.returncode
         why = self._meanings.get(status, f"status {status}" if status >= 0 else signal.Signals(-status).name)
-        return CheckError(f"{self._name} ended before its time ({why}){self._last_line()}")
+        return CheckError(f"{self._name} ended early ({why}){self._last_line()}")
 
     def _last_line(self) -> str:
         lines = self._errors.read_text(errors="replace").split("\n") if self._errors.exists() else []

@@ -89,11 +89,11 @@ def _noise_sizes(disturbance: Disturbance, deviation: NDArray[np.float64] | None
     if not disturbance.observation_noise:
         return None
     if deviation is None:
-        raise InputError("observation noise is in terms of the observations' standard deviations; give them")
+        raise InputError("observation noise is relative to the observations' standard deviations; give them")
     if not np.isfinite(deviation).all():
         entry = int(np.flatnonzero(~np.isfinite(deviation))[0])
         raise InputError(
-            f"entry {entry} of the observations has no finite standard deviation, in terms of which noise is given; "
+            f"entry {entry} of the observations has no finite standard deviation that noise could be relative to; "
             "leave observation noise out in this environment"
         )
     return disturbance.observation_noise * deviation

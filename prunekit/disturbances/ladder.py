@@ -78,7 +78,9 @@ def levels_named(text: str, base: Disturbance | None = None) -> list[Disturbance
     try:
         values: list[Any] = [number(value) for value in listed.split(",")]
     except ValueError:
-        raise InputError(f"'{text[:60]}' has a level that is no number; write them as in obs=0.01,0.02,0.05") from None
+        raise InputError(
+            f"'{text[:60]}' has a level that is not a number; write them as in obs=0.01,0.02,0.05"
+        ) from None
     if any(not later > earlier for earlier, later in pairwise(values)):
-        raise InputError(f"'{text[:60]}' has levels that do not grow; give the smallest first")
+        raise InputError(f"'{text[:60]}' has levels that do not increase; give the smallest first")
     return [replace(base or Disturbance(), **{field: value}) for value in values]

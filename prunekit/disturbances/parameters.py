@@ -56,7 +56,7 @@ def place_of(environment: Any, path: str) -> Place:
         if keys:
             return _place_in(owner, name, keys, path)
         return _place_of_attribute(owner, name, path)
-    raise InputError(f"{path}: is no path")
+    raise InputError(f"{path}: is not a path")
 
 
 def arguments_of(environment: Any, given: Mapping[str, Any]) -> dict[str, float]:
@@ -108,7 +108,9 @@ def _segments(path: str) -> list[tuple[str, list[str]]]:
         found.append((match[1], _BRACKET.findall(match[2])))
         position = match.end() + 1
     if not found or position != len(path) + 1:
-        raise InputError(f"{path}: is no path of names; write it as in length, model.opt.gravity[2] or kwargs.gravity")
+        raise InputError(
+            f"{path}: is not a path of names; write it as in length, model.opt.gravity[2] or kwargs.gravity"
+        )
     return found
 
 
@@ -221,7 +223,7 @@ def _unknown(path: str, told: str, name: str, there: Iterable[str]) -> InputErro
     near = get_close_matches(name, known, _CLOSEST, 0.5)
     if len(known) > _MANY:
         shown = near or known[:_CLOSEST]
-        return InputError(f"{path}: {told}; of {len(known)} that there are {', '.join(shown)} come closest")
+        return InputError(f"{path}: {told}; the closest of {len(known)} are {', '.join(shown)}")
     meant = f" did you mean {near[0]}?" if near else ""
     return InputError(f"{path}: {told};{meant} there are {', '.join(known) or 'none'}")
 
@@ -235,7 +237,7 @@ def _is_numbers(value: np.ndarray[Any, Any]) -> bool:
 
 
 def _sort(value: object) -> str:
-    return "true or false" if isinstance(value, bool) else f"of the type {type(value).__name__}"
+    return "true or false" if isinstance(value, bool) else f"of type {type(value).__name__}"
 
 
 def _deeper(value: object) -> str:

@@ -65,7 +65,7 @@ class Parameter:
     def __post_init__(self) -> None:
         if self.distribution not in DISTRIBUTIONS:
             raise InputError(
-                f"{self.path}: distribution '{str(self.distribution)[:60]}' is none of {', '.join(DISTRIBUTIONS)}"
+                f"{self.path}: distribution '{str(self.distribution)[:60]}' is not one of {', '.join(DISTRIBUTIONS)}"
             )
         finite = math.isfinite(self.low) and math.isfinite(self.high) and math.isfinite(self.high - self.low)
         if not finite or self.low > self.high:
@@ -103,7 +103,7 @@ class Randomization:
     def __post_init__(self) -> None:
         names = [parameter.path for parameter in self.parameters]
         if not names:
-            raise InputError("no parameter to randomize is named")
+            raise InputError("it names no parameter to randomize")
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise InputError(f"{name} is named twice")
@@ -132,7 +132,7 @@ def read_randomization(path: Path) -> Randomization:
     try:
         found = tomllib.loads(path.read_bytes().decode())
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
-        raise InputError(f"{path}: is no TOML ({error})") from error
+        raise InputError(f"{path}: is not TOML ({error})") from error
     try:
         tables = list(_tables(found, ""))
         if len(tables) > _MAX_PARAMETERS:

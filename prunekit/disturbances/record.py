@@ -12,7 +12,7 @@ MAX_NOISE, MAX_DELAY = 1e6, 1000
 _RANGES = {
     "observation_noise": (MAX_NOISE, "observation noise must be a number from 0 to 1,000,000"),
     "action_noise": (1.0, "action noise must be a number from 0 to 1"),
-    "delay_steps": (MAX_DELAY, "a delay must be a whole number of steps from 0 to 1,000"),
+    "delay_steps": (MAX_DELAY, "a delay must be an integer number of steps from 0 to 1,000"),
     "drop": (1.0, "the share of lost observations must be a number from 0 to below 1"),
 }
 

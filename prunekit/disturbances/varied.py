@@ -42,9 +42,7 @@ class Varied:
         if arguments:
             spec = environment.spec
             if spec is None:
-                raise InputError(
-                    f"{arguments[0].path}: the environment is not registered, so that it cannot be made again"
-                )
+                raise InputError(f"{arguments[0].path}: the environment is not registered, so it cannot be made again")
             self._numbers = arguments_of(environment.unwrapped, spec.kwargs)
             for path in self._arguments:
                 require_argument(path, self._numbers)

@@ -50,7 +50,7 @@ class Ledger:
     def add(self, job: Job) -> None:
         """Queue a job; raise InputError where it cannot be sent or its name is taken."""
         if job.name in self._entries:
-            raise InputError(f"there is a job {job.name!r} already that has not ended; give this one another name")
+            raise InputError(f"a job {job.name!r} is already running; give this one another name")
         if job.seconds is not None and not 0 < job.seconds < math.inf:
             raise InputError(f"the seconds of job {job.name!r} must be positive and finite, not {job.seconds}")
         try:

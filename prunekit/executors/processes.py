@@ -216,5 +216,5 @@ def _buried(worker: _Worker) -> str:
     code = process.exitcode or 0
     process.close()
     if code == -_KILL:
-        return "killed, perhaps for want of memory"
+        return "killed, perhaps because memory ran out"
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -164,7 +164,7 @@ def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
             ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = "on this machine" if address is None else f"at {address!r}"
-            raise InputError(f"no cluster of Ray {where}: {in_one_line(error)}") from error
+            raise InputError(f"no Ray cluster {where}: {in_one_line(error)}") from error
     return True
 
 

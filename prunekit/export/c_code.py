@@ -47,7 +47,7 @@ class CCode:
 def require_one_flat_input(code: CCode, called: str) -> None:
     """Raise InputError for C that takes several inputs or keeps a state, which ``called`` cannot do."""
     if len(code.fields) > 1:
-        raise InputError(f"{called} takes policies of one input; {code.name} has {len(code.fields)}")
+        raise InputError(f"{called} takes policies with one input; {code.name} has {len(code.fields)}")
     if code.states:
         raise InputError(f"{called} takes policies without a state; {code.name} keeps one of {sum(code.states)} values")
 

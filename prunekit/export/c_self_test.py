@@ -20,7 +20,7 @@ def self_test_constants(interface: Interface, observations: Float32, actions: ND
     """
     literal = np.isfinite(observations).all(axis=1)
     if not literal.any():
-        raise InputError("no finite observation to test the C on; record some of an environment")
+        raise InputError("there is no finite observation to test the C with; record some in an environment")
     kind, name = _kind(interface), interface.name
     return [array("float", name, "seen", observations[literal]), array(kind, name, "done", actions[literal])]
 

@@ -30,10 +30,12 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
 
     onnx, pt, card, certificate = (folder / name for name in FILES)
     if not may_be_written(card):
-        raise InputError(f"{card}: is no card of prunekit's and would be overwritten; name another folder as `out`")
+        raise InputError(f"{card}: was not written by prunekit and would be overwritten; name another folder as `out`")
     metadata: dict[str, Any] = dict(policy.metadata)
     if certificate.exists() and "certificate" not in metadata:
-        raise InputError(f"{certificate}: is of another policy, as this one has none; name another folder as `out`")
+        raise InputError(
+            f"{certificate}: belongs to another policy, and this one has none; name another folder as `out`"
+        )
     file = _living(policy, metadata)
     graph = file.graph
     content, _ = checked_onnx(graph, onnx, file.provenance)

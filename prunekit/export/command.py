@@ -67,7 +67,7 @@ def export_file(request: ExportOptions) -> ExportOutcome:
     """Export as ``request`` says; raises InputError for options that do not go together."""
     settings = _c_settings(request) if request.format == "c" else None
     if request.card and settings is not None:
-        raise InputError("`card` goes with `format` onnx; C has no card")
+        raise InputError("`card` needs `format` onnx; C has no card")
     if request.format not in ("onnx", "c"):
         raise InputError(f"`format` {request.format} is unknown; choose onnx or c")
     if settings is None:
@@ -107,7 +107,7 @@ def _read(request: ExportOptions) -> PolicyFile:
     if request.env is not None and (policy is None or policy.keeps_outputs):
         spaces = _spaces_in(request.env)
     elif request.env is not None and request.format == "onnx":
-        raise InputError("`env` goes with `format` c; this file says what its actions are")
+        raise InputError("`env` needs `format` c; this file says what its actions are")
     policy = policy or read_policy(request.policy, request.options, spaces=spaces)
     if spaces is None or not policy.keeps_outputs:
         return policy
@@ -126,7 +126,7 @@ def _spaces_in(env: str) -> Spaces:
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
     """Return the bits of activations, None for float32; raises InputError for options that do not go together."""
     if activations is not None and not int8:
-        raise InputError("`activations` goes with `int8`")
+        raise InputError("`activations` needs `int8`")
     if activations not in (None, 8, 16):
         raise InputError(f"`activations` must be 16 or 8, got {activations}")
     if not int8:
@@ -138,9 +138,9 @@ def _c_settings(request: ExportOptions) -> CSettings:
     bits = bits_named(request.int8, request.activations)
     name = c_name(request.policy.stem) if request.name is None else request.name
     if is_system_header(name):
-        raise InputError(f"`name` {name} is taken: {name}.h would hide a system's header; try {c_name(name)}")
+        raise InputError(f"`name` {name} is taken: {name}.h would hide a system header; try {c_name(name)}")
     if c_name(name) != name:
-        raise InputError(f"`name` {name} is no name for C in lowercase letters, digits and _; try {c_name(name)}")
+        raise InputError(f"`name` {name} is not a C name (lowercase letters, digits and _); try {c_name(name)}")
     return CSettings(name=name, activations=bits, self_test=request.self_test, arduino=request.arduino)
 
 
@@ -154,7 +154,7 @@ def _refuse_options_of_c(request: ExportOptions) -> None:
     given |= {"`observations`": request.observations is not None}
     for option, used in given.items():
         if used:
-            raise InputError(f"{option} goes with `format` c")
+            raise InputError(f"{option} needs `format` c")
 
 
 def _to_onnx(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
@@ -191,7 +191,7 @@ def _to_c(request: ExportOptions, policy: PolicyFile, folder: Path, settings: CS
         ways = "torch and NumPy agree" if policy.with_torch else "NumPy agrees"
         text = f"float32; {ways} with it within {report.largest_difference:.2g}"
     else:
-        far = f"{1.0 - report.largest_difference:.2%} of the actions those of float32"
+        far = f"{1.0 - report.largest_difference:.2%} of the actions equal those of float32"
         if report.largest_action is not None:
             size = f"actions of up to {report.largest_action:.3g}"
             far = f"{size} within {report.largest_difference:.2g} of float32"

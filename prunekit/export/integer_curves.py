@@ -68,7 +68,7 @@ def end_of(curve: Curve, bits: Bits) -> float:
             return float(sizes[beyond[-1] + 1] if len(beyond) else sizes[0])
         far *= 2.0
     raise InputError(
-        f"the activation '{curve.name}' has no integer form: far from 0 it is neither constant nor x and a constant; "
+        f"the activation '{curve.name}' has no integer form: far from 0 it is neither constant nor x plus a constant; "
         "export without `int8`"
     )
 

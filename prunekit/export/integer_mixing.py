@@ -99,5 +99,5 @@ def in_float32(values: Float64, name: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         found = values.astype(np.float32)
     if not np.isfinite(found).all():
-        raise InputError(f"node '{name}': what it makes is beyond what float32 holds; export without `int8`")
+        raise InputError(f"node '{name}': its values are beyond float32; export without `int8`")
     return found

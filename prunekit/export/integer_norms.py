@@ -52,8 +52,8 @@ def norm_numbers(step: Normed, called: str, unit: float, z_unit: float, bits: Bi
     epsilon = math.sqrt(step.epsilon) / unit * (128.0 if bits == 8 else 1.0)
     if epsilon > _MAX_EPSILON:
         raise InputError(
-            f"{called}: its epsilon, {step.epsilon:g}, is far beyond the variance of all values recorded, so that in "
-            "integers nothing is left; export without `int8`"
+            f"{called}: its epsilon, {step.epsilon:g}, is far above the variance of the recorded values, so nothing "
+            "would be left in integers; export without `int8`"
         )
     narrow = max(math.ceil(math.log2(step.count)) - 2, 0)
     root = 15 + math.ceil(narrow / 2)

@@ -214,12 +214,13 @@ def _flat(step: Step, node: Node, given: Sequence[Spec], made: Spec) -> Step:
     match step:
         case AffineStep() | Normed() | Joined() if rows != 1:
             raise InputError(
-                f"node '{node.name}' ({name_of(node.op)}) reads {list(given[0].shape)}, by rows; integers have layers, "
-                f"norms and concatenations of one row; {_CURE}"
+                f"node '{node.name}' ({name_of(node.op)}) reads rows, {list(given[0].shape)}; in integers, layers, "
+                f"norms and concatenations read one row; {_CURE}"
             )
         case Normed() if step.count > _MAX_NORMED:
             raise InputError(
-                f"node '{node.name}' ({name_of(node.op)}): statistics over {step.count} values, but in integers they "
+                f"node '{node.name}' ({name_of(node.op)}): takes statistics of {step.count} values, but in "
+                "integers they "
                 f"are over {_MAX_NORMED} at most; {_CURE}"
             )
         case Scaled():

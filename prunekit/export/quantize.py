@@ -58,7 +58,7 @@ def quantize(
     recorded, shape = np.asarray(recorded), graph.inputs[0].shape
     if recorded.ndim < 2 or math.prod(recorded.shape[1:]) != plan.inputs or recorded.dtype.kind not in "fiub":
         raise InputError(
-            f"recorded observations are numbers [n, {', '.join(map(str, shape))}], got {recorded.dtype} "
+            f"recorded observations must be numbers [n, {', '.join(map(str, shape))}], got {recorded.dtype} "
             f"{list(recorded.shape)}"
         )
     recorded = recorded.reshape(len(recorded), plan.inputs)
@@ -73,7 +73,9 @@ def quantize(
     with np.errstate(over="ignore", divide="ignore"):
         center, gain = (plan.mean + middle / plan.scale).astype(np.float32), (plan.scale / unit).astype(np.float32)
     if not (np.isfinite(center).all() and np.isfinite(gain).all()):
-        raise InputError("recorded observations range over too little or too much for float32; export without `int8`")
+        raise InputError(
+            "the range of the recorded observations is too small or too large for float32; export without `int8`"
+        )
     front = QuantizedProgram(
         bits=bits,
         port=plan.port,
@@ -218,7 +220,7 @@ def _quantized(
     offset = rounded(bias / step + left)
     if int((np.abs(whole).sum(axis=1) * maximum + np.abs(offset)).max()) + 2**24 >= 2**31:
         raise InputError(
-            f"node '{layer.name}': a layer of {weight.shape[1]} inputs, too many for sums of 32 bits with int{bits} "
+            f"node '{layer.name}': a layer of {weight.shape[1]} inputs is too wide for 32-bit sums with int{bits} "
             f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     multiplier, before, after = requantized(end / step)

@@ -82,7 +82,7 @@ def read_observations(path: Path, graph: Graph) -> NDArray[np.float32]:
         found = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped, it is no larger than the file
     except Exception as error:  # numpy's reader raises many types for what is no file of its own
         raise InputError(
-            f"{path}: is no .npy file of numbers ({first_line(error)}); write one with numpy.save"
+            f"{path}: is not a .npy file of numbers ({first_line(error)}); write one with numpy.save"
         ) from error
     if not isinstance(found, np.ndarray):
         raise InputError(f"{path}: holds several arrays; write one of observations with numpy.save")

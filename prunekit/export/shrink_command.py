@@ -68,7 +68,7 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
     if policy.masks is None:
         lines += [(path, text) for text in (policy.recognised, *policy.notes)]
     if made.nothing_to_remove:
-        lines.append((path, "no unit of it is the same whatever the observation, so none was removed"))
+        lines.append((path, "no unit is constant for all observations, so none was removed"))
     return ExportOutcome(lines=tuple(lines), facts=facts)
 
 
@@ -78,7 +78,7 @@ def _told(made: _Compact) -> str:
         f"hidden {widths(hidden)} -> {widths(now)}"
         f"{', removed while training' if made.removed_before else ''}, "
         f"parameters {parameters:,} -> {left:,}, "
-        f"largest difference {made.difference:.2g} of outputs up to {made.scale:.3g}"
+        f"largest difference {made.difference:.2g} in outputs up to {made.scale:.3g}"
     )
 
 

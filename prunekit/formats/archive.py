@@ -49,7 +49,7 @@ class Archive:
                 content += piece
         if len(content) != information.file_size:
             raise InputError(
-                f"its entry {name[:100]!r} is not of the size that it states; it is damaged, save it again"
+                f"its entry {name[:100]!r} does not have the size that it states; it is damaged, save it again"
             )
         return content
 

@@ -110,7 +110,7 @@ class _Arrays:
             case _:
                 return None  # texts, records and the like stay opaque
         if len(shape) > 32 or any(type(size) is not int or not 0 <= size < 2**40 for size in shape):
-            raise InputError("holds an array whose sizes are no whole numbers from 0")
+            raise InputError("holds an array whose sizes are not non-negative integers")
         if order not in ("C", "F") or len(raw) != math.prod(shape) * kind.itemsize:
             raise InputError("holds an array that is shorter or longer than it says; it is damaged, save it again")
         self.left_bytes -= len(raw)

@@ -44,7 +44,7 @@ class Block:
 
     def __post_init__(self) -> None:
         if not 0 <= self.at <= self.end <= len(self.data.content):
-            raise InputError("names a place beyond its end; it is damaged")
+            raise InputError("points beyond its end; it is damaged")
 
     def take(self, count: int) -> bytes:
         """Return the next ``count`` bytes."""
@@ -206,7 +206,7 @@ class Names:
         while waiting:
             address = waiting.pop(0)
             if address in seen or len(seen) > _MAX_NODES:
-                raise InputError("has a group whose names go round in a circle; it is damaged")
+                raise InputError("has a group whose names form a cycle; it is damaged")
             seen.add(address)
             block = block_at(self.data, address)
             kind = block.take(4)
@@ -258,7 +258,7 @@ def _from_heap(block: Block) -> bytes:
         return b""
     heap = block_at(block.data, address)
     if heap.take(4) != b"GCOL":
-        raise InputError("has a text in no heap; it is damaged")
+        raise InputError("has a string in no heap; it is damaged")
     heap.take(4)
     heap = block_at(block.data, address, heap.number(8))
     heap.take(16)
@@ -273,7 +273,7 @@ def _from_heap(block: Block) -> bytes:
         if index == wanted:
             return heap.take(min(size, length))
         heap.take(-(-size // 8) * 8)
-    raise InputError("has a text that its heap does not hold; it is damaged")
+    raise InputError("has a string that its heap does not hold; it is damaged")
 
 
 def _name(raw: bytes) -> str:

@@ -12,17 +12,17 @@ Kind = Literal[
 ]  # fmt: skip
 
 _ADVICE: dict[Kind, str] = {
-    "torchscript": "is TorchScript, but a model.pt is needed here; 'prunekit compress' makes one of it",
-    "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed here; 'prunekit compress' makes one of it",
-    "sbx": "is a zip of SBX, but a model.pt is needed here; 'prunekit compress' makes one of it",
-    "onnx": "is an ONNX file, but a model.pt is needed here; 'prunekit compress' makes one of it",
-    "pickle": "is a pickle or a file of an old torch; only a model.pt written by prunekit is read",
-    "old_torch": "is a pickle or a file of an old torch; only a model.pt written by prunekit is read",
-    "safetensors": "is a file of safetensors, but a model.pt is needed here; 'prunekit export' reads it",
+    "torchscript": "is TorchScript, but a model.pt is needed here; 'prunekit compress' makes one from it",
+    "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed here; 'prunekit compress' makes one from it",
+    "sbx": "is a zip of SBX, but a model.pt is needed here; 'prunekit compress' makes one from it",
+    "onnx": "is an ONNX file, but a model.pt is needed here; 'prunekit compress' makes one from it",
+    "pickle": "is a pickle or an old torch file; only a model.pt written by prunekit is read",
+    "old_torch": "is a pickle or an old torch file; only a model.pt written by prunekit is read",
+    "safetensors": "is a safetensors file, but a model.pt is needed here; 'prunekit export' reads it",
     "hdf5": "is an HDF5 file, but a model.pt is needed here",
-    "msgpack": "is a file of msgpack, but a model.pt is needed here",
+    "msgpack": "is a msgpack file, but a model.pt is needed here",
     "tflite": "is a TensorFlow Lite file, but a model.pt is needed here",
-    "tensorflow": "is a folder of TensorFlow, but a model.pt is needed here",
+    "tensorflow": "is a TensorFlow folder, but a model.pt is needed here",
 }
 # ONNX begins with its version, a small number, and its next field: the producer, the opsets or the graph.
 _ONNX_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"

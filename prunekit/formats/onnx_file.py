@@ -38,14 +38,14 @@ def parse_onnx(content: bytes, called: str) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(content)
         _check_text(model, called)
         if not model.HasField("graph"):
-            raise ArtifactError(f"{called}: is no ONNX file (it has no graph)")
+            raise ArtifactError(f"{called}: is not an ONNX file (it has no graph)")
         functions = {(function.domain, function.name): function for function in model.functions}
         _check_graph(model.graph, called, functions.keys(), 0)
         for function in model.functions:
             _check_nodes(function.node, called, functions.keys(), 1)
         _check_expansion(model, called)
     except (DecodeError, RecursionError) as error:
-        raise ArtifactError(f"{called}: is no ONNX file ({reason_of(error)})") from error
+        raise ArtifactError(f"{called}: is not an ONNX file ({reason_of(error)})") from error
     return model
 
 
@@ -126,7 +126,7 @@ def _check_type(value: onnx.ValueInfoProto, called: str) -> None:
         return
     if kind != "tensor_type" or value.type.tensor_type.elem_type not in {*NUMBERS, TensorProto.UNDEFINED}:
         raise ArtifactError(
-            f"{called}: '{shown(value.name)}' is no tensor of numbers; export the policy's network alone"
+            f"{called}: '{shown(value.name)}' is not a tensor of numbers; export the policy's network alone"
         )
     for size in value.type.tensor_type.shape.dim:
         _check_name(size.dim_param, called)
@@ -191,7 +191,9 @@ def _check_tensor(tensor: TensorProto, called: str) -> None:
     """Refuse a tensor that is not what it says: its size is bounded by what the file holds of it."""
     _check_name(tensor.name, called)
     if tensor.data_type not in NUMBERS:
-        raise ArtifactError(f"{called}: the tensor '{shown(tensor.name)}' holds no plain numbers; export it without")
+        raise ArtifactError(
+            f"{called}: the tensor '{shown(tensor.name)}' does not hold plain numbers; export the model without it"
+        )
     if len(tensor.dims) > _MAX_RANK or any(not 0 <= size < 2**31 for size in tensor.dims):
         raise ArtifactError(f"{called}: the tensor '{shown(tensor.name)}' has impossible sizes; export the model again")
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
@@ -214,7 +216,7 @@ def _check_expansion(model: onnx.ModelProto, called: str) -> None:
     """Bound the nodes that there are once every call of a function of the file is replaced by its body."""
     bodies = {(function.domain, function.name): function.node for function in model.functions}
     if len(bodies) != len(model.functions) or any(is_known(*key) for key in bodies):
-        raise ArtifactError(f"{called}: defines a function twice, or one that there is already; export a plain graph")
+        raise ArtifactError(f"{called}: defines a function twice, or one that already exists; export a plain graph")
     sizes: dict[tuple[str, str], int] = {}
     open_calls: list[tuple[str, str]] = []
 

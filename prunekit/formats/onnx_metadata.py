@@ -30,7 +30,7 @@ def prunekit_metadata(model: onnx.ModelProto, called: str) -> dict[str, Any]:
         if key == entry.key:
             continue
         if not key.isprintable() or set("[]\\") & set(key) or not 0 < len(key) <= _LONGEST_KEY:
-            raise _damaged(called, f"its key '{shown(key, _LONGEST_KEY)}' is no plain word")
+            raise _damaged(called, f"its key '{shown(key, _LONGEST_KEY)}' is not a plain word")
         if key in found:
             raise _damaged(called, f"'{key}' is there twice")
         try:
@@ -47,7 +47,7 @@ def _damaged(called: str, reason: str) -> ArtifactError:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:

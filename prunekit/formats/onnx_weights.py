@@ -31,7 +31,7 @@ def self_contained(path: Path) -> tuple[bytes, int]:
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (DecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: is no ONNX file ({reason_of(error)})") from error
+        raise ArtifactError(f"{path}: is not an ONNX file ({reason_of(error)})") from error
     if not outside:
         return content, len(content)
     sizes: dict[Path, int] = {}
@@ -109,7 +109,7 @@ def _bytes_of(tensor: TensorProto, path: Path) -> int:
 
 def _number(text: str | bytes, path: Path) -> int:
     if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise _refusal(path, f"'{shown(text)}' is no place in one")
+        raise _refusal(path, f"'{shown(text)}' is not a position in a file")
     return int(text)
 
 

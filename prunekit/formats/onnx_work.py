@@ -75,7 +75,7 @@ def bound_work(model: onnx.ModelProto, called: str, *, batch: int = 1, width: in
         if entry.name not in scope:
             raise ArtifactError(f"{called}: nothing gives its output '{shown(entry.name)}'; export the model again")
         if scope[entry.name].sequence:
-            raise ArtifactError(f"{called}: its output '{shown(entry.name)}' is no tensor; export the action alone")
+            raise ArtifactError(f"{called}: its output '{shown(entry.name)}' is not a tensor; export the action alone")
     return Work(plain=plain, values=walk.values, products=walk.products, nodes=tuple(walk.nodes), is_open=walk.is_open)
 
 

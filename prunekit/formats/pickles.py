@@ -173,7 +173,7 @@ class _Machine:
                 stack.append(_text(argument))
             case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "LONG4":
                 if argument.bit_length() > MAX_INTEGER_BITS:
-                    raise InputError(f"holds a whole number of more than {MAX_INTEGER_BITS} bits")
+                    raise InputError(f"holds an integer of more than {MAX_INTEGER_BITS} bits")
                 stack.append(argument)
             case "MARK":
                 stack.append(_Mark)
@@ -246,7 +246,7 @@ class _Machine:
                     if isinstance(stack[-1], dict) and isinstance(state, dict) and "_metadata" in state:
                         stack[-1][MODULES] = state["_metadata"]
                 elif not isinstance(stack[-1], dict):  # what an ordered dictionary carries besides is of no use
-                    raise ValueError("a state of what has none")
+                    raise ValueError("a state for an object that has none")
             case "PERSID" | "BINPERSID":
                 if self.stored is None:
                     raise InputError("refers to objects outside the file, so it was not loaded")
@@ -282,7 +282,7 @@ class _Machine:
             case _ if self.opaque:
                 return Record("?", arguments)
             case _:
-                raise ValueError("a call of what is no function")
+                raise ValueError("a call of something that is not a function")
 
     def dictionary(self, target: object) -> dict[Any, Any]:
         """Return what items are set in: a dictionary, or those of an object that is a class of dictionaries."""

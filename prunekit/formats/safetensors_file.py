@@ -41,9 +41,9 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     try:
         header = json.loads(content[8 : 8 + length].decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise InputError("its header is no JSON; it is damaged, save it again") from error
+        raise InputError("its header is not JSON; it is damaged, save it again") from error
     if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
-        raise InputError("its header is no table of tensors; it is damaged, save it again")
+        raise InputError("its header is not a table of tensors; it is damaged, save it again")
     body = memoryview(content)[8 + length :]
     return _tensors({name: entry for name, entry in header.items() if name != "__metadata__"}, body)
 
@@ -58,7 +58,7 @@ def _tensors(header: dict[str, Any], body: memoryview) -> dict[str, NDArray[Any]
                 if not 0 <= start <= stop <= len(body):
                     raise InputError(f"its tensor {name[:100]!r} reaches beyond the file; it is damaged")
                 if stop - start != math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize:
-                    raise InputError(f"its tensor {name[:100]!r} is not of the size that it states; it is damaged")
+                    raise InputError(f"its tensor {name[:100]!r} does not have the size that it states; it is damaged")
                 found.append((start, stop, name, dtype, tuple(shape)))
             case _:
                 raise InputError(f"describes its tensor {name[:100]!r} in an unknown way; it is damaged")

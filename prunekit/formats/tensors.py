@@ -96,7 +96,7 @@ class TensorDecoder:
                 _require_held(storage, self.archive.held(storage.entry))
                 return storage
             case ("storage", Name(kind), *_):
-                raise InputError(f"holds numbers of the kind {kind[:60]!r}, which no policy needs")
+                raise InputError(f"holds numbers of the type {kind[:60]!r}, which no policy needs")
             case _:
                 raise InputError("refers to objects outside the file, so it was not loaded")
 
@@ -116,7 +116,7 @@ class TensorDecoder:
     def _tensor(self, storage: Storage, offset: object, sizes: tuple[Any, ...], strides: tuple[Any, ...]) -> Tensor:
         numbers = (offset, storage.count, *sizes, *strides)
         if any(type(number) is not int or number < 0 for number in numbers) or len(sizes) != len(strides):
-            raise InputError("holds a tensor whose sizes, strides or offset are no whole numbers from 0")
+            raise InputError("holds a tensor whose sizes, strides or offset are not non-negative integers")
         if len(sizes) > MAX_AXES or max(sizes, default=0) > _LARGEST_SIZE:
             raise InputError(f"holds a tensor of more than {MAX_AXES} axes or {_LARGEST_SIZE:,} elements along one")
         assert isinstance(offset, int)
@@ -142,7 +142,7 @@ class TensorDecoder:
             found = self.loaded[storage.entry] = (storage.dtype, _decoded(self.archive.read(storage.entry), storage))
         dtype, values = found
         if dtype != storage.dtype or values.numel() != storage.count:
-            raise InputError(f"says two things of its entry {storage.entry[:100]!r}; it is damaged, save it again")
+            raise InputError(f"describes its entry in two ways: {storage.entry[:100]!r}; it is damaged, save it again")
         return values
 
 
@@ -156,7 +156,7 @@ def _require_held(storage: Storage, held: int) -> None:
 
 def _decoded(content: bytearray, storage: Storage) -> Tensor:
     if storage.dtype == torch.bool and len(content) != content.count(0) + content.count(1):
-        raise InputError(f"its entry {storage.entry[:100]!r} holds truth values that are neither 0 nor 1")
+        raise InputError(f"its entry {storage.entry[:100]!r} holds booleans that are neither 0 nor 1")
     return torch.frombuffer(content, dtype=storage.dtype) if content else torch.empty(0, dtype=storage.dtype)
 
 

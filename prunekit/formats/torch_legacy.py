@@ -107,7 +107,7 @@ def _sizes(whole: bytes, foreign: bool) -> dict[str, tuple[int, int]]:
             case ("storage", Name(kind), str(key), str(), int(count), *_) if kind in DTYPES:
                 stated = count, DTYPES[kind].itemsize
                 if sizes.setdefault(f"data/{key}", stated) != stated:
-                    raise InputError(f"says two things of its storage {key[:100]!r}; it is damaged, save it again")
+                    raise InputError(f"describes its storage in two ways: {key[:100]!r}; it is damaged, save it again")
             case _:  # refused when it is read
                 pass
 
@@ -129,7 +129,7 @@ def _places(
         count = int.from_bytes(content[start : start + _COUNT_BYTES], "little")
         stated, each = sizes[f"data/{key}"]
         if count != stated:
-            raise InputError(f"its storage {str(key)[:100]!r} is not of the size that it states; save it again")
+            raise InputError(f"its storage {str(key)[:100]!r} does not have the size that it states; save it again")
         begin, size = start + _COUNT_BYTES, count * each
         if size > len(content) - begin:
             raise InputError(f"ends within its storage {str(key)[:100]!r}; it is damaged, save it again")

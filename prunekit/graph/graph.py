@@ -142,7 +142,7 @@ def as_dtype(graph: Graph, dtype: type[np.floating[Any]]) -> Graph:
 def _check_node(node: Node) -> None:
     op, kind = node.op, name_of(node.op)
     if OPS.get(kind) is not type(op):
-        raise InputError(f"node '{node.name}': {kind} is no registered op; put @register_op on its class")
+        raise InputError(f"node '{node.name}': {kind} is not a registered op; put @register_op on its class")
     for what, names, wanted in (("reads", node.inputs, op.inputs), ("makes", node.outputs, op.outputs)):
         if len(names) != len(wanted):
             raise InputError(f"node '{node.name}' ({kind}) {what} {list(names)}, but the op has {list(wanted)}")

@@ -70,7 +70,7 @@ def _port(data: object) -> Port:
     found = _entries(data, "input", ("name", "shape", "dtype"))
     shape = _list(found["shape"], "shape")
     if not all(type(size) is int for size in shape):
-        raise InputError(f"its input {_shown(found['name'])} has the shape {_shown(shape)}, which are no whole numbers")
+        raise InputError(f"its input {_shown(found['name'])} has the shape {_shown(shape)}, which are not integers")
     if math.prod(shape) > _MAX_VALUES:
         raise InputError(
             f"its input {_shown(found['name'])} has more than the {_MAX_VALUES:,} values of any observation"
@@ -135,7 +135,7 @@ def _array(value: object, called: str, *, truths: bool = False) -> Array:
     if not isinstance(value, torch.Tensor) or value.dtype not in (
         (torch.bool,) if truths else (torch.float32, torch.float64)
     ):
-        raise InputError(f"{called} is no tensor of {'bool' if truths else 'float32 or float64'}")
+        raise InputError(f"{called} is not a tensor of {'bool' if truths else 'float32 or float64'}")
     array: Array = value.detach().cpu().contiguous().numpy().copy()
     array.flags.writeable = False
     return array
@@ -150,7 +150,7 @@ def _entries(data: object, what: str, names: tuple[str, ...]) -> Mapping[str, An
 
 def _list(data: object, what: str) -> list[Any]:
     if not isinstance(data, list | tuple):
-        raise InputError(f"its {what} are no list")
+        raise InputError(f"its {what} are not a list")
     return list(data)
 
 
@@ -160,7 +160,7 @@ def _names(data: object, what: str) -> tuple[str, ...]:
 
 def _text(value: object, what: str) -> str:
     if type(value) is not str:
-        raise InputError(f"its {what} has the name {_shown(value)}, which is no text")
+        raise InputError(f"its {what} has the name {_shown(value)}, which is not a string")
     return value
 
 

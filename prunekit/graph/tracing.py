@@ -211,7 +211,7 @@ class Lifting:
         except InputError as error:
             raise CouplingError(f"{label}: {error}") from error
         if found is None:
-            raise CouplingError(f"{label} is not known, or not as it is called here; see prunekit/ops for what is")
+            raise CouplingError(f"{label} is not supported, or not with these arguments; docs/ops.md lists what is")
         first = len(self.nodes)
         if isinstance(found, tuple):
             self.values[node] = tuple(self._keep(one, path, node.name, label) for one in found)
@@ -257,7 +257,9 @@ def _tensor_at(network: nn.Module, path: str) -> Tensor:
     owner, _, name = path.rpartition(".")
     found = getattr(network.get_submodule(owner), name)
     if not isinstance(found, Tensor):
-        raise CouplingError(f"'{path}' is read outside of a known module, and is no tensor; what it does is not known")
+        raise CouplingError(
+            f"'{path}' is read outside of a known module, and is not a tensor; what it does is not known"
+        )
     return found
 
 

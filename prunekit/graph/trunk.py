@@ -155,7 +155,7 @@ class _Trunk:
         called = [str(user.target) for user in node.users if user.op == "call_module"]
         kinds = [(path, type(submodule_at(self.lifting.network, path))) for path in called]
         told = ", ".join(f"module '{path}' ({kind.__name__})" for path, kind in kinds if kind not in modules())
-        return f": {told} reads it, which is not known; see prunekit/ops for what is" if told else ""
+        return f": {told} reads it, which is not supported; docs/ops.md lists what is" if told else ""
 
     def _is_layer(self, node: fx.Node) -> bool:
         if node.op != "call_module":

@@ -34,7 +34,7 @@ class Activation:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"'{self.kind}' is no known activation; there are {', '.join(KINDS)}")
+            raise InputError(f"'{self.kind}' is not a known activation; choose one of {', '.join(KINDS)}")
         if len(self.numbers) != len(KINDS[self.kind].numbers):
             raise InputError(f"'{self.kind}' takes {list(KINDS[self.kind].numbers)}, not {len(self.numbers)} numbers")
         for number in self.numbers:

@@ -38,7 +38,9 @@ class Affine:
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return [..., out] for [..., in]."""
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
-            raise InputError(f"a weight {list(self.weight.shape)} and a bias {list(self.bias.shape)} do not fit")
+            raise InputError(
+                f"a weight {list(self.weight.shape)} and a bias {list(self.bias.shape)} do not fit together"
+            )
         require_floats(given, last=self.weight.shape[1])
         return (Spec((*given[0].shape[:-1], self.weight.shape[0])),)
 

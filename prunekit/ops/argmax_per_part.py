@@ -43,7 +43,7 @@ class ArgmaxPerPart:
         if not self.counts or len(self.counts) != len(self.starts):
             raise InputError(f"it needs a start for each of its parts, not {len(self.starts)} for {len(self.counts)}")
         if not all(type(count) is int and count > 0 for count in self.counts):
-            raise InputError(f"its parts must be of one value at least, not {self.counts}")
+            raise InputError(f"its parts must have at least one value each, not {self.counts}")
         if not all(type(start) is int and abs(start) <= _LARGEST for start in self.starts):
             raise InputError(f"the first actions must be 32-bit integers, not {self.starts}")
         require_floats(given, last=sum(self.counts))

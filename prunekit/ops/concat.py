@@ -35,7 +35,7 @@ class Concat:
 
     def __post_init__(self) -> None:
         if not 1 <= self.parts <= _MAX_PARTS:  # as a name is made for each
-            raise InputError(f"it needs one part at least and {_MAX_PARTS:,} at most, not {self.parts:,}")
+            raise InputError(f"it needs from 1 to {_MAX_PARTS:,} parts, not {self.parts:,}")
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Elementary:
 
     def __post_init__(self) -> None:
         if self.kind not in _FUNCTIONS:
-            raise InputError(f"'{self.kind}' is no known function; there are {', '.join(_FUNCTIONS)}")
+            raise InputError(f"'{self.kind}' is not a known function; choose one of {', '.join(_FUNCTIONS)}")
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
         """Return the spec that comes in."""

@@ -43,10 +43,10 @@ class Normalizer(nn.Module):
 
 @final
 class Actor(nn.Module):
-    """A view on a learner's policy: normalizer, network and head. It shares the learner's parameters.
+    """A learner's policy: normalizer, network and head. It shares the learner's parameters.
 
-    ``network`` maps normalized observations [batch, obs] to outputs [batch, n] (or a tuple whose first tensor
-    they are). Surgery, export and bench see nothing of a policy but this.
+    ``network`` maps normalized observations [batch, obs] to outputs [batch, n] (or to a tuple that begins with
+    them). Surgery, export and bench work on this alone.
     """
 
     def __init__(self, network: nn.Module, head: Head, normalizer: Normalizer | None = None) -> None:

@@ -37,7 +37,7 @@ def actor_of(graph: Graph, actions: ActionKind | None = None) -> tuple[Actor, di
     dtypes = {parameter.dtype for module in modules for parameter in module.parameters()}
     if len(dtypes) != 1:
         what = "its weights are of two types" if dtypes else "it has no layer"
-        raise CouplingError(f"is no chain of layers, as {what}")
+        raise CouplingError(f"is not a chain of layers: {what}")
     return Actor(nn.Sequential(*modules), _head(graph, actions), normalizer), names
 
 
@@ -45,19 +45,19 @@ def _require_chain(graph: Graph) -> None:
     flat = len(graph.inputs) == 1 and len(graph.inputs[0].shape) == 1 and graph.inputs[0].dtype == "float32"
     if not flat or graph.states:
         what = "it has a state" if graph.states else "its input is not one vector of floats"
-        raise CouplingError(f"is no chain of layers, as {what}")
+        raise CouplingError(f"is not a chain of layers: {what}")
     values = [graph.inputs[0].name]
     for node in graph.nodes:
         if node.inputs != (values[-1],) or len(node.outputs) != 1:
             raise _no_chain(node)
         values.append(node.name)
     if values[-2:] != ["outputs", "action"]:
-        raise CouplingError("is no chain of layers, as its outputs are not the last two values")
+        raise CouplingError("is not a chain of layers: its outputs are not the last two values")
 
 
 def _no_chain(node: Node) -> CouplingError:
     what = node.op.kind if isinstance(node.op, Activation) else name_of(node.op)
-    return CouplingError(f"is no chain of layers, as node '{node.name}' ({what}) is not part of one")
+    return CouplingError(f"is not a chain of layers: node '{node.name}' ({what}) is not part of one")
 
 
 def _module(node: Node) -> nn.Module:

@@ -56,7 +56,7 @@ def _module(layer: dict[str, Any]) -> nn.Module:
     if layer["kind"] != "dense":
         parameter = layer["parameter"]
         if type(parameter) not in (int, float) or not abs(parameter) <= torch.finfo(torch.float32).max:
-            raise InputError(f"its activation has the parameter {str(parameter)[:60]!r}, no finite number of float32")
+            raise InputError(f"its activation has the parameter {str(parameter)[:60]!r}, not a finite float32 number")
         return Activation(name=KINDS[layer["kind"]].name, parameter=float(parameter)).to_module()
     weight, bias = layer["weight"], layer["bias"]
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype, device="meta")

@@ -94,7 +94,7 @@ def to_bytes(file: ModelFile) -> bytes:
     try:
         require_plain(read_torch(buffer.getvalue())["provenance"])
     except InputError as error:
-        raise InputError(f"provenance is no plain JSON data ({error}); nothing was written") from error
+        raise InputError(f"provenance is not plain JSON data ({error}); nothing was written") from error
     return buffer.getvalue()
 
 
@@ -178,7 +178,7 @@ def _decoded(data: Mapping[str, Any]) -> ModelFile:
     masks = {}
     for name, keep in dict(data["masks"]).items():
         if type(name) is not str or not isinstance(keep, Tensor):
-            raise InputError(f"its mask {str(name)[:60]!r} is no tensor with a name")
+            raise InputError(f"its mask {str(name)[:60]!r} is not a tensor with a name")
         masks[name] = keep.numpy().copy()
     actions = None if data["actions"] is None else kind_from_dict(data["actions"])
     return ModelFile(graph=graph, masks=masks, provenance=_provenance(data), actions=actions)

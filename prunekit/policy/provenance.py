@@ -16,14 +16,14 @@ def require_plain(value: object) -> None:
     if isinstance(value, dict):
         for key, entry in value.items():
             if type(key) is not str:
-                raise InputError(f"its provenance has the key {str(key)[:60]!r}, which is no text")
+                raise InputError(f"its provenance has the key {str(key)[:60]!r}, which is not a string")
             require_plain(entry)
     elif isinstance(value, list | tuple):
         for entry in value:
             require_plain(entry)
     elif not (value is None or isinstance(value, str | bool | int) or (type(value) is float and isfinite(value))):
         raise InputError(
-            f"its provenance holds {type(value).__name__} {str(value)[:60]!r}, which is no plain JSON data"
+            f"its provenance holds {type(value).__name__} {str(value)[:60]!r}, which is not plain JSON data"
         )
 
 

@@ -83,7 +83,7 @@ def state_units(network: nn.Module, *, states: int) -> tuple[StateUnits, ...]:
     traced = trace_layers(network, states=states, structure_only=True)
     if traced is None or len(traced.graph.states) < states:
         raise CouplingError(
-            f"{type(network).__name__} keeps a state in something that has no op, so that its units cannot be pruned; "
+            f"{type(network).__name__} keeps a state in something that has no op, so its units cannot be pruned; "
             "nn.GRUCell has one, nn.GRU and LSTMs have none"
         )
     groups, found = groups_of(traced.graph), []
@@ -129,8 +129,8 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
         if array.dtype == bool:
             made = traced.graph.nodes[node]
             raise CouplingError(
-                f"'{made.name}' ({name_of(made.op)}) picks hidden units by their places, which change when units are "
-                "removed; make these units by layers of their own"
+                f"'{made.name}' ({name_of(made.op)}) selects hidden units by position, which changes when units are "
+                "removed; compute these units in layers of their own"
             )
         if node in traced.own_tensors:
             raise CouplingError(

@@ -51,7 +51,7 @@ def trace_layers(network: nn.Module, *, states: int = 0, structure_only: bool = 
     needed = upstream(list(graph.nodes)[-1].all_input_nodes)
     for node in graph.nodes:
         if node.op == "get_attr" and node in needed and str(node.target).rpartition(".")[0] in paths:
-            raise CouplingError(f"'{node.target}' is read apart from its layer; units of such layers cannot die")
+            raise CouplingError(f"'{node.target}' is read apart from its layer; units of such layers cannot be pruned")
     held = {path.rpartition(".")[0] for path in traced.paths.values()}
     _refuse_shared(network, [path for path in paths if path in held])
     refuse_common_memory(network, paths)
@@ -76,13 +76,14 @@ def _refuse_shared(network: nn.Module, paths: Sequence[str]) -> None:
         module = network.get_submodule(path)
         if count > 1:
             raise CouplingError(
-                f"module '{path}' ({type(module).__name__}) is called {count} times; units of shared layers cannot die"
+                f"module '{path}' ({type(module).__name__}) is called {count} times; units of shared layers "
+                "cannot be pruned"
             )
         for name, parameter in module.named_parameters():
             first = owner.setdefault(id(parameter), path)
             if first != path:
                 raise CouplingError(
-                    f"modules '{first}' and '{path}' share one {name}; units of tied layers cannot die apart"
+                    f"modules '{first}' and '{path}' share one {name}; units of tied layers cannot be pruned separately"
                 )
 
 
@@ -141,7 +142,7 @@ def refuse_computed(path: str, layer: nn.Linear) -> None:
     more = sorted(set(layer._parameters) - _PARAMETERS)
     if more or "forward" in vars(layer):
         what = f"has the parameter '{more[0]}' besides weight and bias" if more else "has a forward of its own"
-        raise CouplingError(f"module '{path}' (Linear) {what}, of whose effect on units nothing is known; remove it")
+        raise CouplingError(f"module '{path}' (Linear) {what}, whose effect on units is not known; remove it")
     for name, parameter in layer.named_parameters(recurse=False):
         if parameter.is_meta:
             raise CouplingError(
@@ -166,7 +167,7 @@ def refuse_common_memory(network: nn.Module, paths: Sequence[str]) -> None:
     for (_, end, one, first), (begin, _, two, second) in pairwise(spans):
         if begin < end and (one in prunable or two in prunable):
             names = " and ".join(f"'{name}'" for name in sorted((first, second)))
-            raise CouplingError(f"{names} share their memory; units of tied layers cannot die apart")
+            raise CouplingError(f"{names} share their memory; units of tied layers cannot be pruned separately")
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -19,11 +19,11 @@ class PruningPlan:
 
     ``strength`` of the penalty has no scale (``scale_free_lambda``). A unit dies after
     ``patience`` checks below the threshold, at most ``share_per_check`` of a group's living units at a time;
-    importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). On a
-    ``common_scale`` units of all groups are compared by their importance as it is, as befits one in units of the
-    output; otherwise each in terms of its own group's mean.
-    ``compensate`` lets the units that stay take over from those that go (``pruning/compensation.py``). In sparsity mode
-    a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
+    importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). With
+    ``common_scale`` units of all groups are compared by their importance as it is, which needs one in units of the
+    output. Otherwise importance is divided by the mean of its group.
+    ``compensate`` lets living units take over what dead ones contributed (``pruning/compensation.py``). In sparsity
+    mode a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
     becomes a bottleneck. Raises InputError for values out of range.
     """
 

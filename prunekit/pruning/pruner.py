@@ -40,7 +40,7 @@ from prunekit.pruning.units import Units
 # Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
 _WORTH_REMOVING = 0.05
 _STATES_STAY = (
-    "a network with states cannot lose units while it trains, as the loop holds states of its width; train with "
+    "a network with states cannot lose units while it trains, because the loop holds states of its width; train with "
     "live_shrink=False, and shrink(network, pruner.masks, states=...) at the end"
 )
 
@@ -58,15 +58,15 @@ def first_tensor(output: object) -> Tensor:
 class Pruner:
     """Prunes ``network`` while ``optimizer`` trains it.
 
-    ``total_steps`` counts optimizer steps of the whole training. ``twins`` are networks of the same shape
-    (target networks) whose units die together with the online ones. ``observe`` is the module whose input is
-    the network's input, where the training loop calls that and not ``network``. ``output_of`` picks the
-    outputs [n, k] from what the network returns. ``frozen`` says whether masks are final; it stays False where the
-    steps were too few to reach a sparsity. Law 3: a dead unit's parameters are exactly zero after every step.
+    ``total_steps`` is the number of optimizer steps of the whole training. ``twins`` are networks of the same shape
+    (target networks); their units die together with those of ``network``. ``observe`` is the module that the training
+    loop calls with observations, if it is not ``network``. ``output_of`` picks the outputs [n, k] from what the network
+    returns. ``frozen`` is True when masks are final; it stays False if there were too few steps to reach the sparsity.
+    Law 3: a dead unit's parameters are exactly zero after every step.
 
-    ``live_shrink`` removes dead units physically on the way, from network, twins and the optimizer's state, so that
-    training gets cheaper; law 4: the weights are those of a training with masks. Parameters are then replaced by
-    smaller ones: a loop must ask modules for their parameters and keep no list of them. Groups named together in
+    ``live_shrink`` removes dead units physically during training, from network, twins and the optimizer's state, so
+    that training gets cheaper; law 4: the weights are those of training with masks. It replaces parameters by smaller
+    ones, so a loop must ask modules for their parameters and keep no list of them. Groups named together in
     ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero. ``on_shrink`` is
     called after every removal.
 

@@ -59,10 +59,10 @@ _Entry = TypeVar("_Entry", Slice, Read)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Units of one fate: its name (the path of the module that makes them first), width, and where they are.
+    """All units of one axis: their name (the path of the first module that makes them), their number and places.
 
-    ``slices`` are of parameters, which are zero for a dead unit; ``buffers`` of statistics, which leave with it;
-    ``reads`` are of the modules that read the units, in order.
+    ``slices`` are the parts of parameters that are zero for a dead unit, ``buffers`` the parts of statistics that are
+    removed with it, and ``reads`` the modules that read the units, in order.
     """
 
     name: str

@@ -116,7 +116,7 @@ class Units:
         widths = {group.name: group.width for group in self.groups}
         if widths not in (whole, left):
             raise InputError(
-                f"the pruner's state is of a network with the units {whole} ({left} of them left), "
+                f"the pruner's state belongs to a network with the units {whole} ({left} of them left), "
                 f"but this network has {widths}"
             )
         check_masks([replace(group, width=whole[group.name]) for group in self.groups], state["keep"])

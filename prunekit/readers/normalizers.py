@@ -36,10 +36,10 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
             f"{path}: config.yml beside it says that it was trained behind a normalizer, whose file is missing; put "
             "vecnormalize.pkl beside the zip, or name it with `normalizer`"
         )
-    what = "several files beside it could be its normalizer" if found else "no file beside it is a normalizer"
+    what = "several files beside it could be its normalizer" if found else "no normalizer lies beside it"
     raise InputError(
-        f"{path}: does not say whether its observations were normalized (VecNormalize), and {what}; name the file with "
-        "`normalizer`, or say `normalizer=False` if it was trained without"
+        f"{path}: does not say whether its observations were normalized (VecNormalize), and {what}; give its file "
+        "with `normalizer`, or `normalizer=False` if it was trained without one"
     )
 
 

@@ -85,7 +85,7 @@ def _read(
     walk.graph(work.plain.graph, scope, [chosen, *pairs.values()])
     answer = scope[chosen]
     if isinstance(answer, Known) or (isinstance(answer, Truth) and not answer.strict):
-        raise InputError(f"{called}: its output '{shown(chosen)}' is no value that depends on an observation")
+        raise InputError(f"{called}: its output '{shown(chosen)}' is not a value that depends on an observation")
     try:
         states = {name: _carried(scope[after], walk.build.specs[name].shape, name, first)
                   for name, after in pairs.items()}  # fmt: skip
@@ -110,7 +110,7 @@ def _opset(model: onnx.ModelProto, called: str) -> int:
 def _carried(after: Held, shape: tuple[int, ...], name: str, first: Mapping[str, object]) -> Carried:
     """Return what is left in the state ``name``, which begins with zeros unless prunekit wrote others into the file."""
     if not isinstance(after, Data) or math.prod(after.dims) != math.prod(shape):
-        raise InputError(f"its state '{shown(name)}' is left as something else than it is read")
+        raise InputError(f"its state '{shown(name)}' has another shape or type after the step than before")
     initial = np.zeros(shape, np.float32)
     if name in first:
         given = first[name]

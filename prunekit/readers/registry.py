@@ -71,7 +71,7 @@ def outside() -> tuple[Reader, ...]:
         except Exception as error:  # another package's code can fail in any way
             raise InputError(f"the reader '{entry.name}' ({entry.value}) does not load: {reason_of(error)}") from error
         if not isinstance(reader, Reader):
-            raise InputError(f"the reader '{entry.name}' ({entry.value}) is no prunekit.readers.registry.Reader")
+            raise InputError(f"the reader '{entry.name}' ({entry.value}) is not a prunekit.readers.registry.Reader")
         found.append(reader)
     return tuple(found)
 
@@ -83,7 +83,7 @@ def require_policy(path: Path) -> None:
 
     if path.is_dir() and Opened(path).container == "tensorflow":
         raise ArtifactError(
-            f"{path}: is a SavedModel of TensorFlow, which is not read; make ONNX of it with "
+            f"{path}: is a TensorFlow SavedModel, which is not read; convert it to ONNX with "
             "'python -m tf2onnx.convert --saved-model FOLDER --output policy.onnx'"
         )
     require_file(zoo_zip(path))

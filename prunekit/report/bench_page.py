@@ -173,7 +173,7 @@ def _networks(result: BenchResult, names: Sequence[str]) -> Section:
     layers = layers_of(result.models[order[0]])
     name = Path(names[order[0]]).as_posix()
     if layers is None:
-        block: Block = Note(text=f"{name} is no plain chain of linear layers, and is not drawn.")
+        block: Block = Note(text=f"{name} is not a plain chain of linear layers, and is not drawn.")
     else:
         block = draw_network(name, layers)
     return Section(title="The smallest network", blocks=(block,))

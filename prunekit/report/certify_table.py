@@ -70,9 +70,7 @@ def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
         title="the largest disturbance",
         columns=tuple(Column(name=name, align="right" if index else "left") for index, name in enumerate(head)),
         rows=tuple(tuple(words(text) for text in row) for row in rows),
-        notes=(
-            "Levels are tested in this order, up to the first that is not shown; all that is shown holds together.",
-        ),
+        notes=("Levels are tested in this order, up to the first that is not shown. All claims shown hold together.",),
     )
 
 
@@ -81,13 +79,12 @@ def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
     best = largest(rungs)
     keep = rungs[0].found.certificate.claim.keep
     if best is None:
-        return f"That it keeps {keep:g} was shown under none of the disturbances."
-    end = "" if rungs[-1].found.certified else f", and was not shown under {rungs[-1].disturbance.words}"
+        return f"That the policy keeps {keep:g} was not shown under any of the disturbances."
+    end = "" if rungs[-1].found.certified else f"; not shown under {rungs[-1].disturbance.words}"
     confidence = f"{1.0 - best.found.certificate.alpha:.0%}"
     under = "none" if best.disturbance.is_none else best.disturbance.words
-    return (
-        f"That it keeps {keep:g} holds up to this disturbance: {under}{end} ({confidence} confidence for all levels)."
-    )
+    confident = f"{confidence} confidence for all levels together"
+    return f"The policy keeps {keep:g} up to this disturbance: {under}{end} ({confident})."
 
 
 def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def policy_sections(path: Path, original: Path | None, env_id: str | None, alone
         return []
     models = [read_model(entry) for entry in (original, path) if entry is not None]
     layers = layers_of(models[-1])
-    drawn: Block = Note(text=f"{path.name} is no plain chain of linear layers, and is not drawn.")
+    drawn: Block = Note(text=f"{path.name} is not a plain chain of linear layers, and is not drawn.")
     if layers is not None:
         drawn = draw_network(path.name, layers)
     lead = "The same episode by the original and by the compact policy." if original is not None else alone

@@ -19,14 +19,16 @@ def page_of(folder: Path, original: Path | None = None, env_id: str | None = Non
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; name one that sweep, compress or train has written")
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; name the folder of the results")
+        raise InputError(f"{folder}: is not a folder; name the folder of the results")
     if (folder / compress_page.NAME).is_file():
         return compress_page.compress_page(folder, original, env_id)
     if original is not None:
-        raise InputError(f"--original {original}: goes with a folder of compress, which {folder} is not")
+        raise InputError(f"--original {original}: only for a folder that compress wrote, which {folder} is not")
     if (folder / sweep_results.NAME).is_file():
         if env_id is not None:
-            raise InputError(f"--env {env_id}: goes with a folder of compress or train; in {folder} nothing is played")
+            raise InputError(
+                f"--env {env_id}: only for a folder that compress or train wrote; in {folder} nothing is played"
+            )
         return sweep_page(sweep_results.read_sweep(folder))
     if (folder / training_page.NAME).is_file():
         return training_page.training_page(folder, env_id)

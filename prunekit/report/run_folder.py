@@ -43,7 +43,7 @@ def progress_of(folder: Path) -> Progress | None:
             head, *rows = list(csv.reader(file)) or [[]]
         return _progress(head, [row for row in rows if len(row) == len(head)])
     except (OSError, ValueError, csv.Error) as error:
-        raise ArtifactError(f"{path}: is no run's record ({error}); remove it, or restore it") from error
+        raise ArtifactError(f"{path}: is not the record of a run ({error}); remove it, or restore it") from error
 
 
 def _progress(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Progress:
@@ -73,5 +73,5 @@ def _progress(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Progress:
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value

@@ -140,10 +140,10 @@ class EpisodeRunner:
             try:
                 copy = self.another()
             except PrunekitError as error:
-                self.note = f"episodes are played one at a time, as there is no second environment: {error}"
+                self.note = f"episodes are played one at a time, because no second environment can be made: {error}"
             else:
                 if any(copy.unwrapped is known.unwrapped for known in self._copies):
-                    self.note = "episodes are played one at a time, as there is but one environment"
+                    self.note = "episodes are played one at a time, because there is only one environment"
                     return self._copies[:1]
                 self._copies.append(copy)
                 if len(self._copies) == 2 and not _twins(*self._copies):

@@ -28,11 +28,10 @@ _WAYS = "an id, a function that makes an environment, a vector environment, or a
 class EnvironmentSpec:
     """Where a policy plays.
 
-    ``name`` is what certificates call it. ``source`` makes one environment from ``kwargs``: an id, ``MODULE:ID``,
+    ``name`` is its name in certificates. ``source`` makes a single environment from ``kwargs``: an id, ``MODULE:ID``,
     ``MODULE:FUNCTION``, or a function. ``vector`` is a gymnasium ``VectorEnv`` or a batched simulator (``Simulator``)
-    in which many step together; with it ``source`` may be None, where nothing makes a single one. ``actions`` is the
-    space of one environment's actions, for a simulator that does not say it. Raises InputError for what does not go
-    together.
+    in which many step together; with it, ``source`` may be None. ``actions`` is the action space of one environment,
+    for a simulator without ``single_action_space``. Raises InputError for arguments that exclude each other.
 
     >>> EnvironmentSpec(name="Pole", source="CartPole-v1").make().name
     'Pole'
@@ -48,7 +47,10 @@ class EnvironmentSpec:
         if self.source is None and self.vector is None:
             raise InputError(f"environment '{self.name}': nothing makes it; give `source` or `vector`")
         if self.source is None and self.kwargs:
-            raise InputError(f"environment '{self.name}': `kwargs` are for one that is made here; make it with them")
+            raise InputError(
+                f"environment '{self.name}': `kwargs` are only for an environment that prunekit "
+                "makes; make yours with them"
+            )
 
     def make(self) -> gym.Env[Any, Any]:
         """Make one environment; raises UnusableEnvironmentError where it cannot be made, or nothing makes one."""
@@ -70,7 +72,7 @@ class EnvironmentSpec:
         """What makes one environment; raises UnusableEnvironmentError where nothing does."""
         if self.source is None:
             raise UnusableEnvironmentError(
-                f"environment '{self.name}' steps in a batch alone, but single ones have to be made here; give an id "
+                f"environment '{self.name}' only steps in a batch, but single ones are needed here; give an id "
                 "or a function that makes one"
             )
         return self.source
@@ -78,7 +80,7 @@ class EnvironmentSpec:
     def first(self) -> FirstOfBatch:
         """Return the first environment of ``vector``; raises UnusableEnvironmentError where there is no batch."""
         if self.vector is None:
-            raise UnusableEnvironmentError(f"environment '{self.name}' steps in no batch")
+            raise UnusableEnvironmentError(f"environment '{self.name}' does not step in a batch")
         return FirstOfBatch(self._batch(self.vector), self.name)
 
     @property
@@ -90,7 +92,7 @@ class EnvironmentSpec:
         count = vector.num_envs
         if not isinstance(count, int | np.integer) or count < 1:
             raise UnusableEnvironmentError(
-                f"environment '{self.name}' has num_envs {count!r:.40}; it must be a whole number from 1"
+                f"environment '{self.name}' has num_envs {count!r:.40}; it must be a positive integer"
             )
         if isinstance(vector, VectorEnv):
             return VectorBatch(vector, self.name)
@@ -111,7 +113,10 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     if isinstance(environment, VectorEnv):
         spec = _of_vector(environment)
         if given:
-            raise InputError(f"environment '{spec.name}': `kwargs` are for one that is made here; make it with them")
+            raise InputError(
+                f"environment '{spec.name}': `kwargs` are only for an environment that prunekit "
+                "makes; make yours with them"
+            )
         return spec
     if isinstance(environment, gym.Env):
         raise InputError(
@@ -123,7 +128,7 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     if callable(environment):
         name = importable_name(environment)
         return EnvironmentSpec(name=name or function_name(environment), source=name or environment, kwargs=given)
-    raise InputError(f"an environment is {_WAYS}, not {type(environment).__name__}")
+    raise InputError(f"an environment must be {_WAYS}, not {type(environment).__name__}")
 
 
 def _of_vector(vector: VectorEnv[Any, Any, Any]) -> EnvironmentSpec:

@@ -35,8 +35,8 @@ class TensorBatch:
         space = actions or getattr(simulator, "single_action_space", None)
         if not isinstance(space, gym.Space):
             raise UnusableEnvironmentError(
-                f"environment '{name}' does not say what its actions are; give EnvironmentSpec the space of one "
-                "environment's as `actions`"
+                f"environment '{name}' has no single_action_space; give the action space of one environment as "
+                "`actions` of EnvironmentSpec"
             )
         self.action_space: gym.Space[Any] = space
         self._device = torch.device("cpu")
@@ -74,8 +74,8 @@ class TensorBatch:
         if isinstance(given, Mapping) or hasattr(given, "keys"):
             if _POLICY not in given.keys():  # noqa: SIM118  (a TensorDict has no other way)
                 raise UnusableEnvironmentError(
-                    f"environment '{self.name}' has observations {', '.join(map(str, given.keys()))!r:.80}, of which "
-                    f"none is '{_POLICY}', those of a policy"
+                    f"environment '{self.name}' has observations {', '.join(map(str, given.keys()))!r:.80}, none of "
+                    f"which is '{_POLICY}'"
                 )
             found = given[_POLICY]
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != self.width:

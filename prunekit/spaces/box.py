@@ -53,7 +53,7 @@ class BoxActions:
         if len(self.low) != len(self.high) or not self.low or not all(one <= other for one, other in pairs):
             raise InputError(f"has the action bounds {self.low} and {self.high}; correct them")
         if self.dtype not in _DTYPES:
-            raise InputError(f"has actions of {str(self.dtype)[:60]}, which is none of {', '.join(_DTYPES)}")
+            raise InputError(f"has actions of {str(self.dtype)[:60]}, which is not one of {', '.join(_DTYPES)}")
 
     @staticmethod
     def of_space(space: gym.Space[Any]) -> BoxActions | None:
@@ -61,7 +61,7 @@ class BoxActions:
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             return None
         if space.shape[0] == 0:
-            raise InputError("has actions without values; give it at least one")
+            raise InputError("has actions without values; give them at least one")
         if not np.issubdtype(space.dtype, np.floating):
             raise InputError(
                 f"has actions of {space.dtype}, but an actor gives fractions; register a version whose actions are a "
@@ -139,7 +139,7 @@ class BoxActions:
         """Return the values with Gaussian noise, clipped; raises InputError for bounds that are not finite."""
         low, high = self._bounds
         if not np.isfinite(high - low).all():
-            raise InputError("has actions without finite bounds, in terms of which noise is given; leave it out")
+            raise InputError("has actions without finite bounds, which noise is relative to; leave it out")
         half = (high - low) / 2.0
         return self.action(np.asarray(action, np.float64) + noise * half * generator.standard_normal(len(half)))
 

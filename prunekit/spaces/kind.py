@@ -183,7 +183,7 @@ def kind_from_dict(data: Mapping[str, Any]) -> ActionKind:
 def require_whole(told: str, values: object, minimum: int, maximum: int = 2**31 - 1) -> tuple[int, ...]:
     """Return ``values`` as a tuple; raises InputError unless they are integers in range, one at least."""
     if not isinstance(values, tuple | list) or not values:
-        raise InputError(f"{told} must be integers, one at least, got {str(values)[:60]}")
+        raise InputError(f"{told} must be at least one integer, got {str(values)[:60]}")
     for value in values:
         if type(value) is not int or not minimum <= value <= maximum:
             raise InputError(f"{told} must be integers from {minimum} to {maximum}, got {str(value)[:60]}")
@@ -193,7 +193,7 @@ def require_whole(told: str, values: object, minimum: int, maximum: int = 2**31 
 def integer_dtype(name: object) -> np.dtype[np.integer[Any]]:
     """Return NumPy's integer type called ``name``; raises InputError where there is none."""
     if not isinstance(name, str) or name not in INTEGERS:
-        raise InputError(f"has actions of {str(name)[:60]}, which is none of {', '.join(INTEGERS)}")
+        raise InputError(f"has actions of {str(name)[:60]}, which is not one of {', '.join(INTEGERS)}")
     return np.dtype(name)
 
 

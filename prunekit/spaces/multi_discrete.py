@@ -64,7 +64,7 @@ class MultiDiscreteActions:
         if not isinstance(space, gym.spaces.MultiDiscrete) or len(space.shape) != 1:
             return None
         if space.shape[0] == 0:
-            raise InputError("has actions without values; give it at least one")
+            raise InputError("has actions without values; give them at least one")
         counts, starts = (tuple(int(number) for number in numbers) for numbers in (space.nvec, space.start))
         return MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.dtype))
 

@@ -97,7 +97,7 @@ class UnknownActions:
 
     def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:  # noqa: ARG002
         """Raise InputError."""
-        raise InputError("has actions whose bounds are not known, in terms of which noise is given; leave it out")
+        raise InputError("has actions whose bounds are not known, which noise is relative to; leave it out")
 
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""

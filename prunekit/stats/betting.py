@@ -45,7 +45,7 @@ class Paired:
     def __post_init__(self) -> None:
         if not len(self.small) == len(self.teacher) == len(self.random):
             raise InputError(
-                f"returns of the same episodes are as many of each policy, but there are {len(self.small)} of the "
+                f"every policy needs one return per episode, but there are {len(self.small)} of the "
                 f"small one, {len(self.teacher)} of the teacher and {len(self.random)} of the random one"
             )
 

@@ -72,12 +72,12 @@ class Certificate:
 
     @property
     def upper_bound(self) -> float | None:
-        """The one-sided upper bound of retention; None where a retention of 1 is not shown to be missed."""
+        """The one-sided upper bound of retention; None if a retention of 1 is not ruled out."""
         return upper_bound(self.episodes, self.claim.clip_range, self.before, self.alpha)
 
     @property
     def refuted(self) -> bool:
-        """Whether the claim was shown not to be true: that less is kept, or that more episodes fail than may.
+        """Whether the claim was shown to be false: less is kept, or more episodes fail than are allowed.
 
         Where either would refute it, each has half of the level.
         """
@@ -125,7 +125,7 @@ class Certificate:
 
     @property
     def sentence(self) -> str:
-        """The claim in one plain sentence, with what was found beside it; what was not certified says so."""
+        """The claim in one sentence, with the bounds that were found, or that it was not certified."""
         claim, count, ends = self.claim, len(self.episodes), self.claim.clip_range
         gain = f"at least {claim.keep:g} of the teacher's gain over the random policy"
         mean = f"{gain} in mean return, every return clipped to {claim.clip_range}"
@@ -143,7 +143,7 @@ class Certificate:
         )
 
     def episodes_wanted(self) -> int | None:
-        """Return about how many episodes would show the claim, by the growth in these; None where there is none."""
+        """Return about how many episodes would certify the claim, if they go on as these did; None if none would."""
         if not len(self.episodes):
             return None
         grown = growth(self.episodes, self.claim.keep, self.claim.clip_range)

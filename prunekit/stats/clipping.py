@@ -40,7 +40,7 @@ class ReturnRange:
             )
         if not math.isfinite(self.width):
             raise InputError(
-                f"`clip_range` {self.low:g},{self.high:g} is wider than a number can say; give a narrower one"
+                f"`clip_range` {self.low:g},{self.high:g} is too wide for floating-point numbers; give a narrower one"
             )
 
     @property
@@ -55,7 +55,7 @@ class ReturnRange:
         """
         if np.isnan(returns).any():
             raise InputError(
-                "a return is not a number (NaN), so that no bound can be given; find out why, and leave no episode out"
+                "a return is not a number (NaN), so no bound can be given; find out why, and leave no episode out"
             )
         return np.clip(returns, self.low, self.high)
 
@@ -76,7 +76,7 @@ def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) 
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
     if not len(seen) or not np.isfinite(seen).all():
-        raise InputError("a range is that of finite returns, one at least; give it as `clip_range`")
+        raise InputError("a range needs at least one finite return; give it as `clip_range`")
     minimum, maximum = float(seen.min()), float(seen.max())
     size, width = max(abs(minimum), abs(maximum)), maximum - minimum
     if width <= max(_SAME * size, _NOTHING):
@@ -95,7 +95,7 @@ def range_given(ends: Sequence[float]) -> ReturnRange:
     try:
         low, high = (float(end) for end in ends)
     except (TypeError, ValueError):
-        raise InputError(f"`clip_range` is two numbers as in (-100.0, 300.0), got {ends!r:.60}") from None
+        raise InputError(f"`clip_range` must be two numbers, as in (-100.0, 300.0), got {ends!r:.60}") from None
     return ReturnRange(low=low, high=high)
 
 
@@ -105,7 +105,7 @@ def parse_range(text: str) -> ReturnRange:
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise InputError(f"`clip_range` {text!r} is no range; write it as in `clip_range`=-100,300") from None
+        raise InputError(f"`clip_range` {text!r} is not a range; write it as in `clip_range`=-100,300") from None
     return ReturnRange(low=low, high=high)
 
 

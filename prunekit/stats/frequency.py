@@ -29,7 +29,7 @@ _HALVINGS = 40
 class Frequency:
     """Counts in how many of the episodes ``played`` something ``happened``, and bounds its share from above.
 
-    Raises InputError for an ``alpha`` that is no level.
+    Raises InputError for an ``alpha`` outside (0, 1).
     """
 
     def __init__(self, alpha: float) -> None:

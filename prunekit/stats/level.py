@@ -14,5 +14,5 @@ def log_of_refuting(alpha: float) -> float:
     2.996
     """
     if not 0.0 < alpha < 1.0:
-        raise InputError(f"`alpha` is how often a bound may be wrong, between 0 and 1 as in 0.05, got {alpha:g}")
+        raise InputError(f"`alpha`, how often a bound may be wrong, must lie between 0 and 1, got {alpha:g}")
     return -math.log(alpha)

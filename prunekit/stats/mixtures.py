@@ -36,7 +36,7 @@ def largest_refuted(gains_against: Callable[[float], Array], low: float, high: f
     """Return the largest value in [``low``, ``high``] that is refuted at the level ``alpha``, ``low`` where none is.
 
     ``gains_against`` are the gains [n] of bets against "it is this value at most"; none may grow with the value.
-    Raises InputError for an ``alpha`` that is no level.
+    Raises InputError for an ``alpha`` outside (0, 1).
     """
     wanted = log_of_refuting(alpha)
 

@@ -40,18 +40,18 @@ class Tail:
 
 
 def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
-    """Return the mean of the worst ``share`` of ``returns`` [n]; of the last of these episodes only a part may count.
+    """Return the mean of the worst ``share`` of ``returns`` [n]; the last of these episodes may count in part.
 
-    Raises InputError where there are none, where one is not a number, and for a share that is none.
+    Raises InputError where there are none, where one is not a number, and for a ``share`` outside (0, 1).
 
     >>> cvar([1.0, 2.0, 3.0, 4.0], 0.375)
     1.3333333333333333
     """
     values, count = np.sort(np.asarray(returns, np.float64)), _checked(share) * len(returns)
     if not len(values):
-        raise InputError("the worst of no episodes have no mean")
+        raise InputError("there is no mean of no episodes")
     if np.isnan(values).any():
-        raise InputError("a return is not a number (NaN), so that it is not known which are the worst")
+        raise InputError("a return is not a number (NaN), so it is not known which are the worst")
     whole = min(int(count), len(values) - 1)
     return float((values[:whole].sum() + (count - whole) * values[whole]) / count)
 
@@ -67,7 +67,8 @@ def cvar_lower_bound(
 
     ``returns`` [n] are in the order of the episodes. ``before`` are returns of other episodes, from which the first
     quantiles are estimated; without any, the first ten episodes count for nothing else. The bound is above the true
-    value with a probability of at most ``alpha``, however n was chosen. Raises InputError for a share that is none.
+    value with a probability of at most ``alpha``, however n was chosen. Raises InputError for a ``share``
+    outside (0, 1).
     """
     _checked(share)
     low = clip_range.low

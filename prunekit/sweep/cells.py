@@ -97,7 +97,8 @@ def cells_of(sweep: Sweep) -> dict[str, Cell]:
             other = folded.setdefault(cell.name.casefold(), cell.name)
             if other != cell.name:
                 raise InputError(
-                    f"cells {other} and {cell.name} differ in capitals alone, as file systems may not; rename a method"
+                    f"cells {other} and {cell.name} differ only in capitals, which some file systems ignore; "
+                    "rename a method"
                 )
     for cell in cells.values():
         if cell.needs is not None and cell.needs not in cells:

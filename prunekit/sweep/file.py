@@ -34,7 +34,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         found = tomllib.loads(path.read_bytes().decode())
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
-        raise InputError(f"{path}: is no TOML ({error})") from error
+        raise InputError(f"{path}: is not TOML ({error})") from error
     try:
         SWEEP("", found)
         return _sweep(found)

@@ -63,11 +63,11 @@ def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) ->
     """
     root = folder.root
     if root.exists() and not root.is_dir():
-        raise InputError(f"{root}: is no folder; name another with `out`")
+        raise InputError(f"{root}: is not a folder; name another with `out`")
     if not (root / MARK).exists():
         others = sorted(entry.name for entry in root.iterdir() if not _is_own(entry)) if root.is_dir() else []
         if others:
-            raise InputError(f"{root}: holds something else than a sweep ({others[0]}); name another with `out`")
+            raise InputError(f"{root}: holds something other than a sweep ({others[0]}); name another with `out`")
         return {}
     try:
         found = read_json(root / MARK, _MARK)
@@ -75,16 +75,14 @@ def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) ->
         told = str(error).removesuffix("; write it again")
         raise InputError(f"{told}; remove it, and the sweep goes on with the cells that are there") from error
     if found["title"] != sweep.title:
-        raise InputError(f"{root}: is of another sweep, '{found['title']}'; name another with `out`")
+        raise InputError(f"{root}: belongs to another sweep, '{found['title']}'; name another with `out`")
     known: dict[str, Any] = found["cells"]
     begun = {name for name in cells if folder.cell(name).exists()}
     begun |= {cell.needs for cell in cells.values() if cell.needs is not None and cell.name in begun}
     for name in cells:
         difference = first_difference("", known[name], cells[name].asked) if name in begun and name in known else ""
         if difference:
-            raise InputError(
-                f"{root}: cell {name} was asked something else here ({difference}); name another with `out`"
-            )
+            raise InputError(f"{root}: cell {name} had other settings here ({difference}); name another with `out`")
     return known
 
 

@@ -138,7 +138,7 @@ class _Run:
             case Progress():
                 state = event.event
             case Lost():
-                self._say(f"{event.name}: its worker has died; it goes on from its last checkpoint")
+                self._say(f"{event.name}: its worker died; it continues from its last checkpoint")
             case Finished():
                 self._finish(event, self._ended(event.name))
             case Failed():
@@ -185,7 +185,7 @@ class _Run:
                 self._kept()
             case TrunkWork():
                 self._schedule.unshare(event.name)
-                self._say(f"{event.name}: failed: {event.error}; its cells begin alone")
+                self._say(f"{event.name}: failed: {event.error}; its cells start on their own")
             case RandomWork():
                 self._schedule.broken[event.name] = event.error
                 self._say(f"{event.name}: failed: {event.error}")

@@ -101,13 +101,13 @@ def _method_table(name: str, value: object) -> None:
     pruned, compressed = given[0] in ("sparsity", "budget"), given[0] == "compress"
     for key in ("plan", "guard", "live_shrink"):
         if key in value and not pruned:
-            raise WrongValueError(f"{name}.{key} goes with sparsity or budget alone")
+            raise WrongValueError(f"{name}.{key} needs sparsity or budget")
     for key in ("keep", "minutes"):
         if key in value and not compressed:
-            raise WrongValueError(f"{name}.{key} goes with compress alone")
+            raise WrongValueError(f"{name}.{key} needs compress")
     for key in ("lr_schedule", "learning_rate"):
         if key in value and compressed:
-            raise WrongValueError(f"{name}.{key} does not go with compress, which trains nothing")
+            raise WrongValueError(f"{name}.{key} cannot be used with compress, which trains nothing")
 
 
 _GRID = record(

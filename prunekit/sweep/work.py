@@ -213,7 +213,7 @@ class _Reporting:
         """Send ``status`` as plain data."""
         self._context.report(
             {
-                "phase": status.phase,
+                "phase": status.phase_name,
                 "steps": status.steps,
                 "total": status.total_steps,
                 "return": status.mean_return,

@@ -115,9 +115,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         content = read_torch(path)
     except InputError as error:
-        raise ArtifactError(f"{path}: damaged or no checkpoint: {error}; {remedy}") from error
+        raise ArtifactError(f"{path}: damaged or not a checkpoint: {error}; {remedy}") from error
     if not isinstance(content, dict) or not is_exactly(content.get("format"), FORMAT):
-        raise ArtifactError(f"{path}: a torch file, but no checkpoint of prunekit; {remedy}")
+        raise ArtifactError(f"{path}: a torch file, but not a prunekit checkpoint; {remedy}")
     if not is_exactly(content.get("version"), VERSION):
         found = shown(content.get("version"), 60)
         raise ArtifactError(f"{path}: checkpoint format {found}, but this prunekit reads {VERSION}; {remedy}")
@@ -138,7 +138,7 @@ def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any])
     now = {**request, "versions": installed_versions()}
     difference = first_difference("", {name: saved.get(name) for name in now}, now)
     if difference:
-        raise InputError(f"{path}: cannot be resumed, as {difference}; resume with what the run began with")
+        raise InputError(f"{path}: cannot be resumed: {difference}; resume with the settings that the run began with")
 
 
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:

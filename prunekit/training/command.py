@@ -171,7 +171,9 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
         widths = ()
     if not widths or min(widths) < 1:
         told = shorten(text, 60, placeholder="...")
-        raise InputError(f"`hidden` {told} is no list of widths; write it as in `hidden` 18,18, or `hidden` {LINEAR}")
+        raise InputError(
+            f"`hidden` {told} is not a list of widths; write it as in `hidden` 18,18, or `hidden` {LINEAR}"
+        )
     try:
         check_widths(widths)
     except InputError as error:

@@ -164,7 +164,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); {REMEDY}") from error
     if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: is no run's config; {REMEDY}")
+        raise ArtifactError(f"{path}: is not the config of a run; {REMEDY}")
     return content
 
 
@@ -206,9 +206,9 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key '{shown(twice, 60)}' stands there twice")
+        raise ValueError(f"the key '{shown(twice, 60)}' appears twice")
     return found
 
 
 def _not_finite(value: str) -> float:
-    raise ValueError(f"{value} is no number of JSON")
+    raise ValueError(f"{value} is not a JSON number")

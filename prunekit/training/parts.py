@@ -42,7 +42,7 @@ def check_request(request: object) -> None:
     try:
         json.dumps(request, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise WrongValueError(f"request is no plain data ({type(error).__name__})") from error
+        raise WrongValueError(f"request is not plain data ({type(error).__name__})") from error
 
 
 def check_parts(checkpoint: Mapping[str, Any], model: BaseAlgorithm, pruners: Sequence[Pruner]) -> None:

@@ -55,7 +55,7 @@ class TerminalDisplay:
         living = "  ".join(f"{living}/{width}" for living, width in status.living.values())
         return (
             f"{status.steps:>9,} / {status.total_steps:,} steps  {status.steps_per_second:>6,.0f}/s  return {recent:>8}"
-            f"  {status.phase:<7}  units {living or 'all'}  {clock(status.seconds_left)} left"
+            f"  {status.phase_name:<8}  units {living or 'all'}  {clock(status.seconds_left)} left"
         )
 
     def _panel(self, status: Status) -> RenderableType:
@@ -69,7 +69,8 @@ class TerminalDisplay:
             bar = ProgressBar(total=width, completed=living, width=40)
             grid.add_row(f"layer {index}", bar, f"{living} of {width} units")
         removed = f"{status.sparsity:.1%} of units removed" if status.living else ""
-        return Group(Text(printable(self._title), style="bold"), grid, Text(f"{status.phase}  {removed}", style="dim"))
+        state = Text(f"{status.phase_name}  {removed}", style="dim")
+        return Group(Text(printable(self._title), style="bold"), grid, state)
 
 
 def sparkline(values: list[float], width: int) -> str:

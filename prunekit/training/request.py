@@ -83,9 +83,9 @@ class TrainingRequest:
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise InputError(f"checkpoints must be at least 1 step apart, got {self.checkpoint_steps}")
         if self.plan is not None and not self.widths:
-            raise InputError("no hidden layers: a linear policy has no units to prune; train it dense")
+            raise InputError("no hidden layers: a linear policy has no units to prune; train it with `dense`")
         if self.prune_critics and self.plan is None:
-            raise InputError("a dense run prunes no critics; ask for one or the other")
+            raise InputError("`dense` and `prune_critics` exclude each other; give one")
 
     def environment(self) -> gym.Env[Any, Any]:
         """Make one environment; raises UnusableEnvironmentError where it cannot be made."""
@@ -148,7 +148,7 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
     named = config["env"]["id"]
     if env_id is None and ":" in named:
         raise ArtifactError(
-            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again by `env`"
+            f"{path}: env.id is {named!a}, which would import a module; if you trust it, give it again as `env`"
         )
     preset = Preset(**{**config["preset"], "hidden": tuple(config["preset"]["hidden"])})
     try:

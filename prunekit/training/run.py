@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
+from prunekit.console import widths
 from prunekit.environments import Spaces, id_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import held, json_text, write_atomically
@@ -69,10 +70,11 @@ class TrainingResult:
     def summary(self) -> str:
         """One line: hidden units that live, the return at the end, and how long it took."""
         units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
-        hidden = "x".join(f"{living}/{width}" for living, width in units) or "as it was"
+        before, now = (widths(tuple(entry[index] for entry in units)) for index in (1, 0))
+        hidden = f"hidden {before} -> {now} ({self.status.sparsity:.1%} removed)" if units else "no units removed"
         recent = self.artifact.provenance["returns"]["training_mean"]
         mean = "no episode ended" if recent is None else f"return {recent:.1f} over the last training episodes"
-        return f"hidden {hidden} ({self.status.sparsity:.1%} removed), {mean}, {self.status.seconds:.0f} s"
+        return f"{hidden}, {mean}, {self.status.seconds:.0f} s"
 
 
 def train(
@@ -198,7 +200,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if resume:
         read_config(folder)
         if (folder / "model.pt").exists():
-            raise InputError(f"{folder}: this run has ended, its model is there; give another `out` for a new one")
+            raise InputError(f"{folder}: this run is complete; give another `out` for a new one")
     elif folder.exists():
         raise InputError(f"{folder}: exists already; give another `out` or remove it, or go on with `resume`")
 

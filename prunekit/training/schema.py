@@ -24,7 +24,7 @@ def whole(low: int, high: int) -> Check:
 
     def check(name: str, value: object) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise wrong(name, value, f"a whole number from {low} to {high}")
+            raise wrong(name, value, f"an integer from {low} to {high}")
 
     return check
 

@@ -36,6 +36,11 @@ class Status:
         """Time left at the average speed so far; the last rollout may run past the end, which leaves none."""
         return self.seconds * max(self.total_steps - self.steps, 0) / max(self.steps, 1)
 
+    @property
+    def phase_name(self) -> str:
+        """The phase as terminals show it: files keep ``dense`` for the unpruned one."""
+        return "unpruned" if self.phase == "dense" else self.phase
+
     def to_row(self) -> dict[str, float | int | str]:
         """Return the row of ``metrics.csv``."""
         row: dict[str, float | int | str] = {

@@ -63,7 +63,7 @@ def test_a_policy_is_compressed_and_certified(found: Compression, tmp_path: Path
     assert again.metadata["certificate"]["seeds"]
     assert {path.name for path in found.write(tmp_path / "out")} == {"policy.onnx", "policy.pt", "certificate.json"}
     assert json.loads((tmp_path / "out" / "certificate.json").read_text())["certified"] == found.certified
-    with pytest.raises(prunekit.ArtifactError, match="would import a module; if you trust it, give it by `env`"):
+    with pytest.raises(prunekit.ArtifactError, match="would import a module; if you trust it, give it as `env`"):
         compress(tmp_path / "small.pt")
 
 
@@ -105,13 +105,17 @@ def test_one_environment_is_taken_out_of_a_vector_where_that_is_the_same() -> No
 def test_what_cannot_be_compressed_is_told() -> None:
     with pytest.raises(prunekit.InputError, match=r"Policy\(2-32-1, relu\): names no environment; give one with `env`"):
         compress(policy())
-    with pytest.raises(prunekit.InputError, match="a function plays anywhere; give one with `env`"):
+    with pytest.raises(prunekit.InputError, match="a function names no environment; give one with `env`"):
         compress(following)
-    with pytest.raises(prunekit.InputError, match=r"a policy is a file, a prunekit\.Policy or a function, not int"):
+    with pytest.raises(
+        prunekit.InputError,
+        match=r"a policy must be a file, a prunekit\.Policy or a "
+        r"function, not int",
+    ):
         compress(3, env=make_follow)  # type: ignore[arg-type]
     with pytest.raises(prunekit.InputError, match="maps 3 values to 1, but the environment has observations of 2"):
         compress(policy(3), env=make_follow, **QUICK)
-    with pytest.raises(prunekit.InputError, match=r"`workers` 2 cannot be had"):
+    with pytest.raises(prunekit.InputError, match=r"`workers` 2 is not possible"):
         compress(policy(), env=lambda: make_follow(), workers=2)
     with pytest.raises(prunekit.InputError, match="`workers` must be at least 1"):
         workers_for(0, True)
@@ -158,11 +162,11 @@ def test_policies_are_measured_where_many_step_together(vector: Callable[[], Any
 
 
 def test_what_cannot_be_measured_is_told() -> None:
-    with pytest.raises(prunekit.InputError, match=r"`policies` are several: write \[policy\]"):
+    with pytest.raises(prunekit.InputError, match=r"`policies` must be a list: write \[policy\]"):
         bench(policy(), env=make_follow)  # type: ignore[arg-type]
-    with pytest.raises(prunekit.InputError, match=r"`devices` are several: write \['cpu'\]"):
+    with pytest.raises(prunekit.InputError, match=r"`devices` must be a list: write \['cpu'\]"):
         prunekit.bench([policy()], devices="cpu")
-    with pytest.raises(prunekit.InputError, match="`parts` are several"):
+    with pytest.raises(prunekit.InputError, match="`parts` must be a list"):
         prunekit.bench([policy()], parts="stm32f405rg")
     with pytest.raises(prunekit.InputError, match="a device is a name, such as 'cpu', or a Device, not int"):
         prunekit.bench([policy()], devices=[3])  # type: ignore[list-item]
@@ -188,17 +192,17 @@ def test_training_in_a_function_s_environment_goes_on_and_says_where(tmp_path: P
     assert result.policy.masks is None or result.policy.shrink().sizes.parameters < result.policy.sizes.parameters
     assert result.policy.act(np.zeros(2, np.float32)).shape == (1,)
     assert "hidden" in result.summary
-    with pytest.raises(prunekit.InputError, match=r"this run has ended, its model is there; give another `out`"):
+    with pytest.raises(prunekit.InputError, match=r"this run is complete; give another `out`"):
         train(make_follow, out=tmp_path / "run", resume=True)
     (tmp_path / "run" / "model.pt").unlink()
     again = train(make_follow, out=tmp_path / "run", resume=True, env_kwargs={"steps": 4})
     assert again.complete == result.complete
-    with pytest.raises(prunekit.InputError, match="would import a module; if you trust it, give it again by `env`"):
+    with pytest.raises(prunekit.InputError, match="would import a module; if you trust it, give it again as `env`"):
         train(out=tmp_path / "run", resume=True)
 
 
 def test_what_cannot_be_trained_in_is_told(tmp_path: Path) -> None:
-    with pytest.raises(prunekit.UnusableEnvironmentError, match="'FollowMany' steps in a batch alone"):
+    with pytest.raises(prunekit.UnusableEnvironmentError, match="'FollowMany' only steps in a batch"):
         SMALL(FollowMany(), out=tmp_path / "run")
     with pytest.raises(prunekit.InputError, match="`sparsity` and `dense` exclude each other"):
         SMALL(make_follow, dense=True, out=tmp_path / "run")
@@ -284,7 +288,7 @@ def test_integers_are_certified_with_observations_where_none_can_be_recorded() -
     shown = certify(near(1.0), near(1.0), env=FollowMany(4), keep=0.8, int8=True, observations=seen)
     assert shown.certified
     assert "int8" in shown.form
-    with pytest.raises(prunekit.UnusableEnvironmentError, match="steps in a batch alone"):
+    with pytest.raises(prunekit.UnusableEnvironmentError, match="only steps in a batch"):
         certify(near(1.0), near(1.0), env=FollowMany(4), int8=True)
 
 
@@ -293,9 +297,9 @@ def test_a_function_is_certified_and_what_cannot_be_is_told(tmp_path: Path) -> N
     shown = certify(following, path, env=make_follow, keep=0.9)
     assert shown.certified
     assert (shown.small, shown.teacher) == ("small (playgrounds:following)", str(path))
-    with pytest.raises(prunekit.InputError, match="small is int, but a file"):
+    with pytest.raises(prunekit.InputError, match="small is int, but must be a file"):
         certify(3, path, env=make_follow)  # type: ignore[arg-type]
-    with pytest.raises(prunekit.InputError, match="`int8` is for files and"):
+    with pytest.raises(prunekit.InputError, match="`int8` needs a file or"):
         certify(following, path, env=make_follow, int8=True)
     with pytest.raises(prunekit.InputError, match=r"teacher\.pt: names no environment; give one with `env`"):
         certify(following, path)

@@ -135,7 +135,9 @@ def test_a_state_is_kept_until_it_is_reset() -> None:
         np.testing.assert_allclose([policy.act(row) for row in OBSERVATIONS[:5]], expected, atol=1e-5)
         policy.reset()
     assert np.abs(np.diff([policy.act(OBSERVATIONS[0]) for _ in range(2)], axis=0)).max() > 1e-3
-    with pytest.raises(prunekit.InputError, match=r"20 observations after others of another number; call reset\(\)"):
+    with pytest.raises(
+        prunekit.InputError, match=r"20 observations, but another number of them before; call reset\(\)"
+    ):
         policy.act(OBSERVATIONS)
     assert not prunekit.Policy(graph=REMEMBERS)._states
 
@@ -261,7 +263,7 @@ def test_c_is_written(kind: type, tmp_path: Path) -> None:
     with pytest.raises(prunekit.InputError, match="`int8` needs `observations`"):
         policy.export_c(tmp_path / "none", int8=True)
     assert not (tmp_path / "none").exists()
-    with pytest.raises(prunekit.InputError, match=r"'My Policy' is no name for C.*try 'my_policy'"):
+    with pytest.raises(prunekit.InputError, match=r"'My Policy' is not a C name.*try 'my_policy'"):
         policy.export_c(tmp_path / "none", name="My Policy")
 
 
@@ -298,7 +300,9 @@ class Sorted(nn.Module):
 @pytest.mark.parametrize(("kind", "width"), [(Shifted, 3), (Cut, 5)])
 def test_a_width_that_no_layer_shows_is_asked_for(kind: type[nn.Module], width: int) -> None:
     module = kind()
-    with pytest.raises(prunekit.InputError, match=f"{kind.__name__} does not show how wide .*; say so with `inputs`"):
+    with pytest.raises(
+        prunekit.InputError, match=f"{kind.__name__} does not show how wide .*; give their width as `inputs`"
+    ):
         prunekit.Policy.from_network(module)
     policy = prunekit.Policy.from_network(module, inputs=width)
     seen = values(6, width)
@@ -358,7 +362,7 @@ def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     POLICIES["box"].save(folder / "model.pt")
     (folder / "notes.txt").write_text("hello")
     return {
-        r"agent\.zip: .* no file beside it .*; name the file with `normalizer`, or say `normalizer=False`": (
+        r"agent\.zip: .* no normalizer lies beside it.*; give its file with `normalizer`, or `normalizer=False`": (
             "agent.zip",
             {},
         ),
@@ -368,7 +372,7 @@ def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         r"two\.onnx: `normalizer=False` is for zips": ("two.onnx", {"normalizer": False}),
         r"model\.pt: `output` is for ONNX": ("model.pt", {"output": "x"}),
         r"`inputs` must be at least 1": ("model.pt", {"inputs": 0}),
-        r"`normalizer` is a file, or False": ("agent.zip", {"normalizer": True}),
+        r"`normalizer` must be a file, or False": ("agent.zip", {"normalizer": True}),
         r"notes\.txt: unknown kind of file": ("notes.txt", {}),
         r"nowhere\.pt: no such file": ("nowhere.pt", {}),
     }  # type: ignore[dict-item]
@@ -393,7 +397,7 @@ def test_errors_name_the_file_and_speak_of_arguments(tmp_path: Path) -> None:
 
 def test_metadata_that_is_no_plain_data_is_refused(tmp_path: Path) -> None:
     policy = prunekit.Policy.from_network(network(), metadata={"odd": np.ones(2)})
-    with pytest.raises(prunekit.InputError, match="no plain JSON data"):
+    with pytest.raises(prunekit.InputError, match="not plain JSON data"):
         policy.save(tmp_path / "policy.pt")
     assert not list(tmp_path.iterdir())
 

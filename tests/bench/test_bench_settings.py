@@ -26,9 +26,9 @@ def test_a_share_to_keep_that_is_none_is_refused(keep: float) -> None:
 
 def test_what_belongs_to_a_claim_goes_with_one() -> None:
     clip_range = ReturnRange(low=0.0, high=1.0)
-    with pytest.raises(InputError, match="`clip_range` goes with `keep`"):
+    with pytest.raises(InputError, match="`clip_range` needs `keep`"):
         BenchSettings(clip_range=clip_range, max_failures=0.1)
-    with pytest.raises(InputError, match="`max_failures` goes with `keep`"):
+    with pytest.raises(InputError, match="`max_failures` needs `keep`"):
         BenchSettings(max_failures=0.1)
     BenchSettings(keep=0.9, clip_range=clip_range, max_failures=0.1)
 

@@ -185,7 +185,9 @@ def test_a_policy_with_a_state_begins_every_episode_anew(tmp_path: Path) -> None
 
 def test_bench_refuses_a_policy_with_a_state_by_name(tmp_path: Path) -> None:
     path = prunekit.Policy(graph=REMEMBERS).save(tmp_path / "remembers.pt")
-    with pytest.raises(prunekit.InputError, match=r"remembers\.pt: keeps a state, and bench .*; certify plays it"):
+    with pytest.raises(
+        prunekit.InputError, match=r"remembers\.pt: keeps a state, but bench .*; certify and export take it"
+    ):
         prunekit.bench([path], env="Pendulum-v1", episodes=1)
 
 
@@ -254,7 +256,7 @@ def test_a_failing_environment_fails_the_policy_under_which_it_does(files: dict[
         (["--env", ENV, "--seed", "8000"], ["--seed must lie between 0 and 7999"]),
         (["--env", ENV, "--workers", "0"], ["--workers must be from 1 to 64"]),
         (["--env", ENV, "--fail-below", "nan"], ["--fail-below must be finite"]),
-        (["--env", ENV, "--activations", "8"], ["--activations goes with --int8"]),
+        (["--env", ENV, "--activations", "8"], ["--activations needs --int8"]),
         (["--env", ENV, "--out", "SMALL"], ["is read here and would be overwritten"]),
     ],
 )  # fmt: skip
@@ -368,8 +370,8 @@ def test_a_ladder_ends_where_the_claim_does(files: dict[str, Path], tmp_path: Pa
     data = json.loads(found.read_text())["ladder"]
     assert [level["disturbance"]["observation_noise"] for level in data["levels"]] == [0.0, 0.05, 0.1]
     assert data["largest"] == {"observation_noise": 0.1, "delay_steps": 0}
-    assert "holds up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
-    assert "holds up to this disturbance: observation noise 0.1" in text.read_text()
+    assert "up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
+    assert "up to this disturbance: observation noise 0.1" in text.read_text()
     code, _, err = run("certify", files["wrong.pt"], *words, "--ladder", "obs=0.1")
     assert code == 1
     assert len(json.loads(found.read_text())["ladder"]["levels"]) == 1

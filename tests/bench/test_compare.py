@@ -264,8 +264,11 @@ def test_the_environment_and_its_arguments_come_from_the_files(tmp_path: Path) -
             lambda path: write_product(path, BALANCE),
             r"other\.onnx: names no environment; give one with `env` \(.*good\.onnx names CartPole-v1\)",
         ),
-        (lambda path: cartpole(path, BALANCE, "CartPole-v0"), r"other\.onnx is of CartPole-v0, but .*good\.onnx"),
-        (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx is of CartPole-v1, but"),
+        (
+            lambda path: cartpole(path, BALANCE, "CartPole-v0"),
+            r"other\.onnx was made for CartPole-v0, but .*good\.onnx",
+        ),
+        (lambda path: cartpole(path, BALANCE, sutton_barto_reward=True), r"other\.onnx was made for CartPole-v1, but"),
     ],
 )
 def test_models_of_different_environments_are_not_compared(
@@ -282,7 +285,7 @@ def test_models_of_different_environments_are_not_compared(
         ({"kwargs": {}}, "environment in its metadata is damaged"),
         ({"id": 3}, "environment in its metadata is damaged"),
         ({"id": "CartPole-v1", "kwargs": 5}, "environment's arguments in its metadata are damaged"),
-        ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is no plain value"),
+        ({"id": "CartPole-v1", "kwargs": {"x": [1]}}, "argument 'x' in its metadata is not a plain value"),
         *(
             ({"id": "Hopper-v5", "kwargs": {name: text}}, f"argument '{name}' in its metadata .*name a file.*`env`")
             for name, text in {

@@ -52,9 +52,9 @@ def test_bench_without_disturbances_has_none(tmp_path: Path) -> None:
         ("obs=-0.1", 0, 0.0, "--noise: observation noise must be a number from 0 to 1,000,000, not -0.1"),
         ("nan", 0, 0.0, "--noise: observation noise must be a number from 0 to 1,000,000, not nan"),
         ("obs=0.1,action=2", 0, 0.0, "--noise: action noise must be a number from 0 to 1, not 2"),
-        ("wind=1", 0, 0.0, "--noise 'wind=1' is no noise; write it as in --noise obs=0.02,action=0.01"),
-        ("0.1,0.2", 0, 0.0, "--noise '0.1,0.2' is no noise"),
-        (None, 1001, 0.0, "--delay: a delay must be a whole number of steps from 0 to 1,000, not 1001"),
+        ("wind=1", 0, 0.0, "--noise 'wind=1' is not a noise level; write it as in --noise obs=0.02,action=0.01"),
+        ("0.1,0.2", 0, 0.0, "--noise '0.1,0.2' is not a noise level"),
+        (None, 1001, 0.0, "--delay: a delay must be an integer number of steps from 0 to 1,000, not 1001"),
         (None, 0, 1.0, "--drop: the share of lost observations must be a number from 0 to below 1, not 1"),
     ],
 )

@@ -101,7 +101,7 @@ def test_an_answer_that_changes_is_refused_whatever_it_comes_from(
 ) -> None:
     model = read_model(sampling(tmp_path / "m.onnx"))
     object.__setattr__(model, "sampled", {})  # as if no operator were known that draws
-    with pytest.raises(InputError, match=r"m\.onnx: gives another answer when it is asked the same again"):
+    with pytest.raises(InputError, match=r"m\.onnx: gives different answers to the same observation"):
         OnnxRuntime(model, BOX)
 
 
@@ -113,7 +113,7 @@ def test_noise_that_zeros_do_not_show_is_found(tmp_path: Path) -> None:
     ]
     model = read_model(write_onnx(tmp_path / "m.onnx", nodes, [X], [("y", FLOAT, ["n", 2])], {"w": WEIGHT}))
     object.__setattr__(model, "sampled", {})
-    with pytest.raises(InputError, match="gives another answer"):
+    with pytest.raises(InputError, match="gives different answers"):
         OnnxRuntime(model, BOX)
 
 

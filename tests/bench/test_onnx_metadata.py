@@ -16,8 +16,8 @@ from prunekit.export.onnx import read_metadata
 @pytest.mark.parametrize(
     ("key", "text", "reason"),
     [
-        ("note", "NaN", "NaN is no number of JSON"),
-        ("note", '{"a": [-Infinity]}', "-Infinity is no number"),
+        ("note", "NaN", "NaN is not a JSON number"),
+        ("note", '{"a": [-Infinity]}', "-Infinity is not a JSON number"),
         ("note", "1e999", "1e999 is too large"),
         ("note", "1" * 5000, "'note': "),
         ("note", "[" * 40 + "]" * 40, "nested deeper than 32"),
@@ -25,10 +25,10 @@ from prunekit.export.onnx import read_metadata
         ("note", "[" * 100_000, "nested deeper than 32"),
         ("note", '"\\ud800"', "surrogates not allowed"),
         ("note", '{"\\ud800": 1}', "surrogates not allowed"),
-        ("[/x]", "1", r"its key '[/x]' is no plain word"),
-        ("\x1b[31mred", "1", r"its key '\x1b[31mred' is no plain word"),
-        ("", "1", "its key '' is no plain word"),
-        ("k" * 101, "1", "is no plain word"),
+        ("[/x]", "1", r"its key '[/x]' is not a plain word"),
+        ("\x1b[31mred", "1", r"its key '\x1b[31mred' is not a plain word"),
+        ("", "1", "its key '' is not a plain word"),
+        ("k" * 101, "1", "is not a plain word"),
     ],
 )
 def test_metadata_that_is_no_plain_json_is_refused(tmp_path: Path, key: str, text: str, reason: str) -> None:

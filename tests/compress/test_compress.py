@@ -194,7 +194,7 @@ def test_a_teacher_no_better_than_random(env_id: str, respond: Any) -> None:
 
 
 def test_a_teacher_that_draws_its_answer() -> None:
-    with pytest.raises(InputError, match="the controller: gives another answer when it is asked the same again"):
+    with pytest.raises(InputError, match="the controller: gives different answers to the same observation"):
         compressed(points.CONTINUOUS, lambda seen: DICE.uniform(-1.0, 1.0, (len(seen), 1)))
 
 

@@ -181,7 +181,7 @@ def test_what_was_certified_is_not_lost_to_what_was_not(run: Run, small_search: 
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     assert {path.name for path in (out / "not-certified").iterdir()} == FILES
     refused = run("compress", teacher, "--out", out, "--json", out / "certificate.json")
-    one_line(refused, 2, "certificate.json", "is written anyway", "--json")
+    one_line(refused, 2, "certificate.json", "is already written", "--json")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     one_line(run("compress", teacher, "--out", tmp_path / "link"), 2, "link", "is a link to a folder", "--out")
     assert run("compress", teacher, "--out", out, "--seed", 3)[0] == 0
@@ -228,7 +228,7 @@ def test_half_of_a_policy_is_never_written(
 def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher, out = controller(tmp_path), tmp_path / "out"
     with held(out, traceless=True):
-        one_line(run("compress", teacher, "--out", out), 2, str(out), "another process is at work in it")
+        one_line(run("compress", teacher, "--out", out), 2, str(out), "another process is working in it")
     assert not out.exists()
 
 
@@ -260,7 +260,7 @@ def test_any_name_can_stand_over_a_picture(run: Run, small_search: None, name: s
     ("options", "words"),
     [
         (["--engine", "cloud"], ["--engine cloud", "serial, processes, ray"]),
-        (["--address", "10.0.0.1:6379"], ["--address goes with --engine ray"]),
+        (["--address", "10.0.0.1:6379"], ["--address needs --engine ray"]),
         (["--steps", 0], ["--steps must be at least 1"]),
         (["--steps", 10**30], ["--steps must be at most 1,000,000,000,000"]),
         (["--noise", "obs=-1"], ["--noise: observation noise must be a number from 0"]),

@@ -176,7 +176,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     assert (len(certificate.episodes), certificate.seeds) == (0, ())
     assert f"the episode with seed {seed}" in certificate.failure
     assert len(notes) >= 1
-    assert all("was passed over" in note for note in notes)
+    assert all("was skipped" in note for note in notes)
     assert point in found.points
 
 
@@ -217,7 +217,7 @@ def test_a_killed_worker_s_episodes_are_played_again() -> None:
 
 def test_a_worker_that_dies_is_told() -> None:
     task = Task(env_id=f"failing:{failing.DEADLY}", teacher_of=teacher_of)
-    words = "a worker process has died: for want of memory"
+    words = "a worker process died: it ran out of memory"
     with WorkerPool(task, 1, "processes") as crew, pytest.raises(CheckError, match=words):
         crew.returns_of("teacher")(0)
 
@@ -233,7 +233,7 @@ def test_what_keeps_a_worker_from_beginning_is_told() -> None:
 
 
 def test_arguments_that_no_certificate_can_name() -> None:
-    with pytest.raises(InputError, match="what the environment is made with is no plain JSON data"):
+    with pytest.raises(InputError, match="what the environment is made with is not plain JSON data"):
         compressed(first=np.int64(3))
 
 

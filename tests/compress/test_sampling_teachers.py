@@ -120,13 +120,13 @@ def test_a_function_that_draws_is_no_teacher(spaces: Spaces) -> None:
     def respond(seen: Any) -> Any:
         return generator.normal(size=(len(seen), 2))
 
-    with pytest.raises(InputError, match=r"^mine: gives another answer when it is asked the same again, so it samples"):
+    with pytest.raises(InputError, match=r"^mine: gives different answers to the same observation, so it samples"):
         Teacher(name="mine", spaces=spaces, respond=respond).probe()
 
 
 def test_a_function_that_draws_where_it_sees_something_is_no_teacher() -> None:
     generator = np.random.default_rng(0)
-    with pytest.raises(InputError, match="gives another answer"):
+    with pytest.raises(InputError, match="gives different answers"):
         Teacher(name="mine", spaces=BOX, respond=lambda seen: seen[:, :2] * generator.normal()).probe()
 
 
@@ -137,7 +137,7 @@ def test_a_function_that_keeps_a_state_is_no_teacher() -> None:
         calls.append(1)
         return seen[:, :2] + float(len(calls))
 
-    with pytest.raises(InputError, match="gives another answer"):
+    with pytest.raises(InputError, match="gives different answers"):
         Teacher(name="mine", spaces=BOX, respond=respond).probe()
 
 

@@ -81,7 +81,7 @@ def test_axes_of_length_one_make_no_difference(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("turned", [lambda found: found.T, np.ravel], ids=["turned", "flat"])
 def test_answers_in_another_order_are_refused(turned: Any) -> None:
     teacher = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: turned(seen[:, :2]))
-    with pytest.raises(InputError, match=r"mine: answers 50 observations .* need 2 values each, .* \[50, 2\]"):
+    with pytest.raises(InputError, match=r"mine: answers 50 observations .* needs floats of shape \[50, 2\]"):
         teacher.responses(observations())
 
 

@@ -160,7 +160,7 @@ ALIAS = "_0 = __torch__.torch.nn.functional.leaky_relu"
     ("before", "after", "reason"),
     [
         (ALIAS, f"{ALIAS}\n    _0 = torch.save", r"names 'torch\.save'"),
-        (ALIAS, f"{ALIAS}\n    for _0 in range(1):\n      pass", "calls '_0', which is no function of its own"),
+        (ALIAS, f"{ALIAS}\n    for _0 in range(1):\n      pass", "calls '_0', which is not one of its functions"),
         (ALIAS, f"{ALIAS}\n    _1, _0 = (torch.relu, torch.save)", r"names 'torch\.relu'"),
         (ALIAS, "_0 = __torch__.torch.nn.functional.nowhere", "names '__torch__.*nowhere'"),
         (ALIAS, "_0 = __torch__.torch.classes.own.leaky_relu", r"names '__torch__\.torch\.classes"),

@@ -145,7 +145,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "file": (f'y = torch.from_file("/etc/hostname", False, 2)\n{BACK}', r"calls 'torch\.from_file'"),
     "save": (f'torch.save(x, "sprung")\n{BACK}', r"calls 'torch\.save'"),
     "operators by path": (f'ops.aten.save(x, "sprung")\n{BACK}', r"calls 'ops\.aten\.save'"),
-    "Python's own attributes": (f"y = x.__class__\n{BACK}", "reads '__class__' of what is no module"),
+    "Python's own attributes": (f"y = x.__class__\n{BACK}", "reads '__class__' of something that is not a module"),
     "attributes of a module": (f"y = self.__class__\n{BACK}", "reads '__class__' of a module that has none"),
     "import": (f"import os\n{BACK}", "has 'import os'"),
     "lambda": (f"y = (lambda: 1)()\n{BACK}", "calls 'lambda: 1'|has|calls"),

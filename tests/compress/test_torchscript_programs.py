@@ -244,7 +244,7 @@ SCALARS = {
 
 @pytest.mark.parametrize("call", ["torch.div(torch.argmax(x, 1), 2)", "torch.full([2], 1)"])
 def test_what_an_old_torch_did_otherwise_is_refused(call: str, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"calls 'torch\.(div|full)' with whole numbers for an old torch"):
+    with pytest.raises(ArtifactError, match=r"calls 'torch\.(div|full)' with integers for an old torch"):
         read_torchscript(with_body(tmp_path, f"y = {call}\nreturn torch.slice(x, 1, 0, 2)"), spaces_for(4, 2))
 
 

@@ -132,7 +132,7 @@ def test_a_policy_may_have_any_name(name: str) -> None:
 
 @needs("cortex-m4")
 def test_bad_input_is_named() -> None:
-    with pytest.raises(InputError, match=r"^chip rp2040 has the core of cortex-m0, not cortex-m4$"):
+    with pytest.raises(InputError, match=r"^chip rp2040 has the core cortex-m0, not cortex-m4$"):
         build(CONTINUOUS, CORES["cortex-m4"], chip_named("rp2040"))
     with pytest.raises(CheckError, match=r"^arm-none-eabi-gcc failed: .*nothing_like_that"):
         build(policy("action[0] = nothing_like_that;"), CORES["cortex-m4"])

@@ -97,7 +97,7 @@ def test_a_stack_that_runs_into_variables_is_told() -> None:
     for used, why in ((2500, r"\(the stack ran into the static variables\)"), (9000, "Lockup")):
         image = build(policy(body.format(used, used), before="static volatile uint8_t pad[2000];"), part.core, part)
         assert image.fits
-        with pytest.raises(CheckError, match=rf"^the emulator of stm32f030f4 ended before its time .*{why}"):
+        with pytest.raises(CheckError, match=rf"^the emulator of stm32f030f4 ended early .*{why}"):
             count(image, [[0.0]])
 
 
@@ -123,7 +123,7 @@ def test_a_killed_emulator_is_told(target: Core) -> None:
     with EmulatedPolicy(build(CONTINUOUS, target)) as emulated:
         emulated.act(OBSERVATIONS[0])
         os.kill(emulated.process_id, signal.SIGKILL)
-        with pytest.raises(CheckError, match=rf"^the emulator of {target.name} ended before its time \(SIGKILL\)"):
+        with pytest.raises(CheckError, match=rf"^the emulator of {target.name} ended early \(SIGKILL\)"):
             emulated.act(OBSERVATIONS[0])
 
 

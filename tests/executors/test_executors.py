@@ -134,7 +134,7 @@ def test_jobs_that_cannot_be_sent_are_refused_and_leave_nothing(make: Callable[.
                 executor.submit(Job(name="job", function=seeded, argument=1, seconds=seconds))
         assert executor.events(0.0) == []
         executor.submit(Job(name="job", function=seeded, argument=1))
-        with pytest.raises(InputError, match="there is a job 'job' already"):
+        with pytest.raises(InputError, match="a job 'job' is already running"):
             executor.submit(Job(name="job", function=seeded, argument=1))
         assert isinstance(last_events(all_events(executor))["job"], Finished)
 

@@ -207,7 +207,7 @@ def test_a_job_runs_again_whose_node_was_killed(cluster: Any, tmp_path: Path) ->
 
 @needs_ray
 def test_a_cluster_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match=r"no cluster of Ray at 'nowhere': "):
+    with pytest.raises(InputError, match=r"no Ray cluster at 'nowhere': "):
         RayExecutor("nowhere", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -150,7 +150,9 @@ def test_discrete_actions_are_counted(tmp_path: Path, run: Run) -> None:
     cart = saved(tmp_path / "cart.pt", 4, 2, {"env": {"id": "CartPole-v1"}}, ArgmaxHead())
     code, out, err = run("export", cart, "--format", "c", "--int8", "--episodes", 1)
     assert (code, err) == (0, "")
-    assert re.search(r"; (100|9[0-9])\.[0-9]{2}% of the actions those of float32 on [0-9]+ recorded observations$", out)
+    assert re.search(
+        r"; (100|9[0-9])\.[0-9]{2}% of the actions equal those of float32 on [0-9]+ recorded observations$", out
+    )
 
 
 def test_an_environment_given_is_recorded_in(tmp_path: Path, run: Run) -> None:
@@ -196,7 +198,7 @@ def test_the_result_for_machines(form: str, model: Path, tmp_path: Path, run: Ru
         "c": [str(tmp_path / "out" / "p.h"), str(tmp_path / "out" / "p.c")],
         "name": "p",
         "activations": {"float32": None, "w8a8": 8}.get(form, 16),
-        "recognised": "model of prunekit, 3-8-6-1, tanh relu, normalizer inside",
+        "recognised": "prunekit model, 3-8-6-1, tanh relu, normalizer inside",
         "notes": [],
     }
 
@@ -270,7 +272,7 @@ def test_no_name_of_an_environment_breaks_the_properties(tmp_path: Path, run: Ru
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("--format c --activations 8", ["--activations goes with --int8"]),
+        ("--format c --activations 8", ["--activations needs --int8"]),
         ("--format c --int8 --activations 7", ["--activations must be 16 or 8, got 7"]),
         ("--format c --int8 --activations 8.5", ["--activations", "integer"]),
         ("--format c --name Left-Leg", ["--name Left-Leg", "lowercase letters, digits and _", "try left_leg"]),
@@ -278,13 +280,13 @@ def test_no_name_of_an_environment_breaks_the_properties(tmp_path: Path, run: Ru
         ("--format c --name double", ["--name double", "try policy_double"]),
         ("--format c --name ../up", ["--name ../up", "try up"]),
         ("--format c --name ", ["--name", "is empty"]),
-        ("--format onnx --int8", ["--int8 goes with --format c"]),
-        ("--int8", ["--int8 goes with --format c"]),
-        ("--int8 --activations 8", ["--int8 goes with --format c"]),
-        ("--activations 8", ["--activations goes with --format c"]),
-        ("--name p", ["--name goes with --format c"]),
-        ("--self-test", ["--self-test goes with --format c"]),
-        ("--arduino", ["--arduino goes with --format c"]),
+        ("--format onnx --int8", ["--int8 needs --format c"]),
+        ("--int8", ["--int8 needs --format c"]),
+        ("--int8 --activations 8", ["--int8 needs --format c"]),
+        ("--activations 8", ["--activations needs --format c"]),
+        ("--name p", ["--name needs --format c"]),
+        ("--self-test", ["--self-test needs --format c"]),
+        ("--arduino", ["--arduino needs --format c"]),
         ("--format C", ["--format C is unknown; choose onnx or c"]),
         ("--format tflite --int8", ["--format tflite is unknown; choose onnx or c"]),
         ("--format c --int8 --env CartPole-v1", ["3 values to 1", "CartPole-v1", "4", "2", "--env"]),

@@ -135,7 +135,7 @@ def test_ranges_near_the_largest_float_saturate(tmp_path: Path) -> None:
 
 
 def test_ranges_near_the_smallest_float_are_refused() -> None:
-    with pytest.raises(InputError, match="range over too little or too much for float32"):
+    with pytest.raises(InputError, match="is too small or too large for float32"):
         as_c(program(HEADS["tanh"]), "w8a16", (SEEN.astype(np.float64) * 1e-38).astype(np.float32))
 
 
@@ -178,4 +178,4 @@ def test_of_the_files_all_are_written_or_none(words: list[str], tmp_path: Path, 
 
 def test_an_environment_for_onnx_is_refused(tmp_path: Path, run: Run) -> None:
     code, _, err = run("export", saved(tmp_path / "p.pt", {}), "--env", "CartPole-v1")
-    assert (code, "--env goes with --format c" in err) == (2, True)
+    assert (code, "--env needs --format c" in err) == (2, True)

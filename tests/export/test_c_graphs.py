@@ -90,7 +90,7 @@ def test_several_inputs_are_a_pointer_each(tmp_path: Path) -> None:
     assert "camera is [2, 2], the last axis side by side." in code.header
     assert "NaN counts as the normalizer's mean, or 0 where there is none." in code.header
     assert agrees(policy, tmp_path, code)
-    with pytest.raises(InputError, match="takes policies of one input; some_policy has 3"):
+    with pytest.raises(InputError, match="takes policies with one input; some_policy has 3"):
         NativePolicy(code)
 
 

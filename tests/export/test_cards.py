@@ -121,16 +121,16 @@ def test_nothing_of_somebody_elses_is_written_over(tmp_path: Path, run: Run) -> 
     assert not may_be_written(tmp_path / "README.md")
     code, _, err = run("export", MODEL, "--card", "--out", tmp_path)
     assert code == 2
-    assert "is no card of prunekit's and would be overwritten" in err
+    assert "was not written by prunekit and would be overwritten" in err
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     other = tmp_path / "other"
     assert run("export", MODEL, "--card", "--out", other, "-q")[0] == 0
     policy = prunekit.Policy.from_network(nn.Linear(4, 2)).save(tmp_path / "mine.pt")
     code, _, err = run("export", policy, "--card", "--out", other)
     assert code == 2
-    assert "certificate.json: is of another policy" in err
+    assert "certificate.json: belongs to another policy" in err
     code, _, err = run("export", MODEL, "--card", "--format", "c", "--out", other)
-    assert (code, "--card goes with --format onnx" in err) == (2, True)
+    assert (code, "--card needs --format onnx" in err) == (2, True)
 
 
 def test_a_compression_has_a_card_from_its_certificate(tmp_path: Path) -> None:

@@ -286,11 +286,12 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
         end += [] if kept is None else [Node(op=affine(random, 4, 2), inputs=("flat",), outputs=("outputs",))]
         made = "outputs" if kept is None else "z"
         rows = [Node(op=two, inputs=("obs",), outputs=("y",)), Node(op=op, inputs=("y",), outputs=(made,))]
-        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) reads \[2, 2\], by rows")
+        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) reads rows, \[2, 2\]")
     refused([Node(op=kind("elu"), inputs=("obs",), outputs=("outputs",))], "no layer of weights")
     wide = LayerNorm(scale=ones, shift=zeros, epsilon=1e-5, count=5_000)
     refused(
-        [first, Node(op=wide, inputs=("x",), outputs=("y",)), last], r"'y' \(LayerNorm\): statistics over 5000 values"
+        [first, Node(op=wide, inputs=("x",), outputs=("y",)), last],
+        r"'y' \(LayerNorm\): takes statistics of 5000 values",
     )
     huge = LayerNorm(scale=ones, shift=zeros, epsilon=1e9, count=4)
     refused(
@@ -301,14 +302,14 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
 @pytest.mark.parametrize("recorded", [np.ones((3, 7)), np.ones(4), np.ones((0, 3)), [[1.0, 2.0]], np.full((2, 4), "x")])
 def test_recorded_observations_have_the_shape_of_the_policy_s(recorded: Any) -> None:
     graph = chain([affine(generator(), 4, 2)], 4, free(2))
-    with pytest.raises(InputError, match=r"recorded observations are numbers \[n, 4\], got "):
+    with pytest.raises(InputError, match=r"recorded observations must be numbers \[n, 4\], got "):
         quantize(graph, recorded)
     quantize(graph, [[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 3.0, 5.0]])  # type: ignore[arg-type]
 
 
 def test_outputs_beyond_float32_are_refused_by_name() -> None:
     layer = Affine(weight=np.full((2, 4), 3e38, np.float32), bias=np.zeros(2, np.float32))
-    with pytest.raises(InputError, match=r"node 'outputs': what it makes is beyond what float32 holds"):
+    with pytest.raises(InputError, match=r"node 'outputs': its values are beyond float32"):
         quantize(chain([layer], 4, free(2)), 1e20 * SEEN)
     hidden = Affine(weight=np.full((2, 4), 3e38, np.float32), bias=np.zeros(2, np.float32))
     bent = quantize(chain([hidden, kind("tanh"), affine(generator(), 2, 2)], 4, free(2)), 1e20 * SEEN)

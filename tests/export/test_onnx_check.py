@@ -103,16 +103,16 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "functions that expand": (lambda: laughs(6), "more than 10,000 nodes"),
     "functions that call each other": (calls_itself, "calls itself"),
     "a function of another version": (of_another_version, "its function g cannot be expanded"),
-    "a function in place of an operator": (another_relu, "one that there is already"),
+    "a function in place of an operator": (another_relu, "one that already exists"),
     "many nodes": (lambda: model_of([node("Relu", ["x"], ["y"])] * 10_001), "more than 10,000 nodes"),
     "a value that nothing gives": (lambda: model_of([node("Relu", ["z"], ["y"])]), "reads 'z'"),
     "an output that nothing gives": (lambda: model_of([node("Relu", ["x"], ["z"])]), "its output 'y'"),
     "a sequence that does not say so": (
         lambda: model_of([node("SplitToSequence", ["x", "n"], ["y"], axis=1)], {"n": np.asarray(3)}),
-        "its output 'y' is no tensor",
+        "its output 'y' is not a tensor",
     ),
     "sparse weights": (with_sparse, "sparse weights"),
-    "text": (lambda: with_tensor(data_type=TensorProto.STRING), "no plain numbers"),
+    "text": (lambda: with_tensor(data_type=TensorProto.STRING), "does not hold plain numbers"),
     "too little data": (lambda: with_tensor(dims=[4, 3]), "holds another amount"),
     "huge sizes without data": (lambda: with_tensor(dims=[2**20, 2**10]), "holds another amount"),
     "negative sizes": (lambda: with_tensor(dims=[-4, -2]), "impossible sizes"),
@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
             [node("Relu", ["x"], ["y"])],
             inputs=[helper.make_value_info("x", helper.make_map_type_proto(7, helper.make_tensor_type_proto(1, [1])))],
         ),
-        "'x' is no tensor",
+        "'x' is not a tensor",
     ),
     "an impossible width": (
         lambda: model_of(
@@ -179,7 +179,7 @@ def test_messages_nested_beyond_what_protobuf_reads_are_no_onnx_file() -> None:
     content = b""
     for tag in [0x32, 0x2A, 0x0A] * 40 + [0x3A]:  # the graph, a node's attribute, a graph's node; the model's graph
         content = bytes([tag]) + length_of(content) + content
-    with pytest.raises(ArtifactError, match=r"^bad\.onnx: is no ONNX file"):
+    with pytest.raises(ArtifactError, match=r"^bad\.onnx: is not an ONNX file"):
         tuned_session(content, "bad.onnx")
 
 

@@ -194,13 +194,15 @@ def test_sums_at_their_limit_do_not_overflow(bits: Bits, inputs: int, tmp_path: 
 
 def test_layers_too_wide_for_sums_of_32_bits_are_refused() -> None:
     seen = np.random.default_rng(1).uniform(-1.0, 1.0, (50, 700)).astype(np.float32)
-    with pytest.raises(InputError, match=r"'outputs': a layer of 700 inputs, too many .*int16 .*; use `activations` 8"):
+    with pytest.raises(
+        InputError, match=r"'outputs': a layer of 700 inputs is too wide .*int16 .*; use `activations` 8"
+    ):
         quantize(graph_of(wide(700)), seen, 16)
     quantize(graph_of(wide(700)), seen, 8)
 
     inputs = 2**31 // 127**2
     seen = np.linspace(-1.0, 1.0, 2 * inputs, dtype=np.float32).reshape(2, inputs)
-    with pytest.raises(InputError, match=rf"a layer of {inputs} inputs, too many .*int8 .*; export without `int8`"):
+    with pytest.raises(InputError, match=rf"a layer of {inputs} inputs is too wide .*int8 .*; export without `int8`"):
         quantize(graph_of(wide(inputs, outputs=1)), seen, 8)
 
 

@@ -123,7 +123,7 @@ def test_a_chain_is_shrunk_as_its_actor_is(tmp_path: Path, run: Run) -> None:
     assert code == 0
     assert out.splitlines()[0].endswith(
         f"model.compact.pt: hidden 6x5 -> 4x3, parameters 71 -> 39, largest difference "
-        f"{expected.largest_difference:.2g} of outputs up to {expected.output_scale:.3g}"
+        f"{expected.largest_difference:.2g} in outputs up to {expected.output_scale:.3g}"
     )
     assert len(out.splitlines()) == 2
     small = load(tmp_path / "model.compact.pt")
@@ -166,8 +166,8 @@ def test_files_in_which_nothing_is_constant_are_written_all_the_same(tmp_path: P
     assert "--no-normalizer" in err
     code, out, err = run("shrink", tmp_path / "agent.zip", "--no-normalizer")
     assert code == 0, err
-    assert [line for line in out.splitlines() if "no unit of it is the same" in line] == [
-        f"{tmp_path / 'agent.zip'}: no unit of it is the same whatever the observation, so none was removed"
+    assert [line for line in out.splitlines() if "no unit is constant" in line] == [
+        f"{tmp_path / 'agent.zip'}: no unit is constant for all observations, so none was removed"
     ]
     assert (tmp_path / "agent.compact.onnx").is_file()
     actions = load(tmp_path / "agent.compact.pt").actor(torch.from_numpy(ROWS)).detach().numpy()

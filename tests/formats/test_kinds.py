@@ -61,12 +61,12 @@ SAID: dict[Kind, str] = {
     "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed",
     "onnx": "is an ONNX file, but a model.pt is needed",
     "torch": "a torch file, but not a prunekit model; its weights do not say which network",
-    "pickle": "is a pickle or a file of an old torch",
-    "old_torch": "is a pickle or a file of an old torch",
-    "safetensors": "is a file of safetensors, but a model.pt is needed",
+    "pickle": "is a pickle or an old torch file",
+    "old_torch": "is a pickle or an old torch file",
+    "safetensors": "is a safetensors file, but a model.pt is needed",
     "hdf5": "is an HDF5 file, but a model.pt is needed",
     "tflite": "is a TensorFlow Lite file, but a model.pt is needed",
-    "msgpack": "is a file of msgpack, but a model.pt is needed",
+    "msgpack": "is a msgpack file, but a model.pt is needed",
     "tensorflow": "is a folder; name the model file in it",
     "unknown": "damaged or not a torch file",
 }
@@ -76,13 +76,13 @@ READ: dict[Kind, str | None] = {
     "onnx": None,
     "torch": None,
     "pickle": "is a pickle without arrays of layers",
-    "old_torch": "is a file of an old torch without layers",
-    "safetensors": "is a file of safetensors without layers",
+    "old_torch": "is an old torch file without layers",
+    "safetensors": "is a safetensors file without layers",
     "hdf5": "HDF5 file, which ends within one of its parts",
-    "tflite": "is a TensorFlow Lite file, which is not read; make ONNX of it",
-    "msgpack": "is a file of flax.serialization .* which is not read",
-    "tensorflow": "is a SavedModel of TensorFlow, which is not read; make ONNX of it",
-    "sb3": "does not say whether .*no file beside it is a normalizer",
+    "tflite": "is a TensorFlow Lite file, which is not read; convert it to ONNX",
+    "msgpack": "was written by flax.serialization .* which is not read",
+    "tensorflow": "is a TensorFlow SavedModel, which is not read; convert it to ONNX",
+    "sb3": "does not say whether .*no normalizer lies beside it",
 }
 
 
@@ -106,7 +106,7 @@ def test_policies_are_read_whatever_they_are_called(suffix: str, kind: Kind, tmp
     WRITERS[kind](path)
     reason = READ[kind]
     if kind == "unknown" and suffix != "pt":
-        reason = {"zip": "damaged or not a zip", "onnx": "is no ONNX file"}.get(suffix, "unknown kind of file")
+        reason = {"zip": "damaged or not a zip", "onnx": "is not an ONNX file"}.get(suffix, "unknown kind of file")
     if reason is None:
         assert read_model(path).graph is not None
         return

@@ -122,7 +122,7 @@ def test_other_kinds_of_tensors_are_kept_as_records() -> None:
 
 
 BEYOND = "reaches beyond its storage"
-WRONG = "no whole numbers from 0"
+WRONG = "not non-negative integers"
 TENSORS: dict[str, tuple[bytes, str]] = {
     "short record": (archive(tensor(count=4), {"0": bytes(12)}), "has 12 bytes, not the 4 elements"),
     "long record": (archive(tensor(count=4), {"0": bytes(20)}), "has 20 bytes, not the 4 elements"),
@@ -153,7 +153,7 @@ TENSORS: dict[str, tuple[bytes, str]] = {
     "another folder": (archive(tensor(key="../b")), "lacks its entry"),
     "two views of one": (
         archive(b"(" + tensor() + tensor().replace(b"FloatStorage", b"IntStorage") + b"t"),
-        "says two things of its entry",
+        "describes its entry in two ways: ",
     ),
     "sizes of the truth": (archive(tensor().replace(integer(2), b"\x88", 1)), WRONG),
     "no storage": (archive(b"ctorch._utils\n_rebuild_tensor_v2\n)R"), "describes a tensor in an unknown way"),

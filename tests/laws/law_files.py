@@ -68,7 +68,7 @@ def loaded_or_refused(content: bytes) -> ModelFile | None:
     for words in filter(None, (refusal, no_chain)):
         assert words.startswith(str(path))
         assert "\n" not in words
-    assert file is None or artifact is not None or "is no chain of layers" in no_chain
+    assert file is None or artifact is not None or "is not a chain of layers" in no_chain
     return file
 
 

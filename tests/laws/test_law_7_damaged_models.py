@@ -125,7 +125,7 @@ MISFITS: dict[str, tuple[Path_, Any]] = {
     "wide layer": (("layers", 2, "weight"), torch.ones(2, 7)),
     "many bounds": (("head", "low"), (-1.0,) * 5),
     "few bounds": (("head", "low"), (-1.0,)),
-    "bounds that are no numbers": (("head", "low"), (math.nan, -1.0)),
+    "bounds that are not numbers": (("head", "low"), (math.nan, -1.0)),
     "crossed bounds": (("head", "low"), (3.0, 3.0)),
     "long mean": (("normalizer", "mean"), torch.zeros(9)),
     "short mean": (("normalizer", "mean"), torch.zeros(1)),
@@ -137,7 +137,7 @@ GRAPH_MISFITS: dict[str, tuple[Path_, Any]] = {
     "long bias": ((*LAYER, "bias"), torch.ones(9)),
     "wide layer": ((*LAST, "weight"), torch.ones(2, 7)),
     "many bounds": ((*HEAD, "low"), [-1.0] * 5),
-    "bounds that are no numbers": ((*HEAD, "low"), [math.nan, -1.0]),
+    "bounds that are not numbers": ((*HEAD, "low"), [math.nan, -1.0]),
     "crossed bounds": ((*HEAD, "low"), [3.0, 3.0]),
     "short mean": ((*NORMALIZER, "mean"), torch.zeros(1)),
     "scale that is no number": ((*NORMALIZER, "scale"), torch.full((3,), math.nan)),
@@ -189,7 +189,7 @@ def rows_of_layers() -> list[dict[str, Any]]:
 BOMBS = {
     "values": (doubling(60), "its values hold"),
     "work": (rows_of_layers(), "multiply-accumulates"),
-    "names": (doubling(1, 10**15), "one part at least"),
+    "names": (doubling(1, 10**15), "from 1 to"),
 }
 
 

@@ -113,7 +113,7 @@ def graph_with(op: Op) -> Graph:
 
 
 def test_an_op_that_is_not_registered_is_refused() -> None:
-    with pytest.raises(InputError, match=r"node 'y': Unheard is no registered op"):
+    with pytest.raises(InputError, match=r"node 'y': Unheard is not a registered op"):
         graph_with(Unheard())
 
 

@@ -174,7 +174,7 @@ def test_broken_weights_are_not_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [torch.zeros(1), {1, 2}, Path("x"), math.nan, math.inf, np.float64(1.5)], ids=repr)
 def test_provenance_that_is_no_plain_data_is_not_saved(tmp_path: Path, value: object) -> None:
     artifact = with_provenance(sample(), deep={"down": [value]})
-    with pytest.raises(InputError, match=r"provenance .*no plain JSON data"):
+    with pytest.raises(InputError, match=r"provenance .*not plain JSON data"):
         save(artifact, tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
 

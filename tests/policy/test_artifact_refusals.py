@@ -97,7 +97,7 @@ def test_a_missing_field_is_refused_by_name(kind: str, field: str, request: pyte
 def test_activations_whose_parameter_is_beyond_float32_are_refused(saved: Path, parameter: float) -> None:
     edited(saved, lambda data: data["layers"][1].update(kind="elu", parameter=parameter))
     with pytest.raises(
-        ArtifactError, match=r"model\.pt: its activation has the parameter .*, no finite number of float32"
+        ArtifactError, match=r"model\.pt: its activation has the parameter .*, not a finite float32 number"
     ):
         load(saved)
 
@@ -184,8 +184,8 @@ def laughing(levels: int) -> list[Any]:
 
 
 PROVENANCE: dict[str, tuple[Any, str]] = {
-    "keys-of-two-types": ({1: "a", "b": 2}, "has the key '1', which is no text"),
-    "a-key-that-is-none": ({"a": {None: 2}}, "has the key 'None', which is no text"),
+    "keys-of-two-types": ({1: "a", "b": 2}, "has the key '1', which is not a string"),
+    "a-key-that-is-none": ({"a": {None: 2}}, "has the key 'None', which is not a string"),
     "a-key-of-a-lone-surrogate": ({"\ud800": 1}, "not valid Unicode"),
     "a-text-of-a-lone-surrogate": ({"a": ["b\udc00"]}, "not valid Unicode"),
     "a-tensor": ({"a": torch.ones(2)}, "holds Tensor"),
@@ -233,7 +233,7 @@ def test_nothing_is_saved_that_would_not_be_loaded(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
     for levels in (150, 500, 5000):
         artifact = make_artifact(Actor(network, ArgmaxHead()), None, {"a": nested(levels)})
-        with pytest.raises(InputError, match=r"provenance is (no plain JSON data|nested too deeply)"):
+        with pytest.raises(InputError, match=r"provenance is (not plain JSON data|nested too deeply)"):
             save(artifact, tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
 

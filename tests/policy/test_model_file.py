@@ -171,7 +171,11 @@ def test_a_graph_that_is_no_chain_is_refused_as_one_by_name(what: str, tmp_path:
     path = tmp_path / "model.pt"
     save_model_file(ModelFile(graph=OTHERS[what], masks=full_masks(OTHERS[what])), path)
     assert [node.name for node in read_model_file(path).graph.nodes] == [node.name for node in OTHERS[what].nodes]
-    with pytest.raises(ArtifactError, match=rf"model\.pt: is no chain of layers.*{what}.*read it with prunekit\.load"):
+    with pytest.raises(
+        ArtifactError,
+        match=rf"model\.pt: is not a chain of layers.*{what}.*read it "
+        r"with prunekit\.load",
+    ):
         load(path)
 
 

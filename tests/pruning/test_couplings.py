@@ -75,7 +75,7 @@ def test_a_weight_that_is_read_apart_from_its_layer_is_refused() -> None:
 
 
 def test_hidden_units_picked_by_their_places_are_refused() -> None:
-    with pytest.raises(CouplingError, match=r"'getitem' \(Slice\) picks hidden units by their places"):
+    with pytest.raises(CouplingError, match=r"'getitem' \(Slice\) selects hidden units by position"):
         find_groups(Between(lambda h: torch.tanh(h[:, :3]), 3))
 
 

@@ -186,5 +186,5 @@ def test_a_state_of_another_network_is_refused(widths: tuple[int, ...]) -> None:
     other = mlp(*widths)
     pruner = Pruner(other, torch.optim.Adam(other.parameters()), STEPS, plan)
     fit(other, pruner.optimizer, 30)
-    with pytest.raises(InputError, match="state is of a network"):
+    with pytest.raises(InputError, match="state belongs to a network"):
         begin(plan).pruner.load_state_dict(pruner.state_dict())

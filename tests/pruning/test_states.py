@@ -145,7 +145,7 @@ class Sequences(nn.Module):
 
 def test_cells_without_an_op_are_refused_by_name() -> None:
     for first, match in (
-        (True, r"'cells' \(GRU\) reads it, which is not known"),
+        (True, r"'cells' \(GRU\) reads it, which is not supported"),
         (False, "nn.GRU and LSTMs have none"),
     ):
         whole = Sequences(first)

@@ -75,7 +75,7 @@ def test_a_module_behind_the_last_layer_is_asked_for(tmp_path: Path) -> None:
     content = nn.Sequential(*mlp(4, 8, 3), nn.Tanh()).state_dict()
     assert "`activation`" in refusal(content, tmp_path)
     assert "'3' behind the last layer" in refusal(content, tmp_path)
-    assert "behind its last layer stands a module without weights, '3'" in refusal(content, tmp_path, activation="elu")
+    assert "after its last layer comes a module without weights, '3'" in refusal(content, tmp_path, activation="elu")
     path = tmp_path / "file.pt"
     assert read_policy(path, PolicyOptions(activation="elu", head="none")).keeps_outputs
     squashed = read_policy(path, PolicyOptions(activation="elu", head="tanh"))
@@ -143,12 +143,14 @@ def test_what_a_library_does_besides_is_refused(tmp_path: Path) -> None:
     extra = {**content, "model_state_dict": {**model, **named("estimator", mlp(5, 3))}}
     assert "beside its actor there is 'estimator.0'" in refusal(extra, tmp_path, activation="elu")
     spreads = {name: value for name, value in model.items() if name != "std"}
-    assert "no Gaussian" in refusal({**content, "model_state_dict": spreads}, tmp_path, activation="elu")
+    assert "are not drawn with a standard deviation" in refusal(
+        {**content, "model_state_dict": spreads}, tmp_path, activation="elu"
+    )
     images = {**model, "actor.0.weight": torch.zeros(8, 3, 3, 3)}
-    assert "is no chain of layers" in refusal({**content, "model_state_dict": images}, tmp_path, activation="elu")
+    assert "is not a chain of layers" in refusal({**content, "model_state_dict": images}, tmp_path, activation="elu")
     games = rl_games().content
     more = {**games, "model": {**games["model"], **named("a2c_network.actor_cnn", nn.Conv2d(3, 4, 3))}}
-    assert "its actor is more or less than" in refusal(more, tmp_path, activation="elu")
+    assert "its actor is not exactly" in refusal(more, tmp_path, activation="elu")
 
 
 def test_broken_numbers_are_refused(tmp_path: Path) -> None:
@@ -168,11 +170,11 @@ def test_broken_numbers_are_refused(tmp_path: Path) -> None:
     [
         ({"activation": "sine"}, "`activation` sine is unknown; choose none, tanh, relu"),
         ({"activation": "tanh:2"}, "`activation` tanh takes no number"),
-        ({"activation": "leaky_relu:x"}, "`activation` has 'x' where a number belongs"),
+        ({"activation": "leaky_relu:x"}, "`activation` has 'x', which is not a number"),
         ({"head": "softmax"}, "`head` softmax is unknown; choose none, tanh"),
         ({"head": "tanh:1"}, "`head` takes two bounds"),
         ({"head": "clip:1,0"}, "not LOW < HIGH"),
-        ({"head": "clip:0,inf"}, "`head` has 'inf' where a number belongs"),
+        ({"head": "clip:0,inf"}, "`head` has 'inf', which is not a number"),
     ],
 )
 def test_words_that_are_unknown(said: dict[str, str], words: str) -> None:

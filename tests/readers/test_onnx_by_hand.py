@@ -404,7 +404,7 @@ def test_a_state_that_is_a_constant(kind: str, before: bool) -> None:
         node("Mul", "u v", "k"), node("Tanh", "k"),
     ]  # fmt: skip
     found = agreeing(by_hand(nodes, {"x": (1, 5)}, constants=constants))
-    assert f"{kind} 'whole' has a constant state, so that the policy remembers nothing" in found.notes[-1]
+    assert f"{kind} 'whole' has a constant state, so the policy remembers nothing" in found.notes[-1]
     if kind == "GRU":
         nodes[1] = node(kind, f"s w r b {state}", "whole last", hidden_size=size, linear_before_reset=1)
         agreeing(by_hand(nodes, {"x": (1, 5)}, constants=constants))

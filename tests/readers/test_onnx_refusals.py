@@ -75,7 +75,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
         layered(node("ArgMax", "h", "i", axis=1), node("Cast", "i", "f", to=TensorProto.FLOAT), node("Mul", "f f")),
         {"x": (1, 5)},
         WEIGHT,
-        r"Mul 'y' goes on from the index of the largest value, which only the end of a policy can be",
+        r"Mul 'y' computes with the index of the largest value, which has to be the last step of a policy",
     ),
     "table of actions": (
         layered(node("ArgMax", "h", "i", axis=1), node("Gather", "table i")),
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
     ),
     "a constant": (
         [node("Shape", "x", "s"), node("Cast", "s", to=TensorProto.FLOAT)], {"x": (1, 5)}, {},
-        r"output 'y' is no value that depends on an observation|none of its outputs \(y\) depends on an input",
+        r"output 'y' is not a value that depends on an observation|none of its outputs \(y\) depends on an input",
     ),
     "a name that is taken": (
         [node("MatMul", "action w")], {"action": (1, 5)}, WEIGHT, r"its input is called 'action', as an output",
@@ -160,7 +160,7 @@ def sampling(*more: onnx.NodeProto, outputs: tuple[str, ...]) -> bytes:
 
 
 def test_an_answer_that_is_drawn() -> None:
-    message = r"samples its action \(output 'action' depends on RandomNormalLike\), so that one observation has many "
+    message = r"samples its action \(output 'action' depends on RandomNormalLike\), so one observation has many "
     with pytest.raises(InputError, match=message + "answers; export its deterministic action"):
         read_onnx_graph(sampling(outputs=("action",)), "policy.onnx")
     both = sampling(node("Tanh", "h", "mean"), outputs=("action", "mean"))
@@ -205,7 +205,7 @@ def test_other_opsets(opset: int) -> None:
 
 def test_no_onnx() -> None:
     for content in (b"", b"\x80\x04K\x01.", b"PK\x03\x04"):
-        with pytest.raises(ArtifactError, match=r"policy\.onnx: is no ONNX file"):
+        with pytest.raises(ArtifactError, match=r"policy\.onnx: is not an ONNX file"):
             read_onnx_graph(content, "policy.onnx")
 
 

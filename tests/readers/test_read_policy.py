@@ -41,7 +41,7 @@ def zip_of(folder: Path, normalized: bool) -> tuple[PPO, Any]:
 
 def test_a_model_of_prunekit(tmp_path: Path) -> None:
     policy = read_policy(model_file(tmp_path / "model.pt"))
-    assert policy.recognised == "model of prunekit, 3-4-2, elu"
+    assert policy.recognised == "prunekit model, 3-4-2, elu"
     assert policy.metadata == {"note": "kept"}
     assert policy.artifact is not None
     assert not policy.keeps_outputs
@@ -74,7 +74,7 @@ def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
     _, env = zip_of(tmp_path, normalized=True)
     with pytest.raises(
         InputError,
-        match=r"agent\.zip: does not say .*VecNormalize.*no file beside it .*`normalizer`.*`normalizer=False`",
+        match=r"agent\.zip: .*VecNormalize.*no normalizer lies beside it.*`normalizer`.*`normalizer=False`",
     ):
         read_policy(tmp_path / "agent.zip")
     (tmp_path / "agent").mkdir()

@@ -68,7 +68,7 @@ def test_a_reader_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("nothing.there:READER", "does not load: No module named"), (f"{__name__}:_read", "is no prunekit.readers")],
+    [("nothing.there:READER", "does not load: No module named"), (f"{__name__}:_read", "is not a prunekit.readers")],
 )
 def test_a_reader_that_is_none_is_named(
     value: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

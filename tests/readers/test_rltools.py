@@ -137,7 +137,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "numbers in another file": (stored_outside, "in other files, which are never opened"),
     "a soft link": (lambda file: file.__setitem__("soft", h5py.SoftLink("/actor")), "as a link to something elsewhere"),
-    "a circle": (lambda file: file["actor"].__setitem__("again", file["actor"]), "two names for one object"),
+    "form a cycle": (lambda file: file["actor"].__setitem__("again", file["actor"]), "two names for one object"),
     "pieces": (lambda file: replaced(file, chunks=(1, 5)), "in pieces, which is not read; write it without chunks"),
     "packed": (lambda file: replaced(file, compression="gzip"), "packed, which is not read"),
     "a layer of another kind": (
@@ -149,7 +149,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], object], str]] = {
         "the activation 'SWIRL'",
     ),
     "no actor": (lambda file: file.move("actor", "net/inner"), "no network of RLtools was found"),
-    "layers that do not fit": (lambda file: file.__delitem__("actor/layers/1"), "reads 6 values, but 7 come"),
+    "layers that do not fit": (
+        lambda file: file.__delitem__("actor/layers/1"),
+        "reads 6 values, but the layer before it gives 7",
+    ),
 }
 
 

@@ -456,7 +456,7 @@ REFUSED = {
         """,
         "share memory|memory location",
     ),
-    "a constant answer": ("h = torch.ones([1, 2])", "the same to all observations"),
+    "a constant answer": ("h = torch.ones([1, 2])", "the same answer to all observations"),
 }
 
 

@@ -97,7 +97,7 @@ def test_a_bench(run: Run, tmp_path: Path) -> None:
 def test_anything_else_is_refused(run: Run, tmp_path: Path) -> None:
     refused(run("report", tmp_path / "nowhere"), "nowhere", "no such folder")
     (tmp_path / "file").write_text("mine")
-    refused(run("report", tmp_path / "file"), "file", "is no folder")
+    refused(run("report", tmp_path / "file"), "file", "is not a folder")
     refused(run("report", tmp_path), str(tmp_path), "holds no results.json of sweep")
     (tmp_path / "results.json").write_text("{}")
     refused(run("report", tmp_path), "results.json", "format is missing")
@@ -113,7 +113,7 @@ def test_what_is_read_is_not_written_over(run: Run, tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path, synthetic.sweep(("Hopper-v5",), seeds=2))
     before = (folder / "results.json").read_bytes()
     refused(run("report", folder, "--out", folder / "results.json"), "results.json", "would be overwritten")
-    refused(run("report", folder, "--json", folder / "report.html"), "report.html", "is written anyway")
+    refused(run("report", folder, "--json", folder / "report.html"), "report.html", "is already written")
     assert (folder / "results.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     model = shutil.copy(CARTPOLE / "dense.pt", tmp_path)
@@ -122,7 +122,7 @@ def test_what_is_read_is_not_written_over(run: Run, tmp_path: Path) -> None:
 
 def test_an_original_goes_with_a_compression_alone(run: Run, tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path, synthetic.sweep(("Hopper-v5",), seeds=2))
-    refused(run("report", folder, "--original", CARTPOLE / "dense.pt"), "--original", "folder of compress")
+    refused(run("report", folder, "--original", CARTPOLE / "dense.pt"), "--original", "folder that compress wrote")
     refused(run("report", folder, "--original", tmp_path / "gone.pt"), "gone.pt", "no such file")
 
 

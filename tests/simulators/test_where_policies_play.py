@@ -153,13 +153,13 @@ def test_observations_of_a_simulator_are_copies() -> None:
         (lambda walls: setattr(walls, "single_action_space", None), "`actions`"),
         (lambda walls: setattr(walls, "seen", lambda: np.zeros((3, 4))), "ndarray"),
         (lambda walls: setattr(walls, "seen", lambda: torch.zeros(3, 4, 4)), r"\[3, 4, 4\]"),
-        (lambda walls: setattr(walls, "seen", lambda: {"critic": torch.zeros(3, 4)}), "none is 'policy'"),
+        (lambda walls: setattr(walls, "seen", lambda: {"critic": torch.zeros(3, 4)}), "none of which is 'policy'"),
         (
             lambda walls: setattr(walls, "seen", lambda: torch.zeros(3, 4 + int(walls.ages.sum() > 0))),
             r"\[3, 5\], but had \[3, 4\]",
         ),
         (lambda walls: setattr(walls, "reset", lambda: 1 / 0), r"failed at its first reset \(ZeroDivisionError"),
-        (lambda walls: setattr(walls, "num_envs", 0), "num_envs 0; it must be a whole number from 1"),
+        (lambda walls: setattr(walls, "num_envs", 0), "num_envs 0; it must be a positive integer"),
         (lambda walls: setattr(walls, "num_envs", "3"), "num_envs '3'; it must be"),
         (lambda walls: setattr(walls, "step", lambda _: (1, 2)), "step returned"),
         (lambda walls: setattr(walls, "step", lambda _: (walls.seen(), torch.ones(2), torch.ones(3), {})), "rewards"),
@@ -210,7 +210,7 @@ def test_what_is_no_environment_is_told() -> None:
         environment_spec(gym.make(CARTPOLE))
     with pytest.raises(InputError, match="nothing makes it"):
         EnvironmentSpec(name="none")
-    with pytest.raises(InputError, match="`kwargs` are for one that is made here"):
+    with pytest.raises(InputError, match="`kwargs` are only for an environment"):
         environment_spec(Walls(), {"size": 3})
     with pytest.raises(UnusableEnvironmentError, match=r"returned a vector environment"):
         environment_spec(lambda: many(1)).episodes()
@@ -308,5 +308,7 @@ def act_of_one(_: int) -> Act:
 
 
 def test_a_vector_is_made_with_its_arguments_already() -> None:
-    with pytest.raises(InputError, match="`kwargs` are for one that is made here; make it with them"):
+    with pytest.raises(
+        InputError, match="`kwargs` are only for an environment that prunekit makes; make yours with them"
+    ):
         environment_spec(many(), {"sutton_barto_reward": True})

@@ -51,7 +51,7 @@ BOUNDS: dict[str, Callable[..., object]] = {
 @pytest.mark.parametrize("alpha", [5.0, 1.0, 0.0, -0.05, float("nan")])
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_a_level_lies_between_0_and_1(bound: str, alpha: float) -> None:
-    with pytest.raises(InputError, match="`alpha` is how often a bound may be wrong, between 0 and 1"):
+    with pytest.raises(InputError, match="`alpha`, how often a bound may be wrong, must lie between 0 and 1"):
         BOUNDS[bound](alpha=alpha)
 
 
@@ -73,13 +73,13 @@ def test_returns_of_the_same_episodes_are_as_many() -> None:
 
 @pytest.mark.parametrize("seen", [[], [np.nan], [np.inf, 1.0]])
 def test_a_range_is_that_of_finite_returns(seen: list[float]) -> None:
-    with pytest.raises(InputError, match="finite returns, one at least"):
+    with pytest.raises(InputError, match="at least one finite return"):
         range_of(seen, [])
 
 
 @pytest.mark.parametrize("ends", [(1.0,), (0.0, 1.0, 2.0), 5.0, "0,1", (0.0, None), [[0.0], [1.0, 2.0]]])
 def test_a_range_is_two_numbers(ends: Any) -> None:
-    with pytest.raises(InputError, match="`clip_range` is two numbers"):
+    with pytest.raises(InputError, match="`clip_range` must be two numbers"):
         range_given(ends)
 
 

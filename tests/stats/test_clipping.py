@@ -51,7 +51,7 @@ def test_a_range_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "a,b", "1;2", "1,"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"is no range; write it as in `clip_range`=-100,300"):
+    with pytest.raises(InputError, match=r"is not a range; write it as in `clip_range`=-100,300"):
         parse_range(text)
 
 

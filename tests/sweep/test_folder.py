@@ -39,7 +39,7 @@ def test_a_second_command_changes_nothing(tmp_path: Path) -> None:
     checked(tmp_path, claimed=True)
     with held(tmp_path / "out"):
         before = content_of(tmp_path / "out")
-        with pytest.raises(InputError, match="another process is at work in it"):
+        with pytest.raises(InputError, match="another process is working in it"):
             run_sweep(read_sweep(sweep_file(tmp_path, MORE)), tmp_path / "out", _no_executor)
         assert content_of(tmp_path / "out") == before
 
@@ -51,11 +51,11 @@ def _no_executor() -> Any:
 def test_a_folder_of_something_else_is_not_even_locked(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"something else than a sweep \(thesis\.tex\)"):
+    with pytest.raises(InputError, match=r"something other than a sweep \(thesis\.tex\)"):
         run_sweep(read_sweep(sweep_file(tmp_path)), tmp_path / "out", _no_executor)
     assert content_of(tmp_path / "out") == {"thesis.tex": b""}
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: is no folder"):
+    with pytest.raises(InputError, match="file: is not a folder"):
         run_sweep(read_sweep(sweep_file(tmp_path)), tmp_path / "file", _no_executor)
 
 
@@ -95,7 +95,7 @@ def test_a_cell_may_not_change_once_another_that_builds_on_it_has_begun(tmp_path
     changed = SMALL.replace("sparsity = 0.9\n", "sparsity = 0.8\n")
     checked(tmp_path, changed)
     folder.cell(SCRATCH).mkdir(parents=True)
-    with pytest.raises(InputError, match=f"cell {MASKED} was asked something else here"):
+    with pytest.raises(InputError, match=f"cell {MASKED} had other settings here"):
         checked(tmp_path, changed)
     checked(tmp_path, MORE, claimed=True)
     assert len(json.loads((folder.root / "sweep.json").read_text())["cells"]) == 8

@@ -42,7 +42,7 @@ def nested(entry: dict[str, Any]) -> None:
 DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "returns as text": lambda entry: entry.update(returns=["1.0"] * 3),
     "too few returns": lambda entry: entry["returns"].pop(),
-    "returns that are no numbers": lambda entry: entry.update(returns=[1.0, float("nan"), 2.0]),
+    "returns that are not numbers": lambda entry: entry.update(returns=[1.0, float("nan"), 2.0]),
     "no returns": lambda entry: entry.pop("returns"),
     "too few disturbed returns": lambda entry: entry["disturbed"]["delay 1"].pop(),
     "another disturbance": lambda entry: entry["disturbed"].update(delay=[1.0] * 3),
@@ -142,7 +142,7 @@ def test_of_known_results_only_what_a_sweep_writes_is_taken(
     ("cell", "changes", "told"),
     [
         ({"returns": [1, "2", 3]}, {}, r"cells\[0\].returns\[1\] must be a finite number"),
-        ({"hidden": [-1]}, {}, r"cells\[0\].hidden\[0\] must be a whole number"),
+        ({"hidden": [-1]}, {}, r"cells\[0\].hidden\[0\] must be an integer"),
         ({"name": "\x1b]0;x\x07"}, {}, r"cells\[0\].name must be a text"),
         ({}, {"cells": [3]}, r"cells\[0\] must be an object"),
         ({}, {"cells": {}}, "cells must be a list"),

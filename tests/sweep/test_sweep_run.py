@@ -118,17 +118,17 @@ def test_a_sweep_may_grow_but_not_change(done: tuple[Path, SweepOutcome], tmp_pa
     assert len(outcome.results["cells"]) == 5
     changed = sweep_file(tmp_path, SMALL.replace("sparsity = 0.9\n", "sparsity = 0.8\n"))
     with pytest.raises(
-        InputError, match=r"masked-0.9-seed0 was asked something else here .*sparsity differs: it was 0.9 and is 0.8"
+        InputError, match=r"masked-0.9-seed0 had other settings here .*sparsity differs: it was 0.9 and is 0.8"
     ):
         swept(changed, tmp_path / "out")
-    with pytest.raises(InputError, match="is of another sweep, 'Small'"):
+    with pytest.raises(InputError, match="belongs to another sweep, 'Small'"):
         swept(sweep_file(tmp_path, SMALL.replace('"Small"', '"Large"')), tmp_path / "out")
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match="holds something else than a sweep"):
+    with pytest.raises(InputError, match="holds something other than a sweep"):
         swept(sweep_file(tmp_path), tmp_path / "out")
     with pytest.raises(InputError, match=r"sweep\.toml: cannot be read"):
         swept(sweep_file(tmp_path), tmp_path / "new", known=[tmp_path / "sweep.toml"])
@@ -231,7 +231,7 @@ def test_a_random_policy_that_fails_is_told(tmp_path: Path) -> None:
     outcome, _ = swept(file, tmp_path / "out")
     (cell,) = outcome.results["cells"]
     shutil.rmtree(tmp_path / "out" / "random")
-    (tmp_path / "out" / "random").write_text("no folder")
+    (tmp_path / "out" / "random").write_text("not a folder")
     outcome, said = swept(file, tmp_path / "out")
     assert list(outcome.failures) == ["random policy in prunekit-test/Luck-v0"]
     assert len(said.lines) == 1

@@ -238,7 +238,7 @@ def test_training_per_episode_is_refused() -> None:
     learner = learner_of(TD3("MlpPolicy", "Pendulum-v1", train_freq=(1, "episode"), device="cpu"))
     assert learner.critic is not None
     for part in (learner.actor, learner.critic):
-        with pytest.raises(InputError, match="per episode has no known number of updates"):
+        with pytest.raises(InputError, match="the number of updates is not known"):
             part.updates(1000)
 
 
@@ -257,7 +257,7 @@ def test_dqn_has_no_critic_to_prune(tmp_path: Path) -> None:
 
 
 def test_a_dense_run_prunes_no_critics() -> None:
-    with pytest.raises(InputError, match="a dense run prunes no critics"):
+    with pytest.raises(InputError, match="exclude each other"):
         TrainingRequest(
             env_id="Pendulum-v1", algorithm="sac", preset=preset_for("Pendulum-v1", "sac"), prune_critics=True
         )
@@ -287,5 +287,5 @@ def test_an_algorithm_that_does_not_fit_the_actions_is_refused() -> None:
 
 
 def test_a_learner_without_adapter_is_refused() -> None:
-    with pytest.raises(InputError, match="no adapter for A2C"):
+    with pytest.raises(InputError, match="A2C cannot be pruned"):
         learner_of(A2C("MlpPolicy", "CartPole-v1", device="cpu"))

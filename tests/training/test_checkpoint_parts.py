@@ -228,7 +228,7 @@ def test_whole_checkpoints_are_taken(name: str, interrupted: Runs, tmp_path: Pat
 def test_what_differs_is_named_in_a_line_that_can_be_read() -> None:
     with pytest.raises(InputError) as refusal:
         check_same(Path("run"), {"versions": {"a" * 5000: "1"}}, {})
-    assert "as versions.aaa" in str(refusal.value)
+    assert "cannot be resumed: versions.aaa" in str(refusal.value)
     assert len(str(refusal.value)) < 500
 
 

@@ -92,12 +92,12 @@ def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_ended(run: Run, ended: Path) -> None:
-    refused(run, ended, "has ended", "--out")
+    refused(run, ended, "is complete", "--out")
 
 
 def test_a_run_that_another_process_goes_on_with(run: Run, begun: Path, ended: Path) -> None:
     with held(begun):
-        refused(run, begun, str(begun), "another process is at work in it")
+        refused(run, begun, str(begun), "another process is working in it")
     assert run("train", "--resume", "--out", begun, "-q") == (0, "", "")
 
 
@@ -106,7 +106,7 @@ def test_a_run_is_held_from_its_beginning(tmp_path: Path) -> None:
 
     class Watching:
         def update(self, status: Status) -> None:
-            with pytest.raises(InputError, match="another process is at work in it"), held(tmp_path / "run"):
+            with pytest.raises(InputError, match="another process is working in it"), held(tmp_path / "run"):
                 pass
             seen.append(status.phase)
 
@@ -134,7 +134,7 @@ def test_a_run_is_held_from_its_beginning(tmp_path: Path) -> None:
     ids=lambda value: str(value[0]),
 )
 def test_other_options_than_the_run_began_with(run: Run, begun: Path, options: list[Any], words: list[str]) -> None:
-    refused(run, begun, str(begun), *words, "resume with what the run began with", options=tuple(options))
+    refused(run, begun, str(begun), *words, "resume with the settings that the run began with", options=tuple(options))
 
 
 def test_the_same_options_again_go_on(run: Run, begun: Path, ended: Path) -> None:
@@ -175,7 +175,7 @@ def without(*names: str) -> Edit:
     [
         (lambda content: content.update(version=2), ["checkpoint format 2", "reads 1"]),
         (lambda content: content.update(version=torch.ones(2)), ["checkpoint format"]),
-        (lambda content: content.update(format="prunekit.model"), ["no checkpoint of prunekit"]),
+        (lambda content: content.update(format="prunekit.model"), ["not a prunekit checkpoint"]),
         (without("learner"), ["lacks parts"]),
         (without("records"), ["lacks parts"]),
         (without("request"), ["lacks parts"]),
@@ -197,7 +197,7 @@ def test_a_checkpoint_edited_by_hand(run: Run, begun: Path, edit: Edit, words: l
 def test_a_foreign_file_as_checkpoint(run: Run, begun: Path) -> None:
     newest = checkpoints_in(begun)[-1]
     torch.save([torch.zeros(3)], newest)
-    refused(run, begun, str(newest), "no checkpoint of prunekit", "remove it")
+    refused(run, begun, str(newest), "not a prunekit checkpoint", "remove it")
     newest.write_text("hello")
     refused(run, begun, str(newest), "remove it")
     newest.unlink()

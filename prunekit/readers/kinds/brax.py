@@ -54,7 +54,8 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None, notes: tupl
     if set(layers) != set(tree.matrices) or any(name.endswith(".scale") for name in tree.arrays):
         there = ", ".join(tree.matrices[:16])
         raise InputError(
-            f"{opened.path}: {CALLED}, but its policy is no plain chain hidden_0, hidden_1, ... with tanh of a mean; "
+            f"{opened.path}: {CALLED}, but its policy is not a plain chain hidden_0, hidden_1, ... with tanh "
+            "of a mean; "
             f"name its layers with `layers` and what follows with `head`; there are {shown(there, 400)}"
         )
     return Plan(
@@ -75,7 +76,7 @@ def _normalizer(found: Any) -> tuple[Normalize | None, tuple[str, ...]]:
     if not isinstance(state, dict) or not {"mean", "std"} <= set(state):
         if not tree_of(found).arrays:
             return None, ()
-        raise InputError("its first part is no normalizer that is known")
+        raise InputError("its first part is not a known normalizer")
     mean, deviation = state["mean"], state["std"]
     notes: tuple[str, ...] = ()
     if isinstance(mean, dict) and isinstance(deviation, dict):
@@ -85,7 +86,7 @@ def _normalizer(found: Any) -> tuple[Normalize | None, tuple[str, ...]]:
             notes = (f"of its observations ({', '.join(map(str, mean))}) it reads '{_OF_OBSERVATIONS}'",)
         mean, deviation = mean[_OF_OBSERVATIONS], deviation[_OF_OBSERVATIONS]
     if not isinstance(mean, np.ndarray) or not isinstance(deviation, np.ndarray):
-        raise InputError("its normalizer's mean and deviation are no arrays")
+        raise InputError("its normalizer's mean and deviation are not arrays")
     statistics = Tree(arrays={"mean": mean, "std": deviation})
     return normalizer_of(statistics.vector("mean"), statistics.vector("std")), tuple(shown(note) for note in notes)
 

@@ -50,7 +50,9 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 def _ppo(opened: Opened, tree: Tree) -> Plan:
     layers = sequence_at(tree, "actor_mean")
     if layers is None:
-        raise InputError(f"{opened.path}: {CALLED}, but its actor_mean is no chain of layers; name them with `layers`")
+        raise InputError(
+            f"{opened.path}: {CALLED}, but its actor_mean is not a chain of layers; name them with `layers`"
+        )
     return Plan(
         called=CALLED,
         part="actor",

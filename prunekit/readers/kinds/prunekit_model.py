@@ -31,7 +31,7 @@ def _read(opened: Opened, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
         raise ArtifactError(f"{path}: {error}") from error
     return PolicyFile(
         path=path,
-        recognised=f"model of prunekit, {described(file.graph)}",
+        recognised=f"prunekit model, {described(file.graph)}",
         graph=file.graph,
         metadata=file.provenance,
         masks=file.masks,

@@ -56,7 +56,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
     if trunk is None or len(last) != 1 or not set(matrices) <= set(trunk):
         there = ", ".join(own[:16]) or "none"
         raise InputError(
-            f"{opened.path}: {CALLED}, but its actor is more or less than {_TRUNK} and mu or logits; name the layers "
+            f"{opened.path}: {CALLED}, but its actor is not exactly {_TRUNK} and mu or logits; name the layers "
             f"of the policy, in order, with `layers`; there are {shown(there, 400)}"
         )
     discrete = last[0].endswith("logits")

@@ -40,7 +40,7 @@ def _found(opened: Opened, options: PolicyOptions) -> Plan:
     if head is None or len(encoders) != 1 or not set(own) <= set(layers):
         there = ", ".join(own[:16])
         raise InputError(
-            f"{opened.path}: {CALLED}, but its policy is more or less than one encoder and {_HEAD}; name its layers "
+            f"{opened.path}: {CALLED}, but its policy is not exactly one encoder and {_HEAD}; name its layers "
             f"with `layers`; there are {shown(there, 400)}"
         )
     if options.head is None:

@@ -95,7 +95,7 @@ def _layers_of(contents: Contents, path: str, depth: int) -> Iterator[str]:
     elif "layers" in inside:
         numbers = _inside(contents, f"{path}/layers")
         if not all(number.isdecimal() and len(number) < 4 for number in numbers):
-            raise InputError("has layers whose names are no numbers")
+            raise InputError("has layers whose names are not numbers")
         names = [f"layers/{number}" for number in sorted(numbers, key=int)]
     else:
         yield path
@@ -206,7 +206,9 @@ class _Made:
         if self.inputs is None:
             self.inputs = self.width = width
         if width != self.width:
-            raise InputError(f"its layer '{shown(layer, 60)}' reads {width} values, but {self.width} come before it")
+            raise InputError(
+                f"its layer '{shown(layer, 60)}' reads {width} values, but the layer before it gives {self.width}"
+            )
         if not width:
             raise InputError(f"its layer '{shown(layer, 60)}' reads nothing")
 

@@ -65,7 +65,8 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
     if layers is None:
         there = ", ".join(tree.matrices[:16]) or "none"
         raise InputError(
-            f"{opened.path}: {CALLED}, but its {part} is no chain of layers {prefix}.0, {prefix}.2, ...; name those of "
+            f"{opened.path}: {CALLED}, but its {part} is not a chain of layers {prefix}.0, {prefix}.2, ...; "
+            "name those of "
             f"the policy, in order, with `layers`; there are {shown(there, 400)}"
         )
     chained = set(layers)
@@ -77,7 +78,7 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
         )
     if part == "actor" and not any(name in tree for name in _STANDARD_DEVIATIONS):
         raise InputError(
-            f"{opened.path}: {CALLED}, but its actions are of no Gaussian with a spread of its own, so that its "
+            f"{opened.path}: {CALLED}, but its actions are not drawn with a standard deviation of their own, so its "
             "outputs are not the actions alone; export the policy to ONNX"
         )
     return Plan(

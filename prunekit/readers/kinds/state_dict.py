@@ -37,8 +37,8 @@ def _found(opened: Opened, options: PolicyOptions, called: str) -> Plan:
     atoms = next((name for name in tree.arrays if name.rpartition(".")[2] in _DISTRIBUTIONS), None)
     if atoms is not None:
         raise InputError(
-            f"{opened.path}: {called} of a distribution over '{shown(atoms, 60)}' (C51), whose outputs are no values "
-            "of actions; export the policy with its expectation to ONNX"
+            f"{opened.path}: {called} of a distribution over '{shown(atoms, 60)}' (C51), whose outputs are not "
+            "action values; export the policy with its expectation to ONNX"
         )
     refuse_recurrent(opened, tree, called)
     prefixes = list(dict.fromkeys(name.rpartition(".")[0] for name in own))

@@ -16,21 +16,22 @@ from prunekit.readers.weights.policy import OPTIONS
 _SAID: dict[Kind, tuple[str, str]] = {
     "tflite": (
         "tensorflow_lite",
-        "is a TensorFlow Lite file, which is not read; make ONNX of it with 'python -m tf2onnx.convert --tflite FILE "
+        "is a TensorFlow Lite file, which is not read; convert it to ONNX with 'python -m tf2onnx.convert "
+        "--tflite FILE "
         "--output policy.onnx'",
     ),
     "msgpack": (
         "flax",
-        "is a file of flax.serialization (msgpack), which is not read; write its parameters with "
+        "was written by flax.serialization (msgpack), which is not read; write its parameters with "
         "safetensors.flax.save_file and name them with `layers`",
     ),
     "pickle": (
         "pickle",
         "is a pickle without arrays of layers; no policy was found in it, and its objects are not unpickled",
     ),
-    "old_torch": ("old_torch", "is a file of an old torch without layers; no policy was found in it"),
-    "safetensors": ("no_layers", "is a file of safetensors without layers; no policy was found in it"),
-    "torch": ("torch", "is a torch file, but no weights of layers are in it; no policy was found"),
+    "old_torch": ("old_torch", "is an old torch file without layers; no policy was found in it"),
+    "safetensors": ("no_layers", "is a safetensors file without layers; no policy was found in it"),
+    "torch": ("torch", "is a torch file without weights of layers; no policy was found in it"),
 }
 
 

@@ -95,7 +95,7 @@ class Builder:
         """Return the values at ``indices`` of ``x`` in row-major order, in the shape of ``indices``."""
         dims, count = indices.shape, math.prod(x.dims)
         if not indices.size:
-            raise InputError("gives a value of no numbers; export the policy without it")
+            raise InputError("gives an empty value; export the policy without it")
         flat = indices.ravel()
         if flat.size == count and (flat == np.arange(count)).all():
             return Data(name=x.name, dims=dims)
@@ -128,7 +128,7 @@ class Builder:
         try:
             order = np.concatenate(laid, axis=axis)
         except ValueError as error:
-            raise InputError("puts values side by side that do not fit; export the policy again") from error
+            raise InputError("concatenates values that do not fit together; export the policy again") from error
         if all(size == 1 for value in values for size in value.dims[axis + 1 :]):
             lead = leading(order.shape[: axis + 1])
             names = [self.shaped(value, (*lead, value.dims[axis])) for value in values]

@@ -52,11 +52,12 @@ class Call:
         value = self.held(at)
         if isinstance(value, Index | Choices):
             raise InputError(
-                "goes on from the index of the largest value, which only the end of a policy can be; export the values "
+                "computes with the index of the largest value, which has to be the last step of a policy; "
+                "export the values "
                 "before it, or choose them with `output`"
             )
         if isinstance(value, Truth):
-            raise InputError("computes with truth values of the observation; export the policy without it")
+            raise InputError("computes with booleans that depend on the observation; export the policy without it")
         return value
 
     def data(self, at: int = 0) -> Data:

@@ -140,7 +140,7 @@ def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[
         others = [name for name in varying if name not in sampled and not any(word in name for word in _STATES)]
         raise _samples(called, drawn, sampled[drawn], others)
     if not candidates:
-        raise InputError(f"{called}: none of its outputs ({_listed(names)}) depends on an input; it is no policy")
+        raise InputError(f"{called}: none of its outputs ({_listed(names)}) depends on an input, so it is not a policy")
     if len(candidates) > 1:
         raise InputError(
             f"{called}: several of its outputs could be the action ({_listed(candidates)}); give `output` NAME"
@@ -163,7 +163,7 @@ def _samples(called: str, output: str, source: str, others: Sequence[str]) -> In
     if others:
         advice = f"not drawn is {_listed(others)}: take it with `output`"
     return InputError(
-        f"{called}: samples its action (output '{shown(output)}' depends on {source}), so that one observation has "
+        f"{called}: samples its action (output '{shown(output)}' depends on {source}), so one observation has "
         f"many answers; {advice}"
     )
 

@@ -236,7 +236,7 @@ def _logic(call: Call) -> Sequence[Held]:
     values = [call.held(at) for at in range(len(call.inputs))]
     truths = [value for value in values if isinstance(value, Truth)]
     if len(truths) != len(values):
-        raise InputError("combines what are no comparisons; export the policy without it")
+        raise InputError("combines values that are not comparisons; export the policy without it")
     if kind == "Not":
         return (opposite(build, truths[0]),)
     if kind == "Or":
@@ -256,7 +256,7 @@ def _sign(call: Call) -> Sequence[Held]:
 def _where(call: Call) -> Sequence[Held]:
     condition = call.held(0)
     if isinstance(condition, Data | Index | Choices):
-        raise InputError("chooses by what is no comparison; export the policy without it")
+        raise InputError("chooses by a value that is not a comparison; export the policy without it")
     return (chosen(call.build, condition, call.floats(1), call.floats(2)),)
 
 

@@ -62,7 +62,7 @@ def product(build: Builder, first: Known | Data, second: Known | Data, factor: f
 def _matmul(call: Call) -> Sequence[Held]:
     first, second = _operands(call)
     if any(call.attribute(flag, 0) for flag in ("transBatchA", "transBatchB")):
-        raise InputError("turns its batch; export the policy again")
+        raise InputError("moves its batch axis; export the policy again")
     return (product(call.build, first, second, float(call.attribute("alpha", 1.0))),)
 
 
@@ -86,7 +86,7 @@ def _fused(build: Builder, y: Data, call: Call) -> Data:
     alpha = float(call.attribute("activation_alpha", 0.01))
     known = {"Relu": ("relu",), "Tanh": ("tanh",), "Sigmoid": ("sigmoid",), "LeakyRelu": ("leaky_relu", alpha)}
     if name not in known:
-        raise InputError(f"has the activation {name!r}, which is not read; export the policy before ONNX Runtime's own")
+        raise InputError(f"has the activation {name!r}, which is not read; export it before ONNX Runtime optimizes it")
     kind, *numbers = known[name]
     return build.pointwise(Activation(kind=str(kind), numbers=tuple(float(number) for number in numbers)), y)
 
@@ -146,7 +146,9 @@ def _argmax(call: Call) -> Sequence[Held]:
     x = call.data()
     axis = call.axis(0, len(x.dims))
     if call.attribute("select_last_index", 0):
-        raise InputError("takes the last of equal values, but a discrete action is the first; export it without")
+        raise InputError(
+            "takes the last of equal values, but an action is the first; export it without select_last_index"
+        )
     return (_index(call.build, x, axis, bool(call.attribute("keepdims", 1))),)
 
 

@@ -46,7 +46,7 @@ def _concat(call: Call) -> Sequence[Held]:
     parts = [call.floats(at) for at in range(len(call.inputs))]
     ranks = [len(part.dims) if isinstance(part, Data) else part.array.ndim for part in parts]
     if not min(ranks):
-        raise InputError("puts numbers without an axis side by side; export the policy again")
+        raise InputError("concatenates numbers without an axis; export the policy again")
     filled = [part for part in parts if isinstance(part, Data) or part.array.size]
     return (call.build.concat(filled, call.axis(0, ranks[0])),)
 
@@ -54,7 +54,7 @@ def _concat(call: Call) -> Sequence[Held]:
 def _choices(call: Call, chosen: Sequence[Index]) -> Choices:
     """Several choices of one row each, as of several discrete actions."""
     if any(leading(one.of.dims) or int(np.prod(one.dims)) != 1 for one in chosen):
-        raise InputError("puts indices of several rows side by side, which no kind of actions is")
+        raise InputError("concatenates indices of several rows, which no kind of action space takes")
     flat = [Data(name=call.build.shaped(one.of, (one.of.dims[-1],)), dims=(one.of.dims[-1],)) for one in chosen]
     return Choices(
         of=call.build.data(call.build.concat(flat, 0)),
@@ -92,7 +92,7 @@ def _one_hot(call: Call) -> Sequence[Held]:
 def one_hot(call: Call, x: Data, count: int) -> Data:
     """Return [..., count] with a one where ``x``, a whole number from 0 on, is the position."""
     if count < 1 or not call.whole(call.inputs.index(x)):
-        raise InputError("takes positions that are no integers; export the policy with an input of integers")
+        raise InputError("takes positions that are not integers; export the policy with an input of integers")
     build, places = call.build, np.arange(count, dtype=np.float64)
     distance = build.pointwise(
         Elementary(kind="abs"), scaled(build, Data(name=x.name, dims=(*x.dims, 1)), 1.0, -places)

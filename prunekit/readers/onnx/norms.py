@@ -75,7 +75,7 @@ def _batch_norm(call: Call) -> Sequence[Held]:
     shape = (x.dims[1], *(1,) * (len(x.dims) - 2))
     scale, shift, mean, variance = (call.known(at) for at in (1, 2, 3, 4))
     if any(array.size != x.dims[1] for array in (scale, shift, mean, variance)):
-        raise InputError(f"has other statistics than for {x.dims[1]} channels; export the policy again")
+        raise InputError(f"has statistics that are not for {x.dims[1]} channels; export the policy again")
     epsilon = float(call.attribute("epsilon", 1e-5))
     arrays = [array.reshape(shape) for array in (mean, variance, scale, shift)]
     return (

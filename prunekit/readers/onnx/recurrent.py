@@ -42,7 +42,7 @@ def _recurrent(call: Call) -> Sequence[Held]:
     if x.dims[0] != 1 or x.dims[1] != 1:
         raise InputError(f"goes over {x.dims[0]} steps of {x.dims[1]} rows, but only one step is read")
     call.notes.append(
-        f"{kind} '{call.node.name or call.node.output[0]}' has a constant state, so that the policy remembers nothing; "
+        f"{kind} '{call.node.name or call.node.output[0]}' has a constant state, so the policy remembers nothing; "
         "if the original does, it was exported without its state"
     )
     row = Data(name=x.name, dims=(1, x.dims[2]))
@@ -50,7 +50,7 @@ def _recurrent(call: Call) -> Sequence[Held]:
     biases = call.known(3)[0].astype(np.float64) if call.has(3) else np.zeros(2 * _GATES[kind] * size)
     before = [call.known(at).reshape(-1).astype(np.float64) if call.has(at) else np.zeros(size) for at in (5, 6)]
     if weight.shape != (_GATES[kind] * size, x.dims[2]) or inner.shape != (_GATES[kind] * size, size):
-        raise InputError("has weights of other sizes than its own; export the policy again")
+        raise InputError("has weights that do not fit its sizes; export the policy again")
     blocks = _Blocks(build, row, weight, inner, biases, size)
     if kind == "LSTM":
         after, cell = _lstm(blocks, *before)

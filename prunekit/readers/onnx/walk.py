@@ -56,7 +56,7 @@ _FAMILIES = {
         "computes in integers; export the policy in floating point, before it was quantized",
     ),
     "Einsum": "multiplies by indices, as attention does; export the policy with MatMul or Gemm",
-    **dict.fromkeys(RANDOM, "draws numbers, so that one observation has many answers; export its deterministic action"),
+    **dict.fromkeys(RANDOM, "draws numbers, so one observation has many answers; export its deterministic action"),
 }
 
 Scope = MutableMapping[str, Held]
@@ -137,7 +137,7 @@ class Walk:
         """Return the outputs of the branch of an If that a constant chooses."""
         condition = inputs[0] if inputs else None
         if not isinstance(condition, Known) or condition.array.size != 1:
-            raise InputError("branches on the observation, which is no feed-forward policy; export it without")
+            raise InputError("branches on the observation, so it is not a feed-forward policy; export it without")
         name = "then_branch" if bool(condition.array.reshape(())) else "else_branch"
         graph = next(entry.g for entry in node.attribute if entry.name == name)
         inner: Scope = ChainMap({}, scope)

@@ -84,6 +84,6 @@ def _arguments(listed: str) -> tuple[list[Any] | None, dict[str, Any]]:
 def _unknown(text: object) -> InputError:
     known = sorted({module.__name__ for module in _MODULES.values()} | {PReLU.__name__})
     return InputError(
-        f"its activation {quoted(text)} is not known; known are {', '.join(known)}; of another say what it computes "
+        f"its activation {quoted(text)} is not known (known: {', '.join(known)}); name what it computes "
         "with `activation`"
     )

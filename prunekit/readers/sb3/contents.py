@@ -74,7 +74,7 @@ def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
         raise InputError(f"its 'data' has more than {_MAX_VALUES:,} values; no policy over vectors does")
     data = json.loads(text)
     if not isinstance(data, dict):
-        raise InputError("its 'data' is no JSON object")
+        raise InputError("its 'data' is not a JSON object")
     return Contents(version=version, data=data, weights=weights)
 
 
@@ -106,7 +106,7 @@ def tensors_in(content: bytes) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     ):
-        raise InputError("its 'policy.pth' is no dictionary of named tensors")
+        raise InputError("its 'policy.pth' is not a dictionary of named tensors")
     return dict(state)
 
 

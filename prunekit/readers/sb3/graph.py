@@ -97,7 +97,7 @@ def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
     else:
         normalizers = {name: one for name, one in found.items() if name in ports}
     if policy.observed.whole & set(normalizers):
-        raise ArtifactError(f"{called}: normalizes floats, but {path} reads whole numbers; say `normalizer=False`")
+        raise ArtifactError(f"{called}: normalizes floats, but {path} reads integers; give `normalizer=False`")
     if not normalizers or (not isinstance(found, Normalize) and len(normalizers) < len(found)):
         raise ArtifactError(f"{called}: is for other observations than the {len(ports)} of {path}; give its own")
     for name, normalizer in normalizers.items():

@@ -160,7 +160,7 @@ def mean_of_quantiles(layer: Affine, actions: int) -> Affine:
     """Return the layer whose outputs are the means over quantiles; rows are quantiles of all actions in turn."""
     rows = len(layer.bias)
     if rows % actions:
-        raise InputError(f"its {rows} outputs are no whole number of quantiles of {actions} actions")
+        raise InputError(f"its {rows} outputs are not an integer number of quantiles for each of {actions} actions")
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
     return Affine(
         weight=weight.reshape(-1, actions, weight.shape[1]).mean(axis=0).astype(np.float32),
@@ -171,7 +171,7 @@ def mean_of_quantiles(layer: Affine, actions: int) -> Affine:
 def difference_of_pairs(layer: Affine) -> Affine:
     """Return the layer of one output per switch: that of "on" less that of "off", of which rows take turns."""
     if len(layer.bias) % 2:
-        raise InputError(f"its {len(layer.bias)} outputs are no two for each switch")
+        raise InputError(f"its {len(layer.bias)} outputs are not two for each switch")
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
     return Affine(
         weight=(weight[1::2] - weight[::2]).astype(np.float32), bias=(bias[1::2] - bias[::2]).astype(np.float32)

@@ -118,7 +118,7 @@ def observed_as_it_is(space: Mapping[str, Any]) -> Observed:
 
 
 def _numbers(name: str, counts: tuple[int, ...]) -> str:
-    return f"{'a whole number' if name == DISCRETE else f'{len(counts)} whole numbers'} ({name})"
+    return f"{'an integer' if name == DISCRETE else f'{len(counts)} integers'} ({name})"
 
 
 def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -133,7 +133,7 @@ def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
         if shape_of(space) != [len(counts)]:
             raise InputError(f"observations of shape {quoted(shape_of(space))} are not supported; one axis alone is")
     if any(start != "0" for start in starts):
-        raise InputError("its observations are numbers that do not begin at 0, which Stable-Baselines3 cannot take")
+        raise InputError("its observations are numbers that do not start at 0, which Stable-Baselines3 cannot take")
     if not counts or min(counts) < 1 or sum(counts) > MAX_ONE_HOT:
         raise InputError(f"its observations are numbers out of {quoted(counts)}; from 1 to {MAX_ONE_HOT:,} are read")
     return counts

@@ -30,7 +30,7 @@ def is_squashed(layout: Layout, contents: Contents) -> bool:
 def _said(name: str, *sources: Mapping[str, Any]) -> bool:
     said = [source.get(name, False) for source in sources]
     if {type(one) for one in said} != {bool}:
-        raise InputError(f"its 'data' does not say whether it uses gSDE ('{name}' is no truth value)")
+        raise InputError(f"its 'data' does not say whether it uses gSDE ('{name}' is not a boolean)")
     return any(said)
 
 
@@ -42,5 +42,5 @@ def _ars(contents: Contents, options: Mapping[str, Any]) -> bool:
     linear = begun[0].startswith("<function ARSLinearPolicy.") or begun[1].startswith("Linear policy")
     said = options.get("squash_output", not linear)
     if type(said) is not bool:
-        raise InputError("its 'data' does not say whether its actions are squashed ('squash_output' is no truth value)")
+        raise InputError("its 'data' does not say whether its actions are squashed ('squash_output' is not a boolean)")
     return said

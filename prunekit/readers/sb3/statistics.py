@@ -49,14 +49,14 @@ def _normalizer_of(loaded: object) -> Normalize | dict[str, Normalize] | None:
         return None
     epsilon, clip = (number_of(fields.get(name)) for name in ("epsilon", "clip_obs"))
     if epsilon is None or clip is None:
-        raise InputError(f"its '{'epsilon' if epsilon is None else 'clip_obs'}' is no number")
+        raise InputError(f"its '{'epsilon' if epsilon is None else 'clip_obs'}' is not a number")
     if not clip > 0.0:
         raise InputError(f"its 'clip_obs' must be positive, not {clip:g}")
     found = fields["obs_rms"]
     if not isinstance(found, dict):
         return _of_statistics(fields_of(found), epsilon, clip)
     if not all(isinstance(name, str) for name in found):
-        raise InputError("its statistics are by keys that are no names")
+        raise InputError("its statistics are by keys that are not names")
     return {name: _of_statistics(fields_of(one), epsilon, clip) for name, one in found.items()}
 
 
@@ -78,5 +78,5 @@ def _of_statistics(statistics: dict[str, Any], epsilon: float, clip: float) -> N
 def _array(value: object) -> NDArray[np.float64]:
     values = array_of(value)
     if values is None or not values.ndim:
-        raise InputError("its statistics are no array of numbers")
+        raise InputError("its statistics are not an array of numbers")
     return values

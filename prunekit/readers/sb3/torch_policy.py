@@ -75,12 +75,12 @@ def _number(contents: Contents, name: str, default: float) -> float:
     """Return a positive number of the policy's options."""
     value = contents.section("policy_kwargs").get(name, default)
     if type(value) not in (int, float) or not 0.0 < value <= float(np.finfo(np.float32).max):
-        raise InputError(f"its '{name}' is {quoted(value)}, which is no positive number")
+        raise InputError(f"its '{name}' is {quoted(value)}, which is not a positive number")
     return float(value)
 
 
 def _count(action: dict[str, object]) -> int:
     text = str(action.get("n"))
     if not text.isdecimal() or not 0 < len(text) < 10 or int(text) < 1:
-        raise InputError(f"its number of actions is {quoted(text)}, which is no whole number")
+        raise InputError(f"its number of actions is {quoted(text)}, which is not an integer")
     return int(text)

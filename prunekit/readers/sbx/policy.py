@@ -101,7 +101,7 @@ def _policy(contents: Contents, said: str | None) -> ZipPolicy:
     if kind not in layout.actions:
         raise InputError(f"{layout.algorithm} with actions of type {kind} is not supported")
     if kind == DISCRETE and str(action.get("start", 0)) != "0":
-        raise InputError("its actions do not begin at 0, which SBX cannot give")
+        raise InputError("its actions do not start at 0, which SBX cannot give")
     state = state_of(contents, layout.network, layout.place)
     if state.network not in (*layout.networks, *layout.simba):
         raise InputError(f"its network is a {shown(state.network, 80)}; only SBX's own over vectors are read")
@@ -213,5 +213,5 @@ class _Layers:
 
     def _vector(self, values: Array) -> Array:
         if values.ndim != 1 or not values.size:
-            raise InputError("its norms hold arrays that are no vectors")
+            raise InputError("its norms hold arrays that are not vectors")
         return values.astype(np.float64)

@@ -175,7 +175,7 @@ def _made(value: Any, program: Program, lists: set[int], tensors: dict[int, Tens
 
 def _tuple(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
-        raise InputError("its constants are no list of values; export the policy again")
+        raise InputError("its constants are not a list of values; export the policy again")
     return tuple(value)
 
 

@@ -100,7 +100,7 @@ def run_for(rows: int, weights: int, owned: Collection[int], lists: Collection[i
 def whole(value: int) -> int:
     """Return ``value``; raises OverflowError where TorchScript's 64 bits cannot hold it."""
     if not -_MAX_INTEGER <= value < _MAX_INTEGER:
-        raise OverflowError("a whole number of more than 64 bits")
+        raise OverflowError("an integer of more than 64 bits")
     return value
 
 

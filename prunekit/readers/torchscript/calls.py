@@ -54,7 +54,7 @@ def of_function(target: Expression, path: str, arguments: Sequence[Expression], 
     def call(names: Names, run: Run) -> Any:
         function = target(names, run)
         if not isinstance(function, Function):
-            raise InputError(f"calls '{path[:60]}', which is no function of its own")
+            raise InputError(f"calls '{path[:60]}', which is not one of its functions")
         run.step(len(arguments) // PER_STEP)
         given = {name: option(names, run) for name, option in options}
         return function.call([argument(names, run) for argument in arguments], given, run)
@@ -109,7 +109,7 @@ def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
     try:
         return convert(value)
     except (ValueError, OverflowError) as error:  # NaN and infinity are no whole numbers
-        raise InputError(f"makes a whole number of {value}") from error
+        raise InputError(f"makes an integer of {value}") from error
 
 
 def of_conversion(kind: str, value: Expression) -> Expression:

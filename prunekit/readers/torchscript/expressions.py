@@ -210,7 +210,7 @@ def _attribute(node: ast.Attribute, program: Program) -> Expression:
 def _field(owner: Any, name: str, program: Program, run: Run) -> Any:
     """Return an attribute of a module; modules are in evaluation mode."""
     if not isinstance(owner, Module):
-        raise InputError(f"reads '{name}' of what is no module")
+        raise InputError(f"reads '{name}' of something that is not a module")
     if name == "training":
         return False
     if name in owner.fields:

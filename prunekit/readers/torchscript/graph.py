@@ -102,7 +102,7 @@ def _require_no_state(names: Sequence[str], result: Any) -> None:
     state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
         raise InputError(
-            f"takes '{state[:60]}' too and returns several values, as recurrent policies do; these are not read"
+            f"takes '{state[:60]}' too and returns several values, as recurrent policies do, which are not read"
         )
 
 
@@ -124,7 +124,7 @@ def _finished(
     if isinstance(answer, Condition) or not isinstance(answer, Symbol | Tensor):
         raise InputError(f"answers with a {type(answer).__name__.lower()}, not with a tensor of floats or an index")
     if isinstance(answer, Tensor) or (answer.names < 0).all():
-        raise InputError("answers the same to all observations; there is nothing to read")
+        raise InputError("gives the same answer to all observations; there is nothing to read")
     building.where, building.doing = "", "outputs"
     if answer.cell.dtype.is_floating_point:
         found: Data | Index = building.data(answer)

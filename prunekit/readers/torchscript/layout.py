@@ -56,7 +56,7 @@ def _joining(name: str) -> None:
 def _common(call: Call, parts: Sequence[Any]) -> torch.dtype:
     dtypes = [part.cell.dtype for part in parts if isinstance(part, Symbol)]
     if not all(dtype.is_floating_point for dtype in dtypes):
-        raise call.refused(" on whole numbers that depend on the observation, which has no form in a graph")
+        raise call.refused(" on integers that depend on the observation, which has no form in a graph")
     return dtypes[0]
 
 

@@ -317,9 +317,7 @@ def operator_of_version(path: str, version: int) -> Operator:
         else:
             changed = _is_whole(values[1]) and len(values) == 2 and options.get("dtype") is None
         if changed:
-            raise InputError(
-                f"calls '{path}' with whole numbers for an old torch; save the policy again with a later one"
-            )
+            raise InputError(f"calls '{path}' with integers for an old torch; save the policy again with a later one")
         return operator(values, options, run)
 
     return call

@@ -147,7 +147,7 @@ def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
     reason = f" ({trials.reason})" if trials.reason else ""
     if width is not None:
         raise InputError(f"does not run on observations of {width} values{reason}; give another number with `inputs`")
-    raise InputError(f"does not show how wide its observations are{reason}; say so with `inputs` N")
+    raise InputError(f"does not show how wide its observations are{reason}; give their width as `inputs` N")
 
 
 def _several(fitting: Sequence[Sequence[Shape]]) -> InputError:

@@ -78,7 +78,7 @@ def ops_of(layers: Sequence[Layer], activation: Activation | None) -> list[Op]:
             before = layers[index - 1]
             if None in (_between(before, layer), _between(layer, following)):
                 raise InputError(
-                    f"it does not say whether '{shown(layer.name, 80)}' stands before or behind the activation; export "
+                    f"it does not say whether '{shown(layer.name, 80)}' comes before or after the activation; export "
                     "the policy to ONNX, which does"
                 )
             bends = _between(before, layer) == 0

@@ -119,7 +119,7 @@ def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tupl
         return ending, []
     if _unsaid_behind(options, plan) is not None:
         raise InputError(
-            f"{told}; behind its last layer stands a module without weights, '{shown(behind, 60)}', and the file does "
+            f"{told}; after its last layer comes a module without weights, '{shown(behind, 60)}', and the file does "
             "not say what it does: give `head` (none, tanh, argmax, ...)"
         )
     what = f"what '{shown(behind, 60)}' behind the last layer does is not in the file: " if behind is not None else ""

@@ -73,7 +73,9 @@ def ending_named(text: str, outputs: int) -> Ending:
 def mean_ending(outputs: int, head: Op) -> Ending:
     """Return the first half of ``outputs`` values, the other being a spread, before ``head``."""
     if outputs % 2:
-        raise InputError(f"has {outputs} outputs, which are no means with as many spreads; choose another `head`")
+        raise InputError(
+            f"has {outputs} outputs, which are not means with as many standard deviations; choose another `head`"
+        )
     return Ending(ops=(Slice(selected=np.arange(outputs) < outputs // 2),), head=head)
 
 
@@ -108,5 +110,5 @@ def _number(option: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) <= np.finfo(np.float32).max:
-        raise InputError(f"{option} has '{shown(text, 40)}' where a number belongs")
+        raise InputError(f"{option} has '{shown(text, 40)}', which is not a number")
     return value

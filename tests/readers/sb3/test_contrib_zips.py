@@ -137,16 +137,16 @@ REFUSED: dict[str, tuple[str, Any, Any, str]] = {
         lambda s: s.update(
             {f"{LAST}weight": torch.ones(20, 5), f"{LAST}bias": torch.ones(20)},
         ),
-        "no whole number of quantiles",
+        "not an integer number of quantiles",
     ),
-    "actions without number": ("QR-DQN", lambda d: d["action_space"].update(n="many"), None, "whole number"),
-    "no actions": ("QR-DQN", lambda d: d["action_space"].update(n=0), None, "whole number"),
+    "actions without number": ("QR-DQN", lambda d: d["action_space"].update(n="many"), None, "not an integer"),
+    "no actions": ("QR-DQN", lambda d: d["action_space"].update(n=0), None, "not an integer"),
     "half a switch": (
         *("MaskablePPO, MultiBinary(3)", None),
         lambda s: s.update({"action_net.weight": torch.ones(5, 5), "action_net.bias": torch.ones(5)}),
-        "no two for each switch",
+        "not two for each switch",
     ),
-    "squashing of text": ("ARS, box", lambda d: d["policy_kwargs"].update(squash_output="no"), None, "truth value"),
+    "squashing of text": ("ARS, box", lambda d: d["policy_kwargs"].update(squash_output="no"), None, "not a boolean"),
     "bias of another layer": ("ARS, box", None, lambda s: s.update({"action_net.1.bias": torch.ones(2)}), "holds"),
 }
 NORM = ("ra_mean", "ra_var", "scale", "bias")

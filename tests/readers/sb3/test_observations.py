@@ -29,8 +29,8 @@ MIXED = spaces.Dict(
 )
 # observations, actions, notes
 SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
-    "discrete": (spaces.Discrete(6), CHOICE, "a whole number (Discrete), made one-hot"),
-    "multi-discrete": (spaces.MultiDiscrete([4, 2, 3]), BOX, "3 whole numbers (MultiDiscrete), made one-hot"),
+    "discrete": (spaces.Discrete(6), CHOICE, "an integer (Discrete), made one-hot"),
+    "multi-discrete": (spaces.MultiDiscrete([4, 2, 3]), BOX, "3 integers (MultiDiscrete), made one-hot"),
     "multi-binary": (spaces.MultiBinary(5), CHOICE, ""),
     "matrix": (spaces.Box(-1.0, 1.0, (3, 2)), BOX, "flattened, row by row"),
     "float64": (spaces.Box(-1.0, 1.0, (3,), np.float64), BOX, ""),
@@ -100,4 +100,4 @@ def test_numbers_that_do_not_begin_at_0_and_names_of_outputs_are_refused(tmp_pat
     assert_refused(saved(model, tmp_path), "cannot be inputs of a graph")
     later = PPO("MlpPolicy", Odd(spaces.Discrete(4), BOX), n_steps=8, batch_size=8, device="cpu")
     later.observation_space = spaces.Discrete(4, start=1)
-    assert_refused(saved(later, tmp_path), "do not begin at 0")
+    assert_refused(saved(later, tmp_path), "do not start at 0")

@@ -177,12 +177,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "matrix": ({"mean": np.zeros((2, 2)), "var": np.ones((4, 1))}, "differ"),
     "whole numbers": ({"mean": np.zeros(3, np.int64)}, "neither float32 nor float64"),
     "no values": ({"mean": np.zeros(0), "var": np.zeros(0)}, "ordinary sizes"),
-    "lists": ({"mean": [0.0] * 3}, "no array"),
+    "lists": ({"mean": [0.0] * 3}, "not an array"),
     "clip of zero": ({"clip_obs": 0.0}, "clip"),
     "clip that is text": ({"clip_obs": "10"}, "clip_obs"),
     "epsilon that is none": ({"epsilon": None}, "epsilon"),
-    "a broken entry of a Dict": ({"obs_rms": {"a": RunningMeanStd(shape=(3,)), "b": None}}, "no array"),
-    "no statistics": ({"obs_rms": None}, "no array"),
+    "a broken entry of a Dict": ({"obs_rms": {"a": RunningMeanStd(shape=(3,)), "b": None}}, "not an array"),
+    "no statistics": ({"obs_rms": None}, "not an array"),
     "norm_obs that is a number": ({"norm_obs": 1}, "not of a VecNormalize"),
 }
 

@@ -96,7 +96,7 @@ def test_binary_and_large_files_say_nothing(tmp_path: Path) -> None:
 
 def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
-    with pytest.raises(InputError, match="no file beside it is a normalizer"):
+    with pytest.raises(InputError, match="no normalizer lies beside it"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
     assert read_policy(path).notes[-1] == "RL Baselines3 Zoo trained it without a normalizer (config.yml)"
@@ -104,7 +104,7 @@ def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="whose file is missing"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(normalize="dict(norm_obs=True)", policy="MlpPolicy"))
-    with pytest.raises(InputError, match="no file beside it"):
+    with pytest.raises(InputError, match="no normalizer lies beside it"):
         read_policy(path)
 
 
