@@ -6,12 +6,11 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
-import gymnasium as gym
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
 from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
@@ -45,7 +44,7 @@ _ACTOR = "action_net."
 
 @final
 class Tuner:
-    """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
+    """Trains networks, one after the other, by PPO in ``environments``, which it closes with itself.
 
     A network maps observations [n, obs] to what a distribution of actions is made of, [n, k], whose ``curvature`` is
     that for the deviation of the ``settings``. The critic is new at first, so that it learns alone for ``warmup``
@@ -54,7 +53,7 @@ class Tuner:
 
     def __init__(
         self,
-        make: Callable[[], gym.Env[Any, Any]],
+        environments: VecEnv,
         curvature: Callable[[float], Curvature],
         seed: int,
         warmup: int,
@@ -62,7 +61,7 @@ class Tuner:
     ) -> None:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
-        self._environments = VecNormalize(DummyVecEnv([make] * settings.copies), norm_obs=False, gamma=settings.gamma)
+        self._environments = VecNormalize(environments, norm_obs=False, gamma=settings.gamma)
         with isolated(seed):
             self._model = NaturalPPO(
                 "MlpPolicy",

@@ -85,6 +85,7 @@ def compress(
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
     tuning: bool = True,
+    fast: bool = False,
     seed: int = 0,
     workers: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -98,7 +99,8 @@ def compress(
     spent, or ``steps`` of the environment, with the same result on any machine, and ``episodes`` fresh ones per
     certificate, returns clipped to ``clip_range`` (low, high), of which at most a share ``max_failures`` may lie below
     it. ``tuning`` goes on on rewards where imitation falls short. ``workers`` processes play and search: by default one
-    per core, where they can import what they need.
+    per core, where they can import what they need. With ``fast`` students learn and are selected in EnvPool's twin of
+    the environment, and what is certified plays in the environment itself (``docs/envpool.md``).
 
     Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
     """
@@ -106,6 +108,8 @@ def compress(
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
         single, seeding, notes = single_of(spec)
+        if fast and spec.source is None:
+            raise InputError(f"`fast` has no twin of environment '{spec.name}', which steps in a batch; leave it out")
         portable = portable and spec.portable
         if spec.source is not None and not portable:
             notes.append("one process played and searched, as others cannot import environment or policy by its name")
@@ -119,7 +123,7 @@ def compress(
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.
         found = search_and_certify(
-            Task(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs),
+            Task(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs, fast=fast),
             settings,
             displays,
             workers=workers_for(workers, portable),

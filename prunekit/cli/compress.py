@@ -48,6 +48,10 @@ def compress(
     steps: Annotated[
         int | None, typer.Option(help="Steps of the environment in place of --minutes: the same result anywhere.")
     ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Learn and select in EnvPool's twin of the environment; certify in your own."),
+    ] = False,
     engine: Annotated[
         str | None, typer.Option(help="Where workers run: serial, processes (one per core, by default) or ray.")
     ] = None,
@@ -83,6 +87,7 @@ def compress(
         steps=steps,
         engine=engine,
         address=address,
+        fast=fast,
     )
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:

@@ -25,7 +25,8 @@ class Compressed:
     ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
     of a core that the workers had while they worked. For a certificate a copy of the teacher would need
     ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
-    steps, plain data tell no times: they are the same on any machine.
+    steps, plain data tell no times: they are the same on any machine. ``learned_in`` says where students learned and
+    were selected, if that was not the environment itself.
     """
 
     teacher: Teacher
@@ -41,6 +42,7 @@ class Compressed:
     own_copy_wanted: float = 0.0
     episodes_allowed: int = 0
     is_timed: bool = True
+    learned_in: dict[str, Any] | None = None
 
     @property
     def certified(self) -> bool:
@@ -110,6 +112,7 @@ class Compressed:
         size = self.teacher.size
         return {
             "env": self.environment,
+            "learned_in": self.learned_in,
             "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),
