@@ -58,9 +58,14 @@ _RESULT = at_least(
         "certificate": _CERTIFICATE,
         "tested": list_of(_CERTIFICATE, 10_000),
         "frontier": list_of(_POINT, 10_000),
-        "seconds": real,
+        "seconds": or_none(real),  # none with a budget of steps
     },
-    {"failures": list_of(sentence, 10_000), "versions": by_name(text, or_none(text)), "environment_steps": _COUNT},
+    {
+        "failures": list_of(sentence, 10_000),
+        "versions": by_name(text, or_none(text)),
+        "environment_steps": _COUNT,
+        "learned_in": or_none(at_least({"library": text, "version": text, "environment": text, "steps": _COUNT})),
+    },
 )
 
 
@@ -80,13 +85,22 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
         notes = tuple(Note(text=failure, warning=True) for failure in failures)
         sections.append(Section(title="What failed on the way", blocks=notes))
     versions = ", ".join(f"{name} {version}" for name, version in found.get("versions", {}).items() if version)
+    took = "" if found["seconds"] is None else f" in {found['seconds']:,.0f} s"
     return Page(
         title=f"{found['env']['id']}: {'a certified compact policy' if found['certified'] else 'a compression'}",
-        subtitle=f"A network that imitates {found['teacher']['name']}, found and tested in {found['seconds']:,.0f} s.",
+        subtitle=f"A network that imitates {found['teacher']['name']}, found and tested{took}.",
         headlines=_headlines(found),
         sections=tuple(sections),
-        facts=(("teacher", found["teacher"]["name"]), ("versions", versions)),
+        facts=(("teacher", found["teacher"]["name"]), *_learned(found.get("learned_in")), ("versions", versions)),
     )
+
+
+def _learned(told: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """Return where students learned and were selected, nothing where that was the environment itself."""
+    if told is None:
+        return ()
+    where = f"{told['library']} {told['version']}, {told['environment']}, {told['steps']:,} steps"
+    return (("learned and selected in", f"{where}; certified in the environment itself"),)
 
 
 def policy_sections(path: Path, original: Path | None, env_id: str | None, alone: str = "") -> list[Section]:
