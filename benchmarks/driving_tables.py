@@ -29,7 +29,10 @@ def driving_table(result: Mapping[str, Any]) -> str:
         f"{run['env']}, {run['seed']}: {run['training']['steps']:,} steps in {run['training']['cpu_seconds']:.0f} s"
         for run in result["runs"]
     )
-    return f"{table(head, rows)}\n\nTeachers, PPO on EnvPool: {trained}.{_missing(result)} {_stamp(result)}."
+    played = [driven for run in result["runs"] for driven in run["driven"].values() if driven is not None]
+    pace = sum(driven["steps"] for driven in played) / max(sum(driven["cpu_seconds"] for driven in played), 1e-9)
+    own = f" highway-env's own environment played {pace:.0f} steps per second of CPU." if played else ""
+    return f"{table(head, rows)}\n\nTeachers, PPO on EnvPool: {trained}.{own}{_missing(result)} {_stamp(result)}."
 
 
 def boards_table(result: Mapping[str, Any]) -> str:

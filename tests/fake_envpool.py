@@ -28,7 +28,7 @@ class Pool:
         self.shift, self.over = shift, np.zeros(len(seeds), bool)
         self.action_space = self.environments[0].action_space
         self.observation_space = self.environments[0].observation_space
-        self.config = {"num_envs": len(seeds)}
+        self.config = {"num_envs": len(seeds), "duration": 30}
 
     def reset(self, env_ids: Any = None) -> tuple[Any, dict[str, Any]]:
         chosen = np.arange(len(self.environments)) if env_ids is None else np.asarray(env_ids)

@@ -119,12 +119,28 @@ def require_twin(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[st
     _known(env_id)
     try:
         put = put_for(environment.unwrapped)
+        _require_settings(env_id, environment, kwargs)
         _require_steps(env_id, environment, kwargs, put)
         _require_beginnings(env_id, environment, kwargs)
     except InputError as error:
         raise InputError(
             f"EnvPool's environment '{env_id}' cannot stand in for yours: {error}; leave `fast` out for this one"
         ) from error
+
+
+def _require_settings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InputError where a number that both name, such as how long an episode lasts, is not the same."""
+    own = getattr(environment.unwrapped, "config", None)
+    if not isinstance(own, Mapping):
+        return
+    pool = twin_of(env_id, environment, kwargs, [_SEED])
+    try:
+        for name, value in dict(pool.config).items():
+            mine = own.get(name)
+            if isinstance(value, int | float) and isinstance(mine, int | float) and mine != value:
+                raise InputError(f"its {name} is {value:g}, yours {mine:g}")
+    finally:
+        pool.close()
 
 
 def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any], put: Put) -> None:

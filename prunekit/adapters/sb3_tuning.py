@@ -6,11 +6,12 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
+import gymnasium as gym
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
 
 from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
@@ -40,6 +41,11 @@ class TunerSettings:
 
 TUNING = TunerSettings()
 _ACTOR = "action_net."
+
+
+def in_turn(make: Callable[[], gym.Env[Any, Any]], copies: int) -> VecEnv:
+    """Return so many environments that ``make`` makes, which step one after the other."""
+    return DummyVecEnv([make] * copies)
 
 
 @final

@@ -7,11 +7,10 @@ from typing import Any, final
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.adapters.envpool_learning import EnvPoolVecEnv
-from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings
+from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings, in_turn
 from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
@@ -28,14 +27,13 @@ def tuner_of(
     settings: TunerSettings = TUNING,
 ) -> Tuner:
     """Return what trains the networks of students with this ``scale`` where the runner plays, in copies of it."""
-    environments: VecEnv
-    if isinstance(runner, EnvPoolRunner):
+    if not isinstance(runner, EnvPoolRunner):
+        environments = in_turn(lambda: _InStudentUnits(runner.another(), scale), settings.copies)
+    else:
         units = _Units(scale, runner.environment)
         environments = EnvPoolVecEnv(
             runner.pool, settings.copies, units.observations, units.actions, units.seen, units.action
         )
-    else:
-        environments = DummyVecEnv([lambda: _InStudentUnits(runner.another(), scale)] * settings.copies)
     return Tuner(environments, runner.spaces.actions.curvature, seed, warmup, settings)
 
 

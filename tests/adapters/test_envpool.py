@@ -130,6 +130,19 @@ def test_what_a_function_wraps_is_known_by_its_own_id(monkeypatch: pytest.Monkey
         EnvPoolRunner(Bare)
 
 
+def lasting(duration: int) -> Any:
+    environment = gym.make("CartPole-v1")
+    environment.unwrapped.config = {"duration": duration, "other": 1}  # type: ignore[attr-defined]
+    return environment
+
+
+def test_a_setting_of_another_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, fake())
+    EnvPoolRunner(lasting, {"duration": 30}).close()
+    with pytest.raises(InputError, match=r"cannot stand in for yours: its duration is 30, yours 60"):
+        EnvPoolRunner(lasting, {"duration": 60})
+
+
 class Bare(CartPoleEnv):
     """An environment that no id made."""
 
