@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.compare import bench_models
@@ -15,7 +16,7 @@ from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.result import BenchResult
 from prunekit.benching.settings import BenchSettings
 from prunekit.devices import devices_named
-from prunekit.disturbances.record import Disturbance
+from prunekit.disturbances.randomization import Randomization
 from prunekit.errors import InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.generators import undisturbed
@@ -41,8 +42,10 @@ def bench(
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
     noise: float = 0.0,
+    action_noise: float = 0.0,
     delay: int = 0,
     drop: float = 0.0,
+    randomize: PathLike | Randomization | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> BenchResult:
     """Measure files and ``Policy`` objects on ``devices`` and ``parts``; the first one is the reference.
@@ -51,8 +54,9 @@ def bench(
     environment, a batched simulator or an ``EnvironmentSpec``; by default the one that they name. Where
     there is none, latency and memory are measured alone. ``int8`` is for
     devices that run C. Latency is that of ``calls`` back to back, and of ``paced_ticks`` at 50 Hz. With ``keep`` it is
-    tested whether each keeps that share of the reference's return. ``docs/bench.md`` says what is measured, and
-    ``to_json`` of the result gives all of it as plain data.
+    tested whether each keeps that share of the reference's return. Under each of ``noise`` on observations,
+    ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all
+    play again. ``docs/bench.md`` says what is measured, and ``to_json`` of the result gives all of it as plain data.
 
     Raises InputError for what does not fit or cannot be measured.
     """
@@ -66,7 +70,7 @@ def bench(
             keep=keep,
             clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
-            disturbance=Disturbance(observation_noise=noise, delay_steps=delay, drop=drop),
+            disturbance=disturbance_of(noise, action_noise, delay, drop, randomize),
         )
         if isinstance(policies, str | os.PathLike | Policy):
             raise InputError("`policies` are several: write [policy]")

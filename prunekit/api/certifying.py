@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,15 @@ from numpy.typing import NDArray
 
 from prunekit.api.benching import model_of
 from prunekit.api.compression import Answers
+from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment, place_of
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.certify import Certified, CertifySettings
-from prunekit.benching.contest import in_integers
+from prunekit.benching.contest import Contest, disturbed, in_integers
 from prunekit.benching.models import BenchModel, read_model
-from prunekit.benching.players import Player, certify_players, player_of, stateless
+from prunekit.benching.players import Player, player_of, stateless
 from prunekit.compression.teacher import Teacher
+from prunekit.disturbances.randomization import Randomization
 from prunekit.environment_functions import function_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
@@ -38,6 +39,11 @@ def certify(
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
     failure_return: float | None = None,
+    noise: float = 0.0,
+    action_noise: float = 0.0,
+    delay: int = 0,
+    drop: float = 0.0,
+    randomize: PathLike | Randomization | None = None,
     int8: bool = False,
     observations: NDArray[Any] | None = None,
     seed: int = 0,
@@ -49,9 +55,11 @@ def certify(
     they play, made with ``env_kwargs``: an id, a function that makes an environment, a vector environment, a batched
     simulator or an ``EnvironmentSpec``; by default the one that the teacher names. At most ``minutes`` and ``episodes``
     of each are spent. Returns are clipped to ``clip_range`` (low, high); an episode fails that earns less than
-    ``failure_return``, by default the low end, and at most the share ``max_failures`` may. With ``int8`` the small
-    policy plays in integers, whose ranges come from ``observations`` [n, ...] of its own, by default from five
-    episodes. ``docs/certify.md`` says what is shown.
+    ``failure_return``, by default the low end, and at most the share ``max_failures`` may. All play under ``noise`` on
+    observations, ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws
+    (``docs/robustness.md``), and the claim is about that. With ``int8`` the small policy plays in integers, whose
+    ranges come from ``observations`` [n, ...] of its own, by default from five episodes. ``docs/certify.md`` says what
+    is shown.
 
     Raises InputError for what does not fit, and FailedEpisodeError where the environment fails before the range is
     fixed.
@@ -66,6 +74,7 @@ def certify(
             seconds=60.0 * minutes,
             seed=seed,
         )
+        disturbance = disturbance_of(noise, action_noise, delay, drop, randomize)
         spec = place_of(teacher, env, env_kwargs)
         place = spec.episodes()
         try:
@@ -74,11 +83,12 @@ def certify(
                 if int8
                 else _player(small, "small", place.spaces)
             )
-            found = certify_players(place, own, _player(teacher, "teacher", place.spaces), settings)
+            facts = {"env": {"id": place.name, "kwargs": dict(spec.kwargs), "seeds": place.seeding.value}}
+            contest = Contest(episodes=place, small=own, teacher=_player(teacher, "teacher", place.spaces), facts=facts)
+            with disturbed(contest, disturbance) as under:
+                return under.certified(under.play(), settings)
         finally:
             place.close()
-        told = {**found.facts["env"], "kwargs": dict(spec.kwargs)}
-        return replace(found, facts={**found.facts, "env": told})
 
 
 def _player(policy: PathLike | Policy | Answers, name: str, spaces: Spaces) -> Player:

@@ -12,6 +12,7 @@ from typing import Any, cast, final
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
 from prunekit.compression.read import read_teacher
@@ -22,6 +23,7 @@ from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher, teacher_of_graph
 from prunekit.compression.trial import CompressDisplay
+from prunekit.disturbances.randomization import Randomization
 from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
@@ -84,6 +86,11 @@ def compress(
     episodes: int = 1_000,
     clip_range: tuple[float, float] | None = None,
     max_failures: float | None = None,
+    noise: float = 0.0,
+    action_noise: float = 0.0,
+    delay: int = 0,
+    drop: float = 0.0,
+    randomize: PathLike | Randomization | None = None,
     tuning: bool = True,
     fast: bool = False,
     seed: int = 0,
@@ -98,9 +105,11 @@ def compress(
     batched simulator or an ``EnvironmentSpec``; by default the one that the policy names. At most ``minutes`` are
     spent, or ``steps`` of the environment, with the same result on any machine, and ``episodes`` fresh ones per
     certificate, returns clipped to ``clip_range`` (low, high), of which at most a share ``max_failures`` may lie below
-    it. ``tuning`` goes on on rewards where imitation falls short. ``workers`` processes play and search: by default one
-    per core, where they can import what they need. With ``fast`` students learn and are selected in EnvPool's twin of
-    the environment, and what is certified plays in the environment itself (``docs/envpool.md``).
+    it. All that is learned from, selected on and certified is under ``noise`` on observations, ``action_noise``,
+    ``delay``, ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``). ``tuning`` goes on on
+    rewards where imitation falls short. ``workers`` processes play and search: by default one per core, where they can
+    import what they need. With ``fast`` students learn and are selected in EnvPool's twin of the environment, and what
+    is certified plays in the environment itself (``docs/envpool.md``).
 
     Raises InputError for what does not fit, and FailedEpisodeError where the environment fails.
     """
@@ -120,6 +129,7 @@ def compress(
             steps=steps,
             clip_range=None if clip_range is None else range_given(clip_range),
             max_failures=max_failures,
+            disturbance=disturbance_of(noise, action_noise, delay, drop, randomize),
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.
         found = search_and_certify(
@@ -169,12 +179,10 @@ def _asked(respond: Answers, spaces: Spaces) -> Teacher:
 
 
 def _compression(found: Compressed, notes: Sequence[str]) -> Compression:
-    told = found.to_json()
-    summary = {name: told[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
     actor = found.chosen.actor
     policy = Policy(
         graph=graph_of(actor),
-        metadata={"env": found.environment, "compact": True, **summary},
+        metadata=found.provenance,
         actions=actor.head.kind if isinstance(actor.head, KindHead) else None,
     )
     said = [*found.teacher.notes, *found.failures, *([found.busy] if found.busy else [])]

@@ -85,7 +85,7 @@ class CertifySettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Certified:
-    """What came of it. ``form`` says in which numbers the small policy played, ``under`` what was done to all alike."""
+    """What came of it. ``form`` says in which numbers the small policy played."""
 
     small: str
     teacher: str
@@ -93,7 +93,6 @@ class Certified:
     certificate: Certificate
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict, repr=False)
-    under: str = ""
 
     @property
     def certified(self) -> bool:
@@ -103,22 +102,18 @@ class Certified:
     @property
     def sentence(self) -> str:
         """What was shown, in one sentence, or why nothing was."""
-        return f"Under {self.under}, alike for all policies: {self._said}" if self.under else self._said
-
-    @property
-    def _said(self) -> str:
-        found = self.certificate
+        found, condition = self.certificate, self.certificate.claim.condition
         if found.certified:
             return found.sentence
         count = counted(len(found.episodes), "fresh episode")
         if found.failure:
-            return f"Not certified: {found.failure} (after {count})."
+            return f"{condition}Not certified: {found.failure} (after {count})."
         if found.refuted:
             maximum = found.claim.max_failures
             failures = "" if maximum is None else f", with at most {maximum:.1%} of its episodes failing"
             return (
-                f"Refuted, with {1.0 - ALPHA:.0%} confidence: the policy does not keep {found.claim.keep:g} of the "
-                f"teacher's gain over the random policy in mean return, every return clipped to "
+                f"{condition}Refuted, with {1.0 - ALPHA:.0%} confidence: the policy does not keep {found.claim.keep:g} "
+                f"of the teacher's gain over the random policy in mean return, every return clipped to "
                 f"{found.claim.clip_range}{failures} (shown in {count})."
             )
         return f"{found.sentence} {self._advice}"
@@ -151,12 +146,14 @@ def certified(
     settings: CertifySettings,
     *,
     form: str = "float32",
+    under: str = "",
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> Certified:
     """Return what fresh episodes show of the small policy, ``names`` being (small, teacher).
 
-    ``progress`` is told what is played, and how many episodes were. Raises InputError where the teacher is not clearly
-    better than the random policy, and FailedEpisodeError where the environment fails before the range is fixed.
+    ``under`` says in words what is done to all policies alike, if anything is. ``progress`` is told what is
+    played, and how many episodes were. Raises InputError where the teacher is not clearly better than the random
+    policy, and FailedEpisodeError where the environment fails before the range is fixed.
     """
     began = time.monotonic()
     end = began + settings.seconds
@@ -166,6 +163,7 @@ def certified(
         clip_range=clip_range,
         max_failures=settings.max_failures,
         failure_return=settings.failure_return,
+        under=under,
     )
     against, known = _Against(claim, before), {}
 

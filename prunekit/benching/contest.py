@@ -14,7 +14,7 @@ from prunekit.benching.certify import Certified, CertifySettings, Play, certifie
 from prunekit.benching.host import host_facts
 from prunekit.benching.models import BenchModel
 from prunekit.benching.players import Player, episodes_of, graph_in, integer_player, player_of
-from prunekit.disturbances.deviation import Deviation
+from prunekit.disturbances.deviation import DEVIATION_SEEDS, Deviation
 from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
 from prunekit.export.quantize import Bits
@@ -26,8 +26,6 @@ from prunekit.simulators.spec import EnvironmentSpec
 
 # Episodes from which the ranges of integers are taken, as many as an export to C records.
 _RECORDED = 5
-# Of undisturbed episodes of the teacher, in terms of which noise is given; below those of all certificates.
-_DEVIATION_SEEDS = range(199_999_900, 199_999_920)
 
 ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
 """From what is known of the environment to (small policy, teacher)."""
@@ -58,10 +56,10 @@ class Contest:
     ) -> Certified:
         """Return what the episodes that ``play`` gives show; raises as ``certified`` does."""
         names = (self.small.name, self.teacher.name)
-        found = certified(play, names, settings, form=self.small.form, progress=progress)
+        under = self.disturbance.condition
+        found = certified(play, names, settings, form=self.small.form, under=under, progress=progress)
         told = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
-        under = "" if self.disturbance.is_none else self.disturbance.words
-        return replace(found, facts={**self.facts, **told}, under=under)
+        return replace(found, facts={**self.facts, **told})
 
 
 @contextmanager
@@ -76,7 +74,7 @@ def disturbed(
     if disturbance.observation_noise and deviation is None:
         seen = Deviation(contest.episodes.spaces.observation)
         return_of = contest.episodes.returns(lambda _: seen.watching(contest.teacher.begin()))
-        for seed in _DEVIATION_SEEDS:
+        for seed in DEVIATION_SEEDS:
             return_of(seed)
         deviation = tuple(seen.value.tolist())
     sizes = None if deviation is None else np.asarray(deviation)

@@ -32,7 +32,8 @@ class CardFacts:
     ``hidden`` and ``parameters`` are its sizes, ``teacher_hidden`` and ``teacher_parameters`` those of the policy that
     it imitates. ``returns`` are one per episode, of the policy, its ``teacher`` and the ``random`` policy with the same
     seeds. ``claim`` is the certificate's sentence, ``certified`` None where there is no certificate. ``inputs`` are the
-    names of the ONNX file's inputs, the policy's states among them.
+    names of the ONNX file's inputs, the policy's states among them. ``disturbance`` is what was done to all policies
+    alike in these episodes; empty where nothing was.
     """
 
     name: str
@@ -49,6 +50,7 @@ class CardFacts:
     teacher_hidden: tuple[int, ...] | None = None
     teacher_parameters: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    disturbance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def model_card(facts: CardFacts) -> str:
@@ -79,7 +81,7 @@ def front_matter(facts: CardFacts) -> dict[str, Any]:
     metric = {"type": "mean_reward", "value": _mean(facts.returns), "name": "mean_reward", "verified": False}
     result = {
         "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
-        "dataset": {"name": _short(env), "type": _short(env)},
+        "dataset": {"name": f"{_short(env)}, disturbed" if facts.disturbance else _short(env), "type": _short(env)},
         "metrics": [metric],
     }
     return {**found, "model-index": [{"name": _short(facts.name), "results": [result]}]}
@@ -117,6 +119,7 @@ def facts_on_record(
         teacher_hidden=_counts(size.get("hidden")),
         teacher_parameters=None if _counts([count]) is None else count,
         versions={_short(key): _short(value) for key, value in _mapping(found.get("versions")).items()},
+        disturbance={str(key): value for key, value in _mapping(found.get("disturbance")).items() if value},
     )
 
 
@@ -158,6 +161,8 @@ def _table(facts: CardFacts) -> str:
         rows.append(("parameters of the teacher", f"{facts.teacher_parameters:,}"))
     if facts.teacher_hidden is not None:
         rows.append(("hidden units of the teacher", size_name(facts.teacher_hidden)))
+    if facts.disturbance:
+        rows.append(("everybody played under", _plain(_short(json.dumps(facts.disturbance, default=str)))))
     for who, returns in (
         ("", facts.returns),
         (" of the teacher", facts.teacher),

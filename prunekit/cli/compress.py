@@ -10,17 +10,22 @@ from rich.console import Console
 
 from prunekit.cli.options import (
     ActivationOption,
+    DelayOption,
+    DropOption,
     FailuresOption,
     HeadOption,
     JsonOption,
     LayersOption,
+    NoiseOption,
     NoNormalizerOption,
     NormalizerOption,
     OutOption,
     OutputOption,
     PathOption,
     QuietOption,
+    RandomizeOption,
     RangeOption,
+    disturbance_named,
     policy_options,
 )
 from prunekit.cli.words import in_flags
@@ -61,6 +66,10 @@ def compress(
     episodes: Annotated[int, typer.Option(help="Fresh episodes per certified size, at most.")] = 1000,
     clip_range: RangeOption = None,
     max_failures: FailuresOption = None,
+    noise: NoiseOption = None,
+    delay: DelayOption = 0,
+    drop: DropOption = 0.0,
+    randomize: RandomizeOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random in the search.")] = 0,
     out: OutOption = None,
     json_file: JsonOption = None,
@@ -88,6 +97,8 @@ def compress(
         engine=engine,
         address=address,
         fast=fast,
+        disturbance=disturbance_named(noise, delay, drop, randomize),
+        randomize=randomize,
     )
     console = Console(quiet=quiet)
     with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:

@@ -15,6 +15,7 @@ _SAME = (
 )  # fmt: skip
 FLAGS = {
     **{name: f"--{name.replace('_', '-')}" for name in _SAME},
+    "action_noise": "--noise",
     "clip_range": "--range",
     "devices": "--device",
     "failure_return": "--fail-below",

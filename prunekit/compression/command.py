@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -17,6 +17,7 @@ from prunekit.compression.run import FILES, compress, write
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.trial import CompressDisplay
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.executors import ENGINES
 from prunekit.files import held
@@ -38,7 +39,10 @@ _NOT_CERTIFIED = "not-certified"
 @final
 @dataclass(frozen=True, kw_only=True)
 class CompressOptions:
-    """The arguments and options of ``prunekit compress`` as they were given."""
+    """The arguments and options of ``prunekit compress`` as they were given.
+
+    ``randomize`` is the file that the randomization in ``disturbance`` was read from.
+    """
 
     teacher: Path
     env: str | None
@@ -56,6 +60,8 @@ class CompressOptions:
     engine: str | None = None
     address: str | None = None
     fast: bool = False
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    randomize: Path | None = None
 
 
 @final
@@ -82,6 +88,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
         clip_range=None if options.clip_range is None else parse_range(options.clip_range),
         max_failures=options.max_failures,
         steps=options.steps,
+        disturbance=options.disturbance,
     )
     slots = _slots(options)
     require_policy(options.teacher)
@@ -121,7 +128,7 @@ def _require_free(options: CompressOptions, folder: Path) -> None:
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that there is not; make it, or name another with `out`")
     beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
-    read = [options.teacher, options.policy.normalizer, *beside]
+    read = [options.teacher, options.policy.normalizer, options.randomize, *beside]
     require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
 
 

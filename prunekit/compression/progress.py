@@ -17,12 +17,15 @@ from prunekit.stats.claim import counted
 
 _BAR = 40
 _ROWS = 16
-_EVERY = 25
+_FIRST_TOLD = 100
 
 
 @final
 class TerminalDisplay:
-    """Live table on a terminal, one plain line per judged network elsewhere. Use as a context manager."""
+    """Live table on a terminal, one plain line per judged network elsewhere. Use as a context manager.
+
+    Elsewhere a certificate has a line when it begins, and others as its episodes double from a hundred on.
+    """
 
     def __init__(self, console: Console, title: str, keep: float) -> None:
         self._console, self._title, self._keep = console, title, keep
@@ -57,12 +60,12 @@ class TerminalDisplay:
     def confirming(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its confirmation."""
         self._state = f"confirming {name}: {counted(episodes, 'episode')}"
-        self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
+        self._show(f"  confirming {name}" if episodes == 1 else None)
 
     def certifying(self, name: str, episodes: int) -> None:
         """Show that a size has played so many episodes of its certificate."""
         self._state = f"certifying {name}: {counted(episodes, 'fresh episode')}"
-        self._show(f"  {self._state}" if episodes % _EVERY == 0 else None)
+        self._show(f"  certifying {name}" if episodes == 1 else f"  {self._state}" if _is_told(episodes) else None)
 
     def _show(self, line: str | None = None) -> None:
         if self._live is not None:
@@ -95,6 +98,11 @@ def _line(point: CandidateSummary, keep: float) -> str:
     return (
         f"{size_name(point.hidden):>12}  {point.parameters:>7,} parameters  retention {point.retention:6.3f}  {verdict}"
     )
+
+
+def _is_told(episodes: int) -> bool:
+    """Return whether a log hears of so many: 100, 200, 400, ..."""
+    return episodes % _FIRST_TOLD == 0 and (episodes // _FIRST_TOLD).bit_count() == 1
 
 
 def _bar(retention: float, keep: float) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
 from prunekit.compression.candidates import Candidate
 from prunekit.compression.teacher import Teacher
 from prunekit.console import size_name
+from prunekit.disturbances.record import Disturbance
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 from prunekit.versions import installed_versions
 
 # A worker that has less of a core than this had to share it.
 _WHOLE = 0.8
+_ON_RECORD = (
+    "teacher", "certified", "certificate", "disturbance", "observation_deviation", "versions", "seconds",
+)  # fmt: skip
 
 
 @final
@@ -26,7 +30,8 @@ class Compressed:
     of a core that the workers had while they worked. For a certificate a copy of the teacher would need
     ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
     steps, plain data tell no times: they are the same on any machine. ``learned_in`` says where students learned and
-    were selected, if that was not the environment itself.
+    were selected, if that was not the environment itself. All was played under ``disturbance``, whose noise is in terms
+    of ``observation_deviation`` [obs].
     """
 
     teacher: Teacher
@@ -43,6 +48,8 @@ class Compressed:
     episodes_allowed: int = 0
     is_timed: bool = True
     learned_in: dict[str, Any] | None = None
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    observation_deviation: tuple[float, ...] | None = None
 
     @property
     def certified(self) -> bool:
@@ -65,8 +72,8 @@ class Compressed:
 
     @property
     def busy(self) -> str:
-        """What there is to say of a machine that was busy with something else; empty where it was not."""
-        if self.core_share >= _WHOLE:
+        """What there is to say of a machine that was busy with something else; empty where that changed nothing."""
+        if not self.is_timed or self.core_share >= _WHOLE:
             return ""
         return (
             f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so that "
@@ -107,12 +114,20 @@ class Compressed:
             case _:
                 return f"{what} reached {reached}; give a lower `keep`"
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What files of the policy say of it, as plain data: where it plays, and its certificate."""
+        found = self.to_json()
+        return {"env": self.environment, "compact": True, **{name: found[name] for name in _ON_RECORD}}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data: certificates with all returns, and the frontier."""
-        size = self.teacher.size
+        size, deviation = self.teacher.size, self.observation_deviation
         return {
             "env": self.environment,
             "learned_in": self.learned_in,
+            "disturbance": self.disturbance.to_json(),
+            "observation_deviation": None if deviation is None else list(deviation),
             "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),

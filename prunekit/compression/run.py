@@ -60,8 +60,9 @@ def compress(
     began = time.monotonic()
     json_text(dict(task.kwargs), "what the environment is made with")
     torch.set_num_threads(1)
+    budget = budget_of(settings, lambda: pool.steps)
+    task = replace(task, disturbance=settings.disturbance)
     with WorkerPool(task, workers, engine, address, max_batch) as pool:
-        budget = budget_of(settings, lambda: pool.steps)
         teacher = pool.worker.teacher
         teacher.probe()
         dense, random = pool.returns_of("teacher"), pool.returns_of("random")
@@ -101,6 +102,8 @@ def compress(
             episodes_allowed=settings.episodes,
             is_timed=settings.steps is None,
             learned_in=_learned_in(pool),
+            disturbance=settings.disturbance,
+            observation_deviation=pool.worker.task.deviation,
         )
 
 
@@ -136,9 +139,7 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     are written or none, the certificate last: that of another policy never lies beside this one. Raises InputError
     where they cannot be written.
     """
-    found = result.to_json()
-    summary = {name: found[name] for name in ("teacher", "certified", "certificate", "versions", "seconds")}
-    provenance = {"env": result.environment, "compact": True, **summary}
+    found, provenance = result.to_json(), result.provenance
     artifact = make_artifact(result.chosen.actor, None, provenance)
     onnx, pt, _, certificate = (folder / name for name in FILES)
     content, _ = checked_onnx(artifact.actor, onnx, provenance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import final
 
+from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.stats.claim import MIN_EPISODES, check_claim, check_episodes
 from prunekit.stats.clipping import ReturnRange
@@ -14,6 +15,7 @@ FIRST_SEED = 1_000_000_000
 SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 LARGEST_SEED = 10**9
 _YEAR = 365 * 86_400.0
+MAX_STEPS = 10**12
 # Of what lies between keep and all of the return, what margin and safety may take.
 _MAX_MARGIN, _MAX_SAFETY = 0.3, 0.6
 
@@ -104,7 +106,8 @@ class CompressSettings:
     the search included, ends with what it has; with ``steps``, after so many steps of the environment, and no clock has
     a say: the result is the same on any machine. Returns are clipped to ``clip_range``, by default that of the
     teacher's and the random policy's episodes in the selection (``range_of``); at most ``max_failures`` of the
-    network's episodes may earn less than it holds, any share by default. Raises InputError for values out of range.
+    network's episodes may earn less than it holds, any share by default. All of it is played under ``disturbance``, and
+    so is what the claim is about. Raises InputError for values out of range.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -114,6 +117,7 @@ class CompressSettings:
     steps: int | None = None
     clip_range: ReturnRange | None = None
     max_failures: float | None = None
+    disturbance: Disturbance = field(default_factory=Disturbance)
 
     def __post_init__(self) -> None:
         if self.episodes < MIN_EPISODES:
@@ -123,6 +127,8 @@ class CompressSettings:
             check_episodes(self.episodes, self.max_failures)
         if self.steps is not None and self.steps < 1:
             raise InputError(f"`steps` must be at least 1, got {self.steps}")
+        if self.steps is not None and self.steps > MAX_STEPS:
+            raise InputError(f"`steps` must be at most {MAX_STEPS:,}, which take a year at thirty thousand a second")
         if not 0.0 < self.seconds <= _YEAR:
             raise InputError(
                 f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
 
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.adapters.sb3_tuning import Tuner
@@ -15,8 +17,11 @@ from prunekit.compression.playing import deployed, playing_teacher
 from prunekit.compression.student import Scale
 from prunekit.compression.teacher import Teacher
 from prunekit.compression.tuning import tuner_of
+from prunekit.disturbances.deviation import DEVIATION_SEEDS, Deviation
+from prunekit.disturbances.environment import DisturbedEnvironment
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
-from prunekit.errors import FailedEpisodeError
+from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.policy.program import Float32
 from prunekit.rollouts import EpisodeRunner
 
@@ -30,12 +35,17 @@ class Task:
     """An environment and a teacher for it. For workers of their own ``teacher_of`` has to be picklable.
 
     With ``fast`` what is learned from and selected on is played in EnvPool's twin of the environment, nothing else is.
+
+    All that is played there is under ``disturbance``. ``deviation`` [obs] is that of undisturbed observations, where
+    noise is given in terms of it; the first worker measures it, and all others are told.
     """
 
     env_id: str
     teacher_of: Callable[[Spaces], Teacher]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     fast: bool = False
+    disturbance: Disturbance = field(default_factory=Disturbance)
+    deviation: tuple[float, ...] | None = None
 
 
 @final
@@ -85,22 +95,45 @@ class Worker:
     """One place where a task is worked on: the environment and the teacher, opened once.
 
     ``own`` plays in the user's environment; ``runner``, in which students learn and are selected, there too or in
-    EnvPool's twin of it, which is known to be one where it was ``checked`` before.
+    EnvPool's twin of it, which is known to be one where it was ``checked`` before. ``task`` is the one that was given,
+    with the deviation of the observations where noise needs it. Raises InputError for a disturbance that cannot be had
+    in the environment, and for one of what is ``fast``.
     """
 
     def __init__(self, task: Task, max_batch: int = 16, *, checked: bool = False) -> None:
         self.own = EpisodeRunner(task.env_id, task.kwargs, max_batch)
         self.runner: EpisodeRunner | EnvPoolRunner = self.own
         try:
+            if task.fast and not task.disturbance.is_none:
+                raise InputError("`fast` learns in an environment that nothing disturbs; leave one of the two out")
             if task.fast:
                 self.runner = EnvPoolRunner(task.env_id, task.kwargs, max_copies=max_batch, checked=checked)
             self.teacher = task.teacher_of(self.runner.spaces)
             self.teacher_plays = playing_teacher(self.teacher)
+            self.task = self._disturbed(task)
         except BaseException:
             self._close_runners()
             raise
         self._student = lru_cache(maxsize=8)(lambda content: deployed(pickle.loads(content), self.runner.spaces))
         self._tuner: tuple[bytes, Tuner] | None = None
+
+    def _disturbed(self, task: Task) -> Task:
+        """Have the runner play under the task's disturbance; return the task with the deviation that noise needs."""
+        disturbance, deviation = task.disturbance, task.deviation
+        if disturbance.is_none:
+            return task
+        # What cannot be had is said before anything is played.
+        DisturbedEnvironment(self.own.environment, replace(disturbance, observation_noise=0.0))
+        if disturbance.observation_noise and deviation is None:
+            self.teacher.probe()
+            seen = Deviation(self.runner.spaces.observation)
+            for observations in self.demonstrations(DEVIATION_SEEDS):
+                for observation in observations:
+                    seen.take(observation)
+            deviation = tuple(seen.value.tolist())
+        sizes = None if deviation is None else np.asarray(deviation)
+        self.own.wrap(lambda made: DisturbedEnvironment(made, disturbance, sizes))
+        return replace(task, deviation=deviation)
 
     def play(self, policy: Policy, seeds: Sequence[int], *, selecting: bool = False) -> list[Played]:
         """Return the episodes of ``seeds``; where the environment fails in one, the others are played all the same.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -117,10 +117,7 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
     sizes = [math.prod(port.shape) for port in graph.inputs]
     outputs = math.prod(specs["outputs"].shape)
     if len(sizes) != 1 or sizes[0] != spaces.observation or outputs != spaces.outputs:
-        raise InputError(
-            f"{name}: maps {' and '.join(map(str, sizes))} values to {outputs}, but the environment has observations "
-            f"of {spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
-        )
+        raise of_another_environment(name, sizes, outputs, spaces)
     port, session = graph.inputs[0], tuned_session(to_onnx(graph, {}), name)
     output = spaces.actions.taught_by
 
@@ -139,6 +136,14 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
     return teacher
 
 
+def of_another_environment(name: str, inputs: Sequence[int], outputs: int, spaces: Spaces) -> InputError:
+    """Return the error that says that a policy of these widths does not fit ``spaces``."""
+    return InputError(
+        f"{name}: maps {' and '.join(map(str, inputs))} values to {outputs}, but the environment has observations of "
+        f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
+    )
+
+
 def _longer_axes(shape: tuple[int, ...]) -> list[int]:
     return [size for size in shape if size != 1]
 
@@ -150,10 +155,7 @@ def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
     """
     program = lower(actor)
     if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):
-        raise InputError(
-            f"{name}: maps {program.inputs} values to {program.outputs}, but the environment has observations of "
-            f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
-        )
+        raise of_another_environment(name, [program.inputs], program.outputs, spaces)
 
     graph = graph_of(program)
     session = tuned_session(to_onnx(graph, {}), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunekit.compression.teacher import Size, Teacher
+from prunekit.compression.teacher import Size, Teacher, of_another_environment
 from prunekit.environments import Spaces
-from prunekit.errors import ArtifactError, InputError
+from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.formats.kinds import kind_of
+from prunekit.graph.graph import specs_of
 from prunekit.policy.program import Float32
+from prunekit.readers.read import read_policy
 from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 
@@ -42,6 +45,18 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
         _require_one_input(script)
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error
+    try:
+        return _teacher(script, path, spaces)
+    except ArtifactError:
+        raise
+    except InputError as error:
+        misfit = _misfit(path, spaces)
+        if misfit is None:
+            raise
+        raise misfit from error
+
+
+def _teacher(script: Script, path: Path, spaces: Spaces) -> Teacher:
     seen = np.random.default_rng(0).normal(size=(spaces.outputs + 1, spaces.observation)).astype(np.float32)
     try:
         rows, parameters = _rows_at_once(script, seen)
@@ -68,6 +83,19 @@ def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
     )
     teacher.probe()
     return teacher
+
+
+def _misfit(path: Path, spaces: Spaces) -> InputError | None:
+    """Return the error of a policy for another environment, where it can be read into a graph that shows that."""
+    try:
+        graph = read_policy(path).graph
+    except PrunekitError:
+        return None
+    sizes = [math.prod(port.shape) for port in graph.inputs]
+    outputs = math.prod(specs_of(graph)["outputs"].shape)
+    if sizes == [spaces.observation] and outputs in (spaces.outputs, spaces.actions.choices):
+        return None
+    return of_another_environment(str(path), sizes, outputs, spaces)
 
 
 def _does_not_run(path: Path, observations: Float32, error: Exception) -> InputError:

@@ -145,7 +145,12 @@ def trial(
 def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:
     """Return what is to be shown: the range is fixed by the settings, or by the selection's episodes."""
     clip_range = settings.clip_range or range_of(baseline.teacher, baseline.random)
-    return Claim(keep=settings.search.keep, clip_range=clip_range, max_failures=settings.max_failures)
+    return Claim(
+        keep=settings.search.keep,
+        clip_range=clip_range,
+        max_failures=settings.max_failures,
+        under=settings.disturbance.condition,
+    )
 
 
 def best_of(points: Sequence[Candidate], baseline: Baseline) -> Candidate:

@@ -53,9 +53,9 @@ class WorkerPool:
     def __init__(
         self, task: Task, slots: int = 1, engine: str | None = None, address: str | None = None, max_batch: int = 16
     ) -> None:
-        self.steps = self.own_steps = 0
         self._worked = self._recent = Worked()
         self.worker = Worker(task, max_batch)
+        self.steps = self.own_steps = self.worker.own.steps  # where the deviation of the observations had to be known
         self._token = b""
         named = engine or ("serial" if slots == 1 else "processes")
         try:
@@ -65,7 +65,7 @@ class WorkerPool:
                 self._executor: Executor = executor_named(named, 1, self._token)
             else:
                 checked = named == "processes"  # here alone: other machines may have another EnvPool
-                shared = pickle.dumps((task, max_batch, checked))
+                shared = pickle.dumps((self.worker.task, max_batch, checked))
                 self._executor = executor_named(named, slots, shared, address)
         except BaseException:
             self._close()

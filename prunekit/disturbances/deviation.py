@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Act = Callable[[Any], Any]
 
+DEVIATION_SEEDS = range(199_999_900, 199_999_920)
+"""Of undisturbed episodes of a teacher, in terms of which noise is given; no certificate and no search plays them."""
+
 
 @final
 class Deviation:
@@ -24,15 +27,19 @@ class Deviation:
         """Return ``act``, whose observations are taken in."""
 
         def watched(observation: Any) -> Any:
-            self._count += 1
-            value = np.asarray(observation, dtype=np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                change = value - self._mean
-                self._mean += change / self._count
-                self._squares += change * (value - self._mean)
+            self.take(observation)
             return act(observation)
 
         return watched
+
+    def take(self, observation: Any) -> None:
+        """Take one observation [obs] in."""
+        self._count += 1
+        value = np.asarray(observation, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = value - self._mean
+            self._mean += change / self._count
+            self._squares += change * (value - self._mean)
 
     @property
     def value(self) -> NDArray[np.float64]:

@@ -68,6 +68,11 @@ class Disturbance:
             told.append(self.randomization.words)
         return ", ".join(told) or "none"
 
+    @property
+    def condition(self) -> str:
+        """What a claim is under: ``words``, or nothing where nothing is done."""
+        return "" if self.is_none else self.words
+
     def apart(self) -> dict[str, Disturbance]:
         """Return what is done one kind at a time, by a short name such as ``noise 0.02`` or ``delay 1``."""
         kinds = {

@@ -15,6 +15,8 @@ from prunekit.lazy import gymnasium as gym
 from prunekit.rollouts.episodes import Act, episode, random_returns
 
 Float32 = NDArray[np.float32]
+Wrap = Callable[["gym.Env[Any, Any]"], "gym.Env[Any, Any]"]
+"""From an environment to the one that is played in; it does the same to every one that it is given."""
 
 # Steps between looks whether to stop.
 _STEPS_BETWEEN_LOOKS = 64
@@ -64,6 +66,7 @@ class EpisodeRunner:
 
     def __init__(self, env_id: str, kwargs: Mapping[str, Any] | None = None, max_copies: int = 16) -> None:
         self._env_id, self._kwargs, self._max_copies = env_id, kwargs, max_copies
+        self._wrapped: Wrap = lambda made: made
         self.environment = self.another()
         self.spaces: Spaces = spaces_of(self.environment)
         self._copies: list[gym.Env[Any, Any]] = [self.environment]
@@ -72,8 +75,13 @@ class EpisodeRunner:
         self.note = ""
 
     def another(self) -> gym.Env[Any, Any]:
-        """Return a new environment of the same kind."""
-        return make_environment(self._env_id, self._kwargs)
+        """Return a new environment of the same kind, wrapped as the others are."""
+        return self._wrapped(make_environment(self._env_id, self._kwargs))
+
+    def wrap(self, wrapped: Wrap) -> None:
+        """Play in what ``wrapped`` makes of environments from now on, of those that are there too."""
+        self._copies = [wrapped(environment) for environment in self._copies]
+        self._wrapped, self.environment = wrapped, self._copies[0]
 
     def play(self, policy: BatchPolicy | Act, seed: int) -> Episode:
         """Play one episode with a policy, or with what maps one observation to an action. Raises as ``play_all``."""

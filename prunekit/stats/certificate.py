@@ -130,15 +130,16 @@ class Certificate:
         gain = f"at least {claim.keep:g} of the teacher's gain over the random policy"
         mean = f"{gain} in mean return, every return clipped to {claim.clip_range}"
         if not self.certified:
-            return f"Not certified: that it keeps {mean}, was not shown in {counted(count, 'fresh episode')}."
+            shown_in = counted(count, "fresh episode")
+            return f"{claim.condition}Not certified: that it keeps {mean}, was not shown in {shown_in}."
         fails = ""
         if claim.failure_return is not None:
             line, max_failures = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
             fails = f"it fails, with less than {line}, in at most {max_failures} of its episodes; "
         return (
-            f"With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less than {ends.low:.10g} in "
-            f"at most {self.below.upper:.1%} of its episodes, and the teacher more than {ends.high:.10g} in at most "
-            f"{self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
+            f"{claim.condition}With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less "
+            f"than {ends.low:.10g} in at most {self.below.upper:.1%} of its episodes, and the teacher more than "
+            f"{ends.high:.10g} in at most {self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
         )
 
     def episodes_wanted(self) -> int | None:

@@ -21,18 +21,25 @@ class Claim:
     """What is to be shown: a retention of at least ``keep``, every return being clipped to ``clip_range``.
 
     An episode fails if its return is below ``failure_return``, None for the low end of the range. ``max_failures`` is
-    the share of the policy's episodes that may fail, None for no limit. Raises InputError for values out of range.
+    the share of the policy's episodes that may fail, None for no limit. ``under`` says in words what is done to all
+    policies alike, as in ``observation noise 0.02``. Raises InputError for values out of range.
     """
 
     keep: float
     clip_range: ReturnRange
     max_failures: float | None = None
     failure_return: float | None = None
+    under: str = ""
 
     def __post_init__(self) -> None:
         check_claim(self.keep, self.max_failures)
         if self.failure_return is not None and not math.isfinite(self.failure_return):
             raise InputError(f"the return below which an episode fails must be finite, got {self.failure_return:g}")
+
+    @property
+    def condition(self) -> str:
+        """How a sentence about the claim begins, where something is done to the policies; empty where nothing is."""
+        return f"Under {self.under}, alike for all policies: " if self.under else ""
 
     @property
     def fails_below(self) -> float:

@@ -156,6 +156,8 @@ def test_a_budget_of_steps_ends_the_search() -> None:
     assert len(few.points) < len(many.points)
     with pytest.raises(InputError, match="`steps` must be at least 1, got 0"):
         CompressSettings(steps=0)
+    with pytest.raises(InputError, match="`steps` must be at most 1,000,000,000,000"):
+        CompressSettings(steps=10**5_000)
 
 
 def test_a_student_that_learned_nothing_is_not_certified() -> None:
@@ -222,6 +224,8 @@ def test_a_busy_machine_is_named_where_nothing_was_certified(steered: Compressed
     cut_short = replace(steered, certificate=replace(steered.certificate, verdict=Verdict.UNDECIDED), core_share=0.43)
     assert cut_short.failure.endswith("than on an idle machine")
     assert "a worker had 43% of a core" in cut_short.failure
+    assert "busy" not in replace(cut_short, is_timed=False).failure, "no clock has a say"
+    assert replace(cut_short, is_timed=False).busy == ""
     idle = replace(cut_short, core_share=0.97)
     assert "busy" not in idle.failure
     assert "fresh episodes; give it more `minutes`" in idle.failure

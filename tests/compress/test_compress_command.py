@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -261,10 +262,59 @@ def test_any_name_can_stand_over_a_picture(run: Run, small_search: None, name: s
         (["--engine", "cloud"], ["--engine cloud", "serial, processes, ray"]),
         (["--address", "10.0.0.1:6379"], ["--address goes with --engine ray"]),
         (["--steps", 0], ["--steps must be at least 1"]),
+        (["--steps", 10**30], ["--steps must be at most 1,000,000,000,000"]),
+        (["--noise", "obs=-1"], ["--noise: observation noise must be a number from 0"]),
+        (["--noise", "obs=0.1,action=2"], ["--noise: action noise must be a number from 0 to 1, not 2"]),
+        (["--noise", "wind=1"], ["--noise 'wind=1' is no noise"]),
+        (["--delay", 1_001], ["--delay: a delay must be a whole number of steps from 0 to 1,000, not 1001"]),
+        (["--drop", 1], ["--drop: the share of lost observations must be"]),
+        (["--randomize", "nowhere.toml"], ["nowhere.toml", "no such file"]),
     ],
 )
 def test_engines_and_budgets_that_there_are_not(run: Run, options: list[Any], words: list[str], tmp_path: Path) -> None:
     one_line(run("compress", controller(tmp_path), *options), 2, *words)
+
+
+@pytest.mark.parametrize("noise", [[], ["--noise", "obs=0.1"]])
+def test_a_parameter_that_the_environment_does_not_have(run: Run, noise: list[str], tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn.toml"
+    drawn.write_text("[rewrad]\nrange = [0.9, 1.1]\n")
+    result = run("compress", controller(tmp_path), "--randomize", drawn, *noise)
+    one_line(result, 2, "rewrad: Point has no rewrad; did you mean reward?")
+    drawn.write_text("[reward]\nrange = [1.1, 0.9]\n")
+    one_line(run("compress", controller(tmp_path), "--randomize", drawn), 2, str(drawn), "reward: range must be")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "drawn.toml"}
+    drawn.write_text("[reward]\nrange = [0.9, 1.1]\n")
+    result = run("compress", controller(tmp_path), "--randomize", drawn, "--json", drawn)
+    one_line(result, 2, str(drawn), "is read here", "--json")
+    assert drawn.read_text() == "[reward]\nrange = [0.9, 1.1]\n"
+
+
+def test_without_ray_one_line_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("compress", controller(tmp_path), "--engine", "ray")
+    one_line(result, 2, "the ray engine needs Ray; install it with pip install 'prunekit[ray]'")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_cluster_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray, an extra")
+    result = run("compress", controller(tmp_path), "--engine", "ray", "--address", "nowhere")
+    one_line(result, 2, "no cluster of Ray at 'nowhere': ")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
+
+
+def test_a_policy_is_certified_under_what_the_options_say(run: Run, small_search: None, tmp_path: Path) -> None:
+    (tmp_path / "drawn.toml").write_text("[reward]\nrange = [0.9, 1.1]\n")
+    words = ["--noise", "obs=0.02,action=0.01", "--delay", 1, "--drop", 0.05, "--randomize", tmp_path / "drawn.toml"]
+    code, out, err = run("compress", controller(tmp_path), "--out", tmp_path / "out", "--steps", 40_000, *words)
+    assert (code, err) == (0, "")
+    under = "Under observation noise 0.02, action noise 0.01, delay 1, drop 0.05, reward randomized, alike for all"
+    assert under in " ".join(out.split())
+    found = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert found["disturbance"]["randomization"][0]["path"] == "reward"
+    assert len(found["observation_deviation"]) == 2
 
 
 def test_a_serial_engine_with_steps_writes_the_same_files_twice(run: Run, small_search: None, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.task import Task, Worker
 from prunekit.compression.teacher import Teacher
 from prunekit.compression.tuning import tuner_of
+from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
@@ -110,6 +111,11 @@ def test_processes_of_this_machine_do_not_compare_again(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="cannot stand in for yours: at step 1"):
         Worker(task)
     Worker(task, checked=True).close()
+
+
+def test_what_is_disturbed_is_not_learned_in_the_twin(_envpool: None) -> None:
+    with pytest.raises(InputError, match="`fast` learns in an environment that nothing disturbs; leave one of the two"):
+        Worker(Task(env_id="CartPole-v1", teacher_of=teacher_of, fast=True, disturbance=Disturbance(delay_steps=1)))
 
 
 def policy_in(folder: Path) -> Path:

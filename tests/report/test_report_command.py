@@ -61,6 +61,10 @@ def test_a_compression(run: Run, tmp_path: Path) -> None:
     assert not (folder / "report.html").exists()
     assert run("report", folder, "-q")[0] == 0
     assert "With --original POLICY" in (folder / "report.html").read_text()
+    found = json.loads((folder / "certificate.json").read_text())
+    (folder / "certificate.json").write_text(json.dumps({**found, "seconds": None}))  # of a budget in steps
+    assert run("report", folder, "-q")[0] == 0
+    assert "found and tested." in (folder / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("still")
