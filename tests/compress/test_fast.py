@@ -113,7 +113,8 @@ def test_processes_of_this_machine_do_not_compare_again(monkeypatch: pytest.Monk
     Worker(task, checked=True).close()
 
 
-def test_what_is_disturbed_is_not_learned_in_the_twin(_envpool: None) -> None:
+@pytest.mark.usefixtures("_envpool")
+def test_what_is_disturbed_is_not_learned_in_the_twin() -> None:
     with pytest.raises(InputError, match="`fast` learns in an environment that nothing disturbs; leave one of the two"):
         Worker(Task(env_id="CartPole-v1", teacher_of=teacher_of, fast=True, disturbance=Disturbance(delay_steps=1)))
 
