@@ -2,12 +2,13 @@
 
     python benchmarks/certificate_samples.py    # benchmarks/results/certificate_samples.json
 
-The returns are those of the certified compressions in ``compress.json``, clipped to the ranges in ``claims.json``: of
-small policy, teacher and random policy with the same seeds. As the other bounds need more than were played, episodes
-are drawn from these with replacement, 20 times over, after 20 that fix nothing but what the bets begin with. Hoeffding,
-empirical Bernstein (Maurer and Pontil 2009) and Clopper-Pearson are for a number of episodes that is fixed before; here
-they are given the first number at which they hold, which flatters them. What that costs says the last part: how often a
-claim that is not true is certified by looking on the way to the 300th episode, where 5% is promised.
+The returns are those of the certified compressions in ``compress.json``, clipped to the ranges of their certificates,
+or those in ``claims.json`` where these have none: of small policy, teacher and random policy with the same seeds. As
+the other bounds need more than were played, episodes are drawn from these with replacement, 20 times over, after 20
+that fix nothing but what the bets begin with. Hoeffding, empirical Bernstein (Maurer and Pontil 2009) and
+Clopper-Pearson are for a number of episodes that is fixed before; here they are given the first number at which they
+hold, which flatters them. What that costs says the last part: how often a claim that is not true is certified by
+looking on the way to the 300th episode, where 5% is promised.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def recorded() -> list[tuple[str, Paired, ReturnRange]]:
     for entry in compressions["runs"]:
         tested = next((one for one in entry["tested"] if one["verdict"] == "certified"), None)
         if tested is not None:
-            low, high = ranges[entry["env"], entry["seed"]]
+            low, high = tested["range"] if "range" in tested else ranges[entry["env"], entry["seed"]]
             returns = Paired(
                 small=np.asarray(tested["returns"]["small"]),
                 teacher=np.asarray(tested["returns"]["dense"]),

@@ -1,4 +1,4 @@
-"""The compressions of ``compress.json`` checked again under the claim of today: how many episodes it takes.
+"""Compressions that were certified under the former claim, checked again under today's: how many episodes it takes.
 
     python benchmarks/claims.py run        # plays what fixes the ranges; resumable, runs/claims.json keeps it
     python benchmarks/claims.py collect    # benchmarks/results/claims.json
@@ -7,7 +7,8 @@
 The networks are not played again: every episode of their certificates is on record. Teacher and random policy play the
 selection's episodes, which fix the range that returns are clipped to. Both claims bet on the same episodes in the same
 order; what the networks earned in their selection is not on record, so that both begin with what the teacher earned
-there. ``former`` is a loss bounded by a span that was guessed from what had been seen, of returns as they were.
+there. Compressions in ``compress.json`` that were certified under today's claim have nothing to be checked and are
+left out. ``former`` is a loss bounded by a span that was guessed from what had been seen, of returns as they were.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compress import KEEP, SHIPPED, teacher_of
+from compressing.runs import KEEP
+from compressing.teachers import SHIPPED, teacher_of
 from record import read_result, write_result
 
 from models import write_card
@@ -48,10 +50,16 @@ def played() -> dict[str, Any]:
     return dict(json.loads(STATE.read_text())) if STATE.exists() else {}
 
 
+def compressions() -> list[dict[str, Any]]:
+    """Return the committed compressions that were certified under the former claim."""
+    runs = (read_result("compress") or {"runs": []})["runs"]
+    return [run for run in runs if any("span" in one and one["verdict"] == "certified" for one in run["tested"])]
+
+
 def run() -> None:
     """Play the selection's episodes of every compression that has none on record."""
     found = played()
-    for entry in (read_result("compress") or {"runs": []})["runs"]:
+    for entry in compressions():
         name = f"{entry['env']}, {entry['seed']}"
         if name in found:
             continue
@@ -113,7 +121,9 @@ def _former(episodes: Paired, before: Paired, span: float, alpha: float) -> int 
 
 def collect() -> None:
     """Write the committed result."""
-    found, runs = played(), (read_result("compress") or {"runs": []})["runs"]
+    found, runs = played(), compressions()
+    if not runs:
+        raise SystemExit("no committed compression is of the former claim; the committed result stays")
     rows = [checked(entry, found[f"{entry['env']}, {entry['seed']}"]) for entry in runs]
     both = [(row["former"]["episodes"], row["now"]["episodes"]) for row in rows if row["now"]["verdict"] == "certified"]
     ratios = [now / former for former, now in both if former is not None]
@@ -133,7 +143,7 @@ def ship() -> None:
     assert result is not None
     for folder in sorted(path for path in SHIPPED.iterdir() if path.is_dir()):
         env_id = folder.name.removesuffix("-ppo")
-        entry = min((run for run in result["runs"] if run["env"] == env_id), key=lambda run: run["seed"])
+        entry = min((run for run in compressions() if run["env"] == env_id), key=lambda run: run["seed"])
         certificate, tested = certificate_now(entry, found[f"{env_id}, {entry['seed']}"])
         first = tested["seeds"][0]
         seeds = tuple(range(first, first + len(certificate.episodes)))

@@ -1,120 +1,220 @@
-"""Dense teachers of five environments, and the smallest certified networks that ``prunekit compress`` finds of them.
+"""The smallest certified networks that ``prunekit compress`` finds of teachers it was built on, and of others.
 
-    python benchmarks/compress.py train        # the teachers; resumable, one process a core
-    python benchmarks/compress.py compress     # three seeds each, one after the other: a compression uses every core
-    python benchmarks/compress.py collect      # benchmarks/results/compress.json
+    python benchmarks/compress.py train                        # the teachers that are not shipped, one after the other
+    python benchmarks/compress.py teachers --policies FOLDER   # what every teacher earns, beside the random policy
+    python benchmarks/compress.py compress --policies FOLDER   # three seeds of every environment
+    python benchmarks/compress.py busy                         # the same beside four processes that want a core each
+    python benchmarks/compress.py former                       # former code and the present one, run by run
+    python benchmarks/compress.py ablations --policies FOLDER  # parts of the search left out, on held-out environments
+    python benchmarks/compress.py collect                      # benchmarks/results/compress*.json, of what is done
 
-Teachers that are shipped in ``models`` are not trained again, compressions in the committed result not repeated;
-``runs/teachers`` and ``runs/compress`` keep what is done. Run it from the project's root.
+Choices were made on the development set; the held-out teachers are trained here, or published ones: ``FOLDER`` holds
+``dlr/...`` as https://github.com/DLR-RM/rl-trained-agents has it, normalizers beside the zips.
+
+Every stage does what is missing, one compression at a time, as each uses every core, and goes on where it was
+interrupted; ``--env`` and ``--seed`` choose some. A run of another search than the present code's is put aside and
+done again; until then results keep it and name it as such. ``former`` shares its half of the present code with
+``compress`` and takes it from there; run it first, or with ``--again``, so that both halves are made one after the
+other. Teachers lie in ``runs/teachers``, runs in ``runs/compress``, ``runs/compress-busy``, ``runs/compress-former``
+and ``runs/compress-without``. Run it from the project's root.
+
+It is no sweep: cells of a sweep run side by side on a thread each, while a compression has the machine to itself, and
+former code and files of others are no cells.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import os
+import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from record import read_result, write_result
+from compressing.collecting import (
+    INTERLEAVED,
+    collect_ablations,
+    collect_busy,
+    collect_runs,
+    collect_speed,
+    minutes_apart,
+)
+from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, is_of, put_aside, search_in
+from compressing.teachers import DEVELOPMENT, HELD_OUT, is_there, say_returns, teacher_of, train_one
 
-TEACHERS, RUNS, SHIPPED = Path("runs/teachers"), Path("runs/compress"), Path("models")
-ENVIRONMENTS = ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5")
-SEEDS = (0, 1, 2)
-KEEP, MINUTES = 0.95, 5
+from prunekit.compression.settings import SearchSettings
+from prunekit.errors import InputError
 
-
-def teacher_of(env_id: str) -> Path:
-    """Return where a teacher lies: the shipped one, or where there is none where it is trained."""
-    shipped = SHIPPED / f"{env_id}-ppo" / "dense.pt"
-    return shipped if shipped.exists() else TEACHERS / env_id / "model.pt"
-
-
-def train_one(env_id: str) -> None:
-    """Train one dense teacher with the preset of PPO unless it is there."""
-    out = TEACHERS / env_id
-    if teacher_of(env_id).exists():
-        return
-    TEACHERS.mkdir(parents=True, exist_ok=True)
-    begun = ["--resume"] if (out / "config.json").exists() else ["--env", env_id, "--algo", "ppo", "--dense"]
-    with (TEACHERS / f"{env_id}.log").open("a") as log:
-        command = [sys.executable, "-m", "prunekit", "train", *begun, "--out", str(out)]
-        subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    print(time.strftime("%H:%M:%S"), env_id, flush=True)
-
-
-def finished(env_id: str, seed: int) -> dict[str, Any] | None:
-    """Return what a compression came to, here or in the committed result."""
-    file = folder(env_id, seed) / "certificate.json"
-    if file.exists():
-        return _entry(env_id, seed, json.loads(file.read_text()))
-    committed = (read_result("compress") or {"runs": []})["runs"]
-    return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
+RUNS = Path("runs/compress")
+BUSY, FORMER, WITHOUT, CODE = (Path(f"runs/compress-{name}") for name in ("busy", "former", "without", "code"))
+BUSY_PROCESSES = 4
+FORMER_COMMIT = "3afd242"
+# Fields of SearchSettings by the part that they switch off; those that this search does not have are left out.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "fine-tuning": {"tuning": False},
+    "averaging": {"averaging": False},
+    "Gauss-Newton": {"refinements": 0},
+    "confirmation": {"confirmation_episodes": 0},
+    "bracketing": {"bracketing": False},
+    "margins": {"margin": 0.0, "safety": 0.0},
+    "other starts": {"starts": [[64]]},
+}
 
 
-def folder(env_id: str, seed: int) -> Path:
-    """Return where a compression is kept."""
-    return RUNS / f"{env_id}-seed{seed}"
+def ablations() -> dict[str, str]:
+    """Return the settings of every ablation that this search can do, as JSON; say which it cannot."""
+    found = {}
+    for part, settings in ABLATIONS.items():
+        try:
+            SearchSettings(**settings)
+        except (TypeError, InputError) as error:
+            print(f"without {part}: not possible with this search: {error}", flush=True)
+        else:
+            found[part] = json.dumps(settings)
+    return found
 
 
-def compress_one(env_id: str, seed: int) -> None:
-    """Compress one teacher unless that is done; exit code 1, nothing certified, is a result too."""
-    if finished(env_id, seed) is not None:
-        return
-    out = folder(env_id, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    options = ["--keep", str(KEEP), "--seed", str(seed), "--minutes", str(MINUTES), "--out", str(out)]
-    command = [sys.executable, "-m", "prunekit", "compress", str(teacher_of(env_id)), *options]
-    with (out / "log").open("w") as log:
-        done = subprocess.run(command, check=False, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"{env_id}, seed {seed}: {(out / 'log').read_text()}")
-    print(time.strftime("%H:%M:%S"), _summary(out / "log", env_id), flush=True)
+def former_code(commit: str) -> Path:
+    """Return a folder with the package as it was at ``commit``."""
+    place = CODE / commit
+    if not (place / "prunekit").exists():
+        packed = subprocess.run(["git", "archive", commit, "prunekit"], check=True, stdout=subprocess.PIPE).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(place, filter="data")
+    return place
 
 
-def _entry(env_id: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a certificate.json: all but what the head of the result says, or ``tested`` holds too."""
-    kept = {name: value for name, value in found.items() if name not in ("versions", "certificate")}
-    tested = [{name: value for name, value in entry.items() if name != "selection"} for entry in kept["tested"]]
-    return {**kept, "env": env_id, "seed": seed, "minutes": MINUTES, "tested": tested}
+class Plan:
+    """What is asked for: these environments and seeds, in so many minutes."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.search, self.former = search_in(ROOT), given.commit
+        self._policies, self._minutes = given.policies, given.minutes
+        self.environments, self.seeds = given.env, given.seed or SEEDS
+
+    def asked(self, folder: Path, env_id: str, seed: int, **others: Any) -> Asked:
+        """Return what is asked of one environment and seed."""
+        return Asked(
+            env_id=env_id,
+            seed=seed,
+            teacher=teacher_of(env_id, self._policies),
+            folder=folder / f"{env_id}-seed{seed}",
+            minutes=self._minutes,
+            **{"search": self.search, **others},
+        )
+
+    def runs(self) -> list[Asked]:
+        """Return the compressions, seed by seed."""
+        return [self.asked(RUNS, *one) for one in self._each((*DEVELOPMENT, *HELD_OUT))]
+
+    def busy(self) -> list[Asked]:
+        """Return those beside busy processes."""
+        return [self.asked(BUSY, *one, busy=BUSY_PROCESSES) for one in self._each((*DEVELOPMENT, *HELD_OUT))]
+
+    def pairs(self) -> list[tuple[Asked, Asked]]:
+        """Return former and present compressions."""
+        code = former_code(self.former)
+        search = search_in(code, self.former)
+        return [
+            (self.asked(FORMER, *one, code=code, search=search), self.asked(RUNS, *one))
+            for one in self._each(DEVELOPMENT)
+        ]
+
+    def without(self) -> dict[str, list[Asked]]:
+        """Return those without a part, by its name; without none of them they are those of ``runs``."""
+        chosen = list(self._each(HELD_OUT))
+        parts = {
+            part: [self.asked(WITHOUT / part.replace(" ", "-"), *one, settings=settings) for one in chosen]
+            for part, settings in ablations().items()
+        }
+        return {"": [self.asked(RUNS, *one) for one in chosen], **parts}
+
+    def has_teacher(self, env_id: str) -> bool:
+        """Return whether there is a teacher."""
+        return is_there(env_id, self._policies)
+
+    def _each(self, environments: Sequence[str]) -> Iterator[tuple[str, int]]:
+        chosen = [env_id for env_id in environments if not self.environments or env_id in self.environments]
+        return ((env_id, seed) for seed in self.seeds for env_id in chosen)
 
 
-def _summary(log: Path, env_id: str) -> str:
-    return next((line for line in log.read_text().splitlines() if "retention" in line and "fresh" in line), env_id)
+def done(plan: Plan, asked: Sequence[Asked]) -> None:
+    """Compress one after the other; end with what went wrong."""
+    wrong = []
+    for one in asked:
+        failure = carry_out(one) if plan.has_teacher(one.env_id) else f"{one.name}: there is no teacher"
+        if failure:
+            print(failure, flush=True)
+            wrong.append(failure)
+    if wrong:
+        raise SystemExit(f"{len(wrong)} of {len(asked)} compressions are missing")
 
 
-def collect() -> None:
-    """Write the committed result from what is done; says what is missing."""
-    wanted = [(env_id, seed) for env_id in ENVIRONMENTS for seed in SEEDS]
-    found = {asked: finished(*asked) for asked in wanted}
-    missing = [folder(*asked).name for asked, run in found.items() if run is None]
-    runs = [run for run in found.values() if run]
-    command = "; ".join(f"python benchmarks/compress.py {stage}" for stage in ("train", "compress", "collect"))
-    entries = {"keep": KEEP, "cores": os.cpu_count(), "missing": missing, "runs": runs}
-    print(write_result("compress", command, entries), f"{len(missing)} runs missing")
+def interleaved(pairs: Sequence[tuple[Asked, Asked]], *, again: bool) -> list[Asked]:
+    """Return both of every pair, each first in every second of them.
+
+    With ``again`` both are put aside before where they were not made one after the other, by the searches asked for.
+    """
+    if again:
+        for pair in pairs:
+            entries = [entry_of(one) for one in pair]
+            apart = minutes_apart(*entries)
+            if apart is None or apart > INTERLEAVED or not all(map(is_of, entries, pair)):
+                for one in pair:
+                    put_aside(one.folder)
+    return [one for number, pair in enumerate(pairs) for one in (pair if number % 2 == 0 else pair[::-1])]
+
+
+def collect(plan: Plan) -> None:
+    """Write the committed results of what is done."""
+    paths = [
+        collect_runs(plan.runs(), plan.search),
+        collect_busy(plan.busy(), plan.search),
+        collect_speed(plan.pairs(), plan.search),
+        collect_ablations(plan.without(), plan.search),
+    ]
+    for path in filter(None, paths):
+        missing = json.loads(path.read_text())["missing"]
+        print(path, f"{len(missing)} runs missing{': ' * bool(missing)}{', '.join(missing)}")
 
 
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["train", "compress", "collect"])
-    parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="teachers at a time")
-    arguments = parser.parse_args()
-    chosen = arguments.env or ENVIRONMENTS
-    if arguments.stage == "train":
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            list(pool.map(train_one, chosen))
-    elif arguments.stage == "compress":
-        for seed in SEEDS:
-            for env_id in chosen:
-                compress_one(env_id, seed)
+    stages = ["train", "teachers", "compress", "busy", "former", "ablations", "collect"]
+    parser.add_argument("stage", choices=stages)
+    parser.add_argument("--env", choices=(*DEVELOPMENT, *HELD_OUT), action="append", help="only this one")
+    parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="only this one")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="time per compression; others are for trials")
+    parser.add_argument("--policies", type=Path, help="folder of published policies")
+    parser.add_argument("--commit", default=FORMER_COMMIT, help="former code")
+    parser.add_argument("--again", action="store_true", help="former: both again unless made one after the other")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs ends too
+    plan = Plan(given)
+    chosen = given.env or (*DEVELOPMENT, *HELD_OUT)
+    if given.stage == "train":
+        for env_id in chosen:
+            train_one(env_id)
+    elif given.stage == "teachers":
+        for env_id in filter(plan.has_teacher, chosen):
+            say_returns(env_id, given.policies)
+    elif given.stage == "compress":
+        done(plan, plan.runs())
+    elif given.stage == "busy":
+        done(plan, plan.busy())
+    elif given.stage == "former":
+        done(plan, interleaved(plan.pairs(), again=given.again))
+    elif given.stage == "ablations":
+        done(plan, [one for many in plan.without().values() for one in many])
+    elif given.env or given.seed:
+        parser.error("collect takes all environments and seeds")
     else:
-        collect()
+        collect(plan)
 
 
 if __name__ == "__main__":

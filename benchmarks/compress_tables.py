@@ -1,53 +1,13 @@
-"""Tables of what compressions reach, beside other methods and without their parts."""
+"""Tables of compressions beside other methods, and of how they are fine-tuned and imitate."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
 from record import stamp, table
 
 from prunekit.console import size_name
-
-
-def compress_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and seed of the search: what came out, and what it was certified on."""
-    rows = []
-    for run in result["runs"]:
-        size, hidden = run["teacher"]["size"], tuple(run["hidden"])
-        tested = next(entry for entry in run["tested"] if entry["size"] == size_name(hidden))
-        returns = {name: statistics.mean(values) for name, values in tested["returns"].items()}
-        rows.append(
-            [
-                f"{run['env']}, {run['seed']}",
-                size_name(hidden),
-                f"{run['parameters']:,}",
-                f"{1.0 - sum(hidden) / sum(size['hidden']):.1%}",
-                f"{1.0 - run['parameters'] / size['parameters']:.2%}",
-                f"{returns['dense']:,.0f}",
-                f"{returns['small']:,.0f}",
-                f"{tested['retention']:.3f}",
-                f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
-                "imitation, rewards" if run["tuned"] else "imitation",
-                f"{run['seconds'] / 60:.1f} of {run['minutes']} min",
-            ]
-        )
-    head = [
-        "environment, seed",
-        "hidden",
-        "weights",
-        "units removed",
-        "weights removed",
-        "teacher's return",
-        "compact's return",
-        "retention",
-        f"certified at {result['keep']:g}, episodes",
-        "learned by",
-        f"{result['cores']} cores",
-    ]
-    missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
-    return f"{table(head, rows)}\n\nTeachers: PPO, 256x256.{missing} {stamp(result)}."
 
 
 def rivals_table(result: Mapping[str, Any]) -> str:

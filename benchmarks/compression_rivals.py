@@ -19,19 +19,16 @@ import argparse
 import copy
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from compress import ENVIRONMENTS, SEEDS, teacher_of
+from compressing.runs import SEEDS
+from compressing.teachers import DEVELOPMENT, teacher_of
 from record import read_result, write_result
 from torch import nn
 
@@ -44,6 +41,7 @@ from prunekit.compression.settings import SearchSettings
 from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.task import Task, Worker
 from prunekit.compression.tuning import tuner_of
+from prunekit.executors import Context, Failed, Finished, Job, executor_named
 from prunekit.files import write_atomically
 from prunekit.policy.actor import Normalizer
 from prunekit.policy.artifact import load
@@ -109,6 +107,7 @@ def searched(field: Field) -> Candidate:
     clip_range = range_of(field.baseline.teacher, field.baseline.random)
     settings = RoundSettings(search=field.settings, baseline=field.baseline, clip_range=clip_range)
     points = search_branch(field.worker, settings, 0, lambda: time.monotonic() > until).candidates
+    field.runner.stopped = lambda: False  # the time of the search was over, not that of what follows
     good = [point for point in points if point.good]
     return min(good or points, key=lambda point: (point.parameters, -point.retention))
 
@@ -309,20 +308,38 @@ def finished(env_id: str, seed: int) -> dict[str, Any] | None:
     return next((dict(run) for run in committed if (run["env"], run["seed"]) == (env_id, seed)), None)
 
 
-def start(env_id: str, seed: int) -> None:
-    """Run one in a process of its own unless it is done."""
-    if finished(env_id, seed) is not None:
-        return
+def run_job(job: tuple[str, int], _: Context) -> None:
+    """Run one as a job of an executor."""
+    run_one(*job)
+
+
+def run_all(jobs: Sequence[tuple[str, int]], workers: int | None) -> None:
+    """Run what is not done, so many at a time in processes of one thread each."""
     RUNS.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, "one", "--env", env_id, "--seed", str(seed)]
-    with (RUNS / f"{env_id}-seed{seed}.log").open("w") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    print(time.strftime("%H:%M:%S"), env_id, seed, flush=True)
+    wrong = []
+    with executor_named("processes", workers) as executor:
+        waiting = {f"{env_id}, {seed}": (env_id, seed) for env_id, seed in jobs if finished(env_id, seed) is None}
+        for name, job in waiting.items():
+            executor.submit(Job(name=name, function=run_job, argument=job))
+        while waiting:
+            for event in executor.events(60.0):
+                match event:
+                    case Finished(name=name):
+                        print(time.strftime("%H:%M:%S"), name, flush=True)
+                        del waiting[name]
+                    case Failed(name=name, error=error):
+                        print(f"{name}: {error}", flush=True)
+                        wrong.append(name)
+                        del waiting[name]
+                    case _:
+                        pass
+    if wrong:
+        raise SystemExit(f"{len(wrong)} runs failed: {'; '.join(wrong)}")
 
 
 def collect() -> None:
     """Write the committed result from what is done; says what is missing."""
-    found = {(env_id, seed): finished(env_id, seed) for seed in SEEDS for env_id in ENVIRONMENTS}
+    found = {(env_id, seed): finished(env_id, seed) for seed in SEEDS for env_id in DEVELOPMENT}
     missing = [f"{env_id}-seed{seed}" for (env_id, seed), run in found.items() if run is None]
     command = "; ".join(f"python benchmarks/compression_rivals.py {stage}" for stage in ("run", "collect"))
     entries = {"missing": missing, "runs": [run for run in found.values() if run]}
@@ -332,17 +349,14 @@ def collect() -> None:
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["run", "one", "collect"])
-    parser.add_argument("--env", choices=ENVIRONMENTS, action="append", help="only this one")
+    parser.add_argument("stage", choices=["run", "collect"])
+    parser.add_argument("--env", choices=DEVELOPMENT, action="append", help="only this one")
     parser.add_argument("--seed", type=int, action="append", help="only this one")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--workers", type=int, help="runs at a time; by default one per core")
     arguments = parser.parse_args()
-    jobs = [(env_id, seed) for seed in arguments.seed or SEEDS for env_id in arguments.env or ENVIRONMENTS]
-    if arguments.stage == "one":
-        run_one(*jobs[0])
-    elif arguments.stage == "run":
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            list(pool.map(lambda job: start(*job), jobs))
+    jobs = [(env_id, seed) for seed in arguments.seed or SEEDS for env_id in arguments.env or DEVELOPMENT]
+    if arguments.stage == "run":
+        run_all(jobs, arguments.workers)
     else:
         collect()
 

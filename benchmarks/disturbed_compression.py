@@ -37,8 +37,8 @@ LEARNED_UNDER = {
     "CartPole-v1": Disturbance(observation_noise=1.0),
     "HalfCheetah-v5": Disturbance(drop=0.05),
 }
-LADDERS = {"CartPole-v1": "obs=0.2,0.5,1,2", "HalfCheetah-v5": "drop=0.02,0.05,0.1"}
-STEPS = {"CartPole-v1": 400_000, "HalfCheetah-v5": 800_000}
+LADDERS = {"CartPole-v1": "obs=0.2,0.5,1,2", "HalfCheetah-v5": "drop=0.05,0.1"}
+STEPS = {"CartPole-v1": 400_000, "HalfCheetah-v5": 400_000}
 SEEDS = (0, 1, 2)
 WAYS = ("undisturbed", "disturbed")
 EPISODES = 300

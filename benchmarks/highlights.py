@@ -6,38 +6,21 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from record import read_result, table
-
-from prunekit.console import size_name
+from record import read_result
+from search_tables import is_earlier, searches, short_rows
 
 Result = Mapping[str, Any]
 
 
 def compress_short(result: Result) -> str:
-    """Return one row per environment: sizes, retention and episodes of all seeds."""
-    runs: dict[str, list[Result]] = {}
-    for run in result["runs"]:
-        runs.setdefault(run["env"], []).append(run)
-    rows = []
-    for environment, found in runs.items():
-        kept = [run["tested"][-1]["retention"] for run in found]
-        seconds = [run["seconds"] / 60.0 for run in found]
-        rows.append(
-            [
-                environment,
-                f"{found[0]['teacher']['size']['parameters']:,}",
-                ", ".join(f"{run['parameters']:,}" for run in found),
-                ", ".join(size_name(tuple(run["hidden"])) for run in found),
-                ", ".join(f"{value:.3f}" for value in kept),
-                f"{sum(run['certified'] for run in found)} of {len(found)}",
-                f"{min(seconds):.1f} to {max(seconds):.1f} min",
-            ]
-        )
-    head = [
-        "environment (PPO, 256x256)", "parameters before", "after (each seed)", "hidden units", "retention",
-        f"certified at {result['keep']:g}", f"time on {result['cores']} cores",
-    ]  # fmt: skip
-    return table(head, rows)
+    """Return one row per environment, the development set apart from those held out, and which search it was."""
+    held_out = result.get("held_out", [])
+    text = short_rows(result, result["runs"])
+    if held_out:
+        text += f"\n\nEnvironments that nothing was chosen on:\n\n{short_rows(result, held_out)}"
+    told = searches(result, [*result["runs"], *held_out])
+    missing = f" Not run yet: {len(result['missing'])} runs." * bool(result["missing"])
+    return f"{text}\n\n{(told + missing).strip()}"
 
 
 def highlights(_: Result) -> str:
@@ -54,9 +37,12 @@ def _smaller(result: Result) -> str:
     runs = result["runs"]
     removed = [1.0 - run["parameters"] / run["teacher"]["size"]["parameters"] for run in runs]
     certified = sum(run["certified"] for run in runs)
+    earlier = sum(is_earlier(result, run) for run in runs)
+    mixed = f" ({earlier} of them of an earlier search)" if 0 < earlier < len(runs) else ""
     return (
         f"**Smaller, and certified.** `compress` removes {min(removed):.1%} to {max(removed):.2%} of the parameters of "
-        f"five PPO policies; {certified} of {len(runs)} results are certified to keep {result['keep']:g} of the return."
+        f"five PPO policies; {certified} of {len(runs)} results{mixed} are certified to keep {result['keep']:g} of the "
+        "return."
     )
 
 

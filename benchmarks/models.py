@@ -13,7 +13,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from compress import ENVIRONMENTS, RUNS, SEEDS, SHIPPED, teacher_of
+from compress import RUNS
+from compressing.runs import SEEDS
+from compressing.teachers import DEVELOPMENT, SHIPPED, teacher_of
 from record import read_result
 
 from prunekit.console import size_name
@@ -140,7 +142,7 @@ def main() -> None:
     result = read_result("compress")
     if result is None:
         raise SystemExit("nothing to ship: run python benchmarks/compress.py first")
-    for env_id in ENVIRONMENTS:
+    for env_id in DEVELOPMENT:
         print(ship(result, env_id) or f"{env_id}: nothing certified here (seeds {SEEDS})")
 
 

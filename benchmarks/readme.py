@@ -15,7 +15,7 @@ from typing import Any
 
 from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
-from compress_tables import compress_table, rivals_table, tuning_choices_table
+from compress_tables import rivals_table, tuning_choices_table
 from driving_tables import boards_table as driving_boards_table
 from driving_tables import driving_table
 from embedded_tables import (
@@ -35,7 +35,8 @@ from highlights import compress_short, highlights
 from installation import installation_table
 from published_table import published_table
 from record import digest, read_result, stamp, table
-from robustness_tables import disturbances_table
+from robustness_tables import disturbances_table, disturbed_compression_table
+from search_tables import busy_table, compress_table, held_out_table, parts_table, speed_table
 from study_picture import study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
@@ -184,6 +185,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/results.md": {
         "demo": ("demo", demo_table),
         "compress": ("compress", compress_table),
+        "compress_held_out": ("compress", held_out_table),
         "devices_short": ("devices", devices_short_table),
         "masked_training": ("masked_training", masked_training_table),
         "off_policy": ("off_policy", off_policy_table),
@@ -191,6 +193,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     },
     "docs/compress.md": {
         "compress": ("compress", compress_table),
+        "compress_held_out": ("compress", held_out_table),
+        "compress_busy": ("compress_busy", busy_table),
+        "compress_speed": ("compress_speed", speed_table),
+        "compress_ablations": ("compress_ablations", parts_table),
         "compression_rivals": ("compression_rivals", rivals_table),
         "honesty": ("honesty", honesty_table),
         "claims": ("claims", claims_table),
@@ -225,7 +231,10 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "many_actions": ("many_actions", many_actions_table),
     },
     "docs/driving.md": {"driving": ("driving", driving_table), "boards": ("driving", driving_boards_table)},
-    "docs/robustness.md": {"robustness": ("robustness", disturbances_table)},
+    "docs/robustness.md": {
+        "disturbed_compression": ("disturbed_compression", disturbed_compression_table),
+        "robustness": ("robustness", disturbances_table),
+    },
     "docs/readers.md": {"published_policies": ("published_policies", published_table)},
     "docs/sweep.md": {"sweep_kills": ("sweep_kills", sweep_kills_text)},
     "docs/defaults.md": {

@@ -1,4 +1,4 @@
-"""The results of ``robustness.py`` as a table."""
+"""The results of ``robustness.py`` and ``disturbed_compression.py`` as tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from record import stamp, table
+
+from prunekit.console import size_name
+from prunekit.disturbances.record import Disturbance
 
 
 def disturbances_table(result: Mapping[str, Any]) -> str:
@@ -26,6 +29,37 @@ def disturbances_table(result: Mapping[str, Any]) -> str:
         f"{result['keep']:g} is kept, with 95% confidence for all levels of a policy together: {ladder}.{missing} "
         f"{stamp(result)}."
     )
+
+
+def disturbed_compression_table(result: Mapping[str, Any]) -> str:
+    """Return one row per environment and seed: what was found without and under a disturbance, and where each holds."""
+    rows = []
+    for env_id, seeds in result["environments"].items():
+        under = Disturbance(**result["learned_under"][env_id]).words
+        ladder = result["ladders"][env_id]
+        for seed, ways in seeds.items():
+            cells = [_held(ways[way]) for way in ("undisturbed", "disturbed")]
+            rows.append([f"{env_id}, {seed}", f"none, {ladder}", cells[0], under, cells[1]])
+    head = [
+        "environment, seed",
+        "levels",
+        "found undisturbed: hidden, parameters, holds up to",
+        "disturbance",
+        "found under it: the same",
+    ]
+    return (
+        f"{table(head, rows)}\n\n*Holds up to*: the largest level under which 0.95 of the teacher's return there is "
+        f"kept, with 95% confidence for all levels together, in at most {result['max_episodes']} episodes each. "
+        f"{stamp(result)}."
+    )
+
+
+def _held(found: Mapping[str, Any]) -> str:
+    held = "none of them, not even undisturbed"
+    if found["largest"] is not None:
+        largest = Disturbance(**found["largest"])
+        held = "undisturbed" if largest.is_none else largest.words
+    return f"{size_name(tuple(found['hidden']))}, {found['parameters']}, {held}"
 
 
 def _cell(found: Mapping[str, Any]) -> str:

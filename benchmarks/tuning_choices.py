@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from compress import teacher_of
+from compressing.teachers import teacher_of
 from record import write_result
 
 from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings

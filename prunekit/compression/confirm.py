@@ -61,12 +61,12 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
     """Return (the smallest of the good ``points`` that is good in its confirmation as well, those found wanting there).
 
     Good is to keep what is ``enough``. When there is no time left, the smallest of a size that was not found wanting
-    stands for it; None where there is none. Those found wanting come with all their episodes. One under which the
-    environment fails is neither.
+    stands for it; None where there is none. Likewise where a confirmation has no seeds. Those found wanting come with
+    all their episodes. One under which the environment fails is neither.
     """
     wanting: list[Candidate] = []
     for point in _good(points, _OF_ONE_SIZE):
-        if look.over():
+        if look.over() or not look.seeds:
             if any(point.hidden == other.hidden for other in wanting):
                 continue
             return point, wanting

@@ -35,7 +35,7 @@ class SearchSettings:
     With ``tuning`` one that is not good enough yet goes on on rewards, in phases of ``tuning_steps`` environment steps,
     until it is ``safe`` (``keep`` and ``safety``), or ``tuning_patience`` of them in a row have not helped; any number
     where the search has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the
-    search, networks play ``confirmation_episodes`` others at most.
+    search, networks play ``confirmation_episodes`` others at most; with 0 there is no confirmation.
 
     Raises InputError for values out of range.
     """
@@ -92,9 +92,11 @@ class SearchSettings:
             raise InputError(f"`seed` must lie between 0 and {LARGEST_SEED}, got {self.seed}")
         if not self.starts:
             raise InputError("starts must hold the hidden widths of one network at least")
-        for name in ("first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"):
+        for name in ("first_steps", "teacher_episodes", "selection_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.confirmation_episodes < 0:
+            raise InputError(f"confirmation_episodes must be at least 0, got {self.confirmation_episodes}")
 
 
 @final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,8 +21,8 @@ from prunekit.executors.ray_task import Mailbox, run
 from prunekit.executors.starting import ONE_THREAD
 from prunekit.executors.work import Raised, in_one_line
 
-# Seconds between looks into the mailbox.
-_PATIENCE = 0.1
+# Seconds between looks into the mailbox, and for which an address has to answer.
+_PATIENCE, _REACHED = 0.1, 10.0
 
 
 @final
@@ -155,6 +156,7 @@ def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
     """Connect this process to a cluster; return False where it is connected already."""
     if ray.is_initialized():
         return False
+    _require_somebody(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {"num_cpus": slots, "include_dashboard": False} if address is None else {}
     with _undisturbed():
@@ -164,6 +166,17 @@ def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
             where = "on this machine" if address is None else f"at {address!r}"
             raise InputError(f"no cluster of Ray {where}: {in_one_line(error)}") from error
     return True
+
+
+def _require_somebody(address: str | None) -> None:
+    """Raise InputError where nobody listens at an ``address`` of HOST:PORT: Ray itself asks for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # what else Ray may be told, it says at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(f"no cluster of Ray at {address!r}: {in_one_line(error)}") from error
 
 
 @contextmanager

@@ -304,10 +304,12 @@ def test_what_keeps_everything_is_good_enough_whatever_is_to_be_kept(keep: float
         assert (search.enough, search.safe) == pytest.approx((keep + search.margin, keep + search.safety))
 
 
-@pytest.mark.parametrize("name", ["first_steps", "teacher_episodes", "selection_episodes", "confirmation_episodes"])
+@pytest.mark.parametrize("name", ["first_steps", "teacher_episodes", "selection_episodes"])
 def test_a_search_of_nothing(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} must be at least 1, got 0"):
         replace(SEARCH, **{name: 0})
+    with pytest.raises(InputError, match="confirmation_episodes must be at least 0"):
+        SearchSettings(confirmation_episodes=-1)
     with pytest.raises(InputError, match="starts"):
         SearchSettings(starts=())
 

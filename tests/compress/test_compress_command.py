@@ -300,8 +300,9 @@ def test_without_ray_one_line_says_what_to_install(run: Run, monkeypatch: pytest
 @pytest.mark.xdist_group("ray")
 def test_a_cluster_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray, an extra")
-    result = run("compress", controller(tmp_path), "--engine", "ray", "--address", "nowhere")
-    one_line(result, 2, "no cluster of Ray at 'nowhere': ")
+    for address in ("nowhere", "127.0.0.1:1"):
+        result = run("compress", controller(tmp_path), "--engine", "ray", "--address", address)
+        one_line(result, 2, f"no cluster of Ray at '{address}': ")
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
 
 

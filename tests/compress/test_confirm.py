@@ -100,6 +100,16 @@ def test_without_time_no_size_is_taken_that_was_found_wanting() -> None:
     assert smallest(points[:2], again)[0] is None
 
 
+def test_a_confirmation_without_seeds_is_none() -> None:
+    points = [point(30, 0.99), point(10, 0.97)]
+    again, episodes = look({10: 0.5, 30: 0.5})
+    again = replace(again, seeds=())
+    assert smallest(points, again) == (points[1], [])
+    best = dependable(points, again)
+    assert best is not None
+    assert (best.parameters, len(best.played), episodes) == (10, 5, {})
+
+
 def test_without_time_the_smallest_is_taken_as_it_is() -> None:
     points = [point(30, 0.99), point(10, 0.97)]
     again, episodes = look({}, lambda: True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,13 @@ def test_a_job_runs_again_whose_node_was_killed(cluster: Any, tmp_path: Path) ->
 def test_a_cluster_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"no cluster of Ray at 'nowhere': "):
         RayExecutor("nowhere", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    begun = time.monotonic()
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999", f"no host:{port}", ":1"):
+        with pytest.raises(InputError, match=f"no cluster of Ray at '{address}': "):
+            RayExecutor(address, 1)
+    assert time.monotonic() - begun < 20.0, "Ray itself would ask for minutes"
     with pytest.raises(InputError, match="slots must be at least 1"):
         RayExecutor(None, 0)
 

@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/compress.py``: teachers, one measured compression, what the runs came to."""

@@ -1,0 +1,161 @@
+"""What is done by now, as committed results: of compressions, beside busy processes, of former code, without parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from record import read_result, write_result
+
+from compressing.measuring import said_last
+from compressing.runs import KEEP, Asked, Search, entry_of, is_of
+from compressing.teachers import DEVELOPMENT, HELD_OUT
+from prunekit.console import size_name
+
+_ORDER = [*DEVELOPMENT, *HELD_OUT]
+INTERLEAVED = 5.0
+"""Minutes between two runs up to which they were made one after the other."""
+_COMMAND = "python benchmarks/compress.py"
+Entry = dict[str, Any]
+
+
+def found_or_committed(asked: Asked, committed: Iterable[Entry]) -> Entry | None:
+    """Return what a compression came to, here or in the committed result: that of the search asked for, if possible."""
+    own = _timed(asked)
+    other = next((one for one in committed if (one["env"], one["seed"]) == (asked.env_id, asked.seed)), None)
+    return next((one for one in (own, other) if is_of(one, asked)), own or other)
+
+
+def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
+    """Write what every compression came to, with all its episodes, the development set apart from the others."""
+    before = read_result("compress") or {}
+    committed = [*before.get("runs", []), *before.get("held_out", [])]
+    found = {one.name: (one, found_or_committed(one, committed)) for one in asked}
+    entries = sorted(
+        (entry for _, entry in found.values() if entry is not None),
+        key=lambda entry: (_ORDER.index(entry["env"]), entry["seed"]),
+    )
+    return write_result(
+        "compress",
+        _commands("train", "compress", "collect"),
+        {
+            **_head(search),
+            "development": list(DEVELOPMENT),
+            "held_out_environments": list(HELD_OUT),
+            "missing": [name + why_not(one) for name, (one, entry) in found.items() if entry is None],
+            "runs": [entry for entry in entries if entry["env"] in DEVELOPMENT],
+            "held_out": [entry for entry in entries if entry["env"] in HELD_OUT],
+        },
+    )
+
+
+def collect_busy(asked: Sequence[Asked], search: Search) -> Path | None:
+    """Write what compressions came to beside busy processes; None where there are none."""
+    return _collect_short("compress_busy", "busy", {"": asked}, search)
+
+
+def collect_ablations(asked: Mapping[str, Sequence[Asked]], search: Search) -> Path | None:
+    """Write what compressions came to without a part of the search, by its name; None where there are none."""
+    return _collect_short("compress_ablations", "ablations", asked, search)
+
+
+def _collect_short(name: str, stage: str, asked: Mapping[str, Sequence[Asked]], search: Search) -> Path | None:
+    committed = (read_result(name) or {"runs": []})["runs"]
+    runs, missing = [], []
+    for variant, many in asked.items():
+        own = [run for run in committed if run.get("without", "") == variant]
+        for one in many:
+            entry = found_or_committed(one, own)
+            if entry is None:
+                missing.append(" ".join(filter(None, (one.name, variant))) + why_not(one))
+            else:
+                runs.append({"without": variant, **in_short(entry)})
+    runs.sort(key=lambda run: (list(asked).index(run["without"]), _ORDER.index(run["env"]), run["seed"]))
+    if not runs or (len(asked) > 1 and not any(run["without"] for run in runs)):
+        return None
+    entries = {**_head(search), "missing": missing, "runs": runs}
+    return write_result(name, _commands(stage, "collect"), entries)
+
+
+def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:
+    """Write former and present compressions side by side; None where there is no pair."""
+    committed = {(one["env"], one["seed"]): one for one in (read_result("compress_speed") or {"pairs": []})["pairs"]}
+    done, missing = [], []
+    for former, present in pairs:
+        both = _timed(former), _timed(present)
+        before = committed.get((present.env_id, present.seed))
+        if both[0] is None or both[1] is None or both[0]["machine"] is None or both[1]["machine"] is None:
+            done += [before] if before else []
+            missing += [] if before else [present.name]
+            continue
+        done.append(
+            {
+                "env": present.env_id,
+                "seed": present.seed,
+                "minutes_apart": minutes_apart(*both),
+                "former": in_short(both[0]),
+                "present": in_short(both[1]),
+            }
+        )
+    done.sort(key=lambda pair: (_ORDER.index(pair["env"]), pair["seed"]))
+    entries = {**_head(search), "former": asdict(pairs[0][0].search), "missing": missing, "pairs": done}
+    return write_result("compress_speed", _commands("former", "collect"), entries) if done else None
+
+
+def minutes_apart(former: Entry | None, present: Entry | None) -> float | None:
+    """Return the minutes between the end of the first of two runs and the beginning of the other, if both are there."""
+    if former is None or present is None or former["machine"] is None or present["machine"] is None:
+        return None
+    first, second = sorted((former, present), key=lambda entry: str(entry["begun"]))
+    between = datetime.fromisoformat(second["begun"]) - datetime.fromisoformat(first["begun"])
+    return round((between.total_seconds() - float(first["machine"]["wall_seconds"])) / 60.0, 1)
+
+
+def in_short(entry: Entry) -> Entry:
+    """Return an entry without its episodes."""
+    if "tested" not in entry:
+        return {name: value for name, value in entry.items() if name != "without"}
+    chosen = next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
+    names = (
+        "env", "seed", "minutes", "search", "begun", "busy_processes", "certified", "hidden", "parameters", "tuned",
+        "seconds", "core_share", "environment_steps", "machine",
+    )  # fmt: skip
+    shown = {name: chosen[name] for name in ("retention", "lower_bound", "episodes")}
+    return {**{name: entry.get(name) for name in names}, **shown, "smallest_not_shown": smallest_not_shown(entry)}
+
+
+def smallest_not_shown(entry: Entry) -> Entry | None:
+    """Return the smallest network that was good in the selection and smaller than what was certified, if any.
+
+    Where nothing was certified it is the smallest that was good.
+    """
+    limit = entry["parameters"] if entry["certified"] else float("inf")
+    good = [one for one in entry["frontier"] if one["good"] and one["parameters"] < limit]
+    if not good:
+        return None
+    found = min(good, key=lambda one: (one["parameters"], -one["retention"]))
+    return {name: found[name] for name in ("hidden", "parameters", "retention", "episodes")}
+
+
+def why_not(asked: Asked) -> str:
+    """Return why there is no result where something went wrong, in brackets; empty where nothing did."""
+    ended = (asked.folder / "measured.json").exists() and entry_of(asked) is None
+    return f" ({said_last(asked.folder / 'log')})".replace(str(asked.teacher), asked.env_id) if ended else ""
+
+
+def _timed(asked: Asked) -> Entry | None:
+    """Return what lies in a folder, unless it was asked for in other minutes."""
+    entry = entry_of(asked)
+    return entry if entry is not None and entry["minutes"] == asked.minutes else None
+
+
+def _head(search: Search) -> Entry:
+    return {"keep": KEEP, "cores": os.cpu_count(), "search": asdict(search)}
+
+
+def _commands(*stages: str) -> str:
+    return "; ".join(f"{_COMMAND} {stage}" for stage in stages)

@@ -1,0 +1,241 @@
+"""Tables of what ``compress`` reaches: on the development set and held out, busy, beside former code, without parts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from compressing.collecting import INTERLEAVED, smallest_not_shown
+from record import stamp, table
+
+from prunekit.console import size_name
+
+Entry = Mapping[str, Any]
+
+
+def compress_table(result: Entry) -> str:
+    """Return one row per seed of the development set: what came out, and what it was certified on."""
+    return _runs_table(result, result["runs"], result.get("development", ()), "PPO, 256x256")
+
+
+def held_out_table(result: Entry) -> str:
+    """Return the same of the environments that nothing was chosen on."""
+    runs = result.get("held_out", [])
+    if not runs:
+        return "Not measured yet."
+    teachers = ", ".join(dict.fromkeys(_teacher(run) for run in runs))
+    return _runs_table(result, runs, result["held_out_environments"], f"{teachers}; dlr/ is DLR-RM/rl-trained-agents")
+
+
+def _runs_table(result: Entry, runs: Sequence[Entry], environments: Sequence[str], teachers: str) -> str:
+    head = [
+        "environment, seed", "hidden", "parameters", "units removed", "parameters removed",
+        "teacher's return", "compact's return", "retention", f"certified at {result['keep']:g}, episodes",
+        "smallest found, not shown", "learned by", f"{result['cores']} cores",
+    ]  # fmt: skip
+    missing = [name for name in result["missing"] if name.split("-seed")[0] in environments]
+    mixed = len({is_earlier(result, run) for run in runs}) > 1
+    rows = [_row(run, mixed and is_earlier(result, run)) for run in runs]
+    told = f"{searches(result, runs)}{others(runs)}{not_run(missing)}"
+    return f"{table(head, rows)}\n\nTeachers: {teachers}.{told} {stamp(result)}."
+
+
+def _row(run: Entry, marked: bool) -> list[str]:
+    size, hidden = run["teacher"]["size"], tuple(run["hidden"])
+    tested = next(entry for entry in run["tested"] if entry["size"] == size_name(hidden))
+    returns = {name: statistics.mean(values) for name, values in tested["returns"].items()}
+    small = smallest_not_shown(dict(run))
+    return [
+        f"{run['env']}, {run['seed']}{' (earlier search)' * marked}",
+        size_name(hidden),
+        f"{run['parameters']:,}",
+        f"{1.0 - sum(hidden) / sum(size['hidden']):.1%}",
+        f"{1.0 - run['parameters'] / size['parameters']:.2%}",
+        _number(returns["dense"]),
+        _number(returns["small"]),
+        kept(tested),
+        f"{'yes' if run['certified'] else 'no'}, {tested['episodes']}",
+        "none" if small is None else f"{size_name(tuple(small['hidden']))} ({small['parameters']:,})",
+        "imitation, rewards" if run["tuned"] else "imitation",
+        f"{run['seconds'] / 60:.1f} of {run['minutes']:g} min{_share(run)}",
+    ]
+
+
+def _teacher(run: Entry) -> str:
+    name, size = run["teacher"]["name"], size_name(tuple(run["teacher"]["size"]["hidden"]))
+    return f"{run['env']} {size} by {name if name.startswith('dlr/') else 'PPO here'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+
+
+def kept(tested: Entry) -> str:
+    """Return a retention, or that there is none."""
+    return "not known" if tested["retention"] is None else f"{tested['retention']:.3f}"
+
+
+def _share(run: Entry) -> str:
+    share = run.get("core_share")
+    return "" if share is None else f", {share:.0%} of a core each"
+
+
+def is_earlier(result: Entry, run: Entry) -> bool:
+    """Return whether a run is of another search than that of the day when the result was collected."""
+    own, present = run.get("search"), result.get("search")
+    return own is None or present is None or own["digest"] != present["digest"]
+
+
+def searches(result: Entry, runs: Sequence[Entry]) -> str:
+    """Return in a sentence which of ``runs`` are of an earlier search than the present one."""
+    earlier = [run for run in runs if is_earlier(result, run)]
+    if not earlier:
+        return f" All runs are of one search (commit {', '.join(_commits(runs))})."
+    if len(earlier) == len(runs):
+        return f" All runs are of an earlier search ({', '.join(_commits(runs))})."
+    names = ", ".join(f"{run['env']} {run['seed']}" for run in earlier)
+    return f" Of an earlier search ({', '.join(_commits(earlier))}) are: {names}."
+
+
+def _commits(runs: Iterable[Entry]) -> list[str]:
+    found = ((run.get("search") or {}).get("commit") or "commit not recorded" for run in runs)
+    return list(dict.fromkeys(found))
+
+
+def others(runs: Iterable[Entry]) -> str:
+    """Return in a sentence how much other programs worked beside ``runs``; empty where that was not recorded."""
+    found = [(run.get("machine") or {}).get("others_cores") for run in runs]
+    known = [value for value in found if value is not None]
+    return f" Other programs kept {min(known):.1f} to {max(known):.1f} cores busy beside them." if known else ""
+
+
+def not_run(missing: Sequence[str]) -> str:
+    """Return what is missing in a sentence, ``ENV-seed0`` and so on by environment; empty where nothing is."""
+    seeds: dict[str, list[str]] = {}
+    for name in missing:
+        environment, _, seed = name.partition("-seed")
+        seeds.setdefault(environment, []).append(seed)
+    told = "; ".join(f"{environment} {', '.join(found)}" for environment, found in seeds.items())
+    return f" Not run yet: {told}." * bool(missing)
+
+
+def short_rows(result: Entry, runs: Sequence[Entry]) -> str:
+    """Return a table with one row per environment: sizes, retention and times of all seeds."""
+    rows = []
+    for environment, found in by_environment(runs).items():
+        seconds = [run["seconds"] / 60.0 for run in found]
+        tested = [next(one for one in run["tested"] if one["size"] == size_name(tuple(run["hidden"]))) for run in found]
+        rows.append(
+            [
+                f"{environment} ({size_name(tuple(found[0]['teacher']['size']['hidden']))})",
+                f"{found[0]['teacher']['size']['parameters']:,}",
+                ", ".join(f"{run['parameters']:,}" for run in found),
+                ", ".join(size_name(tuple(run["hidden"])) for run in found),
+                ", ".join(kept(one) for one in tested),
+                f"{sum(run['certified'] for run in found)} of {len(found)}",
+                f"{min(seconds):.1f} to {max(seconds):.1f} min",
+            ]
+        )
+    head = [
+        "environment (teacher)", "parameters before", "after (each seed)", "hidden units", "retention",
+        f"certified at {result['keep']:g}", f"time on {result['cores']} cores",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def by_environment(runs: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return runs by their environment."""
+    found: dict[str, list[Entry]] = {}
+    for run in runs:
+        found.setdefault(run["env"], []).append(run)
+    return found
+
+
+def busy_table(result: Entry) -> str:
+    """Return one row per environment: what came out beside busy processes, and the share of a core that there was."""
+    rows = [
+        [
+            environment,
+            ", ".join(f"{size_name(tuple(run['hidden']))} ({run['parameters']:,})" for run in found),
+            ", ".join(kept(run) for run in found),
+            f"{sum(run['certified'] for run in found)} of {len(found)}",
+            ", ".join(f"{run['core_share']:.0%}" for run in found),
+            ", ".join(f"{run['seconds'] / 60:.1f}" for run in found),
+        ]
+        for environment, found in by_environment(result["runs"]).items()
+    ]
+    head = ["environment", "hidden (parameters)", "retention", f"certified at {result['keep']:g}",
+            "share of a core per worker", "minutes"]  # fmt: skip
+    beside = result["runs"][0]["busy_processes"]
+    text = f"Beside {beside} processes that each want all of a core, on {result['cores']} cores"
+    return (
+        f"{table(head, rows)}\n\n{text}.{searches(result, result['runs'])}{not_run(result['missing'])} {stamp(result)}."
+    )
+
+
+def speed_table(result: Entry) -> str:
+    """Return one row per environment: former and present sizes, and the medians of what the present takes of both."""
+    rows = []
+    for environment, pairs in by_environment(result["pairs"]).items():
+        rows.append([environment, *(_two(pairs, told) for told in (_sizes, _certified, _wall)), *_ratios(pairs)])
+    rows.append(["all, median", "", "", "", *(f"**{text}**" for text in _ratios(result["pairs"]))])
+    head = ["environment", "hidden, former; present", "certified", "minutes", "ratio of wall time",
+            "ratio of processor time", "ratio of parameters"]  # fmt: skip
+    apart = sum(pair["minutes_apart"] > INTERLEAVED for pair in result["pairs"])
+    text = (
+        f"Former code at commit {result['former']['commit']}, run by run on the same machine; ratios are medians of "
+        "present / former, of parameters where both are certified"
+    )
+    alone = f" Of {apart} pairs the runs were not made one after the other." * bool(apart)
+    told = searches(result, [pair["present"] for pair in result["pairs"]])
+    told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))
+    return f"{table(head, rows)}\n\n{text}.{alone}{told}{not_run(result['missing'])} {stamp(result)}."
+
+
+def _two(pairs: Sequence[Entry], told: Callable[[Entry], str]) -> str:
+    return "; ".join(", ".join(told(pair[which]) for pair in pairs) for which in ("former", "present"))
+
+
+def _sizes(run: Entry) -> str:
+    return size_name(tuple(run["hidden"]))
+
+
+def _certified(run: Entry) -> str:
+    return "yes" if run["certified"] else "no"
+
+
+def _wall(run: Entry) -> str:
+    return f"{run['machine']['wall_seconds'] / 60:.1f}"
+
+
+def _ratios(pairs: Sequence[Entry]) -> list[str]:
+    """Return median ratios of wall time, processor time and parameters; of the latter where both are certified."""
+    times = [
+        f"{statistics.median(pair['present']['machine'][kind] / pair['former']['machine'][kind] for pair in pairs):.2f}"
+        for kind in ("wall_seconds", "cpu_seconds")
+    ]
+    both = [pair for pair in pairs if pair["former"]["certified"] and pair["present"]["certified"]]
+    sizes = [pair["present"]["parameters"] / pair["former"]["parameters"] for pair in both]
+    return [*times, f"{statistics.median(sizes):.2f}" if sizes else "none"]
+
+
+def parts_table(result: Entry) -> str:
+    """Return one row per part that was left out: certified runs, sizes and times per environment."""
+    variants = list(dict.fromkeys(run["without"] for run in result["runs"]))
+    environments = list(by_environment(result["runs"]))
+    rows = []
+    for variant in variants:
+        own = [run for run in result["runs"] if run["without"] == variant]
+        cells = [_cell([run for run in own if run["env"] == environment]) for environment in environments]
+        certified = f"{sum(run['certified'] for run in own)} of {len(own)}"
+        seconds = statistics.median(run["seconds"] for run in own)
+        rows.append([f"without {variant}" if variant else "all of it", certified, *cells, f"{seconds / 60:.1f} min"])
+    head = ["search", f"certified at {result['keep']:g}", *environments, "median time"]
+    text = "Parameters of what was certified, seed by seed; -: nothing was"
+    told, missing = searches(result, result["runs"]), len(result["missing"])
+    return f"{table(head, rows)}\n\n{text}.{told}{f' Not run yet: {missing} runs.' * bool(missing)} {stamp(result)}."
+
+
+def _cell(runs: Sequence[Entry]) -> str:
+    return ", ".join(f"{run['parameters']:,}" if run["certified"] else "-" for run in runs) or "not run"
