@@ -9,7 +9,10 @@ from record import stamp, table
 
 from prunekit.console import size_name
 
-_NAMES = {"random": "random", "teacher": "teacher", "fast": "compact, `--fast`", "own": "compact"}
+_NAMES = {
+    "random": "random", "always slower": "always slower", "teacher": "teacher", "fast": "compact, `--fast`",
+    "own": "compact",
+}  # fmt: skip
 
 
 def driving_table(result: Mapping[str, Any]) -> str:
