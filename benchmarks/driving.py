@@ -65,7 +65,7 @@ SEEDS = (0, 1, 2)
 # The compression's budget in steps, with and without EnvPool.
 BUDGETS = {"fast": 60_000, "own": 30_000}
 KEEP = 0.95
-FIRST_SEED, EPISODES, PART = 500_000, 200, 50
+FIRST_SEED, EPISODES, PART = 500_000, 200, 25
 # Always braking is the control that a teacher has to beat.
 POLICIES = ("random", "always slower", "teacher", *BUDGETS)
 SLOWER = 4
