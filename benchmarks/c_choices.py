@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from devices import PROBE, observed, program_of, written
@@ -30,7 +29,9 @@ from prunekit.devices.build import build
 from prunekit.devices.cores import CORES
 from prunekit.devices.emulator import count
 from prunekit.export.c_code import CCode
-from prunekit.graph.c import layers as c_layers
+from prunekit.export.c_float import float_to_c
+from prunekit.graph.c.layers import AT_A_TIME
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
 from prunekit.runtimes.native import vector_flags
 
@@ -68,9 +69,8 @@ def plain(program: Program, seen: NDArray[np.float32]) -> CCode:
 def with_block(size: int) -> Written:
     """Return what writes ``size`` inputs at a time."""
 
-    def made(program: Program, seen: NDArray[np.float32]) -> CCode:
-        with patch.object(c_layers, "AT_A_TIME", size):
-            return plain(program, seen)
+    def made(program: Program, _: NDArray[np.float32]) -> CCode:
+        return float_to_c(graph_of(program), "policy", {}, at_a_time=size)
 
     return made
 
@@ -89,16 +89,15 @@ def changed(change: Callable[[str], str]) -> Written:
 
 def left_over_singly(source: str) -> str:
     """Return ``source`` with the inputs that are left over last and one by one."""
-    size = c_layers.AT_A_TIME
     call = r"policy_layer_(\d+)\((\w+, \w+, \w+, \w+), (?:(\d+), )?(\d+)\);"
 
     def singly(found: re.Match[str]) -> str:
-        inputs = int(found[1]) + size * int(found[3] or 0)
+        inputs = int(found[1]) + AT_A_TIME * int(found[3] or 0)
         return f"policy_singly({found[2]}, {inputs}, {found[4]});"
 
     source = re.sub(r"static void policy_layer_\d+\(.*?\n}\n", "", re.sub(call, singly, source), flags=re.DOTALL)
     before, action = source.split("void policy_action", 1)
-    return f"{before}{_SINGLY.replace('SIZE', str(size))}void policy_action{action}"
+    return f"{before}{_SINGLY.replace('SIZE', str(AT_A_TIME))}void policy_action{action}"
 
 
 def in_trees(source: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 from prunekit import cli
@@ -22,6 +26,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HANDLERS = [signal.getsignal(number) for number in SIGNALS]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send a module with ``pytestmark = ... xdist_group(...)`` to one worker.
+
+    xdist 3.8 writes the group of a test where pytest 9.2 does not read it, and sends each test anywhere.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    @cache
+    def group_of(module: str) -> str:
+        text = (config.rootpath / module).read_text()
+        found = re.search(r'(?m)^pytestmark = .*xdist_group\("(\w+)"\)', text)
+        return found[1] if found else ""
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0]) or nodeid
+
+    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers_are_left() -> Iterator[None]:
     """A test that leaves a handler behind fails itself, instead of others that come after it."""
@@ -30,6 +55,14 @@ def signal_handlers_are_left() -> Iterator[None]:
     for number, handler in zip(SIGNALS, HANDLERS, strict=True):
         signal.signal(number, handler)
     assert left == HANDLERS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_built_once() -> Iterator[None]:
+    """Typer builds all commands for every command line, which takes five times as long as to read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture

@@ -1,15 +1,9 @@
-"""A small run, for a process of its own, that may kill itself at a chosen moment.
-
-    python killed_run.py REQUEST FOLDER [MOMENT FILE]
-
-MOMENT is ``half-written``, ``before-rename`` or ``after-rename``; FILE names what is being written then.
-"""
+"""A small run, for a process of its own, that may kill itself at a chosen moment."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 from small_runs import small_request
@@ -45,8 +39,11 @@ def die_at(moment: str, name: str) -> None:
         Path.replace = dying_replace  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
-    request, folder = sys.argv[1:3]
-    if len(sys.argv) > 3:
-        die_at(*sys.argv[3:])
-    train(small_request(request), Path(folder), resume=Path(folder).exists())
+def run(name: str, folder: Path, moment: str = "", file: str = "") -> None:
+    """Train in ``folder``, or go on there, and die where the writing of ``file`` comes to ``moment``, if one is given.
+
+    That is ``half-written``, ``before-rename`` or ``after-rename``.
+    """
+    if moment:
+        die_at(moment, file)
+    train(small_request(name), folder, resume=folder.exists())

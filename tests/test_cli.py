@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.xdist_group("trained")
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
+pytestmark = pytest.mark.xdist_group("trained")
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import growth
 import pytest
 
+pytestmark = pytest.mark.xdist_group("growth")
+
 WIDTHS = (128, 512)
 MAX_BYTES_PER_PARAMETER = 56
 """The text of a weight in C takes 17.5, and it is held twice; other steps take less than half of this."""

@@ -18,8 +18,6 @@ from typing import Any, final
 
 # Seconds in which a second signal does not break off what the first one has begun: a terminal that closes sends two.
 _CALM = 5.0
-# Seconds after which an exception is raised inside an import all the same: a module of the user may wait for ever.
-_LONGEST_IMPORT = 15.0
 # Seconds between looks at whether an exception can be raised now, or was lost.
 _LOOKS = 0.01
 _IMPORTS = "<frozen importlib._bootstrap>"
@@ -43,7 +41,8 @@ class Terminated(BaseException):
 class Signals:
     """The signals that came in ``raising_signals``, and the exception that was raised for them last."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_import_seconds: float) -> None:
+        self.max_import_seconds = max_import_seconds
         self.came: list[int] = []
         self.over = False
         self._looks = False
@@ -68,7 +67,7 @@ class Signals:
 
     def look(self, _: int, frame: FrameType | None) -> None:
         """Raise unless an exception is on its way already, or this is inside an import."""
-        if not _importing(frame) or time.monotonic() > self._began + _LONGEST_IMPORT:
+        if not _importing(frame) or time.monotonic() > self._began + self.max_import_seconds:
             self.check()
 
     def end(self) -> None:
@@ -98,13 +97,14 @@ class Signals:
 
 
 @contextmanager
-def raising_signals() -> Iterator[Signals]:
+def raising_signals(max_import_seconds: float = 15.0) -> Iterator[Signals]:
     """Raise Terminated on SIGTERM and SIGHUP and Interrupted on SIGINT for a while.
 
     Only where Python's defaults were in force, and only in the main thread: who handles or ignores them, as under
-    ``nohup``, goes on doing so. Afterwards they are in force again.
+    ``nohup``, goes on doing so. Afterwards they are in force again. An import that lasts longer than
+    ``max_import_seconds`` is broken off all the same: a module of the user may wait for ever.
     """
-    signals = Signals()
+    signals = Signals(max_import_seconds)
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return

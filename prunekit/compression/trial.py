@@ -19,12 +19,18 @@ from prunekit.stats.certify import Returns, certify
 from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import range_of
 
-# Of what is left after the search, the share that the confirmation may take.
-_LOOKING = 0.4
-# Shares of the level: of the smallest network, and of the larger one in case that it fails.
-_SHARES = (0.03, 0.02)
-# Of the time for certificates, what the smallest leaves the larger one.
-_RESERVED = 0.3
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrialShares:
+    """How a trial shares its time and its level between the smallest network and a larger one in case that it fails."""
+
+    # Of what is left after the search, what a confirmation may take.
+    confirmation: float = 0.4
+    # Of the time for certificates, what the smallest leaves the larger one.
+    reserved: float = 0.3
+    # The levels of the smallest and of the larger one, together no more than ALPHA.
+    alphas: tuple[float, float] = (0.03, 0.02)
 
 
 @final
@@ -61,6 +67,7 @@ def trial(
     budget: Budget,
     displays: Sequence[CompressDisplay],
     noted: Callable[[str], object] = lambda _: None,
+    shares: TrialShares = TrialShares(),
 ) -> list[tuple[Candidate, Certificate]]:
     """Return the networks that were tested, with their certificates, the one that was certified last.
 
@@ -90,7 +97,7 @@ def trial(
             display.certifying(name, episodes)
 
     def look() -> ConfirmationRun:
-        over = budget.after(_LOOKING)
+        over = budget.after(shares.confirmation)
         seeds = search.confirmation_seeds
         return ConfirmationRun(
             returns_of=players.returns_of,
@@ -125,10 +132,10 @@ def trial(
         elif not larger:
             yield candidate(first, ALPHA)
         else:
-            yield candidate(first, _SHARES[0], 1.0 - _RESERVED)
+            yield candidate(first, shares.alphas[0], 1.0 - shares.reserved)
             second = dependable(larger, look())
             if second is not None:
-                yield candidate(second, _SHARES[1])
+                yield candidate(second, shares.alphas[1])
 
     found = certify(
         candidates(),

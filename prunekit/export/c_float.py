@@ -17,7 +17,7 @@ from prunekit.export.c_interface import Interface, action_of, interface_of
 from prunekit.export.c_self_test import self_test, self_test_constants
 from prunekit.export.c_text import about_policy, header_text, source_head
 from prunekit.graph.c.body import c_body, is_read_as_it_is
-from prunekit.graph.c.layers import fills_lines
+from prunekit.graph.c.layers import AT_A_TIME, fills_lines
 from prunekit.graph.c.literals import Float32, array, c_float
 from prunekit.graph.c.twin import run_twin
 from prunekit.graph.graph import Graph, as_dtype
@@ -34,16 +34,23 @@ from prunekit.policy.sizes import parameter_count
 
 
 def float_to_c(
-    graph: Graph, name: str, metadata: Mapping[str, Any], recorded: Mapping[str, NDArray[np.float32]] | None = None
+    graph: Graph,
+    name: str,
+    metadata: Mapping[str, Any],
+    recorded: Mapping[str, NDArray[np.float32]] | None = None,
+    *,
+    at_a_time: int = AT_A_TIME,
 ) -> CCode:
     """Return the policy ``graph`` as C, called ``name``; with a self-test on ``recorded`` inputs [n, ...] by name.
 
-    Raises InputError, naming node and op, for an op that has no C, and for action numbers beyond int32.
+    Layers add ``at_a_time`` inputs at once, which changes speed and size but no bit. Raises
+    InputError, naming node and op, for an op that has no C, and for action numbers beyond int32.
     """
     graph = _in_float32(graph)
     interface = interface_of(graph, name)
     fields = {port.name: (own.name, own.macro) for port, own in zip(graph.inputs, interface.inputs, strict=True)}
-    body = c_body(graph, name, action_of(graph), fields, [field.name for field in interface.states])
+    members = [field.name for field in interface.states]
+    body = c_body(graph, name, action_of(graph), fields, members, at_a_time=at_a_time)
     initial = {field.name: state.initial for field, state in zip(interface.states, graph.states, strict=True)}
     begins = [array("float", name, f"initial_{own}", value) for own, value in initial.items() if not _is_one(value)]
     constants = [*body.constants, *begins]

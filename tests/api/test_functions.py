@@ -27,6 +27,8 @@ from prunekit.environments import make_environment
 from prunekit.simulators.batch import Seeding
 from prunekit.simulators.spec import environment_spec
 
+pytestmark = pytest.mark.xdist_group("api_functions")
+
 QUICK = {"minutes": 0.04, "episodes": 40, "workers": 1}
 NAME = "playgrounds:make_follow"
 

@@ -37,6 +37,8 @@ from prunekit.rollouts import episode_return
 from prunekit.stats.betting import Paired
 from prunekit.stats.certificate import Verdict
 
+pytestmark = pytest.mark.xdist_group("compress")
+
 SEARCH = SearchSettings(
     starts=((), (8,), (12, 12)),
     first_steps=600,

@@ -182,7 +182,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
 
 def test_errors_of_a_teacher_cross_processes_in_one_piece() -> None:
     with (
-        WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=raising), 2) as crew,
+        WorkerPool(Task(env_id=points.CONTINUOUS, teacher_of=raising), 1, "processes") as crew,
         pytest.raises(RuntimeError, match="TwoWords: joint 3"),
     ):
         crew.returns_of("teacher")(0)
@@ -217,7 +217,8 @@ def test_a_killed_worker_s_episodes_are_played_again() -> None:
 
 def test_a_worker_that_dies_is_told() -> None:
     task = Task(env_id=f"failing:{failing.DEADLY}", teacher_of=teacher_of)
-    with WorkerPool(task, 2) as crew, pytest.raises(CheckError, match="a worker process has died: for want of memory"):
+    words = "a worker process has died: for want of memory"
+    with WorkerPool(task, 1, "processes") as crew, pytest.raises(CheckError, match=words):
         crew.returns_of("teacher")(0)
 
 
@@ -225,7 +226,7 @@ def test_what_keeps_a_worker_from_beginning_is_told() -> None:
     gym.register("OnlyHere-v0", points.Point)
     words = "environment 'OnlyHere-v0' is not registered .*write MODULE:OnlyHere-v0"
     with (
-        WorkerPool(Task(env_id="OnlyHere-v0", teacher_of=teacher_of), 2) as crew,
+        WorkerPool(Task(env_id="OnlyHere-v0", teacher_of=teacher_of), 1, "processes") as crew,
         pytest.raises(UnusableEnvironmentError, match=words),
     ):
         crew.returns_of("teacher")(0)

@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from prunekit.compression import trial as trying
 from prunekit.compression.budget import budget_of
 from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.settings import CompressSettings, SearchSettings
-from prunekit.compression.trial import Players, claim_of, trial
+from prunekit.compression.trial import Players, TrialShares, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
@@ -27,6 +26,7 @@ from prunekit.stats.clipping import ReturnRange
 ONES = np.ones(80)
 BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
 SETTINGS = CompressSettings(search=SearchSettings(), episodes=200)
+SHARES = TrialShares()
 
 
 def point(size: int, retention: float) -> Candidate:
@@ -62,6 +62,7 @@ def tried(
     truths: Mapping[int, float],
     seconds: float = 60.0,
     playing: Callable[[str, int], object] = lambda *_: None,
+    shares: TrialShares = SHARES,
 ) -> tuple[list[tuple[Candidate, Certificate]], Recorded]:
     """Return (who was tested with which certificate, whom the display showed), with true retentions as given.
 
@@ -88,6 +89,7 @@ def tried(
         SETTINGS,
         budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0),
         [shown],
+        shares=shares,
     ), shown
 
 
@@ -102,10 +104,11 @@ def test_all_of_the_level_is_for_one_that_nothing_larger_stands_beside() -> None
     assert (chosen.parameters, certificate.alpha) == (10, ALPHA)
 
 
-def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "_RESERVED", 1.0)  # no time for the smallest
+def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails() -> None:
     found, shown = tried(
-        [point(10, 0.97), point(20, 1.0), point(30, 0.99), point(40, 0.5)], {10: 0.97, 20: 0.98, 30: 1.0}
+        [point(10, 0.97), point(20, 1.0), point(30, 0.99), point(40, 0.5)],
+        {10: 0.97, 20: 0.98, 30: 1.0},
+        shares=TrialShares(reserved=1.0),  # no time for the smallest
     )
     assert [one.parameters for one, _ in found] == [10, 20]
     assert [one.verdict for _, one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
@@ -114,11 +117,15 @@ def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails(monkeypatch:
     assert len(found[1][0].played) == 80 + 20
 
 
-def test_certificates_are_of_seeds_that_nobody_has_played(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "_SHARES", (1e-9, 0.02))  # too little for the smallest to be certified
+def test_certificates_are_of_seeds_that_nobody_has_played() -> None:
     played: list[tuple[str, int]] = []
     points = [point(10, 0.97), point(20, 1.0)]
-    found, shown = tried(points, {10: 0.97, 20: 0.98}, playing=lambda *who: played.append(who))
+    found, shown = tried(
+        points,
+        {10: 0.97, 20: 0.98},
+        playing=lambda *who: played.append(who),
+        shares=TrialShares(alphas=(1e-9, 0.02)),  # too little for the smallest to be certified
+    )
     assert set(shown.certified) == set(shown.confirmed) == {"10", "20"}
     fresh = set(range(SETTINGS.first_seed, SETTINGS.first_seed + SETTINGS.episodes))
     for chosen, certificate in found:

@@ -27,7 +27,7 @@ from prunekit.report.bench_tables import render
 
 Run = Callable[..., tuple[int, str, str]]
 
-pytestmark = [needs_native, needs("cortex-m4"), needs("avr-uno")]
+pytestmark = [needs_native, needs("cortex-m4"), needs("avr-uno"), pytest.mark.xdist_group("bench_devices")]
 ROOT = Path(__file__).parents[2]
 CARTPOLE = [ROOT / "models" / "CartPole-v1-ppo" / name for name in ("dense.pt", "compact.pt")]
 HOPPER = ROOT / "models" / "Hopper-v5-ppo" / "compact.pt"

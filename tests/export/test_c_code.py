@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prunekit.export.c_code import CCode, c_name
+from prunekit.export.c_float import float_to_c, run_float32
 from prunekit.policy.actor import Normalizer
+from prunekit.policy.graphs import graph_of
 from prunekit.policy.program import Program
 
 needs_compilers = pytest.mark.skipif(bool(MISSING), reason=REASON)
@@ -127,6 +129,16 @@ def test_there_are_no_doubles(sources: Path) -> None:
         built = commands("gcc", *flags, path.name, folder=sources)
         assert (built.returncode, built.stderr) == (0, "")
         assert "double" not in without_comments(path.read_text() + path.with_suffix(".h").read_text())
+
+
+@needs_compilers
+@pytest.mark.parametrize("at_a_time", [1, 4, 9])
+def test_how_many_inputs_are_added_at_once_changes_no_bit(at_a_time: int, tmp_path: Path) -> None:
+    graph, rows = graph_of(program(CLIP, hidden=(9, 7), normalizer=NORMALIZER)), observations(20)
+    code = float_to_c(graph, "policy", {}, at_a_time=at_a_time)
+    assert code.source != float_to_c(graph, "policy", {}).source
+    expected = run_float32(graph, {"obs": rows})["action"]
+    assert acted(code, rows, tmp_path, flags=("-O0",)).tobytes() == expected.tobytes()
 
 
 @needs_compilers

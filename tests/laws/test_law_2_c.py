@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, float_c, twin, with_wild_rows
+from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, acted_together, float_c, twin, with_wild_rows
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from law_strategies import Deployed, deployed
+from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.export.agreement import Expected, require_agreement
+from prunekit.export.c_code import CCode
 from prunekit.export.c_int8 import int8_to_c
 from prunekit.export.quantize import Bits, quantize, run_quantized
 from prunekit.policy.actor import Actor
@@ -25,6 +30,20 @@ from prunekit.policy.program import lower
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 # clang's -ffp-contract=fast disregards every pragma, its default heeds them.
 WAYS = [("gcc", ("-O0",)), ("gcc", (*FAST, "-ffp-contract=fast")), ("clang", FAST)]
+# As many are compiled at once: most of a compiler's time is not the policy's.
+FIVE = st.tuples(*[deployed()] * 5)
+
+
+def assert_same_bits(
+    codes: Sequence[tuple[CCode, NDArray[np.float32], int]],
+    expected: Sequence[NDArray[Any]],
+    ways: Sequence[tuple[str, tuple[str, ...]]],
+) -> None:
+    for compiler, flags in ways:
+        with tempfile.TemporaryDirectory() as folder:
+            found = acted_together(codes, Path(folder), compiler, flags, self_test=True)
+        for own, answer in zip(found, expected, strict=True):
+            assert own.tobytes() == answer.tobytes(), (compiler, flags)
 
 
 @settings(deadline=None, max_examples=80)
@@ -35,25 +54,24 @@ def test_the_twin_agrees_with_the_oracle(case: Deployed) -> None:
     require_agreement("the C", *twin(program, case.observations), Expected(action=action, outputs=outputs))
 
 
-@settings(deadline=None, max_examples=25)
-@given(deployed())
-def test_compiled_c_gives_the_bits_of_its_twin(case: Deployed) -> None:
-    program = lower(case.actor)
-    rows = with_wild_rows(case.observations)
-    expected = twin(program, rows)[0]
-    code = float_c(program, "some_policy", {}, rows)
-    for compiler, flags in WAYS:
-        with tempfile.TemporaryDirectory() as folder:
-            found = acted(code, rows, Path(folder), compiler, flags, self_test=True)
-        assert found.tobytes() == expected.tobytes(), (compiler, flags)
+@settings(deadline=None, max_examples=6)
+@given(FIVE)
+def test_compiled_c_gives_the_bits_of_its_twin(cases: Sequence[Deployed]) -> None:
+    codes, expected = [], []
+    for at, case in enumerate(cases):
+        program, rows = lower(case.actor), with_wild_rows(case.observations)
+        codes.append((float_c(program, f"policy_{at}", {}, rows), rows, 1))
+        expected.append(twin(program, rows)[0])
+    assert_same_bits(codes, expected, WAYS)
 
 
-@settings(deadline=None, max_examples=8)
-@given(deployed())
-def test_compiled_c_is_clean_under_sanitizers(case: Deployed) -> None:
-    rows = with_wild_rows(case.observations)
+@settings(deadline=None, max_examples=3)
+@given(FIVE)
+def test_compiled_c_is_clean_under_sanitizers(cases: Sequence[Deployed]) -> None:
+    given = [(lower(case.actor), with_wild_rows(case.observations)) for case in cases]
+    codes = [(float_c(program, f"p{at}", {}), rows, 1) for at, (program, rows) in enumerate(given)]
     with tempfile.TemporaryDirectory() as folder:
-        acted(float_c(lower(case.actor), "p", {}), rows, Path(folder), "gcc", SANITIZED)
+        acted_together(codes, Path(folder), "gcc", SANITIZED)
 
 
 @pytest.mark.parametrize("form", ["float32", "w8a16", "w8a8"])
@@ -72,15 +90,13 @@ def test_activations_of_one_name_with_two_parameters_are_two(form: str, tmp_path
 
 
 @pytest.mark.parametrize("bits", [16, 8])
-@settings(deadline=None, max_examples=25)
-@given(case=deployed())
-def test_compiled_int8_gives_the_bits_of_the_integer_oracle(bits: Bits, case: Deployed) -> None:
-    program = lower(case.actor)
-    quantized = quantize(graph_of(program), case.observations, bits)
-    rows = with_wild_rows(case.observations)
-    expected = run_quantized(quantized, rows)[0]
-    code = int8_to_c(quantized, "some_policy", {}, rows)
-    for compiler, flags in [*WAYS, ("gcc", SANITIZED)]:
-        with tempfile.TemporaryDirectory() as folder:
-            found = acted(code, rows, Path(folder), compiler, flags, self_test=True)
-        assert found.tobytes() == expected.tobytes(), (compiler, flags)
+@settings(deadline=None, max_examples=6)
+@given(cases=FIVE)
+def test_compiled_int8_gives_the_bits_of_the_integer_oracle(bits: Bits, cases: Sequence[Deployed]) -> None:
+    codes, expected = [], []
+    for at, case in enumerate(cases):
+        quantized = quantize(graph_of(lower(case.actor)), case.observations, bits)
+        rows = with_wild_rows(case.observations)
+        codes.append((int8_to_c(quantized, f"policy_{at}", {}, rows), rows, 1))
+        expected.append(run_quantized(quantized, rows)[0])
+    assert_same_bits(codes, expected, [*WAYS, ("gcc", SANITIZED)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, with_wild_rows
+from compiled_policy import FAST, MISSING, REASON, SANITIZED, acted, acted_together, with_wild_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from law_graphs import BODY, HEADS, ROWS, Case, all_steps, assert_agree, cases, rounding_of
@@ -45,24 +46,35 @@ def twin_steps(case: Case, graph: Graph) -> dict[str, Array]:
     return {name: value.astype(np.int64) if name in numbers else value for name, value in stacked.items()}
 
 
-def in_c(case: Case, graph: Graph, compiler: str = "gcc", flags: tuple[str, ...] = ("-O2",)) -> tuple[Array, Array]:
-    """Return (actions of the compiled C, those of the twin), each row's sequence after that of the one before.
+def in_c(
+    cases: Sequence[tuple[Case, Graph]], compiler: str = "gcc", flags: tuple[str, ...] = ("-O2",)
+) -> list[tuple[Array, Array]]:
+    """Return (actions of the compiled C, those of the twin) of each, a row's sequence after that of the one before.
 
     Where there is no state, many more rows are tried: a bit differs in few of them.
     """
-    steps = len(case.sequence)
-    observations = np.stack([step["obs"] for step in case.sequence], axis=1).reshape(ROWS * steps, -1)
-    if not graph.states:
-        more = np.random.default_rng(0).standard_normal((200, observations.shape[1]))
-        observations = np.concatenate([observations, 2.0 * more]).astype(np.float32)
-    flags = (*flags, *QUIET) if compiler == "gcc" and observations.shape[1] == 1 else flags
+    codes = []
+    for at, (case, graph) in enumerate(cases):
+        steps = len(case.sequence)
+        observations = np.stack([step["obs"] for step in case.sequence], axis=1).reshape(ROWS * steps, -1)
+        if not graph.states:
+            more = np.random.default_rng(0).standard_normal((200, observations.shape[1]))
+            observations = np.concatenate([observations, 2.0 * more]).astype(np.float32)
+        codes.append((float_to_c(graph, f"p{at}", {}), observations, steps))
+    warned = compiler == "gcc" and any(observations.shape[1] == 1 for _, observations, _ in codes)
     with tempfile.TemporaryDirectory() as folder:
-        found = acted(float_to_c(graph, "p", {}), observations, Path(folder), compiler, flags, steps=steps)
+        found = acted_together(codes, Path(folder), compiler, (*flags, *QUIET) if warned else flags)
+    return [
+        (own, _expected(case, graph, observations, own))
+        for own, (case, graph), (_, observations, _) in zip(found, cases, codes, strict=True)
+    ]
+
+
+def _expected(case: Case, graph: Graph, observations: Array, found: Array) -> Array:
     if not graph.states:
-        expected = run_float32(graph, {"obs": observations})[graph.outputs[0]]
-        return found, expected.reshape(found.shape)
+        return run_float32(graph, {"obs": observations})[graph.outputs[0]].reshape(found.shape)
     expected = twin_steps(case, graph)[graph.outputs[0]]
-    return found, np.swapaxes(expected, 0, 1).reshape(found.shape).astype(found.dtype)
+    return np.swapaxes(expected, 0, 1).reshape(found.shape).astype(found.dtype)
 
 
 def assert_same_bits(found: Array, expected: Array) -> None:
@@ -84,20 +96,21 @@ def test_the_twin_is_the_reference(op: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=2)
 @given(data=st.data())
 def test_compiled_c_has_the_bits_of_its_twin(op: str, data: st.DataObject) -> None:
-    case = data.draw(cases(op, np.float32))
-    graph = case.graph if op in HEADS else before_the_head(case.graph)
-    assert_same_bits(*in_c(case, graph))
+    drawn = data.draw(st.tuples(*[cases(op, np.float32)] * 4))
+    for found, expected in in_c([(one, one.graph if op in HEADS else before_the_head(one.graph)) for one in drawn]):
+        assert_same_bits(found, expected)
 
 
-@settings(deadline=None, max_examples=8)
-@given(cases(dtype=np.float32))
-def test_every_compiler_gives_these_bits(case: Case) -> None:
+@settings(deadline=None, max_examples=3)
+@given(st.tuples(*[cases(dtype=np.float32)] * 4))
+def test_every_compiler_gives_these_bits(drawn: Sequence[Case]) -> None:
+    both = [(one, graph) for one in drawn for graph in (one.graph, before_the_head(one.graph))]
     for compiler, flags in WAYS:
-        assert_same_bits(*in_c(case, case.graph, compiler, flags))
-        assert_same_bits(*in_c(case, before_the_head(case.graph), compiler, flags))
+        for found, expected in in_c(both, compiler, flags):
+            assert_same_bits(found, expected)
 
 
 @settings(deadline=None, max_examples=15)

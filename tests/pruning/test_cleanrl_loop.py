@@ -14,6 +14,8 @@ import pytest
 
 import prunekit
 
+pytestmark = pytest.mark.xdist_group("cleanrl_loop")
+
 LOOP = Path(__file__).parents[2] / "examples" / "cleanrl_ppo.py"
 REPORT = Path(__file__).with_name("cleanrl_report.py")
 

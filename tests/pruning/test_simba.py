@@ -28,6 +28,8 @@ from prunekit.graph.tracing import trace
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Sparsity
 
+pytestmark = pytest.mark.xdist_group("simba")
+
 
 class Block(nn.Module):
     def __init__(self, width: int) -> None:

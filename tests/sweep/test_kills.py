@@ -14,9 +14,9 @@ from prunekit.sweep.run import run_sweep
 
 
 def test_a_killed_sweep_ends_as_one_left_alone(tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, SHARING)
+    file = sweep_file(tmp_path, SHARING.replace(', "linear"', ""))
     run_sweep(read_sweep(file), tmp_path / "whole", SerialExecutor)
-    lived = run_killed(file, tmp_path / "killed", 3, random.Random(0), 9.0)
+    lived = run_killed(file, tmp_path / "killed", 2, random.Random(0), 9.0)
     assert lived
     assert results_of(tmp_path / "killed") == results_of(tmp_path / "whole")
     assert left_behind(tmp_path / "killed") == []

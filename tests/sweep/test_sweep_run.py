@@ -22,6 +22,8 @@ from prunekit.executors.serial import SerialExecutor
 from prunekit.sweep.file import read_sweep
 from prunekit.sweep.run import SweepOutcome, run_sweep
 
+pytestmark = pytest.mark.xdist_group("sweep_run")
+
 MASKED, SCRATCH = "CartPole-v1-ppo-4096-masked-0.9-seed0", "CartPole-v1-ppo-4096-from-scratch-seed0"
 
 

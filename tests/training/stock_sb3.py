@@ -1,16 +1,20 @@
 """Load an agent with stock Stable-Baselines3, where prunekit cannot be imported, and use it as its users do.
 
-    python stock_sb3.py TASK.json
+    python stock_sb3.py
 
-The task names the algorithm, the environment, the files, the widths to find and, in a ``.npz``, observations with the
-actions to choose. Ends with status 0 where all of it holds.
+Reads the path of a task a line, and does each in a process of its own that it forks, as imports take longer than a
+task. A task names the algorithm, the environment, the files, the widths to find and, in a ``.npz``, observations with
+the actions to choose. What the process says goes beside it, into ``said.txt``; the answer is a line with its exit
+code, 0 where all of it holds.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
+import traceback
 import warnings
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -109,11 +113,11 @@ def check_scores(name: str, model: Any, environment: VecEnv, observations: Any, 
     torch.testing.assert_close(found[near], scores[near], rtol=1e-4, atol=1e-4)
 
 
-def main() -> None:
+def do(path: Path) -> None:
+    """Do a task."""
     warnings.filterwarnings("error", message="Could not deserialize")
     torch.set_num_threads(1)
-    task = json.loads(Path(sys.argv[1]).read_text())
-    folder = Path(sys.argv[1]).parent
+    task, folder = json.loads(path.read_text()), path.parent
     with np.load(task["arrays"]) as content:
         arrays = dict(content)
     observations, actions = arrays.pop("observations"), arrays.pop("actions")
@@ -157,5 +161,28 @@ def main() -> None:
     assert not any(name.partition(".")[0] == "prunekit" for name in sys.modules)
 
 
+def done_apart(path: Path) -> int:
+    """Do a task in a process of its own, and return its exit code."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    code = 1
+    try:
+        said = os.open(path.with_name("said.txt"), os.O_WRONLY | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        do(path)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    for line in sys.stdin:
+        code = done_apart(Path(line.rstrip("\n")))
+        sys.stdout.write(f"{code}\n")
+        sys.stdout.flush()

@@ -16,6 +16,8 @@ from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.training.checkpoint import FORMAT, check_same, checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 
+pytestmark = pytest.mark.xdist_group("checkpoint_parts")
+
 Edit = Callable[[dict[str, Any]], object]
 Runs = Callable[[str], Path]
 LAST = {"ppo": 640, "guarded": 700, "sac": 400}

@@ -19,6 +19,8 @@ from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest, request_of
 from prunekit.training.run import train
 
+pytestmark = pytest.mark.xdist_group("training_config")
+
 Run = Callable[..., tuple[int, str, str]]
 
 MODULE = """

@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from prunekit.files import held
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
 from prunekit.training.run import train
 from prunekit.training.status import Status
+
+pytestmark = pytest.mark.xdist_group("resume_refusals")
 
 Run = Callable[..., tuple[int, str, str]]
 Edit = Callable[[dict[str, Any]], object]
@@ -313,23 +314,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_real_disk_that_fills_up(small_disk: Path, tmp_path: Path) -> None:
+def test_a_real_disk_that_fills_up(small_disk: Path, tmp_path: Path, run: Run) -> None:
     """Two checkpoints of half a megabyte fit, and not the third."""
-
-    def prunekit(*arguments: object) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "prunekit", "train", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        return done.returncode, done.stdout, done.stderr
-
     words = ("--env", "CartPole-v1", "--algo", "dqn", "--steps", 1024, "--checkpoint-every", 256, "--dense", "-q")
     folder = small_disk / "run"
-    result = prunekit(*words, "--out", folder)
+    result = run("train", *words, "--out", folder)
     good = folder / "checkpoint" / "000000000512.pt"
     one_line(result, 2, "the disk is full", "make room", "at step 768", f"the last good checkpoint is {good}")
     read_checkpoint(good)
     subprocess.run(["mount", "-o", "remount,size=30m", str(small_disk)], check=True)
-    assert prunekit("--resume", "--out", folder, "-q") == (0, "", "")
-    assert prunekit(*words, "--out", tmp_path / "whole") == (0, "", "")
+    assert run("train", "--resume", "--out", folder, "-q") == (0, "", "")
+    assert run("train", *words, "--out", tmp_path / "whole") == (0, "", "")
     assert_same_tensors(tensors_of(folder), tensors_of(tmp_path / "whole"))
 
 

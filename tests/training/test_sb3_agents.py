@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from prunekit.readers.sb3.graph import read_zip
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
 from prunekit.training.run import train
+
+pytestmark = pytest.mark.xdist_group("stock_sb3")
 
 SCRIPT = Path(__file__).with_name("stock_sb3.py")
 PLAN = PruningPlan(threshold=Sparsity(0.75), strength=0.1, checks=16, patience=2, share_per_check=0.3, states=64)
@@ -113,15 +116,25 @@ def acted(actor: Actor, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     return result
 
 
-def assert_stock_sb3_goes_on(folder: Path, arrays: dict[str, Any], **task: Any) -> None:
-    """Have ``stock_sb3.py`` load, check and train the agent, in a process without prunekit."""
+@pytest.fixture(scope="module")
+def stock() -> Iterator[subprocess.Popen[str]]:
+    """A process without prunekit, which does tasks."""
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as it:
+        yield it
+
+
+def assert_stock_sb3_goes_on(stock: subprocess.Popen[str], folder: Path, arrays: dict[str, Any], **task: Any) -> None:
+    """Have ``stock_sb3.py`` load, check and train the agent."""
+    assert stock.stdin is not None
+    assert stock.stdout is not None
     folder.mkdir(exist_ok=True)
     np.savez(folder / "arrays.npz", **arrays)
     words = {"vec_normalize": None, "policy": None, "steps": 300, "arrays": str(folder / "arrays.npz"), **task}
     (folder / "task.json").write_text(json.dumps(words, default=str))
-    command = [sys.executable, str(SCRIPT), str(folder / "task.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    print(folder / "task.json", file=stock.stdin, flush=True)
+    assert stock.stdout.readline() == "0\n", (folder / "said.txt").read_text()
 
 
 def net_arch_of(algorithm: str, actor: list[int], critic: list[int]) -> Any:
@@ -131,7 +144,9 @@ def net_arch_of(algorithm: str, actor: list[int], critic: list[int]) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_agent_of_a_run_is_one_of_stock_stable_baselines3(case: Case, tmp_path: Path) -> None:
+def test_the_agent_of_a_run_is_one_of_stock_stable_baselines3(
+    case: Case, tmp_path: Path, stock: subprocess.Popen[str]
+) -> None:
     result = train(request_of(case), tmp_path / "run")
     assert result.complete
     living = {name: units for name, (units, _) in result.status.living.items()}
@@ -168,6 +183,7 @@ def test_the_agent_of_a_run_is_one_of_stock_stable_baselines3(case: Case, tmp_pa
     np.testing.assert_allclose(found["outputs"], scores.numpy(), rtol=1e-5, atol=1e-5)
     assert list(sizes_of(read).hidden) == actor
     assert_stock_sb3_goes_on(
+        stock,
         tmp_path / "stock",
         {"observations": observations, "actions": actions, "scores": scores.numpy()},
         algorithm=case.algorithm,
@@ -216,7 +232,7 @@ def moments_of(model: BaseAlgorithm) -> dict[str, Any]:
     ("name", "env_id"), [("dqn", "CartPole-v1"), *((n, "Pendulum-v1") for n in ("ppo", "sac", "td3"))]
 )
 def test_a_model_saved_by_its_user_in_the_middle_of_live_shrinking_loads(
-    name: str, env_id: str, tmp_path: Path
+    name: str, env_id: str, tmp_path: Path, stock: subprocess.Popen[str]
 ) -> None:
     algorithm = ALGORITHMS[name]
     model = algorithm.model(
@@ -252,6 +268,7 @@ def test_a_model_saved_by_its_user_in_the_middle_of_live_shrinking_loads(
         acted(actor_of(model, spaces), observations), model.predict(observations, deterministic=True)[0], atol=1e-5
     )
     assert_stock_sb3_goes_on(
+        stock,
         tmp_path,
         midway.arrays,
         algorithm=name,

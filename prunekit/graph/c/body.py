@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import final
 
 from prunekit.errors import InputError
-from prunekit.graph.c.layers import LayerCall, layer_statement, layers_to_c
+from prunekit.graph.c.layers import AT_A_TIME, LayerCall, layer_statement, layers_to_c
 from prunekit.graph.c.literals import Constant
 from prunekit.graph.c.names import buffer_name
 from prunekit.graph.c.writer import DEFINED_EVERYWHERE, CValue, CWriter
@@ -46,12 +46,13 @@ def c_body(
     members: Sequence[str],
     *,
     are_numbers: bool = False,
+    at_a_time: int = AT_A_TIME,
 ) -> CBody:
     """Return the function that computes the value ``action`` of ``graph`` and its states, as C called ``name``.
 
     ``fields`` are pointer and length of each input in C, by its name in the graph, ``members`` those of the struct
-    ``state``, per state. Inputs that ``are_numbers``, never NaN, are read as they are. Raises InputError, naming node
-    and op, for an op without C, and for integers that are read.
+    ``state``, per state. Inputs that ``are_numbers``, never NaN, are read as they are. Layers add ``at_a_time`` inputs
+    at once. Raises InputError, naming node and op, for an op without C, and for integers that are read.
     """
     writer, specs = CWriter(name), specs_of(graph)
     ends = [action, *(state.after for state in graph.states)]
@@ -77,7 +78,7 @@ def c_body(
         if values[action].base != place.base:
             writer.each(place, f"{values[action].text}[i]")
         _store(writer, graph, values, members)
-    return _finished(writer, chain=_is_chain(nodes, specs))
+    return _finished(writer, chain=_is_chain(nodes, specs), at_a_time=at_a_time)
 
 
 def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
@@ -145,18 +146,18 @@ def _store(writer: CWriter, graph: Graph, values: Mapping[str, CValue], members:
         writer.add(f"    for (i = 0; i < {after.count}; ++i)", f"        state->{member}[i] = {after.text}[i];")
 
 
-def _finished(writer: CWriter, *, chain: bool) -> CBody:
+def _finished(writer: CWriter, *, chain: bool, at_a_time: int) -> CBody:
     sizes = writer.sizes if len(writer.sizes) > 2 else [max(writer.sizes, default=0)] * len(writer.sizes)
     lines: list[str] = []
     for statement in writer.statements:
         if isinstance(statement, LayerCall):
-            lines += layer_statement(writer.name, statement, writer.layers, chain=chain)
+            lines += layer_statement(writer.name, statement, writer.layers, chain=chain, at_a_time=at_a_time)
         else:
             lines.append(statement)
     declared = [f"    float {buffer_name(at)}[{size}];" for at, size in enumerate(sizes)]
     if any(re.search(r"\bi\b", line) for line in lines):
         declared.append("    int i;")
-    layers = layers_to_c(writer.name, writer.layers, chain=chain)
+    layers = layers_to_c(writer.name, writer.layers, chain=chain, at_a_time=at_a_time)
     return CBody(
         lines=(*declared, *lines),
         constants=tuple(writer.constants),

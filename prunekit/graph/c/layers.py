@@ -53,21 +53,27 @@ def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
     return result.reshape(*x.shape[:-1], len(bias))
 
 
-def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
-    """Return the functions of C that the statements of ``calls`` need; ``chain`` as in ``layer_statement``."""
-    looped, alone = _looped(calls), {call.inputs for call in calls if _stands_alone(call, calls, chain)}
-    functions = [_add(name)] if looped else []
-    rests = sorted({call.inputs % AT_A_TIME for call in calls if call.inputs not in alone})
+def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool, at_a_time: int = AT_A_TIME) -> list[str]:
+    """Return the functions of C that the statements of ``calls`` need; arguments as for ``layer_statement``."""
+    looped = _looped(calls, at_a_time)
+    alone = {call.inputs for call in calls if _stands_alone(call, calls, chain, at_a_time)}
+    functions = [_add(name, at_a_time)] if looped else []
+    rests = sorted({call.inputs % at_a_time for call in calls if call.inputs not in alone})
     functions += [_layer(name, f"layer_{rest}", rest, rest in looped) for rest in rests]
     return functions + [_layer(name, f"few_{inputs}", inputs, False) for inputs in sorted(alone)]
 
 
-def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall], *, chain: bool) -> list[str]:
-    """Return the lines of C that are ``call``, one of all ``calls``; in a ``chain`` each reads what the last made."""
-    rest, function, blocks = call.inputs % AT_A_TIME, "layer", [str(call.inputs // AT_A_TIME)]
-    if _stands_alone(call, calls, chain):
+def layer_statement(
+    name: str, call: LayerCall, calls: Sequence[LayerCall], *, chain: bool, at_a_time: int = AT_A_TIME
+) -> list[str]:
+    """Return the lines of C that are ``call``, one of all ``calls``; in a ``chain`` each reads what the last made.
+
+    ``at_a_time`` inputs are added at once, the same number for all functions and statements of a name.
+    """
+    rest, function, blocks = call.inputs % at_a_time, "layer", [str(call.inputs // at_a_time)]
+    if _stands_alone(call, calls, chain, at_a_time):
         function, blocks = "few", []
-    elif rest not in _looped(calls):
+    elif rest not in _looped(calls, at_a_time):
         blocks = []
     source, target = call.source, call.target
     if call.rows > 1:
@@ -79,13 +85,13 @@ def layer_statement(name: str, call: LayerCall, calls: Sequence[LayerCall], *, c
     return [f"    for (i = 0; i < {call.rows}; ++i)", f"        {statement}"]
 
 
-def _stands_alone(call: LayerCall, calls: Sequence[LayerCall], chain: bool) -> bool:
+def _stands_alone(call: LayerCall, calls: Sequence[LayerCall], chain: bool, at_a_time: int) -> bool:
     """Return whether a layer of few inputs has a function without blocks, though others need one with them.
 
     Behind the few values GCC 12 sees an array that was never written, and warns. In chains it does not, unless the
     first layer reads one number.
     """
-    return not chain and call.inputs < AT_A_TIME and call.inputs in _looped(calls)
+    return not chain and call.inputs < at_a_time and call.inputs in _looped(calls, at_a_time)
 
 
 def fills_lines(calls: Sequence[LayerCall]) -> bool:
@@ -100,20 +106,20 @@ def fills_lines(calls: Sequence[LayerCall]) -> bool:
     return _FLOAT_BYTES * inputs * outputs > _FIRST_CACHE and _FLOAT_BYTES * outputs % _LINE == 0
 
 
-def _looped(calls: Iterable[LayerCall]) -> set[int]:
+def _looped(calls: Iterable[LayerCall], at_a_time: int) -> set[int]:
     """Return the numbers of inputs left over beside which there are whole blocks, in one layer at least."""
-    return {call.inputs % AT_A_TIME for call in calls if call.inputs >= AT_A_TIME}
+    return {call.inputs % at_a_time for call in calls if call.inputs >= at_a_time}
 
 
-def _add(name: str) -> str:
-    weights, values = _operands(AT_A_TIME, "        ")
+def _add(name: str, at_a_time: int) -> str:
+    weights, values = _operands(at_a_time, "        ")
     return (
         f"static void {name}_add(\n"
         "    const float *restrict x, float *restrict y, const float *restrict weight, int blocks, int outputs)\n{\n"
         "    int n, o;\n    for (n = 0; n < blocks; ++n) {\n"
         f"{weights}{values}{_UNROLLED_LATE}        for (o = 0; o < outputs; ++o) {{\n"
-        f"            float sum = y[o];\n{_sum(name, AT_A_TIME, '            ')}            y[o] = sum;\n        }}\n"
-        f"        weight += {AT_A_TIME} * outputs;\n        x += {AT_A_TIME};\n    }}\n}}\n"
+        f"            float sum = y[o];\n{_sum(name, at_a_time, '            ')}            y[o] = sum;\n        }}\n"
+        f"        weight += {at_a_time} * outputs;\n        x += {at_a_time};\n    }}\n}}\n"
     )
 
 
