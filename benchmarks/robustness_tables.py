@@ -32,34 +32,39 @@ def disturbances_table(result: Mapping[str, Any]) -> str:
 
 
 def disturbed_compression_table(result: Mapping[str, Any]) -> str:
-    """Return one row per environment and seed: what was found without and under a disturbance, and where each holds."""
+    """Return a row per environment, seed and way: what was found, what it keeps under a disturbance, where it holds."""
     rows = []
     for env_id, seeds in result["environments"].items():
-        under = Disturbance(**result["learned_under"][env_id]).words
-        ladder = result["ladders"][env_id]
+        under = Disturbance(**result["learned_under"][env_id])
         for seed, ways in seeds.items():
-            cells = [_held(ways[way]) for way in ("undisturbed", "disturbed")]
-            rows.append([f"{env_id}, {seed}", f"none, {ladder}", cells[0], under, cells[1]])
-    head = [
-        "environment, seed",
-        "levels",
-        "found undisturbed: hidden, parameters, holds up to",
-        "disturbance",
-        "found under it: the same",
-    ]
+            for way, found in ways.items():
+                learned = "none" if way == "undisturbed" else under.words
+                size = f"{size_name(tuple(found['hidden']))}, {found['parameters']:,}"
+                kept = f"{under.words}: {_kept_under(found, under)}"
+                rows.append([f"{env_id}, {seed}", learned, size, kept, _held(found), result["ladders"][env_id]])
+    head = ["environment, seed", "found under", "hidden, parameters", "keeps under", "certified up to", "of none and"]
     return (
-        f"{table(head, rows)}\n\n*Holds up to*: the largest level under which 0.95 of the teacher's return there is "
-        f"kept, with 95% confidence for all levels together, in at most {result['max_episodes']} episodes each. "
-        f"{stamp(result)}."
+        f"{table(head, rows)}\n\n*Keeps*: the share of the teacher's gain over the random policy, returns clipped, all "
+        "of them disturbed alike; in brackets a lower bound with 95% confidence. *Certified up to*: the largest level "
+        f"under which 0.95 is kept, with 95% confidence for all levels together, in at most {result['max_episodes']} "
+        f"episodes each. {stamp(result)}."
     )
 
 
+def _kept_under(found: Mapping[str, Any], under: Disturbance) -> str:
+    """Return the retention with its bound; the ladder may have ended before."""
+    told = [level["certificate"] for level in found["levels"] if Disturbance(**level["disturbance"]) == under]
+    if not told:
+        return "not played"
+    bound = "none" if told[0]["lower_bound"] is None else f"{told[0]['lower_bound']:.3f}"
+    return f"{told[0]['retention']:.3f} [{bound}], {told[0]['episodes']} episodes"
+
+
 def _held(found: Mapping[str, Any]) -> str:
-    held = "none of them, not even undisturbed"
-    if found["largest"] is not None:
-        largest = Disturbance(**found["largest"])
-        held = "undisturbed" if largest.is_none else largest.words
-    return f"{size_name(tuple(found['hidden']))}, {found['parameters']}, {held}"
+    if found["largest"] is None:
+        return "not even undisturbed"
+    largest = Disturbance(**found["largest"])
+    return "undisturbed" if largest.is_none else largest.words
 
 
 def _cell(found: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from prunekit import api, errors
 SOURCE = ast.parse(Path(prunekit.__file__).read_text())
 # Classes and functions that the commands share with these, and that nobody is promised.
 INNER = {
+    "disturbance_of",
     "graph_of_network",
     "kind_of_actions",
     "model_of",

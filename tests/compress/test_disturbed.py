@@ -127,7 +127,7 @@ def test_what_certify_says_of_the_same_disturbance_is_in_the_same_words_and_size
     words: dict[str, Any] = {"noise": 0.1, "action_noise": 0.1, "delay": 1, "drop": 0.1}
     words["randomize"] = tmp_path / "drawn.toml"
     teacher = points.steer
-    found = prunekit.compress(teacher, env=points.CONTINUOUS, minutes=1e-4, episodes=20, tuning=False, **words)
+    found = prunekit.compress(teacher, env=points.CONTINUOUS, minutes=1e-4, episodes=20, workers=1, **words)
     shown = prunekit.certify(found.policy, teacher, env=points.CONTINUOUS, episodes=20, keep=0.5, **words).to_json()
     told = found.to_json()
     assert told["disturbance"] == shown["disturbance"] == DISTURBANCE.to_json() == found.policy.metadata["disturbance"]
