@@ -63,7 +63,7 @@ class Task:
 TASKS = {"highway-fast-v0": Task(environment="highway_fast", steps=200_000, gamma=0.9)}
 SEEDS = (0, 1, 2)
 # The compression's budget in steps, with and without EnvPool.
-BUDGETS = {"fast": 60_000, "own": 30_000}
+BUDGETS = {"fast": 300_000, "own": 30_000}
 KEEP = 0.95
 FIRST_SEED, EPISODES, PART = 500_000, 200, 25
 # Always braking is the control that a teacher has to beat.
