@@ -66,7 +66,7 @@ class Field:
     def __init__(self, env_id: str, seed: int) -> None:
         self.path, self.seed = teacher_of(env_id), seed
         self.worker = Worker(Task(env_id=env_id, teacher_of=partial(read_teacher, self.path)))
-        self.runner, self.teacher = self.worker.runner, self.worker.teacher
+        self.runner, self.teacher = self.worker.own, self.worker.teacher
         self.settings = SearchSettings(starts=(START,), seed=seed)
         self.baseline = self._both(self.settings.selection_seeds)
         self.judging = self.settings.selection_seeds[: self.settings.selection_episodes // 2]

@@ -16,6 +16,8 @@ from typing import Any
 from bounds_tables import honesty_bounds_table, samples_table
 from claims_tables import claims_table, honesty_table
 from compress_tables import rivals_table, tuning_choices_table
+from driving_tables import boards_table as driving_boards_table
+from driving_tables import driving_table
 from embedded_tables import (
     boards_table,
     c_choices_table,
@@ -228,6 +230,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
+    "docs/driving.md": {"driving": ("driving", driving_table), "boards": ("driving", driving_boards_table)},
     "docs/robustness.md": {
         "disturbed_compression": ("disturbed_compression", disturbed_compression_table),
         "robustness": ("robustness", disturbances_table),

@@ -15,27 +15,34 @@ from prunekit.errors import FailedEpisodeError
 
 @final
 class EnvPoolVecEnv(VecEnv):
-    """A ``pool`` of EnvPool, whose observations go through ``seen`` and whose actions come one by one from ``action``.
+    """So many ``copies`` of an environment of EnvPool, in pools that ``make`` makes from seeds, one per copy.
 
-    ``seen`` maps observations [n, obs] to what the learner sees, in ``observation_space``; ``action`` maps a member of
-    ``action_space`` to what ``env.step`` takes. What an episode shows last is told as ``terminal_observation``, as
-    Stable-Baselines3 asks for. Raises FailedEpisodeError where something is not finite.
+    After ``seed`` a new pool begins with the next ``reset``. ``seen`` maps observations [n, obs] to what the learner
+    sees, in ``observation_space``; ``action`` maps a member of ``action_space`` to what ``env.step`` takes. What an
+    episode shows last is told as ``terminal_observation``, as Stable-Baselines3 asks for. Raises FailedEpisodeError
+    where something is not finite.
     """
 
     def __init__(
         self,
-        pool: Any,
+        make: Callable[[Sequence[int]], Any],
+        copies: int,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         seen: Callable[[Array], Array],
         action: Callable[[Any], Any],
     ) -> None:
-        super().__init__(pool.config["num_envs"], observation_space, action_space)
-        self._pool, self._seen, self._action = pool, seen, action
+        super().__init__(copies, observation_space, action_space)
+        self._make, self._seen, self._action = make, seen, action
+        self._pool: Any = None
+        self._anew: Sequence[int] | None = range(copies)
         self._waiting: list[Any] = []
 
     def reset(self) -> Array:
         """Begin an episode everywhere."""
+        if self._anew is not None:
+            self.close()
+            self._pool, self._anew = self._make(self._anew), None
         return self._shown(self._pool.reset()[0])
 
     def step_async(self, actions: Any) -> None:
@@ -74,11 +81,16 @@ class EnvPoolVecEnv(VecEnv):
 
     def close(self) -> None:
         """Close the environments."""
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
-    def seed(self, seed: int | None = None) -> Sequence[None]:  # noqa: ARG002
-        """Leave the seeds as they are: EnvPool takes them when environments are made."""
-        return [None] * self.num_envs
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Have everything begin anew at the next reset, with this seed and those that follow; return them."""
+        if seed is None:
+            return [None] * self.num_envs
+        self._anew = range(seed, seed + self.num_envs)
+        return list(self._anew)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:  # noqa: ARG002
         """Raise AttributeError: there is no environment in Python; how to draw it is None."""

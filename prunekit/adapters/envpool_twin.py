@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from prunekit.adapters.envpool_states import Put, Shown, put_for
+from prunekit.environments import id_of
 from prunekit.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -18,6 +20,7 @@ _STEPS, _STARTS, _SEED = 20, 10, 1_234
 # What rounding does to observations of float32 and float64 in so many steps, and to rewards, which are float32.
 _CLOSE, _CLOSE_64 = 1e-5, 1e-9
 _BEGINNINGS, _ERRORS = 64, 6.0
+_NOTHING = object()
 
 
 def envpool() -> Any:
@@ -26,7 +29,8 @@ def envpool() -> Any:
         import envpool as found
     except ImportError as error:
         raise InputError(
-            "EnvPool is not installed; run: pip install 'prunekit[fast]' (it has wheels up to Python 3.11)"
+            "EnvPool is not installed; run: pip install 'prunekit[fast]' (it has wheels up to Python 3.11), or leave "
+            "`fast` out"
         ) from error
     return found
 
@@ -36,19 +40,51 @@ def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, An
 
     Raises InputError where EnvPool has none, or one that does not take an argument.
     """
-    library = envpool()
-    name = env_id.rpartition(":")[2]
-    if name not in library.list_all_envs():
-        raise InputError(f"EnvPool has no environment '{name}'; leave it out for this one")
+    library, name = envpool(), _known(env_id)
     words: dict[str, Any] = {"num_envs": len(seeds), "seed": [_own_seed(seed) for seed in seeds], "num_threads": 1}
-    known = library.make_spec(name).config._fields
-    for word in kwargs:
-        if word not in known:
-            raise InputError(f"EnvPool's environment '{name}' takes no argument {word}; leave EnvPool out for this one")
     limit = None if environment.spec is None else environment.spec.max_episode_steps
     if limit is not None:
         words["max_episode_steps"] = limit
-    return library.make_gymnasium(name, **words, **kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # gymnasium warns of how EnvPool spells its spaces, which nobody looks at
+        known = library.make_spec(name).config._fields
+        for word in kwargs:
+            if word not in known:
+                raise InputError(
+                    f"EnvPool's environment '{name}' takes no argument {word}; leave `fast` out for this one"
+                )
+        pool = library.make_gymnasium(name, **words, **kwargs)
+        assert pool.observation_space is not None  # made when it is first asked for, which warns
+        return pool
+
+
+def _known(env_id: str) -> str:
+    """Return EnvPool's name of the environment ``env_id``; raises InputError where it has none."""
+    name = env_id.rpartition(":")[2]
+    if name not in envpool().list_all_envs():
+        raise InputError(f"EnvPool has no environment '{name}'; leave `fast` out for this one")
+    return name
+
+
+def named_twin(environment: gym.Env[Any, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the id of what is inside ``environment``, and the arguments that it was made with, as EnvPool has them.
+
+    What highway-env takes as its ``config`` are arguments of EnvPool's. Raises InputError where it was made by no id.
+    """
+    inside = environment.unwrapped.spec
+    if inside is None:
+        raise InputError(
+            f"environment '{id_of(environment)}' was made by no id, by which EnvPool would know it; leave `fast` out"
+        )
+    known = gym.registry.get(inside.id)
+    usual = {} if known is None else known.kwargs
+    kwargs = {
+        word: value
+        for word, value in inside.kwargs.items()
+        if word != "render_mode" and repr(usual.get(word, _NOTHING)) != repr(value)
+    }
+    config = kwargs.pop("config", None)
+    return inside.id, {**kwargs, **(config or {})}
 
 
 def _own_seed(seed: int) -> int:
@@ -80,14 +116,31 @@ def require_twin(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[st
     Observations, rewards and ends have to be equal up to rounding, and beginnings alike on average. Raises InputError,
     naming the environment and the step, where they are not, and where that cannot be found out.
     """
+    _known(env_id)
     try:
         put = put_for(environment.unwrapped)
+        _require_settings(env_id, environment, kwargs)
         _require_steps(env_id, environment, kwargs, put)
         _require_beginnings(env_id, environment, kwargs)
     except InputError as error:
         raise InputError(
-            f"EnvPool's environment '{env_id}' cannot stand in for yours: {error}; leave EnvPool out for this one"
+            f"EnvPool's environment '{env_id}' cannot stand in for yours: {error}; leave `fast` out for this one"
         ) from error
+
+
+def _require_settings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InputError where a number that both name, such as how long an episode lasts, is not the same."""
+    own = getattr(environment.unwrapped, "config", None)
+    if not isinstance(own, Mapping):
+        return
+    pool = twin_of(env_id, environment, kwargs, [_SEED])
+    try:
+        for name, value in dict(pool.config).items():
+            mine = own.get(name)
+            if isinstance(value, int | float) and isinstance(mine, int | float) and mine != value:
+                raise InputError(f"its {name} is {value:g}, yours {mine:g}")
+    finally:
+        pool.close()
 
 
 def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any], put: Put) -> None:

@@ -11,7 +11,7 @@ from typing import Any, final
 import gymnasium as gym
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
 
 from prunekit.adapters.sb3_natural import NaturalPPO, NaturalSettings
@@ -43,9 +43,14 @@ TUNING = TunerSettings()
 _ACTOR = "action_net."
 
 
+def in_turn(make: Callable[[], gym.Env[Any, Any]], copies: int) -> VecEnv:
+    """Return so many environments that ``make`` makes, which step one after the other."""
+    return DummyVecEnv([make] * copies)
+
+
 @final
 class Tuner:
-    """Trains networks, one after the other, by PPO in environments that ``make`` makes; ``close`` it in the end.
+    """Trains networks, one after the other, by PPO in ``environments``, which it closes with itself.
 
     A network maps observations [n, obs] to what a distribution of actions is made of, [n, k], whose ``curvature`` is
     that for the deviation of the ``settings``. The critic is new at first, so that it learns alone for ``warmup``
@@ -54,7 +59,7 @@ class Tuner:
 
     def __init__(
         self,
-        make: Callable[[], gym.Env[Any, Any]],
+        environments: VecEnv,
         curvature: Callable[[float], Curvature],
         seed: int,
         warmup: int,
@@ -62,7 +67,7 @@ class Tuner:
     ) -> None:
         self._warmup, self._seed = warmup, seed
         self.steps = 0
-        self._environments = VecNormalize(DummyVecEnv([make] * settings.copies), norm_obs=False, gamma=settings.gamma)
+        self._environments = VecNormalize(environments, norm_obs=False, gamma=settings.gamma)
         with isolated(seed):
             self._model = NaturalPPO(
                 "MlpPolicy",

@@ -92,6 +92,7 @@ def compress(
     drop: float = 0.0,
     randomize: PathLike | Randomization | None = None,
     tuning: bool = True,
+    fast: bool = False,
     seed: int = 0,
     workers: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -109,7 +110,9 @@ def compress(
     episodes earns less than low. ``tuning`` allows fine-tuning on rewards where imitation falls short. ``workers`` is
     the number of processes: by default one per core, if they can import the policy and the environment. All that is
     learned from, judged on and certified is under ``noise`` on observations, ``action_noise``, ``delay``, ``drop`` and
-    parameters that the file ``randomize`` draws (``docs/robustness.md``).
+    parameters that the file ``randomize`` draws (``docs/robustness.md``). With ``fast``, students learn and are
+    selected in EnvPool's twin of the environment, and what is certified plays in the environment itself
+    (``docs/envpool.md``).
 
     Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails.
 
@@ -120,6 +123,8 @@ def compress(
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
         single, seeding, notes = single_of(spec)
+        if fast and spec.source is None:
+            raise InputError(f"`fast` has no twin of environment '{spec.name}', which steps in a batch; leave it out")
         portable = portable and spec.portable
         if spec.source is not None and not portable:
             notes.append(
@@ -136,7 +141,7 @@ def compress(
         )
         # What makes the environment goes through: nothing but ``make_environment`` looks at it.
         found = search_and_certify(
-            Task(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs),
+            Task(env_id=cast(str, single), teacher_of=teacher_of, kwargs=spec.kwargs, fast=fast),
             settings,
             displays,
             workers=workers_for(workers, portable),

@@ -57,6 +57,10 @@ def compress(
         int | None,
         typer.Option(help="Limit in environment steps, in place of --minutes: the same result on every machine."),
     ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Learn and select in EnvPool's twin of the environment; certify in your own."),
+    ] = False,
     engine: Annotated[
         str | None, typer.Option(help="Where workers run: processes (one per core; the default), serial or ray.")
     ] = None,
@@ -96,6 +100,7 @@ def compress(
         steps=steps,
         engine=engine,
         address=address,
+        fast=fast,
         disturbance=disturbance_named(noise, delay, drop, randomize),
         randomize=randomize,
     )

@@ -59,6 +59,7 @@ class CompressOptions:
     steps: int | None = None
     engine: str | None = None
     address: str | None = None
+    fast: bool = False
     disturbance: Disturbance = field(default_factory=Disturbance)
     randomize: Path | None = None
 
@@ -94,7 +95,8 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
     folder = options.out or options.teacher.with_name(f"{options.teacher.stem}-compressed")
     _require_free(options, folder)
     env_id, kwargs = _environment(options)
-    task = Task(env_id=env_id, teacher_of=partial(read_teacher, options.teacher, options=options.policy), kwargs=kwargs)
+    teacher_of = partial(read_teacher, options.teacher, options=options.policy)
+    task = Task(env_id=env_id, teacher_of=teacher_of, kwargs=kwargs, fast=options.fast)
     with held(folder, traceless=True):
         for path in _outputs(folder):
             remove_left(path)

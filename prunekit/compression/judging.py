@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.compression.candidates import CLEARLY, MIN_PLAYED, Baseline, episodes_wanted
 from prunekit.compression.settings import SearchSettings
 from prunekit.policy.program import Float32
@@ -30,7 +31,7 @@ class Judgement:
 
 def judged(
     policy: BatchPolicy,
-    runner: EpisodeRunner,
+    runner: EpisodeRunner | EnvPoolRunner,
     settings: SearchSettings,
     baseline: Baseline,
     clip_range: ReturnRange,

@@ -29,8 +29,9 @@ class Compressed:
     ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
     of a core that the workers had while they worked. For a certificate a copy of the teacher would need
     ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
-    steps, plain data tell no times: they are the same on any machine. All was played under ``disturbance``, whose noise
-    is in terms of ``observation_deviation`` [obs].
+    steps, plain data tell no times: they are the same on any machine. ``learned_in`` says where students learned and
+    were selected, if that was not the environment itself. All was played under ``disturbance``, whose noise is in terms
+    of ``observation_deviation`` [obs].
     """
 
     teacher: Teacher
@@ -46,6 +47,7 @@ class Compressed:
     own_copy_wanted: float = 0.0
     episodes_allowed: int = 0
     is_timed: bool = True
+    learned_in: dict[str, Any] | None = None
     disturbance: Disturbance = field(default_factory=Disturbance)
     observation_deviation: tuple[float, ...] | None = None
 
@@ -124,6 +126,7 @@ class Compressed:
         size, deviation = self.teacher.size, self.observation_deviation
         return {
             "env": self.environment,
+            "learned_in": self.learned_in,
             "disturbance": self.disturbance.to_json(),
             "observation_deviation": None if deviation is None else list(deviation),
             "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.cards.card import card_of_compression
 from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
@@ -66,13 +68,14 @@ def compress(
         dense, random = pool.returns_of("teacher"), pool.returns_of("random")
         baseline, pace = _played(dense, random, settings.search.selection_seeds, budget, lambda: pool.steps)
         baseline.require_a_policy(teacher.name, settings.clip_range)
+        selecting = _selecting(pool, settings.search.selection_seeds) if task.fast else baseline
         starts = fitting(settings.search.starts, teacher)
-        searching = replace(settings.search, selection_episodes=len(baseline.teacher), starts=starts)
-        settings = replace(settings, search=searching)
+        searching = replace(settings.search, selection_episodes=len(selecting.teacher), starts=starts)
         claim = claim_of(settings, baseline)
+        settings = replace(settings, search=searching, clip_range=claim.clip_range)
         for display in displays:
             display.started(float(baseline.teacher.mean()), float(baseline.random.mean()))
-        found = search(pool, settings, baseline, claim.clip_range, budget, pace, _shown_to(displays))
+        found = search(pool, settings, selecting, claim.clip_range, budget, pace, _shown_to(displays))
         points = found.candidates
         failures = [f"a branch of the search ended early: {failure}" for failure in found.failures]
         if not points:
@@ -80,13 +83,13 @@ def compress(
         returns = Players(
             returns_of=lambda point: pool.returns_of(pickle.dumps(point.actor)), teacher=dense, random=random
         )
-        tried = trial(points, baseline, returns, settings, budget, displays, failures.append)
+        tried = trial(points, selecting, returns, settings, budget, displays, failures.append)
         chosen, certificate = tried[-1]  # the one that was certified, or the largest
-        if pool.worker.runner.note:
-            failures.append(pool.worker.runner.note)
+        if pool.worker.own.note:
+            failures.append(pool.worker.own.note)
         return Compressed(
             teacher=teacher,
-            environment={"id": id_of(pool.worker.runner.environment), "kwargs": dict(task.kwargs)},
+            environment={"id": id_of(pool.worker.own.environment), "kwargs": dict(task.kwargs)},
             points=tuple(points),
             certificates=tuple(entry for _, entry in tried),
             chosen=chosen,
@@ -98,6 +101,7 @@ def compress(
             own_copy_wanted=own_copy_wants(baseline, claim.keep, claim.clip_range),
             episodes_allowed=settings.episodes,
             is_timed=settings.steps is None,
+            learned_in=_learned_in(pool),
             disturbance=settings.disturbance,
             observation_deviation=pool.worker.task.deviation,
         )
@@ -163,6 +167,26 @@ def _played(
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = 2.0 * (steps() - played) if budget.by_steps else 2.0 * (between - began) + budget.spent() - between
     return Baseline(teacher=np.array(large), random=np.array(none)), pace / len(large)
+
+
+def _selecting(pool: WorkerPool, seeds: Sequence[int]) -> Baseline:
+    """Return what teacher and random policy earn on ``seeds`` where students are selected."""
+    large, none = (pool.returns_of(policy, selecting=True) for policy in ("teacher", "random"))
+    return Baseline(teacher=np.array([large(seed) for seed in seeds]), random=np.array([none(seed) for seed in seeds]))
+
+
+def _learned_in(pool: WorkerPool) -> dict[str, Any] | None:
+    """Return where students learned and were selected, None where that was the user's own environment."""
+    runner = pool.worker.runner
+    if not isinstance(runner, EnvPoolRunner):
+        return None
+    return {
+        "library": "EnvPool",
+        "version": runner.version,
+        "environment": runner.twin_id,
+        "for": ["demonstrations", "lessons", "fine-tuning", "selection"],
+        "steps": pool.steps - pool.own_steps,
+    }
 
 
 def _shown_to(displays: Sequence[CompressDisplay]) -> Callable[[Sequence[CandidateSummary]], None]:

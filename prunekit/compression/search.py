@@ -131,7 +131,8 @@ class _Search:
         running = sum(opened.running is not None for opened in self.opened)
         slots = _TOGETHER if self._budget.by_steps else self._pool.slots
         while running < slots:
-            promising = [(self._promise(opened), -opened.branch.number) for opened in self.opened if not opened.running]
+            waiting = [opened for opened in self.opened if not opened.running and self._fits(opened)]
+            promising = [(self._promise(opened), -opened.branch.number) for opened in waiting]
             best = max(promising, default=(0.0, 0))
             if best[0] <= 0.0:
                 return
@@ -208,6 +209,19 @@ class _Search:
                 return 0.0
         cost = opened.cost or max((other.cost for other in self.opened), default=0.0) or 1.0
         return gain * chance / cost
+
+    def _fits(self, opened: _Open) -> bool:
+        """Return whether a round of ``opened`` leaves the certificate its share: by steps, no round is ended early."""
+        if not self._budget.by_steps:
+            return True
+        rounds = [opened, *(one for one in self.opened if one.running is not None)]
+        return self._budget.left - self._reserved() >= sum(self._steps_of_tuning(one.branch) for one in rounds)
+
+    def _steps_of_tuning(self, branch: Branch) -> int:
+        if branch.phase is not Phase.TUNE:
+            return 0
+        search = self._settings.search
+        return search.tuning_steps + (search.tuning_warmup if branch.tuner is None else 0)
 
     def _chance(self, branch: Branch) -> float:
         if branch.reached == -math.inf:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
+from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.adapters.sb3_tuning import Tuner
 from prunekit.compression.playing import deployed, playing_teacher
 from prunekit.compression.student import Scale
@@ -20,7 +21,7 @@ from prunekit.disturbances.deviation import DEVIATION_SEEDS, Deviation
 from prunekit.disturbances.environment import DisturbedEnvironment
 from prunekit.disturbances.record import Disturbance
 from prunekit.environments import Spaces
-from prunekit.errors import FailedEpisodeError
+from prunekit.errors import FailedEpisodeError, InputError
 from prunekit.policy.program import Float32
 from prunekit.rollouts import EpisodeRunner
 
@@ -33,6 +34,8 @@ Policy: TypeAlias = Literal["teacher", "random"] | bytes
 class Task:
     """An environment and a teacher for it. For workers of their own ``teacher_of`` has to be picklable.
 
+    With ``fast`` what is learned from and selected on is played in EnvPool's twin of the environment, nothing else is.
+
     All that is played there is under ``disturbance``. ``deviation`` [obs] is that of undisturbed observations, where
     noise is given in terms of it; the first worker measures it, and all others are told.
     """
@@ -40,6 +43,7 @@ class Task:
     env_id: str
     teacher_of: Callable[[Spaces], Teacher]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    fast: bool = False
     disturbance: Disturbance = field(default_factory=Disturbance)
     deviation: tuple[float, ...] | None = None
 
@@ -90,18 +94,25 @@ class Stopwatch:
 class Worker:
     """One place where a task is worked on: the environment and the teacher, opened once.
 
-    ``task`` is the one that was given, with the deviation of the observations where noise needs it. Raises InputError
-    for a disturbance that cannot be had in the environment.
+    ``own`` plays in the user's environment; ``runner``, in which students learn and are selected, there too or in
+    EnvPool's twin of it, which is known to be one where it was ``checked`` before. ``task`` is the one that was given,
+    with the deviation of the observations where noise needs it. Raises InputError for a disturbance that cannot be had
+    in the environment, and for one of what is ``fast``.
     """
 
-    def __init__(self, task: Task, max_batch: int = 16) -> None:
-        self.runner = EpisodeRunner(task.env_id, task.kwargs, max_batch)
+    def __init__(self, task: Task, max_batch: int = 16, *, checked: bool = False) -> None:
+        self.own = EpisodeRunner(task.env_id, task.kwargs, max_batch)
+        self.runner: EpisodeRunner | EnvPoolRunner = self.own
         try:
+            if task.fast and not task.disturbance.is_none:
+                raise InputError("`fast` learns in an environment that nothing disturbs; leave one of the two out")
+            if task.fast:
+                self.runner = EnvPoolRunner(task.env_id, task.kwargs, max_copies=max_batch, checked=checked)
             self.teacher = task.teacher_of(self.runner.spaces)
             self.teacher_plays = playing_teacher(self.teacher)
             self.task = self._disturbed(task)
         except BaseException:
-            self.runner.close()
+            self._close_runners()
             raise
         self._student = lru_cache(maxsize=8)(lambda content: deployed(pickle.loads(content), self.runner.spaces))
         self._tuner: tuple[bytes, Tuner] | None = None
@@ -112,7 +123,7 @@ class Worker:
         if disturbance.is_none:
             return task
         # What cannot be had is said before anything is played.
-        DisturbedEnvironment(self.runner.environment, replace(disturbance, observation_noise=0.0))
+        DisturbedEnvironment(self.own.environment, replace(disturbance, observation_noise=0.0))
         if disturbance.observation_noise and deviation is None:
             self.teacher.probe()
             seen = Deviation(self.runner.spaces.observation)
@@ -121,26 +132,31 @@ class Worker:
                     seen.take(observation)
             deviation = tuple(seen.value.tolist())
         sizes = None if deviation is None else np.asarray(deviation)
-        self.runner.wrap(lambda made: DisturbedEnvironment(made, disturbance, sizes))
+        self.own.wrap(lambda made: DisturbedEnvironment(made, disturbance, sizes))
         return replace(task, deviation=deviation)
 
-    def play(self, policy: Policy, seeds: Sequence[int]) -> list[Played]:
-        """Return the episodes of ``seeds``; where the environment fails in one, the others are played all the same."""
+    def play(self, policy: Policy, seeds: Sequence[int], *, selecting: bool = False) -> list[Played]:
+        """Return the episodes of ``seeds``; where the environment fails in one, the others are played all the same.
+
+        They are the user's environment's own, and where they are for ``selecting``, those of ``runner``.
+        """
         found: list[Played] = []
         while len(found) < len(seeds):
             try:
-                self._play(policy, seeds[len(found) :], found)
+                self._play(self.runner if selecting else self.own, policy, seeds[len(found) :], found)
             except FailedEpisodeError as error:
                 found.append(Played(failure=str(error)))
         return found
 
-    def _play(self, policy: Policy, seeds: Sequence[int], found: list[Played]) -> None:
+    def _play(
+        self, runner: EpisodeRunner | EnvPoolRunner, policy: Policy, seeds: Sequence[int], found: list[Played]
+    ) -> None:
         if policy == "random":
             for seed in seeds:
-                found.append(Played(total=self.runner.random(seed)))  # noqa: PERF401 (likewise)
+                found.append(Played(total=runner.random(seed)))  # noqa: PERF401 (likewise)
             return
         plays = self.teacher_plays if policy == "teacher" else self._student(policy)
-        for episode in self.runner.play_all(plays, seeds):
+        for episode in runner.play_all(plays, seeds):
             found.append(Played(total=episode.total, steps=len(episode.observations)))  # noqa: PERF401 (it may raise)
 
     def demonstrations(self, seeds: Sequence[int]) -> list[Float32]:
@@ -156,10 +172,19 @@ class Worker:
             self._tuner = named, tuner
         return self._tuner[1]
 
+    def stop_when(self, stopped: Callable[[], bool]) -> None:
+        """Have episodes end with StoppedError once ``stopped`` says so."""
+        self.own.stopped = self.runner.stopped = stopped
+
     def close(self) -> None:
         """Close all environments."""
         self._close_tuner()
-        self.runner.close()
+        self._close_runners()
+
+    def _close_runners(self) -> None:
+        self.own.close()
+        if self.runner is not self.own:
+            self.runner.close()
 
     def _close_tuner(self) -> None:
         if self._tuner is not None:

@@ -8,7 +8,9 @@ from typing import Any, final
 import gymnasium as gym
 import numpy as np
 
-from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings
+from prunekit.adapters.envpool import EnvPoolRunner
+from prunekit.adapters.envpool_learning import EnvPoolVecEnv
+from prunekit.adapters.sb3_tuning import TUNING, Tuner, TunerSettings, in_turn
 from prunekit.compression.student import Scale
 from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
@@ -17,28 +19,51 @@ from prunekit.rollouts import EpisodeRunner, failed
 _WHERE = "in the fine-tuning, which `tuning=False` does without"
 
 
-def tuner_of(scale: Scale, runner: EpisodeRunner, seed: int, warmup: int, settings: TunerSettings = TUNING) -> Tuner:
-    """Return what trains the networks of students with this ``scale`` in copies of the runner's environment."""
+def tuner_of(
+    scale: Scale,
+    runner: EpisodeRunner | EnvPoolRunner,
+    seed: int,
+    warmup: int,
+    settings: TunerSettings = TUNING,
+) -> Tuner:
+    """Return what trains the networks of students with this ``scale`` where the runner plays, in copies of it."""
+    if not isinstance(runner, EnvPoolRunner):
+        environments = in_turn(lambda: _InStudentUnits(runner.another(), scale), settings.copies)
+    else:
+        units = _Units(scale, runner.environment)
+        environments = EnvPoolVecEnv(
+            runner.pool, settings.copies, units.observations, units.actions, units.seen, units.action
+        )
+    return Tuner(environments, runner.spaces.actions.curvature, seed, warmup, settings)
 
-    def make() -> gym.Env[Any, Any]:
-        return _InStudentUnits(runner.another(), scale)
 
-    return Tuner(make, runner.spaces.actions.curvature, seed, warmup, settings)
+@final
+class _Units:
+    """Observations as the student's normalizer makes them, actions as its network gives them, and their spaces."""
+
+    def __init__(self, scale: Scale, environment: gym.Env[Any, Any]) -> None:
+        normalizer = scale.normalizer
+        self._mean, self._scale = normalizer.mean.numpy(), normalizer.scale.numpy()
+        self._clip = normalizer.clip
+        self.observations = gym.spaces.Box(-self._clip, self._clip, self._mean.shape, np.float32)
+        space, self.action = spaces_of(environment).actions.for_student(scale.answers)
+        self.actions = environment.action_space if space is None else space
+
+    def seen(self, observation: Any) -> Any:
+        """Return observations [..., obs] as the student sees them."""
+        normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
+        return np.minimum(np.maximum(normal, -self._clip), self._clip)
 
 
 @final
 class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
-    """Observations as the student's normalizer makes them, actions as its network gives them."""
+    """An environment in the student's units, whose faults are explained."""
 
     def __init__(self, environment: gym.Env[Any, Any], scale: Scale) -> None:
         super().__init__(environment)
-        normalizer = scale.normalizer
-        self._mean, self._scale = normalizer.mean.numpy(), normalizer.scale.numpy()
-        self._clip = normalizer.clip
-        self.observation_space = gym.spaces.Box(-self._clip, self._clip, self._mean.shape, np.float32)
-        space, self._action = spaces_of(environment).actions.for_student(scale.answers)
-        if space is not None:
-            self.action_space = space
+        units = _Units(scale, environment)
+        self._units, self._action = units.seen, units.action
+        self.observation_space, self.action_space = units.observations, units.actions
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
         try:
@@ -62,8 +87,7 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         return self._seen(observation), reward, terminated, truncated, {}
 
     def _seen(self, observation: Any) -> Any:
-        normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
-        clipped = np.minimum(np.maximum(normal, -self._clip), self._clip)
+        clipped = self._units(observation)
         if not math.isfinite(float(np.dot(clipped, clipped))):
             raise FailedEpisodeError(
                 "an observation is not finite in a step of the fine-tuning; `tuning=False` leaves it out"

@@ -46,7 +46,8 @@ class WorkerPool:
 
     ``engine`` and ``address`` are those of ``prunekit/executors``; None is the calling process for one worker, and
     processes for more. ``worker`` is the calling process's own place, where what is wrong with a teacher is said before
-    anything begins. ``steps`` counts the steps of episodes that were asked for, whoever played more.
+    anything begins. ``steps`` counts the steps of episodes that were asked for, whoever played more; ``own_steps`` are
+    those that were for no selection.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class WorkerPool:
     ) -> None:
         self._worked = self._recent = Worked()
         self.worker = Worker(task, max_batch)
-        self.steps = self.worker.runner.steps  # where the deviation of the observations had to be known
+        self.steps = self.own_steps = self.worker.own.steps  # where the deviation of the observations had to be known
         self._token = b""
         named = engine or ("serial" if slots == 1 else "processes")
         try:
@@ -63,7 +64,8 @@ class WorkerPool:
                 _HERE[self._token] = self.worker
                 self._executor: Executor = executor_named(named, 1, self._token)
             else:
-                shared = pickle.dumps((self.worker.task, max_batch))
+                checked = named == "processes"  # here alone: other machines may have another EnvPool
+                shared = pickle.dumps((self.worker.task, max_batch, checked))
                 self._executor = executor_named(named, slots, shared, address)
         except BaseException:
             self._close()
@@ -93,10 +95,11 @@ class WorkerPool:
         _HERE.pop(self._token, None)
         self.worker.close()
 
-    def returns_of(self, policy: Policy) -> Callable[[int], float]:
+    def returns_of(self, policy: Policy, *, selecting: bool = False) -> Callable[[int], float]:
         """Return the function from an episode's seed to the return of ``policy``; it raises FailedEpisodeError.
 
-        Seeds that follow are played ahead, as they are likely to be asked for next.
+        Seeds that follow are played ahead, as they are likely to be asked for next. Episodes for ``selecting`` are
+        those where students learn too.
         """
         asked: dict[int, Played | None] = {}
 
@@ -110,10 +113,11 @@ class WorkerPool:
                     continue
                 seeds = range(first, first + _EPISODES_PER_JOB)
                 asked.update(dict.fromkeys(seeds))
-                self._submit(_play, (policy, seeds), partial(take, seeds))
+                self._submit(_play, (policy, seeds, selecting), partial(take, seeds))
             while (found := asked[seed]) is None:
                 self.wait()
             self.steps += found.steps
+            self.own_steps += 0 if selecting else found.steps
             if found.failure:
                 raise FailedEpisodeError(found.failure)
             return found.total
@@ -210,7 +214,8 @@ def _worker(context: Context) -> Worker:
         _SENT.clear()
         torch.set_num_threads(1)
         try:
-            _SENT[shared] = Worker(*pickle.loads(shared))  # of this program's own main process
+            task, max_batch, checked = pickle.loads(shared)  # of this program's own main process
+            _SENT[shared] = Worker(task, max_batch, checked=checked)
         except Exception as error:
             _SENT[shared] = error
     found = _SENT[shared]
@@ -224,7 +229,7 @@ def _done(context: Context, work: Callable[[Worker], Any]) -> _Outcome:
     watch = Stopwatch()
     try:
         worker = _worker(context)
-        worker.runner.stopped = lambda: context.cancelled() or context.seconds_left() <= 0.0
+        worker.stop_when(lambda: context.cancelled() or context.seconds_left() <= 0.0)
         return _Outcome(value=work(worker), worked=watch.worked)
     except Exception as error:
         return _Outcome(error=_portable(error), worked=watch.worked)
@@ -247,8 +252,9 @@ def _value_of(outcome: _Outcome) -> Any:
     return outcome.value
 
 
-def _play(argument: tuple[Policy, range], context: Context) -> _Outcome:
-    return _done(context, lambda worker: worker.play(*argument))
+def _play(argument: tuple[Policy, range, bool], context: Context) -> _Outcome:
+    policy, seeds, selecting = argument
+    return _done(context, lambda worker: worker.play(policy, seeds, selecting=selecting))
 
 
 def _demonstrate(seeds: range, context: Context) -> _Outcome:

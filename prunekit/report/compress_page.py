@@ -58,9 +58,14 @@ _RESULT = at_least(
         "certificate": _CERTIFICATE,
         "tested": list_of(_CERTIFICATE, 10_000),
         "frontier": list_of(_POINT, 10_000),
-        "seconds": or_none(real),
+        "seconds": or_none(real),  # none with a budget of steps
     },
-    {"failures": list_of(sentence, 10_000), "versions": by_name(text, or_none(text)), "environment_steps": _COUNT},
+    {
+        "failures": list_of(sentence, 10_000),
+        "versions": by_name(text, or_none(text)),
+        "environment_steps": _COUNT,
+        "learned_in": or_none(at_least({"library": text, "version": text, "environment": text, "steps": _COUNT})),
+    },
 )
 
 
@@ -86,8 +91,16 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
         subtitle=f"A network that imitates {found['teacher']['name']}, found and tested{took}.",
         headlines=_headlines(found),
         sections=tuple(sections),
-        facts=(("teacher", found["teacher"]["name"]), ("versions", versions)),
+        facts=(("teacher", found["teacher"]["name"]), *_learned(found.get("learned_in")), ("versions", versions)),
     )
+
+
+def _learned(told: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """Return where students learned and were selected, nothing where that was the environment itself."""
+    if told is None:
+        return ()
+    where = f"{told['library']} {told['version']}, {told['environment']}, {told['steps']:,} steps"
+    return (("learned and selected in", f"{where}; certified in the environment itself"),)
 
 
 def policy_sections(path: Path, original: Path | None, env_id: str | None, alone: str = "") -> list[Section]:

@@ -12,12 +12,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from fake_envpool import fake
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.adapters.envpool_learning import EnvPoolVecEnv
 from prunekit.adapters.envpool_twin import require_twin
-from prunekit.errors import CheckError, FailedEpisodeError, InputError
-from prunekit.rollouts import BatchPolicy, EpisodeRunner
+from prunekit.errors import FailedEpisodeError, InputError
+from prunekit.rollouts import BatchPolicy, EpisodeRunner, StoppedError
 
 
 def use(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
@@ -43,7 +44,7 @@ def test_its_episodes_depend_on_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> 
     means = [np.mean([episode.total for episode in all_]) for all_ in (found, own.play_all(balancing(1), range(6)))]
     assert means[0] == pytest.approx(means[1], rel=0.5)
     runner.stopped = lambda: True
-    with pytest.raises(CheckError, match="stopped"):
+    with pytest.raises(StoppedError, match="stopped"):
         list(runner.play_all(balancing(1), [0]))
     runner.close()
 
@@ -56,7 +57,7 @@ def test_its_episodes_depend_on_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> 
         (fake(shift=0.05), "CartPole-v1", {}, "it begins its episodes elsewhere \\(entry 0 of the observations\\)"),
         (fake(), "Acrobot-v1", {}, "EnvPool has no environment 'Acrobot-v1'"),
         (fake(), "CartPole-v1", {"sutton_barto_reward": True}, "takes no argument sutton_barto_reward"),
-        (fake(), "LunarLander-v3", {}, "its physical state cannot be read from what it shows; leave EnvPool out"),
+        (fake(), "LunarLander-v3", {}, "its physical state cannot be read from what it shows; leave `fast` out"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(
@@ -86,8 +87,9 @@ def test_a_learner_sees_the_last_observation_and_the_first_of_the_next_episode(
     use(monkeypatch, fake())
     runner = EnvPoolRunner("CartPole-v1")
     space, actions = runner.environment.observation_space, runner.environment.action_space
-    learner = EnvPoolVecEnv(runner.pool([0, 1, 2]), space, actions, lambda seen: 2.0 * seen, lambda action: int(action))
-    assert np.abs(learner.reset()).max() <= 0.1
+    learner = EnvPoolVecEnv(runner.pool, 3, space, actions, lambda seen: 2.0 * seen, lambda action: int(action))
+    first = learner.reset()
+    assert np.abs(first).max() <= 0.1
     ended = 0
     for step in range(40):
         shown, rewards, over, told = learner.step([1, 0, step % 2])
@@ -100,19 +102,62 @@ def test_a_learner_sees_the_last_observation_and_the_first_of_the_next_episode(
                 assert told[index] == {}
             assert rewards[index] == 1.0
     assert ended >= 6
+    learner.seed(5)
+    assert not np.array_equal(learner.reset(), first)
+    learner.seed(0)
+    np.testing.assert_array_equal(learner.reset(), first)
     learner.close()
 
 
-def test_what_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_finite_is_named_and_the_others_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, fake())
     runner = EnvPoolRunner("CartPole-v1")
-    use(monkeypatch, fake(force=float("nan")))
+    use(monkeypatch, fake(broken=(1,)))
+    played = runner.play_all(balancing(2), [6, 7, 8])
+    assert next(played).seed == 6
     with pytest.raises(FailedEpisodeError, match="'CartPole-v1': the episode with seed 7 shows or earns what is not"):
-        list(runner.play_all(balancing(2), [7]))
+        next(played)
+
+
+def wrapped(render_mode: str | None = None) -> Any:
+    return gym.wrappers.FlattenObservation(gym.make("CartPole-v1", render_mode=render_mode))
+
+
+def test_what_a_function_wraps_is_known_by_its_own_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, fake())
+    assert EnvPoolRunner(wrapped, {"render_mode": "rgb_array"}).twin_id == "CartPole-v1"
+    with pytest.raises(InputError, match=r"environment 'test_envpool:Bare' was made by no id.*leave `fast` out"):
+        EnvPoolRunner(Bare)
+
+
+def lasting(duration: int) -> Any:
+    environment = gym.make("CartPole-v1")
+    environment.unwrapped.config = {"duration": duration, "other": 1}  # type: ignore[attr-defined]
+    return environment
+
+
+def test_a_setting_of_another_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, fake())
+    EnvPoolRunner(lasting, {"duration": 30}).close()
+    with pytest.raises(InputError, match=r"cannot stand in for yours: its duration is 30, yours 60"):
+        EnvPoolRunner(lasting, {"duration": 60})
+
+
+class Bare(CartPoleEnv):
+    """An environment that no id made."""
+
+
+def test_the_random_policy_plays_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, fake())
+    runner = EnvPoolRunner("CartPole-v1")
+    earned = [runner.random(seed) for seed in range(12)]
+    assert len(set(earned)) > 4
+    assert np.mean(earned) == pytest.approx(22.0, abs=8.0)
+    assert [runner.random(seed) for seed in range(12)] == earned
 
 
 def test_the_true_one_is_a_twin_of_hopper_and_none_of_ant() -> None:
-    pytest.importorskip("envpool")
+    pytest.importorskip("envpool", reason="EnvPool is not installed: pip install 'prunekit[fast]'")
     require_twin("Hopper-v5", gym.make("Hopper-v5"), {})
     with pytest.raises(InputError, match="'Ant-v5' cannot stand in for yours: at step 1 of episode 1"):
         require_twin("Ant-v5", gym.make("Ant-v5"), {})

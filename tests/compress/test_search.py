@@ -119,11 +119,11 @@ def candidate(parameters: int, played: int = 40) -> Candidate:
     return Candidate(actor=actor, hidden=(1,), parameters=parameters, played=returns, retention=1.0, good=True)
 
 
-def searching(spent: list[float], share: float = 1.0, by_steps: bool = False) -> _Search:
+def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, total: float = 300.0) -> _Search:
     pool: Any = SimpleNamespace(
         core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
     )
-    budget = Budget(total=300.0, spent=lambda: spent[0], by_steps=by_steps)
+    budget = Budget(total=total, spent=lambda: spent[0], by_steps=by_steps)
     return _Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
 
 
@@ -139,6 +139,29 @@ def test_the_certificate_s_share_is_planned_anew() -> None:
     assert busy._reserved() == pytest.approx(min(4.0 * 2.5 * idle._reserved(), 180.0))
     spent[0] = 299.0 - idle._reserved()
     assert (idle._is_over(), busy._is_over()) == (False, True)
+
+
+def test_by_steps_no_fine_tuning_begins_that_would_take_the_certificate_s_share() -> None:
+    spent = [0.0]
+    run, clock = searching(spent, by_steps=True, total=150_000.0), searching(spent, total=150_000.0)
+    told = {"best": student(20), "reached": 0.9}
+    first = _Open(branch=branch((20,), 0, phase=Phase.TUNE, **told))
+    begun = _Open(branch=branch((20,), 1, phase=Phase.TUNE, tuner=b"", **told))
+    taught = _Open(branch=branch((20,), 2, phase=Phase.TEACH, **told))
+    for one in (run, clock):
+        one.opened = [first, begun, taught]
+        one.candidates.append(candidate(200))
+    left = run._reserved() + SEARCH.tuning_steps
+    spent[0] = 150_000.0 - left - SEARCH.tuning_warmup
+    assert [run._fits(one) for one in run.opened] == [True, True, True]
+    begun.running = "a job"
+    assert [run._fits(one) for one in (first, taught)] == [False, True]
+    begun.running = None
+    spent[0] = 150_000.0 - left
+    assert [run._fits(one) for one in run.opened] == [False, True, True]
+    spent[0] = 150_000.0 - left + 1.0
+    assert [run._fits(one) for one in run.opened] == [False, False, True]
+    assert all(clock._fits(one) for one in clock.opened)
 
 
 def test_most_is_promised_by_what_is_much_smaller_near_to_good_and_cheap() -> None:

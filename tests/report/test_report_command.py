@@ -68,6 +68,23 @@ def test_a_compression(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("still")
+def test_a_compression_by_steps_tells_no_time_and_where_it_learned(run: Run, tmp_path: Path) -> None:
+    file = compress_folder(tmp_path) / "certificate.json"
+    learned = {
+        "library": "EnvPool",
+        "version": "1.2.5",
+        "environment": "CartPole-v1",
+        "for": ["lessons"],
+        "steps": 7000,
+    }
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seconds": None, "learned_in": learned}))
+    assert run("report", tmp_path, "-q")[0] == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "found and tested." in text
+    assert "EnvPool 1.2.5, CartPole-v1, 7,000 steps; certified in the environment itself" in text
+
+
+@pytest.mark.usefixtures("still")
 def test_a_training_run(run: Run, trained: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
     code, _, err = run("report", folder)

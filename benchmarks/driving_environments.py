@@ -1,0 +1,19 @@
+"""The driving environments of highway-env with flat observations, as functions that ``--env MODULE:FUNCTION`` names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import highway_env  # noqa: F401  (registers them)
+from gymnasium.wrappers import FlattenObservation
+
+
+def highway_fast() -> gym.Env[Any, Any]:
+    """Return highway-fast-v0: 25 values of the five nearest vehicles, five manoeuvres, up to 30 steps."""
+    return FlattenObservation(gym.make("highway-fast-v0"))
+
+
+def parking() -> gym.Env[Any, Any]:
+    """Return parking-v0: 18 values, steering and acceleration, up to 500 steps."""
+    return FlattenObservation(gym.make("parking-v0"))
