@@ -9,7 +9,8 @@ from prunekit.compression.onnx_teacher import OtherInputsError, read_onnx_teache
 from prunekit.compression.teacher import Teacher, teacher_of_actor, teacher_of_graph
 from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
-from prunekit.errors import InputError
+from prunekit.errors import ArtifactError, InputError
+from prunekit.graph.graph import Graph
 from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
@@ -31,7 +32,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":
-        return read_torchscript(path, spaces)
+        return replace(read_torchscript(path, spaces), read=_graph_of(path, options))
     if kind == "model":
         return _model(read_policy(path), spaces)
     return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
@@ -49,9 +50,17 @@ def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
     """Run the file as it is where it takes a batch of observations, and what was read from it otherwise."""
     try:
-        return read_onnx_teacher(path, spaces, options.output)
+        return replace(read_onnx_teacher(path, spaces, options.output), read=_graph_of(path, options))
     except OtherInputsError as error:
         try:
             return teacher_of_graph(read_policy(path, options).graph, str(path), spaces)
         except InputError:
             raise error from None
+
+
+def _graph_of(path: Path, options: PolicyOptions) -> Graph | None:
+    """Return what can be read of a file that plays as it is; None where that is not all of it."""
+    try:
+        return read_policy(path, options).graph
+    except (ArtifactError, InputError):
+        return None

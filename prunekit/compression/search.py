@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, retarget
+from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, branch_of_copies, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
+from prunekit.compression.copies import copy_of
 from prunekit.compression.settings import CompressSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import ImitationDataset, Scale
@@ -96,7 +97,7 @@ class _Search:
     def go(self) -> None:
         """Search until nothing is worth it, or no more than the certificate's share is left."""
         self._open()
-        self._launch(self.opened[0], in_any_case=True)
+        self._launch(self._safest, in_any_case=True)
         is_first = True
         while True:
             idle = not any(opened.running for opened in self.opened)
@@ -126,6 +127,14 @@ class _Search:
             self.opened.append(
                 _Open(branch=Branch(start=start, number=number, scale=scale, dataset=dataset, target=start))
             )
+        copied = copy_of(self._pool.worker.teacher, dataset, scale, search.seed)
+        if copied is not None:
+            self.opened.append(_Open(branch=branch_of_copies(copied, len(search.starts), dataset)))
+
+    @property
+    def _safest(self) -> _Open:
+        """What is good first: copies of the teacher, or the largest start."""
+        return self.opened[-1] if self.opened[-1].branch.copies else self.opened[0]
 
     def _launch_all(self) -> None:
         running = sum(opened.running is not None for opened in self.opened)
@@ -201,8 +210,8 @@ class _Search:
             return 0.0
         chance = self._chance(branch)
         if self._smallest == math.inf:  # something that is safely good is wanted first
-            gain = 1.0 if branch.number == 0 else 0.25
-            chance = max(chance, _UNTRIED) if branch.number == 0 else chance
+            gain = 1.0 if opened is self._safest else 0.25
+            chance = max(chance, _UNTRIED) if opened is self._safest else chance
         else:
             gain = math.log(self._smallest / target)
             if gain < _WORTH:

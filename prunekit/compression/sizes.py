@@ -9,12 +9,23 @@ from itertools import pairwise
 # Of the units of a good network, what the next one has while no size was hopeless yet.
 _LESS = 0.5
 _LESS_THAN_OTHERS = 0.7
+# What is left of a copy in its first round, in units, where half of it would be more.
+_SMALL = 64
 
 
 def parameters_of(hidden: tuple[int, ...], observation: int, outputs: int, *, biases: bool = True) -> int:
     """Return the number of parameters, with ``biases``, of a network with these hidden widths."""
     widths = (observation, *hidden, outputs)
     return sum((before + biases) * after for before, after in pairwise(widths))
+
+
+def first_units(hidden: tuple[int, ...]) -> int:
+    """Return how many units to try first of a copy of a network of these widths.
+
+    That is half of those of a small network, and down to a quarter of those of a large one.
+    """
+    units = sum(hidden)
+    return max(len(hidden), units // 4, min(units // 2, _SMALL))
 
 
 def next_units(hidden: tuple[int, ...], hopeless: int) -> int | None:

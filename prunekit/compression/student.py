@@ -17,7 +17,7 @@ from prunekit.compression.teacher import Float64, Teacher
 from prunekit.environments import Spaces
 from prunekit.optim.gauss_newton import fit_gauss_newton
 from prunekit.policy.actor import Actor, Normalizer
-from prunekit.policy.heads import head_of
+from prunekit.policy.heads import TanhHead, head_of
 from prunekit.policy.program import Float32
 from prunekit.pruning.groups import find_groups
 from prunekit.pruning.plan import PruningPlan
@@ -92,10 +92,14 @@ class ImitationDataset:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The student's units: observations as a normalizer makes them, and those of its answers."""
+    """The student's units: observations as a normalizer makes them, and those of its answers.
+
+    With ``squashing`` the network ends in a tanh, which is that head when it is deployed.
+    """
 
     normalizer: Normalizer
     answers: AnswerScale
+    squashing: TanhHead | None = None
 
     @staticmethod
     def of(dataset: ImitationDataset, spaces: Spaces) -> Scale:
@@ -108,11 +112,22 @@ class Scale:
 
 @final
 class Student:
-    """A network of ``hidden`` tanh layers in training, on a dataset that others may add to."""
+    """A network in training, on a dataset that others may add to: one of ``hidden`` tanh layers, or ``network``."""
 
-    def __init__(self, hidden: tuple[int, ...], scale: Scale, spaces: Spaces, seed: int) -> None:
+    def __init__(
+        self,
+        hidden: tuple[int, ...],
+        scale: Scale,
+        spaces: Spaces,
+        seed: int,
+        *,
+        network: nn.Sequential | None = None,
+    ) -> None:
         self.scale, self.spaces = scale, spaces
         self._generator = torch.Generator().manual_seed(seed)
+        if network is not None:
+            self.network = network
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = _mlp((spaces.observation, *hidden, spaces.outputs))
@@ -137,8 +152,10 @@ class Student:
 
     @property
     def actor(self) -> Actor:
-        """A copy of the student as it is deployed, the answers' scale folded into its last layer."""
+        """A copy of the student as it is deployed, the answers' scale folded into its last layer or its head."""
         network = copy.deepcopy(self.network)
+        if self.scale.squashing is not None:
+            return Actor(network[:-1], self.scale.squashing, self.scale.normalizer)
         last = network[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():

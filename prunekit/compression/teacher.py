@@ -42,7 +42,7 @@ class Teacher:
     """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
 
     ``notes`` say, a line each, what was left out or assumed when it was read. ``graph`` is what plays, where there is
-    one.
+    one; ``read`` is what was read of a file that plays as it is.
 
     It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
     is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
@@ -55,6 +55,12 @@ class Teacher:
     size: Size | None = None
     notes: tuple[str, ...] = ()
     graph: Graph | None = None
+    read: Graph | None = None
+
+    @property
+    def network(self) -> Graph | None:
+        """The graph that a student may begin as a copy of."""
+        return self.graph or self.read
 
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].

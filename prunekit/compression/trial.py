@@ -73,8 +73,8 @@ def trial(
 
     The smallest that is good again in its confirmation is tested first. If it fails, the smallest of the larger ones
     that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
-    where none was, the best of all. A network under which the environment fails is not tested; where that is all of
-    them, the best gets a certificate that says so. ``noted`` is told of those.
+    where none was, the best of all. A single good one is tested as it is. A network under which the environment fails
+    is not tested; where that is all of them, the best gets a certificate that says so. ``noted`` is told of those.
     """
     search, claim = settings.search, claim_of(settings, baseline)
     tested: list[Candidate] = []
@@ -120,6 +120,10 @@ def trial(
         return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=share)
 
     def candidates() -> Iterator[TestedPolicy]:
+        good = [point for point in sound() if point.good]
+        if len(good) == 1:  # whatever a confirmation says, there is no other
+            yield candidate(good[0], ALPHA)
+            return
         first, wanting = smallest(points, look())
         larger = larger_than(first, sound()) if first is not None else []
         if first is None:

@@ -17,7 +17,8 @@ from typing import Any, final
 
 import torch
 
-from prunekit.compression.branch import Branch, Round, RoundSettings, advance
+from prunekit.compression.branch import Branch, Round, RoundSettings
+from prunekit.compression.rounds import advance
 from prunekit.compression.task import Played, Policy, Stopwatch, Task, Worked, Worker
 from prunekit.errors import CheckError, FailedEpisodeError, PrunekitError
 from prunekit.executors import Context, Event, Executor, Failed, Finished, Job, Progress, executor_named

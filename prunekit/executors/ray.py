@@ -176,7 +176,7 @@ def _require_somebody(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(f"no cluster of Ray at {address!r}: {in_one_line(error)}") from error
+        raise InputError(f"no Ray cluster at {address!r}: {in_one_line(error)}") from error
 
 
 @contextmanager

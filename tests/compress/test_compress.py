@@ -255,9 +255,9 @@ def test_the_share_of_a_core_is_that_of_the_work(steered: Compressed) -> None:
         waiting = pool.returns_of("random")
         play = pool.worker.play
 
-        def slow(policy: Any, seeds: Any) -> Any:
+        def slow(*given: Any, **named: Any) -> Any:
             time.sleep(0.2)
-            return play(policy, seeds)
+            return play(*given, **named)
 
         pool.worker.play = slow  # type: ignore[method-assign]
         waiting(0)

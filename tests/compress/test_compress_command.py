@@ -265,8 +265,8 @@ def test_any_name_can_stand_over_a_picture(run: Run, small_search: None, name: s
         (["--steps", 10**30], ["--steps must be at most 1,000,000,000,000"]),
         (["--noise", "obs=-1"], ["--noise: observation noise must be a number from 0"]),
         (["--noise", "obs=0.1,action=2"], ["--noise: action noise must be a number from 0 to 1, not 2"]),
-        (["--noise", "wind=1"], ["--noise 'wind=1' is no noise"]),
-        (["--delay", 1_001], ["--delay: a delay must be a whole number of steps from 0 to 1,000, not 1001"]),
+        (["--noise", "wind=1"], ["--noise 'wind=1' is not a noise level"]),
+        (["--delay", 1_001], ["--delay: a delay must be an integer number of steps from 0 to 1,000, not 1001"]),
         (["--drop", 1], ["--drop: the share of lost observations must be"]),
         (["--randomize", "nowhere.toml"], ["nowhere.toml", "no such file"]),
     ],
@@ -302,7 +302,7 @@ def test_a_cluster_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray, an extra")
     for address in ("nowhere", "127.0.0.1:1"):
         result = run("compress", controller(tmp_path), "--engine", "ray", "--address", address)
-        one_line(result, 2, f"no cluster of Ray at '{address}': ")
+        one_line(result, 2, f"no Ray cluster at '{address}': ")
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
 
 

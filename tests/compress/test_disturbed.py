@@ -143,7 +143,7 @@ def test_what_certify_says_of_the_same_disturbance_is_in_the_same_words_and_size
         ({"noise": -0.1}, "`noise`: observation noise must be a number from 0 to 1,000,000, not -0.1"),
         ({"noise": "much"}, "`noise` is a number, not str"),
         ({"action_noise": 2.0}, "`action_noise`: action noise must be a number from 0 to 1, not 2"),
-        ({"delay": 0.5}, "`delay`: a delay must be a whole number of steps from 0 to 1,000, not 0.5"),
+        ({"delay": 0.5}, "`delay`: a delay must be an integer number of steps from 0 to 1,000, not 0.5"),
         ({"drop": 1.0}, "`drop`: the share of lost observations must be a number from 0 to below 1, not 1"),
         ({"randomize": 3}, "`randomize` is a TOML file, not int"),
         ({"randomize": "nowhere.toml"}, "nowhere.toml: no such file"),
@@ -181,5 +181,5 @@ def test_a_log_has_a_few_lines_of_a_certificate() -> None:
         for episodes in range(1, 1_001):
             display.certifying("14", episodes)
     lines = [line.strip() for line in stream.getvalue().splitlines()]
-    counts = [f"certifying 14: {count} fresh episodes" for count in (100, 200, 400, 800)]
-    assert lines == ["confirming 14", "certifying 14", *counts]
+    counts = [f"certifying hidden 14: {count} fresh episodes" for count in (100, 200, 400, 800)]
+    assert lines == ["confirming hidden 14", "certifying hidden 14", *counts]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compression import branch as branches
-from prunekit.compression.branch import Branch, Phase, RoundSettings, advance
+from prunekit.compression import rounds
+from prunekit.compression.branch import Branch, Phase, RoundSettings
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.judging import Judgement
+from prunekit.compression.rounds import advance
 from prunekit.compression.settings import SearchSettings
 from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.teacher import Teacher
@@ -96,9 +97,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
                 good=kept >= enough,
             )
 
-        monkeypatch.setattr(branches, "burst", burst)
-        monkeypatch.setattr(branches, "judged", judged)
-        monkeypatch.setattr(branches, "deployed", lambda *_: None)
+        monkeypatch.setattr(rounds, "burst", burst)
+        monkeypatch.setattr(rounds, "judged", judged)
+        monkeypatch.setattr(rounds, "deployed", lambda *_: None)
         monkeypatch.setattr(SearchSettings, "safe", property(lambda _: safe))
         runner: Any = SimpleNamespace(
             steps=0,

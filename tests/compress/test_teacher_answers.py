@@ -112,9 +112,7 @@ def test_an_onnx_file_without_a_batch_axis_is_asked_as_it_was_read(tmp_path: Pat
 def test_an_observation_that_is_not_finite_is_the_environment_s_fault(bad: float) -> None:
     teacher, seen = Teacher(name="mine", spaces=CONTINUOUS, respond=lambda seen: seen[:, :2] * 2.0), observations(5)
     seen[3, 1] = bad
-    with pytest.raises(
-        UnusableEnvironmentError, match=rf"the environment gave the observation \[.*{bad}.*so that mine"
-    ):
+    with pytest.raises(UnusableEnvironmentError, match=rf"the environment gave the observation \[.*{bad}.*so mine"):
         teacher.responses(seen)
 
 

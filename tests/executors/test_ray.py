@@ -213,7 +213,7 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
         port = server.getsockname()[1]
     begun = time.monotonic()
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999", f"no host:{port}", ":1"):
-        with pytest.raises(InputError, match=f"no cluster of Ray at '{address}': "):
+        with pytest.raises(InputError, match=f"no Ray cluster at '{address}': "):
             RayExecutor(address, 1)
     assert time.monotonic() - begun < 20.0, "Ray itself would ask for minutes"
     with pytest.raises(InputError, match="slots must be at least 1"):
