@@ -132,7 +132,7 @@ def recorded() -> list[tuple[str, Paired, ReturnRange]]:
     ranges = {(row["env"], row["seed"]): row["now"]["range"] for row in claims["rows"]}
     found = []
     for entry in compressions["runs"]:
-        tested = next((one for one in entry["tested"] if one["verdict"] == "certified"), None)
+        tested = next((one for one in reversed(entry["tested"]) if one["verdict"] == "certified"), None)
         if tested is not None:
             low, high = tested["range"] if "range" in tested else ranges[entry["env"], entry["seed"]]
             returns = Paired(

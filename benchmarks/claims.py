@@ -80,7 +80,7 @@ def _paired(tested: dict[str, Any]) -> Paired:
 
 def certificate_now(entry: dict[str, Any], selection: dict[str, Any]) -> tuple[Certificate, dict[str, Any]]:
     """Return (what today's claim comes to for the network that a compression chose, what was on record of it)."""
-    tested = next(one for one in entry["tested"] if one["verdict"] == "certified")
+    tested = next(one for one in reversed(entry["tested"]) if one["verdict"] == "certified")
     episodes = _paired(tested)
     baseline = Baseline(teacher=np.asarray(selection["dense"]), random=np.asarray(selection["random"]))
     before = Paired(small=baseline.teacher, teacher=baseline.teacher, random=baseline.random)

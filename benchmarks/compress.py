@@ -55,6 +55,7 @@ BUSY_PROCESSES = 4
 FORMER_COMMIT = "3afd242"
 # Fields of SearchSettings by the part that they switch off; those that this search does not have are left out.
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "copies": {"copies": False},
     "fine-tuning": {"tuning": False},
     "averaging": {"averaging": False},
     "Gauss-Newton": {"refinements": 0},

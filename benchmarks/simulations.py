@@ -12,7 +12,7 @@ from torch import nn
 from prunekit.compression.budget import budget_of
 from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.settings import CompressSettings, SearchSettings
-from prunekit.compression.trial import Players, claim_of, trial
+from prunekit.compression.trial import Players, TrialSettings, claim_of, trial
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
@@ -98,7 +98,8 @@ def simulated_compression(
         teacher=_by_seed(dense, starts),
         random=_by_seed(random, starts),
     )
-    return trial(points, baseline, players, SETTINGS, budget_of(SETTINGS, lambda: 0), [])
+    budget = budget_of(SETTINGS, lambda: 0)
+    return trial(points, TrialSettings(baseline=baseline, players=players, settings=SETTINGS, budget=budget))
 
 
 def _by_seed(returns: Array, starts: dict[range, int]) -> Returns:

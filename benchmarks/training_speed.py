@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from record import write_result
+from record import read_result, write_result
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prunekit.environments import make_environment, spaces_of
@@ -179,12 +179,19 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--algorithm", choices=sorted(STEPS), help="only this one; the others stay as they are committed"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps, to try it out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run(request_of("ppo", "plain", 0, 4096))  # imports what torch imports late
+    former = (read_result("training_speed") or {"algorithms": {}})["algorithms"]
     found: dict[str, Any] = {}
     for algorithm, full in STEPS.items():
+        if arguments.algorithm not in (None, algorithm):
+            found[algorithm] = former[algorithm]
+            continue
         steps = int(full * arguments.scale)
         rounds = []
         for seed in range(arguments.rounds):
@@ -196,9 +203,16 @@ def main() -> None:
             kind: statistics.median(entry[kind] / entry["plain"] for entry in rounds) for kind in ("masked", "live")
         }
         profile = profile_of(request_of(algorithm, "live", 0, steps // 3))
-        found[algorithm] = {"steps": steps, "rounds": rounds, "median_over_plain": ratios, "profile": profile}
+        found[algorithm] = {
+            "date": time.strftime("%Y-%m-%d"),
+            "steps": steps,
+            "rounds": rounds,
+            "median_over_plain": ratios,
+            "profile": profile,
+        }
         print(algorithm, ratios, profile, flush=True)
-    command = "python benchmarks/training_speed.py"
+    only = f" --algorithm {arguments.algorithm}" if arguments.algorithm else ""
+    command = f"python benchmarks/training_speed.py{only}"
     print(write_result("training_speed", command, {"env": ENVIRONMENT, "algorithms": found}))
 
 

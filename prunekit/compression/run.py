@@ -17,26 +17,29 @@ import torch
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.cards.card import card_of_compression
 from prunekit.compression.budget import Budget, budget_of
-from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
+from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, own_copy_wants
 from prunekit.compression.result import Compressed
-from prunekit.compression.search import search
+from prunekit.compression.search import Search
 from prunekit.compression.settings import CompressSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
-from prunekit.compression.trial import CompressDisplay, Players, claim_of, trial
+from prunekit.compression.trial import CompressDisplay, Players, TrialSettings, claim_of, trial, trial_of_smaller
 from prunekit.compression.workers import WorkerPool
 from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import json_text, write_together
 from prunekit.policy.artifact import make_artifact, to_bytes
+from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Returns
 
 FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 """What ``write`` writes."""
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
 _BASELINE, _MIN_BASELINE = 0.1, 10
+# In terms of what a trial took: what has to be left for the search to go on, and what it leaves for another one.
+_GOING_ON, _AGAIN = 2.5, 1.5
 
 
 def compress(
@@ -75,16 +78,26 @@ def compress(
         settings = replace(settings, search=searching, clip_range=claim.clip_range)
         for display in displays:
             display.started(float(baseline.teacher.mean()), float(baseline.random.mean()))
-        found = search(pool, settings, selecting, claim.clip_range, budget, pace, _shown_to(displays))
-        points = found.candidates
-        failures = [f"a branch of the search ended early: {failure}" for failure in found.failures]
-        if not points:
-            raise FailedEpisodeError(next(iter(found.failures)))
-        returns = Players(
+        search = Search(pool, settings, selecting, claim.clip_range, budget, pace, _shown_to(displays))
+        search.go()
+        if not search.candidates:
+            raise FailedEpisodeError(next(iter(search.failures)))
+        players = Players(
             returns_of=lambda point: pool.returns_of(pickle.dumps(point.actor)), teacher=dense, random=random
         )
-        tried = trial(points, selecting, returns, settings, budget, displays, failures.append)
-        chosen, certificate = tried[-1]  # the one that was certified, or the largest
+        skipped: list[str] = []
+        trying = TrialSettings(
+            baseline=selecting,
+            players=players,
+            settings=settings,
+            budget=budget,
+            displays=displays,
+            noted=skipped.append,
+        )
+        tried = _tried(search, trying)
+        points = search.candidates
+        failures = [*(f"a branch of the search ended early: {failure}" for failure in search.failures), *skipped]
+        chosen, certificate = tried[-1]
         if pool.worker.own.note:
             failures.append(pool.worker.own.note)
         return Compressed(
@@ -105,6 +118,24 @@ def compress(
             disturbance=settings.disturbance,
             observation_deviation=pool.worker.task.deviation,
         )
+
+
+def _tried(search: Search, trying: TrialSettings) -> list[tuple[Candidate, Certificate]]:
+    """Return the networks that were tested, with their certificates, last the smallest certified or the largest of all.
+
+    The certificate's share is planned with care. Where a search that was cut short for it leaves a good deal over, it
+    goes on, and one smaller network is tested.
+    """
+    budget, before = trying.budget, trying.budget.spent()
+    promises = search.promises
+    tried = trial(search.candidates, trying, another_follows=promises)
+    took = budget.spent() - before
+    chosen, certificate = tried[-1]
+    if not (promises and certificate.certified and len(tried) == 1 and budget.left > _GOING_ON * took):
+        return tried
+    search.go_on(_AGAIN * took)
+    found = trial_of_smaller(chosen, search.candidates, trying)
+    return [*tried, *found] if found and found[-1][1].certified else [*found, *tried]
 
 
 def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[int, ...], ...]:

@@ -47,36 +47,13 @@ class _Open:
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Searched:
-    """The networks that were judged, and what ended branches before their end."""
+class Search:
+    """A search for small networks: ``go`` finds at least one, unless the environment failed under it.
 
-    candidates: list[Candidate]
-    failures: list[str]
-
-
-def search(
-    pool: WorkerPool,
-    settings: CompressSettings,
-    baseline: Baseline,
-    clip_range: ReturnRange,
-    budget: Budget,
-    pace: float,
-    show: Callable[[Sequence[CandidateSummary]], object] = len,
-) -> Searched:
-    """Return what was found: of the first start at least one network, unless the environment failed under it.
-
-    ``pace`` is what an episode of a certificate takes, in the budget's terms. Raises FailedEpisodeError where the
-    environment fails under the teacher.
+    ``pace`` is what an episode of a certificate takes, in the budget's terms. ``candidates`` are the networks that were
+    judged, so far.
     """
-    run = _Search(pool, settings, baseline, clip_range, budget, pace, show)
-    run.go()
-    failures = [opened.branch.failure for opened in run.opened if opened.branch.failure]
-    return Searched(candidates=run.candidates, failures=failures)
 
-
-@final
-class _Search:
     def __init__(
         self,
         pool: WorkerPool,
@@ -85,7 +62,7 @@ class _Search:
         clip_range: ReturnRange,
         budget: Budget,
         pace: float,
-        show: Callable[[Sequence[CandidateSummary]], object],
+        show: Callable[[Sequence[CandidateSummary]], object] = len,
     ) -> None:
         self._pool, self._settings, self._baseline, self._clip_range = pool, settings, baseline, clip_range
         self._budget, self._pace, self._show = budget, pace, show
@@ -93,11 +70,33 @@ class _Search:
         self.candidates: list[Candidate] = []
         self.opened: list[_Open] = []
         self._found: dict[int, Round] = {}
+        self._known_reserve: float | None = None
 
     def go(self) -> None:
-        """Search until nothing is worth it, or no more than the certificate's share is left."""
+        """Search until nothing is worth it, or no more than the certificate's share is left.
+
+        Raises FailedEpisodeError where the environment fails under the teacher.
+        """
         self._open()
         self._launch(self._safest, in_any_case=True)
+        self._go_on()
+
+    def go_on(self, reserve: float) -> None:
+        """Search until nothing is worth it, or no more than ``reserve`` of the budget is left."""
+        self._known_reserve = reserve
+        self._go_on()
+
+    @property
+    def promises(self) -> bool:
+        """Whether there was more to find, had there been more time."""
+        return any(self._promise(opened) > 0.0 for opened in self.opened)
+
+    @property
+    def failures(self) -> list[str]:
+        """What ended branches before their end."""
+        return [opened.branch.failure for opened in self.opened if opened.branch.failure]
+
+    def _go_on(self) -> None:
         is_first = True
         while True:
             idle = not any(opened.running for opened in self.opened)
@@ -127,7 +126,7 @@ class _Search:
             self.opened.append(
                 _Open(branch=Branch(start=start, number=number, scale=scale, dataset=dataset, target=start))
             )
-        copied = copy_of(self._pool.worker.teacher, dataset, scale, search.seed)
+        copied = copy_of(self._pool.worker.teacher, dataset, scale, search.seed) if search.copies else None
         if copied is not None:
             self.opened.append(_Open(branch=branch_of_copies(copied, len(search.starts), dataset)))
 
@@ -244,6 +243,8 @@ class _Search:
 
     def _reserved(self) -> float:
         """Return what of the budget the certificate should take, at the present rates."""
+        if self._known_reserve is not None:
+            return self._known_reserve
         total = self._budget.total
         good = [one for one in self.candidates if one.good]
         if not good:

@@ -25,7 +25,8 @@ _MAX_MARGIN, _MAX_SAFETY = 0.3, 0.6
 class SearchSettings:
     """How to search for networks that keep ``keep`` of the return.
 
-    ``starts`` are the hidden widths to begin with, one branch each; the first is to be safely good. A student is
+    ``starts`` are the hidden widths to begin with, one branch each; the first is to be safely good. With ``copies``
+    another branch begins with a copy of the teacher's own network, where it has one. A student is
     fitted to ``first_steps`` batches at first, to ``steps`` whenever it is made smaller, and to ``lesson_steps``
     whenever it is taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with
     ``refinements`` Gauss-Newton steps, or takes twice as many batches where a network is too large for these. It is
@@ -42,6 +43,7 @@ class SearchSettings:
 
     keep: float = 0.95
     starts: tuple[tuple[int, ...], ...] = ((64,), (14,), (), (32, 32))
+    copies: bool = True
     first_steps: int = 1_500
     steps: int = 1_500
     lesson_steps: int = 750
@@ -137,5 +139,6 @@ class CompressSettings:
             )
         if not 0 <= self.first_seed < FIRST_SEED:
             raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: larger ones are the search's own")
-        if self.episodes > FIRST_SEED - self.first_seed:
-            raise InputError(f"`episodes` must be at most {FIRST_SEED - self.first_seed}, got {self.episodes}")
+        maximum = (FIRST_SEED - self.first_seed) // 2  # two trials have episodes of their own
+        if self.episodes > maximum:
+            raise InputError(f"`episodes` must be at most {maximum}, got {self.episodes}")

@@ -59,98 +59,134 @@ class CompressDisplay(Protocol):
         """Show that a size has played so many episodes of its certificate."""
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """What trials of one compression have in common. ``noted`` is told of networks that were skipped, and why."""
+
+    baseline: Baseline
+    players: Players
+    settings: CompressSettings
+    budget: Budget
+    displays: Sequence[CompressDisplay] = ()
+    noted: Callable[[str], object] = lambda _: None
+    shares: TrialShares = TrialShares()
+
+
 def trial(
-    points: Sequence[Candidate],
-    baseline: Baseline,
-    players: Players,
-    settings: CompressSettings,
-    budget: Budget,
-    displays: Sequence[CompressDisplay],
-    noted: Callable[[str], object] = lambda _: None,
-    shares: TrialShares = TrialShares(),
+    points: Sequence[Candidate], given: TrialSettings, *, another_follows: bool = False
 ) -> list[tuple[Candidate, Certificate]]:
     """Return the networks that were tested, with their certificates, the one that was certified last.
 
     The smallest that is good again in its confirmation is tested first. If it fails, the smallest of the larger ones
     that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
     where none was, the best of all. A single good one is tested as it is. A network under which the environment fails
-    is not tested; where that is all of them, the best gets a certificate that says so. ``noted`` is told of those.
+    is not tested; where that is all of them, the best gets a certificate that says so. Where ``another_follows``, a
+    level is left for ``trial_of_smaller``, if no second network was tested.
     """
-    search, claim = settings.search, claim_of(settings, baseline)
-    tested: list[Candidate] = []
-    ends: list[Callable[[], bool]] = []
-    failed = {id(point): point.failure for point in points if point.failure}
+    run = _Trial(points, given)
+    return run.of(run.first(given.shares.alphas[0] if another_follows else ALPHA), given.settings.first_seed)
 
-    def failing(point: Candidate, failure: str) -> None:
-        failed[id(point)] = failure
-        noted(f"hidden {size_name(point.hidden)} was skipped: {failure}")
 
-    def sound() -> list[Candidate]:
-        return [point for point in points if id(point) not in failed]
+def trial_of_smaller(
+    than: Candidate, points: Sequence[Candidate], given: TrialSettings
+) -> list[tuple[Candidate, Certificate]]:
+    """Return the smallest good one of ``points`` that is smaller ``than`` a certified one, tested; [] where none is.
 
-    def looking(point: Candidate, episodes: int) -> None:
-        for display in displays:
-            display.confirming(size_name(point.hidden), episodes)
+    It is tested at the level that a trial of one network leaves, on episodes that are new again.
+    """
+    run = _Trial([point for point in points if point.parameters < than.parameters], given)
+    return run.of(run.smaller(), given.settings.first_seed + given.settings.episodes)
 
-    def progress(name: str, episodes: int) -> None:
-        for display in displays:
-            display.certifying(name, episodes)
 
-    def look() -> ConfirmationRun:
-        over = budget.after(shares.confirmation)
-        seeds = search.confirmation_seeds
-        return ConfirmationRun(
-            returns_of=players.returns_of,
-            teacher=players.teacher,
-            random=players.random,
-            seeds=seeds,
-            keep=search.keep,
-            enough=search.enough,
-            clip_range=claim.clip_range,
-            over=over,
-            progress=looking,
-            failing=failing,
+@final
+class _Trial:
+    def __init__(self, points: Sequence[Candidate], given: TrialSettings) -> None:
+        self._points, self._given = points, given
+        self._search, self._claim = given.settings.search, claim_of(given.settings, given.baseline)
+        self._tested: list[Candidate] = []
+        self._ends: list[Callable[[], bool]] = []
+        self._failed = {id(point): point.failure for point in points if point.failure}
+
+    def of(self, candidates: Iterator[TestedPolicy], first_seed: int) -> list[tuple[Candidate, Certificate]]:
+        """Return what comes of testing ``candidates``."""
+        players, settings = self._given.players, self._given.settings
+        found = certify(
+            candidates,
+            players.teacher,
+            players.random,
+            self._claim,
+            range(first_seed, first_seed + settings.episodes),
+            self._progress,
+            lambda index: self._ends[index](),
         )
+        return list(zip(self._tested, found, strict=True))
 
-    def candidate(point: Candidate, share: float, time_left: float = 1.0) -> TestedPolicy:
-        tested.append(point)
-        ends.append(budget.after(time_left))
-        failure = failed.get(id(point))
-        play = players.returns_of(point) if failure is None else _fails(failure)
-        return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=share)
-
-    def candidates() -> Iterator[TestedPolicy]:
-        good = [point for point in sound() if point.good]
+    def first(self, alpha: float) -> Iterator[TestedPolicy]:
+        """Yield what is tested first and, if it fails, what is tested then; ``alpha`` is for one that is alone."""
+        shares, claim = self._given.shares, self._claim
+        good = [point for point in self._sound() if point.good]
         if len(good) == 1:  # whatever a confirmation says, there is no other
-            yield candidate(good[0], ALPHA)
+            yield self._candidate(good[0], alpha)
             return
-        first, wanting = smallest(points, look())
-        larger = larger_than(first, sound()) if first is not None else []
+        first, wanting = smallest(self._points, self._look())
+        larger = larger_than(first, self._sound()) if first is not None else []
         if first is None:
             best = (
-                most_promising(wanting, search.keep, claim.clip_range)
+                most_promising(wanting, self._search.keep, claim.clip_range)
                 if wanting
-                else best_of(sound() or points, baseline)
+                else best_of(self._sound() or self._points, self._given.baseline)
             )
-            yield candidate(best, ALPHA)
+            yield self._candidate(best, alpha)
         elif not larger:
-            yield candidate(first, ALPHA)
+            yield self._candidate(first, alpha)
         else:
-            yield candidate(first, shares.alphas[0], 1.0 - shares.reserved)
-            second = dependable(larger, look())
+            yield self._candidate(first, shares.alphas[0], 1.0 - shares.reserved)
+            second = dependable(larger, self._look())
             if second is not None:
-                yield candidate(second, shares.alphas[1])
+                yield self._candidate(second, shares.alphas[1])
 
-    found = certify(
-        candidates(),
-        players.teacher,
-        players.random,
-        claim,
-        range(settings.first_seed, settings.first_seed + settings.episodes),
-        progress,
-        lambda index: ends[index](),
-    )
-    return list(zip(tested, found, strict=True))
+    def smaller(self) -> Iterator[TestedPolicy]:
+        """Yield the smallest that is good twice, if there is one."""
+        first, _ = smallest(self._points, self._look())
+        if first is not None:
+            yield self._candidate(first, self._given.shares.alphas[1])
+
+    def _candidate(self, point: Candidate, alpha: float, time_left: float = 1.0) -> TestedPolicy:
+        self._tested.append(point)
+        self._ends.append(self._given.budget.after(time_left))
+        failure = self._failed.get(id(point))
+        play = self._given.players.returns_of(point) if failure is None else _fails(failure)
+        return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=alpha)
+
+    def _look(self) -> ConfirmationRun:
+        return ConfirmationRun(
+            returns_of=self._given.players.returns_of,
+            teacher=self._given.players.teacher,
+            random=self._given.players.random,
+            seeds=self._search.confirmation_seeds,
+            keep=self._search.keep,
+            enough=self._search.enough,
+            clip_range=self._claim.clip_range,
+            over=self._given.budget.after(self._given.shares.confirmation),
+            progress=self._looking,
+            failing=self._failing,
+        )
+
+    def _sound(self) -> list[Candidate]:
+        return [point for point in self._points if id(point) not in self._failed]
+
+    def _failing(self, point: Candidate, failure: str) -> None:
+        self._failed[id(point)] = failure
+        self._given.noted(f"hidden {size_name(point.hidden)} was skipped: {failure}")
+
+    def _looking(self, point: Candidate, episodes: int) -> None:
+        for display in self._given.displays:
+            display.confirming(size_name(point.hidden), episodes)
+
+    def _progress(self, name: str, episodes: int) -> None:
+        for display in self._given.displays:
+            display.certifying(name, episodes)
 
 
 def claim_of(settings: CompressSettings, baseline: Baseline) -> Claim:

@@ -23,7 +23,7 @@ from prunekit.compression.run import compress, fitting, write
 from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Size, Teacher
-from prunekit.compression.trial import Players, trial
+from prunekit.compression.trial import Players, TrialSettings, trial
 from prunekit.compression.workers import WorkerPool, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
@@ -170,9 +170,14 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
     )
     notes: list[str] = []
     points = [*found.points, *(replace(one) for one in found.points)]  # a single one has no second look
-    [(point, certificate)] = trial(
-        points, baseline, players, SETTINGS, budget_of(SETTINGS, lambda: 0), [], notes.append
+    trying = TrialSettings(
+        baseline=baseline,
+        players=players,
+        settings=SETTINGS,
+        budget=budget_of(SETTINGS, lambda: 0),
+        noted=notes.append,
     )
+    [(point, certificate)] = trial(points, trying)
     assert certificate.verdict is Verdict.FAILED
     assert (len(certificate.episodes), certificate.seeds) == (0, ())
     assert f"the episode with seed {seed}" in certificate.failure

@@ -16,7 +16,7 @@ from prunekit.compression.branch import Branch, Phase, aim_of, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
 from prunekit.compression.judging import Judgement, judged
-from prunekit.compression.search import _Open, _Search
+from prunekit.compression.search import Search, _Open
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
 from prunekit.environments import Spaces
@@ -119,12 +119,12 @@ def candidate(parameters: int, played: int = 40) -> Candidate:
     return Candidate(actor=actor, hidden=(1,), parameters=parameters, played=returns, retention=1.0, good=True)
 
 
-def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, total: float = 300.0) -> _Search:
+def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, total: float = 300.0) -> Search:
     pool: Any = SimpleNamespace(
         core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
     )
     budget = Budget(total=total, spent=lambda: spent[0], by_steps=by_steps)
-    return _Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
+    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
 
 
 def test_the_certificate_s_share_is_planned_anew() -> None:
@@ -194,3 +194,28 @@ def test_while_nothing_is_good_the_first_start_goes_on_first() -> None:
         _Open(branch=branch((14,), 1, reached=0.9, phase=Phase.TEACH), cost=10.0),
     ]
     assert run._promise(run.opened[0]) > run._promise(run.opened[1])
+
+
+def test_a_search_that_was_cut_short_goes_on_until_another_reserve() -> None:
+    spent = [0.0]
+    run = searching(spent)
+    run.candidates.append(candidate(200))
+    near = _Open(branch=branch((20,), 0, best=student(20), reached=0.93, phase=Phase.TEACH), cost=10.0)
+    run.opened = [near]
+    launched: list[float] = []
+
+    def launch(opened: _Open) -> None:
+        launched.append(spent[0])
+        spent[0] += 30.0
+        opened.branch = branch((20,), 0, phase=Phase.DONE) if len(launched) == 3 else opened.branch
+
+    run._launch = launch  # type: ignore[method-assign,assignment]
+    run._pool.slots = 1
+    spent[0] = 250.0
+    assert run._is_over()
+    assert run.promises
+    run.go_on(20.0)
+    assert launched == [250.0]
+    spent[0] = 100.0
+    run.go_on(20.0)
+    assert launched == [250.0, 100.0]
