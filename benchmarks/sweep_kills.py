@@ -34,7 +34,7 @@ class NodeKiller:
 
     def said(self, text: str) -> None:
         """Count jobs whose worker died."""
-        self.lost += "its worker has died" in text
+        self.lost += "its worker died" in text
 
     def running(self, name: str, state: dict[str, Any] | None) -> None:  # noqa: ARG002
         """Kill the node at the first report that is far enough."""

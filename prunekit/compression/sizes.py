@@ -22,10 +22,10 @@ def parameters_of(hidden: tuple[int, ...], observation: int, outputs: int, *, bi
 def first_units(hidden: tuple[int, ...]) -> int:
     """Return how many units to try first of a copy of a network of these widths.
 
-    That is half of those of a small network, and down to a quarter of those of a large one.
+    That is half of those of a small network, and down to an eighth of those of a large one.
     """
     units = sum(hidden)
-    return max(len(hidden), units // 4, min(units // 2, _SMALL))
+    return max(len(hidden), units // 8, min(units // 2, _SMALL))
 
 
 def next_units(hidden: tuple[int, ...], hopeless: int) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
@@ -34,7 +35,8 @@ def tuned(
     environment.close()
     before = copy.deepcopy(network)
     settings = TunerSettings(natural=natural or NaturalSettings())
-    tuner = Tuner(lambda: gym.make(env_id), kind_of_space(space).curvature, 0, warmup, settings)
+    environments = DummyVecEnv([lambda: gym.make(env_id)] * settings.copies)
+    tuner = Tuner(environments, kind_of_space(space).curvature, 0, warmup, settings)
     tuner.take(network)
     tuner.tune(rollouts * ROLLOUT, lambda: False)
     tuner.close()

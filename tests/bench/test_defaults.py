@@ -58,5 +58,5 @@ def test_a_run_goes_before_shipped_policies(tmp_path: Path) -> None:
 def test_neither_is_an_error_that_says_what_to_do(tmp_path: Path, made: tuple[str, ...]) -> None:
     for name in made:
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(InputError, match=r"no model given.*runs.*prunekit train"):
+    with pytest.raises(InputError, match=r"no model was given.*runs.*prunekit train"):
         default_models(tmp_path / "runs", tmp_path / "models")

@@ -58,6 +58,6 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["2,1", "1,1", "nan,1", "0,inf", "-inf,inf", "-1.7e308,1.7e308"])
 def test_a_range_without_two_finite_ends_in_order_is_refused(text: str) -> None:
     with pytest.raises(
-        InputError, match=r"`clip_range` (must be two finite numbers, the smaller one|.* is wider than)"
+        InputError, match=r"`clip_range` (must be two finite numbers, the smaller one|.* is too wide for)"
     ):
         parse_range(text)
