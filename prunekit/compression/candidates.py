@@ -27,38 +27,66 @@ MIN_PLAYED = 4
 @final
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """Returns of the teacher and of the random policy on the selection's seeds, [n] each."""
+    """Returns of the teacher [n] on the selection's seeds and on others that follow, and of the random policy [m].
+
+    There are at most as many of the random policy, of the first seeds. Students play on the first seeds, and few of
+    them. What their teacher earned there by luck is known from all that it played, and is taken out.
+    """
 
     teacher: Array
     random: Array
 
     def paired(self, returns: Sequence[float]) -> Paired:
-        """Return the first of them beside a student's ``returns``."""
+        """Return a student's ``returns`` on the first seeds beside the teacher's and the random policy's, without luck.
+
+        Teacher and random policy have their means over all that they played. The student's luck is the share of the
+        teacher's that the episodes have in common, by the slope of its returns on the teacher's (control variates).
+        """
         count = len(returns)
-        return Paired(small=np.asarray(returns, np.float64), teacher=self.teacher[:count], random=self.random[:count])
+        small, teacher = np.asarray(returns, np.float64), self.teacher[:count]
+        random = np.full(count, self.random.mean())
+        both = min(count, len(self.random))
+        if count:
+            luck = float(teacher.mean() - self.teacher.mean())
+            small, teacher = small - _slope(small, teacher) * luck, teacher - luck
+            random[:both] = self.random[:both] - self.random[:both].mean() + self.random.mean()
+        return Paired(small=small, teacher=teacher, random=random)
 
     @property
     def gain(self) -> float:
         """How much more the teacher earns than the random policy, on average."""
-        return float((self.teacher - self.random).mean())
+        return float(self.teacher.mean() - self.random.mean())
+
+    @property
+    def error(self) -> float:
+        """The standard error of the teacher's mean; infinity of one episode."""
+        count = len(self.teacher)
+        return float(self.teacher.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
 
     def kept(self, played: Paired) -> Array:
-        """Return what the student kept in every episode, of what the teacher gains on average, [n]."""
-        return np.asarray(1.0 + (played.small - played.teacher) / self.gain)
+        """Return what the student kept in every episode, of what the teacher gains on average, [n].
+
+        What it has in common with the teacher's return in that episode is taken out; ``played`` is what ``paired``
+        returned, or other episodes.
+        """
+        mean = played.teacher.mean() if len(played) else 0.0
+        common = _slope(played.small, played.teacher) * (played.teacher - mean)
+        return np.asarray(1.0 + (played.small - common - mean) / self.gain)
 
     def require_a_policy(self, name: str, clip_range: ReturnRange | None = None) -> None:
         """Raise InputError unless the teacher called ``name`` is clearly better than the random policy.
 
         So it has to be with returns clipped to ``clip_range``, where one is given.
         """
-        if not _clearly_positive(self.teacher - self.random):
+        count = len(self.random)
+        if not _clearly_positive(self.teacher[:count] - self.random):
             raise InputError(
                 f"{name}: earns {self.teacher.mean():.1f}, not clearly more than the random policy's "
                 f"{self.random.mean():.1f}, so there is nothing to keep; check `env` and the normalizer"
             )
         if clip_range is None:
             return
-        dense, random = clip_range.clip(self.teacher), clip_range.clip(self.random)
+        dense, random = clip_range.clip(self.teacher[:count]), clip_range.clip(self.random)
         if not _clearly_positive(dense - random):
             raise InputError(
                 f"clipped to `clip_range` {clip_range.low:g},{clip_range.high:g} {name} earns "
@@ -136,7 +164,8 @@ def episodes_wanted(played: Paired, keep: float, clip_range: ReturnRange, *, cau
 
 def own_copy_wants(baseline: Baseline, keep: float, clip_range: ReturnRange) -> float:
     """Return about how many episodes a certificate for a copy of the teacher should take."""
-    played = Paired(small=baseline.teacher, teacher=baseline.teacher, random=baseline.random)
+    teacher = baseline.teacher[: len(baseline.random)]
+    played = Paired(small=teacher, teacher=teacher, random=baseline.random)
     return _episodes(growth(played, keep, clip_range)) if len(played) else math.inf
 
 
@@ -147,3 +176,15 @@ def _episodes(grown: float) -> float:
 def _clearly_positive(gains: Array) -> bool:
     error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
     return float(gains.mean()) > CLEARLY * error
+
+
+def _slope(small: Array, teacher: Array) -> float:
+    """Return by how much of the teacher's deviation in an episode the student's return deviates with it, in [0, 1].
+
+    Of very few episodes, or where the teacher always earns the same, that is not known: 1, as in the same episode.
+    """
+    deviation = teacher - teacher.mean() if len(teacher) else teacher
+    spread = float(deviation @ deviation)
+    if len(small) < MIN_PLAYED or spread == 0.0:
+        return 1.0
+    return min(max(float(deviation @ (small - small.mean())) / spread, 0.0), 1.0)

@@ -20,7 +20,7 @@ from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, own_copy_wants
 from prunekit.compression.result import Compressed
 from prunekit.compression.search import Search
-from prunekit.compression.settings import CompressSettings
+from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
@@ -38,6 +38,8 @@ FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 """What ``write`` writes."""
 # The share that the teacher's episodes for the selection may take, if they are so many at least.
 _BASELINE, _MIN_BASELINE = 0.1, 10
+# The same of all that it plays alone, up to so many times as many, until its mean is known to this share of its gain.
+_MORE_BASELINE, _MAX_BASELINE, _PRECISE = 0.2, 5, 0.02
 # In terms of what a trial took: what has to be left for the search to go on, and what it leaves for another one.
 _GOING_ON, _AGAIN = 2.5, 1.5
 
@@ -73,7 +75,7 @@ def compress(
         baseline.require_a_policy(teacher.name, settings.clip_range)
         selecting = _selecting(pool, settings.search.selection_seeds) if task.fast else baseline
         starts = fitting(settings.search.starts, teacher)
-        searching = replace(settings.search, selection_episodes=len(selecting.teacher), starts=starts)
+        searching = replace(settings.search, selection_episodes=_both(selecting, settings.search), starts=starts)
         claim = claim_of(settings, baseline)
         settings = replace(settings, search=searching, clip_range=claim.clip_range)
         for display in displays:
@@ -186,7 +188,8 @@ def _played(
     """Return what teacher and random policy earn on ``seeds``, and what an episode of a certificate takes.
 
     That is one of a third policy too, which plays about as long as the teacher if it works; in seconds or steps, as the
-    budget says. Seeds that the teacher does not get to in its share of the budget are left out, all but a few.
+    budget says. Seeds that the teacher does not get to in its share of the budget are left out, all but a few. While
+    its mean is not known well enough, the teacher goes on alone, on seeds that follow, for as long again.
     """
     dense(seeds[0])  # from now on the workers are there
     began, played, large = budget.spent(), steps(), list[float]()
@@ -197,7 +200,20 @@ def _played(
     between = budget.spent()
     none = [random(seed) for seed in seeds[: len(large)]]
     pace = 2.0 * (steps() - played) if budget.by_steps else 2.0 * (between - began) + budget.spent() - between
-    return Baseline(teacher=np.array(large), random=np.array(none)), pace / len(large)
+    pace /= len(large)
+    while True:
+        baseline = Baseline(teacher=np.array(large), random=np.array(none))
+        known = baseline.error <= _PRECISE * baseline.gain or baseline.error == 0.0
+        if known or baseline.gain <= 0.0 or len(large) >= _MAX_BASELINE * len(seeds):
+            return baseline, pace
+        if budget.spent() - began > _MORE_BASELINE * budget.total:
+            return baseline, pace
+        large.append(dense(seeds[0] + len(large)))
+
+
+def _both(selecting: Baseline, search: SearchSettings) -> int:
+    """Return how many episodes a student plays in the selection at most: those of the teacher, and no more."""
+    return min(search.selection_episodes, len(selecting.teacher))
 
 
 def _selecting(pool: WorkerPool, seeds: Sequence[int]) -> Baseline:

@@ -26,14 +26,27 @@ def of_seconds(seconds: float) -> Budget:
 
 def test_a_slow_teacher_plays_fewer_episodes_but_ten() -> None:
     played = [run._played(slow(0.01), slow(0.0), range(80), of_seconds(s), lambda: 0)[0] for s in (3.0, 1e-3)]
-    assert 10 < len(played[0].teacher) <= 31
-    assert [len(one.random) for one in played] == [len(one.teacher) for one in played]
-    assert len(played[1].teacher) == 10
+    assert 10 < len(played[0].random) <= 31
+    assert len(played[1].teacher) == len(played[1].random) == 10
+
+
+@pytest.mark.parametrize(("spread", "episodes"), [(0.0, 20), (1.0, 20), (30.0, 100), (5.0, 25)])
+def test_a_teacher_goes_on_alone_while_its_mean_is_not_known(spread: float, episodes: int) -> None:
+    seen: list[int] = []
+
+    def teacher(seed: int) -> float:
+        seen.append(seed)
+        return 50.0 + (spread if seed % 2 else -spread)
+
+    baseline, _ = run._played(teacher, lambda _: 0.0, range(7, 27), of_seconds(60.0), lambda: 0)
+    assert len(baseline.random) == 20
+    assert abs(len(baseline.teacher) - episodes) <= 2
+    assert seen[1:] == list(range(7, 7 + len(baseline.teacher)))
 
 
 def test_the_pace_is_that_of_three_policies() -> None:
     baseline, pace = run._played(slow(0.02), slow(0.01), range(5), of_seconds(60.0), lambda: 0)
-    assert baseline.teacher.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert baseline.teacher[:5].tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert pace == pytest.approx(0.05, rel=0.3)
 
 
@@ -45,9 +58,9 @@ def test_a_budget_of_steps_knows_no_clock() -> None:
         return float(seed)
 
     budget = budget_of(CompressSettings(steps=6_000, seconds=1e-3), lambda: steps[0])
-    baseline, pace = run._played(teacher, slow(0.0), range(80), budget, lambda: steps[0])
-    assert (len(baseline.teacher), pace) == (21, 2.0 * 30 * 21 / 21)
-    assert budget.left == 6_000 - 22 * 30
+    baseline, pace = run._played(teacher, lambda _: 0.0, range(80), budget, lambda: steps[0])
+    assert (len(baseline.random), len(baseline.teacher), pace) == (21, 41, 2.0 * 30 * 21 / 21)
+    assert budget.left == 6_000 - 42 * 30
     half = budget.after(0.5)
     assert not half()
     steps[0] += 2_700
