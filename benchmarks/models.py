@@ -4,6 +4,8 @@
     python benchmarks/models.py
 
 Of the compressions of a teacher the certified one of the lowest seed is shipped; the card names the others too.
+``benchmarks/results/shipped_models.json`` keeps the run that each shipped policy comes from, as later searches replace
+the runs in ``compress.json``.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from typing import Any
 from compress import RUNS
 from compressing.runs import SEEDS
 from compressing.teachers import DEVELOPMENT, SHIPPED, teacher_of
-from record import read_result
+from record import read_result, write_result
 
 from prunekit.console import size_name
 from prunekit.export.onnx import export_onnx
 from prunekit.files import write_atomically
 from prunekit.policy.artifact import load
 
+RECORD = "shipped_models"
 COMPACT = {"compact.pt": "policy.pt", "compact.onnx": "policy.onnx"}
 
 CARD = """---
@@ -112,13 +115,14 @@ def card(
     )
 
 
-def ship(result: Mapping[str, Any], env_id: str) -> Path | None:
-    """Write the folder of one environment; None where nothing of it was certified here."""
+def ship(result: Mapping[str, Any], env_id: str) -> Mapping[str, Any] | None:
+    """Write the folder of one environment and return its run; None where nothing of it was certified here."""
     folder = SHIPPED / f"{env_id}-ppo"
     certified = [run for run in result["runs"] if run["env"] == env_id and run["certified"]]
     found = [(run, RUNS / f"{env_id}-seed{run['seed']}") for run in sorted(certified, key=lambda run: run["seed"])]
     if not found or not (found[0][1] / "policy.pt").exists():
         return None
+    chosen: Mapping[str, Any]
     chosen, source = found[0]
     teacher = teacher_of(env_id)
     write_atomically(folder / "dense.pt", teacher.read_bytes())
@@ -127,7 +131,7 @@ def ship(result: Mapping[str, Any], env_id: str) -> Path | None:
     for name, origin in COMPACT.items():
         write_atomically(folder / name, (source / origin).read_bytes())
     write_card(folder, result, env_id, chosen)
-    return folder
+    return chosen
 
 
 def write_card(folder: Path, result: Mapping[str, Any], env_id: str, chosen: Mapping[str, Any]) -> None:
@@ -142,8 +146,15 @@ def main() -> None:
     result = read_result("compress")
     if result is None:
         raise SystemExit("nothing to ship: run python benchmarks/compress.py first")
+    kept = {run["env"]: run for run in (read_result(RECORD) or {"runs": []})["runs"]}
     for env_id in DEVELOPMENT:
-        print(ship(result, env_id) or f"{env_id}: nothing certified here (seeds {SEEDS})")
+        run = ship(result, env_id)
+        if run is None:
+            print(f"{env_id}: nothing certified here (seeds {SEEDS})")
+        else:
+            kept[env_id] = {**run, "date": result["date"], "versions": result["versions"]}
+    runs = [kept[env_id] for env_id in DEVELOPMENT if env_id in kept]
+    print(write_result(RECORD, "python benchmarks/models.py", {"runs": runs}))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_without_a_run_the_shipped_policies_are_compared(tmp_path: Path) -> None
 
 def result_of(folder: Path) -> dict[str, Any]:
     """Return the compression that the shipped policy comes from."""
-    runs = json.loads((ROOT / "benchmarks" / "results" / "compress.json").read_text())["runs"]
+    runs = json.loads((ROOT / "benchmarks" / "results" / "shipped_models.json").read_text())["runs"]
     found = re.search(r"--seed (\d+)", (folder / "README.md").read_text())
     assert found is not None
     seed = int(found[1])
