@@ -46,7 +46,7 @@ PARTS = {
     "backward passes": ("graph.py", "_engine_run_backward"),
     "optimizer steps, pruner included": ("optimizer.py", "wrapper"),
     "pruner": ("pruner.py", "_after_step"),
-    "pruner: measuring importance": ("gauge.py", "measure"),
+    "pruner: measuring importance": ("importance_tracker.py", "measure"),
     "pruner: compensation": ("compensation.py", "compensate_"),
     "pruner: physical removal": ("pruner.py", "shrink_"),
     "pruner: penalty": ("penalties.py", "shrink_norms_"),
@@ -171,7 +171,9 @@ def profile_of(request: TrainingRequest) -> dict[str, float]:
     shares = {}
     for name, (file, function) in PARTS.items():
         found = [entry[3] for key, entry in stats.stats.items() if key[0].endswith("/" + file) and key[2] == function]
-        shares[name] = round(max(found, default=0.0) / total, 4)
+        if not found:
+            raise RuntimeError(f"{name}: no {function} of {file} was called; PARTS names another")
+        shares[name] = round(max(found) / total, 4)
     return shares
 
 
