@@ -46,37 +46,19 @@ from compressing.collecting import (
 from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, is_of, put_aside, search_in
 from compressing.teachers import DEVELOPMENT, HELD_OUT, is_there, say_returns, teacher_of, train_one
 
-from prunekit.compression.settings import SearchSettings
-from prunekit.errors import InputError
-
 RUNS = Path("runs/compress")
 BUSY, FORMER, WITHOUT, CODE = (Path(f"runs/compress-{name}") for name in ("busy", "former", "without", "code"))
 BUSY_PROCESSES = 4
 FORMER_COMMIT = "3afd242"
-# Fields of SearchSettings by the part that they switch off; those that this search does not have are left out.
+# Fields of SearchSettings by the part that they switch off.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "copies": {"copies": False},
     "fine-tuning": {"tuning": False},
-    "averaging": {"averaging": False},
     "Gauss-Newton": {"refinements": 0},
     "confirmation": {"confirmation_episodes": 0},
-    "bracketing": {"bracketing": False},
     "margins": {"margin": 0.0, "safety": 0.0},
     "other starts": {"starts": [[64]]},
 }
-
-
-def ablations() -> dict[str, str]:
-    """Return the settings of every ablation that this search can do, as JSON; say which it cannot."""
-    found = {}
-    for part, settings in ABLATIONS.items():
-        try:
-            SearchSettings(**settings)
-        except (TypeError, InputError) as error:
-            print(f"without {part}: not possible with this search: {error}", flush=True)
-        else:
-            found[part] = json.dumps(settings)
-    return found
 
 
 def former_code(commit: str) -> Path:
@@ -129,8 +111,8 @@ class Plan:
         """Return those without a part, by its name; without none of them they are those of ``runs``."""
         chosen = list(self._each(HELD_OUT))
         parts = {
-            part: [self.asked(WITHOUT / part.replace(" ", "-"), *one, settings=settings) for one in chosen]
-            for part, settings in ablations().items()
+            part: [self.asked(WITHOUT / part.replace(" ", "-"), *one, settings=json.dumps(settings)) for one in chosen]
+            for part, settings in ABLATIONS.items()
         }
         return {"": [self.asked(RUNS, *one) for one in chosen], **parts}
 

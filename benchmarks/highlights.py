@@ -12,7 +12,7 @@ from search_tables import is_earlier, searches, short_rows
 Result = Mapping[str, Any]
 _HELD_OUT = (
     "Environments that nothing was chosen on, except BipedalWalker-v3, where two parts of the search were tried. The "
-    "teacher of Ant-v5 has learned little, so that networks that imitate it earn more:"
+    "teacher of Ant-v5 is weak: networks that imitate it earn more than it does."
 )
 
 

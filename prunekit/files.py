@@ -8,12 +8,13 @@ import os
 import shutil
 import stat
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from prunekit.errors import ArtifactError, InputError
 from prunekit.temporaries import LOCKS, create, names_beside, open_held, remove_left
@@ -21,6 +22,18 @@ from prunekit.temporaries import LOCKS, create, names_beside, open_held, remove_
 RUNS = Path("runs")
 """Where ``train`` puts runs that were given no folder, relative to the working directory."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what the TOML file ``path`` holds.
+
+    Raises ArtifactError unless it is a file, and InputError, naming it, for anything but TOML.
+    """
+    require_file(path)
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
+        raise InputError(f"{path}: is not TOML ({error})") from error
 
 
 def require_file(path: Path) -> None:

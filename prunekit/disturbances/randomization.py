@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from prunekit.errors import InputError
-from prunekit.files import require_file
+from prunekit.files import read_toml
 
 _KEYS = ("range", "distribution", "relative")
 _MAX_PARAMETERS = 200
@@ -128,11 +127,7 @@ def read_randomization(path: Path) -> Randomization:
 
     Raises InputError, naming the file and the parameter, for anything else.
     """
-    require_file(path)
-    try:
-        found = tomllib.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
-        raise InputError(f"{path}: is not TOML ({error})") from error
+    found = read_toml(path)
     try:
         tables = list(_tables(found, ""))
         if len(tables) > _MAX_PARAMETERS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from math import prod
@@ -12,7 +11,7 @@ from typing import Any
 from prunekit.compression.settings import FIRST_SEED, LARGEST_SEED
 from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError, PrunekitError
-from prunekit.files import require_file
+from prunekit.files import read_toml
 from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.pruning.plan import PruningPlan
@@ -30,11 +29,7 @@ _MAX_CELLS, _MAX_RETURNS = 20_000, 20_000_000
 
 def read_sweep(path: Path) -> Sweep:
     """Return the sweep in ``path``; raises InputError, naming the file and the key, for anything else."""
-    require_file(path)
-    try:
-        found = tomllib.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
-        raise InputError(f"{path}: is not TOML ({error})") from error
+    found = read_toml(path)
     try:
         SWEEP("", found)
         return _sweep(found)

@@ -40,7 +40,7 @@ SEARCH = SearchSettings(
     tuning_warmup=2_048,
 )
 SETTINGS = CompressSettings(
-    search=SEARCH, episodes=20, steps=50_000, disturbance=Disturbance(observation_noise=0.05, drop=0.05)
+    search=SEARCH, episodes=20, steps=100_000, disturbance=Disturbance(observation_noise=0.05, drop=0.05)
 )
 TEACHER = Path(__file__).parents[2] / "models" / "CartPole-v1-ppo" / "dense.pt"
 
@@ -96,7 +96,7 @@ def test_the_same_bytes_wherever_the_workers_are_and_die(
     killer = NodeKiller(cluster, doomed, monkeypatch)
     found.append(compress(task, SETTINGS, workers=2, engine="ray", address=cluster.address))
     assert killer.killed in killer.lost
-    assert len(found[0].points) >= 2
+    assert len(found[0].points) > 2
     contents = [written(one, tmp_path) for one in found]
     assert contents[0] == contents[1] == contents[2]
 
