@@ -135,8 +135,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
         f"y = torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-05, True)\n{BACK}",
         "as in training",
     ),
-    "lstm": (f"y = torch.lstm(x, [x, x], [x], True, 1, 0., False, False, False)\n{BACK}", "recurrent"),
-    "gru cell": (f"y = torch.gru_cell(x, x, x, x)\n{BACK}", "recurrent"),
+    "lstm": (f"y = torch.lstm(x, [x, x], [x], True, 1, 0., False, False, False)\n{BACK}", "'lstm' of 2 axes"),
+    "gru cell": (f"y = torch.gru_cell(x, x, x, x)\n{BACK}", "'gru' of 4 values by weights"),
     "dropout": (f"y = torch.dropout(x, 0.5, True)\n{BACK}", "samples"),
     **{
         name: (f"y = torch.{name}(x)\n{BACK}", f"calls 'torch.{name}', so it samples")
@@ -263,7 +263,10 @@ class Samples(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Remembers, "recurrent policies are not read"),
+        (
+            Remembers,
+            "keeps state between calls (it writes to its own tensors), so it is recurrent; these are not imitated",
+        ),
         (Averages, "keeps state between calls"),
         (Carries, "takes 'state' too"),
         (Samples, "samples"),
