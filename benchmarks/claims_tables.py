@@ -20,7 +20,7 @@ def honesty_table(result: Mapping[str, Any]) -> str:
     others = [[row["row"], _rate(row)] for row in rows if "world" not in row]
     missing = f" Not run yet: {len(result['missing'])} rows." * bool(result["missing"])
     text = (
-        f"Share of {rows[0]['repetitions']} repetitions in which a claim that is not true was certified; by chance a "
+        f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified; by chance a "
         f"rate of 5% shows as at most {result['allowed']:.1%} in the worst of so many rows"
     )
     return (

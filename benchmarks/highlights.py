@@ -11,8 +11,8 @@ from search_tables import is_earlier, searches, short_rows
 
 Result = Mapping[str, Any]
 _HELD_OUT = (
-    "Environments that nothing was chosen on, except BipedalWalker-v3, where two parts of the search were tried. The "
-    "teacher of Ant-v5 is weak: networks that imitate it earn more than it does."
+    "Held-out environments: nothing was chosen on them, except that two parts of the search were tried on "
+    "BipedalWalker-v3. The teacher of Ant-v5 is weak: networks that imitate it earn more than it does."
 )
 
 
@@ -42,7 +42,7 @@ def _smaller(result: Result) -> str:
     removed = [1.0 - run["parameters"] / run["teacher"]["size"]["parameters"] for run in runs]
     certified = sum(run["certified"] for run in runs)
     earlier = sum(is_earlier(result, run) for run in runs)
-    mixed = f" ({earlier} of them of an earlier search)" if 0 < earlier < len(runs) else ""
+    mixed = f" ({earlier} of them from an earlier version of the search)" if 0 < earlier < len(runs) else ""
     return (
         f"**Smaller, and certified.** `compress` removes {min(removed):.1%} to {max(removed):.2%} of the parameters of "
         f"five PPO policies; {certified} of {len(runs)} results{mixed} are certified to keep {result['keep']:g} of the "
@@ -52,8 +52,8 @@ def _smaller(result: Result) -> str:
 
 def _honest(result: Result) -> str:
     return (
-        "**Honest.** The certificate assumes nothing about how returns are distributed: in simulations a claim that is "
-        f"not true was certified in at most {result['highest_rate']:.1%} of the repetitions, where 5% are allowed "
+        "**Honest.** The certificate assumes nothing about how returns are distributed: in simulations a false claim "
+        f"was certified in at most {result['highest_rate']:.1%} of the repetitions, where 5% are allowed "
         "([details](docs/compress.md#what-the-certificate-promises))."
     )
 

@@ -35,7 +35,7 @@ def published_table(result: Mapping[str, Any]) -> str:
     ]
     refused = Counter(_reason(row) for row in result["files"] if not row["good"])
     told = "\n".join(f"- {reason}{f' ({count})' if count > 1 else ''}" for reason, count in refused.items())
-    return f"{table(head, body)}\n\nNot good:\n\n{told}\n\n{stamp(result)}."
+    return f"{table(head, body)}\n\nFailures and refusals:\n\n{told}\n\n{stamp(result)}."
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -52,6 +52,6 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _reason(row: Mapping[str, Any]) -> str:
     if "refused" not in row:
-        return f"`{row['file']}`: its case says another answer (difference {row['difference']:.2g})"
+        return f"`{row['file']}`: its recorded case has another answer (difference {row['difference']:.2g})"
     said = str(row["refused"]).removeprefix(f"{row['file']}: ")
     return f"`{row['file']}`: {said.split(';')[0]}"

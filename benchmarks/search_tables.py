@@ -91,11 +91,11 @@ def searches(result: Entry, runs: Sequence[Entry]) -> str:
     """Return in a sentence which of ``runs`` are of an earlier search than the present one."""
     earlier = [run for run in runs if is_earlier(result, run)]
     if not earlier:
-        return f" All runs are of one search (commit {', '.join(_commits(runs))})."
+        return f" All runs are from one version of the search (commit {', '.join(_commits(runs))})."
     if len(earlier) == len(runs):
-        return f" All runs are of an earlier search ({', '.join(_commits(runs))})."
+        return f" All runs are from an earlier version of the search ({', '.join(_commits(runs))})."
     names = ", ".join(f"{run['env']} {run['seed']}" for run in earlier)
-    return f" Of an earlier search ({', '.join(_commits(earlier))}) are: {names}."
+    return f" From an earlier version of the search ({', '.join(_commits(earlier))}): {names}."
 
 
 def _commits(runs: Iterable[Entry]) -> list[str]:
@@ -107,7 +107,7 @@ def others(runs: Iterable[Entry]) -> str:
     """Return in a sentence how much other programs worked beside ``runs``; empty where that was not recorded."""
     found = [(run.get("machine") or {}).get("others_cores") for run in runs]
     known = [value for value in found if value is not None]
-    return f" Other programs kept {min(known):.1f} to {max(known):.1f} cores busy beside them." if known else ""
+    return f" Other programs kept {min(known):.1f} to {max(known):.1f} cores busy at the same time." if known else ""
 
 
 def not_run(missing: Sequence[str]) -> str:
@@ -168,7 +168,7 @@ def busy_table(result: Entry) -> str:
     head = ["environment", "hidden (parameters)", "retention", f"certified at {result['keep']:g}",
             "share of a core per worker", "minutes"]  # fmt: skip
     beside = result["runs"][0]["busy_processes"]
-    text = f"Beside {beside} processes that each want all of a core, on {result['cores']} cores"
+    text = f"While {beside} other processes each ran at full load, on {result['cores']} cores"
     return (
         f"{table(head, rows)}\n\n{text}.{searches(result, result['runs'])}{not_run(result['missing'])} {stamp(result)}."
     )

@@ -168,8 +168,8 @@ class _Remembering(nn.Module):
         super().__init__()
         self.memory = nn.LSTM(spaces.observation, 5)
         self.last = nn.Linear(5, spaces.outputs)
-        self.register_buffer("hidden_state", torch.zeros(1, 1, 5))
-        self.register_buffer("cell_state", torch.zeros(1, 1, 5))
+        self.hidden_state = nn.Buffer(torch.zeros(1, 1, 5))
+        self.cell_state = nn.Buffer(torch.zeros(1, 1, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         out, (h, c) = self.memory(x.unsqueeze(0), (self.hidden_state, self.cell_state))

@@ -103,7 +103,7 @@ def about_policy(
     """Return the lines that say what the policy is, where it comes from and what is certified of it."""
     functions = ", ".join(dict.fromkeys(activations)) or "linear"
     lines = [f"Written by prunekit {installed_versions(('prunekit',))['prunekit']}; do not edit."]
-    lines += [f"{kind}, {shape}, {functions}, {parameters} weights."]
+    lines += [f"{kind}, {shape}, {functions}, {parameters} parameters."]
     environment = metadata.get("env")
     if isinstance(environment, Mapping):
         lines += [f"Environment: {environment.get('id')}."]

@@ -33,10 +33,10 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
         return None
     if not found and normalizes:
         raise InputError(
-            f"{path}: config.yml beside it says that it was trained behind a normalizer, whose file is missing; put "
-            "vecnormalize.pkl beside the zip, or name it with `normalizer`"
+            f"{path}: config.yml next to it says that it was trained with a normalizer, whose file is missing; put "
+            "vecnormalize.pkl next to the zip, or name it with `normalizer`"
         )
-    what = "several files beside it could be its normalizer" if found else "no normalizer lies beside it"
+    what = "several files next to it could be its normalizer" if found else "no normalizer is next to it"
     raise InputError(
         f"{path}: does not say whether its observations were normalized (VecNormalize), and {what}; give its file "
         "with `normalizer`, or `normalizer=False` if it was trained without one"

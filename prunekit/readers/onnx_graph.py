@@ -51,7 +51,7 @@ def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -
     metadata = prunekit_metadata(model, called)
     first = metadata.pop(INITIAL_STATES, {})
     if not isinstance(first, dict) or not set(first) <= held:
-        raise InputError(f"{called}: its metadata has first values of states that it does not have; export it again")
+        raise InputError(f"{called}: its metadata has initial values for states that do not exist; export it again")
     graph, notes = _read(work, called, version, entries, chosen, pairs, first)
     return ForeignGraph(
         graph=graph,
@@ -75,7 +75,7 @@ def _read(
     names = [entry.port.name for entry in entries]
     clash = next((name for name in names if name in _ENDS), None)
     if clash is not None:
-        raise InputError(f"{called}: its input is called '{clash}', as an output of a graph is; rename it")
+        raise InputError(f"{called}: its input is called '{clash}', which is the name of an output; rename it")
     walk = Walk(called=called, work=work, version=version, build=Builder([entry.port for entry in entries]))
     scope: Scope = {}
     for entry, value in zip(entries, inputs_of(work.plain), strict=True):
@@ -102,7 +102,7 @@ def _opset(model: onnx.ModelProto, called: str) -> int:
     latest = onnx.defs.onnx_opset_version()
     if not _FIRST_OPSET <= version <= latest:
         raise InputError(
-            f"{called}: is of opset {version}, but {_FIRST_OPSET} to {latest} are read; export it with another opset"
+            f"{called}: has opset {version}, but only {_FIRST_OPSET} to {latest} are read; export it with one of them"
         )
     return version
 
@@ -116,7 +116,7 @@ def _carried(after: Held, shape: tuple[int, ...], name: str, first: Mapping[str,
         given = first[name]
         flat = given if isinstance(given, list) else []
         if len(flat) != initial.size or not all(type(one) in (int, float) and abs(one) <= _LARGEST for one in flat):
-            raise InputError(f"its state '{shown(name)}' begins with values that do not fit it")
+            raise InputError(f"its state '{shown(name)}' has initial values that do not fit it")
         initial = np.asarray(flat, np.float64).astype(np.float32).reshape(shape)
     return Carried(after=after, initial=initial)
 

@@ -29,7 +29,7 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
             told = _plain(value) or "of several values"
             notes.append(
                 f"its environment was made with {name} {told} (config.yml), which the policy needs: write a function "
-                "that makes it so, and give it as `env` MODULE:FUNCTION"
+                "that makes it this way, and give it as `env` MODULE:FUNCTION"
             )
     return tuple(notes)
 

@@ -362,7 +362,7 @@ def files_in(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     POLICIES["box"].save(folder / "model.pt")
     (folder / "notes.txt").write_text("hello")
     return {
-        r"agent\.zip: .* no normalizer lies beside it.*; give its file with `normalizer`, or `normalizer=False`": (
+        r"agent\.zip: .* no normalizer is next to it.*; give its file with `normalizer`, or `normalizer=False`": (
             "agent.zip",
             {},
         ),

@@ -153,7 +153,7 @@ def test_stock_zips(name: str, normalized: bool, tmp_path: Path) -> None:
     model.learn(64)
     model.save(tmp_path / "agent.zip")
     spaces = spaces_of(make_environment(env_id))
-    refusal = r"agent.zip: .*no normalizer lies beside it.*`normalizer`.*`normalizer=False`"
+    refusal = r"agent.zip: .*no normalizer is next to it.*`normalizer`.*`normalizer=False`"
     with pytest.raises(InputError, match=refusal):
         read_teacher(tmp_path / "agent.zip", spaces)
     if normalized:
@@ -175,7 +175,7 @@ def test_which_normalizer_belongs_to_a_zip(tmp_path: Path) -> None:
         read_teacher(tmp_path / "agent.zip", spaces, PolicyOptions(normalizer=tmp_path / "other.pkl"))
     for name in ("vec_normalize.pkl", "agent_vecnormalize.pkl"):
         shutil.copy(tmp_path / "mine.pkl", tmp_path / name)
-    with pytest.raises(InputError, match="several files beside it"):
+    with pytest.raises(InputError, match="several files next to it"):
         read_teacher(tmp_path / "agent.zip", spaces)
     other = VecNormalize(DummyVecEnv([lambda: make_environment("CartPole-v1")]))
     other.save(str(tmp_path / "mine.pkl"))
@@ -300,8 +300,8 @@ def code_of(path: Path) -> str:
     ("changed", "words"),
     [
         ("    _9 = ops.aten.save(seen, '{}')\n", "names 'ops'|calls 'ops"),
-        ("    annotate = ops.aten.save\n    _9 = annotate(seen, '{}')\n", "another meaning|names 'ops'"),
-        ("    torch = ops.aten\n    _9 = torch.save(seen, '{}')\n", "another meaning|names 'ops'|calls"),
+        ("    annotate = ops.aten.save\n    _9 = annotate(seen, '{}')\n", "redefines 'annotate'|names 'ops'"),
+        ("    torch = ops.aten\n    _9 = torch.save(seen, '{}')\n", "redefines 'torch'|names 'ops'|calls"),
         ("    _9 = __torch__.torch.save(seen, '{}')\n", "calls"),
         ("    _9 = torch.from_file('{}', True, 2)\n", "calls 'torch.from_file'"),
     ],

@@ -106,7 +106,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     **{
         call: (
             f"y = torch.ones([40000, 1])\nz = torch.ones([1, 40000])\nw = torch.{call}\n{BACK}",
-            "by name, which is not run",
+            "as a keyword, which is not supported",
         )
         for call in (
             *("mul(y, other=z)", "arange(0, end=10000000000)", "arange(0, 1, step=1e-12)", "eye(1000, m=100000000)"),
@@ -126,14 +126,14 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "in place through the result's place": (
         f"h = self.hidden\ny = torch.add(x, 1, out=h)\n{BACK}",
-        "place for the result",
+        "an output argument",
     ),
     "an attribute set": (f"self.hidden = x\n{BACK}", STATE),
     "a list that grows": (f"y = self.items\nz = torch.append(y, 1)\n{BACK}", STATE),
     "a list that changes": (f"y = torch._set_item(self.items, 0, 5)\n{BACK}", STATE),
     "statistics of a batch": (
         f"y = torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-05, True)\n{BACK}",
-        "as in training",
+        "in training mode",
     ),
     "lstm": (f"y = torch.lstm(x, [x, x], [x], True, 1, 0., False, False, False)\n{BACK}", "'lstm' of 2 axes"),
     "gru cell": (f"y = torch.gru_cell(x, x, x, x)\n{BACK}", "'gru' of 4 values by weights"),
@@ -149,7 +149,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "attributes of a module": (f"y = self.__class__\n{BACK}", "reads '__class__' of a module that has none"),
     "import": (f"import os\n{BACK}", "has 'import os'"),
     "lambda": (f"y = (lambda: 1)()\n{BACK}", "calls 'lambda: 1'|has|calls"),
-    "another meaning": (f"torch = x\n{BACK}", "gives 'torch' another meaning"),
+    "another meaning": (f"torch = x\n{BACK}", "redefines 'torch'"),
     "nested keys": ("y = (1, 2)\nz = {y: x}\nreturn z[y]", "does not run on 3 observations"),
     "no such entry": ("return [x][5]", "does not run on 3 observations"),
     # torch itself ends the process at these

@@ -197,7 +197,7 @@ def test_the_comment_says_what_the_policy_is() -> None:
     kinds = ("float32", "int8 weights, int16 activations", "int8 weights, int8 activations")
     for form, words in zip(FORMS, kinds, strict=True):
         header = as_c(program(CLIP, nn.ReLU, (9, 7)), form, SEEN, metadata=metadata).header
-        assert f"{words}, 4-9-7-3, relu, 139 weights." in header
+        assert f"{words}, 4-9-7-3, relu, 139 parameters." in header
         assert "Environment: CartPole-v1." in header
         assert "Certified" not in header
 

@@ -82,7 +82,7 @@ READ: dict[Kind, str | None] = {
     "tflite": "is a TensorFlow Lite file, which is not read; convert it to ONNX",
     "msgpack": "was written by flax.serialization .* which is not read",
     "tensorflow": "is a TensorFlow SavedModel, which is not read; convert it to ONNX",
-    "sb3": "does not say whether .*no normalizer lies beside it",
+    "sb3": "does not say whether .*no normalizer is next to it",
 }
 
 

@@ -157,7 +157,7 @@ def skrl() -> Checkpoint:
         inputs=5,
         answer=answer,
         recognised="skrl checkpoint, 5-8-6-6-2, elu, normalizer inside",
-        notes=("skrl's own", "unless `head`"),
+        notes=("skrl's defaults", "unless `head`"),
     )
 
 
@@ -261,7 +261,7 @@ def declared() -> Checkpoint:
         inputs=4,
         answer=answer,
         recognised="state dict, 4-8-8-2, tanh",
-        notes=("as `layers` says",),
+        notes=("that `layers` names are read",),
     )
 
 

@@ -74,7 +74,7 @@ def test_the_activation_is_asked_for_by_name(tmp_path: Path) -> None:
 def test_a_module_behind_the_last_layer_is_asked_for(tmp_path: Path) -> None:
     content = nn.Sequential(*mlp(4, 8, 3), nn.Tanh()).state_dict()
     assert "`activation`" in refusal(content, tmp_path)
-    assert "'3' behind the last layer" in refusal(content, tmp_path)
+    assert "'3' after the last layer" in refusal(content, tmp_path)
     assert "after its last layer comes a module without weights, '3'" in refusal(content, tmp_path, activation="elu")
     path = tmp_path / "file.pt"
     assert read_policy(path, PolicyOptions(activation="elu", head="none")).keeps_outputs
@@ -141,9 +141,9 @@ def test_what_a_library_does_besides_is_refused(tmp_path: Path) -> None:
     content = rsl_rl_first().content
     model = content["model_state_dict"]
     extra = {**content, "model_state_dict": {**model, **named("estimator", mlp(5, 3))}}
-    assert "beside its actor there is 'estimator.0'" in refusal(extra, tmp_path, activation="elu")
+    assert "next to its actor it has 'estimator.0'" in refusal(extra, tmp_path, activation="elu")
     spreads = {name: value for name, value in model.items() if name != "std"}
-    assert "are not drawn with a standard deviation" in refusal(
+    assert "its standard deviations are outputs of the network too" in refusal(
         {**content, "model_state_dict": spreads}, tmp_path, activation="elu"
     )
     images = {**model, "actor.0.weight": torch.zeros(8, 3, 3, 3)}
@@ -277,7 +277,7 @@ def test_parameters_of_brax(tmp_path: Path) -> None:
 def test_parameters_of_brax_without_layers(tmp_path: Path) -> None:
     flat = {"hidden_0": {"kernel": np.ones(5, np.float32), "bias": np.ones(5, np.float32)}}
     (tmp_path / "params").write_bytes(pickle.dumps(({}, {"params": flat}, {})))
-    with pytest.raises(InputError, match="params: has no layers of two axes"):
+    with pytest.raises(InputError, match="params: has no weight matrices"):
         read_policy(tmp_path / "params")
 
 
@@ -346,7 +346,7 @@ def test_the_command_line_says_what_was_recognised(run: Run, tmp_path: Path) -> 
     code, out, err = run("export", path, "--layers", layers, "--activation", "elu", "--head", "tanh", "--out", tmp_path)
     assert (code, err) == (0, "")
     assert (tmp_path / "model_7.onnx").is_file()
-    assert "as --layers says" in " ".join(out.split())
+    assert "that --layers names are read" in " ".join(out.split())
 
 
 def test_endless_names_end_soon(tmp_path: Path) -> None:

@@ -119,14 +119,14 @@ def test_choices_side_by_side_are_one_head() -> None:
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ('{"memory": [1, 2]}', "begins with values that do not fit it"),
-        ('{"memory": null}', "begins with values that do not fit it"),
-        ('{"memory": [true, 0, 0, 0, 0]}', "begins with values that do not fit it"),
-        ('{"memory": [1e39, 0, 0, 0, 0]}', "begins with values that do not fit it"),
-        (f'{{"memory": [{10**400}, 0, 0, 0, 0]}}', "begins with values that do not fit it"),
-        ('{"other": [1]}', "has first values of states that it does not have"),
-        ("[]", "has first values of states that it does not have"),
-        ("null", "has first values of states that it does not have"),
+        ('{"memory": [1, 2]}', "has initial values that do not fit it"),
+        ('{"memory": null}', "has initial values that do not fit it"),
+        ('{"memory": [true, 0, 0, 0, 0]}', "has initial values that do not fit it"),
+        ('{"memory": [1e39, 0, 0, 0, 0]}', "has initial values that do not fit it"),
+        (f'{{"memory": [{10**400}, 0, 0, 0, 0]}}', "has initial values that do not fit it"),
+        ('{"other": [1]}', "has initial values for states that do not exist"),
+        ("[]", "has initial values for states that do not exist"),
+        ("null", "has initial values for states that do not exist"),
     ],
 )
 def test_first_values_that_do_not_fit_are_refused(told: str, reason: str) -> None:

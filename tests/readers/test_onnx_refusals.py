@@ -34,7 +34,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
         [node("Conv", "x k", "h"), node("Relu", "h")],
         {"x": (1, 3, 8, 8)},
         {"k": values(4, 3, 3, 3)},
-        r"Conv 'h' is a convolution; only policies of fully connected layers are read yet",
+        r"Conv 'h' is a convolution; only fully connected layers are read",
     ),
     "attention": (
         [node("MatMul", "x w", "h"), node("Transpose", "h", "t", perm=[0, 2, 1]), node("MatMul", "h t")],
@@ -75,7 +75,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
         layered(node("ArgMax", "h", "i", axis=1), node("Cast", "i", "f", to=TensorProto.FLOAT), node("Mul", "f f")),
         {"x": (1, 5)},
         WEIGHT,
-        r"Mul 'y' computes with the index of the largest value, which has to be the last step of a policy",
+        r"Mul 'y' computes with the result of an argmax, which must be the last step of a policy",
     ),
     "table of actions": (
         layered(node("ArgMax", "h", "i", axis=1), node("Gather", "table i")),
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
     ),
     "last of equals": (
         layered(node("ArgMax", "h", axis=1, select_last_index=1)), {"x": (1, 5)}, WEIGHT,
-        r"ArgMax 'y' takes the last of equal values",
+        r"ArgMax 'y' breaks ties by the last index",
     ),
     "sorting": (
         layered(node("TopK", "h two", "y i")), {"x": (1, 5)}, {**WEIGHT, "two": np.asarray([2])},
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
     ),
     "two open sizes": (
         layered(node("Tanh", "h")), {"x": ("batch", "steps", 5)}, WEIGHT,
-        r"input 'x' has the shape \['batch', 'steps', '5'\], of which more than the batch is open",
+        r"input 'x' has the shape \['batch', 'steps', '5'\], with more open sizes than the batch",
     ),
     "division by zero": (
         layered(node("Div", "h z")), {"x": (1, 5)}, {**WEIGHT, "z": np.zeros(4, np.float32)},
@@ -116,7 +116,8 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
         r"output 'y' is not a value that depends on an observation|none of its outputs \(y\) depends on an input",
     ),
     "a name that is taken": (
-        [node("MatMul", "action w")], {"action": (1, 5)}, WEIGHT, r"its input is called 'action', as an output",
+        [node("MatMul", "action w")], {"action": (1, 5)}, WEIGHT, r"its input is called 'action', "
+                                                                  r"which is the name of an output",
     ),
     "a power of its own for each": (
         layered(node("Pow", "h p")), {"x": (1, 5)}, {**WEIGHT, "p": np.arange(4, dtype=np.float32)},
@@ -164,11 +165,17 @@ def test_an_answer_that_is_drawn() -> None:
     with pytest.raises(InputError, match=message + "answers; export its deterministic action"):
         read_onnx_graph(sampling(outputs=("action",)), "policy.onnx")
     both = sampling(node("Tanh", "h", "mean"), outputs=("action", "mean"))
-    with pytest.raises(InputError, match=message + "answers; not drawn is mean: take it with `output`"):
+    with pytest.raises(
+        InputError, match=message + "answers; choose an output that is not sampled \\(mean\\) with `output`"
+    ):
         read_onnx_graph(both, "policy.onnx")
     assert read_onnx_graph(both, "policy.onnx", output="mean").output == "mean"
     unnamed = sampling(node("Tanh", "h", "7"), node("Identity", "action", "8"), outputs=("7", "8"))
-    with pytest.raises(InputError, match=r"samples its action \(output '8'.*not drawn is 7: take it with `output`"):
+    with pytest.raises(
+        InputError,
+        match=r"samples its action \(output '8'.*choose an output that is "
+        r"not sampled \(7\) with `output`",
+    ):
         read_onnx_graph(unnamed, "policy.onnx")
 
 
@@ -199,7 +206,7 @@ def test_outputs_that_are_not_clear() -> None:
 @pytest.mark.parametrize("opset", [6, 99])
 def test_other_opsets(opset: int) -> None:
     content = by_hand(layered(node("Tanh", "h")), {"x": (1, 5)}, constants=WEIGHT, opset=opset)
-    with pytest.raises(InputError, match=rf"is of opset {opset}, but 7 to \d+ are read"):
+    with pytest.raises(InputError, match=rf"has opset {opset}, but only 7 to \d+ are read"):
         read_onnx_graph(content, "policy.onnx")
 
 

@@ -74,13 +74,13 @@ def test_what_a_zip_does_not_say_is_asked_for(tmp_path: Path) -> None:
     _, env = zip_of(tmp_path, normalized=True)
     with pytest.raises(
         InputError,
-        match=r"agent\.zip: .*VecNormalize.*no normalizer lies beside it.*`normalizer`.*`normalizer=False`",
+        match=r"agent\.zip: .*VecNormalize.*no normalizer is next to it.*`normalizer`.*`normalizer=False`",
     ):
         read_policy(tmp_path / "agent.zip")
     (tmp_path / "agent").mkdir()
     for name in ("agent/vecnormalize.pkl", "vec_normalize.pkl"):
         env.save(str(tmp_path / name))
-    with pytest.raises(InputError, match="several files beside it"):
+    with pytest.raises(InputError, match="several files next to it"):
         read_policy(tmp_path / "agent.zip")
     shutil.move(tmp_path / "vec_normalize.pkl", tmp_path / "mine.pkl")
     given = read_policy(tmp_path / "agent.zip", PolicyOptions(normalizer=tmp_path / "mine.pkl"))

@@ -375,7 +375,7 @@ class Raising(nn.Module):
 
 def test_what_a_program_raises_of_odd_values_is_no_error_of_ours(tmp_path: Path) -> None:
     path, _ = saved("scripted", Raising(), tmp_path / "policy.ts")
-    with pytest.raises(InputError, match=r"'torch\.isnan', which has no form in a graph"):
+    with pytest.raises(InputError, match=r"'torch\.isnan', which a graph cannot express"):
         read_torchscript_graph(path)
 
 
@@ -411,7 +411,7 @@ REFUSED = {
         else:
           h = torch.neg(x)
         """,
-        "decides by a value that depends on the observation",
+        "branches on a value that depends on the observation",
     ),
     "a number of data": (
         """
@@ -436,7 +436,7 @@ REFUSED = {
     ),
     "a draw": ("h = torch.add(x, torch.randn([1, 4]))", "samples"),
     "a draw like": ("h = torch.add(x, torch.randn_like(x))", "samples"),
-    "a dropout in training": ("h = torch.dropout(x, 0.5, True)", "dropout as in training"),
+    "a dropout in training": ("h = torch.dropout(x, 0.5, True)", "dropout in training mode"),
     "attention": ("h = torch.matmul(torch.matmul(torch.t(x), x), torch.t(x))", "as attention does"),
     "sorting": ("h, _0 = torch.sort(x, 1, True)", "torch.sort"),
     "half precision": ("h = torch.to(x, 5)", "float16"),
@@ -456,7 +456,7 @@ REFUSED = {
         """,
         "share memory|memory location",
     ),
-    "a constant answer": ("h = torch.ones([1, 2])", "the same answer to all observations"),
+    "a constant answer": ("h = torch.ones([1, 2])", "the same answer for every observation"),
 }
 
 

@@ -20,8 +20,8 @@ from prunekit.readers.weights.tree import Tree, tree_of
 from prunekit.readers.weights.words import bounded, mean_ending
 
 CALLED = "Brax parameters"
-_PPO = "swish is the activation of Brax's PPO; say `activation` where it was another"
-_ACTIONS = "its action is tanh of the mean, as of Brax's NormalTanhDistribution; say `head` where it was another"
+_PPO = "swish is the activation of Brax's PPO; give `activation` if it was another"
+_ACTIONS = "its action is tanh of the mean, as in Brax's NormalTanhDistribution; give `head` if it was another"
 _OF_OBSERVATIONS = "state"
 """The entry of a dictionary of observations that the policy reads, by Brax's own default."""
 

@@ -17,10 +17,10 @@ from prunekit.readers.weights.tree import Tree
 from prunekit.readers.weights.words import Ending
 
 CALLED = "CleanRL model"
-_OWN = "its activation is CleanRL's own for this algorithm; say `activation` where it was changed"
+_OWN = "its activation is CleanRL's default for this algorithm; give `activation` if it was changed"
 _NORMALIZED = (
     "CleanRL's PPO for continuous actions normalizes observations in the environment (NormalizeObservation), with "
-    "statistics that are not in the file; it is read without"
+    "statistics that are not in the file; the policy is read without them"
 )
 
 

@@ -73,13 +73,13 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
     other = next((name for name in _without_others(tree).matrices if name not in chained), None)
     if other is not None:
         raise InputError(
-            f"{opened.path}: {CALLED}, but beside its {part} there is '{shown(other, 60)}', and the file does not say "
-            "what it is for; export the policy to ONNX, or name the layers that are all of it with `layers`"
+            f"{opened.path}: {CALLED}, but next to its {part} it has '{shown(other, 60)}', and the file does not say "
+            "how it is used; export the policy to ONNX, or name all layers of the policy with `layers`"
         )
     if part == "actor" and not any(name in tree for name in _STANDARD_DEVIATIONS):
         raise InputError(
-            f"{opened.path}: {CALLED}, but its actions are not drawn with a standard deviation of their own, so its "
-            "outputs are not the actions alone; export the policy to ONNX"
+            f"{opened.path}: {CALLED}, but its standard deviations are outputs of the network too, so its "
+            "outputs are not only actions; export the policy to ONNX"
         )
     return Plan(
         called=CALLED,

@@ -58,7 +58,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
             f"{opened.path}: {CALLED}, but it does not say in which order its policy's layers are used; name them with "
             f"`layers`; there are {shown(there, 400)}"
         )
-    assumed = f"its normalizer's epsilon {_EPSILON:g} and bound {_CLIP:g} are skrl's own; they are not in the file"
+    assumed = f"its normalizer's epsilon {_EPSILON:g} and bound {_CLIP:g} are skrl's defaults; they are not in the file"
     return Plan(
         called=CALLED,
         tree=tree,

@@ -52,7 +52,7 @@ class Call:
         value = self.held(at)
         if isinstance(value, Index | Choices):
             raise InputError(
-                "computes with the index of the largest value, which has to be the last step of a policy; "
+                "computes with the result of an argmax, which must be the last step of a policy; "
                 "export the values "
                 "before it, or choose them with `output`"
             )

@@ -61,8 +61,8 @@ def entry_of(value: onnx.ValueInfoProto, called: str) -> Entry:
     told = [size.dim_value if size.dim_value > 0 else size.dim_param or "?" for size in tensor.shape.dim]
     if any(size is None for size in sizes[1:]):
         raise InputError(
-            f"{called}: its input '{name}' has the shape {[shown(one) for one in told]}, of which more than the batch "
-            "is open; export it with all other sizes fixed"
+            f"{called}: its input '{name}' has the shape {[shown(one) for one in told]}, with more open sizes than the "
+            "batch; export it with all others fixed"
         )
     batched = bool(sizes) and (sizes[0] is None or (sizes[0] == 1 and len(sizes) > 1))
     dims = tuple(size or 1 for size in sizes)
@@ -167,7 +167,7 @@ def _candidates(varying: Sequence[str], sampled: dict[str, str]) -> list[str]:
 def _samples(called: str, output: str, source: str, others: Sequence[str]) -> InputError:
     advice = "export its deterministic action"
     if others:
-        advice = f"not drawn is {_listed(others)}: take it with `output`"
+        advice = f"choose an output that is not sampled ({_listed(others)}) with `output`"
     return InputError(
         f"{called}: samples its action (output '{shown(output)}' depends on {source}), so one observation has "
         f"many answers; {advice}"

@@ -36,7 +36,7 @@ def product(build: Builder, first: Known | Data, second: Known | Data, factor: f
     """Return factor * first @ second, one of which is a constant matrix or vector."""
     if isinstance(first, Data) and isinstance(second, Data):
         raise InputError(
-            "multiplies two computed matrices, as attention does, which a graph has no op for; export a policy of "
+            "multiplies two computed matrices, as attention does, for which there is no op; export a policy of "
             "fully connected layers"
         )
     if isinstance(first, Data):
@@ -147,7 +147,7 @@ def _argmax(call: Call) -> Sequence[Held]:
     axis = call.axis(0, len(x.dims))
     if call.attribute("select_last_index", 0):
         raise InputError(
-            "takes the last of equal values, but an action is the first; export it without select_last_index"
+            "breaks ties by the last index, but an action is the first; export it without select_last_index"
         )
     return (_index(call.build, x, axis, bool(call.attribute("keepdims", 1))),)
 

@@ -92,7 +92,7 @@ def _one_hot(call: Call) -> Sequence[Held]:
 def one_hot(call: Call, x: Data, count: int) -> Data:
     """Return [..., count] with a one where ``x``, a whole number from 0 on, is the position."""
     if count < 1 or not call.whole(call.inputs.index(x)):
-        raise InputError("takes positions that are not integers; export the policy with an input of integers")
+        raise InputError("indexes with values that are not integers; export the policy with an integer input")
     build, places = call.build, np.arange(count, dtype=np.float64)
     distance = build.pointwise(
         Elementary(kind="abs"), scaled(build, Data(name=x.name, dims=(*x.dims, 1)), 1.0, -places)

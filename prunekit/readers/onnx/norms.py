@@ -36,7 +36,7 @@ def _skip_layer_norm(call: Call) -> Sequence[Held]:
 
 def _over_last(call: Call, x: Data, scale: int, shift: int, epsilon: float = 1e-5) -> Data:
     if any(call.node.output[1:]):
-        raise InputError("gives its statistics too, which are not read; export the policy without them")
+        raise InputError("returns its statistics too, which is not supported; export the policy without them")
     axes = tuple(range(call.axis(-1, len(x.dims)), len(x.dims)))
     size = math.prod(x.dims[axis] for axis in axes)
     epsilon = float(call.attribute("epsilon", epsilon))

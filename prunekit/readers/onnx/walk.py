@@ -49,8 +49,8 @@ _FOLDED = EVALUATED | {
 }
 _QUANTIZED = [name for name in (*PROXIES, *MICROSOFT) if name.startswith(("Q", "Dynamic")) and name != "QuickGelu"]
 _FAMILIES = {
-    **dict.fromkeys(CONVOLUTIONS, "is a convolution; only policies of fully connected layers are read yet"),
-    **dict.fromkeys(POOLS, "pools, as convolutional policies do; only fully connected layers are read yet"),
+    **dict.fromkeys(CONVOLUTIONS, "is a convolution; only fully connected layers are read"),
+    **dict.fromkeys(POOLS, "pools, as convolutional policies do; only fully connected layers are read"),
     **dict.fromkeys(
         (*_QUANTIZED, "QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"),
         "computes in integers; export the policy in floating point, before it was quantized",
@@ -129,7 +129,7 @@ class Walk:
         if node.op_type == "Dropout":
             return (call.held(0),)
         if node.op_type not in _FOLDED or node.domain not in STANDARD_DOMAINS:
-            raise InputError("of constants is not computed; export the policy with constants folded")
+            raise InputError("has only constant inputs, but is not folded; export the policy with constants folded")
         arrays = [value.array if isinstance(value, Known) else None for value in call.inputs]
         return tuple(Known(array=array) for array in evaluated(call, arrays))
 
@@ -137,7 +137,9 @@ class Walk:
         """Return the outputs of the branch of an If that a constant chooses."""
         condition = inputs[0] if inputs else None
         if not isinstance(condition, Known) or condition.array.size != 1:
-            raise InputError("branches on the observation, so it is not a feed-forward policy; export it without")
+            raise InputError(
+                "branches on the observation, so it is not a feed-forward policy; export it without branches"
+            )
         name = "then_branch" if bool(condition.array.reshape(())) else "else_branch"
         graph = next(entry.g for entry in node.attribute if entry.name == name)
         inner: Scope = ChainMap({}, scope)

@@ -48,7 +48,7 @@ class Contents:
         """Return the part ``name`` of ``data``; raises InputError where there is none."""
         section = self.data.get(name)
         if not isinstance(section, dict):
-            raise InputError(f"its 'data' does not describe '{name}'; save the model whole")
+            raise InputError(f"its 'data' does not describe '{name}'; save the whole model")
         return section
 
 
@@ -71,7 +71,7 @@ def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
             weights, largest = _entry(archive, "policy.pth", min(unpacked, max_bytes)), min(_MAX_DATA, max_bytes)
         text = _entry(archive, "data", min(unpacked, largest))
     if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
-        raise InputError(f"its 'data' has more than {_MAX_VALUES:,} values; no policy over vectors does")
+        raise InputError(f"its 'data' has more than {_MAX_VALUES:,} values, more than any policy over vectors needs")
     data = json.loads(text)
     if not isinstance(data, dict):
         raise InputError("its 'data' is not a JSON object")
@@ -91,7 +91,7 @@ def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     if name not in archive.namelist():
         raise InputError(f"holds no '{name}'; only a zip that Stable-Baselines3's save wrote is read")
     if archive.getinfo(name).file_size > largest:
-        raise InputError(f"its '{name}' unpacks to more than {largest} bytes; no policy over vectors does")
+        raise InputError(f"its '{name}' unpacks to more than {largest} bytes, more than any policy over vectors needs")
     return archive.read(name)
 
 

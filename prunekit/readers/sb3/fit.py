@@ -17,7 +17,7 @@ from prunekit.spaces.multi_discrete import MultiDiscreteActions
 # Bounds that differ by less may be the same, saved under a coarser numpy.set_printoptions.
 _ROUNDED = 0.01
 _LARGEST_BOUND = float(np.finfo(np.float32).max)
-_FIX = "give with `env` the one that it was trained in, wrappers of its actions included"
+_FIX = "give the one that it was trained in with `env`, including wrappers of its actions"
 
 Float64 = NDArray[np.float64]
 

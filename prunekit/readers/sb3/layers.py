@@ -142,7 +142,7 @@ def folded(found: Iterable[Op | Norm]) -> list[Op]:
             ops.append(after_norm(one, before))
             before = None
         else:
-            raise InputError(f"a norm of {len(before.scale)} values does not fit the layer behind it")
+            raise InputError(f"a norm of {len(before.scale)} values does not fit the layer after it")
     return ops
 
 

@@ -66,7 +66,7 @@ def _soft(name: str, **more: Any) -> Layout:
 
 _ANY = (DISCRETE, BOX, MULTI_DISCRETE, MULTI_BINARY)
 _PPO = _actor_critic("PPO or A2C", actions=_ANY)
-_UNMASKED = "its action mask is left out: mask invalid actions outside, on the outputs"
+_UNMASKED = "its action mask is left out: mask invalid actions in your program, on the outputs"
 _LAYOUTS = {
     "stable_baselines3.common.policies": _PPO,
     "stable_baselines3.ppo.policies": _PPO,  # before 0.10

@@ -83,7 +83,7 @@ def observed(space: Mapping[str, Any], called: str = "obs") -> Observed:
     shape = observation_shape(space)
     width = math.prod(shape)
     what = "observations" if called == "obs" else f"observations '{shown(called, 60)}'"
-    notes = (f"{what} of shape {list(shape)} are read flattened, row by row",) if len(shape) > 1 else ()
+    notes = (f"{what} of shape {list(shape)} are flattened, row by row",) if len(shape) > 1 else ()
     return Observed(ports=(Port(name=called, shape=(width,)),), width=width, value=called, notes=notes)
 
 
@@ -131,11 +131,13 @@ def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
         counts = integers_in(space, "nvec", "observations")
         starts = [str(start) for start in integers_in(space, "start", "observations")] if "start" in space else []
         if shape_of(space) != [len(counts)]:
-            raise InputError(f"observations of shape {quoted(shape_of(space))} are not supported; one axis alone is")
+            raise InputError(f"observations of shape {quoted(shape_of(space))} are not supported; only one axis is")
     if any(start != "0" for start in starts):
         raise InputError("its observations are numbers that do not start at 0, which Stable-Baselines3 cannot take")
     if not counts or min(counts) < 1 or sum(counts) > MAX_ONE_HOT:
-        raise InputError(f"its observations are numbers out of {quoted(counts)}; from 1 to {MAX_ONE_HOT:,} are read")
+        raise InputError(
+            f"its observations have {quoted(counts)} possible values; from 1 to {MAX_ONE_HOT:,} are supported"
+        )
     return counts
 
 

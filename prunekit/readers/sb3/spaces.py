@@ -78,7 +78,7 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
     if class_of(space) == DISCRETE:
         count, start = str(space.get("n")), str(space.get("start", 0))  # older spaces begin at 0
         if count != str(outputs) or not _INTEGER.fullmatch(start):
-            raise InputError(f"its {quoted(count)} actions from {quoted(start)} on do not fit {outputs} outputs")
+            raise InputError(f"its {quoted(count)} actions, starting at {quoted(start)}, do not fit {outputs} outputs")
         return Spaces(observation=inputs, actions=DiscreteActions(count=outputs, start=int(start)))
     if class_of(space) == MULTI_DISCRETE:
         counts = integers_in(space, "nvec", "actions")
@@ -109,7 +109,7 @@ def parts_of(space: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     except Exception:  # a damaged pickle raises many types
         inner = None
     if not isinstance(inner, dict) or not all(isinstance(name, str) for name in inner):
-        raise InputError(f"its observations are a Dict, whose entries its 'data' does not say; {_FIX}")
+        raise InputError(f"its observations are a Dict, whose entries its 'data' does not list; {_FIX}")
     return {name: _as_text(part) for name, part in inner.items()}
 
 
@@ -133,7 +133,7 @@ def action_notes(space: Mapping[str, Any]) -> tuple[str, ...]:
     shape = shape_of(space)
     if class_of(space) != BOX or not isinstance(shape, list) or len(shape) == 1:
         return ()
-    return (f"actions of shape {shape} are given as a row of numbers",)
+    return (f"actions of shape {shape} are flattened to a vector",)
 
 
 def integers_in(space: Mapping[str, Any], name: str, called: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize 
     require_file(path)
     try:
         if path.stat().st_size > max_bytes:
-            raise InputError(f"is larger than {max_bytes} bytes; no pickle of observation statistics is")
+            raise InputError(f"is larger than {max_bytes} bytes, more than observation statistics need")
         return _normalizer_of(decoded(path.read_bytes()))
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error
@@ -56,7 +56,7 @@ def _normalizer_of(loaded: object) -> Normalize | dict[str, Normalize] | None:
     if not isinstance(found, dict):
         return _of_statistics(fields_of(found), epsilon, clip)
     if not all(isinstance(name, str) for name in found):
-        raise InputError("its statistics are by keys that are not names")
+        raise InputError("the keys of its statistics are not names")
     return {name: _of_statistics(fields_of(one), epsilon, clip) for name, one in found.items()}
 
 

@@ -49,7 +49,7 @@ def policy_of_tensors(contents: Contents, said: str | None = None) -> ZipPolicy:
     elif contents.data.get("use_sde"):
         notes.append("gSDE: the mean action")
     if contents.version is None:
-        notes.append("its version is not in the file; read as the first ones of Stable-Baselines3")
+        notes.append("its version is not in the file; read as an early version of Stable-Baselines3")
     algorithm = algorithm_of(layout, contents.data)
     return ZipPolicy(
         library=library_of(layout, algorithm, contents.version),

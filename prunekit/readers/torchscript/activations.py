@@ -77,7 +77,7 @@ def _rrelu(
     call: Call, x: Any, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, _: Any = None
 ) -> Any:
     if training:
-        raise call.refused(" as in training, where it samples; save the policy in evaluation mode")
+        raise call.refused(" in training mode, where it samples; save the policy in evaluation mode")
     return pointwise(call, x, Activation(kind="leaky_relu", numbers=((lower + upper) / 2,)))
 
 

@@ -122,7 +122,7 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
                 raise InputError("its TorchScript defines '__setstate__', which runs when it is loaded; it was not")
             case ast.FunctionDef(name=method):
                 if method in CONVERSIONS or method in made.methods:
-                    raise InputError(f"its TorchScript defines '{method}' in a way of its own, so it was not loaded")
+                    raise InputError(f"its TorchScript defines '{method}' in an unknown form, so it was not loaded")
                 made.methods[method] = Function(name=f"{name}.{method}", definition=part, program=program)
             case ast.Assign(targets=[ast.Name(id="__parameters__")], value=ast.List(elts=names)):
                 made.parameters = frozenset(str(entry.value) for entry in names if isinstance(entry, ast.Constant))

@@ -42,7 +42,7 @@ def operands_of(call: Call, *values: Any) -> list[Floats]:
 def require_floats(call: Call, value: Any) -> Any:
     """Return ``value``; raises InputError for traced whole numbers and comparisons, which have no arithmetic."""
     if isinstance(value, Condition) or (isinstance(value, Symbol) and not value.cell.dtype.is_floating_point):
-        raise call.refused(" with integers or comparisons that depend on the observation: it has no form in a graph")
+        raise call.refused(" with integers or comparisons that depend on the observation, which a graph cannot express")
     return value
 
 

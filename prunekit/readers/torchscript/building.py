@@ -71,7 +71,7 @@ class Building:
     def gathered(self, names: Names) -> Data:
         """Return the value that consists of these elements, in their shape."""
         if not names.size:
-            raise InputError(f"makes a tensor of no elements{self.place()}, which has no form in a graph")
+            raise InputError(f"makes a tensor of no elements{self.place()}, which a graph cannot express")
         key = (names.shape, names.tobytes())
         if key not in self._gathered:
             self.label()

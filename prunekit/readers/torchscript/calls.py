@@ -39,7 +39,7 @@ def of_operator(path: str, arguments: Sequence[Expression], options: Options, ve
         if "dtype" in given:
             typed(given["dtype"])
         if given.pop("out", None) is not None:
-            raise InputError(f"calls '{path}' with a place for the result, which is not run")
+            raise InputError(f"calls '{path}' with an output argument (out=), which is not supported")
         values = [argument(names, run) for argument in arguments]
         if run.tracing is not None:
             return run.tracing.call(path, operator, values, given, run)

@@ -268,7 +268,7 @@ def _conversion(name: str, arguments: Sequence[ast.expr], program: Program) -> E
             module = expression(owner, program)
             return lambda names, run: _field(module(names, run), attribute, program, run)
         case _:
-            return refusing(f"calls '{name}' in a way of its own")
+            return refusing(f"calls '{name}' in an unknown form")
 
 
 def _local(name: str) -> Expression:

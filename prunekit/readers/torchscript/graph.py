@@ -131,9 +131,9 @@ def _finished(
     if isinstance(answer, Missing):
         raise InputError(answer.reason)
     if isinstance(answer, Condition) or not isinstance(answer, Symbol | Tensor):
-        raise InputError(f"answers with a {type(answer).__name__.lower()}, not with a tensor of floats or an index")
+        raise InputError(f"returns a {type(answer).__name__.lower()}, not a tensor of floats or an index")
     if isinstance(answer, Tensor) or (answer.names < 0).all():
-        raise InputError("gives the same answer to all observations; there is nothing to read")
+        raise InputError("returns the same answer for every observation, so there is nothing to read")
     building.where, building.doing = "", "outputs"
     if answer.cell.dtype.is_floating_point:
         found: Data | Index = building.data(answer)
@@ -142,7 +142,7 @@ def _finished(
     carried = {state.port.name: state.carried(building, tracer.left(state.place)) for state in states}
     graph = ended(building.build, found, carried)
     left = [port.name for port in ports if port not in graph.inputs]
-    notes = [f"its input '{name}' is not read, and left out" for name in left]
+    notes = [f"its input '{name}' is not used, and left out" for name in left]
     recognised = f"TorchScript, {described(graph)}{', recurrent' if graph.states else ''}"
     return ForeignGraph(
         graph=graph,

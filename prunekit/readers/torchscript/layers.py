@@ -40,7 +40,7 @@ def _linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Symbol | None:
 def _matmul(call: Call, a: Any, b: Any) -> Symbol | None:
     if isinstance(a, Symbol) and isinstance(b, Symbol):
         raise call.refused(
-            " of two values that depend on the observation, as attention does; it has no form in a graph"
+            " of two values that depend on the observation, as attention does, which a graph cannot express"
         )
     if isinstance(a, Symbol):
         return _times(call, a, b)
@@ -126,7 +126,7 @@ def _batch_norm(
     call: Call, x: Symbol, weight: Any, bias: Any, mean: Any, variance: Any, training: Any, *rest: Any
 ) -> Symbol | None:
     if training or mean is None or variance is None:
-        raise call.refused(" as in training; save the policy in evaluation mode")
+        raise call.refused(" in training mode; save the policy in evaluation mode")
     if any(isinstance(value, Symbol) for value in (weight, bias, mean, variance)) or x.at.dim() < 2:
         return None
     epsilon = float(rest[1]) if len(rest) > 1 else 1e-5

@@ -33,7 +33,7 @@ def _moving(name: str) -> None:
         if not isinstance(x, Symbol):
             return None
         if within(list(rest), Symbol) and name not in ("expand_as", "reshape_as", "view_as"):
-            raise call.refused(" at places that depend on the observation, which has no form in a graph")
+            raise call.refused(" at places that depend on the observation, which a graph cannot express")
         places = [entry.at if isinstance(entry, Symbol) else entry for entry in rest]
         return _moved(x, call.operator([x.at, *places], options, call.run))
 
@@ -56,7 +56,7 @@ def _joining(name: str) -> None:
 def _common(call: Call, parts: Sequence[Any]) -> torch.dtype:
     dtypes = [part.cell.dtype for part in parts if isinstance(part, Symbol)]
     if not all(dtype.is_floating_point for dtype in dtypes):
-        raise call.refused(" on integers that depend on the observation, which has no form in a graph")
+        raise call.refused(" on integers that depend on the observation, which a graph cannot express")
     return dtypes[0]
 
 

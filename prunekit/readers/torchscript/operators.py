@@ -110,7 +110,9 @@ def _options_of(function: Any) -> frozenset[str]:
 def _require_options(name: str, options: Options, known: frozenset[str]) -> None:
     """Raise InputError for an argument by name that TorchScript writes by its place: no charge would know of it."""
     if not options.keys() <= known:
-        raise InputError(f"calls 'torch.{name}' with '{min(options.keys() - known)[:60]}' by name, which is not run")
+        raise InputError(
+            f"calls 'torch.{name}' with '{min(options.keys() - known)[:60]}' as a keyword, which is not supported"
+        )
 
 
 def _in_place(name: str, charge: sizes.Charge) -> Operator:
@@ -163,14 +165,14 @@ def _length(values: Values, _: Options, __: Run) -> int:
 
 def _dropout(values: Values, options: Options, _: Run) -> Any:
     if options.get("train", values[2] if len(values) > 2 else True) is not False:
-        raise InputError("calls a dropout as in training, which samples; save the policy in evaluation mode")
+        raise InputError("calls dropout in training mode, which samples; save the policy in evaluation mode")
     return values[0]
 
 
 def _rrelu(values: Values, options: Options, run: Run) -> Any:
     seen, lower, upper, training = [*values, *(0.125, 1.0 / 3.0, False)[len(values) - 1 :]][:4]
     if options.get("training", training) is not False:
-        raise InputError("calls 'torch.rrelu' as in training, which samples; save the policy in evaluation mode")
+        raise InputError("calls 'torch.rrelu' in training mode, which samples; save the policy in evaluation mode")
     run.take(seen.numel())
     return torch.ops.aten.rrelu(seen, lower, upper, False)
 
@@ -178,7 +180,7 @@ def _rrelu(values: Values, options: Options, run: Run) -> Any:
 def _batch_norm(values: Values, _: Options, run: Run) -> Any:
     seen, weight, bias, mean, variance, training, momentum, epsilon = values[:8]
     if training or mean is None or variance is None:
-        raise InputError("calls 'torch.batch_norm' as in training; save the policy in evaluation mode")
+        raise InputError("calls 'torch.batch_norm' in training mode; save the policy in evaluation mode")
     sizes.largest(values, run)
     return torch.ops.aten.batch_norm(seen, weight, bias, mean, variance, False, momentum, epsilon, False)
 
@@ -212,9 +214,7 @@ def _view(values: Values, _: Options, __: Run) -> Any:
 def _pad(values: Values, _: Options, run: Run) -> Any:
     seen, pads, mode, value = [*values, "constant", None][:4] if len(values) < 4 else values
     if mode != "constant":
-        raise InputError(
-            f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not among the arithmetic that is run"
-        )
+        raise InputError(f"calls 'torch.pad' with the mode '{str(mode)[:20]}', which is not supported")
     sizes.padded([seen, pads], run)
     return torch.ops.aten.constant_pad_nd(seen, pads, 0.0 if value is None else value)
 
@@ -294,7 +294,7 @@ def reason_against(path: str) -> str:
     name = path.rpartition(".")[2]
     if name in _SAMPLING:
         return f"calls '{path}', so it samples; export its mean or most likely action"
-    return f"calls '{path[:60]}', which is not among the arithmetic that is run"
+    return f"calls '{path[:60]}', which is not supported"
 
 
 def operator_of_version(path: str, version: int) -> Operator:

@@ -144,6 +144,6 @@ def _argmax(call: Call, x: Symbol, axis: int | None = None, keep: bool = False) 
     axes = _axes(x, axis)
     others = [size for at, size in enumerate(x.shape) if at not in axes]
     if math.prod(others) != 1:
-        raise call.refused(" of several rows, which has no form in a graph; one action alone can be chosen")
+        raise call.refused(" of several rows, which a graph cannot express; only one action can be chosen")
     shape = [1 if at in axes else size for at, size in enumerate(x.shape) if keep or at not in axes]
     return call.building.index(call.building.data(x), 0, tuple(shape))

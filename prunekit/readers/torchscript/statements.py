@@ -18,12 +18,12 @@ def compiled(function: Function) -> Body:
     arguments = definition.args
     strange = [arguments.vararg, arguments.kwarg, *arguments.kwonlyargs, *arguments.posonlyargs]
     if any(argument is not None for argument in strange) or definition.decorator_list:
-        raise InputError(f"defines '{function.name}' in a way of its own")
+        raise InputError(f"defines '{function.name}' in an unknown form")
     stored = [argument.arg for argument in arguments.args]
     stored += [n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
     taken = next((name for name in stored if name in RESERVED), None)
     if taken is not None:
-        raise InputError(f"gives '{taken}' another meaning")
+        raise InputError(f"redefines '{taken}'")
     needed = len(arguments.args) - len(arguments.defaults)
     defaults = [*[None] * needed, *(expression(node, program) for node in arguments.defaults)]
     parameters = [(argument.arg, default) for argument, default in zip(arguments.args, defaults, strict=True)]

@@ -106,7 +106,7 @@ class Tracer:
             raise InputError(found.reason)
         if isinstance(found, Symbol | Condition):
             raise InputError(
-                f"decides by a value that depends on the observation{self.building.place()}; a graph has no branches"
+                f"branches on a value that depends on the observation{self.building.place()}; a graph has no branches"
             )
         return found
 
@@ -155,7 +155,7 @@ class Tracer:
         if name in _UNCHANGED:
             return target
         if not isinstance(target, Symbol) or not target.cell.dtype.is_floating_point:
-            raise call.refused(", which writes a value that depends on the observation to whole numbers")
+            raise call.refused(", which writes a value that depends on the observation into an integer tensor")
         if np.unique(target.at.numpy()).size != target.at.numel():
             raise call.refused(", which writes to a tensor whose elements share memory")
         base = name[:-1]
@@ -204,14 +204,14 @@ def _formed(call: Call, form: Form | None, values: list[Any], options: Mapping[s
     if not any(within(value, Symbol | Condition) for value in (*values, *options.values())):
         return call.operator(values, dict(options), call.run)
     if form is None:
-        raise call.refused(", which has no form in a graph; compress can imitate the policy as it is")
+        raise call.refused(", which a graph cannot express; compress can imitate the policy as it is")
     try:
         bound = signature(form).bind(call, *values, **options)
     except TypeError:
         bound = None
     made = None if bound is None else form(*bound.args, **bound.kwargs)
     if made is None:
-        raise call.refused(" in a way that has no form in a graph; compress can imitate the policy as it is")
+        raise call.refused(" in a way that a graph cannot express; compress can imitate the policy as it is")
     return made
 
 

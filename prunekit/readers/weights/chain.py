@@ -46,7 +46,7 @@ def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
     if len(names) > MAX_LAYERS:
         raise InputError(f"has {len(names):,} layers, more than the {MAX_LAYERS} that any policy needs")
     if not names:
-        raise InputError("has no layers of two axes where its library keeps them; it is damaged, save it again")
+        raise InputError("has no weight matrices where its library keeps them; it is damaged, save it again")
     layers = [_layer(tree, name) for name in names]
     if not isinstance(layers[0].op, Affine) or not isinstance(layers[-1].op, Affine):
         raise InputError("its first and its last layer must be fully connected ones")
@@ -180,7 +180,7 @@ def _layer(tree: Tree, name: str) -> Layer:
         op = BatchNorm(mean=mean, variance=variance, scale=weight, shift=shift, epsilon=_EPSILON)
         return Layer(name=name, op=op)
     if len(weight) == 1:
-        raise InputError(f"its layer '{shown(name, 80)}' has one weight alone (PReLU?); export the policy to ONNX")
+        raise InputError(f"its layer '{shown(name, 80)}' has a single weight (PReLU?); export the policy to ONNX")
     return Layer(name=name, op=LayerNorm(scale=weight, shift=shift, epsilon=_EPSILON, count=len(weight)))
 
 

@@ -36,11 +36,11 @@ from prunekit.readers.weights.words import Ending, activation_named, ending_name
 OPTIONS = ("layers", "activation", "head", "nesting")
 """What may be said of every checkpoint."""
 
-LAYERS_SAID = "the layers are as `layers` says, and nothing else of the file is read"
+LAYERS_SAID = "only the layers that `layers` names are read, in this order"
 _NOTHING = "nothing"
 _WITHOUT_EFFECT = ("dropout.Dropout", "linear.Identity")
 _KINDS = ("weight", "kernel", "scale")
-_LEFT_OUT = "its normalizer '{0}' is left out, as `layers` does not name it: `layers` {0},{1},... puts it first"
+_LEFT_OUT = "its normalizer '{0}' is left out, because `layers` does not name it; `layers` {0},{1},... puts it first"
 
 
 @final
@@ -82,7 +82,7 @@ def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
     if word is None and told_between is None and affine > 1:
         behind = _unsaid_behind(options, plan)
         also = (
-            f", and `head` for '{shown(behind, 60)}' behind the last layer (none, tanh, argmax, ...)" if behind else ""
+            f", and `head` for '{shown(behind, 60)}' after the last layer (none, tanh, argmax, ...)" if behind else ""
         )
         raise InputError(f"{told}, activation not in the file: give `activation` (elu, relu, tanh, ...){also}")
     ops = ops_of(layers, told_between if word is None else activation_named(word))
@@ -97,7 +97,7 @@ def _read(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
         ops = [plan.normalizer, *ops]
     graph = graph_of_ops([*ops, *ending.ops], ending.head)
     kept = isinstance(ending.head, Identity)
-    epsilon = ["the epsilon of its norms is not in the file; it is taken to be torch's own, 1e-05"]
+    epsilon = ["the epsilon of its norms is not in the file; it is taken to be torch's default, 1e-05"]
     norms = epsilon if any(not isinstance(layer.op, Affine) for layer in layers) else []
     return PolicyFile(
         path=opened.path,
@@ -122,8 +122,8 @@ def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tupl
             f"{told}; after its last layer comes a module without weights, '{shown(behind, 60)}', and the file does "
             "not say what it does: give `head` (none, tanh, argmax, ...)"
         )
-    what = f"what '{shown(behind, 60)}' behind the last layer does is not in the file: " if behind is not None else ""
-    return Ending(head=Identity()), [f"{what}the action is the last layer's output as it is, unless `head` says more"]
+    what = f"what '{shown(behind, 60)}' after the last layer does is not in the file: " if behind is not None else ""
+    return Ending(head=Identity()), [f"{what}the action is the output of the last layer, unless `head` says otherwise"]
 
 
 def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:

@@ -38,8 +38,8 @@ SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
     "bytes": (spaces.Box(0, 255, (4,), np.uint8), BOX, ""),
     "dict": (MIXED, BOX, "observations 'goal' of shape [2, 2]"),
     "dict of one": (spaces.Dict(only=flat(3)), CHOICE, ""),
-    "a number as action": (flat(), spaces.Box(-2.0, 1.0, ()), "actions of shape [] are given as a row"),
-    "a matrix as action": (flat(), spaces.Box(-2.0, 1.0, (2, 3)), "actions of shape [2, 3] are given as a row"),
+    "a number as action": (flat(), spaces.Box(-2.0, 1.0, ()), "actions of shape [] are flattened to a vector"),
+    "a matrix as action": (flat(), spaces.Box(-2.0, 1.0, (2, 3)), "actions of shape [2, 3] are flattened to a vector"),
 }
 
 

@@ -451,7 +451,7 @@ def test_matrices_are_flattened_row_by_row(space: spaces.Box, tmp_path: Path) ->
     model = PPO("MlpPolicy", Odd(space, spaces.Discrete(3)), n_steps=8, batch_size=8, device="cpu")
     spread_out_(model)
     found = read_zip(saved(model, tmp_path))
-    assert found.notes == (f"observations of shape {list(space.shape)} are read flattened, row by row",)
+    assert found.notes == (f"observations of shape {list(space.shape)} are flattened, row by row",)
     assert_acts_alike(found.graph, model)
 
 

@@ -84,7 +84,7 @@ def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(dumped(env_wrapper=wrapper))
     assert zoo_notes(tmp_path / "policy.zip") == (
         "its environment was made with env_wrapper of several values (config.yml), which the policy needs: write a "
-        "function that makes it so, and give it as `env` MODULE:FUNCTION",
+        "function that makes it this way, and give it as `env` MODULE:FUNCTION",
     )
 
 
@@ -96,7 +96,7 @@ def test_binary_and_large_files_say_nothing(tmp_path: Path) -> None:
 
 def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
-    with pytest.raises(InputError, match="no normalizer lies beside it"):
+    with pytest.raises(InputError, match="no normalizer is next to it"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(n_envs=8, policy="MlpPolicy"))
     assert read_policy(path).notes[-1] == "RL Baselines3 Zoo trained it without a normalizer (config.yml)"
@@ -104,7 +104,7 @@ def test_settings_without_a_normalizer_are_believed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="whose file is missing"):
         read_policy(path)
     (tmp_path / "config.yml").write_text(dumped(normalize="dict(norm_obs=True)", policy="MlpPolicy"))
-    with pytest.raises(InputError, match="no normalizer lies beside it"):
+    with pytest.raises(InputError, match="no normalizer is next to it"):
         read_policy(path)
 
 
