@@ -15,6 +15,7 @@ from torchscript_files import Own, replaced, saved, spaces_for, with_body
 
 from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.errors import ArtifactError, InputError
+from prunekit.readers.torchscript.archive import read_script
 
 SPACES = spaces_for(4, 2)
 BACK = "return torch.slice(x, 1, 0, 2)"
@@ -282,3 +283,11 @@ def test_storages_that_claim_more_than_their_record_are_refused(tmp_path: Path) 
     content: dict[str, Any] = {"/data/0": bytes(8)}
     with pytest.raises(ArtifactError, match=r"other\.ts: its entry '.*data/0' has 8 bytes, not the"):
         read_torchscript(replaced(path, content), SPACES)
+
+
+def test_errors_do_not_format_the_weights(tmp_path: Path) -> None:
+    path = with_body(tmp_path, f"y = torch.add(x, self)\n{BACK}")
+    module = read_script(path).module
+    assert "tensor" not in repr(module)
+    with pytest.raises(ArtifactError, match="its TorchScript"):
+        read_torchscript(path, SPACES)
