@@ -77,7 +77,6 @@ TASKS = {
         is_twin=False,
         control=_SLOWER,
         called="always slower",
-        compressed=(0,),
     ),
     "racetrack-v0": Task(
         environment="flat_racetrack",
