@@ -14,10 +14,12 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compressing.runs import ROOT, search_in
 from record import write_result
 
 from prunekit.benching.certify import CertifySettings
@@ -69,6 +71,7 @@ def collect() -> None:
         "ladders": LADDERS,
         "steps": STEPS,
         "max_episodes": EPISODES,
+        "search": asdict(search_in(ROOT)),
         "environments": found,
     }
     command = "; ".join(f"python benchmarks/disturbed_compression.py {stage}" for stage in STAGES)
@@ -90,6 +93,7 @@ def _found(env_id: str, way: str, seed: int, folder: Path) -> dict[str, Any]:
     )
     told = ladder_json(rungs)
     return {
+        "search": asdict(search_in(ROOT)),
         "hidden": list(result.chosen.hidden),
         "parameters": result.chosen.parameters,
         "tuned": result.chosen.tuned,

@@ -14,6 +14,16 @@ def highway_fast() -> gym.Env[Any, Any]:
     return FlattenObservation(gym.make("highway-fast-v0"))
 
 
-def parking() -> gym.Env[Any, Any]:
+def flat_merge() -> gym.Env[Any, Any]:
+    """Return merge-v0: 25 values of the five nearest vehicles, five manoeuvres, until the road's end."""
+    return FlattenObservation(gym.make("merge-v0"))
+
+
+def flat_parking() -> gym.Env[Any, Any]:
     """Return parking-v0: 18 values, steering and acceleration, up to 500 steps."""
     return FlattenObservation(gym.make("parking-v0"))
+
+
+def flat_racetrack() -> gym.Env[Any, Any]:
+    """Return racetrack-v0: a grid of 288 values, steering, up to 1,500 steps."""
+    return FlattenObservation(gym.make("racetrack-v0"))

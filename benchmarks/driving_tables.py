@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from record import stamp, table
+from search_tables import is_earlier, not_run, searches
 
 from prunekit.console import size_name
 
-_NAMES = {
-    "random": "random", "always slower": "always slower", "teacher": "teacher", "fast": "compact, `--fast`",
-    "own": "compact",
-}  # fmt: skip
+Entry = Mapping[str, Any]
 
 
-def driving_table(result: Mapping[str, Any]) -> str:
-    """Return one row per teacher and policy: size, return, crashes with their bound, certificate and time."""
-    rows = []
-    for run in result["runs"]:
-        for policy, name in _NAMES.items():
-            driven, made = run["driven"].get(policy), run["compressed"].get(policy)
-            if driven is None and made is None:
-                continue
-            rows.append([f"{run['env']}, {run['seed']}", name, *_size(run, policy), *_driven(driven), *_made(made)])
+def driving_table(result: Entry) -> str:
+    """Return one row per policy, teachers with their controls: size, return, crashes with bound, certificate, time."""
+    rows = list(_rows(result))
+    compressed = [_named(run) for run in result["runs"] if run["compressed"] is not None]
     head = [
         "environment, seed", "policy", "hidden", "parameters", "return", "crashed", "crash rate at most",
         "retention, bound", f"certified at {result['keep']:g}, episodes", "CPU",
     ]  # fmt: skip
-    trained = "; ".join(
-        f"{run['env']}, {run['seed']}: {run['training']['steps']:,} steps in {run['training']['cpu_seconds']:.0f} s"
-        for run in result["runs"]
-    )
-    played = [driven for run in result["runs"] for driven in run["driven"].values() if driven is not None]
-    pace = sum(driven["steps"] for driven in played) / max(sum(driven["cpu_seconds"] for driven in played), 1e-9)
-    own = f" highway-env's own environment played {pace:.0f} steps per second of CPU." if played else ""
-    return f"{table(head, rows)}\n\nTeachers, PPO on EnvPool: {trained}.{own}{_missing(result)} {_stamp(result)}."
+    told = f" Compressions: a budget of {result['budget']:,} steps each, imitation alone.{searches(result, compressed)}"
+    where = "; ".join(_trained(run) for run in result["runs"])
+    steps, seconds = (sum(played[key] for played in _played(result)) for key in ("steps", "cpu_seconds"))
+    pace = f" highway-env's own environments played {steps / seconds:.0f} steps per second of CPU." if seconds else ""
+    missing = not_run(result["missing"])
+    return f"{table(head, rows)}\n\nTeachers: {where}.{told}{pace}{missing} {_stamp(result)}."
 
 
-def boards_table(result: Mapping[str, Any]) -> str:
+def boards_table(result: Entry) -> str:
     """Return one row per policy and device: sizes, cost of an action, and episodes with the processor in the loop."""
     rows = []
     for run in result["runs"]:
@@ -56,25 +47,58 @@ def boards_table(result: Mapping[str, Any]) -> str:
     return f"{table(head, rows)}\n\n{_stamp(result)}."
 
 
-def _size(run: Mapping[str, Any], policy: str) -> tuple[str, str]:
-    made = run["compressed"].get(policy)
-    if made is not None:
-        return size_name(tuple(made["hidden"])), f"{made['parameters']:,}"
-    known = next((entry for entry in run["compressed"].values() if entry is not None), None)
-    if policy != "teacher" or known is None:
-        return "", ""
-    size = known["teacher"]["size"]
+def _rows(result: Entry) -> Iterator[list[str]]:
+    for env_id in dict.fromkeys(run["env"] for run in result["runs"]):
+        controls = result["controls"][env_id]
+        if controls is not None:
+            for policy, name in (("random", "random"), ("control", controls["called"])):
+                yield [env_id, name, "", "", *_driven(controls[policy]), *_made(None)]
+        for run in result["runs"]:
+            if run["env"] != env_id:
+                continue
+            made = run["compressed"]
+            name = f"{env_id}, {run['seed']}"
+            yield [name, "teacher", *_teacher(made), *_driven(run["driven"]["teacher"]), *_made(None)]
+            if made is not None:
+                earlier = " (earlier search)" * is_earlier(result, made)
+                size = (size_name(tuple(made["hidden"])), f"{made['parameters']:,}")
+                yield [name, f"compact{earlier}", *size, *_driven(run["driven"]["compact"]), *_made(made)]
+
+
+def _named(run: Entry) -> Entry:
+    return {"env": run["env"], "seed": run["seed"], "search": run["compressed"].get("search")}
+
+
+def _trained(run: Entry) -> str:
+    told = run["training"]
+    took = f"{told['steps']:,} steps in {told['cpu_seconds']:.0f} s of CPU"
+    return f"{run['env']}, {run['seed']}: {run['trained_by']}, {took}"
+
+
+def _played(result: Entry) -> Iterator[Entry]:
+    for run in result["runs"]:
+        yield from (played for played in run["driven"].values() if played is not None)
+    for controls in result["controls"].values():
+        if controls is not None:
+            yield from (controls[policy] for policy in ("random", "control"))
+
+
+def _teacher(made: Entry | None) -> tuple[str, str]:
+    if made is None:
+        return "256x256", ""
+    size = made["teacher"]["size"]
     return size_name(tuple(size["hidden"])), f"{size['parameters']:,}"
 
 
-def _driven(driven: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _driven(driven: Entry | None) -> tuple[str, str, str]:
     if driven is None:
-        return "not played yet", "", ""
+        return "not played", "", ""
+    parked = f" (parked {driven['successes']} of {driven['episodes']})" if driven["can_succeed"] else ""
     bound = f"{driven['crash_rate_upper_bound']:.3f}"
-    return f"{driven['mean']:.2f}", f"{driven['crashes']} of {driven['episodes']}", bound
+    return f"{driven['mean']:.2f}{parked}", f"{driven['crashes']} of {driven['episodes']}", bound
 
 
-def _made(made: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _made(made: Entry | None) -> tuple[str, str, str]:
     if made is None:
         return "", "", ""
     entry = made["certificate"]
@@ -85,7 +109,7 @@ def _made(made: Mapping[str, Any] | None) -> tuple[str, str, str]:
     return f"{retention}, {bound}", shown, f"{made['cpu_seconds']:.0f} s"
 
 
-def _board(firmware: Mapping[str, Any], own: Mapping[str, Any] | None, host: Mapping[str, Any]) -> list[str]:
+def _board(firmware: Entry, own: Entry | None, host: Entry) -> list[str]:
     over = firmware["overflow_bytes"]
     if not firmware["fits"]:
         least = "at least " if firmware["at_least"] else ""
@@ -102,9 +126,5 @@ def _board(firmware: Mapping[str, Any], own: Mapping[str, Any] | None, host: Map
     ]
 
 
-def _missing(result: Mapping[str, Any]) -> str:
-    return f" Not run yet: {', '.join(result['missing'])}." if result["missing"] else ""
-
-
-def _stamp(result: Mapping[str, Any]) -> str:
+def _stamp(result: Entry) -> str:
     return f"{stamp(result)}, " + ", ".join(f"{name} {found}" for name, found in result["packages"].items())

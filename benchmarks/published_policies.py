@@ -90,16 +90,22 @@ def _difference(path: Path, case: Path) -> float | None:
     kept = np.load(case)
     given = [kept[name] for name in sorted(kept) if name.startswith("in_")]
     wanted = [kept[name] for name in kept if name.startswith("out_")]
-    sizes = {entry.name: int(np.prod(entry.shape[1:])) for entry in session.get_inputs()}
-    fields = _matched(sizes, given)
     outputs = [entry.name for entry in session.get_outputs()]
+    states = {
+        entry.name: np.zeros((1, *entry.shape[1:]), np.float32)
+        for entry in session.get_inputs()
+        if f"{entry.name}_out" in outputs
+    }
+    entries = [entry for entry in session.get_inputs() if entry.name not in states]
+    fields = _matched({entry.name: int(np.prod(entry.shape[1:])) for entry in entries}, given)
     found = []
     for values in zip(*fields.values(), strict=True):
         feed = {
             entry.name: value.reshape(1, *entry.shape[1:]).astype(np.float32)
-            for entry, value in zip(session.get_inputs(), values, strict=True)
+            for entry, value in zip(entries, values, strict=True)
         }
-        found.append(dict(zip(outputs, session.run(None, feed), strict=True)))
+        found.append(dict(zip(outputs, session.run(None, {**feed, **states}), strict=True)))
+        states = {name: found[-1][f"{name}_out"] for name in states}
     best = [
         max(float(np.abs(step[name].ravel() - want[at].ravel()).max()) for at, step in enumerate(found))
         / max(1.0, float(np.abs(want).max()))

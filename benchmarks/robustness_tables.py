@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from record import stamp, table
+from search_tables import searches
 
 from prunekit.console import size_name
 from prunekit.disturbances.record import Disturbance
@@ -33,11 +34,12 @@ def disturbances_table(result: Mapping[str, Any]) -> str:
 
 def disturbed_compression_table(result: Mapping[str, Any]) -> str:
     """Return a row per environment, seed and way: what was found, what it keeps under a disturbance, where it holds."""
-    rows = []
+    rows, runs = [], []
     for env_id, seeds in result["environments"].items():
         under = Disturbance(**result["learned_under"][env_id])
         for seed, ways in seeds.items():
             for way, found in ways.items():
+                runs.append({"env": env_id, "seed": seed, "search": found.get("search")})
                 learned = "none" if way == "undisturbed" else under.words
                 size = f"{size_name(tuple(found['hidden']))}, {found['parameters']:,}"
                 kept = f"{under.words}: {_kept_under(found, under)}"
@@ -47,7 +49,7 @@ def disturbed_compression_table(result: Mapping[str, Any]) -> str:
         f"{table(head, rows)}\n\n*Keeps*: the share of the teacher's gain over the random policy, returns clipped, all "
         "of them disturbed alike; in brackets a lower bound with 95% confidence. *Certified up to*: the largest level "
         f"under which 0.95 is kept, with 95% confidence for all levels together, in at most {result['max_episodes']} "
-        f"episodes each. {stamp(result)}."
+        f"episodes each.{searches(result, runs)} {stamp(result)}."
     )
 
 

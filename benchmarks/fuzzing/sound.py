@@ -161,6 +161,24 @@ class _Branching(nn.Module):
         return scores, torch.softmax(scores, -1)
 
 
+class _Remembering(nn.Module):
+    """Keeps its state in buffers, as recurrent policies of robots do."""
+
+    def __init__(self, spaces: Spaces) -> None:
+        super().__init__()
+        self.memory = nn.LSTM(spaces.observation, 5)
+        self.last = nn.Linear(5, spaces.outputs)
+        self.hidden_state = nn.Buffer(torch.zeros(1, 1, 5))
+        self.cell_state = nn.Buffer(torch.zeros(1, 1, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, (h, c) = self.memory(x.unsqueeze(0), (self.hidden_state, self.cell_state))
+        self.hidden_state[:] = h
+        self.cell_state[:] = c
+        result: Tensor = self.last(out.squeeze(0))
+        return result
+
+
 def _torchscript() -> Iterator[Sound]:
     plain, normalizing, branching = _network(DISCRETE), _Normalizing(DISCRETE), _Branching(CONTINUOUS)
     made: dict[str, tuple[Any, Spaces]] = {
@@ -168,6 +186,7 @@ def _torchscript() -> Iterator[Sound]:
         "scripted": (torch.jit.script(normalizing), DISCRETE),
         "frozen": (torch.jit.freeze(torch.jit.script(normalizing.eval())), DISCRETE),
         "branching": (torch.jit.script(branching), CONTINUOUS),
+        "recurrent": (torch.jit.script(_Remembering(CONTINUOUS).eval()), CONTINUOUS),
     }
     for name, (module, spaces) in made.items():
         buffer = io.BytesIO()

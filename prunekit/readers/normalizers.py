@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from prunekit.errors import InputError
 from prunekit.files import require_file
 from prunekit.readers.policy_file import PolicyOptions
+from prunekit.readers.runs import run_normalizes
 from prunekit.readers.zoo import zoo_normalizes
 
 # What Stable-Baselines3's users call the file of VecNormalize.save.
 _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Whether ``trainer`` normalized observations, as its ``file`` says."""
+
+    normalizes: bool
+    trainer: str
+    file: str
+
+
 def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     """Return the normalizer's file for the zip at ``path``, or None where ``options`` say that there is none.
 
     A zip does not say whether its policy was trained behind a normalizer. A file in a usual place is taken; where there
-    is none, RL Baselines3 Zoo's config.yml beside the zip says so, or else the caller has to: InputError names the
-    options.
+    is none, what the trainer wrote next to the zip says so (``told_of``), or else the caller has to: InputError names
+    the options.
     """
     if options.without_normalizer:
         return None
@@ -28,12 +41,12 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     found = normalizers_near(path)
     if len(found) == 1:
         return found[0]
-    normalizes = zoo_normalizes(path)
-    if not found and normalizes is False:
+    told = None if found else told_of(path)
+    if told is not None and not told.normalizes:
         return None
-    if not found and normalizes:
+    if told is not None:
         raise InputError(
-            f"{path}: config.yml next to it says that it was trained with a normalizer, whose file is missing; put "
+            f"{path}: {told.file} next to it says that it was trained with a normalizer, whose file is missing; put "
             "vecnormalize.pkl next to the zip, or name it with `normalizer`"
         )
     what = "several files next to it could be its normalizer" if found else "no normalizer is next to it"
@@ -41,6 +54,14 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
         f"{path}: does not say whether its observations were normalized (VecNormalize), and {what}; give its file "
         "with `normalizer`, or `normalizer=False` if it was trained without one"
     )
+
+
+def told_of(path: Path) -> Told | None:
+    """Return what the trainer of the zip at ``path`` wrote next to it: RL Baselines3 Zoo, or ``prunekit train``."""
+    zoo, run = zoo_normalizes(path), run_normalizes(path)
+    if zoo is not None:
+        return Told(normalizes=zoo, trainer="RL Baselines3 Zoo", file="config.yml")
+    return None if run is None else Told(normalizes=run, trainer="prunekit", file="config.json")
 
 
 def normalizers_near(path: Path) -> list[Path]:

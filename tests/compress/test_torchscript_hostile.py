@@ -15,6 +15,7 @@ from torchscript_files import Own, replaced, saved, spaces_for, with_body
 
 from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.errors import ArtifactError, InputError
+from prunekit.readers.torchscript.archive import read_script
 
 SPACES = spaces_for(4, 2)
 BACK = "return torch.slice(x, 1, 0, 2)"
@@ -135,8 +136,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
         f"y = torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-05, True)\n{BACK}",
         "in training mode",
     ),
-    "lstm": (f"y = torch.lstm(x, [x, x], [x], True, 1, 0., False, False, False)\n{BACK}", "recurrent"),
-    "gru cell": (f"y = torch.gru_cell(x, x, x, x)\n{BACK}", "recurrent"),
+    "lstm": (f"y = torch.lstm(x, [x, x], [x], True, 1, 0., False, False, False)\n{BACK}", "'lstm' of 2 axes"),
+    "gru cell": (f"y = torch.gru_cell(x, x, x, x)\n{BACK}", "'gru' of 4 values by weights"),
     "dropout": (f"y = torch.dropout(x, 0.5, True)\n{BACK}", "samples"),
     **{
         name: (f"y = torch.{name}(x)\n{BACK}", f"calls 'torch.{name}', so it samples")
@@ -263,7 +264,10 @@ class Samples(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Remembers, "recurrent policies are not read"),
+        (
+            Remembers,
+            "keeps state between calls (it writes to its own tensors), so it is recurrent; these are not imitated",
+        ),
         (Averages, "keeps state between calls"),
         (Carries, "takes 'state' too"),
         (Samples, "samples"),
@@ -279,3 +283,10 @@ def test_storages_that_claim_more_than_their_record_are_refused(tmp_path: Path) 
     content: dict[str, Any] = {"/data/0": bytes(8)}
     with pytest.raises(ArtifactError, match=r"other\.ts: its entry '.*data/0' has 8 bytes, not the"):
         read_torchscript(replaced(path, content), SPACES)
+
+
+def test_errors_do_not_format_the_weights(tmp_path: Path) -> None:
+    path = with_body(tmp_path, f"y = torch.add(x, self)\n{BACK}")
+    module = read_script(path).module
+    assert "tensor" not in repr(module)
+    assert "does not run on" in refusal(path)

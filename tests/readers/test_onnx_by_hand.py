@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from onnx_files import Array, agreeing, by_hand, node, ops_of
 
 from prunekit.export.session import onnxruntime
-from prunekit.graph.reference import run_step
+from prunekit.graph.reference import initial_states, run_step
 from prunekit.readers.onnx_graph import read_onnx_graph
 
 RANDOM = np.random.default_rng(1)
@@ -408,6 +408,41 @@ def test_a_state_that_is_a_constant(kind: str, before: bool) -> None:
     if kind == "GRU":
         nodes[1] = node(kind, f"s w r b {state}", "whole last", hidden_size=size, linear_before_reset=1)
         agreeing(by_hand(nodes, {"x": (1, 5)}, constants=constants))
+
+
+@pytest.mark.parametrize("reset_after", [0, 1])
+@pytest.mark.parametrize("ending", ["", "_in"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_state_that_is_carried(kind: str, ending: str, reset_after: int) -> None:
+    """As rsl_rl exports recurrent policies: ``h_in`` and ``c_in`` are given, ``h_out`` and ``c_out`` come back."""
+    gates, size, steps = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], 3, 6
+    names = ("h", "c") if kind == "LSTM" else ("h",)
+    before, after = (" ".join(f"{name}{end}" for name in names) for end in (ending, "_out"))
+    constants = {"w": values(1, gates * size, 5), "r": values(1, gates * size, size), "b": values(1, 2 * gates * size)}
+    constants |= {"zero": np.asarray([0]), "one": np.asarray([1])}
+    options = {"linear_before_reset": reset_after} if kind == "GRU" else {}
+    content = by_hand(
+        [
+            node("Unsqueeze", "x zero", "s"),
+            node(kind, f"s w r b - {before}", f"whole {after}", hidden_size=size, **options),
+            node("Squeeze", "whole one", "t"), node("Squeeze", "t zero", "u"), node("Tanh", "u", "actions"),
+        ],
+        {"x": (1, 5), **{f"{name}{ending}": (1, 1, size) for name in names}},
+        ("actions", *after.split()),
+        constants,
+    )  # fmt: skip
+    found = read_onnx_graph(content, "policy.onnx")
+    assert (found.output, sorted(port.name for port in found.graph.inputs)) == ("actions", ["x"])
+    assert [state.before for state in found.graph.states] == [f"{name}{ending}" for name in names]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    held = {f"{name}{ending}": np.zeros((1, 1, size), np.float32) for name in names}
+    states = initial_states(found.graph, 1, np.float64)
+    for row in 2.0 * values(steps, 1, 5):
+        wanted, *left = session.run(None, {"x": row, **held})
+        held = dict(zip(held, left, strict=True))
+        made, states = run_step(found.graph, {"x": row}, states)
+        np.testing.assert_allclose(made["outputs"], wanted, atol=1e-6)
+    assert all(np.abs(state).max() > 1e-2 for state in states.values())
 
 
 def test_inputs_and_outputs_that_are_left_out() -> None:

@@ -42,15 +42,15 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Array], s
         WEIGHT,
         r"MatMul 'y' multiplies two computed matrices, as attention does",
     ),
-    "state": (
+    "a state of another shape": (
         [
             node("Unsqueeze", "x zero", "s"),
             node("LSTM", "s w r - - h_in c_in", "whole h_out c_out", hidden_size=3),
             node("Identity", "whole"),
         ],
-        {"x": (1, 5), "h_in": (1, 1, 3), "c_in": (1, 1, 3)},
+        {"x": (1, 5), "h_in": (1, 1, 4), "c_in": (1, 1, 3)},
         RECURRENT,
-        r"LSTM 'whole' carries a state from step to step, which ONNX files are not read with",
+        r"LSTM 'whole' has a state of shape \[1, 1, 4\], but \[1, 1, 3\] is needed for one observation",
     ),
     "steps": (
         [node("LSTM", "x w r", "whole", hidden_size=3), node("Identity", "whole")],

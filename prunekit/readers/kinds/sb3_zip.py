@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
-from prunekit.readers.normalizers import normalizer_of
+from prunekit.readers.normalizers import normalizer_of, told_of
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
@@ -41,8 +41,9 @@ def read_with_normalizer(
     normalizer = normalizer_of(path, options)
     found = read_zip(path, normalizer, spaces=spaces, policy_of=policy_of)
     notes = [*found.notes, *zoo_notes(path)]
-    if normalizer is None and not options.without_normalizer:
-        notes.append("RL Baselines3 Zoo trained it without a normalizer (config.yml)")
+    told = told_of(path) if normalizer is None and not options.without_normalizer else None
+    if told is not None:
+        notes.append(f"{told.trainer} trained it without a normalizer ({told.file})")
     return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=tuple(notes))
 
 

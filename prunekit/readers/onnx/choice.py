@@ -97,23 +97,29 @@ def passed_through(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def states_of(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the inputs ``NAME`` that are left for the next call as outputs ``NAME_out``, as prunekit writes states.
+    """Return the inputs that are left for the next call as outputs.
 
-    They have one shape and hold floats; what only passes through is none.
+    They are called ``NAME`` and ``NAME_out``, as prunekit writes states, or ``NAME_in`` and ``NAME_out``, as rsl_rl and
+    ML-Agents do. They have one shape and hold floats; what only passes through is none.
     """
     outputs = {value.name: value for value in model.graph.output}
     passed, found = passed_through(model.graph), {}
     for value in inputs_of(model):
-        after = outputs.get(f"{value.name}_out")
+        after = outputs.get(f"{value.name}_out", outputs.get(f"{value.name.removesuffix('_in')}_out"))
         if after is None or after.name in passed or value.type.tensor_type.elem_type not in FLOATS:
             continue
-        shapes = [
-            [size.dim_value if size.dim_value > 0 else size.dim_param for size in one.type.tensor_type.shape.dim]
-            for one in (value, after)
-        ]
-        if shapes[0][1:] == shapes[1][1:] and len(shapes[0]) == len(shapes[1]):
+        if _may_be_of_one_shape(value, after):
             found[value.name] = after.name
     return found
+
+
+def _may_be_of_one_shape(before: onnx.ValueInfoProto, after: onnx.ValueInfoProto) -> bool:
+    """Whether all sizes that are known agree, but for the batch; exporters often leave those of outputs open."""
+    if not after.type.tensor_type.HasField("shape"):
+        return True
+    sizes = [[size.dim_value for size in one.type.tensor_type.shape.dim] for one in (before, after)]
+    pairs = zip(sizes[0][1:], sizes[1][1:], strict=False)
+    return len(sizes[0]) == len(sizes[1]) and all(a == b or min(a, b) <= 0 for a, b in pairs)
 
 
 def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[str] = ()) -> str:

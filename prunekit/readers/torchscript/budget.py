@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final
 
+import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
 
 MAX_STEPS = 100_000
 MAX_CALL_DEPTH = 48
+MAX_STATE = 2**16
+"""Values that one state of a recurrent policy may have."""
 MAX_LENGTH = 2**16
 """Entries of a list and characters of a text that a program makes."""
 PER_STEP = 16
@@ -42,11 +45,43 @@ class Tracing(Protocol):
 
 @final
 @dataclass(kw_only=True)
+class Written:
+    """The tensors of the file that a program wrote to, as they were before, by their place in memory."""
+
+    before: dict[int, Tensor] = field(default_factory=dict)
+    now: dict[int, Tensor] = field(default_factory=dict)
+
+    def note(self, target: Tensor) -> None:
+        """Keep the whole memory of ``target``; raises InputError where it is larger than any state."""
+        place = target.untyped_storage().data_ptr()
+        if place in self.before:
+            return
+        whole = whole_of(target)
+        if whole.numel() > MAX_STATE:
+            raise InputError(f"keeps a state of {whole.numel():,} values between calls, more than any policy needs")
+        self.now[place], self.before[place] = whole, whole.clone()
+
+    def undo(self) -> None:
+        """Put everything back."""
+        for place, whole in self.now.items():
+            whole.copy_(self.before[place])
+
+
+def whole_of(tensor: Tensor) -> Tensor:
+    """Return the whole memory of ``tensor`` as a vector."""
+    storage = tensor.untyped_storage()
+    count = storage.nbytes() // tensor.element_size()
+    return torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))
+
+
+@final
+@dataclass(kw_only=True)
 class Run:
     """One evaluation: what is left of its budget, the tensors that it must not write to, and what it has read.
 
     ``used`` collects the parameters that it reads by their place in memory; ``owned`` and ``lists`` are the tensors'
-    storages and the lists of the file; ``tracing`` is None where the tensors are real ones.
+    storages and the lists of the file; ``tracing`` is None where the tensors are real ones. ``written`` takes note of
+    what it writes to the tensors of the file; where it is None, it must not.
     """
 
     steps: int
@@ -56,6 +91,7 @@ class Run:
     used: dict[tuple[int, int], int] = field(default_factory=dict)
     depth: int = 0
     tracing: Tracing | None = None
+    written: Written | None = None
 
     def known(self, value: Any) -> Any:
         """Return ``value``, which the program takes a number of; raises InputError where it is traced."""
@@ -84,11 +120,17 @@ class Run:
         self.used[parameter.data_ptr(), parameter.numel()] = parameter.numel()
 
     def require_own(self, target: Tensor) -> None:
-        """Raise InputError where ``target`` lies in a tensor of the file: what is written there outlives the call."""
-        if target.untyped_storage().data_ptr() in self.owned:
+        """Take note where ``target`` lies in a tensor of the file: what is written there outlives the call.
+
+        Raises InputError where that is not allowed.
+        """
+        if target.untyped_storage().data_ptr() not in self.owned:
+            return
+        if self.written is None:
             raise InputError(
-                "keeps state between calls (it writes to its own tensors); recurrent policies are not read"
+                "keeps state between calls (it writes to its own tensors), so it is recurrent; these are not imitated"
             )
+        self.written.note(target)
 
 
 def run_for(rows: int, weights: int, owned: Collection[int], lists: Collection[int]) -> Run:

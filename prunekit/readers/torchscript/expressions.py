@@ -146,7 +146,8 @@ def assigned(target: ast.expr, value: Expression) -> Statement:
             return unpack
         case ast.Attribute(attr=name):
             return refusing(
-                f"keeps state between calls (it changes its attribute '{name[:60]}'); recurrent policies are not read"
+                f"keeps state between calls: it assigns to its attribute '{name[:60]}', which is not followed; write "
+                f"to it in place (self.{name[:60]}[:] = ...) and save the policy again"
             )
         case _:
             return refusing(f"assigns to '{shown(target)}'")

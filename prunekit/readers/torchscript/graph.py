@@ -17,10 +17,11 @@ from prunekit.policy.description import described
 from prunekit.readers.foreign import ForeignGraph
 from prunekit.readers.lowering.ending import ended
 from prunekit.readers.lowering.values import Data, Index, core
-from prunekit.readers.torchscript import activations, arithmetic, layers, layout, reductions  # noqa: F401  (forms)
+from prunekit.readers.torchscript import activations, arithmetic, layers, layout, recurrent, reductions  # noqa: F401
 from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 from prunekit.readers.torchscript.building import Building
+from prunekit.readers.torchscript.states import KeptState, kept_states
 from prunekit.readers.torchscript.symbols import Condition, Missing, Symbol
 from prunekit.readers.torchscript.tracer import Tracer
 from prunekit.readers.torchscript.widths import Shape, shapes_for
@@ -30,11 +31,12 @@ _STATE = re.compile(r"(h|c|hx|cx|hc)\d*|states?(_?in)?\d*|.*(hidden|cell|memory|
 
 
 def read_torchscript_graph(path: Path, *, width: int | None = None) -> ForeignGraph:
-    """Return the feed-forward policy in the TorchScript file at ``path``: an input per tensor that its forward takes.
+    """Return the policy in the TorchScript file at ``path``: an input per tensor that its forward takes.
 
-    ``width`` is how many values an observation has, where the file does not show it. Raises ArtifactError, naming the
-    file, and the operator and the module that has no form in a graph, for what is no feed-forward policy of known ops,
-    and for files that are damaged; and where the width is not known, naming the option that says it.
+    A tensor of the file that a call writes to is a state. It begins with what the file holds. ``width`` is how many
+    values an observation has, where the file does not show it. Raises ArtifactError, naming the file, and the operator
+    and the module that has no form in a graph, for what is no policy of known ops, and for files that are damaged; and
+    where the width is not known, naming the option that says it.
     """
     try:
         script = read_script(path)
@@ -52,13 +54,15 @@ def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
     if script.dtype not in (torch.float32, torch.float64):
         told = str(script.dtype).removeprefix("torch.")
         raise InputError(f"computes with {told}; save the policy in float32")
-    shapes = shapes_for(script, names, width)
+    shapes, written = shapes_for(script, names, width)
     ports = [Port(name=_port(name), shape=core(shape)) for name, shape in zip(names, shapes, strict=True)]
-    building = Building(ports, script.dtype)
-    result = _traced(script, building, ports, shapes)
+    states = kept_states(script, written, [port.name for port in ports])
+    building = Building([*ports, *(state.port for state in states)], script.dtype)
+    tracer = Tracer(building, script.module, {state.place: (state.tensor, state.port.name) for state in states})
+    result = _traced(script, tracer, ports, shapes)
     _require_no_state(names, result)
     output, answer, others = _chosen(result)
-    return _finished(building, ports, answer, output, others)
+    return _finished(tracer, ports, states, answer, output, others)
 
 
 def _tensors(script: Script) -> list[str]:
@@ -82,9 +86,8 @@ def _port(name: str) -> str:
 
 
 @torch.no_grad()
-def _traced(script: Script, building: Building, ports: Sequence[Port], shapes: Sequence[Shape]) -> Any:
-    run = run_for(1, script.weights, script.storages, script.lists)
-    tracer = Tracer(building, script.module)
+def _traced(script: Script, tracer: Tracer, ports: Sequence[Port], shapes: Sequence[Shape]) -> Any:
+    run, building = run_for(1, script.weights, script.storages, script.lists), tracer.building
     run.tracing = tracer
     symbols = [building.symbol(Data(name=port.name, dims=shape)) for port, shape in zip(ports, shapes, strict=True)]
     try:
@@ -117,8 +120,14 @@ def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
 
 
 def _finished(
-    building: Building, ports: Sequence[Port], answer: Any, output: str, others: tuple[str, ...]
+    tracer: Tracer,
+    ports: Sequence[Port],
+    states: Sequence[KeptState],
+    answer: Any,
+    output: str,
+    others: tuple[str, ...],
 ) -> ForeignGraph:
+    building = tracer.building
     if isinstance(answer, Missing):
         raise InputError(answer.reason)
     if isinstance(answer, Condition) or not isinstance(answer, Symbol | Tensor):
@@ -130,9 +139,15 @@ def _finished(
         found: Data | Index = building.data(answer)
     else:
         found = building.index_of(answer)
-    graph = ended(building.build, found)
+    carried = {state.port.name: state.carried(building, tracer.left(state.place)) for state in states}
+    graph = ended(building.build, found, carried)
     left = [port.name for port in ports if port not in graph.inputs]
-    notes = tuple(f"its input '{name}' is not used, and left out" for name in left)
+    notes = [f"its input '{name}' is not used, and left out" for name in left]
+    recognised = f"TorchScript, {described(graph)}{', recurrent' if graph.states else ''}"
     return ForeignGraph(
-        graph=graph, output=output, others=others, recognised=f"TorchScript, {described(graph)}", notes=notes
+        graph=graph,
+        output=output,
+        others=others,
+        recognised=recognised,
+        notes=(*notes, *(note for state in states for note in state.notes)),
     )

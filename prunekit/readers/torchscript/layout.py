@@ -21,7 +21,7 @@ from prunekit.readers.torchscript.values import DTYPE_NUMBERS, number, typed
 _MOVING = """
 broadcast_to chunk clone contiguous diagonal expand expand_as expand_copy flatten flip gather index index_select movedim
 narrow numpy_T permute ravel repeat reshape reshape_as roll select slice split split_with_sizes squeeze swapaxes t
-take_along_dim tile transpose unbind unflatten unsqueeze view view_as
+take_along_dim tile transpose unbind unflatten unsafe_chunk unsqueeze view view_as
 """
 _JOINING = "cat concat concatenate hstack stack vstack"
 _LIKE = "empty_like full_like new_full new_ones new_zeros ones_like zeros_like"

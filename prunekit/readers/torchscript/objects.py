@@ -84,9 +84,12 @@ class Class:
 
 
 @final
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Module:
-    """An object of the program: its class and its attributes."""
+    """An object of the program: its class and its attributes.
+
+    It has no repr of its fields: torch's errors print what they were given, and all weights would be formatted.
+    """
 
     kind: Class
     fields: dict[str, Any]

@@ -11,6 +11,7 @@ from torch import Tensor
 from prunekit.errors import InputError
 from prunekit.readers.torchscript import sizes
 from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.torchscript.recurrence import RECURRENT
 from prunekit.readers.torchscript.values import CPU, DTYPE_NUMBERS, SCALARS, Scalar, number, tensor_of, typed
 
 Values = list[Any]
@@ -38,7 +39,7 @@ _CHARGES: dict[str, sizes.Charge] = {
     **dict.fromkeys(_BROADCAST.split(), sizes.broadcast),
     **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), sizes.joined),
     **dict.fromkeys(("split", "split_with_sizes", "unbind"), sizes.pieces),
-    "chunk": sizes.chunked,
+    **dict.fromkeys(("chunk", "unsafe_chunk"), sizes.chunked),
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), sizes.product),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm"), sizes.added_product),
     **dict.fromkeys(("ones", "zeros", "full"), sizes.sized(0)),
@@ -77,9 +78,6 @@ rand_like randint randint_like randn randn_like random_ randperm rrelu_with_nois
 """
 _SAMPLING = frozenset(_SAMPLED.split())
 _DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
-_RECURRENT = frozenset(
-    ["gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell"]
-)
 _CHANGED_IN = {"torch.div": 4, "torch.div_": 4, "torch.true_divide": 4, "torch.full": 5}
 """The versions from which these operators mean what they do now."""
 
@@ -296,8 +294,6 @@ def reason_against(path: str) -> str:
     name = path.rpartition(".")[2]
     if name in _SAMPLING:
         return f"calls '{path}', so it samples; export its mean or most likely action"
-    if name in _RECURRENT:
-        return f"calls '{path}', so it is recurrent; recurrent policies are not read"
     return f"calls '{path[:60]}', which is not supported"
 
 
@@ -336,6 +332,7 @@ def _all_operators() -> dict[str, Operator]:
     for name in _IN_PLACE.split():
         charge = sizes.picked if name == "index_put" else _CHARGES.get(name, sizes.largest)
         operators[f"torch.{name}_"] = _in_place(name, charge)
+    operators |= {f"torch.{name}": operator for name, operator in RECURRENT.items()}
     operators |= {f"torch.{name}": operator for name, operator in _SPECIAL.items()}
     operators |= {f"ops.prim.{name}": operator for name, operator in _PRIMITIVES.items()}
     return operators

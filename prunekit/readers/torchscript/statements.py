@@ -47,6 +47,8 @@ def _statement(node: ast.stmt, program: Program) -> Statement:
     match node:
         case ast.Assign(targets=[target], value=value):
             return assigned(target, expression(value, program))
+        case ast.AnnAssign(target=ast.Name() as target, value=ast.expr() as value):
+            return assigned(target, expression(value, program))
         case ast.Expr(value=value):
             ignored = expression(value, program)
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from prunekit.errors import InputError
-from prunekit.readers.torchscript.budget import Run
+from prunekit.readers.lowering.values import Data
+from prunekit.readers.torchscript.budget import Run, whole_of
 from prunekit.readers.torchscript.building import Building
 from prunekit.readers.torchscript.objects import Module
 from prunekit.readers.torchscript.operators import Operator, is_sampling, reason_against
@@ -76,10 +77,18 @@ class Call:
 class Tracer:
     """What is known while a program runs. Real tensors that traced elements are written to become traced themselves."""
 
-    def __init__(self, building: Building, root: Module) -> None:
+    def __init__(self, building: Building, root: Module, states: Mapping[int, tuple[Tensor, str]]) -> None:
+        """``states`` are tensors of the file, by their place in memory, with the graph's values that stand for them."""
         self.building = building
         self._paths = dict(_paths(root, "", set()))
-        self._written: dict[int, tuple[Tensor, Symbol]] = {}
+        self._written = {
+            place: (tensor, building.symbol(Data(name=name, dims=(whole_of(tensor).numel(),))))
+            for place, (tensor, name) in states.items()
+        }
+
+    def left(self, place: int) -> Symbol:
+        """Return what is in the memory at ``place``, to which traced elements were written."""
+        return self._written[place][1]
 
     @contextmanager
     def inside(self, module: object) -> Iterator[None]:
@@ -133,7 +142,7 @@ class Tracer:
         if in_place:
             return self._in_place(call, name, seen, named)
         try:
-            return _formed(call, FORMS.get(name), path, [_real(self.building, value) for value in seen], named)
+            return _formed(call, FORMS.get(name), [_real(self.building, value) for value in seen], named)
         except NoFormError as error:
             return Missing(str(error))
 
@@ -151,9 +160,9 @@ class Tracer:
             raise call.refused(", which writes to a tensor whose elements share memory")
         base = name[:-1]
         if base in WRITES:
-            names = _formed(call, WRITES[base], name, [target, *others], options)
+            names = _formed(call, WRITES[base], [target, *others], options)
         else:
-            made = _formed(call, FORMS.get(base), name, [target, *others], options)
+            made = _formed(call, FORMS.get(base), [target, *others], options)
             if made is target:
                 return target
             names = names_of(call.building, made)
@@ -164,13 +173,11 @@ class Tracer:
 
     def _overlaid(self, tensor: Tensor) -> Symbol:
         """Return a real tensor as traced, with all that shares its memory."""
-        storage = tensor.untyped_storage()
-        count = storage.nbytes() // tensor.element_size()
-        whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (count,), (1,))
+        whole = whole_of(tensor)
         cell = Cell(names=self.building.elements.of_constants(whole), dtype=tensor.dtype)
-        self._written[storage.data_ptr()] = (
+        self._written[whole.untyped_storage().data_ptr()] = (
             tensor,
-            Symbol(cell=cell, at=torch.arange(count)),
+            Symbol(cell=cell, at=torch.arange(whole.numel())),
         )  # kept alive: no other gets its place
         found = self.seen(tensor)
         assert isinstance(found, Symbol)
@@ -193,13 +200,10 @@ def _real(building: Building, value: Any) -> Any:
     return value
 
 
-def _formed(call: Call, form: Form | None, path: str, values: list[Any], options: Mapping[str, Any]) -> Any:
+def _formed(call: Call, form: Form | None, values: list[Any], options: Mapping[str, Any]) -> Any:
     if not any(within(value, Symbol | Condition) for value in (*values, *options.values())):
         return call.operator(values, dict(options), call.run)
     if form is None:
-        reason = reason_against(path if path.startswith(("torch.", "ops.")) else f"torch.{path}")
-        if "recurrent" in reason:
-            raise NoFormError(reason)
         raise call.refused(", which a graph cannot express; compress can imitate the policy as it is")
     try:
         bound = signature(form).bind(call, *values, **options)

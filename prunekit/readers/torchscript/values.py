@@ -132,7 +132,7 @@ def _changing(change: Callable[[Any, Values], Any]) -> Scalar:
     def apply(values: Values, run: Run) -> Any:
         target = values[0]
         if not isinstance(target, list | dict) or id(target) in run.lists:
-            raise InputError("keeps state between calls (it changes its own lists); recurrent policies are not read")
+            raise InputError("keeps state between calls in its own lists, which is not followed; keep it in tensors")
         result = change(target, values[1:])
         short(len(target))
         return target if result is None else result

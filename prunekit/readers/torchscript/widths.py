@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from prunekit.errors import InputError
 from prunekit.readers.torchscript.archive import Script
-from prunekit.readers.torchscript.budget import MAX_STEPS, Run, run_for
+from prunekit.readers.torchscript.budget import MAX_STEPS, Run, Written, run_for
 from prunekit.readers.torchscript.objects import Module
 from prunekit.readers.torchscript.operators import Operator, is_sampling
 
@@ -32,16 +32,19 @@ _MAX_PAIRED = 24
 Shape = tuple[int, ...]
 
 
-def shapes_for(script: Script, names: Sequence[str], width: int | None) -> list[Shape]:
+def shapes_for(script: Script, names: Sequence[str], width: int | None) -> tuple[list[Shape], Mapping[int, Tensor]]:
     """Return the shapes of the tensors ``names`` that the program takes, a batch axis of one in front where it has one.
 
+    With them come the tensors of the file, by their place in memory, that the program writes to on such observations.
     ``width`` is that of one of them, where it is known. Raises InputError where no shapes fit, or more than one.
     """
     if width is not None and not 1 <= width <= MAX_WIDTH:
         raise InputError(f"cannot have observations of {width:,} values; `inputs` is from 1 to {MAX_WIDTH:,}")
     read = [name for name in names if _is_read(script, name)]
-    found = _widths(_Trials(script=script, names=names, read=read), width)
-    return [found.get(name, (1, 1)) for name in names]
+    trials = _Trials(script=script, names=names, read=read)
+    found = _widths(trials, width)
+    trials.fits([found[name] for name in read])
+    return [found.get(name, (1, 1)) for name in names], trials.written
 
 
 @final
@@ -70,7 +73,10 @@ class _Undrawn:
 @final
 @dataclass(kw_only=True)
 class _Trials:
-    """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed."""
+    """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed.
+
+    ``written`` are the tensors of the file that the last one wrote to, by their place in memory; they are as before.
+    """
 
     script: Script
     names: Sequence[str]
@@ -78,6 +84,7 @@ class _Trials:
     steps: int = _MAX_STEPS
     elements: int = _MAX_ELEMENTS
     reason: str = ""
+    written: Mapping[int, Tensor] = field(default_factory=dict)
 
     def fits(self, shapes: Sequence[Shape]) -> bool:
         """Return whether the program runs on such zeros; raises InputError where it would not run on any."""
@@ -112,12 +119,14 @@ class _Trials:
             given[name] = torch.zeros(shape, dtype=self.script.dtype)
         if asked is not None:
             given[self.read[asked]].view(-1)[-1] = math.nan
-        run = run_for(1, self.script.weights, self.script.storages, self.script.lists)
-        run.tracing = _Undrawn()
+        run, written = run_for(1, self.script.weights, self.script.storages, self.script.lists), Written()
+        run.tracing, run.written = _Undrawn(), written
         begun = run.elements
         try:
             answer = self.script.forward.call([self.script.module, *given.values()], {}, run)
         finally:
+            written.undo()
+            self.written = written.now
             self.steps -= MAX_STEPS - run.steps
             self.elements -= begun - run.elements
         return answer[0] if isinstance(answer, tuple | list) and answer else answer

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from gymnasium import spaces
 from sb3_zips import flat, odd_ppo
+from stable_baselines3 import PPO
 
 from prunekit.api.certifying import certify
 from prunekit.benching.inspection import inspect_model
 from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
+from prunekit.readers.runs import run_normalizes
 from prunekit.readers.zoo import env_advice, zoo_normalizes, zoo_notes
 
 
@@ -135,3 +137,35 @@ def test_a_run_s_folder_stands_for_its_zip(tmp_path: Path) -> None:
     path.with_name("other.zip").write_bytes(path.read_bytes())
     with pytest.raises(ArtifactError, match="is a folder"):
         read_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "told"),
+    [
+        ("agent.zip", '{"preset": {"normalize": false}}', False),
+        ("agent.zip", '{"preset": {"normalize": true}}', True),
+        ("agent.zip", '{"preset": {"normalize": "false"}}', None),
+        ("agent.zip", '{"preset": []}', None),
+        ("agent.zip", "[" * 100_000, None),
+        ("agent.zip", "{", None),
+        ("other.zip", '{"preset": {"normalize": false}}', None),
+    ],
+)
+def test_a_run_of_prunekit_says_whether_it_normalized(
+    name: str, config: str, told: bool | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(config)
+    assert run_normalizes(tmp_path / name) is told
+
+
+def test_the_agent_of_a_run_needs_no_option(tmp_path: Path) -> None:
+    model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8)
+    path = tmp_path / "agent.zip"
+    model.save(path)
+    with pytest.raises(InputError, match="does not say whether its observations were normalized"):
+        read_policy(path)
+    (tmp_path / "config.json").write_text('{"preset": {"normalize": false}}')
+    assert read_policy(path).notes[-1] == "prunekit trained it without a normalizer (config.json)"
+    (tmp_path / "config.json").write_text('{"preset": {"normalize": true}}')
+    with pytest.raises(InputError, match=r"config\.json next to it says that it was trained with a normalizer"):
+        read_policy(path)
