@@ -41,8 +41,8 @@ def require_module_name(env_id: str) -> None:
     stem = Path(module).name.removesuffix(".py")
     example = f"{stem if is_module_name(stem) else 'MODULE'}:{name}"
     raise UnusableEnvironmentError(
-        f"environment '{env_id}' has '{module}' where the name of a module should be, as after 'import'; write "
-        f"{example} and put the folder of the module on PYTHONPATH"
+        f"environment '{env_id}' begins with '{module}', which is not the name of a module; write {example} "
+        "and put the folder of the module on PYTHONPATH"
     )
 
 
@@ -81,7 +81,7 @@ def made_by(function: EnvironmentMaker, name: str, kwargs: Mapping[str, Any] | N
     if isinstance(made, gym.vector.VectorEnv):
         what = "a vector environment; return one of its environments, or give the vector environment itself in Python"
     else:
-        what += ", which is no gymnasium.Env; return one"
+        what += ", which is not a gymnasium.Env; return one"
     raise UnusableEnvironmentError(f"environment '{name}': the function returned {what}")
 
 

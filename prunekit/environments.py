@@ -100,7 +100,7 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
             return gym.make(env_id, **(kwargs or {}))
     except gym.error.NamespaceNotFound as error:
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' is in a namespace that nothing here registers; install its package "
+            f"environment '{env_id}' is in a namespace that no installed package registers; install its package "
             "(ALE: pip install 'gymnasium[atari]')"
         ) from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -115,7 +115,7 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
         ) from error
     except gym.error.NameNotFound as error:
         module, _, name = env_id.rpartition(":")
-        advice = f"where a module of yours registers it, or has a function that makes it, write MODULE:{name}"
+        advice = f"if your own module registers it or has a function that makes it, write MODULE:{name}"
         if module:
             neither = f" and has no function of that name{functions_in(module)}" if name.isidentifier() else ""
             advice = f"the module '{module}' was imported and registers no '{name}'{neither}, so check the id"
@@ -175,7 +175,7 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
         if refused is not None:
             raise ArtifactError(
                 f"{path}: the environment argument '{name}' in its metadata is {_shown(value)}, {refused}; if you "
-                "trust it, register the environment with it in a module of yours, and give that by `env` MODULE:ID"
+                "trust it, register the environment with it in your own module, and give that by `env` MODULE:ID"
             )
     return {str(name): value for name, value in kwargs.items()}
 
@@ -195,7 +195,7 @@ def refused_argument(name: str, value: object) -> str | None:
             return "which could name a file or a module"
     limit = _LIMITS.get(name)
     if limit is not None and isinstance(value, int | float) and value > limit:
-        return f"more than {limit:,}, which could take for ever"
+        return f"more than {limit:,}, which could run forever"
     return None
 
 
@@ -230,7 +230,7 @@ def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[A
             "vector (1-D Box); register a version wrapped in gymnasium.wrappers.FlattenObservation"
         )
     if observation.shape[0] == 0:
-        raise UnusableEnvironmentError(f"environment '{name}' has observations without values; give them at least one")
+        raise UnusableEnvironmentError(f"environment '{name}' has empty observations; give them at least one value")
     try:
         return Spaces(observation=observation.shape[0], actions=kind_of_space(action))
     except InputError as error:

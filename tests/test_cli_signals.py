@@ -71,7 +71,7 @@ def test_training_says_how_to_go_on_where_there_is_something_to_go_on_with(
     assert run(*words) == (code, "", f"prunekit: {word}\n")
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    hint = f"prunekit train --resume --out {folder} goes on from the last checkpoint"
+    hint = f"prunekit train --resume --out {folder} continues from the last checkpoint"
     assert run(*words) == (code, "", f"prunekit: {word}; {hint}\n")
     (folder / "model.pt").write_text("")
     assert run(*words) == (code, "", f"prunekit: {word}\n")

@@ -179,7 +179,7 @@ def test_what_the_module_registers_is_an_id_and_no_function(module: str) -> None
             ("registers no 'make_shirt' and has no function of that name", "(functions: make_short, make_no"),
         ),
         ("number", ("has no function of that name",)),
-        ("make_nothing", ("the function returned a NoneType, which is no gymnasium.Env; return one",)),
+        ("make_nothing", ("the function returned a NoneType, which is not a gymnasium.Env; return one",)),
         ("make_trouble", ("cannot be made (OSError: the track is missing)",)),
         ("make_vector", ("the function returned a vector environment", "in Python")),
     ],

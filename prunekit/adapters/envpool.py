@@ -106,7 +106,7 @@ class EnvPoolRunner:
         actions: list[Any] = [self.spaces.actions.decided(np.zeros(self.spaces.outputs, np.float32))] * len(seeds)
         for rounds in range(MAX_STEPS):
             finite = np.isfinite(totals[playing]) & np.isfinite(shown[playing]).all(axis=1)
-            failures |= dict.fromkeys(playing[~finite].tolist(), "shows or earns what is not finite")
+            failures |= dict.fromkeys(playing[~finite].tolist(), "has an observation or a reward that is not finite")
             playing = playing[finite]
             if not len(playing):
                 return seen, totals, failures
@@ -125,7 +125,7 @@ class EnvPoolRunner:
             totals[playing] += rewards[playing]
             ended = (terminated | truncated)[playing]
             wrong = playing[ended & ~np.isfinite(totals[playing])]
-            failures |= dict.fromkeys(wrong.tolist(), "shows or earns what is not finite")
+            failures |= dict.fromkeys(wrong.tolist(), "has an observation or a reward that is not finite")
             playing = playing[~ended]
         failures |= dict.fromkeys(playing.tolist(), f"has not ended after {MAX_STEPS:,} steps")
         return seen, totals, failures

@@ -74,7 +74,7 @@ def named_twin(environment: gym.Env[Any, Any]) -> tuple[str, dict[str, Any]]:
     inside = environment.unwrapped.spec
     if inside is None:
         raise InputError(
-            f"environment '{id_of(environment)}' was made by no id, by which EnvPool would know it; leave `fast` out"
+            f"environment '{id_of(environment)}' was not made by an id that EnvPool could look up; leave `fast` out"
         )
     known = gym.registry.get(inside.id)
     usual = {} if known is None else known.kwargs
@@ -223,7 +223,7 @@ def _require_beginnings(env_id: str, environment: gym.Env[Any, Any], kwargs: Map
         apart = np.abs(one.mean(axis=0) - two.mean(axis=0))
         far = apart > _ERRORS * error + _CLOSE * (1.0 + np.abs(middle))
         if far.any():
-            raise InputError(f"it begins its episodes elsewhere (entry {int(far.argmax())} of the observations)")
+            raise InputError(f"its episodes begin in other states (entry {int(far.argmax())} of the observations)")
 
 
 def for_pool(pool: Any, actions: Sequence[Any]) -> Array:

@@ -124,7 +124,9 @@ def compress(
         teacher_of, portable = _teacher_of(policy)
         single, seeding, notes = single_of(spec)
         if fast and spec.source is None:
-            raise InputError(f"`fast` has no twin of environment '{spec.name}', which steps in a batch; leave it out")
+            raise InputError(
+                f"`fast` does not work with environment '{spec.name}', which steps in a batch; leave it out"
+            )
         portable = portable and spec.portable
         if spec.source is not None and not portable:
             notes.append(

@@ -95,7 +95,7 @@ class Policy:
         states = self._states or initial_states(self.graph, rows, np.float32)
         stale = next((name for name, value in states.items() if len(value) != rows), None)
         if stale is not None:
-            raise InputError(f"{rows} observations, but another number of them before; call reset() between episodes")
+            raise InputError(f"{rows} observations, but a different number before; call reset() between episodes")
         names = ["action", *(f"{state.before}_out" for state in self.graph.states)]
         action, *after = self._session.run(names, {**given, **states})
         self._states.update({state.before: value for state, value in zip(self.graph.states, after, strict=True)})

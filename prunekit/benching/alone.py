@@ -48,7 +48,7 @@ def measured_alone(
     results: tuple[dict[str, DeviceResult], ...] = tuple({} for _ in models)
     with ExitStack() as opened:
         for device in devices:
-            progress(f"what the models take of {device.name}")
+            progress(f"cost of the models on {device.name}")
             runtimes = [device.runtime(model, _own_place(model, device, reason)) for model in models]
             for runtime in runtimes:
                 if runtime is not None:

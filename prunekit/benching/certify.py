@@ -122,7 +122,7 @@ class Certified:
     def _advice(self) -> str:
         found = self.certificate
         wanted = found.episodes_wanted()
-        more = "" if wanted is None else f": about {wanted:,} would show the mean, if they go on as these did"
+        more = "" if wanted is None else f": about {wanted:,} should be enough, if returns stay like these"
         return f"Give it more `episodes` or `minutes`{more}."
 
     def to_json(self) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _measure(
                 if act is not None and model is models[0] and device is devices[0]:
                     act = deviation.watching(act)
                 returns.append(() if act is None else played(_always(act), seeds))
-            progress(f"what the models take of {device.name}")
+            progress(f"cost of the models on {device.name}")
             figures = device.figures(models, runtimes[device.name], settings)
             for own, figure, result in zip(returns, figures, results, strict=True):
                 interval = mean_interval(np.asarray(own), np.random.default_rng(0)) if own else None

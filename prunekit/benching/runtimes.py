@@ -169,7 +169,7 @@ def samples_its_action(name: str, output: str, operator: str, others: Sequence[s
     """Return the error for a policy whose ``output`` is drawn by ``operator``; ``others`` fit and are not."""
     advice = "export its deterministic action"
     if others:
-        advice = f"its output {', '.join(map(shown, others))} is not drawn: compress takes it with `output`"
+        advice = f"choose an output that is not sampled ({', '.join(map(shown, others))}) with `output`"
     return InputError(
         f"{name}: samples its action (output '{shown(output)}' depends on {operator}), so one observation has "
         f"many answers; {advice}"
@@ -180,7 +180,7 @@ def changing_answer(name: str) -> InputError:
     """Return the error for a policy that was asked the same twice and answered differently."""
     return InputError(
         f"{name}: gives different answers to the same observation, so it samples its action or keeps a state; "
-        "export it deterministic and without a state"
+        "export a deterministic policy without a state"
     )
 
 

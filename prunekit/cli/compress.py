@@ -50,16 +50,16 @@ def compress(
     head: HeadOption = None,
     path: PathOption = None,
     tuning: Annotated[
-        bool, typer.Option(help="Fine-tune on the environment's rewards where imitation falls short.")
+        bool, typer.Option(help="Fine-tune on the environment's rewards if imitation falls short.")
     ] = True,
     minutes: Annotated[float, typer.Option(help="Time limit in minutes, for search and certificate together.")] = 5.0,
     steps: Annotated[
         int | None,
-        typer.Option(help="Limit in environment steps, in place of --minutes: the same result on every machine."),
+        typer.Option(help="Limit in environment steps, instead of --minutes: the same result on every machine."),
     ] = None,
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="Learn and select in EnvPool's twin of the environment; certify in your own."),
+        typer.Option("--fast", help="Learn and select in EnvPool's version of the environment; certify in yours."),
     ] = False,
     engine: Annotated[
         str | None, typer.Option(help="Where workers run: processes (one per core; the default), serial or ray.")

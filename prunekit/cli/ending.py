@@ -69,4 +69,4 @@ def require_words(arguments: Sequence[str]) -> None:
         if not word:
             raise InputError(f"{what} is empty; give it a value or leave it out")
         if "\0" in word:
-            raise InputError(f"{what} holds a NUL character, which no name has")
+            raise InputError(f"{what} holds a NUL character, which no name can contain")

@@ -56,7 +56,7 @@ def export(
     episodes: Annotated[int, typer.Option(help="Episodes to record, for --int8 and --self-test.")] = 5,
     observations: Annotated[
         Path | None,
-        typer.Option(help="NumPy file (.npy) of observations, n rows of inputs, in place of recorded episodes."),
+        typer.Option(help="NumPy file (.npy) of observations, n rows of inputs, instead of recorded episodes."),
     ] = None,
     normalizer: NormalizerOption = None,
     no_normalizer: NoNormalizerOption = False,

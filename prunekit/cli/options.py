@@ -44,7 +44,7 @@ ReportOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 NormalizerOption = Annotated[
     Path | None,
-    typer.Option(help="SB3 zip: its VecNormalize file, if none is found beside the zip.", rich_help_panel=_FILE),
+    typer.Option(help="SB3 zip: its VecNormalize file, if none is found next to the zip.", rich_help_panel=_FILE),
 ]
 NoNormalizerOption = Annotated[
     bool,

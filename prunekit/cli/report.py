@@ -16,9 +16,9 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder that sweep, compress or train wrote.")],
     out: Annotated[Path | None, typer.Option(help="HTML file to write; report.html in the folder by default.")] = None,
     original: Annotated[
-        Path | None, typer.Option(help="Folder of compress: the original policy, to play beside the compact one.")
+        Path | None, typer.Option(help="Folder of compress: the original policy, to play next to the compact one.")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="Environment to play in, if a module of yours registers it.")] = None,
+    env: Annotated[str | None, typer.Option(help="Environment to play in, if your own module registers it.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:

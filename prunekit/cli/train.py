@@ -21,7 +21,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Environment steps; the preset's number by default.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of hidden units to remove; 0.93 by default.")] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Share of all importance that may be removed, in place of --sparsity.")
+        float | None, typer.Option(help="Share of all importance that may be removed, instead of --sparsity.")
     ] = None,
     penalty: Annotated[
         float | None, typer.Option(help="Strength of the group-sparse penalty; 0.1 by default, 0 for none.")
@@ -98,4 +98,4 @@ def _hint(folder: Path | None) -> str:
     """Return how to go on with the run in ``folder``, if one was begun there that has not ended."""
     if folder is None or not (folder / "config.json").is_file() or (folder / "model.pt").exists():
         return ""
-    return f"; prunekit train --resume --out {folder} goes on from the last checkpoint"
+    return f"; prunekit train --resume --out {folder} continues from the last checkpoint"

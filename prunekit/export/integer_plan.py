@@ -92,13 +92,13 @@ def _parted(graph: Graph) -> tuple[list[Node], list[Node]]:
             body.insert(0, node)
             wanted |= set(node.inputs)
     if not body:
-        raise InputError(f"the policy has no layer of weights, so there is nothing for int8; {_CURE}")
+        raise InputError(f"the policy has no layer of weights, so there is nothing to quantize; {_CURE}")
     for node in body:
         if INTEGERS.find(node.op) is None:
             raise InputError(f"node '{node.name}': {name_of(node.op)} has no form for integers; {_CURE}")
     if len(graph.inputs) != 1 or graph.states:
         names = [port.name for port in graph.inputs] + [state.before for state in graph.states]
-        raise InputError(f"integers take one input, but the policy has {', '.join(names)}; {_CURE}")
+        raise InputError(f"int8 C takes one input, but the policy has {', '.join(names)}; {_CURE}")
     return body, [node for node in nodes if node not in body]
 
 

@@ -101,7 +101,7 @@ def only_input(graph: Graph) -> Port:
     """Return the one input of ``graph``; raises InputError where there are several."""
     if len(graph.inputs) != 1:
         names = ", ".join(port.name for port in graph.inputs)
-        raise InputError(f"the policy has several inputs ({names}), but observations are recorded for one alone")
+        raise InputError(f"the policy has several inputs ({names}), but observations are recorded for only one")
     return graph.inputs[0]
 
 

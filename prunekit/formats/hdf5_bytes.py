@@ -177,7 +177,7 @@ def messages_at(data: Data, address: int) -> Iterator[Message]:
             if kind == _CONTINUED:
                 further = block_at(data, inner.number(8), inner.number(8))
                 if checksum and further.take(4) != b"OCHK":
-                    raise InputError("has an object that goes on where there is none; it is damaged")
+                    raise InputError("has an object that continues where there is none; it is damaged")
                 further.end -= checksum
                 waiting.append(further)
             elif flags & _SHARED:

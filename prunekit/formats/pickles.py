@@ -256,7 +256,7 @@ class _Machine:
                     f"names an extension of Python ({argument}), which could run code, so it was not loaded"
                 )
             case _:
-                raise InputError(f"holds the instruction {opcode}, which data do not need, so it was not loaded")
+                raise InputError(f"holds the instruction {opcode}, which plain data never need, so it was not loaded")
 
     def named(self, module: str, name: str) -> Name:
         text = f"{module}.{name}"

@@ -163,7 +163,7 @@ def _check_array(value: Array, called: str) -> None:
 
 def _add(specs: dict[str, Spec], name: str, spec: Spec, what: str) -> None:
     if not name or name in specs:
-        raise InputError(f"{what} '{name}' has no name of its own; every value needs one")
+        raise InputError(f"{what} '{name}' has no unique name; every value needs one")
     if spec.dtype not in get_args(DType):
         raise InputError(f"{what} '{name}' is {spec.dtype}, but values are {' or '.join(get_args(DType))}")
     if any(type(size) is not int or size < 1 for size in spec.shape):

@@ -280,4 +280,4 @@ def submodule_at(network: nn.Module, path: str) -> nn.Module:
 def _refuse_hooks(module: nn.Module, label: str, *, allowed: bool) -> None:
     hooked = not allowed and (module._forward_hooks or module._forward_pre_hooks)
     if hooked or "forward" in vars(module):
-        raise CouplingError(f"{label} has hooks or a forward of its own, which a graph does not show; remove them")
+        raise CouplingError(f"{label} has hooks or an overridden forward, which a graph does not show; remove them")

@@ -135,7 +135,8 @@ def _alternative(data: object) -> str:
     """Return what to do with the data of another torch file."""
     if isinstance(data, dict) and data and all(isinstance(value, Tensor) for value in data.values()):
         return (
-            "; its weights do not say which network they are of: load them into the network in Python, and write it "
+            "; weights alone do not say which network they belong to: load them into the network in Python, "
+            "and write it "
             "with prunekit.Policy.from_network(network).save(path)"
         )
     return "; only a model.pt written by prunekit is read"
@@ -146,7 +147,7 @@ def _check(file: ModelFile) -> None:
     check_masks(groups, file.masks)
     require_original(file.provenance, [group.width for group in groups])
     if file.actions is not None and not file.actions.takes(graph.nodes[-1].op):
-        raise InputError(f"its {file.actions.sort} actions are not those of its head")
+        raise InputError(f"its {file.actions.sort} actions do not match its head")
 
 
 def _require_policy(graph: Graph) -> None:
@@ -154,8 +155,8 @@ def _require_policy(graph: Graph) -> None:
     require_bounded(graph)
     if graph.outputs != ("action", "outputs") or not graph.inputs:
         raise InputError(
-            f"its graph goes from {len(graph.inputs)} inputs to {', '.join(graph.outputs)[:60]!r}, but a policy goes "
-            "from its observation to 'action' and 'outputs'"
+            f"its graph maps {len(graph.inputs)} inputs to {', '.join(graph.outputs)[:60]!r}, but a policy maps its "
+            "observation to 'action' and 'outputs'"
         )
     with np.errstate(over="ignore"):
         as_dtype(graph, np.float32)  # refuses what float32 does not hold

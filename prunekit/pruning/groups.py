@@ -130,7 +130,7 @@ def _told(network: nn.Module, traced: TracedNetwork, mixed: list[_Mixed], group:
             made = traced.graph.nodes[node]
             raise CouplingError(
                 f"'{made.name}' ({name_of(made.op)}) selects hidden units by position, which changes when units are "
-                "removed; compute these units in layers of their own"
+                "removed; compute these units in separate layers"
             )
         if node in traced.own_tensors:
             raise CouplingError(
@@ -181,6 +181,6 @@ def _refuse_not_held(traced: TracedNetwork, groups: list[GraphGroup]) -> None:
     for name, culprit in not_held_groups(graph, traced.paths.keys()).items():
         if name in {group.name for group in groups}:
             raise CouplingError(
-                f"units of group '{name}' cannot be held at zero: '{culprit}' has no weight and bias of its own; give "
+                f"units of group '{name}' cannot be held at zero: '{culprit}' has no weight and bias; give "
                 "it some (elementwise_affine=True, affine=True)"
             )

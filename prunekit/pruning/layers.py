@@ -141,7 +141,7 @@ def refuse_computed(path: str, layer: nn.Linear) -> None:
         )
     more = sorted(set(layer._parameters) - _PARAMETERS)
     if more or "forward" in vars(layer):
-        what = f"has the parameter '{more[0]}' besides weight and bias" if more else "has a forward of its own"
+        what = f"has the parameter '{more[0]}' besides weight and bias" if more else "has an overridden forward"
         raise CouplingError(f"module '{path}' (Linear) {what}, whose effect on units is not known; remove it")
     for name, parameter in layer.named_parameters(recurse=False):
         if parameter.is_meta:

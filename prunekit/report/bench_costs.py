@@ -22,7 +22,7 @@ _LATENCY = (
 )
 _WORK = "Instructions (AVR: cycles) of one action on an emulated core, the median over observations."
 _MEMORY = (
-    "What a policy takes. Each further: the memory that every further loaded copy adds, which shows the policy without "
+    "What a policy takes. Each further: the memory that each additional copy adds, which is that of the policy without "
     "its runtime. Flash and stack are those of the firmware, its harness included."
 )
 Rows = list[tuple[str, list[Bar]]]
@@ -51,7 +51,7 @@ def cost_section(result: BenchResult, legend: Sequence[Mark]) -> Section:
     for device in result.devices[0]:
         table = device_table(result, device)
         blocks.append(model_block(replace(table, notes=(_CAPTION[device],) if device in _CAPTION else ()), legend))
-    lead = "Absolute figures are of this machine; ratios between policies carry further."
+    lead = "Absolute figures hold for this machine only; ratios between policies are more general."
     return Section(title="Latency and memory", lead=lead, blocks=tuple(blocks))
 
 

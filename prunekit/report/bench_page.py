@@ -131,7 +131,7 @@ def _certificates(result: BenchResult, names: Sequence[str]) -> list[Section]:
     )
     if not blocks:
         return []
-    lead = "Each policy beside the reference; the test holds for every distribution of returns."
+    lead = "Each policy against the reference; the test holds for every distribution of returns."
     return [Section(title="Certificates", lead=lead, blocks=blocks)]
 
 
@@ -147,7 +147,7 @@ def _training(result: BenchResult) -> list[Section]:
             continue
         if found is not None:
             blocks += training_figures(found, f"{folder.name}: " if len(folders) > 1 else "")
-    lead = "Read from metrics.csv beside the models."
+    lead = "Read from metrics.csv next to the models."
     return [Section(title="Training", lead=lead, blocks=tuple(blocks))] if blocks else []
 
 

@@ -20,7 +20,7 @@ from prunekit.report.weights import layers_of
 from prunekit.training.schema import flag, list_of, or_none, text, whole
 
 NAME = "certificate.json"
-_ALONE = "With --original POLICY it acts beside the policy that it was made from."
+_ALONE = "With --original POLICY it is shown next to the policy that it was made from."
 _COUNT = whole(0, 10**15)
 _HIDDEN = list_of(_COUNT, 64)
 _CERTIFICATE = at_least(
@@ -192,8 +192,8 @@ def _frontier(found: dict[str, Any]) -> Figure:
         [Level(name=f"to keep: {chosen['keep']:g}", y=chosen["keep"])],
         x_label="parameters stored, logarithmic",
         y_label="retention of the teacher's return",
-        caption="Faint: networks of the search, judged on its own episodes, which choose a size and prove nothing; "
-        "below zero is drawn at zero. The policy's line ends at its lower bound, which holds with 95% confidence.",
+        caption="Faint: networks of the search, judged on the episodes of the selection, which prove nothing; values "
+        "below zero are drawn at zero. The policy's line ends at its lower bound, which holds with 95% confidence.",
     )
 
 

@@ -32,7 +32,8 @@ def draw_network(title: str, layers: Layers) -> Figure:
     caption = (
         f"{counted(widths[0], 'observed value')} at the left, {', '.join(between) or 'no hidden layer'}, "
         f"{counted(widths[-1], 'output')} at the right. A line is a weight "
-        f"({shown}): blue is positive, orange negative, and its strength is the weight's size beside the largest of "
+        f"({shown}): blue is positive, orange negative, and its strength is the weight's size relative to the "
+        "largest of "
         "its layer. Biases are not drawn."
     )
     wide, narrow = (_svg(layers, lines, widths, width) for width in (_WIDE, _NARROW))

@@ -29,7 +29,7 @@ from prunekit.stats.claim import counted
 _POINTS, _FAINT_POINTS = 120, 50
 _CAPTION = (
     "A mark is the interquartile mean over seeds, its line the 95% bootstrap interval, a faint dot one seed. "
-    "Up and to the left is better. A control says how far one gets without the method that it stands beside."
+    "Up and to the left is better. A control shows what is reached without the method next to it."
 )
 
 
@@ -117,7 +117,7 @@ def _training(found: Sequence[Summary], keys: Mapping[str, str]) -> list[Figure]
             (name, [line for entry in traced for line in _lines(entry, keys[entry.method], group)])
             for group, name in zip(groups, layer_names(groups), strict=True)
         ]
-        caption = "Mean over seeds (every seed faint). Where methods follow one schedule their lines lie on each other."
+        caption = "Mean over seeds (every seed faint). The lines of methods with the same schedule coincide."
         figures.append(
             curves(
                 "Living units per layer",

@@ -120,8 +120,8 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
         return spec
     if isinstance(environment, gym.Env):
         raise InputError(
-            f"an environment that is open already ({type(environment).__name__}) cannot be made again, as episodes of "
-            f"their own need; give {_WAYS}"
+            f"an environment object ({type(environment).__name__}) cannot be made again, which other episodes need; "
+            f"give {_WAYS}"
         )
     if isinstance(environment, Simulator):
         return EnvironmentSpec(name=type(environment).__name__, vector=environment, kwargs=given)

@@ -62,7 +62,8 @@ class TensorBatch:
         given = self._simulator.step(torch.as_tensor(np.stack(actions)).to(self._device))
         if not isinstance(given, tuple) or len(given) not in (4, 5):
             raise UnusableEnvironmentError(
-                f"environment '{self.name}': step returned {_told(given)}; return (observations, rewards, ends, others)"
+                f"environment '{self.name}': step returned {_told(given)}; return (observations, rewards, "
+                "dones, extras)"
             )
         over = np.zeros(self.width, np.bool_)
         for ends in given[2:-1]:

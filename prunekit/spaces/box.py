@@ -61,7 +61,7 @@ class BoxActions:
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             return None
         if space.shape[0] == 0:
-            raise InputError("has actions without values; give them at least one")
+            raise InputError("has empty actions; give them at least one value")
         if not np.issubdtype(space.dtype, np.floating):
             raise InputError(
                 f"has actions of {space.dtype}, but an actor gives fractions; register a version whose actions are a "
@@ -139,7 +139,9 @@ class BoxActions:
         """Return the values with Gaussian noise, clipped; raises InputError for bounds that are not finite."""
         low, high = self._bounds
         if not np.isfinite(high - low).all():
-            raise InputError("has actions without finite bounds, which noise is relative to; leave it out")
+            raise InputError(
+                "has actions without finite bounds, which action noise is relative to; leave action noise out"
+            )
         half = (high - low) / 2.0
         return self.action(np.asarray(action, np.float64) + noise * half * generator.standard_normal(len(half)))
 

@@ -53,10 +53,10 @@ class MultiDiscreteActions:
         require_whole("numbers of choices", self.counts, 1)
         require_whole("first choices", self.starts, -(2**31) + 1)
         if len(self.counts) != len(self.starts):
-            raise InputError(f"has {len(self.counts)} numbers of choices, but {len(self.starts)} first ones")
+            raise InputError(f"has {len(self.counts)} counts of choices, but {len(self.starts)} starts")
         held = np.iinfo(integer_dtype(self.dtype))
         if any(s < held.min or s + n - 1 > held.max for n, s in zip(self.counts, self.starts, strict=True)):
-            raise InputError(f"has actions of {self.dtype}, which does not hold all of them")
+            raise InputError(f"has actions of {self.dtype}, which cannot hold all their values")
 
     @staticmethod
     def of_space(space: gym.Space[Any]) -> MultiDiscreteActions | None:
@@ -64,7 +64,7 @@ class MultiDiscreteActions:
         if not isinstance(space, gym.spaces.MultiDiscrete) or len(space.shape) != 1:
             return None
         if space.shape[0] == 0:
-            raise InputError("has actions without values; give them at least one")
+            raise InputError("has empty actions; give them at least one value")
         counts, starts = (tuple(int(number) for number in numbers) for numbers in (space.nvec, space.start))
         return MultiDiscreteActions(counts=counts, starts=starts, dtype=str(space.dtype))
 

@@ -97,7 +97,9 @@ class UnknownActions:
 
     def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:  # noqa: ARG002
         """Raise InputError."""
-        raise InputError("has actions whose bounds are not known, which noise is relative to; leave it out")
+        raise InputError(
+            "has actions whose bounds are not known, which action noise is relative to; leave action noise out"
+        )
 
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Raise CheckError."""

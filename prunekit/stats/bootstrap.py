@@ -20,7 +20,7 @@ def interquartile_mean(values: Array) -> float:
     Raises InputError where there are none.
     """
     if not len(values):
-        raise InputError("there is no mean of no values")
+        raise InputError("the mean of no values is not defined")
     cut = len(values) // 4
     return float(np.sort(values)[cut : len(values) - cut].mean())
 
@@ -107,5 +107,5 @@ def bootstrap_bound(
 
 def _resamples(count: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
     if not count:
-        raise InputError("there is no interval for the mean of no values")
+        raise InputError("the interval for the mean of no values is not defined")
     return generator.integers(0, count, size=(resamples, count))

@@ -69,7 +69,7 @@ def certify(
     found: list[Certificate] = []
     for index, candidate in enumerate(candidates):
         if math.fsum([candidate.alpha, *(one.alpha for one in found)]) > ALPHA + 1e-9:
-            raise ValueError("the candidates' shares of the level exceed it")
+            raise ValueError("the shares of the candidates add up to more than the level")
         own: list[float] = []
         test = _Test(claim, candidate, gives_up=gives_up)
         verdict, failure = Verdict.UNDECIDED, ""

@@ -49,7 +49,7 @@ def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
     """
     values, count = np.sort(np.asarray(returns, np.float64)), _checked(share) * len(returns)
     if not len(values):
-        raise InputError("there is no mean of no episodes")
+        raise InputError("the mean of no episodes is not defined")
     if np.isnan(values).any():
         raise InputError("a return is not a number (NaN), so it is not known which are the worst")
     whole = min(int(count), len(values) - 1)

@@ -91,7 +91,7 @@ def cells_of(sweep: Sweep) -> dict[str, Cell]:
             difference = "" if known is cell else first_difference("", known.asked, cell.asked)
             if difference:
                 raise InputError(
-                    f"two cells are called {cell.name}, and {difference}; name a cell in one grid, and give methods "
+                    f"two cells are called {cell.name}, and {difference}; put each cell in one grid, and give methods "
                     "names that differ in letters or digits"
                 )
             other = folded.setdefault(cell.name.casefold(), cell.name)

@@ -58,7 +58,9 @@ def _sweep(found: dict[str, Any]) -> Sweep:
             key = "widths_of" if method.compress is None else "compress"
             _require_known(f"methods.{name}.{key}", method.needs, methods)
             if methods[method.needs].compress is not None or methods[method.needs].widths_of is not None:
-                raise WrongValueError(f"methods.{name} builds on '{method.needs}', which builds on another itself")
+                raise WrongValueError(
+                    f"methods.{name} builds on '{method.needs}', which itself builds on another; name one that does not"
+                )
     there = dict.fromkeys(name for grid in grids for name in grid.environments)
     for name in found.get("environments", {}):
         if name not in there:
@@ -81,7 +83,7 @@ def _require_size(sweep: Sweep) -> None:
     """Raise WrongValueError where seeds run out or a result file would be larger than can be read."""
     if sweep.first_seed + sweep.episodes > FIRST_SEED:
         raise WrongValueError(
-            f"first_seed and episodes go beyond seed {FIRST_SEED - 1:,}: the others are those that compress learns from"
+            f"first_seed and episodes go beyond seed {FIRST_SEED - 1:,}; larger seeds are reserved for compress"
         )
     cells = [
         prod(map(len, (grid.environments, grid.algorithms, grid.methods, grid.seeds, grid.steps)))
@@ -104,7 +106,7 @@ def _require_known(where: str, name: str, known: Mapping[str, object]) -> None:
 
 
 def _refuse_all(where: str, name: str) -> None:
-    raise WrongValueError(f"{where} names '{name}', but the file describes none")
+    raise WrongValueError(f"{where} names '{name}', which the file does not describe")
 
 
 def _method(name: str, table: dict[str, Any]) -> Method:

@@ -73,7 +73,7 @@ def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) ->
         found = read_json(root / MARK, _MARK)
     except InputError as error:
         told = str(error).removesuffix("; write it again")
-        raise InputError(f"{told}; remove it, and the sweep goes on with the cells that are there") from error
+        raise InputError(f"{told}; remove it, and the sweep continues with the cells that are there") from error
     if found["title"] != sweep.title:
         raise InputError(f"{root}: belongs to another sweep, '{found['title']}'; name another with `out`")
     known: dict[str, Any] = found["cells"]

@@ -185,7 +185,7 @@ class _Run:
                 self._kept()
             case TrunkWork():
                 self._schedule.unshare(event.name)
-                self._say(f"{event.name}: failed: {event.error}; its cells start on their own")
+                self._say(f"{event.name}: failed: {event.error}; its cells start without it")
             case RandomWork():
                 self._schedule.broken[event.name] = event.error
                 self._say(f"{event.name}: failed: {event.error}")

@@ -25,7 +25,7 @@ from prunekit.versions import installed_versions
 
 FORMAT = "prunekit.checkpoint"
 VERSION = 1
-REMEDY = "remove it to go on from the one before, or remove the run's folder to begin anew"
+REMEDY = "remove it to continue from the previous one, or remove the run's folder to start over"
 KEPT = 2
 """How many checkpoints stay: the last good one survives whatever happens to the next."""
 

@@ -71,7 +71,7 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
         return _as_begun(options, plan, widths)
     if options.out is not None and options.out.exists():
         raise InputError(
-            f"`out` {options.out} exists already; give another folder or remove it, or go on with `resume`"
+            f"`out` {options.out} exists already; give another folder or remove it, or continue it with `resume`"
         )
     spec = environment_spec(options.env or DEFAULT_ENVIRONMENT)
     env_id = spec.name

@@ -41,7 +41,7 @@ MAX_STEPS = 10**12
 MAX_ENVIRONMENTS = 1024
 MAX_WIDTH = 2**14
 MAX_LAYERS = 64
-REMEDY = "restore it, or remove the run's folder to begin anew"
+REMEDY = "restore it, or remove the run's folder to start over"
 
 _ALGORITHM = one_of(*ALGORITHMS)
 _SHARE = number(0.0, 1.0)
@@ -108,7 +108,7 @@ def _threshold(name: str, value: object) -> None:
 def _argument(name: str, value: object) -> None:
     if isinstance(value, str):
         raise WrongValueError(
-            f"{name} is text, which could name a file or a module; resume such a run from Python, by prunekit.train"
+            f"{name} is text, which could name a file or a module; resume such a run from Python, with prunekit.train"
         )
     if value is not None:
         either(flag, number(-1e300, 1e300))(name, value)

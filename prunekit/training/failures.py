@@ -32,5 +32,5 @@ def explained(folder: Path, model: BaseAlgorithm) -> Iterator[None]:
 
 def _stopped(error: PrunekitError, folder: Path, model: BaseAlgorithm) -> PrunekitError:
     found = checkpoints_in(folder)
-    left = f"the last good checkpoint is {found[-1]}, from which `resume` goes on" if found else "it has no checkpoint"
+    left = f"the last good checkpoint is {found[-1]}; `resume` continues from it" if found else "it has no checkpoint"
     return type(error)(f"{error}; training stopped at step {model.num_timesteps}: {left}")

@@ -167,7 +167,7 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
             checkpoint_steps=config["checkpoint_every"],
         )
     except InputError as error:  # values that are sound one by one, but not together
-        raise ArtifactError(f"{path}: describes no run ({error}); {REMEDY}") from error
+        raise ArtifactError(f"{path}: does not describe a run ({error}); {REMEDY}") from error
 
 
 def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:

@@ -202,7 +202,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
         if (folder / "model.pt").exists():
             raise InputError(f"{folder}: this run is complete; give another `out` for a new one")
     elif folder.exists():
-        raise InputError(f"{folder}: exists already; give another `out` or remove it, or go on with `resume`")
+        raise InputError(f"{folder}: exists already; give another `out` or remove it, or continue it with `resume`")
 
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
@@ -239,7 +239,7 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
     for prefix, prunable in prunables.items():
         updates = prunable.updates(request.total_steps)
         if updates < 1:
-            raise InputError(f"`steps` {request.total_steps} ends before the first optimizer step; give it more")
+            raise InputError(f"`steps` {request.total_steps} is too few for one optimizer step; give more")
         pruners[prefix] = attach_pruner(
             model, prunable, updates, request.plan, guard=guard, live_shrink=request.live_shrink
         )

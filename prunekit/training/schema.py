@@ -122,7 +122,7 @@ def wrong(name: str, value: object, wanted: str, more: str = "") -> WrongValueEr
     try:
         shown = shorten(ascii(told), 60, placeholder="...")
     except ValueError:  # an integer of thousands of digits
-        shown = "a number beyond all bounds"
+        shown = "a number of thousands of digits"
     return WrongValueError(f"{name or 'the whole'} must be {wanted}, not {shown}{more}")
 
 

@@ -54,7 +54,7 @@ def test_its_episodes_depend_on_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (None, "CartPole-v1", {}, "EnvPool is not installed; run: pip install 'prunekit\\[fast\\]'"),
         (fake(force=1.001), "CartPole-v1", {}, "'CartPole-v1' cannot stand in for yours: at step 1 of episode 1 of"),
-        (fake(shift=0.05), "CartPole-v1", {}, "it begins its episodes elsewhere \\(entry 0 of the observations\\)"),
+        (fake(shift=0.05), "CartPole-v1", {}, "its episodes begin in other states \\(entry 0 of the observations\\)"),
         (fake(), "Acrobot-v1", {}, "EnvPool has no environment 'Acrobot-v1'"),
         (fake(), "CartPole-v1", {"sutton_barto_reward": True}, "takes no argument sutton_barto_reward"),
         (fake(), "LunarLander-v3", {}, "its physical state cannot be read from what it shows; leave `fast` out"),
@@ -115,7 +115,9 @@ def test_what_is_not_finite_is_named_and_the_others_are_played(monkeypatch: pyte
     use(monkeypatch, fake(broken=(1,)))
     played = runner.play_all(balancing(2), [6, 7, 8])
     assert next(played).seed == 6
-    with pytest.raises(FailedEpisodeError, match="'CartPole-v1': the episode with seed 7 shows or earns what is not"):
+    with pytest.raises(
+        FailedEpisodeError, match="'CartPole-v1': the episode with seed 7 has an observation or a reward that is not"
+    ):
         next(played)
 
 
@@ -126,7 +128,11 @@ def wrapped(render_mode: str | None = None) -> Any:
 def test_what_a_function_wraps_is_known_by_its_own_id(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, fake())
     assert EnvPoolRunner(wrapped, {"render_mode": "rgb_array"}).twin_id == "CartPole-v1"
-    with pytest.raises(InputError, match=r"environment 'test_envpool:Bare' was made by no id.*leave `fast` out"):
+    with pytest.raises(
+        InputError,
+        match=r"environment 'test_envpool:Bare' was not made by an id that "
+        r"EnvPool could look up.*leave `fast` out",
+    ):
         EnvPoolRunner(Bare)
 
 

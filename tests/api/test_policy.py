@@ -135,9 +135,7 @@ def test_a_state_is_kept_until_it_is_reset() -> None:
         np.testing.assert_allclose([policy.act(row) for row in OBSERVATIONS[:5]], expected, atol=1e-5)
         policy.reset()
     assert np.abs(np.diff([policy.act(OBSERVATIONS[0]) for _ in range(2)], axis=0)).max() > 1e-3
-    with pytest.raises(
-        prunekit.InputError, match=r"20 observations, but another number of them before; call reset\(\)"
-    ):
+    with pytest.raises(prunekit.InputError, match=r"20 observations, but a different number before; call reset\(\)"):
         policy.act(OBSERVATIONS)
     assert not prunekit.Policy(graph=REMEMBERS)._states
 

@@ -51,7 +51,7 @@ def test_a_policy_that_samples_is_refused_by_name(tmp_path: Path, operator: str)
 
 def test_the_output_that_is_not_drawn_is_named(tmp_path: Path) -> None:
     path = sampling(tmp_path / "m.onnx", deterministic=True)
-    with pytest.raises(InputError, match="its output deterministic_action is not drawn: compress takes it with `outp"):
+    with pytest.raises(InputError, match="choose an output that is not sampled \\(deterministic_action\\) with `outp"):
         OnnxRuntime(read_model(path), BOX)
     assert inspect_model(path)["sampled_outputs"] == ["action"]
 

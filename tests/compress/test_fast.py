@@ -146,7 +146,7 @@ def test_without_a_twin_it_says_so_in_one_line(
 
 def test_a_simulator_of_tensors_has_no_twin() -> None:
     batch = gym.make_vec("CartPole-v1", num_envs=2)
-    with pytest.raises(InputError, match="`fast` has no twin of environment"):
+    with pytest.raises(InputError, match="`fast` does not work with environment"):
         prunekit.compress(balance, batch, fast=True)
     batch.close()
 

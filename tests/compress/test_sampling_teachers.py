@@ -52,8 +52,8 @@ def ml_agents(path: Path, *, deterministic: bool = True) -> Path:
 def test_a_drawn_action_is_refused_and_the_other_one_named(tmp_path: Path) -> None:
     path = ml_agents(tmp_path / "m.onnx")
     words = (
-        r"m\.onnx: samples its action \(output 'continuous_actions' depends on RandomNormalLike\).* its output "
-        "deterministic_continuous_actions is not drawn: compress takes it with `output`"
+        r"m\.onnx: samples its action \(output 'continuous_actions' depends on RandomNormalLike\).*choose an "
+        r"output that is not sampled \(deterministic_continuous_actions\) with `output`"
     )
     for target in (None, "continuous_actions"):
         with pytest.raises(InputError, match=words):
@@ -80,7 +80,7 @@ def test_scores_are_taken_beside_a_drawn_number(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "m.onnx", nodes, {"action": TensorProto.INT64, "scores": TensorProto.FLOAT})
     assert read_onnx_teacher(path, DISCRETE).responses(np.eye(4, dtype=np.float32)[:2]).tolist() == np.eye(2).tolist()
-    with pytest.raises(InputError, match=r"'action' depends on Multinomial.* its output scores is not drawn"):
+    with pytest.raises(InputError, match=r"'action' depends on Multinomial.* output that is not sampled \(scores\)"):
         read_onnx_teacher(path, DISCRETE, "action")
 
 

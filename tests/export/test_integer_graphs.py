@@ -278,7 +278,7 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
         [first, step, last], r"'y': GRU has no form for integers", states=(State(before="h", after="y", initial=zeros),)
     )
     read = Node(op=square, inputs=("x",), outputs=("y",))
-    refused([first, read, last], r"integers take one input, but the policy has obs, mask", inputs=("obs", "mask"))
+    refused([first, read, last], r"int8 C takes one input, but the policy has obs, mask", inputs=("obs", "mask"))
     two = Reshape(shape=(2, 2))
     for op in (affine(random, 2, 2), Concat(parts=1), LayerNorm(scale=ones[:2], shift=zeros[:2], epsilon=1.0, count=2)):
         kept = op if isinstance(op, Concat | LayerNorm) else None

@@ -60,7 +60,7 @@ SAID: dict[Kind, str] = {
     "torchscript": "is TorchScript, but a model.pt is needed",
     "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed",
     "onnx": "is an ONNX file, but a model.pt is needed",
-    "torch": "a torch file, but not a prunekit model; its weights do not say which network",
+    "torch": "a torch file, but not a prunekit model; weights alone do not say which network",
     "pickle": "is a pickle or an old torch file",
     "old_torch": "is a pickle or an old torch file",
     "safetensors": "is a safetensors file, but a model.pt is needed",

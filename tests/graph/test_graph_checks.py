@@ -67,7 +67,7 @@ def test_specs_are_inferred() -> None:
         ({"inputs": (Port(name="obs", shape=(3,), dtype="int64"),)}, r"node 'a' \(Affine\): it reads int64"),
         ({"inputs": (Port(name="obs", shape=(3,), dtype="bool"),)}, "'obs' is bool"),  # type: ignore[arg-type]
         ({"inputs": (Port(name="obs", shape=()),)}, r"node 'a' \(Affine\): it reads a single number"),
-        ({"inputs": GOOD.inputs * 2}, "input 'obs' has no name of its own"),
+        ({"inputs": GOOD.inputs * 2}, "input 'obs' has no unique name"),
         ({"states": ()}, "reads 'h', which no node before it makes"),
         ({"states": (replace(GOOD.states[0], after="gone"),)}, "left as 'gone', which does not exist"),
         ({"states": (replace(GOOD.states[0], after="action"),)}, r"state 'h' is float32\[3\], but 'action' is int64"),
@@ -78,7 +78,7 @@ def test_specs_are_inferred() -> None:
         (node(Add(), "obs"), r"node 'x' \(Add\) reads \['obs'\], but the op has \['a', 'b'\]"),
         (node(Add(), "obs obs", "x y"), r"node 'x' \(Add\) makes \['x', 'y'\]"),
         (node(Add(), "obs later"), "reads 'later', which no node before it makes"),
-        (node(Activation(kind="relu"), "obs", "a"), "value 'a' has no name of its own"),
+        (node(Activation(kind="relu"), "obs", "a"), "value 'a' has no unique name"),
         (node(Activation(kind="relu"), "action"), "it reads int64, but computes with floats"),
         (node(Clip(low=float("nan"), high=1.0)), "'low' of node 'x' .* is NaN"),
         (node(Clip(low=2.0, high=1.0)), "bounds must be low <= high"),

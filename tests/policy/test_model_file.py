@@ -212,7 +212,7 @@ def test_groups_of_a_chain_are_called_as_those_of_its_network() -> None:
                 ),
                 masks={},
             ),
-            "a policy goes from its observation to 'action' and 'outputs'",
+            "a policy maps its observation to 'action' and 'outputs'",
         ),
     ],
 )

@@ -80,7 +80,7 @@ WRAPS: list[tuple[Wrap, str]] = [
     (lambda layer: parametrize.register_parametrization(layer, "weight", Doubled()), PARAMETRIZED),
     (lambda layer: parametrize.register_parametrization(layer, "bias", Doubled()), f"{PARAMETRIZED}(layer, 'bias')"),
     (attribute_weight, "parameters of its own"),
-    (own_forward, "a forward of its own"),
+    (own_forward, "an overridden forward"),
     (extra_parameter, "the parameter 'gain'"),
 ]
 

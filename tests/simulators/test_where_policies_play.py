@@ -206,7 +206,7 @@ def test_a_function_counts_by_its_name_where_it_has_one() -> None:
 def test_what_is_no_environment_is_told() -> None:
     with pytest.raises(InputError, match="not int"):
         environment_spec(3)
-    with pytest.raises(InputError, match="open already"):
+    with pytest.raises(InputError, match="an environment object"):
         environment_spec(gym.make(CARTPOLE))
     with pytest.raises(InputError, match="nothing makes it"):
         EnvironmentSpec(name="none")

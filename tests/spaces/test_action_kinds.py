@@ -252,7 +252,7 @@ def test_what_is_no_action_is_refused(kind: ActionKind, answer: Any) -> None:
 UNUSABLE: list[tuple[gym.Space[Any], str]] = [
     (gym_spaces.MultiDiscrete([[2, 2], [3, 3]]), "has MultiDiscrete actions; only 1-D Box, Discrete.* are supported"),
     (gym_spaces.Tuple([gym_spaces.Discrete(2)]), "has Tuple actions"),
-    (gym_spaces.Box(-1, 1, (0,), np.float32), "without values"),
+    (gym_spaces.Box(-1, 1, (0,), np.float32), "empty actions"),
 ]
 
 

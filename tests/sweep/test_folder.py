@@ -82,7 +82,7 @@ def test_a_damaged_mark_is_told_and_may_be_removed(content: str, tmp_path: Path)
     (folder.root / "report.html").touch()
     mark = folder.root / "sweep.json"
     mark.write_text(content)
-    with pytest.raises(InputError, match=r"out/sweep\.json: .*; remove it, and the sweep goes on") as caught:
+    with pytest.raises(InputError, match=r"out/sweep\.json: .*; remove it, and the sweep continues") as caught:
         checked(tmp_path)
     assert "\n" not in str(caught.value)
     mark.unlink()

@@ -167,7 +167,7 @@ def refused(name: str, source: Path, edit: Edit, folder: Path, part: str) -> Non
     assert "\n" not in told
     assert len(told) < 800
     assert part in told
-    assert "remove it to go on from the one before" in told
+    assert "remove it to continue from the previous one" in told
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

@@ -157,9 +157,9 @@ def test_other_versions(run: Run, begun: Path) -> None:
 def test_a_truncated_checkpoint_and_the_one_before(run: Run, begun: Path, ended: Path) -> None:
     before, newest = checkpoints_in(begun)
     newest.write_bytes(newest.read_bytes()[:-1000])
-    refused(run, begun, str(newest), "damaged", "remove it to go on from the one before")
+    refused(run, begun, str(newest), "damaged", "remove it to continue from the previous one")
     newest.write_bytes(b"")
-    refused(run, begun, str(newest), "damaged", "remove it to go on from the one before")
+    refused(run, begun, str(newest), "damaged", "remove it to continue from the previous one")
     newest.unlink()
     assert checkpoints_in(begun) == [before]
     assert run("train", "--resume", "--out", begun, "-q") == (0, "", "")
