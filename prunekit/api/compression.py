@@ -107,11 +107,11 @@ def compress(
     The search and the certificate take at most ``minutes``. With ``steps``, they take at most so many environment steps
     instead, and the result is the same on every machine. A certificate plays at most ``episodes`` fresh episodes. The
     claim clips returns to ``clip_range`` (low, high), and requires that at most the share ``max_failures`` of the
-    episodes earns less than low. ``tuning`` allows fine-tuning on rewards where imitation falls short. ``workers`` is
-    the number of processes: by default one per core, if they can import the policy and the environment. All that is
-    learned from, judged on and certified is under ``noise`` on observations, ``action_noise``, ``delay``, ``drop`` and
-    parameters that the file ``randomize`` draws (``docs/robustness.md``). With ``fast``, students learn and are
-    selected in EnvPool's twin of the environment, and what is certified plays in the environment itself
+    episodes earns less than low. ``tuning`` allows fine-tuning on rewards if imitation falls short. ``workers`` is the
+    number of processes: by default one per core, if they can import the policy and the environment. Learning,
+    selection and certificate are all under ``noise`` on observations, ``action_noise``, ``delay``, ``drop`` and
+    parameters drawn as the file ``randomize`` says (``docs/robustness.md``). With ``fast``, students learn and are
+    selected in EnvPool's version of the environment, but the certificate plays in the environment itself
     (``docs/envpool.md``).
 
     Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails.

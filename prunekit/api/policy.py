@@ -39,7 +39,7 @@ class Policy:
     """A deployed function: observations (and a state) in, actions (and the next state) out.
 
     ``graph`` is its computation, and ``metadata`` is plain data that is stored in exported files. ``masks`` hold one
-    bool [width] per group of units, by name: ``shrink`` removes the units with False. None means that all units live.
+    bool [width] per group of units, by name: ``shrink`` removes the units that are False. None keeps all units.
     ``actions`` is the kind of actions, where the graph does not determine it. A policy acts as its ONNX export does, in
     ONNX Runtime.
     """
@@ -61,10 +61,10 @@ class Policy:
     ) -> Policy:
         """Return a torch network as a policy; it shares no memory with it.
 
-        ``network`` maps observations [batch, inputs] to outputs [batch, n], or to a tuple of which they are the first.
+        ``network`` maps observations [batch, inputs] to outputs [batch, n], or to a tuple that begins with them.
         ``actions`` is the environment's action space, which determines the head; with None the outputs are the action.
         ``normalizer`` is (mean [inputs], scale [inputs], clip): the network sees clip((obs - mean) * scale).
-        ``inputs`` is the number of values in an observation, needed where the first layer does not show it.
+        ``inputs`` is the number of values in an observation, needed if the first layer does not determine it.
         Raises CouplingError, naming the module, for a network that cannot be traced, and InputError for parts that do
         not fit.
 
@@ -88,7 +88,7 @@ class Policy:
     def act(self, observation: Observation) -> NDArray[Any]:
         """Return the action for one observation, or the actions [n, ...] for a batch [n, ...] of them.
 
-        A policy of several inputs takes a mapping from their names. Raises InputError for other names or shapes.
+        A policy with several inputs takes a mapping from their names. Raises InputError for wrong names or shapes.
         """
         given, single = self._inputs(observation)
         rows = len(next(iter(given.values())))
@@ -103,7 +103,7 @@ class Policy:
         return result
 
     def save(self, path: PathLike) -> Path:
-        """Write a ``model.pt`` that ``prunekit.load`` reads as this policy, to the bit; return the path.
+        """Write a ``model.pt`` that ``prunekit.load`` reads back as exactly this policy; return the path.
 
         Raises InputError for metadata that is not plain JSON data, and for a path that ends in ``.onnx``.
         """
@@ -145,8 +145,8 @@ class Policy:
     ) -> tuple[Path, ...]:
         """Write the policy as portable C, ``NAME.h`` and ``NAME.c``; return the paths.
 
-        ``int8`` is for int8 weights and int16 activations, whose ranges come from ``observations`` [n, ...] of the
-        policy's own. Raises InputError where those are missing and for what C or integers cannot do.
+        With ``int8`` weights are int8 and activations int16; their ranges are measured on ``observations``
+        [n, ...] of the policy. Raises InputError if these are missing, and for ops without a form in C or in integers.
         """
         if c_name(name) != name:
             raise InputError(f"'{name}' is not a C name (lowercase letters, digits and _); try '{c_name(name)}'")

@@ -45,7 +45,7 @@ class BenchModel:
 
     @property
     def units(self) -> int:
-        """All hidden units."""
+        """The number of hidden units."""
         return sum(self.hidden)
 
     @property

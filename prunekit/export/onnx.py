@@ -56,12 +56,12 @@ class ExportReport:
 def export_onnx(
     policy: Actor | Graph, path: Path, metadata: Mapping[str, Any], *, with_torch: bool = True
 ) -> ExportReport:
-    """Write ``policy`` to ``path`` as ONNX, atomically, after running the very bytes against torch and the reference.
+    """Write ``policy`` to ``path`` as ONNX, atomically, after comparing it with torch and the reference.
 
     Law 2: torch = ONNX Runtime = NumPy float64 reference on raw observations, action for action. Raises
     ExportMismatchError, and writes nothing, where they disagree by more than float32 rounding; CouplingError and
-    InputError as ``graph_of``, and InputError for an op that ONNX or torch cannot do. A graph can go ``with_torch``
-    False, where torch has no part in it.
+    InputError as in ``graph_of``, and InputError for an op that has no form in ONNX or torch. For a graph,
+    ``with_torch=False`` leaves torch out of the comparison.
     """
     content, report = checked_onnx(policy, path, metadata, with_torch=with_torch)
     write_atomically(path, content)

@@ -20,7 +20,7 @@ class Normalizer(nn.Module):
     """Observation normalizer: clip((obs - mean) * scale, -clip, clip), with scale = 1 / sqrt(var + epsilon).
 
     ``mean`` and ``scale`` are float32 [obs]; the formula is that of SB3's ``VecNormalize``. Raises InputError where
-    their widths differ or ``clip`` is not positive. A clip beyond float32 clips nothing, and is kept as infinity.
+    their widths differ or ``clip`` is not positive. A clip beyond float32 has no effect, and becomes infinity.
     """
 
     mean: Tensor

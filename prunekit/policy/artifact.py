@@ -57,7 +57,7 @@ def chain_of(network: nn.Module) -> tuple[nn.Sequential, dict[str, str]]:
 
 
 def make_artifact(actor: Actor, masks: dict[str, Tensor] | None, provenance: dict[str, Any]) -> Artifact:
-    """Return the artifact of ``actor``; ``masks`` go by the groups of ``actor.network`` (None: all units live).
+    """Return the artifact of ``actor``; ``masks`` has one entry per group of ``actor.network`` (None: all units live).
 
     Raises InputError for masks that do not fit those groups.
     """

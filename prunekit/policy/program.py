@@ -80,12 +80,12 @@ class Program:
 
     @property
     def units(self) -> int:
-        """All hidden units."""
+        """The number of hidden units."""
         return sum(self.hidden)
 
     @property
     def parameters(self) -> int:
-        """Weights and biases physically stored; the normalizer's constants are not among them."""
+        """Weights and biases stored; the normalizer's constants are not counted."""
         return sum(layer.weight.size + layer.bias.size for layer in self.layers)
 
     @property
@@ -102,9 +102,9 @@ class Program:
 def lower(actor: Actor) -> Program:
     """Lower ``actor`` to a program of float32 constants.
 
-    Where the network has several heads, the path to the first (its outputs) is taken.
+    If the network returns several values, only the path to the first (its outputs) is lowered.
 
-    Raises CouplingError for a network that is no chain of linear layers and known activations, and InputError
+    Raises CouplingError for a network that is not a chain of linear layers and known activations, and InputError
     for weights that are NaN or infinite and for widths that do not fit together.
     """
     ops: list[Op] = []

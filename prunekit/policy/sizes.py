@@ -25,7 +25,7 @@ class Sizes:
 
     @property
     def units(self) -> int:
-        """All hidden units."""
+        """The number of hidden units."""
         return sum(self.hidden)
 
     @property

@@ -10,9 +10,9 @@ from prunekit.graph.lifting import resizes
 def count_norms_(network: nn.Module) -> tuple[str, ...]:
     """Replace every ``nn.LayerNorm`` and ``nn.RMSNorm`` in ``network`` by one that counts; return their paths.
 
-    They compute the same (up to rounding) with the same parameters under the same names, so that an optimizer that
-    holds these and files that hold them go on. Hooks on the old ones are lost. Those without a weight, or over several
-    axes, stay. Call it before ``Pruner(..., live_shrink=True)``::
+    The new modules compute the same, up to rounding, and keep the parameters and their names, so optimizers and saved
+    files stay valid. Hooks on the old modules are lost. Norms without a weight, or over several axes, are kept as they
+    are. Call it before ``Pruner(..., live_shrink=True)``::
 
         prunekit.count_norms_(network)
         pruner = prunekit.Pruner(network, optimizer, total_steps=40_000, live_shrink=True)

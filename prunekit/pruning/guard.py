@@ -19,8 +19,8 @@ class ReturnGuard:
 
     ``paused`` while ``recent + error - floor < share * (best - floor)``, where ``recent`` is the mean return of the
     latest ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far and
-    ``floor`` the random policy's return: a fall that chance explains pauses nothing. Nor does a policy that was never
-    better than the random one, which has nothing to lose yet, and nothing is judged before ``window`` episodes ended.
+    ``floor`` the random policy's return. So a drop within chance does not pause, nor does one of a policy that was
+    never better than the random one; and nothing is judged before ``window`` episodes have ended.
     """
 
     floor: float
@@ -35,7 +35,7 @@ class ReturnGuard:
             raise InputError(f"the guard's window must hold at least 1 episode, got {self.window}")
 
     def record(self, returns: Sequence[float]) -> None:
-        """Take the returns of the latest episodes, oldest first; CheckError where one is not finite."""
+        """Record the returns of the latest episodes, oldest first; raises CheckError if one is not finite."""
         for value in returns:
             if not math.isfinite(value):
                 raise CheckError(f"the return is {value}; the return guard takes finite returns only")
@@ -47,7 +47,7 @@ class ReturnGuard:
 
     @property
     def recent(self) -> float | None:
-        """The mean return of the latest episodes, None before there were enough."""
+        """The mean return of the latest ``window`` episodes; None before there are as many."""
         return float(np.mean(self._latest)) if len(self._latest) == self.window else None
 
     @property
@@ -62,10 +62,10 @@ class ReturnGuard:
         return self.recent + self.error - self.floor < self.share * (self.best - self.floor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the guard's moving values."""
+        """Return the guard's running values."""
         return {"latest": list(self._latest), "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over values written by ``state_dict``."""
+        """Load values from ``state_dict``."""
         self._latest, self.best = list(state["latest"]), state["best"]
         self.paused = self._fell()

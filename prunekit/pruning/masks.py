@@ -25,7 +25,7 @@ Masks = Mapping[str, Tensor]
 
 
 def full_masks(groups: Iterable[Group]) -> dict[str, Tensor]:
-    """Return masks under which every unit survives."""
+    """Return masks that keep every unit."""
     return {group.name: torch.ones(group.width, dtype=torch.bool) for group in groups}
 
 

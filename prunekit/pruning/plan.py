@@ -20,7 +20,7 @@ class PruningPlan:
     ``strength`` of the penalty has no scale (``scale_free_lambda``). A unit dies after
     ``patience`` checks below the threshold, at most ``share_per_check`` of a group's living units at a time;
     importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). With
-    ``common_scale`` units of all groups are compared by their importance as it is, which needs one in units of the
+    ``common_scale`` units of all groups are compared by their raw importance, which must be in units of the
     output. Otherwise importance is divided by the mean of its group.
     ``compensate`` lets living units take over what dead ones contributed (``pruning/compensation.py``). In sparsity
     mode a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
@@ -56,7 +56,7 @@ class PruningPlan:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
 
     def min_living(self, width: int) -> int:
-        """Return how many units a group of ``width`` keeps at least."""
+        """Return the minimum number of units that a group of ``width`` keeps."""
         if not isinstance(self.threshold, Sparsity):
             return self.min_units
         share = self.min_share * (1.0 - self.threshold.goal)

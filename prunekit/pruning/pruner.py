@@ -147,7 +147,7 @@ class Pruner:
 
     @property
     def importance(self) -> UnitImportance:
-        """Normalized importance [original width] per group; a removed unit has what it died with."""
+        """Normalized importance [original width] per group; a removed unit keeps its last value."""
         return self._tracker.values
 
     @property
@@ -175,7 +175,7 @@ class Pruner:
     def paused(self) -> bool:
         """Whether the return guard holds pruning back.
 
-        Past the window's end it no longer may, nor where a sparsity could not be reached in good time then.
+        Not after the end of the window, nor if the sparsity could not be reached in time otherwise.
         """
         waiting = self.guard is not None and self.guard.paused and not self._timetable.late(self.steps)
         return waiting and not (self._clock.late and isinstance(self.plan.threshold, Sparsity))
@@ -191,7 +191,7 @@ class Pruner:
 
     @property
     def penalty_strength(self) -> float:
-        """The lambda in force now; 0 outside the pruning phase."""
+        """The current penalty strength lambda; 0 outside the pruning phase."""
         pulling = self._penalty_weights is not None and not self._timetable.late(self.steps) and not self.paused
         return self.lambda_ if pulling else 0.0
 
@@ -213,7 +213,7 @@ class Pruner:
         self._recent.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a new Pruner of the same plan needs to go on: tensors and plain numbers."""
+        """Return everything that a new Pruner with the same plan needs to continue: tensors and plain numbers."""
         return {
             "steps": self.steps,
             "frozen": self.frozen,
@@ -229,10 +229,10 @@ class Pruner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state written by ``state_dict`` and zero the dead units of network and twins.
+        """Load a state from ``state_dict`` and zero the dead units of the network and its twins.
 
-        A network at its original widths is shrunk to what was left of it, so that its weights can be loaded then.
-        Raises InputError where the state is of a network with other groups.
+        A network of the original widths is first shrunk to the saved widths, so that its weights can be loaded.
+        Raises InputError if the state belongs to a network with other groups.
         """
         self._units.load_state_dict(state["units"])
         self.steps, self.frozen, self.lambda_ = state["steps"], state["frozen"], state["lambda"]

@@ -18,9 +18,9 @@ def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1, states: int 
     whose output is a non-zero constant is folded into its consumers' bias. Law 6: ``network`` is not touched.
 
     ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network, states=states)``. The copy is of the
-    same class and keeps dtype, device, mode, ``requires_grad`` and everything that no removed unit lies in. A norm that
-    lost units becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, which goes on taking its statistics over as many
-    values; a state becomes as wide as what is left of its group.
+    same class and keeps dtype, device, mode, ``requires_grad`` and everything that holds no removed unit. A norm that
+    lost units becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, whose statistics still count the original number of
+    values; a state becomes as wide as its group is now.
 
     Raises CouplingError for networks that cannot be traced, InputError for masks that do not fit and weights that are
     NaN or infinite, and EmptyGroupError when a group would keep fewer than ``min_units``.

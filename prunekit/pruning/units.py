@@ -109,7 +109,7 @@ class Units:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state; networks at their original widths are shrunk to what was left of them.
 
-        Raises InputError where the state is of a network with other groups.
+        Raises InputError if the state belongs to a network with other groups.
         """
         whole = {name: present.numel() for name, present in state["present"].items()}
         left = {name: int(present.sum()) for name, present in state["present"].items()}

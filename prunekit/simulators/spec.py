@@ -53,14 +53,14 @@ class EnvironmentSpec:
             )
 
     def make(self) -> gym.Env[Any, Any]:
-        """Make one environment; raises UnusableEnvironmentError where it cannot be made, or nothing makes one."""
+        """Make one environment; raises UnusableEnvironmentError if it cannot be made, or only steps in a batch."""
         made = make_environment(self.single, self.kwargs)
         return made if self.name == self.source else MadeEnvironment(made, self.name)
 
     def episodes(self) -> Episodes:
-        """Return where episodes are played: in ``vector`` where there is one, in an environment made for it otherwise.
+        """Return where episodes are played: in ``vector`` if given, otherwise in an environment made from ``source``.
 
-        Raises UnusableEnvironmentError for one that cannot be made, or whose spaces no actor can serve.
+        Raises UnusableEnvironmentError if it cannot be made, or if its spaces are not supported.
         """
         if self.vector is None:
             environment = self.make()
@@ -69,7 +69,7 @@ class EnvironmentSpec:
 
     @property
     def single(self) -> str | EnvironmentMaker:
-        """What makes one environment; raises UnusableEnvironmentError where nothing does."""
+        """The function that makes one environment; raises UnusableEnvironmentError if there is none."""
         if self.source is None:
             raise UnusableEnvironmentError(
                 f"environment '{self.name}' only steps in a batch, but single ones are needed here; give an id "
@@ -78,14 +78,14 @@ class EnvironmentSpec:
         return self.source
 
     def first(self) -> FirstOfBatch:
-        """Return the first environment of ``vector``; raises UnusableEnvironmentError where there is no batch."""
+        """Return the first environment of ``vector``; raises UnusableEnvironmentError if ``vector`` is None."""
         if self.vector is None:
             raise UnusableEnvironmentError(f"environment '{self.name}' does not step in a batch")
         return FirstOfBatch(self._batch(self.vector), self.name)
 
     @property
     def portable(self) -> bool:
-        """Whether another process can make it: by an id, or by the name of a function that it can import."""
+        """Whether another process can make the environment: from an id, or from a function that it can import."""
         return isinstance(self.source, str)
 
     def _batch(self, vector: VectorEnv[Any, Any, Any] | Simulator) -> Batch:

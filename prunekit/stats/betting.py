@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 class Paired:
     """Returns of the small policy, the ``teacher`` and the random one for the same episode seeds, [n] each.
 
-    Raises InputError where they are not as many.
+    Raises InputError if their numbers differ.
     """
 
     small: Array
@@ -81,9 +81,9 @@ NOTHING = Paired(small=np.zeros(0), teacher=np.zeros(0), random=np.zeros(0))
 class Bettor:
     """Bets against a retention of at most ``rho``, with a capital of 1 to begin with.
 
-    An episode loses at most ``width``, that of the range to which returns are clipped. A bet is the one that would have
-    earned most on ``before`` (clipped, of other seeds), the episodes played so far, and a part of one on which all is
-    lost. It never depends on what is still to come.
+    An episode loses at most ``width``, the width of the range to which returns are clipped. Each bet is the one that
+    would have earned most on ``before`` (clipped, from other seeds), on the episodes so far, and on a fraction of an
+    episode that loses everything. It never depends on later episodes.
     """
 
     def __init__(self, rho: float, width: float, before: Paired) -> None:
@@ -93,7 +93,7 @@ class Bettor:
         self.log_largest = 0.0
 
     def play(self, difference: float) -> None:
-        """Take in the difference of one episode; raises ValueError where it loses more than is possible."""
+        """Bet on the difference of one episode; raises ValueError if it loses more than ``width``."""
         if not difference >= -self._width * (1.0 + _ROUNDING):
             raise ValueError(f"an episode lost {-difference:g} of at most {self._width:g}; clip the returns first")
         earned = np.log1p(difference / self._width * _SHARES)
@@ -102,7 +102,7 @@ class Bettor:
         self._earned += earned
 
     def refutes(self, alpha: float) -> bool:
-        """Return whether the capital has ever been 1 / ``alpha``: retention is above rho, at that level."""
+        """Return whether the capital has ever reached 1 / ``alpha``: then retention is above ``rho``, at that level."""
         return self.log_largest >= log_of_refuting(alpha)
 
 
@@ -123,7 +123,7 @@ def cautious_growth(played: Paired, rho: float, clip_range: ReturnRange) -> floa
 
 
 def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
-    """Return the largest retention that is refuted, to 0.001 and at most 1; None where not even 0 is.
+    """Return the largest retention that the episodes exceed, to 0.001 and at most 1; None if not even 0.
 
     All returns are clipped to ``clip_range`` first. Found by halving, as a smaller retention is easier to refute
     wherever the teacher beats the random policy.
@@ -148,7 +148,7 @@ def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha
 def upper_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
     """Return the smallest retention that is shown not to be reached, to 0.001; None where 1 is not shown to be missed.
 
-    It is what ``lower_bound`` is, of bets that the policy keeps less.
+    It is found like ``lower_bound``, with bets that the policy keeps less.
     """
     own, known = episodes.clipped(clip_range), before.clipped(clip_range)
     if not _missed(own, known, clip_range.width, 1.0, alpha):

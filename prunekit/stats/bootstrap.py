@@ -41,7 +41,7 @@ def iqm_interval(
 ) -> tuple[float, float] | None:
     """Return the two-sided 95% percentile bootstrap interval of the interquartile mean of ``values`` [n].
 
-    None for a single value, which says nothing of the spread.
+    None for a single value, which shows no spread.
     """
     if len(values) < 2:
         return None

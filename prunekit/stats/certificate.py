@@ -27,7 +27,7 @@ _LEARNING = 1.2
 
 
 class Verdict(Enum):
-    """What the episodes say of a size."""
+    """The outcome of testing one candidate."""
 
     CERTIFIED = "certified"
     BELOW = "below"
@@ -41,9 +41,9 @@ class Verdict(Enum):
 class Certificate:
     """What was tested and found: episodes of the policy, its teacher and the random policy, by the same seeds.
 
-    Returns are kept as they were, unclipped. ``before`` is what the bets rest on. ``failure`` says how the environment
-    failed in the episode after the last, if it did: under the policy (``Verdict.FAILED``), or under teacher or random
-    policy.
+    Returns are stored unclipped. ``before`` holds the returns that the bets start from. ``failure`` says how the
+    environment failed in the episode after the last one, if it did: under the policy (``Verdict.FAILED``), or under
+    the teacher or the random policy.
     """
 
     name: str
@@ -77,9 +77,9 @@ class Certificate:
 
     @property
     def refuted(self) -> bool:
-        """Whether the claim was shown to be false: less is kept, or more episodes fail than are allowed.
+        """Whether the claim was refuted: the policy keeps less, or more of its episodes fail than allowed.
 
-        Where either would refute it, each has half of the level.
+        If either could refute it, each gets half of the level.
         """
         max_failures = self.claim.max_failures
         alpha = self.alpha if max_failures is None else self.alpha / 2.0
@@ -95,32 +95,32 @@ class Certificate:
 
     @property
     def failed(self) -> Frequency:
-        """In how many of its episodes the policy failed."""
+        """The number of the policy's episodes that failed, with a bound of their share."""
         return frequency(self.failures_of(self.episodes.small), self.alpha)
 
     @property
     def teacher_failed(self) -> Frequency:
-        """In how many of its episodes the teacher failed."""
+        """The number of the teacher's episodes that failed, with a bound of their share."""
         return frequency(self.failures_of(self.episodes.teacher), self.alpha)
 
     @property
     def worst(self) -> Tail:
-        """What the worst tenth of the policy's episodes earn, every return clipped."""
+        """The mean return of the worst tenth of the policy's episodes, every return clipped."""
         return tail_of(self.episodes.small, self.claim.clip_range, self.alpha, self.before.small)
 
     @property
     def teacher_worst(self) -> Tail:
-        """What the worst tenth of the teacher's episodes earn, every return clipped."""
+        """The mean return of the worst tenth of the teacher's episodes, every return clipped."""
         return tail_of(self.episodes.teacher, self.claim.clip_range, self.alpha, self.before.teacher)
 
     @property
     def below(self) -> Frequency:
-        """In how many of its episodes the policy earned less than the range holds."""
+        """The number of the policy's episodes that returned less than the range, with a bound of their share."""
         return frequency((self.episodes.small < self.claim.clip_range.low).tolist(), self.alpha)
 
     @property
     def above(self) -> Frequency:
-        """In how many of its episodes the teacher earned more than the range holds."""
+        """The number of the teacher's episodes that returned more than the range, with a bound of their share."""
         return frequency((self.episodes.teacher > self.claim.clip_range.high).tolist(), self.alpha)
 
     @property
@@ -143,7 +143,7 @@ class Certificate:
         )
 
     def episodes_wanted(self) -> int | None:
-        """Return about how many episodes would certify the claim, if they go on as these did; None if none would."""
+        """Return roughly how many episodes would certify the claim if returns stay like these; None if none would."""
         if not len(self.episodes):
             return None
         grown = growth(self.episodes, self.claim.keep, self.claim.clip_range)

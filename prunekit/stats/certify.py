@@ -34,7 +34,7 @@ _HOPELESS = 3.5
 class Candidate:
     """A small policy: how it plays, and its share ``alpha`` of the level.
 
-    ``before`` are returns on seeds that it was selected on, or none.
+    ``before`` are its returns on the seeds of the selection, or none.
     """
 
     name: str
@@ -60,10 +60,10 @@ def certify(
 ) -> list[Certificate]:
     """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
 
-    The next is asked for when it is needed; what makes it must not play these seeds, nor look at their returns.
-    ``should_stop`` says that there is no time for another episode of the candidate at that index.
-    One that is clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False.
-    Returns one certificate per tested candidate. Raises ValueError where the candidates' shares exceed the level.
+    A candidate is taken from the iterable only when it is needed; making it must not use these seeds or their returns.
+    ``should_stop(index)`` says that there is no time for another episode of that candidate. A candidate that is
+    clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False. Returns one certificate per
+    tested candidate. Raises ValueError if the shares of the candidates add up to more than the level.
     """
     known: list[tuple[float, float]] = []
     found: list[Certificate] = []

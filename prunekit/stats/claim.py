@@ -21,8 +21,8 @@ class Claim:
     """What is to be shown: a retention of at least ``keep``, every return being clipped to ``clip_range``.
 
     An episode fails if its return is below ``failure_return``, None for the low end of the range. ``max_failures`` is
-    the share of the policy's episodes that may fail, None for no limit. ``under`` says in words what is done to all
-    policies alike, as in ``observation noise 0.02``. Raises InputError for values out of range.
+    the share of the policy's episodes that may fail, None for no limit. ``under`` names the disturbance that all
+    policies play under, as in ``observation noise 0.02``. Raises InputError for values out of range.
     """
 
     keep: float
@@ -38,7 +38,7 @@ class Claim:
 
     @property
     def condition(self) -> str:
-        """How a sentence about the claim begins, where something is done to the policies; empty where nothing is."""
+        """The beginning of a sentence about the claim that names the disturbance; empty without one."""
         return f"Under {self.under}, alike for all policies: " if self.under else ""
 
     @property

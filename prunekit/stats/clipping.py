@@ -45,13 +45,13 @@ class ReturnRange:
 
     @property
     def width(self) -> float:
-        """What an episode can lose at most."""
+        """The most that an episode can lose: high - low."""
         return self.high - self.low
 
     def clip(self, returns: Array) -> Array:
-        """Return ``returns`` of any shape, those outside of the range moved to its nearer end.
+        """Return ``returns`` (any shape) clipped to the range.
 
-        Raises InputError where one is not a number: it would count as nothing at all.
+        Raises InputError if one is NaN, which no clipping bounds.
         """
         if np.isnan(returns).any():
             raise InputError(
@@ -70,9 +70,9 @@ class ReturnRange:
 def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) -> ReturnRange:
     """Return the range of all ``teacher`` and ``random`` returns with a margin of a tenth of it on both sides.
 
-    Give the returns of episodes that no claim rests on. The ends are rounded outward to two or three digits of the
-    width. Where all returns are the same, the margin is a tenth of their size, and 0.1 at least. Raises InputError
-    where there are none, or one is not finite.
+    These returns must not be those that the claim is tested on. The ends are rounded outward to two or
+    three digits of the width. If all returns are the same, the margin is a tenth of their size, and at least 0.1.
+    Raises InputError if there are none, or one is not finite.
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
     if not len(seen) or not np.isfinite(seen).all():

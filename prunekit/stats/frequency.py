@@ -27,7 +27,7 @@ _HALVINGS = 40
 
 @final
 class Frequency:
-    """Counts in how many of the episodes ``played`` something ``happened``, and bounds its share from above.
+    """Counts the episodes ``played`` and those in which an event ``happened``, and bounds the event's share from above.
 
     Raises InputError for an ``alpha`` outside (0, 1).
     """
@@ -40,7 +40,7 @@ class Frequency:
         self.happened = 0
 
     def play(self, happened: bool) -> None:
-        """Take in one episode."""
+        """Count one episode."""
         if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
             self._minimum = self.upper
         self._fell = not happened
@@ -49,7 +49,7 @@ class Frequency:
 
     @property
     def upper(self) -> float:
-        """The upper bound: at least the true share, at every moment alike, with a probability of 1 - ``alpha``."""
+        """The upper bound: with a probability of 1 - ``alpha`` it is never below the true share, at any moment."""
         return min(self._minimum, _upper(self.played, self.happened, self._wanted))
 
 
@@ -88,7 +88,7 @@ def is_exceeded(events: Iterable[bool], share: float, alpha: float = 0.05) -> bo
 
 
 def faultless_episodes(share: float, alpha: float) -> int:
-    """Return how many episodes without it rule out that something happens in ``share`` of them.
+    """Return how many episodes without an event show that its share is at most ``share``.
 
     Raises InputError for a ``share`` or an ``alpha`` that is not between 0 and 1.
     """

@@ -32,7 +32,7 @@ _MIN_SEEN = 10
 @final
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """The mean of the worst ``share`` of all episodes: as it was in those played (None: in none), and at least."""
+    """The mean return of the worst ``share`` of episodes: its value in those played (None without any), and a bound."""
 
     share: float
     estimate: float | None
@@ -42,7 +42,7 @@ class Tail:
 def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
     """Return the mean of the worst ``share`` of ``returns`` [n]; the last of these episodes may count in part.
 
-    Raises InputError where there are none, where one is not a number, and for a ``share`` outside (0, 1).
+    Raises InputError for no returns, for NaN, and for a ``share`` outside (0, 1).
 
     >>> cvar([1.0, 2.0, 3.0, 4.0], 0.375)
     1.3333333333333333
@@ -66,7 +66,7 @@ def cvar_lower_bound(
     """Return a one-sided lower bound of the mean of the worst ``share`` of returns that are clipped to ``clip_range``.
 
     ``returns`` [n] are in the order of the episodes. ``before`` are returns of other episodes, from which the first
-    quantiles are estimated; without any, the first ten episodes count for nothing else. The bound is above the true
+    quantiles are estimated; without any, the first ten episodes are used for that alone. The bound is above the true
     value with a probability of at most ``alpha``, however n was chosen. Raises InputError for a ``share``
     outside (0, 1).
     """
