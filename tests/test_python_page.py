@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A reader has minutes for a search; this test has seconds, and looks at no return.
-QUICKLY = ("minutes=2)", "minutes=0.08, workers=1)")
+QUICKLY = ("minutes=2)", "minutes=0.2, workers=1)")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
