@@ -27,11 +27,11 @@ def test_the_table_names_budget_and_search_and_marks_what_an_earlier_one_made(re
     for entry in made:
         entry["search"] = result["search"]
     assert f"a budget of {result['budget']:,} steps each" in driving_table(result)
-    assert f"All runs are of one search (commit {result['search']['commit']})" in driving_table(result)
+    assert f"All runs are from one version of the search (commit {result['search']['commit']})" in driving_table(result)
     assert "earlier search" not in driving_table(result)
     made[0]["search"] = {"digest": "another", "commit": "aaa1111"}
     assert driving_table(result).count("compact (earlier search)") == 1
-    assert "Of an earlier search (aaa1111) are: " in driving_table(result)
+    assert "From an earlier version of the search (aaa1111): " in driving_table(result)
 
 
 def test_disturbed_compressions_without_a_search_are_of_an_earlier_one() -> None:
@@ -41,10 +41,12 @@ def test_disturbed_compressions_without_a_search_are_of_an_earlier_one() -> None
     found["search"] = {"digest": "present", "commit": "bbb2222"}
     for entry in entries:
         entry.pop("search", None)
-    assert "All runs are of an earlier search (commit not recorded)" in disturbed_compression_table(found)
+    assert "All runs are from an earlier version of the search (commit not recorded)" in disturbed_compression_table(
+        found
+    )
     for entry in entries:
         entry["search"] = found["search"]
-    assert "All runs are of one search (commit bbb2222)" in disturbed_compression_table(found)
+    assert "All runs are from one version of the search (commit bbb2222)" in disturbed_compression_table(found)
 
 
 def test_controls_are_played_once_for_all_teachers() -> None:

@@ -38,8 +38,9 @@ def actor_of(graph: Graph, actions: ActionKind | None = None) -> tuple[Actor, di
     if len(dtypes) != 1:
         what = "its weights are of two types" if dtypes else "it has no layer"
         raise CouplingError(f"is not a chain of layers: {what}")
-    if normalizer is not None:
-        normalizer.to(next(iter(dtypes)))  # else the network would be given what it does not compute with
+    (dtype,) = dtypes
+    if normalizer is not None and any(torch.promote_types(b.dtype, dtype) != dtype for b in normalizer.buffers()):
+        normalizer.to(dtype)  # else the network would be given what it does not compute with
     return Actor(nn.Sequential(*modules), _head(graph, actions), normalizer), names
 
 
