@@ -160,7 +160,7 @@ def test_tables_name_earlier_searches_and_what_is_missing(tmp_path: Path) -> Non
     assert "From an earlier version of the search (aaa1111): Swimmer-v5 2." in text
     assert "Not run yet: Ant-v5 0, 1 (no teacher)." in text
     assert searches(result, runs[:1]) == " All runs are from one version of the search (commit bbb2222)."
-    assert searches(result, runs[1:]) == " All runs are of an earlier search (aaa1111)."
+    assert searches(result, runs[1:]) == " All runs are from an earlier version of the search (aaa1111)."
     assert not_run([]) == ""
 
 
