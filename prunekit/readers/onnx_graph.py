@@ -1,4 +1,4 @@
-"""An ONNX file of a feed-forward policy as a graph."""
+"""An ONNX file of a policy as a graph."""
 
 from __future__ import annotations
 

@@ -48,42 +48,24 @@ def _lstm(call: Call, x: Any, states: Any, weights: Any, *rest: Any) -> tuple[Sy
     return _layers(call, "lstm", x, [*states], weights, *rest)
 
 
-@form_of("gru")
-def _gru(call: Call, x: Any, state: Any, weights: Any, *rest: Any) -> tuple[Symbol, ...] | None:
-    return _layers(call, "gru", x, [state], weights, *rest)
+def _with_one_state(kind: str) -> None:
+    @form_of(kind)
+    def _(call: Call, x: Any, state: Any, weights: Any, *rest: Any) -> tuple[Symbol, ...] | None:
+        return _layers(call, kind, x, [state], weights, *rest)
+
+    @form_of(f"{kind}_cell")
+    def _(call: Call, x: Any, state: Any, *weights: Any) -> Symbol | None:
+        made = _cell(call, kind, x, [state], weights)
+        return None if made is None else made[0]
 
 
-@form_of("rnn_tanh")
-def _rnn_tanh(call: Call, x: Any, state: Any, weights: Any, *rest: Any) -> tuple[Symbol, ...] | None:
-    return _layers(call, "rnn_tanh", x, [state], weights, *rest)
-
-
-@form_of("rnn_relu")
-def _rnn_relu(call: Call, x: Any, state: Any, weights: Any, *rest: Any) -> tuple[Symbol, ...] | None:
-    return _layers(call, "rnn_relu", x, [state], weights, *rest)
+for _kind in ("gru", "rnn_tanh", "rnn_relu"):
+    _with_one_state(_kind)
 
 
 @form_of("lstm_cell")
 def _lstm_cell(call: Call, x: Any, states: Any, *weights: Any) -> tuple[Symbol, ...] | None:
     return None if len(states) != 2 else _cell(call, "lstm", x, [*states], weights)
-
-
-@form_of("gru_cell")
-def _gru_cell(call: Call, x: Any, state: Any, *weights: Any) -> Symbol | None:
-    made = _cell(call, "gru", x, [state], weights)
-    return None if made is None else made[0]
-
-
-@form_of("rnn_tanh_cell")
-def _rnn_tanh_cell(call: Call, x: Any, state: Any, *weights: Any) -> Symbol | None:
-    made = _cell(call, "rnn_tanh", x, [state], weights)
-    return None if made is None else made[0]
-
-
-@form_of("rnn_relu_cell")
-def _rnn_relu_cell(call: Call, x: Any, state: Any, *weights: Any) -> Symbol | None:
-    made = _cell(call, "rnn_relu", x, [state], weights)
-    return None if made is None else made[0]
 
 
 def _layers(
@@ -106,7 +88,7 @@ def _layers(
     if len(weights) != per_layer * layers:
         return None
     if training and dropout and layers > 1:
-        raise call.refused(" as in training, which samples; save the policy in evaluation mode")
+        raise call.refused(" in training mode, which samples; save the policy in evaluation mode")
     lead = tuple(x.shape[:-1])
     if any(size != 1 for size in lead):
         raise call.refused(f" over {list(lead)} steps and rows; only one step of one observation is read")
@@ -165,7 +147,7 @@ def _rows(call: Call, value: Any, count: int) -> Names:
     elif isinstance(value, Tensor) and value.is_floating_point():
         names = call.building.elements.of_constants(value)
     else:
-        raise call.refused(" of something else than tensors of floats")
+        raise call.refused(" on values that are not tensors of floats")
     if not names.size or names.size % count:
         raise call.refused(f" with a state of {names.size} values for {count} layers")
     return np.asarray(names.reshape(count, -1))
