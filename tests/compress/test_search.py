@@ -16,6 +16,7 @@ from prunekit.compression.branch import Branch, Phase, aim_of, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
 from prunekit.compression.judging import Judgement, judged
+from prunekit.compression.planning import Pace
 from prunekit.compression.search import Search, _Open
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
@@ -124,7 +125,7 @@ def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, to
         core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
     )
     budget = Budget(total=total, spent=lambda: spent[0], by_steps=by_steps)
-    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
+    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, Pace(teacher=0.2, random=0.1), len)
 
 
 def test_the_certificate_s_share_is_planned_anew() -> None:
@@ -133,8 +134,8 @@ def test_the_certificate_s_share_is_planned_anew() -> None:
     for run in (idle, busy, steps):
         assert run._reserved() == pytest.approx(45.0)  # nothing is good yet
         run.candidates.append(candidate(100))
-    wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, cautious=False)
-    assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE)
+    wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03, cautious=False)
+    assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03)
     assert idle._reserved() == steps._reserved() == pytest.approx((1.3 * wanted + 20) * 0.5)
     assert busy._reserved() == pytest.approx(min(4.0 * 2.5 * idle._reserved(), 180.0))
     spent[0] = 299.0 - idle._reserved()
