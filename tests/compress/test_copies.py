@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from prunekit.compression import rounds
+from prunekit.compression import round_context
 from prunekit.compression.branch import Phase, RoundSettings, branch_of_copies
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.copies import copy_of
@@ -187,8 +187,8 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                 sum(layer.out_features for layer in list(actor.network)[:-1] if isinstance(layer, nn.Linear))
             )
 
-        monkeypatch.setattr(rounds, "judged", judged)
-        monkeypatch.setattr(rounds, "deployed", deployed)
+        monkeypatch.setattr(round_context, "judged", judged)
+        monkeypatch.setattr(round_context, "deployed", deployed)
         runner: Any = SimpleNamespace(
             steps=0,
             spaces=teacher.spaces,
