@@ -146,3 +146,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         )
     if units is not None:
         branch.target, branch.phase = shrunk(hidden, units), Phase.SHRINK
+
+
+def begin_tuning(branch: Branch, student: Student) -> None:
+    """Have ``branch`` fine-tune a copy of ``student`` in its next rounds."""
+    branch.learning, branch.phase = student.copied(), Phase.TUNE
+    branch.without_improvement, branch.is_tuning = 0, False

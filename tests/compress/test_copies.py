@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from prunekit.compression import rounds
+from prunekit.compression import read as compression_read
+from prunekit.compression import round_context
 from prunekit.compression.branch import Phase, RoundSettings, branch_of_copies
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.copies import copy_of
@@ -29,6 +32,8 @@ from prunekit.environments import Spaces
 from prunekit.export.onnx import export_onnx
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.readers import read
+from prunekit.readers.policy_file import PolicyFile
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.spaces.kind import ActionKind
@@ -148,6 +153,61 @@ def test_a_file_that_plays_as_it_is_can_be_copied(tmp_path: Path) -> None:
     assert isinstance(copied.actor.head, TanhHead)
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that fills with the files that are read into graphs for teachers."""
+    found: list[Path] = []
+
+    def read_policy(path: Path, *given: Any) -> PolicyFile:
+        found.append(path)
+        return read.read_policy(path, *given)
+
+    monkeypatch.setattr(compression_read, "read_policy", read_policy)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_a_file_that_plays_as_it_is_is_read_once_and_only_for_a_copy(
+    suffix: str, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"policy.{suffix}")
+    if suffix == "onnx":
+        export_onnx(Actor(layers((6, 4)), HEADS["clip"][0]), path, {})
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.jit.script(layers((6, 4))).save(str(path))  # type: ignore[no-untyped-call]
+    teacher = read_teacher(path, Spaces(observation=OBSERVATION, actions=BOX))
+    teacher.act(np.zeros(OBSERVATION, np.float32))
+    dataset = lessons_of(teacher)
+    assert reads == []
+    monkeypatch.chdir("/")  # as an environment may
+    for _ in range(2):
+        copied = copied_of(teacher, dataset)
+        assert copied is not None
+        assert copied.hidden == (6, 4)
+    assert reads == [tmp_path / path]
+
+
+def test_a_file_that_cannot_be_read_plays_and_is_not_copied(tmp_path: Path, reads: list[Path]) -> None:
+    weights = onnx.numpy_helper.from_array(np.eye(OBSERVATION, OUTPUTS, dtype=np.float32), "weights")
+    ports = [onnx.helper.make_tensor_value_info(*port) for port in (
+        ("obs", onnx.TensorProto.FLOAT, ["batch", OBSERVATION]), ("action", onnx.TensorProto.FLOAT, ["batch", OUTPUTS])
+    )]  # fmt: skip
+    nodes = [
+        onnx.helper.make_node("Round", ["obs"], ["whole"]),
+        onnx.helper.make_node("MatMul", ["whole", "weights"], ["action"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "policy", ports[:1], ports[1:], [weights])
+    path = tmp_path / "policy.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    teacher = read_teacher(path, Spaces(observation=OBSERVATION, actions=BOX))
+    assert teacher.responses(np.full((1, OBSERVATION), 0.9, np.float32)).tolist() == [[1.0, 1.0]]
+    assert copied_of(teacher, lessons_of(teacher)) is None
+    assert reads == [path]
+
+
 def test_a_final_tanh_between_bounds_of_one_is_a_squashing_head() -> None:
     ones = BoxActions(low=(-1.0,) * OUTPUTS, high=(1.0,) * OUTPUTS)
     network = nn.Sequential(*layers((6,)), nn.Tanh())
@@ -187,8 +247,8 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                 sum(layer.out_features for layer in list(actor.network)[:-1] if isinstance(layer, nn.Linear))
             )
 
-        monkeypatch.setattr(rounds, "judged", judged)
-        monkeypatch.setattr(rounds, "deployed", deployed)
+        monkeypatch.setattr(round_context, "judged", judged)
+        monkeypatch.setattr(round_context, "deployed", deployed)
         runner: Any = SimpleNamespace(
             steps=0,
             spaces=teacher.spaces,
