@@ -114,6 +114,29 @@ def test_a_branch_aims_at_half_and_below_what_others_have() -> None:
     assert aim_of(settling) == (24,)
 
 
+def test_a_size_that_was_given_up_is_tried_again_from_a_smaller_student() -> None:
+    one = branch((7,), 0, good=student(7), hopeless_units=5, hopeless_from=7)
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.hopeless_units) == ((6,), 5)
+    one.good = student(6)
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.phase, one.hopeless_units) == ((5,), Phase.SHRINK, 4)
+    again = branch((7,), 0, good=student(6), hopeless_units=5, hopeless_from=6)  # it failed
+    retarget(again, 1, 3, math.inf)
+    assert again.phase is Phase.DONE
+    one.good = student(5)  # it is good now
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.phase, one.hopeless_units) == ((4,), Phase.SHRINK, 3)
+
+
+def test_a_branch_aims_at_the_student_that_it_works_on() -> None:
+    """Of several layers, those lose most that have the least important units: the target's widths are a guess."""
+    one = branch((6, 6), 0, good=student(7, 5), target=(4, 6), student=student(6, 4), phase=Phase.TEACH)
+    assert aim_of(one) == (6, 4)
+    one.learning = student(5, 4)
+    assert aim_of(one) == (5, 4)
+
+
 def candidate(parameters: int, played: int = 40) -> Candidate:
     actor: Any = None
     returns = Paired(small=np.full(played, 100.0), teacher=np.full(played, 100.0), random=np.zeros(played))
