@@ -37,7 +37,7 @@ class Branch:
     whether any was safely good. ``student`` is what imitation works on, of the widths ``target``. ``taught`` counts its
     rounds that were not good. ``reached`` is the best retention of that size and ``best`` the student that reached it,
     which the last ``without_improvement`` rounds did not improve. ``hopeless_units`` is the largest number of units
-    that was given up.
+    that was given up; it was tried from a good student of ``hopeless_from`` units.
 
     ``learning`` is the student in fine-tuning, ``tuner`` the saved state of the tuner, and ``is_tuning`` says whether
     that state is of ``learning``. ``guide`` is the pickled actor of a fine-tuned student that now teaches in the
@@ -60,6 +60,7 @@ class Branch:
     good_retention: float = -math.inf
     target: tuple[int, ...] = ()
     hopeless_units: int = 0
+    hopeless_from: int = 0
     is_safe: bool = False
     guide: bytes | None = None
     tuner: bytes | None = None
@@ -133,11 +134,16 @@ def aim_of(branch: Branch) -> tuple[int, ...]:
     if branch.good is not None and branch.good is branch.best:
         units = next_units(branch.good.hidden, branch.hopeless_units)
         return branch.good.hidden if units is None else shrunk(branch.good.hidden, units)
-    return branch.target or branch.start
+    at_work = branch.learning or branch.student  # which units went decides its widths
+    return at_work.hidden if at_work is not None else branch.target or branch.start
 
 
 def retarget(branch: Branch, outputs: int, observation: int, max_parameters: float) -> None:
-    """Choose the next size: between the good and the hopeless one, and with fewer than ``max_parameters``."""
+    """Choose the next size: between the good and the hopeless one, and with fewer than ``max_parameters``.
+
+    If there is none, the hopeless size is tried again, provided that the good student is now smaller than the one from
+    which it was tried before: what a smaller network does is easier to imitate.
+    """
     branch.student = branch.best = branch.learning = None
     branch.reached, branch.without_improvement, branch.taught = -math.inf, 0, 0
     branch.target, branch.phase = (), Phase.DONE
@@ -145,6 +151,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         return
     hidden = branch.good.hidden
     units = next_units(hidden, branch.hopeless_units)
+    if units is None and branch.hopeless_from > sum(hidden) > branch.hopeless_units >= len(hidden) > 0:
+        units = branch.hopeless_units
+        branch.hopeless_units -= 1
     if units is not None and parameters_of(shrunk(hidden, units), observation, outputs) >= max_parameters:
         units = units_below(
             hidden,

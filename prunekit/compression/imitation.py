@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prunekit.compression.branch import Phase, begin_tuning
 from prunekit.compression.round_context import RoundContext
+from prunekit.compression.sizes import largest_below, shrunk
 from prunekit.compression.student import Student
 
 # A student that is too large for Gauss-Newton steps learns for so many times as many batches.
@@ -39,11 +40,22 @@ def teach(context: RoundContext) -> None:
 
 
 def shrink(context: RoundContext) -> None:
-    """Judge a copy of the branch's good student that has lost units, down to the target, while it learned."""
-    branch = context.branch
+    """Judge a copy of the branch's good student that has lost units, down to the target, while it learned.
+
+    The layers with the least important units lose most of them, so the student may have more parameters than planned;
+    it then loses more units, until it has few enough.
+    """
+    branch, maximum = context.branch, context.round.max_parameters
     assert branch.good is not None
     smaller = branch.good.copied()
-    _fit(context, smaller, context.settings.steps, sum(branch.good.hidden) - sum(branch.target))
+    _fit(context, smaller, context.settings.steps, sum(smaller.hidden) - sum(branch.target))
+    while smaller.parameters >= maximum:
+        units = largest_below(smaller.hidden, branch.hopeless_units, lambda hidden: context.counted(hidden) < maximum)
+        if units is None:
+            context.give_up()
+            return
+        branch.target = shrunk(smaller.hidden, units)
+        _fit(context, smaller, context.settings.steps, sum(smaller.hidden) - units)
     _judge(context, smaller)
 
 

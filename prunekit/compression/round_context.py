@@ -11,6 +11,7 @@ from prunekit.compression.branch import Branch, RoundSettings, retarget, seed_of
 from prunekit.compression.candidates import Candidate
 from prunekit.compression.judging import judged
 from prunekit.compression.playing import deployed
+from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import Student
 from prunekit.compression.task import Worker
 from prunekit.compression.teacher import Teacher, teacher_of_actor
@@ -93,8 +94,15 @@ class RoundContext:
     def give_up(self) -> None:
         """Record that the size in work is hopeless, and choose the next one."""
         branch = self.branch
-        branch.hopeless_units = max(branch.hopeless_units, sum(branch.target or branch.start))
+        units = sum(branch.target or branch.start)
+        if units >= branch.hopeless_units:
+            branch.hopeless_units = units
+            branch.hopeless_from = 0 if branch.good is None else sum(branch.good.hidden)
         self.next_target()
+
+    def counted(self, hidden: tuple[int, ...]) -> int:
+        """Return how many parameters a student of these widths has."""
+        return parameters_of(hidden, self.spaces.observation, self.spaces.outputs)
 
     def next_target(self) -> None:
         """Choose the size to work on next; the branch is done if there is none."""

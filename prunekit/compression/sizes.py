@@ -47,9 +47,17 @@ def units_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[i
     ``helps`` says whether widths would be smaller still. The number is well below the largest that helps, as otherwise
     both branches would try the same sizes.
     """
+    largest = largest_below(hidden, hopeless, helps)
+    return None if largest is None else max(hopeless + 1, len(hidden), round(_LESS_THAN_OTHERS * largest))
+
+
+def largest_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[int, ...]], bool]) -> int | None:
+    """Return the largest number of units between ``hopeless`` and those of ``hidden`` whose widths ``helps`` accepts.
+
+    None if there is no such number.
+    """
     minimum = max(hopeless + 1, len(hidden))
-    largest = next((units for units in range(sum(hidden) - 1, minimum - 1, -1) if helps(shrunk(hidden, units))), None)
-    return None if largest is None else max(minimum, round(_LESS_THAN_OTHERS * largest))
+    return next((units for units in range(sum(hidden) - 1, minimum - 1, -1) if helps(shrunk(hidden, units))), None)
 
 
 def shrunk(hidden: tuple[int, ...], units: int) -> tuple[int, ...]:

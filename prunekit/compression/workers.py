@@ -48,7 +48,7 @@ class WorkerPool:
     ``engine`` and ``address`` are those of ``prunekit/executors``; by default a single worker runs in the calling
     process, and several in processes of their own. ``worker`` is that of the calling process; making it finds out what
     is wrong with the teacher before anything else starts. ``steps`` counts the environment steps of the episodes that
-    were asked for, not of those that were played ahead; ``own_steps`` leaves out those that select.
+    were asked for, once each, not of those that were played ahead; ``own_steps`` leaves out those that select.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class WorkerPool:
         are played where students are selected.
         """
         asked: dict[int, Played | None] = {}
+        told: set[int] = set()
 
         def take(seeds: range, outcome: _Outcome) -> None:
             asked.update(zip(seeds, _value_of(outcome), strict=True))
@@ -117,8 +118,10 @@ class WorkerPool:
                 self._submit(_play, (policy, seeds, selecting), partial(take, seeds))
             while (found := asked[seed]) is None:
                 self.wait()
-            self.steps += found.steps
-            self.own_steps += 0 if selecting else found.steps
+            if seed not in told:
+                told.add(seed)
+                self.steps += found.steps
+                self.own_steps += 0 if selecting else found.steps
             if found.failure:
                 raise FailedEpisodeError(found.failure)
             return found.total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -229,9 +230,13 @@ def test_the_first_copy_is_a_half_or_less_of_a_large_network(hidden: tuple[int, 
 def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the function to the widths that a branch of copies tries, where networks are good that have so many."""
 
-    def run(enough: int, *, anything_good: bool = False) -> list[int]:
+    def run(enough: int, *, anything_good: bool = False, fewer_than: float = math.inf) -> list[int]:
         torch.manual_seed(0)
-        teacher = teacher_of(layers((8, 8)))
+        network = layers((8, 8))
+        if fewer_than < math.inf:  # one of the second layer's units matters
+            with torch.no_grad():
+                network[-1].weight[:, 1:] = 0.0
+        teacher = teacher_of(network)
         dataset = lessons_of(teacher)
         deployed_units: list[int] = []
         tried: list[int] = []
@@ -270,9 +275,11 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                     search=SearchSettings(steps=40, lesson_steps=2, refinements=0, tuning=False),
                     baseline=Baseline(teacher=np.ones(80), random=np.zeros(80)),
                     clip_range=ReturnRange(low=0.0, high=1.0),
+                    max_parameters=fewer_than,
                     anything_good=good,
                 ),
             )
+            assert all(one.parameters < fewer_than for one in found.candidates)
             good = good or any(one.good for one in found.candidates)
             branch = found.branch
         return tried
@@ -284,6 +291,14 @@ def test_copies_shrink_by_halves_and_then_between(searched: Any) -> None:
     tried = searched(3)
     assert tried[:3] == [8, 4, 2]
     assert min(units for units in tried if units >= 3) == 3
+
+
+@pytest.mark.parametrize(("fewer_than", "sizes"), [(54, True), (40, True), (12, False)])
+def test_no_copy_is_judged_that_has_more_parameters_than_something_good(
+    searched: Any, fewer_than: int, sizes: bool
+) -> None:
+    """Which units go decides the parameters: the first copy has 7 and 1 units, and not 4 and 4."""
+    assert bool(searched(4, anything_good=True, fewer_than=fewer_than)) == sizes
 
 
 def test_larger_copies_come_first_while_nothing_is_good_and_smaller_ones_again_after_it(searched: Any) -> None:
