@@ -73,8 +73,8 @@ class Plan:
         It is that of the one that should take least, infinity where there is none.
         """
         larger = larger_than(first, others)
-        least = min((self.second(one.played) for one in larger), default=math.inf)
-        return least + self.pace.teacher * self.confirming
+        min_needed = min((self.second(one.played) for one in larger), default=math.inf)
+        return min_needed + self.pace.teacher * self.confirming
 
     def reserve(self, good: list[Candidate], maximum: float) -> float:
         """Return what confirmations and certificates of the ``good`` networks should take, ``maximum`` at most.

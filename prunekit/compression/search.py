@@ -31,7 +31,7 @@ _UNSURE = 2.0
 # without improvement leaves this share of it.
 _UNTRIED, _NOTHING, _MIN_NEAR, _TIRED = 0.5, 0.3, 0.3, 0.85
 # A smaller size has to be smaller by this share of its parameters.
-_WORTH = 0.03
+_WORTH = 0.05
 
 
 @final

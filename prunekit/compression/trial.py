@@ -170,15 +170,17 @@ class _Trial:
     def _look_at(self, points: Sequence[Candidate], alpha: float | None = None) -> ConfirmationRun:
         """Return a confirmation of some of ``points`` that leaves the most promising what its certificate needs."""
         level = alpha or self._given.shares.alphas[0]
-        least = min((self._plan.first(one.played, level) for one in points), default=0.0)
+        min_needed = min((self._plan.first(one.played, level) for one in points), default=0.0)
         share = self._budget.after(self._given.shares.confirmation)
-        return self._look(lambda: share() or self._budget.left <= least, lambda played: self._plan.first(played, level))
+        return self._look(
+            lambda: share() or self._budget.left <= min_needed, lambda played: self._plan.first(played, level)
+        )
 
     def _look_at_second(self, points: Sequence[Candidate]) -> ConfirmationRun:
         """Return a confirmation of some of ``points`` for a certificate on episodes that their teacher has played."""
         level = self._given.shares.alphas[1]
-        least = min(self._plan.second(one.played, level) for one in points)
-        return self._look(lambda: self._budget.left <= least, lambda played: self._plan.second(played, level))
+        min_needed = min(self._plan.second(one.played, level) for one in points)
+        return self._look(lambda: self._budget.left <= min_needed, lambda played: self._plan.second(played, level))
 
     def _look(self, over: Callable[[], bool], needed: Callable[[Paired], float]) -> ConfirmationRun:
         return ConfirmationRun(
