@@ -1,4 +1,4 @@
-"""Jobs run in processes of their own, one per slot; one that dies is replaced and disturbs no other."""
+"""An executor with one worker process per slot; a worker that dies is replaced without affecting the others."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class _Worker:
 
 @final
 class ProcessExecutor:
-    """Runs ``slots`` jobs at once, each in a process that is begun when there is a first job for it.
+    """Runs ``slots`` jobs at once, each in a process that is started when it is first needed.
 
-    A job whose worker dies is run again, ``max_attempts`` times in all. Leaving the executor, jobs that still run have
-    ``grace_seconds`` to see that they are cancelled; where the main process was told to end they have none.
+    A job whose worker dies is run again, up to ``max_attempts`` times in all. On leaving, running jobs have
+    ``grace_seconds`` to notice that they are cancelled; they have none if the main process was told to end.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ProcessExecutor:
         self._numbers = itertools.count(1)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, and begin with it where a slot is free."""
+        """Queue a job, and start it if a slot is free."""
         self._ledger.add(job)
         self._fill()
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job, tell a running one."""
+        """Drop a queued job, or ask a running one to stop."""
         entry = self._ledger.cancel(name)
         for worker in self._workers:
             if entry is not None and worker.entry is entry:
@@ -78,7 +78,7 @@ class ProcessExecutor:
                     self._ledger.drop(entry)
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened, after waiting at most ``timeout`` seconds for something; at once without jobs."""
+        """Return new events, waiting up to ``timeout`` seconds for one; without jobs, return at once."""
         deadline = time.monotonic() + timeout
         while True:
             self._look()
@@ -135,7 +135,7 @@ class ProcessExecutor:
                     self._ledger.lost(worker.entry, how if worker.ready else how + _UNREADY)
 
     def _heard_all(self, worker: _Worker) -> bool:
-        """Take what a worker has sent; return False where there may be more. A pipe that has ended is closed."""
+        """Receive a worker's messages; return False if there may be more. A pipe that has ended is closed."""
         try:
             for _ in range(_AT_A_TIME):
                 if not worker.connection.poll(0):
@@ -164,7 +164,7 @@ class ProcessExecutor:
             self._ledger.ended(entry, message)
 
     def _let_end(self) -> None:
-        """Tell what runs that it is cancelled, and give it time to see that."""
+        """Tell running jobs that they are cancelled, and give them time to notice."""
         deadline = time.monotonic() + self._grace_seconds
         for worker in self._workers:
             if worker.entry is not None and worker.ready:
@@ -206,7 +206,7 @@ def _send(worker: _Worker, message: ToWorker) -> None:
 
 
 def _buried(worker: _Worker) -> str:
-    """Wait for the end of a worker that has died or was told to, and return how it died."""
+    """Wait for the end of a worker that has died or was told to end, and return how it died."""
     worker.connection.close()
     process = worker.process
     process.join(_ENDING)

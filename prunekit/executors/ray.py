@@ -1,4 +1,4 @@
-"""Jobs run as tasks of Ray, on this machine or on the nodes of a cluster, which have to have the same prunekit."""
+"""An executor that runs jobs as Ray tasks, on this machine or on a cluster with the same prunekit on every node."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PATIENCE, _REACHED = 0.1, 10.0
 
 @final
 class RayExecutor:
-    """Runs jobs as tasks of one core on the cluster at ``address``; without one, Ray is started on this machine.
+    """Runs jobs as one-core tasks on the cluster at ``address``; without one, Ray is started on this machine.
 
-    It connects when it is made, unless this process is connected already; then ``address`` is not looked at, and
-    leaving it does not disconnect. ``slots`` is None for as many jobs at once as the cluster has cores. Attempts and
-    grace are as ``ProcessExecutor`` has them. What jobs print is in Ray's logs; where a worker dies, Ray itself
-    prints a line here. Raises InputError where Ray is missing or not at ``address``.
+    The constructor connects to Ray. If this process is connected already, ``address`` is ignored and leaving does not
+    disconnect. ``slots`` None means one job per core of the cluster. Attempts and grace are those of
+    ``ProcessExecutor``. Output of jobs goes to Ray's logs. If a worker dies, Ray itself prints a line here. Raises
+    InputError if Ray is missing or not running at ``address``.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class RayExecutor:
         self._numbers = itertools.count(1)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, and hand it to Ray where a slot is free."""
+        """Queue a job, and pass it to Ray if a slot is free."""
         self._ledger.add(job)
         self._fill()
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job, tell a running one."""
+        """Drop a queued job, or ask a running one to stop."""
         if self._ledger.cancel(name) is not None:
             self._read_mail()
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened, after waiting at most ``timeout`` seconds for something; at once without jobs."""
+        """Return new events, waiting up to ``timeout`` seconds for one; without jobs, return at once."""
         deadline = time.monotonic() + timeout
         while True:
             self._look()
@@ -153,7 +153,7 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
-    """Connect this process to a cluster; return False where it is connected already."""
+    """Connect this process to a cluster; return False if it is connected already."""
     if ray.is_initialized():
         return False
     _require_somebody(address)
@@ -169,7 +169,9 @@ def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
 
 
 def _require_somebody(address: str | None) -> None:
-    """Raise InputError where nobody listens at an ``address`` of HOST:PORT: Ray itself asks for minutes."""
+    """Raise InputError if nothing listens at an ``address`` of the form HOST:PORT, because Ray itself retries for
+    minutes.
+    """
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
         return  # what else Ray may be told, it says at once
@@ -181,7 +183,7 @@ def _require_somebody(address: str | None) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Undo what connecting does to this process: SIGTERM would end it without a word, and breakpoints be Ray's."""
+    """Undo two side effects of connecting: SIGTERM would end this process silently, and breakpoints would be Ray's."""
     in_main = threading.current_thread() is threading.main_thread()
     handler, breakpoints = signal.getsignal(signal.SIGTERM), os.environ.get("PYTHONBREAKPOINT")
     try:

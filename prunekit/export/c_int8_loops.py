@@ -1,4 +1,4 @@
-"""The loops of a policy in integers as C, which stages call; @N@ is the policy's name, @I@ the type of activations."""
+"""The loops of an integer policy in C, which stages call; @N@ is the policy's name, @I@ the type of activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of few parameters fitted by damped Gauss-Newton steps (Levenberg 1944; Marquardt 1963)."""
+"""Damped Gauss-Newton fitting of networks with few parameters (Levenberg 1944; Marquardt 1963)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def fit_gauss_newton(
     *,
     max_outputs: int = _MAX_OUTPUTS,
 ) -> float:
-    """Lower ``loss`` of the network's outputs [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
+    """Minimise ``loss`` of the network's outputs [n, k] on ``states`` [n, obs] in place, and return the final loss.
 
-    The steps divide its gradient by the ``curvature`` of the logarithm of a probability, which ``loss`` should be, or
-    close to it; means over the states, both of them. The curvature is that of ``max_outputs`` values at most.
+    No step increases the loss. Each step solves the gradient with the ``curvature`` of a negative log-likelihood, which
+    ``loss`` should be or resemble; both are means over the states. The curvature uses at most ``max_outputs`` values.
     """
     parameters = list(network.parameters())
     with torch.no_grad():
@@ -63,7 +63,7 @@ def fit_gauss_newton(
 def _moved(
     network: nn.Module, before: Sequence[Tensor], way: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor]
 ) -> float:
-    """Go from ``before`` against ``way``; return the loss there."""
+    """Set the parameters to ``before`` minus ``way``, and return the loss there."""
     steps = torch.split(way.float(), [value.numel() for value in before])
     _set(list(network.parameters()), [value - step.view_as(value) for value, step in zip(before, steps, strict=True)])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""``model.pt``, prunekit's own."""
+"""Reader of prunekit's own ``model.pt``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers and norms of traced tensors, as nodes of the graph."""
+"""Forms of layers and norms."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _row(call: Call, a: Tensor, b: Symbol) -> Symbol | None:
 
 
 def _times(call: Call, x: Symbol, matrix: Tensor) -> Symbol | None:
-    """Return ``x`` times a constant matrix [n, m], or vector [n]."""
+    """Return ``x`` times a constant matrix [n, m] or vector [n]."""
     while matrix.dim() > 2 and matrix.shape[0] == 1:
         matrix = matrix[0]
     if matrix.dim() > 2:
