@@ -42,7 +42,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Rewrite links between files of the repository as links between pages of the site."""
+    """Rewrite links between files of the repository as links between pages of the site.
+
+    A block that begins with a prompt becomes a session of a shell, whose commands alone are copied.
+    """
     target = page.file.src_uri
     source = next((name for name, place in PAGES.items() if place == target), join("docs", target))
 
@@ -62,6 +65,7 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         up = "../" * target.count("/")
         return f"{picture}[{text}]({up}{place}{mark}{anchor})"
 
+    markdown = re.sub(r"^```\n(?=\$ )", "```console\n", markdown, flags=re.MULTILINE)
     fenced = re.split(r"(^```.*?^```|`[^`\n]+`)", markdown, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if index % 2 else _LINK.sub(rewritten, part) for index, part in enumerate(fenced))
 
