@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,11 +61,12 @@ def _honest(result: Result) -> str:
 
 def _read(result: Result) -> str:
     files = result["files"]
-    good = sum(row["good"] for row in files)
+    good = Counter(row["expected"] for row in files if row["good"])
     return (
-        f"**Reads what you have.** {good} of {len(files)} policy files that others published are read as they are, or "
-        "refused for a good reason: Stable-Baselines3, rsl_rl, skrl, rl_games, CleanRL, RLlib, Brax, ONNX, TorchScript "
-        "([all kinds](docs/readers.md)). Reading runs no code of the file."
+        f"**Reads what you have.** {good['read']} of {len(files)} policy files that others published are read as they "
+        f"are, and {good['refused']} are rightly refused, because they sample their actions. The kinds are "
+        "Stable-Baselines3, rsl_rl, skrl, rl_games, CleanRL, RLlib, Brax, ONNX, TorchScript and "
+        "[others](docs/readers.md). Reading runs no code of the file."
     )
 
 
@@ -74,7 +76,7 @@ def _boards(result: Result) -> str:
     cores = len({row["device"] for row in result["measured"] if row.get("bits_of_twin")})
     return (
         f"**Runs anywhere.** The generated C gives the same bits on all {cores} emulated cores. The Hopper-v5 policy "
-        f"takes {after['p50']:,} instructions and {after['flash_bytes']:,} bytes of flash on a Cortex-M4 in place of "
+        f"takes {after['p50']:,} instructions and {after['flash_bytes']:,} bytes of flash on a Cortex-M4 instead of "
         f"{before['p50']:,} and {before['flash_bytes']:,} ([microcontrollers](docs/embedded.md))."
     )
 

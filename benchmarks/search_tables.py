@@ -94,8 +94,17 @@ def searches(result: Entry, runs: Sequence[Entry]) -> str:
         return f" All runs are from one version of the search (commit {', '.join(_commits(runs))})."
     if len(earlier) == len(runs):
         return f" All runs are from an earlier version of the search ({', '.join(_commits(runs))})."
-    names = ", ".join(f"{run['env']} {run['seed']}" for run in earlier)
+    names = _by_environment((run["env"], str(run["seed"])) for run in earlier)
     return f" From an earlier version of the search ({', '.join(_commits(earlier))}): {names}."
+
+
+def _by_environment(runs: Iterable[tuple[str, str]]) -> str:
+    seeds: dict[str, list[str]] = {}
+    for environment, seed in runs:
+        seeds.setdefault(environment, []).append(seed)
+    return "; ".join(
+        f"{environment} seed{'s' * (len(found) > 1)} {', '.join(found)}" for environment, found in seeds.items()
+    )
 
 
 def _commits(runs: Iterable[Entry]) -> list[str]:
@@ -107,17 +116,13 @@ def others(runs: Iterable[Entry]) -> str:
     """Return in a sentence how much other programs worked beside ``runs``; empty where that was not recorded."""
     found = [(run.get("machine") or {}).get("others_cores") for run in runs]
     known = [value for value in found if value is not None]
-    return f" Other programs kept {min(known):.1f} to {max(known):.1f} cores busy at the same time." if known else ""
+    return f" Other programs kept at most {max(known):.1f} cores busy at the same time." if known else ""
 
 
 def not_run(missing: Sequence[str]) -> str:
     """Return what is missing in a sentence, ``ENV-seed0`` and so on by environment; empty where nothing is."""
-    seeds: dict[str, list[str]] = {}
-    for name in missing:
-        environment, _, seed = name.partition("-seed")
-        seeds.setdefault(environment, []).append(seed)
-    told = "; ".join(f"{environment} {', '.join(found)}" for environment, found in seeds.items())
-    return f" Not run yet: {told}." * bool(missing)
+    parts = (name.partition("-seed") for name in missing)
+    return f" Not run yet: {_by_environment((environment, seed) for environment, _, seed in parts)}." * bool(missing)
 
 
 def short_rows(result: Entry, runs: Sequence[Entry]) -> str:

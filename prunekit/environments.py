@@ -28,7 +28,7 @@ from prunekit.spaces.kind import ActionKind, kind_from_dict, kind_of_space
 _LONGEST_NAME = 200
 _EXTRAS = {
     "mujoco": "gymnasium[mujoco]",
-    "box2d": "gymnasium[box2d]",
+    "box2d": "prunekit[box2d]",
     "atari": "gymnasium[atari]",
     "toy_text": "gymnasium[toy-text]",
     "classic_control": "gymnasium[classic-control]",

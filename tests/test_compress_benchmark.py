@@ -153,12 +153,12 @@ def test_tables_name_earlier_searches_and_what_is_missing(tmp_path: Path) -> Non
     result = {**HEAD, "missing": ["Ant-v5-seed0", "Ant-v5-seed1 (no teacher)", "CartPole-v1-seed0"], "held_out": runs}
     text = held_out_table(result)
     assert "| Swimmer-v5, 1 | 4 | 20 |" in text
-    assert "Other programs kept 0.1 to 0.1 cores busy at the same time." in text
+    assert "Other programs kept at most 0.1 cores busy at the same time." in text
     assert "| Swimmer-v5, 2 (earlier search) | 4 | 20 |" in text
     assert "| yes, 3 | 3 (15) |" in text
     assert "| no, 3 | 3 (15) |" in text
-    assert "From an earlier version of the search (aaa1111): Swimmer-v5 2." in text
-    assert "Not run yet: Ant-v5 0, 1 (no teacher)." in text
+    assert "From an earlier version of the search (aaa1111): Swimmer-v5 seed 2." in text
+    assert "Not run yet: Ant-v5 seeds 0, 1 (no teacher)." in text
     assert searches(result, runs[:1]) == " All runs are from one version of the search (commit bbb2222)."
     assert searches(result, runs[1:]) == " All runs are from an earlier version of the search (aaa1111)."
     assert not_run([]) == ""

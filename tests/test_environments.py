@@ -204,7 +204,7 @@ def test_a_file_s_function_is_never_called(module: str, tmp_path: Path) -> None:
     ("env_id", "extra"),
     [
         ("Hopper-v5", "gymnasium[mujoco]"),
-        ("LunarLander-v3", "gymnasium[box2d]"),
+        ("LunarLander-v3", "prunekit[box2d]"),
         ("CartPole-v1", "gymnasium[classic-control]"),
         ("FrozenLake-v1", "gymnasium[toy-text]"),
     ],

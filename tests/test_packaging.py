@@ -58,7 +58,7 @@ def test_what_is_told_to_be_installed_exists() -> None:
 @pytest.mark.parametrize(
     ("hidden", "arguments", "cure"),
     [
-        ("Box2D", ("train", "--env", "LunarLander-v3", "--steps", 1000), "gymnasium[box2d]"),
+        ("Box2D", ("train", "--env", "LunarLander-v3", "--steps", 1000), "prunekit[box2d]"),
         ("matplotlib", ("bench", "--report", "page.html"), "'prunekit[plots]'"),
         ("jinja2", ("report", "."), "'prunekit[plots]'"),
         (

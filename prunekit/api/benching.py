@@ -55,7 +55,8 @@ def bench(
     and memory are measured. ``int8`` applies to devices that run C. Latency is measured over ``calls`` back to back,
     and over ``paced_ticks`` calls at 50 Hz. With ``keep``, the result has a certificate of whether each policy keeps
     that share of the reference's return. Under each of ``noise`` on observations, ``action_noise``, ``delay``,
-    ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all play again.
+    ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all policies play
+    again.
     ``docs/bench.md`` explains the figures, and ``to_json`` of the result gives all of them as plain data.
 
     Raises InputError for arguments that do not fit, and for policies that cannot be measured.

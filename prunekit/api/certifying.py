@@ -60,7 +60,7 @@ def certify(
     requires that at most the share ``max_failures`` fails. With ``int8`` the small policy plays with int8 weights, and
     measures its ranges on ``observations`` [n, ...], by default on five episodes. All play under ``noise`` on
     observations, ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws
-    (``docs/robustness.md``), and the claim is about that. ``docs/certify.md`` explains the result.
+    (``docs/robustness.md``), and the claim holds under them. ``docs/certify.md`` explains the result.
 
     Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails before the range is
     fixed.

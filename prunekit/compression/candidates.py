@@ -89,7 +89,7 @@ class Baseline:
         dense, random = clip_range.clip(self.teacher[:count]), clip_range.clip(self.random)
         if not _clearly_positive(dense - random):
             raise InputError(
-                f"clipped to `clip_range` {clip_range.low:g},{clip_range.high:g} {name} earns "
+                f"clipped to `clip_range` {clip_range.low:g},{clip_range.high:g}, {name} earns "
                 f"{dense.mean():.1f} and the "
                 f"random policy {random.mean():.1f} per episode, so there is nothing to keep; give a range that "
                 f"separates {self.teacher.mean():.1f} from {self.random.mean():.1f}, their returns without clipping"

@@ -63,7 +63,7 @@ def build(code: CCode, core: Core, chip: Chip | None = None, *, stack_bytes: int
         raise InputError(f"chip {chip.name} has the core {chip.core.name}, not {core.name}")
     require_one_flat_input(code, f"the firmware for {core.name}")
     if core.mcu is not None and not avr_addresses(code.constant_bytes):
-        raise TooLargeError(f"{core.name}: beyond what an AVR can address; prune the policy further")
+        raise TooLargeError(f"{core.name}: the policy is larger than an AVR can address; prune it further")
     holder = core if chip is None else chip
     sizes = read_elf(_linked(code, core, None))
     harness = read_elf(_linked(_empty(code), core, None))

@@ -148,7 +148,9 @@ def _imported() -> Any:
         import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
-        raise InputError("the ray engine needs Ray; install it with pip install 'prunekit[ray]'") from error
+        raise InputError(
+            "the ray engine needs the package ray, which is not installed; run: pip install 'prunekit[ray]'"
+        ) from error
     return ray
 
 

@@ -218,8 +218,8 @@ def _flat(step: Step, node: Node, given: Sequence[Spec], made: Spec) -> Step:
     match step:
         case AffineStep() | Normed() | Joined() if rows != 1:
             raise InputError(
-                f"node '{node.name}' ({name_of(node.op)}) reads rows, {list(given[0].shape)}; in integers, layers, "
-                f"norms and concatenations read one row; {_CURE}"
+                f"node '{node.name}' ({name_of(node.op)}) takes several rows, {list(given[0].shape)}, but in int8 C a "
+                f"layer, norm or concatenation takes one; {_CURE}"
             )
         case Normed() if step.count > _MAX_NORMED:
             raise InputError(

@@ -64,7 +64,7 @@ def quantize(
     recorded = recorded.reshape(len(recorded), plan.inputs)
     seen = (recorded.astype(np.float64) - plan.mean) * plan.scale
     if not np.isfinite(seen).all():
-        raise InputError("a recorded observation is not finite, so there is no range to take; export without `int8`")
+        raise InputError("a recorded observation is not finite, so no range can be measured; export without `int8`")
     middle, half = input_ranges(seen, plan)
     if plan.normalized:
         seen = np.clip(seen, plan.low, plan.high)

@@ -72,7 +72,7 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Ma
     taken = [*inputs, *(name for name, _, _ in ends)]
     if len(set(taken)) != len(taken):
         double = next(name for name in taken if taken.count(name) > 1)
-        raise InputError(f"'{double}' would be the name of two inputs or outputs of the ONNX file; rename one")
+        raise InputError(f"two inputs or outputs of the ONNX file would be called '{double}'; rename one")
     for name, value, _ in ends:
         writer.nodes.append(helper.make_node("Identity", [value], [name]))
     proto = helper.make_graph(

@@ -71,7 +71,7 @@ def _port(data: object) -> Port:
     found = _entries(data, "input", ("name", "shape", "dtype"))
     shape = _list(found["shape"], "shape")
     if not all(type(size) is int for size in shape):
-        raise InputError(f"its input {_shown(found['name'])} has the shape {_shown(shape)}, which are not integers")
+        raise InputError(f"its input {_shown(found['name'])} has the shape {_shown(shape)}, which is not of integers")
     if math.prod(shape) > _MAX_VALUES:
         raise InputError(
             f"its input {_shown(found['name'])} has more than the {_MAX_VALUES:,} values of any observation"

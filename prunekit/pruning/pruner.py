@@ -50,7 +50,7 @@ def first_tensor(output: object) -> Tensor:
     if isinstance(output, tuple | list):
         output = output[0]
     if not isinstance(output, Tensor):
-        raise InputError(f"the network returns {type(output).__name__}; pass output_of= to pick its outputs")
+        raise InputError(f"the network returns {type(output).__name__}; pass `output_of` to pick its outputs")
     return output
 
 
@@ -71,10 +71,11 @@ class Pruner:
     called after every removal.
 
     The last ``states`` inputs of the network's forward are states (of a ``nn.GRUCell``, say), which it returns for the
-    next call after its outputs; the loop calls it step by step. A unit's importance is then what it moves in one step:
-    at once, and through the state that the step began with. Such networks train with masks, and are shrunk at the end.
+    next call after its outputs; the loop calls it step by step. A unit's importance is then its effect on the
+    outputs of one step, directly and through the state that the step began with. Such networks train with masks, and
+    are shrunk at the end.
 
-    ``keep`` are bool [original width] per group, ``masks`` the same for the units that the network still has.
+    ``keep`` has one bool [original width] per group, and ``masks`` one bool per unit that the network still has.
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
     float64, where the optimizer does not hold them or evaluates closures or where ``total_steps`` is below 1, and

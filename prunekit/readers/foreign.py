@@ -33,12 +33,13 @@ class ForeignGraph:
 
 def policy_file(path: Path, found: ForeignGraph) -> PolicyFile:
     """Return ``found`` as the ``PolicyFile`` of the file at ``path``."""
-    others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
+    own = bool(found.metadata) and found.output == "action"  # its other outputs are the values before the head
+    others = (f"of its outputs only '{found.output}' is used, not {', '.join(found.others)}",)
     return PolicyFile(
         path=path,
         recognised=found.recognised,
         graph=found.graph,
         metadata=found.metadata,
-        notes=(*found.notes, *others),
+        notes=(*found.notes, *(others if found.others and not own else ())),
         keeps_outputs=keeps_outputs(found.graph) and not found.metadata,
     )

@@ -158,7 +158,9 @@ def _opened(address: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise InputError(f"{address}: needs fsspec; install it with pip install 'prunekit[ray]'") from error
+        raise InputError(
+            f"{address}: needs the package fsspec, which is not installed; run: pip install fsspec"
+        ) from error
     try:
         system, base = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:

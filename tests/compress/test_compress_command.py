@@ -293,7 +293,9 @@ def test_a_parameter_that_the_environment_does_not_have(run: Run, noise: list[st
 def test_without_ray_one_line_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     result = run("compress", controller(tmp_path), "--engine", "ray")
-    one_line(result, 2, "the ray engine needs Ray; install it with pip install 'prunekit[ray]'")
+    one_line(
+        result, 2, "the ray engine needs the package ray, which is not installed; run: pip install 'prunekit[ray]'"
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt"}
 
 

@@ -109,7 +109,7 @@ def test_the_measured_overflow_is_the_linkers_own(tmp_path: Path) -> None:
 @needs("avr-uno")
 def test_what_no_avr_can_hold_is_told() -> None:
     assert build(table(20_000, "volatile"), CORES["avr-uno"]).overflow["ram"] > 17_000
-    with pytest.raises(InputError, match=r"^avr-uno: beyond what an AVR can address; prune the policy further$"):
+    with pytest.raises(InputError, match=r"^avr-uno: the policy is larger than an AVR can address; prune it further$"):
         build(table(70_000), CORES["avr-uno"])
 
 

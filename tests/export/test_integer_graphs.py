@@ -286,7 +286,7 @@ def test_what_integers_cannot_do_is_refused_by_name() -> None:
         end += [] if kept is None else [Node(op=affine(random, 4, 2), inputs=("flat",), outputs=("outputs",))]
         made = "outputs" if kept is None else "z"
         rows = [Node(op=two, inputs=("obs",), outputs=("y",)), Node(op=op, inputs=("y",), outputs=(made,))]
-        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) reads rows, \[2, 2\]")
+        refused([*rows, *end], rf"'{made}' \({type(op).__name__}\) takes several rows, \[2, 2\]")
     refused([Node(op=kind("elu"), inputs=("obs",), outputs=("outputs",))], "no layer of weights")
     wide = LayerNorm(scale=ones, shift=zeros, epsilon=1e-5, count=5_000)
     refused(

@@ -107,5 +107,5 @@ def test_a_decision_that_is_no_tensor_is_refused() -> None:
 
     network = Named()
     pruner = Pruner(network, torch.optim.SGD(network.parameters(), lr=0.1), 5, early_plan(Sparsity(0.5)))
-    with pytest.raises(InputError, match="the network returns dict; pass output_of="):
+    with pytest.raises(InputError, match="the network returns dict; pass `output_of`"):
         idle_step(network, pruner.optimizer, batches(3)())

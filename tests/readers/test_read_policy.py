@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
+from prunekit.api.loading import load
 from prunekit.environments import make_environment
 from prunekit.errors import ArtifactError, InputError
 from prunekit.graph.reference import run_step
@@ -45,6 +46,13 @@ def test_a_model_of_prunekit(tmp_path: Path) -> None:
     assert policy.metadata == {"note": "kept"}
     assert policy.artifact is not None
     assert not policy.keeps_outputs
+
+
+def test_a_file_of_ours_says_nothing_of_its_other_outputs(tmp_path: Path) -> None:
+    path = load(model_file(tmp_path / "model.pt")).export_onnx(tmp_path / "model.onnx")
+    assert read_policy(path).notes == ()
+    (note,) = read_policy(path, PolicyOptions(output="outputs")).notes
+    assert note == "of its outputs only 'outputs' is used, not action, scores"
 
 
 def test_a_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:

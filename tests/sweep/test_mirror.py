@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_sweeps import SHARING, SMALL, sweep_file
 
-pytest.importorskip("fsspec", reason="needs fsspec (pip install 'prunekit[ray]')")
+pytest.importorskip("fsspec", reason="needs fsspec (pip install fsspec)")
 
 from prunekit.errors import InputError
 from prunekit.executors.serial import SerialExecutor
@@ -134,3 +135,10 @@ def test_an_address_whose_content_leads_outside_is_refused(tmp_path: Path, monke
     with pytest.raises(InputError, match="evil', which lies outside of it"):
         mirror.fetch(mirror.root)
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_an_address_needs_fsspec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    mirror = Mirror(address=f"file://{tmp_path}/remote", root=tmp_path / "root")
+    with pytest.raises(InputError, match=r"remote: needs the package fsspec, .* run: pip install fsspec$"):
+        mirror.fetch(mirror.root)

@@ -107,7 +107,8 @@ def _require_no_state(names: Sequence[str], result: Any) -> None:
     state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
         raise InputError(
-            f"takes '{state[:60]}' too and returns several values, as recurrent policies do, which are not read"
+            f"takes '{state[:60]}' too and returns several values, like a recurrent policy; a state is read only if "
+            "the program keeps it in a buffer"
         )
 
 
