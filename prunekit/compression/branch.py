@@ -35,9 +35,10 @@ class Branch:
 
     ``good`` is its smallest good student, of retention ``good_retention``; None before there is one. ``is_safe`` says
     whether any was safely good. ``student`` is what imitation works on, of the widths ``target``. ``taught`` counts its
-    rounds that were not good. ``reached`` is the best retention of that size and ``best`` the student that reached it,
-    which the last ``without_improvement`` rounds did not improve. ``hopeless_units`` is the largest number of units
-    that was given up; it was tried from a good student of ``hopeless_from`` units.
+    rounds that were not good, and ``phases`` those of fine-tuning. ``reached`` is the best retention of that size and
+    ``best`` the student that reached it, which the last ``without_improvement`` rounds did not improve.
+    ``hopeless_units`` is the largest number of units that was given up; it was tried from a good student of
+    ``hopeless_from`` units.
 
     ``learning`` is the student in fine-tuning, ``tuner`` the saved state of the tuner, and ``is_tuning`` says whether
     that state is of ``learning``. ``guide`` is the pickled actor of a fine-tuned student that now teaches in the
@@ -66,6 +67,7 @@ class Branch:
     tuner: bytes | None = None
     learning: Student | None = None
     is_tuning: bool = False
+    phases: int = 0
     batches: int = 0
     tuning_steps: int = 0
     seeds_used: int = 0
@@ -167,4 +169,4 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
 def begin_tuning(branch: Branch, student: Student) -> None:
     """Have ``branch`` fine-tune a copy of ``student`` in its next rounds."""
     branch.learning, branch.phase = student.copied(), Phase.TUNE
-    branch.without_improvement, branch.is_tuning = 0, False
+    branch.without_improvement, branch.phases, branch.is_tuning = 0, 0, False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Callable
 
@@ -34,6 +33,7 @@ def tune(context: RoundContext) -> None:
     if context.stopped():
         raise StoppedError("stopped")
     branch.without_improvement += 1
+    branch.phases += 1
     for network in networks:
         candidate = context.judge(network, best=branch.reached, tuned=True)
         if candidate.good and candidate.retention >= settings.safe:
@@ -44,14 +44,13 @@ def tune(context: RoundContext) -> None:
             branch.best, branch.reached, branch.without_improvement = network, candidate.retention, 0
             if candidate.good:
                 branch.good, branch.good_retention = network, candidate.retention
-    is_good = branch.good is not None and branch.good is branch.best
-    patience = settings.tuning_patience if context.round.anything_good else math.inf
-    if branch.without_improvement >= (_SETTLING if is_good else patience):
-        if is_good:
-            assert branch.good is not None
+    if branch.good is not None and branch.good is branch.best:
+        if branch.without_improvement >= _SETTLING:
             _follow(context, branch.good, branch.good_retention)
-        else:
-            context.give_up()
+        return
+    is_tired = branch.without_improvement >= settings.tuning_patience or branch.phases >= settings.max_tuning_phases
+    if is_tired and context.round.anything_good:
+        context.give_up()
 
 
 def _follow(context: RoundContext, student: Student, retention: float) -> None:

@@ -36,10 +36,10 @@ class SearchSettings:
     as many of these as are needed to tell, and at most ``selection_episodes``.
 
     With ``tuning`` a student that imitation does not make good, or at first not safely good, is fine-tuned on rewards
-    in phases of ``tuning_steps`` environment steps. That ends when it is ``safe``, at ``keep`` plus ``safety``, or when
-    ``tuning_patience`` phases in a row have not improved it; while the search has nothing good, it goes on. Before the
-    first phase the critic learns alone for ``tuning_warmup`` steps. After the search, networks play at most
-    ``confirmation_episodes`` other episodes; with 0 there is no confirmation.
+    in phases of ``tuning_steps`` environment steps. That ends when it is ``safe``, at ``keep`` plus ``safety``, when
+    ``tuning_patience`` phases in a row have not improved it, or after ``max_tuning_phases``; while the search has
+    nothing good, it goes on. Before the first phase the critic learns alone for ``tuning_warmup`` steps. After the
+    search, networks play at most ``confirmation_episodes`` other episodes; with 0 there is no confirmation.
 
     Raises InputError for values out of range.
     """
@@ -60,6 +60,7 @@ class SearchSettings:
     tuning_steps: int = 24_576
     tuning_warmup: int = 20_480
     tuning_patience: int = 7
+    max_tuning_phases: int = 14
     margin: float = 0.015
     safety: float = 0.03
     seed: int = 0
