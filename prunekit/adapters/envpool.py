@@ -119,7 +119,7 @@ class EnvPoolRunner:
                 part = playing[begin : begin + policy.batch]
                 for index, action in zip(part, policy.actions(rows[begin : begin + policy.batch]), strict=True):
                     actions[index] = action
-            # Those that have ended go on with what they did last, which nobody looks at.
+            # Environments whose episode has ended repeat their last action; their results are ignored.
             observed, rewards, terminated, truncated, _ = pool.step(for_pool(pool, actions))
             shown = flat(observed)
             totals[playing] += rewards[playing]

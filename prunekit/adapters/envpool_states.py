@@ -13,7 +13,7 @@ import numpy as np
 
 from prunekit.errors import InputError
 
-# The widths of what MuJoCo environments of these classes show behind positions and velocities.
+# The number of values that observations of these MuJoCo classes have after positions and velocities.
 _MORE = {"AntEnv": 78}
 
 

@@ -17,7 +17,7 @@ from prunekit.errors import InputError
 Array = np.ndarray[Any, Any]
 
 _STEPS, _STARTS, _SEED = 20, 10, 1_234
-# What rounding does to observations of float32 and float64 in so many steps, and to rewards, which are float32.
+# Rounding errors of float32 and float64 observations after this many steps, and of rewards, which are float32.
 _CLOSE, _CLOSE_64 = 1e-5, 1e-9
 _BEGINNINGS, _ERRORS = 64, 6.0
 _NOTHING = object()
@@ -46,7 +46,7 @@ def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, An
     if limit is not None:
         words["max_episode_steps"] = limit
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # gymnasium warns of how EnvPool spells its spaces, which nobody looks at
+        warnings.simplefilter("ignore")  # gymnasium warns about the form of EnvPool's spaces, which are not used
         known = library.make_spec(name).config._fields
         for word in kwargs:
             if word not in known:

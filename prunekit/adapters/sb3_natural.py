@@ -133,7 +133,7 @@ class NaturalPPO(PPO):
             _move_(parameters, (way * (math.sqrt(2.0 * settings.divergence) / settings.steps / length)).float())
         with torch.no_grad():
             for halving in range(1, settings.halvings + 1):
-                # Where it is not a number it is too far too.
+                # NaN counts as too far.
                 if divergence(old, self._distribution(rows.observations)) <= settings.max_divergence:
                     return
                 for parameter, value in zip(parameters, start, strict=True):

@@ -135,7 +135,7 @@ class Tuner:
 
     def _learn(self, steps: int, should_stop: Callable[[], bool]) -> int:
         before = self._model.num_timesteps
-        self._model._last_obs = None  # episodes begin anew, so that nothing depends on what was played before
+        self._model._last_obs = None  # episodes restart, so nothing depends on earlier ones
         self._environments.seed(self._seed)
         self._model.learn(steps, callback=_Until(should_stop), reset_num_timesteps=False)
         self.steps = int(self._model.num_timesteps)

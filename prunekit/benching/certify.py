@@ -20,14 +20,14 @@ from prunekit.stats.claim import ALPHA, Claim, check_claim, check_episodes, coun
 from prunekit.stats.clipping import ReturnRange, range_of
 from prunekit.stats.frequency import is_exceeded
 
-# No training of prunekit's, and neither its search nor its benchmarks, plays these seeds.
+# No training, search or benchmark of prunekit plays these seeds.
 _FIRST_SEED, _SEEDS_EACH = 200_000_000, 100_000
 LARGEST_SEED = 7_999
 _MAX_EPISODES = 90_000
 _YEAR = 365 * 86_400.0
-# Episodes that fix the range are played whatever time they take, so many of them at least.
+# The minimum number of episodes that fix the range, whatever time they take.
 _MIN_RANGE = 10
-# Standard errors by which a teacher has to beat the random policy.
+# Standard errors by which a teacher must beat the random policy.
 _CLEARLY = 2.0
 
 Returns = tuple[float | FailedEpisodeError, ...]

@@ -44,7 +44,7 @@ def measure_memory(model: BenchModel, inputs: int, *, copies: int = _COPIES) -> 
         file.write(model.content)
         file.flush()
         command = [sys.executable, "-I", str(child), file.name, str(inputs), str(copies)]
-        # As export/session.py says; to obey the caller's own setting is for ONNX Runtime.
+        # As in export/session.py; ONNX Runtime respects the caller's own setting.
         environment = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:

@@ -111,7 +111,7 @@ def certify_players(
     settings: CertifySettings,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> Certified:
-    """Return what fresh ``episodes`` show of ``small`` beside ``teacher``; raises as ``certified``.
+    """Return the test of ``small`` against ``teacher`` on fresh ``episodes``; raises as ``certified`` does.
 
     >>> from prunekit.simulators.spec import environment_spec
     >>> both = [stateless(name, lambda seen: int(seen[2] + seen[3] > 0)) for name in ("small", "teacher")]

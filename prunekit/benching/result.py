@@ -17,7 +17,7 @@ from prunekit.stats.bootstrap import Retention, mean_interval
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 
-# What is promising and was not shown takes so many times the episodes at least.
+# A promising claim that was not shown needs at least this many times the episodes.
 _MORE = 1.2
 
 

@@ -55,7 +55,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """Return the text of the README.md that stands beside ``policy.onnx`` and ``policy.pt``.
+    """Return the text of the README.md next to ``policy.onnx`` and ``policy.pt``.
 
     >>> text = model_card(CardFacts(name="small", environment="CartPole-v1", hidden=(4,), parameters=30))
     >>> text.startswith("---\\nlibrary_name: prunekit\\n")

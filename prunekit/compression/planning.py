@@ -11,6 +11,7 @@ from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Candidate, episodes_wanted
 from prunekit.stats.betting import Paired
 from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.frequency import faultless_episodes
 
 # A certificate is planned with this multiple of the episodes that it should take, and with at least so many.
 _MORE_EPISODES, _MIN_EPISODES = 1.3, 60
@@ -46,7 +47,7 @@ class Pace:
 class Plan:
     """Plans certificates for ``keep``, with returns clipped to ``clip_range`` and at most ``episodes`` each.
 
-    A confirmation is planned with ``confirming`` episodes.
+    With ``max_failures`` a certificate has to show that too. A confirmation is planned with ``confirming`` episodes.
     """
 
     budget: Budget
@@ -55,6 +56,12 @@ class Plan:
     clip_range: ReturnRange
     episodes: int
     confirming: int
+    max_failures: float | None = None
+
+    @property
+    def allows_two(self) -> bool:
+        """Whether the episodes allowed are enough at each of the two levels."""
+        return self._min_episodes(min(ALPHAS)) <= self.episodes
 
     def first(self, played: Paired, alpha: float = ALPHAS[0]) -> float:
         """Return what a first certificate should take; teacher and random policy have to play its episodes too.
@@ -90,10 +97,15 @@ class Plan:
         return maximum
 
     def _needed(self, episode: float, played: Paired, alpha: float) -> float:
-        wanted = episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=False)
+        wanted = max(
+            episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=False), self._min_episodes(alpha)
+        )
         if wanted > self.episodes:
             return math.inf
         return episode * min(max(_MORE_EPISODES * wanted, _MIN_EPISODES), self.episodes)
+
+    def _min_episodes(self, alpha: float) -> int:
+        return 0 if self.max_failures is None else faultless_episodes(self.max_failures, alpha)
 
 
 def best_of_sizes(points: Iterable[Candidate], of_one_size: int = 1) -> list[Candidate]:

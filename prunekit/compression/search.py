@@ -71,6 +71,7 @@ class Search:
             clip_range=clip_range,
             episodes=settings.episodes,
             confirming=settings.search.confirmation_episodes // 2,
+            max_failures=settings.max_failures,
         )
         self._share = pool.core_share
         self.candidates: list[Candidate] = []

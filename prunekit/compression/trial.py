@@ -132,7 +132,7 @@ class _Trial:
         if len(good) == 1:  # whatever a confirmation says, there is no other
             yield self._candidate(good[0], alpha)
             return
-        first, wanting = smallest(self._points, self._look_at(good))
+        first, wanting = smallest(self._points, self._look_at(good, alpha))
         if first is None:
             best = (
                 most_promising(wanting, self._search.keep, claim.clip_range)
@@ -169,9 +169,8 @@ class _Trial:
         play = self._given.players.returns_of(point) if failure is None else _fails(failure)
         return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=alpha)
 
-    def _look_at(self, points: Sequence[Candidate], alpha: float | None = None) -> ConfirmationRun:
+    def _look_at(self, points: Sequence[Candidate], level: float) -> ConfirmationRun:
         """Return a confirmation of some of ``points`` that leaves the most promising what its certificate needs."""
-        level = alpha or self._given.shares.alphas[0]
         min_needed = min((self._plan.first(one.played, level) for one in points), default=0.0)
         share = self._budget.after(self._given.shares.confirmation)
         return self._look(

@@ -33,7 +33,7 @@ def trials(search: GoingSearch, given: TrialSettings) -> Sequence[tuple[Candidat
     cut short, the search goes on, and one smaller network is tested.
     """
     budget, before = given.plan.budget, given.plan.budget.spent()
-    promises = search.promises
+    promises = search.promises and given.plan.allows_two
     tried = trial(search.candidates, given, another_follows=promises)
     took = budget.spent() - before
     chosen, certificate = tried[-1]

@@ -145,7 +145,7 @@ def _linked(code: CCode, core: Core, memory: tuple[int, int] | None, ample: bool
     before = (*core.flags, *_memory_flags(core, memory), *stack)
     after = (*core.link_flags, "-lgcc", "-Wl,--gc-sections")
     script = (FIRMWARE / "board.ld").read_text()
-    names = [path.name for path in objects]  # by their content; where they lie is another place in each process
+    names = [path.name for path in objects]  # keyed by content, because their paths differ between processes
     kept = cache_folder() / "images" / f"{cache_key(before, names, after, script, version_of(compiler(core)))}.elf"
     flags = (*before, *map(str, objects), *after)
     return _made(core, flags, {}, kept)

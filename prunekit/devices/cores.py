@@ -112,7 +112,7 @@ def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Core:
         name=name,
         compiler="avr-gcc",
         flags=(*_COMMON, f"-mmcu={mcu}"),
-        # avr-libc's floating point is several times faster than libgcc's; lengths are ample, to measure overflows
+        # avr-libc's floating point is several times faster than libgcc's; lengths are large, to measure overflows
         link_flags=(
             "-lm",
             "-Wl,--defsym=__TEXT_REGION_LENGTH__=0x7e0000",

@@ -21,7 +21,7 @@ from prunekit.graph.groups import find_groups
 from prunekit.policy.actions import keeps_outputs, with_actions_of
 
 _EPISODES = 5
-# Observations that an action's cost is counted over.
+# The number of observations over which the cost of an action is counted.
 _COUNTED = 64
 
 

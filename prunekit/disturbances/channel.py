@@ -15,8 +15,8 @@ from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.spaces.kind import ActionKind, kind_of_space
 
-# Streams of random numbers of an episode. Each is drawn from as often whatever the policy does and whatever else is
-# disturbed, so that all policies meet the same luck, and more noise is the same noise, larger.
+# The streams of random numbers of an episode. The number of draws from each does not depend on the policy or on other
+# disturbances. So all policies meet the same random events, and more noise is the same noise multiplied.
 OBSERVATION, ACTION, DROP, PARAMETERS, NEXT_SEED = 1, 2, 3, 4, 5
 
 

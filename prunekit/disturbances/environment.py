@@ -43,7 +43,7 @@ class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
         deviation: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__(environment)
-        # Where the environment is made again per episode, its spaces stay those whose generators a caller has seeded.
+        # If a new environment is made per episode, the spaces stay the ones whose generators the caller has seeded.
         self.action_space, self.observation_space = environment.action_space, environment.observation_space
         self._channel = Channel(disturbance, deviation, environment.action_space, id_of(environment))
         self._varied = None

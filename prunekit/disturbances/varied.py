@@ -15,7 +15,7 @@ from prunekit.environment_functions import first_line
 from prunekit.environments import id_of
 from prunekit.errors import InputError, UnusableEnvironmentError
 
-# What Gymnasium's CartPole computes of its parameters in its constructor alone, and steps by.
+# Values that Gymnasium's CartPole derives from its parameters in its constructor, and uses in every step.
 _COMPUTED: dict[str, dict[str, Callable[[Any], float]]] = {
     "gymnasium.envs.classic_control.cartpole.CartPoleEnv": {
         "total_mass": lambda env: env.masspole + env.masscart,

@@ -21,11 +21,11 @@ from prunekit.executors.starting import deaf_processes, single_threaded_processe
 from prunekit.executors.work import Raised, Returned
 from prunekit.executors.worker import Begun, Cancel, End, Order, Ready, Reported, Shared, ToWorker, begin
 
-# Messages taken from a worker at a time: one that reports without end keeps nobody waiting.
+# Messages read from a worker at a time, so a worker that reports all the time delays no other.
 _AT_A_TIME = 100
-# Seconds between looks at whether workers live: where a dead one's child holds its pipes open, nothing else tells.
+# Seconds between checks that workers are alive: a dead worker's child may hold its pipes open, which hides the death.
 _PATIENCE = 1.0
-# Seconds in which a worker that was told to end does.
+# Seconds within which a worker must end after it was told to.
 _ENDING = 2.0
 _KILL = 9
 _UNREADY = " while it began; a script that uses workers needs 'if __name__ == \"__main__\":'"
@@ -115,7 +115,7 @@ class ProcessExecutor:
 
     def _give(self, worker: _Worker, entry: Entry) -> None:
         worker.entry, worker.number = entry, next(self._numbers)
-        if worker.ready:  # a large job would be waited for that is sent while a process begins
+        if worker.ready:  # sending a large job to a starting process would block
             _send(worker, Order(number=worker.number, packed=entry.packed, seconds=entry.seconds))
 
     def _wait(self, seconds: float) -> None:
@@ -125,7 +125,7 @@ class ProcessExecutor:
 
     def _look(self) -> None:
         for worker in list(self._workers):
-            alive = worker.process.is_alive()  # asked before: what it sent and then died counts
+            alive = worker.process.is_alive()  # checked before reading, because messages sent before the death count
             if not self._heard_all(worker):
                 continue
             if not alive or worker.connection.closed:
@@ -178,7 +178,7 @@ class ProcessExecutor:
 
     def _end_all(self) -> None:
         for worker in self._workers:
-            _send(worker, End())  # said as well, as a process forked from this one may hold the pipe open
+            _send(worker, End())  # sent too, because a process forked from this one may hold the pipe open
             worker.connection.close()
         while self._workers:
             _buried(self._workers.pop())
@@ -188,7 +188,7 @@ def _begun() -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     try:
-        # No daemon: those may have no processes of multiprocessing's, and a job may want workers of its own.
+        # Not a daemon, because daemons cannot start processes, and a job may need its own workers.
         process = context.Process(target=begin, args=(theirs, os.getpid()), daemon=False)
         with deaf_processes(), single_threaded_processes():
             process.start()
@@ -201,7 +201,7 @@ def _begun() -> _Worker:
 
 
 def _send(worker: _Worker, message: ToWorker) -> None:
-    with suppress(OSError):  # a dead worker is found when it is looked at
+    with suppress(OSError):  # a dead worker is noticed at the next check
         worker.connection.send(message)
 
 

@@ -21,7 +21,7 @@ from prunekit.executors.ray_task import Mailbox, run
 from prunekit.executors.starting import ONE_THREAD
 from prunekit.executors.work import Raised, in_one_line
 
-# Seconds between looks into the mailbox, and for which an address has to answer.
+# Seconds between reads of the mailbox, and within which an address must answer.
 _PATIENCE, _REACHED = 0.1, 10.0
 
 
@@ -103,13 +103,13 @@ class RayExecutor:
     def _fill(self) -> None:
         while self._ledger.waiting and len(self._tasks) < self.slots:
             entry, number = self._ledger.next(), next(self._numbers)
-            shared = [] if self._shared is None else [self._shared]  # in a list, Ray leaves it to the task to get it
+            shared = [] if self._shared is None else [self._shared]  # in a list, so Ray lets the task fetch it
             task = self._task.remote(entry.packed, entry.seconds, shared, self._mailbox, number, sys.path)
             self._tasks[task] = (number, entry)
 
     def _look(self) -> None:
         ended = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)[0] if self._tasks else []
-        self._read_mail()  # now: a task that has ended has left all of its mail
+        self._read_mail()  # now, because a task that has ended has sent all of its reports
         for task in ended:
             _, entry = self._tasks.pop(task)
             try:
@@ -124,10 +124,10 @@ class RayExecutor:
         cancelled = {number for number, entry in running.items() if entry.cancelled}
         try:
             mail = self._ray.get(self._mailbox.exchange.remote(cancelled)) if running else []
-        except self._ray.exceptions.RayActorError:  # Ray begins it again; what it held is lost, and no job with it
+        except self._ray.exceptions.RayActorError:  # Ray restarts it; its content is lost, but no job is
             return
         for number, worker, event in mail:
-            if number in running:  # not of an attempt that was given up, and whose node is back
+            if number in running:  # ignore an abandoned attempt whose node has returned
                 if event is None:
                     self._ledger.started(running[number], worker)
                 else:
@@ -176,7 +176,7 @@ def _require_somebody(address: str | None) -> None:
     """
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
-        return  # what else Ray may be told, it says at once
+        return  # Ray rejects other forms of addresses at once
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED).close()
     except (OSError, OverflowError, UnicodeError) as error:

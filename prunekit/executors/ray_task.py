@@ -10,9 +10,9 @@ from typing import Any, final
 
 from prunekit.executors.work import Outcome, Raised, perform
 
-# Seconds for which an answer to "is it cancelled?" holds: asking takes about a millisecond.
+# Seconds for which an answer to "is it cancelled?" is reused, because asking takes about a millisecond.
 _FRESH = 0.2
-# What this process was given as ``shared``, by the id of Ray's object; the latest alone.
+# The latest ``shared`` data of this process, by the id of Ray's object.
 _SHARED: dict[str, bytes] = {}
 
 

@@ -29,7 +29,7 @@ def deaf_processes() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
         with _environment(PYTHONWARNINGS=_without_leaks()):
-            resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
+            resource_tracker.ensure_running()  # multiprocessing's own process, whose start unblocks SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
         yield
     finally:

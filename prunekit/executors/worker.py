@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, final
 from prunekit.executors.starting import be_deaf, be_silent
 from prunekit.executors.work import Outcome, perform
 
-# Seconds between looks at whose child this process is.
+# Seconds between checks of which process is the parent.
 _PATIENCE = 1.0
 
 
@@ -128,4 +128,4 @@ def _listen(main: Connection, main_id: int, inbox: _Inbox) -> None:
             else:
                 inbox.orders.put(message)
     finally:
-        os._exit(1)  # at once, from this thread too, whatever the job does
+        os._exit(1)  # at once, also from this thread, whatever the job is doing

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prunekit.policy.actor import Actor
     from prunekit.policy.program import Program
 
-# So many of the recorded observations, spread over them, make the self-test.
+# The number of recorded observations in the self-test, evenly spread.
 _SELF_TEST = 8
 
 

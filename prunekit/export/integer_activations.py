@@ -79,7 +79,7 @@ def z_end(step: Pointwise, meant: Float64, made: Float64, bits: Bits) -> float:
             low = max(step.low, 0.0) if np.all(np.asarray(step.slope) == 0.0) else step.low
             return max(min(wide, max(abs(low), abs(step.high))), _MIN_END)
         case Curve():
-            # Below its table a function is flat, so that z need not go there.
+            # Below its table a function is constant, so z need not cover that range.
             below = min(MARGIN * max(-float(meant.min()), 0.0), end_of(step, bits))
             above = MARGIN * max(float(meant.max()), float(np.abs(made).max()))
             return max(below, above, _MIN_END)
@@ -103,7 +103,7 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
             slope = np.asarray(step.slope)
             if (slope == 0.0).all():
                 return Line(low=max(low, 0), high=high)
-            # A slope of up to 1 has 15 bits behind the point, steeper ones as many as they leave.
+            # A slope of up to 1 has 15 fractional bits; steeper ones have fewer.
             steepest = float(np.abs(slope).max())
             shift = 15 if steepest <= 1.0 else max(14 - int(np.floor(np.log2(steepest))), 0)
             if slope.ndim == 0:

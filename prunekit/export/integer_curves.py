@@ -13,7 +13,7 @@ from prunekit.graph.integers import Curve
 
 TABLE_SIZE = 256
 """Steps of a table: 16 bits interpolate between 257 values, 8 bits take the one in the middle of each step."""
-# Beyond so large a number no function of a policy is still on its way.
+# Beyond this number every function of a policy has reached its limit.
 _FARTHEST = 2.0**20
 _POINTS = 4_096
 

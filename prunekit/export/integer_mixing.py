@@ -14,9 +14,9 @@ from prunekit.export.integer_stages import Value
 from prunekit.export.quantized import Added, Floated, Multiplied, Placed, rounded
 from prunekit.export.rounding import Float64, Integers
 
-# Half of the last step that it shifts out fits in what sums leave of 32 bits.
+# The rounding constant of a shift must fit into the bits that sums leave of 32.
 _MAX_SHIFT = 24
-# An offset of a value of 16 bits has at most so many bits, so that their sum and half a step have 32.
+# The largest number of bits of an offset of a 16-bit value, so the sum and the rounding constant fit into 32 bits.
 _OFFSET_BITS = 29
 
 
@@ -44,7 +44,7 @@ class Steps:
 
 def requantized(counts: Float64) -> tuple[Integers, Integers, Integers]:
     """Return (multiplier of 15 bits, shift before it, shift after it) that scale ``counts`` steps to 32767."""
-    # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
+    # A unit with tiny weights never gets near the end of the range, so a larger shift changes nothing.
     before = np.clip(np.ceil(np.log2(counts / Z_MAX)), 0.0, _MAX_SHIFT).astype(np.int64)
     ratio = Z_MAX / (counts / 2.0**before)
     after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)

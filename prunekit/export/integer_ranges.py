@@ -14,11 +14,11 @@ from prunekit.export.integer_stages import IntegerPlan, Layer, Mixed, Norm, Pick
 from prunekit.export.rounding import Bits, Float64
 from prunekit.graph.integers import Bent, Curve
 
-# An input of 16 bits keeps at least so many steps on either side.
+# The minimum number of steps of a 16-bit input on either side.
 _MIN_STEPS = 1_023
-# A table serves ranges down to so many times smaller than its own.
+# A table serves ranges that are up to this many times smaller than its own.
 _FINEST = 64.0
-# What a norm makes is told apart down to this part of the largest that it could be.
+# The resolution of a norm's results, relative to their largest possible value.
 _NORM_STEPS = 4_096.0
 
 

@@ -230,7 +230,7 @@ def _quantized(
             f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     multiplier, before, after = requantized(end / step)
-    # Steps of sums that end in integers are read by nothing but these three.
+    # Only these three read the steps of sums that end in integers.
     told = in_float32(step, layer.name) if activation is None else np.ones(len(step), np.float32)
     return Quantized(
         name=layer.name,

@@ -38,7 +38,7 @@ class Rounding:
     max_inputs: int = 4_096
 
 
-# Rows are rounded so many at a time: what any processor has in its second cache.
+# The number of rows that are rounded at a time; they fit into the second-level cache of any processor.
 _VALUES_AT_ONCE = 2**16
 
 

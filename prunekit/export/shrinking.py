@@ -20,7 +20,7 @@ from prunekit.policy.provenance import require_original
 from prunekit.policy.sizes import Sizes, sizes_of
 from prunekit.spaces.kind import ActionKind
 
-# What an ONNX export says besides how the policy came to be; a smaller one says it anew.
+# Metadata that an ONNX export adds to the provenance; the smaller policy's export writes its own.
 _OF_THE_EXPORT = ("format", "sizes")
 _STEPS = 8
 

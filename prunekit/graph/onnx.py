@@ -47,7 +47,7 @@ class OnnxWriter:
         array = np.asarray(value)
         kind = np.float32 if array.dtype.kind == "f" else np.int64
         name = f"/c_{len(self.constants)}"
-        with np.errstate(over="ignore"):  # beyond float32 there is no bound
+        with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
             self.constants[name] = array.astype(kind, copy=False)
         return name
 
@@ -87,7 +87,7 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Ma
     held = {state.before: state.initial.ravel().tolist() for state in graph.states if state.initial.any()}
     first = {f"prunekit.{INITIAL_STATES}": json.dumps(held)} if held else {}
     helper.set_model_props(model, dict(sorted({**(metadata or {}), **first}.items())))
-    for name, array in writer.constants.items():  # here, as whatever takes them along makes copies
+    for name, array in writer.constants.items():  # checked here, because later steps make copies
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
     content = bytes(model.SerializeToString(deterministic=True))
     del model

@@ -205,7 +205,7 @@ def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequenc
 
 
 def _zero(value: Array, positions: Positions, axis: int) -> Array:
-    if value.dtype == bool:  # says what goes where, not how much
+    if value.dtype == bool:  # says which values go where, not how much they cost
         return value
     value = value.copy()
     np.moveaxis(value, axis, 0)[positions] = 0.0

@@ -188,7 +188,7 @@ class Lifting:
         named = {
             name: self._filled(argument)
             for name, argument in node.kwargs.items()
-            if argument is not None and name != "_stacklevel"  # torch's functions pass on what they were not given
+            if argument is not None and name != "_stacklevel"  # torch's functions pass on arguments that were not given
         }
         path, found = "", None
         head: tuple[nn.Module, ...] = ()

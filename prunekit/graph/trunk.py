@@ -22,7 +22,7 @@ from prunekit.graph.lifting import Traced, functions, modules
 from prunekit.graph.op import parameters
 from prunekit.graph.tracing import Lifting, TracedNetwork, submodule_at, upstream
 
-# What a module says of how many values it reads; the last entry is for the second argument of a cell.
+# The attribute with the number of values that a module reads; the last entry is for the second argument of a cell.
 _WIDTHS = ("in_features", "num_features", "input_size", "hidden_size")
 
 

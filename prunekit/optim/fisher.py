@@ -15,9 +15,9 @@ Solve = Callable[[Tensor], Tensor]
 
 # Added to the Fisher matrix's diagonal, as a share of its mean.
 _DAMPING = 1e-3
-# The matrix is that of so many outputs: more of them cost more and hardly change it.
+# The matrix uses at most this many outputs: more cost time and hardly change it.
 _MAX_OUTPUTS = 6_144
-# Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
+# Up to this many parameters the matrix is built and factorized; above it, products suffice (Martens 2010).
 MAX_PARAMETERS = 2_048
 _ITERATIONS = 20
 

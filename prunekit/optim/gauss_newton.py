@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from prunekit.optim.fisher import fisher_matrix
 from prunekit.spaces.curvature import Curvature
 
-# The curvature is that of so many outputs; the loss and its gradient are of all states (Byrd et al. 2011).
+# The curvature uses at most this many outputs; the loss and its gradient use all states (Byrd et al. 2011).
 _MAX_OUTPUTS = 12_288
 _DAMPING, _MIN_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
 _TRIES = 5
-# Added to the diagonal: a parameter that nothing depends on has no curvature.
+# Added to the diagonal, because a parameter without effect has no curvature.
 _FLOOR = 1e-6
 
 

@@ -41,7 +41,7 @@ def actor_of(graph: Graph, actions: ActionKind | None = None) -> tuple[Actor, di
         raise CouplingError(f"is not a chain of layers: {what}")
     (dtype,) = dtypes
     if normalizer is not None and any(torch.promote_types(b.dtype, dtype) != dtype for b in normalizer.buffers()):
-        normalizer.to(dtype)  # else the network would be given what it does not compute with
+        normalizer.to(dtype)  # otherwise the network would get inputs that it does not use
     return Actor(nn.Sequential(*modules), _head(graph, actions), normalizer), names
 
 

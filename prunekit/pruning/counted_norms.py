@@ -18,7 +18,7 @@ def count_norms_(network: nn.Module) -> tuple[str, ...]:
         pruner = prunekit.Pruner(network, optimizer, total_steps=40_000, live_shrink=True)
     """
     replaced = []
-    made: dict[nn.Module, nn.Module] = {}  # one that stands in several places stays one
+    made: dict[nn.Module, nn.Module] = {}  # a shared module stays shared
     for path, module in list(network.named_modules(remove_duplicate=False)):
         resize = resizes().get(type(module))
         shape = getattr(module, "normalized_shape", ())

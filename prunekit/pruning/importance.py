@@ -21,7 +21,7 @@ from prunekit.pruning.slices import Group, Slice, consumers_of, linear_at, per_u
 
 UnitImportance = dict[str, Tensor]
 
-# Of the mean variance of a unit: keeps the coefficients small by which units predict each other.
+# Relative to the mean variance of a unit; keeps the coefficients of the predictions small.
 RIDGE = 1e-3
 MAX_EXACT_OUTPUTS = 16
 """Up to so many outputs each gets a backward pass of its own; more are projected at random."""
@@ -77,7 +77,7 @@ def taylor(evidence: Evidence) -> UnitImportance:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
     output = evidence.seen.output
     few = output.shape[1] <= evidence.max_exact_outputs
-    # The sum of all outputs takes one pass; few have their own, whose rounding committed results were made with.
+    # One pass for the sum of all outputs. A few outputs have one pass each, as when the committed results were made.
     directions = (
         _directions(evidence) if few else iter([(1.0 / evidence.output_deviation.to(output)).expand_as(output)])
     )
@@ -186,7 +186,7 @@ def _unpredicted(values: Tensor) -> Tensor:
     mean = values.mean(dim=0)
     centred = values - mean
     variance = centred.square().mean(dim=0).double()
-    if not bool(variance.isfinite().all()):  # which a factorization would refuse in words of its own
+    if not bool(variance.isfinite().all()):  # the factorization's own error would not name the cause
         return torch.full_like(variance, torch.nan)
     varies = variance > 1e-10 * variance.max()
     if not bool(varies.all()):

@@ -21,7 +21,7 @@ from prunekit.graph.tracing import TracedNetwork, fx_graph, submodule_at, upstre
 from prunekit.graph.trunk import trace_trunk
 
 _PARAMETERS = {"weight", "bias"}
-# A name that each of torch's older functions registers in place of ``weight``, with the function that undoes it.
+# The names that torch's older functions register instead of ``weight``, each with the function that undoes it.
 _UNDONE_BY = {
     "weight_g": "torch.nn.utils.remove_weight_norm(layer)",
     "weight_u": "torch.nn.utils.remove_spectral_norm(layer)",

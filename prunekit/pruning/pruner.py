@@ -37,7 +37,7 @@ from prunekit.pruning.slices import Group
 from prunekit.pruning.timetable import Timetable
 from prunekit.pruning.units import Units
 
-# Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
+# The share of dead units at which they are removed physically; removals are bundled, because new shapes cost time.
 _WORTH_REMOVING = 0.05
 _STATES_STAY = (
     "a network with states cannot lose units while it trains, because the loop holds states of its width; train with "
@@ -262,7 +262,7 @@ class Pruner:
             self.plan.penalty.before(self._penalty_weights, self._rate)
 
     def _after_step(self, *_: object) -> None:
-        self._units.zero_dead_()  # first: momentum moves the dead, which neither norms nor importance may see
+        self._units.zero_dead_()  # first, because momentum moves dead units, and norms and importance must not see that
         if self._penalty_weights is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
             self.plan.penalty.after(self._penalty_weights, self._rate)
         self.steps += 1
@@ -317,7 +317,7 @@ class Pruner:
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
-        if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
+        if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, at which no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self._timetable.total_steps)
             self.lambda_ = scale_free_lambda(self._median_norm, self.plan.strength, rate, updates)
         alpha = protection(self.importance, self.keep)

@@ -8,7 +8,7 @@ from typing import final
 from prunekit.errors import InputError
 from prunekit.pruning.schedules import Phases
 
-# Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
+# At 10% of a group's living units per check, enough to remove 99% of 256 units after the window if necessary.
 _LATE_CHECKS = 64
 
 

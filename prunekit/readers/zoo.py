@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 _MAX_BYTES = 2**20
-# The zoo dumps a list of pairs with one line for every key and for every value that is no list. Nothing else is read
-# of the format (tags, anchors, documents), so that no text can mean more than it shows.
+# The zoo dumps a list of pairs with one line for every key and for every value that is not a list. Other parts of the
+# format (tags, anchors, documents) are not interpreted, so text cannot mean more than it shows.
 _PAIR = re.compile(r"^(?:- - -|  - -) (\w{1,40})\n    - ([^\n]{0,200})$", re.MULTILINE)
 _SCALAR = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 _NOTHING = ("null", "false", "None", "False", "[]", "{}", "''", "0", "1")

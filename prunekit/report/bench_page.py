@@ -142,7 +142,7 @@ def _training(result: BenchResult) -> list[Section]:
     for folder in folders:
         try:
             found = progress_of(folder)
-        except ArtifactError as error:  # nothing that was measured rests on it
+        except ArtifactError as error:  # no measurement depends on it
             blocks.append(Note(text=str(error), warning=True))
             continue
         if found is not None:

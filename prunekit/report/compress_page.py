@@ -127,7 +127,7 @@ def _motion(models: Sequence[BenchModel], env_id: str | None) -> tuple[Block, ..
     last = models[-1]
     named = last.environment if env_id is None else (env_id, last.arguments_of(env_id) or {})
     if env_id is not None and named is not None:
-        make_environment(*named).close()  # what the user names has to be there, whatever can be drawn of it
+        make_environment(*named).close()  # a file that the user names must exist, even if it cannot be drawn
     if named is None:
         return (Note(text=f"{last.path.name} names no environment; give one with --env to see it act."),)
     names = tuple(model.path.name for model in models)

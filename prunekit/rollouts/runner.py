@@ -18,9 +18,9 @@ Float32 = NDArray[np.float32]
 Wrap = Callable[["gym.Env[Any, Any]"], "gym.Env[Any, Any]"]
 """From an environment to the one that is played in; it does the same to every one that it is given."""
 
-# Steps between looks whether to stop.
+# Steps between checks whether to stop.
 _STEPS_BETWEEN_LOOKS = 64
-# Steps over which copies of an environment have to do the same before episodes are played in several.
+# Steps over which copies of an environment must behave equally before several are used.
 _TWIN_STEPS, _TWIN_SEED = 20, 1_234
 
 
@@ -212,7 +212,7 @@ def _step(policy: BatchPolicy, playing: Sequence[_Playing], done: dict[int, Epis
         try:
             answers = policy.actions(np.stack([one.seen[-1] for one in playing]))
         except PrunekitError:
-            answers = None  # asked again one by one: which episode it is about matters
+            answers = None  # asked again one by one, to find the episode that failed
     for index, one in enumerate(playing):
         if answers is not None:
             action = answers[index]
@@ -250,6 +250,6 @@ def _begun(environment: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) ->
             bits.append((float(reward), terminated, truncated))
             if terminated or truncated:
                 break
-    except Exception as error:  # whatever an environment raises; who plays there will say it
+    except Exception as error:  # an environment raises anything; the error is reported when an episode is played there
         bits.append(type(error).__name__)
     return repr(bits)

@@ -73,7 +73,7 @@ def _compiled(code: CCode) -> Path:
     glue = _EXTENSION.read_text()
     version = version_of(compiler)
     flags = (*FLAGS, *vector_flags(wide=code.wide)) if "clang" not in version else FLAGS
-    if sys.platform == "darwin":  # what Python itself provides is found when the extension is loaded
+    if sys.platform == "darwin":  # Python's own symbols are resolved when the extension is loaded
         flags = (*flags, "-undefined", "dynamic_lookup")
     tag = sysconfig.get_config_var("SOABI")
     kept = cache_folder() / "native" / cache_key(code, glue, flags, version, tag, _processor()) / f"{_MODULE}.so"

@@ -29,7 +29,7 @@ Answers = Callable[[Float32], NDArray[Any]]
 """Raw observations, contiguous float32 [n, obs], to the policy's actions [n, ...]."""
 
 _NAME = "policy"
-# A small policy is compiled sooner than its calls would get faster by optimizing it; the bits are the same.
+# For a small policy, optimizing takes longer than it saves. The bits are the same.
 _SMALL, _QUICK = 4_096, ("-std=c99", "-O1", "-ffp-contract=off", "-fPIC", "-shared")
 _MAX_BATCH = 64
 _TWIN_BATCH = 16

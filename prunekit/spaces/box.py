@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _DTYPES = ("float16", "float32", "float64")
-# Actions without bounds lie within so many deviations of the teacher's.
+# Unbounded actions are assumed to be within this many standard deviations of the teacher's.
 _WIDEST = 10.0
 
 

@@ -24,7 +24,7 @@ from prunekit.stats.bootstrap import Array
 from prunekit.stats.clipping import ReturnRange
 from prunekit.stats.level import log_of_refuting
 
-# Bets are chosen among these shares of the largest one that can be paid.
+# Stakes are chosen among these shares of the largest possible stake.
 _SHARES = np.linspace(0.0, 0.99, 100)
 _CAUTION = 0.3
 _RESOLUTION = 1e-3

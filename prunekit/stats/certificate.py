@@ -22,7 +22,7 @@ from prunekit.stats.claim import ALPHA, Claim, counted
 from prunekit.stats.frequency import Frequency, frequency, is_exceeded
 from prunekit.stats.tails import Tail, tail_of
 
-# Bets have to be learned first, and earn less than the best one would have.
+# Stakes must be learned first, and earn less than the best fixed stake would have.
 _LEARNING = 1.2
 
 

@@ -25,7 +25,7 @@ Returns = Callable[[int], float]
 """The return of one episode, by its seed."""
 
 _LOOK_EVERY = 10
-# Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
+# Standard errors of the mean difference; a candidate further below the threshold is given up.
 _HOPELESS = 3.5
 
 

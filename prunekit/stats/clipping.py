@@ -17,11 +17,11 @@ import numpy as np
 from prunekit.errors import InputError
 from prunekit.stats.bootstrap import Array
 
-# Of the width of what was seen, on both sides.
+# The margin on both sides, relative to the width of the returns.
 _MARGIN = 0.1
-# Bounds that are chosen here are rounded outward to a step of about so many of which the width has.
+# Ends of a range are rounded outward to a step of about the width divided by this.
 _STEPS = 100
-# Returns whose width is smaller than this share of their size, or than this, are all the same.
+# Returns count as equal if their width is below this share of their size, or below this number.
 _SAME, _NOTHING = 1e-9, 1e-200
 
 

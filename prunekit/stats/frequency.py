@@ -19,7 +19,7 @@ from prunekit.errors import InputError
 from prunekit.stats.level import log_of_refuting
 from prunekit.stats.mixtures import largest_log_capital, largest_refuted
 
-# Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
+# Most of the capital is on "never", so n episodes without an event rule out about 3 / n, as with a fixed number.
 _SHARES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 _CAPITAL = np.array([0.9, *[0.1 / 9] * 9])
 _HALVINGS = 40
@@ -42,7 +42,7 @@ class Frequency:
 
     def play(self, happened: bool) -> None:
         """Count one episode."""
-        if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
+        if happened and self._fell:  # the bound falls only without the event, so it is lowest here
             self._minimum = self.upper
         self._fell = not happened
         self.played += 1

@@ -16,7 +16,7 @@ import numpy as np
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.level import log_of_refuting
 
-# Half of the capital is on "nothing is ever lost", the rest on returns of every spread.
+# Half of the capital assumes that nothing is ever lost; the rest covers returns of every spread.
 _SHARES = np.array([1.0, 0.9, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.025])
 _CAPITAL = np.array([0.5, *[0.5 / 9] * 9])
 _HALVINGS = 40
@@ -26,7 +26,7 @@ def largest_log_capital(gains: Array) -> float:
     """Return the logarithm of the largest capital at any time from the first of ``gains`` [n] on, each at least -1."""
     if not len(gains):
         return 0.0
-    with np.errstate(divide="ignore"):  # what is bet whole on an episode that loses all is gone
+    with np.errstate(divide="ignore"):  # a part staked entirely on an episode that loses everything is gone
         each = np.log(_CAPITAL) + np.cumsum(np.log1p(np.maximum(gains, -1.0)[:, None] * _SHARES), axis=0)
     maximum = each.max(axis=1)
     return float((maximum + np.log(np.exp(each - maximum[:, None]).sum(axis=1))).max())

@@ -25,7 +25,7 @@ from prunekit.stats.mixtures import largest_refuted
 
 WORST = 0.1
 """The share of the episodes that are the worst ones."""
-# A quantile is estimated from so many episodes at least; before that nothing is bet.
+# The minimum number of episodes for the estimate of a quantile; before that nothing is staked.
 _MIN_SEEN = 10
 
 

@@ -58,7 +58,7 @@ def _trunk_of(folder: SweepFolder, cell: Cell, known: dict[str, int]) -> Trunk |
         return None
     try:
         return trunk_of(cell.request, known)
-    except PrunekitError:  # the cell says it, when it is run
+    except PrunekitError:  # the cell reports the error when it runs
         return None
 
 

@@ -148,7 +148,7 @@ class _Putting:
         found = sorted((self._place / RUN / "checkpoint").glob("[0-9]*.pt")) if self._place.is_dir() else []
         if found and found != self._known:
             self._known = found
-            with suppress(OSError):  # the next one, or the end, puts it
+            with suppress(OSError):  # the next upload, or the final one, includes it
                 self._mirror.put(self._place)
         self._context.report(event)
 

@@ -40,7 +40,7 @@ class TerminalDisplay:
         self._done, self._failed, self._of = done, failed, of
         if self._first is None:
             self._first = (time.monotonic(), done)
-            if self._live is not None:  # not before: what libraries print while cells are looked at goes to a file
+            if self._live is not None:  # not earlier: what libraries print before goes to a file
                 self._live.start()
         self._show()
 

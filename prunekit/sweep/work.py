@@ -102,9 +102,9 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
             "versions": installed_versions(),
         }
         text = json.dumps(result, allow_nan=False)
-        for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody asks for
+        for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody needs
             _removed(work.folder / RUN / name)
-        write_atomically(work.folder / RESULT, f"{text}\n".encode())  # last: nobody comes back to a cell that is done
+        write_atomically(work.folder / RESULT, f"{text}\n".encode())  # last: a finished cell is not visited again
     return dict(json.loads(text))
 
 
@@ -136,7 +136,7 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
             branch(work.trunk, request, run)
         done = train(request, run, [_Reporting(context)], resume=begun or work.trunk is not None)
         if not done.complete:
-            (run / "model.pt").unlink()  # so that a retry does not take it for a policy that is done
+            (run / "model.pt").unlink()  # so a retry does not mistake it for a finished policy
             raise CheckError("training ended before the masks were final; give it more steps")
     artifact = load(run / "model.pt")
     small = compact(artifact)

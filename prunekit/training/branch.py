@@ -64,7 +64,7 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     environment.close()
     copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
     copy_rows(metrics_beside(checkpoint), folder / METRICS, int(checkpoint.stem), living=request.plan is not None)
-    write_config(folder, description)  # last: by it the run has begun
+    write_config(folder, description)  # last, because this file marks the start of the run
 
 
 def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:

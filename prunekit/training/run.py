@@ -131,7 +131,7 @@ def _train(
     description = description_of(request, environment)
     found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
-    lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
+    lower(actor_of(model, spaces))  # checked before hours of training: can the policy be deployed?
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor=floor, share=request.guard_share)

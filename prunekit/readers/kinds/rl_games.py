@@ -74,7 +74,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
 def _normalizer(opened: Opened, tree: Tree) -> tuple[str, Normalize] | None:
     """Return the normalizer and its name in the file, or None."""
     place = tree.under("running_mean_std")
-    if "running_mean" not in place:  # before 1.2 it lay beside the model
+    if "running_mean" not in place:  # before 1.2 it was stored next to the model
         place = opened.tree.under("running_mean_std")
     if "running_mean" not in place:
         return None

@@ -51,7 +51,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
     first = own[0].rpartition(".")[0] if own else ""
     layers = sequence_at(tree, first) if own else None
     last = [name for name in own if name.rpartition(".")[0] != first]
-    # An activation behind the sequence is what stands between it and a last layer.
+    # An activation at the end of the sequence comes before the last layer.
     if layers is None or len(last) > 1 or (last and tree.modules and follows(tree, layers[-1]) is None):
         there = ", ".join(own[:16]) or "none"
         raise InputError(

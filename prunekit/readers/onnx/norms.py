@@ -17,7 +17,7 @@ from prunekit.readers.lowering.layers import over_axes
 from prunekit.readers.lowering.values import Data, Held, Known
 from prunekit.readers.onnx.call import Call, operator
 
-_TINY = 1e-30  # below what a length of float32 is, other than zero
+_TINY = 1e-30  # below any float32 length except zero
 
 
 @operator("LayerNormalization")

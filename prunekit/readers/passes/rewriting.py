@@ -139,7 +139,7 @@ def _sweep(graph: Graph, patterns: Sequence[Pattern]) -> tuple[Graph, bool]:
             found = pattern(view, node)
             if isinstance(found, str) and node.outputs[0] in ends:
                 free = found in view.makers and found not in ends and found not in moved
-                moved |= {found: node.outputs[0]} if free else {}  # an end keeps its name: what it is takes that
+                moved |= {found: node.outputs[0]} if free else {}  # an output keeps its name
                 found = found if free else None
             if found is not None:
                 break
@@ -167,7 +167,7 @@ def pruned(graph: Graph) -> Graph:
             nodes.append(node)
             needed |= set() if isinstance(node.op, Constant) else set(node.inputs)
     kept = [port for port in graph.inputs if port.name in needed] or list(graph.inputs[:1])
-    # A constant needs no input but for the batch: any that is there does.
+    # A constant needs an input only for its batch size, so any input will do.
     nodes = [replace(one, inputs=(kept[0].name,)) if isinstance(one.op, Constant) else one for one in nodes[::-1]]
     return replace(graph, inputs=tuple(kept), nodes=tuple(nodes))
 

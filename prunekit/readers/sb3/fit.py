@@ -68,7 +68,7 @@ def _between(own: BoxActions, given: BoxActions) -> Rescaling | None:
     for index, (pair, wanted) in enumerate(zip(old, new, strict=True)):
         if pair[0] == pair[1]:  # digits that the text does not have
             continue
-        # training gives a learner the largest numbers for bounds that there are not
+        # in training, missing bounds are the largest numbers
         held, needed = (np.clip(bounds, -_LARGEST_BOUND, _LARGEST_BOUND) for bounds in (pair, wanted))
         if np.isclose(held, needed, rtol=_ROUNDED, atol=0.0).all():
             continue

@@ -70,7 +70,7 @@ class _Taker:
         if len({len(values) for values in (mean, variance, scale, bias)}) != 1:
             raise InputError(f"its layer '{name}' has vectors of different lengths")
         self.taken.add(f"{name}{_STEPS}")
-        with np.errstate(all="ignore"):  # what comes out of broken ones is NaN or infinite, which no graph takes
+        with np.errstate(all="ignore"):  # broken statistics give NaN or infinity, which no graph accepts
             factor = scale / np.sqrt(variance + epsilon)
             return Norm(scale=factor, shift=bias - mean * factor)
 

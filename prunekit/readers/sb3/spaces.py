@@ -171,7 +171,7 @@ def _pickled(space: Mapping[str, Any], side: str) -> NDArray[np.float64] | None:
     """
     try:
         return array_of(fields_of(decoded(base64.b64decode(space[":serialized:"], validate=True))).get(side))
-    except Exception:  # a damaged pickle raises many types, and the text may do without it
+    except Exception:  # a damaged pickle raises many types, and the text may be enough without it
         return None
 
 
@@ -182,7 +182,7 @@ def _is_only_reading(bounds: NDArray[Any], words: list[str]) -> bool:
     for index, end in itertools.product(range(len(bounds)), (-math.inf, math.inf)):
         here = np.float32(bounds[index])
         beside = np.nextafter(here, np.float32(end))
-        other = bounds.copy()  # the nearest number that an actor, which computes in float32, would tell from this one
+        other = bounds.copy()  # the nearest number that a float32 actor can distinguish from this one
         other[index] = beside if bounds.dtype == np.float32 else (float(here) + float(beside)) / 2
         if other[index] != bounds[index] and _printed(other) == words:
             return False

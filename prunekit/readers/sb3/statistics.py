@@ -63,7 +63,7 @@ def _of_statistics(statistics: dict[str, Any], epsilon: float, clip: float) -> N
     mean, variance = (_array(statistics.get(name)) for name in ("mean", "var"))
     if mean.shape != variance.shape:
         raise InputError(f"the shapes of its mean {list(mean.shape)} and of its variance {list(variance.shape)} differ")
-    with np.errstate(all="ignore"):  # what comes out of a broken variance is judged below
+    with np.errstate(all="ignore"):  # the results of a broken variance are checked below
         scale = 1.0 / np.sqrt(variance + epsilon)
     if not all((np.abs(values) <= _LARGEST_FINITE).all() for values in (mean, scale)):
         raise InputError("holds statistics that are NaN, infinite or negative; the normalizer is broken")

@@ -148,7 +148,7 @@ class _Layers:
             found += [act] if act is not None and index < count else []
         if spread:
             self.spread(f"Dense_{count + 1}", found[-1])
-        if not normed:  # it is there, and does nothing
+        if not normed:  # it exists but has no effect
             self.left -= {f"BatchRenorm_0.{name}" for name in ("scale", "bias")}
         return [*folded(found)]
 
@@ -191,7 +191,7 @@ class _Layers:
         mean, variance = (self._vector(self.state.statistics.float32(f"{name}.{kind}")) for kind in ("mean", "var"))
         if len({len(values) for values in (scale, bias, mean, variance)}) != 1:
             raise InputError(f"its layer '{name}' has vectors of different lengths")
-        with np.errstate(all="ignore"):  # what comes out of broken ones is NaN or infinite, which no graph takes
+        with np.errstate(all="ignore"):  # broken statistics give NaN or infinity, which no graph accepts
             factor = scale / np.sqrt(variance + _BATCH_EPSILON)
             return Norm(scale=factor, shift=bias - mean * factor)
 

@@ -61,7 +61,7 @@ def state_of(contents: Contents, network: str, place: str) -> State:
 
     found = read_part_of_pickle(content, part)
     params = found["params"] if isinstance(found["params"], dict) else {}
-    weights = tree_of(params.get("params", params))  # CrossQ keeps them without a level of their own
+    weights = tree_of(params.get("params", params))  # CrossQ stores them one level higher
     if not isinstance(found["network"], str) or not weights.arrays:
         raise InputError(f"its pickled policy has no '{place}' with weights; save the model again")
     return State(

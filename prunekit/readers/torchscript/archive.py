@@ -129,7 +129,7 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
             case ast.AnnAssign(target=ast.Name(id=constant), value=ast.expr() as value):
                 made.constants[constant] = value
             case _:
-                pass  # annotations and what else only describes; what a forward pass needs of it is missed there
+                pass  # annotations and other descriptions; if a forward pass needs one, the error occurs there
     return made
 
 

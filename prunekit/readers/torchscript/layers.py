@@ -44,7 +44,7 @@ def _matmul(call: Call, a: Any, b: Any) -> Symbol | None:
         )
     if isinstance(a, Symbol):
         return _times(call, a, b)
-    if a.dim() == 1 or b.at.dim() == 1:  # a vector of one side may stand on the other
+    if a.dim() == 1 or b.at.dim() == 1:  # a vector may be on either side of the product
         return (
             _times(call, b, a.t() if a.dim() == 2 and b.at.dim() == 1 else a) if b.at.dim() == 1 else _row(call, a, b)
         )

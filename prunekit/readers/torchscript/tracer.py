@@ -182,7 +182,7 @@ class Tracer:
         self._written[whole.untyped_storage().data_ptr()] = (
             tensor,
             Symbol(cell=cell, at=torch.arange(whole.numel())),
-        )  # kept alive: no other gets its place
+        )  # kept alive, so no other tensor gets its address
         found = self.seen(tensor)
         assert isinstance(found, Symbol)
         return found

@@ -110,7 +110,7 @@ class _Trials:
             answer = self.answer(shapes, at)
         except InputError:
             raise
-        except Exception:  # the program runs on zeros, and not where the last one is NaN: it looks at it
+        except Exception:  # the program runs on zeros but fails if the last one is NaN, so it reads that one
             return True
         return not isinstance(answer, Tensor) or bool(answer.isnan().any())
 
@@ -151,7 +151,7 @@ def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
                 return dict(zip(trials.read, whole[0], strict=True))
             if whole:
                 raise _several(whole)
-            unsure = unsure or fitting  # it runs, but on fewer values too, where it reads slices alone
+            unsure = unsure or fitting  # it also runs on fewer values if it only reads slices
     if len(unsure) == 1:
         return dict(zip(trials.read, unsure[0], strict=True))
     if unsure:
@@ -192,7 +192,7 @@ def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, wid
                 fitting.append(shapes)
     ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
     fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
-    if len(fitting) > 1 and batch:  # what is folded into the batch axis comes out as several answers
+    if len(fitting) > 1 and batch:  # values folded into the batch axis give several answers
         fitting = [shapes for shapes in fitting if _rows(trials.answer(shapes, None)) == 1] or fitting
     return fitting
 
@@ -255,9 +255,9 @@ def _literals(script: Script) -> Iterator[int]:
         match node:
             case ast.Constant(value=int(number)) if type(number) is int:
                 yield number
-                yield number + 1  # as wide as it has to be for this place
+                yield number + 1  # the width that this place needs
             case ast.List(elts=entries) if entries:
-                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is no constant
+                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is not a size
                 if numbers and all(type(number) is int for number in numbers):
                     yield math.prod(numbers)  # type: ignore[arg-type]
                     yield sum(numbers)  # type: ignore[arg-type]

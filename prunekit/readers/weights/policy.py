@@ -185,7 +185,7 @@ def normalizer_of(mean: Array, deviation: Array, clip: float = math.inf) -> Norm
     """Return the op clip((x - mean) / deviation, -clip, clip); raises InputError if these are not valid numbers."""
     if mean.shape != deviation.shape or mean.ndim != 1:
         raise InputError("its normalizer's mean and deviation are not vectors of one length")
-    with np.errstate(all="ignore"):  # what comes out of broken statistics is judged here
+    with np.errstate(all="ignore"):  # the results of broken statistics are checked here
         scale = as_floats(1.0 / deviation)
     if not (np.isfinite(scale).all() and np.isfinite(as_floats(mean)).all() and (deviation > 0.0).all()):
         raise InputError("its normalizer holds statistics that are NaN, infinite or negative; it is broken")

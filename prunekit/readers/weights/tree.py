@@ -138,7 +138,7 @@ def _of_object(record: Record, path: str) -> Iterator[tuple[str, object]]:
     if record.items is not None:
         yield from _leaves(record.items, path)
     state = record.state
-    if isinstance(state, tuple) and len(state) == 2:  # what a class with slots has beside its dictionary
+    if isinstance(state, tuple) and len(state) == 2:  # the slots of a class, in addition to its dictionary
         state = state[0] if state[1] is None else state[1]
     if isinstance(state, dict) and all(name in state for name in _OF_MODULE):
         for name in _OF_MODULE:
