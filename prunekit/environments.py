@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -16,13 +14,12 @@ from prunekit.environment_functions import (
     EnvironmentMaker,
     first_line,
     function_name,
-    function_of,
     functions_in,
-    is_module_name,
     made_by,
     not_made,
     require_module_name,
 )
+from prunekit.environment_names import meaning_of, same_environment
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.lazy import gymnasium as gym
 from prunekit.lazy import require
@@ -75,22 +72,16 @@ class Spaces:
 def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
     """Make the Gymnasium environment of an id, of ``MODULE:ID``, of ``MODULE:FUNCTION``, or of a function.
 
-    What stands behind a colon is an id where the module registers it, and a function that returns an environment
-    otherwise. Raises UnusableEnvironmentError, with the fix, where it is neither, its packages are missing, or its
-    arguments do not fit.
+    What stands behind a colon is an id of the module's own, or a function of it that returns an environment, or an id
+    of another package (``meaning_of``). Raises UnusableEnvironmentError, with the fix, where it is none of these, its
+    packages are missing, or its arguments do not fit.
     """
     require("gymnasium", "an environment")
     if not isinstance(environment, str):
         return made_by(environment, function_name(environment), kwargs)
     require_module_name(environment)
-    function = _function_named(environment)
-    return _registered(environment, kwargs) if function is None else made_by(function, environment, kwargs)
-
-
-def _function_named(name: str) -> EnvironmentMaker | None:
-    """Return the function of a MODULE:FUNCTION; None where the module registers the name, or has no such function."""
-    found = function_of(name)
-    return None if _with_version(name.rpartition(":")[2]) in gym.registry else found
+    meant = meaning_of(environment)
+    return _registered(meant, kwargs) if isinstance(meant, str) else made_by(meant, environment, kwargs)
 
 
 def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
@@ -147,18 +138,11 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
 def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | None:
     """Return the arguments that the file at ``path`` gives in its metadata ``entry`` to the environment ``env_id``.
 
-    None where it names another one. A module before a colon makes no difference, and an id without a version is the
-    latest, as for Gymnasium. Imports the module of ``env_id``, which a user gave, but never one that a file names
-    (law 7). Raises ArtifactError, naming the file, for arguments that are no plain values.
+    None where it names another one (``same_environment``). Imports the module of ``env_id``, which a user gave, but
+    never one that a file names (law 7). Raises ArtifactError, naming the file, for arguments that are no plain values.
     """
     named = entry.get("id") if isinstance(entry, Mapping) else None
-    if not isinstance(named, str):
-        return None
-    module, _, asked = env_id.rpartition(":")
-    if is_module_name(module):
-        with suppress(Exception):  # what is wrong with it, ``make_environment`` says
-            importlib.import_module(module)
-    if _with_version(asked) != _with_version(named.rpartition(":")[2]):
+    if not isinstance(named, str) or not same_environment(env_id, named):
         return None
     return plain_arguments(path, entry)
 
@@ -235,16 +219,6 @@ def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[A
         return Spaces(observation=observation.shape[0], actions=kind_of_space(action))
     except InputError as error:
         raise UnusableEnvironmentError(f"environment '{name}' {error}") from error
-
-
-def _with_version(name: str) -> str:
-    """Return the latest registered version of ``name``, where it is one without a version, or else ``name`` itself."""
-    versions = [
-        entry.version
-        for entry in gym.registry.values()
-        if entry.version is not None and entry.id == f"{name}-v{entry.version}"
-    ]
-    return f"{name}-v{max(versions)}" if versions else name
 
 
 def _missing_module(env_id: str, error: Exception) -> str | None:

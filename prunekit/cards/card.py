@@ -16,6 +16,7 @@ from statistics import mean, stdev
 from typing import Any, final
 
 from prunekit.console import printable, size_name
+from prunekit.environment_functions import is_module_name
 from prunekit.stats.claim import counted
 
 README, CERTIFICATE = "README.md", "certificate.json"
@@ -185,15 +186,19 @@ def _certificate(facts: CardFacts) -> str:
 def _use(facts: CardFacts) -> str:
     if len(facts.inputs) != 1 or facts.environment is None:
         return 'In Python: `policy = prunekit.load("policy.pt")`, `policy.reset()`, `policy.act(observation)`.'
-    return f"""Run it with Gymnasium, NumPy and ONNX Runtime alone:
+    package, name, made = "gymnasium", "Gymnasium", f"gymnasium.make({json.dumps(_code(facts.environment))})"
+    module, _, function = facts.environment.rpartition(":")
+    if is_module_name(module) and function.isidentifier():
+        package, name, made = module, f"`{module}`", f"{module}.{function}()"
+    return f"""Run it with {name}, NumPy and ONNX Runtime alone:
 
 ```python
-import gymnasium
+import {package}
 import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("policy.onnx")
-env = gymnasium.make({json.dumps(_code(facts.environment))})
+env = {made}
 obs, _ = env.reset(seed=0)
 action = session.run(["action"], {{{json.dumps(_code(facts.inputs[0]))}: obs[None].astype(np.float32)}})[0][0]
 ```"""

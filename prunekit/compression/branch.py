@@ -36,7 +36,8 @@ class Branch:
     With ``copies`` it began with a copy of the teacher's own network, of which ``start`` are the widths.
 
     ``reached`` is the best retention of that size, which was ``taught`` so many rounds, by the ``best`` student, for so
-    many rounds ``without_improvement``; ``hopeless_units`` is the largest size that was given up.
+    many rounds ``without_improvement``; ``hopeless_units`` is the largest size that was given up, as what was made of a
+    good student of ``hopeless_from`` units.
     """
 
     start: tuple[int, ...]
@@ -54,6 +55,7 @@ class Branch:
     good_retention: float = -math.inf
     target: tuple[int, ...] = ()
     hopeless_units: int = 0
+    hopeless_from: int = 0
     is_safe: bool = False
     guide: bytes | None = None
     tuner: bytes | None = None
@@ -126,11 +128,16 @@ def aim_of(branch: Branch) -> tuple[int, ...]:
     if branch.good is not None and branch.good is branch.best:
         units = next_units(branch.good.hidden, branch.hopeless_units)
         return branch.good.hidden if units is None else shrunk(branch.good.hidden, units)
-    return branch.target or branch.start
+    at_work = branch.learning or branch.student  # which units went decides its widths
+    return at_work.hidden if at_work is not None else branch.target or branch.start
 
 
 def retarget(branch: Branch, outputs: int, observation: int, max_parameters: float) -> None:
-    """Choose the size to work on next, between the ``good`` and the hopeless one and below ``max_parameters``."""
+    """Choose the size to work on next, between the ``good`` and the hopeless one and below ``max_parameters``.
+
+    Where there is none between, the hopeless one is tried again, if the good one is smaller than that from which it was
+    tried before: what a smaller network does is easier to imitate.
+    """
     branch.student = branch.best = branch.learning = None
     branch.reached, branch.without_improvement, branch.taught = -math.inf, 0, 0
     branch.target, branch.phase = (), Phase.DONE
@@ -138,6 +145,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         return
     hidden = branch.good.hidden
     units = next_units(hidden, branch.hopeless_units)
+    if units is None and branch.hopeless_from > sum(hidden) > branch.hopeless_units >= len(hidden) > 0:
+        units = branch.hopeless_units
+        branch.hopeless_units -= 1
     if units is not None and parameters_of(shrunk(hidden, units), observation, outputs) >= max_parameters:
         units = units_below(
             hidden,
@@ -146,3 +156,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         )
     if units is not None:
         branch.target, branch.phase = shrunk(hidden, units), Phase.SHRINK
+
+
+def begin_tuning(branch: Branch, student: Student) -> None:
+    """Have ``branch`` fine-tune a copy of ``student`` in its next rounds."""
+    branch.learning, branch.phase = student.copied(), Phase.TUNE
+    branch.without_improvement, branch.is_tuning = 0, False

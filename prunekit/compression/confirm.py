@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 
 from prunekit.compression.candidates import CLEARLY, Candidate, episodes_wanted
+from prunekit.compression.planning import best_of_sizes
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Paired, growth
 from prunekit.stats.bootstrap import Array
@@ -24,8 +25,6 @@ _MIN_PLAYED = 10
 _MAX_WANTED = 200
 # Networks of the same widths that have a confirmation, the best in the selection.
 _OF_ONE_SIZE = 2
-# A larger network is larger than the smallest by at least this factor.
-_LARGER = 1.2
 # So many larger networks have a confirmation before one of them stands for the certificate.
 _RACING = 4
 # Of what the most promising network promises, what a smaller one has to.
@@ -40,6 +39,7 @@ Progress = Callable[[Candidate, int], None]
 class ConfirmationRun:
     """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``.
 
+    ``needed`` says what of the budget a certificate should take, by what a network played, of what is ``left`` then.
     ``failing`` is told of every network under which the environment fails, and how. After ``min_good`` episodes that
     leave no doubt no more are played.
     """
@@ -52,23 +52,36 @@ class ConfirmationRun:
     enough: float
     clip_range: ReturnRange
     over: Callable[[], bool]
+    needed: Callable[[Paired], float] = lambda _: 0.0
+    left: Callable[[], float] = lambda: math.inf
     progress: Progress = lambda *_: None
     failing: Callable[[Candidate, str], object] = lambda *_: None
     min_good: int = 20
+
+    def fits(self, point: Candidate) -> bool:
+        """Return whether a certificate of ``point`` should take no more than is left."""
+        return self.needed(point.played) <= self.left()
 
 
 def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candidate | None, list[Candidate]]:
     """Return (the smallest of the good ``points`` that is good in its confirmation as well, those found wanting there).
 
     Good is to keep what is ``enough``. When there is no time left, the smallest of a size that was not found wanting
-    stands for it; None where there is none. Likewise where a confirmation has no seeds. Those found wanting come with
-    all their episodes. One under which the environment fails is neither.
+    stands for it; None where there is none. Likewise where a confirmation has no seeds. One whose certificate should
+    take more than is left is passed over, for the sake of a larger one; where that is so of all of them, the most
+    promising is returned. Those found wanting come with all their episodes. One under which the environment fails is
+    neither.
     """
     wanting: list[Candidate] = []
-    for point in _good(points, _OF_ONE_SIZE):
-        if look.over() or not look.seeds:
-            if any(point.hidden == other.hidden for other in wanting):
-                continue
+    slow: list[Candidate] = []
+    for point in best_of_sizes(points, _OF_ONE_SIZE):
+        is_over = look.over() or not look.seeds
+        if is_over and any(point.hidden == other.hidden for other in wanting):
+            continue
+        if not look.fits(point):
+            slow.append(point)
+            continue
+        if is_over:
             return point, wanting
         seen = _again(point, look)
         if seen is None:
@@ -76,14 +89,13 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
         played, complete = seen
         wanted = look.enough if complete else look.keep
         if played.retention is not None and played.retention >= wanted:
-            return replace(point, played=played, retention=played.retention), wanting
-        wanting.append(_together(point, played))
-    return None, wanting
-
-
-def larger_than(smaller: Candidate, points: Sequence[Candidate]) -> list[Candidate]:
-    """Return the best of each size among the good ``points`` that is larger than ``smaller`` by more than a unit."""
-    return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
+            confirmed = replace(point, played=played, retention=played.retention)
+            if look.fits(confirmed):
+                return confirmed, wanting
+            slow.append(confirmed)
+        else:
+            wanting.append(_together(point, played))
+    return (most_promising(slow, look.keep, look.clip_range) if slow else None), wanting
 
 
 def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate | None:
@@ -93,10 +105,11 @@ def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate 
 
     What a network promises is what the best bet would have earned per episode (``stats/betting.py``), returns being
     clipped to ``clip_range``: half of it, and a certificate should take twice the episodes. It is reckoned from the
-    selection's episodes and, of the most promising one and the smallest beside it, from a confirmation as well.
+    selection's episodes and, of the most promising one and the smallest beside it, from a confirmation as well. One
+    whose certificate should then take more than is left is taken only where that is so of all.
     """
     best = most_promising(points, look.keep, look.clip_range)
-    beside = [point for point in _promising(points, look.keep, look.clip_range) if point is not best]
+    beside = [point for point in promising(points, look.keep, look.clip_range) if point is not best]
     racing = [best, *beside[: _RACING - 1]]
     looked: list[Candidate] = []
     while racing and not look.over():
@@ -105,7 +118,8 @@ def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate 
         if seen is not None:
             looked.append(_together(point, seen[0]))
     if looked:
-        return _promising(looked, look.keep, look.clip_range)[0]
+        fitting = [point for point in looked if look.fits(point)]
+        return promising(fitting or looked, look.keep, look.clip_range)[0]
     return racing[0] if racing else None
 
 
@@ -114,24 +128,14 @@ def most_promising(points: Sequence[Candidate], keep: float, clip_range: ReturnR
     return max(points, key=lambda point: (growth(point.played, keep, clip_range), point.retention))
 
 
-def _promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> list[Candidate]:
-    """Return those that promise nearly as much as the most promising, the smallest first."""
+def promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> list[Candidate]:
+    """Return those of ``points`` that promise at least half as much as the most promising, the smallest first."""
     best = most_promising(points, keep, clip_range)
     maximum = growth(best.played, keep, clip_range)
     if maximum <= 0.0:
         return [best]
     found = [point for point in points if growth(point.played, keep, clip_range) >= _NEARLY * maximum]
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
-
-
-def _good(points: Sequence[Candidate], of_one_size: int) -> list[Candidate]:
-    """Return the best of the good ones of each size, so many at most, the smallest first."""
-    found: list[Candidate] = []
-    good = (point for point in points if point.good and not point.failure)
-    for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
-        if sum(point.hidden == other.hidden for other in found) < of_one_size:
-            found.append(point)
-    return found
 
 
 def _together(point: Candidate, seen: Paired) -> Candidate:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prunekit.compression.onnx_teacher import OtherInputsError, read_onnx_teacher
 from prunekit.compression.teacher import Teacher, teacher_of_actor, teacher_of_graph
 from prunekit.compression.torchscript_teacher import read_torchscript
 from prunekit.environments import Spaces
-from prunekit.errors import ArtifactError, InputError
+from prunekit.errors import InputError
 from prunekit.graph.graph import Graph
 from prunekit.graph.surgery import shrink
 from prunekit.policy.compaction import compact
@@ -32,7 +33,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
     if kind == "onnx":
         return _onnx(path, spaces, options)
     if kind == "torchscript":
-        return replace(read_torchscript(path, spaces), read=_graph_of(path, options))
+        return _with_file(read_torchscript(path, spaces), path, options)
     if kind == "model":
         return _model(read_policy(path), spaces)
     return teacher_of_graph(read_policy(path, options, spaces=spaces).graph, str(path), spaces)
@@ -50,7 +51,7 @@ def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
     """Run the file as it is where it takes a batch of observations, and what was read from it otherwise."""
     try:
-        return replace(read_onnx_teacher(path, spaces, options.output), read=_graph_of(path, options))
+        return _with_file(read_onnx_teacher(path, spaces, options.output), path, options)
     except OtherInputsError as error:
         try:
             return teacher_of_graph(read_policy(path, options).graph, str(path), spaces)
@@ -58,9 +59,15 @@ def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
             raise error from None
 
 
+def _with_file(teacher: Teacher, path: Path, options: PolicyOptions) -> Teacher:
+    """Return ``teacher``, which plays as it is, with what reads its file when a copy of its network is made."""
+    # An absolute path, as an environment may change the working folder before then.
+    return replace(teacher, read=partial(_graph_of, path.absolute(), options))
+
+
 def _graph_of(path: Path, options: PolicyOptions) -> Graph | None:
     """Return what can be read of a file that plays as it is; None where that is not all of it."""
     try:
         return read_policy(path, options).graph
-    except (ArtifactError, InputError):
+    except InputError:
         return None

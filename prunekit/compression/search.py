@@ -9,8 +9,9 @@ from typing import final
 
 from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, branch_of_copies, retarget
 from prunekit.compression.budget import Budget
-from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
+from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary
 from prunekit.compression.copies import copy_of
+from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.settings import CompressSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import ImitationDataset, Scale
@@ -25,8 +26,6 @@ _MAX_SEARCH, _MIN_SEARCH = 0.85, 0.4
 _MIN_RESERVED, _MAX_BUSIER = 0.05, 4.0
 # By how much more it is planned with where others want all of the machine: their share changes.
 _UNSURE = 2.0
-# Episodes of a certificate beside those that should be needed, and at least.
-_MORE_EPISODES, _MIN_EPISODES = 1.3, 60
 # The chance of a size that nobody has tried. Of another it is the square of how near its retention is to what is
 # enough, from one that is nothing like it on, and no less than the least: rounds may bring a great deal. A round
 # without improvement leaves this share of it.
@@ -50,8 +49,7 @@ class _Open:
 class Search:
     """A search for small networks: ``go`` finds at least one, unless the environment failed under it.
 
-    ``pace`` is what an episode of a certificate takes, in the budget's terms. ``candidates`` are the networks that were
-    judged, so far.
+    ``candidates`` are the networks that were judged, so far.
     """
 
     def __init__(
@@ -61,11 +59,19 @@ class Search:
         baseline: Baseline,
         clip_range: ReturnRange,
         budget: Budget,
-        pace: float,
+        pace: Pace,
         show: Callable[[Sequence[CandidateSummary]], object] = len,
     ) -> None:
         self._pool, self._settings, self._baseline, self._clip_range = pool, settings, baseline, clip_range
-        self._budget, self._pace, self._show = budget, pace, show
+        self._budget, self._show = budget, show
+        self._plan = Plan(
+            budget=budget,
+            pace=pace,
+            keep=settings.search.keep,
+            clip_range=clip_range,
+            episodes=settings.episodes,
+            confirming=settings.search.confirmation_episodes // 2,
+        )
         self._share = pool.core_share
         self.candidates: list[Candidate] = []
         self.opened: list[_Open] = []
@@ -85,6 +91,11 @@ class Search:
         """Search until nothing is worth it, or no more than ``reserve`` of the budget is left."""
         self._known_reserve = reserve
         self._go_on()
+
+    @property
+    def plan(self) -> Plan:
+        """How certificates are planned, at the present pace."""
+        return replace(self._plan, pace=self._plan.pace.slowed(self._busier))
 
     @property
     def promises(self) -> bool:
@@ -249,15 +260,17 @@ class Search:
         good = [one for one in self.candidates if one.good]
         if not good:
             return (1.0 - _MAX_SEARCH) * total
-        search, maximum = self._settings.search, float(self._settings.episodes)
-        smallest = min(good, key=lambda one: (one.parameters, -one.retention))
-        wanted = episodes_wanted(smallest.played, search.keep, self._clip_range, cautious=False)
-        episodes = max(min(_MORE_EPISODES * wanted, maximum), _MIN_EPISODES)
-        busier = 1.0
-        if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
-            share = self._pool.recent_core_share
-            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)
-            busier *= 1.0 + _UNSURE * (1.0 - min(share, 1.0))
-        confirming = search.confirmation_episodes / 2
-        reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
-        return min(reserved, (1.0 - _MIN_SEARCH) * total)
+        unsure = 1.0
+        if not self._budget.by_steps:
+            unsure += _UNSURE * (1.0 - min(self._pool.recent_core_share, 1.0))
+        plan, maximum = self.plan, (1.0 - _MIN_SEARCH) * total
+        reserved = replace(plan, pace=plan.pace.slowed(unsure)).reserve(good, maximum)
+        return max(reserved, _MIN_RESERVED * total)
+
+    @property
+    def _busier(self) -> float:
+        """By how much slower the machine is than when the pace was taken: others may want more of it."""
+        if self._budget.by_steps:
+            return 1.0
+        share = self._pool.recent_core_share
+        return min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)

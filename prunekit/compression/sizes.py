@@ -46,9 +46,16 @@ def units_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[i
 
     Another branch has found something smaller: this one tries a good deal less, as both would do the same otherwise.
     """
+    largest = largest_below(hidden, hopeless, helps)
+    return None if largest is None else max(hopeless + 1, len(hidden), round(_LESS_THAN_OTHERS * largest))
+
+
+def largest_below(hidden: tuple[int, ...], hopeless: int, helps: Callable[[tuple[int, ...]], bool]) -> int | None:
+    """Return the largest number of units between those of ``hidden`` and a ``hopeless`` one whose widths ``helps`` says
+    are worth it; None where none are.
+    """
     minimum = max(hopeless + 1, len(hidden))
-    largest = next((units for units in range(sum(hidden) - 1, minimum - 1, -1) if helps(shrunk(hidden, units))), None)
-    return None if largest is None else max(minimum, round(_LESS_THAN_OTHERS * largest))
+    return next((units for units in range(sum(hidden) - 1, minimum - 1, -1) if helps(shrunk(hidden, units))), None)
 
 
 def shrunk(hidden: tuple[int, ...], units: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -42,7 +43,7 @@ class Teacher:
     """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
 
     ``notes`` say, a line each, what was left out or assumed when it was read. ``graph`` is what plays, where there is
-    one; ``read`` is what was read of a file that plays as it is.
+    one; where a file plays as it is, ``read`` reads it into a graph, or returns None where it cannot be.
 
     It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
     is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
@@ -55,12 +56,12 @@ class Teacher:
     size: Size | None = None
     notes: tuple[str, ...] = ()
     graph: Graph | None = None
-    read: Graph | None = None
+    read: Callable[[], Graph | None] | None = None
 
-    @property
+    @cached_property
     def network(self) -> Graph | None:
-        """The graph that a student may begin as a copy of."""
-        return self.graph or self.read
+        """The graph that a student may begin as a copy of; where ``read`` makes it, that happens here, once."""
+        return self.graph if self.read is None else self.read()
 
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].

@@ -47,8 +47,8 @@ class WorkerPool:
 
     ``engine`` and ``address`` are those of ``prunekit/executors``; None is the calling process for one worker, and
     processes for more. ``worker`` is the calling process's own place, where what is wrong with a teacher is said before
-    anything begins. ``steps`` counts the steps of episodes that were asked for, whoever played more; ``own_steps`` are
-    those that were for no selection.
+    anything begins. ``steps`` counts the steps of episodes that were asked for, once each, whoever played more;
+    ``own_steps`` are those that were for no selection.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class WorkerPool:
         those where students learn too.
         """
         asked: dict[int, Played | None] = {}
+        told: set[int] = set()
 
         def take(seeds: range, outcome: _Outcome) -> None:
             asked.update(zip(seeds, _value_of(outcome), strict=True))
@@ -117,8 +118,10 @@ class WorkerPool:
                 self._submit(_play, (policy, seeds, selecting), partial(take, seeds))
             while (found := asked[seed]) is None:
                 self.wait()
-            self.steps += found.steps
-            self.own_steps += 0 if selecting else found.steps
+            if seed not in told:
+                told.add(seed)
+                self.steps += found.steps
+                self.own_steps += 0 if selecting else found.steps
             if found.failure:
                 raise FailedEpisodeError(found.failure)
             return found.total

@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
-from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
+from prunekit.environment_functions import EnvironmentMaker, function_name
+from prunekit.environment_names import importable_maker
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.made_environment import MadeEnvironment
@@ -126,7 +127,7 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     if isinstance(environment, Simulator):
         return EnvironmentSpec(name=type(environment).__name__, vector=environment, kwargs=given)
     if callable(environment):
-        name = importable_name(environment)
+        name = importable_maker(environment)
         return EnvironmentSpec(name=name or function_name(environment), source=name or environment, kwargs=given)
     raise InputError(f"an environment must be {_WAYS}, not {type(environment).__name__}")
 

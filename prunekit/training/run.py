@@ -228,11 +228,12 @@ def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path
 
 
 def _without_module(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what ``request`` says without the module before the environment's id, which is no part of it."""
+    """Return what ``request`` says without the module before an environment's id; that of a function stays."""
     entry = request.get("env")
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         return request
-    return {**request, "env": {**entry, "id": entry["id"].rpartition(":")[2]}}
+    called = entry["id"].rpartition(":")[2]
+    return request if called.isidentifier() else {**request, "env": {**entry, "id": called}}
 
 
 def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard | None) -> dict[str, Pruner]:

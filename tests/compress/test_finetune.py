@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compression import rounds
+from prunekit.compression import finetune, round_context
 from prunekit.compression.branch import Branch, Phase, RoundSettings
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.judging import Judgement
@@ -97,9 +97,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
                 good=kept >= enough,
             )
 
-        monkeypatch.setattr(rounds, "burst", burst)
-        monkeypatch.setattr(rounds, "judged", judged)
-        monkeypatch.setattr(rounds, "deployed", lambda *_: None)
+        monkeypatch.setattr(finetune, "burst", burst)
+        monkeypatch.setattr(round_context, "judged", judged)
+        monkeypatch.setattr(round_context, "deployed", lambda *_: None)
         monkeypatch.setattr(SearchSettings, "safe", property(lambda _: safe))
         runner: Any = SimpleNamespace(
             steps=0,

@@ -13,10 +13,10 @@ import points
 import pytest
 import torch
 
+from prunekit.compression.alone import search_branch
 from prunekit.compression.branch import RoundSettings
 from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.playing import deployed
-from prunekit.compression.rounds import search_branch
 from prunekit.compression.settings import SearchSettings
 from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.task import Task, Worker
