@@ -51,6 +51,7 @@ def test_parts_without_enough_returns_are_not_judged() -> None:
     assert fall_of([], [], 0.0) is None
     assert fall_of(STEPS, [None] * 30, 0.0) is None
     assert fall_of(STEPS, [*FELL[:29], None], 0.0) is None
+    assert fall_of(STEPS, [*FELL[3:], *[None] * 3], 0.0) is None  # what came after the fall is not known
     assert fall_of(STEPS, [*[None] * 27, *FELL[27:]], 0.0) is None
     assert fall_of(STEPS, [*[None] * 24, *FELL[24:]], 0.0) == Fall(end=10.0, best=100.0, best_steps=270)
     with pytest.raises(InputError, match="at least 2 parts"):
@@ -76,9 +77,11 @@ def test_a_damaged_record_is_no_reason_to_lose_a_run(tmp_path: Path) -> None:
     rows = [f"{step},{value}" for step, value in zip(STEPS, FELL, strict=True)]
     path.write_text("\n".join(["steps,mean_return", *rows]) + "\n")
     assert fall_in(path, 0.0) == Fall(end=10.0, best=100.0, best_steps=30)
-    rows[3], rows[7], rows[11] = "40,x", "80", "-,1"
+    rows[3], rows[7], rows[11], rows[15], rows[16] = "40,x", "80", "-,1", "160,inf", "170,nan"
     path.write_text("\n".join(["steps,mean_return", *rows]) + "\n")
-    assert fall_in(path, 0.0) is not None
+    fall = fall_in(path, 0.0)
+    assert fall is not None
+    assert (fall.end, fall.best) == (10.0, 100.0)
     for content in (b"", b"\xff\x00\xff\n", b"a,b\n1,2\n", b'steps,mean_return\n"'):
         path.write_bytes(content)
         assert fall_in(path, 0.0) is None
