@@ -1,4 +1,4 @@
-"""What the name of an environment means: a registered id, or a function that makes one."""
+"""The meaning of an environment's name: a registered id, or a function that makes one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def meaning_of(name: str) -> EnvironmentMaker | str:
 
 
 def importable_maker(function: EnvironmentMaker) -> str | None:
-    """Return MODULE:FUNCTION where that name means ``function`` in another process too, None for any other function."""
+    """Return MODULE:FUNCTION if that name means ``function`` in another process too, otherwise None."""
     name = importable_name(function)
     return name if name is not None and meaning_of(name) is function else None
 
@@ -55,13 +55,13 @@ def same_environment(env_id: str, named: str) -> bool:
 
 
 def _latest(name: str) -> str:
-    """Return the latest registered version of ``name``, where it is one without a version, or else ``name`` itself."""
+    """Return the latest registered version of ``name`` if it has no version, otherwise ``name`` itself."""
     entries = _entries(name)
     return str(max(entries, key=_version).id) if entries else name
 
 
 def _entries(name: str) -> list[Any]:
-    """Return what is registered as ``name``, or as a version of it."""
+    """Return the registry's entries for ``name`` and its versions."""
     return [entry for entry in gym.registry.values() if entry.id in (name, f"{name}-v{entry.version}")]
 
 
@@ -70,7 +70,7 @@ def _version(entry: Any) -> int:
 
 
 def _is_own(entry_point: object, module: str, function: EnvironmentMaker | None) -> bool:
-    """Return whether an ``entry_point`` is in the package ``module``, or the ``function`` that has the id's name."""
+    """Return whether an ``entry_point`` is in the package ``module``, or is the ``function`` with the id's name."""
     place: object = getattr(entry_point, "__module__", None)
     if isinstance(entry_point, str):
         place, _, called = entry_point.partition(":")

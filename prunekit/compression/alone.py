@@ -1,4 +1,4 @@
-"""A branch that is searched alone, with nothing else going on: for tests, and for rivals of the search."""
+"""The search of a single branch, without others or a budget: for tests, and to compare rivals with the search."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def search_branch(
     index: int = 0,
     over: Callable[[], bool] = lambda: False,
 ) -> BranchResult:
-    """Return what one branch of the search's ``starts`` finds when it is searched alone, to its end or until ``over``.
+    """Search the branch of ``settings.search.starts[index]`` alone, to its end or until ``over()``.
 
-    Raises FailedEpisodeError where the environment fails under the teacher.
+    Raises FailedEpisodeError if the environment fails under the teacher.
     """
     search, before = settings.search, worker.runner.steps
     dataset = ImitationDataset(worker.teacher)

@@ -7,17 +7,17 @@ from prunekit.compression.round_context import RoundContext
 from prunekit.compression.sizes import largest_below, shrunk
 from prunekit.compression.student import Student
 
-# Batches of a student that is too large for Gauss-Newton steps, in terms of those of one that is not.
+# A student that is too large for Gauss-Newton steps learns for so many times as many batches.
 _BATCHES_INSTEAD = 2
-# A copy knows already what others have to learn: it takes so many times fewer batches.
+# A copy already knows what others have to learn: it learns for so many times fewer batches.
 _COPY_BATCHES = 2
 # Below this retention a network is too far from the teacher's behaviour to be fine-tuned in minutes.
 _HOPE = 0.4
-# A size that is so far after so many rounds of imitation is given up.
+# A size that is still below it after so many rounds of imitation is given up.
 _MIN_TAUGHT = 3
-# Rounds of imitation without improvement, where the student is to be fine-tuned anyway.
+# Rounds without improvement in a branch that was fine-tuned before, as it will be fine-tuned again.
 _GUIDED_RECOVERIES = 2
-# The same of a copy, while nothing is good: a larger copy is sooner.
+# The same for a copy while nothing is good, as a larger copy is good sooner.
 _COPY_RECOVERIES = 1
 
 
@@ -42,8 +42,8 @@ def teach(context: RoundContext) -> None:
 def shrink(context: RoundContext) -> None:
     """Judge a copy of the branch's good student that has lost units, down to the target, while it learned.
 
-    Of several layers, those lose most that have the least important units: it may have more parameters than planned. It
-    goes on losing units then until it has few enough.
+    The layers with the least important units lose most of them, so the student may have more parameters than planned;
+    it then loses more units, until it has few enough.
     """
     branch, maximum = context.branch, context.round.max_parameters
     assert branch.good is not None
@@ -72,7 +72,7 @@ def _fit(context: RoundContext, student: Student, batches: int, fewer: int = 0) 
 
 
 def _judge(context: RoundContext, student: Student) -> None:
-    """Judge ``student``, and say what the branch does next."""
+    """Judge ``student``, and choose what the branch does next."""
     branch, settings = context.branch, context.settings
     branch.student = student
     candidate = context.judge(student, branch.dataset.add)
@@ -99,11 +99,11 @@ def _judge(context: RoundContext, student: Student) -> None:
 
 
 def _accept(context: RoundContext, student: Student, retention: float) -> None:
-    """Take ``student``, which imitation made good; fine-tune it where nothing of the branch is safely good."""
+    """Keep ``student``, which imitation made good; fine-tune it if nothing in the branch is safely good."""
     branch, settings = context.branch, context.settings
     branch.good, branch.good_retention = student, retention
     if _is_quick(context):
-        branch.hopeless_units = 0  # these were given up soon, for the sake of something good
+        branch.hopeless_units = 0  # they were given up early, to have something good soon
     branch.is_safe = branch.is_safe or retention >= settings.safe
     if branch.is_safe or not settings.tuning or len(student.hidden) == 0:
         context.next_target()
@@ -113,5 +113,5 @@ def _accept(context: RoundContext, student: Student, retention: float) -> None:
 
 
 def _is_quick(context: RoundContext) -> bool:
-    """Return whether a larger size is sooner good than this one: copies are, and nothing is good yet."""
+    """Return whether a larger size will be good sooner: that is so for copies, while nothing is good."""
     return context.branch.copies and not context.round.anything_good

@@ -1,4 +1,4 @@
-"""What a certificate should take of the budget, and whether there is so much: trials and searches plan with it."""
+"""Plans: how much of the budget certificates should take. Searches set that aside, and trials choose by it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Candidate, episodes_wanted
 from prunekit.stats.betting import Paired
 from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.frequency import faultless_episodes
 
-# A certificate is planned with so many times the episodes that it should take, and with so many at least.
+# A certificate is planned with this multiple of the episodes that it should take, and with at least so many.
 _MORE_EPISODES, _MIN_EPISODES = 1.3, 60
-# The levels of the smallest network and of a larger one in case that it fails, together no more than ALPHA.
+# The levels of the smallest network, and of a larger one if that fails; their sum is ALPHA at most.
 ALPHAS = (0.03, 0.02)
-# A larger network has at least so many times the parameters of the smallest.
+# A larger network has at least this multiple of the smallest one's parameters.
 _LARGER = 1.2
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What an episode of the ``teacher`` and of the ``random`` policy takes of the budget, in its unit.
+    """What one episode of the ``teacher`` and one of the ``random`` policy take of the budget, in seconds or steps.
 
-    A network that is worth a certificate is taken to play for as long as its teacher.
+    A network that is worth a certificate is assumed to take as much as its teacher.
     """
 
     teacher: float
@@ -33,7 +34,7 @@ class Pace:
 
     @property
     def episode(self) -> float:
-        """What an episode of all three policies takes."""
+        """What one episode of each of the three policies takes together."""
         return 2.0 * self.teacher + self.random
 
     def slowed(self, factor: float) -> Pace:
@@ -44,9 +45,9 @@ class Pace:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How certificates are planned: ``keep`` with returns clipped to ``clip_range``, of ``episodes`` at most.
+    """Plans certificates for ``keep``, with returns clipped to ``clip_range`` and at most ``episodes`` each.
 
-    A confirmation is planned with ``confirming`` episodes.
+    With ``max_failures`` a certificate has to show that too. A confirmation is planned with ``confirming`` episodes.
     """
 
     budget: Budget
@@ -55,31 +56,37 @@ class Plan:
     clip_range: ReturnRange
     episodes: int
     confirming: int
+    max_failures: float | None = None
+
+    @property
+    def allows_two(self) -> bool:
+        """Whether the episodes allowed are enough at each of the two levels."""
+        return self._min_episodes(min(ALPHAS)) <= self.episodes
 
     def first(self, played: Paired, alpha: float = ALPHAS[0]) -> float:
-        """Return what the first certificate should take, where teacher and random policy play along.
+        """Return what a first certificate should take; teacher and random policy have to play its episodes too.
 
-        It is infinity where more episodes should be needed than are allowed.
+        It is infinity if the certificate should need more episodes than are allowed.
         """
         return self._needed(self.pace.episode, played, alpha)
 
     def second(self, played: Paired, alpha: float = ALPHAS[1]) -> float:
-        """Return what a second certificate should take: its teacher and the random policy have played already."""
+        """Return what a second certificate should take; teacher and random policy have played its episodes already."""
         return self._needed(self.pace.teacher, played, alpha)
 
     def fallback(self, first: Candidate, others: Iterable[Candidate]) -> float:
-        """Return what a confirmation and a certificate of a larger network should take, if ``first`` fails.
+        """Return what confirming and certifying a larger one of ``others`` should take, if ``first`` fails.
 
-        It is that of the one that should take least, infinity where there is none.
+        The larger network is the one that should take the least; infinity if there is none.
         """
         larger = larger_than(first, others)
-        least = min((self.second(one.played) for one in larger), default=math.inf)
-        return least + self.pace.teacher * self.confirming
+        min_needed = min((self.second(one.played) for one in larger), default=math.inf)
+        return min_needed + self.pace.teacher * self.confirming
 
     def reserve(self, good: list[Candidate], maximum: float) -> float:
-        """Return what confirmations and certificates of the ``good`` networks should take, ``maximum`` at most.
+        """Return what confirmations and certificates of the ``good`` networks should take, at most ``maximum``.
 
-        That is of the smallest for which there is so much, and of a larger one in case that it fails.
+        This counts the smallest network whose certificate fits, and a larger one in case the smallest fails.
         """
         confirming = self.pace.episode * self.confirming
         for one in sorted(good, key=lambda one: (one.parameters, -one.retention)):
@@ -90,14 +97,19 @@ class Plan:
         return maximum
 
     def _needed(self, episode: float, played: Paired, alpha: float) -> float:
-        wanted = episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=False)
+        wanted = max(
+            episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=False), self._min_episodes(alpha)
+        )
         if wanted > self.episodes:
             return math.inf
         return episode * min(max(_MORE_EPISODES * wanted, _MIN_EPISODES), self.episodes)
 
+    def _min_episodes(self, alpha: float) -> int:
+        return 0 if self.max_failures is None else faultless_episodes(self.max_failures, alpha)
+
 
 def best_of_sizes(points: Iterable[Candidate], of_one_size: int = 1) -> list[Candidate]:
-    """Return the best of the good ``points`` of each size, ``of_one_size`` at most, the smallest first."""
+    """Return the best ``of_one_size`` of the good ``points`` of each size, the smallest first."""
     found: list[Candidate] = []
     good = (point for point in points if point.good and not point.failure)
     for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
@@ -107,5 +119,5 @@ def best_of_sizes(points: Iterable[Candidate], of_one_size: int = 1) -> list[Can
 
 
 def larger_than(smaller: Candidate, points: Iterable[Candidate]) -> list[Candidate]:
-    """Return the best of each size among the good ``points`` that is larger than ``smaller`` by more than a unit."""
+    """Return the best of each size among the good ``points`` that are clearly larger than ``smaller``."""
     return [point for point in best_of_sizes(points) if point.parameters >= _LARGER * smaller.parameters]

@@ -1,4 +1,4 @@
-"""Teachers from files: any policy file that the readers know, and ONNX that runs without being read."""
+"""Teachers from files: any policy file that the readers know; ONNX and TorchScript run without being read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from prunekit.readers.read import read_policy, recognised
 
 
 def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = None) -> Teacher:
-    """Return the policy at ``path``, of any kind that is read.
+    """Return the policy in the file at ``path``, of any kind that the readers know, as a teacher.
 
-    Runs no code of the file (law 7). Raises ArtifactError and InputError, naming the file or the option.
+    Runs no code of the file (law 7). Raises ArtifactError or InputError, naming the file or the option.
     """
     options = options or PolicyOptions()
     file = recognised(path)
@@ -40,7 +40,7 @@ def read_teacher(path: Path, spaces: Spaces, options: PolicyOptions | None = Non
 
 
 def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
-    """Leave masked units out."""
+    """Return the policy of a ``model.pt`` without its masked units."""
     called = str(policy.path)
     if policy.artifact is not None:
         return teacher_of_actor(compact(policy.artifact).artifact.actor, called, spaces)
@@ -49,7 +49,7 @@ def _model(policy: PolicyFile, spaces: Spaces) -> Teacher:
 
 
 def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
-    """Run the file as it is where it takes a batch of observations, and what was read from it otherwise."""
+    """Return the file as a teacher: run as it is if it takes a batch of observations, otherwise read into a graph."""
     try:
         return _with_file(read_onnx_teacher(path, spaces, options.output), path, options)
     except OtherInputsError as error:
@@ -60,13 +60,13 @@ def _onnx(path: Path, spaces: Spaces, options: PolicyOptions) -> Teacher:
 
 
 def _with_file(teacher: Teacher, path: Path, options: PolicyOptions) -> Teacher:
-    """Return ``teacher``, which plays as it is, with what reads its file when a copy of its network is made."""
+    """Return ``teacher``, whose file is run as it is, with the function that reads it if a student copies it."""
     # An absolute path, as an environment may change the working folder before then.
     return replace(teacher, read=partial(_graph_of, path.absolute(), options))
 
 
 def _graph_of(path: Path, options: PolicyOptions) -> Graph | None:
-    """Return what can be read of a file that plays as it is; None where that is not all of it."""
+    """Return the graph of the policy in a file; None if it cannot be read as a whole."""
     try:
         return read_policy(path, options).graph
     except InputError:

@@ -1,4 +1,4 @@
-"""What a round works with, and what it collects: students that play and are judged, and the sizes that come next."""
+"""What all rounds share: how students play and are judged, and how the next size is chosen."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from prunekit.policy.program import Float32
 class RoundContext:
     """The worker, the branch and the settings of one round, and what the round comes to.
 
-    ``candidates`` are the networks judged so far and ``tuned_steps`` the steps that fine-tuning took. ``failed`` are
-    the widths of a student under which the environment failed. ``stopped`` says whether learning has to end now.
+    ``candidates`` are the networks that were judged, and ``tuned_steps`` the environment steps of fine-tuning.
+    ``failed`` are the widths of a student under which the environment failed in an episode to learn from.
+    ``stopped()`` says whether learning has to end now.
     """
 
     def __init__(self, worker: Worker, branch: Branch, settings: RoundSettings) -> None:
@@ -48,7 +49,7 @@ class RoundContext:
         best: float = -math.inf,
         tuned: bool = False,
     ) -> Candidate:
-        """Have ``student`` play the selection's episodes, as ``judged`` says, and return what it is as a candidate."""
+        """Have ``student`` play the selection's episodes, and return it as a candidate; arguments as in ``judged``."""
         actor, branch, given = student.actor, self.branch, self.round
         over = self._over if given.in_any_case else lambda: False
         found = judged(
@@ -71,7 +72,7 @@ class RoundContext:
         return self.candidates[-1]
 
     def own_episodes(self, student: Student, count: int) -> list[Float32]:
-        """Return what ``student`` sees in the next ``count`` episodes that the branch learns from, [steps, obs] each.
+        """Return the observations of ``student`` in the next ``count`` episodes to learn from, [steps, obs] each.
 
         Raises FailedEpisodeError.
         """
@@ -83,7 +84,7 @@ class RoundContext:
             raise
 
     def guide(self) -> Teacher | None:
-        """Return the fine-tuned student that teaches the branch; None while the teacher itself does."""
+        """Return the fine-tuned student that teaches in the teacher's place; None if there is none."""
         if self.branch.guide is None:
             return None
         actor = pickle.loads(self.branch.guide)  # of this program's own worker
@@ -91,7 +92,7 @@ class RoundContext:
         return teacher_of_actor(actor, "a tuned student", self.spaces)
 
     def give_up(self) -> None:
-        """Take the size that the branch works on for hopeless, and choose another one."""
+        """Record that the size in work is hopeless, and choose the next one."""
         branch = self.branch
         units = sum(branch.target or branch.start)
         if units >= branch.hopeless_units:
@@ -104,7 +105,7 @@ class RoundContext:
         return parameters_of(hidden, self.spaces.observation, self.spaces.outputs)
 
     def next_target(self) -> None:
-        """Choose the size to work on next; the branch is done where there is none."""
+        """Choose the size to work on next; the branch is done if there is none."""
         retarget(self.branch, self.spaces.outputs, self.spaces.observation, self.round.max_parameters)
 
     def _seeds(self, count: int) -> range:

@@ -1,4 +1,4 @@
-"""A round of a branch: the one thing that its phase asks for next, and what that came to."""
+"""A round of a branch: the next step of its phase, and what that came to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunekit.rollouts import StoppedError
 
 
 def advance(worker: Worker, branch: Branch, settings: RoundSettings) -> Round:
-    """Let ``branch``, which is changed, go on by one round."""
+    """Play one round of ``branch``, which is changed, and return what it came to."""
     context = RoundContext(worker, branch, settings)
     before = worker.runner.steps
     stopped = False

@@ -1,4 +1,4 @@
-"""The trial of what a search found: a confirmation at the smallest, and certificates, of a larger one if need be."""
+"""The trial of what a search found: confirmations, and the certificates of at most two networks."""
 
 from __future__ import annotations
 
@@ -75,14 +75,16 @@ class TrialSettings:
 def trial(
     points: Sequence[Candidate], given: TrialSettings, *, another_follows: bool = False
 ) -> list[tuple[Candidate, Certificate]]:
-    """Return the networks that were tested, with their certificates, the one that was certified last.
+    """Return the networks that were tested, with their certificates; a certified one is the last.
 
-    The smallest that is good again in its confirmation is tested first. If it fails, the smallest of the larger ones
-    that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
-    where none was, the best of all. A single good one is tested as it is. Where there is not enough for two, the
-    smallest is tested alone that promises about as much as any. A network under which the environment fails
-    is not tested; where that is all of them, the best gets a certificate that says so. Where ``another_follows``, a
-    level is left for ``trial_of_smaller``, if no second network was tested.
+    - The smallest confirmed network is tested first. If it fails, a larger one that promises enough is tested.
+    - If the budget is not enough for two, one network is tested: the smallest that promises about as much as any.
+    - If none is confirmed, the most promising of the rejected ones is tested; if none was good, the best of all.
+    - A network that is good alone is tested without a confirmation.
+    - A network under which the environment fails is not tested. If it fails under all, the best one gets a certificate
+      that says so.
+
+    If ``another_follows``, a level is left for ``trial_of_smaller``, unless a second network was tested.
     """
     run = _Trial(points, given)
     return run.of(run.first(given.shares.alphas[0] if another_follows else ALPHA), given.settings.first_seed)
@@ -91,9 +93,9 @@ def trial(
 def trial_of_smaller(
     than: Candidate, points: Sequence[Candidate], given: TrialSettings
 ) -> list[tuple[Candidate, Certificate]]:
-    """Return the smallest good one of ``points`` that is smaller ``than`` a certified one, tested; [] where none is.
+    """Test the smallest confirmed one of ``points`` that is smaller ``than`` a certified network; [] if there is none.
 
-    It is tested at the level that a trial of one network leaves, on episodes that are new again.
+    It is tested at the level that a trial of one network leaves, on episodes that the first trial did not use.
     """
     run = _Trial([point for point in points if point.parameters < than.parameters], given)
     return run.of(run.smaller(), given.settings.first_seed + given.settings.episodes)
@@ -124,13 +126,13 @@ class _Trial:
         return list(zip(self._tested, found, strict=True))
 
     def first(self, alpha: float) -> Iterator[TestedPolicy]:
-        """Yield what is tested first and, if it fails, what is tested then; ``alpha`` is for one that is alone."""
+        """Yield the first network to test and, if it fails, the second; ``alpha`` is the level of a single one."""
         shares, claim = self._given.shares, self._claim
         good = [point for point in self._sound() if point.good]
         if len(good) == 1:  # whatever a confirmation says, there is no other
             yield self._candidate(good[0], alpha)
             return
-        first, wanting = smallest(self._points, self._look_at(good))
+        first, wanting = smallest(self._points, self._look_at(good, alpha))
         if first is None:
             best = (
                 most_promising(wanting, self._search.keep, claim.clip_range)
@@ -167,18 +169,19 @@ class _Trial:
         play = self._given.players.returns_of(point) if failure is None else _fails(failure)
         return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=alpha)
 
-    def _look_at(self, points: Sequence[Candidate], alpha: float | None = None) -> ConfirmationRun:
+    def _look_at(self, points: Sequence[Candidate], level: float) -> ConfirmationRun:
         """Return a confirmation of some of ``points`` that leaves the most promising what its certificate needs."""
-        level = alpha or self._given.shares.alphas[0]
-        least = min((self._plan.first(one.played, level) for one in points), default=0.0)
+        min_needed = min((self._plan.first(one.played, level) for one in points), default=0.0)
         share = self._budget.after(self._given.shares.confirmation)
-        return self._look(lambda: share() or self._budget.left <= least, lambda played: self._plan.first(played, level))
+        return self._look(
+            lambda: share() or self._budget.left <= min_needed, lambda played: self._plan.first(played, level)
+        )
 
     def _look_at_second(self, points: Sequence[Candidate]) -> ConfirmationRun:
         """Return a confirmation of some of ``points`` for a certificate on episodes that their teacher has played."""
         level = self._given.shares.alphas[1]
-        least = min(self._plan.second(one.played, level) for one in points)
-        return self._look(lambda: self._budget.left <= least, lambda played: self._plan.second(played, level))
+        min_needed = min(self._plan.second(one.played, level) for one in points)
+        return self._look(lambda: self._budget.left <= min_needed, lambda played: self._plan.second(played, level))
 
     def _look(self, over: Callable[[], bool], needed: Callable[[Paired], float]) -> ConfirmationRun:
         return ConfirmationRun(

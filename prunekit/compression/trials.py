@@ -1,4 +1,4 @@
-"""All trials of a compression: the first, and another where the search went on with the time that it left."""
+"""The trials of a compression: the first, and another if the search went on with the time that was left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prunekit.compression.candidates import Candidate
 from prunekit.compression.trial import TrialSettings, trial, trial_of_smaller
 from prunekit.stats.certificate import Certificate
 
-# In terms of what a trial took: what has to be left for the search to go on, and what it leaves for another one.
+# Multiples of what the first trial took: what must be left for the search to go on, and what it leaves for another.
 _GOING_ON, _AGAIN = 2.5, 1.5
 
 
@@ -27,13 +27,13 @@ class GoingSearch(Protocol):
 
 
 def trials(search: GoingSearch, given: TrialSettings) -> Sequence[tuple[Candidate, Certificate]]:
-    """Return the networks that were tested, with their certificates, last the smallest certified or the largest of all.
+    """Return the networks that were tested, with their certificates: the smallest certified one last, or the largest.
 
-    The certificate's share is planned with care. Where a search that was cut short for it leaves a good deal over, it
-    goes on, and one smaller network is tested.
+    Certificates are planned with a reserve. If much of the budget is left after one that came early, and the search was
+    cut short, the search goes on, and one smaller network is tested.
     """
     budget, before = given.plan.budget, given.plan.budget.spent()
-    promises = search.promises
+    promises = search.promises and given.plan.allows_two
     tried = trial(search.candidates, given, another_follows=promises)
     took = budget.spent() - before
     chosen, certificate = tried[-1]

@@ -1,4 +1,4 @@
-"""Where a policy plays, as one record: its name, how it is made, and whether many of it step together."""
+"""The description of where a policy plays: a name, how environments are made, and a batch of them, if there is one."""
 
 from __future__ import annotations
 
@@ -101,9 +101,10 @@ class EnvironmentSpec:
 
 
 def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = None) -> EnvironmentSpec:
-    """Return the record of an id, a function that makes an environment, a vector environment or a simulator.
+    """Return the ``EnvironmentSpec`` of an id, a function that makes an environment, a vector environment or a
+    simulator.
 
-    A function that can be imported counts by its name, so that other processes can make its environment too. Raises
+    A function that can be imported is stored by name, so other processes can make its environment too. Raises
     InputError for anything else.
     """
     given = dict(kwargs or {})
@@ -133,7 +134,9 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
 
 
 def _of_vector(vector: VectorEnv[Any, Any, Any]) -> EnvironmentSpec:
-    """A wrapper of vectors may change what policies see, so only where there is none a single one is known."""
+    """Return the spec of a vector environment. Its single environments are only known if no wrapper changes what
+    policies see.
+    """
     spec = vector.spec
     name = type(vector).__name__ if spec is None else spec.id
     source = vector.env_fns[0] if isinstance(vector, SyncVectorEnv | AsyncVectorEnv) else None

@@ -146,6 +146,15 @@ def test_it_falls_and_goes_on_and_the_best_comes_back(tuned: Any) -> None:
     assert (depth(branch.best), branch.reached, branch.tuning_steps) == (2.0, 0.9, 5 * SearchSettings().tuning_steps)
 
 
+@pytest.mark.parametrize("anything_good", [True, False])
+def test_a_size_that_goes_on_improving_a_little_is_given_up_in_the_end(tuned: Any, anything_good: bool) -> None:
+    """Something good is there: what this size would save is not worth an endless fine-tuning."""
+    depths, _, branch = tuned([0.5 + 0.01 * phase for phase in range(20)], phases=18, anything_good=anything_good)
+    phases = SearchSettings().max_tuning_phases if anything_good else 18
+    assert len(depths) == 2 * phases
+    assert branch.hopeless_units == (3 if anything_good else 0)
+
+
 def test_the_latest_network_counts_where_it_is_better_than_the_average(tuned: Any) -> None:
     branch = tuned([0.6, 0.7, 0.7], phases=3, latest={2.5: 0.9})[2]
     assert (depth(branch.best), branch.reached) == (2.5, 0.9)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from prunekit.compression.budget import Budget, budget_of
-from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted
+from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.trial import Players, TrialSettings, TrialShares, claim_of, trial, trial_of_smaller
@@ -27,6 +27,7 @@ from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.certify import Returns
 from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.frequency import faultless_episodes
 
 ONES = np.ones(80)
 BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
@@ -97,18 +98,22 @@ def tried(
         teacher=plays("dense", 100.0),
         random=plays("random", 0.0),
     )
-    plan = Plan(
-        budget=budget or budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0),
+    plan = plan_of(pace, budget or budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0))
+    given = TrialSettings(
+        baseline=BASELINE, players=players, settings=SETTINGS, plan=plan, displays=[shown], shares=shares
+    )
+    return run(points, given), shown
+
+
+def plan_of(pace: Pace, budget: Budget | None = None) -> Plan:
+    return Plan(
+        budget=budget or budget_of(SETTINGS, lambda: 0),
         pace=pace,
         keep=0.95,
         clip_range=claim_of(SETTINGS, BASELINE).clip_range,
         episodes=SETTINGS.episodes,
         confirming=20,
     )
-    given = TrialSettings(
-        baseline=BASELINE, players=players, settings=SETTINGS, plan=plan, displays=[shown], shares=shares
-    )
-    return run(points, given), shown
 
 
 def counted(total: float) -> tuple[Budget, Callable[[str, int], None]]:
@@ -226,7 +231,7 @@ def test_where_there_is_not_enough_for_two_the_one_that_is_tested_has_all_of_it(
 
 
 def test_a_confirmation_leaves_what_the_certificate_needs() -> None:
-    needed = 3.0 * episodes(1.0)
+    needed = 3.0 * episodes(1.0, ALPHA)
     for total, confirmed in ((needed + 200.0, 20), (needed + 31.0, 10), (needed - 60.0, 0)):
         budget, playing = counted(total)
         ((_, certificate),), shown = tried(
@@ -236,11 +241,34 @@ def test_a_confirmation_leaves_what_the_certificate_needs() -> None:
         assert certificate.certified
 
 
-def episodes(retention: float) -> float:
+def episodes(retention: float, alpha: float = SHARES.alphas[0]) -> float:
     """Return with how many episodes a certificate of a network is planned that always keeps so much."""
-    played = point(1, retention).played
-    claim = claim_of(SETTINGS, BASELINE)
-    return 1.3 * episodes_wanted(played, 0.95, claim.clip_range, SHARES.alphas[0], cautious=False)
+    return plan_of(Pace(teacher=0.5, random=0.0)).first(point(1, retention).played, alpha)
+
+
+def test_a_claim_about_failures_needs_its_episodes_at_every_level() -> None:
+    played = point(1, 1.0).played
+    needed = {alpha: faultless_episodes(0.02, alpha) for alpha in (ALPHA, *SHARES.alphas)}
+    assert 150 < needed[ALPHA] < needed[0.03] < needed[0.02] < 300
+    for allowed in (1_000, needed[0.02], needed[0.03], needed[ALPHA]):
+        plan = replace(plan_of(FREE), pace=EACH, episodes=allowed, max_failures=0.02)
+        assert plan.allows_two == (allowed >= needed[0.02])
+        for alpha, count in needed.items():
+            assert plan.first(played, alpha) == (3.0 * min(1.3 * count, allowed) if allowed >= count else math.inf)
+        assert math.isfinite(plan.second(played)) == plan.allows_two
+
+
+def test_no_second_trial_follows_whose_level_is_too_little_for_the_episodes_allowed() -> None:
+    search: Any = SimpleNamespace(promises=True, candidates=[point(10, 1.0)], go_on=None)
+    allowed = faultless_episodes(0.02, SHARES.alphas[0])
+
+    def run(_: Sequence[Candidate], given: TrialSettings) -> list[tuple[Candidate, Certificate]]:
+        plan = replace(given.plan, episodes=allowed, max_failures=0.02)
+        settings = replace(given.settings, episodes=allowed, max_failures=0.02)
+        return list(trials(search, replace(given, plan=plan, settings=settings)))
+
+    ((_, certificate),), _ = tried([], {10: 1.0}, run=run)
+    assert (certificate.alpha, certificate.certified) == (ALPHA, True)
 
 
 def test_the_range_is_fixed_by_the_selection_or_by_the_settings() -> None:
