@@ -33,6 +33,11 @@ class Training:
         return self._result.complete
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how the run went, in plain words: that the return fell and did not recover, for example."""
+        return self._result.notes
+
+    @property
     def summary(self) -> str:
         """One line: hidden units that live, the return at the end, and how long it took."""
         return self._result.summary

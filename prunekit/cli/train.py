@@ -11,7 +11,8 @@ from rich.console import Console
 from prunekit.cli.ending import ended_by, fail, number_of
 from prunekit.cli.options import JsonOption, OutOption, QuietOption
 from prunekit.cli.signals import Terminated
-from prunekit.console import say, write_json
+from prunekit.cli.words import in_flags
+from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
 
 
@@ -88,8 +89,11 @@ def train(
     except (KeyboardInterrupt, Terminated) as error:  # after the live display is gone, which would wipe the line
         word, code = ended_by(number_of(error))
         fail(f"{word}{_hint(folder)}", code)
-    write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance})
+    notes = [in_flags(note) for note in result.notes]
+    write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance, "notes": notes})
     say(console, folder / "model.pt", result.summary)
+    for note in notes:
+        tell(console, f"note: {note}")
     if not result.complete:
         raise CheckError(f"{folder / 'model.pt'}: training ended before the masks were final; give it more --steps")
 

@@ -15,6 +15,7 @@ from prunekit.report.sweep_tables import (
     absent_table,
     all_summaries,
     disturbance_table,
+    fallen_table,
     glance_table,
     keys_of,
     main_table,
@@ -39,7 +40,9 @@ def sweep_page(results: SweepResults) -> Page:
     sections = [_place_section(results, place, entries) for place, entries in found.items()]
     if len(found) > 1:
         sections.insert(0, Section(title="All environments", blocks=(TableBlock(table=glance_table(results, found)),)))
-    absent = absent_table(results)
+    fallen, absent = fallen_table(results), absent_table(results)
+    if fallen is not None:
+        sections.append(Section(title=fallen.title, blocks=(TableBlock(table=fallen),)))
     if absent is not None:
         sections.append(Section(title="What is not there", blocks=(TableBlock(table=absent),)))
     if not results.cells:

@@ -10,6 +10,7 @@ from prunekit.report.charts import mark_of
 from prunekit.report.sweep_results import SweepResults, places_of
 from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries, unpruned_beside
 from prunekit.report.table import Cell, Column, Table, number, words
+from prunekit.training.fall import fall_of
 
 Place = tuple[str, str, int]
 _ABSENT = "-"
@@ -117,6 +118,29 @@ def absent_table(results: SweepResults) -> Table | None:
     rows += [(words(name), words("not there yet")) for name in results.missing]
     columns = (Column(name="cell", align="left"), Column(name="reason", align="left"))
     return Table(title="Cells without a result", columns=columns, rows=tuple(rows)) if rows else None
+
+
+def fallen_table(results: SweepResults) -> Table | None:
+    """Return the cells whose return fell while they trained and did not recover; None where there are none."""
+    rows = []
+    for cell in results.cells:
+        floor = random_mean(results, cell.environment)
+        fall = None if cell.curve is None or floor is None else fall_of(cell.curve.steps, cell.curve.returns, floor)
+        if fall is not None:
+            found = [fall.best, fall.best_steps, fall.end, float(np.mean(cell.returns))]
+            rows.append((words(cell.name), *(number(value, ",.0f") for value in found)))
+    columns = (
+        Column(name="cell", align="left"),
+        Column(name="best return in training"),
+        Column(name="up to step"),
+        Column(name="last return in training"),
+        Column(name="return"),
+    )
+    note = (
+        "Means of the best and the last tenth of training, exploration included. The last one lost more than half of "
+        "what the best one had gained over the random policy."
+    )
+    return Table(title="Trainings that fell", columns=columns, rows=tuple(rows), notes=(note,)) if rows else None
 
 
 def all_summaries(results: SweepResults) -> dict[Place, list[Summary]]:

@@ -10,7 +10,14 @@ from typing import Any
 from prunekit.files import write_together
 from prunekit.report.markdown import to_markdown
 from prunekit.report.sweep_results import FORMAT, VERSION, from_json
-from prunekit.report.sweep_tables import absent_table, all_summaries, disturbance_table, main_table, place_name
+from prunekit.report.sweep_tables import (
+    absent_table,
+    all_summaries,
+    disturbance_table,
+    fallen_table,
+    main_table,
+    place_name,
+)
 from prunekit.sweep.folder import RESULTS, TABLE
 from prunekit.sweep.schedule import Schedule
 from prunekit.sweep.spec import Sweep
@@ -48,9 +55,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     for place, entries in all_summaries(found).items():
         tables = [main_table(found, place, entries), disturbance_table(found, place, entries)]
         parts += [f"## {place_name(place)}", *(to_markdown(entry) for entry in tables if entry is not None)]
-    absent = absent_table(found)
-    if absent is not None:
-        parts += [f"## {absent.title}", to_markdown(absent)]
+    for table in (fallen_table(found), absent_table(found)):
+        if table is not None:
+            parts += [f"## {table.title}", to_markdown(table)]
     return "\n\n".join(parts) + "\n"
 
 

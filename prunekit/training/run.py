@@ -41,6 +41,7 @@ from prunekit.training.checkpoint import (
 )
 from prunekit.training.config import NAME, read_config
 from prunekit.training.failures import explained
+from prunekit.training.fall import fall_in
 from prunekit.training.recorder import Recorder, StoppedRun
 from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
@@ -59,12 +60,16 @@ CRITIC = "critic."
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """The result of a run: its folder, the artifact in ``model.pt``, the last status, and whether masks are final."""
+    """The result of a run: its folder, the artifact in ``model.pt``, the last status, and whether masks are final.
+
+    ``notes`` say in plain words what a user should know of how the run went.
+    """
 
     folder: Path
     artifact: Artifact
     status: Status
     complete: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -169,8 +174,13 @@ def _train(
         for pruner in pruners.values():
             pruner.detach()
         _close(model)
+    fall = fall_in(folder / METRICS, floor)
     return TrainingResult(
-        folder=folder, artifact=artifact, status=status, complete=all(pruner.frozen for pruner in pruners.values())
+        folder=folder,
+        artifact=artifact,
+        status=status,
+        complete=all(pruner.frozen for pruner in pruners.values()),
+        notes=() if fall is None else (fall.sentence,),
     )
 
 

@@ -18,9 +18,17 @@ from prunekit.report.page import Figure, Note
 from prunekit.report.sweep_page import sweep_page
 from prunekit.report.sweep_results import SweepResults, read_sweep
 from prunekit.report.sweep_stats import retained, summaries
-from prunekit.report.sweep_tables import absent_table, all_summaries, disturbance_table, glance_table, main_table
+from prunekit.report.sweep_tables import (
+    absent_table,
+    all_summaries,
+    disturbance_table,
+    fallen_table,
+    glance_table,
+    main_table,
+)
 from prunekit.report.table import Table
 from prunekit.stats.bootstrap import interquartile_mean
+from prunekit.sweep.collect import markdown
 
 HOPPER = ("Hopper-v5", "ppo", 400_000)
 
@@ -246,3 +254,21 @@ def test_what_nobody_reads_may_be_there(tmp_path: Path) -> None:
     data["more"] = 1
     data["cells"][0]["more"] = {"x": [1]}
     assert len(read(data, tmp_path).cells) == len(data["cells"])
+
+
+def test_a_training_that_fell_is_named_with_what_it_had_earned(tmp_path: Path) -> None:
+    data = synthetic.sweep(("Hopper-v5",), seeds=2)
+    assert fallen_table(read(data, tmp_path)) is None
+    cell = data["cells"][2]
+    count = len(cell["curve"]["return"])
+    cell["curve"]["return"][count // 2 :] = [20.0] * (count - count // 2)
+    results = read(data, tmp_path)
+    table = fallen_table(results)
+    assert table is not None
+    assert [row[0].text for row in table.rows] == [cell["name"]]
+    assert float(column(table, "best return in training")[cell["name"]].replace(",", "")) > 2000
+    assert column(table, "last return in training")[cell["name"]] == "20"
+    assert "Trainings that fell" in [section.title for section in sweep_page(results).sections]
+    assert f"| {cell['name']} |" in markdown(data).partition("## Trainings that fell")[2]
+    del data["random"]["Hopper-v5"]
+    assert fallen_table(read(data, tmp_path)) is None
