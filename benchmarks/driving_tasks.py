@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import final
 
 RUNS = Path("runs/driving")
 KEEP = 0.95
-BUDGET = 100_000
-"""Steps that a compression may take, those in EnvPool and its certificate's included."""
 FIRST_SEED, EPISODES, PART = 500_000, 100, 25
 _SLOWER = 4
+
+
+class Way(Enum):
+    """How a teacher learns: by reward, by reward for goals that it did not have, or what a driver does."""
+
+    PPO = "PPO in EnvPool"
+    PPO_ELSEWHERE = "PPO in EnvPool's, which is no twin"
+    HINDSIGHT = "SAC with hindsight in EnvPool"
+    DRIVER = "imitation of a driver who knows the road, in highway-env"
 
 
 @final
@@ -19,20 +27,22 @@ _SLOWER = 4
 class Task:
     """What is driven: the ``environment`` as ``driving_environments`` makes it, and how long a teacher is trained.
 
-    PPO trains it for ``steps`` in EnvPool's environment of that name, twin or not; what it is worth is measured in
-    highway-env's. Where it ``has_goal``, SAC trains it with hindsight in highway-env's. Where there is a twin, students
-    learn in it too (``--fast``). ``control`` is an action that is taken whatever happens, which a teacher has to beat,
-    and ``called`` what it is called. ``compressed`` are the seeds of the teachers that are worth it, ``trained`` those
-    of all.
+    It learns in that ``way`` for ``steps``, in EnvPool's environment of that name or in highway-env's; what it is worth
+    is measured in highway-env's. Where there is a twin, students learn in it too (``--fast``). A compression may take
+    ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action that is taken whatever
+    happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are the seeds of the teachers
+    that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can succeed.
     """
 
     environment: str
+    way: Way
     steps: int
     gamma: float
-    is_twin: bool
     control: int | tuple[float, ...]
     called: str
+    is_twin: bool = False
     has_goal: bool = False
+    budget: int = 100_000
     trained: tuple[int, ...] = (0,)
     compressed: tuple[int, ...] = ()
 
@@ -41,17 +51,11 @@ class Task:
         """What ``--env`` is told."""
         return f"driving_environments:{self.environment}"
 
-    @property
-    def trained_by(self) -> str:
-        """The algorithm, and in which environment it learns."""
-        if self.has_goal:
-            return "SAC with hindsight in highway-env"
-        return "PPO in EnvPool" + ("" if self.is_twin else "'s, which is no twin")
-
 
 TASKS = {
     "highway-fast-v0": Task(
         environment="highway_fast",
+        way=Way.PPO,
         steps=200_000,
         gamma=0.9,
         is_twin=True,
@@ -62,29 +66,32 @@ TASKS = {
     ),
     "parking-v0": Task(
         environment="flat_parking",
-        steps=25_000,
+        way=Way.HINDSIGHT,
+        steps=150_000,
         gamma=0.95,
         has_goal=True,
         is_twin=True,
-        control=(0.0, 0.0),
-        called="always still",
+        control=(1.0, 0.0),
+        called="always full throttle",
         compressed=(0,),
     ),
     "merge-v0": Task(
         environment="flat_merge",
+        way=Way.PPO_ELSEWHERE,
         steps=100_000,
         gamma=0.9,
-        is_twin=False,
         control=_SLOWER,
         called="always slower",
     ),
     "racetrack-v0": Task(
         environment="flat_racetrack",
-        steps=200_000,
+        way=Way.DRIVER,
+        steps=48_000,
         gamma=0.9,
-        is_twin=False,
         control=(0.0,),
         called="always straight",
+        budget=400_000,
+        compressed=(0,),
     ),
 }
 

@@ -10,9 +10,11 @@ import driving
 import pytest
 from compressing.runs import ROOT, search_in
 from driving_tables import driving_table
-from driving_tasks import BUDGET, drives
+from driving_tasks import TASKS, drives
 from record import read_result
 from robustness_tables import disturbed_compression_table
+
+BUDGET = TASKS["highway-fast-v0"].budget
 
 
 @pytest.fixture
@@ -26,9 +28,12 @@ def test_the_table_names_budget_and_search_and_marks_what_an_earlier_one_made(re
     made = [run["compressed"] for run in result["runs"] if run["compressed"]]
     for entry in made:
         entry["search"] = result["search"]
-    assert f"a budget of {result['budget']:,} steps each" in driving_table(result)
+    assert f"a budget of {BUDGET:,} steps each, imitation" in driving_table(result)
     assert f"All runs are from one version of the search (commit {result['search']['commit']})" in driving_table(result)
     assert "earlier search" not in driving_table(result)
+    result["runs"][-1]["compressed"] = {**made[0], "budget": 7}
+    assert f"a budget of {BUDGET:,} steps each (racetrack-v0 7), imitation" in driving_table(result)
+    result["runs"][-1]["compressed"] = None
     made[0]["search"] = {"digest": "another", "commit": "aaa1111"}
     assert driving_table(result).count("compact (earlier search)") == 1
     assert "From an earlier version of the search (aaa1111): " in driving_table(result)
