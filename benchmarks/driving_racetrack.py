@@ -21,22 +21,23 @@ def require_equal(seed: int, steps: int = 300) -> int:
     generator = np.random.default_rng(seed)
     done = ends = 0
     while done < steps:
-        both = [environment.reset(seed=seed + ends)[0] for environment in (quick, slow)]
-        over = False
-        while not over and done < steps:
-            _require_same(both, done)
+        first, second = (environment.reset(seed=seed + ends)[0] for environment in (quick, slow))
+        while done < steps:
+            _require_same(first, second, done)
             action = steering(quick) if ends % 2 else generator.uniform(-1, 1, 1).astype(np.float32)
             (one, *told, _), (two, *other, _) = (environment.step(action) for environment in (quick, slow))
-            both, over, done = [one, two], told[1] or told[2], done + 1
-            _require_same([np.array(told), np.array(other)], done)
+            first, second, done = one, two, done + 1
+            _require_same(np.array(told), np.array(other), done)
+            if told[1] or told[2]:
+                break
         ends += 1
     quick.close()
     slow.close()
     return done
 
 
-def _require_same(both: list[Array], step: int) -> None:
-    if both[0].dtype != both[1].dtype or not np.array_equal(*both):
+def _require_same(one: Array, other: Array, step: int) -> None:
+    if one.dtype != other.dtype or not np.array_equal(one, other):
         raise SystemExit(f"racetrack-v0 with its grid filled faster differs from highway-env's at step {step}")
 
 

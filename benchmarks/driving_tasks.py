@@ -19,7 +19,8 @@ class Way(Enum):
     PPO = "PPO in EnvPool"
     PPO_ELSEWHERE = "PPO in EnvPool's, which is no twin"
     HINDSIGHT = "SAC with hindsight in EnvPool"
-    DRIVER = "imitation of a driver who knows the road, in highway-env"
+    RACING_DRIVER = "imitation of a driver who knows the road, in highway-env"
+    PARKING_DRIVER = "imitation of a driver who plans, in EnvPool"
 
 
 @final
@@ -66,8 +67,8 @@ TASKS = {
     ),
     "parking-v0": Task(
         environment="flat_parking",
-        way=Way.HINDSIGHT,
-        steps=150_000,
+        way=Way.PARKING_DRIVER,
+        steps=307_200,
         gamma=0.95,
         has_goal=True,
         is_twin=True,
@@ -85,7 +86,7 @@ TASKS = {
     ),
     "racetrack-v0": Task(
         environment="flat_racetrack",
-        way=Way.DRIVER,
+        way=Way.RACING_DRIVER,
         steps=48_000,
         gamma=0.9,
         control=(0.0,),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from driving_tasks import TASKS, Way, folder
 
-_COPIES, _GOAL_COPIES = 32, 16
+_COPIES, _GOAL_COPIES, _DRIVEN_COPIES = 32, 16, 64
 
 
 def train_one(name: str, seed: int) -> dict[str, Any]:
@@ -17,13 +17,7 @@ def train_one(name: str, seed: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     began = time.process_time()
-    match TASKS[name].way:
-        case Way.PPO | Way.PPO_ELSEWHERE:
-            told = _in_envpool(name, seed)
-        case Way.HINDSIGHT:
-            told = _with_hindsight(name, seed)
-        case Way.DRIVER:
-            told = _as_a_driver(name, seed)
+    told = _TRAINED[TASKS[name].way](name, seed)
     return {**told, "cpu_seconds": round(time.process_time() - began, 1)}
 
 
@@ -106,18 +100,37 @@ def _with_hindsight(name: str, seed: int) -> dict[str, Any]:
     return _told(model, "128x128")
 
 
-def _as_a_driver(name: str, seed: int) -> dict[str, Any]:
-    """Learn what a driver does who knows the road, in highway-env's environment filled faster, compared first."""
-    from driving_imitation import imitated
+def _racing_as_a_driver(name: str, seed: int) -> dict[str, Any]:
+    """Learn in highway-env's environment with its grid filled faster, which is compared with the usual one first."""
+    from driving_drivers import racing_teacher
     from driving_racetrack import require_equal
 
     compared = require_equal(seed)
-    model, told = imitated(seed)
-    assert told["rows"] == TASKS[name].steps
+    model, told = racing_teacher(seed)
     model.save(folder(name, seed) / "teacher.zip")
-    return {"steps": told["rows"], "hidden": "256x256", "error": told["error"], "compared_steps": compared}
+    return {**told, "hidden": "256x256", "compared_steps": compared}
+
+
+def _parking_as_a_driver(name: str, seed: int) -> dict[str, Any]:
+    """Learn in 64 environments of EnvPool, whose twin it is."""
+    from driving_drivers import parking_teacher
+
+    learner = _learner(name, seed, _DRIVEN_COPIES)
+    model, told = parking_teacher(seed, learner)
+    learner.close()
+    model.save(folder(name, seed) / "teacher.zip")
+    return {**told, "hidden": "128x128"}
 
 
 def _told(model: Any, hidden: str) -> dict[str, Any]:
     last = float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
     return {"steps": model.num_timesteps, "hidden": hidden, "last": last}
+
+
+_TRAINED = {
+    Way.PPO: _in_envpool,
+    Way.PPO_ELSEWHERE: _in_envpool,
+    Way.HINDSIGHT: _with_hindsight,
+    Way.RACING_DRIVER: _racing_as_a_driver,
+    Way.PARKING_DRIVER: _parking_as_a_driver,
+}
