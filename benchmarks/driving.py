@@ -45,7 +45,7 @@ from prunekit.readers.policy_file import PolicyOptions
 from prunekit.rollouts import BatchPolicy
 
 STAGES = ("train", "compress", "drive", "board", "collect")
-BOARDS, LOOP_EPISODES = ("cpu-c", "cortex-m0", "avr-uno"), 10
+BOARDS = ("cpu-c", "cortex-m0", "avr-uno")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((".", "benchmarks"))}
 
 
@@ -99,8 +99,8 @@ def drive_one(name: str, seed: int, policy: str, seeds: range) -> dict[str, Any]
     found: dict[str, Any] = {"returns": [], "steps": [], "crashed": [], "succeeded": []}
     began = time.process_time()
     for one in seeds:
-        environment.action_space.seed(one)
         observation, told = environment.reset(seed=one)
+        environment.action_space.seed(one)  # highway-env makes another space with every reset
         total, steps, over = 0.0, 0, False
         while not over:
             row = np.asarray(observation, np.float32)[None]
@@ -118,7 +118,8 @@ def drive_one(name: str, seed: int, policy: str, seeds: range) -> dict[str, Any]
 def board_one(name: str, seed: int) -> dict[str, Any]:
     """Measure teacher and compact policy as C, and let emulated processors drive."""
     paths = [policy_of(name, seed, policy) for policy in ("teacher", "compact")]
-    settings = BenchSettings(episodes=LOOP_EPISODES, loop_episodes=LOOP_EPISODES, first_seed=FIRST_SEED)
+    episodes = TASKS[name].loop_episodes
+    settings = BenchSettings(episodes=episodes, loop_episodes=episodes, first_seed=FIRST_SEED)
     options = PolicyOptions(without_normalizer=True)
     return run_bench(paths, devices_named(BOARDS), settings, TASKS[name].env_id, print, options).to_json()
 

@@ -19,7 +19,7 @@ _POSITIONS = np.tile(np.array([10, 10, 1, 1, 1, 1], np.float32), 3)
 def racing_teacher(seed: int) -> tuple[Any, dict[str, float]]:
     """Return a policy of 256x256 for racetrack-v0, taught in highway-env's by the driver who leaves a lane in time."""
     environments = [flat_racetrack() for _ in range(_RACES)]
-    begun = 1_000_000 * seed
+    begun, generator = 1_000_000 * seed, np.random.default_rng(seed)
 
     def drives(acts: Any) -> tuple[Array, Array]:
         nonlocal begun
@@ -29,24 +29,21 @@ def racing_teacher(seed: int) -> tuple[Any, dict[str, float]]:
         for _ in range(_RACE_STEPS):
             seen.append(np.array(shown, np.float32))
             wanted.append(np.array([steering(environment) for environment in environments]))
-            taken = wanted[-1] if acts is None else acts(seen[-1])
+            taken = _wandering(wanted[-1] if acts is None else acts(seen[-1]), generator)
             for index, environment in enumerate(environments):
                 shown[index], _, terminated, truncated, _ = environment.step(taken[index])
                 if terminated or truncated:
                     shown[index], next_ = environment.reset(seed=next_)[0], next_ + 1
         return np.concatenate(seen), np.concatenate(wanted)
 
-    found = imitated(environments[0], drives, Course(hidden=256, rounds=10, epochs=4, last_epochs=20), seed)
+    found = imitated(environments[0], drives, Course(hidden=256, rounds=20, epochs=2, last_epochs=20), seed)
     for environment in environments:
         environment.close()
     return found
 
 
 def parking_teacher(seed: int, cars: Any) -> tuple[Any, dict[str, float]]:
-    """Return a policy of 128x128 for parking-v0, taught in ``cars``, EnvPool's, by the driver who plans.
-
-    One action in ten is random, so that there is something to put right.
-    """
+    """Return a policy of 128x128 for parking-v0, taught in ``cars``, EnvPool's, by the driver who plans."""
     plan, generator = planned(), np.random.default_rng(seed)
     shown = cars.reset()
 
@@ -56,11 +53,14 @@ def parking_teacher(seed: int, cars: Any) -> tuple[Any, dict[str, float]]:
         for _ in range(_PARKING_STEPS):
             seen.append(shown.astype(np.float32))
             wanted.append(driven(plan, shown.astype(np.float64)))
-            taken = wanted[-1] if acts is None else acts(seen[-1])
-            wandering = generator.random((len(taken), 1)) < _WANDERING
-            drawn = generator.uniform(-1.0, 1.0, taken.shape)
-            shown = cars.step(np.where(wandering, drawn, taken).astype(np.float32))[0]
+            shown = cars.step(_wandering(wanted[-1] if acts is None else acts(seen[-1]), generator))[0]
         return np.concatenate(seen), np.concatenate(wanted)
 
     course = Course(hidden=128, rounds=24, epochs=2, last_epochs=15, scale=_POSITIONS)
     return imitated(flat_parking(), drives, course, seed)
+
+
+def _wandering(actions: Array, generator: np.random.Generator) -> Array:
+    """Return ``actions`` with one in ten drawn at random, so that there is something to put right."""
+    wanders = generator.random((len(actions), 1)) < _WANDERING
+    return np.where(wanders, generator.uniform(-1.0, 1.0, actions.shape), actions).astype(np.float32)

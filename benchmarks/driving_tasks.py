@@ -14,11 +14,10 @@ _SLOWER = 4
 
 
 class Way(Enum):
-    """How a teacher learns: by reward, by reward for goals that it did not have, or what a driver does."""
+    """How a teacher learns: by reward, or what a driver does who knows more than it sees."""
 
     PPO = "PPO in EnvPool"
     PPO_ELSEWHERE = "PPO in EnvPool's, which is no twin"
-    HINDSIGHT = "SAC with hindsight in EnvPool"
     RACING_DRIVER = "imitation of a driver who knows the road, in highway-env"
     PARKING_DRIVER = "imitation of a driver who plans, in EnvPool"
 
@@ -26,24 +25,26 @@ class Way(Enum):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is driven: the ``environment`` as ``driving_environments`` makes it, and how long a teacher is trained.
+    """What is driven: the ``environment`` as ``driving_environments`` makes it, and how a teacher learns.
 
-    It learns in that ``way`` for ``steps``, in EnvPool's environment of that name or in highway-env's; what it is worth
-    is measured in highway-env's. Where there is a twin, students learn in it too (``--fast``). A compression may take
-    ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action that is taken whatever
-    happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are the seeds of the teachers
-    that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can succeed.
+    PPO trains for ``steps``, discounting by ``gamma``, in EnvPool's environment of that name, twin or not; what a
+    teacher is worth is measured in highway-env's. Where there is a twin, students learn in it too (``--fast``). A
+    compression may take ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action that
+    is taken whatever happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are the
+    seeds of the teachers that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can succeed.
+    Boards drive in the loop for ``loop_episodes``.
     """
 
     environment: str
     way: Way
-    steps: int
-    gamma: float
     control: int | tuple[float, ...]
     called: str
+    steps: int = 0
+    gamma: float = 0.9
     is_twin: bool = False
     has_goal: bool = False
     budget: int = 100_000
+    loop_episodes: int = 10
     trained: tuple[int, ...] = (0,)
     compressed: tuple[int, ...] = ()
 
@@ -58,7 +59,6 @@ TASKS = {
         environment="highway_fast",
         way=Way.PPO,
         steps=200_000,
-        gamma=0.9,
         is_twin=True,
         control=_SLOWER,
         called="always slower",
@@ -68,9 +68,8 @@ TASKS = {
     "parking-v0": Task(
         environment="flat_parking",
         way=Way.PARKING_DRIVER,
-        steps=307_200,
-        gamma=0.95,
         has_goal=True,
+        budget=200_000,
         is_twin=True,
         control=(1.0, 0.0),
         called="always full throttle",
@@ -80,18 +79,16 @@ TASKS = {
         environment="flat_merge",
         way=Way.PPO_ELSEWHERE,
         steps=100_000,
-        gamma=0.9,
         control=_SLOWER,
         called="always slower",
     ),
     "racetrack-v0": Task(
         environment="flat_racetrack",
         way=Way.RACING_DRIVER,
-        steps=48_000,
-        gamma=0.9,
         control=(0.0,),
         called="always straight",
         budget=400_000,
+        loop_episodes=1,
         compressed=(0,),
     ),
 }

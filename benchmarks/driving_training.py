@@ -1,4 +1,4 @@
-"""Teachers that drive: PPO, SAC with hindsight where a goal has to be reached, or a driver who is imitated."""
+"""Teachers that drive: trained by PPO, or to do what a driver does who knows more than they see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from driving_tasks import TASKS, Way, folder
 
-_COPIES, _GOAL_COPIES, _DRIVEN_COPIES = 32, 16, 64
+_COPIES, _CARS = 32, 64
 
 
 def train_one(name: str, seed: int) -> dict[str, Any]:
@@ -57,47 +57,8 @@ def _in_envpool(name: str, seed: int) -> dict[str, Any]:
     model.learn(task.steps)
     model.save(folder(name, seed) / "teacher.zip")
     learner.close()
-    return _told(model, "256x256")
-
-
-def _with_hindsight(name: str, seed: int) -> dict[str, Any]:
-    """Train by SAC with hindsight experience replay in 16 environments of EnvPool, a gradient step per four of theirs.
-
-    What is saved has the same layers and takes the flat observation, in which Gymnasium has the parts in the order
-    that Stable-Baselines3 joins them in.
-    """
-    import gymnasium as gym
-    from driving_goals import ApartGoals
-    from stable_baselines3 import SAC, HerReplayBuffer
-    from stable_baselines3.common.vec_env import VecMonitor
-
-    from prunekit.environments import make_environment
-
-    task, flat = TASKS[name], make_environment(TASKS[name].env_id)
-    layers: dict[str, Any] = {"policy_kwargs": {"net_arch": [128, 128]}, "seed": seed, "device": "cpu"}
-    learner = _learner(name, seed, _GOAL_COPIES)
-    model = SAC(
-        "MultiInputPolicy",
-        VecMonitor(ApartGoals(learner, gym.make(name))),
-        replay_buffer_class=HerReplayBuffer,
-        replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future", "copy_info_dict": True},
-        buffer_size=task.steps,
-        learning_starts=10_000,
-        gradient_steps=_GOAL_COPIES // 4,
-        learning_rate=lambda left: 1e-3 * left,
-        batch_size=256,
-        gamma=task.gamma,
-        tau=0.05,
-        verbose=1,
-        **layers,
-    )
-    model.learn(task.steps)
-    told = SAC("MlpPolicy", flat, buffer_size=1, **layers)
-    told.policy.load_state_dict(model.policy.state_dict())
-    told.save(folder(name, seed) / "teacher.zip")
-    learner.close()
-    flat.close()
-    return _told(model, "128x128")
+    last = float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
+    return {"steps": task.steps, "hidden": "256x256", "last": last}
 
 
 def _racing_as_a_driver(name: str, seed: int) -> dict[str, Any]:
@@ -115,22 +76,16 @@ def _parking_as_a_driver(name: str, seed: int) -> dict[str, Any]:
     """Learn in 64 environments of EnvPool, whose twin it is."""
     from driving_drivers import parking_teacher
 
-    learner = _learner(name, seed, _DRIVEN_COPIES)
+    learner = _learner(name, seed, _CARS)
     model, told = parking_teacher(seed, learner)
     learner.close()
     model.save(folder(name, seed) / "teacher.zip")
     return {**told, "hidden": "128x128"}
 
 
-def _told(model: Any, hidden: str) -> dict[str, Any]:
-    last = float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
-    return {"steps": model.num_timesteps, "hidden": hidden, "last": last}
-
-
 _TRAINED = {
     Way.PPO: _in_envpool,
     Way.PPO_ELSEWHERE: _in_envpool,
-    Way.HINDSIGHT: _with_hindsight,
     Way.RACING_DRIVER: _racing_as_a_driver,
     Way.PARKING_DRIVER: _parking_as_a_driver,
 }
