@@ -29,10 +29,10 @@ class Task:
 
     PPO trains for ``steps``, discounting by ``gamma``, in EnvPool's environment of that name, twin or not; what a
     teacher is worth is measured in highway-env's. Where there is a twin, students learn in it too (``--fast``). A
-    compression may take ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action that
-    is taken whatever happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are the
-    seeds of the teachers that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can succeed.
-    Boards drive in the loop for ``loop_episodes``.
+    compression may take ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action
+    that is taken whatever happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are
+    the seeds of the teachers that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can
+    succeed. Boards drive in the loop for ``loop_episodes``.
     """
 
     environment: str
@@ -87,7 +87,7 @@ TASKS = {
         way=Way.RACING_DRIVER,
         control=(0.0,),
         called="always straight",
-        budget=400_000,
+        budget=600_000,
         loop_episodes=1,
         compressed=(0,),
     ),
