@@ -22,8 +22,8 @@ def honesty_bounds_table(result: Mapping[str, Any]) -> str:
     others = [[f"{value:g}", *(_rate(shares[value, side]) for side in sides)] for value in values]
     text = (
         f"Share of {rows[0]['repetitions']} repetitions in which the bound was on the wrong side of the truth at some "
-        f"moment up to {result['episodes']} episodes ({2 * result['episodes']} for shares); by chance a rate of 5% "
-        f"shows as at most {result['allowed']:.1%} in the worst of so many rows"
+        f"moment up to {result['episodes']} episodes ({2 * result['episodes']} for shares). If the true rate is 5%, "
+        f"chance makes the worst of this many rows show at most {result['allowed']:.1%}"
     )
     return (
         f"{table(['teacher, small policy', *kinds], cells)}\n\n{table(['true share', *sides], others)}\n\n{text}. "
@@ -67,10 +67,11 @@ def samples_table(result: Mapping[str, Any]) -> str:
         *(f"failures <= {result['limit']:g}: {kind}" for kind in shares),
     ]
     text = (
-        f"Episodes that it takes to show a retention of {result['keep']:g}, and that at most {result['limit']:.0%} of "
-        f"the episodes fail (earn less than half of the teacher's gain), with {result['confidence']:.0%} confidence; "
-        f"medians of {result['repetitions']} draws from the recorded episodes. *Wrong*: how often a policy exactly at "
-        f"the threshold was certified on the way to 300 episodes, of {result['wrong_repetitions']} simulations"
+        f"The number of episodes needed to show, with {result['confidence']:.0%} confidence, a retention of "
+        f"{result['keep']:g}, and that at most {result['limit']:.0%} of the episodes fail (earn less than half of the "
+        f"teacher's gain): medians of {result['repetitions']} draws from the recorded episodes. *Wrong*: the share of "
+        f"{result['wrong_repetitions']} simulations in which a policy exactly at the threshold was certified at some "
+        "moment up to 300 episodes"
     )
     return f"{table(head, [*cells, middle, wrong])}\n\n{text}. {stamp(result)}."
 

@@ -20,8 +20,8 @@ def honesty_table(result: Mapping[str, Any]) -> str:
     others = [[row["row"], _rate(row)] for row in rows if "world" not in row]
     missing = f" Not run yet: {len(result['missing'])} rows." * bool(result["missing"])
     text = (
-        f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified; by chance a "
-        f"rate of 5% shows as at most {result['allowed']:.1%} in the worst of so many rows"
+        f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified. If the true rate is 5%, "
+        f"chance makes the worst of this many rows show at most {result['allowed']:.1%}"
     )
     return (
         f"{table(['teacher, small policies', *kinds], cells)}\n\n{table(['', 'certified'], others)}\n\n"
@@ -58,8 +58,8 @@ def claims_table(result: Mapping[str, Any]) -> str:
         "teacher above it, at most",
     ]
     text = (
-        f"Recorded episodes in their order, both claims with the same bets to begin with; the median of the ratio of "
-        f"episodes is {result['median_ratio_of_episodes']:.2f}"
+        f"Both claims were tested on the recorded episodes in their order, with the same first bets. The median of the "
+        f"ratio of episodes is {result['median_ratio_of_episodes']:.2f}"
     )
     return f"{table(head, rows)}\n\n{text}. {stamp(result)}."
 

@@ -25,8 +25,8 @@ def rivals_table(result: Mapping[str, Any]) -> str:
     head = ["environment, seed", "hidden", "batches + steps on rewards", "prunekit's search", *names]
     missing = f" Not run yet: {', '.join(result['missing'])}." * bool(result["missing"])
     text = (
-        "Retention over 100 fresh episodes; of the rivals after imitation and, where the search used it, after the "
-        "same fine-tuning on rewards"
+        "Retention over 100 fresh episodes. The rivals have two figures if the search fine-tuned on rewards: after "
+        "imitation, and after the same fine-tuning"
     )
     return f"{table(head, rows)}\n\n{text}.{missing} {stamp(result)}."
 

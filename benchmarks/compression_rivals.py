@@ -33,11 +33,11 @@ from record import read_result, write_result
 from torch import nn
 
 from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compression.alone import search_branch
 from prunekit.compression.branch import RoundSettings
 from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.playing import deployed
 from prunekit.compression.read import read_teacher
-from prunekit.compression.rounds import search_branch
 from prunekit.compression.settings import SearchSettings
 from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.task import Task, Worker

@@ -84,7 +84,7 @@ def int8_table(result: Mapping[str, Any]) -> str:
         rows.append([entry["policy"], f"{statistics.mean(entry['returns']['float32']):,.0f}", *cells])
     draws = len({found["noise_seed"] for found in result["noise"]})
     head = ["policy", "return in float32", *(f"retention of {form} (95% bootstrap bound)" for form in _FORMS[1:])]
-    head += [f"of float32 under noise of w8a16's size, {draws} draws", "of float64"]
+    head += [f"retention of float32 under noise of w8a16's size, {draws} draws", "retention of float64"]
     more = [_more(entry) for entry in result["more"]]
     return f"{table(head, rows)}\n\n{' '.join([*more, stamp(result)])}."
 
@@ -171,7 +171,7 @@ def loop_table(result: Mapping[str, Any]) -> str:
                     actions = f"{equal:,} of {firmware['compared_actions']:,}"
                     own = found["return"]
                     rows.append([name, device, str(own["episodes"]), f"{own['mean']:,.2f}", same, actions])
-    head = ["environment, hidden", "device", "episodes", "return", "each return that of cpu-c", "actions with its bits"]
+    head = ["environment, hidden", "device", "episodes", "return", "returns equal to cpu-c", "actions with equal bits"]
     return f"{table(head, rows)}\n\n{stamp(result)}."
 
 

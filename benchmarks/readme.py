@@ -55,8 +55,8 @@ def demo_table(result: Mapping[str, Any]) -> str:
     rows = [
         ["hidden units", *(_widths(model) for model in models)],
         ["hidden units removed", "", f"{_removed(models, 'units'):.1%}"],
-        ["weights", *(f"{model['parameters']:,}" for model in models)],
-        ["weights removed", "", f"{_removed(models, 'parameters'):.1%}"],
+        ["parameters", *(f"{model['parameters']:,}" for model in models)],
+        ["parameters removed", "", f"{_removed(models, 'parameters'):.1%}"],
         ["multiply-accumulates", *(f"{model['macs']:,}" for model in models)],
         ["ONNX file", *(f"{model['size_bytes'] / 1024:,.1f} KiB" for model in models)],
         ["latency, back to back, p50", *(f"{device['latency_us']['p50']:.1f} us" for device in devices)],
@@ -65,7 +65,7 @@ def demo_table(result: Mapping[str, Any]) -> str:
         ["return, 100 episodes", *(f"{device['return']['mean']:.1f}" for device in devices)],
         ["retention", "", f"{shown['retention']:.3f}, {shown['verdict']} to be at least {shown['keep']:g}"],
     ]
-    return f"{table(['CartPole-v1', 'dense', 'compact'], rows)}\n\n{stamp(result)}."
+    return f"{table(['CartPole-v1', 'unpruned', 'compact'], rows)}\n\n{stamp(result)}."
 
 
 def training_speed_table(result: Mapping[str, Any]) -> str:
@@ -78,7 +78,7 @@ def training_speed_table(result: Mapping[str, Any]) -> str:
             rows.append([name, str(entry["seed"]), f"{entry['plain']:.0f} s", *ratios])
         medians = found["median_over_plain"]
         rows.append([name, "median", "", f"**{medians['masked']:.2f}**", f"**{medians['live']:.2f}**"])
-    head = ["", "seed", "plain SB3, dense", "masked (over plain)", "live shrinking (over plain)"]
+    head = ["", "seed", "plain SB3, unpruned", "masked (ratio to plain)", "live shrinking (ratio to plain)"]
     return f"{table(head, rows)}\n\n{stamp(result)}."
 
 
@@ -100,7 +100,7 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
             rows.append(
                 [
                     str(run["seed"]),
-                    kind,
+                    {"dense": "unpruned"}.get(kind, kind),
                     _widths(model),
                     f"{model['parameters']:,}",
                     f"{model['devices']['cpu']['return']['mean']:,.0f}",
@@ -108,7 +108,7 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
                     f"{run['curves'][kind][-1]['seconds'] / 60:.0f} min",
                 ]
             )
-    head = ["seed", "policy", "hidden units", "weights", "return", "retention", "training"]
+    head = ["seed", "policy", "hidden units", "parameters", "return", "retention", "training"]
     title = f"{result['algorithm'].upper()}, {result['env']}, {result['steps']:,} steps"
     return f"{title}:\n\n{table(head, rows)}\n\n{stamp(result)}."
 
@@ -139,8 +139,8 @@ def ablations_table(result: Mapping[str, Any]) -> str:
     head = ["changed"] + [title for env in envs for title in (f"{env}, mean (to default)", "seeds")]
     spread = ", ".join(f"{env} {usual[env] ** 0.5:,.0f}" for env in envs)
     text = (
-        "*Noise*: within 2 standard errors of a difference of means, by the deviation between a variant's seeds, or "
-        f"the usual one where that is larger ({spread})"
+        "*Noise*: the difference of the means is within 2 standard errors. These use the standard deviation between a "
+        f"variant's seeds, or the typical one of all variants if that is larger ({spread})"
     )
     missing = f" Not run yet: {len(result['missing'])} of {len(result['missing']) + len(runs)} runs." * bool(
         result["missing"]

@@ -19,7 +19,7 @@ def disturbances_table(result: Mapping[str, Any]) -> str:
         for name in result["disturbances"]:
             cells = [_cell(found["kept"][form][name]) for form in ("teacher", "compact", "int8")]
             rows.append([env_id, str(found["episodes"]), name, *cells])
-    head = ["environment", "episodes", "disturbance", "teacher (kept of its own)", "compact", "compact, int8"]
+    head = ["environment", "episodes", "disturbance", "teacher (share of its own)", "compact", "compact, int8"]
     ladder = "; ".join(
         f"{env_id} {found['largest']['compact'] or 'none of these'}, int8 {found['largest']['int8'] or 'none of these'}"
         for env_id, found in result["environments"].items()
@@ -44,12 +44,15 @@ def disturbed_compression_table(result: Mapping[str, Any]) -> str:
                 size = f"{size_name(tuple(found['hidden']))}, {found['parameters']:,}"
                 kept = f"{under.words}: {_kept_under(found, under)}"
                 rows.append([f"{env_id}, {seed}", learned, size, kept, _held(found), result["ladders"][env_id]])
-    head = ["environment, seed", "found under", "hidden, parameters", "keeps under", "certified up to", "of none and"]
+    head = [
+        "environment, seed", "searched under", "hidden, parameters", "keeps under", "certified up to", "levels tested",
+    ]  # fmt: skip
     return (
-        f"{table(head, rows)}\n\n*Keeps*: the share of the teacher's gain over the random policy, returns clipped, all "
-        "of them disturbed alike; in brackets a lower bound with 95% confidence. *Certified up to*: the largest level "
-        f"under which 0.95 is kept, with 95% confidence for all levels together, in at most {result['max_episodes']} "
-        f"episodes each.{searches(result, runs)} {stamp(result)}."
+        f"{table(head, rows)}\n\n*Keeps*: the share of the teacher's gain over the random policy, with returns clipped "
+        "and all policies disturbed. In brackets: a lower bound with 95% confidence. *Certified up to*: the "
+        "largest level under which 0.95 is kept, with 95% confidence for all levels together, in at most "
+        f"{result['max_episodes']} episodes per level. The first level has no disturbance.{searches(result, runs)} "
+        f"{stamp(result)}."
     )
 
 

@@ -32,7 +32,7 @@ def _runs_table(result: Entry, runs: Sequence[Entry], environments: Sequence[str
     head = [
         "environment, seed", "hidden", "parameters", "units removed", "parameters removed",
         "teacher's return", "compact's return", "retention", f"certified at {result['keep']:g}, episodes",
-        "smallest found, not shown", "learned by", f"{result['cores']} cores",
+        "smallest found, not shown", "learned by", f"time on {result['cores']} cores",
     ]  # fmt: skip
     missing = [name for name in result["missing"] if name.split("-seed")[0] in environments]
     mixed = len({is_earlier(result, run) for run in runs}) > 1
@@ -184,10 +184,10 @@ def speed_table(result: Entry) -> str:
             "ratio of processor time", "ratio of parameters"]  # fmt: skip
     apart = sum(pair["minutes_apart"] > INTERLEAVED for pair in result["pairs"])
     text = (
-        f"Former code at commit {result['former']['commit']}, run by run on the same machine; ratios are medians of "
-        "present / former, of parameters where both are certified"
+        f"Former code: commit {result['former']['commit']}, on the same machine. Ratios: medians of present / former; "
+        "those of parameters only of pairs in which both runs were certified"
     )
-    alone = f" Of {apart} pairs the runs were not made one after the other." * bool(apart)
+    alone = f" The runs of {apart} of the pairs were not made one after the other." * bool(apart)
     told = searches(result, [pair["present"] for pair in result["pairs"]])
     told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))
     return f"{table(head, rows)}\n\n{text}.{alone}{told}{not_run(result['missing'])} {stamp(result)}."
@@ -232,7 +232,7 @@ def parts_table(result: Entry) -> str:
         seconds = statistics.median(run["seconds"] for run in own)
         rows.append([f"without {variant}" if variant else "all of it", certified, *cells, f"{seconds / 60:.1f} min"])
     head = ["search", f"certified at {result['keep']:g}", *environments, "median time"]
-    text = "Parameters of what was certified, seed by seed; -: nothing was"
+    text = "Parameters of the certified network of each seed; -: none was certified"
     told, missing = searches(result, result["runs"]), len(result["missing"])
     return f"{table(head, rows)}\n\n{text}.{told}{f' Not run yet: {missing} runs.' * bool(missing)} {stamp(result)}."
 

@@ -28,8 +28,8 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
             kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_beside(entry, found))
             lead = "" if entry.method != "masked 0.93" or scratch is None else _lead(entry.cells, scratch.cells)
             rows.append([*_place(place), *_row(entry), "" if kept is None else f"{kept:.3f}", lead])
-    head = ["environment", "steps", "method", "seeds", "hidden units", "weights", "return (95% interval)", "each seed",
-            "retention", "more than from scratch (95% interval)"]  # fmt: skip
+    head = ["environment", "steps", "method", "seeds", "hidden units", "parameters", "return (95% interval)",
+            "each seed", "retention", "difference to from scratch (95% interval)"]  # fmt: skip
     return f"{table(head, rows)}\n\n{_note(results)}{stamp(result)}."
 
 
@@ -44,7 +44,7 @@ def robustness_table(result: Mapping[str, Any]) -> str:
             if any(told):
                 rows.append([*_place(place), entry.method, str(len(entry.cells)), _value(entry.returns.value), *told])
     head = ["environment", "steps", "method", "seeds", "undisturbed", *results.disturbances]
-    note = "In brackets: what is left of the policy's own gain over the random one."
+    note = "In brackets: the share of the policy's own undisturbed gain over the random policy that is left."
     return f"{table(head, rows)}\n\n{note} {stamp(result)}."
 
 
@@ -70,9 +70,9 @@ def sweep_kills_text(result: Mapping[str, Any]) -> str:
     killed, ray = ("the same" if result[key] else "NOT the same" for key in ("killed_equal", "ray_equal"))
     kills, again = result["kills"], result["ray_jobs_lost"]
     return (
-        f"A sweep of {result['cells']} cells, killed {kills} times with SIGKILL at random moments, and one on two "
-        f"nodes of Ray of which one was killed at work (jobs begun again: {again}): results {killed} and {ray} as "
-        f"of a sweep that was left alone, but for times. {stamp(result)}."
+        f"A sweep of {result['cells']} cells was killed {kills} times with SIGKILL at random moments. Except for "
+        f"times, its results were {killed} as those of an undisturbed sweep. Another one ran on two nodes of Ray, of "
+        f"which one was killed at work (jobs run again: {again}). Its results were {ray} too. {stamp(result)}."
     )
 
 
@@ -151,6 +151,6 @@ def _note(results: SweepResults) -> str:
     missing = len(results.missing)
     told = f"Not run yet: {missing} of {missing + len(results.cells)} runs. " if missing else ""
     return (
-        f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all; "
-        f"retention beside unpruned training of the same seeds. {told}"
+        f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all. "
+        f"Retention: relative to unpruned training of the same seeds. {told}"
     )

@@ -1,4 +1,4 @@
-"""Compiling things once: running compilers, and a folder that keeps what they made by its content."""
+"""Compilation with a cache: compilers are run once, and their results are kept by content."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def host_compiler(purpose: str) -> str:
-    """Return the C compiler of this machine, ``CC`` first; raises InputError, naming ``purpose``, where there is none.
+    """Return this machine's C compiler, preferring ``CC``; raises InputError, naming ``purpose``, if there is none.
 
-    An executable is meant, without arguments.
+    ``CC`` must be an executable without arguments.
     """
     wanted = os.environ.get("CC")
     for name in (wanted,) if wanted else ("cc", "gcc", "clang"):
@@ -39,9 +39,9 @@ def host_compiler(purpose: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where compiled things are kept: ``prunekit`` in XDG_CACHE_HOME, if that is absolute, or ``~/.cache``.
+    """Return the cache folder: ``prunekit`` in XDG_CACHE_HOME (if absolute) or ``~/.cache``.
 
-    Where there is no home folder, it is one of this process alone.
+    Without a home folder, it is a folder of this process only.
     """
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -52,7 +52,7 @@ def cache_folder() -> Path:
 
 @cache
 def private_folder() -> Path:
-    """Return a folder that only this user can enter, that no other process uses, and that goes when this one ends."""
+    """Return a folder that only this user and this process use; it is removed when the process ends."""
     folder, owner = Path(tempfile.mkdtemp(prefix="prunekit-")), os.getpid()
 
     def remove() -> None:
@@ -69,16 +69,17 @@ def cache_key(*parts: object) -> str:
 
 
 def made_once(kept: Path, make: Callable[[Path], Path]) -> Path:
-    """Return a file of this process with what ``make`` makes in a folder it is given, or made earlier and ``kept``.
+    """Return a file with the result of ``make``, or an earlier result that was ``kept``; the file belongs to this
+    process.
 
-    What is compiled is run, so that nothing kept is believed that another user could have put or changed there: the
-    file, and every folder from the cache's own on, must belong to this user, be no link, and be writable by nobody
-    else. The file ends in the SHA-256 of what is before it, which finds what a crash or a bad disk left. Everything
-    else is made anew. The content is read once, and what is returned is a copy of the very bytes that were checked, in
-    ``private_folder``: there is no moment between check and use in which they could be exchanged.
+    Compiled files are run, so a cached file is used only if no other user could have written it: the file and every
+    folder from the cache's own on must belong to this user, not be links, and not be writable by others. The file ends
+    in the SHA-256 of its content, which detects damage by a crash or a bad disk. Otherwise it is made again. The
+    content is read once, and the returned file is a copy of exactly the checked bytes, in ``private_folder``, so they
+    cannot be exchanged between check and use.
 
-    A cache that cannot be written or is not this user's own is left alone, and things are made again in each process.
-    Raises InputError where not even a temporary folder can be written, and what ``make`` raises.
+    A cache that cannot be written, or is not this user's own, is not used, and every process compiles for itself.
+    Raises InputError if not even a temporary folder can be written, and whatever ``make`` raises.
     """
     copy = private_folder() / cache_key(str(kept)) / kept.name
     if copy.exists():
@@ -93,7 +94,7 @@ def made_once(kept: Path, make: Callable[[Path], Path]) -> Path:
 
 
 def _believed(kept: Path) -> bytes | None:
-    """Return the content of the file ``kept``, None where it is not there or not to be believed."""
+    """Return the content of the file ``kept``; None if it does not exist or fails a check."""
     try:
         if not all(_is_own(os.lstat(folder), stat.S_ISDIR) for folder in _folders_of(kept)):
             return None
@@ -108,7 +109,7 @@ def _believed(kept: Path) -> bytes | None:
 
 
 def _keep(kept: Path, content: bytes) -> None:
-    """Keep ``content`` for other processes, if the cache is this user's own and can be written."""
+    """Store ``content`` for other processes, if the cache belongs to this user and can be written."""
     with suppress(OSError, InputError):
         for folder in _folders_of(kept):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ def _keep(kept: Path, content: bytes) -> None:
 
 
 def _folders_of(kept: Path) -> list[Path]:
-    """Return the folders around ``kept``, the outermost first, from the cache's own on."""
+    """Return the folders that contain ``kept``, from the cache's own on, outermost first."""
     inside = kept.relative_to(cache_folder()).parts  # a ValueError where it is no file of the cache
     return [cache_folder().joinpath(*inside[:depth]) for depth in range(len(inside))]
 
@@ -137,13 +138,13 @@ def _is_own(found: os.stat_result, kind: Callable[[int], bool], *, writable_by_o
 
 @cache
 def version_of(tool: str) -> str:
-    """Return the first line that ``tool --version`` says."""
+    """Return the first line of ``tool --version``."""
     done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
 
 
 def run_tool(command: Sequence[str], folder: Path) -> str:
-    """Run a compiler in ``folder`` and return what it says (warnings); raises CheckError with its first complaint."""
+    """Run a compiler in ``folder`` and return its messages (warnings); raises CheckError with its first error."""
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(

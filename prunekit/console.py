@@ -1,4 +1,4 @@
-"""What every command prints and writes alike."""
+"""Output that all commands share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.text import Text
 
 
 def widths(hidden: tuple[int, ...]) -> str:
-    """Return hidden widths as in 18x18."""
+    """Return hidden widths as text, such as 18x18."""
     return "x".join(str(width) for width in hidden) or "none"
 
 
 def size_name(hidden: tuple[int, ...]) -> str:
-    """Return the name of a network by its hidden widths: 18x18, or linear where it has none."""
+    """Return the name of a network by its hidden widths: 18x18, or linear without hidden layers."""
     return widths(hidden) if hidden else "linear"
 
 
@@ -45,12 +45,12 @@ def say(console: Console, path: Path | str, text: str) -> None:
 
 
 def tell(console: Console, text: str) -> None:
-    """Print one line that may hold anything."""
+    """Print one line of untrusted text."""
     console.print(Text(printable(text)), highlight=False, soft_wrap=True)
 
 
 def write_json(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Write ``data`` to ``path``, where one was given."""
+    """Write ``data`` to ``path``, if given."""
     if path is not None:
         from prunekit.files import write_atomically
 

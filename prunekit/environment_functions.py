@@ -1,4 +1,4 @@
-"""Environments that functions make: found by their names, called, and what they return named after them."""
+"""Environments made by functions: finding the function by name, calling it, and naming the result after it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ EnvironmentMaker = Callable[..., "gym.Env[Any, Any]"]
 
 
 def function_name(function: EnvironmentMaker) -> str:
-    """Return MODULE:FUNCTION of a function, or what comes closest to it for one that has no such name."""
+    """Return MODULE:FUNCTION for a function, or the closest description if it has no such name."""
     module = getattr(function, "__module__", None) or type(function).__module__
     return f"{module}:{getattr(function, '__qualname__', None) or type(function).__qualname__}"
 
 
 def importable_name(function: EnvironmentMaker) -> str | None:
-    """Return MODULE:FUNCTION where that is how another process finds ``function``, None for any other function."""
+    """Return MODULE:FUNCTION if another process can import ``function`` by it, otherwise None."""
     name = function_name(function)
     module, _, called = name.partition(":")
     there = sys.modules.get(module)
@@ -34,7 +34,7 @@ def importable_name(function: EnvironmentMaker) -> str | None:
 
 
 def require_module_name(env_id: str) -> None:
-    """Raise UnusableEnvironmentError where what stands before the colon of ``env_id`` is no name of a module."""
+    """Raise UnusableEnvironmentError if the text before the colon of ``env_id`` is not a module name."""
     module, colon, name = env_id.rpartition(":")
     if not colon or is_module_name(module):
         return
@@ -52,7 +52,7 @@ def is_module_name(text: str) -> bool:
 
 
 def function_of(name: str) -> EnvironmentMaker | None:
-    """Return what MODULE:FUNCTION names, and import its module; None where there is nothing to call."""
+    """Return the function MODULE:FUNCTION after importing its module; None if there is none."""
     module, _, called = name.rpartition(":")
     if not module or not called.isidentifier():
         return None
@@ -64,7 +64,9 @@ def function_of(name: str) -> EnvironmentMaker | None:
 
 
 def made_by(function: EnvironmentMaker, name: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
-    """Return what ``function`` makes; raises UnusableEnvironmentError, with ``name``, where that is no environment."""
+    """Return the environment that ``function`` makes; raises UnusableEnvironmentError, with ``name``, if it is not
+    one.
+    """
     try:
         made = function(**(kwargs or {}))
     except UnusableEnvironmentError:
@@ -86,7 +88,7 @@ def made_by(function: EnvironmentMaker, name: str, kwargs: Mapping[str, Any] | N
 
 
 def not_made(name: str, error: Exception) -> UnusableEnvironmentError:
-    """Return the error that says that the environment ``name`` raised ``error`` when it was to be made."""
+    """Return an error that says that making the environment ``name`` raised ``error``."""
     if isinstance(error, TypeError):
         return UnusableEnvironmentError(f"environment '{name}' does not take these arguments ({first_line(error)})")
     return UnusableEnvironmentError(
@@ -95,7 +97,7 @@ def not_made(name: str, error: Exception) -> UnusableEnvironmentError:
 
 
 def functions_in(module: str) -> str:
-    """Return what there is to say of the functions of a module that was imported."""
+    """Return a hint about the functions of an imported module."""
     found = sys.modules.get(module)
     own = [
         name
@@ -106,7 +108,7 @@ def functions_in(module: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says, in 300 characters at most, or its type where there is none."""
+    """Return the first line of ``error``, at most 300 characters, or its type if it has no text."""
     text = str(error).strip()
     line = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."

@@ -1,12 +1,10 @@
-"""Gymnasium environments that an actor can serve: made, checked, and described in plain data."""
+"""Gymnasium environments for actors: creation, checks, and descriptions as plain data."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -16,13 +14,12 @@ from prunekit.environment_functions import (
     EnvironmentMaker,
     first_line,
     function_name,
-    function_of,
     functions_in,
-    is_module_name,
     made_by,
     not_made,
     require_module_name,
 )
+from prunekit.environment_names import meaning_of, same_environment
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.lazy import gymnasium as gym
 from prunekit.lazy import require
@@ -48,14 +45,14 @@ _LIMITS = {"max_episode_steps": 100_000, "frame_skip": 1000, "frameskip": 1000}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Spaces:
-    """What an actor has to know of an environment: the width of an observation, and the kind of its actions."""
+    """What an actor must know about an environment: the width of an observation, and the kind of its actions."""
 
     observation: int
     actions: ActionKind
 
     @property
     def outputs(self) -> int:
-        """How many outputs an actor needs for these actions."""
+        """The number of outputs that an actor needs for these actions."""
         return self.actions.outputs
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,24 +70,18 @@ class Spaces:
 
 
 def make_environment(environment: str | EnvironmentMaker, kwargs: Mapping[str, Any] | None = None) -> gym.Env[Any, Any]:
-    """Make the Gymnasium environment of an id, of ``MODULE:ID``, of ``MODULE:FUNCTION``, or of a function.
+    """Make the Gymnasium environment of an id, ``MODULE:ID``, ``MODULE:FUNCTION``, or a function.
 
-    What stands behind a colon is an id where the module registers it, and a function that returns an environment
-    otherwise. Raises UnusableEnvironmentError, with the fix, where it is neither, its packages are missing, or its
-    arguments do not fit.
+    The name after a colon is an id of the module itself, a function of the module that returns an environment, or an id
+    of another package (``meaning_of``). Raises UnusableEnvironmentError, with the cure, if it is none of these, if
+    packages are missing, or if its arguments do not fit.
     """
     require("gymnasium", "an environment")
     if not isinstance(environment, str):
         return made_by(environment, function_name(environment), kwargs)
     require_module_name(environment)
-    function = _function_named(environment)
-    return _registered(environment, kwargs) if function is None else made_by(function, environment, kwargs)
-
-
-def _function_named(name: str) -> EnvironmentMaker | None:
-    """Return the function of a MODULE:FUNCTION; None where the module registers the name, or has no such function."""
-    found = function_of(name)
-    return None if _with_version(name.rpartition(":")[2]) in gym.registry else found
+    meant = meaning_of(environment)
+    return _registered(meant, kwargs) if isinstance(meant, str) else made_by(meant, environment, kwargs)
 
 
 def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
@@ -145,20 +136,14 @@ def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
 
 
 def arguments_for(env_id: str, path: Path, entry: object) -> dict[str, Any] | None:
-    """Return the arguments that the file at ``path`` gives in its metadata ``entry`` to the environment ``env_id``.
+    """Return the arguments that the file at ``path`` gives to the environment ``env_id`` in its metadata ``entry``.
 
-    None where it names another one. A module before a colon makes no difference, and an id without a version is the
-    latest, as for Gymnasium. Imports the module of ``env_id``, which a user gave, but never one that a file names
-    (law 7). Raises ArtifactError, naming the file, for arguments that are no plain values.
+    None if it names another environment (``same_environment``). Imports the module of ``env_id``, which a user gave,
+    but never one that a file names (law 7). Raises ArtifactError, naming the file, for arguments that are not plain
+    values.
     """
     named = entry.get("id") if isinstance(entry, Mapping) else None
-    if not isinstance(named, str):
-        return None
-    module, _, asked = env_id.rpartition(":")
-    if is_module_name(module):
-        with suppress(Exception):  # what is wrong with it, ``make_environment`` says
-            importlib.import_module(module)
-    if _with_version(asked) != _with_version(named.rpartition(":")[2]):
+    if not isinstance(named, str) or not same_environment(env_id, named):
         return None
     return plain_arguments(path, entry)
 
@@ -183,8 +168,8 @@ def plain_arguments(path: Path, entry: object) -> dict[str, Any]:
 def refused_argument(name: str, value: object) -> str | None:
     """Return why a file may not give the plain ``value`` to an environment as its argument ``name``; None if it may.
 
-    Text may be one plain word, such as map_name="4x4", under a name that speaks of no file: anything else could make
-    the environment read another file, or import (law 7). Numbers that say how long a step or an episode is are bounded.
+    Text may be one plain word, such as map_name="4x4", under a name that does not refer to a file: anything else could
+    make the environment read another file or import code (law 7). The length of steps and episodes is limited.
     """
     if isinstance(value, str):
         lower = name.lower()
@@ -205,9 +190,8 @@ def _shown(value: object) -> str:
 
 
 def id_of(env: gym.Env[Any, Any]) -> str:
-    """Return the id that ``env`` is registered under, version included, or the name of the function that made it.
-
-    Its class's name where it has neither.
+    """Return the id of ``env``, with its version, or the name of the function that made it, or else the name of its
+    class.
     """
     from prunekit.made_environment import MadeEnvironment
 
@@ -217,12 +201,12 @@ def id_of(env: gym.Env[Any, Any]) -> str:
 
 
 def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
-    """Describe the spaces of ``env``; raises UnusableEnvironmentError for those that no actor can serve."""
+    """Return the spaces of ``env``; raises UnusableEnvironmentError if actors do not support them."""
     return described_spaces(id_of(env), env.observation_space, env.action_space)
 
 
 def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
-    """Describe the spaces of the environment called ``name``; raises as ``spaces_of``."""
+    """Return the spaces of the environment ``name``; raises as ``spaces_of`` does."""
     if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:
         shape = f" of shape {list(observation.shape)}" if isinstance(observation, gym.spaces.Box) else ""
         raise UnusableEnvironmentError(
@@ -237,18 +221,8 @@ def described_spaces(name: str, observation: gym.Space[Any], action: gym.Space[A
         raise UnusableEnvironmentError(f"environment '{name}' {error}") from error
 
 
-def _with_version(name: str) -> str:
-    """Return the latest registered version of ``name``, where it is one without a version, or else ``name`` itself."""
-    versions = [
-        entry.version
-        for entry in gym.registry.values()
-        if entry.version is not None and entry.id == f"{name}-v{entry.version}"
-    ]
-    return f"{name}-v{max(versions)}" if versions else name
-
-
 def _missing_module(env_id: str, error: Exception) -> str | None:
-    """Return the module, or the package around it, that ``env_id`` names before its colon and that there is not."""
+    """Return the module (or its package) before the colon of ``env_id`` that does not exist."""
     missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
     module = env_id.rpartition(":")[0]
     return missing if missing is not None and f"{module}.".startswith(f"{missing}.") else None

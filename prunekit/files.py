@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing of files, so a reader never sees an incomplete one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return what the TOML file ``path`` holds.
+    """Return the content of the TOML file ``path``.
 
-    Raises ArtifactError unless it is a file, and InputError, naming it, for anything but TOML.
+    Raises ArtifactError if it is not a file, and InputError, naming it, if it is not TOML.
     """
     require_file(path)
     try:
@@ -53,7 +53,7 @@ def require_file(path: Path) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise InputError, naming ``path``, where ``write_atomically`` could not write; leaves nothing behind."""
+    """Raise InputError, naming ``path``, if ``write_atomically`` could not write it; leaves nothing behind."""
     try:
         if is_written_into(path):
             refusal = errno.ENXIO if path.is_socket() else 0 if os.access(path, os.W_OK) else errno.EACCES
@@ -71,18 +71,18 @@ def require_writable(path: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Return the error that says why ``path`` cannot be written, and what to do."""
+    """Return an error that says why ``path`` cannot be written, and what to do."""
     remedy = "the disk is full, make room on it" if error.errno in _FULL else "name another place"
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 @contextmanager
 def held(folder: Path, *, traceless: bool = False) -> Iterator[None]:
-    """Hold ``folder``, made where it is missing, against other processes for a while.
+    """Lock ``folder`` against other processes inside the context; it is created if missing.
 
-    The system lets go of it when the process ends, however it ends. Afterwards the file ``.lock`` stays there; if
-    ``traceless`` it goes, and so do folders that were made here and are empty. Raises InputError where another process
-    holds the folder.
+    The system releases the lock when the process ends in any way. Afterwards the file ``.lock`` remains. With
+    ``traceless`` it is removed, together with empty folders that were created here. Raises InputError if another
+    process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -104,12 +104,12 @@ def held(folder: Path, *, traceless: bool = False) -> Iterator[None]:
 
 
 def is_exactly(value: object, wanted: str | int) -> bool:
-    """Return whether ``value``, read from a file, is ``wanted``, of the same type too (1 is not True)."""
+    """Return whether ``value``, read from a file, equals ``wanted`` and has the same type (1 is not True)."""
     return type(value) is type(wanted) and value == wanted
 
 
 def json_text(value: object, called: str) -> str:
-    """Return ``value`` as JSON with sorted keys; raises InputError, naming ``called``, for what JSON cannot hold."""
+    """Return ``value`` as JSON with sorted keys; raises InputError, naming ``called``, if JSON cannot represent it."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -117,23 +117,24 @@ def json_text(value: object, called: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write ``content`` to ``path``, whole or not at all: ``write_together`` of one file."""
+    """Write ``content`` to ``path`` completely or not at all: ``write_together`` with one file."""
     write_together({path: content}, mode)
 
 
 def write_together(files: Mapping[Path, bytes], mode: int | None = None) -> None:
-    """Write ``files``, all of them or none, each through a temporary file in its own folder and a rename.
+    """Write all of ``files`` or none, each through a temporary file in its own folder and a rename.
 
-    Nothing is renamed before every content is on the disk. Where a rename fails, or Ctrl-C comes between two, what
-    stood there before is put back. No system renames two files at once, so the last file of a set is moved away first
-    and comes last: a process that is killed in between leaves a set without it, never parts of two sets that look
-    whole. Name last the file without which the others are of no use. A single file is replaced in one step.
+    Nothing is renamed before all contents are on disk. If a rename fails, or Ctrl-C comes between two, the previous
+    files are restored. No system renames two files at once. So the previous version of the last file is moved away
+    first, and its new version comes last: a process that is killed in between leaves a set without it, never a mixture
+    of two sets that looks complete. Name last the file without which the others are useless. A single file is replaced
+    in one step.
 
-    A link stays, and the file that it leads to is written; a device or a pipe is no file and is written into.
-    A new file has the permissions that the umask leaves (the system applies it, as a process can only read it by
-    changing it for all of its threads), a replaced one keeps its own; ``mode`` stands for both.
-    Raises InputError, naming the path, where one cannot be written; no temporary file is left. Those that a killed
-    process has left of the same files are removed.
+    A link is kept, and the file that it points to is written. A device or a pipe is written into. A new file has the
+    permissions that the umask leaves. (The system applies it, because a process can only read the umask by changing it
+    for all its threads.) A replaced file keeps its own permissions. ``mode`` overrides both. Raises InputError, naming
+    the path, if one cannot be written; no temporary file is left. Temporary files of the same names that a killed
+    process left are removed.
     """
     staged: list[_Staged] = []
     made: list[Path] = []
@@ -166,7 +167,9 @@ def write_together(files: Mapping[Path, bytes], mode: int | None = None) -> None
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Staged:
-    """A file to be: ``temporary`` becomes ``target``, which ``path`` leads to; what stood there waits ``aside``."""
+    """A file to be written: ``temporary`` becomes ``target``, to which ``path`` leads; the previous file is kept
+    ``aside``.
+    """
 
     path: Path
     target: Path
@@ -176,7 +179,7 @@ class _Staged:
 
 
 def _stage(path: Path, mode: int | None, made: list[Path]) -> _Staged:
-    """Return what is to be done for ``path``; its folder is made, and what is new about that added to ``made``."""
+    """Return the staged file for ``path``; its folder is created, and new folders are added to ``made``."""
     target = _behind_links(path)
     missing = list(takewhile(lambda folder: not folder.exists(), target.parents))
     made += reversed(missing)
@@ -204,7 +207,7 @@ def _fill(entry: _Staged, content: bytes, holds: ExitStack) -> None:
 
 
 def _put(staged: Sequence[_Staged], holds: ExitStack) -> None:
-    """Rename all of ``staged``; where one fails, put back what stood there and raise InputError, naming it."""
+    """Rename all ``staged`` files; if one fails, restore the previous files and raise InputError, naming it."""
     alone = len(staged) == 1
     entry = None
     try:
@@ -222,7 +225,7 @@ def _put(staged: Sequence[_Staged], holds: ExitStack) -> None:
 
 
 def _set_aside(entry: _Staged, holds: ExitStack, *, moved: bool) -> None:
-    """Keep what stands at the target, if anything does, in a second place too, or there alone if ``moved``."""
+    """Keep the previous target, if any, in a second place too, or only there if ``moved``."""
     if not os.path.lexists(entry.target):
         return
     if entry.target.is_dir():
@@ -253,7 +256,7 @@ def _put_back(entry: _Staged) -> None:
 
 
 def _discard(path: Path) -> None:
-    """Remove a file, or a folder if it is empty; what is not there, or cannot be removed, is left."""
+    """Remove a file or an empty folder; ignore it if it does not exist or cannot be removed."""
     with suppress(OSError):
         if path.is_dir():
             path.rmdir()
@@ -262,9 +265,9 @@ def _discard(path: Path) -> None:
 
 
 def is_written_into(path: Path) -> bool:
-    """Return whether a device, a pipe or a socket stands at ``path`` or where its links lead.
+    """Return whether ``path`` leads to a device, a pipe or a socket.
 
-    So does a stream that another program opened, which may be a file: /dev/stdout.
+    The same holds for a stream that another program opened, which may be a file: /dev/stdout.
     """
     opened = path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
     return path.exists() and not path.is_dir() and (opened or not path.is_file())

@@ -176,7 +176,7 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
-    assert "Of 1 pairs the runs were not made one after the other." in text
+    assert "The runs of 1 of the pairs were not made one after the other." in text
 
 
 def test_runs_one_after_the_other_are_no_minutes_apart() -> None:

@@ -281,6 +281,7 @@ def test_the_arguments_of_a_file_are_for_its_environment_however_that_is_written
     for other in ("CartPole-v0", "Cart", "Pendulum-v1", "json:CartPole-v9", "a_package_that_is_nowhere:Pole-v1", ""):
         assert arguments_for(other, Path("model.pt"), entry) is None
     assert arguments_for("CartPole-v0", Path("model.pt"), {"id": "CartPole-v0"}) == {}
+    assert arguments_for(env_id, Path("model.pt"), {"id": "prunekit_test_trap:CartPole"}) is None  # a function
     with pytest.raises(ArtifactError, match=r"model\.pt: the environment argument 'x'"):
         arguments_for(env_id, Path("model.pt"), {"id": named, "kwargs": {"x": [1]}})
 

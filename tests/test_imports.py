@@ -30,6 +30,7 @@ FLOORS = (
     {"simulators"},
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
+    {"environment_names"},
     {"environment_functions"},
     {"made_environment"},
     {"formats", "activations", "spaces", "stats", "generators"},

@@ -46,11 +46,12 @@ def _run(path: Path, sound: Sound) -> None:
     runtime.close()
 
 
-def _teach(path: Path, sound: Sound) -> None:
+def _teach(path: Path, sound: Sound) -> object:
     options = PolicyOptions(without_normalizer=path.suffix == ".zip")
     teacher = read_teacher(path, sound.spaces, options)
     teacher.responses(_observations(sound.spaces, 3))
     teacher.act(np.zeros(sound.spaces.observation, np.float32))
+    return teacher.network  # of a file that plays as it is, read now
 
 
 _SAID = PolicyOptions(activation="elu", head="none")

@@ -1,1 +1,1 @@
-"""Adapters: how a training library's learner shows itself to prunekit. Only ``sb3`` knows Stable-Baselines3."""
+"""Adapters: prunekit's view of a training library's learner. Only the ``sb3`` modules import Stable-Baselines3."""

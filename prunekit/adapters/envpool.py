@@ -1,8 +1,8 @@
-"""EnvPool's environments, many at once in compiled code, for learning and selection alone.
+"""EnvPool's environments, many at once in compiled code, for learning and selection only.
 
-EnvPool has twins of Gymnasium's environments. A twin is used where it does the same as the user's own environment from
-the same physical state (``require_twin``), and is refused by name where it does not. Its episodes have other beginnings
-than Gymnasium's of the same seed, so nothing that is confirmed or certified is ever played here.
+EnvPool has its own versions of Gymnasium's environments, called twins here. A twin is used only if it behaves like the
+user's own environment from the same physical state (``require_twin``). The same seed starts other episodes than in
+Gymnasium, so nothing is confirmed or certified here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _STEPS_BETWEEN_LOOKS = 64
 
 @final
 class EnvPoolRunner:
-    """Plays in EnvPool's twin of the environment ``env_id``, as ``EpisodeRunner`` does in the environment itself.
+    """Plays in EnvPool's twin of the environment ``env_id``, with the interface of ``EpisodeRunner``.
 
-    What is played depends on seeds alone, but other episodes than Gymnasium's of the same seeds: to select, never to
-    confirm or to certify. ``twin_id`` is EnvPool's name of it, by default the id of what is inside the environment.
-    ``steps``, ``stopped`` and ``note`` are as there. With ``checked`` the comparison of the two is not made again.
-    Raises InputError, in one line, where EnvPool is missing or its twin is none.
+    Episodes depend only on their seeds, but differ from Gymnasium's with the same seeds. Use them for selection, never
+    for confirmation or certificates. ``twin_id`` is EnvPool's name of the twin, by default the id of the unwrapped
+    environment. ``steps``, ``stopped`` and ``note`` are as in ``EpisodeRunner``. ``checked`` skips the comparison with
+    the environment. Raises InputError, in one line, if EnvPool is missing or the comparison fails.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class EnvPoolRunner:
         self.note = ""
 
     def pool(self, seeds: Sequence[int]) -> Any:
-        """Return new environments of EnvPool, one per seed."""
+        """Return new EnvPool environments, one per seed."""
         return twin_of(self.twin_id, self.environment, self._kwargs, seeds)
 
     def play_all(self, policy: BatchPolicy, seeds: Iterable[int]) -> Iterator[Episode]:
-        """Yield the episodes of ``seeds`` in their order.
+        """Yield the episodes of ``seeds`` in order.
 
-        Raises FailedEpisodeError where an observation or a reward is not finite or an episode does not end,
-        StoppedError where it was ``stopped`` on the way.
+        Raises FailedEpisodeError if an observation or a reward is not finite or an episode does not end, and
+        StoppedError if ``stopped`` becomes true on the way.
         """
         waiting = list(seeds)
         for first in range(0, len(waiting), self._max_copies):
@@ -98,7 +98,7 @@ class EnvPoolRunner:
     def _until_ended(
         self, pool: Any, policy: BatchPolicy, seeds: Sequence[int]
     ) -> tuple[list[list[Array]], Array, dict[int, str]]:
-        """Return every episode's observations and its sum of rewards, and how those that failed did, by their place."""
+        """Return the observations of every episode, the returns, and the failures by index of the episode."""
         seen: list[list[Array]] = [[] for _ in seeds]
         totals, failures = np.zeros(len(seeds)), dict[int, str]()
         shown = flat(pool.reset()[0])
@@ -119,7 +119,7 @@ class EnvPoolRunner:
                 part = playing[begin : begin + policy.batch]
                 for index, action in zip(part, policy.actions(rows[begin : begin + policy.batch]), strict=True):
                     actions[index] = action
-            # Those that have ended go on with what they did last, which nobody looks at.
+            # Environments whose episode has ended repeat their last action; their results are ignored.
             observed, rewards, terminated, truncated, _ = pool.step(for_pool(pool, actions))
             shown = flat(observed)
             totals[playing] += rewards[playing]

@@ -1,4 +1,4 @@
-"""EnvPool's environments as Stable-Baselines3 learns in them."""
+"""EnvPool's environments as a vector environment of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from prunekit.errors import FailedEpisodeError
 
 @final
 class EnvPoolVecEnv(VecEnv):
-    """So many ``copies`` of an environment of EnvPool, in pools that ``make`` makes from seeds, one per copy.
+    """A vector environment of ``copies`` EnvPool environments; ``make`` makes a pool from one seed per copy.
 
-    After ``seed`` a new pool begins with the next ``reset``. ``seen`` maps observations [n, obs] to what the learner
-    sees, in ``observation_space``; ``action`` maps a member of ``action_space`` to what ``env.step`` takes. What an
-    episode shows last is told as ``terminal_observation``, as Stable-Baselines3 asks for. Raises FailedEpisodeError
-    where something is not finite.
+    After ``seed``, the next ``reset`` makes a new pool. ``seen`` maps observations [n, obs] to members of
+    ``observation_space``. ``action`` maps members of ``action_space`` to what ``env.step`` takes. The last observation
+    of an episode is reported as ``terminal_observation``, as Stable-Baselines3 expects. Raises FailedEpisodeError if a
+    value is not finite.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class EnvPoolVecEnv(VecEnv):
         self._waiting: list[Any] = []
 
     def reset(self) -> Array:
-        """Begin an episode everywhere."""
+        """Begin a new episode in every environment."""
         if self._anew is not None:
             self.close()
             self._pool, self._anew = self._make(self._anew), None
         return self._shown(self._pool.reset()[0])
 
     def step_async(self, actions: Any) -> None:
-        """Take in the actions."""
+        """Store the actions."""
         self._waiting = [self._action(action) for action in actions]
 
     def step_wait(self) -> tuple[Array, Array, Array, list[dict[str, Any]]]:
-        """Take a step everywhere; where an episode ends, the next one begins."""
+        """Step every environment; where an episode ends, begin the next one."""
         observed, rewards, terminated, truncated, _ = self._pool.step(for_pool(self._pool, self._waiting))
         shown, over = self._shown(observed), terminated | truncated
         if not np.isfinite(rewards).all():
@@ -86,14 +86,14 @@ class EnvPoolVecEnv(VecEnv):
             self._pool = None
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Have everything begin anew at the next reset, with this seed and those that follow; return them."""
+        """Make the next reset begin with this seed and the following ones, and return these seeds."""
         if seed is None:
             return [None] * self.num_envs
         self._anew = range(seed, seed + self.num_envs)
         return list(self._anew)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:  # noqa: ARG002
-        """Raise AttributeError: there is no environment in Python; how to draw it is None."""
+        """Raise AttributeError, because there are no Python environments; ``render_mode`` is None."""
         if attr_name == "render_mode":
             return [None] * self.num_envs
         raise AttributeError(f"environments of EnvPool have no {attr_name}")

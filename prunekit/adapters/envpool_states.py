@@ -1,7 +1,7 @@
-"""The physical state of EnvPool's environments, put into Gymnasium's: where both can be made to begin alike.
+"""Transfer of EnvPool's physical state into Gymnasium's environment, so both begin from the same state.
 
-A function per family takes the unwrapped environment of Gymnasium, just reset, and what EnvPool shows of its own after
-a reset: the observation [obs], what it tells beside it, and the state that its driving environments show.
+One function per family takes Gymnasium's unwrapped environment after a reset, and what EnvPool shows after a reset: the
+observation [obs], its info, and the state of its driving environments.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from prunekit.errors import InputError
 
-# The widths of what MuJoCo environments of these classes show behind positions and velocities.
+# The number of values that observations of these MuJoCo classes have after positions and velocities.
 _MORE = {"AntEnv": 78}
 
 
@@ -29,7 +29,9 @@ Put = Callable[[Any, Shown], None]
 
 
 def put_for(environment: Any) -> Put:
-    """Return what puts a state into the unwrapped ``environment``; raises InputError where nothing is known to."""
+    """Return the function that sets the state of the unwrapped ``environment``; raises InputError if there is none for
+    it.
+    """
     for kind in type(environment).__mro__:
         found = _BY_CLASS.get(kind.__name__)
         if found is not None:
@@ -44,7 +46,7 @@ def put_for(environment: Any) -> Put:
 
 
 def _put_mujoco(inside: Any, shown: Shown, hidden: int) -> None:
-    """Set positions and velocities; the first ``hidden`` positions are told beside the observation, or are 0."""
+    """Set positions and velocities; the first ``hidden`` positions are in EnvPool's info, or are 0."""
     count, rates = inside.model.nq, inside.model.nv
     positions = np.zeros(count)
     for index, name in enumerate(("x_position", "y_position")[:hidden]):
@@ -75,7 +77,7 @@ def _put_acrobot(inside: Any, shown: Shown) -> None:
 
 
 def _put_vehicles(inside: Any, shown: Shown) -> None:
-    """Put all vehicles on the road; roads and lanes of highway-env are the same in every episode."""
+    """Place all vehicles on the road; roads and lanes of highway-env are the same in every episode."""
     from highway_env.vehicle.behavior import IDMVehicle
 
     state, road = shown.debug, inside.road

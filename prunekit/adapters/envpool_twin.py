@@ -1,4 +1,4 @@
-"""Whether an environment of EnvPool does the same as the user's own, from the same physical state."""
+"""The comparison of an EnvPool environment with the user's own, from the same physical states."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from prunekit.errors import InputError
 Array = np.ndarray[Any, Any]
 
 _STEPS, _STARTS, _SEED = 20, 10, 1_234
-# What rounding does to observations of float32 and float64 in so many steps, and to rewards, which are float32.
+# Rounding errors of float32 and float64 observations after this many steps, and of rewards, which are float32.
 _CLOSE, _CLOSE_64 = 1e-5, 1e-9
 _BEGINNINGS, _ERRORS = 64, 6.0
 _NOTHING = object()
 
 
 def envpool() -> Any:
-    """Return EnvPool; raises InputError, saying how to install it, where it is not."""
+    """Return the module EnvPool; raises InputError, saying how to install it, if it is missing."""
     try:
         import envpool as found
     except ImportError as error:
@@ -36,9 +36,9 @@ def envpool() -> Any:
 
 
 def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any], seeds: Sequence[int]) -> Any:
-    """Return EnvPool's environments ``env_id``, one per seed, with the arguments and the time limit of ``environment``.
+    """Return EnvPool's environments ``env_id``, one per seed, with the arguments and time limit of ``environment``.
 
-    Raises InputError where EnvPool has none, or one that does not take an argument.
+    Raises InputError if EnvPool does not have it, or if it does not take an argument.
     """
     library, name = envpool(), _known(env_id)
     words: dict[str, Any] = {"num_envs": len(seeds), "seed": [_own_seed(seed) for seed in seeds], "num_threads": 1}
@@ -46,7 +46,7 @@ def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, An
     if limit is not None:
         words["max_episode_steps"] = limit
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # gymnasium warns of how EnvPool spells its spaces, which nobody looks at
+        warnings.simplefilter("ignore")  # gymnasium warns about the form of EnvPool's spaces, which are not used
         known = library.make_spec(name).config._fields
         for word in kwargs:
             if word not in known:
@@ -59,7 +59,7 @@ def twin_of(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, An
 
 
 def _known(env_id: str) -> str:
-    """Return EnvPool's name of the environment ``env_id``; raises InputError where it has none."""
+    """Return EnvPool's name of the environment ``env_id``; raises InputError if it has none."""
     name = env_id.rpartition(":")[2]
     if name not in envpool().list_all_envs():
         raise InputError(f"EnvPool has no environment '{name}'; leave `fast` out for this one")
@@ -67,9 +67,9 @@ def _known(env_id: str) -> str:
 
 
 def named_twin(environment: gym.Env[Any, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the id of what is inside ``environment``, and the arguments that it was made with, as EnvPool has them.
+    """Return the id of the unwrapped ``environment``, and its arguments in EnvPool's form.
 
-    What highway-env takes as its ``config`` are arguments of EnvPool's. Raises InputError where it was made by no id.
+    The entries of highway-env's ``config`` are arguments in EnvPool. Raises InputError if the environment has no id.
     """
     inside = environment.unwrapped.spec
     if inside is None:
@@ -88,12 +88,12 @@ def named_twin(environment: gym.Env[Any, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _own_seed(seed: int) -> int:
-    """Return the seed that EnvPool has for ``seed``: a whole number of 31 bits."""
+    """Return EnvPool's seed for ``seed``: an integer of 31 bits."""
     return int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
 
 
 class _Recorded(NamedTuple):
-    """What EnvPool's environments did: actions and rewards [steps, n], observations [steps, n, obs], ends."""
+    """Recorded episodes of EnvPool: actions and rewards [steps, n], observations [steps, n, obs], and ends."""
 
     beginnings: list[Shown]
     actions: list[list[Any]]
@@ -111,10 +111,10 @@ class _Step(NamedTuple):
 
 
 def require_twin(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
-    """Let EnvPool's ``env_id`` and ``environment`` do the same from equal states, for 20 steps from ten beginnings.
+    """Check that EnvPool's ``env_id`` and ``environment`` behave alike for 20 steps from ten equal states.
 
-    Observations, rewards and ends have to be equal up to rounding, and beginnings alike on average. Raises InputError,
-    naming the environment and the step, where they are not, and where that cannot be found out.
+    Observations, rewards and ends must be equal up to rounding, and first observations alike on average. Raises
+    InputError, naming the environment and the step, if they are not, or if this cannot be checked.
     """
     _known(env_id)
     try:
@@ -129,7 +129,7 @@ def require_twin(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[st
 
 
 def _require_settings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise InputError where a number that both name, such as how long an episode lasts, is not the same."""
+    """Raise InputError if a setting that both have, such as the length of an episode, differs."""
     own = getattr(environment.unwrapped, "config", None)
     if not isinstance(own, Mapping):
         return
@@ -171,7 +171,7 @@ def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[
 
 
 def _played(environment: gym.Env[Any, Any], beginning: Shown, put: Put, actions: Sequence[Any]) -> list[_Step]:
-    """Return what ``environment`` does from ``beginning`` on, until its end."""
+    """Return the steps of ``environment`` from the state ``beginning`` until its end."""
     environment.reset(seed=_SEED)
     put(environment.unwrapped, beginning)
     steps = []
@@ -185,7 +185,7 @@ def _played(environment: gym.Env[Any, Any], beginning: Shown, put: Put, actions:
 
 
 def _recorded(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> _Recorded:
-    """Let EnvPool's environments take random actions."""
+    """Record EnvPool's environments under random actions."""
     space = deepcopy(environment.action_space)
     space.seed(_SEED)
     pool = twin_of(env_id, environment, kwargs, range(_SEED, _SEED + _STARTS))
@@ -209,7 +209,7 @@ def _recorded(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, 
 
 
 def _require_beginnings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise InputError where first observations of the two are not alike in their means and spreads."""
+    """Raise InputError if first observations of the two differ in their means or standard deviations."""
     seeds = range(_SEED, _SEED + _BEGINNINGS)
     pool = twin_of(env_id, environment, kwargs, seeds)
     try:
@@ -227,12 +227,12 @@ def _require_beginnings(env_id: str, environment: gym.Env[Any, Any], kwargs: Map
 
 
 def for_pool(pool: Any, actions: Sequence[Any]) -> Array:
-    """Return actions of ``env.step`` [n] as EnvPool takes them."""
+    """Return actions for ``env.step`` [n] in the form that EnvPool takes."""
     return np.asarray(actions).astype(pool.action_space.dtype)
 
 
 def flat(observations: Any) -> Array:
-    """Return observations [n, ...], or several by name as Gymnasium flattens them, as rows [n, obs]."""
+    """Return observations [n, ...] as rows [n, obs]; a Dict is flattened in Gymnasium's order."""
     if isinstance(observations, Mapping):
         return np.concatenate([flat(observations[name]) for name in sorted(observations)], axis=1)
     found = np.asarray(observations)

@@ -1,4 +1,4 @@
-"""What pruning and export need of a learner, whatever library trains it."""
+"""What pruning and export need to know about a learner, whatever library trains it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from prunekit.pruning.pruner import first_tensor
 @final
 @dataclass(frozen=True, kw_only=True)
 class PrunableNetwork:
-    """One network of a learner that can be pruned; every module is shared with the learner, nothing is copied.
+    """A network of a learner that can be pruned. Its modules are shared with the learner, not copied.
 
-    ``observe`` is the module whose input is the network's in the learner's own forward pass, ``twins`` are target
-    networks of the same shape, ``output_of`` picks the outputs [n, k] from what it returns.
-    ``updates(timesteps)`` counts the optimizer steps that training for so many environment steps takes.
-    Groups named together in ``equal_widths`` must stay equally wide for the learner's library.
+    ``observe`` is the module that receives the network's input in the learner's own forward pass. ``twins`` are target
+    networks of the same shape. ``output_of`` picks the outputs [n, k] from the network's result. ``updates(timesteps)``
+    is the number of optimizer steps in that many environment steps. The learner's library requires the groups in one
+    entry of ``equal_widths`` to have equal widths.
     """
 
     network: nn.Module
@@ -35,7 +35,7 @@ class PrunableNetwork:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """The actor (policy or Q-network), whose outputs are squashed by tanh or not, and the critic if there is one."""
+    """The actor (policy or Q-network), whether tanh squashes its outputs, and the critic, if there is one."""
 
     actor: PrunableNetwork
     critic: PrunableNetwork | None = None

@@ -1,4 +1,4 @@
-"""Views that join a learner's modules to one network, as the pruner sees it."""
+"""Modules that combine a learner's modules into one network for the pruner."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 @final
 class TwoHeads(nn.Module):
-    """A trunk under two heads: observations [n, obs] to (mean [n, k], log deviation [n, k]).
+    """A trunk with two heads: maps observations [n, obs] to (mean [n, k], log standard deviation [n, k]).
 
-    Layers are named by their place, as in an ``nn.Sequential`` of trunk and mean.
+    Layers are named by position, as in an ``nn.Sequential`` of trunk and mean.
     """
 
     def __init__(self, trunk: Iterable[nn.Module], mean: nn.Linear, log_std: nn.Linear) -> None:
@@ -25,7 +25,7 @@ class TwoHeads(nn.Module):
         self.log_std = log_std
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log deviation, both before clipping and squashing."""
+        """Return mean and log standard deviation, both before clipping and squashing."""
         for index in range(self._depth):
             x = self.get_submodule(str(index))(x)
         return self.get_submodule(str(self._depth))(x), self.log_std(x)
@@ -33,14 +33,14 @@ class TwoHeads(nn.Module):
 
 @final
 class Ensemble(nn.Module):
-    """Networks side by side on one input [n, features]: a tuple of their outputs [n, 1] each."""
+    """Several networks on the same input [n, features]; returns a tuple of outputs [n, 1]."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(networks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return every network's output."""
+        """Return the output of every network."""
         return tuple(member(x) for member in self.members)
 
 

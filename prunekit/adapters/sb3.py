@@ -1,6 +1,6 @@
-"""Stable-Baselines3 learners: where their actor, optimizer and target networks are.
+"""Adapters of Stable-Baselines3 algorithms: where each keeps its actor, optimizer and target networks.
 
-One small function per algorithm returns a ``Learner``; the table ``ALGORITHMS`` names them.
+One small function per algorithm returns a ``Learner``; the table ``ALGORITHMS`` maps names to them.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ _WIDEST = float(np.finfo(np.float32).max)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """One algorithm of Stable-Baselines3: its class, its adapter, and the kinds of actions that it can choose.
+    """An algorithm of Stable-Baselines3: its class, its adapter, and the kinds of actions that it supports.
 
-    ``squashed`` ones reach a Box by tanh.
-
-    ``net_arch`` writes (actor widths, critic widths) in the algorithm's own form, ``net_arch_now`` those of a model.
+    ``squashed`` algorithms reach the bounds of a Box by tanh. ``net_arch`` gives (actor widths, critic widths) in the
+    form that the algorithm takes, and ``net_arch_now`` those of a model.
     """
 
     name: str
@@ -127,7 +126,7 @@ def _td3(model: TD3) -> Learner:
 
 
 def _critics(model: SAC | TD3, updates: Callable[[int], int]) -> PrunableNetwork:
-    """One network per critic, each with masks of its own; SB3 builds critics of one width only."""
+    """Return one network per critic, each with its own masks; SB3 requires critics of equal widths."""
     online, target = Ensemble(model.critic.q_networks), Ensemble(model.critic_target.q_networks)
     families: dict[str, list[str]] = {}
     for group in find_groups(online):
@@ -214,9 +213,9 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 
 def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
-    """Return the algorithm ``name``; raises InputError when it is unknown or does not fit the action space.
+    """Return the algorithm ``name``; raises InputError if it is unknown or does not support the action space.
 
-    Actions that tanh squashes need bounds that are finite and not equal.
+    Squashed actions need bounds that are finite and not equal.
     """
     algorithm = ALGORITHMS.get(name)
     if algorithm is None:
@@ -237,7 +236,7 @@ def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
 
 
 def algorithm_of(model: BaseAlgorithm) -> Algorithm:
-    """Return the algorithm that ``model`` is of; raises InputError for one without an adapter."""
+    """Return the algorithm of ``model``; raises InputError if it has no adapter."""
     for algorithm in ALGORITHMS.values():
         if type(model) is algorithm.model:
             return algorithm
@@ -245,7 +244,7 @@ def algorithm_of(model: BaseAlgorithm) -> Algorithm:
 
 
 def learner_of(model: BaseAlgorithm) -> Learner:
-    """Return the view on ``model`` that pruning needs."""
+    """Return the ``Learner`` of ``model``."""
     return algorithm_of(model).learner(model)
 
 
@@ -258,9 +257,9 @@ def attach_pruner(
     guard: ReturnGuard | None = None,
     live_shrink: bool = True,
 ) -> Pruner:
-    """Return a Pruner on ``prunable`` of ``model``; ``total_steps`` counts optimizer steps, as its ``updates`` do.
+    """Return a Pruner on ``prunable`` of ``model``; ``total_steps`` counts optimizer steps, as ``updates`` does.
 
-    Live shrinking keeps ``model`` in a state in which stock SB3 can save and load it.
+    With live shrinking, stock SB3 can save and load ``model`` at any time.
     """
     return Pruner(
         prunable.network,
@@ -278,14 +277,14 @@ def attach_pruner(
 
 
 def actor_of(model: BaseAlgorithm, spaces: Spaces) -> Actor:
-    """Return the deployed view of ``model``: normalizer with the statistics of now, network, head."""
+    """Return the deployed policy of ``model``: normalizer with its current statistics, network, head."""
     learner = learner_of(model)
     head = head_of(spaces.actions.squashed() if learner.squashed else spaces.actions)
     return Actor(learner.actor.network, head, normalizer_of(model.get_vec_normalize_env()))
 
 
 def sync_net_arch_(model: BaseAlgorithm) -> None:
-    """Write the widths that the networks of ``model`` have now where SB3 looks for them when it loads a model."""
+    """Write the current widths of ``model``'s networks to where SB3 reads them when it loads a model."""
     net_arch = algorithm_of(model).net_arch_now(model)
     model.policy_kwargs = {**model.policy_kwargs, "net_arch": net_arch}
     model.policy.net_arch = net_arch
@@ -294,7 +293,7 @@ def sync_net_arch_(model: BaseAlgorithm) -> None:
 
 
 def normalizer_of(vec_normalize: VecNormalize | None) -> Normalizer | None:
-    """Return the observation normalizer of an SB3 ``VecNormalize`` (None where it leaves observations alone)."""
+    """Return the observation normalizer of an SB3 ``VecNormalize``, or None if it does not normalize observations."""
     if vec_normalize is None or not vec_normalize.norm_obs:
         return None
     statistics = vec_normalize.obs_rms

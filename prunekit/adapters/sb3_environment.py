@@ -1,4 +1,4 @@
-"""An environment as Stable-Baselines3 can learn in it: actions counted from 0, bounds finite, faults explained."""
+"""A wrapper that adapts an environment to Stable-Baselines3: actions from 0, finite bounds, errors with its name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _WHERE = "in training"
 
 @final
 class LearnerEnvironment(gym.Wrapper[Any, Any, Any, Any]):
-    """Takes a learner's actions, and gives ``environment`` its own.
+    """Takes a learner's actions, and passes the environment's own actions to ``environment``.
 
-    The learner sees choices from 0, as its networks count, and a Box of finite bounds, as Stable-Baselines3 asks for:
-    where there is no bound, the largest float32. Raises UnusableEnvironmentError for spaces that no actor can
-    serve, and FailedEpisodeError, naming the environment, where it fails at a reset or a step.
+    The learner's choices begin at 0, and its Box has finite bounds, as Stable-Baselines3 requires; a missing bound
+    becomes the largest float32. Raises UnusableEnvironmentError for unsupported spaces, and FailedEpisodeError, naming
+    the environment, if it fails in a reset or a step.
     """
 
     def __init__(self, environment: gym.Env[Any, Any]) -> None:

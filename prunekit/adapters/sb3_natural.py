@@ -1,4 +1,4 @@
-"""PPO whose actor takes natural-gradient steps."""
+"""PPO with natural-gradient steps for the actor."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from prunekit.spaces.curvature import Curvature
 @final
 @dataclass(frozen=True, kw_only=True)
 class NaturalSettings:
-    """How a rollout moves the actor.
+    """How a rollout updates the actor.
 
-    ``divergence`` is the mean one, in nats, of the policies before and after a rollout's ``steps``, if these go one
-    way. One larger than ``max_divergence`` is beyond what the Fisher matrix describes: the way is halved, and after
-    ``halvings`` not gone at all. A gradient is taken from so many ``rollouts``, the older ones by importance: most of
-    one of a single rollout is noise. Ratios are clipped at ``clip``. The latest network makes up
-    ``min_share_of_latest`` of the average at least, which so reaches some 25 rollouts back.
+    ``divergence`` is the mean divergence, in nats, between the policies before and after the ``steps`` of a rollout, if
+    they all have the same direction. If it exceeds ``max_divergence``, the Fisher matrix no longer describes the
+    change: the step is halved, and dropped after ``halvings``. A gradient averages several ``rollouts`` by importance
+    sampling, because that of a single one is mostly noise. Ratios are clipped at ``clip``. The latest network
+    contributes at least ``min_share_of_latest`` to the average, which therefore reaches back about 25 rollouts.
     """
 
     divergence: float = 0.006
@@ -40,7 +40,7 @@ class NaturalSettings:
 
 
 class _Rollout(NamedTuple):
-    """Observations [n, obs], actions and the logarithm of their density when they were chosen, and advantages, [n]."""
+    """Observations [n, obs], actions, their log-densities when they were chosen, and advantages, [n] each."""
 
     observations: Tensor
     actions: Tensor
@@ -50,15 +50,15 @@ class _Rollout(NamedTuple):
 
 @final
 class NaturalPPO(PPO):
-    """PPO with natural-gradient steps (``fisher.py``) on its clipped objective; Adam trains the critic alone.
+    """PPO with natural-gradient steps (``fisher.py``) on its clipped objective; Adam trains only the critic.
 
-    A gradient is one of the latest rollouts, by importance; a ratio of densities is clipped around what it is before
-    the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with sample
-    reuse".
+    A gradient combines the latest rollouts by importance sampling. A ratio of densities is clipped around its value
+    before the steps. Source: Queeney, Paschalidis and Cassandras 2021, "Generalized proximal policy optimization with
+    sample reuse".
 
-    The actor is the policy's ``action_net``, from observations [n, obs] to what its distribution is made of, whose
-    ``curvature`` is set before it learns, as ``settings`` may be. While it needs no gradient, the critic learns alone.
-    Deviations stay as they are, as steps of a fixed length would be spent on them.
+    The actor is the policy's ``action_net``, which maps observations [n, obs] to the parameters of its distribution.
+    Set its ``curvature`` before learning; ``settings`` are optional. If the actor requires no gradient, only the critic
+    learns. Standard deviations stay fixed, because they would use up steps of a fixed length.
     """
 
     curvature: Curvature
@@ -68,22 +68,22 @@ class NaturalPPO(PPO):
     _latest: tuple[_Rollout, ...] = ()
 
     def take(self, network: nn.Module) -> None:
-        """Go on from ``network``, which from now on becomes the moving average of what the actor is after a rollout."""
+        """Continue from ``network``; it becomes the moving average of the actors after each rollout."""
         self.policy.action_net = copy.deepcopy(network)
         self._average, self._averaged = network, 0
         self._latest = ()
 
     def saved(self) -> tuple[nn.Module, int, tuple[_Rollout, ...]]:
-        """Return what the actor is and learns from, for ``resume``."""
+        """Return the actor and its rollouts, for ``resume``."""
         return self.policy.action_net, self._averaged, self._latest
 
     def resume(self, network: nn.Module | None, saved: tuple[nn.Module, int, tuple[_Rollout, ...]]) -> None:
-        """Go on from what ``saved`` returned, ``network`` being the average."""
+        """Restore what ``saved`` returned; ``network`` is the average."""
         self._average = network
         self.policy.action_net, self._averaged, self._latest = saved
 
     def train(self) -> None:
-        """Learn from the rollout buffer."""
+        """Update actor and critic from the rollout buffer."""
         self.policy.set_training_mode(True)
         self._train_critic()
         network = self.policy.action_net
@@ -133,14 +133,14 @@ class NaturalPPO(PPO):
             _move_(parameters, (way * (math.sqrt(2.0 * settings.divergence) / settings.steps / length)).float())
         with torch.no_grad():
             for halving in range(1, settings.halvings + 1):
-                # Where it is not a number it is too far too.
+                # NaN counts as too far.
                 if divergence(old, self._distribution(rows.observations)) <= settings.max_divergence:
                     return
                 for parameter, value in zip(parameters, start, strict=True):
                     parameter.copy_(value.lerp(parameter, 0.5) if halving < settings.halvings else value)
 
     def _ratio(self, seen: _Rollout) -> Tensor:
-        """Return how much more likely the policy is to choose the actions than it was when it did, [n]."""
+        """Return the density of the actions under the current policy over that when they were chosen, [n]."""
         return (self._distribution(seen.observations).log_prob(seen.actions) - seen.log_prob).exp()
 
     def _distribution(self, observations: Tensor) -> Distribution:
@@ -148,10 +148,11 @@ class NaturalPPO(PPO):
 
 
 def clipped_gain(ratio: Tensor, before: Tensor, gains: Tensor, clip: float = 0.2) -> Tensor:
-    """Return what a policy gains over the one that acted, [] of [n] each, by importance, clipped.
+    """Return the clipped surrogate gain, [] from [n] each.
 
-    ``ratio`` is how much more likely it is to act so, ``before`` how much more likely it was when the steps began: from
-    there it may go as far as PPO lets it go from 1, by ``clip`` (GePPO, Queeney, Paschalidis and Cassandras 2021).
+    ``ratio`` is the density ratio to the policy that acted, and ``before`` the same ratio when the steps began. The
+    ratio may move from ``before`` as far as PPO lets it move from 1, by ``clip`` (GePPO, Queeney, Paschalidis and
+    Cassandras 2021).
     """
     clipped = torch.minimum(torch.maximum(ratio, before - clip), before + clip)
     return torch.minimum(ratio * gains, clipped * gains).mean()

@@ -1,7 +1,7 @@
-"""Everything that a Stable-Baselines3 model is at the start of a rollout, as tensors and plain values.
+"""The complete state of a Stable-Baselines3 model at the start of a rollout, as tensors and plain values.
 
-Together with a fresh start of its environments (``begin_segment_``) this is all that the rest of a training depends
-on, so that a run which goes on from it is the run that was never interrupted.
+After a fresh start of its environments (``begin_segment_``), the rest of a training depends on nothing else. A run that
+continues from this state therefore equals one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def state_of(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore_(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    """Take over a state of ``state_of``; networks must have the widths of the state already."""
+    """Restore a state of ``state_of``; the networks must already have the widths of the state."""
     model.set_parameters(state["parameters"], exact_match=True, device="cpu")
     with torch.no_grad():
         for name, value in state["variables"].items():
@@ -58,7 +58,7 @@ def restore_(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
 
 
 def restore_surroundings_(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
-    """Take over the part that the reset of environments at the start of ``learn`` changes."""
+    """Restore the part of the state that the reset of environments at the start of ``learn`` changes."""
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         for name, values in state["normalizer"].items():
@@ -71,7 +71,7 @@ def restore_surroundings_(model: BaseAlgorithm, state: Mapping[str, Any]) -> Non
 
 
 def begin_segment_(model: BaseAlgorithm, seed: int) -> None:
-    """Reset the environments of ``model`` and everything random in them to ``seed``, dropping episodes half done."""
+    """Reset the environments of ``model`` and their random generators to ``seed``; unfinished episodes are dropped."""
     environment = model.get_env()
     assert environment is not None
     environment.seed(seed)
@@ -87,10 +87,10 @@ def begin_segment_(model: BaseAlgorithm, seed: int) -> None:
 
 
 def save_agent(model: BaseAlgorithm, rate: float, folder: Path) -> None:
-    """Write ``agent.zip`` and, where observations or rewards are normalized, ``vec_normalize.pkl``.
+    """Write ``agent.zip`` and, if observations or rewards are normalized, ``vec_normalize.pkl``.
 
-    Stock Stable-Baselines3 loads both and goes on training at the constant learning rate ``rate``, as the schedules of
-    a run that has ended lead nowhere.
+    Stock Stable-Baselines3 loads both and continues training at the constant learning rate ``rate``, because the
+    schedules of a finished run have ended.
     """
     model.learning_rate, model.lr_schedule = rate, FloatSchedule(rate)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A network that works already, trained on by PPO: on rewards, with a new critic, in place."""
+"""Fine-tuning of a working network by PPO: on rewards, with a new critic, in place."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from prunekit.spaces.curvature import Curvature
 @final
 @dataclass(frozen=True, kw_only=True)
 class TunerSettings:
-    """How a tuner trains: PPO's own settings by their names there, in so many ``copies`` of the environment.
+    """The settings of a tuner: PPO's own, under their names in PPO, and the number of environments, ``copies``.
 
-    ``critic`` are the widths of its hidden layers. ``log_deviation`` is that of half an action's range: around a policy
-    that works already, a narrow search. ``natural`` says how rollouts move the actor.
+    ``critic`` are the widths of the critic's hidden layers. ``log_deviation`` is the logarithm of the actions' standard
+    deviation relative to half their range; it is small, because the policy already works. ``natural`` says how rollouts
+    update the actor.
     """
 
     copies: int = 16
@@ -44,17 +45,17 @@ _ACTOR = "action_net."
 
 
 def in_turn(make: Callable[[], gym.Env[Any, Any]], copies: int) -> VecEnv:
-    """Return so many environments that ``make`` makes, which step one after the other."""
+    """Return a vector environment of ``copies`` environments from ``make``, which step one after the other."""
     return DummyVecEnv([make] * copies)
 
 
 @final
 class Tuner:
-    """Trains networks, one after the other, by PPO in ``environments``, which it closes with itself.
+    """Trains networks, one after the other, by PPO in ``environments``, which it closes when it is closed.
 
-    A network maps observations [n, obs] to what a distribution of actions is made of, [n, k], whose ``curvature`` is
-    that for the deviation of the ``settings``. The critic is new at first, so that it learns alone for ``warmup``
-    environment steps, and goes on from one network to the next.
+    A network maps observations [n, obs] to the parameters of an action distribution [n, k], which has the given
+    ``curvature`` at the standard deviation in ``settings``. The critic is new at first, so only the critic learns for
+    ``warmup`` environment steps. It is kept from one network to the next.
     """
 
     def __init__(
@@ -90,11 +91,11 @@ class Tuner:
         self.initial = self.saved()
 
     def take(self, network: nn.Module) -> None:
-        """Begin with ``network`` and go on from there: it becomes the average of what training went through lately."""
+        """Begin with ``network`` and train it; it becomes the moving average of the networks during training."""
         self._model.take(network)
 
     def tune(self, steps: int, should_stop: Callable[[], bool]) -> int:
-        """Train for ``steps`` environment steps, or until ``should_stop``; return how many were taken."""
+        """Train for ``steps`` environment steps, or until ``should_stop``; return the number of steps taken."""
         self._seed += 1
         with isolated(self._seed):
             taken = 0
@@ -106,16 +107,17 @@ class Tuner:
             return taken + self._learn(steps, should_stop)
 
     def saved(self) -> bytes:
-        """Return what the next ``tune`` depends on, besides the network that was taken: for ``resume``."""
+        """Return the state on which the next ``tune`` depends, except the network, for ``resume``."""
         policy = self._model.policy
         critic = {name: value for name, value in policy.state_dict().items() if not name.startswith(_ACTOR)}
         optimizer, returns = policy.optimizer.state_dict(), self._environments.ret_rms
         return pickle.dumps((self._warmup, self._seed, critic, optimizer, returns, self._model.saved()))
 
     def resume(self, network: nn.Module | None, saved: bytes) -> None:
-        """Go on from what ``saved`` returned, here or elsewhere; ``network`` is what was taken then, None if none was.
+        """Restore what ``saved`` returned, possibly in another process; ``network`` is the one taken then, None if none
+        was.
 
-        What it holds is this program's own: it is unpickled.
+        The bytes come from this program, so they are unpickled.
         """
         self._warmup, self._seed, critic, optimizer, self._environments.ret_rms, actor = pickle.loads(saved)
         self._model.resume(network, actor)
@@ -124,7 +126,7 @@ class Tuner:
 
     @property
     def latest(self) -> nn.Module:
-        """What the network is after the latest rollout, which the average follows."""
+        """The network after the latest rollout, without averaging."""
         return self._model.policy.action_net
 
     def close(self) -> None:
@@ -133,7 +135,7 @@ class Tuner:
 
     def _learn(self, steps: int, should_stop: Callable[[], bool]) -> int:
         before = self._model.num_timesteps
-        self._model._last_obs = None  # episodes begin anew, so that nothing depends on what was played before
+        self._model._last_obs = None  # episodes restart, so nothing depends on earlier ones
         self._environments.seed(self._seed)
         self._model.learn(steps, callback=_Until(should_stop), reset_num_timesteps=False)
         self.steps = int(self._model.num_timesteps)

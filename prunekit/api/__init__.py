@@ -1,1 +1,1 @@
-"""What ``import prunekit`` gives: policies, and what is done with them."""
+"""The names of ``import prunekit``: policies, and functions that work on them."""

@@ -96,7 +96,9 @@ def bench(
 
 
 def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
-    """Return what is measured of a policy; one that is in no file is as large as its ONNX, and called ``name``."""
+    """Return the model to measure for a policy. A policy without a file has the size of its ONNX export, and is called
+    ``name``.
+    """
     if isinstance(policy, str | os.PathLike):
         return read_model(Path(policy))
     if not isinstance(policy, Policy):

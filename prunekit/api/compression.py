@@ -54,7 +54,7 @@ class Compression:
     _found: Compressed = field(repr=False)
 
     def __repr__(self) -> str:
-        """Say in one line what came out."""
+        """Return the summary."""
         return f"Compression({self.policy}, {self.summary})"
 
     @property
@@ -154,7 +154,7 @@ def compress(
 
 
 def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, Seeding, list[str]]:
-    """Return what makes one environment, what a seed does in it, and what there is to say of it."""
+    """Return a function or id that makes one environment, what a seed determines in it, and notes."""
     if spec.source is not None:
         return spec.source, Seeding.EPISODES, []
     first = MadeEnvironment(batch := spec.first(), spec.name)
@@ -171,7 +171,9 @@ def single_of(spec: EnvironmentSpec) -> tuple[str | EnvironmentMaker, Seeding, l
 
 
 def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces], Teacher], bool]:
-    """Return what makes the teacher for an environment's spaces, and whether other processes can be sent it."""
+    """Return a function that makes the teacher for an environment's spaces, and whether it can be sent to other
+    processes.
+    """
     if isinstance(policy, Policy):
         small = policy if policy.masks is None else policy.shrink()
         if small.graph.states:

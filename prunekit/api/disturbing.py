@@ -1,4 +1,4 @@
-"""What is done to every policy alike, as functions are told of it."""
+"""The disturbance of all policies, from the arguments of functions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prunekit.errors import InputError
 def disturbance_of(
     noise: float, action_noise: float, delay: int, drop: float, randomize: PathLike | Randomization | None
 ) -> Disturbance:
-    """Return the disturbance of these sizes; ``randomize`` is a TOML file, or what one says.
+    """Return the disturbance of these sizes; ``randomize`` is a TOML file or its content.
 
-    Raises InputError, naming the parameter, for what cannot be done.
+    Raises InputError, naming the parameter, for invalid values.
     """
     given: dict[str, Any] = {
         "observation_noise": noise,

@@ -38,7 +38,7 @@ def load(
 
 
 def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: int | None) -> PolicyOptions:
-    """Return what ``load`` was told as the readers take it."""
+    """Return the arguments of ``load`` in the form that readers take."""
     if normalizer is True:
         raise InputError("`normalizer` must be a file, or False for a policy that was trained without one")
     return PolicyOptions(
@@ -50,6 +50,6 @@ def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: i
 
 
 def policy_of(file: PolicyFile) -> Policy:
-    """Return what was read from a file as a policy."""
+    """Return the policy that was read from a file."""
     masks = file.masks if file.masks is not None and any(not keep.all() for keep in file.masks.values()) else None
     return Policy(graph=file.graph, metadata=dict(file.metadata), masks=masks, actions=file.actions)

@@ -27,9 +27,10 @@ _NORMALIZER = "normalizer"
 def graph_of_network(
     network: nn.Module, actions: ActionKind | None, normalizer: Normalization | None, inputs: int | None
 ) -> Graph:
-    """Return ``network`` behind ``normalizer``, with the head of ``actions`` (None: its outputs are its action).
+    """Return ``network`` after ``normalizer`` as a graph, with the head of ``actions`` (None: its outputs are its
+    action).
 
-    Raises CouplingError for what cannot be traced, InputError for widths that do not fit or are not known.
+    Raises CouplingError if it cannot be traced, and InputError for widths that do not fit or are unknown.
     """
     width = _width_of(network) if inputs is None else inputs
     observation = Port(name="obs", shape=(width,))
@@ -53,7 +54,7 @@ def graph_of_network(
 
 
 def kind_of_actions(actions: gym.Space[Any] | ActionKind | None) -> ActionKind | None:
-    """Return the kind of an action space; raises InputError for one of no known kind."""
+    """Return the kind of an action space; raises InputError if no kind supports it."""
     if not isinstance(actions, gym.Space):
         return actions
     try:
@@ -63,7 +64,7 @@ def kind_of_actions(actions: gym.Space[Any] | ActionKind | None) -> ActionKind |
 
 
 def _width_of(network: nn.Module) -> int:
-    """Return how many values the first layer reads, where that is the observation itself."""
+    """Return the input width of the first layer, if that layer reads the observation itself."""
     graph = fx_graph(network, 1)
     (holder,) = (node.name for node in graph.nodes if node.op == "placeholder" and not node.args)
     try:

@@ -1,4 +1,4 @@
-"""Where a policy plays: what was given, or what the policy says of itself."""
+"""Where a policy plays: in the given environment, or in the one that the policy names."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def place_of(
 ) -> EnvironmentSpec:
     """Return where ``policy`` plays: in ``env``, or in the environment that it names.
 
-    Where ``env`` is the id that it names, and there are no ``kwargs``, the arguments that it names are taken too.
-    Raises InputError where neither says.
+    If ``env`` is the id that it names, and there are no ``kwargs``, its arguments are used too. Raises InputError if
+    neither is given.
     """
     if isinstance(policy, Policy):
         path, entry = Path(str(policy)), policy.metadata.get("env")
@@ -56,10 +56,11 @@ def place_of(
 
 
 def workers_for(workers: int | None, portable: bool) -> int:
-    """Return how many processes are to play: ``workers``, or what this process can begin without running it again.
+    """Return the number of processes: ``workers``, or as many as can be started without running the caller's script
+    again.
 
-    Every new process imports the script that was run, which needs ``if __name__ == "__main__":`` for that. Raises
-    InputError where there are to be several and what they play cannot be sent to them.
+    Every new process imports the script, which needs ``if __name__ == "__main__":`` for that. Raises InputError if
+    several are requested and the policy or environment cannot be sent to them.
     """
     if workers is not None and workers < 1:
         raise InputError(f"`workers` must be at least 1, got {workers}")
@@ -78,7 +79,7 @@ def workers_for(workers: int | None, portable: bool) -> int:
 
 
 def _begins_again(script: object) -> bool:
-    """Return whether another process may import ``script``: there is none, or it has a part of its own for it."""
+    """Return whether another process may import ``script``: there is none, or it has a main guard."""
     path = getattr(script, "__file__", None)
     if path is None:
         return True

@@ -1,1 +1,1 @@
-"""What an exported policy costs and what it still earns: latency, memory, returns, and their statistics."""
+"""Measurements of exported policies: latency, memory and returns, with their statistics."""

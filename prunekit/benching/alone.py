@@ -1,4 +1,4 @@
-"""``bench`` where there is no environment: what models cost, without their returns."""
+"""``bench`` without an environment: what models cost, without their returns."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def measured_alone(
     reason: str,
     progress: Callable[[str], None],
 ) -> BenchResult:
-    """Return what ``models`` cost on ``devices``; ``reason`` says why there is no environment.
+    """Return the costs of ``models`` on ``devices``; ``reason`` says why there is no environment.
 
-    Raises InputError where a claim, a disturbance or a device needs one.
+    Raises InputError if a claim, a disturbance or a device needs an environment.
     """
     disturbance = settings.disturbance
     asked = {
@@ -70,7 +70,7 @@ def measured_alone(
 
 
 def _own_place(model: BenchModel, device: Device, reason: str) -> Place:
-    """Return what the model says of the environment that it is for."""
+    """Return what the model's file says about its environment."""
     graph = model.graph
     if graph is None:
         raise InputError(

@@ -20,14 +20,14 @@ from prunekit.stats.claim import ALPHA, Claim, check_claim, check_episodes, coun
 from prunekit.stats.clipping import ReturnRange, range_of
 from prunekit.stats.frequency import is_exceeded
 
-# No training of prunekit's, and neither its search nor its benchmarks, plays these seeds.
+# No training, search or benchmark of prunekit plays these seeds.
 _FIRST_SEED, _SEEDS_EACH = 200_000_000, 100_000
 LARGEST_SEED = 7_999
 _MAX_EPISODES = 90_000
 _YEAR = 365 * 86_400.0
-# Episodes that fix the range are played whatever time they take, so many of them at least.
+# The minimum number of episodes that fix the range, whatever time they take.
 _MIN_RANGE = 10
-# Standard errors by which a teacher has to beat the random policy.
+# Standard errors by which a teacher must beat the random policy.
 _CLEARLY = 2.0
 
 Returns = tuple[float | FailedEpisodeError, ...]
@@ -39,12 +39,13 @@ Play = Callable[[int, int], Returns]
 @final
 @dataclass(frozen=True, kw_only=True)
 class CertifySettings:
-    """What is to be shown, and what that may take.
+    """The claim, and the limits of its test.
 
     At most ``episodes`` of each policy are played, in about ``seconds``. ``seed`` chooses all episode seeds. Returns
     are clipped to ``clip_range``, by default that of 20 other episodes of the teacher and the random policy. An episode
-    fails that earns less than ``failure_return``, by default the low end of the range; ``max_failures`` of the small
-    policy's may, by default any share. Raises InputError for values out of range.
+    fails if its return is below ``failure_return``, by default the low end of the range. ``max_failures`` is the share
+    of the small policy's episodes that may fail; by default there is no limit. Raises InputError for values out of
+    range.
     """
 
     keep: float = 0.95
@@ -77,7 +78,7 @@ class CertifySettings:
 
     @property
     def range_seeds(self) -> range:
-        """The seeds of the episodes that fix the range, which no certificate of this ``seed`` plays."""
+        """The seeds of the episodes that fix the range. No certificate with this ``seed`` plays them."""
         first = _FIRST_SEED + _SEEDS_EACH * self.seed + _MAX_EPISODES
         return range(first, first + RANGE_EPISODES)
 
@@ -85,7 +86,7 @@ class CertifySettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Certified:
-    """What came of it. ``form`` says in which numbers the small policy played."""
+    """The result of a test. ``form`` is the number format in which the small policy played."""
 
     small: str
     teacher: str
@@ -101,7 +102,7 @@ class Certified:
 
     @property
     def sentence(self) -> str:
-        """What was shown, in one sentence, or why nothing was."""
+        """The result in one sentence: what was shown, or why nothing was."""
         found, condition = self.certificate, self.certificate.claim.condition
         if found.certified:
             return found.sentence
@@ -149,11 +150,11 @@ def certified(
     under: str = "",
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> Certified:
-    """Return what fresh episodes show of the small policy, ``names`` being (small, teacher).
+    """Return the result of a test on fresh episodes; ``names`` are (small, teacher).
 
-    ``under`` says in words what is done to all policies alike, if anything is. ``progress`` is told what is
-    played, and how many episodes were. Raises InputError where the teacher is not clearly better than the random
-    policy, and FailedEpisodeError where the environment fails before the range is fixed.
+    ``under`` names the disturbance of all policies, if there is one. ``progress`` is called with a description of what
+    is played and the number of episodes. Raises InputError if the teacher is not clearly better than the random policy,
+    and FailedEpisodeError if the environment fails before the range is fixed.
     """
     began = time.monotonic()
     end = began + settings.seconds
@@ -198,7 +199,9 @@ def certified(
 def _ground(
     play: Play, teacher: str, settings: CertifySettings, end: float, progress: Callable[[str, int], None]
 ) -> tuple[Paired, ReturnRange]:
-    """Return what the bets begin with, and the range, of episodes that no claim rests on."""
+    """Return the earlier returns from which the bets start, and the range, from episodes that the claim does not
+    use.
+    """
     rows: list[list[float]] = []
     for seed in settings.range_seeds:
         if len(rows) >= _MIN_RANGE and time.monotonic() > end:
@@ -230,7 +233,7 @@ def _require_gain(reference: Array, random: Array, teacher: str, given: ReturnRa
 
 @final
 class _Against:
-    """Bets against the claim, episode by episode; where it has two halves, each bet has half of the level."""
+    """Bets against the claim, episode by episode; a claim with two parts gives each bet half of the level."""
 
     def __init__(self, claim: Claim, before: Paired) -> None:
         self._claim = claim
@@ -241,7 +244,7 @@ class _Against:
         self._failed: list[bool] = []
 
     def play(self, small: float, teacher: float, random: float) -> None:
-        """Take in the returns of one episode."""
+        """Add the returns of one episode."""
         episode = Paired(small=np.asarray([small]), teacher=np.asarray([teacher]), random=np.asarray([random])).clipped(
             self._claim.clip_range
         )
@@ -250,7 +253,7 @@ class _Against:
 
     @property
     def refutes(self) -> bool:
-        """Whether the claim is refuted."""
+        """Return whether the claim is refuted."""
         maximum = self._claim.max_failures
         if self._bettor.refutes(self._alpha):
             return True

@@ -1,4 +1,4 @@
-"""From the words of the command line to a certificate: two files, an environment, and who plays in it."""
+"""From the options of the command line to a certificate: two files, an environment, and the players."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _DISTURBED = ExitStack()
 @final
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Who plays: the files of both policies, what they do not say, the environment, and the bits of integers if any.
+    """The two policies' files, the options for reading them, the environment, and the bits of integers, if any.
 
-    All play under ``disturbance``; ``deviation`` is that of the observations, where it is known already.
+    All policies play under ``disturbance``; ``deviation`` is that of the observations, if it is already known.
     """
 
     small: Path
@@ -58,11 +58,11 @@ def certify_files(
     workers: int = 1,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> Certified:
-    """Return what fresh episodes show of the policy in a file, beside that in another.
+    """Return the result of testing the policy in one file against that in another.
 
-    With more than one of ``workers`` the episodes are played in as many processes; what comes out is the same, unless
-    the time runs out. Raises ArtifactError and InputError, naming the file, for files that are not read and policies
-    that do not fit the environment; FailedEpisodeError where it fails before the range is fixed.
+    With more than one of ``workers``, episodes are played in that many processes; the result is the same, unless the
+    time runs out. Raises ArtifactError and InputError, naming the file, for files that cannot be read and policies that
+    do not fit the environment, and FailedEpisodeError if it fails before the range is fixed.
     """
     if not 1 <= workers <= MAX_WORKERS:
         raise InputError(f"`workers` must be from 1 to {MAX_WORKERS}, got {workers}")
@@ -85,10 +85,10 @@ def certify_levels(
     workers: int = 1,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> list[Rung[Certified]]:
-    """Return what is shown at each of ``levels`` in turn, up to the first where the claim is not.
+    """Return the results at each of ``levels`` in turn, up to the first at which the claim is not shown.
 
-    Each takes what ``settings`` say, and has the same seeds. All that is shown holds together, at the level of one
-    certificate (``disturbances/ladder.py``). Raises as ``certify_files``.
+    Each level has the same ``settings`` and seeds. All shown claims hold together, at the level of one certificate
+    (``disturbances/ladder.py``). Raises as ``certify_files`` does.
     """
 
     def test(disturbance: Disturbance) -> Certified:
@@ -110,7 +110,7 @@ def _opened(match: Match) -> Contest:
 
 
 def _environment(match: Match) -> tuple[str, Mapping[str, Any]]:
-    """Return (id, arguments): as given, or as the files name it; both have to name one that name any."""
+    """Return (id, arguments): as given, or as the files name them; files that name an environment must agree."""
     paths = (match.teacher, match.small)
     models = [read_model(path, match.options) for path in paths if policy_kind(path) in _NAMING]
     if match.env is not None:
@@ -137,7 +137,7 @@ def _playing(contest: Contest, match: Match, workers: int) -> Iterator[Play]:
 
 @final
 class _Ahead:
-    """Plays in the executor's workers, some seeds before they are asked for."""
+    """Plays episodes in the executor's workers, some seeds before they are needed."""
 
     def __init__(self, executor: Executor, ahead: int) -> None:
         self._executor, self._ahead = executor, ahead
@@ -145,7 +145,7 @@ class _Ahead:
         self._known: dict[str, list[float | str] | Failed] = {}
 
     def __call__(self, seed: int, count: int) -> Returns:
-        """Return what the seed brings, played by ``count`` of the three."""
+        """Return the returns of the first ``count`` of the three policies with this seed."""
         for later in range(seed, seed + self._ahead):
             name = f"{later}, {count}"
             if name not in self._asked:
@@ -167,7 +167,7 @@ class _Ahead:
 
 
 def _played(argument: tuple[int, int], context: Context) -> list[float | str]:
-    """Play in a worker; what failed is sent in words."""
+    """Play in a worker; a failure is returned as text."""
     assert context.shared is not None
     found = _play_of(context.shared)(*argument)
     return [str(entry) if isinstance(entry, FailedEpisodeError) else entry for entry in found]

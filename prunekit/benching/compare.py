@@ -1,4 +1,4 @@
-"""The comparison behind ``prunekit bench``: any number of models side by side, the first being the reference."""
+"""The comparison behind ``prunekit bench``: any number of models, with the first as the reference."""
 
 from __future__ import annotations
 
@@ -47,14 +47,13 @@ def run_bench(
     progress: Progress = lambda _: None,
     options: PolicyOptions | None = None,
 ) -> BenchResult:
-    """Measure the models at ``paths`` on ``devices``, in the environment that they name or in ``environment``.
+    """Measure the models at ``paths`` on ``devices``, in ``environment`` or in the one that they name.
 
-    ``options`` say of files what they do not say of themselves.
+    ``options`` supply what files do not say about themselves. Without an environment only latency and memory are
+    measured, and the result says so.
 
-    Where there is no environment, latency and memory are measured alone, and the result says so.
-
-    Raises ArtifactError for files that cannot be read and InputError where models and environment do not fit, where
-    something is to be kept of a single model, and where what is asked for needs an environment that is missing.
+    Raises ArtifactError for files that cannot be read. Raises InputError if models and environment do not fit, if
+    ``keep`` is given with a single model, and if a requested measurement needs an environment that is missing.
     """
     _require_two(settings, len(paths))
     return bench_models([read_model(path, options) for path in paths], devices, settings, environment, progress)
@@ -67,7 +66,7 @@ def bench_models(
     environment: str | EnvironmentSpec | None = None,
     progress: Progress = lambda _: None,
 ) -> BenchResult:
-    """Measure ``models`` that were read, as ``run_bench`` does."""
+    """Measure ``models``, which were already read, as ``run_bench`` does."""
     _require_two(settings, len(models))
     _require_stateless(models)
     spec = _environment(models, environment)
@@ -166,9 +165,9 @@ def _measure(
 
 
 def _ground(settings: BenchSettings, keep: float, episodes: Episodes, act: Act) -> tuple[Claim, Paired]:
-    """Return what is to be shown, and what the bets begin with: episodes of the reference that no claim rests on.
+    """Return the claim, and the earlier returns from which the bets start, from episodes that the claim does not use.
 
-    They fix the range, unless the user did.
+    These episodes fix the range, unless the user gave one.
     """
     return_of, random_return = episodes.returns(_always(act)), episodes.random()
     reference = np.asarray([return_of(seed) for seed in settings.range_seeds])
@@ -181,7 +180,7 @@ def _ground(settings: BenchSettings, keep: float, episodes: Episodes, act: Act) 
 def _certificate(
     own: Array, reference: Array, random: Array, ground: tuple[Claim, Paired] | None, settings: BenchSettings
 ) -> Certificate | None:
-    """Return what the episodes that were played show of a model; None where it or the reference played none."""
+    """Return what the played episodes show of a model; None if it or the reference played none."""
     if ground is None or not len(own):
         return None
     claim, before = ground
@@ -201,7 +200,7 @@ def _always(act: Act) -> ActOf:
 
 
 def _fitting(act: Act, spaces: Spaces) -> Act:
-    """Return ``act`` with actions as the environment takes them: C gives float32, or a number."""
+    """Return ``act`` with actions in the form that the environment takes, because C gives float32 or a number."""
     return lambda observation: spaces.actions.action(act(observation))
 
 
@@ -226,9 +225,9 @@ def _retentions(
 
 
 def _environment(models: Sequence[BenchModel], given: str | EnvironmentSpec | None) -> EnvironmentSpec | str:
-    """Return the environment that was given, with the arguments that a file gives to it, or that all files name.
+    """Return the given environment, with the arguments from a file that names it, or the one that all files name.
 
-    Where there is none, return the reason in words.
+    If there is none, return the reason as text.
     """
     if given is not None:
         require("gymnasium", "an environment")

@@ -1,4 +1,4 @@
-"""Two policies opened in their environment, and the certificate of the one beside the other."""
+"""Two policies, opened in their environment, and the test of one against the other."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Who plays where. ``facts`` are what there is to say of the policies, the environment and this machine.
+    """The players and their environment. ``facts`` describe the policies, the environment and this machine.
 
-    ``disturbance`` is what ``episodes`` are under, ``deviation`` [obs] that of undisturbed observations where noise
-    needs it.
+    ``disturbance`` applies to ``episodes``; ``deviation`` [obs] is that of undisturbed observations, if noise needs it.
     """
 
     episodes: Episodes
@@ -48,13 +47,13 @@ class Contest:
     deviation: tuple[float, ...] | None = None
 
     def play(self) -> Play:
-        """Return what plays an episode of each."""
+        """Return the function that plays an episode of each policy."""
         return episodes_of(self.episodes, self.teacher, self.small)
 
     def certified(
         self, play: Play, settings: CertifySettings, progress: Callable[[str, int], None] = lambda *_: None
     ) -> Certified:
-        """Return what the episodes that ``play`` gives show; raises as ``certified`` does."""
+        """Return what the episodes of ``play`` show; raises as ``certified`` does."""
         names = (self.small.name, self.teacher.name)
         under = self.disturbance.condition
         found = certified(play, names, settings, form=self.small.form, under=under, progress=progress)
@@ -66,10 +65,11 @@ class Contest:
 def disturbed(
     contest: Contest, disturbance: Disturbance, deviation: tuple[float, ...] | None = None
 ) -> Iterator[Contest]:
-    """Give ``contest`` under ``disturbance``, the same for all; ``deviation`` is that of the observations, if known.
+    """Yield ``contest`` under ``disturbance``, the same for all policies; ``deviation`` is that of the observations, if
+    known.
 
-    Otherwise 20 undisturbed episodes of the teacher say it, with seeds that no certificate plays. Raises as
-    ``episodes_under``.
+    Otherwise it is measured in 20 undisturbed episodes of the teacher, with seeds that no certificate plays. Raises as
+    ``episodes_under`` does.
     """
     if disturbance.observation_noise and deviation is None:
         seen = Deviation(contest.episodes.spaces.observation)
@@ -85,8 +85,9 @@ def disturbed(
 def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None, *, as_read: bool = False) -> Contest:
     """Open both policies in the environment of ``spec``; close ``episodes`` of the result.
 
-    With ``bits`` the small one plays in integers, with activations of so many. ``as_read``: ONNX files play as their
-    graphs, not as they are. Raises InputError, naming the policy, where one does not fit the environment.
+    With ``bits`` the small policy plays in integers, with activations of that many bits. With ``as_read`` ONNX files
+    play as the graphs that were read, not in their own form. Raises InputError, naming the policy, if one does not fit
+    the environment.
     """
     episodes = spec.episodes()
     try:
@@ -109,10 +110,10 @@ def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None,
 def in_integers(
     model: BenchModel, spec: EnvironmentSpec, spaces: Spaces, bits: Bits, observations: NDArray[Any] | None = None
 ) -> Player:
-    """Return the policy that plays in integers, with activations of ``bits``.
+    """Return the policy in integers, with activations of ``bits``.
 
-    Their ranges come from ``observations`` [n, ...] of its own, by default from five episodes in the environment.
-    Raises InputError, naming the policy, where it has no integer form.
+    Ranges come from its own ``observations`` [n, ...], by default from five episodes in the environment. Raises
+    InputError, naming the policy, if it has no integer form.
     """
     graph = graph_in(model, spaces, "has no integer form")
     if observations is None:

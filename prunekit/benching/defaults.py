@@ -1,4 +1,4 @@
-"""What ``bench`` compares when it is given no model."""
+"""The models that ``bench`` compares by default."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _SHIPPED = _CHECKOUT if _CHECKOUT.is_dir() else Path(sys.prefix) / "share" / "pr
 
 
 def default_models(runs: Path = RUNS, shipped: Path = _SHIPPED, suffix: str = ".onnx") -> list[Path]:
-    """Return the models of the latest run below ``runs``, or where there is none those of the first shipped policy.
+    """Return the models of the latest run in ``runs``, or else those of the first shipped policy.
 
-    Those of the kind ``suffix``, where there are several: ``.pt`` where C is to be written from them.
-
-    Raises InputError where there are neither.
+    If there are several kinds of files, those with ``suffix`` are taken (``.pt`` if C is to be written). Raises
+    InputError if there are neither runs nor shipped policies.
     """
     latest = sorted(runs.glob("**/model.pt"), key=lambda path: path.stat().st_mtime)
     if latest:

@@ -1,4 +1,4 @@
-"""What a device is, and what it tells of a model."""
+"""The interface of devices, and the figures that they report."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from prunekit.stats.bootstrap import interquartile_mean
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one call of a policy takes on an emulated core, over several observations, the call itself left out.
+    """The cost of one call of a policy on an emulated core, over several observations, without the cost of an empty
+    call.
 
-    QEMU knows instructions and no time; simavr's cycles are those of the chip.
+    QEMU counts instructions and knows no time; simavr counts the chip's cycles.
     """
 
     unit: Literal["instructions", "cycles"]
@@ -35,12 +36,12 @@ class Cost:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FirmwareFigures:
-    """A policy as firmware, in bytes, the harness that feeds it included: its own share is ``harness_..._bytes``.
+    """A policy as firmware, in bytes, including the harness, whose own share is in ``harness_..._bytes``.
 
-    ``overflow`` is how many bytes too many ``flash`` and ``ram`` (static variables, and the stack where it is known)
-    take of the device; ``at_least`` says that constants or buffers alone were counted, which are too many already.
-    ``stack_bytes`` is that of the policy's deepest call, by painting. Of ``compared`` actions in the loop
-    ``different`` ones had other bits than those of the same C on the host. What was not run is None.
+    ``overflow`` says by how many bytes ``flash`` and ``ram`` (static variables, and the stack if known) exceed the
+    device. ``at_least`` means that only constants or buffers were counted, which are already too many. ``stack_bytes``
+    is the deepest stack of a call of the policy, found by filling the stack with a pattern. Of the ``compared`` actions
+    in the loop, ``different`` ones differ in bits from the same C on the host. What was not run is None.
     """
 
     flash_bytes: int
@@ -64,7 +65,7 @@ class FirmwareFigures:
 @final
 @dataclass(frozen=True, kw_only=True)
 class DeviceFigures:
-    """What a device tells of a model; None where it cannot. ``code`` says in which form of C it ran."""
+    """The figures of a model on a device; None if the device cannot measure one. ``code`` is the form of C that ran."""
 
     latency_us: Percentiles | None = None
     paced_latency_us: Percentiles | None = None
@@ -77,38 +78,42 @@ class DeviceFigures:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where models act: what is known of the environment, and what a program observes in so many episodes there."""
+    """The environment in which models act: what is known about it, and a function that records a program's observations
+    there.
+    """
 
     spaces: Spaces
     observe: Callable[[Graph, int], NDArray[np.float32]]
 
 
 class Device(Protocol):
-    """Where models are measured: all are opened, then play their episodes, then are measured, then closed."""
+    """A place where models are measured: all models are opened, then play their episodes, are measured, and are
+    closed.
+    """
 
     @property
     def name(self) -> str:
         """The name on the command line."""
 
     def seeds(self, settings: BenchSettings) -> range:
-        """Return the seeds of the episodes that are played here."""
+        """Return the seeds of the episodes that are played on this device."""
 
     def runtime(self, model: BenchModel, place: Place) -> Runtime | None:
-        """Return what runs ``model`` there, None where the device is too small for it.
+        """Return what runs ``model`` on the device, or None if it does not fit into the device's memory.
 
-        Raises InputError where it does not fit the environment, or something is missing that the device needs.
+        Raises InputError if it does not fit the environment, or if something that the device needs is missing.
         """
 
     def figures(
         self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings, /
     ) -> list[DeviceFigures]:
-        """Measure the models together, so that noise hits all alike."""
+        """Measure all models together, so noise affects all alike."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class DeviceResult:
-    """Figures of one model on one device, and returns [episodes]; none, and no interval, where it could not run."""
+    """Figures of one model on one device, and returns [episodes]; empty, and without interval, if it could not run."""
 
     figures: DeviceFigures
     returns: tuple[float, ...] = field(repr=False)
@@ -116,10 +121,10 @@ class DeviceResult:
 
     @property
     def mean(self) -> float:
-        """Mean return; NaN without episodes."""
+        """The mean return; NaN without episodes."""
         return float(np.mean(self.returns)) if self.returns else float("nan")
 
     @property
     def iqm(self) -> float:
-        """Interquartile mean of the returns; NaN without episodes."""
+        """The interquartile mean of the returns; NaN without episodes."""
         return interquartile_mean(np.asarray(self.returns)) if self.returns else float("nan")

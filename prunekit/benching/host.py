@@ -1,4 +1,4 @@
-"""The machine and the versions behind a figure."""
+"""The machine and the package versions of a measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _PACKAGES = ("prunekit", "onnxruntime", "numpy", "gymnasium")
 
 
 def host_facts(registered: EnvSpec | None) -> dict[str, Any]:
-    """Return processor, cores, system, versions and date; MuJoCo's where the environment is ``registered`` as its."""
+    """Return processor, cores, system, versions and date; MuJoCo's version if ``registered`` is one of its
+    environments.
+    """
     packages: tuple[str, ...] = _PACKAGES
     if registered is not None and "mujoco" in str(registered.entry_point):
         packages = (*packages, "mujoco")

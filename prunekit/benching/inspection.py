@@ -1,4 +1,4 @@
-"""What ``prunekit inspect`` says of a file."""
+"""The facts that ``prunekit inspect`` shows about a file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MEASURED = (
 
 
 def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str, Any]:
-    """Return what is in the policy file at ``path``: what it was recognised as, its inputs, outputs, ops and sizes,
-    living units per group for a ``.pt``, and its provenance.
+    """Return facts about the policy file at ``path``: its kind, inputs, outputs, ops and sizes, living units per group
+    for a ``.pt``, and its provenance.
 
-    An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. What prunekit
-    measures comes first, and nothing that the file says of itself takes its place. Raises as ``read_policy``.
+    An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. Measured facts
+    come first and are never replaced by what the file claims. Raises as ``read_policy`` does.
     """
     file = recognised(path)
     options = options or PolicyOptions()
@@ -129,7 +129,7 @@ def _told(key: str, value: Any) -> str:
 
 
 def render(facts: dict[str, Any]) -> Table:
-    """Return ``facts`` as a two-column table; long entries are cut (``--json`` has them whole)."""
+    """Return ``facts`` as a table of two columns; long entries are cut (``--json`` has them in full)."""
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

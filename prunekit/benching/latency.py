@@ -1,4 +1,4 @@
-"""Latency: batch 1, one thread, the models interleaved in one run so that noise hits all alike."""
+"""Latency: batch 1, one thread, with the models interleaved in one run, so noise affects all alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WARM_UP = 50
 @final
 @dataclass(frozen=True, kw_only=True)
 class Percentiles:
-    """Microseconds per call; the timer's own cost is taken off."""
+    """Microseconds per call, without the timer's own cost."""
 
     p50: float
     p99: float
@@ -31,7 +31,7 @@ class Percentiles:
 
 
 def back_to_back_us(runtimes: Sequence[Runtime], calls: int) -> list[Percentiles]:
-    """Time ``calls`` calls of each runtime with nothing between them, in alternating blocks."""
+    """Time ``calls`` calls of each runtime without pauses, in alternating blocks."""
     times: list[list[int]] = [[] for _ in runtimes]
     for runtime in runtimes:
         for _ in range(_WARM_UP):
@@ -49,7 +49,7 @@ def back_to_back_us(runtimes: Sequence[Runtime], calls: int) -> list[Percentiles
 
 
 def paced_us(runtimes: Sequence[Runtime], ticks: int, rate_hz: float = 50.0) -> list[Percentiles]:
-    """Time ``ticks`` calls of each runtime at ``rate_hz``, as a control loop calls them: caches and clocks are cold."""
+    """Time ``ticks`` calls of each runtime at ``rate_hz``, as in a control loop: caches and clocks are cold."""
     times: list[list[int]] = [[] for _ in runtimes]
     period = 1.0 / rate_hz
     deadline = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Memory: what a model adds to a process that already holds the runtime, and what each further copy adds."""
+"""The memory that a model adds to a process with the runtime, and that each further copy adds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _COPIES = 64
 @final
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes: a process's proportional set size over one with the same runtime and no model; and per further copy.
+    """Bytes that a model adds to the process's proportional set size, and bytes that each further copy adds.
 
-    The second, anonymous memory over many loaded copies, shows compression where the first is nearly all runtime.
+    The second figure is anonymous memory, averaged over many loaded copies. It shows the effect of compression, while
+    the first is nearly all runtime.
     """
 
     memory_bytes: int
@@ -32,9 +33,9 @@ class Memory:
 
 
 def measure_memory(model: BenchModel, inputs: int, *, copies: int = _COPIES) -> Memory | None:
-    """Measure ``model``, in ``copies``, on observations of ``inputs`` values, in a fresh process without torch.
+    """Measure ``model`` and ``copies`` of it, on observations of ``inputs`` values, in a new process without torch.
 
-    None on systems that do not tell (no ``/proc/self/smaps_rollup``). Raises CheckError where the process fails.
+    Returns None on systems without ``/proc/self/smaps_rollup``. Raises CheckError if the process fails.
     """
     if not Path("/proc/self/smaps_rollup").exists():
         return None
@@ -43,7 +44,7 @@ def measure_memory(model: BenchModel, inputs: int, *, copies: int = _COPIES) -> 
         file.write(model.content)
         file.flush()
         command = [sys.executable, "-I", str(child), file.name, str(inputs), str(copies)]
-        # As export/session.py says; to obey the caller's own setting is for ONNX Runtime.
+        # As in export/session.py; ONNX Runtime respects the caller's own setting.
         environment = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:

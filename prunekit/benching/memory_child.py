@@ -1,6 +1,6 @@
-"""Run by path in a process of its own, with nothing in it but ONNX Runtime: how much memory a model takes.
+"""A script that measures the memory of a model, run by path in a process that has only ONNX Runtime.
 
-Arguments: the ONNX file, the width of an observation, and how many further copies to load. Prints JSON with bytes.
+Arguments: the ONNX file, the width of an observation, and the number of further copies to load. Prints bytes as JSON.
 """
 
 import gc

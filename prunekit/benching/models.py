@@ -1,4 +1,4 @@
-"""The files that ``bench`` and ``inspect`` read, in one form: ONNX bytes and what is known about them."""
+"""Policy files in the common form that ``bench`` and ``inspect`` use: ONNX bytes and facts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from prunekit.readers.read import recognised
 @final
 @dataclass(frozen=True, kw_only=True)
 class BenchModel:
-    """A model file. ``content`` is what runs: the file itself, or the ONNX that a ``.pt`` exports to.
+    """A model file. ``content`` is what runs: the file itself, or the ONNX export of a ``.pt``.
 
-    ``hidden`` are hidden units per layer, ``parameters`` weights and biases physically stored, ``macs``
-    multiply-accumulates per observation, all of the part that is deployed; ``size_bytes`` is the file's size and
-    ``metadata`` the provenance. ``graph`` is what C is written from; where it is None, ``not_read`` says why.
-    ``sampled`` are the outputs that are drawn at random, with the operator that draws.
+    ``hidden`` are hidden units per layer, ``parameters`` stored weights and biases, and ``macs`` multiply-accumulates
+    per observation, all of the deployed part. ``size_bytes`` is the file's size and ``metadata`` the provenance. C is
+    written from ``graph``; if it is None, ``not_read`` says why. ``sampled`` maps outputs that are sampled to the
+    operator that samples.
     """
 
     path: Path
@@ -55,23 +55,25 @@ class BenchModel:
 
     @property
     def environment(self) -> tuple[str, dict[str, Any]] | None:
-        """The environment's id and keyword arguments, where the file names one; raises ArtifactError if damaged."""
+        """The environment's id and keyword arguments, if the file names them; raises ArtifactError if they are
+        damaged.
+        """
         entry = self.metadata.get("env")
         return None if entry is None else named_by_file(self.path, entry)
 
     def arguments_of(self, env_id: str) -> dict[str, Any] | None:
-        """The keyword arguments that the file gives to ``env_id``; None where it names another environment.
+        """Return the keyword arguments that the file gives to ``env_id``; None if it names another environment.
 
-        Raises ArtifactError, naming the file, for arguments that are no plain values.
+        Raises ArtifactError, naming the file, for arguments that are not plain values.
         """
         return arguments_for(env_id, self.path, self.metadata.get("env"))
 
 
 def read_model(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> BenchModel:
-    """Read any policy file; those of ``options`` count that are for its kind.
+    """Return the policy file at ``path``; only those of ``options`` are used that apply to its kind.
 
-    ``spaces`` are those of its environment, where they are known. An ONNX file runs as it is. Raises ArtifactError and
-    InputError, naming the file, as ``read_policy``, for ONNX only where it does not run.
+    ``spaces`` are those of its environment, if known. An ONNX file runs as it is. Raises ArtifactError and InputError,
+    naming the file, as ``read_policy`` does; an ONNX file is only refused if it does not run.
     """
     file = recognised(path)
     own = file.own(options or PolicyOptions())
@@ -100,7 +102,7 @@ def _from_policy(policy: PolicyFile) -> BenchModel:
 
 
 def read_runnable(path: Path) -> BenchModel:
-    """Read an ONNX file as it runs, without its graph; raises ArtifactError, naming the file, where it does not run."""
+    """Return an ONNX file without its graph; raises ArtifactError, naming the file, if it does not run."""
     called = str(path)
     content, size = self_contained(path)
     _, work = checked_session(content, called)
@@ -124,7 +126,9 @@ def read_runnable(path: Path) -> BenchModel:
 
 
 def _require_sizes(path: Path, told: Any, counted: Sizes) -> None:
-    """Refuse a file whose metadata tells other sizes than its graph has: one of the two is not what was exported."""
+    """Refuse a file whose metadata contradicts the sizes of its graph, because one of the two was changed after the
+    export.
+    """
     sizes = {"hidden": list(counted.hidden), "parameters": counted.layer_parameters, "macs": counted.macs}
     for key, value in sizes.items():
         found = told.get(key) if isinstance(told, dict) else None

@@ -1,4 +1,4 @@
-"""What plays episodes for a certificate: any policy as it would be deployed, and the random one."""
+"""Players for a certificate: any policy as it would be deployed, and the random policy."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from prunekit.simulators.episodes import Episodes
 class Player:
     """A policy, called ``name`` in messages.
 
-    ``begin`` begins an episode: it returns what gives the action that ``env.step`` takes for an observation of it. Of a
-    policy without a state that is the same every time. ``form`` says in which numbers it plays.
+    ``begin`` begins an episode and returns a function from an observation to the action for ``env.step``. For a policy
+    without state it is always the same function. ``form`` is the number format in which it plays.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Player:
 
 
 def stateless(name: str, act: Act, form: str = "float32") -> Player:
-    """Return the policy that acts by ``act`` in every episode."""
+    """Return a policy that uses ``act`` in every episode."""
     return Player(name=name, begin=lambda: act, form=form)
 
 
 def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Player:
-    """Return a policy as ONNX Runtime runs it; raises InputError, naming the file, where it does not fit ``spaces``.
+    """Return a policy as ONNX Runtime runs it; raises InputError, naming the file, if it does not fit ``spaces``.
 
-    An ONNX file runs as it is where it can, and as it was read otherwise, or where ``as_read`` says so.
+    An ONNX file runs in its own form if possible. Otherwise, and with ``as_read``, it runs as the graph that was read.
     """
     graph, name = model.graph, str(model.path)
     if graph is not None and graph.states:
@@ -67,10 +67,10 @@ def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Pl
 
 
 def integer_player(graph: Graph, name: str, spaces: Spaces, seen: NDArray[np.float32], bits: Bits = 16) -> Player:
-    """Return the policy ``graph`` in integers, as the twin in NumPy runs it: its C gives the same bits.
+    """Return the policy ``graph`` in integers, run by the NumPy twin of its C, which has the same bits.
 
-    ``seen`` are observations [n, ...] of its own, from which ranges are taken. Raises InputError, naming the policy,
-    for what has no integer form, and where it does not fit ``spaces``.
+    ``seen`` are its own observations [n, ...], from which ranges are taken. Raises InputError, naming the policy, if it
+    has no integer form or does not fit ``spaces``.
     """
     try:
         quantized = quantize(_headed(graph, spaces, name), seen, bits)
@@ -85,7 +85,7 @@ def integer_player(graph: Graph, name: str, spaces: Spaces, seen: NDArray[np.flo
 
 
 def episodes_of(episodes: Episodes, teacher: Player, small: Player) -> Play:
-    """Return what plays an episode of each, with one seed, in ``episodes``."""
+    """Return a function that plays an episode of each policy in ``episodes``, with one seed."""
     turns = (
         episodes.returns(lambda _: teacher.begin()),
         episodes.random(),
@@ -111,7 +111,7 @@ def certify_players(
     settings: CertifySettings,
     progress: Callable[[str, int], None] = lambda *_: None,
 ) -> Certified:
-    """Return what fresh ``episodes`` show of ``small`` beside ``teacher``; raises as ``certified``.
+    """Return the test of ``small`` against ``teacher`` on fresh ``episodes``; raises as ``certified`` does.
 
     >>> from prunekit.simulators.spec import environment_spec
     >>> both = [stateless(name, lambda seen: int(seen[2] + seen[3] > 0)) for name in ("small", "teacher")]
@@ -125,7 +125,7 @@ def certify_players(
 
 
 def graph_in(model: BenchModel, spaces: Spaces, why: str) -> Graph:
-    """Return the graph of ``model`` with a head for ``spaces``; raises InputError, saying ``why``, without one."""
+    """Return the graph of ``model`` with a head for ``spaces``; without a graph, raises InputError with ``why``."""
     if model.graph is None:
         raise InputError(f"{model.path}: {why}: {model.not_read}")
     return _headed(model.graph, spaces, str(model.path))
@@ -145,7 +145,9 @@ def _headed(graph: Graph, spaces: Spaces, name: str) -> Graph:
 
 
 def _with_state(graph: Graph, content: bytes, spaces: Spaces, name: str) -> Player:
-    """Return a policy whose state goes on from one observation to the next, and begins anew with an episode."""
+    """Return a policy that keeps its state from one observation to the next, and resets it at the start of an
+    episode.
+    """
     if len(graph.inputs) != 1:
         names = ", ".join(port.name for port in graph.inputs)
         raise InputError(f"{name}: has several inputs ({names}), but the environment gives one observation")

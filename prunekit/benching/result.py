@@ -1,4 +1,4 @@
-"""What ``bench`` measured, and as plain data."""
+"""The result of ``bench``, and its plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prunekit.stats.bootstrap import Retention, mean_interval
 from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 
-# What is promising and was not shown takes so many times the episodes at least.
+# A promising claim that was not shown needs at least this many times the episodes.
 _MORE = 1.2
 
 
@@ -26,10 +26,9 @@ _MORE = 1.2
 class BenchResult:
     """Everything that ``bench`` measured; ``docs/bench.md`` describes ``to_json``.
 
-    ``environment`` is None where there was none, which ``alone`` explains: there are no returns then.
-    ``disturbed`` are the returns of every model on the first device by the name of what was done to its observations.
-    ``seeding`` says what the seeds of the episodes did in the environment: where they do nothing, models played
-    independent draws, so that what is shown of them takes more episodes.
+    ``environment`` is None if there was none; ``alone`` then says why, and there are no returns. ``disturbed`` maps a
+    disturbance to the returns of every model under it, on the first device. ``seeding`` says what a seed determined in
+    the environment: if nothing, the models played independent episodes, and showing a claim takes more of them.
     """
 
     host: dict[str, Any]
@@ -45,7 +44,7 @@ class BenchResult:
     alone: str = ""
 
     def require(self) -> None:
-        """Raise CheckError, naming the models, unless every model but the first has the certificate asked for."""
+        """Raise CheckError, naming the models, unless every model except the first has the requested certificate."""
         failing = [
             f"{model.path} ({_shortfall(found)})"
             for model, found in zip(self.models[1:], self.certificates[1:], strict=True)
@@ -83,12 +82,12 @@ class BenchResult:
 
 
 def _certificate_json(found: Certificate) -> dict[str, Any]:
-    """Return a certificate without the returns, which the result holds already."""
+    """Return a certificate without its returns, which the result already has."""
     return {key: value for key, value in found.to_json().items() if key not in ("size", "returns", "selection")}
 
 
 def _shortfall(found: Certificate | None) -> str:
-    """Return what a certificate lacks, and about how many episodes it would take."""
+    """Return why a certificate is missing, and roughly how many episodes it would take."""
     if found is None:
         return "it or the reference does not run on the first device"
     bound, wanted = found.lower_bound, found.episodes_wanted()

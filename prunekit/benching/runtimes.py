@@ -1,4 +1,4 @@
-"""Runtimes: something that runs a model on one observation at a time."""
+"""Runtimes, which run a model on one observation at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prunekit.formats.text import reason_of, shown
 
 
 class Runtime(Protocol):
-    """Runs one model, batch 1."""
+    """Runs one model on single observations."""
 
     @property
     def inputs(self) -> int:
@@ -27,10 +27,10 @@ class Runtime(Protocol):
         """Return the action that ``env.step`` accepts for a raw observation [inputs]."""
 
     def call(self) -> None:
-        """Run the model once on the observation of last time: what latency means."""
+        """Run the model on the previous observation again; its duration is the latency."""
 
     def close(self) -> None:
-        """Free what it holds; it is not called again."""
+        """Free all resources; the runtime is not used afterwards."""
 
 
 _QUESTIONS = 16
@@ -39,14 +39,14 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 @final
 class OnnxRuntime:
-    """ONNX Runtime, tuned (one thread, no spinning), reading and writing fixed buffers through IOBinding.
+    """ONNX Runtime with one thread that does not spin, reading and writing fixed buffers through IOBinding.
 
-    Serves files that prunekit did not write: one input [batch, n] of float32 or float64; the output named
-    ``action``, or the only one. An integer output is the action itself; of a float output the kind of the actions makes
-    one: the largest of several choices, or values within bounds.
+    It also runs files of other programs: one input [batch, n] of float32 or float64, and the output ``action``, or the
+    only output. An integer output is the action itself. A float output becomes an action by the kind of the actions:
+    the argmax of choices, or values clipped to their bounds.
 
-    Raises InputError, naming the file, where input or output do not fit the environment, where the work of one run is
-    beyond a policy's, and where the answer to the same observation changes.
+    Raises InputError, naming the file, if input or output do not fit the environment, if one run does more work than
+    any policy needs, and if the answer to the same observation changes.
     """
 
     def __init__(self, model: BenchModel, spaces: Spaces) -> None:
@@ -95,19 +95,20 @@ class OnnxRuntime:
         return self._spaces.observation
 
     def call(self) -> None:
-        """Run the model once on the observation of last time; raises InputError, naming the file, where it fails."""
+        """Run the model on the previous observation again; raises InputError, naming the file, if it fails."""
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # ONNX Runtime's own exception types share no public base
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Nothing outlives the object."""
+        """Do nothing: the object frees its resources."""
 
     def act(self, observation: Any) -> Any:
-        """Return the action for a raw observation [inputs]; raises CheckError where it is not finite or in no space.
+        """Return the action for a raw observation [inputs]; raises CheckError if it is not finite or not in the action
+        space.
 
-        Raises InputError, naming the file, where the model does not run on it.
+        Raises InputError, naming the file, if the model fails on the observation.
         """
         self._observation[0] = observation
         self.call()
@@ -123,7 +124,7 @@ class OnnxRuntime:
         return InputError(f"{self._name}: does not run on one observation of {self.inputs} values ({reason_of(error)})")
 
     def _require_one_answer(self) -> None:
-        """Ask twice: what draws at random, or keeps a state that it does not show, is no function of what it sees."""
+        """Ask twice, because a model that samples or has a hidden state is not a function of its input."""
         draws = np.random.default_rng(0).uniform(size=(_QUESTIONS, self.inputs))
         for row in (np.zeros(self.inputs), *draws):
             self._observation[0] = row
@@ -154,7 +155,7 @@ class OnnxRuntime:
 
 
 def require_bounded(model: BenchModel, spaces: Spaces) -> Work:
-    """Return what one run on one observation does at most; raises InputError, naming the file, where nothing says."""
+    """Return the limits of one run on one observation; raises InputError, naming the file, if there are none."""
     called = str(model.path)
     try:
         return work_of(model.content, called, width=spaces.observation)
@@ -166,7 +167,9 @@ def require_bounded(model: BenchModel, spaces: Spaces) -> Work:
 
 
 def samples_its_action(name: str, output: str, operator: str, others: Sequence[str]) -> InputError:
-    """Return the error for a policy whose ``output`` is drawn by ``operator``; ``others`` fit and are not."""
+    """Return an error for a policy whose ``output`` is sampled by ``operator``; ``others`` could be used and are not
+    sampled.
+    """
     advice = "export its deterministic action"
     if others:
         advice = f"choose an output that is not sampled ({', '.join(map(shown, others))}) with `output`"
@@ -177,7 +180,7 @@ def samples_its_action(name: str, output: str, operator: str, others: Sequence[s
 
 
 def changing_answer(name: str) -> InputError:
-    """Return the error for a policy that was asked the same twice and answered differently."""
+    """Return an error for a policy that answered the same observation in two ways."""
     return InputError(
         f"{name}: gives different answers to the same observation, so it samples its action or keeps a state; "
         "export a deterministic policy without a state"

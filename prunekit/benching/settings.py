@@ -19,16 +19,18 @@ LARGEST_SEED = 2**32 - 1
 @final
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """How much to measure. Episode seeds run from ``first_seed`` upwards, the same for every model.
+    """How much to measure. Episode seeds start at ``first_seed`` and are the same for every model.
 
-    ``loop_episodes`` are those with an emulated processor in the loop, which is slow; the first ones of ``episodes``.
+    ``loop_episodes`` of the ``episodes``, the first ones, are played with an emulated processor in the loop, which is
+    slow.
 
-    With ``keep`` it is tested whether the models keep that share of the first one's return, every return being clipped
-    to ``clip_range``. ``RANGE_EPISODES`` other episodes fix that range, unless it is given, and are what the bets begin
-    with. At most ``max_failures`` of a model's episodes may earn less than the range holds, any share where it is None.
+    With ``keep``, it is tested whether the models keep that share of the first one's return, with every return clipped
+    to ``clip_range``. ``RANGE_EPISODES`` other episodes fix the range, unless it is given, and are the earlier returns
+    from which the bets start. At most ``max_failures`` of a model's episodes may return less than the range; None means
+    no limit.
 
-    Every model plays the episodes again on the first device under each kind of ``disturbance``; the size of the
-    observations is that under the first model.
+    Every model plays the episodes again on the first device under each kind of ``disturbance``; noise is scaled by the
+    observations under the first model.
     """
 
     episodes: int = 100
@@ -61,7 +63,7 @@ class BenchSettings:
 
     @property
     def disturbances(self) -> dict[str, Disturbance]:
-        """What is done to the models, a kind at a time, by its name."""
+        """The disturbances, one kind each, by name."""
         return self.disturbance.apart()
 
     @property
@@ -71,7 +73,7 @@ class BenchSettings:
 
     @property
     def range_seeds(self) -> range:
-        """The seeds of the episodes that fix the range: those after the last of ``seeds``."""
+        """The seeds of the episodes that fix the range: those after ``seeds``."""
         return range(self.first_seed + self.episodes, self.first_seed + self.episodes + RANGE_EPISODES)
 
     @property

@@ -1,1 +1,1 @@
-"""Model cards: what a policy is and what was shown of it, in the form of the Hugging Face hub."""
+"""Model cards: a description of a policy and its certificate, in the format of the Hugging Face hub."""

@@ -1,6 +1,6 @@
-"""A model card in the Hugging Face form: front matter that the hub's leaderboards read, and a page for people.
+"""A model card in the Hugging Face format: front matter for the hub's leaderboards, and a page for people.
 
-Every figure is on record of the policy: its sizes, and the returns and the claim of its certificate. A policy without
+Every figure comes from the policy's file: its sizes, and the returns and the claim of its certificate. A policy without
 recorded returns has a card without results.
 """
 
@@ -16,6 +16,7 @@ from statistics import mean, stdev
 from typing import Any, final
 
 from prunekit.console import printable, size_name
+from prunekit.environment_functions import is_module_name
 from prunekit.stats.claim import counted
 
 README, CERTIFICATE = "README.md", "certificate.json"
@@ -27,13 +28,13 @@ _LONGEST = 300
 @final
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What a card says of the policy ``name``.
+    """The facts on a card of the policy ``name``.
 
     ``hidden`` and ``parameters`` are its sizes, ``teacher_hidden`` and ``teacher_parameters`` those of the policy that
     it imitates. ``returns`` are one per episode, of the policy, its ``teacher`` and the ``random`` policy with the same
-    seeds. ``claim`` is the certificate's sentence, ``certified`` None where there is no certificate. ``inputs`` are the
-    names of the ONNX file's inputs, the policy's states among them. ``disturbance`` is what was done to all policies
-    alike in these episodes; empty where nothing was.
+    seeds. ``claim`` is the certificate's sentence; ``certified`` is None without a certificate. ``inputs`` are the
+    names of the ONNX file's inputs, including states. ``disturbance`` applied to all policies in these episodes; it is
+    empty if there was none.
     """
 
     name: str
@@ -54,7 +55,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """Return the text of the README.md that stands beside ``policy.onnx`` and ``policy.pt``.
+    """Return the text of the README.md next to ``policy.onnx`` and ``policy.pt``.
 
     >>> text = model_card(CardFacts(name="small", environment="CartPole-v1", hidden=(4,), parameters=30))
     >>> text.startswith("---\\nlibrary_name: prunekit\\n")
@@ -68,7 +69,9 @@ def model_card(facts: CardFacts) -> str:
 
 
 def front_matter(facts: CardFacts) -> dict[str, Any]:
-    """Return the front matter as plain data: library, tags, and results as the leaderboards of the hub read them."""
+    """Return the front matter as plain data: library, tags, and results in the form that the hub's leaderboards
+    read.
+    """
     env = facts.environment
     tags = ["reinforcement-learning", "deep-reinforcement-learning", *([] if env is None else [_short(env)])]
     found: dict[str, Any] = {
@@ -95,9 +98,10 @@ def facts_on_record(
     parameters: int,
     inputs: Sequence[str] = ("obs",),
 ) -> CardFacts:
-    """Return what is on record of a policy: in ``certificate.json`` of ``compress``, or in a file's metadata.
+    """Return the recorded facts about a policy, from the ``certificate.json`` of ``compress`` or from a file's
+    metadata.
 
-    ``found`` may hold anything, as files do: what is no figure is left out.
+    ``found`` is not trusted: values of the wrong type are left out.
     """
     certificate = _mapping(found.get("certificate"))
     returns, size = _mapping(certificate.get("returns")), _mapping(_mapping(found.get("teacher")).get("size"))
@@ -124,9 +128,9 @@ def facts_on_record(
 
 
 def card_of_compression(found: Mapping[str, Any], folder: Path) -> dict[Path, bytes]:
-    """Return the card that goes beside the ``certificate.json`` that says ``found``, by its path in ``folder``.
+    """Return the card for the ``certificate.json`` with the content ``found``, keyed by its path in ``folder``.
 
-    Empty where a README.md lies there that is no card of prunekit's.
+    Empty if there is a README.md that is not a card of prunekit.
     """
     path, hidden, parameters = folder / README, found["hidden"], found["parameters"]
     if not may_be_written(path):
@@ -136,7 +140,7 @@ def card_of_compression(found: Mapping[str, Any], folder: Path) -> dict[Path, by
 
 
 def may_be_written(path: Path) -> bool:
-    """Return whether a card may go to ``path``: nothing is there, or a card of prunekit's own."""
+    """Return whether a card may be written to ``path``: the file does not exist, or is a card of prunekit."""
     if not path.exists():
         return True
     try:
@@ -185,15 +189,19 @@ def _certificate(facts: CardFacts) -> str:
 def _use(facts: CardFacts) -> str:
     if len(facts.inputs) != 1 or facts.environment is None:
         return 'In Python: `policy = prunekit.load("policy.pt")`, `policy.reset()`, `policy.act(observation)`.'
-    return f"""Run it with Gymnasium, NumPy and ONNX Runtime alone:
+    package, name, made = "gymnasium", "Gymnasium", f"gymnasium.make({json.dumps(_code(facts.environment))})"
+    module, _, function = facts.environment.rpartition(":")
+    if is_module_name(module) and function.isidentifier():
+        package, name, made = module, f"`{module}`", f"{module}.{function}()"
+    return f"""Run it with {name}, NumPy and ONNX Runtime alone:
 
 ```python
-import gymnasium
+import {package}
 import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("policy.onnx")
-env = gymnasium.make({json.dumps(_code(facts.environment))})
+env = {made}
 obs, _ = env.reset(seed=0)
 action = session.run(["action"], {{{json.dumps(_code(facts.inputs[0]))}: obs[None].astype(np.float32)}})[0][0]
 ```"""
@@ -209,7 +217,7 @@ def _files(facts: CardFacts) -> str:
 
 
 def _mean(returns: Sequence[float]) -> str:
-    """Return mean and standard deviation as the hub's leaderboards read them."""
+    """Return mean and standard deviation in the form that the hub's leaderboards read."""
     return f"{mean(returns):.2f} +/- {stdev(returns) if len(returns) > 1 else 0.0:.2f}"
 
 
@@ -219,13 +227,13 @@ def _short(value: object) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a text that is not believed as Markdown shows it: no tags, no links, no cells, one line."""
+    """Return untrusted text that Markdown shows literally: no tags, links or cells, and one line."""
     found = html.escape(printable(value), quote=False)
     return "".join(f"\\{char}" if char in "\\`*_[]|#" else char for char in found)
 
 
 def _code(value: object) -> str:
-    """Return a text that is not believed for the inside of a code span or block."""
+    """Return untrusted text for the inside of a code span or block."""
     return _short(value).replace("`", "'")
 
 

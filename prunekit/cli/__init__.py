@@ -1,4 +1,4 @@
-"""The command line, one file per command: parse, call, print; nothing else."""
+"""The command line: one file per command, which parses options, calls the library, and prints."""
 
 import atexit
 import signal
@@ -11,9 +11,9 @@ from prunekit.cli.signals import Terminated, raising_signals
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 good, 1 a claim or check failed, 2 bad input, 130 interrupted.
+    """Run the command line and exit: 0 success, 1 a claim or check failed, 2 bad input, 130 interrupted.
 
-    128 + N where the signal N ended it: SIGTERM or SIGHUP.
+    If the signal N (SIGTERM or SIGHUP) ended it, the exit code is 128 + N.
     """
     with raising_signals() as signals:
         try:
@@ -33,9 +33,9 @@ def main() -> NoReturn:
 
 @cache
 def _end_silently_before_threads() -> None:
-    """Have Ctrl-C end the process silently while it waits for threads too, which comes before what atexit runs.
+    """Make Ctrl-C end the process silently while it waits for threads, which happens before the functions of atexit.
 
-    Python has no public place for that; without this one, a Ctrl-C there prints a traceback.
+    Python has no public hook for that; without this one, Ctrl-C would print a traceback there.
     """
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
@@ -44,7 +44,7 @@ def _end_silently_before_threads() -> None:
 
 
 def _end_silently() -> None:
-    """Let Ctrl-C end the process as it ends: Python would print a traceback of what it interrupts there."""
+    """Make Ctrl-C end the process silently during its exit, where Python would print a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

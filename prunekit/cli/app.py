@@ -1,6 +1,6 @@
-"""The commands put together, and how each of their errors ends.
+"""The application with all commands, and the handling of their errors.
 
-Heavy packages are imported inside the commands, so that ``prunekit --help`` is instant.
+Heavy packages are imported inside the commands, so ``prunekit --help`` is fast.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEBUG = "--debug"
 
 
 def run(signals: Signals) -> NoReturn:
-    """Run the command line and exit with its code, also by one of ``signals``."""
+    """Run the command line and exit with its code, also after one of ``signals``."""
     with steady_streams(), _no_windows():
         arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
         debug = len(arguments) != len(sys.argv) - 1
@@ -65,7 +65,7 @@ def run(signals: Signals) -> NoReturn:
 
 
 def _usage(error: TyperException) -> str:
-    """Return what is wrong with the arguments, and where it is said which there are."""
+    """Return what is wrong with the arguments, and where the valid ones are listed."""
     context = getattr(error, "ctx", None)
     told = error.format_message()
     return told if context is None else f"{told.rstrip('.')} (see {context.command_path} --help)"
@@ -73,7 +73,9 @@ def _usage(error: TyperException) -> str:
 
 @contextmanager
 def _no_windows() -> Iterator[None]:
-    """Leave out the backend that matplotlib is told to show windows by: a notebook's is often not installed here."""
+    """Ignore a matplotlib backend for windows that the environment sets, because a notebook's is often not installed
+    here.
+    """
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         yield

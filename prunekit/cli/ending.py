@@ -1,4 +1,4 @@
-"""How a command ends that cannot go on: one line, and an exit code."""
+"""How a command ends after an error: one line, and an exit code."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _SIGNALLED = 128
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print ``message`` as one line on standard error, if there is one, and exit with ``code``."""
+    """Print ``message``, if not empty, as one line on standard error, and exit with ``code``."""
     if sys.stderr is not None:
         sys.stderr.write(f"prunekit: {printable(' '.join(message.split()))}\n")
     sys.exit(code)
 
 
 def ended_by(number: int) -> tuple[str, int]:
-    """Return what there is to say where the signal ``number`` ended a command, and the exit code."""
+    """Return the message and the exit code for a command that the signal ``number`` ended."""
     word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
     return word, _SIGNALLED + number
 
 
 def number_of(error: BaseException) -> int:
-    """Return the signal that raised ``error``: that of Terminated, SIGINT for Ctrl-C."""
+    """Return the number of the signal that raised ``error``: that of Terminated, or SIGINT for Ctrl-C."""
     return error.number if isinstance(error, Terminated) else int(signal.SIGINT)
 
 
 def said_of(error: Exception) -> tuple[str, int]:
-    """Return what there is to say of ``error`` in one line, and the exit code.
+    """Return the message for ``error`` in one line, and the exit code.
 
-    What the system refuses (a file, a disk, memory) is no fault of prunekit, wherever it comes up.
+    Refusals by the system (a file, a disk, memory) count as bad input, wherever they occur.
     """
     match error:
         case PrunekitError():
@@ -60,7 +60,7 @@ def said_of(error: Exception) -> tuple[str, int]:
 
 
 def require_words(arguments: Sequence[str]) -> None:
-    """Raise InputError for an argument that is empty, which no option takes, or that holds a NUL character."""
+    """Raise InputError for an argument that is empty or contains a NUL character."""
     for before, word in pairwise(["", *arguments]):
         name, assigned, value = word.partition("=")
         if word.startswith("--") and assigned:

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def policy_options(
     head: str | None,
     path: str | None,
 ) -> PolicyOptions:
-    """Return what the options say of a policy file; raises InputError for those that do not go together."""
+    """Return the ``PolicyOptions`` of the command's options; raises InputError for options that exclude each other."""
     from prunekit.readers.policy_file import PolicyOptions
     from prunekit.readers.weights.words import parse_layers
 
@@ -145,7 +145,7 @@ def policy_options(
 
 
 def disturbance_named(noise: str | None, delay: int, drop: float, randomize: Path | None) -> Disturbance:
-    """Return what the options do to every policy; raises InputError, naming the option, for what cannot be done."""
+    """Return the disturbance of the options; raises InputError, naming the option, for invalid values."""
     from prunekit.disturbances.randomization import read_randomization
     from prunekit.disturbances.record import Disturbance
     from prunekit.errors import InputError
@@ -162,7 +162,7 @@ def disturbance_named(noise: str | None, delay: int, drop: float, randomize: Pat
 
 
 def ladder_named(text: str | None, base: Disturbance) -> list[Disturbance]:
-    """Return the levels that ``text`` says, laid over ``base``; raises InputError, naming the option, for none."""
+    """Return the levels in ``text``, added to ``base``; raises InputError, naming the option, if there are none."""
     from prunekit.disturbances.ladder import levels_named
     from prunekit.errors import InputError
 
@@ -173,7 +173,7 @@ def ladder_named(text: str | None, base: Disturbance) -> list[Disturbance]:
 
 
 def _noise(text: str) -> dict[str, float]:
-    """Return the sizes that ``text`` names: ``obs=0.02,action=0.01``, or one of them, or a number, which is obs."""
+    """Return the sizes of noise in ``text``: ``obs=0.02,action=0.01``, one of these, or a number for obs."""
     from prunekit.errors import InputError
 
     names = {"obs": "observation_noise", "action": "action_noise"}

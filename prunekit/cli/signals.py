@@ -1,7 +1,7 @@
-"""SIGTERM and SIGHUP as exceptions, as Ctrl-C is one: a command that is told to end cleans up first.
+"""SIGTERM and SIGHUP as exceptions, like Ctrl-C, so a command that is told to end cleans up first.
 
-Libraries lose such exceptions: they end the process with an abort where one is raised while they are imported, or catch
-it. So none is raised inside an import, and one that was caught is raised again.
+Libraries can lose such exceptions: some abort the process if one is raised during their import, others catch it. So
+none is raised inside an import, and one that was caught is raised again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
 
 @final
 class Terminated(BaseException):
-    """The process was told to end by the signal ``number``; no Exception, as no part may take it for a failure."""
+    """The signal ``number`` told the process to end. It is not an Exception, so no code mistakes it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -39,7 +39,7 @@ class Terminated(BaseException):
 
 @final
 class Signals:
-    """The signals that came in ``raising_signals``, and the exception that was raised for them last."""
+    """The signals received in ``raising_signals``, and the last exception that was raised for them."""
 
     def __init__(self, max_import_seconds: float) -> None:
         self.max_import_seconds = max_import_seconds
@@ -50,7 +50,7 @@ class Signals:
         self._raised: Callable[[], BaseException | None] = lambda: None
 
     def check(self) -> None:
-        """Raise the exception of a signal that came where none could be raised."""
+        """Raise the exception of a signal that arrived where none could be raised."""
         if self.came and not self.over and self._raised() is None:
             self._raise()
 
@@ -66,19 +66,19 @@ class Signals:
         self.look(number, frame)
 
     def look(self, _: int, frame: FrameType | None) -> None:
-        """Raise unless an exception is on its way already, or this is inside an import."""
+        """Raise the exception, unless one is already being raised or an import is running."""
         if not _importing(frame) or time.monotonic() > self._began + self.max_import_seconds:
             self.check()
 
     def end(self) -> None:
-        """Raise nothing any more."""
+        """Stop raising exceptions."""
         self.over = True
         if self._looks:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _look_often(self) -> None:
-        """Look again and again from now on, if nobody uses the system's timer; an alarm may be set from outside."""
+        """Check again at short intervals from now on, unless someone else uses the system's timer."""
         if not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
             return
         if signal.getitimer(signal.ITIMER_REAL)[0] == 0.0:
@@ -98,11 +98,11 @@ class Signals:
 
 @contextmanager
 def raising_signals(max_import_seconds: float = 15.0) -> Iterator[Signals]:
-    """Raise Terminated on SIGTERM and SIGHUP and Interrupted on SIGINT for a while.
+    """Raise Terminated on SIGTERM and SIGHUP, and Interrupted on SIGINT, inside the context.
 
-    Only where Python's defaults were in force, and only in the main thread: who handles or ignores them, as under
-    ``nohup``, goes on doing so. Afterwards they are in force again. An import that lasts longer than
-    ``max_import_seconds`` is broken off all the same: a module of the user may wait for ever.
+    This applies only to signals with Python's default handlers, and only in the main thread: handlers of others, and
+    ignored signals as under ``nohup``, are kept. The defaults are restored afterwards. An import that takes longer than
+    ``max_import_seconds`` is interrupted anyway, because a user's module may hang.
     """
     signals = Signals(max_import_seconds)
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Standard streams that cost no result: what cannot be printed is left out, and what was lost is told at the end."""
+"""Standard streams that never fail: what cannot be printed is dropped, and reported at the end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LINE_ENDS = "\n\t"
 class SteadyStream:
     """A text stream whose ``write`` and ``flush`` never fail.
 
-    Characters that its encoding lacks become question marks. After the first failure, which ``failure`` holds, nothing
-    more is written; ``told`` says that the user knows. With ``escaped``, everything but line ends is made
-    ``printable``: what libraries warn of, too.
+    Characters that its encoding lacks become question marks. After the first failure, stored in ``failure``, nothing
+    more is written. ``told`` means that the user was informed. With ``escaped``, everything except line ends is made
+    ``printable``, including warnings of libraries.
     """
 
     def __init__(self, stream: TextIO, *, escaped: bool = False) -> None:
@@ -32,7 +32,7 @@ class SteadyStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write ``text`` as far as it can be written; return its length."""
+        """Write as much of ``text`` as possible; return its length."""
         if self.failure is None:
             shown = _printable_lines(text) if self._escaped else text
             try:
@@ -62,7 +62,7 @@ class SteadyStream:
 
 @contextmanager
 def steady_streams() -> Iterator[None]:
-    """Make the process's standard output and error steady for a while, and tell at the end what was not printed."""
+    """Make standard output and error steady inside the context, and report at the end what was not printed."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
     # Python has None for a stream that was closed from the start.
@@ -82,7 +82,7 @@ def steady_streams() -> Iterator[None]:
 
 
 def require_printed() -> None:
-    """Raise InputError where what was printed is lost, for a command that leaves nothing else."""
+    """Raise InputError if output was lost, for a command without any other result."""
     if isinstance(sys.stdout, SteadyStream):
         sys.stdout.flush()
         reason = _lost(sys.stdout)
@@ -92,14 +92,14 @@ def require_printed() -> None:
 
 
 def _lost(stream: SteadyStream) -> str | None:
-    """Return why something was not printed; None where all was, and where a reader wanted no more (a closed pipe)."""
+    """Return why something was not printed; None if everything was, or if the reader closed the pipe."""
     if stream.failure is None or isinstance(stream.failure, BrokenPipeError):
         return None
     return getattr(stream.failure, "strerror", None) or str(stream.failure)
 
 
 def _fill_gaps() -> None:
-    """Open what was closed of the three standard descriptors: the next file opened would be taken for one of them."""
+    """Open standard descriptors that are closed, because the next opened file would take their place."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

@@ -95,7 +95,7 @@ def train(
 
 
 def _hint(folder: Path | None) -> str:
-    """Return how to go on with the run in ``folder``, if one was begun there that has not ended."""
+    """Return how to continue the run in ``folder``, if there is an unfinished one."""
     if folder is None or not (folder / "config.json").is_file() or (folder / "model.pt").exists():
         return ""
     return f"; prunekit train --resume --out {folder} continues from the last checkpoint"

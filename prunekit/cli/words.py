@@ -1,4 +1,4 @@
-"""What the library says in Python's words, in those of the command line: of `keep` becomes --keep."""
+"""Translation of the library's messages into the words of the command line: `keep` becomes --keep."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def in_flags(text: str) -> str:
 
 
 def all_in_flags(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``facts`` with the texts in them, and in lists of them, as ``in_flags`` has them."""
+    """Return ``facts`` with ``in_flags`` applied to all texts, including those in lists."""
     return {name: _told(value) for name, value in facts.items()}
 
 

@@ -1,7 +1,7 @@
-"""A branch of the search: students of one start, made smaller as long as they are good, a round at a time.
+"""A branch of the search: students that begin with given widths and get smaller as long as they are good.
 
-A branch is plain data between its rounds. What a round comes to depends on that and on the task alone, so that any
-worker may play it, and play it again where another one died.
+A branch goes on in rounds, and is plain data between them. What a round comes to depends only on these data and on the
+task, so any worker can play it, also again if another worker died.
 """
 
 from __future__ import annotations
@@ -31,12 +31,19 @@ class Phase(Enum):
 @final
 @dataclass(kw_only=True)
 class Branch:
-    """Where a branch is: its ``good`` student, if it has one, and the ``student`` of another size that it works on.
+    """The state of a branch, which began with the widths ``start``; if it ``copies``, with those of the teacher.
 
-    With ``copies`` it began with a copy of the teacher's own network, of which ``start`` are the widths.
+    ``good`` is its smallest good student, of retention ``good_retention``; None before there is one. ``is_safe`` says
+    whether any was safely good. ``student`` is what imitation works on, of the widths ``target``. ``taught`` counts its
+    rounds that were not good, and ``phases`` those of fine-tuning. ``reached`` is the best retention of that size and
+    ``best`` the student that reached it, which the last ``without_improvement`` rounds did not improve.
+    ``hopeless_units`` is the largest number of units that was given up; it was tried from a good student of
+    ``hopeless_from`` units.
 
-    ``reached`` is the best retention of that size, which was ``taught`` so many rounds, by the ``best`` student, for so
-    many rounds ``without_improvement``; ``hopeless_units`` is the largest size that was given up.
+    ``learning`` is the student in fine-tuning, ``tuner`` the saved state of the tuner, and ``is_tuning`` says whether
+    that state is of ``learning``. ``guide`` is the pickled actor of a fine-tuned student that now teaches in the
+    teacher's place. ``batches`` and ``tuning_steps`` are what it took so far, ``seeds_used`` the episodes that the
+    branch learned from, and ``failure`` says how the environment failed.
     """
 
     start: tuple[int, ...]
@@ -54,11 +61,13 @@ class Branch:
     good_retention: float = -math.inf
     target: tuple[int, ...] = ()
     hopeless_units: int = 0
+    hopeless_from: int = 0
     is_safe: bool = False
     guide: bytes | None = None
     tuner: bytes | None = None
     learning: Student | None = None
     is_tuning: bool = False
+    phases: int = 0
     batches: int = 0
     tuning_steps: int = 0
     seeds_used: int = 0
@@ -68,10 +77,11 @@ class Branch:
 @final
 @dataclass(frozen=True, kw_only=True)
 class RoundSettings:
-    """What a round has to know of the search: ``max_parameters`` are those that a network must have less of to help.
+    """What a round has to know about the search.
 
-    ``in_any_case``: the network is taught and judged whatever time that takes. While the search has not
-    ``anything_good``, no fine-tuning is given up.
+    Only networks with fewer than ``max_parameters`` help. With ``in_any_case`` the round teaches and judges its
+    network, however long that takes. ``anything_good`` says whether the search has a good network; until it does, no
+    fine-tuning is given up.
     """
 
     search: SearchSettings
@@ -85,11 +95,11 @@ class RoundSettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What a round came to: where the branch is now, the networks judged, the steps taken in the environment, of which
-    ``tuned_steps`` were those of fine-tuning.
+    """What a round came to: the branch after it, the networks that were judged, and the environment steps it took.
 
-    ``stopped``: it was not played to its end, and the branch is where it was. Where the environment failed in an
-    episode that a network of the widths ``failed`` played to learn, all of these widths fail: which it was is not kept.
+    ``tuned_steps`` of the steps were taken by fine-tuning. If ``stopped``, the round was cut short and its branch is
+    not to be used. ``failed`` are the widths of a student under which the environment failed in an episode to learn
+    from; all networks of these widths then count as failing, as it is not recorded which of them it was.
     """
 
     branch: Branch
@@ -101,7 +111,7 @@ class Round:
 
 
 def branch_of_copies(copied: Student, number: int, dataset: ImitationDataset) -> Branch:
-    """Return the branch that begins with ``copied``, which is as good as its teacher: nothing has to be shown of it."""
+    """Return the branch that begins with ``copied``, which counts as safely good because it answers as its teacher."""
     return Branch(
         start=copied.hidden,
         number=number,
@@ -117,20 +127,25 @@ def branch_of_copies(copied: Student, number: int, dataset: ImitationDataset) ->
 
 
 def seed_of(settings: SearchSettings, branch: int, used: int) -> int:
-    """Return the seed of the next episode that ``branch`` learns from; branches may share seeds, nothing else does."""
+    """Return the seed of the episode that ``branch`` learns from after ``used`` others; only branches share seeds."""
     return FIRST_SEED + SEEDS_PER_SEARCH * settings.seed + 1_000 * (branch + 1) + used
 
 
 def aim_of(branch: Branch) -> tuple[int, ...]:
-    """Return the widths that the branch works on, or will next, where it fine-tunes what is good already."""
+    """Return the widths that the branch works on, or those it will work on next if it fine-tunes a good student."""
     if branch.good is not None and branch.good is branch.best:
         units = next_units(branch.good.hidden, branch.hopeless_units)
         return branch.good.hidden if units is None else shrunk(branch.good.hidden, units)
-    return branch.target or branch.start
+    at_work = branch.learning or branch.student  # which units went decides its widths
+    return at_work.hidden if at_work is not None else branch.target or branch.start
 
 
 def retarget(branch: Branch, outputs: int, observation: int, max_parameters: float) -> None:
-    """Choose the size to work on next, between the ``good`` and the hopeless one and below ``max_parameters``."""
+    """Choose the next size: between the good and the hopeless one, and with fewer than ``max_parameters``.
+
+    If there is none, the hopeless size is tried again, provided that the good student is now smaller than the one from
+    which it was tried before: what a smaller network does is easier to imitate.
+    """
     branch.student = branch.best = branch.learning = None
     branch.reached, branch.without_improvement, branch.taught = -math.inf, 0, 0
     branch.target, branch.phase = (), Phase.DONE
@@ -138,6 +153,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         return
     hidden = branch.good.hidden
     units = next_units(hidden, branch.hopeless_units)
+    if units is None and branch.hopeless_from > sum(hidden) > branch.hopeless_units >= len(hidden) > 0:
+        units = branch.hopeless_units
+        branch.hopeless_units -= 1
     if units is not None and parameters_of(shrunk(hidden, units), observation, outputs) >= max_parameters:
         units = units_below(
             hidden,
@@ -146,3 +164,9 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
         )
     if units is not None:
         branch.target, branch.phase = shrunk(hidden, units), Phase.SHRINK
+
+
+def begin_tuning(branch: Branch, student: Student) -> None:
+    """Have ``branch`` fine-tune a copy of ``student`` in its next rounds."""
+    branch.learning, branch.phase = student.copied(), Phase.TUNE
+    branch.without_improvement, branch.phases, branch.is_tuning = 0, 0, False

@@ -153,24 +153,30 @@ class BranchResult:
 Progress = Callable[[CandidateSummary], None]
 
 
-def episodes_wanted(played: Paired, keep: float, clip_range: ReturnRange, *, cautious: bool = True) -> float:
-    """Return about how many episodes a certificate should take, by what was ``played``.
+def episodes_wanted(
+    played: Paired, keep: float, clip_range: ReturnRange, alpha: float = ALPHA, *, cautious: bool = True
+) -> float:
+    """Return about how many episodes a certificate at the level ``alpha`` should take, by what was ``played``.
 
     Infinity where that says nothing for the network. The bets are those of the certificate, and where it is
     ``cautious`` with the same caution: a few episodes, however good, promise little.
     """
-    return _episodes((cautious_growth if cautious else growth)(played, keep, clip_range))
+    return (
+        _episodes((cautious_growth if cautious else growth)(played, keep, clip_range), alpha)
+        if len(played)
+        else math.inf
+    )
 
 
 def own_copy_wants(baseline: Baseline, keep: float, clip_range: ReturnRange) -> float:
     """Return about how many episodes a certificate for a copy of the teacher should take."""
     teacher = baseline.teacher[: len(baseline.random)]
     played = Paired(small=teacher, teacher=teacher, random=baseline.random)
-    return _episodes(growth(played, keep, clip_range)) if len(played) else math.inf
+    return episodes_wanted(played, keep, clip_range, cautious=False)
 
 
-def _episodes(grown: float) -> float:
-    return math.inf if grown <= 0.0 else _LEARNING * -math.log(ALPHA) / grown
+def _episodes(grown: float, alpha: float) -> float:
+    return math.inf if grown <= 0.0 else _LEARNING * -math.log(alpha) / grown
 
 
 def _clearly_positive(gains: Array) -> bool:

@@ -1,4 +1,4 @@
-"""From the options of the command line to a compression and its files."""
+"""``prunekit compress``: from the options of the command line to a compression and its files."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from prunekit.stats.clipping import parse_range
 from prunekit.temporaries import remove_left
 
 _MAX_WORKERS = 8
-# Where a policy goes that was not certified, in a folder of one that was.
+# In the folder of a certified policy, one that was not certified goes into this folder.
 _NOT_CERTIFIED = "not-certified"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class CompressOptions:
-    """The arguments and options of ``prunekit compress`` as they were given.
+    """The arguments and options that ``prunekit compress`` was given.
 
     ``randomize`` is the file that the randomization in ``disturbance`` was read from.
     """
@@ -67,7 +67,7 @@ class CompressOptions:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came out, the files that were written, the ONNX file first, and what there is to say beside it."""
+    """The result, the files that were written (the ONNX file first), and notes for the user."""
 
     result: Compressed
     paths: list[Path]
@@ -75,10 +75,10 @@ class Outcome:
 
 
 def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome:
-    """Compress the policy in a file and write what came out, all but ``options.json_file``.
+    """Compress the policy in a file, and write all files of the result except ``options.json_file``.
 
-    A policy that was not certified never replaces one that was. Raises InputError, before anything is played, for
-    options that do not fit.
+    A policy that was not certified never replaces a certified one. Raises InputError, before anything is played, for
+    options that do not fit together or the file.
     """
     search = SearchSettings(keep=options.keep, tuning=options.tuning, seed=options.seed)
     settings = CompressSettings(
@@ -104,7 +104,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
         result = compress(task, settings, [display], workers=slots, engine=options.engine, address=options.address)
         notes = [*result.teacher.notes, *result.failures, *([result.busy] if result.busy and result.certified else [])]
         if not result.certified and _certified_in(folder):
-            notes.append(f"{folder} holds a policy that was certified, which stays")
+            notes.append(f"{folder} holds a certified policy, which was not replaced")
             folder /= _NOT_CERTIFIED
         paths = write(result, folder)
         try:
@@ -115,7 +115,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
 
 
 def _certified_in(folder: Path) -> bool:
-    """Return whether ``folder`` holds a policy that was certified."""
+    """Return whether ``folder`` holds a certified policy."""
     try:
         found = json.loads((folder / "certificate.json").read_bytes())
     except (OSError, ValueError):
@@ -124,7 +124,7 @@ def _certified_in(folder: Path) -> bool:
 
 
 def _require_free(options: CompressOptions, folder: Path) -> None:
-    """Raise InputError where something cannot be written, or would replace what is read."""
+    """Raise InputError if a file could not be written, or would replace one that is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that does not exist; create it, or name another with `out`")
     beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
@@ -133,12 +133,12 @@ def _require_free(options: CompressOptions, folder: Path) -> None:
 
 
 def _outputs(folder: Path) -> list[Path]:
-    """Return all files that may be written."""
+    """Return every file that may be written to ``folder``."""
     return [place / name for place in (folder, folder / _NOT_CERTIFIED) for name in (*FILES, *PICTURES)]
 
 
 def _slots(options: CompressOptions) -> int:
-    """Return how many workers there are to be; raises InputError for an engine that does not fit."""
+    """Return the number of workers; raises InputError if ``engine`` or ``address`` cannot be used."""
     if options.engine is not None and options.engine not in ENGINES:
         raise InputError(f"`engine` {options.engine} is unknown; choose one of {', '.join(ENGINES)}")
     if options.address is not None and options.engine != "ray":
@@ -147,13 +147,13 @@ def _slots(options: CompressOptions) -> int:
 
 
 def workers_here() -> int:
-    """Return how many worker processes there are to be: one per core that this process may use, eight at most."""
+    """Return the number of worker processes: one per core that this process may use, at most eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MAX_WORKERS)
 
 
 def _environment(options: CompressOptions) -> tuple[str, dict[str, Any]]:
-    """Return (id, arguments) of the environment, from the file where the options name none."""
+    """Return (id, arguments) of the environment that the options name, or else the file."""
     path = options.teacher
     readable = policy_kind(path) in ("model", "onnx")  # no others name an environment
     if options.env is not None:

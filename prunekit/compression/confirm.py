@@ -1,6 +1,6 @@
-"""A confirmation: what the search selected plays again, on episodes that nothing was selected on.
+"""Confirmation: networks that the search selected play again, on episodes that selected nothing.
 
-A search tries many networks on the same few episodes, so that the ones it calls good are good there partly by chance.
+A search tries many networks on the same few episodes, so the ones that look good there are good partly by chance.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 
 from prunekit.compression.candidates import CLEARLY, Candidate, episodes_wanted
+from prunekit.compression.planning import best_of_sizes
 from prunekit.errors import FailedEpisodeError
 from prunekit.stats.betting import Paired, growth
 from prunekit.stats.bootstrap import Array
@@ -20,15 +21,13 @@ from prunekit.stats.certify import Returns
 from prunekit.stats.clipping import ReturnRange
 
 _MIN_PLAYED = 10
-# A certificate that should take no more episodes than so many is had in any case.
+# A certificate that should take at most so many episodes is cheap enough in any case.
 _MAX_WANTED = 200
-# Networks of the same widths that have a confirmation, the best in the selection.
+# Of the networks of the same widths, so many have a confirmation, the best ones in the selection.
 _OF_ONE_SIZE = 2
-# A larger network is larger than the smallest by at least this factor.
-_LARGER = 1.2
-# So many larger networks have a confirmation before one of them stands for the certificate.
+# At most so many larger networks have a confirmation before one of them is chosen.
 _RACING = 4
-# Of what the most promising network promises, what a smaller one has to.
+# A smaller network has to promise at least this share of what the most promising one does.
 _NEARLY = 0.5
 
 Progress = Callable[[Candidate, int], None]
@@ -38,10 +37,11 @@ Progress = Callable[[Candidate, int], None]
 @final
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationRun:
-    """How to look again: who plays on which seeds, what is to be kept, and when it is ``over``.
+    """How to confirm: who plays on which seeds, what share of the gain to ``keep``, and when time is ``over``.
 
-    ``failing`` is told of every network under which the environment fails, and how. After ``min_good`` episodes that
-    leave no doubt no more are played.
+    ``needed`` returns what a certificate should take of the budget, given the episodes that a network has played;
+    ``left`` returns what is left of the budget. ``failing`` is called with every network under which the environment
+    fails, and the reason. A network that is clearly good after ``min_good`` episodes plays no more.
     """
 
     returns_of: Callable[[Candidate], Returns]
@@ -52,51 +52,62 @@ class ConfirmationRun:
     enough: float
     clip_range: ReturnRange
     over: Callable[[], bool]
+    needed: Callable[[Paired], float] = lambda _: 0.0
+    left: Callable[[], float] = lambda: math.inf
     progress: Progress = lambda *_: None
     failing: Callable[[Candidate, str], object] = lambda *_: None
     min_good: int = 20
 
+    def fits(self, point: Candidate) -> bool:
+        """Return whether a certificate of ``point`` should take no more than is left."""
+        return self.needed(point.played) <= self.left()
+
 
 def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candidate | None, list[Candidate]]:
-    """Return (the smallest of the good ``points`` that is good in its confirmation as well, those found wanting there).
+    """Return (the smallest of the good ``points`` that is confirmed, those that were rejected).
 
-    Good is to keep what is ``enough``. When there is no time left, the smallest of a size that was not found wanting
-    stands for it; None where there is none. Likewise where a confirmation has no seeds. Those found wanting come with
-    all their episodes. One under which the environment fails is neither.
+    A network is confirmed if it keeps ``enough`` on the new episodes too. If time is over, or there are no seeds, the
+    smallest one of a size that was not rejected is returned without a confirmation, or None if there is none. A network
+    is passed over if its certificate should take more than is left; if that is true of all, the most promising one is
+    returned. Rejected networks hold the episodes of both the selection and the confirmation. A network under which the
+    environment fails is neither confirmed nor rejected.
     """
-    wanting: list[Candidate] = []
-    for point in _good(points, _OF_ONE_SIZE):
-        if look.over() or not look.seeds:
-            if any(point.hidden == other.hidden for other in wanting):
-                continue
-            return point, wanting
+    rejected: list[Candidate] = []
+    slow: list[Candidate] = []
+    for point in best_of_sizes(points, _OF_ONE_SIZE):
+        is_over = look.over() or not look.seeds
+        if is_over and any(point.hidden == other.hidden for other in rejected):
+            continue
+        if not look.fits(point):
+            slow.append(point)
+            continue
+        if is_over:
+            return point, rejected
         seen = _again(point, look)
         if seen is None:
             continue
         played, complete = seen
         wanted = look.enough if complete else look.keep
         if played.retention is not None and played.retention >= wanted:
-            return replace(point, played=played, retention=played.retention), wanting
-        wanting.append(_together(point, played))
-    return None, wanting
-
-
-def larger_than(smaller: Candidate, points: Sequence[Candidate]) -> list[Candidate]:
-    """Return the best of each size among the good ``points`` that is larger than ``smaller`` by more than a unit."""
-    return [point for point in _good(points, 1) if point.parameters >= _LARGER * smaller.parameters]
+            confirmed = replace(point, played=played, retention=played.retention)
+            if look.fits(confirmed):
+                return confirmed, rejected
+            slow.append(confirmed)
+        else:
+            rejected.append(_together(point, played))
+    return (most_promising(slow, look.keep, look.clip_range) if slow else None), rejected
 
 
 def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate | None:
     """Return the smallest of ``points`` that promises at least half as much as the most promising one.
 
-    None where the environment fails under all that have a confirmation.
-
-    What a network promises is what the best bet would have earned per episode (``stats/betting.py``), returns being
-    clipped to ``clip_range``: half of it, and a certificate should take twice the episodes. It is reckoned from the
-    selection's episodes and, of the most promising one and the smallest beside it, from a confirmation as well.
+    What a network promises is what the best bet on it would have earned per episode (``stats/betting.py``), with
+    returns clipped to ``clip_range``; at half of that, a certificate should take twice as many episodes. The most
+    promising network and the smallest ones that promise half as much have a confirmation first. Networks whose
+    certificate fits in what is left are preferred. Returns None if the environment fails under all of them.
     """
     best = most_promising(points, look.keep, look.clip_range)
-    beside = [point for point in _promising(points, look.keep, look.clip_range) if point is not best]
+    beside = [point for point in promising(points, look.keep, look.clip_range) if point is not best]
     racing = [best, *beside[: _RACING - 1]]
     looked: list[Candidate] = []
     while racing and not look.over():
@@ -105,17 +116,18 @@ def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate 
         if seen is not None:
             looked.append(_together(point, seen[0]))
     if looked:
-        return _promising(looked, look.keep, look.clip_range)[0]
+        fitting = [point for point in looked if look.fits(point)]
+        return promising(fitting or looked, look.keep, look.clip_range)[0]
     return racing[0] if racing else None
 
 
 def most_promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> Candidate:
-    """Return that of ``points`` on which the best bet would have earned most; where none earns, that kept most."""
+    """Return the one of ``points`` on which the best bet would have earned most, or that kept most if none earns."""
     return max(points, key=lambda point: (growth(point.played, keep, clip_range), point.retention))
 
 
-def _promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> list[Candidate]:
-    """Return those that promise nearly as much as the most promising, the smallest first."""
+def promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> list[Candidate]:
+    """Return those of ``points`` that promise at least half as much as the most promising, the smallest first."""
     best = most_promising(points, keep, clip_range)
     maximum = growth(best.played, keep, clip_range)
     if maximum <= 0.0:
@@ -124,18 +136,8 @@ def _promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange
     return sorted(found, key=lambda point: (point.parameters, -point.retention))
 
 
-def _good(points: Sequence[Candidate], of_one_size: int) -> list[Candidate]:
-    """Return the best of the good ones of each size, so many at most, the smallest first."""
-    found: list[Candidate] = []
-    good = (point for point in points if point.good and not point.failure)
-    for point in sorted(good, key=lambda point: (point.parameters, -point.retention)):
-        if sum(point.hidden == other.hidden for other in found) < of_one_size:
-            found.append(point)
-    return found
-
-
 def _together(point: Candidate, seen: Paired) -> Candidate:
-    """Return ``point`` with what it played when it was ``seen`` again."""
+    """Return ``point`` with the episodes ``seen`` in its confirmation added to those of the selection."""
     pairs = zip(_parts(point.played), _parts(seen), strict=True)
     small, teacher, random = (np.concatenate(pair) for pair in pairs)
     both = Paired(small=small, teacher=teacher, random=random)
@@ -144,10 +146,10 @@ def _together(point: Candidate, seen: Paired) -> Candidate:
 
 
 def _again(point: Candidate, look: ConfirmationRun) -> tuple[Paired, bool] | None:
-    """Return (what ``point`` earned on the seeds, whether on all of them).
+    """Return (what ``point`` earned on the seeds, whether that is all that was needed).
 
-    It plays on the first of them only where it clearly falls short, or time is over. Seeds on which the environment
-    fails under the teacher or the random policy are left out. None where it fails under ``point``.
+    It stops early if ``point`` clearly falls short or time is over. Seeds on which the environment fails under the
+    teacher or the random policy are left out. Returns None if the environment fails under ``point``.
     """
     play = look.returns_of(point)
     own: list[tuple[float, float, float]] = []
@@ -171,7 +173,7 @@ def _again(point: Candidate, look: ConfirmationRun) -> tuple[Paired, bool] | Non
 
 
 def _sure(both: Paired, seen: Paired, look: ConfirmationRun) -> bool:
-    """Return whether the new episodes alone say that it is good, and all together that a certificate takes few."""
+    """Return whether the new episodes alone show a good network, and all of them a certificate of few episodes."""
     error = float(seen.differences(look.keep).std(ddof=1)) / math.sqrt(len(seen))
     gain = float((seen.teacher - seen.random).mean())
     good = gain > 0.0 and seen.retention is not None and seen.retention - error / gain >= look.enough

@@ -1,7 +1,7 @@
-"""Students that begin as copies of the teacher's own network: what is a little smaller than it is safely good at once.
+"""Students that start as copies of the teacher's network, because a slightly smaller copy is good at once.
 
-A copy is an ordinary student in everything else: it loses its least important units while it learns, and what these did
-is taken over by those that stay.
+In everything else a copy is an ordinary student: while it learns it loses its least important units, and the units that
+stay take over what those did.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from prunekit.policy.heads import TanhHead
 from prunekit.pruning.groups import find_groups
 from prunekit.spaces.kind import AnswerScale
 
-# Of what is seen, a copy decides this share as its teacher does; within so much, in the student's units.
+# A copy has to act as its teacher does on this share of the dataset, within this tolerance on the student's scale.
 _SAME, _TOLERANCE = 0.95, 0.02
 
 
 def copy_of(teacher: Teacher, dataset: ImitationDataset, scale: Scale, seed: int) -> Student | None:
-    """Return a student that does what the teacher does in ``dataset``; None where there is none with units to lose.
+    """Return a student that answers as the teacher does on ``dataset``.
 
-    The teacher's network is one where it is a chain from one linear layer to another, whatever makes answers of the
-    last one's outputs. The units are ``scale``, but for a normalizer and a squashing head of the teacher's own.
+    None if the teacher's network is not a chain that starts and ends with a linear layer, if the copy would answer
+    differently, or if it has no units to lose. The student has the given ``scale``, except that the teacher's own
+    normalizer and squashing head are kept.
     """
     own = _own_network(teacher, scale)
     if own is None:
@@ -57,7 +58,7 @@ def copy_of(teacher: Teacher, dataset: ImitationDataset, scale: Scale, seed: int
 @final
 @dataclass(frozen=True, kw_only=True)
 class _OwnNetwork:
-    """A chain from one linear layer to another; ``squashing`` is the head behind it, where there is a tanh."""
+    """A chain that starts and ends with a linear layer; ``squashing`` is the head after it if that has a tanh."""
 
     layers: nn.Sequential
     normalizer: Normalizer | None
@@ -98,7 +99,7 @@ def _last_layer(graph: Graph | None) -> int | None:
 
 
 def _head_of(answers: AnswerScale) -> TanhHead | None:
-    """Return what squashes to the bounds of ``answers``; None where there are some without."""
+    """Return the head that squashes to the bounds of ``answers``; None if some of them have no bounds."""
     if not bool(answers.bounded.all()):
         return None
     low, high = ((answers.middle + sign * answers.half).tolist() for sign in (-1.0, 1.0))
@@ -107,7 +108,7 @@ def _head_of(answers: AnswerScale) -> TanhHead | None:
 
 @torch.no_grad()
 def _read_normalized_(layer: nn.Module, normalizer: Normalizer) -> None:
-    """Have a ``layer`` that reads observations read what ``normalizer`` makes of them."""
+    """Change a ``layer`` that reads raw observations so that it reads those of ``normalizer``."""
     assert isinstance(layer, nn.Linear)
     shift = layer.weight @ normalizer.mean
     layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
@@ -116,7 +117,7 @@ def _read_normalized_(layer: nn.Module, normalizer: Normalizer) -> None:
 
 @torch.no_grad()
 def _answer_in_units_(layer: nn.Module, answers: AnswerScale) -> None:
-    """Have a ``layer`` that gives answers give them in units of ``answers``."""
+    """Change a ``layer`` that gives answers so that it gives them on the scale of ``answers``."""
     assert isinstance(layer, nn.Linear)
     bias = torch.zeros_like(answers.middle) if layer.bias is None else layer.bias
     layer.bias = nn.Parameter((bias - answers.middle) / answers.half)
@@ -124,7 +125,7 @@ def _answer_in_units_(layer: nn.Module, answers: AnswerScale) -> None:
 
 
 def _same(student: Student, dataset: ImitationDataset) -> bool:
-    """Return whether ``student`` decides as its teacher did in ``dataset``, all but rarely."""
+    """Return whether ``student`` acts as its teacher did on nearly all of ``dataset``."""
     actions, half = student.spaces.actions, student.scale.answers.half.double().numpy()
     with torch.no_grad():
         found = student.actor.outputs(torch.from_numpy(dataset.states)).double().numpy()

@@ -1,11 +1,68 @@
-"""Fine-tuning on rewards, a phase at a time; each is judged, as returns fall and rise from one to the next."""
+"""Fine-tuning on rewards, one phase at a time; every phase is judged, as returns rise and fall between them."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
+import numpy as np
+
 from prunekit.adapters.sb3_tuning import Tuner
+from prunekit.compression.round_context import RoundContext
 from prunekit.compression.student import Student
+from prunekit.rollouts import StoppedError
+
+# Phases without improvement in which a good network may still become safely good.
+_SETTLING = 2
+
+
+def tune(context: RoundContext) -> None:
+    """Fine-tune for one phase.
+
+    Smaller students then learn from a student that is safely good, or from a good one that no longer improves.
+    """
+    branch, settings = context.branch, context.settings
+    assert branch.learning is not None
+    tuner = context.worker.tuner(branch.scale, settings.seed, settings.tuning_warmup)
+    branch.tuner, networks, steps = burst(
+        tuner, branch.tuner, branch.learning, settings.tuning_steps, context.stopped, continued=branch.is_tuning
+    )
+    branch.is_tuning = True
+    context.tuned_steps += steps
+    branch.tuning_steps += steps
+    if context.stopped():
+        raise StoppedError("stopped")
+    branch.without_improvement += 1
+    branch.phases += 1
+    for network in networks:
+        candidate = context.judge(network, best=branch.reached, tuned=True)
+        if candidate.good and candidate.retention >= settings.safe:
+            branch.is_safe = True
+            _follow(context, network, candidate.retention)
+            return
+        if candidate.retention > branch.reached:
+            branch.best, branch.reached, branch.without_improvement = network, candidate.retention, 0
+            if candidate.good:
+                branch.good, branch.good_retention = network, candidate.retention
+    if branch.good is not None and branch.good is branch.best:
+        if branch.without_improvement >= _SETTLING:
+            _follow(context, branch.good, branch.good_retention)
+        return
+    is_tired = branch.without_improvement >= settings.tuning_patience or branch.phases >= settings.max_tuning_phases
+    if is_tired and context.round.anything_good:
+        context.give_up()
+
+
+def _follow(context: RoundContext, student: Student, retention: float) -> None:
+    """Have smaller students learn from ``student``: what a small network does, a smaller one can imitate."""
+    branch = context.branch
+    branch.good, branch.good_retention = student, retention
+    branch.guide = pickle.dumps(student.actor)
+    guide = context.guide()
+    assert guide is not None
+    seen = context.own_episodes(student, context.settings.teacher_episodes)
+    branch.dataset.follow(guide, np.concatenate(seen))
+    context.next_target()
 
 
 def burst(
@@ -17,11 +74,11 @@ def burst(
     *,
     continued: bool,
 ) -> tuple[bytes, tuple[Student, Student], int]:
-    """Return (what ``tuner`` is now, the average and the latest of what ``learning`` became, steps that were taken).
+    """Fine-tune ``learning`` for one phase; return (tuner's state, (averaged student, latest student), steps taken).
 
-    ``saved`` is what the tuner was after the last phase of the branch, None where there was none; ``continued`` says
-    that it was one of ``learning``, which becomes the average. What falls is not taken back: before it gets better than
-    it ever was, a small network may fall for a dozen phases.
+    ``saved`` is the tuner's state after the branch's last phase, None before its first. ``continued`` says that this
+    phase was one of ``learning`` too. ``learning`` is changed to the average of the latest networks. A phase that made
+    it worse is not undone: a small network may get worse for a dozen phases before it is better than ever.
     """
     tuner.resume(learning.network if continued else None, tuner.initial if saved is None else saved)
     if not continued:

@@ -1,4 +1,4 @@
-"""How good a network is: it plays the selection's episodes until they say enough, by the bets of the certificate."""
+"""How good a network is: it plays the selection's episodes until they tell, by the bets of the certificate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prunekit.rollouts import BatchPolicy, EpisodeRunner
 from prunekit.stats.betting import Paired
 from prunekit.stats.clipping import ReturnRange
 
-# So many episodes are enough where a certificate should take no more than so many.
+# Fewer than all episodes are enough, but at least this many, if a certificate should take at most this many.
 _MIN_GOOD, _MAX_WANTED = 20, 200
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a network earned on the first of the selection's episodes, what it keeps, and whether that is enough."""
+    """What a network earned in the episodes that it played, its retention in them, and whether that is good enough."""
 
     played: Paired
     retention: float
@@ -40,10 +40,10 @@ def judged(
     seen: Callable[[Float32], object] = len,
     over: Callable[[], bool] = lambda: False,
 ) -> Judgement:
-    """Have ``policy`` play the selection's episodes; say what was ``seen`` in each.
+    """Have ``policy`` play the selection's episodes, and pass the observations of each to ``seen``.
 
-    It plays no more where it can hardly be good, where it is clearly worse than ``best``, which it was before, where a
-    certificate would be had in few episodes, or when it is ``over``, after one episode at least.
+    It stops early, but after at least one episode: if it can hardly be good, if it is clearly worse than ``best``, the
+    best retention of its size so far, if it is so good that a certificate would take few episodes, or once ``over()``.
     """
     wanted = max(settings.enough, best)
     half = settings.selection_episodes // 2

@@ -1,4 +1,4 @@
-"""Any ONNX file as a teacher: one observation in, and one of its outputs is the decision."""
+"""An ONNX file as a teacher: it takes one batch of observations, and one of its outputs is the answer."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _NAMED = {"outputs": "scores", "action": "action"}
 
 
 class OtherInputsError(InputError):
-    """The file does not take one batch of observations, so that it cannot be run as it is."""
+    """The file does not take a single batch of observations, so it cannot be run as it is."""
 
 
 def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> Teacher:
-    """Return the policy in the ONNX file at ``path``.
+    """Return the policy with one input in the ONNX file at ``path``.
 
-    It has one input. ``target`` names its output where that cannot be told: it is the one called ``scores`` (where
-    actions are choices) or ``action``, or the only one that has as many values as the actions need, the numbers of
-    choices counting too. Raises ArtifactError for what is no ONNX file and InputError, naming ``path`` and the option,
-    for what does not fit, and for a decision that is drawn at random.
+    ``target`` names the output that answers. By default it is the one called ``scores`` (if actions are choices) or
+    ``action``; otherwise the only output with as many values as the action space needs, where action numbers count too.
+    Raises ArtifactError if the file is no ONNX. Raises InputError, naming ``path`` and the option, if it does not fit,
+    if the output cannot be told, or if it is drawn at random.
     """
     model = read_model(path)
     session = tuned_session(model.content, str(path))
@@ -88,7 +88,7 @@ def read_onnx_teacher(path: Path, spaces: Spaces, target: str | None = None) -> 
 
 
 def _rows_at_once(content: bytes, width: int) -> int:
-    """Return how many observations one run may take: work may grow faster than their number."""
+    """Return how many observations one run may take; the work may grow faster than their number."""
     for rows in _ROWS:
         with suppress(ArtifactError):
             work_of(content, "model", batch=rows, width=width)
@@ -107,7 +107,7 @@ def _input(session: Any, path: Path) -> Any:
 def _chosen(
     found: dict[str, Any], varying: Sequence[str], model: BenchModel, spaces: Spaces, target: str | None
 ) -> str:
-    """Return the output that is the decision: not drawn at random, and of as many values as the actions need."""
+    """Return the output that answers: not drawn at random, and with as many values as the action space needs."""
     fitting = [name for name in found if _fits(np.asarray(found[name]), spaces)]
     plain = [name for name in fitting if name not in model.sampled]
     preferred = _NAMED[spaces.actions.taught_by]
@@ -125,9 +125,8 @@ def _chosen(
         return plain[0]
     shapes = ", ".join(f"{shown(name)} {list(np.asarray(value).shape)}" for name, value in found.items())
     raise InputError(
-        f"{model.path}: {'several outputs' if plain else 'no output'} could be the {spaces.outputs} values of "
-        "the action "
-        f"({shapes}); name it with `output`"
+        f"{model.path}: {'several outputs' if plain else 'no output'} could be the {spaces.outputs} values of the "
+        f"action ({shapes}); name the right one with `output`"
     )
 
 

@@ -1,4 +1,4 @@
-"""The frontier as a picture: parameters against retention, every network that was judged."""
+"""The frontier as a picture: parameters against retention, for every network that was judged."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _STYLE: dict[str, Any] = {"svg.hashsalt": "prunekit", "svg.fonttype": "none"}
 def draw(result: Compressed, title: str, folder: Path) -> list[Path]:
     """Write ``frontier.svg`` and ``frontier.png`` to ``folder``, both or none; return their paths.
 
-    Drawn on canvases of its own, so that no backend is chosen or needed. The caller's style (rcParams) has no effect
-    and is as it was afterwards; while it draws, matplotlib's default style holds in the whole process, as matplotlib
-    knows no other way. Raises InputError where they cannot be written, or matplotlib is missing; pictures of another
-    result are gone then.
+    It needs no matplotlib backend and selects none. The caller's style (rcParams) has no effect and is restored; while
+    the pictures are drawn, matplotlib's default style applies to the whole process. Raises InputError if matplotlib is
+    missing or the pictures cannot be written; earlier pictures in ``folder`` are then removed, as they show another
+    result.
     """
     paths = [folder / name for name in PICTURES]
     contents = []

@@ -1,4 +1,4 @@
-"""What plays in the search: students as they will be deployed, and the teacher."""
+"""Who plays in the search: students as they will be deployed, and the teacher."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from prunekit.policy.program import Float32
 from prunekit.rollouts import BatchPolicy, one_at_a_time
 from prunekit.runtimes.quick import QuickPolicy
 
-# A teacher whose answers do not depend on the batch is asked so many observations at once.
+# How many observations a teacher answers at once if its answers do not depend on the batch.
 _TEACHER_BATCH = 16
 _ROWS = 16
 
 
 def deployed(actor: Actor, spaces: Spaces) -> BatchPolicy:
-    """Return what ``actor`` does when it is deployed, to the bit of its C, or as ONNX Runtime where it has none.
+    """Return ``actor`` as it plays when deployed: bit for bit as its C, or in ONNX Runtime if it has no C.
 
-    It raises CheckError for an observation that is not finite.
+    The policy raises CheckError for an observation that is not finite.
     """
     graph = graph_of(actor)
     try:
@@ -43,7 +43,7 @@ def deployed(actor: Actor, spaces: Spaces) -> BatchPolicy:
 
 
 def policy_of_graph(graph: Graph, spaces: Spaces) -> BatchPolicy:
-    """Return ``graph``, whose action is one of ``spaces``, as what plays; raises InputError where it has no C."""
+    """Return ``graph``, whose actions fit ``spaces``, as a playing policy; raises InputError if it has no C."""
     quick = QuickPolicy(graph)
     answers, action = quick.answers, spaces.actions.action
     single = spaces.actions.choices == 1
@@ -57,9 +57,9 @@ def policy_of_graph(graph: Graph, spaces: Spaces) -> BatchPolicy:
 
 
 def playing_teacher(teacher: Teacher) -> BatchPolicy:
-    """Return ``teacher`` as what plays: its C where it is a graph of which there is one, else what it answers.
+    """Return ``teacher`` as a playing policy: the C of its graph if there is one, otherwise its own answers.
 
-    It is asked about several observations at once where that does not change a bit of its answers.
+    It answers several observations at once only if that changes no bit of its answers.
     """
     spaces = teacher.spaces
     if teacher.graph is not None and _gives_actions(teacher.graph, spaces):
@@ -86,7 +86,7 @@ def _gives_actions(graph: Graph, spaces: Spaces) -> bool:
 
 
 def _independent(teacher: Teacher) -> bool:
-    """Return whether answers are the same bits in batches of any size, as far as some questions tell."""
+    """Return whether the answers to a few random observations have the same bits in batches of any size."""
     draws = np.random.default_rng(1).normal(size=(_ROWS, teacher.spaces.observation)).astype(np.float32)
     try:
         one_by_one = [teacher.responses(row[None]).tobytes() for row in draws]
@@ -96,6 +96,6 @@ def _independent(teacher: Teacher) -> bool:
                 told = [answer.tobytes() for answer in teacher.responses(part)]
                 if told != one_by_one[first : first + size]:
                     return False
-    except Exception:  # whatever a user's function raises: it will raise it in an episode, where that is said
+    except Exception:  # of a user's function; it will be raised again, and reported, in an episode
         return False
     return True

@@ -1,4 +1,4 @@
-"""A compression on the terminal: the frontier as it grows, size against retention."""
+"""The progress of a compression on the terminal: the networks judged so far, with size and retention."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FIRST_TOLD = 100
 
 @final
 class TerminalDisplay:
-    """Live table on a terminal, one plain line per judged network elsewhere. Use as a context manager.
+    """A live table on a terminal, or one plain line per judged network elsewhere. Use as a context manager.
 
-    Elsewhere a certificate has a line when it begins, and others as its episodes double from a hundred on.
+    Among plain lines, a certificate has one when it begins, and one at 100, 200, 400, ... episodes.
     """
 
     def __init__(self, console: Console, title: str, keep: float) -> None:
@@ -58,12 +58,12 @@ class TerminalDisplay:
         self._show(_line(points[-1], self._keep))
 
     def confirming(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its confirmation."""
+        """Show how many episodes of its confirmation the network ``name`` has played."""
         self._state = f"confirming {_hidden(name)}: {counted(episodes, 'episode')}"
         self._show(f"  confirming {_hidden(name)}" if episodes == 1 else None)
 
     def certifying(self, name: str, episodes: int) -> None:
-        """Show that a size has played so many episodes of its certificate."""
+        """Show how many episodes of its certificate the network ``name`` has played."""
         self._state = f"certifying {_hidden(name)}: {counted(episodes, 'fresh episode')}"
         began = f"  certifying {_hidden(name)}" if episodes == 1 else None
         self._show(began or (f"  {self._state}" if _is_told(episodes) else None))
@@ -85,7 +85,7 @@ class TerminalDisplay:
 
 
 def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
-    """Return the best of the networks of each number of parameters, the smallest first."""
+    """Return the best network of each number of parameters, smallest first."""
     best: dict[int, CandidateSummary] = {}
     for point in points:
         known = best.get(point.parameters)
@@ -95,7 +95,7 @@ def best_per_size(points: Sequence[CandidateSummary]) -> list[CandidateSummary]:
 
 
 def _hidden(name: str) -> str:
-    """Return the name of a size as a line shows it: "hidden 18x18", or "linear"."""
+    """Return the name of a size as it is shown: "hidden 18x18", or "linear"."""
     return f"hidden {name}" if name[0].isdigit() else name
 
 
@@ -106,12 +106,12 @@ def _line(point: CandidateSummary, keep: float) -> str:
 
 
 def _is_told(episodes: int) -> bool:
-    """Return whether a log hears of so many: 100, 200, 400, ..."""
+    """Return whether this number of episodes gets a line: 100, 200, 400, ..."""
     return episodes % _FIRST_TOLD == 0 and (episodes // _FIRST_TOLD).bit_count() == 1
 
 
 def _bar(retention: float, keep: float) -> str:
-    """Return a bar of the retention, 1 being full, with a mark where it has to reach."""
+    """Return a bar of the retention, full at 1, with a mark at ``keep``."""
     filled, mark = round(min(max(retention, 0.0), 1.0) * _BAR), min(round(keep * _BAR), _BAR - 1)
     cells = ["━" if index < filled else " " for index in range(_BAR)]
     cells[mark] = "╋" if mark < filled else "│"

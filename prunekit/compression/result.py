@@ -1,4 +1,4 @@
-"""What a compression came to, in words and as plain data."""
+"""The result of a compression, in words and as plain data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.claim import counted
 from prunekit.versions import installed_versions
 
-# A worker that has less of a core than this had to share it.
+# With less of a core than this, a worker had to share it.
 _WHOLE = 0.8
 _ON_RECORD = (
     "teacher", "certified", "certificate", "disturbance", "observation_deviation", "versions", "seconds",
@@ -24,14 +24,14 @@ _ON_RECORD = (
 @final
 @dataclass(frozen=True, kw_only=True)
 class Compressed:
-    """What came out. ``chosen`` is the smallest certified network, or the largest tested where none was.
+    """The result. ``chosen`` is the smallest certified network, or the largest that was tested if none was certified.
 
-    ``failures`` say where the environment failed under students, and what became of that. ``core_share`` is the share
-    of a core that the workers had while they worked. For a certificate a copy of the teacher would need
-    ``own_copy_wanted`` episodes, where ``episodes_allowed`` are allowed. Where it was not ``is_timed``, by a budget of
-    steps, plain data tell no times: they are the same on any machine. ``learned_in`` says where students learned and
-    were selected, if that was not the environment itself. All was played under ``disturbance``, whose noise is in terms
-    of ``observation_deviation`` [obs].
+    ``failures`` say where the environment failed under students, and with what consequence. ``core_share`` is the share
+    of a core that a worker had while it worked. A copy of the teacher would need ``own_copy_wanted`` episodes for a
+    certificate, and ``episodes_allowed`` are allowed. With a budget of steps it is not ``is_timed``, and plain data
+    leave out times, so that they are the same on any machine. ``learned_in`` says where students learned and were
+    selected if that was not the environment itself. Everything was played under ``disturbance``; its noise is relative
+    to ``observation_deviation`` [obs].
     """
 
     teacher: Teacher
@@ -53,12 +53,12 @@ class Compressed:
 
     @property
     def certified(self) -> bool:
-        """Whether the chosen network keeps the return, with confidence."""
+        """Whether the chosen network is certified to keep the return."""
         return self.certificate.certified
 
     @property
     def summary(self) -> str:
-        """One line: what came out, how much of the return it keeps, and what it took."""
+        """One line: the chosen network, its retention, and what it took."""
         size, chosen = self.teacher.size, self.chosen
         whole = "" if size is None else f" of the teacher's {size.parameters:,}"
         before = "" if size is None or size.hidden is None else f"{size_name(size.hidden)} -> "
@@ -72,27 +72,28 @@ class Compressed:
 
     @property
     def busy(self) -> str:
-        """What there is to say of a machine that was busy with something else; empty where it was not."""
+        """A line that says that the machine was busy; empty if it was not."""
         if not self.is_timed or self.core_share >= _WHOLE:
             return ""
         return (
-            f"the machine was busy, or the environment waits: a worker had {self.core_share:.0%} of a core, so "
-            "less was searched and played than on an idle machine"
+            f"the machine was busy, or the environment waits: a worker had only {self.core_share:.0%} of a core, so "
+            "fewer networks and episodes were tried than on an idle machine"
         )
 
     @property
     def failure(self) -> str:
-        """Why nothing was certified."""
+        """Why nothing was certified, and what to change."""
         return f"{self._failure}; {self.busy}" if self.busy else self._failure
 
     @property
     def _failure(self) -> str:
         entry, bound = self.certificate, self.certificate.lower_bound
         if self.own_copy_wanted > self.episodes_allowed > 0:
-            wanted = "more than can be told" if math.isinf(self.own_copy_wanted) else f"{self.own_copy_wanted:,.0f}"
+            wanted = self.own_copy_wanted
+            about = "more than can be estimated" if math.isinf(wanted) else f"about {wanted:,.0f}"
             return (
                 f"not even a copy of the teacher could be certified at {entry.claim.keep:g} in the "
-                f"{counted(self.episodes_allowed, 'episode')} allowed: it would take about {wanted}; give it more "
+                f"{counted(self.episodes_allowed, 'episode')} allowed: it would take {about}; give it more "
                 "`episodes`, or a lower `keep`"
             )
         reached = "no lower bound" if bound is None else f"a lower bound of {bound:.3f}"
@@ -117,12 +118,12 @@ class Compressed:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What files of the policy say of it, as plain data: where it plays, and its certificate."""
+        """What the policy's files record about it, as plain data: its environment and its certificate."""
         found = self.to_json()
         return {"env": self.environment, "compact": True, **{name: found[name] for name in _ON_RECORD}}
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data: certificates with all returns, and the frontier."""
+        """Return the result as plain data: the certificates with all returns, and every network that was judged."""
         size, deviation = self.teacher.size, self.observation_deviation
         return {
             "env": self.environment,

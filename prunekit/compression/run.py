@@ -17,21 +17,22 @@ import torch
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.cards.card import card_of_compression
 from prunekit.compression.budget import Budget, budget_of
-from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, own_copy_wants
+from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
+from prunekit.compression.planning import Pace
 from prunekit.compression.result import Compressed
 from prunekit.compression.search import Search
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher
-from prunekit.compression.trial import CompressDisplay, Players, TrialSettings, claim_of, trial, trial_of_smaller
+from prunekit.compression.trial import CompressDisplay, Players, TrialSettings, claim_of
+from prunekit.compression.trials import trials
 from prunekit.compression.workers import WorkerPool
 from prunekit.environments import id_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import json_text, write_together
 from prunekit.policy.artifact import make_artifact, to_bytes
-from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Returns
 
 FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
@@ -40,8 +41,6 @@ FILES = ("policy.onnx", "policy.pt", "README.md", "certificate.json")
 _BASELINE, _MIN_BASELINE = 0.1, 10
 # The same of all that it plays alone, up to so many times as many, until its mean is known to this share of its gain.
 _MORE_BASELINE, _MAX_BASELINE, _PRECISE = 0.2, 5, 0.02
-# In terms of what a trial took: what has to be left for the search to go on, and what it leaves for another one.
-_GOING_ON, _AGAIN = 2.5, 1.5
 
 
 def compress(
@@ -92,11 +91,11 @@ def compress(
             baseline=selecting,
             players=players,
             settings=settings,
-            budget=budget,
+            plan=search.plan,
             displays=displays,
             noted=skipped.append,
         )
-        tried = _tried(search, trying)
+        tried = trials(search, trying)
         points = search.candidates
         failures = [*(f"a branch of the search ended early: {failure}" for failure in search.failures), *skipped]
         chosen, certificate = tried[-1]
@@ -120,24 +119,6 @@ def compress(
             disturbance=settings.disturbance,
             observation_deviation=pool.worker.task.deviation,
         )
-
-
-def _tried(search: Search, trying: TrialSettings) -> list[tuple[Candidate, Certificate]]:
-    """Return the networks that were tested, with their certificates, last the smallest certified or the largest of all.
-
-    The certificate's share is planned with care. Where a search that was cut short for it leaves a good deal over, it
-    goes on, and one smaller network is tested.
-    """
-    budget, before = trying.budget, trying.budget.spent()
-    promises = search.promises
-    tried = trial(search.candidates, trying, another_follows=promises)
-    took = budget.spent() - before
-    chosen, certificate = tried[-1]
-    if not (promises and certificate.certified and len(tried) == 1 and budget.left > _GOING_ON * took):
-        return tried
-    search.go_on(_AGAIN * took)
-    found = trial_of_smaller(chosen, search.candidates, trying)
-    return [*tried, *found] if found and found[-1][1].certified else [*found, *tried]
 
 
 def fitting(starts: Sequence[tuple[int, ...]], teacher: Teacher) -> tuple[tuple[int, ...], ...]:
@@ -184,12 +165,11 @@ def write(result: Compressed, folder: Path) -> list[Path]:
 
 def _played(
     dense: Returns, random: Returns, seeds: Sequence[int], budget: Budget, steps: Callable[[], int]
-) -> tuple[Baseline, float]:
-    """Return what teacher and random policy earn on ``seeds``, and what an episode of a certificate takes.
+) -> tuple[Baseline, Pace]:
+    """Return what teacher and random policy earn on ``seeds``, and what an episode of theirs takes.
 
-    That is one of a third policy too, which plays about as long as the teacher if it works; in seconds or steps, as the
-    budget says. Seeds that the teacher does not get to in its share of the budget are left out, all but a few. While
-    its mean is not known well enough, the teacher goes on alone, on seeds that follow, for as long again.
+    Seeds that the teacher does not get to in its share of the budget are left out, all but a few. While its mean is not
+    known well enough, the teacher goes on alone, on seeds that follow, for as long again.
     """
     dense(seeds[0])  # from now on the workers are there
     began, played, large = budget.spent(), steps(), list[float]()
@@ -197,10 +177,12 @@ def _played(
         large.append(dense(seed))
         if len(large) >= _MIN_BASELINE and budget.spent() - began > _BASELINE * budget.total:
             break
-    between = budget.spent()
-    none = [random(seed) for seed in seeds[: len(large)]]
-    pace = 2.0 * (steps() - played) if budget.by_steps else 2.0 * (between - began) + budget.spent() - between
-    pace /= len(large)
+    between, between_played, count = budget.spent(), steps(), len(large)
+    none = [random(seed) for seed in seeds[:count]]
+    if budget.by_steps:
+        pace = Pace(teacher=(between_played - played) / count, random=(steps() - between_played) / count)
+    else:
+        pace = Pace(teacher=(between - began) / count, random=(budget.spent() - between) / count)
     while True:
         baseline = Baseline(teacher=np.array(large), random=np.array(none))
         known = baseline.error <= _PRECISE * baseline.gain or baseline.error == 0.0

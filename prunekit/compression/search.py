@@ -1,4 +1,4 @@
-"""The search: which branch goes on next, as long as that is worth it and the certificate's share is left."""
+"""The search: it chooses which branch goes on next, until nothing is worth it or the certificate needs the rest."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from typing import final
 
 from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, branch_of_copies, retarget
 from prunekit.compression.budget import Budget
-from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary, episodes_wanted
+from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary
 from prunekit.compression.copies import copy_of
+from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.settings import CompressSettings
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import ImitationDataset, Scale
 from prunekit.compression.workers import WorkerPool
 from prunekit.stats.clipping import ReturnRange
 
-# With a budget of steps so many branches go on at a time, whatever the number of workers.
+# With a budget of steps, this number of branches goes on at a time, however many workers there are.
 _TOGETHER = 2
-# Of the whole budget, the search takes so much where nothing is good yet, and at least so much.
+# The shares of the whole budget that the search takes: at most, while nothing is good yet, and at least.
 _MAX_SEARCH, _MIN_SEARCH = 0.85, 0.4
-# Of the budget, what the certificate gets at least; and how much slower than at first a machine is taken to be at most.
+# The share of the budget that certificates get at least; and how much slower a machine is assumed to become at most.
 _MIN_RESERVED, _MAX_BUSIER = 0.05, 4.0
-# By how much more it is planned with where others want all of the machine: their share changes.
+# By how much more is planned for if other programs take the whole machine: what they take changes.
 _UNSURE = 2.0
-# Episodes of a certificate beside those that should be needed, and at least.
-_MORE_EPISODES, _MIN_EPISODES = 1.3, 60
-# The chance of a size that nobody has tried. Of another it is the square of how near its retention is to what is
-# enough, from one that is nothing like it on, and no less than the least: rounds may bring a great deal. A round
-# without improvement leaves this share of it.
+# The chance that an untried size becomes good. Of a size that was tried, the chance is the square of how near its best
+# retention is to what is enough: 0 at _NOTHING, but no less than _MIN_NEAR, as one round may bring a great deal. Every
+# round without improvement multiplies it by _TIRED.
 _UNTRIED, _NOTHING, _MIN_NEAR, _TIRED = 0.5, 0.3, 0.3, 0.85
 # A smaller size has to be smaller by this share of its parameters.
-_WORTH = 0.03
+_WORTH = 0.05
 
 
 @final
 @dataclass(kw_only=True, eq=False)
 class _Open:
-    """A branch in the search: what its rounds cost lately, and the round that it is in."""
+    """A branch of the search, what its latest round cost, and the job and beginning of the round that runs."""
 
     branch: Branch
     cost: float = 0.0
@@ -48,10 +47,9 @@ class _Open:
 
 @final
 class Search:
-    """A search for small networks: ``go`` finds at least one, unless the environment failed under it.
+    """A search for small networks. ``go`` finds at least one, unless the environment fails under all.
 
-    ``pace`` is what an episode of a certificate takes, in the budget's terms. ``candidates`` are the networks that were
-    judged, so far.
+    ``candidates`` are the networks judged so far.
     """
 
     def __init__(
@@ -61,11 +59,20 @@ class Search:
         baseline: Baseline,
         clip_range: ReturnRange,
         budget: Budget,
-        pace: float,
+        pace: Pace,
         show: Callable[[Sequence[CandidateSummary]], object] = len,
     ) -> None:
         self._pool, self._settings, self._baseline, self._clip_range = pool, settings, baseline, clip_range
-        self._budget, self._pace, self._show = budget, pace, show
+        self._budget, self._show = budget, show
+        self._plan = Plan(
+            budget=budget,
+            pace=pace,
+            keep=settings.search.keep,
+            clip_range=clip_range,
+            episodes=settings.episodes,
+            confirming=settings.search.confirmation_episodes // 2,
+            max_failures=settings.max_failures,
+        )
         self._share = pool.core_share
         self.candidates: list[Candidate] = []
         self.opened: list[_Open] = []
@@ -73,7 +80,7 @@ class Search:
         self._known_reserve: float | None = None
 
     def go(self) -> None:
-        """Search until nothing is worth it, or no more than the certificate's share is left.
+        """Search until nothing more is worth trying, or only what certificates need is left.
 
         Raises FailedEpisodeError where the environment fails under the teacher.
         """
@@ -82,18 +89,23 @@ class Search:
         self._go_on()
 
     def go_on(self, reserve: float) -> None:
-        """Search until nothing is worth it, or no more than ``reserve`` of the budget is left."""
+        """Search until nothing more is worth trying, or only ``reserve`` of the budget is left."""
         self._known_reserve = reserve
         self._go_on()
 
     @property
+    def plan(self) -> Plan:
+        """How certificates are planned, at the present pace."""
+        return replace(self._plan, pace=self._plan.pace.slowed(self._busier))
+
+    @property
     def promises(self) -> bool:
-        """Whether there was more to find, had there been more time."""
+        """Whether some branch is still worth going on with."""
         return any(self._promise(opened) > 0.0 for opened in self.opened)
 
     @property
     def failures(self) -> list[str]:
-        """What ended branches before their end."""
+        """The reasons for which branches ended early."""
         return [opened.branch.failure for opened in self.opened if opened.branch.failure]
 
     def _go_on(self) -> None:
@@ -132,7 +144,7 @@ class Search:
 
     @property
     def _safest(self) -> _Open:
-        """What is good first: copies of the teacher, or the largest start."""
+        """The branch that is likely to be good first: that of copies, or that of the largest start."""
         return self.opened[-1] if self.opened[-1].branch.copies else self.opened[0]
 
     def _launch_all(self) -> None:
@@ -171,7 +183,7 @@ class Search:
                 opened.running = None
 
     def _take_all(self) -> None:
-        """Take in the rounds that are over, in the order of the branches, whichever was over first."""
+        """Take in the rounds that are over, in the order of the branches, so that timing does not matter."""
         for opened in self.opened:
             found = self._found.pop(opened.branch.number, None)
             if found is not None:
@@ -198,7 +210,7 @@ class Search:
         return min((one.parameters for one in self.candidates if one.good), default=math.inf)
 
     def _promise(self, opened: _Open) -> float:
-        """Return by how much the smallest network should shrink per second, or per step, if ``opened`` goes on."""
+        """Return how much smaller ``opened`` should make the smallest network: log of parameters per second or step."""
         branch = opened.branch
         spaces = self._pool.worker.runner.spaces
         target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
@@ -219,7 +231,7 @@ class Search:
         return gain * chance / cost
 
     def _fits(self, opened: _Open) -> bool:
-        """Return whether a round of ``opened`` leaves the certificate its share: by steps, no round is ended early."""
+        """Return whether a round of ``opened`` leaves what certificates need; by steps, no round is cut short."""
         if not self._budget.by_steps:
             return True
         rounds = [opened, *(one for one in self.opened if one.running is not None)]
@@ -242,22 +254,24 @@ class Search:
         return self._budget.left <= self._reserved()
 
     def _reserved(self) -> float:
-        """Return what of the budget the certificate should take, at the present rates."""
+        """Return what certificates should take of the budget, at the present pace."""
         if self._known_reserve is not None:
             return self._known_reserve
         total = self._budget.total
         good = [one for one in self.candidates if one.good]
         if not good:
             return (1.0 - _MAX_SEARCH) * total
-        search, maximum = self._settings.search, float(self._settings.episodes)
-        smallest = min(good, key=lambda one: (one.parameters, -one.retention))
-        wanted = episodes_wanted(smallest.played, search.keep, self._clip_range, cautious=False)
-        episodes = max(min(_MORE_EPISODES * wanted, maximum), _MIN_EPISODES)
-        busier = 1.0
-        if not self._budget.by_steps:  # others may want more of the machine than when the pace was taken
-            share = self._pool.recent_core_share
-            busier = min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)
-            busier *= 1.0 + _UNSURE * (1.0 - min(share, 1.0))
-        confirming = search.confirmation_episodes / 2
-        reserved = max((episodes + confirming) * self._pace * busier, _MIN_RESERVED * total)
-        return min(reserved, (1.0 - _MIN_SEARCH) * total)
+        unsure = 1.0
+        if not self._budget.by_steps:
+            unsure += _UNSURE * (1.0 - min(self._pool.recent_core_share, 1.0))
+        plan, maximum = self.plan, (1.0 - _MIN_SEARCH) * total
+        reserved = replace(plan, pace=plan.pace.slowed(unsure)).reserve(good, maximum)
+        return max(reserved, _MIN_RESERVED * total)
+
+    @property
+    def _busier(self) -> float:
+        """By how much slower the machine is than when the pace was measured: other programs may take more of it."""
+        if self._budget.by_steps:
+            return 1.0
+        share = self._pool.recent_core_share
+        return min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)

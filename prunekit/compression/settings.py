@@ -1,4 +1,4 @@
-"""How to search and to certify: sizes, budgets, and the seeds that nothing else uses."""
+"""How to search and to certify: sizes, budgets, and seeds that are used for one purpose only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prunekit.errors import InputError
 from prunekit.stats.claim import MIN_EPISODES, check_claim, check_episodes
 from prunekit.stats.clipping import ReturnRange
 
-# Episodes that are learned from and those that select have seeds from here on; certificates stay below.
+# Episodes to learn from and to select have seeds from here on; those of certificates are smaller.
 FIRST_SEED = 1_000_000_000
 SEEDS_PER_SEARCH, _SELECTION, _CONFIRMATION = 100_000, 90_000, 95_000
 LARGEST_SEED = 10**9
 _YEAR = 365 * 86_400.0
 MAX_STEPS = 10**12
-# Of what lies between keep and all of the return, what margin and safety may take.
+# The shares of the distance between ``keep`` and 1 that ``margin`` and ``safety`` may take at most.
 _MAX_MARGIN, _MAX_SAFETY = 0.3, 0.6
 
 
@@ -25,18 +25,21 @@ _MAX_MARGIN, _MAX_SAFETY = 0.3, 0.6
 class SearchSettings:
     """How to search for networks that keep ``keep`` of the return.
 
-    ``starts`` are the hidden widths to begin with, one branch each; the first is to be safely good. With ``copies``
-    another branch begins with a copy of the teacher's own network, where it has one. A student is
-    fitted to ``first_steps`` batches at first, to ``steps`` whenever it is made smaller, and to ``lesson_steps``
-    whenever it is taught again, until ``recoveries`` rounds in a row have not helped; all of it ends with
-    ``refinements`` Gauss-Newton steps, or takes twice as many batches where a network is too large for these. It is
-    good ``enough`` with a retention of ``keep`` and ``margin`` on the selection's episodes, of which it plays no more
-    than are needed to say so, and ``selection_episodes`` at most.
+    ``starts`` are the hidden widths to begin with, one branch each; the first should be large enough to be safely good.
+    With ``copies`` another branch begins with a copy of the teacher's network, if that can be copied.
 
-    With ``tuning`` one that is not good enough yet goes on on rewards, in phases of ``tuning_steps`` environment steps,
-    until it is ``safe`` (``keep`` and ``safety``), or ``tuning_patience`` of them in a row have not helped; any number
-    where the search has nothing good yet. The critic learns alone for ``tuning_warmup`` steps at first. After the
-    search, networks play ``confirmation_episodes`` others at most; with 0 there is no confirmation.
+    A student learns from ``teacher_episodes`` of the teacher, and from ``lesson_episodes`` of its own in every further
+    round of imitation. It learns for ``first_steps`` batches when it is new, ``steps`` when it is made smaller, and
+    ``lesson_steps`` in every further round, until ``recoveries`` rounds in a row have not improved it. Each time,
+    ``refinements`` Gauss-Newton steps follow; a network that is too large for them takes twice as many batches instead.
+    A student is good ``enough`` if its retention on the selection's episodes is ``keep`` plus ``margin``. It plays only
+    as many of these as are needed to tell, and at most ``selection_episodes``.
+
+    With ``tuning`` a student that imitation does not make good, or at first not safely good, is fine-tuned on rewards
+    in phases of ``tuning_steps`` environment steps. That ends when it is ``safe``, at ``keep`` plus ``safety``, when
+    ``tuning_patience`` phases in a row have not improved it, or after ``max_tuning_phases``; while the search has
+    nothing good, it goes on. Before the first phase the critic learns alone for ``tuning_warmup`` steps. After the
+    search, networks play at most ``confirmation_episodes`` other episodes; with 0 there is no confirmation.
 
     Raises InputError for values out of range.
     """
@@ -57,34 +60,35 @@ class SearchSettings:
     tuning_steps: int = 24_576
     tuning_warmup: int = 20_480
     tuning_patience: int = 7
+    max_tuning_phases: int = 14
     margin: float = 0.015
     safety: float = 0.03
     seed: int = 0
 
     @property
     def enough(self) -> float:
-        """The retention of what is good enough, which is never out of reach of what keeps everything."""
+        """The retention that is good enough; it is never above 1."""
         return self.keep + min(self.margin, _MAX_MARGIN * (1.0 - self.keep))
 
     @property
     def safe(self) -> float:
-        """The retention of what is safely good, which is never out of reach of what keeps everything."""
+        """The retention that is safely good; it is never above 1."""
         return self.keep + min(self.safety, _MAX_SAFETY * (1.0 - self.keep))
 
     @property
     def first_seed(self) -> int:
-        """The seed of the first episode that is learned from."""
+        """The seed of the first episode to learn from."""
         return FIRST_SEED + SEEDS_PER_SEARCH * self.seed
 
     @property
     def selection_seeds(self) -> range:
-        """The seeds of the episodes that select."""
+        """The seeds of the selection's episodes."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _SELECTION
         return range(first, first + self.selection_episodes)
 
     @property
     def confirmation_seeds(self) -> range:
-        """The seeds of the episodes that confirm."""
+        """The seeds of the confirmation's episodes."""
         first = FIRST_SEED + SEEDS_PER_SEARCH * self.seed + _CONFIRMATION
         return range(first, first + self.confirmation_episodes)
 
@@ -104,14 +108,15 @@ class SearchSettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class CompressSettings:
-    """How to search, and what the certificate may take.
+    """How to search, and how to certify.
 
-    Its episodes have seeds from ``first_seed`` on, ``episodes`` of them at most per size. After ``seconds`` all of it,
-    the search included, ends with what it has; with ``steps``, after so many steps of the environment, and no clock has
-    a say: the result is the same on any machine. Returns are clipped to ``clip_range``, by default that of the
-    teacher's and the random policy's episodes in the selection (``range_of``); at most ``max_failures`` of the
-    network's episodes may earn less than it holds, any share by default. All of it is played under ``disturbance``, and
-    so is what the claim is about. Raises InputError for values out of range.
+    A certificate plays at most ``episodes`` episodes per size, with seeds from ``first_seed`` on. Search and
+    certificate together take at most ``seconds``, and end with what they have; with ``steps`` they take about so many
+    environment steps instead, whatever the time, and the result is the same on any machine. Returns are clipped to
+    ``clip_range``, by default the range of the teacher's and the random policy's episodes in the selection
+    (``range_of``). At most the share ``max_failures`` of the network's episodes may earn less than the range's lower
+    end; by default any share may. Everything is played under ``disturbance``, and the claim is about episodes under it.
+    Raises InputError for values out of range.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -132,13 +137,13 @@ class CompressSettings:
         if self.steps is not None and self.steps < 1:
             raise InputError(f"`steps` must be at least 1, got {self.steps}")
         if self.steps is not None and self.steps > MAX_STEPS:
-            raise InputError(f"`steps` must be at most {MAX_STEPS:,}, which take a year at thirty thousand a second")
+            raise InputError(f"`steps` must be at most {MAX_STEPS:,}, which take a year at 30,000 steps a second")
         if not 0.0 < self.seconds <= _YEAR:
             raise InputError(
                 f"`minutes` must be positive and at most {_YEAR / 60.0:.0f} (a year), got {self.seconds / 60.0:g}"
             )
         if not 0 <= self.first_seed < FIRST_SEED:
             raise InputError(f"first_seed must lie between 0 and {FIRST_SEED - 1}: larger ones are the search's own")
-        maximum = (FIRST_SEED - self.first_seed) // 2  # two trials have episodes of their own
+        maximum = (FIRST_SEED - self.first_seed) // 2  # two trials, each with episodes of its own
         if self.episodes > maximum:
             raise InputError(f"`episodes` must be at most {maximum}, got {self.episodes}")

@@ -1,4 +1,4 @@
-"""A student: a small network that learns to answer as its teacher does, and may lose units while it learns."""
+"""A student: a small network that learns its teacher's answers, and may lose units while it learns."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _RATE = 3e-3
 _LAST_RATE = 0.03
 _CHECKS = 20
 _STEPS_BETWEEN_LOOKS = 32
-# The cost of a Gauss-Newton step grows with the square of the parameters: a larger network learns more by batches.
+# The cost of a Gauss-Newton step grows with the square of the parameters: beyond this, batches teach a network more.
 _MAX_GAUSS_NEWTON = 512
 _MIN_DEVIATION = 1e-3
-# A squared error is what a normal distribution of variance 1/2 makes of the logarithm of a probability.
+# The squared error is the negative log-likelihood of a normal distribution of variance 1/2, up to a constant.
 _DEVIATION = math.sqrt(0.5)
 
 
 @final
 class ImitationDataset:
-    """Observations [n, obs] and the teacher's answers [n, k] to them; at most ``maximum``, the oldest go first."""
+    """Observations [n, obs] and the teacher's answers [n, k] to them: at most the latest ``maximum``."""
 
     def __init__(self, teacher: Teacher, maximum: int = 200_000) -> None:
         self._teacher, self._maximum = teacher, maximum
@@ -52,12 +52,12 @@ class ImitationDataset:
         return len(self.states)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the teacher, which may be no data: ``taught_by`` says who teaches where this goes on."""
+        """Everything but the teacher, which may not be picklable; ``taught_by`` gives a loaded dataset one again."""
         self._whole()
         return {"_maximum": self._maximum, "_parts": self._parts}
 
     def taught_by(self, teacher: Teacher) -> None:
-        """Have ``teacher`` answer from now on; what is kept stays."""
+        """Have ``teacher`` answer from now on; the answers so far stay."""
         self._teacher = teacher
 
     @property
@@ -71,18 +71,18 @@ class ImitationDataset:
         return self._whole()[1]
 
     def add(self, states: Float32) -> None:
-        """Ask the teacher about ``states`` and keep what it says."""
+        """Keep ``states`` [n, obs] and the teacher's answers to them."""
         self._parts.append((states, self._teacher.responses(states)))
         if sum(len(part) for part, _ in self._parts) > 2 * self._maximum:
             self._whole()
 
     def follow(self, teacher: Teacher, states: Float32) -> None:
-        """Learn from another teacher from now on, and from nothing but ``states`` [n, obs] so far."""
+        """Have another ``teacher`` answer from now on; keep only ``states`` [n, obs] and its answers to them."""
         self._teacher = teacher
         self._parts = [(states, teacher.responses(states))]
 
     def _whole(self) -> tuple[Float32, Float64]:
-        """Return all that is kept, joined only when it is asked for: episodes are many, studies few."""
+        """Return all that is kept; it is joined only here, as episodes are added often and the whole is read rarely."""
         if len(self._parts) > 1:
             states, answers = (np.concatenate(parts)[-self._maximum :] for parts in zip(*self._parts, strict=True))
             self._parts = [(states, answers)]
@@ -92,9 +92,9 @@ class ImitationDataset:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The student's units: observations as a normalizer makes them, and those of its answers.
+    """How a student's inputs and outputs are scaled: a normalizer of observations, and the scale of its answers.
 
-    With ``squashing`` the network ends in a tanh, which is that head when it is deployed.
+    With ``squashing`` the network ends in a tanh, which is replaced by that head when the student is deployed.
     """
 
     normalizer: Normalizer
@@ -103,7 +103,7 @@ class Scale:
 
     @staticmethod
     def of(dataset: ImitationDataset, spaces: Spaces) -> Scale:
-        """Return the scale of what was seen, and of the actions."""
+        """Return the scale of the observations in ``dataset``, and of the answers to actions of ``spaces``."""
         mean, deviation = dataset.states.mean(axis=0), dataset.states.std(axis=0)
         scale = 1.0 / np.maximum(deviation, _MIN_DEVIATION * np.maximum(np.abs(mean), 1.0))
         normalizer = Normalizer(mean.tolist(), scale.tolist(), _CLIP)
@@ -112,7 +112,7 @@ class Scale:
 
 @final
 class Student:
-    """A network in training, on a dataset that others may add to: one of ``hidden`` tanh layers, or ``network``."""
+    """A network that learns to imitate: ``network`` if given, or a new one with ``hidden`` units in its tanh layers."""
 
     def __init__(
         self,
@@ -147,12 +147,12 @@ class Student:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
+        """The number of its parameters."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def actor(self) -> Actor:
-        """A copy of the student as it is deployed, the answers' scale folded into its last layer or its head."""
+        """A copy of the student as it is deployed: its last layer or its head has the scale of the answers."""
         network = copy.deepcopy(self.network)
         if self.scale.squashing is not None:
             return Actor(network[:-1], self.scale.squashing, self.scale.normalizer)
@@ -164,7 +164,7 @@ class Student:
         return Actor(network, head_of(self.spaces.actions), self.scale.normalizer)
 
     def copied(self) -> Student:
-        """Return a student that goes on from here without changing this one."""
+        """Return an independent copy of the student, with the state of its random generator."""
         return copy.deepcopy(self)
 
     def fit(
@@ -175,9 +175,9 @@ class Student:
         after_backward: Callable[[], object] = lambda: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Learn for ``steps`` batches, losing ``fewer`` hidden units in the first half of them.
+        """Learn for ``steps`` batches, and lose ``fewer`` hidden units during the first half of them.
 
-        ``after_backward`` may change the gradients before each step. Raises StoppedError when it is ``stopped``.
+        ``after_backward`` may change the gradients before each step. Raises StoppedError once ``stopped()`` is true.
         """
         states, answers = self._scaled(dataset)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=_RATE, fused=True)
@@ -198,11 +198,11 @@ class Student:
 
     @property
     def takes_gauss_newton(self) -> bool:
-        """Whether Gauss-Newton steps are worth what they cost."""
+        """Whether the network is small enough for Gauss-Newton steps."""
         return self.parameters <= _MAX_GAUSS_NEWTON
 
     def fit_gauss_newton(self, dataset: ImitationDataset, iterations: int) -> None:
-        """Fit the dataset more closely by so many Gauss-Newton steps, if the network is small enough for them."""
+        """Fit ``dataset`` by so many Gauss-Newton ``iterations``; do nothing if the network is too large for them."""
         if not self.takes_gauss_newton:
             return
         states, answers = self._scaled(dataset)
@@ -216,7 +216,7 @@ class Student:
         )
 
     def _scaled(self, dataset: ImitationDataset) -> tuple[Tensor, Tensor]:
-        """Return the dataset in the student's units."""
+        """Return the observations and answers of ``dataset`` on the student's scale."""
         with torch.no_grad():
             states = self.scale.normalizer(torch.from_numpy(dataset.states))
             middle, half, _ = self.scale.answers
@@ -245,5 +245,5 @@ def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 def _falling(progress: float) -> float:
-    """Return the share of the learning rate: whole for the first half, then falling to its last value."""
+    """Return the factor on the learning rate: 1 in the first half, then falling linearly to its last value."""
     return 1.0 if progress < 0.5 else _LAST_RATE + (1.0 - _LAST_RATE) * 2.0 * (1.0 - progress)

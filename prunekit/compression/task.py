@@ -1,4 +1,4 @@
-"""What is compressed, and a place where it can be worked on: an environment, the teacher, what has played there."""
+"""What is compressed, where, and the worker that plays it: an environment, the teacher, episodes of both."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ Policy: TypeAlias = Literal["teacher", "random"] | bytes
 @final
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An environment and a teacher for it. For workers of their own ``teacher_of`` has to be picklable.
+    """An environment and its teacher. ``teacher_of`` must be picklable if workers are other processes.
 
-    With ``fast`` what is learned from and selected on is played in EnvPool's twin of the environment, nothing else is.
+    With ``fast`` students learn and are selected in EnvPool's twin of the environment; everything else is played in
+    the environment itself.
 
-    All that is played there is under ``disturbance``. ``deviation`` [obs] is that of undisturbed observations, where
-    noise is given in terms of it; the first worker measures it, and all others are told.
+    All episodes are played under ``disturbance``. If its noise is relative to the standard deviation of undisturbed
+    observations, that is ``deviation`` [obs]: the first worker measures it, and the others get it with the task.
     """
 
     env_id: str
@@ -51,9 +52,9 @@ class Task:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """One episode: its return, and its steps; of the random policy, which nobody is asked about, none.
+    """One episode: its return in ``total``, and its steps, which are 0 for the random policy.
 
-    Where the environment failed, ``failure`` says how.
+    If the environment failed, ``failure`` says how.
     """
 
     total: float = 0.0
@@ -64,13 +65,13 @@ class Played:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Worked:
-    """How long something took by the clock, and how much of that the processor worked on it, in seconds."""
+    """How long some work took by the clock and in processor time, in seconds."""
 
     cpu_seconds: float = 0.0
     seconds: float = 0.0
 
     def faded(self, share: float) -> Worked:
-        """Return this ``share`` of it."""
+        """Return both times multiplied by ``share``."""
         return Worked(cpu_seconds=share * self.cpu_seconds, seconds=share * self.seconds)
 
     def __add__(self, other: Worked) -> Worked:
@@ -79,25 +80,25 @@ class Worked:
 
 @final
 class Stopwatch:
-    """Measures what is worked from its making on."""
+    """Measures the time of work since it was made."""
 
     def __init__(self) -> None:
         self._began, self._cpu = time.perf_counter(), time.process_time()
 
     @property
     def worked(self) -> Worked:
-        """What was worked so far."""
+        """The time since the stopwatch was made."""
         return Worked(cpu_seconds=time.process_time() - self._cpu, seconds=time.perf_counter() - self._began)
 
 
 @final
 class Worker:
-    """One place where a task is worked on: the environment and the teacher, opened once.
+    """Works on a task, with its environment and its teacher, which are opened once.
 
-    ``own`` plays in the user's environment; ``runner``, in which students learn and are selected, there too or in
-    EnvPool's twin of it, which is known to be one where it was ``checked`` before. ``task`` is the one that was given,
-    with the deviation of the observations where noise needs it. Raises InputError for a disturbance that cannot be had
-    in the environment, and for one of what is ``fast``.
+    ``own`` plays in the user's environment. ``runner``, in which students learn and are selected, is the same, or plays
+    in EnvPool's twin of the environment; if another worker has ``checked`` the twin, that is not done again. ``task``
+    is the given one, with the deviation of observations if noise needs it. Raises InputError for a disturbance that is
+    not possible in the environment, and for one combined with ``fast``.
     """
 
     def __init__(self, task: Task, max_batch: int = 16, *, checked: bool = False) -> None:
@@ -105,7 +106,7 @@ class Worker:
         self.runner: EpisodeRunner | EnvPoolRunner = self.own
         try:
             if task.fast and not task.disturbance.is_none:
-                raise InputError("`fast` learns in an environment that nothing disturbs; leave one of the two out")
+                raise InputError("`fast` cannot be combined with disturbances; leave one of the two out")
             if task.fast:
                 self.runner = EnvPoolRunner(task.env_id, task.kwargs, max_copies=max_batch, checked=checked)
             self.teacher = task.teacher_of(self.runner.spaces)
@@ -118,11 +119,11 @@ class Worker:
         self._tuner: tuple[bytes, Tuner] | None = None
 
     def _disturbed(self, task: Task) -> Task:
-        """Have the runner play under the task's disturbance; return the task with the deviation that noise needs."""
+        """Wrap ``own`` in the task's disturbance, and return the task with the deviation that noise needs."""
         disturbance, deviation = task.disturbance, task.deviation
         if disturbance.is_none:
             return task
-        # What cannot be had is said before anything is played.
+        # Refuses a disturbance that is not possible, before anything is played.
         DisturbedEnvironment(self.own.environment, replace(disturbance, observation_noise=0.0))
         if disturbance.observation_noise and deviation is None:
             self.teacher.probe()
@@ -136,9 +137,9 @@ class Worker:
         return replace(task, deviation=deviation)
 
     def play(self, policy: Policy, seeds: Sequence[int], *, selecting: bool = False) -> list[Played]:
-        """Return the episodes of ``seeds``; where the environment fails in one, the others are played all the same.
+        """Return the episodes of ``seeds``; if the environment fails in one, the others are still played.
 
-        They are the user's environment's own, and where they are for ``selecting``, those of ``runner``.
+        They are played in the user's environment, or where students are selected if they are for ``selecting``.
         """
         found: list[Played] = []
         while len(found) < len(seeds):
@@ -160,11 +161,11 @@ class Worker:
             found.append(Played(total=episode.total, steps=len(episode.observations)))  # noqa: PERF401 (it may raise)
 
     def demonstrations(self, seeds: Sequence[int]) -> list[Float32]:
-        """Return what the teacher sees in the episodes of ``seeds``, [steps, obs] each."""
+        """Return the teacher's observations in the episodes of ``seeds``, one array [steps, obs] per episode."""
         return [episode.observations for episode in self.runner.play_all(self.teacher_plays, seeds)]
 
     def tuner(self, scale: Scale, seed: int, warmup: int) -> Tuner:
-        """Return what tunes students of this ``scale``, as new but for its environments, which are made once."""
+        """Return the tuner of students with this ``scale``; the next call gets the same one, with its environments."""
         named = pickle.dumps(scale)
         if self._tuner is None or self._tuner[0] != named:
             self._close_tuner()
@@ -173,7 +174,7 @@ class Worker:
         return self._tuner[1]
 
     def stop_when(self, stopped: Callable[[], bool]) -> None:
-        """Have episodes end with StoppedError once ``stopped`` says so."""
+        """Have episodes raise StoppedError once ``stopped()`` is true."""
         self.own.stopped = self.runner.stopped = stopped
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
-"""A teacher: an existing policy reduced to observations in, decisions out, wherever it comes from."""
+"""A teacher: any existing policy, reduced to observations in and answers out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -24,13 +25,13 @@ from prunekit.policy.sizes import sizes_of
 _QUESTIONS = 128
 Float64 = NDArray[np.float64]
 Respond = Callable[[Float32], Any]
-"""Raw observations [n, obs] to outputs [n, k] of the environment's kind of actions, or to the numbers of choices."""
+"""Raw observations [n, obs] to outputs [n, k], as the kind of actions defines them, or to integer action numbers."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Hidden units per layer (None: not known) and weights of a network."""
+    """Hidden units per layer (None: not known) and the number of parameters of a network."""
 
     hidden: tuple[int, ...] | None
     parameters: int
@@ -39,14 +40,15 @@ class Size:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A policy to imitate, called ``name`` in messages. ``size`` is None where nothing is known of its network.
+    """A policy to imitate; messages call it ``name``. ``size`` is None if nothing is known about its network.
 
-    ``notes`` say, a line each, what was left out or assumed when it was read. ``graph`` is what plays, where there is
-    one; ``read`` is what was read of a file that plays as it is.
+    Each of ``notes`` is one line about something that was left out or assumed when the policy was read. ``graph`` is
+    the policy as a graph, if that is what answers. If a file is run directly instead, ``read`` reads it into a graph,
+    or returns None if it cannot be read.
 
-    It answers observations with ``responses``: float64 [n, k], for discrete actions one score per action (the largest
-    is chosen; a teacher that tells only its choice scores it 1 and all others 0), for continuous ones the action
-    itself, within its bounds, and so on, as the kind of the actions says (``prunekit/spaces``).
+    ``responses`` answers observations in float64 [n, k], as the kind of actions defines them (``prunekit/spaces``).
+    For discrete actions these are logits, and the largest is chosen; a teacher that gives only its choice has the
+    logit 1 for it and 0 for all others. For continuous actions they are the actions, clipped to the bounds.
     """
 
     name: str
@@ -55,18 +57,18 @@ class Teacher:
     size: Size | None = None
     notes: tuple[str, ...] = ()
     graph: Graph | None = None
-    read: Graph | None = None
+    read: Callable[[], Graph | None] | None = None
 
-    @property
+    @cached_property
     def network(self) -> Graph | None:
-        """The graph that a student may begin as a copy of."""
-        return self.graph or self.read
+        """The graph that a student may start as a copy of; if ``read`` makes it, the file is read here, once."""
+        return self.graph if self.read is None else self.read()
 
     def responses(self, observations: Float32) -> Float64:
         """Return the teacher's answers [n, k] to raw observations [n, obs].
 
-        Raises InputError, naming the teacher, where they are not finite or of another shape than the actions need, and
-        UnusableEnvironmentError where that is because of an observation that is not finite either.
+        Raises InputError, naming the teacher, if an answer is not finite or has the wrong shape for the action space.
+        Raises UnusableEnvironmentError if an answer is not finite because the observation is not.
         """
         answers = self._answers(observations)
         if not np.isfinite(answers).all():
@@ -74,16 +76,16 @@ class Teacher:
             if not np.isfinite(seen).all():
                 raise UnusableEnvironmentError(
                     f"the environment gave the observation {seen.tolist()}, which is not finite, so {self.name} "
-                    "has no answer; make it give finite numbers"
+                    "cannot answer; make the environment give finite numbers"
                 )
             raise InputError(f"{self.name}: the answer to observation {seen.tolist()} is not finite")
         return self.spaces.actions.answers(answers)
 
     def probe(self) -> None:
-        """Ask twice, about so many observations that answers [k, n] cannot pass for [n, k], zeros and others.
+        """Ask the teacher twice about the same observations: zeros, and random ones.
 
-        Raises InputError, naming the teacher, where it does not run, answers of another shape, or gives another answer
-        when it is asked the same again.
+        Their number differs from k, so that answers [k, n] cannot pass for [n, k]. Raises InputError, naming the
+        teacher, if it does not run, if its answers have the wrong shape, or if the second answers differ.
         """
         zeros = np.zeros((self.spaces.outputs + 1, self.spaces.observation), np.float32)
         rows = _QUESTIONS if self.spaces.outputs != _QUESTIONS else _QUESTIONS + 1
@@ -118,7 +120,7 @@ class Teacher:
 
 
 def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
-    """Return the policy ``graph`` of one input as a teacher; raises InputError, naming it, where it does not fit."""
+    """Return a ``graph`` with one input as a teacher; raises InputError, naming it, if it does not fit ``spaces``."""
     specs = specs_of(graph)
     sizes = [math.prod(port.shape) for port in graph.inputs]
     outputs = math.prod(specs["outputs"].shape)
@@ -143,10 +145,10 @@ def teacher_of_graph(graph: Graph, name: str, spaces: Spaces) -> Teacher:
 
 
 def of_another_environment(name: str, inputs: Sequence[int], outputs: int, spaces: Spaces) -> InputError:
-    """Return the error that says that a policy of these widths does not fit ``spaces``."""
+    """Return the error for a policy whose ``inputs`` and ``outputs`` do not fit ``spaces``."""
     return InputError(
         f"{name}: maps {' and '.join(map(str, inputs))} values to {outputs}, but the environment has observations of "
-        f"{spaces.observation} and actions of {spaces.outputs}; give the teacher's own environment with `env`"
+        f"{spaces.observation} values and actions of {spaces.outputs}; give the teacher's own environment with `env`"
     )
 
 
@@ -155,9 +157,9 @@ def _longer_axes(shape: tuple[int, ...]) -> list[int]:
 
 
 def teacher_of_actor(actor: Actor, name: str, spaces: Spaces) -> Teacher:
-    """Return ``actor`` as a teacher, in the form in which it would be deployed.
+    """Return ``actor`` as a teacher that answers as the deployed policy would.
 
-    Raises InputError, naming it, where it does not fit ``spaces``.
+    Raises InputError, naming it, if it does not fit ``spaces``.
     """
     program = lower(actor)
     if (program.inputs, program.outputs) != (spaces.observation, spaces.outputs):

@@ -1,4 +1,4 @@
-"""TorchScript as a teacher: its program evaluated here, one tensor in, its first tensor out (law 7)."""
+"""TorchScript as a teacher: its program is interpreted here, and no code of the file is run (law 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prunekit.readers.torchscript.archive import Script, read_script
 from prunekit.readers.torchscript.budget import run_for
 
 ROWS = 64
-"""Observations that are answered at once: the memory of one evaluation is bounded by a multiple of it."""
+"""How many observations are answered at once; the memory that an evaluation may take is proportional to it."""
 _TOLERANCE = 1e-3
 Answers = NDArray[Any]
 
@@ -34,11 +34,11 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_torchscript(path: Path, spaces: Spaces) -> Teacher:
-    """Return the policy in the TorchScript file at ``path``: one tensor in, its first tensor out.
+    """Return the policy in the TorchScript file at ``path``; its input is one tensor, its answer its first tensor.
 
-    A policy whose answers to several observations are not those to each alone is asked about one at a time.
-    Raises ArtifactError, naming the file and the call, where its code does more than arithmetic, samples or keeps
-    state, and for files that are damaged; InputError where it does not run on the environment's observations.
+    If the answers to a batch differ from those to its rows alone, the policy is asked about one observation at a time.
+    Raises ArtifactError, naming the file and the call, if the code does more than arithmetic, samples or keeps a state,
+    or if the file is damaged. Raises InputError if it does not run on the environment's observations.
     """
     try:
         script = read_script(path)
@@ -74,7 +74,7 @@ def _teacher(script: Script, path: Path, spaces: Spaces) -> Teacher:
             raise _does_not_run(path, observations, error) from error
         return parts[0] if len(parts) == 1 else np.concatenate([part if part.ndim else part[None] for part in parts])
 
-    # A frozen module keeps its weights among its constants, and has none to count.
+    # The parameters of a frozen module are among its constants, where they are not counted.
     teacher = Teacher(
         name=str(path),
         spaces=spaces,
@@ -86,7 +86,7 @@ def _teacher(script: Script, path: Path, spaces: Spaces) -> Teacher:
 
 
 def _misfit(path: Path, spaces: Spaces) -> InputError | None:
-    """Return the error of a policy for another environment, where it can be read into a graph that shows that."""
+    """Return the error for a policy of another environment; None if it fits, or cannot be read into a graph."""
     try:
         graph = read_policy(path).graph
     except PrunekitError:
@@ -107,14 +107,14 @@ def _does_not_run(path: Path, observations: Float32, error: Exception) -> InputE
 
 
 def _require_one_input(script: Script) -> None:
-    """Raise InputError for a program that asks for more than observations, or may be given a state and returns one."""
+    """Raise InputError for a program that needs several inputs, or that takes and returns a state."""
     arguments = script.forward.definition.args
     names = [argument.arg for argument in arguments.args[1:]]
     needed = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
     if len(needed) > 1 or not names:
         raise InputError(
-            f"its TorchScript takes {len(needed)} inputs ({', '.join(needed)[:100]}); only policies of one input are "
-            "read, and no recurrent ones"
+            f"its TorchScript takes {len(needed)} inputs ({', '.join(needed)[:100]}); a teacher has to take "
+            "observations alone, and must not be recurrent"
         )
     returns = script.forward.definition.returns
     several = isinstance(returns, ast.Subscript) and ast.unparse(returns.value) == "Tuple"
@@ -125,8 +125,8 @@ def _require_one_input(script: Script) -> None:
     ]
     if states and several:
         raise InputError(
-            f"its TorchScript takes '{states[0][:60]}' too and returns several values, as recurrent policies do; these "
-            "are not read"
+            f"its TorchScript takes '{states[0][:60]}' too and returns several values, as recurrent policies do; a "
+            "teacher must not be recurrent"
         )
 
 
@@ -135,14 +135,14 @@ def _parts(observations: Float32, rows: int) -> list[Float32]:
 
 
 def _rows_at_once(script: Script, seen: Float32) -> tuple[int, int]:
-    """Return how many observations may be asked about at once, and how many parameters an answer takes."""
+    """Return how many observations one evaluation may answer, and how many parameters it uses."""
     alone = [_answers(script, row[None]) for row in seen[:2]]
     parameters = alone[0][1]
     try:
         together, _ = _answers(script, seen)
     except InputError:
         raise
-    except Exception:  # a program for one observation alone fails in any way
+    except Exception:  # a program for a single observation may raise anything
         return 1, parameters
     flat = [answer.reshape(-1) for answer, _ in alone]
     if len(together) != len(seen) or together.size != flat[0].size * len(seen):
@@ -153,12 +153,12 @@ def _rows_at_once(script: Script, seen: Float32) -> tuple[int, int]:
 
 @torch.no_grad()
 def _answers(script: Script, observations: Float32) -> tuple[Answers, int]:
-    """Return the program's first tensor, and how many of its parameters it read."""
+    """Return the first tensor that the program returns, and how many parameters it used."""
     run = run_for(len(observations), script.weights, script.storages, script.lists)
     seen = torch.from_numpy(observations.copy()).to(script.dtype)
     output = script.forward.call([script.module, seen], {}, run)
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor):
-        raise InputError(f"answers with a {type(first).__name__}, not with a tensor or several")
+        raise InputError(f"returns a {type(first).__name__}, not a tensor or a tuple that begins with one")
     answers = first.double() if first.is_floating_point() else first
     return answers.numpy(), sum(run.used.values())

@@ -1,4 +1,4 @@
-"""The trial of what a search found: a confirmation at the smallest, and certificates, of a larger one if need be."""
+"""The trial of what a search found: confirmations, and the certificates of at most two networks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import MIN_PLAYED, Baseline, Candidate, CandidateSummary
-from prunekit.compression.confirm import ConfirmationRun, dependable, larger_than, most_promising, smallest
+from prunekit.compression.confirm import ConfirmationRun, dependable, most_promising, promising, smallest
+from prunekit.compression.planning import ALPHAS, Plan, larger_than
 from prunekit.compression.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
+from prunekit.stats.betting import Paired
 from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Candidate as TestedPolicy
 from prunekit.stats.certify import Returns, certify
@@ -27,10 +28,8 @@ class TrialShares:
 
     # Of what is left after the search, what a confirmation may take.
     confirmation: float = 0.4
-    # Of the time for certificates, what the smallest leaves the larger one.
-    reserved: float = 0.3
     # The levels of the smallest and of the larger one, together no more than ALPHA.
-    alphas: tuple[float, float] = (0.03, 0.02)
+    alphas: tuple[float, float] = ALPHAS
 
 
 @final
@@ -67,7 +66,7 @@ class TrialSettings:
     baseline: Baseline
     players: Players
     settings: CompressSettings
-    budget: Budget
+    plan: Plan
     displays: Sequence[CompressDisplay] = ()
     noted: Callable[[str], object] = lambda _: None
     shares: TrialShares = TrialShares()
@@ -76,13 +75,16 @@ class TrialSettings:
 def trial(
     points: Sequence[Candidate], given: TrialSettings, *, another_follows: bool = False
 ) -> list[tuple[Candidate, Certificate]]:
-    """Return the networks that were tested, with their certificates, the one that was certified last.
+    """Return the networks that were tested, with their certificates; a certified one is the last.
 
-    The smallest that is good again in its confirmation is tested first. If it fails, the smallest of the larger ones
-    that promise enough follows. Where none is good twice, the most promising of those that were once is tested, and
-    where none was, the best of all. A single good one is tested as it is. A network under which the environment fails
-    is not tested; where that is all of them, the best gets a certificate that says so. Where ``another_follows``, a
-    level is left for ``trial_of_smaller``, if no second network was tested.
+    - The smallest confirmed network is tested first. If it fails, a larger one that promises enough is tested.
+    - If the budget is not enough for two, one network is tested: the smallest that promises about as much as any.
+    - If none is confirmed, the most promising of the rejected ones is tested; if none was good, the best of all.
+    - A network that is good alone is tested without a confirmation.
+    - A network under which the environment fails is not tested. If it fails under all, the best one gets a certificate
+      that says so.
+
+    If ``another_follows``, a level is left for ``trial_of_smaller``, unless a second network was tested.
     """
     run = _Trial(points, given)
     return run.of(run.first(given.shares.alphas[0] if another_follows else ALPHA), given.settings.first_seed)
@@ -91,9 +93,9 @@ def trial(
 def trial_of_smaller(
     than: Candidate, points: Sequence[Candidate], given: TrialSettings
 ) -> list[tuple[Candidate, Certificate]]:
-    """Return the smallest good one of ``points`` that is smaller ``than`` a certified one, tested; [] where none is.
+    """Test the smallest confirmed one of ``points`` that is smaller ``than`` a certified network; [] if there is none.
 
-    It is tested at the level that a trial of one network leaves, on episodes that are new again.
+    It is tested at the level that a trial of one network leaves, on episodes that the first trial did not use.
     """
     run = _Trial([point for point in points if point.parameters < than.parameters], given)
     return run.of(run.smaller(), given.settings.first_seed + given.settings.episodes)
@@ -104,6 +106,7 @@ class _Trial:
     def __init__(self, points: Sequence[Candidate], given: TrialSettings) -> None:
         self._points, self._given = points, given
         self._search, self._claim = given.settings.search, claim_of(given.settings, given.baseline)
+        self._plan, self._budget = given.plan, given.plan.budget
         self._tested: list[Candidate] = []
         self._ends: list[Callable[[], bool]] = []
         self._failed = {id(point): point.failure for point in points if point.failure}
@@ -123,14 +126,13 @@ class _Trial:
         return list(zip(self._tested, found, strict=True))
 
     def first(self, alpha: float) -> Iterator[TestedPolicy]:
-        """Yield what is tested first and, if it fails, what is tested then; ``alpha`` is for one that is alone."""
+        """Yield the first network to test and, if it fails, the second; ``alpha`` is the level of a single one."""
         shares, claim = self._given.shares, self._claim
         good = [point for point in self._sound() if point.good]
         if len(good) == 1:  # whatever a confirmation says, there is no other
             yield self._candidate(good[0], alpha)
             return
-        first, wanting = smallest(self._points, self._look())
-        larger = larger_than(first, self._sound()) if first is not None else []
+        first, wanting = smallest(self._points, self._look_at(good, alpha))
         if first is None:
             best = (
                 most_promising(wanting, self._search.keep, claim.clip_range)
@@ -138,28 +140,50 @@ class _Trial:
                 else best_of(self._sound() or self._points, self._given.baseline)
             )
             yield self._candidate(best, alpha)
-        elif not larger:
-            yield self._candidate(first, alpha)
-        else:
-            yield self._candidate(first, shares.alphas[0], 1.0 - shares.reserved)
-            second = dependable(larger, self._look())
-            if second is not None:
-                yield self._candidate(second, shares.alphas[1])
+            return
+        larger = larger_than(first, self._sound())
+        fallback, left = self._plan.fallback(first, larger), self._budget.left
+        if self._plan.first(first.played, shares.alphas[0]) + fallback > left:  # not enough for two
+            found = promising([first, *larger], self._search.keep, claim.clip_range)
+            yield self._candidate(
+                next((one for one in found if self._plan.first(one.played, alpha) <= left), found[0]), alpha
+            )
+            return
+        yield self._candidate(first, shares.alphas[0], 1.0 - fallback / left if left else 0.0)
+        larger = larger_than(first, self._sound())
+        second = dependable(larger, self._look_at_second(larger)) if larger else None
+        if second is not None:
+            yield self._candidate(second, shares.alphas[1])
 
     def smaller(self) -> Iterator[TestedPolicy]:
         """Yield the smallest that is good twice, if there is one."""
-        first, _ = smallest(self._points, self._look())
+        alpha = self._given.shares.alphas[1]
+        first, _ = smallest(self._points, self._look_at(self._points, alpha))
         if first is not None:
-            yield self._candidate(first, self._given.shares.alphas[1])
+            yield self._candidate(first, alpha)
 
     def _candidate(self, point: Candidate, alpha: float, time_left: float = 1.0) -> TestedPolicy:
         self._tested.append(point)
-        self._ends.append(self._given.budget.after(time_left))
+        self._ends.append(self._budget.after(time_left))
         failure = self._failed.get(id(point))
         play = self._given.players.returns_of(point) if failure is None else _fails(failure)
         return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=alpha)
 
-    def _look(self) -> ConfirmationRun:
+    def _look_at(self, points: Sequence[Candidate], level: float) -> ConfirmationRun:
+        """Return a confirmation of some of ``points`` that leaves the most promising what its certificate needs."""
+        min_needed = min((self._plan.first(one.played, level) for one in points), default=0.0)
+        share = self._budget.after(self._given.shares.confirmation)
+        return self._look(
+            lambda: share() or self._budget.left <= min_needed, lambda played: self._plan.first(played, level)
+        )
+
+    def _look_at_second(self, points: Sequence[Candidate]) -> ConfirmationRun:
+        """Return a confirmation of some of ``points`` for a certificate on episodes that their teacher has played."""
+        level = self._given.shares.alphas[1]
+        min_needed = min(self._plan.second(one.played, level) for one in points)
+        return self._look(lambda: self._budget.left <= min_needed, lambda played: self._plan.second(played, level))
+
+    def _look(self, over: Callable[[], bool], needed: Callable[[Paired], float]) -> ConfirmationRun:
         return ConfirmationRun(
             returns_of=self._given.players.returns_of,
             teacher=self._given.players.teacher,
@@ -168,7 +192,9 @@ class _Trial:
             keep=self._search.keep,
             enough=self._search.enough,
             clip_range=self._claim.clip_range,
-            over=self._given.budget.after(self._given.shares.confirmation),
+            over=over,
+            needed=needed,
+            left=lambda: self._budget.left,
             progress=self._looking,
             failing=self._failing,
         )

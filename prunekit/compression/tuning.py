@@ -1,4 +1,4 @@
-"""A student in the environment as its network sees it, for the fine-tuning on rewards."""
+"""Environments for fine-tuning on rewards: observations and actions are on the student's scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunekit.environments import spaces_of
 from prunekit.errors import FailedEpisodeError
 from prunekit.rollouts import EpisodeRunner, failed
 
-_WHERE = "in the fine-tuning, which `tuning=False` does without"
+_WHERE = "in the fine-tuning, which `tuning=False` skips"
 
 
 def tuner_of(
@@ -26,7 +26,7 @@ def tuner_of(
     warmup: int,
     settings: TunerSettings = TUNING,
 ) -> Tuner:
-    """Return what trains the networks of students with this ``scale`` where the runner plays, in copies of it."""
+    """Return the tuner of students with this ``scale``, in copies of the environment that ``runner`` plays in."""
     if not isinstance(runner, EnvPoolRunner):
         environments = in_turn(lambda: _InStudentUnits(runner.another(), scale), settings.copies)
     else:
@@ -39,7 +39,7 @@ def tuner_of(
 
 @final
 class _Units:
-    """Observations as the student's normalizer makes them, actions as its network gives them, and their spaces."""
+    """From raw observations to what the student's network sees, from its outputs to actions, and the spaces of both."""
 
     def __init__(self, scale: Scale, environment: gym.Env[Any, Any]) -> None:
         normalizer = scale.normalizer
@@ -50,14 +50,14 @@ class _Units:
         self.actions = environment.action_space if space is None else space
 
     def seen(self, observation: Any) -> Any:
-        """Return observations [..., obs] as the student sees them."""
+        """Return raw observations [..., obs] as the student's network sees them: normalized and clipped."""
         normal = (np.asarray(observation, np.float32) - self._mean) * self._scale
         return np.minimum(np.maximum(normal, -self._clip), self._clip)
 
 
 @final
 class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment in the student's units, whose faults are explained."""
+    """An environment on the student's scale, whose failures become FailedEpisodeError."""
 
     def __init__(self, environment: gym.Env[Any, Any], scale: Scale) -> None:
         super().__init__(environment)
@@ -80,16 +80,14 @@ class _InStudentUnits(gym.Wrapper[Any, Any, Any, Any]):
         except Exception as error:
             raise failed(self.env, _WHERE, error) from error
         if not finite:
-            raise FailedEpisodeError(
-                "the reward is not finite in a step of the fine-tuning; `tuning=False` leaves it out"
-            )
-        # Without what else the environment tells: it would be copied deeply, sixteen times a step.
+            raise FailedEpisodeError("a reward in the fine-tuning is not finite; `tuning=False` skips the fine-tuning")
+        # The info is left out: it would be copied deeply, sixteen times a step.
         return self._seen(observation), reward, terminated, truncated, {}
 
     def _seen(self, observation: Any) -> Any:
         clipped = self._units(observation)
         if not math.isfinite(float(np.dot(clipped, clipped))):
             raise FailedEpisodeError(
-                "an observation is not finite in a step of the fine-tuning; `tuning=False` leaves it out"
+                "an observation in the fine-tuning is not finite; `tuning=False` skips the fine-tuning"
             )
         return clipped

@@ -1,7 +1,7 @@
-"""Where episodes are played and branches go on: here, in processes of their own, or on a cluster, by an executor.
+"""Workers that play episodes and rounds of branches: in this process, in others, or on a cluster, by an executor.
 
-What comes out does not depend on how many workers there are, nor on where they are: an episode depends on its seed
-alone, and a round of a branch on what the branch is when it begins.
+The result does not depend on how many workers there are or where they run: an episode depends only on its seed, and a
+round only on the state of its branch when it begins.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from prunekit.compression.task import Played, Policy, Stopwatch, Task, Worked, W
 from prunekit.errors import CheckError, FailedEpisodeError, PrunekitError
 from prunekit.executors import Context, Event, Executor, Failed, Finished, Job, Progress, executor_named
 
-# Episodes of one policy per job, and jobs of it per worker that are asked for before they are needed.
+# Episodes per job, and jobs per worker that are submitted before they are needed.
 _EPISODES_PER_JOB, _JOBS_AHEAD = 4, 2
-# What is left of earlier work, with every job, in what counts as the latest.
+# The weight that earlier work keeps in the recent share of a core, with every job that ends.
 _FADING = 0.8
 # Seconds between looks at what has happened.
 _PATIENCE = 0.2
@@ -34,7 +34,7 @@ _PATIENCE = 0.2
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What a job came to: a value, or the error that it raised, in one piece."""
+    """What a job came to: a value, or the error that it raised."""
 
     worked: Worked
     value: Any = None
@@ -43,12 +43,12 @@ class _Outcome:
 
 @final
 class WorkerPool:
-    """Has ``slots`` workers of an executor work on ``task``. Use as a context manager; one thread uses it.
+    """Workers that an executor runs for ``task``, ``slots`` of them. Use as a context manager, from one thread.
 
-    ``engine`` and ``address`` are those of ``prunekit/executors``; None is the calling process for one worker, and
-    processes for more. ``worker`` is the calling process's own place, where what is wrong with a teacher is said before
-    anything begins. ``steps`` counts the steps of episodes that were asked for, whoever played more; ``own_steps`` are
-    those that were for no selection.
+    ``engine`` and ``address`` are those of ``prunekit/executors``; by default a single worker runs in the calling
+    process, and several in processes of their own. ``worker`` is that of the calling process; making it finds out what
+    is wrong with the teacher before anything else starts. ``steps`` counts the environment steps of the episodes that
+    were asked for, once each, not of those that were played ahead; ``own_steps`` leaves out those that select.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WorkerPool:
     ) -> None:
         self._worked = self._recent = Worked()
         self.worker = Worker(task, max_batch)
-        self.steps = self.own_steps = self.worker.own.steps  # where the deviation of the observations had to be known
+        self.steps = self.own_steps = self.worker.own.steps  # not 0 if the deviation of observations was measured
         self._token = b""
         named = engine or ("serial" if slots == 1 else "processes")
         try:
@@ -65,7 +65,7 @@ class WorkerPool:
                 _HERE[self._token] = self.worker
                 self._executor: Executor = executor_named(named, 1, self._token)
             else:
-                checked = named == "processes"  # here alone: other machines may have another EnvPool
+                checked = named == "processes"  # on this machine only: others may have another EnvPool
                 shared = pickle.dumps((self.worker.task, max_batch, checked))
                 self._executor = executor_named(named, slots, shared, address)
         except BaseException:
@@ -97,12 +97,13 @@ class WorkerPool:
         self.worker.close()
 
     def returns_of(self, policy: Policy, *, selecting: bool = False) -> Callable[[int], float]:
-        """Return the function from an episode's seed to the return of ``policy``; it raises FailedEpisodeError.
+        """Return a function from an episode's seed to the return of ``policy``; it raises FailedEpisodeError.
 
-        Seeds that follow are played ahead, as they are likely to be asked for next. Episodes for ``selecting`` are
-        those where students learn too.
+        The seeds that follow are played ahead, as they are likely to be asked for next. With ``selecting`` the episodes
+        are played where students are selected.
         """
         asked: dict[int, Played | None] = {}
+        told: set[int] = set()
 
         def take(seeds: range, outcome: _Outcome) -> None:
             asked.update(zip(seeds, _value_of(outcome), strict=True))
@@ -117,8 +118,10 @@ class WorkerPool:
                 self._submit(_play, (policy, seeds, selecting), partial(take, seeds))
             while (found := asked[seed]) is None:
                 self.wait()
-            self.steps += found.steps
-            self.own_steps += 0 if selecting else found.steps
+            if seed not in told:
+                told.add(seed)
+                self.steps += found.steps
+                self.own_steps += 0 if selecting else found.steps
             if found.failure:
                 raise FailedEpisodeError(found.failure)
             return found.total
@@ -128,7 +131,7 @@ class WorkerPool:
     def submit_round(
         self, branch: Branch, settings: RoundSettings, take: Callable[[Round], object], seconds: float | None
     ) -> str:
-        """Have ``branch`` go on by a round, in so many ``seconds``; ``wait`` gives it to ``take`` when it is over."""
+        """Have a worker play a round of ``branch`` within ``seconds``; ``wait`` passes it to ``take``."""
 
         def taken(outcome: _Outcome) -> None:
             take(_value_of(outcome))
@@ -136,7 +139,7 @@ class WorkerPool:
         return self._submit(_advance, (branch, settings), taken, seconds)
 
     def demonstrations(self, seeds: range) -> list[Any]:
-        """Return what the teacher sees in the episodes of ``seeds``, [steps, obs] each; raises FailedEpisodeError."""
+        """Return the teacher's observations in every episode of ``seeds``, [steps, obs]; raises FailedEpisodeError."""
         found: dict[int, list[Any]] = {}
         parts = [range(first, min(first + _EPISODES_PER_JOB, seeds.stop)) for first in seeds[::_EPISODES_PER_JOB]]
         for index, part in enumerate(parts):
@@ -148,24 +151,24 @@ class WorkerPool:
         return observations
 
     def cancel(self, name: str) -> None:
-        """Say that a round is no longer wanted; what it has found is taken none the less."""
+        """Cancel a round; its result is not waited for."""
         self._executor.cancel(name)
         self._waiting.pop(name, None)
 
     def wait(self) -> None:
-        """Wait until something happens, at most a moment; raises what a job raised, CheckError where a worker died."""
+        """Wait briefly for results, and pass them on; raises what a job raised, and CheckError if a worker died."""
         for event in self._executor.events(_PATIENCE):
             self._heed(event)
 
     @property
     def core_share(self) -> float:
-        """The share of a core that the workers had while they worked; 1 where nothing else wanted it."""
+        """The share of a core that a worker had while it worked; 1 if nothing else used it."""
         worked = self._worked
         return worked.cpu_seconds / worked.seconds if worked.seconds else 1.0
 
     @property
     def recent_core_share(self) -> float:
-        """The same of the latest work."""
+        """The same for recent work."""
         recent = self._recent
         return recent.cpu_seconds / recent.seconds if recent.seconds else 1.0
 
@@ -201,7 +204,7 @@ class WorkerPool:
                 pass
 
 
-# What this process works on: its own task by the executor's token, or the one that it was sent, the latest alone.
+# The workers of this process: those of its own pools by token, and that of the latest task that it was sent.
 _HERE: dict[bytes, Worker] = {}
 _SENT: dict[bytes, Worker | Exception] = {}
 
@@ -226,7 +229,7 @@ def _worker(context: Context) -> Worker:
 
 
 def _done(context: Context, work: Callable[[Worker], Any]) -> _Outcome:
-    """Return what ``work`` comes to; errors reach the main process in one piece."""
+    """Return what ``work`` comes to; its error is returned too, so that it reaches the main process."""
     watch = Stopwatch()
     try:
         worker = _worker(context)
@@ -237,7 +240,7 @@ def _done(context: Context, work: Callable[[Worker], Any]) -> _Outcome:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return ``error``, or in words where it can be pickled, but not unpickled."""
+    """Return ``error``, or a RuntimeError with its text if it cannot be pickled and unpickled."""
     if isinstance(error, PrunekitError):
         return error
     try:

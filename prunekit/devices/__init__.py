@@ -1,4 +1,4 @@
-"""Devices by name, each measured by what it can honestly tell."""
+"""Devices by name; each reports only what it can measure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ DEVICES = ("cpu", "cpu-c", *CORES)
 
 
 def devices_named(names: Sequence[str], chips: Sequence[str] = (), activations: Bits | None = None) -> list[Device]:
-    """Return the devices called ``names``, then ``chips``, each once; ``activations`` as those that run C have them.
+    """Return the devices with these ``names``, then those of ``chips``, without duplicates; ``activations`` applies to
+    devices that run C.
 
     Raises InputError for an unknown name.
     """

@@ -27,7 +27,7 @@ from prunekit.runtimes.native import NativePolicy
 
 @final
 class LoopRuntime:
-    """Firmware in an emulator, each action of which is held against the same C on the host, bit for bit."""
+    """Firmware in an emulator; every action is compared bit for bit with the same C on the host."""
 
     def __init__(self, image: Image) -> None:
         self._host = NativePolicy(image.code)
@@ -60,7 +60,7 @@ class LoopRuntime:
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Built:
-    """A model as firmware: how much too large it is, its image, what it costs, and what runs in the loop."""
+    """A model as firmware: by how much it is too large, its image, its costs, and its runtime in the loop."""
 
     overflow: dict[str, int]
     flash_bytes: int
@@ -71,7 +71,7 @@ class _Built:
 
 @final
 class Board:
-    """A core, or a ``chip`` with that core and so much memory, in an emulator."""
+    """An emulated core, or a ``chip`` with that core and its own amount of memory."""
 
     def __init__(self, core: Core, chip: Chip | None, code: PolicyCode) -> None:
         self._core, self._chip, self._code = core, chip, code
@@ -84,11 +84,11 @@ class Board:
         return self._memory.name
 
     def seeds(self, settings: BenchSettings) -> range:
-        """Return the seeds of the few episodes with the processor in the loop."""
+        """Return the seeds of the episodes with the processor in the loop."""
         return settings.loop_seeds
 
     def runtime(self, model: BenchModel, place: Place) -> Runtime | None:
-        """Return ``model`` in the emulator, None where it is too large; raises InputError where a tool is missing."""
+        """Return ``model`` in the emulator, or None if it is too large; raises InputError if a tool is missing."""
         require_tools(self._core)
         code = self._code.of(model, place)
         built = self._built[model.path] = self._build(code, model, place)
@@ -97,7 +97,9 @@ class Board:
     def figures(
         self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], _settings: BenchSettings
     ) -> list[DeviceFigures]:
-        """Say what was found when the models were opened, and how many actions were those of the host."""
+        """Return the figures that were measured when the models were opened, and how many actions equalled those of the
+        host.
+        """
         return [
             DeviceFigures(code=self._code.form, firmware=self._figures(self._built[model.path], runtime))
             for model, runtime in zip(models, runtimes, strict=True)
@@ -153,6 +155,6 @@ class Board:
 
 
 def beyond_avr(code: CCode, flash_bytes: int) -> int:
-    """Return by how many bytes the constants alone are beyond what an AVR can hold or address."""
+    """Return by how many bytes the constants alone exceed what an AVR can hold or address."""
     total, largest = sum(code.constant_bytes), max(code.constant_bytes)
     return max(total - min(flash_bytes, AVR_FLASH_BYTES), largest - AVR_ARRAY_BYTES)

@@ -1,4 +1,4 @@
-"""Firmware images of policies, and what they take of a chip's memory."""
+"""Firmware images of policies, and the memory that they need."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _HARNESS_FLAGS = ("-Os", "-fno-tree-loop-distribute-patterns")
 class Image:
     """A policy in firmware, linked for ``core`` with the memory of ``chip``.
 
-    ``flash_bytes`` and ``static_ram_bytes`` (no stack) include the harness, whose share is that of the same image with
-    an empty policy: ``harness_flash_bytes`` and ``harness_ram_bytes``. ``overflow`` says per ``flash`` and ``ram`` how
-    many bytes too much there are for the chip, or for the emulated machine where there is no chip; 0 where it fits.
-    ``machine`` is what runs it; None where it does not fit, or where no emulated machine holds what the chip holds.
-    ``mark`` is the address between whose visits a call is counted.
+    ``flash_bytes`` and ``static_ram_bytes`` (without stack) include the harness; ``harness_flash_bytes`` and
+    ``harness_ram_bytes`` are those of the same image with an empty policy. ``overflow`` gives, for ``flash`` and
+    ``ram``, how many bytes exceed the memory of the chip, or of the emulated machine without a chip; 0 if it fits.
+    ``machine`` is the emulated machine that runs the image; None if it does not fit, or if no emulated machine has as
+    much memory as the chip. ``mark`` is the code address whose visits delimit a call.
     """
 
     code: CCode
@@ -47,17 +47,17 @@ class Image:
 
     @property
     def fits(self) -> bool:
-        """Whether flash and static variables fit; the stack is known from a run only."""
+        """Whether flash and static variables fit; the stack is only known after a run."""
         return not any(self.overflow.values())
 
 
 def build(code: CCode, core: Core, chip: Chip | None = None, *, stack_bytes: int = 0, ample: bool = False) -> Image:
-    """Compile and link ``code`` with the harness; images are kept by content.
+    """Compile and link ``code`` with the harness; images are cached by content.
 
-    The machine has room for ``stack_bytes``, where they are known; with ``ample`` it is one with memory to spare.
-    The sizes come from a link with ample memory, so that an overflow is measured, too. Raises InputError where a tool
-    is missing, the chip has another core, or the policy takes several inputs or keeps a state, TooLargeError where it
-    is larger than the compiler's address space, CheckError where the C does not compile.
+    The machine has room for ``stack_bytes``, if given; ``ample`` uses one with memory to spare. The sizes come from a
+    link with ample memory, so an overflow is measured too. Raises InputError if a tool is missing, if the chip has
+    another core, or if the policy has several inputs or a state; TooLargeError if it exceeds the compiler's address
+    space; CheckError if the C does not compile.
     """
     if chip is not None and chip.core != core:
         raise InputError(f"chip {chip.name} has the core {chip.core.name}, not {core.name}")
@@ -134,7 +134,7 @@ def _glue(code: CCode) -> str:
 
 
 def _linked(code: CCode, core: Core, memory: tuple[int, int] | None, ample: bool = False) -> Path:
-    """Return the image for ``memory`` bytes of flash and RAM, or for more than any chip has."""
+    """Return the image for ``memory`` bytes of flash and RAM; None means more than any chip has."""
     headers = {f"{code.name}.h": code.header, "under-test.h": _glue(code)}
     objects = [
         _object(core, (FIRMWARE / "harness.c").read_text(), headers, (*_HARNESS_FLAGS, f'-DPORT="{core.port}"')),
@@ -145,7 +145,7 @@ def _linked(code: CCode, core: Core, memory: tuple[int, int] | None, ample: bool
     before = (*core.flags, *_memory_flags(core, memory), *stack)
     after = (*core.link_flags, "-lgcc", "-Wl,--gc-sections")
     script = (FIRMWARE / "board.ld").read_text()
-    names = [path.name for path in objects]  # by their content; where they lie is another place in each process
+    names = [path.name for path in objects]  # keyed by content, because their paths differ between processes
     kept = cache_folder() / "images" / f"{cache_key(before, names, after, script, version_of(compiler(core)))}.elf"
     flags = (*before, *map(str, objects), *after)
     return _made(core, flags, {}, kept)

@@ -1,4 +1,4 @@
-"""Microcontrollers one can buy: which core they have and how much memory."""
+"""Microcontrollers on the market: their cores and their memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunekit.errors import InputError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """A microcontroller: its ``core`` runs the same instructions; flash and RAM in bytes, from ``source``."""
+    """A microcontroller: its ``core``, and flash and RAM in bytes, from the data sheet ``source``."""
 
     name: str
     core: Core
@@ -41,9 +41,9 @@ def chips() -> dict[str, Chip]:
 
 
 def chip_named(name: str) -> Chip:
-    """Return the chip called ``name``, or the only one whose name begins so.
+    """Return the chip ``name``, or the only chip whose name begins with it.
 
-    Raises InputError, with the names there are, where there is none or more than one.
+    Raises InputError, listing the known names, if no chip or more than one matches.
     """
     if name in chips():
         return chips()[name]

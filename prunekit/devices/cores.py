@@ -1,4 +1,4 @@
-"""What a policy can be built for and emulated on: compilers, flags, machines, as data."""
+"""The cores for which a policy can be built and emulated: compilers, flags and machines, as data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AVR_AMPLE_RAM_END = 0x7FFF
 @final
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """An emulated machine: the emulator, its arguments before the image, and the memory that it has in bytes."""
+    """An emulated machine: the emulator, its arguments before the image, and its memory in bytes."""
 
     emulator: str
     arguments: tuple[str, ...]
@@ -30,10 +30,10 @@ class Machine:
 class Core:
     """A core with its compiler and the machines that emulate it, the smallest first.
 
-    ``unit`` is what counting counts: instructions under QEMU, which knows no cycles, cycles under simavr.
-    ``packages`` are Debian's. ``flash_at`` and ``ram_at`` are where the machines have memory; None where the
-    compiler's own linker script says it. ``mcu`` is simavr's name of the chip, None under QEMU. ``ample`` has memory to
-    spare, whatever the chip has, to find out how much a policy needs. Little-endian, all.
+    ``unit`` is what the emulator counts: instructions in QEMU, cycles in simavr. ``packages`` are Debian packages.
+    ``flash_at`` and ``ram_at`` are the addresses of the memory; None if the compiler's own linker script sets them.
+    ``mcu`` is simavr's name of the chip; None for QEMU. ``ample`` is a machine with memory to spare, which is used to
+    measure how much a policy needs. All cores are little-endian.
     """
 
     name: str
@@ -112,7 +112,7 @@ def _avr(name: str, mcu: str, flash_bytes: int, ram_bytes: int) -> Core:
         name=name,
         compiler="avr-gcc",
         flags=(*_COMMON, f"-mmcu={mcu}"),
-        # avr-libc's floating point is several times faster than libgcc's; lengths are ample, to measure overflows
+        # avr-libc's floating point is several times faster than libgcc's; lengths are large, to measure overflows
         link_flags=(
             "-lm",
             "-Wl,--defsym=__TEXT_REGION_LENGTH__=0x7e0000",
@@ -177,7 +177,7 @@ CORES: dict[str, Core] = {core.name: core for core in _ALL}
 
 
 def core_named(name: str) -> Core:
-    """Return the core called ``name``; raises InputError, with the names there are, for an unknown one."""
+    """Return the core ``name``; raises InputError, listing the known names, for an unknown one."""
     if name not in CORES:
         raise InputError(f"core {name} is unknown; choose among {', '.join(CORES)}")
     return CORES[name]

@@ -1,4 +1,4 @@
-"""``cpu``: this machine, through ONNX Runtime on one thread without spinning."""
+"""The device ``cpu``: ONNX Runtime on this machine, in one thread without spinning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cpu:
     def figures(
         self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings
     ) -> list[DeviceFigures]:
-        """Measure latency back to back and paced, and memory in processes of their own."""
+        """Measure latency, back to back and paced, and memory, each model in a process of its own."""
         opened = [runtime for runtime in runtimes if runtime is not None]
         hot = back_to_back_us(opened, settings.calls)
         cold = paced_us(opened, settings.paced_ticks)

@@ -1,4 +1,4 @@
-"""``cpu-c``: this machine, through the policy's C compiled into an extension of Python."""
+"""The device ``cpu-c``: the policy's C on this machine, compiled into a Python extension."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prunekit.runtimes.native import NativePolicy
 
 @final
 class NativeRuntime:
-    """Compiled C, reading and writing fixed buffers."""
+    """Compiled C with fixed input and output buffers."""
 
     def __init__(self, code: CCode) -> None:
         self._policy = NativePolicy(code)
@@ -38,12 +38,12 @@ class NativeRuntime:
         return self._policy.act(observation)
 
     def close(self) -> None:
-        """An extension stays loaded as long as the process."""
+        """Do nothing: an extension stays loaded until the process ends."""
 
 
 @final
 class CpuC:
-    """The host's processor, without ONNX Runtime."""
+    """The host's processor without ONNX Runtime."""
 
     name = "cpu-c"
 
@@ -55,7 +55,9 @@ class CpuC:
         return settings.seeds
 
     def runtime(self, model: BenchModel, place: Place) -> Runtime:
-        """Return ``model`` as compiled C; raises InputError without a compiler, and for what C cannot do."""
+        """Return ``model`` as compiled C; raises InputError if there is no compiler, and for policies that C does not
+        support.
+        """
         return NativeRuntime(self._code.of(model, place))
 
     def figures(

@@ -1,4 +1,4 @@
-"""What an image takes, read from its ELF file: section sizes and addresses of symbols."""
+"""Section sizes and symbol addresses of an ELF file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _WRITABLE, _ALLOCATED = 1, 2
 @final
 @dataclass(frozen=True, kw_only=True)
 class Elf:
-    """``flash_bytes``: what is stored, initial values of variables included; ``ram_bytes``: all static variables."""
+    """Sizes of an image: ``flash_bytes`` include initial values of variables; ``ram_bytes`` are all static
+    variables.
+    """
 
     flash_bytes: int
     ram_bytes: int
@@ -33,7 +35,7 @@ class _Section:
 
 
 def read_elf(path: Path) -> Elf:
-    """Return sizes and symbols of the little-endian ELF file at ``path``; raises ValueError where it is none."""
+    """Return sizes and symbols of the little-endian ELF file at ``path``; raises ValueError for any other file."""
     data = path.read_bytes()
     if data[:4] != b"\x7fELF" or data[5] != 1:
         raise ValueError(f"{path} is no little-endian ELF file")

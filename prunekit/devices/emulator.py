@@ -1,4 +1,4 @@
-"""Policies in emulated firmware: acting in the loop, and counting what an action costs."""
+"""Policies in emulated firmware: their actions in the loop, and the cost of an action."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MEANINGS = {3: "the stack ran into the static variables", 4: "the core faulted"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What actions cost on a core.
+    """The cost of actions on a core.
 
-    ``per_inference`` int64 [n]: instructions or cycles, as ``unit`` says, of the policy's call beyond those of calling
-    an empty function; [0] where the emulator cannot count. ``actions``: float32 [n, outputs] or int32 [n].
-    ``stack_bytes``: the most that a call of the policy needed; ``total_stack_bytes``: the same with the harness above
-    it. Both were found by painting the stack.
+    ``per_inference`` (int64 [n]) are the instructions or cycles (``unit``) of each call, minus those of an empty
+    function; [0] if the emulator cannot count. ``actions`` are float32 [n, outputs] or int32 [n]. ``stack_bytes`` is
+    the deepest stack of a call of the policy, and ``total_stack_bytes`` the same including the harness. Both are found
+    by filling the stack with a pattern first.
     """
 
     unit: Literal["instructions", "cycles"]
@@ -44,11 +44,11 @@ class Counts:
 
 @final
 class EmulatedPolicy:
-    """A policy that runs in an emulator: observations go in, actions come back.
+    """A policy in an emulator: takes observations and returns actions.
 
-    Use it as a context manager or close it. Raises InputError where the image fits no emulated machine or the emulator
-    is missing, and CheckError, with the last thing that the emulator said, where it dies or does not answer within
-    ``timeout_s`` seconds. ``counts`` is a file to write the cost of each inference into.
+    Use it as a context manager or close it. Raises InputError if the image fits no emulated machine or the emulator is
+    missing. Raises CheckError, with the emulator's last message, if it dies or does not answer within ``timeout_s``
+    seconds. ``counts`` is a file for the cost of each inference.
     """
 
     def __init__(self, image: Image, timeout_s: float = _TIMEOUT_SECONDS, counts: Path | None = None) -> None:
@@ -73,12 +73,12 @@ class EmulatedPolicy:
         return np.frombuffer(answer, dtype="<f4").astype(np.float32)
 
     def finish(self) -> tuple[int, int]:
-        """End the emulation in peace; return the bytes of stack of the policy's deepest call and of everything."""
+        """End the emulation regularly; return the stack bytes of the policy's deepest call, and of everything."""
         policy, total = _STACK.unpack(self._wire.last(_STACK.size))
         return policy, total
 
     def close(self) -> None:
-        """End the emulator; closing twice does no harm."""
+        """End the emulator. Closing twice is allowed."""
         self._wire.close()
 
     def __enter__(self) -> EmulatedPolicy:
@@ -91,9 +91,9 @@ class EmulatedPolicy:
 
 
 def count(image: Image, observations: ArrayLike, timeout_s: float = _TIMEOUT_SECONDS) -> Counts:
-    """Run ``image`` on ``observations`` [n, inputs], at least one, and count each inference exactly.
+    """Run ``image`` on ``observations`` [n, inputs], n >= 1, and count the cost of each inference exactly.
 
-    Raises as EmulatedPolicy does, and CheckError where the stack reached the static variables.
+    Raises as EmulatedPolicy does, and CheckError if the stack reached the static variables.
     """
     rows = np.asarray(observations, dtype=np.float32)
     if rows.ndim != 2 or not len(rows):

@@ -1,4 +1,4 @@
-"""The C of the models that are measured, written once for all devices that run C."""
+"""The C of the measured models, written once for all devices that run C."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from prunekit.graph.groups import find_groups
 from prunekit.policy.actions import keeps_outputs, with_actions_of
 
 _EPISODES = 5
-# Observations that an action's cost is counted over.
+# The number of observations over which the cost of an action is counted.
 _COUNTED = 64
 
 
 @final
 class PolicyCode:
-    """Models as C, in float32 or, with ``activations``, in integers whose ranges come from five episodes."""
+    """Models as C: in float32, or with ``activations`` in integers, whose ranges come from five episodes."""
 
     def __init__(self, activations: Bits | None = None) -> None:
         self._activations = activations
@@ -36,18 +36,20 @@ class PolicyCode:
 
     @property
     def form(self) -> str:
-        """What there is to say of the numbers: float32, w8a16 or w8a8."""
+        """The number format: float32, w8a16 or w8a8."""
         return "float32" if self._activations is None else f"w8a{self._activations}"
 
     def buffer_bytes(self, model: BenchModel) -> int:
-        """Return the bytes of a call's arrays of activations, which only a small network has in registers."""
+        """Return the bytes of a call's activation arrays; in a small network the compiler keeps them in registers."""
         graph = model.graph
         assert graph is not None
         size = 4 if self._activations is None else self._activations // 8
         return (2 if find_groups(graph) else 1) * size * max(math.prod(spec.shape) for spec in specs_of(graph).values())
 
     def of(self, model: BenchModel, place: Place) -> CCode:
-        """Return ``model`` as C; raises InputError for files that are no graph, other widths, and what C cannot do."""
+        """Return ``model`` as C; raises InputError for files without a graph, for other widths, and for ops without a C
+        form.
+        """
         if model.path not in self._codes:
             graph = self._graph(model, place)
             settings = CSettings(name="policy", activations=self._activations)
@@ -56,7 +58,7 @@ class PolicyCode:
         return self._codes[model.path]
 
     def observations(self, model: BenchModel, place: Place) -> NDArray[np.float32]:
-        """Return observations [n, inputs] that ``model`` sees, spread over its episodes, to count costs over."""
+        """Return observations [n, inputs] from the model's own episodes, evenly spread, on which costs are counted."""
         return spread_over(self._observations(model, self._graph(model, place), place), _COUNTED)
 
     def _observations(self, model: BenchModel, graph: Graph, place: Place) -> NDArray[np.float32]:
@@ -65,7 +67,7 @@ class PolicyCode:
         return self._seen[model.path]
 
     def _graph(self, model: BenchModel, place: Place) -> Graph:
-        """Return the policy with a head for the environment's actions, where it has none of its own."""
+        """Return the policy, with the head for the environment's actions if it has none."""
         graph, called = model.graph, str(model.path)
         if graph is None:
             raise InputError(f"{called}: cannot be written as C: {model.not_read}")

@@ -1,4 +1,4 @@
-"""Compilers and emulators of this machine, and what to install where one is missing."""
+"""The compilers and emulators on this machine, and the packages to install if one is missing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _QEMU_OF_COUNTERS_PER_CORE = 9
 
 
 def require_tools(core: Core) -> None:
-    """Raise InputError, with the packages to install, where a tool that ``core`` needs is missing."""
+    """Raise InputError, naming the packages to install, if a tool that ``core`` needs is missing."""
     compiler(core)
     for machine in core.machines:
         emulator(core, machine)
 
 
 def compiler(core: Core) -> str:
-    """Return the path of the compiler of ``core``; raises InputError, with the packages, where it is missing."""
+    """Return the path of the compiler of ``core``; raises InputError, naming the packages, if it is missing."""
     return _tool(core, core.compiler)
 
 
 def emulator(core: Core, machine: Machine) -> str:
-    """Return the path of the emulator of ``machine``; the one of AVR is compiled on first use.
+    """Return the path of the emulator of ``machine``; that of AVR is compiled on first use.
 
-    Raises InputError, with the packages to install, where it or what it is made of is missing.
+    Raises InputError, naming the packages to install, if the emulator or what it is built from is missing.
     """
     if core.mcu is None:
         return _tool(core, machine.emulator)
@@ -42,7 +42,7 @@ def emulator(core: Core, machine: Machine) -> str:
 
 @cache
 def can_count(tool: str) -> bool:
-    """Return whether the emulator at the path ``tool`` takes plugins: some builds of QEMU's user mode do not."""
+    """Return whether the emulator at ``tool`` supports plugins; some builds of QEMU's user mode do not."""
     done = subprocess.run([tool, "-h"], capture_output=True, text=True, check=False)
     return "plugin" in done.stdout
 
@@ -50,7 +50,7 @@ def can_count(tool: str) -> bool:
 def count_plugin(core: Core, machine: Machine) -> Path:
     """Return the counting plugin for the QEMU of ``machine``, compiled on first use.
 
-    Raises InputError where the host has no compiler, or there is no such QEMU.
+    Raises InputError if the host has no compiler, or if there is no such QEMU.
     """
     said = re.search(r"version (\d+)", version_of(emulator(core, machine)))
     interface = 2 if said is not None and int(said[1]) >= _QEMU_OF_COUNTERS_PER_CORE else 1
@@ -59,7 +59,7 @@ def count_plugin(core: Core, machine: Machine) -> Path:
 
 
 def tool_versions(core: Core) -> dict[str, str]:
-    """Return what compiler and emulators of ``core`` call themselves; libsimavr does not say."""
+    """Return the version lines of compiler and emulators of ``core``; libsimavr has none."""
     paths = [compiler(core)]
     if core.mcu is None:
         paths += [emulator(core, machine) for machine in core.machines]
@@ -67,7 +67,7 @@ def tool_versions(core: Core) -> dict[str, str]:
 
 
 def missing(core: Core, tool: str) -> InputError:
-    """Return the error that names ``core``, what it lacks and how to get it."""
+    """Return an error that names ``core``, the missing tool, and the packages to install."""
     install = f"apt-get install {' '.join(core.packages)}"
     return InputError(f"device {core.name} needs {tool}, which is not installed; run: {install}")
 

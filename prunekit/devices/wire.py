@@ -1,4 +1,4 @@
-"""A process that answers on its standard output what it is asked on its standard input, and never outlives us."""
+"""A child process that answers on standard output what it reads on standard input, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END_SECONDS = 10.0
 
 @final
 class Wire:
-    """An emulator as a child process. ``name`` stands in its errors; ``meanings`` explain its exit statuses."""
+    """An emulator as a child process. ``name`` is its name in errors; ``meanings`` explain its exit statuses."""
 
     def __init__(self, name: str, command: Sequence[str], timeout_s: float, meanings: dict[int, str]) -> None:
         self._name = name
@@ -45,7 +45,7 @@ class Wire:
         return self._process.pid
 
     def ask(self, question: bytes, answer_bytes: int) -> bytes:
-        """Send ``question`` and return the answer; raises CheckError where the process is dead or too slow."""
+        """Send ``question`` and return the answer; raises CheckError if the process is dead or too slow."""
         deadline = time.monotonic() + self._timeout_s
         left = memoryview(question)
         while left:
@@ -59,7 +59,7 @@ class Wire:
         return self._receive(answer_bytes, deadline)
 
     def last(self, answer_bytes: int) -> bytes:
-        """Say that no question follows, return the last words, and wait for the end; raises CheckError as ``ask``."""
+        """Close the input, return the last output, and wait for the end; raises CheckError as ``ask`` does."""
         deadline = time.monotonic() + self._timeout_s
         self._in.close()
         answer = self._receive(answer_bytes, deadline)
@@ -72,7 +72,7 @@ class Wire:
         return answer
 
     def close(self) -> None:
-        """End the process, if it is not ended, and remove its files."""
+        """End the process if it is still running, and remove its files."""
         self._end()
 
     def _receive(self, count: int, deadline: float) -> bytes:

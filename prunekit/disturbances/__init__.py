@@ -1,1 +1,1 @@
-"""What happens to a policy outside of its simulator, as a wrapper of environments that any runner can use."""
+"""Disturbances of a policy outside its simulator, as a wrapper of environments for any runner."""

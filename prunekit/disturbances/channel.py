@@ -1,4 +1,4 @@
-"""What lies between an environment and its policy: noise, lost observations, delay, and noise on actions."""
+"""The channel between an environment and its policy: noise, lost observations, delay, and noise on actions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.spaces.kind import ActionKind, kind_of_space
 
-# Streams of random numbers of an episode. Each is drawn from as often whatever the policy does and whatever else is
-# disturbed, so that all policies meet the same luck, and more noise is the same noise, larger.
+# The streams of random numbers of an episode. The number of draws from each does not depend on the policy or on other
+# disturbances. So all policies meet the same random events, and more noise is the same noise multiplied.
 OBSERVATION, ACTION, DROP, PARAMETERS, NEXT_SEED = 1, 2, 3, 4, 5
 
 
 @final
 class Channel:
-    """What ``disturbance`` does between an environment, called ``name``, and its policies; parameters are elsewhere.
+    """The effect of ``disturbance`` between the environment ``name`` and its policies, except randomized parameters.
 
-    ``deviation`` [obs] is needed for noise on observations alone. Raises InputError where it is missing or not finite,
-    and where noise has no meaning for the actions.
+    ``deviation`` [obs] is needed only for noise on observations. Raises InputError if it is missing or not finite, and
+    if noise is not defined for the actions.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class Channel:
         self.actions = _noisy_actions(action_space, name) if disturbance.action_noise else None
 
     def episode(self, seed: int) -> ChannelEpisode:
-        """Return what it does in the episode of ``seed``."""
+        """Return the channel in the episode with ``seed``."""
         return ChannelEpisode(self, seed)
 
     def acting(self, act: Act, seed: int) -> Act:
-        """Return ``act`` as an environment that nothing wraps meets it in the episode of ``seed``."""
+        """Return ``act`` behind the channel of the episode with ``seed``, for an environment without a wrapper."""
         episode = self.episode(seed)
         return lambda observation: episode.acted(act(episode.seen(observation)))
 
 
 @final
 class ChannelEpisode:
-    """One episode of a channel: every observation goes through ``seen``, every action through ``acted``."""
+    """The channel in one episode: every observation goes through ``seen``, every action through ``acted``."""
 
     def __init__(self, channel: Channel, seed: int) -> None:
         self._channel = channel
@@ -62,7 +62,7 @@ class ChannelEpisode:
         self._arrived: Any = None
 
     def seen(self, observation: Any) -> Any:
-        """Return what the policy sees now that the environment shows ``observation``, as an array of its own."""
+        """Return what the policy sees when the environment shows ``observation``, as a new array."""
         disturbance, noise = self._channel.disturbance, self._channel.noise
         # An environment may write the next one over it.
         value: Any = deepcopy(observation) if isinstance(observation, dict | tuple) else np.array(observation)
@@ -78,7 +78,7 @@ class ChannelEpisode:
         return deepcopy(self._waiting[0])
 
     def acted(self, action: Any) -> Any:
-        """Return what arrives of ``action``."""
+        """Return the action that the environment receives for ``action``."""
         if self._channel.actions is None:
             return action
         return self._channel.actions.with_noise(action, self._channel.disturbance.action_noise, self._acted)
@@ -100,7 +100,7 @@ def _noise_sizes(disturbance: Disturbance, deviation: NDArray[np.float64] | None
 
 
 def _noisy_actions(space: gym.Space[Any], name: str) -> ActionKind:
-    """Return the kind of actions in ``space``; raises InputError where noise on them has no meaning."""
+    """Return the kind of actions in ``space``; raises InputError if noise is not defined for it."""
     try:
         kind = kind_of_space(space)
         kind.with_noise(deepcopy(space).sample(), 0.0, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""The size of every entry of the observations, in terms of which noise is given."""
+"""The standard deviations of observations, by which noise is scaled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVIATION_SEEDS = range(199_999_900, 199_999_920)
 
 @final
 class Deviation:
-    """The standard deviation of every entry over all observations that an ``act`` has been given (Welford 1962)."""
+    """The standard deviation of every entry over all observations that an ``act`` receives (Welford 1962)."""
 
     def __init__(self, width: int) -> None:
         self._count = 0
@@ -24,7 +24,7 @@ class Deviation:
         self._squares = np.zeros(width)
 
     def watching(self, act: Act) -> Act:
-        """Return ``act``, whose observations are taken in."""
+        """Return ``act`` with its observations recorded."""
 
         def watched(observation: Any) -> Any:
             self.take(observation)
@@ -33,7 +33,7 @@ class Deviation:
         return watched
 
     def take(self, observation: Any) -> None:
-        """Take one observation [obs] in."""
+        """Add one observation [obs]."""
         self._count += 1
         value = np.asarray(observation, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -43,6 +43,6 @@ class Deviation:
 
     @property
     def value(self) -> NDArray[np.float64]:
-        """The standard deviation [obs]; 0 before two observations, not finite where an observation was not."""
+        """The standard deviation [obs]; 0 before two observations, not finite if an observation was not."""
         found: NDArray[np.float64] = np.sqrt(self._squares / max(self._count, 1))
         return found

@@ -1,4 +1,4 @@
-"""An environment under a disturbance, which any runner of episodes can use in place of the environment."""
+"""A wrapper that puts an environment under a disturbance; any runner can use it in place of the environment."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ _SEEDS = 2**32
 
 @final
 class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
-    """``environment`` under ``disturbance``: a policy gets other observations, and other actions arrive.
+    """``environment`` under ``disturbance``: observations change on their way to the policy, and actions on their way
+    back.
 
-    Everything is drawn from the seed that ``reset`` is given; an episode without one of its own goes on from the last.
-    ``deviation`` [obs] is the standard deviation of every entry over undisturbed episodes, and is needed for noise
-    alone. Observations are arrays of their own, of the environment's dtype, or float64 where noise is added to whole
-    numbers. Parameters of the environment are put back by ``restore`` and ``close``.
+    All random numbers come from the seed of ``reset``; an episode without a seed continues the sequence of the last
+    one. ``deviation`` [obs] is the standard deviation of every entry over undisturbed episodes, and is needed only for
+    noise. Observations are new arrays of the environment's dtype, or float64 if noise is added to integers. ``restore``
+    and ``close`` restore the parameters of the environment.
 
-    Raises InputError where noise is asked for and a deviation is missing or not finite, where noise has no meaning for
-    the actions, and for a parameter that the environment does not have.
+    Raises InputError if noise needs a deviation that is missing or not finite, if noise is not defined for the actions,
+    and for a parameter that the environment does not have.
 
     Example::
 
@@ -42,7 +43,7 @@ class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
         deviation: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__(environment)
-        # Where the environment is made again per episode, its spaces stay those whose generators a caller has seeded.
+        # If a new environment is made per episode, the spaces stay the ones whose generators the caller has seeded.
         self.action_space, self.observation_space = environment.action_space, environment.observation_space
         self._channel = Channel(disturbance, deviation, environment.action_space, id_of(environment))
         self._varied = None
@@ -51,7 +52,7 @@ class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
         self._seeds = np.random.default_rng()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode under what ``seed`` says."""
+        """Begin an episode with the disturbance of ``seed``."""
         if seed is None:
             own = int(self._seeds.integers(_SEEDS))
         else:
@@ -68,18 +69,18 @@ class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
         return self._episode.seen(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take a step by what arrives of ``action``; return what arrives of the observation."""
+        """Step with the disturbed action, and return the disturbed observation."""
         observation, reward, terminated, truncated, info = self.env.step(self._episode.acted(action))
         return self._episode.seen(observation), reward, terminated, truncated, info
 
     def restore(self) -> None:
-        """Put the environment's parameters back as they were."""
+        """Restore the environment's parameters."""
         if self._varied is not None:
             self._varied.restore()
             self.env = self._varied.environment
 
     def close(self) -> None:
-        """Put the parameters back, and close the environment."""
+        """Restore the parameters and close the environment."""
         self.restore()
         super().close()
 
@@ -88,7 +89,7 @@ class DisturbedEnvironment(gym.Wrapper[Any, Any, Any, Any]):
 def under(
     environment: gym.Env[Any, Any], disturbance: Disturbance, deviation: NDArray[np.float64] | None = None
 ) -> Iterator[DisturbedEnvironment]:
-    """Give ``environment`` under ``disturbance`` for a while, and put its parameters back.
+    """Yield ``environment`` under ``disturbance``, and restore its parameters at the end.
 
     Raises InputError as ``DisturbedEnvironment`` does.
     """

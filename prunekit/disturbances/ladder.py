@@ -1,16 +1,16 @@
-"""The largest disturbance at which a certificate still holds, at the level of confidence of a single one.
+"""The largest disturbance at which a claim still holds, at the confidence level of a single certificate.
 
-Levels of a disturbance are tested one after the other, in an order that is fixed before, and the first that is not
-shown ends it. Every level is tested at the whole level alpha, and still *all* that is said together is wrong with a
-probability of at most alpha, without any correction: to say something wrong, the first level of the order whose claim
-is not true has to be reached and shown, and showing that one has a probability of at most alpha. No level behind it
-matters, the levels may share their episodes, and nothing is assumed of how policies take more noise than less: where
-one fails at 0.02 and not at 0.05, the ladder ends below 0.02. The price is that nothing is known beyond the first miss.
-This is a fixed sequence procedure (Maurer, Hothorn and Lehmacher 1995; Westfall and Krishen 2001).
+Levels of a disturbance are tested one after the other, in an order that is fixed beforehand, until the first that is
+not shown. Every level is tested at the full level alpha. Still, the probability that *anything* said is wrong is at
+most alpha, without correction: for an error, the first level in the order whose claim is false must be reached and
+shown, and showing it has a probability of at most alpha. Later levels do not matter, levels may share their episodes,
+and nothing is assumed about how policies react to more noise: if a policy fails at 0.02 and not at 0.05, the ladder
+ends below 0.02. The price is that nothing is known after the first miss. This is a fixed sequence procedure (Maurer,
+Hothorn and Lehmacher 1995; Westfall and Krishen 2001).
 
-It holds where neither the order nor the policy depends on the episodes that are tested on: a policy that was chosen by
-its certificate needs other seeds than that one, and its ladder is a claim beside the certificate, unless that is the
-ladder's own first level.
+The argument requires that neither the order nor the policy depends on the tested episodes. A policy that was chosen by
+its certificate needs other seeds than that certificate. Its ladder is then a second claim, unless the certificate is
+the ladder's own first level.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prunekit.errors import InputError
 
 
 class Shown(Protocol):
-    """What a test says, such as a certificate."""
+    """The result of a test, such as a certificate."""
 
     @property
     def certified(self) -> bool:
@@ -39,16 +39,16 @@ _FIELDS = {"obs": "observation_noise", "action": "action_noise", "delay": "delay
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rung(Generic[_Found]):
-    """A level that was tested, and what was found there."""
+    """A tested level and its result."""
 
     disturbance: Disturbance
     found: _Found
 
 
 def climb(levels: Sequence[Disturbance], test: Callable[[Disturbance], _Found]) -> list[Rung[_Found]]:
-    """Test ``levels`` in their order, each at the whole level of confidence, up to the first that is not shown.
+    """Test ``levels`` in order, each at the full confidence level, until the first that is not shown.
 
-    Returns what was tested, the one that was not shown included.
+    Returns all tested levels, including the one that was not shown.
     """
     tested: list[Rung[_Found]] = []
     for disturbance in levels:
@@ -59,16 +59,16 @@ def climb(levels: Sequence[Disturbance], test: Callable[[Disturbance], _Found]) 
 
 
 def largest(rungs: Sequence[Rung[_Found]]) -> Rung[_Found] | None:
-    """Return the last level that was shown; None where the first was not."""
+    """Return the last level that was shown; None if the first was not."""
     shown = [rung for rung in rungs if rung.found.certified]
     return shown[-1] if shown else None
 
 
 def levels_named(text: str, base: Disturbance | None = None) -> list[Disturbance]:
-    """Return ``base`` with one kind at each of the values in ``text``, as in ``obs=0.01,0.02,0.05``.
+    """Return ``base`` with one kind of disturbance at each value in ``text``, such as ``obs=0.01,0.02,0.05``.
 
     Kinds are obs, action, delay and drop. Raises InputError for another kind, for values out of range, and for values
-    that do not grow.
+    that do not increase.
     """
     kind, equals, listed = text.partition("=")
     field = _FIELDS.get(kind.strip())

@@ -1,8 +1,8 @@
-"""Parameters of an environment by dotted path: found, changed, and put back as they were.
+"""Parameters of an environment by dotted path: how to find, change and restore them.
 
-``kwargs.NAME`` is an argument of the environment's constructor. Every other path begins at the environment itself,
-without wrappers: attributes by name, entries of arrays and dicts in brackets, where a number, or the name that
-MuJoCo has for a body, a geom, a joint, ..., says which.
+``kwargs.NAME`` is an argument of the environment's constructor. Every other path begins at the unwrapped environment.
+It has attributes by name, and entries of arrays and dicts in brackets: by number, or by MuJoCo's name of a body, a
+geom, a joint, ....
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MANY, _CLOSEST = 40, 8
 @final
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A number, or an array of numbers, in an environment: what it is now, and how it is set and put back."""
+    """A number or an array of numbers in an environment: its value now, and functions that set and restore it."""
 
     value: float | np.ndarray[Any, Any]
     put: Callable[[Any], None]
@@ -37,10 +37,9 @@ class Place:
 
 
 def place_of(environment: Any, path: str) -> Place:
-    """Return where ``path`` leads in the unwrapped ``environment``.
+    """Return the place at ``path`` in the unwrapped ``environment``.
 
-    Raises InputError, naming the path, for one that leads nowhere, with what there is instead, and for what is no
-    number.
+    Raises InputError, naming the path, if it does not exist (listing what does) or is not a number.
     """
     owner: Any = environment
     segments = _segments(path)
@@ -60,7 +59,7 @@ def place_of(environment: Any, path: str) -> Place:
 
 
 def arguments_of(environment: Any, given: Mapping[str, Any]) -> dict[str, float]:
-    """Return the constructor's numbers by name, as they are: those ``given``, and the defaults of all others."""
+    """Return the numeric arguments of the constructor by name: those ``given``, and the defaults of all others."""
     found: dict[str, Any] = {}
     for kind in reversed(type(environment).__mro__):
         constructor = vars(kind).get("__init__")
@@ -74,16 +73,17 @@ def arguments_of(environment: Any, given: Mapping[str, Any]) -> dict[str, float]
 
 
 def require_argument(path: str, known: Mapping[str, float]) -> None:
-    """Raise InputError, with the arguments there are, unless ``path`` names one of ``known``."""
+    """Raise InputError, listing the arguments, unless ``path`` names one of ``known``."""
     name = path.removeprefix(f"{KWARGS}.")
     if name not in known:
         raise _unknown(path, f"the environment's constructor has no number {name}", name, list(known))
 
 
 def wanted(now: float | np.ndarray[Any, Any], parameter: Parameter, share: float) -> Any:
-    """Return what to put where ``now`` is: the value of ``parameter`` at ``share``, or so many times what there is.
+    """Return the new value in place of ``now``: the value of ``parameter`` at ``share``, times ``now`` if it is
+    relative.
 
-    All entries of an array are multiplied alike. Raises InputError for one number in place of several.
+    All entries of an array are multiplied by the same factor. Raises InputError for one number in place of several.
     """
     if isinstance(now, np.ndarray):
         if not parameter.relative and now.size != 1:
@@ -164,7 +164,9 @@ def _entry(holder: Any, key: str, name: str, owner: Any, path: str) -> Any:
 
 
 def _key(holder: Any, key: str, name: str, owner: Any, path: str) -> Any:
-    """Return what ``key`` in brackets means for ``holder``, the attribute ``name`` of ``owner`` or an entry of it."""
+    """Return the meaning of ``key`` in brackets for ``holder``, which is the attribute ``name`` of ``owner`` or an
+    entry of it.
+    """
     if isinstance(holder, Mapping):
         if key not in holder:
             raise _unknown(path, f"{name} has no '{key}'", key, [str(one) for one in holder])
@@ -179,7 +181,7 @@ def _key(holder: Any, key: str, name: str, owner: Any, path: str) -> Any:
 
 
 def _named_entry(holder: Any, key: str, name: str, owner: Any, path: str) -> int:
-    """Return the index that MuJoCo has for the object called ``key``, of the kind that ``name`` begins with."""
+    """Return MuJoCo's index of the object ``key``; its kind is the beginning of ``name``."""
     kind = name.partition("_")[0]
     accessor = getattr(owner, "joint" if kind == "dof" else kind, None)
     if not _is_model(owner) or not callable(accessor):
@@ -201,7 +203,7 @@ def _is_model(owner: Any) -> bool:
 
 
 def _names(owner: Any) -> Iterator[str]:
-    """Return the public attributes of ``owner`` that are numbers, or may lead to some."""
+    """Yield the public attributes of ``owner`` that are numbers, or may lead to some."""
     for name in dir(owner):
         value: object = None
         with suppress(Exception):  # a property may raise anything
@@ -213,7 +215,7 @@ def _names(owner: Any) -> Iterator[str]:
 
 
 def _is_of_gymnasium(name: str, value: object) -> bool:
-    """Return whether it is something that every environment has."""
+    """Return whether it is an attribute that every environment has."""
     kept = ("gymnasium.spaces", "gymnasium.envs.registration", "numpy.random")
     return name == "unwrapped" or type(value).__module__.startswith(kept)
 

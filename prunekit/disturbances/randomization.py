@@ -1,4 +1,4 @@
-"""What parameters of an environment are drawn from, episode by episode, and the TOML file that says so."""
+"""The distributions of an environment's parameters, drawn per episode, and the TOML file that defines them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ DISTRIBUTIONS: Mapping[str, Callable[[float, float, float], float]] = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A parameter of an environment: where it is, and what it is drawn from.
+    """A parameter of an environment: its path, and its distribution.
 
-    ``path`` is dotted, as in ``length``, ``model.opt.gravity[2]``, ``model.body_mass[torso]`` or ``kwargs.gravity``.
-    Where it is ``relative``, what is drawn is a factor of the value that the environment has. ``normal`` has its mean
-    in the middle of the range, and its ends two standard deviations from there. Values are whole where the
-    environment's own is and both ends are. Raises InputError, naming the parameter, for a range or a distribution that
-    is none.
+    ``path`` is dotted, such as ``length``, ``model.opt.gravity[2]``, ``model.body_mass[torso]`` or ``kwargs.gravity``.
+    With ``relative``, the drawn number is a factor of the environment's own value. ``normal`` has its mean in the
+    middle of the range, and the ends of the range two standard deviations away. Values are integers if the
+    environment's own value and both ends are. Raises InputError, naming the parameter, for an invalid range or
+    distribution.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Parameter:
             raise InputError(f"{self.path}: a log-uniform range must be above 0, but begins at {self.low:g}")
 
     def value(self, share: float, of: float = math.nan) -> float:
-        """Return the value below which the ``share`` in [0, 1) of all draws lies, where the environment has ``of``."""
+        """Return the quantile ``share`` in [0, 1) of the distribution; ``of`` is the environment's own value."""
         draw = DISTRIBUTIONS[self.distribution]
         if all(isinstance(value, int | np.integer) for value in (self.low, self.high, of)) and not self.relative:
             return min(max(round(draw(share, self.low - 0.5, self.high + 0.5)), self.low), self.high)
@@ -95,7 +95,9 @@ class Parameter:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Randomization:
-    """The parameters that are drawn for every episode; raises InputError for none, and for one that is named twice."""
+    """The parameters that are drawn for every episode; raises InputError if there are none, or if one is named
+    twice.
+    """
 
     parameters: tuple[Parameter, ...]
 
@@ -109,11 +111,11 @@ class Randomization:
 
     @property
     def words(self) -> str:
-        """What is randomized, as a claim says it."""
+        """The randomized parameters, in the words of a claim."""
         return f"{', '.join(parameter.path for parameter in self.parameters)} randomized"
 
     def draw(self, generator: np.random.Generator) -> dict[str, float]:
-        """Return a share in [0, 1) per parameter by its path, for ``Parameter.value``."""
+        """Return a share in [0, 1) per path of a parameter, for ``Parameter.value``."""
         shares = generator.random(len(self.parameters))
         return {parameter.path: float(share) for parameter, share in zip(self.parameters, shares, strict=True)}
 
@@ -123,7 +125,7 @@ class Randomization:
 
 
 def read_randomization(path: Path) -> Randomization:
-    """Return what the TOML file ``path`` says: a table per parameter, by its dotted path.
+    """Return the randomization in the TOML file ``path``: one table per parameter, named by its dotted path.
 
     Raises InputError, naming the file and the parameter, for anything else.
     """
@@ -138,7 +140,7 @@ def read_randomization(path: Path) -> Randomization:
 
 
 def _tables(found: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Return every table with a range and its dotted name, in the order of the file."""
+    """Yield every table with a range, and its dotted name, in the order of the file."""
     for key, value in found.items():
         name = f"{prefix}{key}"
         if not isinstance(value, dict):

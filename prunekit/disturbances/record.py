@@ -1,4 +1,4 @@
-"""What is done to a policy: noise, observations that come late or not at all, and an environment that varies."""
+"""The settings of a disturbance: noise, late or lost observations, and varying environments."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _RANGES = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """What is done to every policy alike, drawn from the episode's seed.
+    """A disturbance of every policy alike, drawn from the episode's seed.
 
-    ``observation_noise`` is the standard deviation of Gaussian noise on every entry, in terms of the entry's own
-    standard deviation over undisturbed episodes. ``action_noise`` is that of noise on continuous actions, in terms of
-    half the width of their bounds, to which they are clipped again; of choices it is the probability that one is
-    replaced by one that is drawn evenly. An observation is lost with the probability ``drop``, and the last one that
-    arrived is seen again; ``delay_steps`` is how many steps late it comes (the first one is seen until the next
-    arrives, and is never lost). ``randomization`` says what the environment's parameters are drawn from per episode.
+    ``observation_noise`` is the standard deviation of Gaussian noise on every entry, relative to the entry's own
+    standard deviation over undisturbed episodes. ``action_noise`` is that of noise on continuous actions, relative to
+    half the width of their bounds, to which they are clipped again. For choices it is the probability that one is
+    replaced by a random one. An observation is lost with probability ``drop``, and the policy sees the last one that
+    arrived instead. Observations arrive ``delay_steps`` steps late. The first one is never lost, and is seen until the
+    next arrives. ``randomization`` gives the distributions of the environment's parameters, drawn per episode.
 
     Raises InputError for values out of range.
 
@@ -51,12 +51,14 @@ class Disturbance:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing is done."""
+        """Whether nothing is disturbed."""
         return self == Disturbance()
 
     @property
     def words(self) -> str:
-        """What is done, as a claim says it: ``observation noise 0.02, delay 1``; ``none`` where nothing is."""
+        """The disturbance in the words of a claim: ``observation noise 0.02, delay 1``; ``none`` if nothing is
+        disturbed.
+        """
         said = {
             "observation noise": self.observation_noise,
             "action noise": self.action_noise,
@@ -70,11 +72,11 @@ class Disturbance:
 
     @property
     def condition(self) -> str:
-        """What a claim is under: ``words``, or nothing where nothing is done."""
+        """The condition of a claim: ``words``, or empty if nothing is disturbed."""
         return "" if self.is_none else self.words
 
     def apart(self) -> dict[str, Disturbance]:
-        """Return what is done one kind at a time, by a short name such as ``noise 0.02`` or ``delay 1``."""
+        """Return each kind of the disturbance by itself, by a short name such as ``noise 0.02`` or ``delay 1``."""
         kinds = {
             f"noise {self.observation_noise:g}": Disturbance(observation_noise=self.observation_noise),
             f"action noise {self.action_noise:g}": Disturbance(action_noise=self.action_noise),
@@ -85,9 +87,9 @@ class Disturbance:
         return {name: entry for name, entry in kinds.items() if not entry.is_none}
 
     def scaled(self, factor: float) -> Disturbance:
-        """Return it ``factor`` times as strong: noise, drops, and steps of delay rounded to whole ones.
+        """Return the disturbance ``factor`` times as strong: noise, drops, and delay rounded to whole steps.
 
-        Ranges of the environment's parameters stay as they are. Raises InputError where that is out of range.
+        Ranges of the environment's parameters do not change. Raises InputError if a value gets out of range.
         """
         return replace(
             self,
@@ -98,9 +100,9 @@ class Disturbance:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data: noise and delay always, and the others where there is something.
+        """Return plain data: noise and delay always, the others only if they are set.
 
-        So what was written before there were others stays as it was.
+        Files from before the others existed therefore stay the same.
         """
         found: dict[str, Any] = {"observation_noise": self.observation_noise, "delay_steps": self.delay_steps}
         if self.action_noise:

@@ -15,7 +15,7 @@ from prunekit.environment_functions import first_line
 from prunekit.environments import id_of
 from prunekit.errors import InputError, UnusableEnvironmentError
 
-# What Gymnasium's CartPole computes of its parameters in its constructor alone, and steps by.
+# Values that Gymnasium's CartPole derives from its parameters in its constructor, and uses in every step.
 _COMPUTED: dict[str, dict[str, Callable[[Any], float]]] = {
     "gymnasium.envs.classic_control.cartpole.CartPoleEnv": {
         "total_mass": lambda env: env.masspole + env.masscart,
@@ -26,9 +26,10 @@ _COMPUTED: dict[str, dict[str, Callable[[Any], float]]] = {
 
 @final
 class Varied:
-    """Changes the parameters of ``environment``, which has to begin an episode after that, and puts them back.
+    """Draws the parameters of ``environment`` before each episode, and restores them.
 
-    Raises InputError, naming the parameter, for one that the environment does not have.
+    The environment must be reset after each draw. Raises InputError, naming the parameter, for one that the environment
+    does not have.
     """
 
     def __init__(self, environment: gym.Env[Any, Any], randomization: Randomization) -> None:
@@ -51,11 +52,11 @@ class Varied:
 
     @property
     def is_made_again(self) -> bool:
-        """Whether every episode has an environment of its own, as arguments of the constructor are drawn."""
+        """Whether every episode has a new environment, because arguments of the constructor are drawn."""
         return bool(self._arguments)
 
     def vary(self, generator: np.random.Generator) -> gym.Env[Any, Any]:
-        """Return the environment with parameters that are drawn from ``generator``, to be reset now."""
+        """Return the environment with parameters drawn from ``generator``; reset it next."""
         self.restore()
         drawn = self._randomization.draw(generator)
         if self._arguments:
@@ -70,7 +71,7 @@ class Varied:
         return self.environment
 
     def require_kept(self) -> None:
-        """Raise InputError where the environment has changed what was drawn for it as its episode began."""
+        """Raise InputError if the environment changed a drawn parameter during its reset."""
         for path, _, value in self._changed:
             if not np.array_equal(place_of(self.environment.unwrapped, path).value, value):
                 raise InputError(
@@ -79,7 +80,7 @@ class Varied:
                 )
 
     def restore(self) -> None:
-        """Put everything back as it was."""
+        """Restore all parameters."""
         if not self._changed and self.environment is self._original:
             return
         for _, place, _ in reversed(self._changed):
@@ -92,7 +93,7 @@ class Varied:
             self.environment = self._original
 
     def _compute(self, inside: Any) -> None:
-        """Bring up to date what the environment computed of its parameters when it was made."""
+        """Recompute what the environment's constructor derived from its parameters."""
         paths = [path for path, _, _ in self._changed]
         for kind in type(inside).__mro__:
             for name, computed in _COMPUTED.get(f"{kind.__module__}.{kind.__qualname__}", {}).items():
@@ -105,7 +106,7 @@ class Varied:
             _set_mujoco_constants(inside)
 
     def _made(self, drawn: dict[str, float]) -> gym.Env[Any, Any]:
-        """Return the environment, made again with arguments that are drawn."""
+        """Return a new environment with the drawn arguments."""
         spec = self._original.spec
         assert spec is not None
         values = {
@@ -122,7 +123,7 @@ class Varied:
 
 
 def _set_mujoco_constants(inside: Any) -> None:
-    """Let MuJoCo compute again what it computed of the model when it was compiled, such as masses of subtrees."""
+    """Let MuJoCo recompute the constants that it derived when it compiled the model, such as masses of subtrees."""
     model, data = getattr(inside, "model", None), getattr(inside, "data", None)
     if type(model).__name__ == "MjModel" and data is not None:
         import mujoco

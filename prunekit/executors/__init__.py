@@ -1,4 +1,4 @@
-"""Where jobs run: in the calling process, in processes of their own, or on a cluster of Ray."""
+"""Executors run jobs: in the calling process, in worker processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ENGINES = ("serial", "processes", "ray")
 def executor_named(
     engine: str, slots: int | None = None, shared: bytes | None = None, address: str | None = None
 ) -> Executor:
-    """Return the executor called ``engine`` for ``slots`` jobs at once; None stands for as many as there are cores.
+    """Return the executor ``engine`` for ``slots`` jobs at once; None means one per core.
 
-    ``address`` is that of a cluster of Ray; without one, Ray is started on this machine. Raises InputError for an
-    unknown engine, for what does not belong to it, and where its package is missing.
+    ``address`` is that of a Ray cluster; without one, Ray is started on this machine. Raises InputError for an unknown
+    engine, for arguments that do not apply to it, and if its package is missing.
     """
     if engine not in ENGINES:
         raise InputError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}")
@@ -54,5 +54,5 @@ def executor_named(
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

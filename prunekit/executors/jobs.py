@@ -1,4 +1,4 @@
-"""What jobs are, what happens to them, and what runs them: the seam that every executor fits."""
+"""The interface between jobs and executors: jobs, their events, and the ``Executor`` protocol."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any, Protocol, Self, TypeAlias, final
 
 
 class Context(Protocol):
-    """What a job's function is told where it runs."""
+    """What a job's function can ask and report while it runs."""
 
     @property
     def shared(self) -> bytes | None:
-        """What was given to the executor for all jobs; it reaches a worker once, whatever the number of its jobs."""
+        """The data given to the executor for all jobs; it is sent to a worker only once."""
 
     def seconds_left(self) -> float:
-        """Return what is left of the job's seconds since it began here; 0 when they are over, inf without a limit."""
+        """Return the remaining seconds of the job since it began here; 0 when they are used up, inf without a limit."""
 
     def cancelled(self) -> bool:
-        """Return whether the job's result is no longer wanted: a function that asks now and then can end early."""
+        """Return whether the job's result is no longer wanted; a function that asks can end early."""
 
     def report(self, event: Any) -> None:
-        """Send a picklable ``event`` to the main process, where it arrives as ``Progress``, in order."""
+        """Send a picklable ``event`` to the main process, which receives it as ``Progress``, in order."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One call ``function(argument, context)``, of a function at the top level of a module.
+    """One call ``function(argument, context)`` of a function at the top level of a module.
 
-    ``name`` is unique among the jobs that have not ended. ``argument`` and the result are picklable. ``seconds`` is
-    what ``context.seconds_left`` counts down from; a function that does not ask is not stopped.
+    ``name`` is unique among unfinished jobs. ``argument`` and the result are picklable. ``seconds`` is the limit that
+    ``context.seconds_left`` counts down; a function that does not ask for it is not stopped.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Job:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A worker has begun with a job; ``worker`` says which: a process id, on Ray after its node's address."""
+    """A worker has begun a job; ``worker`` is its process id, on Ray preceded by the address of its node."""
 
     name: str
     worker: str
@@ -70,7 +70,7 @@ class Finished:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A job has failed for good: ``error`` in one line; ``traceback`` is empty where no Python code raised it."""
+    """A job has failed for good: ``error`` is one line; ``traceback`` is empty if no Python code raised it."""
 
     name: str
     error: str
@@ -80,7 +80,7 @@ class Failed:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """The worker of a job's attempt (from 1) has died, and the job is queued again."""
+    """The worker of a job's attempt (counted from 1) has died, and the job is queued again."""
 
     name: str
     attempt: int
@@ -89,7 +89,7 @@ class Lost:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
-    """A job that was cancelled is over; what it may have returned is dropped."""
+    """A cancelled job has ended; its result, if any, is dropped."""
 
     name: str
 
@@ -99,20 +99,22 @@ Event: TypeAlias = Started | Progress | Finished | Failed | Lost | Cancelled
 
 
 class Executor(Protocol):
-    """Runs jobs; used as a context manager, by one thread. Leaving it cancels what still runs, and ends the workers."""
+    """Runs jobs. Use it as a context manager, in one thread; leaving it cancels running jobs and ends the workers."""
 
     @property
     def slots(self) -> int:
-        """How many jobs run at once."""
+        """The number of jobs that run at once."""
 
     def submit(self, job: Job) -> None:
-        """Queue a job; raise InputError where it cannot be sent to a worker or its name is taken."""
+        """Queue a job; raises InputError if it cannot be pickled or its name is taken."""
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job, tell a running one; another name is no error, as its job may just have ended."""
+        """Drop a queued job, or ask a running one to stop; unknown names are ignored, because the job may have just
+        ended.
+        """
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened, after waiting at most ``timeout`` seconds for something; at once without jobs."""
+        """Return new events, waiting up to ``timeout`` seconds for one; without jobs, return at once."""
 
     def __enter__(self) -> Self: ...
 

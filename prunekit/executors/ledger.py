@@ -1,4 +1,4 @@
-"""What the main process knows of its jobs: which wait, which run, how often their workers died, what is to be told."""
+"""The main process's record of its jobs: queued, running, how often their workers died, and events to deliver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunekit.executors.work import Outcome, Returned, in_one_line
 @final
 @dataclass(kw_only=True, eq=False)
 class Entry:
-    """A job that has not ended: as it is sent, and what has happened to it. ``attempt`` counts from 1."""
+    """An unfinished job in its pickled form, and its history. ``attempt`` counts from 1."""
 
     name: str
     packed: bytes
@@ -27,7 +27,7 @@ class Entry:
 
 @final
 class Ledger:
-    """The jobs of one executor, each of which gets exactly one last event."""
+    """The jobs of one executor; each job gets exactly one final event."""
 
     def __init__(self, max_attempts: int) -> None:
         if max_attempts < 1:
@@ -39,16 +39,16 @@ class Ledger:
 
     @property
     def unfinished(self) -> int:
-        """How many jobs wait or run."""
+        """The number of queued and running jobs."""
         return len(self._entries)
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of queued jobs."""
         return len(self._queue)
 
     def add(self, job: Job) -> None:
-        """Queue a job; raise InputError where it cannot be sent or its name is taken."""
+        """Queue a job; raises InputError if it cannot be pickled or its name is taken."""
         if job.name in self._entries:
             raise InputError(f"a job {job.name!r} is already running; give this one another name")
         if job.seconds is not None and not 0 < job.seconds < math.inf:
@@ -65,13 +65,13 @@ class Ledger:
         self._queue.append(entry)
 
     def next(self) -> Entry:
-        """Take the job that has waited longest for a new attempt."""
+        """Take the job that has waited longest, for a new attempt."""
         entry = self._queue.popleft()
         entry.attempt += 1
         return entry
 
     def cancel(self, name: str) -> Entry | None:
-        """Drop a job that waits; return one that runs, for its worker to be told."""
+        """Drop a queued job; return a running one, so its worker can be told."""
         entry = self._entries.get(name)
         if entry is None or entry.cancelled:
             return None
@@ -83,19 +83,19 @@ class Ledger:
         return None
 
     def drop(self, entry: Entry) -> None:
-        """End a job that was cancelled."""
+        """End a cancelled job."""
         self._end(entry, Cancelled(name=entry.name))
 
     def started(self, entry: Entry, worker: str) -> None:
-        """Note that a worker has begun with a job."""
+        """Record that a worker has begun a job."""
         self._events.append(Started(name=entry.name, worker=worker))
 
     def progressed(self, entry: Entry, event: bytes) -> None:
-        """Note what a job has reported."""
+        """Record a report of a job."""
         self._events.append(Progress(name=entry.name, event=pickle.loads(event)))  # of this program's own worker
 
     def ended(self, entry: Entry, outcome: Outcome) -> None:
-        """Note what became of a job."""
+        """Record the outcome of a job."""
         if entry.cancelled:
             self.drop(entry)
         elif isinstance(outcome, Returned):
@@ -104,7 +104,7 @@ class Ledger:
             self._end(entry, Failed(name=entry.name, error=outcome.error, traceback=outcome.traceback))
 
     def lost(self, entry: Entry, how: str) -> None:
-        """Queue a job again whose worker has died, before those that have not begun, or end it after too many times."""
+        """Queue a job whose worker has died in front of all waiting jobs, or end it after too many attempts."""
         if entry.cancelled:
             self.drop(entry)
         elif entry.attempt < self._max_attempts:
@@ -116,7 +116,7 @@ class Ledger:
             self._end(entry, Failed(name=entry.name, error=text, traceback=""))
 
     def take(self) -> list[Event]:
-        """Return what has happened since this was last called."""
+        """Return the events since the last call."""
         events, self._events = self._events, []
         return events
 

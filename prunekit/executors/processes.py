@@ -1,4 +1,4 @@
-"""Jobs run in processes of their own, one per slot; one that dies is replaced and disturbs no other."""
+"""An executor with one worker process per slot; a worker that dies is replaced without affecting the others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from prunekit.executors.starting import deaf_processes, single_threaded_processe
 from prunekit.executors.work import Raised, Returned
 from prunekit.executors.worker import Begun, Cancel, End, Order, Ready, Reported, Shared, ToWorker, begin
 
-# Messages taken from a worker at a time: one that reports without end keeps nobody waiting.
+# Messages read from a worker at a time, so a worker that reports all the time delays no other.
 _AT_A_TIME = 100
-# Seconds between looks at whether workers live: where a dead one's child holds its pipes open, nothing else tells.
+# Seconds between checks that workers are alive: a dead worker's child may hold its pipes open, which hides the death.
 _PATIENCE = 1.0
-# Seconds in which a worker that was told to end does.
+# Seconds within which a worker must end after it was told to.
 _ENDING = 2.0
 _KILL = 9
 _UNREADY = " while it began; a script that uses workers needs 'if __name__ == \"__main__\":'"
@@ -43,10 +43,10 @@ class _Worker:
 
 @final
 class ProcessExecutor:
-    """Runs ``slots`` jobs at once, each in a process that is begun when there is a first job for it.
+    """Runs ``slots`` jobs at once, each in a process that is started when it is first needed.
 
-    A job whose worker dies is run again, ``max_attempts`` times in all. Leaving the executor, jobs that still run have
-    ``grace_seconds`` to see that they are cancelled; where the main process was told to end they have none.
+    A job whose worker dies is run again, up to ``max_attempts`` times in all. On leaving, running jobs have
+    ``grace_seconds`` to notice that they are cancelled; they have none if the main process was told to end.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ProcessExecutor:
         self._numbers = itertools.count(1)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, and begin with it where a slot is free."""
+        """Queue a job, and start it if a slot is free."""
         self._ledger.add(job)
         self._fill()
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job, tell a running one."""
+        """Drop a queued job, or ask a running one to stop."""
         entry = self._ledger.cancel(name)
         for worker in self._workers:
             if entry is not None and worker.entry is entry:
@@ -78,7 +78,7 @@ class ProcessExecutor:
                     self._ledger.drop(entry)
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened, after waiting at most ``timeout`` seconds for something; at once without jobs."""
+        """Return new events, waiting up to ``timeout`` seconds for one; without jobs, return at once."""
         deadline = time.monotonic() + timeout
         while True:
             self._look()
@@ -115,7 +115,7 @@ class ProcessExecutor:
 
     def _give(self, worker: _Worker, entry: Entry) -> None:
         worker.entry, worker.number = entry, next(self._numbers)
-        if worker.ready:  # a large job would be waited for that is sent while a process begins
+        if worker.ready:  # sending a large job to a starting process would block
             _send(worker, Order(number=worker.number, packed=entry.packed, seconds=entry.seconds))
 
     def _wait(self, seconds: float) -> None:
@@ -125,7 +125,7 @@ class ProcessExecutor:
 
     def _look(self) -> None:
         for worker in list(self._workers):
-            alive = worker.process.is_alive()  # asked before: what it sent and then died counts
+            alive = worker.process.is_alive()  # checked before reading, because messages sent before the death count
             if not self._heard_all(worker):
                 continue
             if not alive or worker.connection.closed:
@@ -135,7 +135,7 @@ class ProcessExecutor:
                     self._ledger.lost(worker.entry, how if worker.ready else how + _UNREADY)
 
     def _heard_all(self, worker: _Worker) -> bool:
-        """Take what a worker has sent; return False where there may be more. A pipe that has ended is closed."""
+        """Receive a worker's messages; return False if there may be more. A pipe that has ended is closed."""
         try:
             for _ in range(_AT_A_TIME):
                 if not worker.connection.poll(0):
@@ -164,7 +164,7 @@ class ProcessExecutor:
             self._ledger.ended(entry, message)
 
     def _let_end(self) -> None:
-        """Tell what runs that it is cancelled, and give it time to see that."""
+        """Tell running jobs that they are cancelled, and give them time to notice."""
         deadline = time.monotonic() + self._grace_seconds
         for worker in self._workers:
             if worker.entry is not None and worker.ready:
@@ -178,7 +178,7 @@ class ProcessExecutor:
 
     def _end_all(self) -> None:
         for worker in self._workers:
-            _send(worker, End())  # said as well, as a process forked from this one may hold the pipe open
+            _send(worker, End())  # sent too, because a process forked from this one may hold the pipe open
             worker.connection.close()
         while self._workers:
             _buried(self._workers.pop())
@@ -188,7 +188,7 @@ def _begun() -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     try:
-        # No daemon: those may have no processes of multiprocessing's, and a job may want workers of its own.
+        # Not a daemon, because daemons cannot start processes, and a job may need its own workers.
         process = context.Process(target=begin, args=(theirs, os.getpid()), daemon=False)
         with deaf_processes(), single_threaded_processes():
             process.start()
@@ -201,12 +201,12 @@ def _begun() -> _Worker:
 
 
 def _send(worker: _Worker, message: ToWorker) -> None:
-    with suppress(OSError):  # a dead worker is found when it is looked at
+    with suppress(OSError):  # a dead worker is noticed at the next check
         worker.connection.send(message)
 
 
 def _buried(worker: _Worker) -> str:
-    """Wait for the end of a worker that has died or was told to, and return how it died."""
+    """Wait for the end of a worker that has died or was told to end, and return how it died."""
     worker.connection.close()
     process = worker.process
     process.join(_ENDING)

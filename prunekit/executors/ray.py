@@ -1,4 +1,4 @@
-"""Jobs run as tasks of Ray, on this machine or on the nodes of a cluster, which have to have the same prunekit."""
+"""An executor that runs jobs as Ray tasks, on this machine or on a cluster with the same prunekit on every node."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from prunekit.executors.ray_task import Mailbox, run
 from prunekit.executors.starting import ONE_THREAD
 from prunekit.executors.work import Raised, in_one_line
 
-# Seconds between looks into the mailbox, and for which an address has to answer.
+# Seconds between reads of the mailbox, and within which an address must answer.
 _PATIENCE, _REACHED = 0.1, 10.0
 
 
 @final
 class RayExecutor:
-    """Runs jobs as tasks of one core on the cluster at ``address``; without one, Ray is started on this machine.
+    """Runs jobs as one-core tasks on the cluster at ``address``; without one, Ray is started on this machine.
 
-    It connects when it is made, unless this process is connected already; then ``address`` is not looked at, and
-    leaving it does not disconnect. ``slots`` is None for as many jobs at once as the cluster has cores. Attempts and
-    grace are as ``ProcessExecutor`` has them. What jobs print is in Ray's logs; where a worker dies, Ray itself
-    prints a line here. Raises InputError where Ray is missing or not at ``address``.
+    The constructor connects to Ray. If this process is connected already, ``address`` is ignored and leaving does not
+    disconnect. ``slots`` None means one job per core of the cluster. Attempts and grace are those of
+    ``ProcessExecutor``. Output of jobs goes to Ray's logs. If a worker dies, Ray itself prints a line here. Raises
+    InputError if Ray is missing or not running at ``address``.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class RayExecutor:
         self._numbers = itertools.count(1)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, and hand it to Ray where a slot is free."""
+        """Queue a job, and pass it to Ray if a slot is free."""
         self._ledger.add(job)
         self._fill()
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job, tell a running one."""
+        """Drop a queued job, or ask a running one to stop."""
         if self._ledger.cancel(name) is not None:
             self._read_mail()
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened, after waiting at most ``timeout`` seconds for something; at once without jobs."""
+        """Return new events, waiting up to ``timeout`` seconds for one; without jobs, return at once."""
         deadline = time.monotonic() + timeout
         while True:
             self._look()
@@ -103,13 +103,13 @@ class RayExecutor:
     def _fill(self) -> None:
         while self._ledger.waiting and len(self._tasks) < self.slots:
             entry, number = self._ledger.next(), next(self._numbers)
-            shared = [] if self._shared is None else [self._shared]  # in a list, Ray leaves it to the task to get it
+            shared = [] if self._shared is None else [self._shared]  # in a list, so Ray lets the task fetch it
             task = self._task.remote(entry.packed, entry.seconds, shared, self._mailbox, number, sys.path)
             self._tasks[task] = (number, entry)
 
     def _look(self) -> None:
         ended = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)[0] if self._tasks else []
-        self._read_mail()  # now: a task that has ended has left all of its mail
+        self._read_mail()  # now, because a task that has ended has sent all of its reports
         for task in ended:
             _, entry = self._tasks.pop(task)
             try:
@@ -124,10 +124,10 @@ class RayExecutor:
         cancelled = {number for number, entry in running.items() if entry.cancelled}
         try:
             mail = self._ray.get(self._mailbox.exchange.remote(cancelled)) if running else []
-        except self._ray.exceptions.RayActorError:  # Ray begins it again; what it held is lost, and no job with it
+        except self._ray.exceptions.RayActorError:  # Ray restarts it; its content is lost, but no job is
             return
         for number, worker, event in mail:
-            if number in running:  # not of an attempt that was given up, and whose node is back
+            if number in running:  # ignore an abandoned attempt whose node has returned
                 if event is None:
                     self._ledger.started(running[number], worker)
                 else:
@@ -153,7 +153,7 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
-    """Connect this process to a cluster; return False where it is connected already."""
+    """Connect this process to a cluster; return False if it is connected already."""
     if ray.is_initialized():
         return False
     _require_somebody(address)
@@ -169,10 +169,12 @@ def _connect(ray: Any, address: str | None, slots: int | None) -> bool:
 
 
 def _require_somebody(address: str | None) -> None:
-    """Raise InputError where nobody listens at an ``address`` of HOST:PORT: Ray itself asks for minutes."""
+    """Raise InputError if nothing listens at an ``address`` of the form HOST:PORT, because Ray itself retries for
+    minutes.
+    """
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
-        return  # what else Ray may be told, it says at once
+        return  # Ray rejects other forms of addresses at once
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED).close()
     except (OSError, OverflowError, UnicodeError) as error:
@@ -181,7 +183,7 @@ def _require_somebody(address: str | None) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Undo what connecting does to this process: SIGTERM would end it without a word, and breakpoints be Ray's."""
+    """Undo two side effects of connecting: SIGTERM would end this process silently, and breakpoints would be Ray's."""
     in_main = threading.current_thread() is threading.main_thread()
     handler, breakpoints = signal.getsignal(signal.SIGTERM), os.environ.get("PYTHONBREAKPOINT")
     try:

@@ -1,4 +1,4 @@
-"""What runs inside Ray: a task for a job, and the mailbox between tasks and the main process."""
+"""The code that runs inside Ray: the task of a job, and the mailbox between tasks and the main process."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from typing import Any, final
 
 from prunekit.executors.work import Outcome, Raised, perform
 
-# Seconds for which an answer to "is it cancelled?" holds: asking takes about a millisecond.
+# Seconds for which an answer to "is it cancelled?" is reused, because asking takes about a millisecond.
 _FRESH = 0.2
-# What this process was given as ``shared``, by the id of Ray's object; the latest alone.
+# The latest ``shared`` data of this process, by the id of Ray's object.
 _SHARED: dict[str, bytes] = {}
 
 
 @final
 class Mailbox:
-    """An actor: what tasks report (number, worker, pickled event; None as they begin), and which are cancelled."""
+    """A Ray actor that keeps reports of tasks (number, worker, pickled event; None at their start) and cancelled
+    numbers.
+    """
 
     def __init__(self) -> None:
         self._mail: list[tuple[int, str, bytes | None]] = []
         self._cancelled: set[int] = set()
 
     def put(self, number: int, worker: str, event: bytes | None) -> None:
-        """Keep what a task reports."""
+        """Store a report of a task."""
         self._mail.append((number, worker, event))
 
     def exchange(self, cancelled: set[int]) -> list[tuple[int, str, bytes | None]]:
-        """Note which tasks are cancelled, and return what was kept since this was last called."""
+        """Store which tasks are cancelled, and return the reports since the last call."""
         self._cancelled = cancelled
         mail, self._mail = self._mail, []
         return mail
@@ -40,7 +42,9 @@ class Mailbox:
 
 
 def run(packed: bytes, seconds: float | None, shared: list[Any], mailbox: Any, number: int, path: list[str]) -> Outcome:
-    """Run one job; ``path`` is where the main process looks for modules, ``shared`` Ray's reference or nothing."""
+    """Run one job. ``path`` is the main process's ``sys.path``; ``shared`` holds Ray's reference to shared data, or is
+    empty.
+    """
     import ray
 
     sys.path += [folder for folder in path if folder not in sys.path]
@@ -60,14 +64,14 @@ def run(packed: bytes, seconds: float | None, shared: list[Any], mailbox: Any, n
 
 @final
 class _Post:
-    """The mailbox as one task sees it. Where it has died, mail is lost, and the job goes on."""
+    """A task's access to the mailbox. If the mailbox has died, reports are lost and the job continues."""
 
     def __init__(self, ray: Any, mailbox: Any, number: int, worker: str) -> None:
         self._ray, self._mailbox, self._number, self._worker = ray, mailbox, number, worker
         self._cancelled, self._asked = False, -_FRESH
 
     def send(self, event: bytes | None) -> None:
-        """Return when it is in the mailbox, so that nothing is lost where this process dies next."""
+        """Send a report and wait until it is stored, so it is not lost if this process dies next."""
         with suppress(self._ray.exceptions.RayError):
             self._ray.get(self._mailbox.put.remote(self._number, self._worker, event))
 
@@ -80,7 +84,7 @@ class _Post:
 
 
 def _once(ray: Any, reference: Any) -> bytes:
-    """Return what is shared, fetched by the first task in this process that needs it."""
+    """Return the shared data, fetched once per process."""
     name = reference.hex()
     if name not in _SHARED:
         _SHARED.clear()

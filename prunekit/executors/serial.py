@@ -1,4 +1,4 @@
-"""Jobs run one after the other in the calling process."""
+"""An executor that runs jobs one after the other in the calling process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunekit.executors.work import perform
 
 @final
 class SerialExecutor:
-    """Runs the next job to its end whenever ``events`` is called, which then takes as long as the job does."""
+    """Runs the next job to its end in each call of ``events``, which therefore takes as long as the job."""
 
     slots = 1
 
@@ -26,11 +26,11 @@ class SerialExecutor:
         self._ledger.add(job)
 
     def cancel(self, name: str) -> None:
-        """Drop a queued job; a running one can be told by another thread alone."""
+        """Drop a queued job; a running job can only be cancelled from another thread."""
         self._ledger.cancel(name)
 
     def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
-        """Run one job, and return what happened; ``timeout`` does not cut it short."""
+        """Run one job and return the new events; ``timeout`` does not interrupt it."""
         if self._ledger.waiting:
             self._run(self._ledger.next())
         return self._ledger.take()

@@ -1,4 +1,6 @@
-"""How worker processes begin and end: deaf to the terminal, with one thread, and never outliving the main process."""
+"""Start and end of worker processes: they ignore the terminal's signals, use one thread, and never outlive the main
+process.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 @contextmanager
 def deaf_processes() -> Iterator[None]:
-    """Begin processes that never hear Ctrl-C or the end of a terminal, not even before they run code of this module.
+    """Start processes inside the context that ignore Ctrl-C and the end of the terminal from their first moment.
 
-    Both are for the main process alone, which has its workers end; what comes meanwhile reaches it afterwards. SIGTERM
-    ends a worker: that is how a pool ends those that are left when one has died.
+    The main process handles both signals and ends its workers; signals during the context reach it afterwards. SIGTERM
+    still ends a worker, which is how a pool ends the remaining ones after one has died.
     """
     if sys.platform == "win32":
         yield
@@ -27,7 +29,7 @@ def deaf_processes() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     try:
         with _environment(PYTHONWARNINGS=_without_leaks()):
-            resource_tracker.ensure_running()  # a process of multiprocessing's own; beginning it unblocks SIGINT
+            resource_tracker.ensure_running()  # multiprocessing's own process, whose start unblocks SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
         yield
     finally:
@@ -36,13 +38,17 @@ def deaf_processes() -> Iterator[None]:
 
 @contextmanager
 def single_threaded_processes() -> Iterator[None]:
-    """Begin processes whose numerical libraries use one thread; this process's environment is as before afterwards."""
+    """Start processes inside the context whose numerical libraries use one thread; this process's environment is
+    restored.
+    """
     with _environment(**ONE_THREAD):
         yield
 
 
 def _without_leaks() -> str:
-    """Return warning filters by which nothing is said of what workers leave that are ended; it is cleaned up then."""
+    """Return warning filters that hide the resource warnings of workers that are ended; the main process cleans up
+    after them.
+    """
     before = os.environ.get("PYTHONWARNINGS")
     return f"{before}," * bool(before) + "ignore:resource_tracker:UserWarning"
 
@@ -62,13 +68,13 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def be_deaf() -> None:
-    """Have this process ignore what ``deaf_processes`` holds back, and so the processes that it begins."""
+    """Ignore the signals of ``deaf_processes`` in this process and in those that it starts."""
     for number in _DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
 
 
 def be_silent() -> None:
-    """Send what this process prints, from Python or from C, nowhere."""
+    """Discard everything that this process prints, from Python or from C."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""How a job is run where it runs: the same for every executor, in the main process or in another one."""
+"""The execution of one job, the same for every executor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_ERROR = 500
 @final
 @dataclass(frozen=True, kw_only=True)
 class Returned:
-    """What a job's function returned, pickled."""
+    """The pickled return value of a job's function."""
 
     result: bytes
 
@@ -26,7 +26,7 @@ class Returned:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Raised:
-    """What a job's function raised, in words: there are errors that cannot be pickled, or not be unpickled."""
+    """The error of a job's function as text, because some exceptions cannot be pickled or unpickled."""
 
     error: str
     traceback: str
@@ -37,7 +37,7 @@ Outcome: TypeAlias = Returned | Raised
 
 @final
 class WorkContext:
-    """The ``Context`` of one job; its time begins when it is made."""
+    """The ``Context`` of one job; its time starts when it is created."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class WorkContext:
         self._send = send
 
     def seconds_left(self) -> float:
-        """Return what is left of the job's seconds."""
+        """Return the remaining seconds of the job."""
         return max(0.0, self._end - time.monotonic())
 
     def report(self, event: Any) -> None:
@@ -69,9 +69,9 @@ def perform(
     cancelled: Callable[[], bool],
     send: Callable[[bytes], None],
 ) -> Outcome:
-    """Run a packed job, whose reports ``send`` takes. Only KeyboardInterrupt gets out: the rest is the job's failure.
+    """Run a pickled job and return its outcome; ``send`` takes its reports. Only KeyboardInterrupt is raised.
 
-    The seconds begin after its modules are imported, which takes long in a new process alone.
+    The time starts after the job's modules are imported, which takes long in a new process.
     """
     try:
         function, argument = pickle.loads(packed)  # of this program's own main process
@@ -84,9 +84,9 @@ def perform(
 
 
 def portable(value: Any) -> bytes:
-    """Return ``value`` pickled, and raise here, where the job can be blamed, if it cannot be read again.
+    """Return ``value`` pickled; raises here, where the job is known, if the result cannot be unpickled.
 
-    It is Python's own pickle: that of multiprocessing would keep a file open for every tensor of torch.
+    It uses Python's own pickle, because that of multiprocessing would keep a file open for every torch tensor.
     """
     try:
         content = pickle.dumps(value)
@@ -97,7 +97,9 @@ def portable(value: Any) -> bytes:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what an error says, in one line; the errors of prunekit speak for themselves, others are named."""
+    """Return an error as one line: the message of prunekit's own errors, and the class name with the message of
+    others.
+    """
     try:
         text = " ".join(str(error).split())
     except Exception:

@@ -1,4 +1,4 @@
-"""A worker process: it runs one job after the other for as long as its main process is there."""
+"""A worker process: it runs one job after the other while its main process exists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, TypeAlias, final
 from prunekit.executors.starting import be_deaf, be_silent
 from prunekit.executors.work import Outcome, perform
 
-# Seconds between looks at whose child this process is.
+# Seconds between checks of which process is the parent.
 _PATIENCE = 1.0
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What the main process sends first: the executor's ``shared``."""
+    """The first message from the main process: the executor's ``shared``."""
 
     content: bytes | None
 
@@ -27,7 +27,7 @@ class Shared:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A job to run. ``number`` is another one for every attempt."""
+    """A job to run. ``number`` is different for every attempt."""
 
     number: int
     packed: bytes
@@ -37,7 +37,7 @@ class Order:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """The job of this number is no longer wanted."""
+    """The result of the job with this number is no longer wanted."""
 
     number: int
 
@@ -45,25 +45,25 @@ class Cancel:
 @final
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The worker is no longer wanted, whatever it does."""
+    """The worker must end, even during a job."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """What a worker says first."""
+    """The first message of a worker."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """The worker has begun with its job."""
+    """The worker has begun its job."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A job's function has reported what is pickled here."""
+    """A pickled report of the job's function."""
 
     event: bytes
 
@@ -80,9 +80,9 @@ class _Inbox:
 
 
 def begin(main: Connection, main_id: int) -> None:
-    """Run what arrives on ``main`` until its other end is closed, or the process ``main_id`` is no longer the parent.
+    """Run jobs that arrive on ``main`` until its other end is closed, or ``main_id`` is no longer the parent process.
 
-    The system closes it when the main process ends, however it ends; a process that it had forked may hold it open.
+    The system closes the connection when the main process ends, but a process that it forked may keep it open.
     """
     be_deaf()
     be_silent()
@@ -128,4 +128,4 @@ def _listen(main: Connection, main_id: int, inbox: _Inbox) -> None:
             else:
                 inbox.orders.put(message)
     finally:
-        os._exit(1)  # at once, from this thread too, whatever the job does
+        os._exit(1)  # at once, also from this thread, whatever the job is doing

@@ -1,1 +1,1 @@
-"""Programs written in other systems' formats, each checked against the actor before it is written."""
+"""Exporters; each checks its result against the policy before it writes a file."""

@@ -1,4 +1,4 @@
-"""What it means that an exported policy is the one it was made from (law 2)."""
+"""The criterion by which an exported policy equals its original (law 2)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ROUNDINGS = 16.0
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Expected:
-    """What a policy gives on some inputs, by the reference in float64: ``action`` and ``outputs`` [rows, ...].
+    """The reference's results in float64 on some inputs: ``action`` and ``outputs`` [rows, ...].
 
-    ``rounding`` is how far the reference in float32 is from that: in wide networks more than in narrow ones. Where the
-    action is choices, ``margins`` say by how much the two outputs that each is between differ, of the action's shape;
-    without them it is an argmax.
+    ``rounding`` is the difference to the reference in float32, which is larger in wide networks. If the action is one
+    or more choices, ``margins``, of the action's shape, are the differences between the two outputs that decide each of
+    them. Without margins the action is an argmax.
     """
 
     action: NDArray[Any]
@@ -38,12 +38,12 @@ class Expected:
 
     @property
     def allowed(self) -> float:
-        """How far the outputs of another way may be: 1e-5 of the largest one's size, or rounding where that is more."""
+        """The largest allowed difference of outputs: 1e-5 of the largest output, or ``rounding`` if that is larger."""
         return max(_TOLERANCE * max(float(np.abs(self.outputs).max()), 1.0), _ROUNDINGS * self.rounding)
 
 
 def expected_of(graph: Graph, inputs: Mapping[str, Array]) -> Expected:
-    """Return what the reference gives for ``inputs`` [rows, ...] by name; states begin anew in every row."""
+    """Return the reference's results for ``inputs`` [rows, ...] by name; every row starts with the initial states."""
     rows = len(next(iter(inputs.values())))
     exact = run_step(graph, inputs, initial_states(graph, rows))[0]
     single = run_step(graph, inputs, initial_states(graph, rows, np.float32), np.float32)[0]
@@ -62,10 +62,11 @@ def ends_of(graph: Graph) -> tuple[str, str]:
 
 
 def require_agreement(name: str, action: NDArray[Any], outputs: NDArray[np.float32], expected: Expected) -> float:
-    """Return the largest difference of ``outputs`` [rows, ...] from the reference's first rows; ``name`` gave them.
+    """Return the largest difference of ``outputs`` [rows, ...] from the reference's first rows; ``name`` is the
+    backend.
 
-    Raises ExportMismatchError where outputs differ by more than ``expected.allowed``, a continuous action by more than
-    that of the action's size, or a choice where the two outputs that it is between are further apart.
+    Raises ExportMismatchError if outputs differ by more than ``expected.allowed``, if a continuous action differs by
+    more than that relative to its own size, or if a choice differs although its two outputs are further apart.
     """
     rows, allowed = len(outputs), expected.allowed
     difference = float(np.abs(outputs - expected.outputs[:rows]).max())

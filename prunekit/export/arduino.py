@@ -1,4 +1,4 @@
-"""A policy as an Arduino library: the C, what the library manager wants to know, and an example sketch."""
+"""A policy as an Arduino library: its C, the metadata for the library manager, and an example sketch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prunekit.versions import installed_versions
 
 
 def library_paths(name: str) -> tuple[str, ...]:
-    """Return the paths of the library's files, in the layout of the Arduino library specification 1.5."""
+    """Return the paths of the library's files, by the Arduino library specification 1.5."""
     title = _title(name)
     source = (f"{title}/src/{name}.h", f"{title}/src/{name}.c")
     return f"{title}/library.properties", f"{title}/keywords.txt", f"{title}/examples/Run/Run.ino", *source

@@ -1,4 +1,4 @@
-"""A policy exported as portable C, checked before it is written."""
+"""Export of a policy as portable C, checked before it is written."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from prunekit.policy.actor import Actor
     from prunekit.policy.program import Program
 
-# So many of the recorded observations, spread over them, make the self-test.
+# The number of recorded observations in the self-test, evenly spread.
 _SELF_TEST = 8
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class CSettings:
-    """How to write C: ``activations`` None is float32, 16 or 8 the bits of activations beside int8 weights."""
+    """How to write C: ``activations`` is None for float32, or the bits of activations (16 or 8) with int8 weights."""
 
     name: str
     activations: Bits | None = None
@@ -45,18 +45,18 @@ class CSettings:
 
     @property
     def records(self) -> bool:
-        """Whether recorded observations are needed."""
+        """Whether observations must be recorded."""
         return self.self_test or self.activations is not None
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class CReport:
-    """What was written, and how far its actions are from the actor's.
+    """The written files, and the largest difference of their results from the policy's.
 
-    ``largest_difference`` is that of outputs on probes (float32) or of actions on the recorded observations (int8); of
-    discrete actions it is the share of rows with another one. ``largest_action`` is the size of float32's largest one,
-    None of discrete actions and of float32.
+    ``largest_difference`` is that of outputs on probes (float32), or of actions on the recorded observations (int8).
+    For discrete actions it is the share of rows with another action. ``largest_action`` is the largest float32 action;
+    None for discrete actions and for float32.
     """
 
     paths: tuple[Path, ...]
@@ -68,10 +68,10 @@ class CReport:
 def c_code(
     policy: Program | Graph, settings: CSettings, metadata: Mapping[str, Any], seen: Array | None
 ) -> tuple[CCode, QuantizedProgram | None]:
-    """Return (``policy`` as C, the integers that it computes in, if any).
+    """Return (``policy`` as C, its quantized program or None).
 
-    ``seen`` are on-policy observations [n, ...] of a policy of one input, needed where ``settings.records`` says so.
-    Raises InputError for an op or an activation that has no such form.
+    ``seen`` are on-policy observations [n, ...] of a policy with one input; they are needed if ``settings.records``.
+    Raises InputError for an op or activation without the requested form.
     """
     tested = spread_over(seen, _SELF_TEST) if settings.self_test and seen is not None else None
     graph = graph_from(policy)
@@ -94,10 +94,10 @@ def export_c(
 ) -> CReport:
     """Write ``policy`` as C into ``folder``: ``<name>.h`` and ``<name>.c``, or an Arduino library.
 
-    ``record`` gives on-policy observations [n, inputs], asked for only where they are needed. The float32 C computes
-    what ``run_float32`` computes, to the bit, and that is held against the float64 reference first, as is torch (law 2)
-    unless a graph goes ``with_torch`` False, where torch has no part in it.
-    Raises ExportMismatchError, and writes nothing, where they disagree; InputError for what C cannot do.
+    ``record`` returns on-policy observations [n, inputs]; it is called only if they are needed. The float32 C has the
+    bits of ``run_float32``, which is first compared with the float64 reference (law 2). Torch is compared too, unless
+    ``with_torch`` is False for a graph. Raises ExportMismatchError, and writes nothing, if they disagree, and
+    InputError for a policy that C does not support.
     """
     seen = record() if settings.records else None
     graph = graph_from(policy)
@@ -122,10 +122,9 @@ def c_paths(folder: Path, settings: CSettings) -> list[Path]:
 
 
 def quantized_difference(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[float, float | None]:
-    """Return how far the actions of ``quantized`` are from those of its graph, in float64, on ``observations``.
+    """Return the difference of the actions of ``quantized`` from those of its graph in float64, on ``observations``.
 
-    The largest difference and the size of the largest action; or where actions are choices the share of rows with
-    another one, and None.
+    The result is (largest difference, largest action); for choices, (share of rows with another action, None).
     """
     graph, action = quantized.graph, run_quantized(quantized, observations)[0]
     outputs = run_step(graph, {graph.inputs[0].name: observations}, {})[0]

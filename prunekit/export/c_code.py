@@ -1,4 +1,4 @@
-"""A policy as portable C: what every writer of C here gives, and what every device takes."""
+"""The result of all C writers, and the input of all devices that run C."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from prunekit.graph.c.names import C_WORDS
 @final
 @dataclass(frozen=True, kw_only=True)
 class CCode:
-    """A policy as C: one header, one source. ``outputs`` is None where it gives an action number (int32).
+    """A policy as C: one header, one source. ``outputs`` is None if the function returns an action number (int32).
 
-    ``constant_bytes`` are those of each constant array. ``wide``: vectors of 512 bits pay where there are any.
-    ``fields`` are the sizes of the inputs, one pointer each (empty: one of all), ``states`` those of what it keeps.
+    ``constant_bytes`` are the sizes of the constant arrays. ``wide`` means that 512-bit vectors are faster, if
+    available. ``fields`` are the sizes of the inputs, one pointer each (empty for a single flat input). ``states`` are
+    the sizes of its states.
     """
 
     name: str
@@ -45,7 +46,7 @@ class CCode:
 
 
 def require_one_flat_input(code: CCode, called: str) -> None:
-    """Raise InputError for C that takes several inputs or keeps a state, which ``called`` cannot do."""
+    """Raise InputError for C with several inputs or a state, which ``called`` does not support."""
     if len(code.fields) > 1:
         raise InputError(f"{called} takes policies with one input; {code.name} has {len(code.fields)}")
     if code.states:
@@ -53,9 +54,9 @@ def require_one_flat_input(code: CCode, called: str) -> None:
 
 
 def c_name(text: str) -> str:
-    """Return ``text`` as a name in C: lowercase letters, digits and underscores, no digit first.
+    """Return ``text`` as a C name: lowercase letters, digits and underscores, not beginning with a digit.
 
-    It is no word of C, and no header of a common system, which a file of that name would hide.
+    The name is not a keyword of C, and not a header of a common system, which a file of that name would hide.
     """
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "policy"
     return f"policy_{name}" if name[0].isdigit() or name in C_WORDS or is_system_header(name) else name

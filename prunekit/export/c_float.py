@@ -1,7 +1,7 @@
-"""A graph as portable C in float32, and its bit-exact twin in NumPy.
+"""A graph as portable float32 C, and its bit-exact NumPy twin.
 
-Sums run over the inputs in their order, beginning with the bias (``graph/c/layers.py``). Arrays of values are taken in
-turn, as few as the graph needs: two for a chain.
+Sums start with the bias and add the inputs in their order (``graph/c/layers.py``). Arrays are reused, so a graph needs
+as few as possible: a chain needs two.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def float_to_c(
     *,
     at_a_time: int = AT_A_TIME,
 ) -> CCode:
-    """Return the policy ``graph`` as C, called ``name``; with a self-test on ``recorded`` inputs [n, ...] by name.
+    """Return the policy ``graph`` as C with this ``name``, with a self-test on ``recorded`` inputs [n, ...] by name, if
+    given.
 
-    Layers add ``at_a_time`` inputs at once, which changes speed and size but no bit. Raises
-    InputError, naming node and op, for an op that has no C, and for action numbers beyond int32.
+    Layers add ``at_a_time`` inputs at once, which changes speed and size but no bit. Raises InputError, naming node and
+    op, for an op without a C form, and for action numbers beyond int32.
     """
     graph = _in_float32(graph)
     interface = interface_of(graph, name)
@@ -76,7 +77,7 @@ def float_to_c(
 
 
 def run_float32(graph: Graph, inputs: Mapping[str, Array]) -> Values:
-    """Return the outputs [n, ...] of raw inputs [n, ...], both by name, to the bit that the C gives.
+    """Return the outputs [n, ...] for raw inputs [n, ...], both by name, with the same bits as the C.
 
     States have their initial values. Raises InputError, naming node and op, for an op without a twin, and as
     ``run_step`` does.
@@ -86,7 +87,7 @@ def run_float32(graph: Graph, inputs: Mapping[str, Array]) -> Values:
 
 
 def run_float32_step(graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> tuple[Values, Values]:
-    """Return (outputs, states for the next call) of one call, as ``run_float32``."""
+    """Run the graph once and return (outputs, next states), with the bits of ``run_float32``."""
     return run_twin(_in_float32(graph), inputs, states)
 
 
@@ -98,7 +99,9 @@ def _in_float32(graph: Graph) -> Graph:
 def _tested(
     graph: Graph, interface: Interface, recorded: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Float32, NDArray[Any]]:
-    """Return the finite of the ``recorded`` inputs [n, all of them], and the actions there; with states, in turn."""
+    """Return the finite ones of the ``recorded`` inputs [n, all inputs], and their actions; with states, one step after
+    the other.
+    """
     rows = np.concatenate([recorded[port.name].reshape(len(recorded[port.name]), -1) for port in graph.inputs], axis=1)
     kept = np.isfinite(rows).all(axis=1)
     inputs = {name: value[kept] for name, value in recorded.items()}
@@ -134,7 +137,7 @@ def _shape(graph: Graph, interface: Interface) -> str:
 
 
 def _functions(graph: Graph) -> list[str]:
-    """Return what stands between layers: activations by their names, other ops by theirs."""
+    """Return the names of the ops between layers; activations by their own names."""
     ops = [node.op for node in graph.nodes if not isinstance(node.op, Affine | _QUIET)]
     return [op.kind if isinstance(op, Activation) else name_of(op) for op in ops]
 

@@ -1,4 +1,4 @@
-"""A quantized program as portable C: integers only between the observation and the last layer's sums."""
+"""A quantized program as portable C: only integers between the observation and the last layer's sums."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def int8_to_c(
     metadata: Mapping[str, Any],
     recorded: NDArray[np.float32] | None = None,
 ) -> CCode:
-    """Return ``quantized`` as C called ``name``; its bits are those of ``run_quantized``.
+    """Return ``quantized`` as C with this ``name``; its bits are those of ``run_quantized``.
 
-    With ``recorded`` observations [n, inputs] there is a self-test on them.
+    With ``recorded`` observations [n, inputs] it includes a self-test on them.
     """
     interface = interface_of(quantized.graph, name)
     tail = tail_to_c(quantized.tail, name, interface.outputs is None)
@@ -142,7 +142,7 @@ def _action(quantized: QuantizedProgram, interface: Interface, tail: TailCode, k
 
 
 def _places(quantized: QuantizedProgram) -> tuple[dict[str, str], list[str]]:
-    """Return (where each value lies, all buffers); a buffer is used again when nothing reads what is in it."""
+    """Return (the buffer of each value, all buffers); a buffer is reused when its value is no longer needed."""
     holder = {quantized.port: quantized.port}
     last_read = {quantized.port: -1}
     for index, stage in enumerate(quantized.stages):

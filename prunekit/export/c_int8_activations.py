@@ -1,4 +1,4 @@
-"""The functions behind layers of integers as C: an int16 z to an activation."""
+"""Integer activation functions in C, from an int16 z to an activation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from prunekit.graph.integers import Squashed
 @final
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A C function @N@_int_<called>; ``parameters`` follow z, ``given`` is what a stage's loop passes for them."""
+    """A C function @N@_int_<called>; ``parameters`` follow z, and ``given`` are the arguments that a stage passes for
+    them.
+    """
 
     called: str
     text: str
@@ -28,7 +30,7 @@ class Function:
 
 
 def functions_of(quantized: QuantizedProgram) -> dict[str, Function]:
-    """Return the functions that the stages need, by name, each once."""
+    """Return the functions that the stages need, by name, without duplicates."""
     found: dict[str, Function] = {}
     for activation in quantized.activations:
         name = called(quantized, activation)
@@ -37,7 +39,7 @@ def functions_of(quantized: QuantizedProgram) -> dict[str, Function]:
 
 
 def called(quantized: QuantizedProgram, activation: IntegerActivation) -> str:
-    """Return what C calls ``activation``: its name, with a number where others have it with other constants."""
+    """Return the C name of ``activation``, with a number if another one of that name has other constants."""
     keys = dict.fromkeys(_key(other) for other in quantized.activations)
     name, _ = key = _key(activation)
     before = [other for other in keys if other[0] == name].index(key)
@@ -45,7 +47,7 @@ def called(quantized: QuantizedProgram, activation: IntegerActivation) -> str:
 
 
 def table_constants(quantized: QuantizedProgram, name: str, kind: str) -> list[Constant]:
-    """Return the tables, each once."""
+    """Return the tables, without duplicates."""
     found = []
     if any(isinstance(activation, Squashed) for activation in quantized.activations):
         found.append(array(kind, name, "table", quantized.table))
@@ -58,14 +60,14 @@ def table_constants(quantized: QuantizedProgram, name: str, kind: str) -> list[C
 
 
 def function_constants(activation: IntegerActivation, name: str, index: int) -> list[Constant]:
-    """Return the constants of the function behind stage ``index``."""
+    """Return the constants of the function after stage ``index``."""
     if isinstance(activation, Line) and activation.name == "prelu":
         return [array("int16_t", name, f"slope_{index}", np.asarray(activation.slope))]
     return []
 
 
 def function_arguments(activation: IntegerActivation, index: int) -> list[str]:
-    """Return what stage ``index`` passes for the parameters of its function."""
+    """Return the arguments that stage ``index`` passes to its function."""
     match activation:
         case Curved():
             return [str(number) for number in (*activation.inward, *activation.outward)]

@@ -1,4 +1,4 @@
-"""The loops of a policy in integers as C, which stages call; @N@ is the policy's name, @I@ the type of activations."""
+"""The loops of an integer policy in C, which stages call; @N@ is the policy's name, @I@ the type of activations."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ FLOATED = """static void @N@_floated(const @I@ *x, float *y, const float *unit, 
 }
 """
 
-# What is read twice is as it was; a copy of all values less their mean would take memory.
+# The values are read twice, because a copy of the centred values would take memory.
 NORM = """static int32_t @N@_halved(int32_t value, uint8_t by)
 {
     return (value + (((int32_t)1 << by) >> 1)) >> by;

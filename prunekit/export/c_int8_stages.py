@@ -1,4 +1,4 @@
-"""The stages of a policy in integers as C: loops, one for every function that follows them, and how they are called."""
+"""The stages of an integer policy in C: one loop per function that follows a stage, and the calls of these loops."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ from prunekit.graph.c.literals import Constant, array
 @final
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A C function; its text has @KIND@ for ``function``, what follows the stage, where there is one."""
+    """A C function; @KIND@ in its text stands for ``function``, which follows the stage, if any."""
 
     text: str
     function: str = ""
 
 
 def widths_of(quantized: QuantizedProgram) -> dict[str, int]:
-    """Return how many values each stage makes, and the observation has."""
+    """Return the number of values of each stage, and of the observation."""
     widths = {quantized.port: len(quantized.center)}
     for stage in quantized.stages:
         match stage:
@@ -95,14 +95,16 @@ def gives_floats(stage: IntegerStage) -> bool:
 
 
 def first_place(stage: IntegerStage) -> int | None:
-    """Return where the values of a pick begin that lie side by side, so that nothing is copied; None for others."""
+    """Return the offset of a pick of consecutive values, which needs no copy; None for other stages."""
     if isinstance(stage, PickedIntegers) and all(after == before + 1 for before, after in pairwise(stage.places)):
         return int(stage.places[0])
     return None
 
 
 def loops_of(quantized: QuantizedProgram) -> list[str]:
-    """Return the loops that the stages need, each once; those of layers first, that of a last layer's sums last."""
+    """Return the loops that the stages need, without duplicates: those of layers first, that of a last layer's sums
+    last.
+    """
     functions = functions_of(quantized)
     loops: dict[Loop, None] = {}
     for stage in quantized.stages:
@@ -149,7 +151,9 @@ def _with(text: str, function: Function) -> str:
 
 
 def stage_constants(stage: IntegerStage, name: str, index: int, first: bool) -> list[Constant]:
-    """Return the constants of stage ``index``; the ``first`` that gives floats has them without a number."""
+    """Return the constants of stage ``index``; those of the ``first`` stage that makes floats have no number in their
+    names.
+    """
     number = "" if first else f"_{index}"
     match stage:
         case Quantized():
@@ -189,7 +193,7 @@ def stage_constants(stage: IntegerStage, name: str, index: int, first: bool) -> 
 def calls(
     quantized: QuantizedProgram, stage: IntegerStage, index: int, first: bool, at: Mapping[str, str], width: int
 ) -> list[str]:
-    """Return the calls that make stage ``index`` of ``width`` values; ``at`` says where its own and others' lie."""
+    """Return the C calls for stage ``index`` of ``width`` values; ``at`` gives the place of each stage's values."""
     number = "" if first else f"_{index}"
     match stage:
         case Quantized():
@@ -233,7 +237,7 @@ def _call(
     index: int,
     start: int = 0,
 ) -> str:
-    """Return the call of a loop for the values from ``start`` on of stage ``index``."""
+    """Return the C call of a loop for the values from ``start`` on of stage ``index``."""
     more = function_arguments(activation, index)
     if start:
         more = [f"{word} + {start}" if word.startswith("@N@_slope") else word for word in more]

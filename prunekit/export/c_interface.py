@@ -1,4 +1,4 @@
-"""What a policy's C looks like from outside: its function, what that promises, and its state."""
+"""The interface of a policy's C: its function, its documentation, and its state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prunekit.ops.tanh_to_bounds import TanhToBounds
 @final
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A pointer that the function takes, or a member of the state: its name, its number of floats, their shape."""
+    """A pointer argument of the function, or a member of the state: its name, number of floats, and shape."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class Field:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """A policy's function in C. ``outputs`` is None where it returns a number; ``does`` says what it does."""
+    """A policy's function in C. ``outputs`` is None if it returns a number; ``does`` describes it."""
 
     name: str
     inputs: tuple[Field, ...]
@@ -39,12 +39,12 @@ class Interface:
 
     @property
     def upper(self) -> str:
-        """What macros begin with."""
+        """The prefix of macros."""
         return self.name.upper()
 
     @property
     def size(self) -> int:
-        """How many floats the function takes."""
+        """The total number of input floats."""
         return sum(field.size for field in self.inputs)
 
     @property
@@ -62,7 +62,7 @@ class Interface:
         return f"void {self.name}_reset({self.name}_state *state)"
 
     def call(self, observation: str, action: str) -> str:
-        """Return the statement that fills ``action`` from all inputs, which lie one after the other."""
+        """Return the statement that computes the action from all inputs, which are consecutive in memory."""
         given, start = ["&state"] if self.states else [], 0
         for field in self.inputs:
             given.append(f"{observation} + {start}" if start else observation)
@@ -73,7 +73,7 @@ class Interface:
 
 
 def interface_of(graph: Graph, name: str) -> Interface:
-    """Return the interface of ``graph`` as C called ``name``."""
+    """Return the interface of ``graph`` as C with this ``name``."""
     specs = specs_of(graph)
     upper = name.upper()
     if len(graph.inputs) == 1:
@@ -99,7 +99,7 @@ def interface_of(graph: Graph, name: str) -> Interface:
 
 
 def action_of(graph: Graph) -> str:
-    """Return the value that is the policy's action: the output ``action``, else the first, by its first name."""
+    """Return the value of the policy's action: the output ``action``, or else the first output."""
     action = "action" if "action" in graph.outputs else graph.outputs[0]
     sources = {node.outputs[0]: node.inputs[0] for node in graph.nodes if isinstance(node.op, Identity)}
     while action in sources:

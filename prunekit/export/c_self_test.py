@@ -1,4 +1,4 @@
-"""The function that runs recorded observations where the C runs, and counts the actions that differ."""
+"""The self-test function: it runs recorded observations on the target, and counts the actions that differ."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prunekit.graph.c.literals import Constant, Float32, array
 
 
 def self_test_constants(interface: Interface, observations: Float32, actions: NDArray[Any]) -> list[Constant]:
-    """Return what a self-test compares: ``observations`` [n, inputs] and the ``actions`` there.
+    """Return the constants of a self-test: ``observations`` [n, inputs] and their ``actions``.
 
-    Rows that are not finite have no portable literal in C and are left out. Raises InputError where none is left.
+    Rows that are not finite have no portable C literal and are left out. Raises InputError if no row is left.
     """
     literal = np.isfinite(observations).all(axis=1)
     if not literal.any():
@@ -26,7 +26,7 @@ def self_test_constants(interface: Interface, observations: Float32, actions: ND
 
 
 def self_test(interface: Interface, constants: Sequence[Constant]) -> str:
-    """Return the function of the self-test, and the ``constants`` that it compares."""
+    """Return the self-test function, which compares the ``constants``."""
     name, upper, kind = interface.name, interface.upper, _kind(interface)
     count, outputs = constants[0].size_bytes // (4 * interface.size), interface.outputs or 1
     read, macro = f"{upper}_FLOAT", ""

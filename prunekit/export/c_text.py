@@ -1,4 +1,4 @@
-"""Pieces of text that every writer of C shares: the head of the files, and comments."""
+"""Text that all C writers share: the beginning of the files, and comments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ AVR_ARRAY_BYTES, AVR_FLASH_BYTES = 32_767, 65_000
 
 
 def header_text(interface: Interface, about: Sequence[str], nan: str, self_test: bool) -> str:
-    """Return the header: widths, the function and what it promises, ``about`` as a comment, what ``nan`` counts as."""
+    """Return the header: widths, the function and its guarantees, ``about`` as a comment, and what ``nan`` counts
+    as.
+    """
     upper, name = interface.upper, interface.name
     lines = [*_comment(about), f"#ifndef PRUNEKIT_{upper}_H", f"#define PRUNEKIT_{upper}_H", "", "#include <stdint.h>"]
     lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", f"#define {upper}_INPUTS {interface.size}"]
@@ -40,13 +42,13 @@ def header_text(interface: Interface, about: Sequence[str], nan: str, self_test:
 
 
 def _shapes(interface: Interface) -> list[str]:
-    """Return how values of several axes lie in memory."""
+    """Return comments on how values of several axes are laid out in memory."""
     shaped = [field for field in interface.inputs if len(field.shape) > 1]
     return [f"   {field.name} is {list(field.shape)}, the last axis side by side." for field in shaped]
 
 
 def avr_addresses(constant_bytes: Sequence[int]) -> bool:
-    """Return whether an AVR, however much flash it has, can address constants of so many bytes each."""
+    """Return whether an AVR with any amount of flash can address constants of these sizes."""
     return sum(constant_bytes) <= AVR_FLASH_BYTES and max(constant_bytes, default=0) <= AVR_ARRAY_BYTES
 
 
@@ -58,7 +60,7 @@ IN_CPP = """#if defined(__cplusplus)
 
 
 def source_head(name: str, constants: Sequence[Constant]) -> str:
-    """Return the beginning of the source: what it asks of the compiler, and where ``constants`` lie."""
+    """Return the beginning of the source: its requirements on the compiler, and the placement of ``constants``."""
     upper = name.upper()
     sizes = [constant.size_bytes for constant in constants]
     too_large = ""
@@ -100,7 +102,7 @@ def source_head(name: str, constants: Sequence[Constant]) -> str:
 def about_policy(
     shape: str, activations: Sequence[str], parameters: int, metadata: Mapping[str, Any], kind: str
 ) -> list[str]:
-    """Return the lines that say what the policy is, where it comes from and what is certified of it."""
+    """Return lines about the policy: what it is, where it comes from, and its certificate."""
     functions = ", ".join(dict.fromkeys(activations)) or "linear"
     lines = [f"Written by prunekit {installed_versions(('prunekit',))['prunekit']}; do not edit."]
     lines += [f"{kind}, {shape}, {functions}, {parameters} parameters."]
@@ -117,6 +119,6 @@ def about_policy(
 
 
 def _comment(lines: Sequence[str]) -> list[str]:
-    """Return a comment that no text can leave: model files bring names of their own."""
+    """Return a comment that no text can terminate, because names come from model files."""
     safe = [re.sub(r"[^A-Za-z0-9 .,:;()\[\]'%=+_/-]", "_", line) for line in lines]
     return ["/*", *(f"   {line}" for line in safe), "*/"]

@@ -1,4 +1,4 @@
-"""A folder that the Hugging Face hub takes as it is: a policy in both its forms, a card, and its certificate."""
+"""A folder for the Hugging Face hub: a policy in both formats, a card, and its certificate."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FILES = ("policy.onnx", "policy.pt", README, CERTIFICATE)
 
 
 def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) -> list[Path]:
-    """Write ``policy.onnx``, ``policy.pt``, ``README.md``, and ``certificate.json`` where the file holds a certificate.
+    """Write ``policy.onnx``, ``policy.pt``, ``README.md``, and ``certificate.json`` if the file has a certificate.
 
-    All are written or none. Units that masks hold at zero are left out. ``env`` is the environment that the card names
-    where the file names none. Returns the paths. Raises InputError where there is a README.md that is no card of
-    prunekit's, and as an export to ONNX does.
+    Either all files are written or none. Masked units are removed. ``env`` is the environment for the card if the file
+    names none. Returns the paths. Raises InputError if there is a README.md that is not a card of prunekit, and as an
+    ONNX export does.
     """
     from prunekit.policy.model_file import to_bytes
 
@@ -53,7 +53,7 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
 
 
 def _living(policy: PolicyFile, metadata: dict[str, Any]) -> ModelFile:
-    """Return the policy as a model file, without units that its masks hold at zero."""
+    """Return the policy as a model file without its masked units."""
     from prunekit.export.shrinking import shrink_graph
     from prunekit.policy.model_file import ModelFile, full_masks
 

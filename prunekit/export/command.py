@@ -1,4 +1,4 @@
-"""What ``prunekit export`` does: choose the format, record what it needs, write, and say what came of it."""
+"""The command ``prunekit export``: it chooses the format, records observations if needed, writes, and reports."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class ExportOptions:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome:
-    """Lines to print about files, and the same for machines."""
+    """Lines about the written files, and the same as data."""
 
     lines: tuple[tuple[Path, str], ...]
     facts: Mapping[str, Any]
 
 
 def export_file(request: ExportOptions) -> ExportOutcome:
-    """Export as ``request`` says; raises InputError for options that do not go together."""
+    """Export as ``request`` says; raises InputError for options that exclude each other."""
     settings = _c_settings(request) if request.format == "c" else None
     if request.card and settings is not None:
         raise InputError("`card` needs `format` onnx; C has no card")
@@ -100,7 +100,7 @@ def export_file(request: ExportOptions) -> ExportOutcome:
 
 
 def _read(request: ExportOptions) -> PolicyFile:
-    """Return the policy; ``--env`` gives one whose action space is not known the head for its actions."""
+    """Return the policy; ``--env`` supplies the head if the file's action space is unknown."""
     spaces, policy = None, None
     if policy_kind(request.policy) == "model":
         policy = read_policy(request.policy, request.options)
@@ -124,7 +124,7 @@ def _spaces_in(env: str) -> Spaces:
 
 
 def bits_named(int8: bool, activations: int | None) -> Bits | None:
-    """Return the bits of activations, None for float32; raises InputError for options that do not go together."""
+    """Return the bits of activations, None for float32; raises InputError for options that exclude each other."""
     if activations is not None and not int8:
         raise InputError("`activations` needs `int8`")
     if activations not in (None, 8, 16):
@@ -180,7 +180,7 @@ def _onnx_path(request: ExportOptions, folder: Path) -> Path:
 
 
 def source_of(policy: PolicyFile) -> Actor | Graph:
-    """Return the form of ``policy`` that exports are held against: the actor itself where there is one."""
+    """Return the form of ``policy`` with which exports are compared: its actor, if there is one."""
     return policy.graph if policy.artifact is None else policy.artifact.actor
 
 
@@ -209,8 +209,8 @@ def _to_c(request: ExportOptions, policy: PolicyFile, folder: Path, settings: CS
 def recorder(
     policy: PolicyFile, env: str | None, episodes: int, observations: Path | None = None
 ) -> Callable[[], NDArray[np.float32]]:
-    """Return what gives observations of ``policy``: those in a file, or those that it sees in ``env``, or in the
-    environment that its own file names.
+    """Return a function that gives observations of ``policy``: from a file, or recorded in ``env`` or the environment
+    that its file names.
     """
 
     def record() -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a policy gives in torch, which exports are held against."""
+"""A policy's results in torch, with which exports are compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from prunekit.policy.actor import Actor
 
 @torch.no_grad()
 def in_torch(policy: Actor | Graph, inputs: Mapping[str, Array]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return (actions, outputs) of ``policy`` in torch, in float32 for a graph; states begin anew in every row."""
+    """Return (actions, outputs) of ``policy`` in torch, in float32 for a graph; every row starts with the initial
+    states.
+    """
     if isinstance(policy, Actor):
         (observations,) = inputs.values()
         outputs = policy.outputs(torch.from_numpy(observations))

@@ -1,4 +1,4 @@
-"""What follows a layer in integers, as its C and its twin in NumPy compute it: a 16-bit z to an activation."""
+"""Integer activation functions and their NumPy twins: from a 16-bit z to an activation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_END = 1e-6
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
-    """z, or (z * slope) >> shift where z is negative, held in [low, high]; slopes one or [out], ``shift`` rounds."""
+    """z, or (z * slope) >> shift if z is negative, clipped to [low, high]; one slope or [out], ``shift`` rounds."""
 
     slope: int | Integers = 1 << 15
     shift: int = 15
@@ -31,7 +31,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """What the C calls it."""
+        """The function's name in C."""
         if not isinstance(self.slope, int):
             return "prelu"
         if self.slope != 1 << self.shift:
@@ -44,7 +44,7 @@ class Line:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ratio:
-    """z / (one + |z|), where ``one`` is z at 1."""
+    """z / (one + |z|), where ``one`` is the integer that stands for 1."""
 
     one: int
 
@@ -52,7 +52,7 @@ class Ratio:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curved:
-    """max(z, 0) and the bend off ``table``; (multiplier, shift) of the way in and of the way out."""
+    """max(z, 0) plus the tabulated difference; (multiplier, shift) of the table's input and of its output."""
 
     table: CurveTable
     inward: tuple[int, int]
@@ -65,7 +65,7 @@ IntegerActivation = Squashed | Line | Ratio | Curved
 def z_end(step: Pointwise, meant: Float64, made: Float64, bits: Bits) -> float:
     """Return the value that the largest z stands for.
 
-    ``meant`` are the sums [n, out] of recorded observations, ``made`` the function of them.
+    ``meant`` are the sums [n, out] on recorded observations, ``made`` the function of them.
     """
     reach = MARGIN * float(np.abs(meant).max())
     wide = max(reach, MARGIN * float(np.abs(made).max()))
@@ -79,7 +79,7 @@ def z_end(step: Pointwise, meant: Float64, made: Float64, bits: Bits) -> float:
             low = max(step.low, 0.0) if np.all(np.asarray(step.slope) == 0.0) else step.low
             return max(min(wide, max(abs(low), abs(step.high))), _MIN_END)
         case Curve():
-            # Below its table a function is flat, so that z need not go there.
+            # Below its table a function is constant, so z need not cover that range.
             below = min(MARGIN * max(-float(meant.min()), 0.0), end_of(step, bits))
             above = MARGIN * max(float(meant.max()), float(np.abs(made).max()))
             return max(below, above, _MIN_END)
@@ -88,7 +88,7 @@ def z_end(step: Pointwise, meant: Float64, made: Float64, bits: Bits) -> float:
 
 
 def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActivation:
-    """Return ``step`` for z up to ``end``; a curve has its ``table``."""
+    """Return ``step`` in integers, for z up to ``end``; a curve has its ``table``."""
     match step:
         case Squashed():
             return step
@@ -103,7 +103,7 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
             slope = np.asarray(step.slope)
             if (slope == 0.0).all():
                 return Line(low=max(low, 0), high=high)
-            # A slope of up to 1 has 15 bits behind the point, steeper ones as many as they leave.
+            # A slope of up to 1 has 15 fractional bits; steeper ones have fewer.
             steepest = float(np.abs(slope).max())
             shift = 15 if steepest <= 1.0 else max(14 - int(np.floor(np.log2(steepest))), 0)
             if slope.ndim == 0:
@@ -117,7 +117,7 @@ def fitted(step: Pointwise, end: float, table: CurveTable | None) -> IntegerActi
 
 
 def unit_of(step: Pointwise, end: float, bits: Bits) -> float:
-    """Return what one step of the activation is worth."""
+    """Return the value of one integer step of the activation."""
     match step:
         case Squashed():
             return 1.0 / max_of(bits)
@@ -132,7 +132,7 @@ def unit_of(step: Pointwise, end: float, bits: Bits) -> float:
 
 
 def activated(activation: IntegerActivation, z: Integers, tanh: Integers, bits: Bits) -> Integers:
-    """Return the activation of ``z`` [n, out]; ``tanh`` is its table."""
+    """Return the activation of ``z`` [n, out]; ``tanh`` is the table of tanh."""
     match activation:
         case Squashed():
             value = _tanh(z, tanh, bits)
@@ -151,7 +151,7 @@ def activated(activation: IntegerActivation, z: Integers, tanh: Integers, bits: 
 
 
 def shifted(values: Integers, by: Integers | int) -> Integers:
-    """Return ``values`` >> ``by``, rounded, at most 32767 in size."""
+    """Return ``values`` >> ``by``, rounded, with absolute values of at most 32767."""
     return np.clip(whole_shifted(values, by), -Z_MAX, Z_MAX)
 
 
@@ -187,7 +187,7 @@ def _curved(curved: Curved, z: Integers, bits: Bits) -> Integers:
 
 
 def scaling(ratio: float) -> tuple[int, int]:
-    """Return (multiplier of 15 bits, shift) that scale by ``ratio``."""
+    """Return (multiplier of 15 bits, shift) of a multiplication by ``ratio``."""
     shift = int(np.clip(14 - np.floor(np.log2(ratio)), 0, 30))
     return int(min(np.floor(ratio * 2.0**shift + 0.5), Z_MAX)), shift
 

@@ -1,4 +1,4 @@
-"""Functions as tables: what is left of them beside max(x, 0), which integers compute by themselves."""
+"""Tables of functions: each stores the difference from max(x, 0), which integers compute exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunekit.graph.integers import Curve
 
 TABLE_SIZE = 256
 """Steps of a table: 16 bits interpolate between 257 values, 8 bits take the one in the middle of each step."""
-# Beyond so large a number no function of a policy is still on its way.
+# Beyond this number every function of a policy has reached its limit.
 _FARTHEST = 2.0**20
 _POINTS = 4_096
 
@@ -21,10 +21,10 @@ _POINTS = 4_096
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurveTable:
-    """The bend f(x) - max(x, 0) for sizes of x in [0, ``end``), in units of ``unit``.
+    """The difference f(x) - max(x, 0) for |x| in [0, ``end``), in units of ``unit``.
 
-    ``values`` int64 [sides, 257 or 256]: one row where positive x have none, or the same as negative ones of their
-    size (``even``); else a row of negative and one of positive x.
+    ``values`` (int64 [sides, 257 or 256]) has one row if the difference is zero for positive x, or ``even``. Otherwise
+    it has a row for negative and one for positive x.
     """
 
     curve: Curve
@@ -35,27 +35,27 @@ class CurveTable:
 
     @property
     def sides(self) -> Literal["left", "even", "both"]:
-        """Where the bend is."""
+        """The sides on which the difference is tabulated."""
         if len(self.values) == 2:
             return "both"
         return "even" if self.even else "left"
 
 
 def max_of(bits: Bits) -> int:
-    """Return the largest activation of ``bits``."""
+    """Return the largest integer activation of ``bits``."""
     return 127 if bits == 8 else 32_767
 
 
 def bend(curve: Curve, x: Float64) -> Float64:
-    """Return ``curve`` of ``x`` less max(x, 0)."""
+    """Return ``curve`` of ``x`` minus max(x, 0)."""
     with np.errstate(all="ignore"):
         return np.asarray(curve.function(x) - np.maximum(x, 0.0), np.float64)
 
 
 def end_of(curve: Curve, bits: Bits) -> float:
-    """Return from where on, on both sides, the bend stays within half a step of what it ends at.
+    """Return the |x| beyond which the difference stays within half an integer step of its limit, on both sides.
 
-    Raises InputError for a function whose bend does not end.
+    Raises InputError for a function whose difference has no limit.
     """
     far = 16.0
     while far < _FARTHEST:
@@ -74,7 +74,7 @@ def end_of(curve: Curve, bits: Bits) -> float:
 
 
 def table_of(curve: Curve, end: float, bits: Bits) -> CurveTable:
-    """Return the table of ``curve`` up to ``end``, as fine as ``bits`` allow."""
+    """Return the table of ``curve`` up to ``end``, with the resolution of ``bits``."""
     places = np.arange(TABLE_SIZE + 1) if bits == 16 else np.arange(TABLE_SIZE) + 0.5
     sizes = np.asarray(places * (end / TABLE_SIZE), np.float64)
     both = np.stack([bend(curve, -sizes), bend(curve, sizes)])

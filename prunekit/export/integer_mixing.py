@@ -1,4 +1,4 @@
-"""The numbers of stages that mix values: how steps of one size become steps of another by shifts and 15-bit factors."""
+"""The constants of stages that combine values: shifts and 15-bit multipliers between different step sizes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from prunekit.export.integer_stages import Value
 from prunekit.export.quantized import Added, Floated, Multiplied, Placed, rounded
 from prunekit.export.rounding import Float64, Integers
 
-# Half of the last step that it shifts out fits in what sums leave of 32 bits.
+# The rounding constant of a shift must fit into the bits that sums leave of 32.
 _MAX_SHIFT = 24
-# An offset of a value of 16 bits has at most so many bits, so that their sum and half a step have 32.
+# The largest number of bits of an offset of a 16-bit value, so the sum and the rounding constant fit into 32 bits.
 _OFFSET_BITS = 29
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Steps:
-    """A value is ``unit`` * x + ``offset``, both [n], where x are its integers."""
+    """The meaning of integers x: the value is ``unit`` * x + ``offset``, both [n]."""
 
     unit: Float64
     offset: Float64
 
     def of(self, value: Value) -> Steps:
-        """Return those of ``value``, whose stage has these."""
+        """Return the steps of ``value``, whose stage has these steps."""
         unit, offset = self.unit, self.offset
         for step in value.scaled:
             unit, offset = unit * step.scale, (offset - step.mean) * step.scale + step.shift
@@ -37,14 +37,14 @@ class Steps:
 
     @property
     def level(self) -> float | None:
-        """The unit, where all have the same one, not 0, and no offset."""
+        """The common unit, if all are equal and not 0 and there is no offset; otherwise None."""
         first = float(self.unit[0])
         return first if first != 0.0 and (self.unit == first).all() and not self.offset.any() else None
 
 
 def requantized(counts: Float64) -> tuple[Integers, Integers, Integers]:
-    """Return (multiplier of 15 bits, shift before it, shift behind it) that bring ``counts`` steps to 32767."""
-    # A unit whose weights are next to nothing never gets near the end: what it is shifted by more changes nothing.
+    """Return (multiplier of 15 bits, shift before it, shift after it) that scale ``counts`` steps to 32767."""
+    # A unit with tiny weights never gets near the end of the range, so a larger shift changes nothing.
     before = np.clip(np.ceil(np.log2(counts / Z_MAX)), 0.0, _MAX_SHIFT).astype(np.int64)
     ratio = Z_MAX / (counts / 2.0**before)
     after = np.clip(14 - np.floor(np.log2(ratio)), 0, 30).astype(np.int64)
@@ -52,7 +52,7 @@ def requantized(counts: Float64) -> tuple[Integers, Integers, Integers]:
 
 
 def placed(source: str, steps: Steps, end: float) -> Placed:
-    """Return what brings a value to a z whose largest stands for ``end``."""
+    """Return the stage that scales a value to a z whose largest stands for ``end``."""
     maximum = 2.0**_OFFSET_BITS
     ratio, offset = steps.unit * (Z_MAX / end), np.clip(steps.offset * (Z_MAX / end), -maximum, maximum)
     size = np.maximum(np.abs(ratio), 2.0**-16)
@@ -65,7 +65,7 @@ def placed(source: str, steps: Steps, end: float) -> Placed:
 def added(
     name: str, sources: tuple[str, str], units: tuple[float, float], end: float, activation: IntegerActivation
 ) -> Added:
-    """Return the sum of two values with one unit each, z ending at ``end``."""
+    """Return the sum of two values with one unit each, with a z whose largest stands for ``end``."""
     ratios = [unit * (Z_MAX / end) for unit in units]
     # Two factors of 14 bits, so that the sum of both products has 31.
     shift = int(np.clip(13 - np.floor(np.log2(max(map(abs, ratios)))), 0, _MAX_SHIFT))
@@ -90,12 +90,12 @@ def multiplied(
 
 
 def floated(name: str, source: str, steps: Steps) -> Floated:
-    """Return a value in floats; raises InputError where float32 does not hold it."""
+    """Return a value converted to floats; raises InputError if float32 cannot hold it."""
     return Floated(name=name, source=source, step=in_float32(steps.unit, name), offset=in_float32(steps.offset, name))
 
 
 def in_float32(values: Float64, name: str) -> NDArray[np.float32]:
-    """Return ``values`` in float32; raises InputError, naming the node ``name``, where it does not hold them."""
+    """Return ``values`` in float32; raises InputError, naming the node ``name``, if float32 cannot hold them."""
     with np.errstate(over="ignore"):
         found = values.astype(np.float32)
     if not np.isfinite(found).all():

@@ -1,8 +1,8 @@
-"""LayerNorm and RMSNorm in integers of 32 bits: the numbers that one takes, and its twin in NumPy.
+"""LayerNorm and RMSNorm in 32-bit integers: their constants, and their NumPy twin.
 
-A norm does not depend on the size of what it reads. So values less their mean are scaled, by a power of two of each
-call, until the largest of them has 14 bits; their squares then fit, and what the smallest say is not lost. The square
-root of epsilon and, where values have gone, the mean, are scaled along as if they were values themselves.
+A norm does not depend on the scale of its input. So in each call the centred values are scaled by a power of two until
+the largest has 14 bits. Their squares then fit into 32 bits, and small values keep their precision. The square root of
+epsilon is scaled in the same way, and so is the mean if units have been removed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _MAX_EPSILON = 65_535
 @final
 @dataclass(frozen=True, kw_only=True)
 class NormNumbers:
-    """``epsilon`` is its square root in steps of x (of x * 128 where x has 8 bits), ``count`` as the norm has it.
+    """Constants of a norm: ``epsilon`` is its square root in steps of x (of x * 128 if x has 8 bits), ``count`` that of
+    the norm.
 
-    Squares are shifted by ``narrow`` before they are added; values over the root of their sum, of 30 bits and a half of
-    what that was shifted by, are shifted by ``root`` less that half, then z = value * ``multiplier`` >> ``shift``.
+    Squares are shifted by ``narrow`` before they are added. Values over the root of the sum have 30 bits plus half of
+    that shift; they are shifted by ``root`` minus that half. Then z = value * ``multiplier`` >> ``shift``.
     """
 
     centred: bool
@@ -45,9 +46,9 @@ class NormNumbers:
 
 
 def norm_numbers(step: Normed, called: str, unit: float, z_unit: float, bits: Bits) -> NormNumbers:
-    """Return the numbers of ``step`` for x in steps of ``unit``, and z in steps of ``z_unit``.
+    """Return the constants of ``step`` for x in steps of ``unit``, and z in steps of ``z_unit``.
 
-    Raises InputError, naming node and op as ``called``, for an epsilon far beyond what x can be.
+    Raises InputError, naming node and op as ``called``, for an epsilon far above the range of x.
     """
     epsilon = math.sqrt(step.epsilon) / unit * (128.0 if bits == 8 else 1.0)
     if epsilon > _MAX_EPSILON:
@@ -70,7 +71,7 @@ def norm_numbers(step: Normed, called: str, unit: float, z_unit: float, bits: Bi
 
 
 def normed(numbers: NormNumbers, x: Integers, bits: Bits) -> Integers:
-    """Return z [rows, n] of ``x`` [rows, n], to the bit that the C gives."""
+    """Return z [rows, n] of ``x`` [rows, n], with the same bits as the C."""
     x = x * 128 if bits == 8 else x
     count, gone = numbers.count, numbers.count - x.shape[1]
     sums = x.sum(axis=1, keepdims=True) if numbers.centred else np.zeros((len(x), 1), np.int64)

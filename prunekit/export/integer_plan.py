@@ -1,4 +1,4 @@
-"""A graph as integers take it: a normalizer, stages with at most one function behind each, and a tail of floats."""
+"""The integer plan of a graph: a normalizer, stages with at most one function each, and a tail in floats."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _MAX_NORMED = 4_096
 
 
 def integer_plan(graph: Graph) -> IntegerPlan:
-    """Return ``graph`` as stages; reshapes are passed over, scales and shifts go into the layers beside them.
+    """Return ``graph`` as stages; reshapes are dropped, and scales and shifts are folded into neighbouring layers.
 
-    Raises InputError, naming node and op, for what integers cannot do.
+    Raises InputError, naming node and op, for ops without an integer form.
     """
     specs = specs_of(graph)
     body, tail = _parted(graph)
@@ -67,7 +67,9 @@ def integer_plan(graph: Graph) -> IntegerPlan:
 
 
 def _absorbed(plan: _Plan, name: str, rest: list[Node], graph: Graph, specs: dict[str, Spec]) -> str:
-    """Return the name of the sums ``name`` when all that only scales them has gone from ``rest`` into the weights."""
+    """Fold scales after the sums ``name`` into the weights, remove them from ``rest``, and return the name of the
+    result.
+    """
     while name not in graph.outputs:
         readers = [node for node in rest if name in node.inputs]
         form = INTEGERS.find(readers[0].op) if len(readers) == 1 and readers[0].inputs == (name,) else None
@@ -80,7 +82,9 @@ def _absorbed(plan: _Plan, name: str, rest: list[Node], graph: Graph, specs: dic
 
 
 def _parted(graph: Graph) -> tuple[list[Node], list[Node]]:
-    """Return the nodes that lead to a layer, layers included, and those behind the last ones; both read by outputs."""
+    """Return the nodes up to and including the last layers, and the nodes after them, both as far as outputs need
+    them.
+    """
     needed, nodes = set(graph.outputs), list[Node]()
     for node in reversed(graph.nodes):
         if needed & set(node.outputs):
@@ -110,7 +114,7 @@ def _is_layer(node: Node) -> bool:
 @final
 @dataclass(kw_only=True)
 class _Plan:
-    """What was read so far: ``values`` by the graph's names; ``reads`` counts who reads them."""
+    """The plan so far: ``values`` by their names in the graph; ``reads`` counts the readers of each."""
 
     port: Port
     reads: Counter[str]
@@ -120,7 +124,7 @@ class _Plan:
     held: tuple[float, float] = (-math.inf, math.inf)
 
     def add(self, node: Node, specs: dict[str, Spec]) -> None:
-        """Take one node more; raises InputError, naming it, where integers have no place for it."""
+        """Add a node; raises InputError, naming it, if it has no integer form."""
         steps = INTEGERS.of(node.op, node.name)(node.op)
         given, made = [specs[name] for name in node.inputs], specs[node.outputs[0]]
         values = [self.values[name] for name in node.inputs]
@@ -132,7 +136,7 @@ class _Plan:
         (self.values[node.outputs[0]],) = values
 
     def is_layer_of_its_own(self, name: str, body: Sequence[Node]) -> bool:
-        """Return whether value ``name`` is a layer's sums that no stage reads."""
+        """Return whether ``name`` is a layer's sums that no stage reads."""
         value = self.values[name]
         stage = self.stages.get(value.stage)
         if not isinstance(stage, Layer) or stage.then is not None or value.scaled:
@@ -198,7 +202,7 @@ class _Plan:
         return Value(stage=stage.name)
 
     def _normalizes(self, value: Value, step: Bent) -> bool:
-        """Return whether a scale of the input and the clip ``step`` are a normalizer; it is kept then."""
+        """Return whether a scale of the input and the clip ``step`` form a normalizer; if so, it is stored."""
         (scaled,) = value.scaled
         mean, scale, shift = (np.asarray(one) for one in (scaled.mean, scaled.scale, scaled.shift))
         if value.stage != self.port.name or self.normal is not None or not _is_clip(step) or not scale.all():
@@ -209,7 +213,7 @@ class _Plan:
 
 
 def _flat(step: Step, node: Node, given: Sequence[Spec], made: Spec) -> Step:
-    """Return ``step`` on the values in one row; constants over the last axis are repeated."""
+    """Return ``step`` for values in one row; constants over the last axis are repeated."""
     rows = math.prod(given[0].shape[:-1])
     match step:
         case AffineStep() | Normed() | Joined() if rows != 1:
@@ -253,7 +257,7 @@ def _is_clip(step: Pointwise) -> bool:
 
 
 def _joined(first: Pointwise | None, then: Pointwise) -> Pointwise | None:
-    """Return ``then`` behind ``first`` as one function: a clip behind a rectifier or another clip; else None."""
+    """Return ``then`` after ``first`` as one function if it is a clip after a rectifier or a clip; otherwise None."""
     if first is None:
         return then
     if isinstance(first, Bent) and isinstance(first.slope, float) and first.slope in (0.0, 1.0) and _is_clip(then):

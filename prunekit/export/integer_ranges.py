@@ -1,4 +1,4 @@
-"""What integers stand for: the ranges of recorded observations and of what stages make, and the steps of inputs."""
+"""Ranges of recorded observations and of stages, and the integer steps of inputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prunekit.export.integer_stages import IntegerPlan, Layer, Mixed, Norm, Pick
 from prunekit.export.rounding import Bits, Float64
 from prunekit.graph.integers import Bent, Curve
 
-# An input of 16 bits keeps at least so many steps on either side.
+# The minimum number of steps of a 16-bit input on either side.
 _MIN_STEPS = 1_023
-# A table serves ranges down to so many times smaller than its own.
+# A table serves ranges that are up to this many times smaller than its own.
 _FINEST = 64.0
-# What a norm makes is told apart down to this part of the largest that it could be.
+# The resolution of a norm's results, relative to their largest possible value.
 _NORM_STEPS = 4_096.0
 
 
@@ -45,7 +45,7 @@ def stage_ends(
 
 
 def input_ranges(seen: Float64, plan: IntegerPlan) -> tuple[Float64, Float64]:
-    """Return the middle and half the width of each input's range."""
+    """Return the centre and half the width of each input's range."""
     if not len(seen):
         raise InputError("there is no recorded observation to take ranges from; record some with `episodes`")
     low, high = seen.min(axis=0), seen.max(axis=0)
@@ -58,7 +58,7 @@ def input_ranges(seen: Float64, plan: IntegerPlan) -> tuple[Float64, Float64]:
 
 
 def weights_on_inputs(plan: IntegerPlan) -> Float64:
-    """Return the weights [rows, inputs] of all layers that read the observation, or some of it; ones if none does."""
+    """Return the weights [rows, inputs] of all layers that read the observation, or ones if there are none."""
     places = {plan.port: np.arange(plan.inputs)}
     rows = []
     for stage in plan.stages:
@@ -71,10 +71,11 @@ def weights_on_inputs(plan: IntegerPlan) -> Float64:
 
 
 def input_units(weight: Float64, deviation: Float64, half: Float64, bits: Bits) -> Float64:
-    """Return the size of one step of each input.
+    """Return the size of one integer step of each input.
 
-    8 bits are spread over the range. Of 16 there are enough to give inputs of large weights small steps, so that the
-    weights of a row, times the steps, are of one size: rounding then costs each its own share, not the largest one's.
+    With 8 bits the steps cover the range. With 16 bits there are more steps than needed, so inputs with large weights
+    get small steps: the products of weights and steps in a row are then of similar size, which reduces their rounding
+    errors.
     """
     if bits == 8:
         return half / 127.0

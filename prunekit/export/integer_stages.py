@@ -1,4 +1,4 @@
-"""What integers compute between observation and floats, stage by stage, and the same in float64."""
+"""The stages between observation and floats, and their computation in float64."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from prunekit.graph.op import Bools
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Value:
-    """What stage ``stage`` makes, ``scaled`` one after the other; such scales cost nothing where a layer reads them."""
+    """The output of stage ``stage``, then ``scaled`` in order; layers that read it absorb these scales."""
 
     stage: str
     scaled: tuple[Scaled, ...] = ()
 
     def of(self, made: Float64) -> Float64:
-        """Return the value [n, width] where the stage's is ``made``."""
+        """Return the value [n, width] from the stage's output ``made``."""
         for step in self.scaled:
             made = (made - step.mean) * step.scale + step.shift
         return np.asarray(made, np.float64)
@@ -32,7 +32,9 @@ class Value:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """weight @ x + bias, weight [out, in] and bias [out] float64, and ``then``: nothing where its sums are floats."""
+    """weight @ x + bias, weight [out, in] and bias [out] float64, and then the function ``then``; None if its sums
+    become floats.
+    """
 
     name: str
     source: str
@@ -44,7 +46,7 @@ class Layer:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mixed:
-    """``step`` of several values, of one to apply ``then`` alone."""
+    """The combination ``step`` of several values; with a single one, only ``then`` is applied."""
 
     name: str
     step: Mixing
@@ -55,7 +57,7 @@ class Mixed:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Norm:
-    """``step`` of a value; node and op are ``called`` so."""
+    """The norm ``step`` of a value; ``called`` names node and op in messages."""
 
     name: str
     called: str
@@ -66,7 +68,7 @@ class Norm:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pick:
-    """The values ``selected`` of a stage's."""
+    """The values ``selected`` of a stage's output."""
 
     name: str
     source: str
@@ -79,10 +81,10 @@ Stage = Layer | Mixed | Norm | Pick
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerPlan:
-    """clip((x - mean) * scale, low, high), where it is ``normalized``, then ``stages``, then ``tail``.
+    """clip((x - mean) * scale, low, high) if ``normalized``, then ``stages``, then ``tail``.
 
-    ``port`` is the input's name and ``inputs`` its width. The tail is a graph in floats, which reads ``ends``: by the
-    names of its inputs, values of stages. Those that are a layer's sums are ``sums``.
+    ``port`` is the input's name and ``inputs`` its width. The tail is a float graph that reads ``ends``: the values of
+    stages, keyed by the names of its inputs. ``sums`` are those ends that are a layer's sums.
     """
 
     port: str
@@ -99,7 +101,7 @@ class IntegerPlan:
 
 
 def surveyed(plan: IntegerPlan, seen: Float64) -> tuple[dict[str, Float64], dict[str, Float64]]:
-    """Return, by stage, (what it makes before its function, and behind it), for inputs ``seen`` [n, inputs]."""
+    """Return, per stage, its values (before its function, after it) for inputs ``seen`` [n, inputs]."""
     before: dict[str, Float64] = {}
     made = {plan.port: seen}
     for stage in plan.stages:
@@ -120,7 +122,7 @@ def surveyed(plan: IntegerPlan, seen: Float64) -> tuple[dict[str, Float64], dict
 
 
 def function_of(step: Pointwise | None, x: Float64) -> Float64:
-    """Return ``step`` of ``x``; None leaves it as it is."""
+    """Return ``step`` of ``x``; None is the identity."""
     match step:
         case None:
             return x

@@ -1,4 +1,4 @@
-"""What follows the last layer's sums, in floats: what the ops' own forms in C write and compute."""
+"""The ops after the last layer's sums, in floats, by their C forms and twins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUMS = "scores"
 @final
 @dataclass(frozen=True, kw_only=True)
 class TailCode:
-    """What stands before the policy's function, and its last lines."""
+    """The declarations before the policy's function, and its last lines."""
 
     body: CBody
     functions: tuple[str, ...]
@@ -32,7 +32,7 @@ class TailCode:
 
 
 def tail_actions(tail: Graph, floats: Mapping[str, Float32]) -> tuple[NDArray[Any], Float32]:
-    """Return (actions, values before the head) of the floats [n, k] of its inputs, to the bit that the C gives."""
+    """Return (actions, values before the head) for the floats [n, k] of the tail's inputs, with the bits of the C."""
     tail = as_dtype(tail, np.float32)
     given = {port.name: floats[port.name].reshape(-1, *port.shape) for port in tail.inputs}
     rows = len(next(iter(given.values())))
@@ -42,15 +42,16 @@ def tail_actions(tail: Graph, floats: Mapping[str, Float32]) -> tuple[NDArray[An
 
 
 def arrays_of(tail: Graph) -> dict[str, tuple[str, int]]:
-    """Return the array of C that each input of ``tail`` is in, and how many floats that has."""
+    """Return the C array of each input of ``tail``, and its number of floats."""
     names = [_SUMS, *(f"{_SUMS}_{index + 2}" for index in range(len(tail.inputs) - 1))]
     return {port.name: (name, math.prod(port.shape)) for port, name in zip(tail.inputs, names, strict=True)}
 
 
 def tail_to_c(tail: Graph, name: str, returned: bool) -> TailCode:
-    """Return ``tail`` as C of the policy ``name``, whose function returns its action, or fills ``action``.
+    """Return ``tail`` as C of the policy ``name``, whose function returns its action or fills ``action``.
 
-    A tail that needs arrays of its own is a function. Raises InputError, naming node and op, for an op without C.
+    A tail that needs arrays becomes a function of its own. Raises InputError, naming node and op, for an op without a C
+    form.
     """
     tail = as_dtype(tail, np.float32)
     action, arrays = action_of(tail), arrays_of(tail)
@@ -69,7 +70,7 @@ def tail_to_c(tail: Graph, name: str, returned: bool) -> TailCode:
 
 
 def _only(tail: Graph, output: str) -> Graph:
-    """Return what ``output`` depends on, it being the only output."""
+    """Return the part of ``tail`` that ``output`` depends on, with ``output`` as its only output."""
     needed = {output}
     nodes: list[Node] = []
     for node in reversed(tail.nodes):

@@ -1,4 +1,4 @@
-"""A policy as ONNX, checked against torch and the reference before it is kept."""
+"""Export of a policy as ONNX, checked against torch and the reference before it is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Way = Callable[[Mapping[str, NDArray[Any]]], tuple[NDArray[Any], NDArray[Any]]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """A written file: its size, and the largest difference of outputs between torch (if it was asked), ONNX Runtime and
+    """A written file: its size, and the largest difference of outputs between torch (if compared), ONNX Runtime and
     NumPy.
     """
 
@@ -48,7 +48,7 @@ class ExportReport:
 
     @property
     def summary(self) -> str:
-        """What there is to say of it in one line."""
+        """The report in one line."""
         ways = "torch, ONNX Runtime and NumPy" if self.in_torch else "ONNX Runtime and NumPy"
         return f"{self.size_bytes:,} bytes; {ways} agree within {self.largest_difference:.2g}"
 
@@ -59,9 +59,9 @@ def export_onnx(
     """Write ``policy`` to ``path`` as ONNX, atomically, after comparing it with torch and the reference.
 
     Law 2: torch = ONNX Runtime = NumPy float64 reference on raw observations, action for action. Raises
-    ExportMismatchError, and writes nothing, where they disagree by more than float32 rounding; CouplingError and
-    InputError as in ``graph_of``, and InputError for an op that has no form in ONNX or torch. For a graph,
-    ``with_torch=False`` leaves torch out of the comparison.
+    ExportMismatchError, and writes nothing, if they differ by more than float32 rounding; CouplingError and InputError
+    as ``graph_of`` does; and InputError for an op without an ONNX or torch form. For a graph, ``with_torch=False``
+    leaves torch out of the comparison.
     """
     content, report = checked_onnx(policy, path, metadata, with_torch=with_torch)
     write_atomically(path, content)
@@ -71,7 +71,7 @@ def export_onnx(
 def checked_onnx(
     policy: Actor | Graph, path: Path, metadata: Mapping[str, Any], *, with_torch: bool = True
 ) -> tuple[bytes, ExportReport]:
-    """Return what ``export_onnx`` writes to ``path``, and its report; nothing is written."""
+    """Return the bytes and the report of ``export_onnx`` without writing a file."""
     graph = graph_from(policy)
     content = to_onnx(graph, metadata)
     inputs = probe_inputs(graph, np.random.default_rng(0))
@@ -86,7 +86,7 @@ def checked_onnx(
 
 
 def graph_from(policy: Actor | Program | Graph) -> Graph:
-    """Return the graph of ``policy``; raises CouplingError and InputError as ``graph_of``."""
+    """Return the graph of ``policy``; raises CouplingError and InputError as ``graph_of`` does."""
     if isinstance(policy, Graph):
         return policy
     from prunekit.policy.graphs import graph_of
@@ -97,9 +97,9 @@ def graph_from(policy: Actor | Program | Graph) -> Graph:
 def to_onnx(graph: Graph, metadata: Mapping[str, Any]) -> bytes:
     """Return the policy ``graph`` as one self-contained ONNX file (opset 17).
 
-    Inputs as the graph has them (``obs`` float32 [batch, inputs] where there is one); outputs ``action`` and
-    ``outputs`` (before the head), the latter as ``scores`` too. ``metadata`` goes into ``metadata_props`` as JSON
-    under ``prunekit.<key>``, with the policy's sizes beside it. The same arguments give the same bytes.
+    Inputs are those of the graph (``obs`` float32 [batch, inputs] if there is one). Outputs are ``action`` and
+    ``outputs`` (before the head), the latter also as ``scores``. ``metadata`` is written to ``metadata_props`` as JSON
+    under ``prunekit.<key>``, together with the policy's sizes. The same arguments give the same bytes.
     """
     sizes = sizes_of(graph)
     told = {"hidden": list(sizes.hidden), "units": sizes.units, "parameters": sizes.parameters, "macs": sizes.macs}
@@ -109,9 +109,9 @@ def to_onnx(graph: Graph, metadata: Mapping[str, Any]) -> bytes:
 
 
 def read_metadata(model: bytes | Path) -> dict[str, Any]:
-    """Return what ``to_onnx`` put into ``metadata_props``, without the prefix; empty for foreign files.
+    """Return what ``to_onnx`` wrote to ``metadata_props``, without the prefix; empty for files of other programs.
 
-    Raises ArtifactError for what is no ONNX file, and for metadata that is no plain JSON.
+    Raises ArtifactError if the file is not ONNX, and for metadata that is not plain JSON.
     """
     content = model.read_bytes() if isinstance(model, Path) else model
     called = str(model) if isinstance(model, Path) else "model"
@@ -125,8 +125,8 @@ def check_agreement(
 
     ``content`` runs in ONNX Runtime, and ``policy`` in torch unless it is None.
 
-    Raises ExportMismatchError where outputs differ by more than 1e-5 of the largest one's size, a continuous
-    action by more than that of the action's, or an argmax action where the two best outputs are further apart.
+    Raises ExportMismatchError if outputs differ by more than 1e-5 of the largest output, if a continuous action differs
+    by more than that relative to its own size, or if an argmax differs although the two best outputs are further apart.
     """
     expected = expected_of(graph, inputs)  # before there is a session, which holds all weights too
     session = tuned_session(content)

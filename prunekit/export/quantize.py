@@ -1,7 +1,7 @@
-"""A graph becomes integers: ranges and steps from recorded observations, weights rounded so that they make up for it.
+"""Quantization of a graph: ranges and steps from recorded observations, and weights whose rounding errors compensate.
 
-Weights have a scale per output unit; an observation's values have one each, taken from recorded observations with a
-margin; what any other stage makes has one step for all its units.
+Weights have one scale per output unit. Each value of an observation has its own scale, from its recorded range with a
+margin. The values of every other stage share one step.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _WEIGHT_MAX = 127
 def quantize(
     graph: Graph, recorded: NDArray[np.float32], bits: Bits = 16, rounding: Rounding | None = None
 ) -> QuantizedProgram:
-    """Return ``graph`` in integers, fitted to ``recorded`` raw observations [n, ...], on-policy ones.
+    """Return ``graph`` in integers, fitted to ``recorded`` raw on-policy observations [n, ...].
 
     Ranges are those of the observations, with a margin. Weights are rounded one input after the other, and those still
-    to come make up for the error as far as the recorded inputs allow (``export/rounding.py``).
+    to be rounded compensate for the error as far as the recorded inputs allow (``export/rounding.py``).
 
-    Raises InputError, naming node and op, for what has no integer form, and for layers whose sums could overflow 32
-    bits; and for observations of another shape.
+    Raises InputError, naming node and op, for ops without an integer form and for layers whose sums could overflow 32
+    bits. Also raises InputError for observations of another shape.
     """
     plan = integer_plan(graph)
     recorded, shape = np.asarray(recorded), graph.inputs[0].shape
@@ -111,7 +111,9 @@ def quantize(
 @final
 @dataclass(kw_only=True, eq=False)
 class _Work:
-    """What was made so far. ``before`` and ``floats`` are what stages should make, ``x`` what they do, recorded."""
+    """The stages so far. ``before`` and ``floats`` are the exact values of stages on the recorded inputs, ``x`` the
+    integers.
+    """
 
     bits: Bits
     rounding: Rounding
@@ -125,7 +127,7 @@ class _Work:
     stages: list[IntegerStage]
 
     def add(self, stage: Stage, *, is_end: bool) -> None:
-        """Make ``stage``; the sums of one that ``is_end`` are floats."""
+        """Quantize ``stage``; if it ``is_end``, its sums become floats."""
         end = self.ends.get(stage.name, 1.0)
         match stage:
             case Layer():
@@ -154,7 +156,7 @@ class _Work:
             self._step(stage.name, unit_of(Bent() if then is None else then, end, self.bits))
 
     def in_floats(self, name: str, value: Value, is_end: bool) -> str:
-        """Return the stage that makes the floats ``name`` of the tail."""
+        """Return the stage that makes the tail's input ``name`` in floats."""
         if is_end:
             return value.stage
         floats = floated(f"{name} in floats", value.stage, self.steps[value.stage].of(value))
@@ -177,7 +179,9 @@ class _Work:
                 assert_never(stage.step)
 
     def _level(self, name: str, value: Value, *, positive: bool = False) -> tuple[str, float]:
-        """Return (stage, unit) of ``value``: of a stage ``name level`` where it has several units, or an offset."""
+        """Return (stage, unit) of ``value``; if it has several units or an offset, a stage ``name level`` removes
+        them.
+        """
         steps = self.steps[value.stage].of(value)
         if steps.level is not None and (steps.level > 0.0 or not positive):
             return value.stage, steps.level
@@ -211,7 +215,9 @@ def _quantized(
     end: float,
     work: _Work,
 ) -> Quantized:
-    """Quantize one layer with integer inputs, ``x`` [n, in] recorded; ``end`` is the largest sum to be told apart."""
+    """Quantize one layer with integer inputs ``x`` [n, in] (recorded); ``end`` is the largest sum that is
+    represented.
+    """
     bits, maximum = work.bits, max_of(work.bits)
     step = np.maximum(np.abs(weight).max(axis=1) / _WEIGHT_MAX, np.abs(bias) / 2.0**29)
     step = np.where(step > 0.0, step, 1.0)
@@ -224,7 +230,7 @@ def _quantized(
             f"activations; {'use `activations` 8' if bits == 16 else 'export without `int8`'}"
         )
     multiplier, before, after = requantized(end / step)
-    # Steps of sums that end in integers are read by nothing but these three.
+    # Only these three read the steps of sums that end in integers.
     told = in_float32(step, layer.name) if activation is None else np.ones(len(step), np.float32)
     return Quantized(
         name=layer.name,

@@ -1,7 +1,7 @@
-"""A policy in integers, and its twin in NumPy: the oracle that the C is bit-equal to.
+"""A policy in integers, and its NumPy twin, which has the same bits as the C.
 
-Between the observation and the floats at its end there are integers only. A value is int16 or int8 [n], what one step
-of it is worth is told apart from it; what lies beyond saturates and never wraps.
+Only integers are computed between the observation and the final floats. A value is int16 or int8 [n]; the size of its
+integer step is stored separately. Values beyond the range saturate and never wrap.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from prunekit.graph.graph import Graph
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantized:
-    """A layer: sums = bias + weight @ x, z = sat((sat(sums >> before) * multiplier) >> after), activation of z.
+    """A layer: sums = bias + weight @ x, z = sat((sat(sums >> before) * multiplier) >> after), then the activation of
+    z.
 
-    ``weight`` int8 [out, in], ``bias`` int32 [out]; shifts round. A last layer has no activation (None): its floats
-    are the sums times ``step``, float32 [out].
+    ``weight`` int8 [out, in], ``bias`` int32 [out]; shifts round. A last layer has no activation (None): its floats are
+    the sums times ``step``, float32 [out].
     """
 
     name: str
@@ -44,7 +45,7 @@ class Quantized:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Added:
-    """z = sat((a * multipliers[0] + b * multipliers[1]) >> shift), activation of z; multipliers of 15 bits."""
+    """z = sat((a * multipliers[0] + b * multipliers[1]) >> shift), then the activation of z; multipliers of 15 bits."""
 
     name: str
     sources: tuple[str, str]
@@ -56,7 +57,7 @@ class Added:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Multiplied:
-    """z = sat((sat(a * b >> before) * multiplier) >> after), activation of z."""
+    """z = sat((sat(a * b >> before) * multiplier) >> after), then the activation of z."""
 
     name: str
     sources: tuple[str, str]
@@ -69,7 +70,7 @@ class Multiplied:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Placed:
-    """A value scaled: z = sat((x * multiplier + offset) >> shift); one number for all, or [n] of each.
+    """A scaled value: z = sat((x * multiplier + offset) >> shift); one number for all values, or [n].
 
     ``multiplier`` int16, ``offset`` int32 of at most 2^29.
     """
@@ -81,14 +82,14 @@ class Placed:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all are scaled alike, and not shifted."""
+        """Whether all values have the same scale and no offset."""
         return not self.offset.any() and len(np.unique(np.stack([self.multiplier, self.shift]), axis=1).T) == 1
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Concatenated:
-    """z is ``parts`` side by side, activation of z."""
+    """z is ``parts`` concatenated, then the activation of z."""
 
     name: str
     parts: tuple[Placed, ...]
@@ -98,7 +99,7 @@ class Concatenated:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NormedIntegers:
-    """z as ``export/integer_norms.py`` says; ``activation`` only brings it to the bits of activations."""
+    """z as defined in ``export/integer_norms.py``; ``activation`` only converts it to the bits of activations."""
 
     name: str
     source: str
@@ -109,7 +110,7 @@ class NormedIntegers:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PickedIntegers:
-    """The values at ``places`` of another's."""
+    """The values at ``places`` of another stage."""
 
     name: str
     source: str
@@ -133,11 +134,11 @@ IntegerStage = Quantized | Added | Multiplied | Concatenated | NormedIntegers | 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedProgram:
-    """x = sat(round((observation - center) * gain)), the stages, the tail; ``bits`` are those of activations.
+    """x = sat(round((observation - center) * gain)), then the stages, then the tail; ``bits`` are those of activations.
 
-    ``center`` and ``gain`` float32 [inputs]; x saturates at ``limit`` [inputs] of either sign, NaN gives 0. ``tail``
-    is a graph in floats of what last layers and ``Floated`` stages give, its inputs called as those stages are in
-    ``ends``; ``port`` is the name of x among the stages, and ``graph`` is what all this was made of.
+    ``center`` and ``gain`` are float32 [inputs]. x saturates at +-``limit`` [inputs], and NaN gives 0. ``tail`` is a
+    float graph whose inputs are the floats of last layers and ``Floated`` stages, named as these stages are in
+    ``ends``. ``port`` is the name of x among the stages, and ``graph`` is the original graph.
     """
 
     bits: Bits
@@ -152,33 +153,35 @@ class QuantizedProgram:
 
     @property
     def layers(self) -> tuple[Quantized, ...]:
-        """The layers of weights, in order."""
+        """The layers with weights, in order."""
         return tuple(stage for stage in self.stages if isinstance(stage, Quantized))
 
     @property
     def activations(self) -> tuple[IntegerActivation, ...]:
-        """Those of all stages that have one, in order."""
+        """The activations of all stages that have one, in order."""
         return tuple(found for stage in self.stages if (found := activation_of(stage)) is not None)
 
     @property
     def maximum(self) -> int:
-        """The largest activation."""
+        """The largest integer activation."""
         return max_of(self.bits)
 
     @property
     def table(self) -> Integers:
-        """tanh over [0, end): 257 values to interpolate between for 16 bits, 256 in the middle of their steps for 8."""
+        """tanh over [0, end): 257 interpolation points with 16 bits, or 256 values at the middle of their steps with
+        8.
+        """
         return tanh_table(self.bits)
 
     @property
     def curves(self) -> tuple[CurveTable, ...]:
-        """The tables of all other functions, each once."""
+        """The tables of all other functions, without duplicates."""
         tables = [one.table for one in self.activations if isinstance(one, Curved)]
         return tuple({table.curve: table for table in tables}.values())
 
 
 def activation_of(stage: IntegerStage) -> IntegerActivation | None:
-    """Return the function behind ``stage``, if it has one."""
+    """Return the activation of ``stage``, or None."""
     match stage:
         case Quantized() | Added() | Multiplied() | Concatenated() | NormedIntegers():
             return stage.activation
@@ -189,14 +192,14 @@ def activation_of(stage: IntegerStage) -> IntegerActivation | None:
 
 
 def tanh_table(bits: Bits) -> Integers:
-    """Return tanh over [0, end) as layers of ``bits`` read it."""
+    """Return the table of tanh over [0, end) for activations of ``bits``."""
     if bits == 16:
         return rounded(Z_MAX * np.tanh(np.arange(TABLE_SIZE + 1) * (TANH_END[16] / TABLE_SIZE)))
     return rounded(127 * np.tanh((np.arange(TABLE_SIZE) + 0.5) * (TANH_END[8] / TABLE_SIZE)))
 
 
 def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> Integers:
-    """Return raw observations [n, inputs] as the stages see them."""
+    """Return raw observations [n, inputs] as integers."""
     with np.errstate(over="ignore", invalid="ignore"):
         v = (observations.astype(np.float32) - quantized.center) * quantized.gain
         maximum, zero, half = quantized.limit.astype(np.float32), np.float32(0.0), np.float32(0.5)
@@ -205,7 +208,7 @@ def quantized_observations(quantized: QuantizedProgram, observations: NDArray[np
 
 
 def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]) -> tuple[NDArray[Any], Float32]:
-    """Return (actions, outputs float32 [n, k]) of raw observations [n, ...], to the bit that the C gives."""
+    """Return (actions, outputs float32 [n, k]) for raw observations [n, ...], with the same bits as the C."""
     x = quantized_observations(quantized, observations.reshape(len(observations), len(quantized.center)))
     made, floats, tanh = {quantized.port: x}, dict[str, Float32](), quantized.table
     for stage in quantized.stages:
@@ -220,7 +223,9 @@ def run_quantized(quantized: QuantizedProgram, observations: NDArray[np.float32]
 
 
 def stage_made(stage: IntegerStage, made: dict[str, Integers], tanh: Integers, bits: Bits) -> Integers:
-    """Return the integers [n, width] that ``stage`` makes of others, ``made``; one that gives floats makes none."""
+    """Return the integers [n, width] of ``stage``, from those of other stages in ``made``; empty for a stage that makes
+    floats.
+    """
     match stage:
         case Quantized():
             z = shifted(shifted(_sums(stage, made[stage.source]), stage.before) * stage.multiplier, stage.after)
@@ -252,6 +257,8 @@ def rounded(values: NDArray[np.float64]) -> Integers:
 
 
 def _sums(layer: Quantized, x: Integers) -> Integers:
-    """Return the sums of ``x`` [n, in]: in float64, which fast libraries multiply, and which holds all below 2^53."""
+    """Return the sums of ``x`` [n, in], computed in float64: this is exact below 2^53, and libraries multiply it
+    fast.
+    """
     products = x.astype(np.float64) @ layer.weight.T.astype(np.float64)
     return products.astype(np.int64) + layer.bias

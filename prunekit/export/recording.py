@@ -1,4 +1,4 @@
-"""Observations that a policy sees when it acts, to take ranges from and to test with."""
+"""Recording of a policy's own observations, for ranges and self-tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_EPISODES = 100_000
 
 
 def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
-    """Raise InputError unless ``graph``, called ``name``, takes observations and gives actions of ``spaces``."""
+    """Raise InputError unless ``graph``, named ``name``, takes observations and gives actions of ``spaces``."""
     fix = "give the model's own environment with `env`"
     specs = specs_of(graph)
     sizes = sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape)
@@ -45,11 +45,10 @@ def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
 def recorded_observations(
     graph: Graph, source: str | EnvironmentMaker, kwargs: Mapping[str, Any], episodes: int
 ) -> NDArray[np.float32]:
-    """Return the observations float32 [n, inputs] of ``episodes`` that the policy ``graph`` plays.
+    """Return the observations float32 [n, inputs] of ``episodes`` episodes of the policy ``graph``.
 
-    ``source`` makes the environment from ``kwargs``, as ``make_environment`` takes it.
-
-    Raises InputError where the environment is not the policy's, or there is no episode to play.
+    ``source`` and ``kwargs`` are those of ``make_environment``. Raises InputError if the environment does not fit the
+    policy, or if ``episodes`` is less than one.
     """
     require_episodes(episodes)
     port = only_input(graph)
@@ -98,7 +97,7 @@ def read_observations(path: Path, graph: Graph) -> NDArray[np.float32]:
 
 
 def only_input(graph: Graph) -> Port:
-    """Return the one input of ``graph``; raises InputError where there are several."""
+    """Return the only input of ``graph``; raises InputError if there are several."""
     if len(graph.inputs) != 1:
         names = ", ".join(port.name for port in graph.inputs)
         raise InputError(f"the policy has several inputs ({names}), but observations are recorded for only one")
@@ -106,7 +105,7 @@ def only_input(graph: Graph) -> Port:
 
 
 def require_episodes(episodes: int) -> None:
-    """Raise InputError where there is no episode to record, or more than memory should hold."""
+    """Raise InputError if ``episodes`` is less than one, or more than memory should hold."""
     if episodes < 1:
         raise InputError(f"`episodes` must be at least 1, got {episodes}")
     if episodes > _MAX_EPISODES:
@@ -114,5 +113,5 @@ def require_episodes(episodes: int) -> None:
 
 
 def spread_over(observations: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return at most ``count`` of ``observations`` [n, inputs], spread evenly from the first to the last."""
+    """Return at most ``count`` of ``observations`` [n, inputs], evenly spread from the first to the last."""
     return observations[np.unique(np.linspace(0, len(observations) - 1, count).astype(np.int64))]

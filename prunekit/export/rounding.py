@@ -1,9 +1,9 @@
-"""Rounding of weights to integers such that a layer's sums change least on recorded inputs.
+"""Rounding of weights to integers with the smallest change of a layer's sums on recorded inputs.
 
-Rounding each weight for itself adds up errors. Here the inputs are taken one after the other, and the error that
-rounding the weights of one makes is taken over by those of the inputs still to come, as far as these say the same
-(optimal brain quantization, Frantar and Alistarh 2022; in one order for all rows as in GPTQ, Frantar et al. 2022,
-arXiv 2210.17323). The step of each row is searched by the error that is left.
+Rounding each weight separately lets errors add up. Here the inputs are processed one after the other. The rounding
+error of one input's weights is compensated by the weights of the inputs still to come, as far as these are correlated
+with it (optimal brain quantization, Frantar and Alistarh 2022; in one order for all rows as in GPTQ, Frantar et al.
+2022, arXiv 2210.17323). The step of each row is the one with the smallest remaining error.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Bits = Literal[8, 16]
 class Rounding:
     """How weights are rounded.
 
-    ``damping``, of the mean square of the inputs, keeps as it was what recorded ones do not tell apart. ``steps`` are
-    tried for each row, of its largest weight over 127, in layers of up to ``max_searched`` inputs; of equals the first
-    wins. In layers of more than ``max_inputs`` each weight is rounded for itself: moments would take gigabytes.
+    ``damping``, relative to the mean square of the inputs, limits changes in directions that the recorded inputs do not
+    determine. ``steps`` are the candidates for each row, relative to its largest weight over 127, in layers of up to
+    ``max_searched`` inputs; the first of equals wins. In layers of more than ``max_inputs`` each weight is rounded
+    separately, because the second moments would take gigabytes.
     """
 
     damping: float = 1e-4
@@ -37,14 +38,14 @@ class Rounding:
     max_inputs: int = 4_096
 
 
-# Rows are rounded so many at a time: what any processor has in its second cache.
+# The number of rows that are rounded at a time; they fit into the second-level cache of any processor.
 _VALUES_AT_ONCE = 2**16
 
 
 def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64, how: Rounding) -> tuple[Float64, Float64]:
-    """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are nearer to ``wanted`` [n, out].
+    """Return (weight [out, in], bias [out]) whose sums of ``x`` [n, in] are closer to ``wanted`` [n, out].
 
-    Layers of more than ``how.max_inputs`` stay as they are.
+    Layers of more than ``how.max_inputs`` inputs are returned unchanged.
     """
     if weight.shape[1] > how.max_inputs:
         return weight, bias
@@ -59,12 +60,13 @@ def refitted(weight: Float64, bias: Float64, x: Integers, wanted: Float64, how: 
 def rounded_to(
     weight: Float64, step: Float64, x: Integers, cap: int, room: Float64, how: Rounding
 ) -> tuple[Integers, Float64, Float64]:
-    """Return (``weight`` [out, in] in whole steps, at most ``cap`` in size, what biases [out] have to add, the steps).
+    """Return (``weight`` [out, in] in integer steps of at most ``cap``, corrections of the biases [out], the steps
+    [out]).
 
-    Steps [out] are those of ``how`` times ``step`` with which each row's sums of ``x`` change least: smaller ones
-    clip a row's largest weights for the sake of all others, larger ones leave room for what weights make up for. The
-    sum of a row's sizes stays below ``room`` [out] where it does with ``step`` itself. In very wide layers each weight
-    is rounded for itself.
+    The steps are those of ``how`` times ``step`` that change each row's sums of ``x`` least. Smaller steps clip the
+    largest weights of a row for the benefit of all others; larger steps leave room for compensation. The sum of a row's
+    absolute values stays below ``room`` [out] if it does with ``step`` itself. In very wide layers each weight is
+    rounded separately.
     """
     if weight.shape[1] > how.max_inputs:
         whole = np.clip(np.floor(weight / step[:, None] + 0.5), -cap, cap).astype(np.int64)
@@ -94,7 +96,7 @@ def _best_rows(
     cap: int,
     room: Float64,
 ) -> tuple[Integers, Float64, Float64]:
-    """Return rows of whole numbers, what is left for their biases, and their steps."""
+    """Return integer rows, the corrections of their biases, and their steps."""
     best = np.zeros(weight.shape, np.int64), np.zeros(len(weight)), step.copy()
     lowest = np.full(len(weight), np.inf)
     for factor in factors:
@@ -115,9 +117,9 @@ def _best_rows(
 def _round_rows_(
     left: Float64, whole: Integers, order: Sequence[int], upper: Float64, size: float, cap: int
 ) -> Float64:
-    """Round rows of weights, ``left`` in ``order``, into ``whole``; what is left of them is the error.
+    """Round rows of weights, ``left`` in ``order``, into ``whole``; afterwards ``left`` holds the errors.
 
-    Return the mean square of what that changes of the sums, damping counted, per row.
+    Return the mean square change of the sums per row, including damping.
     """
     squares = np.zeros(len(left))
     for place, column in enumerate(order[:-1]):
@@ -129,7 +131,9 @@ def _round_rows_(
 
 
 def _with_one(x: Integers) -> tuple[Float64, float]:
-    """Return the inputs [n, in + 1] over their largest size, with a one for the bias, and that size."""
+    """Return the inputs [n, in + 1] divided by their largest absolute value, with a one appended for the bias, and that
+    value.
+    """
     size = max(float(np.abs(x).max(initial=0)), 1.0)
     return np.concatenate([x / size, np.ones((len(x), 1))], axis=1), size
 

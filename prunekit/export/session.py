@@ -1,4 +1,4 @@
-"""ONNX Runtime as a deployed policy wants it: checked before, one thread, bounded memory, no telemetry."""
+"""ONNX Runtime sessions for deployed policies: checked first, one thread, limited memory, no telemetry."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _MAX_BYTES = 2**30
 def _without_telemetry() -> Any:
     """Import ONNX Runtime with its telemetry off.
 
-    As it is imported, ONNX Runtime writes a device id and a database below the user's cache folder and a session file
-    into TMPDIR, and a warning on stderr where it cannot; ``disable_telemetry_events`` comes too late for that. It reads
-    the variable once, at that moment, so that the caller's environment is left as it was. Who sets it is obeyed.
+    On import, ONNX Runtime writes a device id and a database to the user's cache folder and a session file to TMPDIR,
+    and warns on stderr if it cannot. ``disable_telemetry_events`` is too late to prevent that. The environment variable
+    is read once, during the import, so the caller's environment is restored afterwards. A value that the user has set
+    is respected.
     """
     if _TELEMETRY in os.environ:
         return importlib.import_module("onnxruntime")
@@ -38,16 +39,16 @@ onnxruntime = _without_telemetry()
 
 
 def work_of(content: bytes, called: str, *, batch: int = 1, width: int | None = None) -> Work:
-    """Return what one run of the model in ``content`` can do at most; raises ArtifactError as ``bound_work``."""
+    """Return the limits of one run of the model in ``content``; raises ArtifactError as ``bound_work`` does."""
     return bound_work(parse_onnx(content, called), called, batch=batch, width=width)
 
 
 def tuned_session(model: bytes | Path, called: str = "model") -> Any:
-    """Return an ``onnxruntime.InferenceSession`` of one thread that does not spin; errors call bytes ``called``.
+    """Return an ``onnxruntime.InferenceSession`` with one thread that does not spin; ``called`` names bytes in errors.
 
-    ONNX Runtime's default threads spin between calls: 57% of a CPU at 50 Hz against 1.1% with these options. All
-    sessions together may allocate 1 GiB. Raises ArtifactError, in one line, where the file or the bytes are no ONNX
-    model that ONNX Runtime can run, or one whose work nothing bounds; the latter it never sees.
+    ONNX Runtime's default threads spin between calls: 57% of a CPU at 50 Hz, compared with 1.1% with these options. All
+    sessions together may allocate 1 GiB. Raises ArtifactError, in one line, if it is not an ONNX model that ONNX
+    Runtime can run, or if its work is unbounded; such a model is never passed to ONNX Runtime.
     """
     if isinstance(model, Path):
         require_file(model)
@@ -56,7 +57,7 @@ def tuned_session(model: bytes | Path, called: str = "model") -> Any:
 
 
 def checked_session(content: bytes, called: str) -> tuple[Any, Work]:
-    """Return ``tuned_session`` of ``content``, and what one run of it can do at most; raises as that does."""
+    """Return ``tuned_session`` of ``content`` and the limits of one run; raises as that does."""
     work = work_of(content, called)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -75,7 +76,7 @@ def checked_session(content: bytes, called: str) -> tuple[Any, Work]:
 
 @cache
 def _limit_memory() -> None:
-    """Register the allocator of sessions that ask for the process's own: others, of a caller's, keep theirs."""
+    """Register an allocator that only sessions asking for it use; a caller's own sessions keep theirs."""
     place = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )

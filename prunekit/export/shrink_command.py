@@ -1,4 +1,4 @@
-"""What ``prunekit shrink`` does: read any policy, make it smaller, write it in two forms, and say what came of it."""
+"""The command ``prunekit shrink``: it reads any policy, makes it smaller, and writes it in two formats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from prunekit.readers.registry import require_policy
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Compact:
-    """What is written: ``file``, and ``source``, the form that the ONNX export is held against. Sizes before, after."""
+    """The smaller policy: ``file``, and ``source``, with which the ONNX export is compared; sizes before and after."""
 
     file: ModelFile
     source: Actor | Graph
@@ -41,9 +41,10 @@ class _Compact:
 
 
 def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file: Path | None) -> ExportOutcome:
-    """Write ``STEM.compact.pt`` and ``STEM.compact.onnx`` into ``out``, by default beside the policy at ``path``.
+    """Write ``STEM.compact.pt`` and ``STEM.compact.onnx`` to ``out``, by default the folder of the policy at ``path``.
 
-    Raises InputError for what cannot be read or removed, and CheckError, and writes nothing, where a form differs.
+    Raises InputError if the policy cannot be read or shrunk, and CheckError, writing nothing, if a written form
+    differs.
     """
     require_policy(path)
     target = (out or path.parent) / f"{path.stem}.compact.pt"

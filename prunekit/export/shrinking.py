@@ -1,4 +1,4 @@
-"""A smaller policy of any graph: without its masked units, or without those that are constant, checked first."""
+"""Shrinking of any policy graph: masked units or constant units are removed, and the result is checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prunekit.policy.provenance import require_original
 from prunekit.policy.sizes import Sizes, sizes_of
 from prunekit.spaces.kind import ActionKind
 
-# What an ONNX export says besides how the policy came to be; a smaller one says it anew.
+# Metadata that an ONNX export adds to the provenance; the smaller policy's export writes its own.
 _OF_THE_EXPORT = ("format", "sizes")
 _STEPS = 8
 
@@ -28,9 +28,9 @@ _STEPS = 8
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shrunk:
-    """A smaller policy, the sizes ``before`` and ``after``, and how far its outputs are from the larger one's.
+    """A smaller policy, its sizes ``before`` and ``after``, and the difference of its outputs from the larger one's.
 
-    ``original_hidden`` are the widths before anything was removed. ``largest_difference`` is absolute, over probes;
+    ``original_hidden`` are the widths before any removal. ``largest_difference`` is absolute, over probes;
     ``output_scale`` is the largest output.
     """
 
@@ -50,10 +50,10 @@ def shrink_graph(
     actions: ActionKind | None = None,
     seed: int = 0,
 ) -> Shrunk:
-    """Return ``graph`` without the units that ``masks`` remove, or where there are None without constant ones (law 1).
+    """Return ``graph`` without the units that ``masks`` remove; without masks, without constant units (law 1).
 
-    Raises CheckError where its outputs differ by more than 1e-5 of their size, or more than the rounding of float32;
-    InputError and CouplingError as ``zeroed`` does, and for ``metadata`` of other widths.
+    Raises CheckError if its outputs differ by more than 1e-5 of their size, or than float32 rounding if that is larger;
+    InputError and CouplingError as ``zeroed`` does, and InputError for ``metadata`` with other widths.
     """
     keep = constant_units(graph) if masks is None else masks
     held, small = zeroed(graph, keep), shrink(graph, keep)
@@ -79,7 +79,7 @@ def shrink_graph(
 
 
 def _probes(graph: Graph, generator: np.random.Generator) -> list[Mapping[str, Array]]:
-    """Return inputs of one call, or of some after each other where there is a state."""
+    """Return inputs for one call, or for several consecutive calls if there is a state."""
     return [probe_inputs(graph, generator) for _ in range(_STEPS if graph.states else 1)]
 
 

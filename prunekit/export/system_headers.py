@@ -1,11 +1,12 @@
-"""Names of headers that systems have, which the header of a policy must not hide.
+"""Names of system headers that a policy's header must not hide.
 
-A header ``sched.h`` in a folder that a compiler is told to look in (``-I``) is taken in place of the system's, also by
-the system's own headers, whose errors then tell nothing of the cause. A policy of such a name is called
-``policy_sched``. All names could have a prefix instead; that would change the names that users include and call today,
-and make those of most policies longer, for the sake of a few. ``--name`` gives any other name.
+If a folder on the include path (``-I``) has a file ``sched.h``, the compiler takes it instead of the system's, even for
+the system's own headers, and the errors do not show the cause. A policy with such a name is therefore called
+``policy_sched``. A prefix for all names would change the names that users include today, and make most names longer for
+the sake of a few. ``--name`` sets any other name.
 
-In lowercase, as some file systems do not tell ``Wire.h`` from ``wire.h``; only headers that stand in no subfolder.
+Names are lowercase, because some file systems do not distinguish ``Wire.h`` from ``wire.h``. Only headers outside
+subfolders are listed.
 """
 
 from __future__ import annotations
@@ -62,5 +63,5 @@ _INTRINSICS = "intrin"
 
 
 def is_system_header(name: str) -> bool:
-    """Return whether a common system has a header ``<name>.h``, or cannot have a file of that name."""
+    """Return whether a common system has a header ``<name>.h``, or cannot have a file with that name."""
     return name in _NAMES or name.endswith(_INTRINSICS)

@@ -1,1 +1,1 @@
-"""Foreign file formats, decoded to plain data: nothing in them is run, and no size in them is believed."""
+"""Foreign file formats, decoded to plain data: no code in them is run, and no size in them is trusted."""

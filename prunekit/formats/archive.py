@@ -1,4 +1,4 @@
-"""Zip archives, read only where every size that they state is one that the file itself holds."""
+"""Zip archives, read only if every size that they state fits the file."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ _ENCRYPTED = 0x1
 @final
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """An open archive of ``size`` bytes whose entries were checked."""
+    """An open archive of ``size`` bytes with checked entries."""
 
     size: int
     entries: Mapping[str, zipfile.ZipInfo]
     source: zipfile.ZipFile
 
     def entry(self, name: str) -> zipfile.ZipInfo:
-        """Return what the archive states of its entry ``name``; raises InputError where there is none."""
+        """Return the directory entry ``name``; raises InputError if there is none."""
         information = self.entries.get(name)
         if information is None:
             raise InputError(f"lacks its entry {name[:100]!r}; it is damaged, save it again")
         return information
 
     def held(self, name: str) -> int:
-        """Return how many bytes the entry ``name`` states; raises InputError where there is none."""
+        """Return the stated size of the entry ``name`` in bytes; raises InputError if there is none."""
         return self.entry(name).file_size
 
     def read(self, name: str) -> bytearray:
-        """Return the entry ``name``; raises InputError where there is none or where it is not of the stated size."""
+        """Return the content of the entry ``name``; raises InputError if there is none, or if its size is not the
+        stated one.
+        """
         information = self.entry(name)
         content = bytearray()
         with self.source.open(information) as stream:
@@ -56,10 +58,10 @@ class Archive:
 
 @contextmanager
 def opened(source: Path | bytes, *, max_packed: int = 0) -> Iterator[Archive]:
-    """Yield the zip archive ``source``, of which at most ``max_packed`` bytes, unpacked, are deflated.
+    """Yield the zip archive ``source``; its deflated entries may have at most ``max_packed`` bytes when unpacked.
 
-    Raises InputError for two entries of one name, for entries that are packed otherwise, that lie within each other or
-    beyond the file, and for too many of them; what zipfile raises for what is no zip archive.
+    Raises InputError for two entries with one name, for other compression methods, for entries that overlap or exceed
+    the file, and for too many entries; raises as zipfile does if it is not a zip archive.
     """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:

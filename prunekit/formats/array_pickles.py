@@ -1,4 +1,4 @@
-"""Pickles of plain data and arrays of NumPy and JAX, decoded without either's help."""
+"""Pickles of plain data and of NumPy and JAX arrays, decoded without these libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JAX = ("jax._src.array._reconstruct_array", "jax._src.device_array.reconstruct_
 def read_array_pickle(path: Path) -> Any:
     """Return the data of the pickle at ``path``: plain values, arrays, and objects of any class as ``Record``.
 
-    Runs nothing that the file names. Raises InputError, in words that follow the file's name, for anything else.
+    Runs nothing that the file names. Raises InputError, in words that follow the file's name, for other content.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"is a pickle of more than {MAX_FILE_BYTES:,} bytes, more than any policy needs")
@@ -39,10 +39,10 @@ def read_array_pickle(path: Path) -> Any:
 
 
 def read_part_of_pickle(content: bytes, part: Callable[[Any], Any]) -> Any:
-    """Return what ``part`` takes of the data of the pickle ``content``, with arrays in the place of their records.
+    """Return what ``part`` selects from the data of the pickle ``content``, with records of arrays decoded.
 
-    ``part`` gets plain values and records, and follows names of its own: what it leaves out may be of any size and
-    depth, and is not looked at. Raises as ``read_array_pickle``.
+    ``part`` gets plain values and records, and follows known names. What it does not select may have any size and
+    depth, and is not visited. Raises as ``read_array_pickle`` does.
     """
     try:
         return _Arrays(len(content)).within(decode_foreign_pickle(content, part=part))
@@ -53,14 +53,14 @@ def read_part_of_pickle(content: bytes, part: Callable[[Any], Any]) -> Any:
 
 
 class _Arrays:
-    """Puts arrays in the place of their records; what is named twice is decoded once."""
+    """Replaces records of arrays by arrays; each is decoded once, even if it occurs several times."""
 
     def __init__(self, size: int) -> None:
         self.left_bytes = _SHARED * size
         self.made: dict[int, Any] = {}
 
     def within(self, value: Any) -> Any:
-        """Return ``value`` with its arrays; its depth was bounded when it was decoded."""
+        """Return ``value`` with its arrays decoded; its depth was limited when it was decoded."""
         if not isinstance(value, dict | list | tuple | Record):
             return value
         if id(value) not in self.made:

@@ -1,4 +1,4 @@
-"""The pieces of an HDF5 file: numbers, messages of an object, tables of names, heaps of texts."""
+"""The parts of an HDF5 file: numbers, messages of an object, tables of names, heaps of texts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Data:
 @final
 @dataclass(kw_only=True)
 class Block:
-    """A stretch of the file that is read from its beginning; raises InputError beyond its end."""
+    """A range of the file that is read from its beginning; raises InputError beyond its end."""
 
     data: Data
     at: int
@@ -59,7 +59,7 @@ class Block:
 
     @property
     def left(self) -> int:
-        """Bytes up to the end."""
+        """The number of bytes up to the end."""
         return self.end - self.at
 
     def inner(self, count: int) -> Block:
@@ -69,7 +69,7 @@ class Block:
 
 
 def block_at(data: Data, address: int, size: int | None = None) -> Block:
-    """Return the block from ``address`` on, up to the end of the file where ``size`` is None."""
+    """Return the block at ``address``; without ``size`` it reaches to the end of the file."""
     return Block(data=data, at=address, end=len(data.content) if size is None else address + size)
 
 
@@ -82,19 +82,19 @@ class Message:
     block: Block
 
     def dense_links(self) -> int:
-        """Return where links lie that are not among the messages."""
+        """Return the address of links that are stored outside the messages."""
         self.block.take(1)
         self.block.take(8 if self.block.number(1) & 1 else 0)
         return self.block.number(8)
 
     def dense_attributes(self) -> int:
-        """Return where attributes lie that are not among the messages."""
+        """Return the address of attributes that are stored outside the messages."""
         self.block.take(1)
         self.block.take(2 if self.block.number(1) & 1 else 0)
         return self.block.number(8)
 
     def link(self, path: str) -> tuple[str, int]:
-        """Return (name, address); raises InputError for links that are no plain names of objects in the file."""
+        """Return (name, address); raises InputError for links other than plain names of objects in the file."""
         block = self.block
         block.take(1)
         flags = block.number(1)
@@ -107,7 +107,7 @@ class Message:
         return name, block.number(8)
 
     def float_type(self) -> str | None:
-        """Return NumPy's name of the type of little-endian IEEE floats, None of any other."""
+        """Return NumPy's name of a little-endian IEEE float type, None for any other type."""
         block = self.block
         kind, order, _, _ = block.take(4)
         size = block.number(4)
@@ -125,7 +125,7 @@ class Message:
         return tuple(self.block.number(8) for _ in range(rank))
 
     def text_attribute(self) -> tuple[str, str | None]:
-        """Return the name of an attribute and its text, None where it is none."""
+        """Return the name of an attribute and its text; None if it is not text."""
         block = self.block
         version, flags = block.number(1), block.number(1)
         sizes = [block.number(2) for _ in range(3)]
@@ -188,7 +188,7 @@ def messages_at(data: Data, address: int) -> Iterator[Message]:
 
 @final
 class Names:
-    """The names in a group of the old form: a tree of tables, and a heap of texts."""
+    """The names in a group of the old format: a tree of tables, and a heap of texts."""
 
     def __init__(self, data: Data, tree: int, heap: int) -> None:
         self.data, self.tree = data, tree
@@ -236,7 +236,7 @@ class Names:
 
 
 def array_in(layout: Message, kind: str, shape: tuple[int, ...], path: str) -> NDArray[Any]:
-    """Return the numbers that ``layout`` says lie in one piece; raises InputError for others."""
+    """Return the array of a contiguous ``layout``; raises InputError for other layouts."""
     block, size = layout.block, math.prod(shape) * np.dtype(kind).itemsize
     version, form = block.number(1), block.number(1)
     if version not in (3, 4) or form not in (0, 1):
@@ -252,7 +252,7 @@ def array_in(layout: Message, kind: str, shape: tuple[int, ...], path: str) -> N
 
 
 def _from_heap(block: Block) -> bytes:
-    """Return a text of any length, which lies in a heap of the whole file."""
+    """Return a text of variable length, which is in the file's global heap."""
     length, address, wanted = block.number(4), block.number(8), block.number(4)
     if length > _MAX_TEXT:
         return b""

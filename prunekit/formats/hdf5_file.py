@@ -1,8 +1,8 @@
-"""HDF5 files of plain groups, texts and arrays of floats, decoded without the HDF5 library.
+"""HDF5 files of plain groups, texts and float arrays, decoded without the HDF5 library.
 
-The library believes what a file says of itself, and follows links into other files. What is read here is what
-checkpoints are made of (https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html): groups in either form, texts as
-attributes, and arrays that lie in one piece. Every other thing is refused by name.
+The library trusts what a file says about itself, and follows links into other files. This reader supports what
+checkpoints consist of (https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html): groups in either format, text attributes,
+and contiguous arrays. Anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _SPACE, _LINK_INFO, _TYPE, _LINK, _EXTERNAL, _LAYOUT, _FILTERS, _ATTRIBUTE, _TAB
 @final
 @dataclass(kw_only=True, eq=False)
 class Contents:
-    """What is in a file by paths like ``actor/layers/0``: arrays of floats, and the texts of groups."""
+    """The content of a file, by paths such as ``actor/layers/0``: float arrays, and the texts of groups."""
 
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_hdf5(path: Path) -> Contents:
-    """Return what is in the file at ``path``, of which nothing else is opened, whatever its links say.
+    """Return the content of the file at ``path``; no other file is opened, whatever its links say.
 
-    Raises InputError, in words that follow the file's name, for links out of it, for arrays in pieces or packed ones,
-    and where it is damaged.
+    Raises InputError, in words that follow the file's name, for external links, for chunked or compressed arrays, and
+    for damaged files.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"is larger than {MAX_FILE_BYTES:,} bytes, more than any policy needs")
@@ -57,7 +57,7 @@ def read_hdf5(path: Path) -> Contents:
 
 @final
 class _Walk:
-    """A walk over the objects of a file, each of which is entered once."""
+    """A walk over the objects of a file that enters each object once."""
 
     def __init__(self, content: bytes) -> None:
         self.data = Data(content)
@@ -91,7 +91,7 @@ class _Walk:
         return self.found
 
     def object(self, address: int, path: str, depth: int) -> None:
-        """Read a group or an array called ``path``, and what is in it."""
+        """Read the group or array ``path`` and its content."""
         if depth > _MAX_DEPTH or len(self.entered) >= _MAX_OBJECTS:
             raise InputError(f"has more than {_MAX_OBJECTS:,} objects, or nests them deeper than {_MAX_DEPTH} levels")
         if address in self.entered:
@@ -122,13 +122,13 @@ class _Walk:
                 raise InputError(f"keeps the names in {path[:80]!r} in a form that is not read (dense links)")
 
     def attribute(self, message: Message, path: str) -> None:
-        """Keep a text; numbers and other things beside it say nothing that is needed."""
+        """Store a text attribute; others are not needed."""
         name, text = message.text_attribute()
         if text is not None:
             self.found.texts.setdefault(path, {})[name] = text
 
     def array(self, messages: list[Message], path: str) -> None:
-        """Keep an array of floats; others are left out."""
+        """Store a float array; others are left out."""
         parts = {message.kind: message for message in messages}
         if _FILTERS in parts:
             raise InputError(f"holds {path[:80]!r} packed, which is not read; write it without compression")

@@ -1,4 +1,4 @@
-"""What kind of policy file a path leads to, by its content."""
+"""The kind of a policy file, by its content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LONGEST_START = 32
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what the file at ``path`` is; of a zip archive only the names of its entries are looked at."""
+    """Return the kind of the file at ``path``; of a zip archive only the names of its entries are read."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def foreign_advice(path: Path) -> str | None:
-    """Return what a file is that cannot be a ``model.pt``, in words that follow its name; None of one that may be."""
+    """Return what a file is, in words that follow its name, if it cannot be a ``model.pt``; otherwise None."""
     kind = kind_of(path)
     return None if kind in ("torch", "unknown") else _ADVICE[kind]
 

@@ -1,4 +1,4 @@
-"""The structure of an ONNX file, checked before ONNX Runtime sees it: what cannot be bounded or trusted is refused."""
+"""Checks of an ONNX file's structure before ONNX Runtime opens it; anything unbounded or inconsistent is refused."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _POSITIVE = {"strides", "dilations", "kernel_shape", "group", "hidden_size", "bl
 
 
 def parse_onnx(content: bytes, called: str) -> onnx.ModelProto:
-    """Return the model in ``content``, its structure checked; nothing of it has been run.
+    """Return the model in ``content`` with its structure checked; nothing of it is run.
 
-    Raises ArtifactError, in one line that begins with ``called``, for what is no ONNX file; names that are not UTF-8
-    or not printable; operators whose work nothing bounds (``onnx_ops``); graphs nested deeper than 8; functions that
-    call themselves or expand to more than 10,000 nodes; tensors that are sparse, text, or not as large as they say.
+    Raises ArtifactError, in one line that begins with ``called``, if it is not an ONNX file, and for names that are not
+    UTF-8 or not printable, operators with unbounded work (``onnx_ops``), graphs nested deeper than 8, functions that
+    call themselves or expand to more than 10,000 nodes, and tensors that are sparse, text, or not as large as they say.
     """
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(content)
@@ -50,23 +50,25 @@ def parse_onnx(content: bytes, called: str) -> onnx.ModelProto:
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield every tensor that ``model`` stores: initializers and attributes, also of inner graphs and functions."""
+    """Yield every tensor stored in ``model``: initializers and attributes, including those of subgraphs and
+    functions.
+    """
     yield from _tensors(model)
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of ``node`` by name, those that refer to a function's own left out."""
+    """Return the attributes of ``node`` by name, without references to a function's attributes."""
     found = (attribute for attribute in node.attribute if not attribute.ref_attr_name)
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in found}
 
 
 def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """Return the graphs among the attributes of ``node``."""
+    """Return the subgraphs among the attributes of ``node``."""
     return [attribute.g for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
 
 
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Yield ``nodes``, each after those of its inner graphs."""
+    """Yield ``nodes``, each after those of its subgraphs."""
     for node in nodes:
         for graph in inner_graphs(node):
             yield from all_nodes(graph.node)
@@ -88,7 +90,7 @@ def _entries(value: Any) -> Iterable[Any]:
 
 
 def _check_text(message: Message, called: str) -> None:
-    """Protobuf leaves text of such files unchecked, and gives bytes where it is not UTF-8."""
+    """Refuse text that is not UTF-8, which protobuf does not check and returns as bytes."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for entry in _entries(value):
@@ -188,7 +190,7 @@ def _odd_attribute(attribute: AttributeProto, node: onnx.NodeProto, called: str)
 
 
 def _check_tensor(tensor: TensorProto, called: str) -> None:
-    """Refuse a tensor that is not what it says: its size is bounded by what the file holds of it."""
+    """Refuse a tensor whose stated size does not fit the data that the file holds for it."""
     _check_name(tensor.name, called)
     if tensor.data_type not in NUMBERS:
         raise ArtifactError(
@@ -213,7 +215,7 @@ def _check_tensor(tensor: TensorProto, called: str) -> None:
 
 
 def _check_expansion(model: onnx.ModelProto, called: str) -> None:
-    """Bound the nodes that there are once every call of a function of the file is replaced by its body."""
+    """Limit the number of nodes after every call of a function of the file is replaced by its body."""
     bodies = {(function.domain, function.name): function.node for function in model.functions}
     if len(bodies) != len(model.functions) or any(is_known(*key) for key in bodies):
         raise ArtifactError(f"{called}: defines a function twice, or one that already exists; export a plain graph")

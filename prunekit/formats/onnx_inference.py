@@ -1,4 +1,4 @@
-"""The types of one ONNX node's outputs, from what is known of its inputs."""
+"""The types of one ONNX node's outputs, inferred from its inputs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ Inputs = list[Value | None]
 
 
 def inferred_types(node: onnx.NodeProto, inputs: Inputs, version: int, ir_version: int) -> dict[str, TypeProto]:
-    """Return the outputs' types by name, as ONNX infers them from the inputs' types and known numbers.
+    """Return the outputs' types by name, as ONNX infers them from the inputs' types and known values.
 
-    ``version`` is the model's of the standard operators. Raises ValueError, in one line, where they do not fit.
+    ``version`` is the model's version of the standard operators. Raises ValueError, in one line, if the inputs do not
+    fit.
     """
     if node.domain not in STANDARD_DOMAINS:
         alike = {**MACHINE_LEARNING, **MICROSOFT}.get(node.op_type)
@@ -58,7 +59,7 @@ def inferred_types(node: onnx.NodeProto, inputs: Inputs, version: int, ir_versio
 
 
 def with_numbers(node: onnx.NodeProto, inputs: Inputs, outputs: list[Value], version: int) -> list[Value]:
-    """Return ``outputs``, with their numbers where these are few and follow from known numbers or sizes."""
+    """Return ``outputs`` with their values, if these are few and follow from known values or sizes."""
     if node.domain not in STANDARD_DOMAINS or any(value.limit is None or value.limit > SMALL for value in outputs):
         return outputs
     numbers: list[NDArray[Any] | None] = [None] * len(outputs)
@@ -75,7 +76,7 @@ def with_numbers(node: onnx.NodeProto, inputs: Inputs, outputs: list[Value], ver
 
 
 def _proxy(node: onnx.NodeProto, inputs: Inputs) -> tuple[onnx.NodeProto, Inputs]:
-    """Return the standard operator that has the sizes of one of ONNX Runtime's own, and its inputs."""
+    """Return a standard operator with the same sizes as one of ONNX Runtime's own, and its inputs."""
     operator, positions = PROXIES[node.op_type]
     if max(positions) >= len(inputs) or not node.output:
         raise ValueError("too few inputs or outputs")
@@ -94,9 +95,9 @@ def _proxy(node: onnx.NodeProto, inputs: Inputs) -> tuple[onnx.NodeProto, Inputs
 
 
 def run_node(node: onnx.NodeProto, numbers: Mapping[str, NDArray[Any]], version: int) -> list[NDArray[Any]]:
-    """Return what ``node`` gives for ``numbers`` by name, by ONNX's own reference of standard operators of ``version``.
+    """Return the results of ``node`` on ``numbers`` by name, from ONNX's reference implementation in ``version``.
 
-    Raises ValueError, in one line, where they do not fit.
+    Raises ValueError, in one line, if the inputs do not fit.
     """
     version = max(version, _FIRST_REFERENCE.get(node.op_type, 0))
     values = [

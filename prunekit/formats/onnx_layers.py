@@ -1,4 +1,4 @@
-"""Which parts of an ONNX graph an output depends on: its layers and their sizes, and whether it is drawn at random."""
+"""The parts of an ONNX graph that an output depends on: layers with sizes, and operators that sample."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sizes:
 
 
 def deployed_outputs(names: Sequence[str]) -> list[str]:
-    """Return which of a file's outputs are the policy's, by their names: the action where one is called so."""
+    """Return the outputs that belong to the policy, by their names: only the action if one has that name."""
     for name in _POLICY_OUTPUTS:
         if name in names:
             return [name]
@@ -55,7 +55,7 @@ def deployed_outputs(names: Sequence[str]) -> list[str]:
 
 
 def sampled_outputs(work: Work) -> dict[str, str]:
-    """Return the outputs that depend on an operator which draws numbers, with that operator's name."""
+    """Return the outputs that depend on an operator that samples, with the name of that operator."""
     drawn: dict[str, str] = {}
     for node in all_nodes(work.plain.graph.node):
         source = node.op_type if _draws(node, work) else None
@@ -71,7 +71,7 @@ def varying_outputs(work: Work) -> list[str]:
 
 
 def sizes_of_outputs(work: Work, outputs: Iterable[str]) -> Sizes:
-    """Count what ``outputs`` need of the graph whose ``work`` it is."""
+    """Return the sizes of what ``outputs`` depend on, in the graph of ``work``."""
     nodes = _needed(work.nodes, outputs)
     stored = _stored(work)
     layers: list[tuple[int, onnx.NodeProto]] = []
@@ -153,7 +153,7 @@ def _operator(node: onnx.NodeProto) -> str:
 
 
 def _width(node: onnx.NodeProto, values: dict[str, Value]) -> int | None:
-    """Return how many units ``node`` makes where it is a layer: a product of a computed value and a fixed matrix."""
+    """Return the number of units of ``node`` if it is a layer: a product of a computed value and a constant matrix."""
     operator = _operator(node)
     if operator not in MATRIX_PRODUCTS | CONVOLUTIONS | RECURRENT | {"Einsum"}:
         return None
@@ -184,7 +184,7 @@ def _einsum_width(equation: str, second: bool, dims: list[int]) -> int | None:
 
 
 def _behind(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], values: dict[str, Value]) -> set[str]:
-    """Return all values that the fixed operands of ``node`` are made of: a weight may be stored turned or quantized."""
+    """Return all values that the constant operands of ``node`` are made of; a weight may be transposed or quantized."""
     waiting = [name for name, value in _operands(node, values) if value is not None and value.fixed]
     if _operator(node) in RECURRENT:
         waiting += [name for name in node.input[2:4] if name]

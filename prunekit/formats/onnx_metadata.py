@@ -1,4 +1,4 @@
-"""What prunekit wrote into an ONNX file's ``metadata_props``, read back as plain data."""
+"""prunekit's entries in an ONNX file's ``metadata_props``, read as plain data."""
 
 from __future__ import annotations
 

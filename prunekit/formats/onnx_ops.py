@@ -1,7 +1,8 @@
-"""The ONNX operators whose work prunekit can bound, by how that is done; every other one is refused by name.
+"""The ONNX operators whose work prunekit can bound, with the method; all others are refused by name.
 
-Left out on purpose: Loop, Scan and SequenceMap (their rounds depend on values), operators on text, images and trees,
-and those with work beyond what the sizes of their inputs and outputs tell (RoiAlign's samples, Det, DFT).
+Some are left out on purpose: Loop, Scan and SequenceMap (the number of rounds depends on values), operators on text,
+images and trees, and those whose work does not follow from the sizes of their inputs and outputs (RoiAlign's samples,
+Det, DFT).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of one value of an ONNX graph before it runs, and the rules of how much a node makes and multiplies."""
+"""What is known about a value of an ONNX graph before it runs, and rules for the size and work of a node."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ Dims = tuple[int | None, ...]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """What is known of a value.
+    """What is known about a value.
 
-    ``dims`` are its sizes (None: not known), ``limit`` an upper bound of how many numbers it holds (None: not known),
-    ``kind`` its ONNX type of number. A ``fixed`` value depends on no input; ``numbers`` are there if few and known.
+    ``dims`` are its sizes (None if unknown), ``limit`` is an upper bound of its number of elements (None if unknown),
+    and ``kind`` its ONNX element type. A ``fixed`` value depends on no input; ``numbers`` are its elements if they are
+    few and known.
     """
 
     kind: int
@@ -51,14 +52,14 @@ class Value:
 
 
 def count_of(dims: Dims | None) -> int | None:
-    """Return how many numbers a value of ``dims`` holds; None where a size is open."""
+    """Return the number of elements of a value with ``dims``; None if a size is open."""
     if dims is None or any(size is None for size in dims):
         return None
     return math.prod(size for size in dims if size is not None)
 
 
 def value_of_tensor(tensor: TensorProto) -> Value:
-    """Return what a stored tensor is."""
+    """Return what is known about a stored tensor."""
     dims = tuple(tensor.dims)
     count = math.prod(dims)
     numbers = numpy_helper.to_array(tensor) if count <= SMALL else None
@@ -66,7 +67,7 @@ def value_of_tensor(tensor: TensorProto) -> Value:
 
 
 def value_of_type(found: TypeProto | None, fixed: bool) -> Value:
-    """Return what a value of an inferred type is; ``found`` is None where nothing was inferred."""
+    """Return what is known about a value of an inferred type; ``found`` is None if nothing was inferred."""
     sequence = found is not None and found.WhichOneof("value") == "sequence_type"
     if found is None or found.WhichOneof("value") not in ("tensor_type", "sequence_type"):
         return Value(kind=TensorProto.FLOAT, dims=None, limit=None, fixed=fixed)
@@ -78,7 +79,7 @@ def value_of_type(found: TypeProto | None, fixed: bool) -> Value:
 
 
 def either(first: Value, second: Value) -> Value:
-    """Return what is known of a value that is one of two."""
+    """Return what is known about a value that is one of two."""
     dims = first.dims if first.dims == second.dims else None
     limit = None if first.limit is None or second.limit is None else max(first.limit, second.limit)
     sequence = first.sequence and second.sequence
@@ -86,7 +87,7 @@ def either(first: Value, second: Value) -> Value:
 
 
 def limit_of(node: onnx.NodeProto, inputs: list[Value]) -> int | None:
-    """Return how many numbers an output of ``node`` holds at most, where its sizes are open; None: no bound."""
+    """Return an upper bound of the elements in an output of ``node`` with open sizes; None if there is none."""
     limits = [value.limit for value in inputs]
     known = [limit for limit in limits if limit is not None]
     if len(known) != len(limits):
@@ -101,7 +102,7 @@ def limit_of(node: onnx.NodeProto, inputs: list[Value]) -> int | None:
 
 
 def sizes_of(node: onnx.NodeProto, source: Value) -> NDArray[np.int64] | None:
-    """Return what Shape or Size of ``source`` gives; None where it is not known."""
+    """Return the result of Shape or Size of ``source``; None if it is unknown."""
     if source.dims is None:
         return None
     if node.op_type == "Size":

@@ -1,4 +1,4 @@
-"""Weights that an ONNX file keeps in files beside it, read into the model itself."""
+"""Weights that an ONNX file stores in separate files, loaded into the model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SHARED = 4  # how often, on average, a byte beside may be read: tied weights ar
 def self_contained(path: Path) -> tuple[bytes, int]:
     """Return (the model at ``path`` with all its weights inside, bytes on disk).
 
-    Only files in the folder of ``path`` or below it are read, also where links lead. Raises ArtifactError, naming
-    ``path``, where the file or the weights beside it cannot be read, or are not as large as the file says.
+    Only files in the folder of ``path`` or below it are read, even through links. Raises ArtifactError, naming
+    ``path``, if the file or its weights cannot be read, or are not as large as the file says.
     """
     try:
         content = path.read_bytes()
@@ -56,9 +56,9 @@ def self_contained(path: Path) -> tuple[bytes, int]:
 
 
 def weights_beside(path: Path) -> list[Path]:
-    """Return the files that the ONNX file at ``path`` keeps weights in, as far as it can be read and they are there.
+    """Return the existing weight files of the ONNX file at ``path``, as far as it can be read.
 
-    Other files have none. What is wrong with it, ``self_contained`` says.
+    Files of other kinds have none. ``self_contained`` reports errors.
     """
     if path.suffix.lower() != ".onnx":
         return []
@@ -74,7 +74,7 @@ def _is_outside(tensor: TensorProto) -> bool:
 
 
 def _place_of(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
-    """Return (file, offset, length) of the weights of ``tensor``, checked against what it says of itself."""
+    """Return (file, offset, length) of the weights of ``tensor``, checked against its stated size."""
     entries = {shown(entry.key): entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     if not isinstance(location, str) or not location or "\0" in location:

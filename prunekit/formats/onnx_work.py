@@ -1,8 +1,8 @@
-"""How much an ONNX graph can do at most: the sizes of all its values, and its multiply-accumulates, before it runs.
+"""Upper bounds of an ONNX graph's work before it runs: the sizes of all values, and its multiply-accumulates.
 
-The graph is walked node by node with the input's sizes known. ONNX's own inference gives the sizes of a node's outputs;
-few numbers that are known (exporters' arithmetic on shapes) are computed, so that what depends on them is known too.
-Values whose sizes depend on the observation's numbers have an upper bound or are refused.
+The graph is walked node by node with known input sizes. ONNX's own inference gives the sizes of a node's outputs. Small
+known values (exporters' arithmetic on shapes) are computed, so sizes that depend on them are known too. Values whose
+sizes depend on the observation's values have an upper bound or are refused.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Scope = MutableMapping[str, Value]
 class Work:
     """The bounded work of one run.
 
-    ``plain`` is the model with its functions replaced by their bodies, ``values`` are all values by name and
-    ``products`` the multiply-accumulates by a node's first named output. ``nodes`` are those that run, of inner graphs
-    too, each before those that read it. ``is_open`` says that a size was left open.
+    ``plain`` is the model with its functions replaced by their bodies. ``values`` are all values by name, and
+    ``products`` the multiply-accumulates by a node's first named output. ``nodes`` are those that run, including those
+    of subgraphs, each before its readers. ``is_open`` says that a size was left open.
     """
 
     plain: onnx.ModelProto
@@ -57,12 +57,12 @@ class Work:
 
 
 def bound_work(model: onnx.ModelProto, called: str, *, batch: int = 1, width: int | None = None) -> Work:
-    """Return the work of one run of ``model`` (as ``parse_onnx`` gives it) on ``batch`` rows of ``width`` values.
+    """Return the work of one run of ``model`` (from ``parse_onnx``) on ``batch`` rows of ``width`` values.
 
-    Where ``width`` is None, open sizes stay open, and only what depends on no input has to be known: that is what
-    ONNX Runtime computes when it loads a file. Raises ArtifactError, in one line that begins with ``called``, where
-    sizes contradict each other, cannot be told beforehand, or are beyond any policy's: all values together may hold 8
-    million numbers and 16 per stored weight, and all nodes take 2^28 multiply-accumulates and 256 per stored weight.
+    If ``width`` is None, open sizes stay open, and only values that depend on no input must be known: these are what
+    ONNX Runtime computes when it loads a file. Raises ArtifactError, in one line that begins with ``called``, if sizes
+    contradict each other, cannot be bounded, or exceed those of any policy. All values together may hold 8 million
+    numbers plus 16 per stored weight, and all nodes may take 2^28 multiply-accumulates plus 256 per stored weight.
     """
     plain = _without_functions(model, called)
     stored = sum(math.prod(tensor.dims) for tensor in all_tensors(plain))
@@ -114,7 +114,7 @@ def _given(entry: onnx.ValueInfoProto, batch: int, width: int | None) -> Value:
 @final
 @dataclass(kw_only=True)
 class _Walk:
-    """One walk over a graph; ``made`` and ``multiplied`` are what all nodes so far hold and cost."""
+    """A walk over a graph; ``made`` and ``multiplied`` are the sizes and the work of all nodes so far."""
 
     called: str
     version: int
@@ -132,7 +132,7 @@ class _Walk:
         return ArtifactError(f"{self.called}: {shown(node.op_type)} '{at}' {what}")
 
     def graph(self, graph: onnx.GraphProto, scope: Scope, strict: bool) -> None:
-        """Walk ``graph``; ``strict`` says that all sizes have to be known, not only those that depend on no input."""
+        """Walk ``graph``; with ``strict`` all sizes must be known, not only those that depend on no input."""
         for tensor in graph.initializer:
             scope[tensor.name] = self.values[tensor.name] = value_of_tensor(tensor)
         for node in graph.node:
@@ -151,7 +151,7 @@ class _Walk:
                     scope[name] = self.values[name] = value
 
     def branches(self, node: onnx.NodeProto, inputs: list[Value | None], scope: Scope, strict: bool) -> list[Value]:
-        """Walk both branches of an If; where the condition is known, the other one need not fit the sizes."""
+        """Walk both branches of an If; if the condition is known, the sizes of the other branch need not fit."""
         condition = inputs[0].numbers if inputs and inputs[0] is not None else None
         taken = None if condition is None or condition.size != 1 else bool(condition.reshape(())[()])
         graphs = {entry.name: entry.g for entry in node.attribute}
@@ -204,7 +204,7 @@ class _Walk:
         return with_numbers(node, inputs, found, self.version)
 
     def charge(self, node: onnx.NodeProto, inputs: list[Value | None], outputs: list[Value]) -> None:
-        """Add what ``node`` makes and multiplies; refuse a sum beyond what a policy of such a file needs."""
+        """Add the size and the work of ``node``; refuse a total beyond what a policy of this size needs."""
         products = products_of(node, inputs, outputs)
         made = sum(value.limit or 0 for value in outputs)
         self.products[next(filter(None, node.output), "")] = products

@@ -1,8 +1,8 @@
-"""Pickles decoded to plain data by a machine of our own, which imports, calls and makes nothing that they name.
+"""Pickles decoded to plain data by our own machine, which imports, calls and creates nothing that they name.
 
-A pickle is a program for a small stack machine. Python's own machine looks up the names in it and calls what it
-finds. This one knows the opcodes alone: a name stands for itself, a call of it becomes a ``Record`` of the name and the
-arguments, and a state is kept beside them.
+A pickle is a program for a small stack machine. Python's machine looks up the names in it and calls them. This one only
+knows the opcodes: a name stands for itself, a call of it becomes a ``Record`` of the name and the arguments, and a
+state is stored with them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Name:
 @final
 @dataclass(eq=False)
 class Record:
-    """What a pickle says of one object: the name that it calls, the arguments, and the state that it sets."""
+    """An object in a pickle: the name that is called, the arguments, and the state that is set."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -52,7 +52,7 @@ MODULES = Name("_metadata")
 
 @final
 class _Mark:
-    """Where a run of items begins on the stack."""
+    """The start of a run of items on the stack."""
 
 
 def decode_pickle(
@@ -63,9 +63,9 @@ def decode_pickle(
 ) -> Any:
     """Return the data of the pickle ``content``: plain values, lists, tuples, dicts, sets, ``Name`` and ``Record``.
 
-    ``allowed`` says which names may occur, ``made`` what a call of one becomes, ``stored`` what a reference to
-    something outside the pickle becomes. Raises InputError for every other name, and for data that are larger when
-    walked than the file warrants; ValueError and the like for what is no pickle.
+    ``allowed`` says which names may occur, ``made`` converts a call of one, and ``stored`` a reference to something
+    outside the pickle. Raises InputError for every other name, and for data that are larger when walked than the file
+    justifies; ValueError and others if it is not a pickle.
     """
     machine = _Machine(allowed, made, stored, len(content))
     value = machine.run(bytes(content))
@@ -74,7 +74,7 @@ def decode_pickle(
 
 
 def ends_of(content: bytes, count: int) -> list[int]:
-    """Return where each of the first ``count`` pickles in ``content`` ends; raises as ``decode_pickle`` does."""
+    """Return the end offset of each of the first ``count`` pickles in ``content``; raises as ``decode_pickle`` does."""
     stream, ends = io.BytesIO(content), []
     for _ in range(count):
         for number, (opcode, _argument, _place) in enumerate(pickletools.genops(stream)):
@@ -107,9 +107,9 @@ def decode_foreign_pickle(
 
 
 def require_bounded(value: object, size: int) -> None:
-    """Raise InputError where walking through ``value``, read from ``size`` bytes, takes more than these warrant.
+    """Raise InputError if walking through ``value``, read from ``size`` bytes, takes more steps than these justify.
 
-    A few references to a list of references to a list of references are a short file and an endless walk.
+    A list of references to a list of references, and so on, is a short file and an endless walk.
     """
     nodes = min(2 * MAX_OPCODES, _MIN_NODES + _REPEATS * size)
     characters = _MIN_CHARACTERS + _REPEATS * size
@@ -135,7 +135,7 @@ def require_bounded(value: object, size: int) -> None:
 
 @final
 class _Machine:
-    """The stack, the marks on it and the numbered objects of one pickle."""
+    """The stack, its marks and the numbered objects of one pickle."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Machine:
         raise ValueError("it does not end")
 
     def obey(self, opcode: str, argument: Any) -> None:
-        """Carry out one opcode of those that data need; those that are most of every file come first."""
+        """Execute an opcode for data; the most frequent ones come first."""
         stack = self.stack
         match opcode:
             case "PUT" | "BINPUT" | "LONG_BINPUT":
@@ -221,7 +221,7 @@ class _Machine:
                 self.call(opcode, argument)
 
     def call(self, opcode: str, argument: Any) -> None:
-        """Carry out one opcode of those that Python's own machine would import or call for."""
+        """Execute an opcode for which Python's own machine would import or call."""
         stack = self.stack
         match opcode:
             case "GLOBAL":
@@ -285,7 +285,7 @@ class _Machine:
                 raise ValueError("a call of something that is not a function")
 
     def dictionary(self, target: object) -> dict[Any, Any]:
-        """Return what items are set in: a dictionary, or those of an object that is a class of dictionaries."""
+        """Return the mapping in which items are set: a dictionary, or the items of an object of a dictionary class."""
         if self.opaque and not isinstance(target, dict):
             if not isinstance(target, Record):
                 return {}
@@ -300,7 +300,7 @@ class _Machine:
         return target
 
     def key(self, key: object) -> Hashable:
-        """Return a key whose hash takes no time: tuples within tuples, and numbers of one hash, could take for ever."""
+        """Return a key whose hash is fast; nested tuples, and numbers with equal hashes, could take for ever."""
         if key is None or isinstance(key, str | Name) or (isinstance(key, int) and abs(key) < _LARGEST_KEY):
             return key
         if self.opaque:
@@ -314,7 +314,7 @@ class _Machine:
         self.memo[number] = self.stack[-1]
 
     def items(self) -> list[Any]:
-        """Take what is above the last mark off the stack, and the mark."""
+        """Remove and return the items above the last mark, and the mark."""
         at = len(self.stack) - 1
         while self.stack[at] is not _Mark:
             at -= 1

@@ -1,6 +1,6 @@
-"""Files of safetensors: eight bytes of a length, a header in JSON of that length, and the numbers.
+"""Files of safetensors: eight bytes with a length, a JSON header of that length, and the numbers.
 
-The format is https://huggingface.co/docs/safetensors; files of bytes alone, so that nothing in them could run.
+The format (https://huggingface.co/docs/safetensors) contains only bytes, so nothing in it can run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _DTYPES = {
 
 
 def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors in the file at ``path``, by name, in the order in which they lie in it; bfloat16 as float32.
+    """Return the tensors in the file at ``path`` by name, in the order of their data; bfloat16 becomes float32.
 
-    Takes no more memory than a few times the file's size. Raises InputError, in words that follow the file's name,
-    where the header is no such, where tensors overlap, leave holes or reach beyond the file.
+    Uses at most a few times the file's size of memory. Raises InputError, in words that follow the file's name, if the
+    header is not valid, or if tensors overlap, leave holes or exceed the file.
     """
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""Tensors of torch's archives, made from their bytes once every number that describes them was checked."""
+"""Tensors of torch's archives, made from their bytes after checking every number that describes them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAMES = frozenset({*DTYPES, *_OTHERS, *_PLAIN, _REBUILT, _PARAMETER})
 @final
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """A run of ``count`` elements in the archive's entry ``entry``."""
+    """``count`` elements in the archive's entry ``entry``."""
 
     dtype: torch.dtype
     entry: str
@@ -56,15 +56,15 @@ class Storage:
 
 
 class Storages(Protocol):
-    """Where the numbers of tensors are: a zip archive, or the end of an old file; of ``size`` bytes in all."""
+    """The storages of tensors, ``size`` bytes in all: in a zip archive, or at the end of an old file."""
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """The size of the whole file in bytes."""
         ...
 
     def held(self, name: str) -> int:
-        """Return of how many bytes the storage ``name`` is."""
+        """Return the size of the storage ``name`` in bytes."""
         ...
 
     def read(self, name: str) -> bytearray:
@@ -75,7 +75,7 @@ class Storages(Protocol):
 @final
 @dataclass(kw_only=True)
 class TensorDecoder:
-    """Makes the tensors of one pickle, whose storages are the entries of ``archive`` within ``folder``."""
+    """Makes the tensors of one pickle, whose storages are entries of ``archive`` in ``folder``."""
 
     archive: Storages
     folder: str
@@ -88,7 +88,7 @@ class TensorDecoder:
     def stored(self, reference: object) -> Storage:
         """Return the storage that the pickle refers to; raises InputError for anything else.
 
-        A storage is held against its entry whether a tensor uses it or not.
+        A storage is checked against its entry, whether a tensor uses it or not.
         """
         match reference:
             case ("storage", Name(kind), str(key), str(), int(count)) if kind in DTYPES:

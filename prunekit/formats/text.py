@@ -1,4 +1,4 @@
-"""What a file says, made safe for an error of one line."""
+"""Text from files, made safe for an error of one line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def shown(text: object, longest: int = _LONGEST) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of what ``error`` says, made safe; the name of its type where it says nothing."""
+    """Return the first line of ``error``, made safe; the name of its type if it has no text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return shown(lines[0]) if lines else type(error).__name__

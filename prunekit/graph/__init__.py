@@ -1,1 +1,1 @@
-"""The typed graph of ops: what a policy computes, and what follows from it."""
+"""The typed graph of ops that describes a policy, and the functions that work on it."""

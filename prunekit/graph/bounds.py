@@ -1,4 +1,4 @@
-"""How much a graph from a file may hold and compute for one observation."""
+"""Limits of memory and work for a graph that comes from a file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _FREE_PRODUCTS, _PRODUCTS_PER_NUMBER = 2**28, 256
 
 
 def require_bounded(graph: Graph) -> None:
-    """Raise InputError where few bytes ask for more than any policy needs: a value that doubles at every node, say.
+    """Raise InputError if a graph asks for much more memory or work than its size justifies, such as a value that
+    doubles at every node.
 
-    All values together may hold 8 million numbers and 16 per stored one, and all nodes take 2^28 multiply-accumulates
-    and 256 per stored number: what an ONNX file may.
+    The limits are those for ONNX files. All values together may hold 8 million numbers plus 16 per stored number. All
+    nodes may take 2^28 multiply-accumulates plus 256 per stored number.
     """
     specs, stored = specs_of(graph), graph.parameter_count
     held = sum(math.prod(spec.shape) for spec in specs.values())

@@ -1,4 +1,4 @@
-"""Which values do not vary with the input, found by running the reference with NaN for everything that does."""
+"""Detection of values that do not depend on the input, by running the reference with NaN for everything that does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from prunekit.graph.op import Array
 
 
 def known_values(graph: Graph) -> dict[str, Array]:
-    """Return every value, float64 of its shape without batch, with NaN where it varies with input or time.
+    """Return every value as float64 without batch axis, with NaN where it depends on the input or changes over time.
 
-    A state is known where it stays at its initial value for ever.
+    A state is known if it always stays at its initial value.
     """
     states = {state.before: state.initial.astype(np.float64) for state in graph.states}
     while True:
@@ -47,6 +47,6 @@ def _run(graph: Graph, states: dict[str, Array]) -> dict[str, Array]:
 
 
 def along(value: Array, axis: int) -> Array:
-    """Return ``value`` per position of ``axis`` [n]; NaN where it varies or differs along other axes."""
+    """Return one value per position of ``axis``, [n]; NaN where values differ along the other axes or are unknown."""
     rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
     return np.where((rows == rows[:, :1]).all(axis=1), rows[:, 0], np.nan)

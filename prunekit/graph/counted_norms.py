@@ -1,4 +1,4 @@
-"""Norms of torch that have lost units and go on taking their statistics over as many values as before."""
+"""Torch norms that have lost units but still take their statistics over the original number of values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 @final
 class CountedLayerNorm(nn.Module):
-    """An ``nn.LayerNorm`` of ``count`` values, of which those that ``weight`` and ``bias`` [n] lack are zero."""
+    """An ``nn.LayerNorm`` over ``count`` values, of which only the n in ``weight`` and ``bias`` are left; the others
+    are zero.
+    """
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, epsilon: float, count: int) -> None:
         super().__init__()
@@ -18,11 +20,11 @@ class CountedLayerNorm(nn.Module):
         self.register_parameter("bias", bias)
 
     def extra_repr(self) -> str:
-        """Say what is printed of it."""
+        """Return the text that ``print`` shows."""
         return f"{len(self.get_parameter('weight'))}, count={self.count}, eps={self.eps:g}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [..., n] for [..., n]."""
+        """Normalize x [..., n] and return [..., n]."""
         mean = x.sum(dim=-1, keepdim=True) / self.count
         missing = self.count - x.shape[-1]
         variance = (((x - mean) ** 2).sum(dim=-1, keepdim=True) + missing * mean**2) / self.count
@@ -32,7 +34,7 @@ class CountedLayerNorm(nn.Module):
 
 @final
 class CountedRMSNorm(nn.Module):
-    """An ``nn.RMSNorm`` of ``count`` values, of which those that ``weight`` [n] lacks are zero."""
+    """An ``nn.RMSNorm`` over ``count`` values, of which only the n in ``weight`` are left; the others are zero."""
 
     def __init__(self, weight: nn.Parameter, epsilon: float, count: int) -> None:
         super().__init__()
@@ -40,10 +42,10 @@ class CountedRMSNorm(nn.Module):
         self.weight = weight
 
     def extra_repr(self) -> str:
-        """Say what is printed of it."""
+        """Return the text that ``print`` shows."""
         return f"{len(self.weight)}, count={self.count}, eps={self.eps:g}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [..., n] for [..., n]."""
+        """Normalize x [..., n] and return [..., n]."""
         square = (x * x).sum(dim=-1, keepdim=True) / self.count
         return x / (square + self.eps).sqrt() * self.weight

@@ -1,4 +1,4 @@
-"""Constants that are removed, added to what reads them."""
+"""Folding of removed constant units into the ops that read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunekit.graph.op import Array, Axis, Spec
 
 
 def folded(graph: Graph, groups: Sequence[Group], constant: Mapping[str, NDArray[np.int64]]) -> Graph:
-    """Return ``graph`` with what ops read from the units ``constant`` added to what these ops add by themselves."""
+    """Return ``graph`` in which every op that reads the units ``constant`` adds their contribution by itself."""
     if not any(len(units) for units in constant.values()):
         return graph
     known, specs = known_values(graph), specs_of(graph)
@@ -29,7 +29,7 @@ def folded(graph: Graph, groups: Sequence[Group], constant: Mapping[str, NDArray
 
 
 def can_fold(graph: Graph, group: Group) -> bool:
-    """Return whether everything that reads the units of ``group`` and makes none of them can take a constant."""
+    """Return whether every op that only reads the units of ``group`` can take a folded constant."""
     carried, specs = {(carrier.name, carrier.axis) for carrier in group.carriers}, specs_of(graph)
     for node in graph.nodes:
         for axis in _only_read(node, given_to(node, specs)):
@@ -52,7 +52,7 @@ def _fold_node(node: Node, given: Sequence[Spec], removed: Mapping[str, Sequence
 
 
 def _only_read(node: Node, given: Sequence[Spec]) -> Iterator[Axis]:
-    """Yield the axes of inputs whose units are in no output: a constant of another goes on to who reads that."""
+    """Yield the input axes whose units appear in no output. Otherwise the op passes a constant on to its readers."""
     for coupling in node.op.couplings(given):
         if not any(axis.of in node.op.outputs for axis in coupling.axes):
             yield from (axis for axis in coupling.axes if axis.of in node.op.inputs)

@@ -1,6 +1,6 @@
-"""What ops look like elsewhere: one table per backend, filled in by the ops' own files.
+"""Backends of ops: one table per backend, which the files of the ops fill.
 
-What is not in a table is refused there, with the names of op and backend (law 9).
+An op that is not in a table is refused, with the names of op and backend (law 9).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @final
 class Forms(Generic[Result]):
-    """Functions by kind of op: each takes the op, then whatever the backend says, and returns ``Result``."""
+    """A table of functions keyed by op class. Each takes the op and the backend's arguments, and returns ``Result``."""
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
         self._functions: dict[type, Callable[..., Result]] = {}
 
     def register(self, kind: type) -> Callable[[_Function], _Function]:
-        """Return a decorator that makes its function the form of ``kind``."""
+        """Return a decorator that registers its function as the form of ``kind``."""
 
         def keep(function: _Function) -> _Function:
             self._functions[kind] = function
@@ -37,7 +37,7 @@ class Forms(Generic[Result]):
         return self._functions.get(type(op))
 
     def of(self, op: Op, node: str) -> Callable[..., Result]:
-        """Return the form of ``op``; raises InputError, naming node, op and backend, where there is none."""
+        """Return the form of ``op``; raises InputError, naming node, op and backend, if there is none."""
         found = self.find(op)
         if found is None:
             raise InputError(f"node '{node}': {name_of(op)} has no form for {self.backend}; register one in its file")

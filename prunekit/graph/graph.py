@@ -1,4 +1,4 @@
-"""The graph: named values between ports, nodes and states, checked as it is made."""
+"""The graph: ports, nodes, states and named values, validated on construction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Port:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """An op on named values; its outputs are new names, of which the first is the node's own."""
+    """An op applied to named values. Its outputs are new names; the first is also the node's name."""
 
     op: Op
     inputs: tuple[str, ...]
@@ -39,19 +39,21 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The name that messages and groups call the node by."""
+        """The node's name in messages and groups."""
         return self.outputs[0] if self.outputs else "?"
 
     @property
     def values(self) -> dict[str, str]:
-        """The graph's names of the op's inputs and outputs, by their local names."""
+        """The names of inputs and outputs in the graph, keyed by their local names in the op."""
         return dict(zip((*self.op.inputs, *self.op.outputs), (*self.inputs, *self.outputs), strict=True))
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """A value that a call leaves for the next one: read as ``before``, left as ``after``, at first ``initial``."""
+    """A value that one call leaves for the next: read under the name ``before``, written under ``after``, at first
+    ``initial``.
+    """
 
     before: str
     after: str
@@ -61,10 +63,10 @@ class State:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
-    """Nodes in order of execution from ``inputs`` and states to ``outputs``.
+    """A graph from ``inputs`` and states to ``outputs``, with its nodes in order of execution.
 
-    Raises InputError, naming the culprit, for names that do not exist or exist twice, shapes and dtypes that do not
-    fit, ops that are not registered, and constants that are not finite.
+    Raises InputError, naming the culprit, for unknown or duplicate names, for shapes and dtypes that do not fit, for
+    unregistered ops, and for constants that are not finite.
     """
 
     inputs: tuple[Port, ...]
@@ -90,12 +92,12 @@ class Graph:
 
     @property
     def parameter_count(self) -> int:
-        """Numbers stored in the constants of all nodes."""
+        """The number of values in the constants of all nodes."""
         return sum(value.size for node in self.nodes for value in parameters(node.op).values() if value.dtype != bool)
 
 
 def specs_of(graph: Graph) -> dict[str, Spec]:
-    """Return shape and dtype of every value, by name; raises InputError as ``Graph`` does."""
+    """Return shape and dtype of every value, keyed by name; raises InputError as ``Graph`` does."""
     specs: dict[str, Spec] = {}
     for port in graph.inputs:
         _add(specs, port.name, port.spec, "input")
@@ -114,7 +116,7 @@ def specs_of(graph: Graph) -> dict[str, Spec]:
 
 
 def given_to(node: Node, specs: Mapping[str, Spec]) -> list[Spec]:
-    """Return the specs of the node's inputs; raises InputError for one that does not exist (yet)."""
+    """Return the specs of the node's inputs; raises InputError if one is not defined before the node."""
     for name in node.inputs:
         if name not in specs:
             raise InputError(f"node '{node.name}' ({name_of(node.op)}) reads '{name}', which no node before it makes")
@@ -122,12 +124,12 @@ def given_to(node: Node, specs: Mapping[str, Spec]) -> list[Spec]:
 
 
 def with_parameters(op: Op, changed: Mapping[str, Array]) -> Op:
-    """Return ``op`` with other values for some of its arrays."""
+    """Return ``op`` with the arrays in ``changed`` replaced."""
     return replace(op, **changed) if changed else op  # type: ignore[type-var]
 
 
 def as_dtype(graph: Graph, dtype: type[np.floating[Any]]) -> Graph:
-    """Return ``graph`` with its floating-point constants in ``dtype``; those that are already are shared."""
+    """Return ``graph`` with its floating-point constants in ``dtype``. Arrays that already have it are shared."""
 
     def cast(value: Array) -> Array:
         return value if value.dtype == bool else value.astype(dtype, copy=False)

@@ -1,8 +1,8 @@
-"""Groups: which units live or die together, as connected components of all couplings.
+"""Groups of units that live or die together: the connected components of all couplings.
 
-The components are taken position by position, so that values that are concatenated, sliced, flattened or added keep
-their units apart exactly as far as their fates are. Units that are inputs or outputs of the graph, or that an op reads
-along an axis of which it says nothing, are in no group: they are never pruned.
+Components are computed position by position. Values that are concatenated, sliced, flattened or added are therefore
+joined exactly where their units share a fate. Two kinds of units are in no group and are never pruned: inputs and
+outputs of the graph, and units on an axis that no coupling of an op names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ Positions = NDArray[np.int64]
 
 
 class Slice(NamedTuple):
-    """Of the constant ``field`` of node ``node`` (index), ``positions`` int64 [blocks, width] on ``axis`` are units."""
+    """The units of a group in a constant: ``positions`` (int64 [blocks, width]) on ``axis`` of ``field`` of the node
+    with index ``node``.
+    """
 
     node: int
     field: str
@@ -32,12 +34,14 @@ class Slice(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """Copies of the units on the axis."""
+        """How many copies of the units lie on the axis."""
         return len(self.positions)
 
 
 class Carrier(NamedTuple):
-    """Of the value ``name``, ``positions`` int64 [blocks, width] on ``axis`` (batch not counted) are units."""
+    """The units of a group in the value ``name``: ``positions`` (int64 [blocks, width]) on ``axis``, without the batch
+    axis.
+    """
 
     name: str
     axis: int
@@ -47,7 +51,7 @@ class Carrier(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Units of one fate: where they lie in constants, in values, and in which states (by index)."""
+    """Units that live or die together, and where they are in constants, in values and in states (by index)."""
 
     name: str
     width: int
@@ -63,7 +67,7 @@ class _Place(NamedTuple):
 
 
 def find_groups(graph: Graph) -> tuple[Group, ...]:
-    """Return the groups of ``graph``, in order of the nodes that make their units; no group is empty.
+    """Return the groups of ``graph``, in the order of the nodes that make their units. No group is empty.
 
     Raises CouplingError, naming the node, for an op whose couplings do not fit its shapes.
     """
@@ -140,7 +144,7 @@ class _Units:
 
 
 def _collect(graph: Graph, units: _Units) -> tuple[Group, ...]:
-    """Put units into groups: those that lie in the same places equally often."""
+    """Sort units into groups: units that occur in the same places equally often form a group."""
     fixed = {units.root(position) for position in units.fixed}
     lying: dict[int, dict[_Place, list[int]]] = {}
     for place, ids in units.places.items():
@@ -169,7 +173,7 @@ def _collect(graph: Graph, units: _Units) -> tuple[Group, ...]:
 
 
 def _maker(graph: Graph, laid: Mapping[_Place, Positions]) -> int:
-    """Return the index of the first node one of whose outputs the units are."""
+    """Return the index of the first node that has the units in one of its outputs."""
     carried = {place.of for place in laid if place.node < 0}
     made = (at for at, node in enumerate(graph.nodes) if carried & set(node.outputs))
     return next(made, next(place.node for place in laid if place.node >= 0))

@@ -1,6 +1,6 @@
-"""What integers can do, as the few steps that every op's integer form is made of.
+"""The steps that the integer form of every op consists of.
 
-Whatever makes a value (a layer, a sum, a product, a norm) scales it once, to 16 bits, and passes it through at most one
+A step that makes a value (a layer, a sum, a product, a norm) rescales it once to 16 bits, and then applies at most one
 element-wise function.
 """
 
@@ -27,7 +27,9 @@ class AffineStep:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scaled:
-    """(x - mean) * scale + shift, numbers or arrays over the last axis; it goes into the weights beside it."""
+    """(x - mean) * scale + shift, each a number or an array over the last axis; it is folded into neighbouring
+    weights.
+    """
 
     mean: Array | float = 0.0
     scale: Array | float = 1.0
@@ -37,7 +39,7 @@ class Scaled:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bent:
-    """x, or slope * x where it is negative, held in [low, high]; the slope is a number or one per unit."""
+    """x for x >= 0 and slope * x below, clipped to [low, high]; the slope is a number or one per unit."""
 
     slope: Array | float = 1.0
     low: float = -math.inf
@@ -47,7 +49,7 @@ class Bent:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Squashed:
-    """Tanh or the logistic function, off one table."""
+    """Tanh or the logistic function; both use the same table."""
 
     kind: Literal["tanh", "sigmoid"]
 
@@ -61,9 +63,9 @@ class Quotient:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Any other function, whose difference from max(x, 0) settles on either side: that goes into a table.
+    """Any other function whose difference from max(x, 0) becomes constant on both sides; the difference is tabulated.
 
-    Curves of one ``name`` and ``numbers`` are one function and share their table.
+    Curves with the same ``name`` and ``numbers`` are the same function and share a table.
     """
 
     name: str
@@ -86,13 +88,13 @@ class Product:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """All values that come in, side by side along the last axis."""
+    """All inputs concatenated along the last axis."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picked:
-    """The values at ``selected`` (bool [n]) of the last axis, in order."""
+    """The values at ``selected`` (bool [n]) along the last axis, in order."""
 
     selected: Bools
 
@@ -100,9 +102,10 @@ class Picked:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Normed:
-    """(x - mean) / sqrt(variance + epsilon) over the last axis, the statistics over ``count`` values.
+    """(x - mean) / sqrt(variance + epsilon) over the last axis, with statistics over ``count`` values.
 
-    Without ``centred`` the mean counts as 0. Values beyond those that are there are zero.
+    If ``count`` exceeds the number of values, the missing ones count as zero. Without ``centred`` the mean is taken as
+    0.
     """
 
     centred: bool

@@ -1,6 +1,6 @@
-"""How ops are recognised in torch: by the type of a module, or by a function or tensor method that is called.
+"""The registry that maps torch to ops: by type of module, and by function or tensor method.
 
-Both are allow-lists, filled in by the ops' own files. What is in neither is refused by name when a network is traced.
+The files of ops fill both tables. Anything that is in neither is refused by name during tracing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """A value while a network is traced: its name in the graph, and its spec."""
+    """A value during tracing: its name in the graph, and its spec."""
 
     name: str
     spec: Spec
@@ -31,7 +31,7 @@ class Traced:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Lifted:
-    """An op read from torch, what it reads (ops too), and by which attribute of the module its fields go."""
+    """An op read from torch, its inputs (values or other ops), and the module attribute behind each of its fields."""
 
     op: Op
     inputs: tuple[Traced | Lifted, ...]
@@ -48,9 +48,9 @@ _Resize = TypeVar("_Resize", bound=Callable[[Any], "nn.Module"])
 @final
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """How a module works on after its tensors have lost units: ``function`` returns it, or one in its place.
+    """How to adapt a module after its tensors have lost units: ``function`` returns the module to use.
 
-    It stays the object that it is unless it ``replaces``.
+    ``replaces`` says whether that is a new module. Otherwise the object stays the same.
     """
 
     function: Callable[[Any], nn.Module]
@@ -67,25 +67,27 @@ _waiting: list[Callable[[], None]] = []
 
 
 def modules() -> dict[type[nn.Module], Callable[..., Result]]:
-    """Return what reads modules, by their type: (module, *what it is called with)."""
+    """Return the functions that read modules, keyed by type; each is called with (module, *arguments of the call)."""
     _settle()
     return _MODULES
 
 
 def functions() -> dict[object, Callable[..., Result]]:
-    """Return what reads calls, by the function, or the name of the tensor method: (*arguments, values ``Traced``)."""
+    """Return the functions that read calls, keyed by function or method name; each is called with the arguments, values
+    as ``Traced``.
+    """
     _settle()
     return _FUNCTIONS
 
 
 def resizes() -> dict[type[nn.Module], Resize]:
-    """Return the modules that can lose units physically, by their type."""
+    """Return the ``Resize`` of each module type that can lose units physically."""
     _settle()
     return _RESIZED
 
 
 def resized(kinds: Kinds, *, replaces: bool = False) -> Callable[[_Resize], _Resize]:
-    """Return a decorator that makes its function resize modules of exactly the types that ``kinds`` gives."""
+    """Return a decorator that registers its function as the ``Resize`` of exactly the module types in ``kinds()``."""
 
     def keep(function: _Resize) -> _Resize:
         _waiting.append(lambda: _RESIZED.update(dict.fromkeys(kinds(), Resize(function=function, replaces=replaces))))
@@ -95,7 +97,7 @@ def resized(kinds: Kinds, *, replaces: bool = False) -> Callable[[_Resize], _Res
 
 
 def from_module(kinds: Kinds) -> Callable[[_Reader], _Reader]:
-    """Return a decorator that makes its function read modules of exactly the types that ``kinds`` gives."""
+    """Return a decorator that registers its function for modules of exactly the types in ``kinds()``."""
 
     def keep(function: _Reader) -> _Reader:
         _waiting.append(lambda: _MODULES.update(dict.fromkeys(kinds(), function)))
@@ -105,7 +107,9 @@ def from_module(kinds: Kinds) -> Callable[[_Reader], _Reader]:
 
 
 def from_function(targets: Callable[[], tuple[object, ...]]) -> Callable[[_Reader], _Reader]:
-    """Return a decorator that makes its function read calls of ``targets()``: functions, or names of tensor methods."""
+    """Return a decorator that registers its function for calls of ``targets()``: functions, or names of tensor
+    methods.
+    """
 
     def keep(function: _Reader) -> _Reader:
         _waiting.append(lambda: _FUNCTIONS.update(dict.fromkeys(targets(), function)))
@@ -115,14 +119,14 @@ def from_function(targets: Callable[[], tuple[object, ...]]) -> Callable[[_Reade
 
 
 def _settle() -> None:
-    """Register what was said since the last look; where torch is missing, nothing is lost."""
+    """Evaluate all pending registrations. Without torch they stay pending."""
     while _waiting:
         _waiting[0]()
         del _waiting[0]
 
 
 def array_of(tensor: Tensor) -> Array:
-    """Return a copy of ``tensor`` as float32, or as float64 where it is that; CouplingError for other types."""
+    """Return a copy of ``tensor`` as float32, or float64 if it is float64; raises CouplingError for other dtypes."""
     if tensor.is_meta or not tensor.is_floating_point():
         told = "on the device 'meta'" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
         raise CouplingError(f"its weights are {told}, but only real floating-point values in memory can be read")
@@ -131,7 +135,9 @@ def array_of(tensor: Tensor) -> Array:
 
 
 def constant_of(value: object, size: int) -> Array | None:
-    """Return a number, or a tensor of one number or of one per value of the last axis, as a vector; else None."""
+    """Return a number, or a tensor with one number or one per value of the last axis, as a vector [size]; otherwise
+    None.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return np.full(size, value, np.float32)
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -142,5 +148,5 @@ def constant_of(value: object, size: int) -> Array | None:
 
 
 def is_last(dimension: object, value: Traced) -> bool:
-    """Return whether ``dimension`` (batch counted) is the last one of ``value``."""
+    """Return whether ``dimension`` (with batch axis) is the last axis of ``value``."""
     return isinstance(dimension, int) and dimension in (-1, len(value.spec.shape)) and len(value.spec.shape) > 0

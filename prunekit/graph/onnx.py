@@ -1,4 +1,4 @@
-"""ONNX written from a graph: opset 17, self-contained, one pair of ports per state."""
+"""ONNX export of a graph: opset 17, one self-contained file, one input and one output per state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 @final
 class OnnxWriter:
-    """What the ONNX form of an op writes into: nodes and constants; names are made here."""
+    """Collects ONNX nodes and constants while ops write their ONNX form, and chooses the names."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -32,31 +32,31 @@ class OnnxWriter:
         self.specs: dict[str, Spec] = {}  # of what nodes of the graph read, by the names used here
 
     def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node of one output and return the output's name."""
+        """Add a node with one output, and return the name of the output."""
         return self.add_several(operator, inputs, 1, **attributes)[0]
 
     def add_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> tuple[str, ...]:
-        """Add a node and return the names of its outputs."""
+        """Add a node with several outputs, and return their names."""
         called = f"/{operator.lower()}_{len(self.nodes)}"
         names = (called,) if outputs == 1 else tuple(f"{called}_{at}" for at in range(outputs))
         self.nodes.append(helper.make_node(operator, list(inputs), list(names), **attributes))
         return names
 
     def constant(self, value: Array | float | Sequence[int]) -> str:
-        """Add a constant and return its name: floats as float32, integers as int64."""
+        """Add a constant and return its name; floats become float32, integers int64."""
         array = np.asarray(value)
         kind = np.float32 if array.dtype.kind == "f" else np.int64
         name = f"/c_{len(self.constants)}"
-        with np.errstate(over="ignore"):  # beyond float32 there is no bound
+        with np.errstate(over="ignore"):  # a bound beyond float32 is no bound
             self.constants[name] = array.astype(kind, copy=False)
         return name
 
 
 def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Mapping[str, str] | None = None) -> bytes:
-    """Return ``graph`` as one ONNX file: its inputs, outputs, and per state ``NAME`` in and ``NAME_out`` out.
+    """Return ``graph`` as the bytes of an ONNX file; a state becomes an input ``NAME`` and an output ``NAME_out``.
 
-    ``metadata`` goes into ``metadata_props``, with the first values of states that do not begin with zeros;
-    ``aliases`` are further names of outputs. The same arguments give the same bytes. Raises InputError, naming node and
+    ``metadata`` is written to ``metadata_props``, together with initial states that are not zero. ``aliases`` maps
+    additional output names to existing ones. The same arguments give the same bytes. Raises InputError, naming node and
     op, for an op without an ONNX form.
     """
     writer, specs = OnnxWriter(), specs_of(graph)
@@ -87,7 +87,7 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str] | None = None, aliases: Ma
     held = {state.before: state.initial.ravel().tolist() for state in graph.states if state.initial.any()}
     first = {f"prunekit.{INITIAL_STATES}": json.dumps(held)} if held else {}
     helper.set_model_props(model, dict(sorted({**(metadata or {}), **first}.items())))
-    for name, array in writer.constants.items():  # here, as whatever takes them along makes copies
+    for name, array in writer.constants.items():  # checked here, because later steps make copies
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
     content = bytes(model.SerializeToString(deterministic=True))
     del model

@@ -1,7 +1,7 @@
-"""What an op is: shapes, a reference, and couplings, which say whose units are the same.
+"""The definition of an op: shapes, a NumPy reference, and couplings, which say which axes carry the same units.
 
 An op is a final frozen dataclass in a file of ``prunekit/ops/``. Its fields are its constants: arrays and numbers.
-Values have one batch axis in front, of which specs, axes and couplings do not speak.
+Values have a leading batch axis, which specs, axes and couplings leave out.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ DType = Literal["float32", "int64"]
 
 
 class Spec(NamedTuple):
-    """Shape (without batch) and dtype of a value; "float32" stands for whatever float a graph is run in."""
+    """Shape (without batch axis) and dtype of a value; "float32" stands for the float type in which the graph is
+    run.
+    """
 
     shape: tuple[int, ...]
     dtype: DType = "float32"
 
 
 class Axis(NamedTuple):
-    """One axis of a parameter, input or output of an op, by its local name.
+    """One axis of a parameter, input or output of an op, given by its local name.
 
-    ``blocks`` copies of the units lie on it, one after the other, from ``start`` on; ``width`` units each (None: as
-    many as there is room for). Negative axes count from the end.
+    The axis holds ``blocks`` consecutive copies of the units, starting at ``start``. Each copy has ``width`` units;
+    None means as many as fit. Negative axes count from the end.
     """
 
     of: str
@@ -41,7 +43,7 @@ class Axis(NamedTuple):
     width: int | None = None
 
     def positions(self, size: int) -> NDArray[np.int64]:
-        """Return where the units lie on an axis of ``size``, int64 [blocks, width]."""
+        """Return the positions of the units on an axis of ``size``, int64 [blocks, width]."""
         room = size - self.start
         width = room // self.blocks if self.width is None else self.width
         used = width * self.blocks
@@ -53,8 +55,9 @@ class Axis(NamedTuple):
 class Coupling(NamedTuple):
     """Axes that carry the same units, which live or die together.
 
-    Without ``across`` a unit of an output depends on no other unit of this coupling. With it all of them are read,
-    and the op must be such that units that are zero add nothing (a norm that knows how many values it is over).
+    Without ``across``, a unit of an output depends on no other unit of the coupling. With ``across`` the op reads all
+    of them, and units that are zero must not change the result. An example is a norm that knows over how many values it
+    averages.
     """
 
     axes: tuple[Axis, ...]
@@ -62,24 +65,26 @@ class Coupling(NamedTuple):
 
 
 class Op(Protocol):
-    """An op. A value axis that none of its couplings names keeps all its units: they are never pruned."""
+    """An op of the graph. An axis of a value that no coupling names keeps all its units: they are never pruned."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Local names of what it reads."""
+        """Local names of the inputs."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Local names of what it makes."""
+        """Local names of the outputs."""
 
     def shapes(self, given: Sequence[Spec], /) -> tuple[Spec, ...]:
-        """Return the specs of the outputs; raises InputError where inputs do not fit."""
+        """Return the specs of the outputs; raises InputError if the inputs do not fit."""
 
     def couplings(self, given: Sequence[Spec], /) -> tuple[Coupling, ...]:
         """Return which axes carry the same units."""
 
     def reference(self, values: Sequence[Array], /) -> tuple[Array, ...]:
-        """Return the outputs [batch, ...] in the dtype of the inputs; what is NaN stays NaN wherever it is read."""
+        """Return the outputs [batch, ...] in the dtype of the inputs. NaN must propagate to every result that depends
+        on it.
+        """
 
 
 OPS: dict[str, type] = {}
@@ -89,14 +94,14 @@ _Kind = TypeVar("_Kind", bound=type)
 
 
 def register_op(kind: _Kind) -> _Kind:
-    """Make the op ``kind`` known by its name; raises InputError for a name that is taken."""
+    """Register the op class ``kind`` under its name; raises InputError if the name is taken."""
     if OPS.setdefault(kind.__name__, kind) is not kind:
         raise InputError(f"an op named {kind.__name__} is registered already; give yours another name")
     return kind
 
 
 def name_of(op: object) -> str:
-    """Return the name that messages call an op by."""
+    """Return the name of an op in messages."""
     return type(op).__name__
 
 
@@ -107,12 +112,12 @@ def parameters(op: Op) -> dict[str, Array]:
 
 
 def like(parameter: Array, value: Array) -> Array:
-    """Return ``parameter`` in the dtype that ``value`` is computed in, itself where that is its own."""
+    """Return ``parameter`` in the dtype in which ``value`` is computed, without a copy if it already has it."""
     return parameter.astype(value.dtype, copy=False)
 
 
 def of_one_shape(given: Sequence[Spec]) -> tuple[Spec, ...]:
-    """Return the spec that two values of floats have in common; raises InputError where their shapes differ."""
+    """Return the common spec of two float values; raises InputError if their shapes differ."""
     require_floats(given)
     if given[0] != given[1]:
         raise InputError(f"it takes two values of one shape, not {list(given[0].shape)} and {list(given[1].shape)}")
@@ -122,9 +127,9 @@ def of_one_shape(given: Sequence[Spec]) -> tuple[Spec, ...]:
 def unitwise(
     spec: Spec, values: Sequence[str], parameters: Sequence[str] = (), *, across: bool = False
 ) -> tuple[Coupling, ...]:
-    """Return the couplings of ``values`` that share one shape, axis by axis.
+    """Return one coupling per axis of the ``values``, which all have the shape ``spec``.
 
-    ``parameters`` are arrays over the last axis; ``across`` as in ``Coupling``, for the last axis.
+    ``parameters`` are arrays over the last axis. ``across`` applies to the coupling of the last axis.
     """
     last = len(spec.shape) - 1
     return tuple(
@@ -137,7 +142,9 @@ def unitwise(
 
 
 def require_floats(given: Sequence[Spec], *, last: int | None = None) -> None:
-    """Raise InputError unless all of ``given`` are floats with an axis, and the last one of size ``last``."""
+    """Raise InputError unless all of ``given`` are floats with at least one axis, and the last axis has the size
+    ``last``.
+    """
     for spec in given:
         if spec.dtype != "float32":
             raise InputError(f"it reads {spec.dtype}, but computes with floats")
@@ -148,7 +155,7 @@ def require_floats(given: Sequence[Spec], *, last: int | None = None) -> None:
 
 
 def require_vectors(**constants: Array) -> int:
-    """Return the common length of ``constants``; raises InputError unless they are vectors of one length."""
+    """Return the common length of ``constants``; raises InputError unless they are vectors of the same length."""
     shapes = {name: value.shape for name, value in constants.items()}
     if len(set(shapes.values())) != 1 or next(iter(constants.values())).ndim != 1:
         told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())

@@ -1,4 +1,4 @@
-"""The reference: a graph run in NumPy, which everything else is compared with."""
+"""The NumPy reference of a graph, against which every other backend is tested."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Values = dict[str, Array]
 
 
 def initial_states(graph: Graph, batch: int, dtype: type[np.floating[Any]] = np.float64) -> Values:
-    """Return the states before the first call, [batch, ...] each, by the name they are read as."""
+    """Return the initial states, an array [batch, ...] per state, keyed by the name under which nodes read it."""
     return {s.before: np.repeat(s.initial[None].astype(dtype), batch, axis=0) for s in graph.states}
 
 
 def run_step(
     graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
 ) -> tuple[Values, Values]:
-    """Return (outputs, states for the next call) of one call; inputs and states [batch, ...].
+    """Run the graph once and return (outputs, next states); inputs and states are [batch, ...].
 
-    Raises InputError for inputs whose names or shapes are not the graph's.
+    Raises InputError if names or shapes of inputs do not match the graph.
     """
     values = all_values(graph, inputs, states, dtype)
     return {name: values[name] for name in graph.outputs}, {s.before: values[s.after] for s in graph.states}
@@ -33,7 +33,9 @@ def run_step(
 def run_sequence(
     graph: Graph, sequence: Sequence[Mapping[str, Array]], dtype: type[np.floating[Any]] = np.float64
 ) -> list[Values]:
-    """Return the outputs of one call after the other, states carried over from their initial values."""
+    """Run the graph once per entry of ``sequence``, starting from the initial states, and return the outputs of all
+    calls.
+    """
     results: list[Values] = []
     states: Values = {}
     for inputs in sequence:
@@ -46,7 +48,7 @@ def run_sequence(
 def all_values(
     graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
 ) -> Values:
-    """Return every value of one call, by name; raises InputError as ``run_step`` does."""
+    """Run the graph once and return every intermediate value, keyed by name. Raises InputError as ``run_step`` does."""
     integers = {port.name for port in graph.inputs if port.dtype == "int64"}
     given = checked(graph, inputs, states)
     values = {name: value.astype(np.int64 if name in integers else dtype) for name, value in given.items()}
@@ -59,7 +61,7 @@ def all_values(
 
 
 def checked(graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> Values:
-    """Return ``inputs`` and ``states`` together; raises InputError where names or shapes are not the graph's."""
+    """Return ``inputs`` and ``states`` merged. Raises InputError if names or shapes do not match the graph."""
     given = {**inputs, **states}
     shapes = {port.name: port.shape for port in graph.inputs} | {s.before: s.initial.shape for s in graph.states}
     if set(given) != set(shapes):

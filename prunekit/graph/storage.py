@@ -1,6 +1,7 @@
-"""A graph as plain values and tensors, the form in which files hold it, and back; every op without a line of its own.
+"""Conversion between a graph and plain values and tensors, the form in which ``model.pt`` stores it.
 
-Fields are checked against the types that the op's class declares, so that a file cannot make an op of other things.
+The conversion is generic: ops need no code for it. Fields are checked against the types that the op's class declares,
+so a file cannot create an op with invalid fields.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def encode(graph: Graph) -> dict[str, Any]:
 
 
 def decode(data: object) -> Graph:
-    """Return the graph that ``encode`` wrote; raises InputError, naming the culprit, for anything else."""
+    """Return the graph that ``encode`` wrote; raises InputError, naming the culprit, for any other data."""
     found = _entries(data, "graph", ("inputs", "nodes", "outputs", "states"))
     nodes = _list(found["nodes"], "nodes")
     if len(nodes) > _MAX_NODES:

@@ -1,8 +1,8 @@
-"""Masks and surgery: removed units are zeroed, or physically removed without changing what the graph computes.
+"""Masks and surgery: units are set to zero, or removed physically without changing the outputs of the graph.
 
-Both follow from the groups' slices alone. A removed unit that is a constant wherever it is carried keeps what it
-contributes: ``zeroed`` leaves it as it is, ``shrink`` folds it into the bias of whatever reads it. Every other removed
-unit becomes zero. Under a norm (a coupling ``across``) no unit is a constant unless it is zero there.
+Both need only the slices of the groups. A removed unit whose value is constant keeps its contribution: ``zeroed``
+leaves the unit unchanged, and ``shrink`` folds it into the bias of whatever reads it. Any other removed unit becomes
+zero. Under a norm (a coupling ``across``) a unit counts as constant only if it is zero there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _Messages = dict[str, str]
 
 
 def check_masks(groups: Sequence[Group], masks: Masks, min_units: int = 1) -> None:
-    """Raise InputError for masks that do not fit ``groups``, EmptyGroupError for one that keeps too few (law 8)."""
+    """Raise InputError for masks that do not fit ``groups``, and EmptyGroupError for one that keeps fewer than
+    ``min_units``.
+    """
     unknown = set(masks) - {group.name for group in groups}
     if unknown:
         raise InputError(f"mask '{min(unknown)}' belongs to no group (groups: {', '.join(g.name for g in groups)})")
@@ -49,10 +51,10 @@ def check_masks(groups: Sequence[Group], masks: Masks, min_units: int = 1) -> No
 
 
 def zeroed(graph: Graph, masks: Masks) -> Graph:
-    """Return ``graph`` with all constants and initial states of removed units at zero; constant units stay.
+    """Return ``graph`` with all constants and initial states of removed units set to zero, except constant units.
 
-    Raises InputError and EmptyGroupError as ``check_masks``, and CouplingError, naming node and op, where a removed
-    unit would not be zero under a norm, as its activation is not zero at zero.
+    Raises InputError and EmptyGroupError as ``check_masks`` does. Raises CouplingError, naming node and op, if a
+    removed unit would not be zero under a norm because its activation is not zero at zero.
     """
     groups = find_groups(graph)
     check_masks(groups, masks)
@@ -60,9 +62,9 @@ def zeroed(graph: Graph, masks: Masks) -> Graph:
 
 
 def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
-    """Return a smaller graph that computes what ``zeroed(graph, masks)`` does; raises as that does (law 1).
+    """Return a smaller graph that computes the same as ``zeroed(graph, masks)``; raises the same errors (law 1).
 
-    InputError also where a constant would have to be folded into an op that has no form for it.
+    Also raises InputError if a constant would have to be folded into an op that has no form for it.
     """
     groups = find_groups(graph)
     check_masks(groups, masks, min_units)
@@ -73,9 +75,9 @@ def shrink(graph: Graph, masks: Masks, *, min_units: int = 1) -> Graph:
 
 
 def constant_units(graph: Graph) -> dict[str, NDArray[np.bool_]]:
-    """Return masks that remove what is constant whatever the input, so that ``shrink`` leaves all outputs as they are.
+    """Return masks that remove all units with a constant value, so ``shrink`` with them changes no output.
 
-    A group keeps one unit at least, and all of them where something that reads it has no form for folding constants.
+    A group keeps at least one unit. It keeps all of them if something that reads it cannot take a folded constant.
     """
     groups = find_groups(graph)
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -87,7 +89,7 @@ def constant_units(graph: Graph) -> dict[str, NDArray[np.bool_]]:
 
 
 def refused_groups(graph: Graph) -> dict[str, str]:
-    """Return the groups of which ``zeroed`` and ``shrink`` remove no unit, by name, with the reason."""
+    """Return the groups from which ``zeroed`` and ``shrink`` can remove no unit: the reason, keyed by group name."""
     read = list(_read_across(graph))
     if not read:
         return {}
@@ -97,9 +99,9 @@ def refused_groups(graph: Graph) -> dict[str, str]:
 
 
 def not_held_groups(graph: Graph, held: Collection[tuple[int, str]]) -> dict[str, str]:
-    """Return the groups whose removed units differ from ``zeroed``'s where only the constants ``held`` are zeroed.
+    """Return the groups for which setting only the constants ``held`` to zero differs from ``zeroed``.
 
-    By name, with the node where they do; ``held`` are (index of node, field).
+    ``held`` are (index of node, field). The result maps the name of the group to the node at which they differ.
     """
     groups = find_groups(graph)
     units = {group.name: np.arange(group.width) for group in groups}
@@ -117,7 +119,9 @@ def not_held_groups(graph: Graph, held: Collection[tuple[int, str]]) -> dict[str
 
 
 class DeadSlice(NamedTuple):
-    """Of the constant ``field`` of node ``node`` (index), ``positions`` int64 [dead] on ``axis`` are dead."""
+    """Dead units in a constant: ``positions`` (int64 [dead]) on ``axis`` of ``field`` of the node with index
+    ``node``.
+    """
 
     node: int
     field: str
@@ -126,7 +130,7 @@ class DeadSlice(NamedTuple):
 
 
 def dead_slices(groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
-    """Return what training has to hold at zero for the units that ``masks`` remove (law 3)."""
+    """Return the slices that training must hold at zero for the units that ``masks`` remove (law 3)."""
     return [
         DeadSlice(node, field, axis, positions[:, ~masks[group.name]].ravel())
         for group in groups
@@ -136,7 +140,7 @@ def dead_slices(groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
 
 
 def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph, _Units]:
-    """Return the graph with varying removed units at zero, and the removed units that are constant, by group."""
+    """Return the graph with all non-constant removed units at zero, and the constant removed units of each group."""
     zero_needed = list(_read_across(graph))
     dead: _Units = {}
     constant: _Units = {}
@@ -153,7 +157,7 @@ def _zeroed(graph: Graph, groups: Sequence[Group], masks: Masks) -> tuple[Graph,
 def _constant(
     graph: Graph, groups: Sequence[Group], zero_needed: Sequence[tuple[int, int, int]]
 ) -> Iterator[NDArray[np.bool_]]:
-    """Yield, by group, bool [width]: which units are constant wherever they are carried, and zero where read across."""
+    """Yield bool [width] per group: the units that are constant in every value, and zero where a norm reads them."""
     known = known_values(graph)
     across = {(graph.nodes[node].inputs[at], axis) for node, at, axis in zero_needed}
     for group in groups:
@@ -167,7 +171,7 @@ def _constant(
 
 
 def _read_across(graph: Graph) -> Iterator[tuple[int, int, int]]:
-    """Yield (node, input, axis) of every axis whose units an op reads together, so that dead ones must be zero."""
+    """Yield (node, input, axis) for every axis that an op reads as a whole, so dead units on it must be zero."""
     specs = specs_of(graph)
     for index, node in enumerate(graph.nodes):
         for coupling in node.op.couplings(given_to(node, specs)):
@@ -178,7 +182,9 @@ def _read_across(graph: Graph) -> Iterator[tuple[int, int, int]]:
 
 
 def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequence[tuple[int, int, int]]) -> _Messages:
-    """Return, by group, why its units cannot be removed: those in ``gone`` are not zero where they are read across."""
+    """Return, per group, why its units cannot be removed: those in ``gone`` are not zero where an op reads across
+    them.
+    """
     known = known_values(graph)
     messages: _Messages = {}
     for index, at, axis in read:
@@ -199,7 +205,7 @@ def _not_zero(graph: Graph, groups: Sequence[Group], gone: _Units, read: Sequenc
 
 
 def _zero(value: Array, positions: Positions, axis: int) -> Array:
-    if value.dtype == bool:  # says what goes where, not how much
+    if value.dtype == bool:  # says which values go where, not how much they cost
         return value
     value = value.copy()
     np.moveaxis(value, axis, 0)[positions] = 0.0
@@ -209,7 +215,9 @@ def _zero(value: Array, positions: Positions, axis: int) -> Array:
 def _changed(
     graph: Graph, groups: Sequence[Group], units: _Units, change: Callable[[Array, Positions, int], Array]
 ) -> Graph:
-    """Return ``graph`` with ``change`` done once to every axis of a constant or initial state that has ``units``."""
+    """Return ``graph`` with ``change`` applied once to every axis of a constant or initial state that holds
+    ``units``.
+    """
     found: dict[tuple[int, str, int], list[Positions]] = {}
     for group in groups:
         if not len(units[group.name]):

@@ -1,4 +1,4 @@
-"""A graph as a torch module, whose parameters are the graph's constants."""
+"""A graph as a torch module, with the graph's constants as parameters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prunekit.graph.op import parameters
 
 @final
 class GraphModule(nn.Module):
-    """``graph`` in torch: (inputs..., states...) -> (outputs..., states for the next call), all [batch, ...].
+    """The torch module of ``graph``: maps (inputs..., states...) to (outputs..., next states...), all [batch, ...].
 
-    Constant ``field`` of node ``index`` is the parameter ``"index-field"`` (a buffer where it is bool). Raises
+    The constant ``field`` of node ``index`` is the parameter ``"index-field"``, or a buffer if it is bool. Raises
     InputError, naming node and op, for an op without a torch form.
     """
 
@@ -50,13 +50,13 @@ class GraphModule(nn.Module):
         return tuple(values[name] for name in (*graph.outputs, *(state.after for state in graph.states)))
 
     def initial_states(self, batch: int) -> tuple[Tensor, ...]:
-        """Return the states before the first call, [batch, ...] each, in the parameters' dtype."""
+        """Return the initial states, [batch, ...] each, in the dtype of the parameters."""
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         states = (torch.from_numpy(state.initial.copy()).to(dtype) for state in self._graph.states)
         return tuple(state.expand(batch, *state.shape) for state in states)
 
     def to_graph(self) -> Graph:
-        """Return the graph with the parameters as they are now."""
+        """Return the graph with the current values of the parameters."""
         nodes = []
         for index, node in enumerate(self._graph.nodes):
             now = {field: self._tensor(index, field).detach().cpu().numpy().copy() for field in self._fields[index]}

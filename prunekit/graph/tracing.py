@@ -1,7 +1,7 @@
-"""A torch network as a graph: traced symbolically, against an allow-list.
+"""Symbolic tracing of a torch network into a graph, by an allow-list of modules and functions.
 
-The ops' own files say what they recognise (``lifting.py``), so ``prunekit.ops`` must have been imported. What no output
-needs is left out; what is needed and not known is refused by name.
+Each op's file registers what it recognises (``lifting.py``), so import ``prunekit.ops`` first. Parts that no output
+depends on are left out. A needed part that is unknown is refused by name.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from prunekit.graph.op import Array, name_of
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TracedNetwork:
-    """A graph, and the dotted paths of the parameters that its constants are: by (index of node, field).
+    """A graph, and where its constants are in the torch network: dotted paths, keyed by (index of node, field).
 
-    A constant that is no parameter of its own, but computed, has no path. A path that stands twice is shared.
-    ``places`` are ``paths`` and those of buffers and of parameters that are not there (a bias that is none);
-    ``modules`` are the paths of the modules that nodes (by index) come from, ``own_tensors`` the nodes that are calls
-    on parameters or buffers of more than one number which the network reads by itself.
+    ``paths`` are those of parameters. A constant that is computed from parameters has no path. A path that occurs twice
+    is a shared parameter. ``places`` are ``paths`` plus the paths of buffers and of absent parameters (a bias that is
+    None). ``modules`` are the paths of the modules that nodes come from, by index of node. ``own_tensors`` are the
+    nodes that apply a parameter or buffer of more than one number which ``forward`` reads directly.
     """
 
     graph: Graph
@@ -46,11 +46,11 @@ def trace(
     outputs: Sequence[str] = ("outputs",),
     states: Mapping[str, Array] | None = None,
 ) -> TracedNetwork:
-    """Trace ``network``, called with ``inputs`` and then ``states`` (initial values by name, without batch).
+    """Trace ``network``, which takes ``inputs`` and then ``states`` (initial values by name, without batch axis).
 
-    Its forward returns a tensor or a tuple of them: first what ``outputs`` name, then the states for the next call.
-    Whatever else it returns is left out. Raises CouplingError, naming the module or call, for what is not known or
-    cannot be traced, and InputError as ``Graph`` does.
+    ``forward`` returns a tensor or a tuple of tensors: first the ``outputs``, in the order of their names, then the
+    next states. Further results are ignored. Raises CouplingError, naming the module or call, for anything unknown or
+    untraceable, and InputError as ``Graph`` does.
     """
     states = states or {}
     nodes = list(fx_graph(network, len(inputs) + len(states)).nodes)
@@ -99,14 +99,16 @@ def trace(
 
 @final
 class _Tracer(fx.Tracer):
-    """Looks into no module of a registered type, nor of a subclass, so that each is known, or refused, by its name."""
+    """A tracer that treats modules of registered types and of their subclasses as leaves, so errors can name them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, tuple(modules())) or super().is_leaf_module(m, module_qualified_name)
 
 
 def fx_graph(network: nn.Module, count: int) -> fx.Graph:
-    """Return ``network`` of ``count`` inputs in fx; raises CouplingError where it takes others or cannot be traced."""
+    """Return the fx graph of ``network`` with ``count`` inputs; raises CouplingError if that is not its number of
+    inputs or if tracing fails.
+    """
     if type(network) in modules():
         network = nn.Sequential(network)
     entries = list(signature(network.forward).parameters.values())[count:]
@@ -127,7 +129,9 @@ def fx_graph(network: nn.Module, count: int) -> fx.Graph:
 
 
 def _refuse_overwriting(node: fx.Node, network: nn.Module) -> None:
-    """A call in place changes what other readers of its input see, which a graph of values does not show."""
+    """Raise CouplingError for an in-place call whose input has other readers, which a graph of values cannot
+    represent.
+    """
     if node.op == "call_module":
         in_place = bool(getattr(submodule_at(network, str(node.target)), "inplace", False))
     else:
@@ -152,7 +156,7 @@ def _value_of(found: object, network: nn.Module) -> Traced:
 
 
 def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
-    """Return ``results`` and all that they are made from."""
+    """Return ``results`` and all nodes that they depend on."""
     needed: set[fx.Node] = set()
     waiting = list(results)
     while waiting:
@@ -166,7 +170,7 @@ def upstream(results: Sequence[fx.Node]) -> set[fx.Node]:
 @final
 @dataclass(kw_only=True)
 class Lifting:
-    """What was read so far; ``hooks`` says whether modules may have them."""
+    """The state of a trace: the nodes and values so far. ``hooks`` says whether modules may have hooks."""
 
     network: nn.Module
     values: dict[fx.Node, Traced | tuple[Traced, ...] | Tensor]
@@ -179,12 +183,12 @@ class Lifting:
     hooks: bool = False
 
     def add(self, node: fx.Node) -> None:
-        """Read one node of fx; raises CouplingError, naming it, where it is not known."""
+        """Translate one fx node; raises CouplingError with its name if it is unknown."""
         arguments = [self._filled(argument) for argument in node.args]
         named = {
             name: self._filled(argument)
             for name, argument in node.kwargs.items()
-            if argument is not None and name != "_stacklevel"  # torch's functions pass on what they were not given
+            if argument is not None and name != "_stacklevel"  # torch's functions pass on arguments that were not given
         }
         path, found = "", None
         head: tuple[nn.Module, ...] = ()
@@ -253,7 +257,7 @@ class Lifting:
 
 
 def _tensor_at(network: nn.Module, path: str) -> Tensor:
-    """Return the parameter or buffer that the network reads by itself: a constant, of which no path is kept."""
+    """Return a parameter or buffer that ``forward`` reads directly. It becomes a constant without a path."""
     owner, _, name = path.rpartition(".")
     found = getattr(network.get_submodule(owner), name)
     if not isinstance(found, Tensor):
@@ -273,7 +277,7 @@ def _call(function: Any, arguments: Sequence[Any], named: Mapping[str, Any]) -> 
 
 
 def submodule_at(network: nn.Module, path: str) -> nn.Module:
-    """Return the module that fx calls ``path``; a network that is one known module is all there is."""
+    """Return the module at the fx path ``path``, or the network itself if it is a single known module."""
     return network if type(network) in modules() else network.get_submodule(path)
 
 

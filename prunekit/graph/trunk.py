@@ -1,8 +1,9 @@
-"""The part of a torch network between its first and its last layer, as a graph.
+"""The hidden part of a torch network as a graph: everything between its first and its last known layer.
 
-Training meets networks around whose layers there is something that no op knows: observations are prepared, outputs are
-made into distributions. Units are hidden, so what is not known before the first layer is an input here, and what is
-not known after the last one reads outputs. Between layers it is refused by name, as in ``tracing.py``.
+A network in training may do things around its layers that no op describes: prepare observations, or turn outputs into
+distributions. These do not matter for hidden units. So an unknown part before the first layer becomes an input of the
+graph, and one after the last layer counts as a reader of its outputs. An unknown part between layers is refused by
+name, as in ``tracing.py``.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from prunekit.graph.lifting import Traced, functions, modules
 from prunekit.graph.op import parameters
 from prunekit.graph.tracing import Lifting, TracedNetwork, submodule_at, upstream
 
-# What a module says of how many values it reads; the last entry is for the second argument of a cell.
+# The attribute with the number of values that a module reads; the last entry is for the second argument of a cell.
 _WIDTHS = ("in_features", "num_features", "input_size", "hidden_size")
 
 
 def trace_trunk(
     network: nn.Module, graph: fx.Graph, *, states: int = 0, structure_only: bool = False
 ) -> TracedNetwork | None:
-    """Trace ``network`` from ``graph``, its ``fx_graph`` of one input, or return None where nothing in it is known.
+    """Trace the hidden part of ``network``, or return None if it contains no known layer.
 
-    Widths are those that its modules say, names of values the modules' paths. The last ``states`` inputs are states,
-    zero at first; the last values that its forward returns are the same states for the next call.
+    ``graph`` is the ``fx_graph`` of the network, with one input and ``states``. Widths come from the modules, and names
+    of values are the modules' paths. The last ``states`` inputs are states with initial values of zero; the last values
+    that ``forward`` returns are the next states.
 
-    With ``structure_only`` weights may be NaN or infinite; the graph then has ones there. Hooks are allowed. Raises
-    CouplingError, naming the module or call, for what is not known between two layers; InputError as ``Graph`` does.
+    ``structure_only`` replaces all weights by ones, so they may be NaN or infinite, and allows hooks. Raises
+    CouplingError, naming the module or call, for an unknown part between two layers, and InputError as ``Graph`` does.
     """
     nodes = list(graph.nodes)
     results = nodes[-1].all_input_nodes
@@ -80,7 +82,9 @@ def _names(found: object) -> list[str]:
 @final
 @dataclass(kw_only=True)
 class _Trunk:
-    """``hidden`` nodes depend on a layer, ``beyond`` too but are not known; ``shown`` are read by those."""
+    """A trace of the trunk: ``hidden`` nodes depend on a layer, ``beyond`` are unknown nodes that do, ``shown`` are the
+    values that these read.
+    """
 
     lifting: Lifting
     nodes: list[fx.Node]
@@ -97,7 +101,7 @@ class _Trunk:
         self.feeding.update(layers)
 
     def add(self, node: fx.Node) -> None:
-        """Read ``node``, or put it before or beyond the trunk."""
+        """Translate ``node`` into the trunk, or place it before or after the trunk."""
         sources = node.all_input_nodes
         unknown = next((self.beyond[source] for source in sources if source in self.beyond), None)
         hidden = self._is_layer(node) or any(source in self.hidden for source in sources)
@@ -118,7 +122,7 @@ class _Trunk:
                 self.hidden.add(node)
 
     def _open(self, node: fx.Node) -> None:
-        """Make a value from before the trunk an input; CouplingError where its width is not known."""
+        """Make a value from before the trunk an input of the graph; raises CouplingError if its width is unknown."""
         if node in self.lifting.values:
             return
         width = next(self._widths_read(node), None)
@@ -134,7 +138,7 @@ class _Trunk:
         self.lifting.taken.add(name)
 
     def _widths_read(self, node: fx.Node) -> Iterator[int]:
-        """Yield what the modules say that read ``node`` as it is, or through functions of one value."""
+        """Yield the input widths of all modules that read ``node`` directly or through element-wise functions."""
         for user in node.users:
             if user.op == "call_module":
                 module = submodule_at(self.lifting.network, str(user.target))
@@ -165,7 +169,7 @@ class _Trunk:
 
 
 def _states_returned(output: fx.Node, states: int, network: nn.Module) -> list[fx.Node]:
-    """Return the last ``states`` values that the network returns."""
+    """Return the fx nodes of the last ``states`` values that ``forward`` returns."""
     if not states:
         return []
     found = output.args[0]

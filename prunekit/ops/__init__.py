@@ -1,6 +1,6 @@
-"""The ops, one a file; importing this package registers all of them.
+"""The ops, one per file; importing this package registers all of them.
 
-A new op is a new file here: nothing lists it.
+A new op needs only a new file here.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""An element-wise function of the table ``activation_kinds.py``."""
+"""The op of all element-wise functions in the table ``activation_kinds.py``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """The function ``kind`` with its numbers, element by element; raises InputError for one that there is not."""
+    """The function ``kind`` with its numbers, applied to every element; raises InputError for an unknown kind."""
 
     kind: str
     numbers: tuple[float, ...] = ()
@@ -42,12 +42,12 @@ class Activation:
                 raise InputError(f"'{self.kind}' has a parameter beyond float32: {number:g}")
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself."""
+        """Couple each unit of y with the same unit of x."""
         return unitwise(given[0], ("x", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

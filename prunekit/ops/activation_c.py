@@ -1,4 +1,4 @@
-"""The element-wise functions in C, and their bit-exact twins in NumPy float32; one entry for each of ``KINDS``."""
+"""The element-wise functions in C, and their bit-exact twins in NumPy float32; one entry per entry of ``KINDS``."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ from prunekit.graph.c.literals import LARGEST, Float32, c_float
 @final
 @dataclass(frozen=True, kw_only=True)
 class CKind:
-    """One function: ``to_c(prefix, called, *numbers)`` gives its C, ``twin(x, *numbers)`` the value."""
+    """One function: ``to_c(prefix, called, *numbers)`` returns its C, and ``twin(x, *numbers)`` its value."""
 
     to_c: Callable[..., str]
     twin: Callable[..., Float32]
 
 
 def activation_to_c(kind: str, numbers: Sequence[float], prefix: str, called: str) -> str:
-    """Return the C functions of a kind of ``KINDS``, ``<prefix>_<called>`` the last; raises InputError for others."""
+    """Return the C functions of a kind of ``KINDS``; ``<prefix>_<called>`` is the last. Raises InputError for other
+    kinds.
+    """
     return _kind(kind, numbers).to_c(prefix, called, *numbers)
 
 
 def activation_in_float32(kind: str, numbers: Sequence[float], x: Float32) -> Float32:
-    """Return a kind of ``KINDS`` of ``x`` (any shape) to the bit that the C gives."""
+    """Return the value of a kind of ``KINDS`` at ``x`` (any shape), with the same bits as the C."""
     with np.errstate(all="ignore"):
         return _kind(kind, numbers).twin(x, *(np.float32(number) for number in numbers))
 
@@ -75,7 +77,7 @@ def _selu(x: Float32) -> Float32:
 
 
 def _softplus(x: Float32, beta: np.float32) -> Float32:
-    """Return log(1 + exp(beta x)) / beta, as x where that is above 0 and what goes to 0 with |beta x|."""
+    """Return log(1 + exp(beta x)) / beta as max(x, 0) plus a term that goes to 0 for large |beta x|."""
     u = beta * x
     s = sigmoid(np.where(u < ZERO, -u, u))
     z = (ONE - s) / (ONE + s)
@@ -106,7 +108,9 @@ def _gelu_tanh(x: Float32) -> Float32:
 
 
 def _mish(x: Float32) -> Float32:
-    """With s = sigmoid(x) and q = 1 - s, which is exp(-softplus(x)), tanh(softplus(x)) is s (1 + q) / (1 + q^2)."""
+    """Return mish: with s = sigmoid(x) and q = 1 - s = exp(-softplus(x)), tanh(softplus(x)) is s (1 + q) / (1 +
+    q^2).
+    """
     s = sigmoid(x)
     q = ONE - s
     return np.asarray(x * (s * (ONE + q)) / (ONE + q * q), np.float32)

@@ -1,4 +1,4 @@
-"""Activations in integers: all are curves off tables but those that need none."""
+"""Activations in integers: those that need no table, and tabulated curves for all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The element-wise functions as data: they differ in the function alone, so that they share one op and one table."""
+"""The element-wise functions as data. They differ only in the function, so they share one op and one table."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One function in all forms. ``numbers`` are its parameters, by torch's names for them, with their defaults.
+    """One function in all forms. ``numbers`` are its parameters, under torch's names, with their defaults.
 
-    ``reference``, ``torch`` and ``onnx`` take the value (``onnx`` a writer first) and then the numbers in order.
-    ``required`` are torch's further arguments, which must have exactly these values. ``in_torch`` gives the function,
-    the module, and the functions and tensor methods that are called: it is asked when torch is needed.
+    ``reference``, ``torch`` and ``onnx`` take the value (``onnx`` takes a writer before it), and then the numbers in
+    order. ``required`` are further arguments of torch that must have exactly these values. ``in_torch`` returns the
+    function, the module, and the functions and tensor methods that are read; it is called only if torch is needed.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Kind:
 
     @property
     def torch(self) -> Callable[..., Tensor]:
-        """What computes it in torch."""
+        """The torch function that computes it."""
         return self.in_torch()[0]
 
     @property
@@ -48,7 +48,7 @@ class Kind:
 
     @property
     def functions(self) -> tuple[object, ...]:
-        """The functions, and the names of tensor methods, that compute it."""
+        """The torch functions, and the names of tensor methods, that compute it."""
         return self.in_torch()[2]
 
 

@@ -31,11 +31,11 @@ class Add:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that both have."""
+        """Return the spec of the inputs."""
         return of_one_shape(given)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Both sides have the same units."""
+        """Couple a, b and y unit by unit."""
         return unitwise(given[0], ("a", "b", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

@@ -45,7 +45,7 @@ class Affine:
         return (Spec((*given[0].shape[:-1], self.weight.shape[0])),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Columns are the units that are read, rows those that are made."""
+        """Couple columns of the weight with the input's units, and rows and biases with the output's."""
         before = (Coupling((Axis("x", k), Axis("y", k))) for k in range(len(given[0].shape) - 1))
         read = Coupling((Axis("x"), Axis("weight", 1)))
         return (*before, read, Coupling((Axis("weight", 0), Axis("bias", 0), Axis("y"))))

@@ -37,7 +37,7 @@ class Argmax:
         return (Spec(given[0].shape[:-1], "int64"),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last."""
+        """Couple all axes except the last."""
         return unitwise(given[0], ("x",))[:-1] if len(given[0].shape) < 2 else unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -56,7 +56,7 @@ def _margin(_: Argmax, x: Array) -> Array:
 
 
 def lead(x: Array) -> Array:
-    """Return how far the largest value of the last axis is above the next, infinity where it is the only one."""
+    """Return the difference between the two largest values of the last axis; infinity if there is only one."""
     if x.shape[-1] < 2:
         return np.full(x.shape[:-1], np.inf)
     ranked = np.sort(x, axis=-1)
@@ -91,7 +91,7 @@ def _twin(op: Argmax, x: Float32) -> tuple[Array, ...]:
 
 
 def first_largest(x: Float32) -> Array:
-    """Return the index of the largest value of the last axis as the C finds it, NaN among them."""
+    """Return the index of the largest value of the last axis as the C finds it, even if some values are NaN."""
     best = np.zeros((*x.shape[:-1], 1), np.int64)
     for index in range(1, x.shape[-1]):
         best = np.where(x[..., index : index + 1] > np.take_along_axis(x, best, axis=-1), index, best)

@@ -1,4 +1,4 @@
-"""The head of several choices at once."""
+"""The head of several choices in parallel."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _LARGEST = 2**31 - 1
 @final
 @dataclass(frozen=True, kw_only=True)
 class ArgmaxPerPart:
-    """The last axis is parts of ``counts`` values, one after the other.
+    """One argmax per part of the last axis, which consists of parts of ``counts`` values.
 
-    Of each part it is the index of the largest value, the first of equals, plus its ``starts``; int64 [..., parts].
+    For each part it gives the index of the largest value (the first of equals) plus its entry of ``starts``; int64
+    [..., parts].
     """
 
     counts: tuple[int, ...]
@@ -50,7 +51,7 @@ class ArgmaxPerPart:
         return (Spec((*given[0].shape[:-1], len(self.counts)), "int64"),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last."""
+        """Couple all axes except the last."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def parts(self, x: Array) -> list[Array]:

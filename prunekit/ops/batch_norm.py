@@ -1,4 +1,4 @@
-"""Batch normalization as it is in evaluation: with fixed statistics."""
+"""Batch normalization in evaluation mode, with fixed statistics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BatchNorm:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         width = require_vectors(mean=self.mean, variance=self.variance, scale=self.scale, shift=self.shift)
         require_floats(given, last=width)
         if not self.epsilon > 0.0 or (self.variance < 0.0).any():
@@ -45,7 +45,7 @@ class BatchNorm:
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself, with its statistics."""
+        """Couple each unit of y with the same unit of x, and with its statistics."""
         return unitwise(given[0], ("x", "y"), ("mean", "variance", "scale", "shift"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

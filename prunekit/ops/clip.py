@@ -1,4 +1,4 @@
-"""Values held between two numbers: ReLU6 and hardtanh too."""
+"""Values clipped to two numbers, including ReLU6 and hardtanh."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """x held in [low, high]; either may be infinite."""
+    """x clipped to [low, high]; either may be infinite."""
 
     low: float
     high: float
@@ -35,14 +35,14 @@ class Clip:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         if not self.low <= self.high:
             raise InputError(f"its bounds must be low <= high, not {self.low:g} and {self.high:g}")
         require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself."""
+        """Couple each unit of y with the same unit of x."""
         return unitwise(given[0], ("x", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -72,7 +72,7 @@ def _onnx(op: Clip, writer: OnnxWriter, x: str) -> tuple[str, ...]:
 
 @C.register(Clip)
 def _c(op: Clip, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
-    """NaN gives the lower bound, if there is one."""
+    """Write the C form; NaN gives the lower bound, if there is one."""
     low, high = _in_float32(op)
     if low is None and high is None:
         return (x,)
@@ -90,7 +90,7 @@ def _twin(op: Clip, x: Float32) -> tuple[Float32, ...]:
 
 
 def _in_float32(op: Clip) -> tuple[float | None, float | None]:
-    """Return the bounds, None where there is none in float32."""
+    """Return the bounds; None for one that float32 cannot hold."""
     low, high = (float(bound) for bound in finite((op.low, op.high)))
     return None if op.low < -LARGEST else low, None if op.high > LARGEST else high
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClipToBounds:
-    """Each value of the last axis held in its own [low, high]; bounds may be infinite."""
+    """Each value of the last axis clipped to its own [low, high]; bounds may be infinite."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -33,13 +33,13 @@ class ClipToBounds:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_bounds(self.low, self.high, math.inf)
         require_floats(given, last=len(self.low))
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last, whose bounds are not pruned."""
+        """Couple all axes except the last, whose bounds are not pruned."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -48,7 +48,9 @@ class ClipToBounds:
 
 
 def require_bounds(low: Sequence[float], high: Sequence[float], largest: float) -> None:
-    """Raise InputError unless the bounds are numbers, as many of each, low <= high, and no larger than ``largest``."""
+    """Raise InputError unless there are as many lower as upper bounds, with low <= high and absolute values up to
+    ``largest``.
+    """
     if (
         not low
         or len(low) != len(high)
@@ -85,25 +87,25 @@ def _twin(op: ClipToBounds, x: Float32) -> tuple[Float32, ...]:
 
 
 def bounds_in_c(low: Sequence[float], high: Sequence[float], writer: CWriter, x: CValue) -> tuple[str, str]:
-    """Return the bounds of ``x`` as expressions of C."""
+    """Return the bounds of ``x`` as C expressions."""
     return writer.vector("low", finite(low), x.unit), writer.vector("high", finite(high), x.unit)
 
 
 def hold_in_bounds(writer: CWriter, y: CValue, value: str, low: str, high: str) -> None:
-    """Add a loop that fills ``y`` with the expression ``value``, held in bounds; NaN gives the lower one."""
+    """Add a loop that fills ``y`` with ``value`` clipped to the bounds; NaN gives the lower one."""
     writer.add(f"    for (i = 0; i < {y.count}; ++i) {{", f"        const float v = {value};")
     writer.add(f"        const float low = {low}, high = {high};")
     writer.add(f"        {y.text}[i] = v > high ? high : (v >= low ? v : low);", "    }")
 
 
 def held_in_bounds(x: Float32, low: Sequence[float], high: Sequence[float]) -> Float32:
-    """Return ``x`` in bounds, to the bit that ``hold_in_bounds`` gives."""
+    """Return ``x`` clipped to the bounds, with the same bits as ``hold_in_bounds``."""
     minimum, maximum = finite(low), finite(high)
     return np.where(x > maximum, maximum, np.where(x >= minimum, x, minimum)).astype(np.float32)
 
 
 def write_bounds(writer: OnnxWriter, x: str, low: Sequence[float], high: Sequence[float]) -> str:
-    """Hold ``x`` in bounds: ONNX's Clip takes one for all components, so that differing ones take Max and Min."""
+    """Clip ``x`` in ONNX: by Clip if all components have the same bounds, otherwise by Max and Min."""
     if len(set(low)) == 1 and len(set(high)) == 1:
         if math.isinf(low[0]) and math.isinf(high[0]):
             return x

@@ -1,4 +1,4 @@
-"""Values side by side."""
+"""Values concatenated along the last axis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_PARTS = 2**16
 @final
 @dataclass(frozen=True, kw_only=True)
 class Concat:
-    """``parts`` values one after the other along the last axis."""
+    """``parts`` values, concatenated along the last axis."""
 
     parts: int
     outputs: ClassVar[tuple[str, ...]] = ("y",)
@@ -50,7 +50,7 @@ class Concat:
         return (Spec((*given[0].shape[:-1], sum(spec.shape[-1] for spec in given))),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """The units of each part are a stretch of the result's."""
+        """Couple the units of each part with its range of the result."""
         before = (
             Coupling((*(Axis(name, k) for name in self.inputs), Axis("y", k))) for k in range(len(given[0].shape) - 1)
         )

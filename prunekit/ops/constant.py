@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Constant:
-    """``value``, whatever x is; of x it needs the size of the batch alone."""
+    """``value`` for any x, from which only the batch size is taken."""
 
     value: Array
     inputs: ClassVar[tuple[str, ...]] = ("x",)
@@ -37,7 +37,7 @@ class Constant:
         return (Spec(self.value.shape),)
 
     def couplings(self, _: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """None."""
+        """Return no couplings."""
         return ()
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

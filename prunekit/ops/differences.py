@@ -1,4 +1,4 @@
-"""Differences and quotients of torch, which are sums and products here; no op."""
+"""Differences and quotients in torch, which are read as sums and products; there is no op for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementary functions that no activation is: what foreign files are made of where nothing better is recognised."""
+"""Elementary functions that are not activations; foreign files use them where no pattern is recognised."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _POLE = {"log", "reciprocal"}  # not finite at zero
 @final
 @dataclass(frozen=True, kw_only=True)
 class Elementary:
-    """The function ``kind``, element by element; ``exponent`` is that of "pow" alone.
+    """The function ``kind`` of every element; ``exponent`` applies only to "pow".
 
-    NaN and infinite where the function is. Where it is not finite at zero, its units are not pruned.
+    The result is NaN or infinite where the function is. If it is not finite at zero, its units are not pruned.
     """
 
     kind: str
@@ -46,12 +46,12 @@ class Elementary:
             raise InputError(f"'{self.kind}' is not a known function; choose one of {', '.join(_FUNCTIONS)}")
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself, where zero makes a number."""
+        """Couple each unit of y with the same unit of x, if the function is finite at zero."""
         pole = self.kind in _POLE or (self.kind == "pow" and self.exponent < 0.0)
         return () if pole else unitwise(given[0], ("x", "y"))
 

@@ -1,4 +1,4 @@
-"""All axes as one."""
+"""All axes joined into one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Flatten:
-    """[batch, ..., n] as [batch, all], in row-major order."""
+    """Reshapes [batch, ..., n] to [batch, all], in row-major order."""
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
@@ -35,7 +35,9 @@ class Flatten:
         return (Spec((math.prod(given[0].shape),)),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """The units of the last axis lie on the result once per entry of the others, which stay as they are."""
+        """Couple units of the last axis with their copies in the result, one per entry of the other axes, which are not
+        pruned.
+        """
         return (Coupling((Axis("x"), Axis("y", blocks=math.prod(given[0].shape[:-1])))),)
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

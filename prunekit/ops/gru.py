@@ -1,4 +1,4 @@
-"""A GRU cell, one step of it."""
+"""One step of a GRU cell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class GRU:
     """after = (1 - z) * n + z * before, with r, z = sigmoid(...) and n = tanh(n_x + r * n_h).
 
-    w_x [3 h, in], w_h [3 h, h], b_x and b_h [3 h], gates r, z, n, as torch has them.
+    w_x [3 h, in], w_h [3 h, h], b_x and b_h [3 h], with the gates in torch's order r, z, n.
     """
 
     w_x: Array
@@ -53,7 +53,7 @@ class GRU:
         return (before,)
 
     def couplings(self, _: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Three gates are three blocks of the same units, which also read each other's state."""
+        """Couple the three gates, which are three blocks of the same units, with the state that they also read."""
         rows = (Axis(name, 0, blocks=3) for name in ("w_x", "w_h", "b_x", "b_h"))
         units = Coupling((*rows, Axis("w_h", 1), Axis("before"), Axis("after")), across=True)
         return (Coupling((Axis("x"), Axis("w_x", 1))), units)
@@ -81,7 +81,7 @@ def _known(op: GRU, x: Array, before: Array) -> tuple[Array, ...]:
 
 @FOLD.register(GRU)
 def _fold(op: GRU, _: str, constants: Array) -> GRU:
-    """Only what comes in as ``x`` is folded: a unit of the state is no constant unless it is zero."""
+    """Fold a constant input ``x`` only; a unit of the state is not constant unless it is zero."""
     bias = op.b_x.astype(np.float64) + op.w_x.astype(np.float64) @ constants
     return replace(op, b_x=bias.astype(op.b_x.dtype))
 

@@ -1,4 +1,4 @@
-"""A value under another name: the answer of a policy that has no head."""
+"""A value under another name: the action of a policy without a head."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Identity:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself."""
+        """Couple each unit of y with the same unit of x."""
         return unitwise(given[0], ("x", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

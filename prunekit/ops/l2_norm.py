@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class L2Norm:
-    """x / max(|x|, epsilon), |x| being the Euclidean length of the last axis."""
+    """x / max(|x|, epsilon), where |x| is the Euclidean length over the last axis."""
 
     epsilon: float
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         if not self.epsilon > 0.0:
             raise InputError(f"its epsilon must be positive, not {self.epsilon:g}")
         require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit has a part in the length, zeros none."""
+        """Couple units across: all enter the length, and zeros do not change it."""
         return unitwise(given[0], ("x", "y"), across=True)
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -91,7 +91,7 @@ def _twin(op: L2Norm, x: Float32) -> tuple[Float32, ...]:
 
 
 def _minimum(op: L2Norm) -> float:
-    """Return epsilon as C can have it: no zero, which would divide zero."""
+    """Return epsilon for the C, where it must not be zero, to avoid a division by zero."""
     return min(max(op.epsilon, float(np.finfo(np.float32).tiny)), LARGEST)
 
 

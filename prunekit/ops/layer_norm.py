@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class LayerNorm:
     """(x - mean) / sqrt(variance + epsilon) * scale + shift over the last axis; scale and shift [n].
 
-    Mean and variance are over ``count`` values, of which those beyond the n that are there are zero: so it computes the
-    same after units that were zero have gone.
+    Mean and variance are over ``count`` values. If only n are left, the others count as zeros, so the result does not
+    change when zero units are removed.
     """
 
     scale: Array
@@ -43,7 +43,7 @@ class LayerNorm:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         width = require_vectors(scale=self.scale, shift=self.shift)
         require_floats(given, last=width)
         if self.count < width:
@@ -51,7 +51,7 @@ class LayerNorm:
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit has a part in the statistics, zeros none."""
+        """Couple units across: all enter the statistics, and zeros do not change them."""
         return unitwise(given[0], ("x", "y"), ("scale", "shift"), across=True)
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

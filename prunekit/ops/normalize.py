@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalize:
-    """clip((x - mean) * scale, -clip, clip); mean and scale [n], clip positive (infinite: none)."""
+    """clip((x - mean) * scale, -clip, clip); mean and scale [n], clip positive (infinite for none)."""
 
     mean: Array
     scale: Array
@@ -33,14 +33,14 @@ class Normalize:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         if not self.clip > 0.0:
             raise InputError(f"its clip must be positive, not {self.clip:g}")
         require_floats(given, last=require_vectors(mean=self.mean, scale=self.scale))
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each value by itself, with its mean and scale."""
+        """Couple each value of y with the same value of x, its mean and its scale."""
         return unitwise(given[0], ("x", "y"), ("mean", "scale"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -76,7 +76,7 @@ DEFINED_EVERYWHERE.add(Normalize)
 
 @C.register(Normalize)
 def _c(op: Normalize, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
-    """NaN counts as the mean, an infinity as the clip, or where there is none as the mean."""
+    """Write the C form; NaN counts as the mean, and infinity as the clip, or as the mean without a clip."""
     y = writer.over(x)
     mean, scale = (
         writer.load(writer.constant(called, value), x.unit)

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PReLU:
-    """x where it is not negative, else slope * x; slope [n]."""
+    """x for x >= 0, otherwise slope * x; slope [n]."""
 
     slope: Array
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_floats(given, last=require_vectors(slope=self.slope))
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit by itself, with its slope."""
+        """Couple each unit of y with the same unit of x and its slope."""
         return unitwise(given[0], ("x", "y"), ("slope",))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

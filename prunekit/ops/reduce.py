@@ -1,4 +1,4 @@
-"""All values of the last axis as one."""
+"""Reductions of the last axis to one value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reduce:
-    """Sum, mean or largest of the last axis, which stays with a size of one; what it reads there is not pruned."""
+    """Sum, mean or maximum over the last axis, which is kept with size one; its units are not pruned."""
 
     kind: Literal["sum", "mean", "max"]
     inputs: ClassVar[tuple[str, ...]] = ("x",)
@@ -35,7 +35,7 @@ class Reduce:
         return (Spec((*given[0].shape[:-1], 1)),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last."""
+        """Couple all axes except the last."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -79,7 +79,7 @@ def _onnx(op: Reduce, writer: OnnxWriter, x: str) -> tuple[str, ...]:
 
 @C.register(Reduce)
 def _c(op: Reduce, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
-    """The largest passes NaN by, unless it is the first."""
+    """Write the C form; the maximum ignores NaN, unless it comes first."""
     begin, step = {"max": ("x[0]", "x[i] > y ? x[i] : y")}.get(op.kind, ("0.0f", "y + x[i]"))
     end = f"y / {c_float(x.width)}" if op.kind == "mean" else "y"
     own = writer.own_name(f"reduce_{op.kind}", (Reduce, op.kind, x.width if op.kind == "mean" else 0))

@@ -25,21 +25,23 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reshape:
-    """[batch, ...] as [batch, *shape], in row-major order. Which units are which is not followed: they stay."""
+    """Reshapes [batch, ...] to [batch, *shape], in row-major order. Units are not traced through it, so they are not
+    pruned.
+    """
 
     shape: tuple[int, ...]
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return ``shape``, where it has as many values."""
+        """Return ``shape``; raises InputError if it has another number of values."""
         require_floats(given)
         if math.prod(self.shape) != math.prod(given[0].shape) or any(size < 1 for size in self.shape):
             raise InputError(f"{list(given[0].shape)} cannot be read as {list(self.shape)}")
         return (Spec(self.shape),)
 
     def couplings(self, _: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """None."""
+        """Return no couplings."""
         return ()
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -79,7 +81,7 @@ def _twin(op: Reshape, x: Float32) -> tuple[Float32, ...]:
 
 @from_function(lambda: (torch.reshape, "reshape", "view"))
 def _function(x: Traced, *shape: object) -> Lifted | None:
-    """Read shapes whose first size is -1, the batch, and whose others are numbers."""
+    """Read shapes whose first size is -1 (the batch) and whose other sizes are numbers."""
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     batch, *others = sizes
     found = tuple(size for size in others if isinstance(size, int) and size > 0)

@@ -38,7 +38,7 @@ class RMSNorm:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         width = require_vectors(scale=self.scale)
         require_floats(given, last=width)
         if self.count < width:
@@ -46,7 +46,7 @@ class RMSNorm:
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each unit has a part in the mean, zeros none."""
+        """Couple units across: all enter the mean, and zeros do not change it."""
         return unitwise(given[0], ("x", "y"), ("scale",), across=True)
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

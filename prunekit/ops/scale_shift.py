@@ -1,4 +1,4 @@
-"""Each value scaled and shifted by constants of its own."""
+"""A scale and a shift per value."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ScaleShift:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_floats(given, last=require_vectors(scale=self.scale, shift=self.shift))
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Each value by itself, with its constants."""
+        """Couple each value of y with the same value of x and its constants."""
         return unitwise(given[0], ("x", "y"), ("scale", "shift"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -85,7 +85,7 @@ def _twin(op: ScaleShift, x: Float32) -> tuple[Float32, ...]:
 
 
 def scaled(x: object, scale: object, shift: object) -> Lifted | None:
-    """Return x * scale + shift as it is read from torch; None where these are no constants per value."""
+    """Return x * scale + shift as read from torch; None unless scale and shift are constants per value."""
     if not isinstance(x, Traced) or not x.spec.shape:
         return None
     factor, offset = (constant_of(value, x.spec.shape[-1]) for value in (scale, shift))

@@ -1,4 +1,4 @@
-"""Some of the values along the last axis."""
+"""A selection of values along the last axis, in order."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice:
-    """The values at ``selected`` (bool [n]) of the last axis, in order; the constant follows the units."""
+    """The values at ``selected`` (bool [n]) of the last axis, in order; ``selected`` shrinks with the units."""
 
     selected: Bools
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the shape with as many values as are selected."""
+        """Return the shape with the number of selected values."""
         if self.selected.dtype != bool or not self.selected.any():
             raise InputError("it must select values by bools, at least one of which is true")
         require_floats(given, last=require_vectors(selected=self.selected))
         return (Spec((*given[0].shape[:-1], int(self.selected.sum()))),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """Stretches that are selected are stretches of the result; the others end here, which is no reason to stay."""
+        """Couple selected ranges with their ranges of the result. Units that are not selected may be pruned."""
         before = [Coupling((Axis("x", k), Axis("y", k))) for k in range(len(given[0].shape) - 1)]
         made = 0
         edges = [0, *(np.flatnonzero(np.diff(self.selected)) + 1).tolist(), len(self.selected)]
@@ -66,7 +66,7 @@ def _macs(_: Slice, __: Sequence[Spec]) -> int:
 
 @FOLD.register(Slice)
 def _fold(op: Slice, _: str, __: Array) -> Slice:
-    """What is not selected adds nothing."""
+    """Return the op unchanged: a constant unit that is not selected contributes nothing."""
     return op
 
 
@@ -91,7 +91,7 @@ def _onnx(op: Slice, writer: OnnxWriter, x: str) -> tuple[str, ...]:
 
 @C.register(Slice)
 def _c(op: Slice, writer: CWriter, x: CValue) -> tuple[CValue, ...]:
-    """A stretch of one vector is where it was; other values are copied, stretch by stretch."""
+    """Write the C form: a contiguous range of one vector is not copied; other values are copied range by range."""
     edges = np.flatnonzero(np.diff(op.selected.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).tolist()
     if len(edges) == 1 and x.rows == 1 and x.buffer is not None:
         return (replace(x, offset=x.offset + edges[0][0], spec=writer.made[0]),)
@@ -117,7 +117,7 @@ def _twin(op: Slice, x: Float32) -> tuple[Float32, ...]:
 
 @from_function(lambda: (operator.getitem,))
 def _function(x: Traced, index: object) -> Lifted | None:
-    """Read x[:, a:b:c] and x[..., a:b:c], the last axis being meant."""
+    """Read x[:, a:b:c] and x[..., a:b:c], if they index the last axis."""
     if not isinstance(index, tuple) or not isinstance(x, Traced):
         return None
     *before, last = index

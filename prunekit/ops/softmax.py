@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Softmax:
-    """exp(x) / sum(exp(x)) over the last axis. Zeros have a part in the sum, so that its units are not pruned."""
+    """exp(x) / sum(exp(x)) over the last axis. Its units are not pruned, because zeros would change the sum."""
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_floats(given)
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last."""
+        """Couple all axes except the last."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

@@ -1,4 +1,4 @@
-"""Values of the last axis in another order."""
+"""Values of the last axis in any order."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """The values at ``indices`` of the last axis, in any order and any number of times; they are not pruned.
+    """The values at ``indices`` of the last axis, in any order and with repetitions; its units are not pruned.
 
-    ``Slice`` is for those that stay in order.
+    Use ``Slice`` for values that stay in order.
     """
 
     indices: tuple[int, ...]
@@ -33,7 +33,7 @@ class Take:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the shape with as many values as are taken."""
+        """Return the shape with the number of taken values."""
         require_floats(given)
         size = given[0].shape[-1]
         if not self.indices or not all(type(index) is int and 0 <= index < size for index in self.indices):
@@ -41,7 +41,7 @@ class Take:
         return (Spec((*given[0].shape[:-1], len(self.indices))),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last."""
+        """Couple all axes except the last."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

@@ -27,7 +27,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 @final
 @dataclass(frozen=True, kw_only=True)
 class TanhToBounds:
-    """low + (tanh(x) + 1) / 2 * (high - low), held in [low, high]; finite bounds per value of the last axis."""
+    """low + (tanh(x) + 1) / 2 * (high - low), clipped to [low, high]; finite bounds per value of the last axis."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -35,13 +35,13 @@ class TanhToBounds:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that comes in."""
+        """Return the spec of the input."""
         require_bounds(self.low, self.high, _LARGEST)
         require_floats(given, last=len(self.low))
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last, whose bounds are not pruned."""
+        """Couple all axes except the last, whose bounds are not pruned."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     @property

@@ -24,18 +24,18 @@ _INT64 = 7  # ONNX's number of the type
 @final
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """1 where a value is above 0, and 0 where it is not; int64."""
+    """1 where a value is above 0, otherwise 0; int64."""
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the shape that comes in."""
+        """Return the shape of the input."""
         require_floats(given)
         return (Spec(given[0].shape, "int64"),)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All axes but the last, whose switches are not pruned."""
+        """Couple all axes except the last, whose switches are not pruned."""
         return unitwise(given[0], ("x", "y"))[:-1]
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """a where x > 0 (``strict``; else x >= 0), b elsewhere; all of one shape."""
+    """a where x > 0 (``strict``) or x >= 0, otherwise b; all of one shape."""
 
     strict: bool
     inputs: ClassVar[tuple[str, ...]] = ("x", "a", "b")
     outputs: ClassVar[tuple[str, ...]] = ("y",)
 
     def shapes(self, given: Sequence[Spec]) -> tuple[Spec, ...]:
-        """Return the spec that all have."""
+        """Return the spec of the inputs."""
         require_floats(given)
         if len(set(given)) > 1:
             raise InputError(f"it takes values of one shape, not {', '.join(str(list(spec.shape)) for spec in given)}")
         return (given[0],)
 
     def couplings(self, given: Sequence[Spec]) -> tuple[Coupling, ...]:
-        """All have the same units."""
+        """Couple all inputs and y unit by unit."""
         return unitwise(given[0], ("x", "a", "b", "y"))
 
     def reference(self, values: Sequence[Array]) -> tuple[Array, ...]:
@@ -66,7 +66,7 @@ def _onnx(op: Where, writer: OnnxWriter, x: str, a: str, b: str) -> tuple[str, .
 
 @C.register(Where)
 def _c(op: Where, writer: CWriter, x: CValue, a: CValue, b: CValue) -> tuple[CValue, ...]:
-    """Where x is NaN, b."""
+    """Write the C form; b where x is NaN."""
     y = writer.over(x, a, b)
     sign = ">" if op.strict else ">="
     writer.each(y, f"{x.text}[i] {sign} 0.0f ? {a.text}[i] : {b.text}[i]")

@@ -1,1 +1,1 @@
-"""Second-order steps for small networks: curvature of a policy's answers, and what divides gradients by it."""
+"""Second-order steps for small networks: curvature matrices of a policy's outputs, and solvers with them."""

@@ -1,4 +1,4 @@
-"""The Fisher matrix of a policy's actions, and gradients divided by it: natural gradients (Amari 1998; Kakade 2001)."""
+"""The Fisher matrix of a policy's actions, and natural gradients (Amari 1998; Kakade 2001)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ Solve = Callable[[Tensor], Tensor]
 
 # Added to the Fisher matrix's diagonal, as a share of its mean.
 _DAMPING = 1e-3
-# The matrix is that of so many outputs: more of them cost more and hardly change it.
+# The matrix uses at most this many outputs: more cost time and hardly change it.
 _MAX_OUTPUTS = 6_144
-# Parameters up to which the matrix is built and factorized; above, products with it suffice (Martens 2010).
+# Up to this many parameters the matrix is built and factorized; above it, products suffice (Martens 2010).
 MAX_PARAMETERS = 2_048
 _ITERATIONS = 20
 
 
 def natural(network: nn.Module, observations: Tensor, curvature: Curvature) -> Solve | None:
-    """Return what divides gradients by the damped Fisher matrix of the actions in ``observations`` [n, obs].
+    """Return a solver that multiplies gradients by the inverse of the damped Fisher matrix over ``observations`` [n,
+    obs].
 
-    The network gives [n, k] of [n, obs]: the parameters of a distribution of actions that has this ``curvature``.
-    Gradients are of the network's parameters. None where the matrix cannot be divided by: it holds what is no number.
+    The network maps [n, obs] to [n, k], the parameters of an action distribution with this ``curvature``. Gradients are
+    of the network's parameters. Returns None if the matrix cannot be inverted because it is not finite.
     """
     with torch.no_grad():
         outputs = network(observations[:1]).shape[1]
@@ -40,7 +41,7 @@ def natural(network: nn.Module, observations: Tensor, curvature: Curvature) -> S
 
 
 def fisher_matrix(network: nn.Module, observations: Tensor, curvature: Curvature) -> Tensor:
-    """Return the Fisher matrix, float64 [p, p], of the actions in ``observations`` [n, obs]; see ``natural``."""
+    """Return the Fisher matrix, float64 [p, p], of the actions over ``observations`` [n, obs]; see ``natural``."""
     with torch.no_grad():
         outputs = network(observations)
     values = {name: value.detach() for name, value in network.named_parameters()}
@@ -62,9 +63,9 @@ def by_products(
     iterations: int = _ITERATIONS,
     damping_share: float = _DAMPING,
 ) -> Solve:
-    """Return the same as ``natural`` by conjugate gradients, which need only products with the Fisher matrix.
+    """Return the same solver as ``natural`` by conjugate gradients, which only need products with the Fisher matrix.
 
-    ``damping_share`` of the mean of its diagonal is added to the diagonal.
+    ``damping_share`` times the mean of the diagonal is added to the diagonal.
     """
     values = {name: value.detach() for name, value in network.named_parameters()}
     sizes = [value.numel() for value in values.values()]
@@ -88,7 +89,7 @@ def by_products(
 
 
 def _conjugate_gradients(product: Solve, right: Tensor, iterations: int) -> Tensor:
-    """Return x with product(x) = right, as far as so many iterations come (Hestenes and Stiefel 1952)."""
+    """Return an approximate solution x of product(x) = right after ``iterations`` (Hestenes and Stiefel 1952)."""
     found, rest = torch.zeros_like(right), right.clone()
     way, error = rest.clone(), rest @ rest
     for _ in range(iterations):

@@ -1,4 +1,4 @@
-"""Networks of few parameters fitted by damped Gauss-Newton steps (Levenberg 1944; Marquardt 1963)."""
+"""Damped Gauss-Newton fitting of networks with few parameters (Levenberg 1944; Marquardt 1963)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from prunekit.optim.fisher import fisher_matrix
 from prunekit.spaces.curvature import Curvature
 
-# The curvature is that of so many outputs; the loss and its gradient are of all states (Byrd et al. 2011).
+# The curvature uses at most this many outputs; the loss and its gradient use all states (Byrd et al. 2011).
 _MAX_OUTPUTS = 12_288
 _DAMPING, _MIN_DAMPING, _LESS, _MORE = 1e-2, 1e-6, 1 / 3, 4.0
 _TRIES = 5
-# Added to the diagonal: a parameter that nothing depends on has no curvature.
+# Added to the diagonal, because a parameter without effect has no curvature.
 _FLOOR = 1e-6
 
 
@@ -28,10 +28,10 @@ def fit_gauss_newton(
     *,
     max_outputs: int = _MAX_OUTPUTS,
 ) -> float:
-    """Lower ``loss`` of the network's outputs [n, k] in ``states`` [n, obs] by steps that never raise it; return it.
+    """Minimise ``loss`` of the network's outputs [n, k] on ``states`` [n, obs] in place, and return the final loss.
 
-    The steps divide its gradient by the ``curvature`` of the logarithm of a probability, which ``loss`` should be, or
-    close to it; means over the states, both of them. The curvature is that of ``max_outputs`` values at most.
+    No step increases the loss. Each step solves the gradient with the ``curvature`` of a negative log-likelihood, which
+    ``loss`` should be or resemble; both are means over the states. The curvature uses at most ``max_outputs`` values.
     """
     parameters = list(network.parameters())
     with torch.no_grad():
@@ -63,7 +63,7 @@ def fit_gauss_newton(
 def _moved(
     network: nn.Module, before: Sequence[Tensor], way: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor]
 ) -> float:
-    """Go from ``before`` against ``way``; return the loss there."""
+    """Set the parameters to ``before`` minus ``way``, and return the loss there."""
     steps = torch.split(way.float(), [value.numel() for value in before])
     _set(list(network.parameters()), [value - step.view_as(value) for value, step in zip(before, steps, strict=True)])
     with torch.no_grad():

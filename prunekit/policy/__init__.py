@@ -1,1 +1,1 @@
-"""The deployed function: actor, the program it lowers to, and the file it is kept in."""
+"""The deployed function: the actor, its program, and its file."""

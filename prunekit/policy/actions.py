@@ -1,4 +1,4 @@
-"""The head that an action space asks for, put onto a graph that has none."""
+"""Adding the head of an action space to a graph without one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prunekit.ops.identity import Identity
 
 
 def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
-    """Return ``graph``, whose action are its outputs as they are, with the head for the actions of ``spaces``.
+    """Return ``graph``, whose action is its outputs, with the head for the actions of ``spaces``.
 
-    Raises InputError, naming the policy as ``called``, where inputs or outputs are not those of ``spaces``.
+    Raises InputError, naming the policy as ``called``, if inputs or outputs do not fit ``spaces``.
     """
     specs = specs_of(graph)
     inputs, outputs = (sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape))
@@ -28,11 +28,11 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
 
 
 def keeps_outputs(graph: Graph) -> bool:
-    """Return whether the action of ``graph`` are its outputs as they are, as where its action space is not known."""
+    """Return whether the action of ``graph`` is its outputs, as for an unknown action space."""
     return any(isinstance(node.op, Identity) for node in graph.nodes if "action" in node.outputs)
 
 
 def with_head(graph: Graph, head: Op) -> Graph:
-    """Return ``graph`` with ``head`` in place of the node that makes its action of its outputs."""
+    """Return ``graph`` with ``head`` in place of the node that makes its action."""
     nodes = tuple(node for node in graph.nodes if node.outputs != ("action",))
     return replace(graph, nodes=(*nodes, Node(op=head, inputs=("outputs",), outputs=("action",))))

@@ -1,4 +1,4 @@
-"""The actor: raw observation in, action that ``env.step`` accepts out."""
+"""The actor: it maps a raw observation to an action for ``env.step``."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Normalizer(nn.Module):
 class Actor(nn.Module):
     """A learner's policy: normalizer, network and head. It shares the learner's parameters.
 
-    ``network`` maps normalized observations [batch, obs] to outputs [batch, n] (or to a tuple that begins with
-    them). Surgery, export and bench work on this alone.
+    ``network`` maps normalized observations [batch, obs] to outputs [batch, n], or to a tuple that begins with them.
+    Surgery, export and bench only use this class.
     """
 
     def __init__(self, network: nn.Module, head: Head, normalizer: Normalizer | None = None) -> None:

@@ -1,6 +1,6 @@
-"""An actor with its masks and how it came to be: the form of ``model.pt`` in which chains of layers are trained.
+"""An actor with its masks and provenance: the form of ``model.pt`` for chains of layers.
 
-``model_file.py`` has the file itself, which holds any graph.
+``model_file.py`` defines the file itself, which can hold any graph.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Artifact:
 
 
 def chain_of(network: nn.Module) -> tuple[nn.Sequential, dict[str, str]]:
-    """Return ``network``'s path to its outputs as an ``nn.Sequential`` that shares its linear layers.
+    """Return the path of ``network`` to its outputs as an ``nn.Sequential`` that shares its linear layers.
 
-    The second value maps dotted paths in ``network`` to names in the chain, so that masks can follow.
-    Raises CouplingError where the path is not a chain.
+    The second value maps dotted paths in ``network`` to names in the chain, so masks can be translated. Raises
+    CouplingError if the path is not a chain.
     """
     modules: list[nn.Module] = []
     names: dict[str, str] = {}
@@ -85,8 +85,8 @@ def to_bytes(artifact: Artifact) -> bytes:
 
 
 def load(path: Path) -> Artifact:
-    """Read ``path``; raises ArtifactError, naming the file, for anything but a whole and sound ``model.pt`` of a chain
-    of layers.
+    """Read ``path``; raises ArtifactError, naming the file, unless it is a sound ``model.pt`` with a chain of
+    layers.
     """
     file = read_model_file(path)
     try:
@@ -98,7 +98,7 @@ def load(path: Path) -> Artifact:
 
 
 def artifact_of(file: ModelFile) -> Artifact:
-    """Return what ``file`` holds; raises CouplingError, naming the node, where its graph is no chain of layers."""
+    """Return the artifact in ``file``; raises CouplingError, naming the node, if its graph is not a chain of layers."""
     actor, names = actor_of(file.graph, file.actions)
     masks = {names[name]: torch.from_numpy(keep.copy()) for name, keep in file.masks.items()}
     return Artifact(actor=actor, masks=masks, provenance=dict(file.provenance))

@@ -1,4 +1,4 @@
-"""A graph as an actor, where it is a chain of layers and activations between one vector and one head."""
+"""Conversion of a graph into an actor, if it is a chain of layers and activations between one vector and one head."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from prunekit.spaces.kind import ActionKind
 
 
 def actor_of(graph: Graph, actions: ActionKind | None = None) -> tuple[Actor, dict[str, str]]:
-    """Return ``graph`` as an actor with its numbers to the bit, and the places in its chain by the nodes' names.
+    """Return ``graph`` as an actor with bit-equal parameters, and the positions in its chain by node name.
 
-    ``actions`` are what the head does not say. Raises CouplingError, naming the node, for a graph that is no chain.
+    ``actions`` supply what the head does not determine. Raises CouplingError, naming the node, if the graph is not a
+    chain.
     """
     _require_chain(graph)
     normalizer: Normalizer | None = None
@@ -40,7 +41,7 @@ def actor_of(graph: Graph, actions: ActionKind | None = None) -> tuple[Actor, di
         raise CouplingError(f"is not a chain of layers: {what}")
     (dtype,) = dtypes
     if normalizer is not None and any(torch.promote_types(b.dtype, dtype) != dtype for b in normalizer.buffers()):
-        normalizer.to(dtype)  # else the network would be given what it does not compute with
+        normalizer.to(dtype)  # otherwise the network would get inputs that it does not use
     return Actor(nn.Sequential(*modules), _head(graph, actions), normalizer), names
 
 

@@ -1,4 +1,4 @@
-"""From a masked artifact to a compact one, checked on observations."""
+"""Conversion of a masked artifact into a compact one, checked on observations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOLERANCE = 1e-5
 @final
 @dataclass(frozen=True, kw_only=True)
 class Compaction:
-    """A compact artifact beside the program it came from, and how far their outputs differ.
+    """A compact artifact, its original program, and the difference of their outputs.
 
     ``largest_difference`` is absolute, over ``rows`` observations; ``output_scale`` is the largest output.
     """
@@ -38,20 +38,20 @@ class Compaction:
 
     @property
     def original_hidden(self) -> tuple[int, ...]:
-        """Hidden widths before anything was removed, by this compaction or earlier, while training say."""
+        """Hidden widths before any removal, by this compaction or earlier ones, such as during training."""
         return tuple(self.artifact.provenance["original_hidden"])
 
     @property
     def original_parameters(self) -> int:
-        """Weights and biases of a network of the original widths."""
+        """Weights and biases of a network with the original widths."""
         widths = (self.before.inputs, *self.original_hidden, self.before.outputs)
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
 
 
 def compact(artifact: Artifact, seed: int = 0) -> Compaction:
-    """Remove the dead units of ``artifact`` and measure that the outputs stay what they were (law 1).
+    """Remove the dead units of ``artifact`` and check that the outputs stay the same (law 1).
 
-    Raises CheckError when they differ by more than 1e-5 of the output's scale.
+    Raises CheckError if they differ by more than 1e-5 of the output's scale.
     """
     actor = artifact.actor
     gated = Actor(masked(actor.network, artifact.masks), actor.head, actor.normalizer)

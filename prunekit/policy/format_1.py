@@ -1,4 +1,4 @@
-"""``model.pt`` as it was written before it held a graph: a chain of layers, a head and a normalizer."""
+"""Format 1 of ``model.pt``: a chain of layers, a head and a normalizer, without a graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _HEADS: dict[str, type[ArgmaxHead] | type[ClipHead] | type[TanhHead]] = {
 
 
 def decode_format_1(data: Mapping[str, Any]) -> tuple[Actor, dict[str, Tensor]]:
-    """Return the actor, whose network is an ``nn.Sequential``, and its masks; raises InputError and more for others."""
+    """Return the actor, whose network is an ``nn.Sequential``, and its masks; raises InputError and others for invalid
+    data.
+    """
     if len(data["layers"]) > _MAX_LAYERS:
         raise InputError(f"has {len(data['layers']):,} layers, more than the {_MAX_LAYERS} that any policy needs")
     network = nn.Sequential(*(_module(layer) for layer in data["layers"]))
@@ -45,7 +47,7 @@ def decode_format_1(data: Mapping[str, Any]) -> tuple[Actor, dict[str, Tensor]]:
 
 
 def _head(data: dict[str, Any]) -> Head:
-    """Return the head of ``data``: one of the three that actions of one float or number have, or that of a kind."""
+    """Return the head in ``data``: one of the three heads of a single float or number, or that of a kind of actions."""
     kind = _HEADS.get(data["kind"])
     if kind is None:
         return head_of(kind_from_dict(data))

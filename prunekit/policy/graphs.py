@@ -1,4 +1,4 @@
-"""A policy of today's kind, an actor or its program, as a graph of ops."""
+"""Conversion of an actor or its program into a graph of ops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NORMALIZER = "normalizer"
 def graph_of(policy: Actor | chain.Program) -> Graph:
     """Return ``policy`` in float32 as a graph: input ``obs``, outputs ``action`` and ``outputs`` (before the head).
 
-    Its groups are the hidden layers in order, called by their places in the chain of layers and activations: ``0``,
+    Its groups are the hidden layers in order, named by their positions in the chain of layers and activations: ``0``,
     ``2``. Raises CouplingError and InputError as ``lower`` does.
     """
     program = chain.lower(policy) if isinstance(policy, Actor) else policy
@@ -36,9 +36,9 @@ def graph_of(policy: Actor | chain.Program) -> Graph:
 
 
 def exact_graph_of(actor: Actor) -> Graph:
-    """Return the same with the actor's own numbers, in float32 or float64 as they are.
+    """Return the same with the actor's own parameters, in float32 or float64.
 
-    A bias that is missing is -0.0, which changes no float that it is added to. Raises CouplingError and InputError as
+    A missing bias becomes -0.0, which changes no float that it is added to. Raises CouplingError and InputError as
     ``outputs_path`` and ``Graph`` do.
     """
     ops: list[Op] = []

@@ -1,4 +1,4 @@
-"""Heads: how a network's outputs become an action that ``env.step`` accepts. Stochastic heads give their mode."""
+"""Heads: they turn a network's outputs into an action for ``env.step``. Stochastic heads give their mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_FINITE = float(torch.finfo(torch.float32).max)
 @final
 @dataclass(frozen=True)
 class ArgmaxHead:
-    """Discrete actions: outputs [batch, n] to the index of the largest, plus ``start``; int64 [batch]."""
+    """Discrete actions: maps outputs [batch, n] to the index of the largest, plus ``start``; int64 [batch]."""
 
     start: int = 0
 
@@ -81,7 +81,7 @@ class TanhHead:
 @final
 @dataclass(frozen=True)
 class KindHead:
-    """Actions of any other kind: outputs [batch, outputs] to what the kind's own op makes of them."""
+    """Actions of any other kind: applies the kind's own op to outputs [batch, outputs]."""
 
     kind: ActionKind
 
@@ -96,15 +96,15 @@ Head = ArgmaxHead | ClipHead | TanhHead | KindHead
 
 
 def head_of(kind: ActionKind) -> Head:
-    """Return the head of ``kind``; raises InputError where it cannot be one."""
+    """Return the head of ``kind``; raises InputError if its op cannot be a head."""
     head = head_of_op(kind.head(), kind.outputs, kind)
     return KindHead(kind) if head is None else head
 
 
 def head_of_op(op: Op, width: int, kind: ActionKind | None = None) -> Head | None:
-    """Return the head that is ``op`` on ``width`` outputs, of the actions ``kind`` where it alone does not say them.
+    """Return the head with the op ``op`` on ``width`` outputs; ``kind`` supplies what the op does not determine.
 
-    None where it is no kind's head; raises InputError where it cannot be one.
+    None if it is not the head of any kind; raises InputError if it cannot be a head.
     """
     match op:
         case Argmax(start=start):
@@ -119,7 +119,7 @@ def head_of_op(op: Op, width: int, kind: ActionKind | None = None) -> Head | Non
 
 
 def op_of_head(head: Head) -> Op:
-    """Return the op that is ``head``."""
+    """Return the op of ``head``."""
     match head:
         case ArgmaxHead():
             return Argmax(start=head.start)

@@ -1,6 +1,6 @@
-"""``model.pt``: one file that holds a policy and how it came to be, read without running any code (law 7).
+"""``model.pt``: one file with a policy and its provenance, read without running any code (law 7).
 
-``torch.save`` writes a dictionary of plain values and tensors; ``prunekit.formats`` reads it, and so does
+``torch.save`` writes a dictionary of plain values and tensors. ``prunekit.formats`` reads it, and so does
 ``torch.load(weights_only=True)``. Format 2 holds a graph of ops; format 1, a chain of layers, is still read.
 """
 
@@ -43,11 +43,11 @@ _LONGEST_REASON = 300
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFile:
-    """A policy in the form of ``model.pt``.
+    """The content of a ``model.pt``.
 
-    ``graph`` has the outputs ``action`` and ``outputs`` (before the head); ``masks`` hold one ``keep`` bool [width] per
-    group of it; ``provenance`` is plain JSON-like data (environment, algorithm, seed, versions, returns). ``actions``
-    are there where the head alone does not say all of them.
+    ``graph`` has the outputs ``action`` and ``outputs`` (before the head). ``masks`` hold one ``keep`` bool [width] per
+    group. ``provenance`` is plain JSON-like data (environment, algorithm, seed, versions, returns). ``actions`` is set
+    if the head does not determine the actions.
     """
 
     graph: Graph
@@ -57,12 +57,12 @@ class ModelFile:
 
 
 def full_masks(graph: Graph) -> dict[str, NDArray[np.bool_]]:
-    """Return masks under which every unit of ``graph`` survives."""
+    """Return masks that keep every unit of ``graph``."""
     return {group.name: np.ones(group.width, bool) for group in find_groups(graph)}
 
 
 def model_file_of(actor: Actor, masks: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> ModelFile:
-    """Return the file of ``actor``, whose network is a chain; ``masks`` go by the places in it."""
+    """Return the file of ``actor``, whose network is a chain; the keys of ``masks`` are positions in it."""
     return ModelFile(
         graph=exact_graph_of(actor),
         masks={name: keep.detach().cpu().numpy().copy() for name, keep in masks.items()},
@@ -79,8 +79,8 @@ def save_model_file(file: ModelFile, path: Path) -> None:
 def to_bytes(file: ModelFile) -> bytes:
     """Return the content of a ``model.pt``.
 
-    Raises InputError for a graph that is no policy, for numbers beyond float32, for masks that do not fit, and for
-    provenance that is no plain JSON data.
+    Raises InputError for a graph that is not a policy, for numbers beyond float32, for masks that do not fit, and for
+    provenance that is not plain JSON data.
     """
     buffer = io.BytesIO()
     provenance = dict(file.provenance)
@@ -99,7 +99,7 @@ def to_bytes(file: ModelFile) -> bytes:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read ``path``; raises ArtifactError, naming the file, for anything but a whole and sound ``model.pt``."""
+    """Read ``path``; raises ArtifactError, naming the file, unless it is a sound ``model.pt``."""
     require_file(path)
     advice = foreign_advice(path)
     if advice is not None:
@@ -127,12 +127,12 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def one_line(error: Exception) -> str:
-    """Return the text of ``error``, which may quote the file, as one line of a bounded length."""
+    """Return the text of ``error``, which may quote the file, as one line of limited length."""
     return shorten(str(error), _LONGEST_REASON, placeholder=" ...")
 
 
 def _alternative(data: object) -> str:
-    """Return what to do with the data of another torch file."""
+    """Return advice for another torch file."""
     if isinstance(data, dict) and data and all(isinstance(value, Tensor) for value in data.values()):
         return (
             "; weights alone do not say which network they belong to: load them into the network in Python, "

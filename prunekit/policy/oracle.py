@@ -1,4 +1,4 @@
-"""The oracle: a program run in NumPy float64, the reference that every runtime is compared with."""
+"""The oracle: a program run in NumPy float64, with which every runtime is compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def run_oracle(program: Program, observations: Array) -> tuple[NDArray[np.int64] | Array, Array]:
-    """Return (actions, outputs [batch, n]) of raw observations [batch, obs], all in float64 but the argmax."""
+    """Return (actions, outputs [batch, n]) for raw observations [batch, obs], in float64 except an argmax."""
     values = observations.astype(np.float64)
     for op in program.ops:
         match op:

@@ -1,4 +1,4 @@
-"""Raw observations to compare two forms of one policy on."""
+"""Raw observations on which two forms of a policy are compared."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def probe_observations(
 ) -> NDArray[np.float32]:
     """Return float32 [rows, inputs]: zeros, rows around the normalizer's statistics, and a few far outliers.
 
-    Without a normalizer the rows are standard normal times several spreads. Outliers lie far beyond the
-    normalizer's clip, so that a form which lost the clip shows.
+    Without a normalizer the rows are standard normal times several factors. Outliers are far beyond the normalizer's
+    clip, so a form without the clip is detected.
     """
     if normalizer is None:
         return _noise(inputs, None, generator, rows).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The program: an actor lowered to a short list of tensor ops. ONNX and C are both written from it."""
+"""The program: an actor as a short list of tensor ops, from which ONNX and C are written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Normalize:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
-    """x @ weight.T + bias; weight float32 [out, in] (row-major, as torch keeps it), bias float32 [out]."""
+    """x @ weight.T + bias; weight float32 [out, in] (row-major, as in torch), bias float32 [out]."""
 
     weight: Float32
     bias: Float32
@@ -53,7 +53,7 @@ Op = Normalize | Affine | Activate
 @final
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Ops from the raw observation [batch, inputs] to the outputs [batch, outputs], then the head."""
+    """Ops from the raw observation [batch, inputs] to the outputs [batch, outputs], followed by the head."""
 
     ops: tuple[Op, ...]
     head: Head
@@ -85,7 +85,7 @@ class Program:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases stored; the normalizer's constants are not counted."""
+        """Stored weights and biases, without the normalizer's constants."""
         return sum(layer.weight.size + layer.bias.size for layer in self.layers)
 
     @property
@@ -100,12 +100,12 @@ class Program:
 
 
 def lower(actor: Actor) -> Program:
-    """Lower ``actor`` to a program of float32 constants.
+    """Return ``actor`` as a program of float32 constants.
 
-    If the network returns several values, only the path to the first (its outputs) is lowered.
+    If the network returns several values, only the path to the first (its outputs) is included.
 
-    Raises CouplingError for a network that is not a chain of linear layers and known activations, and InputError
-    for weights that are NaN or infinite and for widths that do not fit together.
+    Raises CouplingError for a network that is not a chain of linear layers and known activations, and InputError for
+    weights that are NaN or infinite and for widths that do not fit together.
     """
     ops: list[Op] = []
     if actor.normalizer is not None:
@@ -156,7 +156,7 @@ def _check_widths(program: Program) -> None:
 def outputs_path(network: nn.Module) -> tuple[AffineStep | Elementwise, ...]:
     """Return the steps from the network's input to its (first) output, in order of execution.
 
-    Raises CouplingError, naming the step, where the path is not a chain of linear layers and activations.
+    Raises CouplingError, naming the step, if the path is not a chain of linear layers and activations.
     """
     steps = {step.name: step for step in trace(network)}
     output = next(step for step in steps.values() if isinstance(step, Output))

@@ -1,4 +1,4 @@
-"""What a model file may say of how it came to be: plain data, and widths that fit the network."""
+"""Checks of a model file's provenance: plain data, and widths that fit the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_WIDTH = 2**24
 
 
 def require_plain(value: object) -> None:
-    """Raise InputError unless the bounded data ``value`` is what JSON holds: with it files say where they come from."""
+    """Raise InputError unless the size-limited data ``value`` can be stored as JSON."""
     if isinstance(value, dict):
         for key, entry in value.items():
             if type(key) is not str:
@@ -28,7 +28,7 @@ def require_plain(value: object) -> None:
 
 
 def require_original(provenance: Mapping[str, Any], hidden: Sequence[int]) -> None:
-    """Raise InputError where the widths before pruning, which ``shrink`` reports, cannot have become ``hidden``."""
+    """Raise InputError if the widths before pruning, which ``shrink`` reports, cannot have become ``hidden``."""
     told = provenance.get("original_hidden", hidden)
     widths = told if isinstance(told, list | tuple) and len(told) == len(hidden) else [None]
     known = all(type(one) is int and now <= one <= _MAX_WIDTH for one, now in zip(widths, hidden, strict=False))

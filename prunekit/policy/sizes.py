@@ -1,4 +1,4 @@
-"""How large the deployed part of a policy is."""
+"""The size of the deployed part of a policy."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prunekit.ops.normalize import Normalize
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """``hidden`` units per group, ``parameters`` stored (a normalizer's constants are not among them), ``macs`` per
-    observation: multiply-accumulates.
+    """``hidden`` units per group, stored ``parameters`` without a normalizer's constants, and ``macs``
+    (multiply-accumulates) per observation.
     """
 
     hidden: tuple[int, ...]
@@ -35,7 +35,7 @@ class Sizes:
 
 
 def sizes_of(graph: Graph) -> Sizes:
-    """Return the sizes of ``graph``; raises InputError, naming node and op, for an op that says no cost."""
+    """Return the sizes of ``graph``; raises InputError, naming node and op, for an op without a registered cost."""
     specs = specs_of(graph)
     return Sizes(
         hidden=tuple(group.width for group in find_groups(graph)),
@@ -45,7 +45,7 @@ def sizes_of(graph: Graph) -> Sizes:
 
 
 def parameter_count(graph: Graph) -> int:
-    """Return how many numbers the constants of ``graph`` hold, a normalizer's not counted."""
+    """Return the number of values in the constants of ``graph``, without a normalizer's."""
     counted = [node for node in graph.nodes if not isinstance(node.op, Normalize)]
     stored = (value for node in counted for value in parameters(node.op).values() if value.dtype != bool)
     return sum(value.size for value in stored)

@@ -1,1 +1,1 @@
-"""Groups, masks, importances, penalties, the pruner, and surgery: everything that needs torch alone."""
+"""Groups, masks, importances, penalties, the pruner and surgery: everything that needs only torch."""

@@ -1,4 +1,4 @@
-"""What a pruner is attached to: the optimizer that steps the network, and the twins that follow it."""
+"""Validation of what a pruner is attached to: the network's optimizer, and its twins."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prunekit.pruning.slices import Group
 
 
 def parameter_group_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Return the index of the first of the optimizer's parameter groups that holds parameters of ``network``.
+    """Return the index of the first parameter group of the optimizer that contains parameters of ``network``.
 
-    Raises InputError for an optimizer that evaluates closures or lacks one of the network's parameters.
+    Raises InputError for an optimizer that evaluates closures, or that lacks a parameter of the network.
     """
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InputError("LBFGS evaluates the loss inside its step, after the pruner's hook; use another optimizer")
@@ -32,14 +32,14 @@ def parameter_group_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> 
 
 
 def check_twins(groups: Sequence[Group], twins: Sequence[nn.Module], *, states: int = 0) -> None:
-    """Raise InputError unless every twin has exactly the hidden layers ``groups``."""
+    """Raise InputError unless every twin has exactly the groups ``groups``."""
     for twin in twins:
         if find_groups(twin, states=states) != tuple(groups):
             raise InputError(f"a twin ({type(twin).__name__}) has other hidden layers than the network it follows")
 
 
 def check_equal_widths(groups: Sequence[Group], families: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Return ``families`` as they are; raises InputError where one names no groups, or groups of different widths."""
+    """Return ``families`` unchanged; raises InputError if one names an unknown group, or groups of different widths."""
     widths = {group.name: group.width for group in groups}
     for family in families:
         unknown = [name for name in family if name not in widths]

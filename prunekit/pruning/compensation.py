@@ -1,12 +1,12 @@
-"""What a removed unit did is taken over by those that stay, as far as they can.
+"""Compensation: when units are removed, the remaining units take over their contribution as far as possible.
 
-A unit's value is predicted from the values of the units that stay, by least squares over recent states; its consumers
-then read the prediction in its place, which is a change of their weights and biases alone:
+The value of a removed unit is predicted from the remaining units of its group, by least squares over recent states. The
+linear layers that read it then read the prediction instead, which changes only their weights and biases:
 
     h_j ~ sum_i a_ij h_i + b_j        W[:, i] += sum_j W[:, j] a_ij,   bias += sum_j W[:, j] b_j
 
-Wide layers are redundant, so that most units can go without the policy's output changing much.
-Source: the corrected removal of the optimal brain surgeon (Hassibi and Stork 1993), here per layer and over states.
+Wide layers are redundant, so most units can be removed with little change of the output. Source: the corrected removal
+of the optimal brain surgeon (Hassibi and Stork 1993), here per layer and over states.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from prunekit.pruning.slices import linear_at
 def compensate_(
     networks: Sequence[nn.Module], consumers: Sequence[str], kept: Tensor, gone: Tensor, stay: Tensor, go: Tensor
 ) -> None:
-    """Let the columns ``stay`` take over from the columns ``go`` (int64) of every network's ``consumers``, in place.
+    """Let the columns ``stay`` take over from the columns ``go`` (int64) in every network's ``consumers``, in place.
 
-    ``consumers`` are paths of linear layers that read one value, ``kept`` [n, stay] and ``gone`` [n, go] what they read
-    over recent states. Target networks get the same coefficients on their own weights. Consumers without a bias get no
-    offset, and the fit has none either.
+    ``consumers`` are paths of linear layers that read the same value. ``kept`` [n, stay] and ``gone`` [n, go] are its
+    columns over recent states. Target networks get the same coefficients, applied to their own weights. Consumers
+    without a bias get no offset, and then the fit has none either.
     """
     if not go.numel() or not stay.numel():
         return

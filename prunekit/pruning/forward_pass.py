@@ -1,4 +1,4 @@
-"""One run of a network on recent states, as importance and compensation look at it."""
+"""One forward pass on recent states, with everything that importance and compensation need from it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from prunekit.pruning.slices import Group, Read, per_unit, places_of
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Taken:
-    """One value that modules read units of a group from, and how those lie on it; ``consumers`` are linear layers.
+    """A value from which modules read units of a group, and the positions of the units; ``consumers`` are its linear
+    readers.
 
-    ``value`` has the batch in front, and is a node of the run's autograd graph.
+    ``value`` has the batch axis first, and is a node of the forward pass's autograd graph.
     """
 
     value: Tensor
@@ -26,18 +27,20 @@ class Taken:
     consumers: tuple[str, ...]
 
     def sums(self, values: Tensor) -> Tensor:
-        """Return the sums of ``values``, shaped as ``value``, over all that is one unit's, [n, width]."""
+        """Return ``values``, shaped as ``value``, summed over all elements of each unit, [n, width]."""
         moved = per_unit(values.movedim(self.read.axis, -1), self.read)
         return moved.reshape(len(moved), -1, moved.shape[-1]).sum(dim=1) if moved.ndim > 2 else moved
 
     @property
     def columns(self) -> Tensor | None:
-        """The units' values [rows, width], apart from the graph, as linear layers read them; None in several blocks."""
+        """The detached values of the units [rows, width], as linear layers read them; None if they are in several
+        blocks.
+        """
         return self.rows if len(self.read.blocks) == 1 and self.read.axis == -1 else None
 
     @property
     def rows(self) -> Tensor:
-        """All values of the units, [rows, width], apart from the graph."""
+        """All values of the units, [rows, width], detached."""
         values = self.value.detach().movedim(self.read.axis, -1)
         if not self.read.whole:
             values = values[..., places_of(self.read.blocks).to(values.device)]
@@ -47,10 +50,10 @@ class Taken:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ForwardPass:
-    """``output`` [n, k] is the deterministic output before squashing on ``states`` [n, obs].
+    """A forward pass: ``output`` [n, k] is the deterministic output before squashing on ``states`` [n, obs].
 
-    ``read`` holds the distinct values that each group's units are read from. They and the output are nodes of one
-    autograd graph, so that slopes of the one by the other can be asked for: a gate on a unit is one on all of these.
+    ``read`` holds, per group, the distinct values from which its units are read. These values and the output belong to
+    one autograd graph, so the output can be differentiated by them. A gate on a unit is a gate on all of them.
     """
 
     states: Tensor
@@ -59,7 +62,7 @@ class ForwardPass:
 
     @property
     def hidden(self) -> dict[str, Tensor]:
-        """The values [rows, width] of each group as the first linear layer (or, without one, module) reads them."""
+        """The values [rows, width] of each group, as its first linear reader (or else its first reader) sees them."""
         return {name: next((t for t in taken if t.consumers), taken[0]).rows for name, taken in self.read.items()}
 
 
@@ -70,9 +73,9 @@ def forward_pass(
     output_of: Callable[[object], Tensor],
     widths: Sequence[int] = (),
 ) -> ForwardPass:
-    """Run ``network`` on ``states`` [n, obs]; ``output_of`` picks the output [n, k] from what it returns.
+    """Run ``network`` on ``states`` [n, obs]; ``output_of`` picks the output [n, k] from its result.
 
-    With ``widths`` the states are several arguments side by side, of so many values each.
+    With ``widths``, the columns of ``states`` are split into several arguments of these widths.
     """
     with torch.enable_grad(), _HiddenCapture(network, groups) as capture:
         output = output_of(network(*(torch.split(states, list(widths), dim=1) if widths else (states,))))
@@ -81,7 +84,7 @@ def forward_pass(
 
 @final
 class _HiddenCapture:
-    """Collects the values that each group's units are read from during a forward pass."""
+    """Records, during a forward pass, the values from which the units of each group are read."""
 
     def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
         self._read: dict[str, list[tuple[Tensor, Tensor, list[Read]]]] = {group.name: [] for group in groups}
@@ -93,7 +96,7 @@ class _HiddenCapture:
 
     @property
     def values(self) -> dict[str, tuple[Taken, ...]]:
-        """The distinct values read so far, per group."""
+        """The distinct values recorded so far, per group."""
         return {
             name: tuple(
                 Taken(value=value, read=reads[0], consumers=tuple(r.path for r in reads if r.linear))

@@ -1,7 +1,7 @@
-"""Groups for training: the groups of a network's graph, told in terms of torch.
+"""Groups for training: the groups of a network's graph, located in torch.
 
-``prunekit.graph`` says which units live or die together; here they get the paths of parameters that hold them and of
-modules that read them. Masks, penalties, surgery and compensation all work from these records alone.
+``prunekit.graph`` finds the units that live or die together. This module adds the paths of the parameters that hold
+them and of the modules that read them. Masks, penalties, surgery and compensation use only these records.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from prunekit.pruning.slices import Group, Read, Slice, block_of
 def find_groups(network: nn.Module, *, states: int = 0) -> tuple[Group, ...]:
     """Find the groups of ``network``, in the order of the modules that make their units.
 
-    The last ``states`` inputs of its forward are states (of a ``nn.GRUCell``, say), zero at first, which it returns for
-    the next call after its outputs.
+    The last ``states`` arguments of ``forward`` are states (of an ``nn.GRUCell``, for instance), with initial values of
+    zero. ``forward`` returns their next values after its outputs.
 
-    Units whose values reach the network's output, or something unknown on the way there, are in no group: they are
-    never pruned. Raises CouplingError, naming the module or call, where units pass through anything that has no op on
-    their way between two layers, where a layer or its parameters are used twice or computed, and where units could not
-    be held at zero or removed.
+    Units whose values reach the output, directly or through something unknown, are in no group and are never pruned.
+    Raises CouplingError, naming the module or call, if units pass through something without an op between two layers,
+    if a layer or its parameters are shared or computed, or if units could not be held at zero or removed.
     """
     return traced_groups(network, states=states, structure_only=True)[1]
 
@@ -43,9 +42,9 @@ def find_groups(network: nn.Module, *, states: int = 0) -> tuple[Group, ...]:
 def traced_groups(
     network: nn.Module, *, states: int = 0, structure_only: bool = False
 ) -> tuple[TracedNetwork | None, tuple[Group, ...]]:
-    """Return the network's trunk as a graph (None where there is none), and its groups; raises as ``find_groups``.
+    """Return the traced trunk of the network (None if there is none) and its groups; raises as ``find_groups`` does.
 
-    InputError for weights that are NaN or infinite, unless ``structure_only``.
+    Raises InputError for weights that are NaN or infinite, unless ``structure_only``.
     """
     traced = trace_layers(network, states=states, structure_only=structure_only)
     if traced is None:
@@ -62,23 +61,23 @@ def traced_groups(
 
 
 def refuse_unprunable(network: nn.Module, *, states: int = 0) -> None:
-    """Raise CouplingError, naming the norm, where dead units of ``network`` would not be zero under a norm."""
+    """Raise CouplingError, naming the norm, if dead units of ``network`` would not be zero under a norm."""
     traced = trace_layers(network, states=states, structure_only=True)
     for message in () if traced is None else refused_groups(traced.graph).values():
         raise CouplingError(message)
 
 
 class StateUnits(NamedTuple):
-    """A state of ``width`` values, and where on it the units of each group lie, by name: int [blocks, units]."""
+    """A state of ``width`` values, and the positions of each group's units in it, by name: int [blocks, units]."""
 
     width: int
     places: Mapping[str, NDArray[np.int64]]
 
 
 def state_units(network: nn.Module, *, states: int) -> tuple[StateUnits, ...]:
-    """Return whose units the last ``states`` inputs of ``network`` carry, in order.
+    """Return the units in each of the last ``states`` inputs of ``network``, in order.
 
-    Raises CouplingError where it is not known what becomes of a state.
+    Raises CouplingError if the next value of a state cannot be traced.
     """
     traced = trace_layers(network, states=states, structure_only=True)
     if traced is None or len(traced.graph.states) < states:
@@ -100,7 +99,7 @@ def state_units(network: nn.Module, *, states: int) -> tuple[StateUnits, ...]:
 
 
 class _Mixed(NamedTuple):
-    """Node ``node`` (its index) mixes the units on ``axis`` of its input ``argument``, which is the value ``value``."""
+    """A node (by index) that mixes the units on ``axis`` of its input ``argument``, the value ``value``."""
 
     node: int
     argument: int
@@ -173,7 +172,9 @@ def _is_absent(network: nn.Module, place: str) -> bool:
 
 
 def _refuse_not_held(traced: TracedNetwork, groups: list[GraphGroup]) -> None:
-    """Units with constants that are no parameters, as of a norm without weight, may not be zero when they are dead."""
+    """Refuse groups with constants that are not parameters (of a norm without weight, for instance): their dead units
+    may not be zero.
+    """
     graph = traced.graph
     arrays = {(s.node, s.field): parameters(graph.nodes[s.node].op)[s.field] for group in groups for s in group.slices}
     if all(place in traced.paths or array.dtype == bool or not np.any(array) for place, array in arrays.items()):

@@ -1,4 +1,4 @@
-"""The return guard: pruning waits while the policy has not recovered from what was removed."""
+"""The return guard: it pauses pruning until the policy has recovered from earlier removals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from prunekit.errors import CheckError, InputError
 @final
 @dataclass(kw_only=True)
 class ReturnGuard:
-    """Says whether pruning and penalty should pause.
+    """Decides whether pruning and penalty should pause.
 
-    ``paused`` while ``recent + error - floor < share * (best - floor)``, where ``recent`` is the mean return of the
-    latest ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far and
-    ``floor`` the random policy's return. So a drop within chance does not pause, nor does one of a policy that was
-    never better than the random one; and nothing is judged before ``window`` episodes have ended.
+    ``paused`` is true while ``recent + error - floor < share * (best - floor)``. ``recent`` is the mean return of the
+    latest ``window`` episodes, ``error`` its standard error, ``best`` the largest ``recent - error`` so far, and
+    ``floor`` the random policy's return. A drop within chance therefore does not pause pruning, nor does a policy that
+    was never better than the random one. Nothing is judged before ``window`` episodes have ended.
     """
 
     floor: float
@@ -47,7 +47,7 @@ class ReturnGuard:
 
     @property
     def recent(self) -> float | None:
-        """The mean return of the latest ``window`` episodes; None before there are as many."""
+        """The mean return of the latest ``window`` episodes; None until there are that many."""
         return float(np.mean(self._latest)) if len(self._latest) == self.window else None
 
     @property

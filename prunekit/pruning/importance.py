@@ -21,7 +21,7 @@ from prunekit.pruning.slices import Group, Slice, consumers_of, linear_at, per_u
 
 UnitImportance = dict[str, Tensor]
 
-# Of the mean variance of a unit: keeps the coefficients small by which units predict each other.
+# Relative to the mean variance of a unit; keeps the coefficients of the predictions small.
 RIDGE = 1e-3
 MAX_EXACT_OUTPUTS = 16
 """Up to so many outputs each gets a backward pass of its own; more are projected at random."""
@@ -32,11 +32,12 @@ _PROJECTIONS = 1024
 @final
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What an importance may look at.
+    """The input of an importance function.
 
-    ``seen`` is one run of ``network`` on recent states; ``output_deviation`` [k] is each output's running standard
-    deviation. ``network`` has the living units alone; ``keep`` (bool [original width] per group) says which they are.
-    ``seed`` is that of the random projections of more than ``max_exact_outputs``.
+    ``seen`` is a forward pass of ``network`` on recent states. ``output_deviation`` [k] is the running standard
+    deviation of each output. ``network`` contains only the living units; ``keep`` (bool [original width] per group)
+    says which these are. ``seed`` seeds the random projections that are used for more than ``max_exact_outputs``
+    outputs.
     """
 
     network: nn.Module
@@ -52,20 +53,21 @@ Importance = Callable[[Evidence], UnitImportance]
 
 
 def output_sensitivity(evidence: Evidence) -> UnitImportance:
-    """Return I_j = sqrt(E_s sum_k (h_j df_k/dh_j / sigma_k)^2): the RMS change of the output per unit's gate.
+    """Return I_j = sqrt(E_s sum_k (h_j df_k/dh_j / sigma_k)^2): the RMS derivative of the output by a gate on the unit.
 
-    Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public).
-    The sum over more than 16 outputs is estimated (``_directions``), to about 3%.
+    Source: ``docs/method.md``, after the neuron importance of arXiv 2402.05146 (its formula is not public). For more
+    than 16 outputs the sum is estimated (``_directions``), to about 3%.
     """
     return _sensitivities(evidence)
 
 
 def irreplaceability(evidence: Evidence) -> UnitImportance:
-    """Return ``output_sensitivity`` times the share of a unit's RMS value that its group's others do not predict.
+    """Return ``output_sensitivity`` times the share of a unit's RMS value that the other units of its group cannot
+    predict.
 
-    The prediction is the one by which units that stay take over from one that goes (``compensation.py``), so that this
-    estimates the change of the output that is left after it. The error of predicting unit j from all others is
-    1 / (C^-1)_jj, C being the covariance of the units' values.
+    The prediction is that of compensation (``compensation.py``), so the product estimates the change of the output that
+    remains after it. The error of predicting unit j from all others is 1 / (C^-1)_jj, where C is the covariance of the
+    units' values.
     """
     hidden = evidence.seen.hidden
     return {name: value * _unpredicted(hidden[name]) for name, value in _sensitivities(evidence).items()}
@@ -75,7 +77,7 @@ def taylor(evidence: Evidence) -> UnitImportance:
     """Return |E_s sum_k h_j df_k/dh_j / sigma_k|, the first-order change of the mean output (Molchanov 2017)."""
     output = evidence.seen.output
     few = output.shape[1] <= evidence.max_exact_outputs
-    # The sum of all outputs takes one pass; few have their own, whose rounding committed results were made with.
+    # One pass for the sum of all outputs. A few outputs have one pass each, as when the committed results were made.
     directions = (
         _directions(evidence) if few else iter([(1.0 / evidence.output_deviation.to(output)).expand_as(output)])
     )
@@ -89,15 +91,15 @@ def activity_times_outgoing(evidence: Evidence) -> UnitImportance:
 
 
 def group_norm(evidence: Evidence) -> UnitImportance:
-    """Return the Euclidean norm of everything that dies with a unit."""
+    """Return the Euclidean norm of all parameters of each unit."""
     return {group.name: unit_norms(evidence.network, group) for group in evidence.groups}
 
 
 def weight_propagation(evidence: Evidence) -> UnitImportance:
-    """Return importance propagated from the output through absolute weights alone (as in NISP, Yu 2018).
+    """Return importance propagated backwards from the output through absolute weights (as in NISP, Yu 2018).
 
-    An output counts 1; a unit counts the sum over its consumers of |weight| times what the consumer's own
-    unit counts, which is then multiplied by the unit's own incoming norm.
+    An output has importance 1. A unit has the sum over its consumers of |weight| times the consumer's importance,
+    multiplied by the norm of the unit's own incoming weights.
     """
     count: UnitImportance = {}
     groups = {group.name: group for group in evidence.groups}
@@ -124,7 +126,7 @@ def _refuse_other_than_layer(group: Group) -> None:
 
 
 def random_units(evidence: Evidence) -> UnitImportance:
-    """Return numbers that have nothing to do with the units, the same ones at every check: a control."""
+    """Return random numbers, the same at every check, as a control."""
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(keep.numel(), generator=generator)[keep] for name, keep in evidence.keep.items()}
 
@@ -144,9 +146,9 @@ IMPORTANCES: dict[str, Importance] = {
 
 
 def normalized(values: Mapping[str, Tensor], masks: Masks, *, common_scale: bool = False) -> UnitImportance:
-    """Return importance divided by the mean over living units: each group's own, or on a common scale all of them.
+    """Return importance divided by its mean over living units: of each group, or of all groups with ``common_scale``.
 
-    Dead units have 0.
+    Dead units get 0.
     """
     living = {name: value[masks[name].to(value.device)] for name, value in values.items()}
     whole = torch.cat(list(living.values())).mean() if living else None
@@ -177,14 +179,14 @@ def _square_sums(tensor: Tensor, entry: Slice) -> Tensor:
 
 
 def _unpredicted(values: Tensor) -> Tensor:
-    """Return the RMS error of predicting each column of ``values`` [n, width] from the others, over its own RMS.
+    """Return, per column of ``values`` [n, width], the RMS error of predicting it from the others over its RMS.
 
-    Columns that do not vary, those of dead units among them, predict nothing and count nowhere.
+    Constant columns, such as those of dead units, are left out of the prediction.
     """
     mean = values.mean(dim=0)
     centred = values - mean
     variance = centred.square().mean(dim=0).double()
-    if not bool(variance.isfinite().all()):  # which a factorization would refuse in words of its own
+    if not bool(variance.isfinite().all()):  # the factorization's own error would not name the cause
         return torch.full_like(variance, torch.nan)
     varies = variance > 1e-10 * variance.max()
     if not bool(varies.all()):
@@ -213,12 +215,12 @@ def _sensitivities(evidence: Evidence) -> UnitImportance:
 
 
 def _directions(evidence: Evidence) -> Iterator[Tensor]:
-    """Give vectors v_r over the outputs, [n, k] each, with sum_r (v_r . dF)^2 = sum_k (dF_k / sigma_k)^2.
+    """Yield vectors v_r over the outputs, [n, k] each, with sum_r (v_r . dF)^2 = sum_k (dF_k / sigma_k)^2.
 
-    Few outputs are taken one by one, which is exact. For many, v_r holds random signs / (sigma_k sqrt(passes)): the
-    equation holds in the mean (Hutchinson 1989), and the number of passes does not grow with k. The sign for output k
-    in state i is s_(i+k) c_k, as drawing n k signs would take longer than the pass. Those of one state are independent,
-    and the estimates of any two states are uncorrelated.
+    A few outputs are taken one by one, which is exact. For many outputs, v_r are random signs / (sigma_k sqrt(passes)):
+    the equation then holds in expectation (Hutchinson 1989), and the number of passes does not grow with k. The sign
+    for output k in state i is s_(i+k) c_k, because drawing n k signs would take longer than the pass. The signs in one
+    state are independent, and the estimates of any two states are uncorrelated.
     """
     output, deviations = evidence.seen.output, evidence.output_deviation
     n, k = output.shape
@@ -240,7 +242,7 @@ def _random_signs(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _gate_slopes(evidence: Evidence, directions: Iterator[Tensor]) -> dict[str, Tensor]:
-    """Return h_j d(v_r . f)/dh_j, the slopes by the units' gates, [r, n, width] per group, f being the output."""
+    """Return h_j d(v_r . f)/dh_j, the derivatives of the output f by gates on the units, [r, n, width] per group."""
     per_direction: dict[str, list[Tensor]] = {group.name: [] for group in evidence.groups}
     values = [(name, taken) for name, found in evidence.seen.read.items() for taken in found]
     output, wanted = evidence.seen.output, [taken.value for _, taken in values]

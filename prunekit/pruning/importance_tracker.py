@@ -1,4 +1,4 @@
-"""How important each unit is, as known so far: moving averages over the checks, in terms of the original units."""
+"""The current estimate of each unit's importance: moving averages over the checks, indexed by original units."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prunekit.pruning.slices import Group
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put ``network`` in evaluation mode for a while.
+    """Put ``network`` into evaluation mode inside the context.
 
-    Dropout would add noise to what is measured, and batch statistics would take the states in twice.
+    Dropout would add noise to the measurements, and batch statistics would be updated with the states again.
     """
     training = [module for module in network.modules() if module.training]
     network.eval()
@@ -33,7 +33,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @final
 class ImportanceTracker:
-    """Importance [original width] per group, float64; a removed unit keeps what it had when it died."""
+    """Importance [original width] per group, float64; a removed unit keeps its last value."""
 
     def __init__(
         self, importance: Importance, memory: float, output_of: Callable[[object], Tensor], *, common_scale: bool
@@ -53,10 +53,11 @@ class ImportanceTracker:
         step: int,
         widths: Sequence[int] = (),
     ) -> Mapping[str, Sequence[Taken]]:
-        """Take in the importance of the units of ``network`` on ``states``, and return what was read of them.
+        """Measure the importance of the units of ``network`` on ``states``, update the averages, and return the values
+        that were read.
 
-        ``keep`` (bool [original width]) says which units live; ``network`` has no others. ``widths`` is as
-        in ``forward_pass``. Raises CheckError, naming the optimizer step, where it is not finite.
+        ``keep`` (bool [original width]) says which units live; ``network`` contains only these. ``widths`` is as in
+        ``forward_pass``. Raises CheckError, naming the optimizer step, if an importance is not finite.
         """
         with evaluating(network):
             seen = forward_pass(network, groups, states, self._output_of, widths)
@@ -78,7 +79,7 @@ class ImportanceTracker:
         return seen.read
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the averages: tensors only."""
+        """Return the averages, as tensors."""
         return {
             "scores": {name: value.clone() for name, value in self.values.items()},
             "raw": {name: value.clone() for name, value in self._raw.items()},
@@ -86,7 +87,7 @@ class ImportanceTracker:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` returned."""
+        """Restore the averages from ``state_dict``."""
         self.values, self._raw, self._deviation = dict(state["scores"]), dict(state["raw"]), state["deviation"]
 
     def _deviate(self, output: Tensor) -> Tensor:

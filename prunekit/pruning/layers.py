@@ -1,7 +1,8 @@
-"""Layers that can lose units: their parameters are plain ones of their own, of a real type, in memory, and used once.
+"""Checks that layers can lose units: their parameters must be plain, real, in memory, and used only once.
 
-A layer whose weight is computed from other tensors gets its dead rows back at the next forward pass, and a smaller
-weight would be overwritten by one of the old shape. Such layers are refused, with the call that makes them plain.
+If a layer computes its weight from other tensors, its dead rows return at the next forward pass, and a smaller weight
+would be overwritten by one of the old shape. Such layers are refused, and the error names the call that makes them
+plain.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prunekit.graph.tracing import TracedNetwork, fx_graph, submodule_at, upstre
 from prunekit.graph.trunk import trace_trunk
 
 _PARAMETERS = {"weight", "bias"}
-# A name that each of torch's older functions registers in place of ``weight``, with the function that undoes it.
+# The names that torch's older functions register instead of ``weight``, each with the function that undoes it.
 _UNDONE_BY = {
     "weight_g": "torch.nn.utils.remove_weight_norm(layer)",
     "weight_u": "torch.nn.utils.remove_spectral_norm(layer)",
@@ -30,11 +31,11 @@ _UNDONE_BY = {
 
 
 def trace_layers(network: nn.Module, *, states: int = 0, structure_only: bool = False) -> TracedNetwork | None:
-    """Return ``trace_trunk`` of ``network``, whose layers are plain ones that are called once.
+    """Return ``trace_trunk`` of ``network`` after checking that its layers are plain and called once.
 
-    Batch normalization is traced as it is in evaluation. Raises CouplingError, naming the culprit, for a network that
-    cannot be traced or takes several inputs, and for layers that are computed, complex, without values, called twice,
-    or share parameters.
+    Batch normalization is traced as in evaluation mode. Raises CouplingError, naming the culprit, for a network that
+    cannot be traced or has several inputs, and for layers that are computed, complex, without values, called twice, or
+    share parameters.
     """
     graph = fx_graph(network, 1 + states)
     for node in graph.nodes:
@@ -88,7 +89,7 @@ def _refuse_shared(network: nn.Module, paths: Sequence[str]) -> None:
 
 
 def refuse_other_linear(path: str, module: nn.Module) -> None:
-    """Raise CouplingError, with the cure, where ``module`` is a kind of ``nn.Linear`` but not that class itself."""
+    """Raise CouplingError, with the cure, if ``module`` is a subclass of ``nn.Linear``."""
     if not isinstance(module, nn.Linear) or type(module) is nn.Linear:
         return
     kind = type(module).__name__
@@ -109,7 +110,7 @@ def refuse_other_linear(path: str, module: nn.Module) -> None:
 def check_trainable_types(network: nn.Module) -> None:
     """Raise InputError unless the floating-point parameters of ``network`` are all float32, or all float64.
 
-    Importance and compensation solve linear systems, whose results half precision cannot hold.
+    Importance and compensation solve linear systems, for which half precision is too coarse.
     """
     found = {parameter.dtype: name for name, parameter in network.named_parameters()}
     for dtype, name in found.items():
@@ -126,9 +127,9 @@ def check_trainable_types(network: nn.Module) -> None:
 
 
 def refuse_computed(path: str, layer: nn.Linear) -> None:
-    """Raise CouplingError, with the cure, unless ``layer`` owns weight and bias as plain parameters with values.
+    """Raise CouplingError, with the cure, unless weight and bias of ``layer`` are plain parameters with values.
 
-    Refused are weights that are computed or replaced at each call, complex ones, and those on the device "meta".
+    Refused are weights that are computed or replaced at each call, complex weights, and weights on the device "meta".
     """
     registered = {*layer._parameters, *layer._buffers}
     cure = next((call for name, call in _UNDONE_BY.items() if name in registered), None)
@@ -156,7 +157,7 @@ def refuse_computed(path: str, layer: nn.Linear) -> None:
 
 
 def refuse_common_memory(network: nn.Module, paths: Sequence[str]) -> None:
-    """Raise CouplingError where a layer at ``paths`` shares memory with another parameter of ``network``."""
+    """Raise CouplingError if a layer at ``paths`` shares memory with another parameter of ``network``."""
     prunable = {id(network.get_submodule(path)) for path in paths}
     spans = sorted(
         (parameter.data_ptr(), parameter.data_ptr() + parameter.nbytes, id(module), f"{path}.{name}".lstrip("."))

@@ -1,4 +1,4 @@
-"""Masks: which units survive. One boolean ``keep`` [width] per group, by the group's name."""
+"""Masks: one boolean ``keep`` [width] per group, by the group's name; True means alive."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ DeadSlice = tuple[Tensor, int, Tensor]
 
 
 def dead_slices(network: nn.Module, groups: Sequence[Group], masks: Masks) -> list[DeadSlice]:
-    """Return every parameter slice that dies with the units that ``masks`` remove: rows, biases, columns, norms'."""
+    """Return all parameter slices of the units that ``masks`` remove: rows, biases, columns, and entries of norms."""
     slices: list[DeadSlice] = []
     for group in groups:
         dead = ~masks[group.name].cpu()
@@ -85,8 +85,8 @@ def dead_slices(network: nn.Module, groups: Sequence[Group], masks: Masks) -> li
 def zero_slices_(slices: Iterable[DeadSlice]) -> None:
     """Set every slice to exactly zero, in place.
 
-    With its columns at zero a unit contributes nothing whatever its activation is at 0, so the plain forward
-    pass of the changed network computes ``h = keep * act(W x + b)``.
+    A unit whose outgoing columns are zero contributes nothing, whatever its activation is at 0. The unchanged forward
+    pass then computes ``h = keep * act(W x + b)``.
     """
     for tensor, dimension, dead in slices:
         tensor.index_fill_(dimension, dead, 0.0)
@@ -95,9 +95,8 @@ def zero_slices_(slices: Iterable[DeadSlice]) -> None:
 def masked(network: nn.Module, masks: Masks, *, states: int = 0) -> nn.Module:
     """Return a copy of ``network`` in which removed units are gated: ``h = keep * act(W x + b)``.
 
-    A removed unit that does not vary with the input keeps the constant that it contributes. ``network`` is not
-    touched (law 6). ``states`` is as in ``find_groups``. Raises CouplingError, naming the norm, where a removed unit
-    would not be zero under a norm.
+    A removed unit with a constant value keeps its contribution. ``network`` is not changed (law 6). ``states`` is as in
+    ``find_groups``. Raises CouplingError, naming the norm, if a removed unit would not be zero under a norm.
     """
     traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks)
@@ -108,17 +107,17 @@ def masked(network: nn.Module, masks: Masks, *, states: int = 0) -> nn.Module:
 
 
 def arrays_of(graph: Graph, masks: Masks) -> dict[str, NDArray[np.bool_]]:
-    """Return ``masks`` as the surgery of ``graph`` takes them; groups that nothing reads keep all their units."""
+    """Return ``masks`` in the form that the surgery of ``graph`` takes; groups that nothing reads keep all units."""
     full = {group.name: np.ones(group.width, bool) for group in groups_of(graph)}
     return full | {name: keep.cpu().numpy() for name, keep in masks.items()}
 
 
 @torch.no_grad()
 def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
-    """Put the constants of ``graph`` into ``network``, in place, where they differ from those of ``traced``.
+    """Write the constants of ``graph`` into ``network``, in place, if they differ from those of ``traced``.
 
-    ``graph`` has the nodes of ``traced.graph``, maybe with fewer units; modules that lost some are resized or replaced.
-    Tensors keep dtype, device and ``requires_grad``; a bias that was not there is as trainable as its weight.
+    ``graph`` has the nodes of ``traced.graph``, possibly with fewer units; modules that lost some are resized or
+    replaced. Tensors keep dtype, device and ``requires_grad``. A new bias gets the ``requires_grad`` of its weight.
     """
     resized: dict[str, None] = {}
     for (index, field), place in traced.places.items():
@@ -141,7 +140,7 @@ def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
 
 
 def resize_(network: nn.Module, path: str) -> None:
-    """Let the module at ``path``, whose tensors have lost units, work with them: resized or replaced, in place."""
+    """Resize or replace the module at ``path``, in place, after its tensors have lost units."""
     module = network.get_submodule(path)
     found = resizes()[type(module)].function(module)
     if found is not module:

@@ -79,9 +79,9 @@ def protection(importance: Mapping[str, Tensor], masks: Masks) -> dict[str, Tens
 
 
 def scale_free_lambda(norm: float, strength: float, learning_rate: float, updates: int) -> float:
-    """Return lambda such that ``updates`` steps move a unit of average alpha by ``strength`` median norms.
+    """Return the lambda with which ``updates`` steps shrink a unit of average alpha by ``strength`` median norms.
 
-    From lr * lambda * sqrt(|g|) * updates = strength * norm, with ``norm`` as ``median_norm`` gives it.
+    It solves lr * lambda * sqrt(|g|) * updates = strength * norm, where ``norm`` is that of ``median_norm``.
     """
     return strength * norm / (learning_rate * max(updates, 1))
 
@@ -93,5 +93,5 @@ def median_norm(network: nn.Module, groups: Sequence[Group]) -> float:
 
 
 def unit_size(network: nn.Module, group: Group) -> int:
-    """Return |g|: how many parameters die with one unit."""
+    """Return |g|, the number of parameters of one unit."""
     return sum(tensor.numel() // entry.size * len(entry.blocks) for tensor, entry in unit_slices(network, group))

@@ -1,7 +1,7 @@
-"""Physical removal in a training that goes on: networks, gradients and the optimizer's state shrink together.
+"""Physical removal during training: networks, gradients and the optimizer's state shrink together.
 
-The surgery of ``surgery.shrink`` makes a smaller copy; this one changes the network that is being trained.
-Parameters are replaced by smaller ones: a loop must ask modules for their parameters and keep no list of them.
+``surgery.shrink`` makes a smaller copy; this module changes the network that is being trained. Parameters are replaced
+by smaller ones, so a training loop must not keep a list of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from prunekit.pruning.slices import Group, left_of, without
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Raise InputError unless the optimizer's state is numbers and tensors shaped like their parameter.
+    """Raise InputError unless the optimizer's state consists of numbers and of tensors shaped like their parameter.
 
-    Moments (Adam, RMSprop, SGD's momentum) are; factored or global statistics are not, and cannot follow a unit.
+    Moments (Adam, RMSprop, SGD's momentum) have the shape of the parameter. Factored or global statistics have not, so
+    units cannot be removed from them.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -38,10 +39,10 @@ def remove_units_(
     keep: Masks,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Select the units ``keep`` (bool [width] per group) in every network, in place, and in the optimizer's state.
+    """Keep only the units ``keep`` (bool [width] per group) in every network, in place, and in the optimizer's state.
 
-    The optimizer's moments follow their units, its step counts stay. Removed units must be zero already.
-    Raises InputError, before anything is changed, for an optimizer whose state does not allow it.
+    The optimizer's moments follow their units; step counts stay. Removed units must already be zero. Raises InputError,
+    before anything is changed, for an optimizer whose state does not allow it.
     """
     if optimizer is not None:
         check_optimizer_state(optimizer)
@@ -57,9 +58,9 @@ def remove_units_(
 
 
 def refuse_replacing(network: nn.Module, groups: Sequence[Group]) -> None:
-    """Raise CouplingError, naming the module, where a module of ``network`` cannot lose units and stay what it is.
+    """Raise CouplingError, naming the module, if a module of ``network`` would have to be replaced to lose units.
 
-    Norms are put in place of others, of which a training loop that holds the module itself knows nothing.
+    Norms are replaced by counted ones, and a training loop that holds the old module would not notice.
     """
     for group in groups:
         for entry in group.slices:
@@ -73,9 +74,9 @@ def refuse_replacing(network: nn.Module, groups: Sequence[Group]) -> None:
 
 
 def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    """Return which of the units present have to stay, bool [original width] per group: the living ones.
+    """Return which of the present units must stay, bool [original width] per group: at least the living ones.
 
-    Groups named together in ``equal_widths`` are filled up to the widest of them with dead units that are present.
+    Groups named together in ``equal_widths`` keep dead units too, so all are as wide as the widest of them.
     """
     result = {name: kept.clone() for name, kept in keep.items()}
     for family in equal_widths:
@@ -87,9 +88,9 @@ def padded(keep: Masks, present: Masks, equal_widths: Sequence[Sequence[str]]) -
 
 
 def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tuple[nn.Module, tuple[Group, ...]]:
-    """Return ``network`` with the units ``keep`` alone, all others being zero, and its groups.
+    """Return ``network`` reduced to the units ``keep``, and its groups; all other units must be zero.
 
-    What has no units is shared with ``network``, whatever else a training loop keeps in its modules included.
+    Modules without units are shared with ``network``, including anything that a training loop stores in them.
     """
     view = _shallow(network, {})
     remove_units_((view,), groups, keep)
@@ -97,9 +98,9 @@ def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tup
 
 
 def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Return a copy of ``module`` and the modules in it, which share their tensors and hooks with the originals.
+    """Return a copy of ``module`` and its submodules that shares their tensors and hooks.
 
-    A deep copy would fail on what training loops keep in modules and hooks: activations, loggers, locks.
+    A deep copy would fail on objects that training loops store in modules and hooks: activations, loggers, locks.
     """
     if module not in copied:
         copied[module] = view = module.__new__(type(module))

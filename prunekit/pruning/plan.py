@@ -15,16 +15,17 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 @final
 @dataclass(frozen=True, kw_only=True)
 class PruningPlan:
-    """What to prune and how. Shares are of all hidden units; ``checks`` is their number over the pruning window.
+    """What to prune and how. Shares are of all hidden units; ``checks`` is the number of checks in the pruning window.
 
-    ``strength`` of the penalty has no scale (``scale_free_lambda``). A unit dies after
-    ``patience`` checks below the threshold, at most ``share_per_check`` of a group's living units at a time;
-    importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1). With
-    ``common_scale`` units of all groups are compared by their raw importance, which must be in units of the
-    output. Otherwise importance is divided by the mean of its group.
-    ``compensate`` lets living units take over what dead ones contributed (``pruning/compensation.py``). In sparsity
-    mode a group keeps at least ``min_share`` of what it would keep if all groups lost the same share, so that no layer
-    becomes a bottleneck. Raises InputError for values out of range.
+    ``strength`` of the penalty is dimensionless (``scale_free_lambda``). A unit dies after ``patience`` checks below
+    the threshold, and at most ``share_per_check`` of a group's living units die at a time. Importance is measured on
+    the latest ``states`` inputs and averaged with ``memory`` in [0, 1).
+
+    With ``common_scale``, units of all groups are compared by their raw importance, which must be in units of the
+    output. Otherwise importance is divided by the mean of its group. ``compensate`` lets living units take over the
+    contribution of dead ones (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of
+    the units that it would keep if all groups lost the same share; this prevents bottlenecks. Raises InputError for
+    values out of range.
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
@@ -63,7 +64,7 @@ class PruningPlan:
         return max(self.min_units, int(share * width + 1e-9))
 
     def check_widths(self, widths: Sequence[int]) -> None:
-        """Raise EmptyGroupError where groups of ``widths`` units would be left with fewer than ``min_units``."""
+        """Raise EmptyGroupError if groups of ``widths`` units would be left with fewer than ``min_units``."""
         if any(width < self.min_units for width in widths):
             raise EmptyGroupError(f"min_units is {self.min_units}, but the groups have {list(widths)} units")
         if isinstance(self.threshold, Sparsity):

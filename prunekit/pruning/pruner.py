@@ -37,7 +37,7 @@ from prunekit.pruning.slices import Group
 from prunekit.pruning.timetable import Timetable
 from prunekit.pruning.units import Units
 
-# Dead units are removed physically when they are this share of the units present: each removal costs new shapes.
+# The share of dead units at which they are removed physically; removals are bundled, because new shapes cost time.
 _WORTH_REMOVING = 0.05
 _STATES_STAY = (
     "a network with states cannot lose units while it trains, because the loop holds states of its width; train with "
@@ -137,12 +137,12 @@ class Pruner:
 
     @property
     def keep(self) -> dict[str, Tensor]:
-        """Which of the original units live, bool [original width] per group."""
+        """Which of the original units are alive, bool [original width] per group."""
         return self._units.keep
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """One ``keep`` per group over the units that the network has now: the argument of ``shrink``."""
+        """Masks over the units that the network has now: the argument of ``shrink``."""
         return self._units.masks
 
     @property
@@ -163,7 +163,7 @@ class Pruner:
 
     @property
     def progress(self) -> float:
-        """The share of training done, in [0, 1]."""
+        """The share of the training that is done, in [0, 1]."""
         return self._timetable.progress(self.steps)
 
     @property
@@ -173,9 +173,9 @@ class Pruner:
 
     @property
     def paused(self) -> bool:
-        """Whether the return guard holds pruning back.
+        """Whether the return guard is pausing pruning.
 
-        Not after the end of the window, nor if the sparsity could not be reached in time otherwise.
+        It does not pause after the end of the window, or if the sparsity could not be reached in time otherwise.
         """
         waiting = self.guard is not None and self.guard.paused and not self._timetable.late(self.steps)
         return waiting and not (self._clock.late and isinstance(self.plan.threshold, Sparsity))
@@ -196,10 +196,10 @@ class Pruner:
         return self.lambda_ if pulling else 0.0
 
     def shrink_(self) -> None:
-        """Remove the dead units physically, now: from network, twins and the optimizer's state.
+        """Remove the dead units physically from the network, its twins and the optimizer's state.
 
-        Raises InputError, before anything is changed, for an optimizer whose state cannot follow its units, and for
-        networks with states.
+        Raises InputError, before anything is changed, for an optimizer whose state does not allow it, and for networks
+        with states.
         """
         if self._states:
             raise InputError(_STATES_STAY)
@@ -213,7 +213,7 @@ class Pruner:
         self._recent.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a new Pruner with the same plan needs to continue: tensors and plain numbers."""
+        """Return the state from which a new Pruner with the same plan can continue: tensors and plain numbers."""
         return {
             "steps": self.steps,
             "frozen": self.frozen,
@@ -249,7 +249,9 @@ class Pruner:
 
     @property
     def _rate(self) -> float:
-        """The learning rate in force; looked up each time, as loading an optimizer's state replaces its groups."""
+        """The current learning rate. It is looked up each time, because loading an optimizer's state replaces its
+        groups.
+        """
         return float(self.optimizer.param_groups[self._parameter_group]["lr"])
 
     def _before_step(self, _: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -259,7 +261,7 @@ class Pruner:
             self.plan.penalty.before(self._penalty_weights, self._rate)
 
     def _after_step(self, *_: object) -> None:
-        self._units.zero_dead_()  # first: momentum moves the dead, which neither norms nor importance may see
+        self._units.zero_dead_()  # first, because momentum moves dead units, and norms and importance must not see that
         if self._penalty_weights is not None and self.plan.penalty.after is not None and self.penalty_strength > 0.0:
             self.plan.penalty.after(self._penalty_weights, self._rate)
         self.steps += 1
@@ -269,7 +271,7 @@ class Pruner:
                 self._check()
 
     def _listen(self) -> None:
-        """Inputs are of use from shortly before the first check, a step having at least one, until masks are final."""
+        """Keep inputs only from shortly before the first check until masks are final; each step gives at least one."""
         self._recent.listening = not self.frozen and self._timetable.begun(self.steps + self.plan.states)
 
     def _check(self) -> None:
@@ -302,7 +304,7 @@ class Pruner:
         return int((~keeps).sum()) >= threshold.removals(keeps.numel())
 
     def _measure(self) -> Mapping[str, Sequence[Taken]]:
-        """Renew the importance; return what was read of the living units over recent states, per group."""
+        """Update the importance, and return the values of the living units over recent states, per group."""
         if not len(self._recent):
             raise InputError("the pruner saw no inputs; pass observe= the module that the training loop calls")
         if self._median_norm == 0.0:
@@ -314,7 +316,7 @@ class Pruner:
 
     def _renewed_weight(self) -> dict[str, Tensor]:
         rate = self._rate
-        if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, where no lambda has an effect
+        if self.lambda_ == 0.0 and rate > 0.0:  # a warm-up may begin at rate 0, at which no lambda has an effect
             updates = int((self.plan.phases.end - self.plan.phases.start) * self._timetable.total_steps)
             self.lambda_ = scale_free_lambda(self._median_norm, self.plan.strength, rate, updates)
         alpha = protection(self.importance, self.keep)

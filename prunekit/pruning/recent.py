@@ -1,4 +1,4 @@
-"""The latest inputs of a module, kept by a forward hook so that a training loop has to pass nothing."""
+"""The latest inputs of a module, recorded by a forward hook, so a training loop need not pass them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from prunekit.pruning.groups import StateUnits
 
 @final
 class RecentInputs:
-    """At least the last ``rows`` inputs of ``module`` (fewer before it has seen so many), while ``listening``.
+    """At least the last ``rows`` inputs of ``module`` (fewer at first), recorded while ``listening``.
 
-    Inputs are [..., n], each vector of n values being one; batches are kept whole. Of a module that takes ``arguments``
-    of one batch, an input is all of these side by side.
+    Inputs are [..., n], and each vector of n values counts as one. Batches are kept whole. For a module with several
+    ``arguments``, an input is their concatenation.
     """
 
     def __init__(self, module: nn.Module, rows: int, arguments: int = 1) -> None:
@@ -37,17 +37,17 @@ class RecentInputs:
         return torch.cat(list(self._batches))[-self._wanted :]
 
     def batches(self) -> list[Tensor]:
-        """Return what is kept, oldest first; the argument of ``replace``."""
+        """Return the recorded batches, oldest first: the argument of ``replace``."""
         return list(self._batches)
 
     def replace(self, batches: Sequence[Tensor]) -> None:
-        """Keep ``batches`` and nothing else."""
+        """Replace the recorded batches by ``batches``."""
         self._batches = deque(batches)
         self._rows = sum(len(batch) for batch in batches)
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        """Take nothing for a while: measuring runs the module too."""
+        """Record nothing inside the context, because measuring runs the module too."""
         before, self.listening = self.listening, False
         try:
             yield
@@ -59,7 +59,7 @@ class RecentInputs:
         self._handle.remove()
 
     def take(self, *given: Tensor) -> None:
-        """Keep a copy of ``given``, [n] or [..., n] each, unless not ``listening``."""
+        """Record a copy of ``given``, [n] or [..., n] each, while ``listening``."""
         if not self.listening:
             return
         rows = [one.detach().reshape(-1, one.shape[-1]) for one in given]
@@ -72,9 +72,9 @@ class RecentInputs:
 def living_states(
     rows: Tensor, states: Sequence[StateUnits], keep: Mapping[str, Tensor]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Return (inputs [n, ...] whose last values are ``states``, without those of dead units; the width of each part).
+    """Return the inputs [n, ...] without the state values of dead units, and the width of each part.
 
-    ``keep`` is bool [width] per group. No widths where there are no states.
+    The last columns of ``rows`` are ``states``. ``keep`` is bool [width] per group. Without states there are no widths.
     """
     if not states:
         return rows, ()
@@ -91,7 +91,7 @@ def living_states(
 
 @final
 class _Hook:
-    """What the module holds. A copy or a pickle of the module takes nothing with it but a hook that does nothing."""
+    """The hook on the module. A copy or a pickle of the module gets a hook that does nothing."""
 
     def __init__(self, recent: RecentInputs) -> None:
         self._recent = recent

@@ -1,4 +1,4 @@
-"""Which units die at a check, given their importance: the dynamic threshold, patience, and the cap per check."""
+"""The decision which units die at a check: dynamic threshold, patience, and the limit per check."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def remove_below(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return (masks, streaks) after one check; all arguments and results are [width] per group.
 
-    A streak (int64) counts the checks in a row for which a unit was below the threshold. Units whose streak has
-    reached ``patience`` die, the weakest first, at most ``plan.share_per_check`` of a group's living units but at
-    least one; the ``plan.min_living`` strongest of a group never do.
+    A streak (int64) is the number of consecutive checks at which a unit was below the threshold. Units with a streak of
+    ``patience`` die, the least important first, up to ``plan.share_per_check`` of a group's living units but at least
+    one. The ``plan.min_living`` most important units of a group never die.
     """
     removed = {name: ~keep for name, keep in masks.items()}
     protected = {

@@ -1,4 +1,4 @@
-"""When and how much: phases, the cubic growth, and the dynamic threshold in its two modes."""
+"""The schedule of pruning: phases, cubic growth, and the dynamic threshold in its two modes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from prunekit.errors import InputError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Phases:
-    """Shares of training: unpruned before ``start``, pruning until ``end``, frozen from there on.
+    """The phases as shares of training: unpruned before ``start``, pruning until ``end``, then frozen.
 
-    The threshold reaches its final value at ``full``, a share of the pruning window, so that the patience of
-    the last units still fits into the window.
+    The threshold reaches its final value at ``full``, a share of the pruning window, so the patience of the last units
+    still fits into the window.
     """
 
     start: float = 0.5
@@ -32,24 +32,26 @@ class Phases:
             raise InputError(f"phases need 0 <= start < end <= 1 and 0 < full <= 1, got {self}")
 
     def elapsed(self, progress: float) -> float:
-        """Return how much of the growing part of the window is over, in [0, 1], at ``progress`` of all training."""
+        """Return how much of the growing part of the window is over, in [0, 1]; ``progress`` is the share of training
+        done.
+        """
         window = (self.end - self.start) * self.full
         return min(max((progress - self.start) / window, 0.0), 1.0)
 
 
 def growth(x: float) -> float:
-    """Return 1 - (1 - x)^3, the share of its final value that the threshold has at ``x`` in [0, 1]."""
+    """Return 1 - (1 - x)^3: the threshold at ``x`` in [0, 1], relative to its final value."""
     return 1.0 - (1.0 - x) ** 3
 
 
 @final
 @dataclass(kw_only=True)
 class Clock:
-    """Pruning's own time: it stands still while pruning pauses, and makes up for it over all of the time left.
+    """The time of pruning: it stands still during a pause, and catches up over all of the remaining time.
 
-    ``position`` goes from 0 to 1 while ``elapsed`` time does. Without pauses the two are equal; after one, position
-    runs faster by ``catch_up_rate = (1 - position) / (1 - elapsed)``, at most 2, so that it still arrives in time
-    without a jump. It arrives at the end in any case.
+    Both ``elapsed`` time and ``position`` go from 0 to 1. Without pauses they are equal. After a pause, position runs
+    faster by ``catch_up_rate = (1 - position) / (1 - elapsed)``, at most 2, so it arrives in time without a jump. It
+    arrives at the end in any case.
     """
 
     position: float = 0.0
@@ -57,14 +59,14 @@ class Clock:
 
     @property
     def catch_up_rate(self) -> float:
-        """How much faster than without pauses the position has to move from now on."""
+        """The factor by which the position must move faster than without pauses from now on."""
         if self.position >= 1.0:
             return 1.0
         return min((1.0 - self.position) / max(1.0 - self.elapsed, 1e-9), _MAX_CATCH_UP_RATE)
 
     @property
     def late(self) -> bool:
-        """Whether more pauses could not be made up for."""
+        """Whether the clock could no longer catch up after another pause."""
         return self.catch_up_rate >= _MAX_CATCH_UP_RATE
 
     def advance(self, elapsed: float, *, paused: bool) -> None:
@@ -94,14 +96,14 @@ class Sparsity:
         return self.goal
 
     def removals(self, total: int) -> int:
-        """Return how many of ``total`` units have to go."""
+        """Return how many of ``total`` units must be removed."""
         return math.ceil(self.goal * total - 1e-9)
 
 
 @final
 @dataclass(frozen=True)
 class Budget:
-    """Remove the least important units that together hold at most the share ``goal`` of all importance."""
+    """Remove as many units as possible whose importances add up to at most the share ``goal`` of the total."""
 
     goal: float
 
@@ -130,10 +132,10 @@ def units_below(
 ) -> dict[str, Tensor]:
     """Return bool [width] per group: the living units at or below the dynamic threshold tau.
 
-    ``importance`` [width] are normalized importances, those of removed units being the ones they had when they
-    were removed; ``removed`` and ``protected`` are bool [width]. Sparsity mode takes tau as the quantile that
-    removes the share target * growth of all units; budget mode takes the largest tau such that all units at
-    or below it hold at most target * growth of the total importance.
+    ``importance`` [width] is normalized; a removed unit has the value that it had when it was removed. ``removed`` and
+    ``protected`` are bool [width]. In sparsity mode tau is the quantile that removes the share target * growth of all
+    units. In budget mode tau is the largest value for which all units at or below it have at most target * growth of
+    the total importance.
     """
     names = list(importance)
     values = torch.cat([importance[name].double().cpu() for name in names])

@@ -1,4 +1,4 @@
-"""Where the units of a group lie in a torch network, told by paths: it holds for every network of that shape."""
+"""Where the units of a group are in a torch network, by paths; valid for every network of the same structure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Block = range | tuple[int, ...]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Units on ``axis`` (of ``size``) of the parameter or buffer at dotted path ``path``, once in each block."""
+    """Units on ``axis`` (of ``size``) of the parameter or buffer at the dotted path ``path``, once in each block."""
 
     path: str
     axis: int
@@ -28,16 +28,16 @@ class Slice:
 
     @property
     def whole(self) -> bool:
-        """Whether the units are the axis, one after the other."""
+        """Whether the units are the whole axis, in order."""
         return self.blocks == (range(self.size),)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """Units on ``axis`` (from the end) of an argument of the module at ``path``, which reads them together.
+    """Units on ``axis`` (counted from the end) of an argument of the module at ``path``, which mixes them.
 
-    ``argument`` is its number, ``size`` that of the axis; ``linear`` says that the module is an ``nn.Linear``.
+    ``argument`` is the number of the argument, ``size`` the size of the axis; ``linear`` marks an ``nn.Linear``.
     """
 
     path: str
@@ -49,7 +49,7 @@ class Read:
 
     @property
     def whole(self) -> bool:
-        """Whether the units are the axis, one after the other."""
+        """Whether the units are the whole axis, in order."""
         return self.blocks == (range(self.size),)
 
 
@@ -59,10 +59,10 @@ _Entry = TypeVar("_Entry", Slice, Read)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """All units of one axis: their name (the path of the first module that makes them), their number and places.
+    """All units of one axis: a name (the path of the first module that makes them), their number, and where they are.
 
-    ``slices`` are the parts of parameters that are zero for a dead unit, ``buffers`` the parts of statistics that are
-    removed with it, and ``reads`` the modules that read the units, in order.
+    ``slices`` are the parts of parameters that are zero for a dead unit. ``buffers`` are the parts of statistics that
+    are removed with it. ``reads`` are the modules that read the units, in order.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Group:
 
 
 def linear_at(network: nn.Module, path: str) -> nn.Linear:
-    """Return the ``nn.Linear`` at a dotted path; raises CouplingError when something else is there."""
+    """Return the ``nn.Linear`` at a dotted path; raises CouplingError if it is anything else."""
     module = network.get_submodule(path)
     if not isinstance(module, nn.Linear):
         raise CouplingError(f"module '{path}' is a {type(module).__name__}, not a Linear; trace the network again")
@@ -91,12 +91,14 @@ def consumers_of(network: nn.Module, group: Group) -> tuple[nn.Linear, ...]:
 
 
 def unit_slices(network: nn.Module, group: Group) -> list[tuple[Tensor, Slice]]:
-    """Return every live parameter (no copy) that units of ``group`` lie in, and where."""
+    """Return every parameter (not a copy) that contains units of ``group``, with their slices."""
     return [(_parameter_at(network, entry.path), entry) for entry in group.slices]
 
 
 def _parameter_at(network: nn.Module, path: str) -> Tensor:
-    """Return what ``get_parameter`` does, in a tenth of its time: penalties ask after every optimizer step."""
+    """Return the same as ``get_parameter`` in a tenth of its time, because penalties need it after every optimizer
+    step.
+    """
     *modules, name = _split(path)
     at: nn.Module | None = network
     for entry in modules:
@@ -118,12 +120,12 @@ def block_of(places: Sequence[int]) -> Block:
 
 @lru_cache(maxsize=4096)
 def places_of(blocks: tuple[Block, ...]) -> Tensor:
-    """Return ``blocks`` as int64 [blocks, width]; it is kept, so leave it as it is."""
+    """Return ``blocks`` as int64 [blocks, width]. The result is cached: do not change it."""
     return torch.tensor([list(block) for block in blocks], dtype=torch.int64)
 
 
 def per_unit(values: Tensor, entry: Slice | Read) -> Tensor:
-    """Return the sums over all blocks of ``values`` [..., size], [..., width]."""
+    """Return ``values`` [..., size] summed over all blocks, [..., width]."""
     if entry.whole:
         return values
     places = places_of(entry.blocks).to(values.device)
@@ -131,7 +133,9 @@ def per_unit(values: Tensor, entry: Slice | Read) -> Tensor:
 
 
 def per_place(factor: Tensor, entry: Slice, tensor: Tensor, other: float) -> Tensor:
-    """Return ``factor`` [width] for every unit on its axis of ``tensor``, which it broadcasts to, else ``other``."""
+    """Return ``factor`` [width] spread over the units' positions on the axis, ``other`` elsewhere, broadcastable to
+    ``tensor``.
+    """
     if not entry.whole:
         spread = torch.full((entry.size,), other).to(factor)
         places = places_of(entry.blocks).to(factor.device)
@@ -142,7 +146,7 @@ def per_place(factor: Tensor, entry: Slice, tensor: Tensor, other: float) -> Ten
 
 
 def without(groups: Sequence[Group], keep: Mapping[str, Tensor]) -> tuple[Group, ...]:
-    """Return ``groups`` as they are once all units but ``keep`` (bool [width] each) are gone."""
+    """Return ``groups`` as they are after all units except ``keep`` (bool [width] each) are removed."""
     kept = {name: mask.cpu() for name, mask in keep.items()}
     left = left_of(groups, kept)
 
@@ -176,7 +180,7 @@ Place = tuple[str, int, int | None]
 
 
 def left_of(groups: Sequence[Group], keep: Mapping[str, Tensor]) -> dict[Place, Tensor]:
-    """Return what is left of every axis that holds units, bool [size], where only the units ``keep`` stay."""
+    """Return, for every axis with units, which positions remain if only the units ``keep`` stay: bool [size]."""
     left: dict[Place, Tensor] = {}
     for group in groups:
         gone = ~keep[group.name].cpu()

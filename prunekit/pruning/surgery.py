@@ -1,4 +1,4 @@
-"""Surgery: masked units are physically removed, and a smaller network of the same kind remains."""
+"""Surgery: masked units are removed physically, which leaves a smaller network of the same kind."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from prunekit.pruning.masks import Masks, arrays_of, check_masks, write_
 def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1, states: int = 0) -> nn.Module:
     """Return a smaller copy of ``network`` without the units that ``masks`` removes.
 
-    Law 1: ``shrink(m, masks)(x) == masked(m, masks)(x)`` up to the rounding of shorter sums. A removed unit
-    whose output is a non-zero constant is folded into its consumers' bias. Law 6: ``network`` is not touched.
+    Law 1: ``shrink(m, masks)(x) == masked(m, masks)(x)`` up to the rounding of shorter sums. A removed unit whose
+    output is a non-zero constant is folded into the bias of its consumers. Law 6: ``network`` is not changed.
 
-    ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network, states=states)``. The copy is of the
-    same class and keeps dtype, device, mode, ``requires_grad`` and everything that holds no removed unit. A norm that
-    lost units becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, whose statistics still count the original number of
-    values; a state becomes as wide as its group is now.
+    ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network, states=states)``. The copy has the
+    same class, dtype, device, mode and ``requires_grad``, and keeps everything without removed units. A norm that lost
+    units becomes a ``CountedLayerNorm`` or ``CountedRMSNorm``, whose statistics still count the original number of
+    values. A state becomes as wide as its group.
 
-    Raises CouplingError for networks that cannot be traced, InputError for masks that do not fit and weights that are
-    NaN or infinite, and EmptyGroupError when a group would keep fewer than ``min_units``.
+    Raises CouplingError for networks that cannot be traced, InputError for masks that do not fit and for weights that
+    are NaN or infinite, and EmptyGroupError if a group would keep fewer than ``min_units``.
     """
     traced, groups = traced_groups(network, states=states)
     check_masks(groups, masks, min_units)

@@ -1,4 +1,4 @@
-"""When a training is in which phase, and at which of its optimizer steps units are judged."""
+"""The phases of a training in optimizer steps, and the steps at which units are checked."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import final
 from prunekit.errors import InputError
 from prunekit.pruning.schedules import Phases
 
-# Enough, at 10% of a group's living units each, to remove 99% of 256 units after the window if need be.
+# At 10% of a group's living units per check, enough to remove 99% of 256 units after the window if necessary.
 _LATE_CHECKS = 64
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
-    """The checks of a training of ``total_steps`` optimizer steps: ``checks`` of them over the pruning window.
+    """The schedule of a training of ``total_steps`` optimizer steps, with ``checks`` checks in the pruning window.
 
-    After the window, where a target is not reached yet, they are at least as frequent. Raises InputError where
+    If the target is not reached by the end of the window, checks go on at least as often. Raises InputError if
     ``total_steps`` is below 1.
     """
 
@@ -30,7 +30,7 @@ class Timetable:
             raise InputError(f"total_steps counts optimizer steps and must be at least 1, got {self.total_steps}")
 
     def progress(self, steps: int) -> float:
-        """Return the share of training done after ``steps``, in [0, 1]."""
+        """Return the share of training that is done after ``steps``, in [0, 1]."""
         return min(steps / self.total_steps, 1.0)
 
     def begun(self, steps: int) -> bool:
@@ -42,7 +42,7 @@ class Timetable:
         return self.progress(steps) >= self.phases.end
 
     def due(self, steps: int) -> bool:
-        """Return whether a check is made after ``steps``."""
+        """Return whether there is a check after ``steps``."""
         return self.begun(steps) and steps % (self._late_interval if self.late(steps) else self._interval) == 0
 
     @property

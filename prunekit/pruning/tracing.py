@@ -1,6 +1,6 @@
-"""A network as a list of plain steps: what feeds what, in order of execution.
+"""A network as a list of steps in order of execution, with the inputs of each.
 
-Tracing is symbolic (torch.fx): no weights are read and nothing is run on data.
+Tracing is symbolic (torch.fx): it reads no weights and runs on no data.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Elementwise:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The network's result: the names of the steps in it, the first one being the policy's outputs."""
+    """The network's result: the names of its steps; the first is the policy's outputs."""
 
     name: str
     sources: tuple[str, ...]
@@ -56,7 +56,7 @@ class Output:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """Anything else; ``label`` says what it is in the words of the network's author."""
+    """Any other call; ``label`` describes it with the names in the author's code."""
 
     name: str
     label: str
@@ -66,7 +66,7 @@ class Unknown:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """A parameter or buffer at dotted path ``path`` that the forward pass reads directly."""
+    """A parameter or buffer at the dotted path ``path`` that ``forward`` reads directly."""
 
     name: str
     path: str
@@ -99,14 +99,16 @@ def trace(network: nn.Module) -> tuple[Step, ...]:
 
 @final
 class _Tracer(fx.Tracer):
-    """Looks into no kind of ``nn.Linear``, so that each is known, or refused, by its name."""
+    """A tracer that treats every kind of ``nn.Linear`` as a leaf, so errors can name it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Linear) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _defaults(network: nn.Module) -> dict[str, object]:
-    """Parameters of ``forward`` that have defaults are traced at them, as a deployed policy is called without."""
+    """Return the arguments of ``forward`` with defaults; they are traced at these values, because a deployed policy is
+    called without them.
+    """
     parameters = signature(network.forward).parameters.values()
     return {entry.name: entry.default for entry in parameters if entry.default is not entry.empty}
 
@@ -142,6 +144,8 @@ def _step(node: fx.Node, network: nn.Module) -> Step:
 
 
 def _refuse_overwriting(node: fx.Node, in_place: bool) -> None:
-    """A call in place changes what the other readers of its input see, which a graph of values does not show."""
+    """Raise CouplingError for an in-place call whose input has other readers, which a graph of values cannot
+    represent.
+    """
     if in_place and any(len(source.users) > 1 for source in node.all_input_nodes):
         raise CouplingError(f"'{node.name}' overwrites a value in place that is read elsewhere too; use its result")

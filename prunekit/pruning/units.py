@@ -1,7 +1,7 @@
-"""The units of networks in training: which of them live, which are physically there, and the tensors of the dead.
+"""The units of networks in training: which are alive, which are physically present, and the tensors of dead ones.
 
-Everything is told in terms of the original units, so that schedules and importance do not depend on what has been
-removed physically; ``masks`` are over the units that the networks have now.
+Everything is indexed by the original units, so schedules and importance do not depend on physical removal. Only
+``masks`` are over the units that the networks have now.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from prunekit.pruning.slices import Group, places_of, without
 
 @final
 class Units:
-    """The units of ``networks``, the first of which ``optimizer`` trains; the others are its twins.
+    """The units of ``networks``: ``optimizer`` trains the first network, and the others are its twins.
 
-    ``keep`` (bool [original width] per group) says which units live, ``present`` which are there, ``sizes`` how many
-    parameters a unit had originally. ``groups`` are those of the networks as they are now.
+    ``keep`` (bool [original width] per group) says which units are alive, ``present`` which are physically there, and
+    ``sizes`` how many parameters a unit had originally. ``groups`` are those of the networks as they are now.
     """
 
     def __init__(
@@ -55,26 +55,28 @@ class Units:
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """One ``keep`` per group over the units present."""
+        """Masks over the units that are present."""
         return self.of_present(self.keep)
 
     def of_present(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``values`` [original width] per group for the units present."""
+        """Return ``values`` [original width] per group, reduced to the units that are present."""
         return {name: value[self.present[name].to(value.device)] for name, value in values.items()}
 
     def living(self) -> tuple[nn.Module, tuple[Group, ...]]:
-        """Return the first network without its dead units, and its groups; the network itself where it has none."""
+        """Return the first network without its dead units, and its groups; the network itself if no unit is dead."""
         masks = self.masks
         if all(bool(keep.all()) for keep in masks.values()):
             return self._networks[0], self.groups
         return living_view(self._networks[0], self.groups, masks)
 
     def zero_dead_(self) -> None:
-        """Set everything of dead units that are there to zero."""
+        """Set all parameters of dead units that are present to zero."""
         zero_slices_(self._dead)
 
     def prune_(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
-        """Let all units but ``keep`` die; given what was ``taken`` of the living ones, those that stay take over."""
+        """Let all units except ``keep`` die. With the values ``taken`` of living units, the remaining ones
+        compensate.
+        """
         for group in self.groups if taken is not None else ():
             there, living = self.present[group.name], self.keep[group.name]
             places = {read.path: places_of(read.blocks) for read in group.reads if read.linear}
@@ -89,17 +91,19 @@ class Units:
         self._find_dead_()
 
     def removable(self) -> float:
-        """Return the share of the units present that could be removed physically."""
+        """Return the share of the present units that could be removed physically."""
         present = sum(int(there.sum()) for there in self.present.values())
         wanted = padded(self.keep, self.present, self._equal_widths)
         return 1.0 - sum(int(kept.sum()) for kept in wanted.values()) / present if present else 0.0
 
     def shrink_(self) -> None:
-        """Remove the dead units physically; InputError, before anything is changed, where the optimizer forbids it."""
+        """Remove the dead units physically. Raises InputError, before anything is changed, if the optimizer does not
+        allow it.
+        """
         self._leave_(padded(self.keep, self.present, self._equal_widths))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what ``load_state_dict`` takes: tensors and plain numbers."""
+        """Return the argument of ``load_state_dict``: tensors and plain numbers."""
         return {
             "keep": {name: keep.clone() for name, keep in self.keep.items()},
             "present": {name: present.clone() for name, present in self.present.items()},
@@ -107,7 +111,7 @@ class Units:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state; networks at their original widths are shrunk to what was left of them.
+        """Restore a state. Networks of the original widths are first shrunk to the saved ones.
 
         Raises InputError if the state belongs to a network with other groups.
         """

@@ -1,1 +1,1 @@
-"""Policy files of every kind, each read into one graph without running any code of it (law 7)."""
+"""Readers of policy files: each reads one kind of file into a graph, without running code from the file (law 7)."""

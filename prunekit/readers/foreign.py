@@ -1,4 +1,4 @@
-"""What is read from another program's file."""
+"""The policy in a file of another program."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from prunekit.readers.policy_file import PolicyFile
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignGraph:
-    """A policy of another program.
+    """A policy read from another program's file.
 
-    ``graph`` has the file's observations as inputs, without their batch axis, and the outputs ``action`` and
-    ``outputs``. ``output`` is the file's own name of the answer that was chosen, ``others`` are its other outputs.
-    ``recognised`` is one line; ``notes`` say, a line each, what was left out or assumed. ``metadata`` is what prunekit
+    ``graph`` takes the file's observations without batch axis, and has the outputs ``action`` and ``outputs``.
+    ``output`` is the file's own name of the chosen output, and ``others`` are its other outputs. ``recognised`` says in
+    one line what the file is. ``notes`` say, one line each, what was left out or assumed. ``metadata`` is what prunekit
     wrote into the file.
     """
 
@@ -32,7 +32,7 @@ class ForeignGraph:
 
 
 def policy_file(path: Path, found: ForeignGraph) -> PolicyFile:
-    """Return what was ``found`` in the file at ``path``."""
+    """Return ``found`` as the ``PolicyFile`` of the file at ``path``."""
     others = () if not found.others else (f"its output '{found.output}' is read, not {', '.join(found.others)}",)
     return PolicyFile(
         path=path,

@@ -1,4 +1,4 @@
-"""The observation normalizer of a zip of Stable-Baselines3, which the zip itself does not hold."""
+"""The search for the observation normalizer of a Stable-Baselines3 zip, which the zip itself does not contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """Whether ``trainer`` normalized observations, as its ``file`` says."""
+    """Whether ``trainer`` normalized observations, according to its ``file``."""
 
     normalizes: bool
     trainer: str
@@ -27,11 +27,11 @@ class Told:
 
 
 def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
-    """Return the normalizer's file for the zip at ``path``, or None where ``options`` say that there is none.
+    """Return the normalizer's file for the zip at ``path``, or None if the policy was trained without one.
 
-    A zip does not say whether its policy was trained behind a normalizer. A file in a usual place is taken; where there
-    is none, what the trainer wrote next to the zip says so (``told_of``), or else the caller has to: InputError names
-    the options.
+    A zip does not say whether there was a normalizer. A file in a usual place is used. Otherwise the files of the
+    training program may say that there was none (``told_of``), or else ``options`` must. Raises InputError, naming the
+    options, if nothing says so.
     """
     if options.without_normalizer:
         return None
@@ -57,7 +57,7 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
 
 
 def told_of(path: Path) -> Told | None:
-    """Return what the trainer of the zip at ``path`` wrote next to it: RL Baselines3 Zoo, or ``prunekit train``."""
+    """Return what the files next to the zip at ``path`` say: those of RL Baselines3 Zoo or of ``prunekit train``."""
     zoo, run = zoo_normalizes(path), run_normalizes(path)
     if zoo is not None:
         return Told(normalizes=zoo, trainer="RL Baselines3 Zoo", file="config.yml")
@@ -65,9 +65,9 @@ def told_of(path: Path) -> Told | None:
 
 
 def normalizers_near(path: Path) -> list[Path]:
-    """Return the files that are called as the normalizer of the zip at ``path`` would be.
+    """Return the files whose names fit a normalizer of the zip at ``path``.
 
-    They lie beside it, or where RL Baselines3 Zoo puts them: in a folder of the zip's name.
+    They are next to the zip, or in a folder with the zip's name, as RL Baselines3 Zoo writes them.
     """
     names = [*_NAMES, *(f"{path.stem}_{name}" for name in _NAMES), *(f"{path.stem}/{name}" for name in _NAMES)]
     return [path.parent / name for name in names if (path.parent / name).is_file()]

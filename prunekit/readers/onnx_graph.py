@@ -1,4 +1,4 @@
-"""An ONNX file of a policy as a graph."""
+"""Reading of a policy's ONNX file into a graph."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_onnx_graph(content: bytes, called: str, *, output: str | None = None) -> ForeignGraph:
-    """Return the policy in ``content``, an ONNX file with all its weights inside; ``output`` is the answer's name.
+    """Return the policy in ``content``, an ONNX file with all its weights inside; ``output`` names the answer.
 
-    It is read for one observation at a time: open batch sizes are 1. Raises ArtifactError for what is no such file, and
-    InputError, naming ``called``, node and operator, for what a graph cannot hold, for an answer that is drawn at
-    random, and where it is not clear which output is the answer.
+    The file is read for one observation at a time, so open batch sizes are 1. Raises ArtifactError if the content is
+    not a sound ONNX file. Raises InputError, naming ``called``, node and operator, for anything that a graph cannot
+    represent, for a sampled answer, and for an ambiguous one.
     """
     model = parse_onnx(content, called)
     del content  # which holds all weights again
@@ -108,7 +108,9 @@ def _opset(model: onnx.ModelProto, called: str) -> int:
 
 
 def _carried(after: Held, shape: tuple[int, ...], name: str, first: Mapping[str, object]) -> Carried:
-    """Return what is left in the state ``name``, which begins with zeros unless prunekit wrote others into the file."""
+    """Return the next value of the state ``name``, with initial zeros or the values that prunekit wrote into the
+    file.
+    """
     if not isinstance(after, Data) or math.prod(after.dims) != math.prod(shape):
         raise InputError(f"its state '{shown(name)}' has another shape or type after the step than before")
     initial = np.zeros(shape, np.float32)
@@ -122,7 +124,9 @@ def _carried(after: Held, shape: tuple[int, ...], name: str, first: Mapping[str,
 
 
 def _needed(plain: onnx.ModelProto, chosen: str, pairs: Mapping[str, str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Return a copy of ``plain`` with what ``chosen`` needs, and the states that it needs, one of another too."""
+    """Return a copy of ``plain`` reduced to what ``chosen`` depends on, and the states that it depends on, directly or
+    through other states.
+    """
     held: dict[str, str] = {}
     while True:
         found = _only(plain, [chosen, *held.values()])
@@ -134,7 +138,7 @@ def _needed(plain: onnx.ModelProto, chosen: str, pairs: Mapping[str, str]) -> tu
 
 
 def _only(plain: onnx.ModelProto, wanted: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of ``plain`` with what the outputs ``wanted`` need alone."""
+    """Return a copy of ``plain`` reduced to what the outputs ``wanted`` depend on."""
     graph = plain.graph
     nodes = needed_nodes(graph.node, wanted)
     needed = set().union({*wanted}, *(read_by(node) for node in nodes))
@@ -156,7 +160,7 @@ def _fix_sizes_(model: onnx.ModelProto, entries: Sequence[Entry]) -> None:
 
 
 def _left_out(whole: Work, graph: Graph, chosen: str) -> list[str]:
-    """Return a line each for what only passes through, and for inputs that the answer does not need."""
+    """Return a note for each input that is only passed through, and for each that the answer does not depend on."""
     passed = passed_through(whole.plain.graph)
     used = {port.name for port in graph.inputs} | {state.before for state in graph.states}
     through = [

@@ -1,4 +1,4 @@
-"""A policy file that was opened once, for every reader that may know it."""
+"""A policy file, opened once for all readers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from prunekit.readers.weights.tree import Tree, tree_of
 
 @final
 class Opened:
-    """The file at ``path``, a container of the kind ``container``; what is in it is decoded when it is first asked for.
+    """The file at ``path``, in a container of the kind ``container``. Its content is decoded on first use.
 
-    Decoding runs nothing of the file, and looks up nothing that it names. Raises ArtifactError, naming the file, where
-    it is damaged.
+    Decoding runs no code of the file and imports nothing that it names. Raises ArtifactError, naming the file, if it is
+    damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +27,9 @@ class Opened:
 
     @cached_property
     def data(self) -> Any:
-        """Plain values, tensors, arrays and records of what is opaque; None where the container is no such file."""
+        """The decoded content: plain values, tensors, arrays and opaque records; None for containers without such
+        content.
+        """
         try:
             match self.container:
                 case "torch":
@@ -49,12 +51,12 @@ class Opened:
 
     @cached_property
     def tree(self) -> Tree:
-        """All tensors and arrays by dotted names."""
+        """All tensors and arrays, keyed by dotted names."""
         try:
             return tree_of(self.data)
         except InputError as error:
             raise ArtifactError(f"{self.path}: {error}") from error
 
     def entries(self) -> dict[Any, Any]:
-        """The file's own dictionary; an empty one where it is none."""
+        """The top-level dictionary of the file; empty if it has none."""
         return self.data if isinstance(self.data, dict) else {}

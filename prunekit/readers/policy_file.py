@@ -1,4 +1,4 @@
-"""What a policy file is, whoever wrote it: one graph, and what is known about it."""
+"""The common result of all readers: one graph, and what is known about it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PolicyOptions:
-    """What a file does not say of itself.
+    """Facts that a file does not contain and the user supplies.
 
-    ``normalizer`` is a file of ``VecNormalize.save`` for a zip of Stable-Baselines3, ``without_normalizer`` says that
-    there is none. ``output`` is the one of an ONNX file's outputs that is the policy's answer, ``inputs`` the width of
-    the observations of a TorchScript file. Of a checkpoint, ``layers`` are the names of the policy's layers in order,
-    within the dotted ``nesting``; ``activation`` stands between them, and ``head`` makes the action
+    ``normalizer`` is a file of ``VecNormalize.save`` for a zip of Stable-Baselines3; ``without_normalizer`` says that
+    there is none. ``output`` is the output of an ONNX file that is the policy's answer. ``inputs`` is the width of the
+    observations of a TorchScript file. For a checkpoint, ``layers`` are the names of the policy's layers in order,
+    inside the dotted path ``nesting``; ``activation`` is applied between them, and ``head`` makes the action
     (``readers/weights/words.py``).
     """
 
@@ -67,12 +67,12 @@ OPTION_WORDS = {
 class PolicyFile:
     """A policy read from ``path``.
 
-    ``graph`` has the outputs ``action`` and ``outputs`` (before the head); ``recognised`` says in one line what the
-    file is, ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file. For a
-    ``model.pt`` alone there are ``masks`` by the graph's groups, ``actions`` where the head does not say all of them,
-    and ``artifact`` where it is a chain of layers.
-    ``keeps_outputs``: its action space is not known, so that its outputs are its action.
-    ``with_torch``: exports are held against torch too; an ONNX file has no torch in it.
+    ``graph`` has the outputs ``action`` and ``outputs`` (before the head). ``recognised`` says in one line what the
+    file is, and ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file.
+
+    Only a ``model.pt`` has ``masks`` by group, ``actions`` if the head does not determine them, and ``artifact`` if it
+    is a chain of layers. ``keeps_outputs`` means that the action space is unknown, so the outputs are the action.
+    ``with_torch`` means that exports are compared with torch too; files without torch, such as ONNX, are not.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Any policy file that prunekit knows, as a graph: recognised by what is in it."""
+"""Reading of any supported policy file, recognised by its content."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from prunekit.readers.zoo import zoo_zip
 
 
 def read_policy(path: Path, options: PolicyOptions | None = None, *, spaces: Spaces | None = None) -> PolicyFile:
-    """Return the policy at ``path``: a ``model.pt``, a zip of Stable-Baselines3, ONNX, TorchScript, a checkpoint.
+    """Return the policy in the file at ``path``: a ``model.pt``, ONNX, TorchScript, a Stable-Baselines3 zip, or a
+    checkpoint.
 
-    ``spaces`` are those of its environment, where they are known: they win over a zip's text. Raises ArtifactError and
-    InputError, naming the file, for what is not read, and for options that are not for its kind.
+    ``spaces`` are those of its environment, if known; they override the spaces in a zip. Raises ArtifactError and
+    InputError, naming the file, if it cannot be read, and for options that do not apply to its kind.
     """
     return recognised(path).read(options or PolicyOptions(), spaces)
 
 
 def recognised(path: Path) -> Known:
-    """Return the file at ``path``, opened, with its reader; of a folder of RL Baselines3 Zoo, the zip in it.
+    """Return the opened file at ``path`` with its reader; for a folder of RL Baselines3 Zoo, the zip in it.
 
-    Raises ArtifactError for a file that none knows.
+    Raises ArtifactError for a file that no reader recognises.
     """
     path = zoo_zip(path)
     require_policy(path)
@@ -35,14 +36,16 @@ def recognised(path: Path) -> Known:
 
 
 def policy_kind(path: Path) -> str:
-    """Return the name of the reader of the file at ``path``; raises ArtifactError for a file that none knows."""
+    """Return the name of the reader of the file at ``path``; raises ArtifactError for a file that no reader
+    recognises.
+    """
     return recognised(path).kind
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Known:
-    """A file that was opened, and the reader that knows it."""
+    """An opened file and the reader that recognised it."""
 
     opened: Opened
     reader: Reader
@@ -53,11 +56,11 @@ class Known:
         return self.reader.name
 
     def own(self, options: PolicyOptions) -> PolicyOptions:
-        """Return those of ``options`` that are for this file: several may be read with one set of them."""
+        """Return those of ``options`` that apply to this file, because one set of options may serve several files."""
         return PolicyOptions(**{name: getattr(options, name) for name in self.reader.options})
 
     def require(self, options: PolicyOptions) -> None:
-        """Raise InputError, naming the option, where one of ``options`` is not for this file."""
+        """Raise InputError, naming the option, if one of ``options`` does not apply to this file."""
         nothing = PolicyOptions()
         for entry in fields(PolicyOptions):
             if getattr(options, entry.name) != getattr(nothing, entry.name) and entry.name not in self.reader.options:
@@ -65,6 +68,6 @@ class Known:
                 raise InputError(f"{self.opened.path}: {option} is for {called}; leave it out")
 
     def read(self, options: PolicyOptions, spaces: Spaces | None = None) -> PolicyFile:
-        """Return the policy; raises as ``read_policy``."""
+        """Return the policy; raises as ``read_policy`` does."""
         self.require(options)
         return self.reader.read(self.opened, options, spaces)

@@ -1,4 +1,4 @@
-"""The readers of policy files: those of ``kinds``, and those of other packages."""
+"""The registry of readers: those in ``kinds``, and those of other packages."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ GROUP = "prunekit.readers"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """One kind of policy file.
+    """The reader of one kind of policy file.
 
-    ``called`` are its files in words, ``recognises`` says by what is in a file whether it is one, and ``read`` makes a
-    graph of it, with the ``options`` (fields of ``PolicyOptions``) that may go with such a file. Both raise
+    ``called`` names its files in messages. ``recognises`` decides by the content of a file, and ``read`` makes a graph
+    of it. ``options`` are the fields of ``PolicyOptions`` that apply to such a file. Both functions raise a
     PrunekitError that names the file.
     """
 
@@ -37,7 +37,7 @@ class Reader:
 
 
 def reader_of(opened: Opened) -> Reader:
-    """Return the reader that knows the file; raises ArtifactError where none does.
+    """Return the reader that recognises the file; raises ArtifactError if there is none.
 
     prunekit's own readers of whole policies come first, then those of other packages, then those of checkpoints.
     """
@@ -51,7 +51,7 @@ def reader_of(opened: Opened) -> Reader:
 
 
 def readers() -> Iterator[Reader]:
-    """Yield all readers, in the order in which they are asked."""
+    """Yield all readers in the order in which they are tried."""
     from prunekit.readers.kinds import after, before
 
     yield from before()
@@ -61,7 +61,7 @@ def readers() -> Iterator[Reader]:
 
 @cache
 def outside() -> tuple[Reader, ...]:
-    """Return the readers of other packages; raises InputError, naming the entry point, for one that is none."""
+    """Return the readers of other packages; raises InputError, naming the entry point, if it is not a ``Reader``."""
     found = []
     for entry in entry_points(group=GROUP):
         try:
@@ -77,7 +77,7 @@ def outside() -> tuple[Reader, ...]:
 
 
 def require_policy(path: Path) -> None:
-    """Raise ArtifactError, naming ``path``, where there is no file, and saying what to do with a folder of a policy."""
+    """Raise ArtifactError, naming ``path``, if it is not a file; for a folder the message says which file to give."""
     from prunekit.files import require_file
     from prunekit.readers.zoo import zoo_zip
 

@@ -1,4 +1,4 @@
-"""What a run of prunekit wrote next to its agent.zip about the normalizer."""
+"""What a run of prunekit says next to its agent.zip about the normalizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAX_BYTES = 2**20
 
 
 def run_normalizes(path: Path) -> bool | None:
-    """Return whether the run that wrote the zip at ``path`` normalized observations; None where nothing says so."""
+    """Return whether the run that wrote the zip at ``path`` normalized observations; None if nothing says so."""
     if path.name != "agent.zip":
         return None
     preset = _config(path.parent / "config.json").get("preset")

@@ -1,4 +1,4 @@
-"""What RL Baselines3 Zoo wrote beside a zip about the environment that its policy was trained in."""
+"""What RL Baselines3 Zoo's files next to a zip say about the environment in which the policy was trained."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 
 _MAX_BYTES = 2**20
-# The zoo dumps a list of pairs with one line for every key and for every value that is no list. Nothing else is read
-# of the format (tags, anchors, documents), so that no text can mean more than it shows.
+# The zoo dumps a list of pairs with one line for every key and for every value that is not a list. Other parts of the
+# format (tags, anchors, documents) are not interpreted, so text cannot mean more than it shows.
 _PAIR = re.compile(r"^(?:- - -|  - -) (\w{1,40})\n    - ([^\n]{0,200})$", re.MULTILINE)
 _SCALAR = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 _NOTHING = ("null", "false", "None", "False", "[]", "{}", "''", "0", "1")
 
 
 def zoo_notes(path: Path) -> tuple[str, ...]:
-    """Return a line for each thing that the zoo's files say of the environment of the zip at ``path``.
+    """Return one note per fact about the environment of the zip at ``path``.
 
-    They lie in a folder of the zip's name, or beside it. What cannot be read says nothing.
+    The files are in a folder with the zip's name, or next to it. Files that cannot be read are ignored.
     """
     notes = []
     settings = _pairs_near(path, "config.yml")
@@ -35,31 +35,32 @@ def zoo_notes(path: Path) -> tuple[str, ...]:
 
 
 def zoo_environment(path: Path) -> str | None:
-    """Return where the zoo trained the zip at ``path``, or in that folder; None where nothing says so."""
+    """Return the environment in which the zoo trained the zip or folder at ``path``; None if nothing says so."""
     file = zoo_zip(path)
     return _plain(_pairs_near(file, "args.yml").get("env", "")) if file.suffix == ".zip" else None
 
 
 def env_advice(path: Path) -> str:
-    """Return what to do about a policy that names no environment: ``env``, and what the zoo's files say it was.
+    """Return advice for a policy that names no environment: give ``env``, with the zoo's name for it if known.
 
-    It is said and not taken: the files name its wrappers apart, and its id may be of an older Gymnasium.
+    The zoo's environment is not used automatically: its wrappers are stored separately, and its id may belong to an
+    older Gymnasium.
     """
     told = zoo_environment(path)
     return "give one with `env`" + ("" if told is None else f" (RL Baselines3 Zoo trained it in {told})")
 
 
 def zoo_zip(folder: Path) -> Path:
-    """Return the zip in a run's ``folder`` of the zoo, which holds one; any other path is returned as it is."""
+    """Return the only zip in a run's ``folder`` of the zoo; return any other path unchanged."""
     zips = sorted(folder.glob("*.zip")) if folder.is_dir() else []
     return zips[0] if len(zips) == 1 and _pairs_near(zips[0], "config.yml") else folder
 
 
 def zoo_normalizes(path: Path) -> bool | None:
-    """Return whether the zoo trained the zip at ``path`` behind an observation normalizer; None where nothing says so.
+    """Return whether the zoo trained the zip at ``path`` with an observation normalizer; None if nothing says so.
 
-    Its config.yml holds the line ``normalize`` where it did. Arguments in place of ``true`` may leave rewards or
-    observations out, and are not read.
+    config.yml has the line ``normalize`` if it did. Arguments instead of ``true`` may exclude rewards or observations,
+    and are not interpreted.
     """
     settings = _pairs_near(path, "config.yml")
     if "policy" not in settings:

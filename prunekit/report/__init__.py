@@ -1,1 +1,1 @@
-"""Results as people read them: one table model for terminal, Markdown and HTML, and pages of one file each."""
+"""Results for people: one table model for terminal, Markdown and HTML, and pages in one file each."""

@@ -1,4 +1,4 @@
-"""What policies cost on each device, as charts and tables of the page of ``bench``."""
+"""Charts and tables of costs per device, for the page of ``bench``."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _memory_rows(result: BenchResult, legend: Sequence[Mark]) -> Rows:
 
 
 def model_block(table: Table, legend: Sequence[Mark]) -> TableBlock:
-    """Return ``table`` with models down, each beside its mark."""
+    """Return ``table`` with one model per row, each next to its mark."""
     turned = transposed(table)
     rows = tuple((replace(row[0], key=mark.key), *row[1:]) for row, mark in zip(turned.rows, legend, strict=True))
     columns = (replace(turned.columns[0], name="policy"), *turned.columns[1:])

@@ -29,9 +29,9 @@ from prunekit.report.weights import layers_of
 
 
 def bench_page(result: BenchResult, env_id: str | None = None) -> Page:
-    """Return the page of ``result``; ``env_id`` is the environment as the user named it, with its module perhaps.
+    """Return the page of ``result``; ``env_id`` is the environment as the user gave it, possibly with its module.
 
-    Plays an episode of the reference and of others in a process of its own, to draw it.
+    To show episodes, the reference and other models each play one in a separate process.
     """
     names = short_names([model.path for model in result.models])
     legend = tuple(Mark(name=name, key=mark_of(index)) for index, name in enumerate(names))
@@ -54,7 +54,7 @@ def bench_page(result: BenchResult, env_id: str | None = None) -> Page:
 
 
 def host_facts_of(host: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return machine, date and versions behind a result as (name, value)."""
+    """Return the machine, date and versions of a result as (name, value)."""
     names = {"date": "date", "cpu": "processor", "cores": "cores", "system": "system"}
     facts = [(told, str(host[key])) for key, told in names.items() if key in host]
     versions = host.get("versions", {})
@@ -136,13 +136,13 @@ def _certificates(result: BenchResult, names: Sequence[str]) -> list[Section]:
 
 
 def _training(result: BenchResult) -> list[Section]:
-    """Return the training of those models that lie in the folder of a run."""
+    """Return the training curves of the models in the folder of a run."""
     folders = list(dict.fromkeys(model.path.parent for model in result.models))
     blocks: list[Block] = []
     for folder in folders:
         try:
             found = progress_of(folder)
-        except ArtifactError as error:  # nothing that was measured rests on it
+        except ArtifactError as error:  # no measurement depends on it
             blocks.append(Note(text=str(error), warning=True))
             continue
         if found is not None:
@@ -168,7 +168,7 @@ def _motion(result: BenchResult, legend: Sequence[Mark], env_id: str | None) -> 
 
 
 def _networks(result: BenchResult, names: Sequence[str]) -> Section:
-    """Return a drawing of the smallest network, which is the one that can be read."""
+    """Return a drawing of the smallest network; larger ones would be unreadable."""
     order = sorted(range(len(result.models)), key=lambda index: result.models[index].parameters)
     layers = layers_of(result.models[order[0]])
     name = Path(names[order[0]]).as_posix()

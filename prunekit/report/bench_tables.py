@@ -1,4 +1,4 @@
-"""The result of ``bench`` as tables: quantities down, models across, the first being the reference."""
+"""Tables of the result of ``bench``: one row per quantity, one column per model; the first model is the reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_RUN = Cell(text="not run")
 
 
 def render(result: BenchResult) -> RenderableType:
-    """Return the tables of ``result`` as one for a terminal, and what there is to say below it."""
+    """Return the tables of ``result`` for a terminal, with notes below."""
     devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
     under = disturbance_table(result)
     others = [] if under is None else [under]
@@ -42,7 +42,7 @@ def render(result: BenchResult) -> RenderableType:
 
 
 def title_of(result: BenchResult) -> str:
-    """Return the environment and the versions that its returns depend on."""
+    """Return the environment, and the versions on which its returns depend."""
     if result.environment is None:
         return "latency and memory"
     versions = result.host["versions"]
@@ -51,20 +51,20 @@ def title_of(result: BenchResult) -> str:
 
 
 def random_of(result: BenchResult) -> str:
-    """Return what the random policy earns, or why there are no returns, in words."""
+    """Return the random policy's return as text, or why there are no returns."""
     if result.environment is None:
         return f"No returns were measured: {result.alone}."
     return f"The random policy returns {sum(result.random) / len(result.random):.1f}."
 
 
 def is_overhead(result: BenchResult) -> bool:
-    """Return whether latencies in ONNX Runtime say little of the models' arithmetic."""
+    """Return whether the latencies in ONNX Runtime are mostly call overhead."""
     small = any(model.hidden and max(model.hidden) <= _OVERHEAD_WIDTH for model in result.models)
     return small and "cpu" in result.devices[0]
 
 
 def sizes_table(result: BenchResult) -> Table:
-    """Return hidden units, parameters, arithmetic and file; a detail says how many times smaller than the reference."""
+    """Return hidden units, parameters, arithmetic and file size; details give the ratio to the reference."""
     models = result.models
     units, parameters = [model.units for model in models], [model.parameters for model in models]
     return _table(
@@ -82,7 +82,7 @@ def sizes_table(result: BenchResult) -> Table:
 
 
 def device_table(result: BenchResult, device: str) -> Table:
-    """Return what ``device`` tells of each model: its cost, or its firmware, and the returns of its episodes."""
+    """Return the figures of each model on ``device``: its cost or firmware, and its returns."""
     results = [entry[device] for entry in result.devices]
     firmware = [entry.figures.firmware for entry in results]
     cost = _firmware_rows(firmware) if any(firmware) else _host_rows(results)
@@ -99,7 +99,7 @@ def device_table(result: BenchResult, device: str) -> Table:
 
 
 def retention_table(result: BenchResult) -> Table:
-    """Return how much of the reference's return each model keeps, and what was certified of it."""
+    """Return the retention of each model, and its certificate."""
     kept = [_retention_cell(result, index) for index in range(len(result.models))]
     rows = [("retention of return", kept)]
     if any(result.certificates):
@@ -109,7 +109,9 @@ def retention_table(result: BenchResult) -> Table:
 
 
 def disturbance_table(result: BenchResult) -> Table | None:
-    """Return what each model earns under noise and delay, and the share of its own gain that is left; None without."""
+    """Return the return of each model under each disturbance and the share of its own gain that is left; None without
+    disturbances.
+    """
     if not result.settings.disturbances:
         return None
     floor, device = sum(result.random) / len(result.random), next(iter(result.devices[0]))
@@ -129,8 +131,8 @@ def disturbance_table(result: BenchResult) -> Table | None:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Return names of ``paths`` that tell them apart: without the folders that all are in, if that is short enough,
-    and else each with only the folders that it needs.
+    """Return short, distinct names of ``paths``: without their common folders if that is short enough, otherwise with
+    only the folders that each needs.
 
     >>> short_names([Path("runs/a/model.pt"), Path("runs/b/model.pt")])
     ['a/model.pt', 'b/model.pt']

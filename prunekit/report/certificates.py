@@ -1,4 +1,4 @@
-"""Certificates as the pages show them."""
+"""Certificates on pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prunekit.stats.certificate import Certificate
 
 
 def certificate_block(found: Certificate, name: str) -> CertificateBlock:
-    """Return ``found``, of the policy ``name``, in words and figures."""
+    """Return the certificate ``found`` of the policy ``name`` as a block of a page."""
     return shown_certificate(
         name,
         certified=found.certified,
@@ -31,7 +31,7 @@ def shown_certificate(
     episodes: int,
     below: float,
 ) -> CertificateBlock:
-    """Return a certificate by its figures; ``below`` bounds how often the policy falls below the range."""
+    """Return a certificate block from figures; ``below`` bounds how often the policy returns less than the range."""
     figures = (
         ("retention to show", f"{keep:g}"),
         ("retention, estimated", "not known" if retention is None else f"{retention:.3f}"),

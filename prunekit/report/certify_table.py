@@ -1,4 +1,4 @@
-"""The certificate of two policies as a table: what was seen of each, and what is shown."""
+"""The certificate of two policies as a table: estimates and bounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NONE = "not known"
 
 
 def certify_table(result: Certified) -> Table:
-    """Return quantities down, small policy, teacher and random policy across."""
+    """Return a table with one row per quantity, and columns for the small policy, the teacher and the random policy."""
     found = result.certificate
     episodes, clip_range = found.episodes, found.claim.clip_range
     count = len(episodes)
@@ -49,14 +49,14 @@ def certify_table(result: Certified) -> Table:
 
 
 def certify_text(result: Certified) -> Sequence[str]:
-    """Return the lines of a Markdown file: title, table, sentence."""
+    """Return the lines of a Markdown file: title, table and sentence."""
     from prunekit.report.markdown import to_markdown
 
     return (" against ".join(names_of(result)).join(("# ", "")), to_markdown(certify_table(result)), result.sentence)
 
 
 def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
-    """Return one row per level of disturbance that was tested, in their order."""
+    """Return one row per level of disturbance that was tested, in order."""
     rows = []
     for rung in rungs:
         found = rung.found.certificate
@@ -75,7 +75,7 @@ def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
 
 
 def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
-    """Return up to which disturbance the claim was shown."""
+    """Return a sentence about the largest disturbance at which the claim was shown."""
     best = largest(rungs)
     keep = rungs[0].found.certificate.claim.keep
     if best is None:
@@ -88,7 +88,7 @@ def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
 
 
 def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:
-    """Return plain data: every level that was tested with its certificate, and the largest that was shown."""
+    """Return plain data: every tested level with its certificate, and the largest that was shown."""
     best = largest(rungs)
     return {
         "levels": [
@@ -100,7 +100,7 @@ def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:
 
 
 def names_of(result: Certified) -> tuple[str, str]:
-    """Return what the two policies are called: their files' names, or whole paths where these are the same."""
+    """Return the names of the two policies: their file names, or their whole paths if these are the same."""
     small, teacher = Path(result.small).name, Path(result.teacher).name
     return (small, teacher) if small != teacher else (result.small, result.teacher)
 

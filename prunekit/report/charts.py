@@ -1,7 +1,7 @@
-"""Drawings by matplotlib, as SVG that takes its colours and its font from the page: one file for light and dark.
+"""Drawings by matplotlib as SVG, with colours and font from the page, so one file serves light and dark mode.
 
-What is drawn has placeholder colours, which become the page's CSS variables. Every drawing is made twice, for wide and
-for narrow screens, as text would be too small on a phone otherwise.
+Drawings use placeholder colours, which become CSS variables of the page. Every drawing is made twice, for wide and for
+narrow screens, because text would be too small on a phone otherwise.
 """
 
 from __future__ import annotations
@@ -62,28 +62,28 @@ Draw = Callable[[Drawing, bool], None]
 def figure(
     title: str, draw: Draw, caption: str, *, heights: tuple[int, int] = (320, 260), legend: Sequence[Mark] = ()
 ) -> Figure:
-    """Return what ``draw`` draws: called with an empty drawing of each width, and whether it is the narrow one."""
+    """Return a figure; ``draw`` is called once per width, with empty axes and whether the width is the narrow one."""
     wide, narrow = (_svg(draw, is_narrow, heights[is_narrow]) for is_narrow in (False, True))
     return Figure(title=title, wide=wide, narrow=narrow, caption=caption, legend=tuple(legend))
 
 
 def mark_of(number: int) -> str:
-    """Return the key of the mark for the ``number``-th thing: marks come again after 64, colours and shapes after 8."""
+    """Return the key of the mark with this number. Marks repeat after 64; colours and shapes after 8 each."""
     return str(number % len(SERIES) ** 2)
 
 
 def color_of(key: str) -> str:
-    """Return the placeholder of the colour of the mark ``key``."""
+    """Return the placeholder colour of the mark ``key``."""
     return SERIES[(int(key) + int(key) // 8) % 8]
 
 
 def shape_of(key: str) -> str:
-    """Return the shape of the mark ``key``, as matplotlib calls it."""
+    """Return matplotlib's name of the shape of the mark ``key``."""
     return SHAPES[int(key) % 8]
 
 
 def logarithmic(axes: Axes) -> None:
-    """Give the x axis of ``axes`` a logarithmic scale with plain numbers on it."""
+    """Make the x axis of ``axes`` logarithmic, with plain numbers."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     few = high < 30 * max(low, 1e-300)
@@ -93,19 +93,19 @@ def logarithmic(axes: Axes) -> None:
 
 
 def linear(axes: Axes, axis: str, ticks: int) -> None:
-    """Give an axis of ``axes`` at most so many plain numbers."""
+    """Label an axis of ``axes`` with at most ``ticks`` plain numbers."""
     chosen = axes.xaxis if axis == "x" else axes.yaxis
     chosen.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     chosen.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
 def label(text: str) -> str:
-    """Return ``text`` as a drawing has room for it: at most 40 characters, all of them plain."""
+    """Return ``text`` shortened to 40 plain characters, for a drawing."""
     return shown(text, _LONGEST)
 
 
 def plain(value: float) -> str:
-    """Return a number as on an axis: 12, 1,200, 0.05, 2M."""
+    """Return a number for an axis: 12, 1,200, 0.05, 2M."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:,.4g}M"
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"
@@ -123,7 +123,7 @@ def _svg(draw: Draw, narrow: bool, height: int) -> str:
 
 
 def _themed(text: str) -> str:
-    """Return the drawing alone, with the page's colours and font."""
+    """Return only the drawing, with the page's colours and font."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The page of a compression: what came out, its certificate, and every network that was judged."""
+"""The page of a compression: its result, its certificate, and every network that was judged."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ _RESULT = at_least(
 
 
 def compress_page(folder: Path, original: Path | None = None, env_id: str | None = None) -> Page:
-    """Return the page of the compression in ``folder``; ``original`` is the policy to play beside the compact one.
+    """Return the page of the compression in ``folder``; ``original`` is a policy to show next to the compact one.
 
-    Raises ArtifactError, naming the file, for files that are not such as ``compress`` writes.
+    Raises ArtifactError, naming the file, for files that ``compress`` would not write.
     """
     found = read_json(folder / NAME, _RESULT)
     sections = [
@@ -96,7 +96,7 @@ def compress_page(folder: Path, original: Path | None = None, env_id: str | None
 
 
 def _learned(told: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    """Return where students learned and were selected, nothing where that was the environment itself."""
+    """Return where students learned and were selected; empty if that was the environment itself."""
     if told is None:
         return ()
     where = f"{told['library']} {told['version']}, {told['environment']}, {told['steps']:,} steps"
@@ -104,10 +104,10 @@ def _learned(told: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
 
 
 def policy_sections(path: Path, original: Path | None, env_id: str | None, alone: str = "") -> list[Section]:
-    """Return the policy at ``path`` in motion, beside ``original`` where there is one, and drawn with its weights.
+    """Return the policy at ``path`` in an episode, next to ``original`` if given, and a drawing of its weights.
 
-    ``alone`` is what to say where there is no original. Nothing where there is no file at ``path``. Raises
-    ArtifactError, naming the file, where one cannot be read, and UnusableEnvironmentError for ``env_id``.
+    ``alone`` is the text to show without an original. Empty if there is no file at ``path``. Raises ArtifactError,
+    naming the file, if it cannot be read, and UnusableEnvironmentError for ``env_id``.
     """
     if not path.is_file():
         return []
@@ -127,7 +127,7 @@ def _motion(models: Sequence[BenchModel], env_id: str | None) -> tuple[Block, ..
     last = models[-1]
     named = last.environment if env_id is None else (env_id, last.arguments_of(env_id) or {})
     if env_id is not None and named is not None:
-        make_environment(*named).close()  # what the user names has to be there, whatever can be drawn of it
+        make_environment(*named).close()  # a file that the user names must exist, even if it cannot be drawn
     if named is None:
         return (Note(text=f"{last.path.name} names no environment; give one with --env to see it act."),)
     names = tuple(model.path.name for model in models)
@@ -154,7 +154,7 @@ def _headlines(found: dict[str, Any]) -> tuple[Headline, ...]:
 
 
 def _certificates(found: dict[str, Any]) -> list[CertificateBlock]:
-    """Return the certificate of the policy first, then those of other sizes that were tested."""
+    """Return the certificate of the policy first, then those of other networks that were tested."""
     chosen = found["certificate"]
     others = [entry for entry in found["tested"] if entry["size"] != chosen["size"]]
     return [

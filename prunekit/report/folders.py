@@ -1,4 +1,4 @@
-"""The page of whatever a command left in a folder."""
+"""The page of the results in a folder, whichever command wrote them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prunekit.report.sweep_page import sweep_page
 def page_of(folder: Path, original: Path | None = None, env_id: str | None = None) -> Page:
     """Return the page of the results in ``folder``.
 
-    ``original`` is a policy that the compact one plays beside, ``env_id`` the environment, where files name none or one
-    of a module of the user's. Raises InputError, naming the folder or the file, for anything else.
+    ``original`` is a policy to show next to the compact one. ``env_id`` is the environment, if the files name none or
+    one of a user's module. Raises InputError, naming the folder or the file, for any other content.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; name one that sweep, compress or train has written")
@@ -37,6 +37,6 @@ def page_of(folder: Path, original: Path | None = None, env_id: str | None = Non
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files that a page of ``folder`` may be made from."""
+    """Return the files from which a page of ``folder`` may be made."""
     names = (sweep_results.NAME, compress_page.NAME, "policy.pt", training_page.NAME, "metrics.csv", "model.pt")
     return [folder / name for name in names]

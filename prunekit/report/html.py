@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs nothing else: no network, no fonts, no other file."""
+"""A page as one self-contained HTML file: no network, no fonts, no other files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 
 def to_html(page: Page) -> bytes:
-    """Return ``page`` as UTF-8. All text of it is escaped, and scripts but the page's own are shut out."""
+    """Return ``page`` as UTF-8. All text is escaped, and only the page's own script can run."""
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = (
@@ -38,7 +38,7 @@ def to_html(page: Page) -> bytes:
 
 
 def _drawings() -> Callable[[str], Markup]:
-    """Return what puts SVG into a page, its ids changed so that no two drawings of the page share one."""
+    """Return a function that inserts SVG with unique ids, so drawings on a page do not interfere."""
     numbers = itertools.count()
 
     def put(svg: str) -> Markup:
@@ -63,7 +63,7 @@ def _environment() -> Environment:
 
 
 def _finalized(value: object) -> object:
-    """Spell out control characters and marks that turn the direction of writing in all text that is no markup."""
+    """Escape control characters and bidirectional marks in all text that is not markup."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -1,4 +1,4 @@
-"""A table in Markdown, as GitHub reads it."""
+"""Tables in GitHub's Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prunekit.report.table import Table
 
 
 def to_markdown(table: Table) -> str:
-    """Return ``table`` without its title, its notes below it; bars and line ends in cells are made harmless."""
+    """Return ``table`` without its title, with its notes below; bars and line breaks in cells are escaped."""
     head = [column.head for column in table.columns]
     rows = [[cell.plain for cell in row] for row in table.rows]
     lines = [_line(head), _line(["---"] * len(head)), *map(_line, rows)]

@@ -1,4 +1,4 @@
-"""A small network drawn with its weights: lines by sign and size."""
+"""Drawings of small networks, with lines for weights by sign and size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MAX_HEIGHT = 520
 
 
 def draw_network(title: str, layers: Layers) -> Figure:
-    """Return ``layers`` as a drawing: observation at the left, hidden units, outputs at the right.
+    """Return ``layers`` as a drawing: observation on the left, then hidden units, then outputs.
 
-    At most 700 lines are drawn, shared among the layers, the strongest of each.
+    At most 700 lines are drawn: the largest weights of each layer.
     """
     total = sum(weight.size for weight in layers)
     lines = [_strongest(weight, max(1, _MAX_LINES * weight.size // total)) for weight in layers]
@@ -41,7 +41,7 @@ def draw_network(title: str, layers: Layers) -> Figure:
 
 
 def _strongest(weight: NDArray[np.float32], maximum: int) -> list[tuple[int, int]]:
-    """Return (out, in) of the largest weights, the smallest of them first, so that strong lines lie on top."""
+    """Return (out, in) of the largest weights, smallest first, so strong lines are drawn on top."""
     order = np.argsort(np.abs(weight), axis=None, kind="stable")
     kept = [index for index in order[-maximum:] if weight.flat[index] != 0.0] if weight.size > maximum else order
     return [divmod(int(index), weight.shape[1]) for index in kept]
@@ -75,7 +75,7 @@ def _svg(layers: Layers, lines: Sequence[list[tuple[int, int]]], widths: Sequenc
 
 
 def _places(count: int, height: int) -> list[float]:
-    """Return where the units of a layer stand: centred, no further apart than is pleasant."""
+    """Return the vertical positions of a layer's units, centred and not too far apart."""
     gap = min((height - 16) / count, 46.0)
     first = (height - gap * (count - 1)) / 2
     return [first + gap * index for index in range(count)]

@@ -1,4 +1,4 @@
-"""What a page is made of; ``html.py`` writes it. All text is plain and may come from anywhere."""
+"""The parts of a page, which ``html.py`` writes. All text is untrusted and plain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prunekit.report.table import Table
 @final
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """An entry of a legend: the mark ``key`` (a number: its shape and colour) stands for ``name``."""
+    """An entry of a legend: the mark ``key`` (a number, which gives shape and colour) stands for ``name``."""
 
     name: str
     key: str
@@ -20,7 +20,7 @@ class Mark:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A drawing in two widths, as trusted SVG; ``caption`` says what it means, ``title`` what it is."""
+    """A drawing in two widths, as trusted SVG, with its ``title`` and an explaining ``caption``."""
 
     title: str
     wide: str
@@ -33,7 +33,7 @@ class Figure:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TableBlock:
-    """A table whose rows the reader can sort."""
+    """A table that the reader can sort."""
 
     table: Table
     kind: Literal["table"] = "table"
@@ -42,7 +42,7 @@ class TableBlock:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """A sentence of its own; a warning is set apart."""
+    """A sentence; warnings are highlighted."""
 
     text: str
     warning: bool = False
@@ -52,7 +52,7 @@ class Note:
 @final
 @dataclass(frozen=True, kw_only=True)
 class CertificateBlock:
-    """A certificate: its verdict in a word, its claim in a sentence, and figures beside it as (name, value)."""
+    """A certificate: its verdict in a word, its claim in a sentence, and figures as (name, value)."""
 
     name: str
     good: bool
@@ -65,7 +65,7 @@ class CertificateBlock:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """An episode as a sheet of frames (WebP, ``columns`` to a row) and the return earned up to each of them."""
+    """An episode as a sheet of frames (WebP, ``columns`` per row), with the return up to each frame."""
 
     name: str
     key: str
@@ -86,7 +86,7 @@ class Clip:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClipsBlock:
-    """Episodes that play side by side, at ``fps`` frames per second."""
+    """Episodes shown next to each other, at ``fps`` frames per second."""
 
     clips: tuple[Clip, ...]
     fps: float
@@ -100,7 +100,7 @@ Block = Figure | TableBlock | Note | CertificateBlock | ClipsBlock
 @final
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a page; ``lead`` says what is to be seen in it."""
+    """A section of a page; ``lead`` introduces it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -110,7 +110,7 @@ class Section:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """A figure that stands at the top: what it is, its value, and what it is to be read beside."""
+    """A figure at the top of the page: its name, its value, and what to compare it with."""
 
     name: str
     value: str
@@ -120,7 +120,7 @@ class Headline:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A whole page. ``facts`` say at its end how it came to be."""
+    """A whole page. ``facts`` at its end say how the results were made."""
 
     title: str
     subtitle: str

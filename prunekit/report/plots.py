@@ -1,4 +1,4 @@
-"""The kinds of charts on the pages: sizes against returns, curves over training, and figures in rows."""
+"""The kinds of charts on pages: sizes against returns, curves over training, and rows of figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLOSE, _SIDE = 0.1, 0.3
 @final
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """Something of a size ``x`` that earns ``y``, between ``low`` and ``high`` (None: not known)."""
+    """A point: the size ``x`` and the return ``y``, between ``low`` and ``high`` (None if unknown)."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Spot:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What one mark stands for: ``spots``, and single observations behind them as faint dots (x, y)."""
+    """The points of one mark: ``spots``, and single observations as faint dots (x, y) behind them."""
 
     name: str
     key: str
@@ -43,7 +43,7 @@ class Group:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A return that is drawn as a line across, with its name."""
+    """A return that is drawn as a horizontal line, with its name."""
 
     name: str
     y: float
@@ -53,7 +53,7 @@ class Level:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A line over training; a faint one is a single run behind the line of all."""
+    """A line over training; a faint one is a single run behind the mean of all."""
 
     key: str
     x: tuple[float, ...]
@@ -64,7 +64,7 @@ class Curve:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A figure in a row, for the thing of the mark ``key``; ``upper`` ends a thin line to its right."""
+    """A figure in a row, for the mark ``key``; a thin line to the right ends at ``upper``."""
 
     key: str
     value: float
@@ -80,7 +80,7 @@ def frontier(
     y_label: str,
     caption: str,
 ) -> Figure:
-    """Return a chart of sizes (logarithmic) against what they earn."""
+    """Return a chart of returns against sizes (logarithmic)."""
 
     def draw(drawing: Drawing, narrow: bool) -> None:
         axes = drawing.add_subplot()
@@ -107,7 +107,7 @@ def frontier(
 
 
 def _name_levels(axes: Axes, groups: Sequence[Group], levels: Sequence[Level]) -> None:
-    """Write the names of levels above their lines, or below where another is close, at the side where nothing is."""
+    """Label the lines of levels, above or below so labels do not collide, on the side without points."""
     to_axes = axes.transData + axes.transAxes.inverted()
     marks = [(spot.x, y) for group in groups for spot in group.spots for y in (spot.low, spot.y, spot.high)]
     marks += [dot for group in groups for dot in group.dots]
@@ -142,7 +142,7 @@ def curves(
     from_zero: bool = False,
     steps: float | None = None,
 ) -> Figure:
-    """Return charts side by side (one below the other on narrow screens) of curves over environment ``steps``."""
+    """Return charts of curves over environment ``steps``, next to each other, or below each other on narrow screens."""
 
     def draw(drawing: Drawing, narrow: bool) -> None:
         count = len(panels)
@@ -175,7 +175,7 @@ def curves(
 def rows_of_figures(
     title: str, rows: Sequence[tuple[str, Sequence[Bar]]], *, x_label: str, caption: str, legend: Sequence[Mark] = ()
 ) -> Figure:
-    """Return a chart of one row per name, with a mark for each figure; logarithmic where figures differ widely."""
+    """Return a chart with one row per name and a mark per figure; logarithmic if the figures differ widely."""
     values = [bar.value for _, bars in rows for bar in bars if bar.value > 0.0]
     tops = [bar.upper or bar.value for _, bars in rows for bar in bars]
     wide_range = bool(values) and max(tops) > _MANY * min(values)

@@ -1,4 +1,4 @@
-"""JSON results read as files that anybody may have written: bounded, checked value by value, and named in errors."""
+"""Reading of JSON results as untrusted files: limited size, checked value by value, and errors with names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _LONGEST = 5_000
 
 
 def read_json(path: Path, check: Check, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Return the JSON object in ``path``; ArtifactError, naming it, where it is none or not what ``check`` takes.
+    """Return the JSON object in ``path``; raises ArtifactError, naming it, if ``check`` refuses it or if it is not an
+    object.
 
     A file of more than ``max_bytes`` is not read.
     """
@@ -34,7 +35,7 @@ def read_json(path: Path, check: Check, *, max_bytes: int = MAX_BYTES) -> dict[s
 
 
 def at_least(needed: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
-    """Return a check for an object with ``needed`` keys, perhaps ``optional`` ones, and others that nobody reads."""
+    """Return a check for an object with the keys ``needed`` and possibly ``optional``; other keys are ignored."""
 
     def check(name: str, value: object) -> None:
         known = {**needed, **(optional or {})}
@@ -45,7 +46,7 @@ def at_least(needed: dict[str, Check], optional: dict[str, Check] | None = None)
 
 
 def by_name(names: Check, values: Check) -> Check:
-    """Return a check for an object whose keys ``names`` takes and whose values ``values`` takes."""
+    """Return a check for an object with keys that ``names`` accepts and values that ``values`` accepts."""
 
     def check(name: str, value: object) -> None:
         keys = list(value) if isinstance(value, dict) else []
@@ -63,7 +64,7 @@ def real(name: str, value: object) -> None:
 
 
 def sentence(name: str, value: object) -> None:
-    """Check that ``value`` is text, of at most 5,000 characters."""
+    """Check that ``value`` is text of at most 5,000 characters."""
     if not isinstance(value, str) or len(value) > _LONGEST:
         raise WrongValueError(f"{name} must be a text of at most {_LONGEST} characters")
 

@@ -1,6 +1,7 @@
-"""Run as a module in a process of its own: plays an episode per model and writes its frames as sheets of WebP.
+"""A module that plays an episode per model in its own process, and writes the frames as sheets of WebP.
 
-Reads a job as JSON from standard input; writes ``clips.json`` and ``<n>.webp``, or ``failure.json``, to its folder.
+It reads a job as JSON from standard input, and writes ``clips.json`` and ``<n>.webp``, or ``failure.json``, to the
+job's folder.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _MAX_BYTES = 1_000_000
 @final
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """Frames [height, width, 3] of an episode, what it had earned at each, and how it went on."""
+    """Frames [height, width, 3] of an episode, the return up to each, and the outcome."""
 
     frames: list[Image.Image]
     returns: list[float]
@@ -42,7 +43,7 @@ class Played:
 
 
 def main() -> None:
-    """Play, draw and write."""
+    """Play, render and write."""
     job = json.loads(sys.stdin.buffer.read())
     folder = Path(job["folder"])
     mujoco = False
@@ -58,10 +59,10 @@ def main() -> None:
 
 
 def drawn_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
-    """Make an environment that draws pictures; raises as ``make_environment``.
+    """Make an environment that renders frames; raises as ``make_environment`` does.
 
-    MuJoCo's draw small ones, as larger ones take twice as long, and their camera goes with the robot where it can: by
-    default it stays, and the robot walks out of the picture.
+    MuJoCo renders small frames, because larger ones take twice as long. Its camera follows the robot if it can; the
+    default camera is fixed, and the robot would leave the picture.
     """
     own = {"width": _WIDTH, "height": _WIDTH, "camera_name": "track"} if is_mujoco(env_id) else {}
     if "camera_id" in kwargs:
@@ -70,7 +71,7 @@ def drawn_environment(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
 
 
 def is_mujoco(env_id: str) -> bool:
-    """Return whether ``env_id`` is one of Gymnasium's environments of MuJoCo."""
+    """Return whether ``env_id`` is one of Gymnasium's MuJoCo environments."""
     try:
         return "gymnasium.envs.mujoco" in str(gym.spec(env_id).entry_point)
     except (gym.error.Error, ImportError):
@@ -106,7 +107,7 @@ def _clips(environment: gym.Env[Any, Any], job: dict[str, Any], folder: Path) ->
 def _played(
     environment: gym.Env[Any, Any], runtime: OnnxRuntime, seed: int, stride: int, steps_per_second: float
 ) -> Played:
-    """Play an episode to its end; only the first frames of a long one are drawn."""
+    """Play an episode to its end; only the first frames of a long one are rendered."""
     observation, _ = environment.reset(seed=seed)
     frames, returns = [_frame(environment)], [0.0]
     total, step, terminated, truncated = 0.0, 0, False, False
@@ -133,7 +134,7 @@ def _frame(environment: gym.Env[Any, Any]) -> Image.Image:
 
 
 def _sheet(frames: list[Image.Image], columns: int) -> bytes:
-    """Return ``frames`` side by side in rows as one WebP, of a quality at which it is not too large."""
+    """Return ``frames`` in rows as one WebP, with a quality that keeps it small enough."""
     width, height = frames[0].size
     sheet = Image.new("RGB", (columns * width, math.ceil(len(frames) / columns) * height))
     for index, frame in enumerate(frames):

@@ -1,6 +1,6 @@
-"""Episodes of several policies, rendered without a screen in a process of their own and shown side by side.
+"""Episodes of several policies, rendered without a screen in a separate process and shown next to each other.
 
-A process of its own, as the library that draws is chosen by a variable of the process, and may end it.
+The process is separate because an environment variable chooses the rendering library, which may also crash.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MUJOCO = (
 @final
 @dataclass(frozen=True, kw_only=True)
 class Actors:
-    """Model files with their names and marks, and the environment that they act in, begun with ``seed``."""
+    """Model files with their names and marks, and their environment, reset with ``seed``."""
 
     paths: tuple[Path, ...]
     names: tuple[str, ...]
@@ -41,7 +41,9 @@ class Actors:
 
 
 def clips_of(actors: Actors) -> Block:
-    """Return an episode of each of ``actors``, side by side; a note with the reason, and the cure, where that fails."""
+    """Return an episode of each of ``actors``, next to each other; if rendering fails, a note with the reason and the
+    cure.
+    """
     reason, uses_mujoco = "", False
     chosen = os.environ.get("MUJOCO_GL")
     for library in (chosen,) if chosen else _LIBRARIES:
@@ -56,7 +58,7 @@ def clips_of(actors: Actors) -> Block:
 
 
 def _rendered(actors: Actors, folder: Path, library: str) -> tuple[str, bool]:
-    """Render into ``folder``; return why that failed ('' where it did not) and whether MuJoCo may be the reason."""
+    """Render into ``folder``; return why that failed ('' if it did not), and whether MuJoCo may be the reason."""
     job = {
         "paths": [os.fsdecode(path.absolute()) for path in actors.paths],
         "env_id": actors.env_id,
@@ -113,5 +115,7 @@ def _read(actors: Actors, folder: Path) -> ClipsBlock:
 
 
 def chosen_for_clips(count: int) -> Sequence[int]:
-    """Return which of ``count`` models play: the first, the reference, and up to two others, the last among them."""
+    """Return which of ``count`` models are shown: the first (the reference), and up to two others, including the
+    last.
+    """
     return range(count) if count <= 3 else (0, 1, count - 1)

@@ -1,4 +1,4 @@
-"""What a training run left in its folder, read as a file that anybody may have written."""
+"""The progress of a training run, read from its folder as an untrusted file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIVING = "living_"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A run over its environment ``steps``: returns (None: no episode ended) and living units by group, [n] each."""
+    """A run over its environment ``steps``: returns (None if no episode ended) and living units per group, [n] each."""
 
     steps: tuple[int, ...]
     returns: tuple[float | None, ...]
@@ -29,9 +29,9 @@ class Progress:
 
 
 def progress_of(folder: Path) -> Progress | None:
-    """Return what ``metrics.csv`` in ``folder`` holds; None where there is none.
+    """Return the content of ``metrics.csv`` in ``folder``; None if there is none.
 
-    Raises ArtifactError, naming the file, where it is not such as a run writes.
+    Raises ArtifactError, naming the file, if a run would not write it.
     """
     path = folder / METRICS
     if not path.is_file():

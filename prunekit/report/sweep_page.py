@@ -1,4 +1,4 @@
-"""The page of a sweep: frontiers with their controls, training, disturbances."""
+"""The page of a sweep: returns against sizes with controls, training, disturbances."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CAPTION = (
 
 
 def sweep_page(results: SweepResults) -> Page:
-    """Return the page of ``results``, which need not be complete."""
+    """Return the page of ``results``, which may be incomplete."""
     found = all_summaries(results)
     sections = [_place_section(results, place, entries) for place, entries in found.items()]
     if len(found) > 1:
@@ -104,7 +104,7 @@ def _named(method: str, results: SweepResults) -> str:
 
 
 def _training(found: Sequence[Summary], keys: Mapping[str, str]) -> list[Figure]:
-    """Return charts of living units per layer and of returns over training, where cells have curves."""
+    """Return charts of living units per layer and of returns over training, for cells with curves."""
     traced = [entry for entry in found if any(cell.curve is not None for cell in entry.cells)]
     groups = list(
         dict.fromkeys(group for entry in traced for cell in entry.cells if cell.curve for group in cell.curve.living)
@@ -138,7 +138,7 @@ def _training(found: Sequence[Summary], keys: Mapping[str, str]) -> list[Figure]
 
 
 def _lines(entry: Summary, key: str, group: str | None) -> list[Curve]:
-    """Return a faint line for every seed and one for their mean; of living units of ``group``, or of the return."""
+    """Return a faint line per seed, and one for the mean: of living units in ``group``, or of returns without one."""
     own = []
     for cell in entry.cells:
         if cell.curve is None or (group is not None and group not in cell.curve.living):

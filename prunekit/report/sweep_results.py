@@ -1,4 +1,4 @@
-"""``results.json`` of a sweep: cells of environment, method and seed, perhaps not all of them yet."""
+"""``results.json`` of a sweep: cells of environment, method and seed, possibly incomplete."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ _RESULTS = at_least(
 @final
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A cell over its environment ``steps``: returns (None: no episode ended) and living units by group, [n] each."""
+    """A cell over its environment ``steps``: returns (None if no episode ended) and living units per group, [n]
+    each.
+    """
 
     steps: tuple[int, ...]
     returns: tuple[float | None, ...]
@@ -79,7 +81,7 @@ class Curve:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepCell:
-    """A training run of the sweep, and what its policy earns per episode; ``disturbed`` by the disturbance's name."""
+    """A training run of the sweep, and its policy's returns per episode; ``disturbed`` by name of the disturbance."""
 
     name: str
     environment: str
@@ -98,7 +100,7 @@ class SweepCell:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepResults:
-    """A sweep: ``random`` returns by environment, whether a method is a control, and the cells that there are.
+    """A sweep: ``random`` returns by environment, which methods are controls, and its cells so far.
 
     ``failed`` are (name, reason).
     """
@@ -123,17 +125,19 @@ class SweepResults:
 
 
 def read_sweep(folder: Path) -> SweepResults:
-    """Return the results in ``folder``; ArtifactError, naming the file and the value, where they are not sound."""
+    """Return the results in ``folder``; raises ArtifactError, naming the file and the value, if they are not valid."""
     return from_json(plain_results(folder / NAME))
 
 
 def plain_results(path: Path) -> dict[str, Any]:
-    """Return the ``results.json`` at ``path`` as it stands; ArtifactError, as ``read_sweep``, where it is not sound."""
+    """Return the content of the ``results.json`` at ``path``; raises ArtifactError, as ``read_sweep`` does, if it is
+    not valid.
+    """
     return read_json(path, _RESULTS)
 
 
 def is_cell(found: object) -> bool:
-    """Return whether ``found`` is a sound entry of ``cells`` in a ``results.json``."""
+    """Return whether ``found`` is a valid entry of ``cells`` in a ``results.json``."""
     try:
         _CELL("", found)
     except WrongValueError:
@@ -142,7 +146,7 @@ def is_cell(found: object) -> bool:
 
 
 def from_json(found: Mapping[str, Any]) -> SweepResults:
-    """Return sound results in the form of ``results.json``."""
+    """Return validated results from the data of a ``results.json``."""
     cells = [_cell(entry) for entry in found["cells"]]
     told = [entry["versions"] for entry in found["cells"] if isinstance(entry.get("versions"), dict)]
     return SweepResults(
@@ -179,7 +183,7 @@ def _cell(entry: dict[str, Any]) -> SweepCell:
 
 
 def _curve(entry: dict[str, Any]) -> Curve:
-    """Return a curve, of which every list is as long as that of its steps; what is longer is cut."""
+    """Return a curve; lists longer than that of its steps are cut."""
     count = min(map(len, (entry["steps"], entry["return"], *entry["living"].values())))
     return Curve(
         steps=tuple(entry["steps"][:count]),

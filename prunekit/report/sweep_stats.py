@@ -1,4 +1,4 @@
-"""What the cells of a sweep say together: interquartile means over seeds, and their bootstrap intervals."""
+"""Statistics over the cells of a sweep: interquartile means over seeds, and their bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Estimate:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The seeds of a method in one place; sizes and seconds are medians over seeds.
+    """All seeds of a method in one place; sizes and seconds are medians over seeds.
 
-    ``disturbed`` is None where a seed has no such episodes.
+    ``disturbed`` is None if a seed has no such episodes.
     """
 
     method: str
@@ -64,7 +64,7 @@ class Summary:
 
     @property
     def hidden(self) -> str:
-        """Hidden widths as in 18x17, and as in 13-18x17-22 where seeds differ."""
+        """Hidden widths, such as 18x17, or 13-18x17-22 if seeds differ."""
         shapes = {cell.hidden for cell in self.cells}
         if len({len(shape) for shape in shapes}) > 1:
             return f"{min(map(sum, shapes))}-{max(map(sum, shapes))} units"
@@ -73,7 +73,7 @@ class Summary:
 
 
 def summaries(cells: Sequence[SweepCell], methods: Sequence[str], disturbances: Sequence[str]) -> list[Summary]:
-    """Return what is known of each of ``methods`` that has ``cells``, all of one place."""
+    """Return the summary of each of ``methods`` that has ``cells``, all in one place."""
     found = []
     for method in methods:
         own = tuple(sorted((cell for cell in cells if cell.method == method), key=lambda cell: cell.seed))
@@ -86,14 +86,14 @@ def summaries(cells: Sequence[SweepCell], methods: Sequence[str], disturbances: 
 
 
 def retained(value: float, random: float | None, unpruned: float | None) -> float | None:
-    """Return the share of what the unpruned policy gains over the random one; None where that is nothing."""
+    """Return the share of the unpruned policy's gain over the random policy; None if that gain is not positive."""
     if random is None or unpruned is None or unpruned <= random:
         return None
     return (value - random) / (unpruned - random)
 
 
 def unpruned_beside(entry: Summary, found: Sequence[Summary]) -> float | None:
-    """Return what unpruned policies earn over the seeds of ``entry``; None where one of them has none in ``found``."""
+    """Return the return of unpruned policies over the seeds of ``entry``; None if ``found`` lacks one of them."""
     cells = next((other.cells for other in found if other.method == UNPRUNED), ())
     own = {cell.seed: cell.returns for cell in cells}
     seeds = [cell.seed for cell in entry.cells]

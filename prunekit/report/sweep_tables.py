@@ -1,4 +1,4 @@
-"""A sweep as tables: sizes and returns, retention at a glance, disturbances, and what is not there."""
+"""Tables of a sweep: sizes and returns, retention, disturbances, and missing cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ABSENT = "-"
 
 
 def place_name(place: Place) -> str:
-    """Return environment, algorithm and steps in words."""
+    """Return environment, algorithm and steps as text."""
     environment, algorithm, steps = place
     return f"{environment}, {algorithm.upper()}, {steps:,} steps"
 
@@ -27,13 +27,13 @@ def keys_of(results: SweepResults) -> dict[str, str]:
 
 
 def random_mean(results: SweepResults, environment: str) -> float | None:
-    """Return what the random policy earns; None where that was not measured."""
+    """Return the random policy's mean return; None if it was not measured."""
     found = results.random.get(environment)
     return None if found is None else float(np.mean(found))
 
 
 def unpruned_value(found: Sequence[Summary]) -> float | None:
-    """Return the unpruned policies' return; None where there is none."""
+    """Return the unpruned policies' return; None if there are none."""
     return next((entry.returns.value for entry in found if entry.method == UNPRUNED), None)
 
 
@@ -74,7 +74,7 @@ def main_table(results: SweepResults, place: Place, found: Sequence[Summary]) ->
 
 
 def disturbance_table(results: SweepResults, place: Place, found: Sequence[Summary]) -> Table | None:
-    """Return one row per method: returns undisturbed and under each disturbance; None where nothing was disturbed."""
+    """Return one row per method with returns undisturbed and under each disturbance; None without disturbances."""
     names = [name for name in results.disturbances if any(entry.disturbed[name] for entry in found)]
     if not names:
         return None
@@ -93,7 +93,7 @@ def disturbance_table(results: SweepResults, place: Place, found: Sequence[Summa
 
 
 def glance_table(results: SweepResults, found: Mapping[Place, Sequence[Summary]]) -> Table:
-    """Return retention by method (down) and place (across)."""
+    """Return retention with one row per method and one column per place."""
     keys = keys_of(results)
     rows = []
     for method in results.methods:
@@ -112,7 +112,7 @@ def glance_table(results: SweepResults, found: Mapping[Place, Sequence[Summary]]
 
 
 def absent_table(results: SweepResults) -> Table | None:
-    """Return the cells that failed or are missing, and why; None where there are none."""
+    """Return the failed and missing cells with reasons; None if there are none."""
     rows = [(words(name), words(reason)) for name, reason in results.failed]
     rows += [(words(name), words("not there yet")) for name in results.missing]
     columns = (Column(name="cell", align="left"), Column(name="reason", align="left"))
@@ -120,7 +120,7 @@ def absent_table(results: SweepResults) -> Table | None:
 
 
 def all_summaries(results: SweepResults) -> dict[Place, list[Summary]]:
-    """Return what is known of every method, by place."""
+    """Return the summaries of all methods, by place."""
     return {
         place: summaries(cells, results.methods, results.disturbances)
         for place, cells in places_of(results.cells).items()

@@ -1,4 +1,4 @@
-"""The table that terminal, Markdown and HTML are written from: plain text, and the values that it is sorted by."""
+"""The table from which terminal, Markdown and HTML output are written: plain text, and values for sorting."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Align = Literal["left", "right"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What is read in a cell, and what it is sorted by (None: it has no value and comes last).
+    """The text of a cell, and the value for sorting (None has no value and comes last).
 
-    ``detail`` is said beside the text and in brackets. ``key`` names the mark that a chart of the same page gives to
-    what the cell is about.
+    ``detail`` is shown in brackets after the text. ``key`` is the mark that charts on the same page use for the cell's
+    subject.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Cell:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column's name, the unit of its numbers, and on which side they stand."""
+    """A column's name, the unit of its numbers, and its alignment."""
 
     name: str
     unit: str = ""
@@ -47,7 +47,7 @@ class Column:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells under columns; ``sections`` are the indices of rows before which a line is drawn."""
+    """Rows of cells under columns; ``sections`` are the indices of rows that have a line above them."""
 
     title: str
     columns: tuple[Column, ...]
@@ -61,7 +61,7 @@ class Table:
                 raise ValueError(f"a row has {len(row)} cells under {len(self.columns)} columns")
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data: what is read in every cell, and its value."""
+        """Return plain data: the text and value of every cell."""
         return {
             "title": self.title,
             "columns": [{"name": column.name, "unit": column.unit} for column in self.columns],
@@ -71,19 +71,19 @@ class Table:
 
 
 def words(text: str) -> Cell:
-    """Return a cell of text, sorted by it."""
+    """Return a cell of text that is sorted by the text."""
     return Cell(text=text, value=text)
 
 
 def number(value: float | None, form: str, *, absent: str = "") -> Cell:
-    """Return a cell of ``value`` in the format ``form``; ``absent`` where it is None."""
+    """Return a cell of ``value`` in the format ``form``; the text is ``absent`` if it is None."""
     return Cell(text=absent) if value is None else Cell(text=format(value, form), value=float(value))
 
 
 def transposed(table: Table) -> Table:
-    """Return ``table`` with its rows as columns and its columns as rows; the first column names them.
+    """Return ``table`` with rows and columns exchanged; the first column gives the names of the new columns.
 
-    Sections and units are those of rows and columns, and so are lost.
+    Sections and units are lost.
     """
     first, *others = table.columns
     heads = [Column(name=first.name, align="left"), *(Column(name=row[0].plain) for row in table.rows)]
@@ -92,9 +92,9 @@ def transposed(table: Table) -> Table:
 
 
 def stacked(tables: Sequence[Table]) -> Table:
-    """Return the rows of ``tables``, which have the same columns, in one table with a line between them.
+    """Return the rows of ``tables``, which have the same columns, as one table with lines between them.
 
-    The title is that of the first one. Raises ValueError where columns differ.
+    The title is that of the first one. Raises ValueError if columns differ.
     """
     first = tables[0]
     if any(table.columns != first.columns for table in tables):

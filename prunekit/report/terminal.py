@@ -1,4 +1,4 @@
-"""A table on a terminal, by rich; nothing that a name holds reaches it as it is."""
+"""Tables on a terminal, by rich; control characters in names are escaped."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NARROW_LABEL = 28
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """A table whose labels, in its first column, break into lines of ``_NARROW_LABEL`` where it is too wide otherwise:
-    names of files over the other columns then need not.
+    """A table whose labels in the first column wrap at ``_NARROW_LABEL`` if it is too wide, so file names above other
+    columns need not.
     """
 
     table: Table
@@ -34,7 +34,7 @@ class _Fitted:
 
 
 def to_rich(table: Table) -> RenderableType:
-    """Return ``table`` for a rich console, its notes below it."""
+    """Return ``table`` for a rich console, with its notes below."""
     return Group(_Fitted(table=table), *(Text(printable(note), style="dim") for note in table.notes))
 
 

@@ -1,4 +1,4 @@
-"""A run over its steps: living units per layer, and returns."""
+"""Charts of a run over its steps: living units per layer, and returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMOOTHED = 15
 
 
 def training_figures(found: Progress, prefix: str = "") -> list[Figure]:
-    """Return charts of living units per layer and of the return; ``prefix`` begins their titles."""
+    """Return charts of living units per layer and of the return; their titles begin with ``prefix``."""
     figures = []
     if found.living:
         names = layer_names(list(found.living))
@@ -51,7 +51,7 @@ def training_figures(found: Progress, prefix: str = "") -> list[Figure]:
 
 
 def layer_names(groups: Sequence[str]) -> list[str]:
-    """Return what groups of units are called: hidden layers in order, those of a critic apart."""
+    """Return the names of groups on charts: hidden layers in order, those of a critic separately."""
     names, counts = [], {"": 0, "critic ": 0}
     for group in groups:
         part = "critic " if group.startswith("critic.") else ""
@@ -61,7 +61,7 @@ def layer_names(groups: Sequence[str]) -> list[str]:
 
 
 def smoothed(values: Sequence[float], width: int = _SMOOTHED) -> tuple[float, ...]:
-    """Return the means of each value and the ``width`` - 1 before it, fewer at the beginning."""
+    """Return the mean of each value and the ``width`` - 1 before it; of fewer at the beginning."""
     return tuple(
         sum(values[max(0, end - width) : end]) / len(values[max(0, end - width) : end])
         for end in range(1, len(values) + 1)

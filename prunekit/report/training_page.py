@@ -16,9 +16,9 @@ NAME = "config.json"
 
 
 def training_page(folder: Path, env_id: str | None = None) -> Page:
-    """Return the page of the run in ``folder``, which need not have ended.
+    """Return the page of the run in ``folder``, which may still be running.
 
-    Raises ArtifactError, naming the file, for files that are not such as ``train`` writes.
+    Raises ArtifactError, naming the file, for files that ``train`` would not write.
     """
     config = read_config(folder)
     check_config(config, folder / NAME)

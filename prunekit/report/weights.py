@@ -1,4 +1,4 @@
-"""The weights of a model file, where it is a chain of linear layers."""
+"""The weights of a model file that is a chain of linear layers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prunekit.report.network import Layers
 
 
 def layers_of(model: BenchModel) -> Layers | None:
-    """Return the weights [out, in] of ``model``'s linear layers in order; None where it is no plain chain of them.
+    """Return the weights [out, in] of ``model``'s linear layers in order; None if it is not a plain chain of them.
 
-    Raises ArtifactError as ``read_model``.
+    Raises ArtifactError as ``read_model`` does.
     """
     if model.graph is not None:
         layers = [node.op.weight for node in model.graph.nodes if isinstance(node.op, Affine)]

@@ -1,4 +1,4 @@
-"""Episodes: an environment, a seed each, and something that acts; one after the other, or many in lockstep."""
+"""Episodes of environments, each with its seed: one after the other, or many in lockstep."""
 
 from prunekit.rollouts.episodes import (
     MAX_STEPS,

@@ -1,4 +1,4 @@
-"""One episode: an environment, a seed, and something that acts."""
+"""One episode of an environment, with a seed and a policy."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_STEPS = 100_000
 def episode(
     environment: gym.Env[Any, Any], seed: int, max_steps: int = MAX_STEPS
 ) -> Generator[Any, Any, tuple[float, int]]:
-    """Play one episode begun with ``seed``: yield observations, be sent actions, return (sum of rewards, steps).
+    """Play one episode with ``seed``: a generator that yields observations, receives actions, and returns (return,
+    steps).
 
-    An episode has ``max_steps`` at most, or the environment's own limit where that is larger.
+    The limit is ``max_steps``, or the environment's own limit if that is larger.
 
-    Raises FailedEpisodeError, naming environment, step and seed, where the environment fails, gives a reward that is
-    not finite, or does not end the episode by then.
-    An error of prunekit's that is thrown in becomes such a one where the observation was not finite, and goes through
-    otherwise.
+    Raises FailedEpisodeError, naming environment, step and seed, if the environment fails, gives a reward that is not
+    finite, or does not end the episode within the limit. An error of prunekit that is thrown in becomes a
+    FailedEpisodeError if the observation was not finite; otherwise it is raised unchanged.
     """
     try:
         observation, _ = environment.reset(seed=seed)
@@ -69,10 +69,10 @@ def episode(
 
 
 def episode_return(environment: gym.Env[Any, Any], act: Act, seed: int, *, max_steps: int = MAX_STEPS) -> float:
-    """Return the sum of rewards of one episode begun with ``seed``; ``act`` maps an observation to an action.
+    """Return the sum of rewards of one episode with ``seed``; ``act`` maps an observation to an action.
 
-    Raises FailedEpisodeError as ``episode`` does; what ``act`` raises goes through, unless it has been given an
-    observation that is not finite.
+    Raises FailedEpisodeError as ``episode`` does. Errors of ``act`` are raised unchanged, unless its observation was
+    not finite.
     """
     playing = episode(environment, seed, max_steps)
     observation = next(playing)
@@ -98,6 +98,6 @@ def random_returns(environment: gym.Env[Any, Any], seeds: Sequence[int]) -> list
 
 
 def failed(environment: gym.Env[Any, Any], where: str, error: Exception) -> FailedEpisodeError:
-    """Return the error that says ``where`` the environment raised which ``error``."""
+    """Return an error that says ``where`` the environment raised ``error``."""
     told = f"{type(error).__name__}: {first_line(error)}"
     return FailedEpisodeError(f"environment '{id_of(environment)}' failed {where} ({told})")

@@ -1,4 +1,4 @@
-"""Many episodes of one environment: in copies of it, in lockstep, so that a policy is asked for many at once."""
+"""Many episodes of one environment, in several copies that step in lockstep, so the policy answers batches."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Float32 = NDArray[np.float32]
 Wrap = Callable[["gym.Env[Any, Any]"], "gym.Env[Any, Any]"]
 """From an environment to the one that is played in; it does the same to every one that it is given."""
 
-# Steps between looks whether to stop.
+# Steps between checks whether to stop.
 _STEPS_BETWEEN_LOOKS = 64
-# Steps over which copies of an environment have to do the same before episodes are played in several.
+# Steps over which copies of an environment must behave equally before several are used.
 _TWIN_STEPS, _TWIN_SEED = 20, 1_234
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BatchPolicy:
-    """``actions`` maps observations float32 [n, obs] to n actions that ``env.step`` accepts, n being at most ``batch``.
+    """A policy: ``actions`` maps observations float32 [n, obs] to n actions for ``env.step``, with n up to ``batch``.
 
-    An answer must not depend on what else is in the batch, so that episodes do not depend on how many are played at
-    once. ``batch`` is as many as it is worth asking about together: 1 where a single call costs next to nothing.
+    An answer must not depend on the rest of the batch, so episodes do not depend on how many are played at once.
+    ``batch`` is the largest useful batch size: 1 if a single call costs next to nothing.
     """
 
     actions: Callable[[Float32], Sequence[Any]]
@@ -38,14 +38,16 @@ class BatchPolicy:
 
 
 def one_at_a_time(act: Act) -> BatchPolicy:
-    """Return ``act``, from one observation to an action, as a policy."""
+    """Return ``act``, which maps one observation to an action, as a policy."""
     return BatchPolicy(actions=lambda observations: [act(observations[0])])
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One episode that was played: the sum of its rewards, and what was seen before each step, float32 [steps, obs]."""
+    """An episode that was played: the sum of its rewards, and the observation before each step, float32 [steps,
+    obs].
+    """
 
     seed: int
     total: float
@@ -53,15 +55,15 @@ class Episode:
 
 
 class StoppedError(CheckError):
-    """Nobody waits any more for what was being worked on."""
+    """The work was stopped because nobody waits for its result."""
 
 
 @final
 class EpisodeRunner:
-    """Plays in the environment ``env_id``; up to ``max_copies`` episodes at once, where a policy is made for that.
+    """Plays in the environment ``env_id``; up to ``max_copies`` episodes at once, if the policy is made for that.
 
-    What is played depends on seeds alone. ``steps`` is how many were taken in episodes that somebody asked for;
-    ``stopped`` says that nobody waits any more, ``note`` why episodes are played one at a time, if they have to be.
+    Episodes depend only on their seeds. ``steps`` counts the steps in requested episodes. ``stopped`` returns whether
+    nobody waits for the result any more. ``note`` says why episodes are played one at a time, if they must be.
     """
 
     def __init__(self, env_id: str, kwargs: Mapping[str, Any] | None = None, max_copies: int = 16) -> None:
@@ -75,24 +77,26 @@ class EpisodeRunner:
         self.note = ""
 
     def another(self) -> gym.Env[Any, Any]:
-        """Return a new environment of the same kind, wrapped as the others are."""
+        """Return a new environment of the same kind, with the same wrappers."""
         return self._wrapped(make_environment(self._env_id, self._kwargs))
 
     def wrap(self, wrapped: Wrap) -> None:
-        """Play in what ``wrapped`` makes of environments from now on, of those that are there too."""
+        """Wrap all environments, present and future, by ``wrapped``."""
         self._copies = [wrapped(environment) for environment in self._copies]
         self._wrapped, self.environment = wrapped, self._copies[0]
 
     def play(self, policy: BatchPolicy | Act, seed: int) -> Episode:
-        """Play one episode with a policy, or with what maps one observation to an action. Raises as ``play_all``."""
+        """Play one episode with a policy, or with a function from an observation to an action. Raises as ``play_all``
+        does.
+        """
         asked = policy if isinstance(policy, BatchPolicy) else one_at_a_time(policy)
         return next(self.play_all(asked, [seed]))
 
     def play_all(self, policy: BatchPolicy, seeds: Iterable[int]) -> Iterator[Episode]:
-        """Yield the episodes of ``seeds`` in their order; who has seen enough may stop in between.
+        """Yield the episodes of ``seeds`` in order; the caller may stop at any time.
 
-        Raises FailedEpisodeError as ``episode_return`` does, in the failed episode's turn, StoppedError where it was
-        ``stopped`` on the way.
+        Raises FailedEpisodeError as ``episode_return`` does, when the failed episode is due, and StoppedError if
+        ``stopped`` becomes true on the way.
         """
         waiting = iter(seeds)
         copies = self._lockstep(policy.batch)
@@ -162,7 +166,7 @@ class EpisodeRunner:
 @final
 @dataclass(kw_only=True, eq=False)
 class _Playing:
-    """One episode that is being played."""
+    """An episode in progress."""
 
     number: int
     seed: int
@@ -171,16 +175,16 @@ class _Playing:
     seen: list[Float32] = field(default_factory=list)
 
     def begin(self, done: dict[int, Episode | PrunekitError]) -> bool:
-        """Reset the environment; say whether there is a step to take."""
+        """Reset the environment; return whether there is a step to take."""
         self.steps = episode(self.environment, self.seed)
         return self._go_on(lambda: next(self.steps), done)
 
     def step(self, action: Any, done: dict[int, Episode | PrunekitError]) -> bool:
-        """Take one step; say whether there is another."""
+        """Take one step; return whether there is another."""
         return self._go_on(lambda: self.steps.send(action), done)
 
     def fail(self, error: PrunekitError, done: dict[int, Episode | PrunekitError]) -> None:
-        """End the episode: the policy has no answer."""
+        """End the episode because the policy has no answer."""
         try:
             self.steps.throw(error)
         except PrunekitError as raised:
@@ -200,7 +204,7 @@ class _Playing:
 
 
 def _step(policy: BatchPolicy, playing: Sequence[_Playing], done: dict[int, Episode | PrunekitError]) -> list[_Playing]:
-    """Take one step of every episode; return those that have ended, their outcomes in ``done``."""
+    """Take one step in every episode; return those that have ended, with their outcomes in ``done``."""
     ended = []
     if len(playing) == 1:
         answers: Sequence[Any] | None = None
@@ -208,7 +212,7 @@ def _step(policy: BatchPolicy, playing: Sequence[_Playing], done: dict[int, Epis
         try:
             answers = policy.actions(np.stack([one.seen[-1] for one in playing]))
         except PrunekitError:
-            answers = None  # asked again one by one: which episode it is about matters
+            answers = None  # asked again one by one, to find the episode that failed
     for index, one in enumerate(playing):
         if answers is not None:
             action = answers[index]
@@ -225,9 +229,9 @@ def _step(policy: BatchPolicy, playing: Sequence[_Playing], done: dict[int, Epis
 
 
 def _twins(first: gym.Env[Any, Any], second: gym.Env[Any, Any]) -> bool:
-    """Return whether both do the same, to the bit, over some steps after a reset with the same seed.
+    """Return whether both environments behave equally, to the bit, over some steps after a reset with the same seed.
 
-    The second one plays another episode before: one that remembers those before it is no twin of itself.
+    The second one plays another episode before, so an environment that remembers earlier episodes is detected.
     """
     first.action_space.seed(_TWIN_SEED)
     actions = [first.action_space.sample() for _ in range(_TWIN_STEPS)]
@@ -236,7 +240,7 @@ def _twins(first: gym.Env[Any, Any], second: gym.Env[Any, Any]) -> bool:
 
 
 def _begun(environment: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> str:
-    """Return the beginning of an episode: observations, rewards and ends, to the bit."""
+    """Return the beginning of an episode as text: observations, rewards and ends, to the bit."""
     bits: list[Any] = []
     try:
         observation, _ = environment.reset(seed=seed)
@@ -246,6 +250,6 @@ def _begun(environment: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) ->
             bits.append((float(reward), terminated, truncated))
             if terminated or truncated:
                 break
-    except Exception as error:  # whatever an environment raises; who plays there will say it
+    except Exception as error:  # an environment raises anything; the error is reported when an episode is played there
         bits.append(type(error).__name__)
     return repr(bits)

@@ -1,6 +1,6 @@
-"""Runtimes of prunekit's own: policies as compiled C.
+"""prunekit's own runtimes: policies as compiled C.
 
-``load_native("model.pt")`` is a policy as machine code of this computer.
+``load_native("model.pt")`` returns a policy as machine code of this computer.
 """
 
 from prunekit.runtimes.native import NativePolicy, load_native

@@ -27,14 +27,13 @@ _PURPOSE = "the policy's C on this computer"
 
 @final
 class NativePolicy:
-    """A policy as machine code of this computer; calls of different policies may run in different threads.
+    """A policy as machine code of this computer. Different policies may be called from different threads.
 
-    ``run`` is the compiled function: ``run(observation, action)`` fills ``action`` float32 [outputs], and for discrete
-    actions ``run(observation)`` returns the action's number; both raise ValueError, BufferError or TypeError for
-    anything but contiguous, aligned float32 arrays of the policy's widths, that of the action writable.
+    ``run`` is the compiled function. ``run(observation, action)`` fills ``action`` float32 [outputs]; for discrete
+    actions, ``run(observation)`` returns the number of the action. Both take only contiguous, aligned float32 arrays of
+    the policy's widths, and ``action`` must be writable; anything else raises ValueError, BufferError or TypeError.
 
-    Raises InputError where this machine has no C compiler or Python no headers, and for a policy of several inputs or
-    with a state.
+    Raises InputError if there is no C compiler or no Python headers, and for a policy with several inputs or a state.
     """
 
     def __init__(self, code: CCode) -> None:
@@ -44,7 +43,9 @@ class NativePolicy:
         self.run: Callable[..., Any] = self._module.run
 
     def act(self, observation: Any) -> int | NDArray[np.float32]:
-        """Return the action for a raw observation [inputs] of any number type: float32 [outputs], or its number."""
+        """Return the action for a raw observation [inputs] of any number type: float32 [outputs], or the number of the
+        action.
+        """
         seen = np.require(observation, np.float32, ["C", "A"])
         if self.outputs is None:
             return int(self.run(seen))
@@ -54,9 +55,10 @@ class NativePolicy:
 
 
 def load_native(path: str | Path) -> NativePolicy:
-    """Return the policy of a ``model.pt`` as machine code, in float32 with the bits that it has on every core.
+    """Return the policy of a ``model.pt`` as machine code, in float32 with the same bits as on every core.
 
-    Raises ArtifactError for another file, InputError for what C cannot do and where there is no compiler.
+    Raises ArtifactError for any other file, and InputError for a policy that C does not support or if there is no
+    compiler.
     """
     from prunekit.policy.model_file import read_model_file
 
@@ -71,7 +73,7 @@ def _compiled(code: CCode) -> Path:
     glue = _EXTENSION.read_text()
     version = version_of(compiler)
     flags = (*FLAGS, *vector_flags(wide=code.wide)) if "clang" not in version else FLAGS
-    if sys.platform == "darwin":  # what Python itself provides is found when the extension is loaded
+    if sys.platform == "darwin":  # Python's own symbols are resolved when the extension is loaded
         flags = (*flags, "-undefined", "dynamic_lookup")
     tag = sysconfig.get_config_var("SOABI")
     kept = cache_folder() / "native" / cache_key(code, glue, flags, version, tag, _processor()) / f"{_MODULE}.so"
@@ -93,7 +95,7 @@ def _compiled(code: CCode) -> Path:
 
 
 def vector_flags(*, wide: bool) -> tuple[str, ...]:
-    """Return what tells GCC how wide vectors are to be; processors without vectors of 512 bits take what they have."""
+    """Return the compiler flags for the width of vectors; processors without 512-bit vectors use their own width."""
     x86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
     return (f"-mprefer-vector-width={512 if wide else 256}",) if x86 else ()
 
@@ -114,7 +116,9 @@ def _load(path: Path) -> ModuleType:
 
 
 def _processor() -> str:
-    """What ``-march=native`` means here: a cache in a home folder may be shared by different machines."""
+    """Return what ``-march=native`` means on this machine, because a cache in a home folder may serve several
+    machines.
+    """
     facts = Path("/proc/cpuinfo")
     if not facts.exists():
         return sysconfig.get_platform()

@@ -1,6 +1,6 @@
-"""A policy that plays now and is thrown away: its C compiled in a moment, or the twin of its C where nothing compiles.
+"""A policy for immediate use: its C, compiled quickly, or the twin of its C if there is no compiler.
 
-Both give the bits of the C that is exported (law 2), so that what is judged is what will be deployed.
+Both give the bits of the exported C (law 2), so episodes judge exactly what will be deployed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Answers = Callable[[Float32], NDArray[Any]]
 """Raw observations, contiguous float32 [n, obs], to the policy's actions [n, ...]."""
 
 _NAME = "policy"
-# A small policy is compiled sooner than its calls would get faster by optimizing it; the bits are the same.
+# For a small policy, optimizing takes longer than it saves. The bits are the same.
 _SMALL, _QUICK = 4_096, ("-std=c99", "-O1", "-ffp-contract=off", "-fPIC", "-shared")
 _MAX_BATCH = 64
 _TWIN_BATCH = 16
@@ -45,10 +45,10 @@ void {name}_batch(const float *observations, {type} *actions, int count)
 
 @final
 class QuickPolicy:
-    """``graph``, of one flat input and without a state, as something that answers batches of observations.
+    """A policy that answers batches of observations; ``graph`` has one flat input and no state.
 
-    ``batch`` is how many observations it is worth to give it at once. Raises InputError, naming node and op, for what
-    the C cannot do.
+    ``batch`` is the batch size at which it is efficient. Raises InputError, naming node and op, for ops without a C
+    form.
     """
 
     def __init__(self, graph: Graph, *, compiled: bool | None = None) -> None:
@@ -98,7 +98,7 @@ def _twin(graph: Graph) -> Answers:
 
 
 def _compiled(code: CCode, parameters: int) -> Any:
-    """Return the C function that answers a batch; None where this machine has no working compiler."""
+    """Return the C function that answers a batch; None if this machine has no working compiler."""
     compiler = _compiler()
     if compiler is None:
         return None

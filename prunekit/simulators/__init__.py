@@ -1,1 +1,1 @@
-"""Where policies play: one environment, or many at once."""
+"""Where policies play: in one environment, or in many at once."""

@@ -1,4 +1,4 @@
-"""Many environments that step together: a vector environment, or a simulator of torch tensors."""
+"""Batches of environments that step together: a vector environment, or a simulator of torch tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Seeding(Enum):
-    """What a seed does to the episodes of a batch."""
+    """What a seed determines in the episodes of a batch."""
 
     EPISODES = "episodes"
     """Every episode begins as its own seed says: two policies play the same ones."""
@@ -30,43 +30,43 @@ class Batch(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages and certificates."""
+        """The name in messages and certificates."""
 
     @property
     def width(self) -> int:
-        """How many environments there are."""
+        """The number of environments."""
 
     @property
     def seeding(self) -> Seeding:
-        """What a seed does."""
+        """What a seed determines."""
 
     @property
     def registered(self) -> EnvSpec | None:
-        """What gymnasium's registry says of it, where it is there."""
+        """The entry in Gymnasium's registry, or None."""
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The observations of one environment."""
+        """The observation space of one environment."""
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The actions of one environment."""
+        """The action space of one environment."""
 
     def begin(self, seeds: Sequence[int]) -> NDArray[Any]:
-        """Begin an episode in all of them; return the observations."""
+        """Begin an episode in every environment, and return the observations."""
 
     def step(self, actions: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-        """Take one action each; return observations, rewards, and which episodes end here."""
+        """Take one action in each environment; return observations, rewards, and which episodes have ended."""
 
 
 @runtime_checkable
 class Simulator(Protocol):
-    """The shape of batched simulators of torch tensors, such as Isaac Lab's and the ``VecEnv`` of rsl_rl.
+    """The interface of batched simulators of torch tensors, such as those of Isaac Lab and rsl_rl.
 
-    ``reset`` returns the observations [num_envs, obs], alone or with a mapping of other things; ``step`` takes actions
-    [num_envs, actions] and returns (observations, rewards, ends, others) or (observations, rewards, terminated,
-    truncated, others). Observations may be a mapping that has them under "policy". An environment whose episode ended
-    begins another one by itself.
+    ``reset`` returns the observations [num_envs, obs], alone or with a mapping of extras. ``step`` takes actions
+    [num_envs, actions] and returns (observations, rewards, dones, extras) or (observations, rewards, terminated,
+    truncated, extras). Observations may be a mapping with the key "policy". An environment whose episode has ended
+    begins the next one by itself.
     """
 
     num_envs: int

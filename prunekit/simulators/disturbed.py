@@ -1,4 +1,4 @@
-"""Episodes under a disturbance, wherever they are played."""
+"""Episodes under a disturbance, in any simulator."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from prunekit.simulators.episodes import ActOf, Episodes, OneByOne, Returns, Tog
 def episodes_under(
     episodes: Episodes, disturbance: Disturbance, deviation: NDArray[np.float64] | None = None
 ) -> Iterator[Episodes]:
-    """Give ``episodes`` under ``disturbance`` for a while; they are not closed.
+    """Yield ``episodes`` under ``disturbance``; they are not closed afterwards.
 
-    ``deviation`` [obs] is that of the observations, needed for noise on them alone. Raises InputError as
-    ``DisturbedEnvironment`` does, and for parameters that are to be drawn where many environments step together.
+    ``deviation`` [obs] is that of the observations, needed only for noise on them. Raises InputError as
+    ``DisturbedEnvironment`` does, and for randomized parameters in a batch of environments.
     """
     if isinstance(episodes, OneByOne):
         with under(episodes.environment, disturbance, deviation) as environment:
@@ -39,7 +39,7 @@ def episodes_under(
 
 
 class _Disturbed:
-    """``inner`` with a channel between the environments and whoever acts; the random policy sees nothing of it."""
+    """``inner`` with a channel between environments and policies; it does not affect the random policy."""
 
     def __init__(self, inner: Together, channel: Channel) -> None:
         self._inner, self._channel = inner, channel
@@ -47,7 +47,7 @@ class _Disturbed:
         self.spaces = inner.spaces
 
     def returns(self, act_of: ActOf) -> Returns:
-        """Return what plays with a channel of each episode's seed."""
+        """Return a function that plays each episode with the channel of its seed."""
 
         def disturbed(seed: int) -> Act:
             return self._channel.acting(act_of(seed), seed)
@@ -55,8 +55,8 @@ class _Disturbed:
         return self._inner.returns(disturbed)
 
     def random(self) -> Returns:
-        """Return what plays at random."""
+        """Return a function that plays an episode with random actions."""
         return self._inner.random()
 
     def close(self) -> None:
-        """Leave it open: who made it closes it."""
+        """Do nothing: the owner closes the environment."""

@@ -1,4 +1,4 @@
-"""Episodes of a policy, wherever it plays: one environment, or many at once."""
+"""Episodes of a policy in one environment, or in many at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ActOf = Callable[[int], Act]
 
 
 class Episodes(Protocol):
-    """Where policies play their episodes."""
+    """A source of episodes for policies."""
 
     @property
     def name(self) -> str:
@@ -33,34 +33,35 @@ class Episodes(Protocol):
 
     @property
     def spaces(self) -> Spaces:
-        """What a policy has to know of it."""
+        """The environment's spaces, as policies need them."""
 
     @property
     def seeding(self) -> Seeding:
-        """What a seed does to an episode."""
+        """What a seed determines in an episode."""
 
     @property
     def registered(self) -> EnvSpec | None:
-        """What gymnasium's registry says of the environment, where it is there."""
+        """The environment's entry in Gymnasium's registry, or None."""
 
     def returns(self, act_of: ActOf) -> Returns:
-        """Return the function from an episode's seed to its return under the policy.
+        """Return a function from an episode's seed to its return under the policy.
 
-        ``act_of`` gives what acts in the episode of a seed: an observation [obs] to what the environment takes. Raises
-        FailedEpisodeError, naming environment and seed, where the environment fails.
+        ``act_of`` maps a seed to the function that acts in its episode: from an observation [obs] to an action for the
+        environment. The returned function raises FailedEpisodeError, naming environment and seed, if the environment
+        fails.
         """
 
     def random(self) -> Returns:
-        """Return the function from an episode's seed, which seeds the actions too, to the random policy's return."""
+        """Return a function from an episode's seed to the random policy's return; the seed also seeds the actions."""
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close what this object opened."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class OneByOne:
-    """Episodes of one ``environment``, one after another."""
+    """Episodes in a single ``environment``, one after the other."""
 
     environment: gym.Env[Any, Any]
     spaces: Spaces
@@ -73,15 +74,15 @@ class OneByOne:
 
     @property
     def registered(self) -> EnvSpec | None:
-        """What gymnasium's registry says of it."""
+        """The environment's entry in Gymnasium's registry, or None."""
         return self.environment.spec
 
     def returns(self, act_of: ActOf) -> Returns:
-        """Return what plays an episode when it is asked about one."""
+        """Return a function that plays an episode when it is called."""
         return lambda seed: episode_return(self.environment, act_of(seed), seed)
 
     def random(self) -> Returns:
-        """Return what plays an episode at random."""
+        """Return a function that plays an episode with random actions."""
         return lambda seed: random_returns(self.environment, [seed])[0]
 
     def close(self) -> None:
@@ -93,10 +94,10 @@ class OneByOne:
 class Together:
     """Episodes in all environments of ``batch`` at once.
 
-    An episode that is asked about is played with those of the next seeds. Every environment plays one episode after a
-    reset of all, and what it plays after its end counts for nothing: were the first to end taken, short episodes would
-    be too many. One that fails fails when it is asked about, so that certificates do not depend on the width; where the
-    batch itself raises, all of its episodes fail. The batch stays open.
+    A requested episode is played together with those of the next seeds. After a reset of all environments each plays
+    one episode, and its steps after the end do not count: taking the episodes that end first would favour short ones. A
+    failed episode raises when it is requested, so certificates do not depend on the width. If the batch itself raises,
+    all its episodes fail. The batch stays open.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -106,7 +107,7 @@ class Together:
         self.spaces = described_spaces(batch.name, batch.observation_space, batch.action_space)
 
     def returns(self, act_of: ActOf) -> Returns:
-        """Return what plays a batch of episodes when it is asked about one that was not played."""
+        """Return a function that plays a batch of episodes when it is called with the seed of a new one."""
         known: dict[int, float | PrunekitError] = {}
 
         def returned(seed: int) -> float:
@@ -121,7 +122,7 @@ class Together:
         return returned
 
     def random(self) -> Returns:
-        """Return what plays at random, in every environment as its seed says."""
+        """Return a function that plays with random actions; each environment's actions come from its seed."""
 
         def act_of(seed: int) -> Act:
             space = copy.deepcopy(self._batch.action_space)
@@ -131,7 +132,7 @@ class Together:
         return self.returns(act_of)
 
     def close(self) -> None:
-        """Leave the batch open: who made it closes it."""
+        """Do nothing: the owner closes the batch."""
 
     def _played(self, act_of: ActOf, seeds: Sequence[int]) -> list[float | PrunekitError]:
         acts = [act_of(seed) for seed in seeds]
@@ -168,7 +169,7 @@ class Together:
         return [errors.get(index, float(total)) for index, total in enumerate(totals)]
 
     def _any_action(self) -> Any:
-        """Return what an environment takes whose episode is over before its first step."""
+        """Return an action for an environment whose episode has ended before its first step."""
         space = copy.deepcopy(self._batch.action_space)
         space.seed(0)
         return space.sample()

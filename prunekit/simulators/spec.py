@@ -1,4 +1,4 @@
-"""Where a policy plays, as one record: its name, how it is made, and whether many of it step together."""
+"""The description of where a policy plays: a name, how environments are made, and a batch of them, if there is one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
-from prunekit.environment_functions import EnvironmentMaker, function_name, importable_name
+from prunekit.environment_functions import EnvironmentMaker, function_name
+from prunekit.environment_names import importable_maker
 from prunekit.environments import make_environment, spaces_of
 from prunekit.errors import InputError, UnusableEnvironmentError
 from prunekit.made_environment import MadeEnvironment
@@ -100,9 +101,10 @@ class EnvironmentSpec:
 
 
 def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = None) -> EnvironmentSpec:
-    """Return the record of an id, a function that makes an environment, a vector environment or a simulator.
+    """Return the ``EnvironmentSpec`` of an id, a function that makes an environment, a vector environment or a
+    simulator.
 
-    A function that can be imported counts by its name, so that other processes can make its environment too. Raises
+    A function that can be imported is stored by name, so other processes can make its environment too. Raises
     InputError for anything else.
     """
     given = dict(kwargs or {})
@@ -126,13 +128,15 @@ def environment_spec(environment: object, kwargs: Mapping[str, Any] | None = Non
     if isinstance(environment, Simulator):
         return EnvironmentSpec(name=type(environment).__name__, vector=environment, kwargs=given)
     if callable(environment):
-        name = importable_name(environment)
+        name = importable_maker(environment)
         return EnvironmentSpec(name=name or function_name(environment), source=name or environment, kwargs=given)
     raise InputError(f"an environment must be {_WAYS}, not {type(environment).__name__}")
 
 
 def _of_vector(vector: VectorEnv[Any, Any, Any]) -> EnvironmentSpec:
-    """A wrapper of vectors may change what policies see, so only where there is none a single one is known."""
+    """Return the spec of a vector environment. Its single environments are only known if no wrapper changes what
+    policies see.
+    """
     spec = vector.spec
     name = type(vector).__name__ if spec is None else spec.id
     source = vector.env_fns[0] if isinstance(vector, SyncVectorEnv | AsyncVectorEnv) else None

@@ -1,4 +1,4 @@
-"""A batched simulator of torch tensors as a batch, on whatever device it runs."""
+"""A batched simulator of torch tensors, on any device, as a ``Batch``."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _POLICY = "policy"
 
 @final
 class TensorBatch:
-    """``simulator``, called ``name``; it is not closed here.
+    """A batch of the ``simulator``, called ``name`` in messages; it is not closed here.
 
-    Its single episodes cannot be seeded. ``actions`` is the space of one environment's actions, where the simulator
-    does not say it as ``single_action_space``. Raises UnusableEnvironmentError where it gives other things than
-    ``Simulator`` says.
+    Its episodes cannot be seeded. ``actions`` is the action space of one environment, if the simulator has no
+    ``single_action_space``. Raises UnusableEnvironmentError if its results do not follow ``Simulator``.
     """
 
     seeding, registered = Seeding.NONE, None

@@ -1,4 +1,4 @@
-"""A gymnasium vector environment as a batch, in whichever way it begins the next episode."""
+"""A gymnasium vector environment as a ``Batch``, with any autoreset mode."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prunekit.simulators.batch import Seeding
 
 @final
 class VectorBatch:
-    """``environment``, called ``name``. It is not closed here.
+    """A batch of ``environment``, called ``name`` in messages. It is not closed here.
 
-    What seeds do in it is found out when this is made.
+    The constructor finds out what seeds determine.
     """
 
     def __init__(self, environment: VectorEnv[Any, Any, Any], name: str) -> None:
@@ -34,7 +34,7 @@ class VectorBatch:
         self.seeding = self._seeding()
 
     def begin(self, seeds: Sequence[int]) -> NDArray[Any]:
-        """Reset all environments, each with its seed, or all with the first one, or with none."""
+        """Reset all environments: each with its seed, or all with the first seed, or without one."""
         self._ended[:] = False
         seed: Any = {Seeding.EPISODES: list(seeds), Seeding.BATCHES: seeds[0], Seeding.NONE: None}[self.seeding]
         observations, _ = self._environment.reset(seed=seed)
@@ -52,7 +52,7 @@ class VectorBatch:
         return np.array(observations), np.asarray(rewards, np.float64), self._ended
 
     def _seeding(self) -> Seeding:
-        """Find out what seeds do: some environments take one number alone, others none of what they are given."""
+        """Return what seeds determine: some environments take a single number, and others ignore seeds."""
         seeds = list(range(self.width))
         forwards, backwards = (self._reset(each) for each in (seeds, seeds[::-1]))
         if forwards is not None and backwards is not None and np.array_equal(forwards, backwards[::-1]):

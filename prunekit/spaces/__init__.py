@@ -1,6 +1,6 @@
-"""Kinds of actions, one a file; importing this package registers all of them.
+"""Kinds of actions, one per file; importing this package registers all of them.
 
-A new kind is a new file here: nothing lists it.
+A new kind needs only a new file here.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Numbers within bounds: a ``gymnasium.spaces.Box`` of one axis and of floats."""
+"""Continuous actions within bounds: a ``gymnasium.spaces.Box`` of one axis and of floats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _DTYPES = ("float16", "float32", "float64")
-# Actions without bounds lie within so many deviations of the teacher's.
+# Unbounded actions are assumed to be within this many standard deviations of the teacher's.
 _WIDEST = 10.0
 
 
@@ -34,9 +34,9 @@ _WIDEST = 10.0
 @final
 @dataclass(frozen=True, kw_only=True)
 class BoxActions:
-    """Values of ``dtype`` within ``low`` and ``high``, which may be infinite.
+    """Values of ``dtype`` between ``low`` and ``high``, which may be infinite.
 
-    Outputs are clipped to the bounds, or, where it ``squashes``, go through a tanh that is stretched to them.
+    Outputs are clipped to the bounds; with ``squashes`` they go through a tanh that is scaled to the bounds.
     """
 
     low: tuple[float, ...]
@@ -57,7 +57,7 @@ class BoxActions:
 
     @staticmethod
     def of_space(space: gym.Space[Any]) -> BoxActions | None:
-        """Return the actions of a Box of one axis; raises InputError for one of integers, or without values."""
+        """Return the actions of a Box of one axis; raises InputError for one of integers, or an empty one."""
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
             return None
         if space.shape[0] == 0:
@@ -72,7 +72,7 @@ class BoxActions:
 
     @staticmethod
     def of_head(head: Op, width: int) -> BoxActions | None:  # noqa: ARG004
-        """Return the actions that lie in the bounds of a head."""
+        """Return actions with the bounds of a head, or None."""
         if isinstance(head, ClipToBounds | TanhToBounds):
             return BoxActions(low=head.low, high=head.high, squashes=isinstance(head, TanhToBounds))
         return None
@@ -85,7 +85,7 @@ class BoxActions:
         return BoxActions(low=low, high=high, dtype=data.get("dtype", "float32"), squashes=bool(data.get("squashes")))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return bounds, of which an infinite one is None, and dtype."""
+        """Return bounds, with None for infinite ones, and dtype."""
         return {
             "kind": self.name,
             "low": [bound if math.isfinite(bound) else None for bound in self.low],
@@ -96,35 +96,37 @@ class BoxActions:
 
     @property
     def words(self) -> str:
-        """What messages say."""
+        """The description in messages."""
         return "continuous actions"
 
     @property
     def outputs(self) -> int:
-        """One per value."""
+        """One output per value."""
         return len(self.low)
 
     @property
     def choices(self) -> None:
-        """There are none."""
+        """None: there are no choices."""
         return
 
     def head(self) -> Op:
-        """Return what clips, or squashes."""
+        """Return the op that clips or squashes."""
         return (TanhToBounds if self.squashes else ClipToBounds)(low=self.low, high=self.high)
 
     def takes(self, head: Op) -> bool:
-        """Whether it gives floats, which are clipped here too."""
+        """Return whether ``head`` gives floats; they are clipped again."""
         return isinstance(head, ClipToBounds | TanhToBounds | Identity)
 
     def squashed(self) -> BoxActions:
-        """Return the same, squashed; raises InputError for bounds that are not finite."""
+        """Return the same actions, squashed; raises InputError for bounds that are not finite."""
         squashed = replace(self, squashes=True)
         squashed.head().shapes([Spec((self.outputs,))])
         return squashed
 
     def action(self, answer: Any) -> NDArray[np.floating[Any]]:
-        """Return the values, which may be rounded to another dtype, clipped to the bounds, in the space's dtype."""
+        """Return the values clipped to the bounds, in the space's dtype; they may have been rounded to another
+        dtype.
+        """
         values = np.asarray(answer, np.float64)
         if values.shape != (len(self.low),):
             raise CheckError(f"an action of shape {list(values.shape)} is not one of {len(self.low)} values")
@@ -154,7 +156,7 @@ class BoxActions:
         return np.clip(outputs, self.low, self.high)
 
     def scale(self, answers: Float64) -> AnswerScale:
-        """Return the scale of finite bounds, and of what was answered where there are none."""
+        """Return the scale of finite bounds, and of the teacher's answers where bounds are infinite."""
         low, high = self._bounds
         bounded = np.isfinite(low) & np.isfinite(high)
         middle, half = answers.mean(axis=0), np.maximum(answers.std(axis=0), 1e-6)
@@ -167,11 +169,11 @@ class BoxActions:
         return action_loss(outputs, answers, scale.bounded)
 
     def curvature(self, deviation: float) -> Curvature:
-        """Return that of normal distributions."""
+        """Return the curvature of normal distributions."""
         return Normals(torch.full((self.outputs,), deviation))
 
     def for_learner(self) -> Learning:
-        """Return bounds that are finite: where there is none, the largest float32."""
+        """Return the same actions with finite bounds: the largest float32 in place of infinity."""
         low, high = self._bounds
         if np.isfinite(low).all() and np.isfinite(high).all():
             return Learning(None, self.action)
@@ -190,13 +192,15 @@ class BoxActions:
 
     @cached_property
     def _held(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The bounds, and the largest numbers of the dtype where there are none."""
+        """The bounds, with the largest numbers of the dtype in place of infinity."""
         maximum = float(np.finfo(self.dtype).max)
         return np.maximum(self._bounds[0], -maximum), np.minimum(self._bounds[1], maximum)
 
 
 def action_loss(outputs: Tensor, answers: Tensor, bounded: Tensor) -> Tensor:
-    """Return the squared error of actions [n, k]; next to none beyond a bound that the teacher is at, -1 or 1."""
+    """Return the squared error of actions [n, k]; beyond a bound (-1 or 1) at which the teacher is, errors count very
+    little.
+    """
     error = outputs - answers
     beyond = bounded & (((answers >= 1.0) & (error > 0.0)) | ((answers <= -1.0) & (error < 0.0)))
     return torch.where(beyond, 0.01 * error, error).square().sum(dim=1).mean()

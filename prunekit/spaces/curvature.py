@@ -1,4 +1,4 @@
-"""The curvature of a policy's distribution of actions in its outputs: the Fisher matrix [k, k] of one observation."""
+"""The curvature of an action distribution in a policy's outputs: the Fisher matrix [k, k] of one observation."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ if TYPE_CHECKING:
 
 
 class Curvature(Protocol):
-    """The Fisher matrix F of the distribution that ``outputs`` [n, k] are the parameters of, as two products."""
+    """The Fisher matrix F of the distribution with the parameters ``outputs`` [n, k], as two products."""
 
     def root(self, outputs: Tensor, slopes: Tensor) -> Tensor:
-        """Return R slopes, [n, k, p] of [n, k, p], where R^T R = F."""
+        """Return R slopes, [n, k, p] from [n, k, p], where R^T R = F."""
 
     def product(self, outputs: Tensor, change: Tensor) -> Tensor:
-        """Return F change, [n, k] of [n, k]."""
+        """Return F change, [n, k] from [n, k]."""
 
 
 @final
 @dataclass(frozen=True)
 class Choices:
-    """Outputs are logits of independent choices, the first of ``counts[0]`` and so on."""
+    """Outputs are logits of independent choices: the first ``counts[0]`` of the first choice, and so on."""
 
     counts: tuple[int, ...]
 
     def root(self, outputs: Tensor, slopes: Tensor) -> Tensor:
-        """Return the slopes less their mean, by the root of each chance."""
+        """Return the slopes minus their mean, times the square root of each probability."""
         return _by_part(self.counts, outputs, slopes, _choice_root)
 
     def product(self, outputs: Tensor, change: Tensor) -> Tensor:
-        """Return the change less its mean, by each chance."""
+        """Return the change minus its mean, times each probability."""
         return _by_part(self.counts, outputs, change, _choice_product)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Normals:
-    """Outputs are means of independent normal distributions of the ``deviations`` [k]."""
+    """Outputs are means of independent normal distributions with the standard ``deviations`` [k]."""
 
     deviations: Tensor
 
     def root(self, outputs: Tensor, slopes: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the slopes in deviations."""
+        """Return the slopes divided by the deviations."""
         return slopes / self.deviations[:, None]
 
     def product(self, outputs: Tensor, change: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the change by the inverse variances."""
+        """Return the change divided by the variances."""
         return change / self.deviations.square()
 
 

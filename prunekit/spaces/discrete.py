@@ -1,4 +1,4 @@
-"""One choice of several: ``gymnasium.spaces.Discrete``."""
+"""One choice among several: ``gymnasium.spaces.Discrete``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class DiscreteActions:
-    """``count`` actions, numbered from ``start``; the action of the largest output is taken."""
+    """``count`` actions, numbered from ``start``; the action with the largest output is chosen."""
 
     count: int
     start: int = 0
@@ -56,7 +56,7 @@ class DiscreteActions:
 
     @staticmethod
     def of_head(head: Op, width: int) -> DiscreteActions | None:
-        """Return the actions that an Argmax chooses from."""
+        """Return the actions of an Argmax head, or None."""
         return DiscreteActions(count=width, start=head.start) if isinstance(head, Argmax) else None
 
     @staticmethod
@@ -70,17 +70,17 @@ class DiscreteActions:
 
     @property
     def words(self) -> str:
-        """What messages say."""
+        """The description in messages."""
         return f"action numbers from {self.start}"
 
     @property
     def outputs(self) -> int:
-        """One per action."""
+        """One output per action."""
         return self.count
 
     @property
     def choices(self) -> int:
-        """A single number."""
+        """One number."""
         return 1
 
     def head(self) -> Op:
@@ -88,7 +88,7 @@ class DiscreteActions:
         return Argmax(start=self.start)
 
     def takes(self, head: Op) -> bool:
-        """Whether it numbers the same actions."""
+        """Return whether ``head`` numbers the same actions."""
         return isinstance(head, Argmax) and head.start == self.start
 
     def squashed(self) -> ActionKind:
@@ -103,16 +103,16 @@ class DiscreteActions:
         return np.int64(number)
 
     def decided(self, outputs: Array) -> np.int64:
-        """Return the action of the largest output."""
+        """Return the action with the largest output."""
         return self.action(self.start + int(outputs.argmax()))
 
     def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> np.int64:
-        """Return the number, or with the probability ``noise`` any."""
+        """Return the action, or with probability ``noise`` a random one."""
         chance, other = generator.random(), int(generator.integers(self.count))
         return self.action(self.start + other if chance < noise else action)
 
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
-        """Return 1 for what is chosen, 0 for all others."""
+        """Return 1 for the chosen action, 0 for all others."""
         indices = choices[:, 0] - self.start
         strange = (indices < 0) | (indices >= self.count)
         if strange.any():
@@ -124,7 +124,7 @@ class DiscreteActions:
         return outputs
 
     def scale(self, answers: Float64) -> AnswerScale:
-        """Return the mean gap between the two best outputs as ``CERTAINTY``."""
+        """Return the scale at which the mean gap between the two best outputs is ``CERTAINTY``."""
         half = torch.full((self.count,), choice_half(answers), dtype=torch.float64).float()
         return AnswerScale(torch.zeros(self.count), half, torch.zeros(self.count, dtype=torch.bool))
 
@@ -133,21 +133,21 @@ class DiscreteActions:
         return choice_loss(outputs, answers)
 
     def curvature(self, deviation: float) -> Curvature:  # noqa: ARG002
-        """Return that of one choice."""
+        """Return the curvature of one choice."""
         return Choices((self.count,))
 
     def for_learner(self) -> Learning:
-        """Return actions that are counted from 0."""
+        """Return the same actions, counted from 0."""
         space = gym.spaces.Discrete(self.count) if self.start else None
         return Learning(space, lambda index: self.action(self.start + int(index)))
 
     def for_student(self, scale: AnswerScale) -> Learning:  # noqa: ARG002
-        """Return actions that are counted from 0: outputs are logits in any units."""
+        """Return the same actions, counted from 0; outputs are logits, so their scale does not matter."""
         return Learning(gym.spaces.Discrete(self.count), self.for_learner().action)
 
 
 def choice_half(outputs: Float64) -> float:
-    """Return what outputs [n, k] of a choice are divided by for ``CERTAINTY`` between the two best, on average."""
+    """Return the divisor of outputs [n, k] that makes the mean gap between the two best ``CERTAINTY``."""
     gap = 1.0
     if outputs.shape[1] > 1:
         ordered = np.sort(outputs, axis=1)
@@ -156,5 +156,5 @@ def choice_half(outputs: Float64) -> float:
 
 
 def choice_loss(outputs: Tensor, answers: Tensor) -> Tensor:
-    """Return the cross-entropy to the teacher's preferences: a choice matters as much as its outputs differ."""
+    """Return the cross-entropy to the teacher's preferences, so a choice matters as much as its outputs differ."""
     return functional.cross_entropy(outputs, answers.softmax(dim=1))

@@ -1,6 +1,6 @@
-"""What a kind of actions is: everything that depends on what an environment's actions are.
+"""The interface of a kind of actions: everything that depends on an environment's action space.
 
-A kind is a final frozen dataclass in a file of ``prunekit/spaces/``. Nothing else asks what space an environment has.
+A kind is a final frozen dataclass in a file of ``prunekit/spaces/``. No other code asks which space an environment has.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 
 
 class AnswerScale(NamedTuple):
-    """A student's units: an answer [k] is (answer - middle) / half in them, float32 [k] each.
+    """The units of a student: an answer [k] becomes (answer - middle) / half, float32 [k] each.
 
-    Where it is ``bounded`` (bool [k]), that is -1 and 1 at its bounds.
+    Where ``bounded`` (bool [k]) is true, the bounds are -1 and 1 in these units.
     """
 
     middle: Tensor
@@ -39,9 +39,9 @@ class AnswerScale(NamedTuple):
 
 
 class Learning(NamedTuple):
-    """What a learner sees of the actions: its ``space`` (None: the environment's own, as it is), and ``action``.
+    """The actions that a learner sees: their ``space`` (None: the environment's own), and ``action``.
 
-    ``action`` turns a member of it into what ``env.step`` takes; it raises CheckError for what is none.
+    ``action`` converts a member of the space to what ``env.step`` takes; it raises CheckError for anything else.
     """
 
     space: gym.Space[Any] | None
@@ -49,11 +49,11 @@ class Learning(NamedTuple):
 
 
 class ActionKind(Protocol):
-    """The actions of an environment. A policy answers an observation with ``outputs`` floats, of which ``head`` makes
-    the answer: an action, up to its dtype and the rounding of its bounds.
+    """The actions of an environment. A policy computes ``outputs`` floats per observation, and ``head`` makes the
+    answer: an action, up to its dtype and the rounding of its bounds.
 
-    ``name`` stands for the kind in files, ``sort`` and ``spaces`` in messages: an adjective, and the spaces of
-    Gymnasium that it is of. ``taught_by`` says which of a deployed policy's outputs teach a student.
+    ``name`` identifies the kind in files. ``sort`` (an adjective) and ``spaces`` (names of Gymnasium's spaces) describe
+    it in messages. ``taught_by`` says which of a deployed policy's outputs teach a student.
     """
 
     name: ClassVar[str]
@@ -63,11 +63,13 @@ class ActionKind(Protocol):
 
     @staticmethod
     def of_space(space: gym.Space[Any]) -> ActionKind | None:
-        """Return the actions of ``space``, or None; raises InputError, beginning "has", for what cannot be used."""
+        """Return the actions of ``space``, or None for another kind; raises InputError, beginning "has", if it is not
+        supported.
+        """
 
     @staticmethod
     def of_head(head: Op, width: int) -> ActionKind | None:
-        """Return actions that ``head`` gives of ``width`` outputs, or None where it is the head of another kind."""
+        """Return the actions of ``head`` on ``width`` outputs, or None if it is the head of another kind."""
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> ActionKind:
@@ -78,59 +80,59 @@ class ActionKind(Protocol):
 
     @property
     def words(self) -> str:
-        """What a message says that a policy gives."""
+        """What a policy gives, in the words of messages."""
 
     @property
     def outputs(self) -> int:
-        """How many floats a policy answers with, before the head."""
+        """The number of floats that a policy computes, before the head."""
 
     @property
     def choices(self) -> int | None:
-        """How many integers tell a choice without its outputs; None where there are no choices."""
+        """The number of integers that describe a choice without its outputs; None if there are no choices."""
 
     def head(self) -> Op:
         """Return the op from outputs to the answer."""
 
     def takes(self, head: Op) -> bool:
-        """Return whether ``action`` takes what ``head`` gives of ``outputs`` floats."""
+        """Return whether ``action`` accepts the results of ``head`` on ``outputs`` floats."""
 
     def squashed(self) -> ActionKind:
-        """Return the same actions with a head that squashes into bounds; raises InputError where that cannot be."""
+        """Return the same actions with a head that squashes to the bounds; raises InputError if that is impossible."""
 
     def action(self, answer: Any) -> Any:
-        """Return what ``env.step`` takes for an answer of the head; raises CheckError for what is no action."""
+        """Return what ``env.step`` takes for an answer of the head; raises CheckError if it is not an action."""
 
     def decided(self, outputs: Array) -> Any:
-        """Return what ``env.step`` takes for the outputs [k] of a policy that has no head, or is a teacher."""
+        """Return what ``env.step`` takes for the outputs [k] of a policy without a head, or of a teacher."""
 
     def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> Any:
-        """Return what arrives of ``action`` of ``env.step`` under ``noise`` in [0, 1], as one of its kind.
+        """Return ``action`` under ``noise`` in [0, 1], as an action of the same kind.
 
-        For values the standard deviation in terms of half the width of their bounds, for choices the probability that
-        one is drawn anew. As many numbers are drawn whatever ``action`` and ``noise`` are. Raises InputError, beginning
-        "has", where that has no meaning.
+        For continuous actions, noise is the standard deviation relative to half the width of the bounds. For choices,
+        it is the probability that one is replaced by a random one. The number of random draws does not depend on
+        ``action`` and ``noise``. Raises InputError, beginning "has", if noise is not defined.
         """
 
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
         """Return outputs [n, k] that mean ``choices`` [n, c]; raises CheckError, naming one, where it is no action."""
 
     def answers(self, outputs: Float64) -> Float64:
-        """Return a teacher's answers [n, k] as its student is to learn them."""
+        """Return a teacher's answers [n, k] in the form in which its student learns them."""
 
     def scale(self, answers: Float64) -> AnswerScale:
         """Return the units in which a student learns ``answers`` [n, k]."""
 
     def loss(self, outputs: Tensor, answers: Tensor, scale: AnswerScale) -> Tensor:
-        """Return what a student loses by ``outputs`` where a teacher gave ``answers``, both [n, k] in its units."""
+        """Return a student's loss for ``outputs`` and the teacher's ``answers``, both [n, k] in its units."""
 
     def curvature(self, deviation: float) -> Curvature:
-        """Return the curvature of the actions' distribution, of that ``deviation`` where the actions are continuous."""
+        """Return the curvature of the action distribution; ``deviation`` applies to continuous actions."""
 
     def for_learner(self) -> Learning:
-        """Return what a library's learner sees."""
+        """Return the actions that a library's learner sees."""
 
     def for_student(self, scale: AnswerScale) -> Learning:
-        """Return what a learner sees whose network answers in the units of ``scale``."""
+        """Return the actions that a learner sees whose network answers in the units of ``scale``."""
 
 
 KINDS: dict[str, type[ActionKind]] = {}
@@ -140,14 +142,14 @@ _Kind = TypeVar("_Kind", bound=type[Any])
 
 
 def register_kind(kind: _Kind) -> _Kind:
-    """Make ``kind`` known by its name; raises InputError for a name that is taken."""
+    """Register ``kind`` under its name; raises InputError if the name is taken."""
     if KINDS.setdefault(kind.name, kind) is not kind:
         raise InputError(f"a kind of actions named {kind.name} is registered already; give yours another name")
     return kind
 
 
 def kind_of_space(space: gym.Space[Any]) -> ActionKind:
-    """Return the kind of the actions ``space``; raises InputError, beginning "has", for what no kind is of."""
+    """Return the kind of the action space ``space``; raises InputError, beginning "has", if no kind supports it."""
     refusal: InputError | None = None
     for kind in KINDS.values():
         try:
@@ -165,12 +167,12 @@ def kind_of_space(space: gym.Space[Any]) -> ActionKind:
 
 
 def kind_of_head(head: Op, width: int) -> ActionKind | None:
-    """Return actions that ``head`` gives of ``width`` outputs, or None where it is no kind's head."""
+    """Return the actions of ``head`` on ``width`` outputs, or None if no kind has this head."""
     return next((found for kind in KINDS.values() if (found := kind.of_head(head, width)) is not None), None)
 
 
 def kind_from_dict(data: Mapping[str, Any]) -> ActionKind:
-    """Return the actions that ``to_dict`` wrote; raises InputError for data that is none."""
+    """Return the actions that ``to_dict`` wrote; raises InputError for any other data."""
     kind = KINDS.get(str(data.get("kind")))
     if kind is None:
         raise InputError(f"actions of the kind '{str(data.get('kind'))[:60]}' are not known")
@@ -181,7 +183,7 @@ def kind_from_dict(data: Mapping[str, Any]) -> ActionKind:
 
 
 def require_whole(told: str, values: object, minimum: int, maximum: int = 2**31 - 1) -> tuple[int, ...]:
-    """Return ``values`` as a tuple; raises InputError unless they are integers in range, one at least."""
+    """Return ``values`` as a tuple; raises InputError unless they are integers in range, and at least one."""
     if not isinstance(values, tuple | list) or not values:
         raise InputError(f"{told} must be at least one integer, got {str(values)[:60]}")
     for value in values:
@@ -191,12 +193,12 @@ def require_whole(told: str, values: object, minimum: int, maximum: int = 2**31 
 
 
 def integer_dtype(name: object) -> np.dtype[np.integer[Any]]:
-    """Return NumPy's integer type called ``name``; raises InputError where there is none."""
+    """Return NumPy's integer type ``name``; raises InputError if there is none."""
     if not isinstance(name, str) or name not in INTEGERS:
         raise InputError(f"has actions of {str(name)[:60]}, which is not one of {', '.join(INTEGERS)}")
     return np.dtype(name)
 
 
 def no_squashing(sort: str) -> InputError:
-    """Return the error for actions that no squashing reaches."""
+    """Return an error for actions that cannot be squashed."""
     return InputError(f"{sort} actions are choices, which nothing squashes")

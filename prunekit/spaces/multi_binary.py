@@ -54,7 +54,7 @@ class MultiBinaryActions:
 
     @staticmethod
     def of_head(head: Op, width: int) -> MultiBinaryActions | None:
-        """Return the switches that a head sets."""
+        """Return the switches of a head, or None."""
         return MultiBinaryActions(count=width) if isinstance(head, Threshold) else None
 
     @staticmethod
@@ -68,17 +68,17 @@ class MultiBinaryActions:
 
     @property
     def words(self) -> str:
-        """What messages say."""
+        """The description in messages."""
         return f"{self.count} switches"
 
     @property
     def outputs(self) -> int:
-        """One per switch."""
+        """One output per switch."""
         return self.count
 
     @property
     def choices(self) -> int:
-        """One per switch."""
+        """One number per switch."""
         return self.count
 
     def head(self) -> Op:
@@ -86,7 +86,7 @@ class MultiBinaryActions:
         return Threshold()
 
     def takes(self, head: Op) -> bool:
-        """Whether it sets switches."""
+        """Return whether ``head`` sets switches."""
         return isinstance(head, Threshold)
 
     def squashed(self) -> ActionKind:
@@ -102,16 +102,16 @@ class MultiBinaryActions:
         return switches.astype(np.int8)
 
     def decided(self, outputs: Array) -> NDArray[np.int8]:
-        """Return what outputs above 0 switch on."""
+        """Return 1 where outputs are above 0, otherwise 0."""
         return self.action(outputs > 0.0)
 
     def with_noise(self, action: Any, noise: float, generator: np.random.Generator) -> NDArray[np.int8]:
-        """Return the switches, each with the probability ``noise`` set evenly to on or off."""
+        """Return the switches; each is set to a random value with probability ``noise``."""
         chances, others = generator.random(self.count), generator.integers(2, size=self.count)
         return self.action(np.where(chances < noise, others, np.asarray(action)))
 
     def outputs_of(self, choices: NDArray[np.integer[Any]]) -> Float64:
-        """Return 1 for what is on, -1 for what is off."""
+        """Return 1 for a switch that is on, -1 for one that is off."""
         _require_binary(choices)
         return 2.0 * choices.astype(np.float64) - 1.0
 

@@ -1,7 +1,7 @@
-"""Statistics of returns (docs/statistics.md): bounds that hold whenever one stops looking, and certificates.
+"""Statistics of returns (docs/statistics.md): anytime-valid bounds, and certificates.
 
-The names below are public and stay. Every bound is one-sided, takes episodes in their order, and is wrong with a
-probability of at most ``alpha``, whatever the distribution of returns and however the number of episodes was chosen.
+The names below are public and stable. Every bound is one-sided and takes episodes in their order. The probability that
+it is ever wrong is at most ``alpha``, for every distribution of returns and every rule of when to stop.
 """
 
 from prunekit.stats.betting import Bettor as RetentionBettor

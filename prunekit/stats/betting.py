@@ -1,14 +1,15 @@
-"""A lower bound of retention that holds whenever one stops looking: testing by betting.
+"""Anytime-valid bounds of retention, by betting.
 
-Retention is at most rho exactly where d = small - rho * teacher - (1 - rho) * random, of one episode with the same seed
-for all three, has a mean of at most 0. Somebody who bets on d > 0, a share of the capital on every episode and never
-more than can be lost, then gains nothing on average: the capital reaches 1 / alpha with a probability of at most alpha,
-whatever the distribution of returns and however long the game (Ville 1939). A capital that gets there refutes rho.
+Retention is at most rho exactly if d = small - rho * teacher - (1 - rho) * random, for one episode with the same seed
+for all three, has a mean of at most 0. A bettor stakes a share of the capital on d > 0 before every episode, and never
+more than can be lost. If the hypothesis is true, the capital gains nothing on average. The probability that it ever
+reaches 1 / alpha is then at most alpha, for every distribution of returns (Ville 1939). A capital that reaches it
+refutes rho.
 
-What can be lost is known, as returns are clipped to a range (``clipping.py``) first: no episode loses more than its
-width. A bootstrap clips nothing and promises too much where failures are rare: it cannot know of one that it has not
-seen, while a bettor has to survive it.
-Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting".
+The largest loss is known, because returns are first clipped to a range (``clipping.py``): no episode loses more than
+the width of the range. A bootstrap clips nothing and is too optimistic if failures are rare, because it cannot know of
+a failure that it has not seen. A bettor must survive it. Source: Waudby-Smith and Ramdas 2024, "Estimating means of
+bounded random variables by betting".
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from prunekit.stats.bootstrap import Array
 from prunekit.stats.clipping import ReturnRange
 from prunekit.stats.level import log_of_refuting
 
-# Bets are chosen among these shares of the largest one that can be paid.
+# Stakes are chosen among these shares of the largest possible stake.
 _SHARES = np.linspace(0.0, 0.99, 100)
 _CAUTION = 0.3
 _RESOLUTION = 1e-3
@@ -33,7 +34,7 @@ _ROUNDING = 1e-9
 @final
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Returns of the small policy, the ``teacher`` and the random one for the same episode seeds, [n] each.
+    """Returns of the small policy, the teacher and the random policy on the same episode seeds, [n] each.
 
     Raises InputError if their numbers differ.
     """
@@ -66,7 +67,9 @@ class Paired:
 
     @property
     def retention(self) -> float | None:
-        """(mean small - mean random) / (mean teacher - mean random); None where the teacher is no better."""
+        """(mean small - mean random) / (mean teacher - mean random); None if the teacher's mean is not above
+        random's.
+        """
         if len(self) == 0:
             return None
         gain = float((self.teacher - self.random).mean())
@@ -79,9 +82,9 @@ NOTHING = Paired(small=np.zeros(0), teacher=np.zeros(0), random=np.zeros(0))
 
 @final
 class Bettor:
-    """Bets against a retention of at most ``rho``, with a capital of 1 to begin with.
+    """Bets against a retention of at most ``rho``, starting with a capital of 1.
 
-    An episode loses at most ``width``, the width of the range to which returns are clipped. Each bet is the one that
+    An episode loses at most ``width``, the width of the range to which returns are clipped. Each stake is the one that
     would have earned most on ``before`` (clipped, from other seeds), on the episodes so far, and on a fraction of an
     episode that loses everything. It never depends on later episodes.
     """
@@ -107,7 +110,7 @@ class Bettor:
 
 
 def growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
-    """Return how much the best bet against ``rho`` would have earned per episode: the logarithm of its capital.
+    """Return the logarithm of the capital that the best stake against ``rho`` would have earned, per episode.
 
     Returns are clipped to ``clip_range`` first.
     """
@@ -115,7 +118,7 @@ def growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
 
 
 def cautious_growth(played: Paired, rho: float, clip_range: ReturnRange) -> float:
-    """Return the same of the bet that a bettor would choose next: as if a part of an episode had lost everything."""
+    """Return the same for the stake that a bettor would choose next, which counts a fraction of a lost episode."""
     if len(played) == 0:
         return 0.0
     earned = _growth(played.clipped(clip_range).differences(rho), clip_range.width).sum(axis=0)
@@ -123,10 +126,11 @@ def cautious_growth(played: Paired, rho: float, clip_range: ReturnRange) -> floa
 
 
 def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
-    """Return the largest retention that the episodes exceed, to 0.001 and at most 1; None if not even 0.
+    """Return the largest retention (at most 1, to 0.001) that the episodes refute as an upper limit; None if not even
+    0.
 
-    All returns are clipped to ``clip_range`` first. Found by halving, as a smaller retention is easier to refute
-    wherever the teacher beats the random policy.
+    All returns are clipped to ``clip_range`` first. The bound is found by bisection, because a smaller retention is
+    easier to refute if the teacher beats the random policy.
     """
     own, known = episodes.clipped(clip_range), before.clipped(clip_range)
 
@@ -146,9 +150,9 @@ def lower_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha
 
 
 def upper_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha: float = 0.05) -> float | None:
-    """Return the smallest retention that is shown not to be reached, to 0.001; None where 1 is not shown to be missed.
+    """Return the smallest retention (to 0.001) that the episodes refute as a lower limit; None if 1 is not refuted.
 
-    It is found like ``lower_bound``, with bets that the policy keeps less.
+    It is found as in ``lower_bound``, with bets that the policy keeps less.
     """
     own, known = episodes.clipped(clip_range), before.clipped(clip_range)
     if not _missed(own, known, clip_range.width, 1.0, alpha):
@@ -164,7 +168,7 @@ def upper_bound(episodes: Paired, clip_range: ReturnRange, before: Paired, alpha
 
 
 def is_missed(episodes: Paired, clip_range: ReturnRange, before: Paired, rho: float, alpha: float = 0.05) -> bool:
-    """Return whether a retention of ``rho`` or more is refuted: true where it is not with ``alpha`` at most."""
+    """Return whether the hypothesis "retention is ``rho`` or more" is refuted at the level ``alpha``."""
     return _missed(episodes.clipped(clip_range), before.clipped(clip_range), clip_range.width, rho, alpha)
 
 
@@ -176,5 +180,5 @@ def _missed(own: Paired, known: Paired, width: float, rho: float, alpha: float) 
 
 
 def _growth(differences: Array, width: float) -> Array:
-    """Return the logarithm of what each bet multiplies the capital with, [n, shares]."""
+    """Return the logarithm of the factor by which each stake multiplies the capital, [n, shares]."""
     return np.log1p(differences[:, None] / width * _SHARES)

@@ -1,4 +1,4 @@
-"""Statistics of returns: interquartile mean, bootstrap intervals, retention."""
+"""Descriptive statistics of returns: interquartile mean, bootstrap intervals, retention."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RESAMPLES = 10_000
 
 
 def interquartile_mean(values: Array) -> float:
-    """Return the mean of the middle half of ``values`` [n]: the lowest and highest floor(n / 4) are left out.
+    """Return the mean of ``values`` [n] without the floor(n / 4) lowest and highest.
 
-    Raises InputError where there are none.
+    Raises InputError if there are none.
     """
     if not len(values):
         raise InputError("the mean of no values is not defined")
@@ -26,7 +26,7 @@ def interquartile_mean(values: Array) -> float:
 
 
 def bootstrap_means(values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES) -> Array:
-    """Return the means of ``resamples`` of ``values`` [n] with replacement."""
+    """Return the means of ``resamples`` resamples of ``values`` [n] with replacement."""
     return np.asarray(values[_resamples(len(values), generator, resamples)].mean(axis=1))
 
 
@@ -41,7 +41,7 @@ def iqm_interval(
 ) -> tuple[float, float] | None:
     """Return the two-sided 95% percentile bootstrap interval of the interquartile mean of ``values`` [n].
 
-    None for a single value, which shows no spread.
+    Returns None for a single value.
     """
     if len(values) < 2:
         return None
@@ -54,10 +54,10 @@ def iqm_interval(
 @final
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """How much of a return is kept. ``estimate`` None: undefined, for the ``reason``.
+    """The share of the return that is kept. ``estimate`` is None if it is undefined, for the ``reason``.
 
-    ``ci95`` is the two-sided 95% bootstrap interval. It describes what was seen and bounds nothing: of failures that
-    are rarer than the episodes it knows nothing. Claims rest on ``certificate.py``.
+    ``ci95`` is the two-sided 95% bootstrap interval. It describes the episodes that were played and is not a bound: it
+    knows nothing of failures that are rarer than one in those episodes. Claims use ``certificate.py``.
     """
 
     estimate: float | None
@@ -73,9 +73,9 @@ class Retention:
 def retention(
     small: Array, teacher: Array, random: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> Retention:
-    """Return (R_small - R_random) / (R_teacher - R_random), mean returns over the same episode seeds, [n] each.
+    """Return (R_small - R_random) / (R_teacher - R_random), of mean returns over the same episode seeds, [n] each.
 
-    The bootstrap resamples episodes, the same ones for all three (paired). Undefined where the teacher's mean
+    The bootstrap resamples episodes, the same ones for all three policies. Retention is undefined if the teacher's mean
     is not above the random policy's, or not in 95% of the resamples.
     """
     spread = float(teacher.mean() - random.mean())
@@ -96,9 +96,9 @@ def retention(
 def bootstrap_bound(
     small: Array, teacher: Array, random: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> float:
-    """Return the 5th percentile of retention over resamples: a description like ``Retention.ci95``, and no claim.
+    """Return the 5th percentile of retention over resamples. Like ``Retention.ci95`` it is a description, not a claim.
 
-    The teacher has to beat the random one in every resample.
+    The teacher must beat the random policy in every resample.
     """
     chosen = _resamples(len(teacher), generator, resamples)
     ratios = (small - random)[chosen].mean(axis=1) / (teacher - random)[chosen].mean(axis=1)

@@ -1,10 +1,10 @@
-"""The certificate: what was tested, on which episodes, and what they show.
+"""The certificate: the claim that was tested, the episodes, and what they show.
 
-The claim is about returns that are clipped to a range (``clipping.py``), so that it holds for every distribution of
-returns; beside it stands how often an episode of the policy falls below the range at most (``frequency.py``), how
-often one fails, which the claim may limit too, and what the worst tenth of them earn at least (``tails.py``). What is
-shown of the mean and what is shown of the failures each take the whole level: both are claimed together, and that is
-wrong only where one of them is. All other bounds hold each by itself.
+The claim is about returns clipped to a range (``clipping.py``), so it holds for every distribution of returns. A
+certificate also bounds how often an episode of the policy returns less than the range (``frequency.py``), how often one
+fails, which the claim may limit too, and the mean of the worst tenth (``tails.py``). The mean and the failures are each
+tested at the full level: the claim needs both, and it is false only if one of them is. All other bounds hold
+separately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prunekit.stats.claim import ALPHA, Claim, counted
 from prunekit.stats.frequency import Frequency, frequency, is_exceeded
 from prunekit.stats.tails import Tail, tail_of
 
-# Bets have to be learned first, and earn less than the best one would have.
+# Stakes must be learned first, and earn less than the best fixed stake would have.
 _LEARNING = 1.2
 
 
@@ -39,11 +39,11 @@ class Verdict(Enum):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What was tested and found: episodes of the policy, its teacher and the random policy, by the same seeds.
+    """The result of a test: returns of the policy, its teacher and the random policy on the same seeds.
 
-    Returns are stored unclipped. ``before`` holds the returns that the bets start from. ``failure`` says how the
-    environment failed in the episode after the last one, if it did: under the policy (``Verdict.FAILED``), or under
-    the teacher or the random policy.
+    Returns are stored unclipped. ``before`` holds the returns from which the bets start. ``failure`` says how the
+    environment failed in the episode after the last one, if it did: under the policy (``Verdict.FAILED``), or under the
+    teacher or the random policy.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Certificate:
 
     @property
     def retention(self) -> float | None:
-        """The estimate, of clipped returns; None where the episodes show no teacher above random."""
+        """The estimate from clipped returns; None if the teacher's mean is not above the random policy's."""
         return self.episodes.clipped(self.claim.clip_range).retention
 
     @property
@@ -90,7 +90,7 @@ class Certificate:
         return max_failures is not None and is_exceeded(self.failures_of(self.episodes.small), max_failures, alpha)
 
     def failures_of(self, returns: Array) -> list[bool]:
-        """Return for every one of ``returns`` [n] whether the episode failed."""
+        """Return for each of ``returns`` [n] whether the episode failed."""
         return [bool(value) for value in returns < self.claim.fails_below]
 
     @property
@@ -143,7 +143,9 @@ class Certificate:
         )
 
     def episodes_wanted(self) -> int | None:
-        """Return roughly how many episodes would certify the claim if returns stay like these; None if none would."""
+        """Return roughly how many episodes would certify the claim if returns continue like these; None if none
+        would.
+        """
         if not len(self.episodes):
             return None
         grown = growth(self.episodes, self.claim.keep, self.claim.clip_range)

@@ -1,9 +1,9 @@
-"""Fresh episodes, paired with the teacher, until a claim is shown or ruled out.
+"""The test of a claim on fresh episodes, paired with the teacher, until it is shown or ruled out.
 
-Every size has its own share of the level, and the shares together are at most the level: a wrong certificate needs a
-size that does not deserve one to get it, which happens with a probability of at most the sum (Bonferroni). The smallest
-is tested first, and the first that is certified ends it, so that time goes where it matters. Within one size the bound
-is valid whenever one stops (``betting.py``), so that a clear case costs few episodes.
+Every candidate has its own share of the level, and the shares add up to at most the level. A wrong certificate requires
+a candidate with a false claim to pass, which happens with a probability of at most the sum of the shares (Bonferroni).
+The smallest candidate is tested first, and the first that is certified ends the test. For one candidate the test is
+anytime-valid (``betting.py``), so a clear case takes few episodes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Returns = Callable[[int], float]
 """The return of one episode, by its seed."""
 
 _LOOK_EVERY = 10
-# Of the mean of the differences, in standard errors: beyond it a size is taken to be below the threshold.
+# Standard errors of the mean difference; a candidate further below the threshold is given up.
 _HOPELESS = 3.5
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A small policy: how it plays, and its share ``alpha`` of the level.
+    """A small policy under test: the function that plays it, and its share ``alpha`` of the level.
 
-    ``before`` are its returns on the seeds of the selection, or none.
+    ``before`` are its returns on the seeds of the selection; they may be empty.
     """
 
     name: str
@@ -58,12 +58,12 @@ def certify(
     *,
     gives_up: bool = True,
 ) -> list[Certificate]:
-    """Test ``candidates``, the smallest first, on ``seeds`` that no selection has seen, until one is certified.
+    """Test ``candidates``, the smallest first, on ``seeds`` that no selection has used, until one is certified.
 
     A candidate is taken from the iterable only when it is needed; making it must not use these seeds or their returns.
-    ``should_stop(index)`` says that there is no time for another episode of that candidate. A candidate that is
-    clearly below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False. Returns one certificate per
-    tested candidate. Raises ValueError if the shares of the candidates add up to more than the level.
+    ``should_stop(index)`` says that there is no time for another episode of that candidate. A candidate that is clearly
+    below is given up early (``Verdict.BELOW``), unless ``gives_up`` is False. Returns one certificate per tested
+    candidate. Raises ValueError if the shares of the candidates add up to more than the level.
     """
     known: list[tuple[float, float]] = []
     found: list[Certificate] = []
@@ -105,7 +105,7 @@ def certify(
 
 @final
 class _Test:
-    """One candidate's test, episode by episode."""
+    """The test of one candidate, episode by episode."""
 
     def __init__(self, claim: Claim, candidate: Candidate, *, gives_up: bool) -> None:
         self._gives_up = gives_up
@@ -115,7 +115,7 @@ class _Test:
         self._differences: list[float] = []
 
     def play(self, small: float, large: float, none: float) -> Verdict:
-        """Take in the returns of the candidate, the teacher and the random policy; return what they say so far."""
+        """Add the returns of candidate, teacher and random policy in one episode, and return the verdict so far."""
         keep, low, high = self._claim.keep, self._claim.clip_range.low, self._claim.clip_range.high
         own, teacher, random = (min(max(value, low), high) for value in (small, large, none))
         self._differences.append(own - keep * teacher - (1.0 - keep) * random)

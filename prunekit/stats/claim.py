@@ -1,4 +1,4 @@
-"""What is claimed of a small policy, and whether so many episodes could show it."""
+"""The claim about a small policy, and checks that a number of episodes can show it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MIN_EPISODES = 20
 @final
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What is to be shown: a retention of at least ``keep``, every return being clipped to ``clip_range``.
+    """What is to be shown: a retention of at least ``keep``, with every return clipped to ``clip_range``.
 
-    An episode fails if its return is below ``failure_return``, None for the low end of the range. ``max_failures`` is
-    the share of the policy's episodes that may fail, None for no limit. ``under`` names the disturbance that all
-    policies play under, as in ``observation noise 0.02``. Raises InputError for values out of range.
+    An episode fails if its return is below ``failure_return``; None means the low end of the range. ``max_failures`` is
+    the share of the policy's episodes that may fail; None means no limit. ``under`` names the disturbance of all
+    policies, as in ``observation noise 0.02``. Raises InputError for values out of range.
     """
 
     keep: float
@@ -38,7 +38,7 @@ class Claim:
 
     @property
     def condition(self) -> str:
-        """The beginning of a sentence about the claim that names the disturbance; empty without one."""
+        """The first words of a sentence about the claim, which name the disturbance; empty without one."""
         return f"Under {self.under}, alike for all policies: " if self.under else ""
 
     @property
@@ -48,7 +48,7 @@ class Claim:
 
 
 def check_claim(keep: float, max_failures: float | None) -> None:
-    """Raise InputError where ``keep`` or ``max_failures`` is no share."""
+    """Raise InputError if ``keep`` or ``max_failures`` is out of range."""
     if not 0.0 < keep <= 1.0:
         raise InputError(f"`keep` must lie in (0, 1], got {keep:g}")
     if max_failures is not None and not 0.0 < max_failures < 1.0:
@@ -56,7 +56,9 @@ def check_claim(keep: float, max_failures: float | None) -> None:
 
 
 def check_episodes(episodes: int, max_failures: float | None, where: str = "") -> None:
-    """Raise InputError where so few ``episodes`` (``where`` says which) can show no claim, or not ``max_failures``."""
+    """Raise InputError if ``episodes`` are too few to show a claim, or ``max_failures``; ``where`` names them in the
+    message.
+    """
     if episodes < MIN_EPISODES:
         raise InputError(f"`keep` needs at least {MIN_EPISODES} episodes for its bound, got {episodes}{where}")
     minimum = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
@@ -68,5 +70,5 @@ def check_episodes(episodes: int, max_failures: float | None, where: str = "") -
 
 
 def counted(count: int, thing: str) -> str:
-    """Return how many of a ``thing`` there are, in words: 1 episode, 2,000 episodes."""
+    """Return a number with a noun in singular or plural: 1 episode, 2,000 episodes."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -1,8 +1,8 @@
-"""The range that returns are clipped to before anything is claimed of their mean.
+"""The range to which returns are clipped before a claim is made about their mean.
 
-No test can bound the mean of returns that nothing bounds: a crash that has not been seen yet may cost any amount. So a
-claim is about clipped returns, in a range that is fixed before the episodes that the claim rests on, and how often
-returns fall outside of it is bounded beside it (``frequency.py``).
+No test can bound the mean of unbounded returns: a crash that has not been seen yet may cost any amount. So a claim is
+about returns clipped to a range that was fixed before the claim's episodes. How often returns are outside the range is
+bounded separately (``frequency.py``).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from prunekit.errors import InputError
 from prunekit.stats.bootstrap import Array
 
-# Of the width of what was seen, on both sides.
+# The margin on both sides, relative to the width of the returns.
 _MARGIN = 0.1
-# Bounds that are chosen here are rounded outward to a step of about so many of which the width has.
+# Ends of a range are rounded outward to a step of about the width divided by this.
 _STEPS = 100
-# Returns whose width is smaller than this share of their size, or than this, are all the same.
+# Returns count as equal if their width is below this share of their size, or below this number.
 _SAME, _NOTHING = 1e-9, 1e-200
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ReturnRange:
-    """Returns are clipped to [low, high]; raises InputError unless both are finite and ``low`` is smaller."""
+    """A range to which returns are clipped, [low, high]; raises InputError unless both are finite and low < high."""
 
     low: float
     high: float
@@ -45,13 +45,13 @@ class ReturnRange:
 
     @property
     def width(self) -> float:
-        """The most that an episode can lose: high - low."""
+        """The largest difference between two clipped returns: high - low."""
         return self.high - self.low
 
     def clip(self, returns: Array) -> Array:
         """Return ``returns`` (any shape) clipped to the range.
 
-        Raises InputError if one is NaN, which no clipping bounds.
+        Raises InputError if one is NaN, which cannot be clipped.
         """
         if np.isnan(returns).any():
             raise InputError(
@@ -68,11 +68,11 @@ class ReturnRange:
 
 
 def range_of(teacher: Sequence[float] | Array, random: Sequence[float] | Array) -> ReturnRange:
-    """Return the range of all ``teacher`` and ``random`` returns with a margin of a tenth of it on both sides.
+    """Return the range of all ``teacher`` and ``random`` returns, extended by a tenth of its width on both sides.
 
-    These returns must not be those that the claim is tested on. The ends are rounded outward to two or
-    three digits of the width. If all returns are the same, the margin is a tenth of their size, and at least 0.1.
-    Raises InputError if there are none, or one is not finite.
+    The claim must not be tested on these returns. The ends are rounded outward to two or three digits of the width. If
+    all returns are equal, the margin is a tenth of their size, and at least 0.1. Raises InputError if there are none,
+    or if one is not finite.
     """
     seen = np.concatenate([np.asarray(teacher, np.float64), np.asarray(random, np.float64)])
     if not len(seen) or not np.isfinite(seen).all():
@@ -100,7 +100,7 @@ def range_given(ends: Sequence[float]) -> ReturnRange:
 
 
 def parse_range(text: str) -> ReturnRange:
-    """Return the range that a user wrote as ``LOW,HIGH``; raises InputError for anything else."""
+    """Return the range written as ``LOW,HIGH``; raises InputError for anything else."""
     parts = text.split(",")
     try:
         low, high = (float(part) for part in parts)

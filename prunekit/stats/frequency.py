@@ -1,9 +1,9 @@
-"""An upper bound of how often something happens that holds whenever one stops counting.
+"""An anytime-valid upper bound of the probability of an event.
 
-Against "it happens in a share p of the episodes or more" one bets on a smaller share s p: an episode without it
-multiplies the capital by (1 - s p) / (1 - p), one with it by s. Where the hypothesis is true the capital gains nothing
-on average, so that it reaches 1 / alpha with a probability of at most alpha, however long one looks (Ville 1939). A
-capital that is split over several s in the beginning is a bet too. Shares at which it got there are ruled out.
+The hypothesis is that the event has a probability of p or more, and the bet is on a smaller probability s p. An episode
+without the event multiplies the capital by (1 - s p) / (1 - p), one with it by s. If the hypothesis is true, the
+capital gains nothing on average, so it ever reaches 1 / alpha with a probability of at most alpha (Ville 1939). A
+capital that is split over several values of s at the start is a valid bet too. All p that it refutes are ruled out.
 Source: Robbins 1970, "Statistical methods related to the law of the iterated logarithm", for mixtures.
 """
 
@@ -19,7 +19,7 @@ from prunekit.errors import InputError
 from prunekit.stats.level import log_of_refuting
 from prunekit.stats.mixtures import largest_log_capital, largest_refuted
 
-# Most of the capital is on "never", so that n faultless episodes rule out about 3 / n, as with a fixed number of them.
+# Most of the capital is on "never", so n episodes without an event rule out about 3 / n, as with a fixed number.
 _SHARES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 _CAPITAL = np.array([0.9, *[0.1 / 9] * 9])
 _HALVINGS = 40
@@ -27,7 +27,8 @@ _HALVINGS = 40
 
 @final
 class Frequency:
-    """Counts the episodes ``played`` and those in which an event ``happened``, and bounds the event's share from above.
+    """Counts the episodes ``played`` and the events that ``happened``, and bounds the probability of the event from
+    above.
 
     Raises InputError for an ``alpha`` outside (0, 1).
     """
@@ -41,7 +42,7 @@ class Frequency:
 
     def play(self, happened: bool) -> None:
         """Count one episode."""
-        if happened and self._fell:  # the bound only falls in episodes without it, so that here is the last low one
+        if happened and self._fell:  # the bound falls only without the event, so it is lowest here
             self._minimum = self.upper
         self._fell = not happened
         self.played += 1
@@ -49,12 +50,12 @@ class Frequency:
 
     @property
     def upper(self) -> float:
-        """The upper bound: with a probability of 1 - ``alpha`` it is never below the true share, at any moment."""
+        """The upper bound. The probability that it is ever below the true probability is at most ``alpha``."""
         return min(self._minimum, _upper(self.played, self.happened, self._wanted))
 
 
 def frequency(events: Iterable[bool], alpha: float) -> Frequency:
-    """Return what is known after ``events``, one per episode, in order."""
+    """Return the ``Frequency`` after ``events``, one per episode, in order."""
     seen = Frequency(alpha)
     for event in events:
         seen.play(event)
@@ -62,9 +63,9 @@ def frequency(events: Iterable[bool], alpha: float) -> Frequency:
 
 
 def share_upper_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
-    """Return a one-sided upper bound of how often something happens, from ``events``, one per episode, in order.
+    """Return an upper bound of the probability of an event, from ``events``, one per episode, in order.
 
-    It is below the true share with a probability of at most ``alpha``, however many episodes were looked at.
+    The probability that it is below the true value is at most ``alpha``, for every rule of when to stop.
 
     >>> share_upper_bound([False] * 100) < 0.0303
     True
@@ -73,16 +74,16 @@ def share_upper_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
 
 
 def share_lower_bound(events: Iterable[bool], alpha: float = 0.05) -> float:
-    """Return a one-sided lower bound of how often something happens, as ``share_upper_bound`` does from above.
+    """Return a lower bound of the probability of an event, from ``events``, one per episode, in order.
 
-    It is the lower bound of the mean of numbers that are 1 where it happens, and 0 elsewhere (``means.py``).
+    It is the lower bound of the mean of numbers that are 1 with the event and 0 without it (``means.py``).
     """
     happened = np.asarray(list(events), np.float64)
     return largest_refuted(lambda share: happened / share - 1.0, 0.0, 1.0, alpha)
 
 
 def is_exceeded(events: Iterable[bool], share: float, alpha: float = 0.05) -> bool:
-    """Return whether it is refuted that something happens in a ``share`` of the episodes at most."""
+    """Return whether the hypothesis "the event has a probability of at most ``share``" is refuted."""
     happened = np.asarray(list(events), np.float64)
     return largest_log_capital(happened / share - 1.0) >= log_of_refuting(alpha)
 
@@ -103,7 +104,9 @@ def faultless_episodes(share: float, alpha: float) -> int:
 
 
 def _upper(played: int, happened: int, wanted: float) -> float:
-    """Return the smallest share that is ruled out after so many episodes; 1 where none is."""
+    """Return the smallest probability that is ruled out after ``happened`` events in ``played`` episodes; 1 if none
+    is.
+    """
     low, high = 0.0, 1.0  # the capital grows with the share
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0

@@ -1,4 +1,4 @@
-"""The level of a test: how often it may be wrong."""
+"""The level of a test: the largest allowed probability of an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from prunekit.errors import InputError
 
 
 def log_of_refuting(alpha: float) -> float:
-    """Return the logarithm of the capital that refutes at the level ``alpha``; raises InputError for one that is none.
+    """Return the logarithm of the capital that refutes at the level ``alpha``; raises InputError for an ``alpha``
+    outside (0, 1).
 
     >>> round(log_of_refuting(0.05), 3)
     2.996

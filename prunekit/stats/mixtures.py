@@ -1,10 +1,10 @@
-"""A capital that is split over several bets in the beginning, and the bounds that such capitals give.
+"""Bets with a capital that is split over several fixed stakes, and the bounds that they give.
 
-What is tested makes every gain at most 0 on average, given all that came before it, and no gain is below -1. Then the
-capital, which begins at 1, reaches 1 / alpha with a probability of at most alpha, however long one looks (Ville 1939).
-Each part of the capital bets a fixed share of itself on every episode. So the capital of a claim that is easier to
-refute is never smaller, and all claims that are refuted lie on one side of the bound, exactly.
-Source: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting", for mixtures of bets.
+If a hypothesis is true, every gain has a mean of at most 0 given the past, and no gain is below -1. A capital that
+starts at 1 then ever reaches 1 / alpha with a probability of at most alpha (Ville 1939). Each part of the capital
+stakes a fixed share of itself on every episode. A hypothesis that is easier to refute therefore always has at least as
+much capital, and all refuted hypotheses are on one side of the bound. Source: Waudby-Smith and Ramdas 2024, "Estimating
+means of bounded random variables by betting", for mixtures of bets.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numpy as np
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.level import log_of_refuting
 
-# Half of the capital is on "nothing is ever lost", the rest on returns of every spread.
+# Half of the capital assumes that nothing is ever lost; the rest covers returns of every spread.
 _SHARES = np.array([1.0, 0.9, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.025])
 _CAPITAL = np.array([0.5, *[0.5 / 9] * 9])
 _HALVINGS = 40
 
 
 def largest_log_capital(gains: Array) -> float:
-    """Return the logarithm of the largest capital at any moment after the first of ``gains`` [n], each at least -1."""
+    """Return the logarithm of the largest capital at any time from the first of ``gains`` [n] on, each at least -1."""
     if not len(gains):
         return 0.0
-    with np.errstate(divide="ignore"):  # what is bet whole on an episode that loses all is gone
+    with np.errstate(divide="ignore"):  # a part staked entirely on an episode that loses everything is gone
         each = np.log(_CAPITAL) + np.cumsum(np.log1p(np.maximum(gains, -1.0)[:, None] * _SHARES), axis=0)
     maximum = each.max(axis=1)
     return float((maximum + np.log(np.exp(each - maximum[:, None]).sum(axis=1))).max())
 
 
 def largest_refuted(gains_against: Callable[[float], Array], low: float, high: float, alpha: float) -> float:
-    """Return the largest value in [``low``, ``high``] that is refuted at the level ``alpha``, ``low`` where none is.
+    """Return the largest value in [``low``, ``high``] that is refuted at the level ``alpha``; ``low`` if none is.
 
-    ``gains_against`` are the gains [n] of bets against "it is this value at most"; none may grow with the value.
-    Raises InputError for an ``alpha`` outside (0, 1).
+    ``gains_against`` gives the gains [n] of bets against "it is at most this value"; no gain may increase with the
+    value. Raises InputError for an ``alpha`` outside (0, 1).
     """
     wanted = log_of_refuting(alpha)
 

@@ -1,11 +1,11 @@
-"""The mean of the worst episodes (CVaR), and a lower bound of it that holds whenever one stops looking.
+"""The mean of the worst episodes (CVaR), and an anytime-valid lower bound of it.
 
-CVaR at a share q is the mean of the worst share q of all returns. It is the largest of c - E[max(c - x, 0)] / q over
-all c (Rockafellar, Uryasev 2000), so that "it is v at most" means E[q (c - v) - max(c - x, 0)] <= 0 for every c, also
-one that is chosen anew for every episode by what came before. One bets on that, in terms of what an episode can lose at
-most. The c that earns most is the quantile at q, which is estimated from the episodes so far.
-Sources: Rockafellar and Uryasev 2000, "Optimization of conditional value-at-risk", for the formula; Waudby-Smith and
-Ramdas 2024 for the bets.
+CVaR at a share q is the mean of the worst share q of all returns. It is the maximum over c of c - E[max(c - x, 0)] / q
+(Rockafellar and Uryasev 2000). The hypothesis that it is at most v therefore means E[q (c - v) - max(c - x, 0)] <= 0
+for every c, which may even be chosen anew before every episode. The bet is on this value, divided by the largest loss
+of an episode. The c that earns most is the quantile at q, which is estimated from the episodes so far. Sources:
+Rockafellar and Uryasev 2000, "Optimization of conditional value-at-risk", for the formula; Waudby-Smith and Ramdas 2024
+for the bets.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from prunekit.stats.mixtures import largest_refuted
 
 WORST = 0.1
 """The share of the episodes that are the worst ones."""
-# A quantile is estimated from so many episodes at least; before that nothing is bet.
+# The minimum number of episodes for the estimate of a quantile; before that nothing is staked.
 _MIN_SEEN = 10
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """The mean return of the worst ``share`` of episodes: its value in those played (None without any), and a bound."""
+    """The mean return of the worst ``share`` of episodes: its value in the episodes played (None without any), and a
+    bound.
+    """
 
     share: float
     estimate: float | None
@@ -40,7 +42,7 @@ class Tail:
 
 
 def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
-    """Return the mean of the worst ``share`` of ``returns`` [n]; the last of these episodes may count in part.
+    """Return the mean of the worst ``share`` of ``returns`` [n]; the last of these episodes may count partially.
 
     Raises InputError for no returns, for NaN, and for a ``share`` outside (0, 1).
 
@@ -63,11 +65,11 @@ def cvar_lower_bound(
     alpha: float = 0.05,
     before: Sequence[float] | Array = (),
 ) -> float:
-    """Return a one-sided lower bound of the mean of the worst ``share`` of returns that are clipped to ``clip_range``.
+    """Return a lower bound of the mean of the worst ``share`` of returns that are clipped to ``clip_range``.
 
     ``returns`` [n] are in the order of the episodes. ``before`` are returns of other episodes, from which the first
-    quantiles are estimated; without any, the first ten episodes are used for that alone. The bound is above the true
-    value with a probability of at most ``alpha``, however n was chosen. Raises InputError for a ``share``
+    quantiles are estimated; without any, the first ten episodes are used only for that. The probability that the bound
+    is above the true value is at most ``alpha``, for every rule of when to stop. Raises InputError for a ``share``
     outside (0, 1).
     """
     _checked(share)
@@ -84,13 +86,13 @@ def cvar_lower_bound(
 
 
 def tail_of(returns: Array, clip_range: ReturnRange, alpha: float = 0.05, before: Sequence[float] | Array = ()) -> Tail:
-    """Return what ``returns`` [n], clipped to ``clip_range``, say of the worst tenth of the episodes."""
+    """Return the ``Tail`` of the worst tenth of ``returns`` [n], clipped to ``clip_range``."""
     estimate = cvar(clip_range.clip(returns)) if len(returns) else None
     return Tail(share=WORST, estimate=estimate, lower_bound=cvar_lower_bound(returns, clip_range, WORST, alpha, before))
 
 
 def _quantiles(values: Array, before: Array, share: float) -> Array:
-    """Return for every one of ``values`` the quantile of those before it; 0 where they are too few."""
+    """Return, for each of ``values``, the quantile of the values before it; 0 if these are too few."""
     seen = sorted(before.tolist())
     found = []
     for value in values.tolist():

@@ -1,1 +1,1 @@
-"""Sweeps: a grid of environments, algorithms, methods and seeds, every cell a run of its own that ends measured."""
+"""Sweeps: grids of environments, algorithms, methods and seeds, in which every cell is one measured run."""

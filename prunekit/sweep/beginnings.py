@@ -1,4 +1,4 @@
-"""Beginnings that cells share: each is trained once, and the cells go on from its checkpoint."""
+"""Shared beginnings: each is trained once, and several cells continue from its checkpoint."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from prunekit.training.config import NAME
 @final
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What several cells begin with: the ``name`` of the job that trains it, and its ``folder``."""
+    """The shared beginning of several cells: the ``name`` of the job that trains it, and its ``folder``."""
 
     name: str
     trunk: Trunk
     folder: Path
 
     def checkpoint(self) -> Path | None:
-        """Return the checkpoint that cells go on from, where it is there."""
+        """The checkpoint from which cells continue; None if it does not exist yet."""
         return _checkpoint_in(self.folder, self.trunk)
 
 
 def shared_beginnings(folder: SweepFolder, cells: Sequence[Cell]) -> dict[str, Beginning]:
-    """Return what ``cells``, all those that are left, begin with, by name; a cell that begins alone is left out.
+    """Return the shared beginnings of ``cells``, which are all unfinished cells, by the name of the cell.
 
-    A beginning is shared where two cells at least have not begun, or where it is there already.
+    A beginning is shared if at least two cells have not started, or if it already exists. Other cells are left out.
     """
     known: dict[str, int] = {}
     places: dict[str, tuple[Path, Trunk]] = {}
@@ -58,7 +58,7 @@ def _trunk_of(folder: SweepFolder, cell: Cell, known: dict[str, int]) -> Trunk |
         return None
     try:
         return trunk_of(cell.request, known)
-    except PrunekitError:  # the cell says it, when it is run
+    except PrunekitError:  # the cell reports the error when it runs
         return None
 
 

@@ -1,4 +1,4 @@
-"""The cells of a sweep: what each is asked to do, what it needs of another, and its name."""
+"""The cells of a sweep: their settings, the cells that they depend on, and their names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _LONGEST_NAME = 200
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of a sweep. ``request`` trains its policy (None: it is compressed); where ``method.widths_of`` is set the
-    request lacks the widths still. ``needs`` is the name of the cell that has to be done before.
+    """A run of a sweep. ``request`` trains its policy; None means that it is compressed.
+
+    If ``method.widths_of`` is set, the request does not have its widths yet. ``needs`` is the name of the cell that
+    must be done before.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells a cell from others, as its result begins."""
+        """The data that distinguishes a cell from others, at the beginning of its result."""
         return {
             "name": self.name,
             "environment": self.environment,
@@ -53,7 +55,7 @@ class Cell:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Everything that decides what the cell comes to, as plain data; two cells that are asked the same are one."""
+        """Everything that determines the cell's result, as plain data; cells with the same data are interchangeable."""
         method = self.method
         training: dict[str, Any] = {}
         if self.request is None:
@@ -78,8 +80,8 @@ class Cell:
 def cells_of(sweep: Sweep) -> dict[str, Cell]:
     """Return the cells by name, in the order of the file.
 
-    Raises InputError where two cells have one name, perhaps but for capitals, and are asked different things, and where
-    a name is too long, a cell needs one that is in no grid, or its settings do not fit together.
+    Raises InputError if two cells have the same name (ignoring case) but different settings, if a name is too long, if
+    a cell needs one that is in no grid, or if its settings exclude each other.
     """
     cells: dict[str, Cell] = {}
     folded: dict[str, str] = {}
@@ -110,7 +112,7 @@ def cells_of(sweep: Sweep) -> dict[str, Cell]:
 
 
 def name_of(environment: str, algorithm: str, steps: int, method: str, seed: int) -> str:
-    """Return the name of a cell, which is that of its folder too."""
+    """Return the name of a cell, which is also the name of its folder."""
     return f"{_plain(environment)}-{algorithm}-{steps}-{_plain(method)}-seed{seed}"
 
 

@@ -17,7 +17,7 @@ from prunekit.sweep.spec import Sweep
 
 
 def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
-    """Return everything that is known of a sweep, in the form of ``results.json``."""
+    """Return all results of a sweep in the form of ``results.json``."""
     failed = {name: reason for name, reason in schedule.failures.items() if name not in schedule.results}
     results = [schedule.results[name] for name in schedule.cells if name in schedule.results]
     names = list(dict.fromkeys(method for grid in sweep.grids for method in grid.methods))
@@ -37,7 +37,7 @@ def collected(sweep: Sweep, schedule: Schedule) -> dict[str, Any]:
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> None:
-    """Write ``results.json``, and its tables in Markdown where there is a result."""
+    """Write ``results.json``, and its tables in Markdown if there is a result."""
     write_together({folder / TABLE: markdown(results).encode(), folder / RESULTS: f"{to_text(results)}\n".encode()})
 
 
@@ -55,7 +55,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def to_text(results: Mapping[str, Any]) -> str:
-    """Return results as JSON with a line per cell, so that a file of them can be compared line by line."""
+    """Return results as JSON with one line per cell, so versions of the file can be compared by line."""
     head = {key: value for key, value in results.items() if key != "cells"}
     cells = ",\n".join(json.dumps(cell, allow_nan=False) for cell in results["cells"])
     return f'{json.dumps(head, allow_nan=False, indent=1)[:-2]},\n "cells": [\n{cells}\n ]\n}}'

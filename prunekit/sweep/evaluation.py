@@ -1,4 +1,4 @@
-"""What a policy earns as it is deployed, undisturbed and disturbed, on the same episode seeds as every other policy."""
+"""The returns of a deployed policy, undisturbed and disturbed, on the same episode seeds as all other policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prunekit.rollouts import episode_return, random_returns
 @final
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Returns per episode; ``disturbed`` by the name of what is done to the observations."""
+    """Returns per episode; ``disturbed`` by the name of the disturbance."""
 
     returns: tuple[float, ...]
     disturbed: Mapping[str, tuple[float, ...]]
@@ -34,10 +34,10 @@ def evaluate(
     seeds: Sequence[int],
     disturbances: Mapping[str, Disturbance],
 ) -> Evaluation:
-    """Return what the ONNX file ``policy`` earns in ``environment`` (id, arguments), one episode per seed.
+    """Return the returns of the ONNX file ``policy`` in ``environment`` (id, arguments), one episode per seed.
 
-    The global generators are seeded for it, as there are environments that draw from them, and given back.
-    Raises ArtifactError and InputError where file and environment do not fit, FailedEpisodeError where it fails.
+    The global random generators are seeded, because some environments use them, and restored afterwards. Raises
+    ArtifactError and InputError if file and environment do not fit, and FailedEpisodeError if the environment fails.
     """
     opened = make_environment(environment[0], dict(environment[1]))
     try:
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def random_evaluation(environment: tuple[str, Mapping[str, Any]], seeds: Sequence[int]) -> tuple[float, ...]:
-    """Return what the random policy earns on the same seeds."""
+    """Return the random policy's returns on the same seeds."""
     opened = make_environment(environment[0], dict(environment[1]))
     try:
         with isolated(seeds[0]):
@@ -68,5 +68,5 @@ def random_evaluation(environment: tuple[str, Mapping[str, Any]], seeds: Sequenc
 
 
 def summarized(returns: Sequence[float]) -> list[float]:
-    """Return returns as a result file keeps them: rounded to a thousandth."""
+    """Return returns rounded to a thousandth, as result files store them."""
     return [round(float(value), 3) for value in np.asarray(returns, dtype=np.float64)]

@@ -1,4 +1,4 @@
-"""``SWEEP.toml``: read strictly, every key and type checked before anything runs."""
+"""The reader of ``SWEEP.toml``, which checks every key and type before anything runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_CELLS, _MAX_RETURNS = 20_000, 20_000_000
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Return the sweep in ``path``; raises InputError, naming the file and the key, for anything else."""
+    """Return the sweep in ``path``; raises InputError, naming the file and the key, if it is not valid."""
     found = read_toml(path)
     try:
         SWEEP("", found)
@@ -80,7 +80,7 @@ def _sweep(found: dict[str, Any]) -> Sweep:
 
 
 def _require_size(sweep: Sweep) -> None:
-    """Raise WrongValueError where seeds run out or a result file would be larger than can be read."""
+    """Raise WrongValueError if there are not enough seeds, or if the result file would be too large to be read."""
     if sweep.first_seed + sweep.episodes > FIRST_SEED:
         raise WrongValueError(
             f"first_seed and episodes go beyond seed {FIRST_SEED - 1:,}; larger seeds are reserved for compress"

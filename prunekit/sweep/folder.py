@@ -37,7 +37,7 @@ _MARK = at_least(
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepFolder:
-    """Where things lie in the output folder ``root``."""
+    """The paths in the output folder ``root``."""
 
     root: Path
 
@@ -50,16 +50,16 @@ class SweepFolder:
         return self.root / TRUNKS / _digest([trunk.request.to_dict(), trunk.steps])
 
     def random(self, cell: Cell) -> Path:
-        """Return the file of what the random policy earns in a cell's environment."""
+        """Return the file with the random policy's returns in a cell's environment."""
         described = [cell.environment, dict(cell.kwargs), cell.first_seed, cell.episodes]
         return self.root / RANDOM / f"{_digest(described)}.json"
 
 
 def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> dict[str, Any]:
-    """Return what every cell that was ever begun in ``folder`` was asked, by name; nothing is written.
+    """Return the settings of every cell that was ever started in ``folder``, by name; writes nothing.
 
-    A sweep may grow, but no cell that was begun may change, nor one that it builds on. Raises InputError, naming the
-    folder and the cell, where the folder holds another sweep or something else.
+    A sweep may grow, but started cells and the cells that they build on must not change. Raises InputError, naming the
+    folder and the cell, if the folder holds another sweep or something else.
     """
     root = folder.root
     if root.exists() and not root.is_dir():
@@ -87,7 +87,9 @@ def require_own(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) ->
 
 
 def claim_(folder: SweepFolder, sweep: Sweep, cells: Mapping[str, Cell]) -> None:
-    """Make ``folder``, which the caller holds, one of ``sweep``; raises InputError as ``require_own`` does."""
+    """Make ``folder``, which the caller has locked, the folder of ``sweep``; raises InputError as ``require_own``
+    does.
+    """
     known = require_own(folder, sweep, cells)
     content = {
         "format": FORMAT,

@@ -1,7 +1,7 @@
-"""A sweep's folder at an address of fsspec (s3://..., gs://..., file:///...), where every machine reaches it.
+"""A sweep's folder at an fsspec address (s3://..., gs://..., file:///...), which every machine can reach.
 
-Work is done in a folder of the machine that does it: what it needs is fetched before, and what it leaves is put at the
-address, at every checkpoint and in the end, so that another machine can go on.
+Work is done in a local folder. What it needs is fetched first, and its files are uploaded at every checkpoint and at
+the end, so another machine can continue.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _LAST = {RESULT, "config.json"}
 
 
 def is_address(out: str) -> bool:
-    """Return whether ``out`` is an address of fsspec and no path."""
+    """Return whether ``out`` is an fsspec address and not a path."""
     return "://" in out
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """What lies at ``address`` is that of ``root``, as far as it has been fetched or put."""
+    """A local folder ``root`` with the content of ``address``, as far as it has been fetched or uploaded."""
 
     address: str
     root: Path
 
     def fetch(self, place: Path) -> None:
-        """Bring the files at and below ``place``, a path in ``root``, from the address."""
+        """Download the files at and below ``place``, a path in ``root``."""
         system, base = _opened(self.address)
         there = self._there(base, place)
         for found in system.find(there):
@@ -53,7 +53,7 @@ class Mirror:
             system.get_file(found, str(here))
 
     def put(self, place: Path) -> None:
-        """Put the files at and below ``place`` at the address, and remove checkpoints there that are gone here."""
+        """Upload the files at and below ``place``, and remove checkpoints from the address that are gone here."""
         system, base = _opened(self.address)
         files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
         kept = [path for path in files if not path.name.startswith(".")]
@@ -67,7 +67,7 @@ class Mirror:
                 system.rm_file(found)
 
     def remove(self, place: Path) -> None:
-        """Remove what lies at and below ``place`` at the address."""
+        """Remove everything at and below ``place`` from the address."""
         system, base = _opened(self.address)
         there = self._there(base, place)
         if system.exists(there):
@@ -81,7 +81,7 @@ class Mirror:
 @final
 @dataclass(frozen=True, kw_only=True)
 class MirroredWork:
-    """``work`` told in terms of ``root``, whose content is at ``address``."""
+    """A ``work`` with paths in ``root``, whose content is at ``address``."""
 
     work: Work
     root: Path
@@ -89,7 +89,7 @@ class MirroredWork:
 
 
 def run_mirrored(mirrored: MirroredWork, context: Context) -> Any:
-    """Do a work in a temporary folder of this machine; return what it returns, in terms of the work's own folder."""
+    """Run a work in a temporary local folder, and return its result with paths in the work's own folder."""
     with tempfile.TemporaryDirectory(prefix="prunekit-sweep-") as local:
         mirror = Mirror(address=mirrored.address, root=Path(local))
         work = moved(mirrored.work, mirrored.root, mirror.root)
@@ -103,7 +103,7 @@ def run_mirrored(mirrored: MirroredWork, context: Context) -> Any:
 
 
 def needed(work: Work) -> list[Path]:
-    """Return the files and folders that a work reads, its own among them."""
+    """Return the files and folders that a work reads, including its own."""
     own = [place_of(work)]
     if isinstance(work, CellWork):
         own += [] if work.teacher is None else [work.teacher]
@@ -112,12 +112,12 @@ def needed(work: Work) -> list[Path]:
 
 
 def place_of(work: Work) -> Path:
-    """Return the file or folder that a work fills."""
+    """Return the file or folder that a work writes."""
     return work.file if isinstance(work, RandomWork) else work.folder
 
 
 def moved(work: Work, before: Path, now: Path) -> Work:
-    """Return ``work`` with its paths below ``before`` below ``now``."""
+    """Return ``work`` with its paths moved from the folder ``before`` to ``now``."""
 
     def there(path: Path) -> Path:
         return now / path.relative_to(before)
@@ -137,24 +137,24 @@ def moved(work: Work, before: Path, now: Path) -> Work:
 
 @final
 class _Putting:
-    """Puts what a run has written at the address whenever there is a new checkpoint; passes everything on."""
+    """Uploads a run's files whenever there is a new checkpoint; forwards all events."""
 
     def __init__(self, context: Context, mirror: Mirror, work: Work) -> None:
         self._context, self._mirror, self._place = context, mirror, place_of(work)
         self._known: Sequence[Path] = ()
 
     def report(self, event: Any) -> None:
-        """Send ``event``."""
+        """Forward ``event``."""
         found = sorted((self._place / RUN / "checkpoint").glob("[0-9]*.pt")) if self._place.is_dir() else []
         if found and found != self._known:
             self._known = found
-            with suppress(OSError):  # the next one, or the end, puts it
+            with suppress(OSError):  # the next upload, or the final one, includes it
                 self._mirror.put(self._place)
         self._context.report(event)
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """Return (the file system, the path in it); raises InputError, naming the address, where it cannot be used."""
+    """Return (the file system, the path in it); raises InputError, naming the address, if it cannot be used."""
     try:
         import fsspec
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A sweep on the terminal: how many cells are done, what runs, and how long it may take."""
+"""Progress of a sweep on the terminal: finished cells, running jobs, and the time left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prunekit.console import clock, printable, tell
 
 @final
 class TerminalDisplay:
-    """A live table on a terminal, a line per finished cell elsewhere. Use as a context manager."""
+    """A live table on a terminal, or one line per finished cell elsewhere. Use it as a context manager."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
@@ -36,16 +36,16 @@ class TerminalDisplay:
             self._live.stop()
 
     def counted(self, done: int, failed: int, of: int) -> None:
-        """Show how many cells are done."""
+        """Show the number of finished cells."""
         self._done, self._failed, self._of = done, failed, of
         if self._first is None:
             self._first = (time.monotonic(), done)
-            if self._live is not None:  # not before: what libraries print while cells are looked at goes to a file
+            if self._live is not None:  # not earlier: what libraries print before goes to a file
                 self._live.start()
         self._show()
 
     def running(self, name: str, state: dict[str, Any] | None) -> None:
-        """Show what a job is doing; None: it is over."""
+        """Show the state of a job; None means that it has ended."""
         if state is None:
             self._running.pop(name, None)
         else:
@@ -53,7 +53,7 @@ class TerminalDisplay:
         self._show()
 
     def said(self, text: str) -> None:
-        """Print one line that stays."""
+        """Print a permanent line."""
         tell(self._console, f"[{self._done}/{self._of}] {text}")
 
     def _show(self) -> None:
@@ -78,7 +78,7 @@ class TerminalDisplay:
         return Group(Text(printable(head), style="bold"), grid)
 
     def _time_left(self) -> str:
-        """Return how long the rest takes at the pace since this command began."""
+        """Return the estimated time left, at the pace since this command started."""
         if self._first is None or self._done == self._first[1]:
             return ""
         began, before = self._first

@@ -1,4 +1,4 @@
-"""What files say that cells came to, believed only where it is sound and was asked as it is now."""
+"""Results of cells in files, which count only if they are valid and were made with the same settings."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _WIDTHS = list_of(whole(1, MAX_WIDTH), MAX_LAYERS)
 
 
 def result_in(path: Path, cell: Cell) -> dict[str, Any] | None:
-    """Return the result of ``cell`` in the file ``path``; None where there is none, or none that can be believed."""
+    """Return the result of ``cell`` in the file ``path``; None if there is no valid one."""
     return sound_result(_plain(path, at_least({})), cell)
 
 
 def known_results(paths: Sequence[Path], cells: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
-    """Return the results of ``cells`` in the files ``paths``, by name; later files come before earlier ones.
+    """Return the results of ``cells`` in the files ``paths``, by name; later files override earlier ones.
 
-    One of a cell that builds on another counts only where the file has a result of the other that counts, too.
-    Raises InputError, naming the file and the value, for a file that is not such as a sweep writes.
+    The result of a cell that builds on another counts only if the file has a valid result of the other. Raises
+    InputError, naming the file and the value, for a file that a sweep would not write.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
@@ -52,7 +52,7 @@ def known_results(paths: Sequence[Path], cells: Mapping[str, Cell]) -> dict[str,
 
 
 def sound_result(found: object, cell: Cell) -> dict[str, Any] | None:
-    """Return what of ``found`` is a result of ``cell``; None where it is that of another one, or damaged."""
+    """Return the result of ``cell`` in ``found``; None if it belongs to another cell or is damaged."""
     if not isinstance(found, dict) or not is_cell(found):
         return None
     if any(found[key] != value for key, value in cell.identity.items()):
@@ -74,13 +74,13 @@ def sound_result(found: object, cell: Cell) -> dict[str, Any] | None:
 
 
 def random_returns_in(path: Path, episodes: int) -> list[float] | None:
-    """Return what the random policy earned by the file ``path``; None where that does not say it."""
+    """Return the random policy's returns in the file ``path``; None if there are no valid ones."""
     found = _plain(path, at_least({"returns": list_of(real, episodes, episodes)}))
     return None if found is None else list(found["returns"])
 
 
 def failure_in(path: Path) -> str | None:
-    """Return why a cell failed by the file ``path``; None where there is none."""
+    """Return the reason of a cell's failure in the file ``path``; None if there is none."""
     if not path.exists():
         return None
     found = _plain(path, at_least({"reason": sentence}))
@@ -88,7 +88,7 @@ def failure_in(path: Path) -> str | None:
 
 
 def write_failure(path: Path, reason: str, traceback: str) -> None:
-    """Keep why a cell failed."""
+    """Write the reason of a cell's failure."""
     write_atomically(path, (json.dumps({"reason": reason, "traceback": traceback}) + "\n").encode())
 
 

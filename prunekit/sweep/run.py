@@ -1,4 +1,4 @@
-"""A sweep from its file to its table: cells run by an executor, until nothing is left that can be run."""
+"""A sweep from its file to its tables: an executor runs cells until nothing is left that can run."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _PATIENCE = 0.5
 
 
 class SweepDisplay(Protocol):
-    """Shows a sweep to somebody."""
+    """Shows the progress of a sweep."""
 
     def counted(self, done: int, failed: int, of: int) -> None:
-        """Show how many cells are done."""
+        """Show the number of finished cells."""
 
     def running(self, name: str, state: dict[str, Any] | None) -> None:
-        """Show what a job is doing; None: it is over."""
+        """Show the state of a job; None means that it has ended."""
 
     def said(self, text: str) -> None:
-        """Show one line that stays."""
+        """Show a permanent line."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """What a sweep came to: its results, jobs that failed and why, and cells that wait for one that failed."""
+    """The outcome of a sweep: results, failed jobs with reasons, and cells that wait for a failed one."""
 
     results: dict[str, Any]
     failures: dict[str, str]
@@ -57,13 +57,14 @@ def run_sweep(
     retry: bool = False,
     known: Sequence[Path] = (),
 ) -> SweepOutcome:
-    """Run what is left of ``sweep`` in the folder ``out`` and write ``results.json`` and the table there.
+    """Run the unfinished cells of ``sweep`` in the folder ``out``, and write ``results.json`` and the tables there.
 
-    ``out`` may be an address of fsspec that the executor's workers reach, where no other command may be at work.
-    A run that was interrupted goes on from its last checkpoint. Cells that failed stay so unless ``retry``. The files
-    ``known`` are ``results.json`` of elsewhere: a cell that was asked the same there is not run again.
+    ``out`` may be an fsspec address that the executor's workers can reach; no other command may use it at the same
+    time. An interrupted run continues from its last checkpoint. Failed cells are run again only with ``retry``. The
+    files ``known`` are ``results.json`` of other folders: cells with the same settings there are not run again.
 
-    Raises InputError, before anything runs, where ``out`` holds another sweep or cells do not fit together.
+    Raises InputError, before anything runs, if ``out`` holds another sweep, or if the settings of cells exclude each
+    other.
     """
     cells = cells_of(sweep)
     elsewhere = known_results(known, cells)
@@ -77,7 +78,7 @@ def run_sweep(
 
 @final
 class _Run:
-    """One command at work on a sweep: between the schedule, which says what to do, and the executor, which does it."""
+    """A running sweep: it passes jobs from the schedule to the executor, and results back."""
 
     def __init__(
         self,
@@ -193,7 +194,7 @@ class _Run:
                 assert_never(work)
 
     def _kept(self) -> dict[str, Any]:
-        """Write what is known now, and return it."""
+        """Write all current results and return them."""
         results = collected(self._sweep, self._schedule)
         write_results(results, self._folder.root)
         for name in (TABLE, RESULTS):

@@ -1,4 +1,4 @@
-"""Which job comes next: cells in the order of the file, after what they need of others."""
+"""The order of jobs: cells in the order of the file, each after those that it depends on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from prunekit.sweep.work import FAILURE, RESULT, CellWork, RandomWork, TrunkWork
 @final
 @dataclass(kw_only=True)
 class Schedule:
-    """What is left of a sweep.
+    """The unfinished part of a sweep.
 
-    ``results`` and ``failures`` go by the names of cells, ``random`` (what the random policy earns) by environment,
-    ``beginnings`` (those that are shared) by the names of cells. ``again`` are cells that are done elsewhere, but are
-    needed here for their models; ``broken`` are jobs of no cell that failed, and why.
+    ``results`` and ``failures`` are by name of the cell, ``random`` (the random policy's returns) by environment, and
+    ``beginnings`` (shared ones) by name of the cell. ``again`` are cells whose results are known from elsewhere but
+    whose models are needed here. ``broken`` are failed jobs that belong to no cell, with reasons.
     """
 
     folder: SweepFolder
@@ -37,7 +37,7 @@ class Schedule:
     _checkpoints: dict[str, Path | None] = field(default_factory=dict)
 
     def next_jobs(self, count: int) -> list[tuple[str, Work]]:
-        """Return (name, work) of what can be begun now and was not, in order, ``count`` at most."""
+        """Return (name, work) of up to ``count`` jobs that can start now and have not been started, in order."""
         found: list[tuple[str, Work]] = []
         for name, work in self._possible() if count > 0 else ():
             if name not in self._begun:
@@ -49,7 +49,7 @@ class Schedule:
 
     @property
     def left(self) -> list[Cell]:
-        """Cells that are neither done nor failed, nor wait for one that failed."""
+        """Cells that are neither done nor failed, and do not wait for a failed one."""
         return [cell for cell in self.cells.values() if self._is_open(cell)]
 
     @property
@@ -59,7 +59,7 @@ class Schedule:
 
     @property
     def blocked(self) -> dict[str, str]:
-        """Cells that cannot be run, as the one that they need has failed: its name."""
+        """Cells that cannot run because the cell that they need has failed, with that cell's name."""
         return {
             name: cell.needs
             for name, cell in self.cells.items()
@@ -67,22 +67,22 @@ class Schedule:
         }
 
     def done(self, name: str, result: dict[str, Any]) -> Path | None:
-        """Take in the result of a cell; return the folder of a beginning that nobody needs any more."""
+        """Record the result of a cell; return the folder of a beginning that is no longer needed."""
         self.results[name] = result
         self.again.discard(name)
         return self._unneeded(name)
 
     def failed(self, name: str, reason: str) -> Path | None:
-        """Take in that a cell has failed; return the folder of a beginning that nobody needs any more."""
+        """Record the failure of a cell; return the folder of a beginning that is no longer needed."""
         self.failures[name] = reason
         return self._unneeded(name)
 
     def begun_together(self, name: str) -> None:
-        """Take in that the job of a beginning has ended, and its checkpoint is there."""
+        """Record that the job of a beginning has ended and its checkpoint exists."""
         self._checkpoints.pop(name, None)
 
     def unshare(self, name: str) -> None:
-        """Take in that the job of a beginning has failed: its cells begin alone."""
+        """Record that the job of a beginning has failed, so its cells start alone."""
         self.beginnings = {cell: entry for cell, entry in self.beginnings.items() if entry.name != name}
 
     def _unneeded(self, name: str) -> Path | None:
@@ -100,7 +100,7 @@ class Schedule:
         return cell.name not in self.results or cell.name in self.again
 
     def _without_random(self) -> dict[str, Cell]:
-        """Return a cell of every environment that has results, but none of its random policy."""
+        """Return one cell of every environment that has results, but no returns of the random policy."""
         found = {}
         for name in self.results:
             cell = self.cells[name]
@@ -121,7 +121,7 @@ class Schedule:
                     yield found
 
     def _next_of(self, cell: Cell) -> tuple[str, Work] | None:
-        """Return the next job of a cell, which may be its beginning; None while it has to wait for another cell."""
+        """Return the next job of a cell, which may be its beginning; None while it waits for another cell."""
         place, beginning = self.folder.cell(cell.name), self.beginnings.get(cell.name)
         if beginning is not None:
             checkpoint = self._checkpoint_of(beginning)
@@ -146,7 +146,7 @@ class Schedule:
 
 
 def loaded(folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, dict[str, Any]]) -> Schedule:
-    """Return the schedule of ``cells``, given what lies in ``folder`` and the results ``known`` from elsewhere."""
+    """Return the schedule of ``cells`` from the files in ``folder`` and the results ``known`` from elsewhere."""
     results, failures, random = {}, {}, {}
     for name, cell in cells.items():
         place = folder.cell(name)

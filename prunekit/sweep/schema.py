@@ -1,4 +1,4 @@
-"""What a sweep file may say: every key with the check of its value."""
+"""The keys of a sweep file, each with a check of its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep is: methods, and grids of environments, algorithms, methods and seeds."""
+"""The content of a sweep file: methods, and grids of environments, algorithms, methods and seeds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from prunekit.pruning.plan import PruningPlan
 @final
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One way to a policy. ``plan`` prunes while training, ``hidden`` trains these widths (None: the preset's).
+    """A method that makes a policy. ``plan`` prunes during training; ``hidden`` are the widths (None: those of the
+    preset).
 
-    ``widths_of`` names the method whose final widths are trained from scratch, ``compress`` the one whose policy is
-    compressed. ``guard_share``, ``rate_schedule`` and ``learning_rate`` override what training does by default.
+    ``widths_of`` names the method whose final widths are trained from scratch. ``compress`` names the method whose
+    policy is compressed. ``guard_share``, ``rate_schedule`` and ``learning_rate`` override the defaults of training.
     """
 
     name: str
@@ -34,14 +35,14 @@ class Method:
 
     @property
     def needs(self) -> str | None:
-        """The method whose cell has to be done before."""
+        """The method whose cell must be done before."""
         return self.widths_of or self.compress
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Every combination of these is a cell. ``steps`` None is the preset's length."""
+    """A grid: every combination of its values is a cell. ``steps`` None is the preset's length."""
 
     environments: tuple[str, ...]
     algorithms: tuple[str, ...]
@@ -54,7 +55,7 @@ class Grid:
 @final
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentSettings:
-    """What an environment is made with, and what is laid over the presets of its algorithms."""
+    """The arguments of an environment, and overrides of the presets of its algorithms."""
 
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class EnvironmentSettings:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep file. Every policy plays ``episodes`` episodes, whose seeds begin at ``first_seed``."""
+    """A sweep file. Every policy plays ``episodes`` episodes, with seeds from ``first_seed`` on."""
 
     title: str
     grids: tuple[Grid, ...]

@@ -1,6 +1,6 @@
-"""The work of one cell: train or compress, shrink, export, play; resumable at every checkpoint.
+"""The work of one cell: train or compress, shrink, export, play. It can continue from every checkpoint.
 
-The functions here are what an executor's workers run, so they are found by name and take plain records.
+An executor's workers run these functions, so they are found by name and take plain records.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _POINTS = 40
 
 
 class Context(Protocol):
-    """What a worker gives to a job."""
+    """What a worker provides to a job."""
 
     def report(self, event: Any) -> None:
-        """Send ``event`` to whoever waits for the job."""
+        """Send ``event`` to the main process."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class CellWork:
-    """A cell, its folder, and what comes from others: widths, the model to compress, a trunk's checkpoint."""
+    """A cell, its folder, and inputs from other cells: widths, the model to compress, a trunk's checkpoint."""
 
     cell: Cell
     folder: Path
@@ -64,7 +64,7 @@ class CellWork:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrunkWork:
-    """The run that several cells begin with."""
+    """The run with which several cells begin."""
 
     trunk: Trunk
     folder: Path
@@ -82,9 +82,9 @@ class RandomWork:
 
 
 def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
-    """Do what is left of a cell and return its result, which lies in its folder then.
+    """Do the remaining work of a cell and return its result, which is then in its folder.
 
-    Raises CheckError where training ended before the masks were final.
+    Raises CheckError if training ended before the masks were final.
     """
     with logged(work.folder / LOG):
         outcome = _compressed(work, context) if work.cell.request is None else _trained(work, context)
@@ -102,21 +102,21 @@ def run_cell(work: CellWork, context: Context) -> dict[str, Any]:
             "versions": installed_versions(),
         }
         text = json.dumps(result, allow_nan=False)
-        for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody asks for
+        for name in ("checkpoint", "tensorboard", "agent.zip", "vec_normalize.pkl"):  # megabytes that nobody needs
             _removed(work.folder / RUN / name)
-        write_atomically(work.folder / RESULT, f"{text}\n".encode())  # last: nobody comes back to a cell that is done
+        write_atomically(work.folder / RESULT, f"{text}\n".encode())  # last: a finished cell is not visited again
     return dict(json.loads(text))
 
 
 def run_trunk(work: TrunkWork, context: Context) -> str:
-    """Train up to where the cells of a trunk part; return the checkpoint's path."""
+    """Train to the point at which the cells of a trunk diverge; return the checkpoint's path."""
     with logged(work.folder / LOG):
         found = train_until(work.trunk.request, work.folder / RUN, work.trunk.steps, [_Reporting(context)])
     return str(found)
 
 
 def run_random(work: RandomWork, _: Context) -> list[float]:
-    """Return what the random policy earns, which lies in the work's file then."""
+    """Return the random policy's returns, which are then in the work's file."""
     found = summarized(random_evaluation((work.environment, work.kwargs), work.seeds))
     write_atomically(work.file, (json.dumps({"returns": found}) + "\n").encode())
     return found
@@ -136,7 +136,7 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
             branch(work.trunk, request, run)
         done = train(request, run, [_Reporting(context)], resume=begun or work.trunk is not None)
         if not done.complete:
-            (run / "model.pt").unlink()  # so that a retry does not take it for a policy that is done
+            (run / "model.pt").unlink()  # so a retry does not mistake it for a finished policy
             raise CheckError("training ended before the masks were final; give it more steps")
     artifact = load(run / "model.pt")
     small = compact(artifact)
@@ -173,9 +173,9 @@ def _compressed(work: CellWork, context: Context) -> dict[str, Any]:
 
 
 def curve_of(path: Path) -> dict[str, Any]:
-    """Return the training curve in a ``metrics.csv`` by columns: at most 40 points, the last one that of the run's end.
+    """Return the training curve in a ``metrics.csv`` by columns: at most 40 points, including the last one.
 
-    A point's return is the mean since the point before (None: no episode has ended); the rest is as it is there.
+    The return of a point is the mean since the previous point; None if no episode has ended. Other columns are copied.
     """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -198,13 +198,13 @@ def _mean_return(rows: Sequence[Mapping[str, str]]) -> float | None:
 
 
 def model_of(folder: Path) -> Path:
-    """Return where the model of a finished cell lies."""
+    """Return the path of a finished cell's model."""
     return folder / RUN / "model.pt"
 
 
 @final
 class _Reporting:
-    """Sends where a run is to whoever waits for the job."""
+    """Sends the status of a run to the main process."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -225,7 +225,7 @@ class _Reporting:
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Send what libraries print, also by the system's own streams, to the end of ``path``."""
+    """Append what libraries print, even to the system's own streams, to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as log:
         kept = []

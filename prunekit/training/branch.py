@@ -1,7 +1,8 @@
-"""Runs that are alike up to a point share what they have in common: a trunk, from whose checkpoint each goes on.
+"""Shared beginnings of runs: a trunk is trained once, and each run continues from its checkpoint.
 
-A pruned run and its controls do the same until units are first looked at. What a branch ends with has the bits of a run
-of its own (law 5), its ``metrics.csv`` begins with the trunk's rows, and its seconds count the trunk's.
+A pruned run and its controls are identical until units are first measured. A run that continues from a trunk ends with
+the same bits as one that ran alone (law 5). Its ``metrics.csv`` begins with the trunk's rows, and its seconds include
+the trunk's.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from prunekit.training.status import copy_rows
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trunk:
-    """A run that others begin with, up to its first checkpoint after ``steps`` environment steps."""
+    """The shared beginning of several runs, up to its first checkpoint after ``steps`` environment steps."""
 
     request: TrainingRequest
     steps: int
 
 
 def trunk_of(request: TrainingRequest, known: dict[str, int], plan: PruningPlan | None = None) -> Trunk | None:
-    """Return what ``request`` shares with others that differ in what is pruned alone; None where that is nothing.
+    """Return the beginning that ``request`` shares with requests that differ only in pruning; None if there is none.
 
-    ``known`` remembers what was found out for requests that differ in nothing but the seed; begin with an empty one.
-    A trunk has the plan ``plan``, by default PruningPlan(), and ends before anything of it is felt.
+    ``known`` caches results for requests that differ only in the seed; start with an empty dictionary. A trunk has the
+    plan ``plan`` (default PruningPlan()), and ends before the plan has any effect.
     """
     if request.hidden is not None or request.prune_critics or request.guard_share is None:
         return None
@@ -47,14 +48,14 @@ def trunk_of(request: TrainingRequest, known: dict[str, int], plan: PruningPlan 
 
 
 def metrics_beside(checkpoint: Path) -> Path:
-    """Return the ``metrics.csv`` of the run that a checkpoint is of."""
+    """Return the ``metrics.csv`` of the run to which a checkpoint belongs."""
     return checkpoint.parent.parent / METRICS
 
 
 def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
-    """Make ``folder`` a run of ``request`` that was interrupted at a trunk's ``checkpoint``, to be resumed.
+    """Make ``folder`` an interrupted run of ``request`` at a trunk's ``checkpoint``, ready to be resumed.
 
-    Raises InputError where ``folder`` holds a run already, ArtifactError where the checkpoint is damaged.
+    Raises InputError if ``folder`` already holds a run, and ArtifactError if the checkpoint is damaged.
     """
     if (folder / "config.json").exists():
         raise InputError(f"{folder}: holds a run already; name another")
@@ -63,13 +64,13 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     environment.close()
     copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
     copy_rows(metrics_beside(checkpoint), folder / METRICS, int(checkpoint.stem), living=request.plan is not None)
-    write_config(folder, description)  # last: by it the run has begun
+    write_config(folder, description)  # last, because this file marks the start of the run
 
 
 def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:
-    """Return the environment steps of the last checkpoint before anything of the plan is felt; 0 where there is none.
+    """Return the environment steps of the last checkpoint before the plan has any effect; 0 if there is none.
 
-    A checkpoint is written when the first rollout after its step begins.
+    A checkpoint is written at the start of the first rollout after its step.
     """
     plan = request.plan or PruningPlan()
     parts = {key: value for key, value in request.to_dict().items() if key not in ("seed", "plan")}

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never been interrupted."""
+"""Checkpoints: everything that a run needs to continue as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Checkpoint = Mapping[str, Any]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """What a recorder goes on from: the steps of the next checkpoint and record, returns not yet recorded and the
-    latest that were, and the seconds that the run has taken.
+    """The state of a recorder: the steps of the next checkpoint and record, unrecorded returns, the latest recorded
+    ones, and the seconds so far.
     """
 
     next_checkpoint: int
@@ -47,12 +47,12 @@ class Records:
 
 
 def folder_of(run: Path) -> Path:
-    """Return where the checkpoints of the run in ``run`` are."""
+    """Return the checkpoint folder of the run in ``run``."""
     return run / "checkpoint"
 
 
 def checkpoints_in(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, the newest last; half-written files do not count."""
+    """Return the checkpoints of a run, the newest last; incomplete files are ignored."""
     return sorted(folder_of(run).glob("[0-9]*.pt"))
 
 
@@ -63,9 +63,9 @@ def write_checkpoint(
     request: Mapping[str, Any],
     records: Records,
 ) -> Path:
-    """Write the state of now, atomically, and remove all but the newest ``KEPT`` checkpoints; return the path.
+    """Write the current state atomically, remove all but the newest ``KEPT`` checkpoints, and return the path.
 
-    Raises CheckError, and leaves the others as they are, for a policy whose weights are not finite.
+    Raises CheckError, and leaves the others unchanged, if a weight of the policy is not finite.
     """
     require_finite(model)
     content = {
@@ -85,9 +85,9 @@ def write_checkpoint(
 
 
 def copy_checkpoint(path: Path, run: Path, request: Mapping[str, Any], pruners: int) -> None:
-    """Write the checkpoint at ``path`` into ``run`` as one of ``request``, with the first ``pruners`` of its pruners.
+    """Copy the checkpoint at ``path`` into ``run`` as one of ``request``, with the first ``pruners`` of its pruners.
 
-    Raises ArtifactError where it is damaged.
+    Raises ArtifactError if it is damaged.
     """
     found = read_checkpoint(path)
     changed = {
@@ -110,7 +110,7 @@ def require_finite(model: BaseAlgorithm) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; raises ArtifactError, naming it and what to do, for anything but a whole one."""
+    """Read a checkpoint; raises ArtifactError, naming it and the cure, if it is damaged."""
     remedy = REMEDY
     try:
         content = read_torch(path)
@@ -127,9 +127,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any]) -> None:
-    """Raise InputError, saying what differs, unless what ``path`` was written with is this request and these versions.
+    """Raise InputError, naming the difference, unless ``path`` was written with this request and these versions.
 
-    ``saved`` has at least the entries of ``request`` and ``versions``. Raises ArtifactError where it is no plain data.
+    ``saved`` has at least the entries of ``request`` and ``versions``. Raises ArtifactError if it is not plain data.
     """
     try:
         check_request(saved)
@@ -142,9 +142,9 @@ def check_same(path: Path, saved: Mapping[str, Any], request: Mapping[str, Any])
 
 
 def resume_(path: Path, checkpoint: Checkpoint, model: BaseAlgorithm, pruners: Sequence[Pruner]) -> Records:
-    """Bring ``model`` and its ``pruners``, fresh ones, to the state of ``checkpoint``; return its records.
+    """Restore the new ``model`` and ``pruners`` from ``checkpoint``, and return its records.
 
-    Raises ArtifactError, naming the file and the part, where a part is not such as they would write.
+    Raises ArtifactError, naming the file and the part, if a part is not valid.
     """
     part = "pruners"
     try:

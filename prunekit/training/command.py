@@ -1,4 +1,4 @@
-"""From the options of the command line to a training request."""
+"""Conversion of command-line options into a training request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LINEAR = "linear"
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """The options of ``prunekit train`` as they were given; None where one was left out."""
+    """The options of ``prunekit train`` as given; None for one that was left out."""
 
     env: str | EnvironmentSpec | None = None
     algo: str | None = None
@@ -53,7 +53,7 @@ class TrainOptions:
 
 
 def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingRequest, Path]:
-    """Return the request and its folder. Raises InputError, naming the option, for anything that does not fit."""
+    """Return the request and its folder; raises InputError, naming the option, for invalid or conflicting options."""
     plan = _plan(options)
     widths = _widths(options.hidden)
     if options.seed is not None and not 0 <= options.seed <= MAX_SEED:
@@ -105,9 +105,9 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
 def _as_begun(
     options: TrainOptions, plan: PruningPlan | None, widths: tuple[int, ...] | None
 ) -> tuple[TrainingRequest, Path]:
-    """Return the request of the run to resume, with the options that were given again in place of its own.
+    """Return the request of the run to resume, updated by the options that were given again.
 
-    Training refuses to go on where the two differ, and says in what.
+    Training refuses to continue if the two differ, and names the difference.
     """
     if options.out is None:
         raise InputError("`resume` needs the run's folder; name it with `out`")

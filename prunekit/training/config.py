@@ -1,7 +1,7 @@
-"""``config.json``: read strictly, and checked value by value before anything is made of it (law 7).
+"""``config.json``: read strictly, with every value checked before it is used (law 7).
 
-No value of it may name code: no environment by module, no class, no function, and no keyword of Stable-Baselines3 that
-is not listed here.
+No value may name code: no environment by module, no class, no function, and no keyword of Stable-Baselines3 that is not
+listed here.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _environment(name: str, value: object) -> None:
 
 
 def preset_check(algorithm: str, *, partial: bool = False) -> Check:
-    """Return the check of a preset of ``algorithm``, widths as a list; of any part of one if ``partial``."""
+    """Return the check of a preset of ``algorithm``, with widths as a list; if ``partial``, of any part of one."""
     takes = {*signature(ALGORITHMS[algorithm].model).parameters, *(["action_noise_std"] if algorithm == "td3" else [])}
     model = {key: check for key, check in _MODEL.items() if key in takes}
     rate = {"learning_rate": model.pop("learning_rate")}
@@ -146,9 +146,10 @@ def preset_check(algorithm: str, *, partial: bool = False) -> Check:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return ``config.json`` of the run in ``folder``; ArtifactError, naming it, where it is no sound JSON object.
+    """Return ``config.json`` of the run in ``folder``; raises ArtifactError, naming it, if it is not a sound JSON
+    object.
 
-    Duplicate keys and numbers that are not finite are refused. The values are not checked (``check_config``).
+    Duplicate keys and numbers that are not finite are refused. Values are not checked here (``check_config``).
     """
     path = folder / NAME
     if not path.is_file():
@@ -169,7 +170,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_config(config: dict[str, Any], path: Path) -> None:
-    """Raise ArtifactError, naming ``path`` and the key, unless all values of ``config`` are such as a run writes."""
+    """Raise ArtifactError, naming ``path`` and the key, if a value of ``config`` is not one that a run writes."""
     try:
         record({"algorithm": _ALGORITHM}, {key: _anything for key in config if key != "algorithm"})("", config)
         record(

@@ -1,4 +1,4 @@
-"""Where two values differ that JSON can hold."""
+"""Differences between two JSON values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prunekit.formats.text import shown
 
 
 def first_difference(name: str, before: Any, now: Any) -> str:
-    """Return the first difference, by dotted name, of values as JSON has them; an empty text where there is none."""
+    """Return the first difference, by dotted name, between two JSON values; empty text if they are equal."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         names = sorted({*map(str, before), *map(str, now)})
         found = (first_difference(f"{name}.{key}".lstrip("."), before.get(key), now.get(key)) for key in names)

@@ -1,4 +1,4 @@
-"""TensorBoard's event file, written without a thread of its own: what fails fails where it can be explained."""
+"""TensorBoard event files, written without a background thread, so errors occur where they can be explained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 @final
 class EventsFile(KVWriter):
-    """Scalars for TensorBoard, on disk as soon as they are written; one file for each part of a resumed run."""
+    """A writer of scalars for TensorBoard that flushes after every write; each part of a resumed run has its own
+    file.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +27,7 @@ class EventsFile(KVWriter):
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write(self, key_values: Mapping[str, Any], key_excluded: Mapping[str, tuple[str, ...]], step: int = 0) -> None:
-        """Append the numbers among ``key_values``; OSError where the disk does not take them."""
+        """Append the numbers among ``key_values``; raises OSError if the disk is full or fails."""
         scalars = [
             Summary.Value(tag=name, simple_value=float(value))
             for name, value in sorted(key_values.items())

@@ -1,4 +1,4 @@
-"""What a run that cannot go on says: the reason, the step, and what is left of it."""
+"""Errors that end a run: the reason, the step, and what is left of the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunekit.training.checkpoint import checkpoints_in, require_finite
 
 @contextmanager
 def explained(folder: Path, model: BaseAlgorithm) -> Iterator[None]:
-    """Add to an error the step and what is left of the run; tell weights that are not finite from other faults."""
+    """Add the step and the last checkpoint to an error; distinguish weights that are not finite from other faults."""
     try:
         yield
     except OSError as error:

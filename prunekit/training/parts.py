@@ -1,6 +1,6 @@
-"""The parts of a checkpoint, checked against a fresh learner and its pruners before anything is taken over.
+"""Checks of a checkpoint's parts against a new learner and its pruners, before anything is restored.
 
-Types, shapes and ranges are checked here; whether the parts fit each other shows when they are loaded.
+Types, shapes and ranges are checked here. Whether the parts fit each other shows when they are loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _GUARD = record({"latest": list_of(_FINITE, 10**6), "best": or_none(_FINITE)})
 
 
 def check_request(request: object) -> None:
-    """Raise WrongValueError unless the part ``request`` is plain data, as JSON has it."""
+    """Raise WrongValueError unless the part ``request`` is plain JSON data."""
     try:
         json.dumps(request, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -97,7 +97,7 @@ def tensor(dtype: torch.dtype | None, shape: Sequence[int | None], *, finite: bo
 
 
 def like(value: Tensor) -> Check:
-    """Return a check for tensors of the type and shape of ``value``."""
+    """Return a check for tensors with the dtype and shape of ``value``."""
     return tensor(value.dtype, tuple(value.shape))
 
 
@@ -173,7 +173,7 @@ def _optimizer(fresh: Mapping[str, Any]) -> Check:
 
 
 def _setting(fresh: object) -> Check:
-    """Return a check for an optimizer's setting: a number where it is one, or else what the fresh optimizer has."""
+    """Return a check for an optimizer's setting: any number if ``fresh`` is one, otherwise exactly ``fresh``."""
     if type(fresh) in (int, float):
         return _FINITE
     return one_of(fresh)

@@ -1,4 +1,4 @@
-"""Presets: what each environment and algorithm is trained with, read from ``presets.toml``."""
+"""Presets: the training settings of each environment and algorithm, read from ``presets.toml``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Schedule = Callable[[float], float]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Everything that training takes from the data file. ``model`` and ``policy`` are keyword arguments of SB3."""
+    """The settings of a preset. ``model`` and ``policy`` are keyword arguments of SB3."""
 
     steps: int
     n_envs: int

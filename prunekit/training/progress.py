@@ -1,4 +1,4 @@
-"""A run on the terminal: return, speed, living units per layer, time left."""
+"""Progress of a run on the terminal: return, speed, living units per layer, time left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN_LINES = 20
 
 @final
 class TerminalDisplay:
-    """Live panel on a terminal, about twenty plain lines elsewhere. Use as a context manager."""
+    """A live panel on a terminal, or about twenty plain lines elsewhere. Use it as a context manager."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title

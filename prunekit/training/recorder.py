@@ -1,4 +1,4 @@
-"""What happens besides training while a model trains: the records of a run, and its checkpoints."""
+"""The callback of a training run, which records its progress and has checkpoints written."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SPEED_RECORDS = 10
 
 
 class StoppedRun(Exception):
-    """Training has stopped where it was asked to; the argument is the checkpoint that it left."""
+    """Training has stopped where it was asked to; the argument is the path of the last checkpoint."""
 
 
 @final
 class Recorder(BaseCallback):
-    """Feeds the guard, the displays and TensorBoard about 200 times in a run, and has checkpoints written.
+    """Updates the guard, the displays and TensorBoard about 200 times in a run, and has checkpoints written.
 
-    ``pruners`` go by a prefix for the names of their groups. ``checkpoint`` is called with the recorder's own state
-    when the first rollout after every ``checkpoint_every`` steps begins. Environments are reset there, in every run
-    alike, as their inner state cannot be kept. At the first checkpoint after ``stop_at`` steps training stops with
+    The keys of ``pruners`` are prefixes for the names of their groups. ``checkpoint`` is called with the recorder's own
+    state at the start of the first rollout after every ``checkpoint_every`` steps. Environments are reset there in
+    every run, because their state cannot be saved. At the first checkpoint after ``stop_at`` steps training stops with
     ``StoppedRun``.
     """
 
@@ -64,7 +64,7 @@ class Recorder(BaseCallback):
         self._resumed: Mapping[str, Any] | None = None
 
     def resume(self, records: Records, learner: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: its records, and the learner's state."""
+        """Restore the records of a checkpoint and the learner's state."""
         self._next_checkpoint, self._next = records.next_checkpoint, records.next_record
         self._fresh, self.last_returns = list(records.fresh), list(records.last_returns)
         self._seconds_before = records.seconds
@@ -118,7 +118,7 @@ class Recorder(BaseCallback):
         return True
 
     def record(self) -> Status:
-        """Take stock, once at a step: report to the guard and to every display.
+        """Report the current status to the guard and to every display, once per step.
 
         Raises CheckError for a return that is not finite.
         """

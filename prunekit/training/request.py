@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and the learner built from it."""
+"""The settings of a training run, and the learner that is built from them."""
 
 from __future__ import annotations
 
@@ -45,15 +45,13 @@ _MAX_WEIGHTS = 2**25
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """One run, in the environment ``env_id``, which ``maker`` makes where it is none that its id makes.
+    """One run in the environment ``env_id``; ``maker`` makes the environment if the id does not.
 
-    ``plan`` None trains the unpruned control; ``hidden`` overrides the actor's widths, not the critic's.
-
-    () are the widths of a linear policy.
-
-    ``guard_share`` is the return guard's share, None for no guard. ``live_shrink`` removes dead units physically while
-    training; ``prune_critics`` prunes the critic by the same plan. A checkpoint is written every ``checkpoint_steps``
-    environment steps, by default twenty times in a run; environments are reset there, which makes it part of the run.
+    ``plan`` None trains the unpruned control. ``hidden`` overrides the actor's widths but not the critic's; () is a
+    linear policy. ``guard_share`` is the share of the return guard; None turns it off. ``live_shrink`` removes dead
+    units physically during training. ``prune_critics`` prunes the critic with the same plan. A checkpoint is written
+    every ``checkpoint_steps`` environment steps, by default twenty times in a run. Environments are reset there, so the
+    interval affects the run.
     """
 
     env_id: str
@@ -88,22 +86,22 @@ class TrainingRequest:
             raise InputError("`dense` and `prune_critics` exclude each other; give one")
 
     def environment(self) -> gym.Env[Any, Any]:
-        """Make one environment; raises UnusableEnvironmentError where it cannot be made."""
+        """Make one environment; raises UnusableEnvironmentError if it cannot be made."""
         return make_environment(self.env_id, self.env_kwargs) if self.maker is None else self.maker()
 
     @property
     def total_steps(self) -> int:
-        """Environment steps of the whole run."""
+        """The number of environment steps of the whole run."""
         return self.preset.steps if self.steps is None else self.steps
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The actor's hidden widths; none where it is linear."""
+        """The actor's hidden widths; empty for a linear policy."""
         return self.preset.hidden if self.hidden is None else self.hidden
 
     @property
     def checkpoint_every(self) -> int:
-        """Environment steps from one checkpoint to the next."""
+        """The number of environment steps between checkpoints."""
         return max(1, self.total_steps // 20) if self.checkpoint_steps is None else self.checkpoint_steps
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +122,7 @@ class TrainingRequest:
 
 
 def check_widths(widths: Sequence[int]) -> None:
-    """Raise InputError unless ``widths``, none for a linear policy, are those of hidden layers that fit into memory."""
+    """Raise InputError unless ``widths`` (empty for a linear policy) are valid hidden widths that fit into memory."""
     if min(widths, default=1) < 1:
         raise InputError(f"hidden widths must be positive, got {list(widths)}")
     if len(widths) > MAX_LAYERS:
@@ -138,10 +136,10 @@ def check_widths(widths: Sequence[int]) -> None:
 
 
 def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
-    """Return the request that the run in ``folder`` was begun with, in the environment ``env_id`` if that is given.
+    """Return the request with which the run in ``folder`` was started, with the environment ``env_id`` if given.
 
-    Gymnasium imports the module before a colon in an id; only ``env_id``, which a user gave, may name one (law 7).
-    Raises ArtifactError, naming ``config.json`` and the value, where the config is not such as a run writes.
+    Gymnasium imports the module before a colon in an id, so only ``env_id``, which a user gave, may name one (law 7).
+    Raises ArtifactError, naming ``config.json`` and the value, if a run would not write it.
     """
     config, path = read_config(folder), folder / NAME
     check_config(config, path)
@@ -171,9 +169,9 @@ def request_of(folder: Path, env_id: str | None = None) -> TrainingRequest:
 
 
 def build_learner(request: TrainingRequest, spaces: Spaces) -> BaseAlgorithm:
-    """Return the SB3 model of ``request`` with its (normalized) vector environment, seeded.
+    """Return the seeded SB3 model of ``request`` with its (normalized) vector environment.
 
-    Raises InputError where the algorithm does not fit ``spaces`` or does not take the settings of the preset.
+    Raises InputError if the algorithm does not support ``spaces`` or does not take the settings of the preset.
     """
     preset = request.preset
     algorithm = algorithm_for(request.algorithm, spaces)

@@ -1,4 +1,4 @@
-"""A training run: learner, pruner and guard tied together, and the files that they leave."""
+"""A training run: it connects learner, pruner and guard, and writes the files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CRITIC = "critic."
 @final
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a run left: its folder, the artifact in ``model.pt``, the last status, and whether masks are final."""
+    """The result of a run: its folder, the artifact in ``model.pt``, the last status, and whether masks are final."""
 
     folder: Path
     artifact: Artifact
@@ -68,7 +68,7 @@ class TrainingResult:
 
     @property
     def summary(self) -> str:
-        """One line: hidden units that live, the return at the end, and how long it took."""
+        """One line with the living hidden units, the final return, and the duration."""
         units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
         before, now = (widths(tuple(entry[index] for entry in units)) for index in (1, 0))
         hidden = f"hidden {before} -> {now} ({self.status.sparsity:.1%} removed)" if units else "no units removed"
@@ -80,14 +80,14 @@ class TrainingResult:
 def train(
     request: TrainingRequest, folder: Path, displays: Sequence[Display] = (), *, resume: bool = False
 ) -> TrainingResult:
-    """Train as asked and write ``model.pt`` and what ``docs/training.md`` lists to ``folder``.
+    """Train as requested, and write ``model.pt`` and the other files of ``docs/training.md`` to ``folder``.
 
-    ``resume`` goes on from the run's last checkpoint (from the start where it has none); law 5: what comes out is what
-    the run would have ended with had it never been interrupted. Runs on one thread, which is fastest for networks of
-    this size and the same on every machine of one kind.
+    ``resume`` continues from the run's last checkpoint, or from the start if there is none. Law 5: the result equals
+    that of a run that was never interrupted. Training uses one thread, which is fastest for networks of this size, and
+    gives the same result on every machine of one kind.
 
-    Raises InputError, before anything is written, where ``folder`` exists, the request fits no environment, or the run
-    to resume was begun with another request or other versions, and CheckError where the return is not finite.
+    Raises InputError, before anything is written, if ``folder`` exists, if the request fits no environment, or if the
+    run to resume has another request or other versions. Raises CheckError if a return is not finite.
     """
     _check_folder(folder, resume)
     with undisturbed(), ExitStack() as stack:
@@ -97,10 +97,10 @@ def train(
 
 
 def train_until(request: TrainingRequest, folder: Path, steps: int, displays: Sequence[Display] = ()) -> Path:
-    """Train as ``train`` does up to the first checkpoint after ``steps`` environment steps; return that checkpoint.
+    """Train as ``train`` does to the first checkpoint after ``steps`` environment steps; return that checkpoint.
 
-    Goes on with what is in ``folder``, if anything is; ``train`` with ``resume`` would train to the end from there.
-    Raises InputError where the run ends before.
+    Continues with what is in ``folder``; ``train`` with ``resume`` would continue to the end. Raises InputError if the
+    run ends before.
     """
     begun = (folder / NAME).is_file()
     found = checkpoints_in(folder) if begun else []
@@ -131,7 +131,7 @@ def _train(
     description = description_of(request, environment)
     found = _last_checkpoint(folder, description) if resume else None
     model = build_learner(request, spaces)
-    lower(actor_of(model, spaces))  # before hours of training: whether it can be deployed
+    lower(actor_of(model, spaces))  # checked before hours of training: can the policy be deployed?
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor=floor, share=request.guard_share)
@@ -175,7 +175,7 @@ def _train(
 
 
 def _event_files(folder: Path) -> list[KVWriter]:
-    """Return what writes for TensorBoard, where that is installed; metrics.csv says the same."""
+    """Return the writers for TensorBoard, if it is installed; metrics.csv has the same data."""
     if not is_installed("tensorboard"):
         return []
     from prunekit.training.events import EventsFile
@@ -184,14 +184,14 @@ def _event_files(folder: Path) -> list[KVWriter]:
 
 
 def description_of(request: TrainingRequest, environment: gym.Env[Any, Any]) -> dict[str, Any]:
-    """Return what ``config.json`` and every checkpoint say of a run in ``environment``."""
+    """Return the description of a run in ``environment``, for ``config.json`` and every checkpoint."""
     description = {**request.to_dict(), "env": {"id": id_of(environment), "kwargs": dict(request.env_kwargs)}}
     json_text(description, "the request")
     return description
 
 
 def write_config(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write ``config.json``, by which a run has begun."""
+    """Write ``config.json``, which marks the start of a run."""
     config = {**description, "versions": installed_versions(), "started": _now()}
     write_atomically(folder / NAME, (json.dumps(config, indent=2) + "\n").encode())
 
@@ -206,7 +206,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
 
 
 def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path, Checkpoint] | None:
-    """Return the newest checkpoint and its path (None: the run had none yet); InputError where the run differs."""
+    """Return the newest checkpoint and its path, or None; raises InputError if it belongs to another run."""
     asked = _without_module(description)
     check_same(folder, _without_module(read_config(folder)), asked)
     found = checkpoints_in(folder)
@@ -218,11 +218,12 @@ def _last_checkpoint(folder: Path, description: Mapping[str, Any]) -> tuple[Path
 
 
 def _without_module(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what ``request`` says without the module before the environment's id, which is no part of it."""
+    """Return ``request`` without the module before an environment's id. The module of a function stays."""
     entry = request.get("env")
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         return request
-    return {**request, "env": {**entry, "id": entry["id"].rpartition(":")[2]}}
+    called = entry["id"].rpartition(":")[2]
+    return request if called.isidentifier() else {**request, "env": {**entry, "id": called}}
 
 
 def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard | None) -> dict[str, Pruner]:
@@ -254,9 +255,9 @@ def _finish(
     provenance: Mapping[str, Any],
     folder: Path,
 ) -> Artifact:
-    """Write the whole agent, physically shrunk, for Stable-Baselines3's own users, and the policy.
+    """Write the whole, physically shrunk agent for users of Stable-Baselines3, and then the policy.
 
-    The policy comes last: a run that has a ``model.pt`` has ended, one that was stopped before can be resumed.
+    The policy comes last: a run with a ``model.pt`` has ended, and one that was stopped before can be resumed.
     """
     masks = pruners[""].masks if pruners else None
     if pruners and request.live_shrink:

@@ -1,6 +1,6 @@
-"""What a file may say: checks of plain values, each with the name of the value that it is about.
+"""Checks of plain values from files, with errors that name the value.
 
-A check takes a dotted name and a value, and raises ``WrongValueError`` where the value is not what it has to be.
+A check takes a dotted name and a value, and raises ``WrongValueError`` if the value is not valid.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Check = Callable[[str, object], None]
 
 
 class WrongValueError(PrunekitError):
-    """A value in a file is not what it has to be; the text names it."""
+    """A value in a file is not valid; the message names it."""
 
 
 def whole(low: int, high: int) -> Check:
-    """Return a check for integers from ``low`` to ``high``; True and 1.0 are none."""
+    """Return a check for integers from ``low`` to ``high``; True and 1.0 are refused."""
 
     def check(name: str, value: object) -> None:
         if type(value) is not int or not low <= value <= high:
@@ -30,7 +30,7 @@ def whole(low: int, high: int) -> Check:
 
 
 def number(low: float, high: float) -> Check:
-    """Return a check for finite numbers from ``low`` to ``high``; True is none."""
+    """Return a check for finite numbers from ``low`` to ``high``; True is refused."""
 
     def check(name: str, value: object) -> None:
         if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):  # type: ignore[operator,arg-type]
@@ -46,7 +46,7 @@ def flag(name: str, value: object) -> None:
 
 
 def text(name: str, value: object) -> None:
-    """Check that ``value`` is text of at most 200 characters that can be printed."""
+    """Check that ``value`` is text of at most 200 printable characters."""
     if type(value) is not str or not 0 < len(value) <= 200 or not value.isprintable():
         raise wrong(name, value, "a text of 1 to 200 characters that can be printed")
 
@@ -65,12 +65,12 @@ def one_of(*choices: object) -> Check:
 
 
 def or_none(inner: Check) -> Check:
-    """Return a check for None and what ``inner`` takes."""
+    """Return a check that accepts None and whatever ``inner`` accepts."""
     return lambda name, value: None if value is None else inner(name, value)
 
 
 def either(first: Check, second: Check) -> Check:
-    """Return a check for what ``first`` or ``second`` takes; what the second says is said."""
+    """Return a check that accepts what ``first`` or ``second`` accepts; errors are those of ``second``."""
 
     def check(name: str, value: object) -> None:
         try:
@@ -82,7 +82,7 @@ def either(first: Check, second: Check) -> Check:
 
 
 def list_of(inner: Check, maximum: int, minimum: int = 0) -> Check:
-    """Return a check for lists of ``minimum`` to ``maximum`` values that ``inner`` takes."""
+    """Return a check for lists of ``minimum`` to ``maximum`` values that ``inner`` accepts."""
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, list) or not minimum <= len(value) <= maximum:
@@ -94,7 +94,7 @@ def list_of(inner: Check, maximum: int, minimum: int = 0) -> Check:
 
 
 def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """Return a check for a mapping with the keys ``needed``, perhaps those of ``optional``, and no others."""
+    """Return a check for a mapping with the keys ``needed``, possibly those of ``optional``, and no others."""
     known = {**needed, **(optional or {})}
 
     def check(name: str, value: object) -> None:
@@ -115,7 +115,7 @@ def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = N
 
 
 def wrong(name: str, value: object, wanted: str, more: str = "") -> WrongValueError:
-    """Return the error that says what ``name`` is and has to be, and ``more``."""
+    """Return an error that says what ``name`` is and must be, followed by ``more``."""
     told: object = (
         type(value).__name__ if isinstance(value, Mapping | Sequence) and not isinstance(value, str) else value
     )

@@ -1,4 +1,4 @@
-"""What a run is doing at a moment: one record for the display, ``metrics.csv`` and TensorBoard alike."""
+"""The status of a run at one moment, shared by the display, ``metrics.csv`` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prunekit.files import write_atomically
 class Status:
     """A run at ``steps`` of ``total_steps`` environment steps.
 
-    ``mean_return`` is over the episodes that ended since the last record (None: none did); ``living`` maps a
-    group to (living, all) units; ``seconds`` counts from the run's start.
+    ``mean_return`` is over the episodes since the last record; None if none has ended. ``living`` maps a group to
+    (living, all) units. ``seconds`` counts from the run's start.
     """
 
     steps: int
@@ -33,12 +33,12 @@ class Status:
 
     @property
     def seconds_left(self) -> float:
-        """Time left at the average speed so far; the last rollout may run past the end, which leaves none."""
+        """The time left at the average speed so far; 0 if the last rollout runs past the end."""
         return self.seconds * max(self.total_steps - self.steps, 0) / max(self.steps, 1)
 
     @property
     def phase_name(self) -> str:
-        """The phase as terminals show it: files keep ``dense`` for the unpruned one."""
+        """The phase as shown on terminals; files use ``dense`` for the unpruned phase."""
         return "unpruned" if self.phase == "dense" else self.phase
 
     def to_row(self) -> dict[str, float | int | str]:
@@ -56,7 +56,7 @@ class Status:
 
 
 class Display(Protocol):
-    """Shows a run to somebody."""
+    """Shows the progress of a run."""
 
     def update(self, status: Status) -> None:
         """Show ``status``."""
@@ -64,10 +64,10 @@ class Display(Protocol):
 
 @final
 class MetricsFile:
-    """``metrics.csv``: one row per status, on disk as soon as it is written."""
+    """The writer of ``metrics.csv``, with one row per status, flushed after every row."""
 
     def __init__(self, path: Path, go_on_from: int | None = None) -> None:
-        """Begin anew, or keep the rows of an earlier run up to step ``go_on_from`` and drop what came after."""
+        """Start a new file, or keep the rows of an earlier run up to step ``go_on_from``."""
         self._path = path
         kept = [] if go_on_from is None or not path.is_file() else _rows_until(path, go_on_from)
         self._started = bool(kept)
@@ -88,8 +88,8 @@ class MetricsFile:
 
 
 def copy_rows(source: Path, target: Path, step: int, *, living: bool) -> None:
-    """Begin a ``metrics.csv`` at ``target`` with the rows of ``source`` up to ``step``; without columns of units
-    unless ``living``.
+    """Start a ``metrics.csv`` at ``target`` with the rows of ``source`` up to ``step``; columns of units only if
+    ``living``.
     """
     found = _rows_until(source, step) if source.is_file() else []
     if found:
@@ -104,7 +104,7 @@ def _write_rows(path: Path, rows: list[list[str]]) -> None:
 
 
 def _rows_until(path: Path, step: int) -> list[list[str]]:
-    """Return header and rows up to ``step``; none where no row is whole."""
+    """Return header and rows up to ``step``; empty if no row is complete."""
     with path.open(newline="", errors="replace") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     kept = [row for row in rows if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= step]

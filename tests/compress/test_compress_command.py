@@ -177,7 +177,7 @@ def test_what_was_certified_is_not_lost_to_what_was_not(run: Run, small_search: 
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     code, told, _ = run("compress", teacher, "--out", out, "--minutes", 1e-4)
     assert code == 1
-    assert "holds a policy that was certified, which stays" in told
+    assert "holds a certified policy, which was not replaced" in told
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     assert {path.name for path in (out / "not-certified").iterdir()} == FILES
     refused = run("compress", teacher, "--out", out, "--json", out / "certificate.json")

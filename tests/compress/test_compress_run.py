@@ -9,6 +9,7 @@ import pytest
 
 from prunekit.compression import run
 from prunekit.compression.budget import Budget, budget_of
+from prunekit.compression.planning import Pace
 from prunekit.compression.settings import CompressSettings
 
 
@@ -45,10 +46,12 @@ def test_a_teacher_goes_on_alone_while_its_mean_is_not_known(spread: float, epis
     assert seen[1:] == list(range(7, 7 + len(baseline.teacher)))
 
 
-def test_the_pace_is_that_of_three_policies() -> None:
+def test_the_pace_is_that_of_the_teacher_and_of_the_random_policy() -> None:
     baseline, pace = run._played(slow(0.02), slow(0.01), range(5), of_seconds(60.0), lambda: 0)
     assert baseline.teacher.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert pace == pytest.approx(0.05, rel=0.3)
+    assert pace.teacher == pytest.approx(0.02, rel=0.3)
+    assert pace.random == pytest.approx(0.01, rel=0.3)
+    assert pace.episode == 2.0 * pace.teacher + pace.random
 
 
 def test_a_budget_of_steps_knows_no_clock() -> None:
@@ -60,7 +63,7 @@ def test_a_budget_of_steps_knows_no_clock() -> None:
 
     budget = budget_of(CompressSettings(steps=6_000, seconds=1e-3), lambda: steps[0])
     baseline, pace = run._played(teacher, lambda _: 0.0, range(80), budget, lambda: steps[0])
-    assert (len(baseline.random), len(baseline.teacher), pace) == (21, 41, 2.0 * 30 * 21 / 21)
+    assert (len(baseline.random), len(baseline.teacher), pace) == (21, 41, Pace(teacher=30.0, random=0.0))
     assert budget.left == 6_000 - 42 * 30
     half = budget.after(0.5)
     assert not half()

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from prunekit.compression.candidates import Candidate
-from prunekit.compression.confirm import ConfirmationRun, dependable, larger_than, smallest
+from prunekit.compression.confirm import ConfirmationRun, dependable, smallest
+from prunekit.compression.planning import larger_than
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from prunekit.compression import rounds
+from prunekit.compression import read as compression_read
+from prunekit.compression import round_context
 from prunekit.compression.branch import Phase, RoundSettings, branch_of_copies
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.copies import copy_of
@@ -29,6 +33,8 @@ from prunekit.environments import Spaces
 from prunekit.export.onnx import export_onnx
 from prunekit.policy.actor import Actor, Normalizer
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
+from prunekit.readers import read
+from prunekit.readers.policy_file import PolicyFile
 from prunekit.spaces.box import BoxActions
 from prunekit.spaces.discrete import DiscreteActions
 from prunekit.spaces.kind import ActionKind
@@ -148,6 +154,61 @@ def test_a_file_that_plays_as_it_is_can_be_copied(tmp_path: Path) -> None:
     assert isinstance(copied.actor.head, TanhHead)
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that fills with the files that are read into graphs for teachers."""
+    found: list[Path] = []
+
+    def read_policy(path: Path, *given: Any) -> PolicyFile:
+        found.append(path)
+        return read.read_policy(path, *given)
+
+    monkeypatch.setattr(compression_read, "read_policy", read_policy)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "ts"])
+def test_a_file_that_plays_as_it_is_is_read_once_and_only_for_a_copy(
+    suffix: str, tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"policy.{suffix}")
+    if suffix == "onnx":
+        export_onnx(Actor(layers((6, 4)), HEADS["clip"][0]), path, {})
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.jit.script(layers((6, 4))).save(str(path))  # type: ignore[no-untyped-call]
+    teacher = read_teacher(path, Spaces(observation=OBSERVATION, actions=BOX))
+    teacher.act(np.zeros(OBSERVATION, np.float32))
+    dataset = lessons_of(teacher)
+    assert reads == []
+    monkeypatch.chdir("/")  # as an environment may
+    for _ in range(2):
+        copied = copied_of(teacher, dataset)
+        assert copied is not None
+        assert copied.hidden == (6, 4)
+    assert reads == [tmp_path / path]
+
+
+def test_a_file_that_cannot_be_read_plays_and_is_not_copied(tmp_path: Path, reads: list[Path]) -> None:
+    weights = onnx.numpy_helper.from_array(np.eye(OBSERVATION, OUTPUTS, dtype=np.float32), "weights")
+    ports = [onnx.helper.make_tensor_value_info(*port) for port in (
+        ("obs", onnx.TensorProto.FLOAT, ["batch", OBSERVATION]), ("action", onnx.TensorProto.FLOAT, ["batch", OUTPUTS])
+    )]  # fmt: skip
+    nodes = [
+        onnx.helper.make_node("Round", ["obs"], ["whole"]),
+        onnx.helper.make_node("MatMul", ["whole", "weights"], ["action"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "policy", ports[:1], ports[1:], [weights])
+    path = tmp_path / "policy.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    teacher = read_teacher(path, Spaces(observation=OBSERVATION, actions=BOX))
+    assert teacher.responses(np.full((1, OBSERVATION), 0.9, np.float32)).tolist() == [[1.0, 1.0]]
+    assert copied_of(teacher, lessons_of(teacher)) is None
+    assert reads == [path]
+
+
 def test_a_final_tanh_between_bounds_of_one_is_a_squashing_head() -> None:
     ones = BoxActions(low=(-1.0,) * OUTPUTS, high=(1.0,) * OUTPUTS)
     network = nn.Sequential(*layers((6,)), nn.Tanh())
@@ -169,9 +230,13 @@ def test_the_first_copy_is_a_half_or_less_of_a_large_network(hidden: tuple[int, 
 def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the function to the widths that a branch of copies tries, where networks are good that have so many."""
 
-    def run(enough: int, *, anything_good: bool = False) -> list[int]:
+    def run(enough: int, *, anything_good: bool = False, fewer_than: float = math.inf) -> list[int]:
         torch.manual_seed(0)
-        teacher = teacher_of(layers((8, 8)))
+        network = layers((8, 8))
+        if fewer_than < math.inf:  # one of the second layer's units matters
+            with torch.no_grad():
+                network[-1].weight[:, 1:] = 0.0
+        teacher = teacher_of(network)
         dataset = lessons_of(teacher)
         deployed_units: list[int] = []
         tried: list[int] = []
@@ -187,8 +252,8 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                 sum(layer.out_features for layer in list(actor.network)[:-1] if isinstance(layer, nn.Linear))
             )
 
-        monkeypatch.setattr(rounds, "judged", judged)
-        monkeypatch.setattr(rounds, "deployed", deployed)
+        monkeypatch.setattr(round_context, "judged", judged)
+        monkeypatch.setattr(round_context, "deployed", deployed)
         runner: Any = SimpleNamespace(
             steps=0,
             spaces=teacher.spaces,
@@ -210,9 +275,11 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                     search=SearchSettings(steps=40, lesson_steps=2, refinements=0, tuning=False),
                     baseline=Baseline(teacher=np.ones(80), random=np.zeros(80)),
                     clip_range=ReturnRange(low=0.0, high=1.0),
+                    max_parameters=fewer_than,
                     anything_good=good,
                 ),
             )
+            assert all(one.parameters < fewer_than for one in found.candidates)
             good = good or any(one.good for one in found.candidates)
             branch = found.branch
         return tried
@@ -224,6 +291,14 @@ def test_copies_shrink_by_halves_and_then_between(searched: Any) -> None:
     tried = searched(3)
     assert tried[:3] == [8, 4, 2]
     assert min(units for units in tried if units >= 3) == 3
+
+
+@pytest.mark.parametrize(("fewer_than", "sizes"), [(54, True), (40, True), (12, False)])
+def test_no_copy_is_judged_that_has_more_parameters_than_something_good(
+    searched: Any, fewer_than: int, sizes: bool
+) -> None:
+    """Which units go decides the parameters: the first copy has 7 and 1 units, and not 4 and 4."""
+    assert bool(searched(4, anything_good=True, fewer_than=fewer_than)) == sizes
 
 
 def test_larger_copies_come_first_while_nothing_is_good_and_smaller_ones_again_after_it(searched: Any) -> None:

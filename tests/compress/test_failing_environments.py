@@ -18,12 +18,13 @@ import pytest
 
 from prunekit.compression.budget import budget_of
 from prunekit.compression.candidates import Baseline
+from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.result import Compressed
 from prunekit.compression.run import compress, fitting, write
 from prunekit.compression.settings import FIRST_SEED, CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Size, Teacher
-from prunekit.compression.trial import Players, TrialSettings, trial
+from prunekit.compression.trial import Players, TrialSettings, claim_of, trial
 from prunekit.compression.workers import WorkerPool, _portable
 from prunekit.environments import Spaces
 from prunekit.errors import CheckError, FailedEpisodeError, InputError, UnusableEnvironmentError
@@ -174,7 +175,14 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
         baseline=baseline,
         players=players,
         settings=SETTINGS,
-        budget=budget_of(SETTINGS, lambda: 0),
+        plan=Plan(
+            budget=budget_of(SETTINGS, lambda: 0),
+            pace=Pace(teacher=0.0, random=0.0),
+            keep=SEARCH.keep,
+            clip_range=claim_of(SETTINGS, baseline).clip_range,
+            episodes=SETTINGS.episodes,
+            confirming=0,
+        ),
         noted=notes.append,
     )
     [(point, certificate)] = trial(points, trying)

@@ -115,7 +115,7 @@ def test_processes_of_this_machine_do_not_compare_again(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("_envpool")
 def test_what_is_disturbed_is_not_learned_in_the_twin() -> None:
-    with pytest.raises(InputError, match="`fast` learns in an environment that nothing disturbs; leave one of the two"):
+    with pytest.raises(InputError, match="`fast` cannot be combined with disturbances; leave one of the two"):
         Worker(Task(env_id="CartPole-v1", teacher_of=teacher_of, fast=True, disturbance=Disturbance(delay_steps=1)))
 
 

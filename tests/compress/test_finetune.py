@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.compression import rounds
+from prunekit.compression import finetune, round_context
 from prunekit.compression.branch import Branch, Phase, RoundSettings
 from prunekit.compression.candidates import Baseline
 from prunekit.compression.judging import Judgement
@@ -97,9 +97,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
                 good=kept >= enough,
             )
 
-        monkeypatch.setattr(rounds, "burst", burst)
-        monkeypatch.setattr(rounds, "judged", judged)
-        monkeypatch.setattr(rounds, "deployed", lambda *_: None)
+        monkeypatch.setattr(finetune, "burst", burst)
+        monkeypatch.setattr(round_context, "judged", judged)
+        monkeypatch.setattr(round_context, "deployed", lambda *_: None)
         monkeypatch.setattr(SearchSettings, "safe", property(lambda _: safe))
         runner: Any = SimpleNamespace(
             steps=0,
@@ -144,6 +144,15 @@ def test_it_falls_and_goes_on_and_the_best_comes_back(tuned: Any) -> None:
     assert depths == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5]
     assert heard == [0.5, 0.6, 0.6, *[0.9] * 7]
     assert (depth(branch.best), branch.reached, branch.tuning_steps) == (2.0, 0.9, 5 * SearchSettings().tuning_steps)
+
+
+@pytest.mark.parametrize("anything_good", [True, False])
+def test_a_size_that_goes_on_improving_a_little_is_given_up_in_the_end(tuned: Any, anything_good: bool) -> None:
+    """Something good is there: what this size would save is not worth an endless fine-tuning."""
+    depths, _, branch = tuned([0.5 + 0.01 * phase for phase in range(20)], phases=18, anything_good=anything_good)
+    phases = SearchSettings().max_tuning_phases if anything_good else 18
+    assert len(depths) == 2 * phases
+    assert branch.hopeless_units == (3 if anything_good else 0)
 
 
 def test_the_latest_network_counts_where_it_is_better_than_the_average(tuned: Any) -> None:

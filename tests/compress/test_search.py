@@ -16,6 +16,7 @@ from prunekit.compression.branch import Branch, Phase, aim_of, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
 from prunekit.compression.judging import Judgement, judged
+from prunekit.compression.planning import Pace
 from prunekit.compression.search import Search, _Open
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
@@ -113,6 +114,29 @@ def test_a_branch_aims_at_half_and_below_what_others_have() -> None:
     assert aim_of(settling) == (24,)
 
 
+def test_a_size_that_was_given_up_is_tried_again_from_a_smaller_student() -> None:
+    one = branch((7,), 0, good=student(7), hopeless_units=5, hopeless_from=7)
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.hopeless_units) == ((6,), 5)
+    one.good = student(6)
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.phase, one.hopeless_units) == ((5,), Phase.SHRINK, 4)
+    again = branch((7,), 0, good=student(6), hopeless_units=5, hopeless_from=6)  # it failed
+    retarget(again, 1, 3, math.inf)
+    assert again.phase is Phase.DONE
+    one.good = student(5)  # it is good now
+    retarget(one, 1, 3, math.inf)
+    assert (one.target, one.phase, one.hopeless_units) == ((4,), Phase.SHRINK, 3)
+
+
+def test_a_branch_aims_at_the_student_that_it_works_on() -> None:
+    """Of several layers, those lose most that have the least important units: the target's widths are a guess."""
+    one = branch((6, 6), 0, good=student(7, 5), target=(4, 6), student=student(6, 4), phase=Phase.TEACH)
+    assert aim_of(one) == (6, 4)
+    one.learning = student(5, 4)
+    assert aim_of(one) == (5, 4)
+
+
 def candidate(parameters: int, played: int = 40) -> Candidate:
     actor: Any = None
     returns = Paired(small=np.full(played, 100.0), teacher=np.full(played, 100.0), random=np.zeros(played))
@@ -124,7 +148,7 @@ def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, to
         core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
     )
     budget = Budget(total=total, spent=lambda: spent[0], by_steps=by_steps)
-    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, 0.5, len)
+    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, Pace(teacher=0.2, random=0.1), len)
 
 
 def test_the_certificate_s_share_is_planned_anew() -> None:
@@ -133,8 +157,8 @@ def test_the_certificate_s_share_is_planned_anew() -> None:
     for run in (idle, busy, steps):
         assert run._reserved() == pytest.approx(45.0)  # nothing is good yet
         run.candidates.append(candidate(100))
-    wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, cautious=False)
-    assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE)
+    wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03, cautious=False)
+    assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03)
     assert idle._reserved() == steps._reserved() == pytest.approx((1.3 * wanted + 20) * 0.5)
     assert busy._reserved() == pytest.approx(min(4.0 * 2.5 * idle._reserved(), 180.0))
     spent[0] = 299.0 - idle._reserved()

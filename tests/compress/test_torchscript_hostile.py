@@ -163,7 +163,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     },
     "endless pieces": (f"y = torch.chunk(torch.zeros([0]), 2147483648)\n{BACK}", "takes more than"),
     "beyond 64 bits": (f"y = 2\nfor i in range(100):\n  y = torch.mul(y, y)\n{BACK}", "does not run on"),
-    "no tensor": ("return 1", "answers with a int"),
+    "no tensor": ("return 1", "returns a int"),
 }
 
 

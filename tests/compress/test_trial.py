@@ -16,9 +16,10 @@ from torch import nn
 
 from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.candidates import Baseline, Candidate
-from prunekit.compression.run import _tried
+from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.trial import Players, TrialSettings, TrialShares, claim_of, trial, trial_of_smaller
+from prunekit.compression.trials import trials
 from prunekit.policy.actor import Actor
 from prunekit.policy.heads import ClipHead
 from prunekit.stats.betting import Paired
@@ -26,11 +27,13 @@ from prunekit.stats.certificate import Certificate, Verdict
 from prunekit.stats.certify import Returns
 from prunekit.stats.claim import ALPHA, Claim
 from prunekit.stats.clipping import ReturnRange
+from prunekit.stats.frequency import faultless_episodes
 
 ONES = np.ones(80)
 BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
 SETTINGS = CompressSettings(search=SearchSettings(), episodes=200)
 SHARES = TrialShares()
+FREE, EACH = Pace(teacher=0.0, random=0.0), Pace(teacher=1.0, random=1.0)
 
 
 def point(size: int, retention: float) -> Candidate:
@@ -67,31 +70,57 @@ def tried(
     seconds: float = 60.0,
     playing: Callable[[str, int], object] = lambda *_: None,
     shares: TrialShares = SHARES,
+    pace: Pace = FREE,
+    budget: Budget | None = None,
+    fresh: Mapping[int, float] | None = None,
     run: Callable[[Sequence[Candidate], TrialSettings], list[tuple[Candidate, Certificate]]] = trial,
 ) -> tuple[list[tuple[Candidate, Certificate]], Recorded]:
     """Return (who was tested with which certificate, whom the display showed), with true retentions as given.
 
-    ``playing`` is told who plays which seed.
+    ``playing`` is told who plays which seed. Where ``fresh`` says so, the truth of a certificate's episodes is another.
     """
 
-    def plays(name: str, earned: float) -> Returns:
+    def plays(name: str, earned: float, then: float | None = None) -> Returns:
         def returns(seed: int) -> float:
             playing(name, seed)
-            return earned
+            is_fresh = seed >= SETTINGS.first_seed and seed < SETTINGS.search.first_seed
+            return then if then is not None and is_fresh else earned
 
         return returns
 
+    def student(one: Candidate) -> Returns:
+        then = (fresh or {}).get(one.parameters)
+        return plays(str(one.parameters), 100.0 * truths[one.parameters], None if then is None else 100.0 * then)
+
     shown = Recorded()
     players = Players(
-        returns_of=lambda one: plays(str(one.parameters), 100.0 * truths[one.parameters]),
+        returns_of=student,
         teacher=plays("dense", 100.0),
         random=plays("random", 0.0),
     )
-    budget = budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0)
+    plan = plan_of(pace, budget or budget_of(replace(SETTINGS, seconds=max(seconds, 1e-9)), lambda: 0))
     given = TrialSettings(
-        baseline=BASELINE, players=players, settings=SETTINGS, budget=budget, displays=[shown], shares=shares
+        baseline=BASELINE, players=players, settings=SETTINGS, plan=plan, displays=[shown], shares=shares
     )
     return run(points, given), shown
+
+
+def plan_of(pace: Pace, budget: Budget | None = None) -> Plan:
+    return Plan(
+        budget=budget or budget_of(SETTINGS, lambda: 0),
+        pace=pace,
+        keep=0.95,
+        clip_range=claim_of(SETTINGS, BASELINE).clip_range,
+        episodes=SETTINGS.episodes,
+        confirming=20,
+    )
+
+
+def counted(total: float) -> tuple[Budget, Callable[[str, int], None]]:
+    """Return (a budget of so many episodes, what counts one that is played, once each)."""
+    played: set[tuple[str, int]] = set()
+    budget = Budget(total=total, spent=lambda: float(len(played)), by_steps=True)
+    return budget, lambda name, seed: played.add((name, seed))
 
 
 def test_the_smallest_is_tested_alone_where_it_is_certified() -> None:
@@ -112,7 +141,7 @@ def test_a_level_is_left_for_another_trial_where_one_follows() -> None:
 
 
 def test_a_smaller_one_is_tested_at_what_is_left_of_the_level_on_new_episodes() -> None:
-    points = [point(4, 0.5), point(6, 0.97), point(8, 1.0), point(10, 1.0)]
+    points = [point(4, 0.5), point(6, 0.99), point(8, 1.0), point(10, 1.0)]
     found, shown = tried(points, {6: 0.9, 8: 1.0}, run=partial(trial_of_smaller, points[-1]))
     ((chosen, certificate),) = found
     assert (chosen.parameters, certificate.verdict, certificate.alpha) == (8, Verdict.CERTIFIED, SHARES.alphas[1])
@@ -125,9 +154,9 @@ def test_a_smaller_one_is_tested_at_what_is_left_of_the_level_on_new_episodes() 
 
 def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails() -> None:
     found, shown = tried(
-        [point(10, 0.97), point(20, 1.0), point(30, 0.99), point(40, 0.5)],
-        {10: 0.97, 20: 0.98, 30: 1.0},
-        shares=TrialShares(reserved=1.0),  # no time for the smallest
+        [point(10, 0.98), point(20, 1.0), point(30, 0.99), point(40, 0.5)],
+        {10: 0.99, 20: 0.98, 30: 1.0},
+        fresh={10: 0.95},
     )
     assert [one.parameters for one, _ in found] == [10, 20]
     assert [one.verdict for _, one in found] == [Verdict.UNDECIDED, Verdict.CERTIFIED]
@@ -138,12 +167,12 @@ def test_a_larger_one_is_looked_at_again_only_if_the_smallest_fails() -> None:
 
 def test_certificates_are_of_seeds_that_nobody_has_played() -> None:
     played: list[tuple[str, int]] = []
-    points = [point(10, 0.97), point(20, 1.0)]
+    points = [point(10, 0.99), point(20, 1.0)]
     found, shown = tried(
         points,
-        {10: 0.97, 20: 0.98},
+        {10: 0.99, 20: 0.98},
         playing=lambda *who: played.append(who),
-        shares=TrialShares(alphas=(1e-9, 0.02)),  # too little for the smallest to be certified
+        fresh={10: 0.95},
     )
     assert set(shown.certified) == set(shown.confirmed) == {"10", "20"}
     fresh = set(range(SETTINGS.first_seed, SETTINGS.first_seed + SETTINGS.episodes))
@@ -152,12 +181,13 @@ def test_certificates_are_of_seeds_that_nobody_has_played() -> None:
         assert set(seeds) <= fresh
         assert [seed for who, seed in played if who == name and seed in fresh] == seeds
     looked = {seed for _, seed in played} - fresh
-    assert looked == set(SETTINGS.search.confirmation_seeds)
+    assert looked
+    assert looked <= set(SETTINGS.search.confirmation_seeds)
     assert not looked & set(SETTINGS.search.selection_seeds)
 
 
 def test_where_none_is_good_twice_the_most_promising_by_both_looks_is_tested() -> None:
-    found, shown = tried([point(10, 0.99), point(20, 0.98), point(30, 0.97)], {10: 0.7, 20: 0.96, 30: 0.955})
+    found, shown = tried([point(10, 0.99), point(20, 0.98), point(30, 0.98)], {10: 0.7, 20: 0.96, 30: 0.955})
     ((chosen, certificate),) = found
     assert (chosen.parameters, certificate.alpha) == (20, ALPHA)
     assert set(shown.confirmed) == {"10", "20", "30"}
@@ -170,10 +200,75 @@ def test_where_none_is_good_the_best_is_tested() -> None:
     assert shown.confirmed == {}
 
 
-def test_without_time_there_is_one_episode_each() -> None:
+def test_without_time_there_is_one_episode() -> None:
     found, _ = tried([point(10, 1.0), point(30, 1.0)], {10: 1.0, 30: 1.0}, seconds=-1.0)
-    assert [len(one.episodes) for _, one in found] == [1, 1]
-    assert {one.verdict for _, one in found} == {Verdict.UNDECIDED}
+    assert [(one.name, len(one.episodes), one.verdict) for _, one in found] == [("10", 1, Verdict.UNDECIDED)]
+
+
+@pytest.mark.parametrize(("total", "expected"), [(1_000.0, 10), (660.0, 20), (480.0, 30)])
+def test_one_whose_certificate_does_not_fit_is_passed_over_for_a_larger_one(total: float, expected: int) -> None:
+    truths = {10: 0.98, 20: 0.99, 30: 1.0}
+    budget, playing = counted(total)
+    points = [point(size, truth) for size, truth in truths.items()]
+    found, _ = tried(points, truths, playing=playing, pace=EACH, budget=budget)
+    assert [(one.parameters, certificate.certified) for one, certificate in found] == [(expected, True)]
+
+
+@pytest.mark.parametrize("total", [1_000.0, 660.0])
+def test_where_there_is_not_enough_for_two_the_one_that_is_tested_has_all_of_it(total: float) -> None:
+    budget, playing = counted(total)
+    found, _ = tried(
+        [point(10, 0.99), point(30, 0.99)],
+        {10: 0.99, 30: 0.99},
+        playing=playing,
+        pace=EACH,
+        budget=budget,
+        fresh={10: 0.955},
+    )
+    told = [(one.parameters, certificate.alpha, certificate.certified) for one, certificate in found]
+    assert told == ([(10, 0.03, False), (30, 0.02, True)] if total == 1_000.0 else [(10, ALPHA, False)])
+    assert total - budget.spent() < 3.0 or total == 1_000.0
+
+
+def test_a_confirmation_leaves_what_the_certificate_needs() -> None:
+    needed = 3.0 * episodes(1.0, ALPHA)
+    for total, confirmed in ((needed + 200.0, 20), (needed + 31.0, 10), (needed - 60.0, 0)):
+        budget, playing = counted(total)
+        ((_, certificate),), shown = tried(
+            [point(10, 1.0), point(11, 1.0)], {10: 1.0, 11: 1.0}, playing=playing, pace=EACH, budget=budget
+        )
+        assert abs(shown.confirmed.get("10", 0) - confirmed) <= 3
+        assert certificate.certified
+
+
+def episodes(retention: float, alpha: float = SHARES.alphas[0]) -> float:
+    """Return with how many episodes a certificate of a network is planned that always keeps so much."""
+    return plan_of(Pace(teacher=0.5, random=0.0)).first(point(1, retention).played, alpha)
+
+
+def test_a_claim_about_failures_needs_its_episodes_at_every_level() -> None:
+    played = point(1, 1.0).played
+    needed = {alpha: faultless_episodes(0.02, alpha) for alpha in (ALPHA, *SHARES.alphas)}
+    assert 150 < needed[ALPHA] < needed[0.03] < needed[0.02] < 300
+    for allowed in (1_000, needed[0.02], needed[0.03], needed[ALPHA]):
+        plan = replace(plan_of(FREE), pace=EACH, episodes=allowed, max_failures=0.02)
+        assert plan.allows_two == (allowed >= needed[0.02])
+        for alpha, count in needed.items():
+            assert plan.first(played, alpha) == (3.0 * min(1.3 * count, allowed) if allowed >= count else math.inf)
+        assert math.isfinite(plan.second(played)) == plan.allows_two
+
+
+def test_no_second_trial_follows_whose_level_is_too_little_for_the_episodes_allowed() -> None:
+    search: Any = SimpleNamespace(promises=True, candidates=[point(10, 1.0)], go_on=None)
+    allowed = faultless_episodes(0.02, SHARES.alphas[0])
+
+    def run(_: Sequence[Candidate], given: TrialSettings) -> list[tuple[Candidate, Certificate]]:
+        plan = replace(given.plan, episodes=allowed, max_failures=0.02)
+        settings = replace(given.settings, episodes=allowed, max_failures=0.02)
+        return list(trials(search, replace(given, plan=plan, settings=settings)))
+
+    ((_, certificate),), _ = tried([], {10: 1.0}, run=run)
+    assert (certificate.alpha, certificate.certified) == (ALPHA, True)
 
 
 def test_the_range_is_fixed_by_the_selection_or_by_the_settings() -> None:
@@ -187,7 +282,7 @@ def test_the_range_is_fixed_by_the_selection_or_by_the_settings() -> None:
     ("promises", "total", "smaller", "sizes", "alphas"),
     [
         (True, 400.0, 1.0, [10, 5], [0.03, 0.02]),  # the smaller one is certified, and is what came out
-        (True, 400.0, 0.966, [5, 10], [0.02, 0.03]),  # it is not
+        (True, 400.0, 0.98, [5, 10], [0.02, 0.03]),  # it is not
         (True, 400.0, 0.5, [10], [0.03]),  # its confirmation shows that it is no good
         (True, 100.0, 1.0, [10], [0.03]),  # too little is left for another trial
         (False, 400.0, 1.0, [10], [ALPHA]),  # there was nothing more to find
@@ -207,12 +302,13 @@ def test_a_search_that_leaves_a_good_deal_goes_on_and_one_smaller_network_is_tes
         spent[0] += 0.2
 
     search.go_on = go_on
-    budget = Budget(total=total, spent=lambda: spent[0], by_steps=False)
     found, _ = tried(
         [],
         {10: 1.0, 5: smaller},
         playing=playing,
-        run=lambda _, given: _tried(search, replace(given, budget=budget)),
+        budget=Budget(total=total, spent=lambda: spent[0], by_steps=False),
+        fresh={5: 0.955} if smaller == 0.98 else {},
+        run=lambda _, given: list(trials(search, given)),
     )
     assert [one.parameters for one, _ in found] == sizes
     assert [one.alpha for _, one in found] == alphas

@@ -13,10 +13,10 @@ import points
 import pytest
 import torch
 
+from prunekit.compression.alone import search_branch
 from prunekit.compression.branch import RoundSettings
 from prunekit.compression.candidates import Baseline, Candidate
 from prunekit.compression.playing import deployed
-from prunekit.compression.rounds import search_branch
 from prunekit.compression.settings import SearchSettings
 from prunekit.compression.student import ImitationDataset, Scale, Student
 from prunekit.compression.task import Task, Worker
@@ -136,7 +136,7 @@ def test_a_reward_that_is_not_finite() -> None:
     student = beginner(broken)
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
     tuner.take(student.network)
-    with pytest.raises(FailedEpisodeError, match="the reward is not finite"):
+    with pytest.raises(FailedEpisodeError, match="a reward in the fine-tuning is not finite"):
         tuner.tune(2048, lambda: False)
     tuner.close()
     broken.close()
@@ -154,7 +154,7 @@ def test_an_observation_that_is_not_finite() -> None:
     broken = EpisodeRunner("Lost-v0")
     tuner = tuner_of(student.scale, broken, 0, warmup=0)
     tuner.take(student.network)
-    with pytest.raises(FailedEpisodeError, match="an observation is not finite"):
+    with pytest.raises(FailedEpisodeError, match="an observation in the fine-tuning is not finite"):
         tuner.tune(2048, lambda: False)
     tuner.close()
     broken.close()

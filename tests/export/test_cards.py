@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def test_the_front_matter_is_what_the_leaderboards_of_the_hub_read() -> None:
     assert result["metrics"] == [
         {"type": "mean_reward", "value": "2.00 +/- 1.00", "name": "mean_reward", "verified": False}
     ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ("CartPole-v1", 'env = gymnasium.make("CartPole-v1")'),
+        ("arms.left:make_arm", "env = arms.left.make_arm()"),
+        ("arms left:make_arm", 'env = gymnasium.make("arms left:make_arm")'),
+    ],
+)
+def test_an_environment_is_made_by_its_id_or_by_its_function(environment: str, line: str) -> None:
+    text = model_card(replace(FACTS, environment=environment))
+    assert line in text.splitlines()
+    assert f"import {'arms.left' if line.endswith('()') else 'gymnasium'}" in text.splitlines()
 
 
 def test_without_returns_on_record_there_are_no_results() -> None:

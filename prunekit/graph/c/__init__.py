@@ -1,1 +1,1 @@
-"""C in float32 written from a graph: literals, functions, layers, names, and the writer that ops' forms write into."""
+"""Float32 C from a graph: literals, functions, layers, names, and the writer that the C forms of ops use."""

@@ -1,4 +1,4 @@
-"""A graph's function in C: its statements, and the constants and functions that they need."""
+"""The C function of a graph: its statements, and the constants and helper functions that they need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prunekit.graph.op import Spec, name_of
 @final
 @dataclass(frozen=True, kw_only=True)
 class CBody:
-    """The lines of a function, and what has to stand before it. ``buffers`` are the sizes of its arrays, in floats."""
+    """The lines of a C function, and the declarations before it. ``buffers`` are the sizes of its arrays in floats."""
 
     lines: tuple[str, ...]
     constants: tuple[Constant, ...]
@@ -32,7 +32,10 @@ class CBody:
 
 
 def is_read_as_it_is(graph: Graph, port: str) -> bool:
-    """Return whether an input goes to one op alone, which gives finite values for any; others are made finite first."""
+    """Return whether only one op reads the input ``port``, and that op gives finite values for any input.
+
+    The C makes every other input finite first.
+    """
     readers = [node for node in graph.nodes for name in node.inputs if name == port]
     elsewhere = port in graph.outputs or any(port == state.after for state in graph.states)
     return len(readers) == 1 and not elsewhere and type(readers[0].op) in DEFINED_EVERYWHERE
@@ -48,11 +51,12 @@ def c_body(
     are_numbers: bool = False,
     at_a_time: int = AT_A_TIME,
 ) -> CBody:
-    """Return the function that computes the value ``action`` of ``graph`` and its states, as C called ``name``.
+    """Return the C function ``name`` that computes the value ``action`` and the next states of ``graph``.
 
-    ``fields`` are pointer and length of each input in C, by its name in the graph, ``members`` those of the struct
-    ``state``, per state. Inputs that ``are_numbers``, never NaN, are read as they are. Layers add ``at_a_time`` inputs
-    at once. Raises InputError, naming node and op, for an op without C, and for integers that are read.
+    ``fields`` are the C expressions of pointer and length for each input, by its name in the graph. ``members`` are the
+    members of the struct ``state``, one per state. Inputs in ``are_numbers`` are never NaN and are read directly.
+    Layers add ``at_a_time`` inputs at once. Raises InputError, naming node and op, for an op without a C form, and for
+    integer inputs.
     """
     writer, specs = CWriter(name), specs_of(graph)
     ends = [action, *(state.after for state in graph.states)]
@@ -82,7 +86,7 @@ def c_body(
 
 
 def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
-    """Return the nodes that ``ends`` depend on, that of the action last where nothing reads it."""
+    """Return the nodes that ``ends`` depend on; the node of the action comes last if no other node reads it."""
     wanted, nodes = set(ends), list[Node]()
     for node in reversed(graph.nodes):
         if wanted & set(node.outputs):
@@ -93,7 +97,7 @@ def _needed(graph: Graph, ends: Sequence[str], action: str) -> list[Node]:
 
 
 def _is_chain(nodes: Sequence[Node], specs: Mapping[str, Spec]) -> bool:
-    """Return whether each node reads what the one before it made, one vector, and nothing else."""
+    """Return whether every node reads exactly one vector: the output of the previous node."""
     vectors = all(len(node.inputs) == 1 and len(specs[node.inputs[0]].shape) == 1 for node in nodes)
     return vectors and all(node.inputs[0] in before.outputs for before, node in pairwise(nodes))
 
@@ -168,6 +172,6 @@ def _finished(writer: CWriter, *, chain: bool, at_a_time: int) -> CBody:
 
 
 def _once(functions: Sequence[str]) -> list[str]:
-    """Return the functions, each but once: two ops may need the same one."""
+    """Return the functions without duplicates, because two ops may need the same one."""
     pieces = [piece for text in functions for piece in text.split("\n\n")]
     return list(dict.fromkeys(piece.rstrip("\n") + "\n" for piece in pieces))

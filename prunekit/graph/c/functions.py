@@ -21,7 +21,7 @@ ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
 
 
 def polynomial(coefficients: tuple[float, ...], t: Float32) -> Float32:
-    """Return the polynomial of ``t`` by Horner's rule, in float32."""
+    """Return the value of the polynomial at ``t`` by Horner's rule, in float32."""
     value = np.full_like(t, np.float32(coefficients[-1]))
     for coefficient in reversed(coefficients[:-1]):
         value = value * t + np.float32(coefficient)
@@ -29,7 +29,7 @@ def polynomial(coefficients: tuple[float, ...], t: Float32) -> Float32:
 
 
 def horner(coefficients: tuple[float, ...]) -> str:
-    """Return the C of ``polynomial``, of a variable ``t``."""
+    """Return the C expression of ``polynomial`` in the variable ``t``."""
     text = c_float(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         text = f"({text} * t + {c_float(coefficient)})"
@@ -39,9 +39,9 @@ def horner(coefficients: tuple[float, ...]) -> str:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rational:
-    """x * P(x^2) / Q(x^2) up to ``end`` of either sign, 1 and -1 beyond it, -1 of NaN.
+    """x * P(x^2) / Q(x^2) for |x| up to ``end``; beyond it 1 or -1, and -1 for NaN.
 
-    Coefficients are float32, lowest first.
+    Coefficients are float32, lowest power first.
     """
 
     numerator: tuple[float, ...]
@@ -49,7 +49,7 @@ class Rational:
     end: float
 
     def __call__(self, x: Float32) -> Float32:
-        """Return the value at ``x`` (any shape), to the bit that the C gives."""
+        """Return the value at ``x`` (any shape), with the same bits as the C."""
         with np.errstate(over="ignore", invalid="ignore"):
             square = x * x
             value = x * polynomial(self.numerator, square) / polynomial(self.denominator, square)
@@ -57,7 +57,7 @@ class Rational:
         return np.where(inside, value, np.where(x > ZERO, ONE, -ONE))
 
     def to_c(self, name: str) -> str:
-        """Return a C function ``name`` of one float."""
+        """Return the C function ``name``, of one float."""
         return (
             f"static float {name}(float x)\n{{\n    const float t = x * x;\n"
             f"    const float y = x * {horner(self.numerator)}\n        / {horner(self.denominator)};\n"
@@ -102,9 +102,9 @@ ERF = Rational(
 
 
 def function(body: str, *needed: Callable[[str], str]) -> Callable[..., str]:
-    """Return a writer ``(prefix, called, *numbers) -> C`` of ``body``, after the functions that it needs.
+    """Return a function ``(prefix, called, *numbers) -> C`` that writes ``body`` after the functions in ``needed``.
 
-    In the body ``{p}`` is the prefix of all names, ``{a}``, ``{b}``, ... the numbers, and ``x`` the argument.
+    In ``body``, ``{p}`` is the prefix of all names, ``{a}``, ``{b}``, ... are the numbers, and ``x`` is the argument.
     """
 
     def to_c(prefix: str, called: str, *numbers: float) -> str:
@@ -136,7 +136,7 @@ def sigmoid_c(prefix: str) -> str:
 
 
 def sigmoid(x: Float32) -> Float32:
-    """Return 1 / (1 + exp(-x)), to the bit that the C gives."""
+    """Return 1 / (1 + exp(-x)), with the same bits as the C."""
     return HALF + HALF * TANH(HALF * x)
 
 
@@ -151,7 +151,7 @@ def decay_c(prefix: str) -> str:
 
 
 def decay(x: Float32) -> Float32:
-    """Return exp(x) of x up to 0, where its absolute error is that of tanh; 0 of NaN."""
+    """Return exp(x) for x <= 0, with the absolute error of tanh; 0 for NaN."""
     t = TANH(HALF * x)
     with np.errstate(divide="ignore"):
         return (ONE + t) / (ONE - t)
@@ -179,9 +179,10 @@ def root_c(prefix: str) -> str:
 
 
 def root(x: NDArray[np.floating[Any]]) -> Float32:
-    """Return the square root, within a unit in the last place; what is not positive and finite stays as it is.
+    """Return the square root, within one unit in the last place. Values that are not positive and finite are returned
+    as they are.
 
-    Powers of four are taken out first, which no float rounds.
+    Powers of four are factored out first, which is exact.
     """
     proper = (x > ZERO) & (x <= np.float32(LARGEST))
     size, exponent = np.frexp(np.where(proper, x, ONE).astype(np.float32))
@@ -213,7 +214,7 @@ def exp_c(prefix: str) -> str:
 
 
 def exp(x: Float32) -> Float32:
-    """Return exp(x), within two units in the last place; 0 below -87, where it is less than 1.7e-38, and of NaN."""
+    """Return exp(x), within two units in the last place; 0 for NaN and below -87, where exp(x) is less than 1.7e-38."""
     first, last = np.float32(_FIRST), np.float32(_LAST)
     v = np.where(x > last, last, np.where(x >= first, x, first))
     k = np.trunc(v * np.float32(1.0 / math.log(2.0)) + np.where(v < ZERO, -HALF, HALF)).astype(np.float32)
@@ -243,7 +244,7 @@ def log_c(prefix: str) -> str:
 
 
 def log(x: Float32) -> Float32:
-    """Return the natural logarithm: -infinity of 0, NaN below."""
+    """Return the natural logarithm; -infinity for 0, NaN for negative numbers."""
     proper = (x > ZERO) & (x <= np.float32(LARGEST))
     size, exponent = np.frexp(np.where(proper, x, ONE).astype(np.float32))
     low = size < np.float32(_ROOT_HALF)
@@ -285,21 +286,21 @@ def cos_c(prefix: str) -> str:
 
 
 def sin(x: Float32) -> Float32:
-    """Return sin(x); that of 0 from 65,536 on, where floats are too far apart to tell much of a turn."""
+    """Return sin(x); sin(0) for |x| >= 65,536, where the spacing of floats is a large part of a turn."""
     r, odd = _half_turns(x)
     y = r * polynomial(_SIN, r * r)
     return np.where(odd, -y, y)
 
 
 def cos(x: Float32) -> Float32:
-    """Return cos(x); that of 0 from 65,536 on."""
+    """Return cos(x); cos(0) for |x| >= 65,536."""
     r, odd = _half_turns(x)
     y = polynomial(_COS, r * r)
     return np.where(odd, -y, y)
 
 
 def _half_turns(x: Float32) -> tuple[Float32, NDArray[np.bool_]]:
-    """Return x less the nearest multiple of pi, and whether that is an odd one."""
+    """Return x minus the nearest multiple of pi, and whether that multiple is odd."""
     v = np.where((x > np.float32(-_TURNS)) & (x < np.float32(_TURNS)), x, ZERO)
     k = np.trunc(v * np.float32(1.0 / math.pi) + np.where(v < ZERO, -HALF, HALF)).astype(np.float32)
     first, second, third = (np.float32(part) for part in _PI_PARTS)
@@ -307,7 +308,7 @@ def _half_turns(x: Float32) -> tuple[Float32, NDArray[np.bool_]]:
 
 
 def sum_in_order(x: Float32) -> Float32:
-    """Return the sum over the last axis, which stays with one entry, in the order of a loop of C from 0 on."""
+    """Return the sum over the last axis (kept, with size 1), added in the order of a C loop from 0 on."""
     total = np.zeros((*x.shape[:-1], 1), np.float32)
     for index in range(x.shape[-1]):
         total = total + x[..., index : index + 1]

@@ -1,8 +1,8 @@
-"""Layers of float32 as C, and their bit-exact twin: products are added to the biases in the order of the inputs.
+"""Float32 layers in C, and their bit-exact twin. Products are added to the biases in the order of the inputs.
 
-Weights are stored input-major, and some inputs at a time are added to all outputs side by side: compilers vectorise
-that without changing a bit, and what is summed is loaded and stored once for so many inputs. Those that are left over
-come first, together with the biases, in a function of their own for each number of them.
+Weights are stored input-major, and several inputs at a time are added to all outputs. Compilers can vectorise this
+without changing a bit, and each partial sum is loaded and stored only once per block of inputs. The inputs that do not
+fill a block come first, together with the biases. Each such number of inputs has a function of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLOAT_BYTES, _LINE, _FIRST_CACHE = 4, 64, 48 * 1024
 @final
 @dataclass(frozen=True, kw_only=True)
 class LayerCall:
-    """A layer from the array ``source`` to ``target`` of C, with arrays of constants; ``rows`` of values each."""
+    """A layer from the C array ``source`` to ``target``, with its constant arrays, applied to ``rows`` rows."""
 
     source: str
     target: str
@@ -39,7 +39,7 @@ class LayerCall:
 
 
 def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
-    """Return x @ weight.T + bias over the last axis, to the bit that the C gives: inputs in order, after the bias."""
+    """Return x @ weight.T + bias over the last axis with the same bits as the C: bias first, then inputs in order."""
     rows, columns = x.reshape(-1, x.shape[-1]), np.ascontiguousarray(weight.T)
     result = np.empty((len(rows), len(bias)), np.float32)
     at_once = max(_SUMS_AT_ONCE // len(bias), 1)
@@ -54,7 +54,7 @@ def layer_in_float32(x: Float32, weight: Float32, bias: Float32) -> Float32:
 
 
 def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool, at_a_time: int = AT_A_TIME) -> list[str]:
-    """Return the functions of C that the statements of ``calls`` need; arguments as for ``layer_statement``."""
+    """Return the C functions that the statements of ``calls`` need; arguments as for ``layer_statement``."""
     looped = _looped(calls, at_a_time)
     alone = {call.inputs for call in calls if _stands_alone(call, calls, chain, at_a_time)}
     functions = [_add(name, at_a_time)] if looped else []
@@ -66,9 +66,9 @@ def layers_to_c(name: str, calls: Sequence[LayerCall], *, chain: bool, at_a_time
 def layer_statement(
     name: str, call: LayerCall, calls: Sequence[LayerCall], *, chain: bool, at_a_time: int = AT_A_TIME
 ) -> list[str]:
-    """Return the lines of C that are ``call``, one of all ``calls``; in a ``chain`` each reads what the last made.
+    """Return the C lines of ``call``, one of ``calls``. In a ``chain`` each layer reads what the previous one made.
 
-    ``at_a_time`` inputs are added at once, the same number for all functions and statements of a name.
+    ``at_a_time`` inputs are added at once; use the same number for all functions and statements of one ``name``.
     """
     rest, function, blocks = call.inputs % at_a_time, "layer", [str(call.inputs // at_a_time)]
     if _stands_alone(call, calls, chain, at_a_time):
@@ -86,19 +86,19 @@ def layer_statement(
 
 
 def _stands_alone(call: LayerCall, calls: Sequence[LayerCall], chain: bool, at_a_time: int) -> bool:
-    """Return whether a layer of few inputs has a function without blocks, though others need one with them.
+    """Return whether a layer without a full block of inputs gets a function without the block loop.
 
-    Behind the few values GCC 12 sees an array that was never written, and warns. In chains it does not, unless the
-    first layer reads one number.
+    Otherwise GCC 12 warns that an array is read behind its last written element. It does not warn in chains, unless the
+    first layer reads a single number.
     """
     return not chain and call.inputs < at_a_time and call.inputs in _looped(calls, at_a_time)
 
 
 def fills_lines(calls: Sequence[LayerCall]) -> bool:
-    """Return whether most weights lie beyond the first cache, in rows of whole cache lines.
+    """Return whether most weights lie outside the first-level cache, in rows of whole cache lines.
 
-    Then vectors of a line each are faster than narrower ones. Where rows end within lines, most of such vectors lie
-    across two, and are slower (``benchmarks/c_choices.py``).
+    Vectors of one cache line are then faster than narrower ones. If rows end within a line, most such vectors cross a
+    line boundary and are slower (``benchmarks/c_choices.py``).
     """
     if not calls:
         return False
@@ -107,7 +107,7 @@ def fills_lines(calls: Sequence[LayerCall]) -> bool:
 
 
 def _looped(calls: Iterable[LayerCall], at_a_time: int) -> set[int]:
-    """Return the numbers of inputs left over beside which there are whole blocks, in one layer at least."""
+    """Return the remainders (inputs beyond full blocks) that occur in a layer that also has full blocks."""
     return {call.inputs % at_a_time for call in calls if call.inputs >= at_a_time}
 
 

@@ -21,25 +21,25 @@ _SIZES = {"float": 4, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "int8_t": 1, "u
 @final
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """A constant array as C, and how many bytes it takes."""
+    """A constant array in C, and its size in bytes."""
 
     text: str
     size_bytes: int
 
 
 def c_float(value: float) -> str:
-    """Return a float32 as a C literal that loses nothing."""
+    """Return the C literal of a float32, without loss."""
     mantissa, exponent = float(np.float32(value)).hex().split("p")
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}f"
 
 
 def finite(bounds: Sequence[float]) -> Float32:
-    """Return bounds as float32, infinite ones as the largest finite number."""
+    """Return bounds as float32, with infinite ones replaced by the largest finite number."""
     return np.clip(np.asarray(bounds, np.float64), -LARGEST, LARGEST).astype(np.float32)
 
 
 def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
-    """Return the constant array ``<prefix>_<name>`` of float or of an integer type."""
+    """Return the C array ``<prefix>_<name>`` of floats or of an integer type."""
     flat = np.ravel(values)
     texts = float_texts if kind == "float" else _integer_texts
     begin = f"static const {kind} {prefix}_{name}[{flat.size}] {prefix.upper()}_FLASH = {{\n    "
@@ -48,9 +48,10 @@ def array(kind: str, prefix: str, name: str, values: NDArray[Any]) -> Constant:
 
 
 def float_texts(values: NDArray[Any]) -> str:
-    """Return what ``c_float`` gives for each of ``values`` [n], finite and at least one, side by side in lines.
+    """Return ``c_float`` of each of ``values`` [n], all finite and n >= 1, as lines of text.
 
-    All at once, as a network has millions of them: text in columns, a line per number, in which NUL stands for nothing.
+    Networks have millions of weights, so the text is made for all at once: one row of characters per number, padded
+    with NUL.
     """
     bits = values.astype(np.float32).astype(np.float64).view(np.uint64)  # no float32 is subnormal in float64
     mantissa = (bits >> np.uint64(28)).astype(np.uint32) & np.uint32(0xFFFFFF)  # the other 28 bits are zero

@@ -1,4 +1,4 @@
-"""Names that C can bear."""
+"""Names that are valid in C."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BUFFER = re.compile(r"[a-h]|buffer_[0-9]+")
 
 
 def buffer_name(index: int) -> str:
-    """Return what C calls a policy's array of values number ``index``."""
+    """Return the C name of a policy's array number ``index``."""
     return "abcdefgh"[index] if index < 8 else f"buffer_{index}"
 
 
 def field_names(fields: Iterable[str], policy: str) -> list[str]:
-    """Return names of parameters, members and macros for ``fields`` of the policy that C calls ``policy``.
+    """Return C names of parameters, members and macros for ``fields`` of the policy ``policy``.
 
-    They are lowercase, differ, and are no word of C or C++ and no name that the policy's own function has.
+    The names are lowercase and distinct. None is a keyword of C or C++ or a name that the policy's function uses.
     """
     words = C_WORDS | frozenset(f"{_CPP} {_COMPILERS} {_OWN}".split())
     found: list[str] = []
@@ -42,7 +42,7 @@ def field_names(fields: Iterable[str], policy: str) -> list[str]:
 
 
 def unique(name: str, taken: Sequence[str]) -> str:
-    """Return ``name``, with a number where it is taken."""
+    """Return ``name``, with a number appended if it is taken."""
     tried, number = name, 1
     while tried in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""What the C of a graph computes, to the bit, in NumPy."""
+"""The NumPy twin of the C: it computes the same bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunekit.graph.reference import Values, checked
 
 
 def run_twin(graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Array]) -> tuple[Values, Values]:
-    """Return (outputs, states for the next call) of one call, as ``run_step`` does, with the bits of the C.
+    """Run the graph once as ``run_step`` does, but with the bits of the C, and return (outputs, next states).
 
     ``graph`` has float32 constants. Raises InputError, naming node and op, for an op without a twin.
     """

@@ -1,4 +1,4 @@
-"""What the C form of an op writes into: statements, constants, functions, and arrays to put values in."""
+"""The writer that the C forms of ops use: it collects statements, constants and functions, and allocates arrays."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ DEFINED_EVERYWHERE: set[type] = set()
 @final
 @dataclass(frozen=True, kw_only=True)
 class CValue:
-    """A value as an array of floats in C, row by row: ``base`` from ``offset`` on; in ``buffer``, if in any.
+    """A value in C: the floats of the array ``base`` from ``offset`` on, row by row; ``buffer`` is the array's index,
+    if it is one of the policy's.
 
-    ``length`` is its number of floats as C says it. ``returned``: it is no array, but what the function returns.
+    ``length`` is its number of floats as a C expression. If ``returned``, the value is the function's result and not an
+    array.
     """
 
     base: str
@@ -36,40 +38,40 @@ class CValue:
 
     @property
     def text(self) -> str:
-        """The array, as an expression."""
+        """The C expression of the array."""
         return f"({self.base} + {self.offset})" if self.offset else self.base
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """How many numbers the value has."""
         return math.prod(self.spec.shape)
 
     @property
     def count(self) -> str:
-        """How many numbers it has, as C."""
+        """How many numbers the value has, as a C expression."""
         return self.length or str(self.size)
 
     @property
     def width(self) -> int:
-        """How many numbers its last axis has."""
+        """The size of the last axis."""
         return self.spec.shape[-1] if self.spec.shape else 1
 
     @property
     def rows(self) -> int:
-        """How many times it has a last axis."""
+        """How many rows of the last axis the value has."""
         return self.size // self.width
 
     @property
     def unit(self) -> str:
-        """Where on the last axis the number ``i`` is, as C."""
+        """The C expression of the position on the last axis of the number ``i``."""
         return "i" if self.rows == 1 else f"i % {self.width}"
 
 
 @final
 class CWriter:
-    """What one graph's ops write, in order; ``name`` begins all names. Names of the function's own are made here.
+    """Collects the C of one graph in the order of its ops. All names begin with ``name``; the writer makes local names.
 
-    Statements may use ``i``, an int. Beside what forms use, the fields are for who writes the file.
+    Statements may use ``i``, an int. Fields that forms do not use are for the function that writes the file.
     """
 
     def __init__(self, name: str) -> None:
@@ -92,11 +94,11 @@ class CWriter:
         self.statements += lines
 
     def each(self, y: CValue, expression: str) -> None:
-        """Add a loop that fills ``y`` with ``expression``, of the index ``i``."""
+        """Add a loop over ``i`` that fills ``y`` with ``expression``."""
         self.add(f"    for (i = 0; i < {y.count}; ++i)", f"        {y.text}[i] = {expression};")
 
     def per_row(self, call: str, *values: CValue) -> None:
-        """Add a statement for every row of ``values``; in ``call`` they are {0}, {1}, ..., each a pointer."""
+        """Add one statement per row of ``values``; ``call`` refers to pointers to their rows as {0}, {1}, ...."""
         if values[0].rows == 1:
             self.add(f"    {call.format(*(value.text for value in values))};")
         else:
@@ -113,7 +115,7 @@ class CWriter:
         self.statements.append(self.layers[-1])
 
     def constant(self, called: str, values: NDArray[Any]) -> str:
-        """Add an array of floats and return its name; raises InputError where float32 cannot hold one."""
+        """Add an array of floats and return its name; raises InputError if float32 cannot hold a value."""
         with np.errstate(over="ignore"):
             floats = np.asarray(values).astype(np.float32, copy=False)
         if not np.isfinite(floats).all():
@@ -123,31 +125,31 @@ class CWriter:
         return f"{self.name}_{self._constant_names[-1]}"
 
     def load(self, constant: str, index: str = "i") -> str:
-        """Return the C that reads a number of an array of constants, wherever a core has them."""
+        """Return the C expression that reads an element of a constant array, on any core."""
         return f"{self.name.upper()}_FLOAT(&{constant}[{index}])"
 
     def vector(self, called: str, values: NDArray[np.float32], index: str = "i") -> str:
-        """Return the C of the number at ``index`` of ``values``: an array's, or a literal where all are the same."""
+        """Return the C expression of ``values[index]``: an array element, or a literal if all values are the same."""
         if len(set(values.tolist())) == 1:
             return c_float(float(values[0]))
         return self.load(self.constant(called, values), index)
 
     def number(self, value: float, called: str) -> str:
-        """Return ``value`` as a literal; raises InputError where float32 cannot hold it."""
+        """Return ``value`` as a literal; raises InputError if float32 cannot hold it."""
         if not abs(value) <= LARGEST:
             raise InputError(f"{called} is beyond float32: {value:g}")
         return c_float(value)
 
     def own_name(self, called: str, key: object) -> str:
-        """Return the name of what ``key`` stands for: ``called``, with a number where others are called that."""
+        """Return the name for ``key``: ``called``, with a number appended if another key has that name."""
         if key not in self._own_names:
             self._own_names[key] = unique(called, list(self._own_names.values()))
         return self._own_names[key]
 
     def make(self, at: int = 0) -> CValue:
-        """Return where to put output ``at`` of the node: a place that none of its inputs is in.
+        """Return an array for output ``at`` of the node that overlaps none of its inputs.
 
-        Raises InputError for numbers (int64) that are not the policy's action, or not one.
+        Raises InputError for an integer output (int64) that is not the policy's action, or is more than one number.
         """
         spec = self.made[at]
         if spec.dtype == "int64":
@@ -157,9 +159,9 @@ class CWriter:
         return self.scratch(spec) if self.action is None or at else self.action
 
     def numbers(self, maximum: int) -> CValue:
-        """Return where to put several whole numbers of up to ``maximum``, which are the action: floats, in C.
+        """Return an array for several integers of up to ``maximum``; they are the action, and floats in C.
 
-        Raises InputError for numbers that floats do not tell apart, and where they are not the action.
+        Raises InputError if float32 cannot distinguish them, or if they are not the action.
         """
         if self.action is None or self.action.returned or len(self.made[0].shape) != 1:
             raise InputError("C gives numbers (int64) only as the policy's action")
@@ -170,9 +172,9 @@ class CWriter:
         return self.action
 
     def over(self, *inputs: CValue) -> CValue:
-        """Return where to put the output: over the first of ``inputs`` of which nothing else is read, or elsewhere.
+        """Return an array for the output: that of the first of ``inputs`` that no later node reads, or else a new one.
 
-        The form must read each number before it writes at its place.
+        The form must read each number before it writes to the same place.
         """
         if self.action is None:
             for x in inputs:
@@ -182,7 +184,7 @@ class CWriter:
         return self.make()
 
     def scratch(self, spec: Spec) -> CValue:
-        """Return an array that nothing is in; it is free again after the node, unless it is its output."""
+        """Return an unused array. It is free again after the node, unless it becomes the node's output."""
         size = math.prod(spec.shape)
         free = [at for at, pending in enumerate(self._pending) if not pending]
         best = min(free, key=lambda at: (max(size - self.sizes[at], 0), self.sizes[at]), default=None)
@@ -196,14 +198,14 @@ class CWriter:
         return CValue(base=buffer_name(best), spec=spec, buffer=best)
 
     def begin(self, made: tuple[Spec, ...], inputs: tuple[CValue, ...], action: CValue | None = None) -> None:
-        """Begin a node that makes ``made`` of ``inputs``; its output goes to ``action``, if that is given."""
+        """Begin a node that makes ``made`` from ``inputs``. Its output is written to ``action``, if given."""
         self.made, self.action, self._reading = made, action, {}
         for x in inputs:
             if x.buffer is not None:
                 self._reading[x.buffer] = self._reading.get(x.buffer, 0) + 1
 
     def end(self, outputs: tuple[CValue, ...], reads: tuple[int, ...]) -> None:
-        """End the node: what it read is read, and each of ``outputs`` will be read as often as ``reads`` says."""
+        """End the node: count its inputs as read, and note how often each of ``outputs`` will be read (``reads``)."""
         for buffer, count in self._reading.items():
             self._pending[buffer] -= count
         for value, count in zip(outputs, reads, strict=True):

@@ -1,4 +1,4 @@
-"""Readers, one file per kind of policy file, in the order in which they are asked."""
+"""The readers, one per kind of policy file, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def before() -> tuple[Reader, ...]:
 
 
 def after() -> tuple[Reader, ...]:
-    """Return the readers of checkpoints, those that know least last."""
+    """Return the readers of checkpoints, the least specific last."""
     known = (rsl_rl.READER, skrl.READER, rl_games.READER, cleanrl.READER, rllib.READER, brax.READER, rltools.READER)
     return (*known, state_dict.READER, *unread.READERS)

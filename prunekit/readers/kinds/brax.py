@@ -1,4 +1,4 @@
-"""Parameters of Brax and MuJoCo Playground: pickles of (normalizer, policy) or (normalizer, policy, value)."""
+"""Reader of Brax and MuJoCo Playground parameters: pickles of (normalizer, policy) or (normalizer, policy, value)."""
 
 from __future__ import annotations
 

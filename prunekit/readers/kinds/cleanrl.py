@@ -1,4 +1,4 @@
-"""Weights of CleanRL's agents for continuous actions: ``.cleanrl_model``."""
+"""Reader of CleanRL's agents for continuous actions: ``.cleanrl_model``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _recognised(opened: Opened) -> bool:
 
 
 def _place(tree: Tree) -> str | None:
-    """Return where the actor is: the file itself, or the first of the networks in it."""
+    """Return the path of the actor: the root of the file, or the first network in it; None if there is none."""
     for place in ("", "0"):
         part = tree.under(place)
         squashed = "action_scale" in part and "action_bias" in part and "fc1.weight" in part
@@ -65,7 +65,7 @@ def _ppo(opened: Opened, tree: Tree) -> Plan:
 
 
 def _squashed(opened: Opened, tree: Tree) -> Plan:
-    """SAC, TD3 and DDPG: tanh(mean) * action_scale + action_bias."""
+    """Return the plan for SAC, TD3 and DDPG, whose action is tanh(mean) * action_scale + action_bias."""
     last = next((name for name in ("fc_mean", "fc_mu") if f"{name}.weight" in tree), None)
     numbers = sorted(int(name[2:]) for name in tree.matrices if name.startswith("fc") and name[2:].isdigit())
     layers = [f"fc{number}" for number in numbers]

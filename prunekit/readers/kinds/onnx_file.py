@@ -1,4 +1,4 @@
-"""ONNX files."""
+"""Reader of ONNX files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``model.pt``, prunekit's own."""
+"""Reader of prunekit's own ``model.pt``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunekit.readers.registry import Reader
 
 
 def _recognised(opened: Opened) -> bool:
-    if opened.container == "unknown":  # too damaged to show what it is, read as what it is called
+    if opened.container == "unknown":  # too damaged to be recognised by its content, so its name decides
         return opened.path.suffix.lower() == ".pt"
     return opened.container == "torch" and str(opened.entries().get("format", "")).startswith("prunekit.")
 
@@ -25,7 +25,7 @@ def _read(opened: Opened, _: PolicyOptions, __: Spaces | None) -> PolicyFile:
     file = read_model_file(path)
     try:
         artifact = artifact_of(file)
-    except CouplingError:  # a graph of another form, which is all that is needed
+    except CouplingError:  # not a chain of layers; nothing here needs one
         artifact = None
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error

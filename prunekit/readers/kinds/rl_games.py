@@ -1,4 +1,4 @@
-"""Checkpoints of rl_games: ``.pth``."""
+"""Reader of rl_games checkpoints: ``.pth``."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
 
 
 def _normalizer(opened: Opened, tree: Tree) -> tuple[str, Normalize] | None:
-    """Return the normalizer, and what it is called in the file."""
+    """Return the normalizer and its name in the file, or None."""
     place = tree.under("running_mean_std")
-    if "running_mean" not in place:  # before 1.2 it lay beside the model
+    if "running_mean" not in place:  # before 1.2 it was stored next to the model
         place = opened.tree.under("running_mean_std")
     if "running_mean" not in place:
         return None

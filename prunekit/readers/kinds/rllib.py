@@ -1,4 +1,4 @@
-"""Module states of RLlib's new API: ``module_state.pkl``."""
+"""Reader of module states of RLlib's new API: ``module_state.pkl``."""
 
 from __future__ import annotations
 

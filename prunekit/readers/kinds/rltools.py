@@ -1,4 +1,4 @@
-"""Checkpoints of RLtools: HDF5 files of layers with a type each."""
+"""Reader of RLtools checkpoints: HDF5 files in which every layer names its type."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 
 
 def _place(contents: Contents) -> str:
-    """Return the group of the policy: ``actor``, or the only one that is a network."""
+    """Return the HDF5 group of the policy: ``actor``, or else the only network in the file."""
     networks = [
         path for path, texts in contents.texts.items() if "/" not in path and texts.get("type") in ("sequential", "mlp")
     ]
@@ -85,7 +85,7 @@ def _place(contents: Contents) -> str:
 
 
 def _layers_of(contents: Contents, path: str, depth: int) -> Iterator[str]:
-    """Yield the groups of layers in order, inside sequences and MLPs."""
+    """Yield the HDF5 groups of the layers in order, descending into sequences and MLPs."""
     if depth > 4:
         raise InputError("nests its layers deeper than any network")
     inside = _inside(contents, path)
@@ -112,7 +112,7 @@ def _inside(contents: Contents, path: str) -> set[str]:
 
 @final
 class _Made:
-    """A graph while layers are added to it."""
+    """A graph under construction, to which layers are added."""
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
@@ -182,7 +182,7 @@ class _Made:
         self.value, self.width = after, len(w_x) // 3
 
     def fast_tanh(self) -> None:
-        """Add x (27 + x^2) / (27 + 9 x^2) of x within [-3, 3], RLtools' own tanh."""
+        """Add RLtools' own tanh: x (27 + x^2) / (27 + 9 x^2), with x clipped to [-3, 3]."""
         ones = np.ones(self.width, np.float32)
         self.op(Clip(low=-3.0, high=3.0))
         bounded = self.value
@@ -196,13 +196,13 @@ class _Made:
         self.op(Mul(), bounded, self.value)
 
     def op(self, op: Op, *inputs: str) -> None:
-        """Add a node that reads ``inputs``, or the last value."""
+        """Add a node that reads ``inputs``, or the last value if none are given."""
         name = f"{name_of(op).lower()}_{len(self.nodes)}"
         self.nodes.append(Node(op=op, inputs=inputs or (self.value,), outputs=(name,)))
         self.value = name
 
     def reads(self, width: int, layer: str) -> None:
-        """Take note of what a layer reads; raises InputError where that is not what the one before makes."""
+        """Check the input width of a layer; raises InputError if the previous layer has another output width."""
         if self.inputs is None:
             self.inputs = self.width = width
         if width != self.width:
@@ -220,7 +220,7 @@ class _Made:
         raise InputError(f"its layer '{shown(layer, 60)}' has no '{name}'")
 
     def graph(self, head: str | None) -> Graph:
-        """Return the graph, with what ``head`` says behind the last layer."""
+        """Return the graph, with the head that ``head`` names after the last layer."""
         if self.inputs is None:
             raise InputError(f"HDF5 file, but {_OTHERS}")
         ending = ending_named("none" if head is None else head, self.width)

@@ -1,4 +1,4 @@
-"""Checkpoints of rsl_rl, 1.x to 5.x: ``model_*.pt``."""
+"""Reader of rsl_rl checkpoints, 1.x to 5.x: ``model_*.pt``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _part(tree: Tree, root: str) -> str:
 
 
 def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) -> Plan:
-    """Return where the layers of actor or student are."""
+    """Return the plan for the layers of the actor or student."""
     part = _part(tree, root)
     prefix = "mlp" if root != "model_state_dict" else part
     layers = sequence_at(tree, prefix)
@@ -92,7 +92,7 @@ def _found(opened: Opened, tree: Tree, root: str, normalizer: Normalize | None) 
 
 
 def _normalizer(opened: Opened, tree: Tree, part: str) -> tuple[str, Normalize] | None:
-    """Return the normalizer, and what it is called in the file."""
+    """Return the normalizer and its name in the file, or None."""
     own = {name: tree.under(name) for name in ("obs_normalizer", f"{part}_obs_normalizer")}
     for name, place in {**own, "obs_norm_state_dict": opened.tree.under("obs_norm_state_dict")}.items():
         if "_mean" in place:
@@ -104,7 +104,7 @@ def _normalizer(opened: Opened, tree: Tree, part: str) -> tuple[str, Normalize] 
 
 
 def _without_others(tree: Tree) -> Tree:
-    """Return what the policy may be made of."""
+    """Return the tree without entries that cannot be part of the policy."""
     own = {name: value for name, value in tree.arrays.items() if not name.startswith(_OTHERS)}
     return Tree(
         arrays={name: value for name, value in own.items() if not name.startswith("memory_c")}, modules=tree.modules

@@ -1,4 +1,4 @@
-"""Zips of Stable-Baselines3."""
+"""Reader of Stable-Baselines3 zips."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read_with_normalizer(
     spaces: Spaces | None,
     policy_of: Callable[[Contents], ZipPolicy],
 ) -> PolicyFile:
-    """Return the policy of a zip behind its normalizer, with what RL Baselines3 Zoo's files say of it.
+    """Return the policy of a zip with its normalizer in front, and with notes from RL Baselines3 Zoo's files.
 
-    ``policy_of`` finds the policy in the contents.
+    ``policy_of`` extracts the policy from the contents of the zip.
     """
     from prunekit.readers.sb3.graph import read_zip
 

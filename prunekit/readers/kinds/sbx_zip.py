@@ -1,4 +1,4 @@
-"""Zips of SBX, Stable-Baselines3 in JAX."""
+"""Reader of zips of SBX, which is Stable-Baselines3 in JAX."""
 
 from __future__ import annotations
 

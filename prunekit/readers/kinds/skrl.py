@@ -1,4 +1,4 @@
-"""Checkpoints of skrl: ``agent_*.pt`` and ``best_agent.pt``."""
+"""Reader of skrl checkpoints: ``agent_*.pt`` and ``best_agent.pt``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def _read(opened: Opened, options: PolicyOptions, _: Spaces | None) -> PolicyFil
 
 
 def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
-    """Return where the policy's layers are: one sequence, and maybe one layer behind it."""
+    """Return the plan for the policy's layers: one sequence, optionally followed by one more layer."""
     own = [name for name in tree.matrices if not name.startswith(_NOT_THE_POLICY)]
     first = own[0].rpartition(".")[0] if own else ""
     layers = sequence_at(tree, first) if own else None
     last = [name for name in own if name.rpartition(".")[0] != first]
-    # An activation behind the sequence is what stands between it and a last layer.
+    # An activation at the end of the sequence comes before the last layer.
     if layers is None or len(last) > 1 or (last and tree.modules and follows(tree, layers[-1]) is None):
         there = ", ".join(own[:16]) or "none"
         raise InputError(
@@ -69,7 +69,7 @@ def _found(opened: Opened, tree: Tree, normalizer: Normalize | None) -> Plan:
 
 
 def _normalizer(opened: Opened) -> tuple[str, Normalize] | None:
-    """Return the normalizer, and what it is called in the file."""
+    """Return the normalizer and its name in the file, or None."""
     for name in _PREPROCESSORS:
         place = opened.tree.under(name)
         if "running_mean" in place:

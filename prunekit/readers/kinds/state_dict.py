@@ -1,4 +1,4 @@
-"""Weights under names of which nothing is known: state dicts, nested or not, of torch, safetensors or a pickle."""
+"""Reader of weights without a known layout: state dicts, nested or not, from torch, safetensors or a pickle."""
 
 from __future__ import annotations
 

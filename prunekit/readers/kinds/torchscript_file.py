@@ -1,4 +1,4 @@
-"""TorchScript files."""
+"""Reader of TorchScript files."""
 
 from __future__ import annotations
 

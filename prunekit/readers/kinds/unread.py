@@ -1,4 +1,4 @@
-"""Files that are known and not read, each with the way to one that is."""
+"""Kinds of files that are recognised but not read; each error says how to convert them."""
 
 from __future__ import annotations
 

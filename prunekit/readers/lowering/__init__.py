@@ -1,1 +1,1 @@
-"""From what foreign files compute to nodes of a graph; knows no file format."""
+"""Translation of foreign computations into nodes of a graph, independent of any file format."""

@@ -1,4 +1,4 @@
-"""Sums, products, bounds and choices of two values, constants among them."""
+"""Sums, products, bounds and conditional choices of two values, either of which may be a constant."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def smallest(build: Builder, a: Floats, b: Floats) -> Floats:
 
 
 def held(build: Builder, x: Data, low: Array | None, high: Array | None) -> Data:
-    """Return x held between ``low`` and ``high``, each number or array; an upper bound below the lower one wins."""
+    """Return x clipped to [low, high], each a number or an array. If ``high`` is below ``low``, the result is
+    ``high``.
+    """
     bounds = [-math.inf if low is None else low, math.inf if high is None else high]
     lower, upper = (np.asarray(bound, np.float64) for bound in bounds)
     if np.isnan(lower).any() or np.isnan(upper).any():
@@ -118,7 +120,7 @@ def held(build: Builder, x: Data, low: Array | None, high: Array | None) -> Data
 
 
 def chosen(build: Builder, condition: Known | Truth, a: Floats, b: Floats) -> Floats:
-    """Return a where ``condition`` holds, else b."""
+    """Return a where ``condition`` is true, and b elsewhere."""
     if isinstance(condition, Truth):
         whole = broadcast_dims(
             condition.of.dims, *(one.array.shape if isinstance(one, Known) else one.dims for one in (a, b))
@@ -150,17 +152,17 @@ def chosen(build: Builder, condition: Known | Truth, a: Floats, b: Floats) -> Fl
 
 
 def as_number(build: Builder, value: Truth) -> Data:
-    """Return 1 where ``value`` holds, else 0."""
+    """Return 1 where ``value`` is true, and 0 elsewhere."""
     return build.data(chosen(build, value, Known(array=np.ones(1)), Known(array=np.zeros(1))))
 
 
 def either(build: Builder, a: Truth, b: Truth) -> Truth:
-    """Return whether one of both holds."""
+    """Return the logical or of a and b."""
     first, second = (a.of, b.of) if a.strict == b.strict else (as_number(build, a), as_number(build, b))
     strict = a.strict if a.strict == b.strict else True
     return Truth(of=build.together(Maximum(), first, second), strict=strict)
 
 
 def opposite(build: Builder, a: Truth) -> Truth:
-    """Return whether ``a`` does not hold."""
+    """Return the logical negation of a."""
     return Truth(of=scaled(build, a.of, -1.0), strict=not a.strict)

@@ -1,4 +1,4 @@
-"""A graph while a file is read: nodes, views, movement of values, constants."""
+"""The builder of a graph during reading: it adds nodes, views, moves of values, and constants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_NODES = 20_000
 
 @final
 class Builder:
-    """Takes ops one after the other; ``label`` is what the next nodes are called by."""
+    """Adds ops to a graph, one after the other; ``label`` is the name of the next nodes."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
         self.ports = tuple(ports)
@@ -37,7 +37,7 @@ class Builder:
         self._counts: dict[str, int] = {}
 
     def add(self, op: Op, *names: str) -> str:
-        """Add a node and return the name of its output; raises InputError where the inputs do not fit."""
+        """Add a node and return the name of its output; raises InputError if the inputs do not fit."""
         if len(self.nodes) >= _MAX_NODES:
             raise InputError(f"takes more than {_MAX_NODES:,} ops; export a smaller graph")
         try:
@@ -57,7 +57,7 @@ class Builder:
         return name
 
     def shaped(self, x: Data, shape: Dims) -> str:
-        """Return the name of ``x`` in ``shape``, which has as many values."""
+        """Return the name of ``x`` reshaped to ``shape``, which holds the same number of values."""
         if self.specs[x.name].shape == shape:
             return x.name
         key = (x.name, shape)
@@ -66,17 +66,17 @@ class Builder:
         return self._shaped[key]
 
     def pointwise(self, op: Op, x: Data) -> Data:
-        """Return ``op`` of every value, whatever their shape."""
+        """Apply an element-wise op to ``x`` of any shape."""
         return Data(name=self.add(op, x.name), dims=x.dims)
 
     def together(self, op: Op, *values: Data) -> Data:
-        """Return ``op`` of values that are brought to one shape."""
+        """Apply an element-wise op to several values after broadcasting them to one shape."""
         dims = broadcast_dims(*(value.dims for value in values))
         names = [self.shaped(self.broadcast(value, dims), core(dims)) for value in values]
         return Data(name=self.add(op, *names), dims=dims)
 
     def per_value(self, x: Data, arrays: Sequence[Array], op_of: Callable[..., Op]) -> Data:
-        """Return the op of constants per value: ``op_of`` takes vectors over the last axis."""
+        """Apply an op with constants per value; ``op_of`` takes these constants as vectors over the last axis."""
         dims = broadcast_dims(x.dims, *(array.shape for array in arrays))
         x = self.broadcast(x, dims)
         rows = [np.broadcast_to(array, dims).reshape(-1, core(dims)[-1]) for array in arrays]
@@ -88,11 +88,11 @@ class Builder:
         return Data(name=self.add(op_of(*(as_floats(row.ravel()) for row in rows)), flat), dims=dims)
 
     def broadcast(self, x: Data, dims: Dims) -> Data:
-        """Return ``x`` repeated along axes of one, so that it has ``dims``."""
+        """Return ``x`` repeated along its axes of size one, so it has the shape ``dims``."""
         return x if x.dims == dims else self.moved(x, np.broadcast_to(positions(x.dims), dims))
 
     def moved(self, x: Data, indices: Indices) -> Data:
-        """Return the values at ``indices`` of ``x`` in row-major order, in the shape of ``indices``."""
+        """Return the values of ``x`` at the row-major positions ``indices``, in the shape of ``indices``."""
         dims, count = indices.shape, math.prod(x.dims)
         if not indices.size:
             raise InputError("gives an empty value; export the policy without it")
@@ -114,11 +114,11 @@ class Builder:
         return Data(name=self.add(Constant(value=value), self.ports[0].name), dims=array.shape)
 
     def data(self, value: Known | Data) -> Data:
-        """Return ``value``, a constant as a value of the graph."""
+        """Return ``value`` as a value of the graph, adding a constant if necessary."""
         return self.constant(value.array) if isinstance(value, Known) else value
 
     def concat(self, parts: Sequence[Known | Data], axis: int) -> Data:
-        """Return ``parts`` one after the other along ``axis``."""
+        """Return ``parts`` concatenated along ``axis``."""
         values = [self.data(part) for part in parts]
         if len(values) == 1:
             return values[0]
@@ -139,12 +139,12 @@ class Builder:
 
 
 def positions(dims: Dims) -> Indices:
-    """Return the positions of all values of ``dims``, in that shape."""
+    """Return the row-major positions of all values, in the shape ``dims``."""
     return np.arange(math.prod(dims), dtype=np.int64).reshape(dims)
 
 
 def broadcast_dims(*dims: Dims) -> Dims:
-    """Return what ``dims`` are together; raises InputError where they do not fit."""
+    """Return the shape to which ``dims`` broadcast; raises InputError if they do not fit."""
     try:
         return tuple(int(size) for size in np.broadcast_shapes(*dims))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""From what was built to a graph with its two outputs."""
+"""The last step of reading: from the built values to a graph with its two outputs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from prunekit.readers.passes.simplify import simplified
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Carried:
-    """What a call leaves in a state, and what is in it at first."""
+    """The next value of a state, and its initial value."""
 
     after: Data
     initial: Array
 
 
 def ended(build: Builder, answer: Data | Index | Choices | Truth, states: Mapping[str, Carried] | None = None) -> Graph:
-    """Return the graph of ``answer``: ``outputs`` are its values, ``action`` what ``answer`` makes of them.
+    """Return the graph of ``answer``: ``outputs`` are its values, and ``action`` is the result of its head.
 
-    ``states`` are ports that are none: what is left in each for the next call, and its first value. Raises InputError
-    where the answer is an input as it is, and as ``Graph`` does.
+    ``states`` are inputs that are states: the next and the initial value of each. Raises InputError if the answer is an
+    unchanged input, and as ``Graph`` does.
     """
     states = states or {}
     if isinstance(answer, Index | Choices):
@@ -71,5 +71,5 @@ def _per_part(answer: Choices) -> Op:
 
 
 def _probabilities(_: View, node: Node) -> Found:
-    """The largest value is where the largest probability is."""
+    """Replace the argmax of probabilities by the argmax of what they were computed from."""
     return node.inputs[0] if node.outputs == ("outputs",) and isinstance(node.op, Softmax | LogSoftmax) else None

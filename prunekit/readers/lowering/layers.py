@@ -1,4 +1,4 @@
-"""Layers, reductions and what is computed over axes."""
+"""Layers, reductions, and other ops over axes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def transposed(build: Builder, x: Data) -> Data:
 
 
 def normal_axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Return ``axes`` counted from 0, in order, all where None; raises InputError for one that there is not."""
+    """Return ``axes`` counted from 0 and sorted, or all axes for None; raises InputError for an axis that does not
+    exist.
+    """
     found = sorted({int(axis) for axis in axes}) if axes is not None else list(range(rank))
     if not all(-rank <= axis < rank for axis in found):
         raise InputError(f"names axes {found} of a value of {rank}; export the policy again")
@@ -39,7 +41,10 @@ def normal_axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
 
 
 def over_axes(build: Builder, x: Data, axes: Sequence[int], op_of: Callable[[int], Op]) -> Data:
-    """Return an op over ``axes``, taken as one; the result has the shape of ``x``. ``op_of`` takes how many values."""
+    """Apply an op over ``axes``, joined into one; the result has the shape of ``x``.
+
+    ``op_of`` takes the number of values along the joined axis.
+    """
     order, last = _order(x.dims, axes)
     size = math.prod(x.dims[axis] for axis in axes)
     turned = build.moved(x, last)
@@ -50,7 +55,7 @@ def over_axes(build: Builder, x: Data, axes: Sequence[int], op_of: Callable[[int
 
 
 def reduced(build: Builder, x: Data, axes: Sequence[int], kind: str, *, keep: bool) -> Data:
-    """Return the ``kind`` (of ``Reduce``) over ``axes``, which stay as ones or go."""
+    """Reduce ``axes`` with the ``kind`` of ``Reduce``; ``keep`` leaves them with size one."""
     dims = tuple(1 if axis in axes else size for axis, size in enumerate(x.dims))
     after = dims if keep else tuple(size for axis, size in enumerate(x.dims) if axis not in axes)
     size = math.prod(x.dims[axis] for axis in axes)
@@ -63,6 +68,6 @@ def reduced(build: Builder, x: Data, axes: Sequence[int], kind: str, *, keep: bo
 
 
 def _order(dims: Dims, axes: Sequence[int]) -> tuple[list[int], Array]:
-    """Return the order of axes with ``axes`` last, and the positions in that order."""
+    """Return the order of axes that puts ``axes`` last, and the positions of all values in that order."""
     order = [axis for axis in range(len(dims)) if axis not in axes] + list(axes)
     return order, positions(dims).transpose(order)

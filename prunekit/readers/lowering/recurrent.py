@@ -1,7 +1,7 @@
-"""One step of the gated layers of LSTM, GRU and plain recurrent cells, from a state that is computed or a constant.
+"""One step of LSTM, GRU and plain recurrent cells; the state before the step is computed or a constant.
 
-The formulas are those of ONNX's operators (https://onnx.ai/onnx/operators) and of PyTorch's modules, which differ in
-the order in which they store the gates alone.
+The formulas are those of ONNX's operators (https://onnx.ai/onnx/operators) and of PyTorch's modules. They differ only
+in the order in which they store the gates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from prunekit.readers.lowering.values import Data, Known
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gate:
-    """The two layers of a gate: ``outer`` [n, inputs] reads the input, ``inner`` [n, n] the state; biases are [n]."""
+    """The two layers of a gate: ``outer`` [n, inputs] for the input, ``inner`` [n, n] for the state, and a bias [n]
+    each.
+    """
 
     outer: Array
     inner: Array
@@ -33,7 +35,7 @@ class Gate:
 
 
 def gates_of(outer: Array, inner: Array, outer_bias: Array, inner_bias: Array, count: int) -> list[Gate]:
-    """Return the ``count`` gates that are stacked in these arrays; raises InputError where their sizes do not fit."""
+    """Return the ``count`` gates that are stacked in these arrays; raises InputError if their sizes do not fit."""
     size = len(outer) // count
     fits = outer.ndim == inner.ndim == 2 and size > 0 and outer.shape[0] == count * size
     if not fits or inner.shape != (count * size, size) or {outer_bias.shape, inner_bias.shape} != {(count * size,)}:
@@ -44,7 +46,7 @@ def gates_of(outer: Array, inner: Array, outer_bias: Array, inner_bias: Array, c
 
 
 def lstm(build: Builder, x: Data, hidden: Floats, cell: Floats, gates: Sequence[Gate]) -> tuple[Data, Data]:
-    """Return the hidden and the cell state after a step; ``gates`` are input, forget, candidate, output."""
+    """Return the hidden and the cell state after a step; ``gates`` are input, forget, candidate and output."""
     enters, forgets, candidate, leaves = gates
     new = _gated(build, x, hidden, enters, "sigmoid"), _gated(build, x, hidden, candidate, "tanh")
     after: Floats = multiplied(build, *new)
@@ -56,9 +58,10 @@ def lstm(build: Builder, x: Data, hidden: Floats, cell: Floats, gates: Sequence[
 
 
 def gru(build: Builder, x: Data, hidden: Floats, gates: Sequence[Gate], *, reset_after: bool = True) -> Data:
-    """Return the state after a step, (1 - z) n + z hidden; ``gates`` are reset, update, candidate.
+    """Return the state after a step, (1 - z) n + z hidden; ``gates`` are reset, update and candidate.
 
-    ``reset_after`` says whether the reset gate takes what the candidate's layer makes of the state, or the state.
+    With ``reset_after`` the reset gate multiplies the output of the candidate's layer on the state. Otherwise it
+    multiplies the state before that layer.
     """
     resets, updates, candidate = gates
     update = _gated(build, x, hidden, updates, "sigmoid")

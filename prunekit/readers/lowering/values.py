@@ -1,7 +1,7 @@
-"""What a value of a foreign file is while it is read.
+"""Representations of a foreign file's values during reading.
 
-Files are read for one observation: a batch axis has the size of one, as any other axis may. Axes of one change neither
-the order nor the number of values, so that a value of the graph stands for all ways to write it with them.
+A file is read for one observation, so its batch axis has size one. Axes of size one change neither the order nor the
+number of values. One value of the graph therefore represents all shapes that differ only in such axes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Dims = tuple[int, ...]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Known:
-    """A constant, or what follows from constants and sizes."""
+    """A constant, or a value that follows from constants and sizes."""
 
     array: Array
 
@@ -25,7 +25,9 @@ class Known:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Floats that depend on the observation: the graph's value ``name`` in row-major order, with the file's sizes."""
+    """Floats that depend on the observation: the graph's value ``name`` in row-major order, with the sizes in the
+    file.
+    """
 
     name: str
     dims: Dims
@@ -34,7 +36,7 @@ class Data:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Where the largest value of the last axis of ``of`` is, plus ``start``; in any shape."""
+    """The index of the largest value along the last axis of ``of``, plus ``start``, in any shape."""
 
     of: Data
     start: int
@@ -44,7 +46,7 @@ class Index:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Several of them, side by side: in each part of ``counts`` values of ``of``, plus that part's start."""
+    """Several ``Index`` values: ``of`` is split into parts of ``counts`` values, each with its own start."""
 
     of: Data
     counts: tuple[int, ...]
@@ -55,7 +57,7 @@ class Choices:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Whether ``of`` is above zero (``strict``), or not below it."""
+    """Whether ``of`` is above zero (``strict``), or at least zero."""
 
     of: Data
     strict: bool
@@ -65,10 +67,10 @@ Held = Known | Data | Index | Choices | Truth
 
 
 def leading(dims: Dims) -> Dims:
-    """Return the axes before the last one, without those of one."""
+    """Return the axes before the last one, without axes of size one."""
     return tuple(size for size in dims[:-1] if size != 1)
 
 
 def core(dims: Dims) -> Dims:
-    """Return the shape that a value of ``dims`` has in the graph: without axes of one, but for the last."""
+    """Return the shape that a value of ``dims`` has in the graph: without axes of size one, except the last axis."""
     return (*leading(dims), dims[-1]) if dims else (1,)

@@ -1,1 +1,1 @@
-"""ONNX operators as ops of a graph, a small function each."""
+"""Translation of ONNX operators into ops of a graph, with one small function per operator."""

@@ -1,4 +1,4 @@
-"""One call of an ONNX operator on what is known of its inputs, and the table of those that are read."""
+"""One call of an ONNX operator with what is known about its inputs, and the table of supported operators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProt
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
-    """A node with its inputs. Messages of InputError go on from operator and name: "Gemm 'x' multiplies ..."."""
+    """A node with its inputs. Messages of InputError continue after operator and name: "Gemm 'x' multiplies ..."."""
 
     node: onnx.NodeProto
     version: int
@@ -32,7 +32,7 @@ class Call:
     notes: list[str] = field(default_factory=list)
 
     def attribute(self, name: str, default: Any) -> Any:
-        """Return an attribute, text as str."""
+        """Return an attribute; text is returned as str."""
         value = self.attributes.get(name, default)
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
@@ -41,14 +41,14 @@ class Call:
         return at < len(self.inputs) and self.inputs[at] is not None
 
     def held(self, at: int) -> Held:
-        """Return input ``at``; raises InputError where it is not given."""
+        """Return input ``at``; raises InputError if it is not given."""
         value = self.inputs[at] if at < len(self.inputs) else None
         if value is None:
             raise InputError(f"lacks its input {at}; export the policy again")
         return value
 
     def floats(self, at: int) -> Known | Data:
-        """Return input ``at``, a constant or computed floats; raises InputError for others."""
+        """Return input ``at`` as a constant or as computed floats; raises InputError for anything else."""
         value = self.held(at)
         if isinstance(value, Index | Choices):
             raise InputError(
@@ -65,7 +65,7 @@ class Call:
         return self.build.data(self.floats(at))
 
     def known(self, at: int) -> Array:
-        """Return the constant input ``at``; raises InputError where it depends on the observation."""
+        """Return the constant input ``at``; raises InputError if it depends on the observation."""
         value = self.held(at)
         if not isinstance(value, Known):
             raise InputError(f"depends on the observation in its input {at}, which has to be a constant here")
@@ -81,7 +81,7 @@ class Call:
         return float(array.reshape(()))
 
     def axes(self, rank: int, at: int = 1) -> tuple[int, ...]:
-        """Return the axes of a reduction, from an attribute or from input ``at``; all of them where it names none."""
+        """Return the axes of a reduction, from an attribute or from input ``at``; all axes if none are named."""
         given = self.attributes.get("axes")
         if given is None and self.has(at):
             given = self.known(at).ravel().tolist()
@@ -106,7 +106,7 @@ OPERATORS: dict[str, Handler] = {}
 
 
 def operator(*names: str) -> Callable[[_Function], _Function]:
-    """Return a decorator that makes its function read the operators ``names``."""
+    """Return a decorator that registers its function for the operators ``names``."""
 
     def keep(function: _Function) -> _Function:
         OPERATORS.update(dict.fromkeys(names, function))

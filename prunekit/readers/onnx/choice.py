@@ -1,4 +1,4 @@
-"""Which input is an observation, and which output is the policy's answer."""
+"""The choice of inputs that are observations, and of the output that is the policy's answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STATES = ("recurrent", "hidden", "memory", "state")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An input as it is read: ``dims`` are its sizes for one observation, ``port`` has them without the batch."""
+    """An input for one observation: ``dims`` are its sizes with a batch axis of one, ``port`` has them without it."""
 
     port: Port
     dims: tuple[int, ...]
@@ -50,10 +50,7 @@ class Entry:
 
 
 def entry_of(value: onnx.ValueInfoProto, called: str) -> Entry:
-    """Return how an input is read; raises InputError for open sizes other than that of the batch.
-
-    An axis in front that is open, or 1 before others, is the batch.
-    """
+    """Return how an input is read; raises InputError for open sizes other than the batch size."""
     tensor, name = value.type.tensor_type, shown(value.name)
     if not tensor.HasField("shape"):
         raise InputError(f"{called}: its input '{name}' has no shape; export the policy with one")
@@ -114,7 +111,7 @@ def states_of(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _may_be_of_one_shape(before: onnx.ValueInfoProto, after: onnx.ValueInfoProto) -> bool:
-    """Whether all sizes that are known agree, but for the batch; exporters often leave those of outputs open."""
+    """Return whether all known sizes except the batch agree; exporters often leave the sizes of outputs open."""
     if not after.type.tensor_type.HasField("shape"):
         return True
     sizes = [[size.dim_value for size in one.type.tensor_type.shape.dim] for one in (before, after)]
@@ -123,11 +120,11 @@ def _may_be_of_one_shape(before: onnx.ValueInfoProto, after: onnx.ValueInfoProto
 
 
 def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[str] = ()) -> str:
-    """Return the output that is the answer: ``wanted``, else by its name, else the only one that depends on an input.
+    """Return the output that is the answer: ``wanted``, or one with a usual name, or the only one that depends on an
+    input.
 
-    ``states`` are outputs that are no answers, but what is left for the next call.
-
-    Raises InputError where it is drawn at random, naming outputs that are not, and where several could be it.
+    Outputs in ``states`` are next states and not considered. Raises InputError if the answer is sampled, naming outputs
+    that are not, and if there are several candidates.
     """
     graph = work.plain.graph
     names = [entry.name for entry in graph.output]
@@ -155,7 +152,9 @@ def chosen_output(work: Work, called: str, wanted: str | None, states: Sequence[
 
 
 def _candidates(varying: Sequence[str], sampled: dict[str, str]) -> list[str]:
-    """An output of a telling name comes first, and of the others one that is drawn, so that it is not passed over."""
+    """Return the candidates: outputs with a usual name first, then the others, sampled ones first so they are not
+    overlooked.
+    """
     for names in _BY_NAME:
         found = [name for name in varying if name.lower() in names]
         if found:

@@ -1,4 +1,4 @@
-"""Element-wise operators of one value, and of several."""
+"""Element-wise operators of one or several values."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ OPERATORS.update({name: _elementary(name.lower()) for name in _ELEMENTARY})
 
 @operator("Identity", "Dropout")
 def _identity(call: Call) -> Sequence[Held]:
-    """Dropout that is in training mode draws its numbers, and is refused before."""
+    """Read operators without effect. Dropout in training mode was refused before, because it samples."""
     return (call.held(0),)
 
 
@@ -106,7 +106,7 @@ def _hardsigmoid(call: Call) -> Sequence[Held]:
 
 @operator("Gelu", "FastGelu", "BiasGelu")
 def _gelu(call: Call) -> Sequence[Held]:
-    """The last two are ONNX Runtime's own, with a bias."""
+    """Read Gelu in its forms; the last two are ONNX Runtime's own and have a bias."""
     x = added(call.build, call.floats(0), call.floats(1)) if call.has(1) else call.data()
     fast = call.node.op_type == "FastGelu" or call.attribute("approximate", "none") == "tanh"
     return (call.build.pointwise(Activation(kind="gelu_tanh" if fast else "gelu"), call.build.data(x)),)
@@ -221,7 +221,7 @@ def _equal(call: Call) -> Sequence[Held]:
 
 @operator("Round")
 def _round(call: Call) -> Sequence[Held]:
-    """Of a sigmoid alone, as of a choice of two: one where that is above a half."""
+    """Read Round of a sigmoid only: it is a choice of two, 1 where the sigmoid is above a half."""
     x = call.data()
     maker = next((node for node in call.build.nodes if node.outputs[0] == x.name), None)
     if maker is None or maker.op != Activation(kind="sigmoid"):

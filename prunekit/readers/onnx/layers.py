@@ -33,7 +33,7 @@ def _times(matrix: Array, factor: float) -> Array:
 
 
 def product(build: Builder, first: Known | Data, second: Known | Data, factor: float = 1.0) -> Data:
-    """Return factor * first @ second, one of which is a constant matrix or vector."""
+    """Return factor * first @ second, where one of the two is a constant matrix or vector."""
     if isinstance(first, Data) and isinstance(second, Data):
         raise InputError(
             "multiplies two computed matrices, as attention does, for which there is no op; export a policy of "
@@ -133,7 +133,7 @@ def _average(call: Call) -> Sequence[Held]:
 
 @operator("Softmax", "LogSoftmax")
 def _softmax(call: Call) -> Sequence[Held]:
-    """Before opset 13 it was over all axes from ``axis`` on."""
+    """Read Softmax; before opset 13 it is over all axes from ``axis`` on."""
     x = call.data()
     axis = call.axis(-1 if call.version >= 13 else 1, len(x.dims))
     axes = (axis,) if call.version >= 13 else tuple(range(axis, len(x.dims)))
@@ -173,7 +173,7 @@ def _index(build: Builder, x: Data, axis: int, keep: bool) -> Held:
 
 @operator("CumSum")
 def _cumsum(call: Call) -> Sequence[Held]:
-    """A product with a triangle of ones."""
+    """Read CumSum as a product with a triangular matrix of ones."""
     x = call.data()
     (axis,) = normal_axes([int(call.number(1, 0.0))], len(x.dims))
     size = x.dims[axis]

@@ -1,4 +1,4 @@
-"""Operators that move values or look at them in another shape, and compute nothing."""
+"""Operators that only move or reshape values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from prunekit.readers.onnx.call import Call, operator
     "Expand", "Tile", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
 def _move(call: Call) -> Sequence[Held]:
-    """What moves, and where to, is found by moving the positions of the values in their place."""
+    """Read an operator by applying it to the positions of the values, which shows where each value goes."""
     value = call.held(0)
     if isinstance(value, Known) and call.node.op_type == "Gather" and isinstance(call.held(1), Data):
         return (_looked_up(call, value.array),)
@@ -52,7 +52,7 @@ def _concat(call: Call) -> Sequence[Held]:
 
 
 def _choices(call: Call, chosen: Sequence[Index]) -> Choices:
-    """Several choices of one row each, as of several discrete actions."""
+    """Return several argmax results of one row each as one value, as for several discrete actions."""
     if any(leading(one.of.dims) or int(np.prod(one.dims)) != 1 for one in chosen):
         raise InputError("concatenates indices of several rows, which no kind of action space takes")
     flat = [Data(name=call.build.shaped(one.of, (one.of.dims[-1],)), dims=(one.of.dims[-1],)) for one in chosen]
@@ -66,7 +66,7 @@ def _choices(call: Call, chosen: Sequence[Index]) -> Choices:
 
 @operator("Pad")
 def _pad(call: Call) -> Sequence[Held]:
-    """Padding with a constant: position 0 stands for it, those of the values come after."""
+    """Read Pad with a constant: position 0 stands for the constant, and the values follow."""
     if call.attribute("mode", "constant") != "constant":
         raise InputError("pads with something else than a constant; export the policy without it")
     x = call.data()
@@ -90,7 +90,7 @@ def _one_hot(call: Call) -> Sequence[Held]:
 
 
 def one_hot(call: Call, x: Data, count: int) -> Data:
-    """Return [..., count] with a one where ``x``, a whole number from 0 on, is the position."""
+    """Return [..., count] with a one at the position ``x``, an integer from 0 on, and zeros elsewhere."""
     if count < 1 or not call.whole(call.inputs.index(x)):
         raise InputError("indexes with values that are not integers; export the policy with an integer input")
     build, places = call.build, np.arange(count, dtype=np.float64)
@@ -101,7 +101,7 @@ def one_hot(call: Call, x: Data, count: int) -> Data:
 
 
 def _looked_up(call: Call, table: Array) -> Data:
-    """A row of a table, as of an embedding: a layer of a one-hot vector."""
+    """Return rows of a table, such as an embedding, as a layer on a one-hot vector."""
     x = call.data(1)
     if call.attribute("axis", 0) != 0 or table.ndim < 1 or table.dtype.kind != "f":
         raise InputError("looks up constants by a computed index; export the policy without it")
@@ -110,7 +110,7 @@ def _looked_up(call: Call, table: Array) -> Data:
 
 
 def evaluated(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
-    """Return what the node gives for ``arrays``; raises InputError where they do not fit."""
+    """Return the results of the node on ``arrays``; raises InputError if they do not fit."""
     pairs = zip(call.node.input, arrays, strict=True)
     numbers = {name: array for name, array in pairs if name and array is not None}
     try:

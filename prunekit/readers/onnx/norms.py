@@ -1,4 +1,4 @@
-"""Normalizations."""
+"""Normalization operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prunekit.readers.lowering.layers import over_axes
 from prunekit.readers.lowering.values import Data, Held, Known
 from prunekit.readers.onnx.call import Call, operator
 
-_TINY = 1e-30  # below what a length of float32 is, other than zero
+_TINY = 1e-30  # below any float32 length except zero
 
 
 @operator("LayerNormalization")
@@ -27,7 +27,7 @@ def _layer_norm(call: Call) -> Sequence[Held]:
 
 @operator("SkipLayerNormalization")
 def _skip_layer_norm(call: Call) -> Sequence[Held]:
-    """ONNX Runtime's own: a residual sum, and a bias, before."""
+    """Read ONNX Runtime's own operator: a residual sum and a bias, then a LayerNorm."""
     x = added(call.build, call.floats(0), call.floats(1))
     if call.has(4):
         x = added(call.build, x, call.floats(4))

@@ -1,4 +1,4 @@
-"""Recurrent operators: one step of gated layers, from a state that is computed or a constant of the file."""
+"""Recurrent operators: one step, from a state that is computed or a constant of the file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _recurrent(call: Call) -> Sequence[Held]:
 
 
 def _state(call: Call, at: int, size: int) -> Floats:
-    """Return the state before the step, as a row."""
+    """Return the state before the step, as one row."""
     if not call.has(at):
         return Known(array=np.zeros(size))
     if isinstance(call.held(at), Known):

@@ -1,4 +1,4 @@
-"""A walk over the nodes of an ONNX graph: what is constant is computed, the rest becomes ops."""
+"""A walk over the nodes of an ONNX graph that evaluates constant nodes and turns all others into ops."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Scope = MutableMapping[str, Held]
 @final
 @dataclass(kw_only=True)
 class Walk:
-    """What was read so far of the file ``called``. ``work`` bounds it and holds what is known of all its values."""
+    """The state of reading the file ``called``. ``work`` holds its limits and what is known about all values."""
 
     called: str
     work: Work
@@ -74,7 +74,7 @@ class Walk:
     notes: list[str] = field(default_factory=list)
 
     def graph(self, graph: onnx.GraphProto, scope: Scope, wanted: Iterable[str]) -> None:
-        """Read what ``wanted`` values of ``graph`` need into ``scope``."""
+        """Read the nodes that the values ``wanted`` of ``graph`` depend on into ``scope``."""
         for tensor in graph.initializer:
             scope[tensor.name] = Known(array=np.asarray(numpy_helper.to_array(tensor)))
         for node in needed_nodes(graph.node, wanted):
@@ -87,7 +87,7 @@ class Walk:
             scope.update((name, value) for name, value in zip(node.output, made, strict=False) if name)
 
     def refusal(self, node: onnx.NodeProto, what: str) -> InputError:
-        """Return the error for ``node``."""
+        """Return an InputError about ``node``."""
         at = node.name or next(iter(node.output), "")
         return InputError(f"{self.called}: {shown(node.op_type)} '{shown(at)}' {what}")
 
@@ -114,7 +114,7 @@ class Walk:
         return function(call)
 
     def sizes(self, call: Call, value: Data | Index | Choices | Truth) -> Sequence[Held]:
-        """Return what Shape or Size give: sizes are those for one observation."""
+        """Return the results of Shape or Size, with the sizes for one observation."""
         dims = value.of.dims if isinstance(value, Truth) else value.dims
         if call.node.op_type == "Size":
             return (Known(array=np.asarray(int(np.prod(dims)), np.int64)),)
@@ -122,7 +122,7 @@ class Walk:
         return (Known(array=np.asarray(part, np.int64)),)
 
     def folded(self, call: Call) -> Sequence[Held]:
-        """Return what ``call`` gives for its constants."""
+        """Return the results of ``call`` on constant inputs."""
         node = call.node
         if node.op_type in RANDOM:
             raise InputError(_FAMILIES[node.op_type])
@@ -134,7 +134,7 @@ class Walk:
         return tuple(Known(array=array) for array in evaluated(call, arrays))
 
     def branch(self, node: onnx.NodeProto, inputs: list[Held | None], scope: Scope) -> Sequence[Held]:
-        """Return the outputs of the branch of an If that a constant chooses."""
+        """Return the outputs of the branch of an If whose condition is constant."""
         condition = inputs[0] if inputs else None
         if not isinstance(condition, Known) or condition.array.size != 1:
             raise InputError(
@@ -159,7 +159,7 @@ def needed_nodes(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> list
 
 
 def read_by(node: onnx.NodeProto) -> set[str]:
-    """Return all names that ``node`` reads, those that its inner graphs take from outside too."""
+    """Return all names that ``node`` reads, including those that its subgraphs take from outside."""
     names = set(filter(None, node.input))
     for graph in inner_graphs(node):
         inner = {tensor.name for tensor in graph.initializer} | {name for one in graph.node for name in one.output}

@@ -1,1 +1,4 @@
-"""Rewriting of graphs as they are read: what is computed in pieces becomes the op that it is. Knows no file format."""
+"""Rewriting passes over graphs that were read: patterns of several ops become the one op that they compute.
+
+The passes do not depend on any file format.
+"""

@@ -1,4 +1,4 @@
-"""Activations that a file spells out otherwise: powers, logarithms, choices by sign, bounds."""
+"""Patterns of activations that are written as powers, logarithms, choices by sign, or bounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGE = 16.0  # from here on softplus(x) is x in float32
 
 
 def sigmoid(view: View, node: Node) -> Found:
-    """1 / (1 + exp(-x))."""
+    """Find a sigmoid: 1 / (1 + exp(-x))."""
     below = node.inputs[0]
     if not isinstance(node.op, Elementary) or node.op.kind != "reciprocal":
         return None
@@ -35,7 +35,7 @@ def sigmoid(view: View, node: Node) -> Found:
 
 
 def softplus_of_multiples(view: View, node: Node) -> Found:
-    """softplus(b * x) / b; and x itself where that is large."""
+    """Find softplus(b * x) / b, with or without the switch to x for large x."""
     name, choice = node.outputs[0], node.op
     if isinstance(choice, Where):
         condition, x, below = node.inputs
@@ -51,7 +51,7 @@ def softplus_of_multiples(view: View, node: Node) -> Found:
 
 
 def _scaled_softplus(view: View, name: str, node: Node | None = None) -> tuple[float, str] | None:
-    """Return (b, x) of softplus(b * x) / b."""
+    """Return (b, x) if the value is softplus(b * x) / b, otherwise None."""
     scale, inner = 1.0, name
     if node is not None:
         assert isinstance(node.op, ScaleShift)
@@ -70,7 +70,7 @@ def _scaled_softplus(view: View, name: str, node: Node | None = None) -> tuple[f
 
 
 def log_sigmoid(view: View, node: Node) -> Found:
-    """log(sigmoid(x)) is -softplus(-x), which is finite for all x."""
+    """Replace log(sigmoid(x)) by -softplus(-x), which is finite for all x."""
     if not isinstance(node.op, Elementary) or node.op.kind != "log":
         return None
     x = view.of(node.inputs[0], "sigmoid")
@@ -84,7 +84,7 @@ def log_sigmoid(view: View, node: Node) -> Found:
 
 
 def softplus(view: View, node: Node) -> Found:
-    """log(1 + exp(x)); or max(x, 0) + log(1 + exp(-|x|)), which is the same where exp(x) is infinite."""
+    """Find log(1 + exp(x)), or max(x, 0) + log(1 + exp(-|x|)), which is the same but never overflows."""
     if isinstance(node.op, Elementary) and node.op.kind == "log":
         x = _log_of_power(view, node)
         return None if x is None else made(view, node, "softplus", x, 1.0, 1.0)
@@ -105,7 +105,7 @@ def _log_of_power(view: View, node: Node) -> str | None:
 
 
 def chosen_by_sign(view: View, node: Node) -> Found:
-    """One function above zero, another below: ReLU, leaky ReLU, ELU."""
+    """Find ReLU, leaky ReLU and ELU written as one function for x above zero and another one below."""
     if not isinstance(node.op, Where):
         return None
     x, above, below = node.inputs
@@ -123,7 +123,7 @@ def chosen_by_sign(view: View, node: Node) -> Found:
 
 
 def sum_of_halves(view: View, node: Node) -> Found:
-    """max(x, 0) + a * (exp(min(x, 0)) - 1): ELU."""
+    """Find ELU written as max(x, 0) + a * (exp(min(x, 0)) - 1)."""
     if not isinstance(node.op, Add):
         return None
     for above, below in (node.inputs, node.inputs[::-1]):
@@ -142,7 +142,7 @@ def sum_of_halves(view: View, node: Node) -> Found:
 
 
 def _below_zero(view: View, name: str, x: str) -> bool:
-    """Return whether ``name`` is x wherever that is below zero."""
+    """Return whether ``name`` equals x wherever x is below zero."""
     clip, choice = view.op(name, Clip), view.op(name, Where)
     if clip is not None:
         return view.source(name) == x and clip.low == -math.inf and clip.high == 0.0
@@ -163,7 +163,7 @@ def _is_zero(view: View, name: str) -> bool:
 
 
 def larger_of_two(view: View, node: Node) -> Found:
-    """max(x, slope * x), the slope below one."""
+    """Find leaky ReLU written as max(x, slope * x) with a slope below one."""
     if not isinstance(node.op, Maximum):
         return None
     for x, other in (node.inputs, node.inputs[::-1]):
@@ -174,7 +174,7 @@ def larger_of_two(view: View, node: Node) -> Found:
 
 
 def hardsigmoid(view: View, node: Node) -> Found:
-    """x / 6 + 1 / 2 in [0, 1]; or x + 3 in [0, 6], divided by 6."""
+    """Find hardsigmoid written as x / 6 + 1 / 2 clipped to [0, 1], or x + 3 clipped to [0, 6] and divided by 6."""
     if isinstance(node.op, Clip):
         scale, shift, x = view.linear(node.inputs[0])
         if (node.op.low, node.op.high) == (0.0, 1.0) and is_close(scale, 1 / 6) and is_close(shift, 0.5):

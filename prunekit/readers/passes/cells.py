@@ -1,4 +1,4 @@
-"""What files spell out of recurrent cells, and choices that are put side by side again."""
+"""Patterns of recurrent cells, and of values that were split and joined again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prunekit.readers.passes.rewriting import Found, View
 
 
 class _Rows(NamedTuple):
-    """Some rows of a layer of ``source``."""
+    """A range of rows of a layer that reads ``source``."""
 
     weight: Array
     bias: Array
@@ -27,7 +27,7 @@ class _Rows(NamedTuple):
 
 
 def cell(view: View, node: Node) -> Found:
-    """(1 - z) n + z before, with r, z = sigmoid(...) and n = tanh(n_x + r n_h), as one GRU."""
+    """Find a GRU: (1 - z) n + z before, with r, z = sigmoid(...) and n = tanh(n_x + r n_h)."""
     if not isinstance(node.op, Add):
         return None
     for new, kept in permutations(node.inputs):
@@ -76,7 +76,9 @@ def _joined(view: View, parts: list[_Rows | None], before: str) -> tuple[GRU, st
 
 
 def _rows(view: View, name: str) -> _Rows | None:
-    """Return the rows of a layer that ``name`` is, all of them or a part."""
+    """Return the rows of a layer that ``name`` consists of, all or some of them; None if it is not the output of a
+    layer.
+    """
     picked, source = view.op(name, Slice), name
     if picked is not None:
         source = view.source(name)
@@ -88,7 +90,7 @@ def _rows(view: View, name: str) -> _Rows | None:
 
 
 def _pairs(view: View, name: str, kind: type[Add] | type[Mul]) -> list[tuple[str, str]]:
-    """Return the two values that ``name`` is made of by ``kind``, in both orders."""
+    """Return the two values that ``name`` is the sum or product (``kind``) of, in both orders."""
     maker = view.makers.get(name)
     if maker is None or not isinstance(maker.op, kind) or len(maker.inputs) != 2:
         return []
@@ -97,7 +99,7 @@ def _pairs(view: View, name: str, kind: type[Add] | type[Mul]) -> list[tuple[str
 
 
 def rejoined(view: View, node: Node) -> Found:
-    """Parts of one value, side by side in their order and all of them, are that value."""
+    """Replace a concatenation of all parts of one value, in order, by that value."""
     if not isinstance(node.op, Concat):
         return None
     picked = [view.op(name, Slice) for name in node.inputs]

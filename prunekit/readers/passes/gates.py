@@ -1,4 +1,4 @@
-"""Activations that a file spells out as a product: x and a function of x."""
+"""Patterns of activations that are written as a product of x and a function of x."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _GELU_ERF = {1: math.sqrt(0.5)}
 
 
 def is_close(found: float, wanted: float) -> bool:
-    """Return whether two constants are one, which files of float32 spell with seven digits."""
+    """Return whether two constants are equal up to the seven digits of float32."""
     return math.isclose(found, wanted, rel_tol=_CLOSE, abs_tol=1e-7)
 
 
 def made(view: View, node: Node, kind: str, x: str, factor: float = 1.0, *numbers: float) -> Found:
-    """The activation, and a factor after it."""
+    """Return the activation ``kind`` of x, followed by a multiplication by ``factor``."""
     op = Activation(kind=kind, numbers=numbers)
     if is_close(factor, 1.0):
         return (Node(op=op, inputs=(x,), outputs=node.outputs),)
@@ -36,7 +36,7 @@ def made(view: View, node: Node, kind: str, x: str, factor: float = 1.0, *number
 
 
 def gated(view: View, node: Node) -> Found:
-    """x * g(x): SiLU, hardswish, mish, softsign, and GELU in both forms."""
+    """Find x * g(x): SiLU, hardswish, mish, softsign, and both forms of GELU."""
     if not isinstance(node.op, Mul | ScaleShift):
         return None
     products = [view.factors_of(node)]
@@ -79,13 +79,15 @@ def _gate(view: View, x: str, gate: str) -> tuple[str, float] | None:
 
 
 def plain_softplus(view: View, name: str) -> bool:
-    """Return whether ``name`` is a softplus without a number."""
+    """Return whether ``name`` is a softplus with the standard scale."""
     op = view.op(name, Activation)
     return op is not None and op.numbers == (1.0,)
 
 
 def polynomial(view: View, name: str, x: str, depth: int = 0) -> dict[int, float] | None:
-    """Return ``name`` as a polynomial of ``x``: the numbers by power; None where it is none, or no short one."""
+    """Return ``name`` as a polynomial of ``x``: its coefficients by power; None if it is not a polynomial of low
+    degree.
+    """
     if name == x:
         return {1: 1.0}
     if depth > 8 or name not in view.makers:

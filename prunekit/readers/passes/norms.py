@@ -1,4 +1,4 @@
-"""Norms that a file spells out."""
+"""Patterns of norms and log-softmax."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prunekit.readers.passes.rewriting import Found, View
 
 
 def divided_by_size(view: View, node: Node) -> Found:
-    """x / root(x): LayerNorm where x is centred, RMSNorm, L2Norm."""
+    """Find x divided by its size: LayerNorm if x is centred, otherwise RMSNorm or L2Norm."""
     if not isinstance(node.op, Mul):
         return None
     for x, other in (node.inputs, node.inputs[::-1]):
@@ -45,7 +45,7 @@ def divided_by_size(view: View, node: Node) -> Found:
 
 
 def log_softmax(view: View, node: Node) -> Found:
-    """x less the logarithm of the sum of its powers, whether or not the largest is taken out of that before."""
+    """Find x - log(sum(exp(x))), with or without subtracting the maximum first."""
     if not isinstance(node.op, Add):
         return None
     for x, other in (node.inputs, node.inputs[::-1]):
@@ -56,7 +56,7 @@ def log_softmax(view: View, node: Node) -> Found:
 
 
 def _log_sum_of_powers(view: View, name: str) -> str | None:
-    """Return x where ``name`` is log(sum(exp(x))), or log(sum(exp(x - max(x)))) + max(x)."""
+    """Return x if ``name`` is log(sum(exp(x))) or log(sum(exp(x - max(x)))) + max(x), otherwise None."""
     maker = view.makers.get(name)
     pairs = [(name, "")]
     if maker is not None and isinstance(maker.op, Add):
@@ -81,14 +81,14 @@ def _log_sum_of_powers(view: View, name: str) -> str | None:
 
 
 def softmax_of_logarithms(view: View, node: Node) -> Found:
-    """Probabilities of logarithms of probabilities are those of what these were made of."""
+    """Replace softmax(log_softmax(x)) by softmax(x)."""
     if isinstance(node.op, Softmax | LogSoftmax) and view.op(node.inputs[0], LogSoftmax) is not None:
         return (Node(op=node.op, inputs=(view.source(node.inputs[0]),), outputs=node.outputs),)
     return None
 
 
 def _repeated(view: View, name: str) -> str:
-    """Return the number that ``name`` repeats; itself where it is only one."""
+    """Return the number that ``name`` repeats, or ``name`` itself."""
     take = view.op(name, Take)
     if take is None or any(take.indices) or view.specs[view.source(name)].shape[-1] != 1:
         return name
@@ -96,7 +96,7 @@ def _repeated(view: View, name: str) -> str:
 
 
 def _mean(view: View, name: str) -> str | None:
-    """Return what ``name`` is the mean of."""
+    """Return the value that ``name`` is the mean of, or None."""
     scale, shift, inner = view.linear(name)
     op = view.op(inner, Reduce)
     if op is None or shift != 0.0 or op.kind == "max":
@@ -107,7 +107,7 @@ def _mean(view: View, name: str) -> str | None:
 
 
 def _mean_square(view: View, name: str, x: str) -> float | None:
-    """Return epsilon where ``name`` is sqrt(mean(x^2) + epsilon)."""
+    """Return epsilon if ``name`` is sqrt(mean(x^2) + epsilon), otherwise None."""
     inner = view.of(name, "sqrt")
     if inner is None:
         return None
@@ -125,7 +125,7 @@ def _mean_square(view: View, name: str, x: str) -> float | None:
 
 
 def _centred(view: View, x: str) -> str | None:
-    """Return what ``x`` is without its mean."""
+    """Return the value that ``x`` is without its mean, or None."""
     maker = view.makers.get(x)
     if maker is None or not isinstance(maker.op, Add):
         return None
@@ -137,7 +137,7 @@ def _centred(view: View, x: str) -> str | None:
 
 
 def _length(view: View, name: str, x: str) -> float | None:
-    """Return epsilon where ``name`` is max(|x|, epsilon)."""
+    """Return epsilon if ``name`` is max(|x|, epsilon), otherwise None."""
     clip = view.op(name, Clip)
     if clip is None or clip.high != math.inf or not clip.low > 0.0:
         return None

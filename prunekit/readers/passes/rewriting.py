@@ -1,4 +1,4 @@
-"""One sweep after the other over a graph's nodes, until no pattern is found; what nothing reads goes."""
+"""The rewriting engine: it sweeps over the nodes until no pattern matches, and removes nodes that nothing reads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Kind = TypeVar("_Kind", bound=Op)
 
 @final
 class View:
-    """The graph as far as a sweep has come: who makes a value, how often it is read, and what it is."""
+    """The graph during a sweep: the node that makes each value, and how often the value is read."""
 
     def __init__(self, graph: Graph) -> None:
         self.makers: dict[str, Node] = {}
@@ -39,40 +39,42 @@ class View:
         self.uses.update(_ends(graph))
 
     def fresh(self, like: str) -> str:
-        """Return a name that no value has."""
+        """Return an unused name."""
         at = 1
         while f"{like}.{at}" in self.specs:
             at += 1
         return f"{like}.{at}"
 
     def node(self, op: Op, inputs: Sequence[str], like: str) -> Node:
-        """Return a new node in between, under a new name."""
+        """Return a new intermediate node with an unused name."""
         name = self.fresh(like)
         self.specs[name] = op.shapes([self.specs[one] for one in inputs])[0]
         return Node(op=op, inputs=tuple(inputs), outputs=(name,))
 
     def alone(self, name: str) -> bool:
-        """Return whether only one node reads the value."""
+        """Return whether exactly one node reads the value."""
         return self.uses[name] == 1
 
     def op(self, name: str, kind: type[_Kind]) -> _Kind | None:
-        """Return the op that makes ``name`` where it is of ``kind``."""
+        """Return the op that makes ``name`` if it is of ``kind``, otherwise None."""
         maker = self.makers.get(name)
         return maker.op if maker is not None and isinstance(maker.op, kind) else None
 
     def source(self, name: str) -> str:
-        """Return what the op that makes ``name`` reads first."""
+        """Return the first input of the op that makes ``name``."""
         return self.makers[name].inputs[0]
 
     def of(self, name: str, kind: str) -> str | None:
-        """Return what the element-wise function ``kind`` that makes ``name`` reads, None where that is not made so."""
+        """Return the input of the element-wise function ``kind`` that makes ``name``, or None."""
         maker = self.makers.get(name)
         if maker is None or not isinstance(maker.op, Activation | Elementary) or maker.op.kind != kind:
             return None
         return maker.inputs[0]
 
     def linear(self, name: str) -> tuple[float, float, str]:
-        """Return (scale, shift, inner): the value is scale * inner + shift, with one number for all of each."""
+        """Return (scale, shift, inner) such that the value is scale * inner + shift, with one number for all
+        elements.
+        """
         scale, shift = 1.0, 0.0
         for _ in range(_MAX_LINKS):
             if name not in self.makers:
@@ -86,12 +88,12 @@ class View:
         return scale, shift, name
 
     def factors(self, name: str, depth: int = 0) -> tuple[float, list[str]]:
-        """Return a number and the values that ``name`` is the product of; a square counts twice."""
+        """Return a number and the values whose product ``name`` is; a square counts twice."""
         maker = self.makers.get(name)
         return (1.0, [name]) if maker is None or depth > _MAX_DEPTH else self.factors_of(maker, depth)
 
     def factors_of(self, node: Node, depth: int = 0) -> tuple[float, list[str]]:
-        """Return the same for a node that need not have been taken yet."""
+        """Return the same for a node that is not in the graph yet."""
         name, found = node.outputs[0], scale_shift_of(node.op)
         scale, inner = 1.0, name
         if found is not None:
@@ -118,7 +120,7 @@ Pattern = Callable[[View, Node], Found]
 
 
 def rewritten(graph: Graph, patterns: Sequence[Pattern]) -> Graph:
-    """Return ``graph`` with every place where a pattern is found replaced, and without what nothing reads."""
+    """Return ``graph`` with every match of a pattern replaced, and without nodes that nothing reads."""
     for _ in range(_MAX_SWEEPS):
         graph = pruned(graph)
         graph, changed = _sweep(graph, patterns)
@@ -137,7 +139,7 @@ def _sweep(graph: Graph, patterns: Sequence[Pattern]) -> tuple[Graph, bool]:
             found = pattern(view, node)
             if isinstance(found, str) and node.outputs[0] in ends:
                 free = found in view.makers and found not in ends and found not in moved
-                moved |= {found: node.outputs[0]} if free else {}  # an end keeps its name: what it is takes that
+                moved |= {found: node.outputs[0]} if free else {}  # an output keeps its name
                 found = found if free else None
             if found is not None:
                 break
@@ -158,14 +160,14 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 
 def pruned(graph: Graph) -> Graph:
-    """Return ``graph`` without nodes and inputs that no output needs."""
+    """Return ``graph`` without nodes and inputs that no output depends on."""
     needed, nodes = set(_ends(graph)), list[Node]()
     for node in reversed(graph.nodes):
         if needed & set(node.outputs):
             nodes.append(node)
             needed |= set() if isinstance(node.op, Constant) else set(node.inputs)
     kept = [port for port in graph.inputs if port.name in needed] or list(graph.inputs[:1])
-    # A constant needs no input but for the batch: any that is there does.
+    # A constant needs an input only for its batch size, so any input will do.
     nodes = [replace(one, inputs=(kept[0].name,)) if isinstance(one.op, Constant) else one for one in nodes[::-1]]
     return replace(graph, inputs=tuple(kept), nodes=tuple(nodes))
 
@@ -175,7 +177,7 @@ def _ends(graph: Graph) -> list[str]:
 
 
 def scale_shift_of(op: Op) -> tuple[Array, Array] | None:
-    """Return (scale, shift) float64 of an op that is no more than that."""
+    """Return (scale, shift) in float64 if the op is only a scale and shift, otherwise None."""
     if isinstance(op, ScaleShift):
         return op.scale.astype(np.float64), op.shift.astype(np.float64)
     if isinstance(op, Normalize) and math.isinf(op.clip):
@@ -185,5 +187,5 @@ def scale_shift_of(op: Op) -> tuple[Array, Array] | None:
 
 
 def is_uniform(array: Array) -> bool:
-    """Return whether all entries are one number."""
+    """Return whether all entries are equal."""
     return bool((array == array[:1]).all())

@@ -1,4 +1,4 @@
-"""Scales, shifts and bounds: put together, and into the layers and norms before them."""
+"""Patterns of scales, shifts and bounds: they are joined, and folded into the layers and norms before them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _single(array: Array) -> Array:
 
 
 def nothing(_: View, node: Node) -> Found:
-    """x * 1 + 0 and bounds that are none are x."""
+    """Remove x * 1 + 0, and bounds that are infinite."""
     op = node.op
     if isinstance(op, ScaleShift) and (op.scale == 1.0).all() and not op.shift.any():
         return node.inputs[0]
@@ -42,7 +42,9 @@ def nothing(_: View, node: Node) -> Found:
 
 
 def two_scalings(view: View, node: Node) -> Found:
-    """Two in a row are one. A shift before a scale stays a shift: x - mean is exact where x * scale is not."""
+    """Join two scalings in a row. A shift before a scale stays first, because x - mean is exact and x * scale is
+    not.
+    """
     if not isinstance(node.op, ScaleShift) or view.op(node.inputs[0], ScaleShift) is None:
         return None
     first, second = view.op(node.inputs[0], ScaleShift), node.op
@@ -60,7 +62,7 @@ def two_scalings(view: View, node: Node) -> Found:
 
 
 def clipped_normalizer(view: View, node: Node) -> Found:
-    """A normalizer with its bounds."""
+    """Join a normalizer with the bounds after it."""
     before = view.op(node.inputs[0], Normalize)
     if not isinstance(node.op, Clip) or before is None or not node.op.low == -node.op.high < 0.0:
         return None
@@ -69,7 +71,7 @@ def clipped_normalizer(view: View, node: Node) -> Found:
 
 
 def two_bounds(view: View, node: Node) -> Found:
-    """Bounds after bounds, or after a rectifier."""
+    """Join bounds with the bounds or the rectifier before them."""
     name = node.inputs[0]
     if isinstance(node.op, Clip):
         inner = view.op(name, Clip)
@@ -88,14 +90,14 @@ def two_bounds(view: View, node: Node) -> Found:
 
 
 def rectifier(_: View, node: Node) -> Found:
-    """Held above zero."""
+    """Replace a lower bound of zero by a ReLU."""
     if isinstance(node.op, Clip) and node.op.low == 0.0 and node.op.high == math.inf:
         return (replace(node, op=Activation(kind="relu")),)
     return None
 
 
 def into_layer(view: View, node: Node) -> Found:
-    """A scale and shift of a layer or norm that nothing else reads goes into its constants."""
+    """Fold a scale and shift into the constants of the layer or norm before it, if nothing else reads that."""
     found, name = scale_shift_of(node.op), node.inputs[0]
     if isinstance(node.op, BatchNorm):
         factor = node.op.scale.astype(np.float64) / np.sqrt(node.op.variance.astype(np.float64) + node.op.epsilon)
@@ -120,7 +122,7 @@ def into_layer(view: View, node: Node) -> Found:
 
 
 def rows_of_layer(view: View, node: Node) -> Found:
-    """A layer of which only some values are read has only these."""
+    """Reduce a layer to the rows whose outputs are read."""
     layer, name = view.op(node.inputs[0], Affine), node.inputs[0]
     if layer is None or not view.alone(name):
         return None
@@ -136,7 +138,7 @@ def rows_of_layer(view: View, node: Node) -> Found:
 
 
 def is_raw(view: View, name: str) -> bool:
-    """Return whether a value is an observation as it is, or parts of it."""
+    """Return whether a value is an observation or a selection of its entries."""
     seen = set()
     waiting = [name]
     while waiting:
@@ -151,7 +153,7 @@ def is_raw(view: View, name: str) -> bool:
 
 
 def expansion_last(view: View, node: Node) -> Found:
-    """A function of a repeated number is the repeated function of it."""
+    """Move an element-wise function before a repetition."""
     take = view.op(node.inputs[0], Take) if len(node.inputs) == 1 else None
     if take is None or any(take.indices) or view.specs[view.source(node.inputs[0])].shape[-1] != 1:
         return None
@@ -165,7 +167,7 @@ def expansion_last(view: View, node: Node) -> Found:
 
 
 def views(view: View, node: Node) -> Found:
-    """A view of a view is one view, and none where the shape is what it was."""
+    """Join two reshapes in a row, and remove a reshape to the same shape."""
     if not isinstance(node.op, Flatten | Reshape):
         return None
     source = node.inputs[0]

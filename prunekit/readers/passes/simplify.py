@@ -1,4 +1,4 @@
-"""All passes in a row."""
+"""All rewriting passes, in order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FOLDED = (
 
 
 def simplified(graph: Graph) -> Graph:
-    """Return a graph that computes the same, up to rounding, in the ops that it is made of.
+    """Return a graph that computes the same, up to rounding, with patterns replaced by single ops.
 
-    What is spelled out is recognised before constants are put together, as that would part x * 2 from x.
+    Activations and norms are recognised before constants are joined, because joining would hide patterns such as x * 2.
     """
     for _ in range(2):
         graph = rewritten(rewritten(graph, _RECOGNISED), _FOLDED)

@@ -1,4 +1,4 @@
-"""Activations from the text that Stable-Baselines3 writes of ``activation_fn``."""
+"""Activations from the text that Stable-Baselines3 stores for ``activation_fn``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEARNED = f"{nn.PReLU.__module__}.{nn.PReLU.__qualname__}"
 
 @final
 class Learned:
-    """A PReLU, whose slopes are among the weights."""
+    """A PReLU, whose slopes are stored with the weights."""
 
 
 def activation_called(text: object) -> Op | Learned | None:
@@ -66,7 +66,7 @@ def _module(name: str, listed: str) -> nn.Module | None:
 
 
 def _arguments(listed: str) -> tuple[list[Any] | None, dict[str, Any]]:
-    """Return the arguments by place (None where one of all cannot be read) and by name."""
+    """Return (positional, keyword) arguments; positional ones are None if one of them cannot be read."""
     placed: list[Any] = []
     named: dict[str, Any] = {}
     for word in filter(None, listed.split(", ")):

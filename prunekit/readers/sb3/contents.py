@@ -1,7 +1,7 @@
-"""What is in a zip of Stable-Baselines3: text, JSON and named tensors.
+"""The content of a Stable-Baselines3 zip: text, JSON and named tensors.
 
-The zip's ``data`` is JSON in which what JSON cannot hold is a base64 pickle with readable text beside it. Nothing is
-unpickled: spaces and activation come from the text, layers and widths from the tensors in ``policy.pth``.
+The zip's ``data`` is JSON. Values that JSON cannot hold are base64 pickles with readable text next to them. Nothing is
+unpickled: spaces and activation come from the text, and layers and widths from the tensors in ``policy.pth``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _VERSION = re.compile(r"[012]\.\d{1,3}[\w.+]{0,20}")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The plain parts of a zip; ``version`` is that of Stable-Baselines3, None where the file does not say it.
+    """The plain parts of a zip. ``version`` is that of Stable-Baselines3, None if the file does not say it.
 
-    ``weights`` are the bytes of its ``policy.pth``, empty where it holds none.
+    ``weights`` are the bytes of ``policy.pth``, empty if there is none.
     """
 
     version: str | None
@@ -45,7 +45,7 @@ class Contents:
     weights: bytes
 
     def section(self, name: str) -> dict[str, Any]:
-        """Return the part ``name`` of ``data``; raises InputError where there is none."""
+        """Return the part ``name`` of ``data``; raises InputError if it is missing."""
         section = self.data.get(name)
         if not isinstance(section, dict):
             raise InputError(f"its 'data' does not describe '{name}'; save the whole model")
@@ -53,14 +53,14 @@ class Contents:
 
 
 def quoted(value: object) -> str:
-    """Return ``value`` from a file in a form that fits into one line of an error."""
+    """Return ``value`` from a file as text that fits into one line of an error."""
     return repr(value)[:100]
 
 
 def read_contents(path: Path, *, max_bytes: int = MAX_ENTRY) -> Contents:
-    """Return what is in the zip at ``path``, whose entries unpack to ``max_bytes`` at most each.
+    """Return the content of the zip at ``path``; each entry may unpack to at most ``max_bytes``.
 
-    Raises InputError, and what zipfile and json raise for damaged ones.
+    Raises InputError, and whatever zipfile and json raise for damaged files.
     """
     unpacked = _FREE + _UNPACKED * path.stat().st_size
     with zipfile.ZipFile(path) as archive:
@@ -96,7 +96,7 @@ def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
 
 
 def tensors_in(content: bytes) -> dict[str, Tensor]:
-    """Return the tensors in ``policy.pth``, by name; raises InputError where it holds anything else."""
+    """Return the tensors in ``policy.pth``, keyed by name; raises InputError if it contains anything else."""
     if not content:
         raise InputError("holds no 'policy.pth'; only a zip that Stable-Baselines3's save wrote is read")
     try:
@@ -111,6 +111,8 @@ def tensors_in(content: bytes) -> dict[str, Tensor]:
 
 
 def told(text: object) -> str:
-    """Return the name of a class in text that Python wrote of it, or the text itself, made safe."""
+    """Return the class name in the text that Python printed for a class, or the text itself with unsafe characters
+    escaped.
+    """
     found = re.fullmatch(r"<class '([\w.]+)'>", text) if isinstance(text, str) else None
     return shown(found[1] if found else text, 100)

@@ -1,4 +1,4 @@
-"""The actions of a file beside those of the environment that a caller gives."""
+"""Comparison of the actions in a file with those of the environment that the caller gives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Float64 = NDArray[np.float64]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rescaling:
-    """An action in the file's bounds times ``scale`` plus ``shift`` [n] is one in the environment's."""
+    """A rescaling from the file's bounds to the environment's: action * ``scale`` + ``shift``, [n] each."""
 
     scale: Float64
     shift: Float64
@@ -33,7 +33,7 @@ class Rescaling:
 
 
 def check_fit(spaces: Spaces, inputs: int, outputs: int, kind: type[ActionKind]) -> None:
-    """Raise InputError where ``spaces`` that a caller gave do not fit a policy of these widths and actions."""
+    """Raise InputError if the caller's ``spaces`` do not fit a policy with these widths and this kind of actions."""
     if type(spaces.actions) is not kind:
         raise InputError(
             f"chooses {kind.sort} actions, but the environment has {spaces.actions.sort} ones; give the policy's own "
@@ -48,9 +48,9 @@ def check_fit(spaces: Spaces, inputs: int, outputs: int, kind: type[ActionKind])
 
 
 def rescaling(own: ActionKind, given: ActionKind) -> Rescaling | None:
-    """Return how actions become those ``given`` where the file's text says others; None where they are the same.
+    """Return the rescaling from the file's bounds to those in ``given``, or None if they are equal.
 
-    Raises InputError where nothing makes the one of the other.
+    Raises InputError if no rescaling maps one to the other.
     """
     match own, given:
         case BoxActions(), BoxActions():
@@ -68,7 +68,7 @@ def _between(own: BoxActions, given: BoxActions) -> Rescaling | None:
     for index, (pair, wanted) in enumerate(zip(old, new, strict=True)):
         if pair[0] == pair[1]:  # digits that the text does not have
             continue
-        # training gives a learner the largest numbers for bounds that there are not
+        # in training, missing bounds are the largest numbers
         held, needed = (np.clip(bounds, -_LARGEST_BOUND, _LARGEST_BOUND) for bounds in (pair, wanted))
         if np.isclose(held, needed, rtol=_ROUNDED, atol=0.0).all():
             continue

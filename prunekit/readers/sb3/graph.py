@@ -1,4 +1,4 @@
-"""The policy in a zip of Stable-Baselines3, sb3-contrib or SBX as a graph."""
+"""Conversion of the policy in a zip of Stable-Baselines3, sb3-contrib or SBX into a graph."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def read_zip(
 ) -> ForeignGraph:
     """Return the policy in a zip that ``save`` of a stock algorithm wrote; runs none of its code (law 7).
 
-    ``vec_normalize`` is the file of ``VecNormalize.save``, for a policy that was trained behind one. ``spaces`` win
-    over the action space in the zip; an action in other bounds is rescaled to theirs, which the notes say.
-    ``policy_of`` knows the library that wrote it.
+    ``vec_normalize`` is the file of ``VecNormalize.save``, for a policy that was trained with one. ``spaces`` override
+    the action space in the zip: actions with other bounds are rescaled to theirs, with a note. ``policy_of`` extracts
+    the policy for the library that wrote the zip.
 
-    Raises ArtifactError, naming the file, for what is no sound policy over arrays, and InputError for ``spaces`` that
+    Raises ArtifactError, naming the file, if it does not hold a sound policy over arrays, and InputError if ``spaces``
     do not fit the policy.
     """
     require_file(path)
@@ -89,7 +89,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
-    """Return ``policy`` behind the normalizers in the file ``called``; raises ArtifactError where they do not fit."""
+    """Return ``policy`` with the normalizers in the file ``called`` in front; raises ArtifactError if they do not
+    fit.
+    """
     found = read_vec_normalize(called)
     if found is None:
         return policy
@@ -113,7 +115,7 @@ def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
 
 
 def _own_spaces(policy: ZipPolicy, contents: Contents, given: Spaces | None) -> Spaces | None:
-    """Return the spaces that the text says; None where it does not say them, and a caller does."""
+    """Return the spaces that the text in the zip gives; None if it does not give them and the caller does."""
     try:
         return action_spaces(policy.observed.inputs, policy.outputs, contents.section("action_space"))
     except InputError:

@@ -1,4 +1,4 @@
-"""The tensors of a zip as ops, layer by layer."""
+"""Conversion of a zip's tensors into ops, layer by layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Act = Op | Learned | None
 @final
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """Running statistics of a batch renormalization, as scale and shift [n] of what it reads, in float64."""
+    """A batch renormalization with fixed statistics: scale and shift [n] of its input, in float64."""
 
     scale: Array
     shift: Array
@@ -36,7 +36,7 @@ class Norm:
 @final
 @dataclass(kw_only=True)
 class _Taker:
-    """Takes tensors by name, and knows which are left."""
+    """Takes tensors by name, and remembers which are left."""
 
     state: Mapping[str, Tensor]
     policy: str
@@ -70,7 +70,7 @@ class _Taker:
         if len({len(values) for values in (mean, variance, scale, bias)}) != 1:
             raise InputError(f"its layer '{name}' has vectors of different lengths")
         self.taken.add(f"{name}{_STEPS}")
-        with np.errstate(all="ignore"):  # what comes out of broken ones is NaN or infinite, which no graph takes
+        with np.errstate(all="ignore"):  # broken statistics give NaN or infinity, which no graph accepts
             factor = scale / np.sqrt(variance + epsilon)
             return Norm(scale=factor, shift=bias - mean * factor)
 
@@ -79,10 +79,10 @@ class _Taker:
 
 
 def layers_of(layout: Layout, state: Mapping[str, Tensor], act: Act, epsilon: float) -> tuple[list[Op], bool]:
-    """Return the ops from observations to outputs, and whether the output layer stands in a Sequential of its own.
+    """Return the ops from observations to outputs, and whether the output layer is in a Sequential of its own.
 
-    ``act`` is the activation, ``epsilon`` that of batch norms, which are folded into the layers behind them. Raises
-    InputError, naming a tensor, for what no stock policy holds.
+    ``act`` is the activation. ``epsilon`` is that of batch norms, which are folded into the layers after them. Raises
+    InputError, naming a tensor, for anything that no stock policy contains.
     """
     taker = _Taker(state=state, policy=layout.name)
     found: list[Op | Norm] = []
@@ -102,7 +102,7 @@ def layers_of(layout: Layout, state: Mapping[str, Tensor], act: Act, epsilon: fl
 def _sequential(
     taker: _Taker, prefix: str, act: Act, epsilon: float, layout: Layout, *, inner: bool
 ) -> list[Op | Norm]:
-    """Return layers and activations; ``inner`` says that there is an activation (and a norm) behind the last one."""
+    """Return layers and activations; ``inner`` means that an activation (and maybe a norm) follows the last layer."""
     inside = [name.removeprefix(prefix) for name in taker.state if name.startswith(prefix)]
     norms = any(name.endswith("ra_mean") for name in inside)
     step = 3 if norms else 2  # a norm, a layer, an activation
@@ -130,7 +130,7 @@ def _activation(taker: _Taker, name: str, act: Act, width: int) -> list[Op | Nor
 
 
 def folded(found: Iterable[Op | Norm]) -> list[Op]:
-    """Return the ops with every norm in the layer behind it; raises InputError where there is none that fits."""
+    """Return the ops with every norm folded into the next layer; raises InputError if no layer fits."""
     ops: list[Op] = []
     before: Norm | None = None
     for one in found:
@@ -147,7 +147,7 @@ def folded(found: Iterable[Op | Norm]) -> list[Op]:
 
 
 def after_norm(layer: Affine, norm: Norm) -> Affine:
-    """Return the layer that reads what ``norm`` reads."""
+    """Return the layer with ``norm``, which comes before it, folded in."""
     weight = layer.weight.astype(np.float64)
     with np.errstate(all="ignore"):
         return Affine(
@@ -157,7 +157,7 @@ def after_norm(layer: Affine, norm: Norm) -> Affine:
 
 
 def mean_of_quantiles(layer: Affine, actions: int) -> Affine:
-    """Return the layer whose outputs are the means over quantiles; rows are quantiles of all actions in turn."""
+    """Return the layer whose outputs are means over quantiles; its rows are ordered by quantile, then by action."""
     rows = len(layer.bias)
     if rows % actions:
         raise InputError(f"its {rows} outputs are not an integer number of quantiles for each of {actions} actions")
@@ -169,7 +169,7 @@ def mean_of_quantiles(layer: Affine, actions: int) -> Affine:
 
 
 def difference_of_pairs(layer: Affine) -> Affine:
-    """Return the layer of one output per switch: that of "on" less that of "off", of which rows take turns."""
+    """Return the layer with one output per switch, "on" minus "off", from a layer with a row for each of both."""
     if len(layer.bias) % 2:
         raise InputError(f"its {len(layer.bias)} outputs are not two for each switch")
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
@@ -179,7 +179,7 @@ def difference_of_pairs(layer: Affine) -> Affine:
 
 
 def rescaled(layer: Affine, scale: Array, shift: Array) -> Affine:
-    """Return the layer whose outputs are times ``scale`` plus ``shift``."""
+    """Return the layer with its outputs multiplied by ``scale`` and shifted by ``shift``."""
     with np.errstate(all="ignore"):
         return Affine(
             weight=(layer.weight * scale[:, None]).astype(np.float32),

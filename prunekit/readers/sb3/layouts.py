@@ -1,4 +1,4 @@
-"""Where the policies of Stable-Baselines3 and sb3-contrib keep what is deployed."""
+"""The tensors of each kind of Stable-Baselines3 and sb3-contrib policy that are deployed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _VALUES = ("mlp_extractor.value_net.", "value_net.")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One kind of policy: the names of its deployed tensors, and the first letters of those beside them.
+    """One kind of policy: the names of its deployed tensors, and the prefixes of its other tensors.
 
-    ``trunks`` are ``nn.Sequential`` of layers with an activation behind each, ``end`` the output layer, or a Sequential
-    that ends in it. ``squashed`` says whether the action is its tanh, ``clipped`` whether gSDE clips it before,
-    ``quantiles`` whether it gives several values of each action, ``pairs`` two of each switch, ``biased`` whether every
+    ``trunks`` are Sequentials of layers with an activation after each. ``end`` is the output layer, or a Sequential
+    that ends in it. ``squashed`` means that the action is the tanh of the output, and ``clipped`` that gSDE clips the
+    output first. ``quantiles`` means several outputs per action, ``pairs`` two per switch, and ``biased`` that every
     layer has a bias.
     """
 
@@ -106,7 +106,7 @@ _FLATTEN = "<class 'stable_baselines3.common.torch_layers.FlattenExtractor'>"
 
 
 def layout_of(contents: Contents) -> Layout:
-    """Return the layout of the policy in a zip; raises InputError, by name, for what is not read."""
+    """Return the layout of the policy in a zip; raises InputError with its name if it is not supported."""
     module = contents.section("policy_class").get("__module__")
     if module == _RECURRENT:
         raise InputError("its policy is recurrent (RecurrentPPO), which is not read yet; only feed-forward ones are")
@@ -123,7 +123,7 @@ def layout_of(contents: Contents) -> Layout:
 
 
 def algorithm_of(layout: Layout, data: Mapping[str, Any]) -> str:
-    """Return the algorithm's name; where several have one layout, settings that only one of them has tell it."""
+    """Return the algorithm's name. If several share a layout, it is found by settings that only one of them has."""
     if layout is _PPO:
         return "PPO" if "clip_range" in data else "TRPO" if "cg_max_steps" in data else "A2C"
     if layout.name == "TD3 or DDPG":
@@ -132,6 +132,6 @@ def algorithm_of(layout: Layout, data: Mapping[str, Any]) -> str:
 
 
 def library_of(layout: Layout, algorithm: str, version: str | None) -> str:
-    """Return the name of the library that wrote a zip, and the version of Stable-Baselines3 in it."""
+    """Return the name of the library that wrote the zip, with the version of Stable-Baselines3."""
     written = "Stable-Baselines3" if version is None else f"Stable-Baselines3 {version}"
     return f"{written} with sb3-contrib" if layout.contrib or algorithm == "TRPO" else written

@@ -1,4 +1,4 @@
-"""What a zip's policy is given: ports, and the ops that make one row of numbers of them, as the library does."""
+"""The observation of a zip's policy: its ports, and the ops that turn them into one row of numbers."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _TAKEN = ("action", "outputs", "joined")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """``ports`` are what comes in, ``nodes`` make the ``width`` values called ``value`` of them.
+    """``ports`` are the inputs, and ``nodes`` compute from them the ``width`` values called ``value``.
 
-    ``whole`` are the ports of whole numbers, which no normalizer may stand behind.
+    ``whole`` are the ports with integers, which cannot be normalized.
     """
 
     ports: tuple[Port, ...]
@@ -55,7 +55,7 @@ class Observed:
     notes: tuple[str, ...] = field(default=())
 
     def behind(self, normalizers: Mapping[str, Normalize]) -> Observed:
-        """Return the same where the ports that ``normalizers`` names are normalized first."""
+        """Return the same with the ports in ``normalizers`` normalized first."""
         names = {name: f"{name}_normalized" for name in normalizers}
         first = [Node(op=op, inputs=(name,), outputs=(names[name],)) for name, op in normalizers.items()]
         rest = [replace(node, inputs=tuple(names.get(one, one) for one in node.inputs)) for node in self.nodes]
@@ -94,15 +94,15 @@ class Observed:
 
     @property
     def inputs(self) -> int:
-        """How many numbers come in."""
+        """The total number of input values."""
         return sum(math.prod(port.shape) for port in self.ports)
 
 
 def observed(space: Mapping[str, Any], called: str = "obs") -> Observed:
-    """Return what the text of an observation space makes of an observation before the first layer.
+    """Return how the library turns an observation of this space (given as text) into the input of the first layer.
 
-    ``Discrete`` and ``MultiDiscrete`` are numbers that become one-hot vectors, one after the other; of a ``Dict`` all
-    entries stand one after the other. Raises InputError, by name, for other spaces.
+    ``Discrete`` and ``MultiDiscrete`` numbers become one-hot vectors, and the entries of a ``Dict`` are concatenated.
+    Raises InputError, by name, for other spaces.
     """
     name = class_of(space)
     if name == "Dict":
@@ -119,7 +119,7 @@ def observed(space: Mapping[str, Any], called: str = "obs") -> Observed:
 
 
 def _together(parts: Mapping[str, Observed]) -> Observed:
-    """Return the values of all ``parts``, by the names of their ports, one after the other."""
+    """Return the values of all ``parts``, keyed by port, concatenated in order."""
     if not 1 <= len(parts) <= MAX_PARTS or not all(parts) or set(parts) & set(_TAKEN):
         raise InputError(f"its observations have the entries {quoted(list(parts))}, which cannot be inputs of a graph")
     joined = tuple(one.value for one in parts.values())
@@ -135,7 +135,7 @@ def _together(parts: Mapping[str, Observed]) -> Observed:
 
 
 def observed_as_it_is(space: Mapping[str, Any]) -> Observed:
-    """Return what SBX makes of an observation: one row of its numbers, none of them one-hot.
+    """Return how SBX reads an observation: as one row of its numbers, without one-hot vectors.
 
     Raises InputError, by name, for other spaces.
     """
@@ -153,7 +153,7 @@ def _numbers(name: str, counts: tuple[int, ...]) -> str:
 
 
 def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """Return how many values each of the numbers of an observation may have."""
+    """Return the number of possible values of each number in the observation."""
     if name == DISCRETE:
         count = str(space.get("n"))
         counts: tuple[int, ...] = (int(count),) if re.fullmatch(r"\d{1,9}", count) else ()
@@ -173,7 +173,7 @@ def _counts(space: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 
 def _one_hot(name: str, counts: tuple[int, ...], called: str) -> Observed:
-    """Return the ops of a one where a number is the place, and of zeros elsewhere: relu(1 - |number - place|)."""
+    """Return the ops of a one-hot vector: relu(1 - |number - place|) for every place."""
     width = sum(counts)
     places = np.concatenate([np.arange(count) for count in counts]).astype(np.float32)
     which = tuple(int(index) for index in np.repeat(np.arange(len(counts)), counts))

@@ -1,8 +1,8 @@
-"""What the libraries pickle, decoded to plain records without running any code (law 7).
+"""Decoding of the libraries' pickles into plain records, without running any code (law 7).
 
-A pickle names functions and asks for calls of them. Here every name on a short list stands for a plain record, which
-keeps what it is called with, and every other name ends the reading (``formats.pickles``). So nothing that the file
-names is ever imported or called, NumPy's own functions included; arrays are decoded from the records' bytes.
+A pickle names functions and asks for calls of them. Here every name on a short list becomes a plain record of its
+arguments, and any other name is an error (``formats.pickles``). Nothing that the file names is imported or called, not
+even NumPy's own functions. Arrays are decoded from the bytes in the records.
 """
 
 from __future__ import annotations
@@ -44,17 +44,19 @@ _ALLOWED = frozenset(
 
 
 def decoded(content: bytes) -> object:
-    """Return plain values and records of the pickle ``content``; raises InputError and others as ``decode_pickle``."""
+    """Return the plain values and records in the pickle ``content``; raises InputError and others as ``decode_pickle``
+    does.
+    """
     return decode_pickle(content, _ALLOWED.__contains__)
 
 
 def fields_of(value: object) -> dict[str, Any]:
-    """Return the attributes of a record, which are none where it is none."""
+    """Return the attributes of a record; empty for anything else."""
     return value.state if isinstance(value, Record) and isinstance(value.state, dict) else {}
 
 
 def number_of(value: object) -> float | None:
-    """Return a number, of NumPy too, or None of anything else."""
+    """Return a Python or NumPy number as float, or None for anything else."""
     match value:
         case int() | float():
             return float(value)
@@ -66,9 +68,9 @@ def number_of(value: object) -> float | None:
 
 
 def array_of(value: object) -> NDArray[np.float64] | None:
-    """Return a float32 or float64 array, in either form that NumPy pickles it in, or None of anything else.
+    """Return a float array from either form in which NumPy pickles it, or None for anything else.
 
-    Raises InputError where it has other values than its shape says.
+    Raises InputError if its bytes do not match its shape.
     """
     match value:
         case Record(state=(int(), tuple(shape), dtype, bool(fortran), bytes(raw))):  # _reconstruct, then its state

@@ -1,4 +1,4 @@
-"""What a zip's policy is, whichever library trained it, before its normalizer and its head."""
+"""The policy of a zip before its normalizer and head are added, whichever library trained it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prunekit.readers.sb3.observations import Observed
 @final
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """What is added to a value: the ``ops`` on it, in order."""
+    """A residual block: the result of ``ops`` on a value is added to that value."""
 
     ops: tuple[Op, ...]
 
@@ -25,9 +25,9 @@ class Residual:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ZipPolicy:
-    """The ops in order, from what is ``observed`` to the outputs; ``squashed`` says that the action is their tanh.
+    """The ops from what is ``observed`` to the outputs; ``squashed`` means that the action is the tanh of the outputs.
 
-    ``library`` and ``algorithm`` wrote it; ``notes`` say what was left out or assumed.
+    ``library`` and ``algorithm`` wrote the zip; ``notes`` say what was left out or assumed.
     """
 
     library: str
@@ -47,12 +47,12 @@ class ZipPolicy:
 
 
 def last_layer(ops: Sequence[Op | Residual]) -> Affine:
-    """Return the layer that ends ``ops``."""
+    """Return the last layer of ``ops``."""
     last = ops[-1]
     assert isinstance(last, Affine)
     return last
 
 
 def rescaled_ops(ops: tuple[Op | Residual, ...], by: Rescaling) -> tuple[Op | Residual, ...]:
-    """Return ``ops`` with outputs in other bounds."""
+    """Return ``ops`` with their outputs rescaled to other bounds."""
     return (*ops[:-1], rescaled(last_layer(ops), by.scale, by.shift))

@@ -1,4 +1,4 @@
-"""Spaces of Gymnasium, and of gym before it, from the text that Stable-Baselines3 writes beside a pickled one."""
+"""Spaces of Gymnasium and gym, from the text that Stable-Baselines3 stores next to a pickled space."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]\d{2,3})?)")
 
 
 def class_of(space: Mapping[str, Any]) -> str:
-    """Return the name of a space's class where it is one of Gymnasium's, or of gym's before it; else all its text."""
+    """Return the class name of a space of Gymnasium or gym; for other classes, the whole text."""
     text = space.get(":type:")
     found = _CLASS.fullmatch(text) if isinstance(text, str) else None
     return found[2] if found is not None and found[1] == found[2].lower().replace("multi", "multi_") else quoted(text)
 
 
 def shape_of(space: Mapping[str, Any]) -> object:
-    """Return what the text says of a space's shape, whose name older libraries spelled otherwise."""
+    """Return the text of a space's shape, whose key differs in older versions."""
     return space.get("_shape", space.get("shape"))
 
 
 def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the shape of an observation that the library flattens row by row and takes as floats.
+    """Return the shape of an observation that the library flattens row by row and converts to floats.
 
-    Raises InputError for any other space, images among them.
+    Raises InputError for any other space, such as images.
     """
     name, shape = class_of(space), shape_of(space)
     if name not in (BOX, MULTI_BINARY):
@@ -67,13 +67,13 @@ def observation_shape(space: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces:
-    """Return the spaces of an actor from ``inputs`` values to ``outputs`` outputs, by the text of its action space.
+    """Return the spaces of an actor with ``inputs`` values and ``outputs`` outputs, from the text of its action space.
 
-    Bounds come from the bytes of the pickle beside the text where these can be decoded. Text of an array has eight
-    decimals, so a bound is taken from it only where no other float32 number has the same text. (Bounds that were saved
-    under a coarser ``numpy.set_printoptions`` look like exact ones.)
+    Bounds come from the bytes of the pickle next to the text, if these can be decoded. Text of an array has eight
+    decimals, so a bound is taken from the text only if no other float32 has the same text. (Bounds that were saved
+    under a coarser ``numpy.set_printoptions`` look exact and are not.)
 
-    Raises InputError where neither says the space exactly, or where it does not fit ``outputs``.
+    Raises InputError if neither gives the space exactly, or if it does not fit ``outputs``.
     """
     if class_of(space) == DISCRETE:
         count, start = str(space.get("n")), str(space.get("start", 0))  # older spaces begin at 0
@@ -100,9 +100,9 @@ def action_spaces(inputs: int, outputs: int, space: Mapping[str, Any]) -> Spaces
 
 
 def parts_of(space: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the entries of a Dict space by name, in the library's order, each as the text beside a pickle says it.
+    """Return the entries of a Dict space by name, in the library's order, each as the text next to a pickle.
 
-    They come from the pickle, which is decoded, never obeyed. Raises InputError where it does not say them.
+    They come from the pickle, which is decoded without running code. Raises InputError if they are not in it.
     """
     try:
         inner = fields_of(decoded(base64.b64decode(space[":serialized:"], validate=True))).get("spaces")
@@ -129,7 +129,7 @@ def _as_text(part: object) -> dict[str, Any]:
 
 
 def action_notes(space: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what is to be said of actions that are no row of numbers: they are given as one."""
+    """Return a note if actions are not vectors, because they are given as one row."""
     shape = shape_of(space)
     if class_of(space) != BOX or not isinstance(shape, list) or len(shape) == 1:
         return ()
@@ -137,9 +137,9 @@ def action_notes(space: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def integers_in(space: Mapping[str, Any], name: str, called: str) -> tuple[int, ...]:
-    """Return the integers in the text ``name`` of the space of what is ``called`` so.
+    """Return the integers in the text ``name`` of a space; ``called`` names the space in messages.
 
-    Raises InputError where they are not all there.
+    Raises InputError if they are incomplete.
     """
     words = _words(str(space.get(name)))
     if not words or not all(map(_INTEGER.fullmatch, words)):
@@ -166,21 +166,23 @@ def _bounds(space: Mapping[str, Any], side: str, count: int) -> tuple[float, ...
 
 
 def _pickled(space: Mapping[str, Any], side: str) -> NDArray[np.float64] | None:
-    """Return bounds with all of their digits from the bytes of the space's pickle, which is decoded, never obeyed."""
+    """Return exact bounds from the bytes of the space's pickle, which is decoded without running code; None if there
+    are none.
+    """
     try:
         return array_of(fields_of(decoded(base64.b64decode(space[":serialized:"], validate=True))).get(side))
-    except Exception:  # a damaged pickle raises many types, and the text may do without it
+    except Exception:  # a damaged pickle raises many types, and the text may be enough without it
         return None
 
 
 def _is_only_reading(bounds: NDArray[Any], words: list[str]) -> bool:
-    """Whether ``words`` print ``bounds``, and no array that differs from them as float32 numbers."""
+    """Return whether ``bounds`` print as ``words``, and no other float32 array does."""
     if _printed(bounds) != words:
         return False
     for index, end in itertools.product(range(len(bounds)), (-math.inf, math.inf)):
         here = np.float32(bounds[index])
         beside = np.nextafter(here, np.float32(end))
-        other = bounds.copy()  # the nearest number that an actor, which computes in float32, would tell from this one
+        other = bounds.copy()  # the nearest number that a float32 actor can distinguish from this one
         other[index] = beside if bounds.dtype == np.float32 else (float(here) + float(beside)) / 2
         if other[index] != bounds[index] and _printed(other) == words:
             return False

@@ -1,4 +1,4 @@
-"""Whether the action of a zip's policy is the tanh of its output."""
+"""Detection of policies whose action is the tanh of the output."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from prunekit.readers.sb3.spaces import BOX, class_of
 
 
 def is_squashed(layout: Layout, contents: Contents) -> bool:
-    """Return whether the deployed action is the squashed mean rather than the plain one.
+    """Return whether the deployed action is the tanh of the mean.
 
-    gSDE changes the noise of training alone: the mean action of PPO and A2C is the output of the network as ever,
-    unless ``squash_output`` asks for its tanh. ARS squashes unless it is told otherwise, its linear policy where it is
-    told to. Raises InputError for words in place of truth values.
+    gSDE changes only the noise during training: the mean action of PPO and A2C is the plain output, unless
+    ``squash_output`` is set. ARS squashes by default, and its linear policy only if told to. Raises InputError if a
+    setting is not a truth value.
     """
     options = contents.section("policy_kwargs")
     if layout.name == "ARS":

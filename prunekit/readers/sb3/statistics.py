@@ -19,14 +19,13 @@ _LARGEST_FINITE = float(np.finfo(np.float32).max)
 
 
 def read_vec_normalize(path: Path, *, max_bytes: int = MAX_PICKLE) -> Normalize | dict[str, Normalize] | None:
-    """Return the observation normalizer that ``VecNormalize.save`` wrote; None where it leaves observations alone.
+    """Return the observation normalizer that ``VecNormalize.save`` wrote; None if it does not normalize observations.
 
-    Of Dict observations there is one by the name of every entry that is normalized.
+    For Dict observations the result has one normalizer per normalized entry, by name.
 
-    mean and scale are float32 [obs], scale = 1 / sqrt(var + epsilon); arrays are flattened row by row. A clip beyond
-    float32 clips nothing, and is infinity. Runs no code of the file's choosing (law 7).
-    Raises ArtifactError, naming the file, for anything but a whole and sound VecNormalize over arrays, of
-    ``max_bytes`` at most.
+    mean and scale are float32 [obs], where scale = 1 / sqrt(var + epsilon). Arrays are flattened row by row. A clip
+    beyond float32 becomes infinity, which clips nothing. Runs no code of the file (law 7). Raises ArtifactError, naming
+    the file, unless it is a sound VecNormalize over arrays of at most ``max_bytes``.
     """
     require_file(path)
     try:
@@ -64,7 +63,7 @@ def _of_statistics(statistics: dict[str, Any], epsilon: float, clip: float) -> N
     mean, variance = (_array(statistics.get(name)) for name in ("mean", "var"))
     if mean.shape != variance.shape:
         raise InputError(f"the shapes of its mean {list(mean.shape)} and of its variance {list(variance.shape)} differ")
-    with np.errstate(all="ignore"):  # what comes out of a broken variance is judged below
+    with np.errstate(all="ignore"):  # the results of a broken variance are checked below
         scale = 1.0 / np.sqrt(variance + epsilon)
     if not all((np.abs(values) <= _LARGEST_FINITE).all() for values in (mean, scale)):
         raise InputError("holds statistics that are NaN, infinite or negative; the normalizer is broken")

@@ -1,4 +1,4 @@
-"""The policy of a zip of Stable-Baselines3 or sb3-contrib: its tensors, as ops."""
+"""Conversion of the tensors of a Stable-Baselines3 or sb3-contrib zip into a policy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NORM_EPSILON = 0.001
 
 
 def policy_of_tensors(contents: Contents, said: str | None = None) -> ZipPolicy:
-    """Return the policy, with the activation ``said`` in place of the file's own.
+    """Return the policy; ``said`` is an activation that replaces the one in the file.
 
-    Raises InputError, by name, for what no stock policy over vectors holds.
+    Raises InputError, by name, for anything that no stock policy over vectors contains.
     """
     layout = layout_of(contents)
     seen = observed(contents.section("observation_space"))
@@ -72,7 +72,7 @@ def _epsilon(contents: Contents) -> float:
 
 
 def _number(contents: Contents, name: str, default: float) -> float:
-    """Return a positive number of the policy's options."""
+    """Return a positive number from the policy's settings."""
     value = contents.section("policy_kwargs").get(name, default)
     if type(value) not in (int, float) or not 0.0 < value <= float(np.finfo(np.float32).max):
         raise InputError(f"its '{name}' is {quoted(value)}, which is not a positive number")

@@ -1,4 +1,4 @@
-"""Activations from the names of JAX's functions, with the numbers that these have unless they are told others."""
+"""Activations from the names of JAX's functions, with the default values of their numbers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _HUGE = 1e30
 
 
 def activation_of(called: object) -> Op | None:
-    """Return the op of JAX's function ``called`` so (with what a partial gives it), None for the identity.
+    """Return the op of a JAX function, given by its name and the arguments of a partial; None for the identity.
 
-    Raises InputError for a function of one's own, and for one that no op is of.
+    Raises InputError for a user's own function, and for one without an op.
     """
     name, given = called if isinstance(called, tuple) else (called, {})
     text = name if isinstance(name, str) else ""

@@ -1,4 +1,4 @@
-"""The policy of a zip of SBX: the layers of flax in the order in which SBX's own networks use them."""
+"""The policy in a zip of SBX: flax layers in the order in which SBX's own networks use them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _BATCH_EPSILON, _LAYER_EPSILON = 1e-3, 1e-6
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """A kind of policy: the attributes of network and training state, and the classes that are read.
+    """A kind of policy: the attributes of its network and training state, and the classes that can be read.
 
-    ``spread`` says that a second layer of the last width, which gives the spread, follows the mean.
+    ``spread`` means that a second layer with the width of the mean follows, which gives the standard deviation.
     """
 
     algorithm: str
@@ -78,12 +78,12 @@ _LAYOUTS = {
 
 
 def policy_of_arrays(activation: str | None = None) -> Callable[[Contents], ZipPolicy]:
-    """Return what reads the policy in a zip of SBX, with ``activation`` in place of one that it does not name."""
+    """Return a function that reads the policy in an SBX zip; ``activation`` is used if the file does not name it."""
     return lambda contents: _policy(contents, activation)
 
 
 def is_of_sbx(module: object) -> bool:
-    """Return whether a policy's class is of SBX by its ``module``."""
+    """Return whether the ``module`` of a policy's class belongs to SBX."""
     return isinstance(module, str) and module.startswith("sbx.")
 
 
@@ -129,14 +129,14 @@ def _policy(contents: Contents, said: str | None) -> ZipPolicy:
 
 @final
 class _Layers:
-    """The layers of a network by flax's names, ``Dense_0``, ``BatchRenorm_0``, ..., each taken once."""
+    """The layers of a network by flax's names (``Dense_0``, ``BatchRenorm_0``, ...), each taken once."""
 
     def __init__(self, state: State, beside: Sequence[str]) -> None:
         self.state = state
         self.left = {*state.weights.arrays} - {*beside}
 
     def chain(self, act: Op | None, *, spread: bool) -> list[Op | Residual]:
-        """Return layers with activations between them, and norms before them where there are any."""
+        """Return the layers, with activations between them, and norms before them if there are any."""
         count = len(self.state.weights.matrices) - 1 - spread
         if count < 0:
             raise InputError("its network has no layers; save the model again")
@@ -148,12 +148,14 @@ class _Layers:
             found += [act] if act is not None and index < count else []
         if spread:
             self.spread(f"Dense_{count + 1}", found[-1])
-        if not normed:  # it is there, and does nothing
+        if not normed:  # it exists but has no effect
             self.left -= {f"BatchRenorm_0.{name}" for name in ("scale", "bias")}
         return [*folded(found)]
 
     def simba(self, act: Op | None, *, spread: bool) -> list[Op | Residual]:
-        """Return SimBa's residual blocks between a layer and a norm with a layer (arXiv:2410.09754)."""
+        """Return SimBa's residual blocks: first a layer, then the blocks, then a norm and a layer
+        (arXiv:2410.09754).
+        """
         batch = any(name.startswith("BatchRenorm_") for name in self.state.weights.arrays)
         norm, last = (self.norm, "BatchRenorm_1") if batch else (self.layer_norm, "LayerNorm_0")
         kind = last.split("_")[0]
@@ -171,14 +173,14 @@ class _Layers:
         return [*found, *folded([norm(last), mean])]
 
     def dense(self, name: str) -> Affine:
-        """Return a layer; flax keeps weights as [read, made]."""
+        """Return a fully connected layer; flax stores its weights as [inputs, outputs]."""
         kernel, bias = self._take(f"{name}.kernel"), self._take(f"{name}.bias")
         if kernel.ndim != 2 or bias.shape != kernel.shape[1:] or not kernel.size:
             raise InputError(f"its layer '{name}' has weights {list(kernel.shape)} and biases {list(bias.shape)}")
         return Affine(weight=np.ascontiguousarray(kernel.T), bias=bias)
 
     def spread(self, name: str, mean: object) -> None:
-        """Take the layer of the spread, which is as wide as that of the ``mean``, and not deployed."""
+        """Skip the layer of the standard deviation, which has the width of ``mean`` and is not deployed."""
         layer = self.dense(name)
         if not isinstance(mean, Affine) or layer.weight.shape != mean.weight.shape:
             raise InputError("the layers of its mean and of its spread differ in their sizes")
@@ -189,7 +191,7 @@ class _Layers:
         mean, variance = (self._vector(self.state.statistics.float32(f"{name}.{kind}")) for kind in ("mean", "var"))
         if len({len(values) for values in (scale, bias, mean, variance)}) != 1:
             raise InputError(f"its layer '{name}' has vectors of different lengths")
-        with np.errstate(all="ignore"):  # what comes out of broken ones is NaN or infinite, which no graph takes
+        with np.errstate(all="ignore"):  # broken statistics give NaN or infinity, which no graph accepts
             factor = scale / np.sqrt(variance + _BATCH_EPSILON)
             return Norm(scale=factor, shift=bias - mean * factor)
 
@@ -201,7 +203,7 @@ class _Layers:
         return LayerNorm(scale=scale, shift=bias, epsilon=_LAYER_EPSILON, count=len(scale))
 
     def require_all_taken(self) -> None:
-        """Raise InputError where there are arrays that no stock network has."""
+        """Raise InputError if arrays are left that no stock network has."""
         if self.left:
             raise InputError(f"its network holds {quoted(min(self.left))}, unlike that of a stock policy of SBX")
 

@@ -1,7 +1,7 @@
-"""What is deployed in a zip of SBX: the network's own settings and arrays, out of a pickled policy.
+"""Extraction of the deployed network's settings and arrays from the pickled policy in an SBX zip.
 
-SBX writes no weights apart: its JSON holds the whole policy as a pickle, with functions and compiled code in it. That
-is decoded to records, of which nothing is looked up, and only what follows from the policy by fixed names is kept.
+SBX does not store weights separately: its JSON holds the whole policy as a pickle, with functions and compiled code.
+The pickle is decoded to records without importing anything, and only values at known names are used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OLD_FROZEN = "_dict"
 @final
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A network called ``network`` by its class, with its settings, its weights and running statistics."""
+    """A network of the class ``network``: its settings, weights and running statistics."""
 
     network: str
     activation: object
@@ -37,7 +37,7 @@ class State:
 def state_of(contents: Contents, network: str, place: str) -> State:
     """Return the attribute ``network`` of the policy in a zip, with the arrays of its training state at ``place``.
 
-    Raises InputError where the zip does not hold them.
+    Raises InputError if the zip does not contain them.
     """
     packed = contents.section("policy").get(":serialized:")
     try:
@@ -61,7 +61,7 @@ def state_of(contents: Contents, network: str, place: str) -> State:
 
     found = read_part_of_pickle(content, part)
     params = found["params"] if isinstance(found["params"], dict) else {}
-    weights = tree_of(params.get("params", params))  # CrossQ keeps them without a level of their own
+    weights = tree_of(params.get("params", params))  # CrossQ stores them one level higher
     if not isinstance(found["network"], str) or not weights.arrays:
         raise InputError(f"its pickled policy has no '{place}' with weights; save the model again")
     return State(
@@ -75,7 +75,7 @@ def state_of(contents: Contents, network: str, place: str) -> State:
 
 
 def _plain(value: object) -> object:
-    """Return dictionaries in place of flax's frozen ones."""
+    """Return flax's frozen dictionaries as plain ones."""
     if isinstance(value, Record) and isinstance(value.state, dict) and _OLD_FROZEN in value.state:
         value = value.state[_OLD_FROZEN]
     if isinstance(value, Record) and value.name.endswith("FrozenDict"):
@@ -84,7 +84,9 @@ def _plain(value: object) -> object:
 
 
 def _function(value: object) -> tuple[str, dict[Any, Any]] | str | None:
-    """Return the dotted name of a function of JAX, and what a ``functools.partial`` gives it; None for any other."""
+    """Return the dotted name of a JAX function and the keyword arguments of a ``functools.partial`` of it; None for
+    anything else.
+    """
     match value:
         case Name(text):
             return text

@@ -1,1 +1,1 @@
-"""TorchScript policies, run by an interpreter of prunekit's own; torch's never sees the file (law 7)."""
+"""TorchScript policies, run by prunekit's own interpreter; torch's loader never opens the file (law 7)."""

@@ -1,4 +1,4 @@
-"""Activations of traced tensors, as nodes of the graph."""
+"""Forms of activations: calls on traced tensors become nodes of the graph."""
 
 from __future__ import annotations
 

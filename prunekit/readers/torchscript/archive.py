@@ -1,4 +1,4 @@
-"""The TorchScript archive: its code parsed, its objects decoded; torch's own loader never sees it."""
+"""The TorchScript archive: its code is parsed and its objects decoded, without torch's own loader."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LISTS = frozenset(f"{_TAGGED}build_{kind}list" for kind in ("int", "double", "b
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Script:
-    """A TorchScript file: its program, its main module, and what is to stay as it is.
+    """A TorchScript file: its program, its main module, and the memory that it must not change.
 
-    ``storages`` are the places of its tensors in memory, ``lists`` those of its lists, ``weights`` the elements of all
-    tensors, ``dtype`` the type of the first tensor of floats.
+    ``storages`` are the addresses of its tensors, ``lists`` those of its lists, ``weights`` the number of elements of
+    all tensors, and ``dtype`` that of the first float tensor.
     """
 
     forward: Function
@@ -44,9 +44,9 @@ class Script:
 
 
 def read_script(path: Path) -> Script:
-    """Return the TorchScript file at ``path``; runs none of its code.
+    """Return the TorchScript file at ``path`` without running its code.
 
-    Raises InputError, in words that follow the file's name, for what is damaged or no plain program.
+    Raises InputError, in words that follow the file's name, if it is damaged or is not a plain program.
     """
     try:
         with opened(path, max_packed=_LARGEST_PACKED) as archive:
@@ -80,7 +80,7 @@ def read_script(path: Path) -> Script:
 
 
 def is_code(name: str) -> bool:
-    """Return whether an entry is a program, under whatever name."""
+    """Return whether an archive entry is code."""
     return name.split("/", 1)[-1].casefold().startswith("code/") and not name.endswith(".debug_pkl")
 
 
@@ -102,7 +102,7 @@ def _define_all(program: Program, archive: Archive, folder: str) -> None:
 
 
 def _define(program: Program, prefix: str, node: ast.stmt) -> None:
-    """Add what ``node``, at the outermost level of a file, defines."""
+    """Add the class or function that ``node``, at the top level of a code file, defines."""
     name = f"{prefix}.{getattr(node, 'name', '')}"
     if name in program.functions or name in program.classes:
         raise InputError(f"defines '{name[:60]}' twice, so it was not loaded")
@@ -129,7 +129,7 @@ def _class(program: Program, name: str, node: ast.ClassDef) -> Class:
             case ast.AnnAssign(target=ast.Name(id=constant), value=ast.expr() as value):
                 made.constants[constant] = value
             case _:
-                pass  # annotations and what else only describes; what a forward pass needs of it is missed there
+                pass  # annotations and other descriptions; if a forward pass needs one, the error occurs there
     return made
 
 
@@ -148,7 +148,7 @@ def _decoded(archive: Archive, pickle: str, storages: str) -> Any:
 
 
 def _made(value: Any, program: Program, lists: set[int], tensors: dict[int, Tensor]) -> Any:
-    """Return the objects of a program in place of their records; notes the tensors and lists within."""
+    """Return the program's objects in place of their records; notes their tensors and lists."""
     if isinstance(value, Tensor):
         tensors[id(value)] = value
     elif isinstance(value, Record):
@@ -180,7 +180,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _version(archive: Archive, folder: str) -> int:
-    """Return the version of the operators, which torch keeps in one of two places."""
+    """Return the version of the operators, which torch stores in one of two places."""
     for name in (f"{folder}/.data/version", f"{folder}/version"):
         if name in archive.entries:
             return int(bytes(archive.read(name)[:20]))

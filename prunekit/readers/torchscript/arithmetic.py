@@ -1,4 +1,4 @@
-"""Operators that compute element by element with one or two tensors, as nodes of the graph."""
+"""Forms of element-wise operators with one or two tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def computed(call: Call, function: Callable[..., Floats], *values: Any) -> Symbo
 
 
 def operands_of(call: Call, *values: Any) -> list[Floats]:
-    """Return what the graph computes with in place of ``values``; takes what their result needs from the budget."""
+    """Return ``values`` as operands of the graph, and charge the budget for their result."""
     checked = [require_floats(call, value) for value in values]
     call.run.take(math.prod(np.broadcast_shapes(*(tuple(getattr(value, "shape", ())) for value in checked))))
     operands = [call.building.operand(value) for value in checked]
@@ -40,14 +40,14 @@ def operands_of(call: Call, *values: Any) -> list[Floats]:
 
 
 def require_floats(call: Call, value: Any) -> Any:
-    """Return ``value``; raises InputError for traced whole numbers and comparisons, which have no arithmetic."""
+    """Return ``value``; raises InputError for traced integers and comparisons, which have no arithmetic."""
     if isinstance(value, Condition) or (isinstance(value, Symbol) and not value.cell.dtype.is_floating_point):
         raise call.refused(" with integers or comparisons that depend on the observation, which a graph cannot express")
     return value
 
 
 def pointwise(call: Call, x: Any, op: Op) -> Symbol | None:
-    """Return ``op`` of every element."""
+    """Apply ``op`` to every element."""
 
     def apply(build: Builder, data: Floats) -> Floats:
         assert isinstance(data, Data)
@@ -81,7 +81,7 @@ def _add(call: Call, a: Any, b: Any, alpha: Any = 1) -> Any:
 
 
 def _counted(call: Call, index: Symbol, number: Any) -> Any:
-    """Return the index of the largest value, plus a whole number: the first action."""
+    """Return a traced argmax plus an integer, the number of the first action."""
     value = number.item() if isinstance(number, Tensor) and number.numel() == 1 else number
     return call.building.shifted(index, value) if type(value) is int else None
 
@@ -131,7 +131,7 @@ def _lerp(call: Call, a: Any, b: Any, weight: Any) -> Any:
 
 
 def _either(call: Call, form: Form, a: Any, b: Any) -> Any:
-    """Return a form of two values, either of which, or both, may be constant."""
+    """Return the form of an op on two values, either or both of which may be constant."""
     if isinstance(a, Symbol) or isinstance(b, Symbol):
         return form(call, a, b)
     return _CONSTANT[form](torch.as_tensor(a), b)
@@ -208,7 +208,7 @@ form_of("minimum", "fmin")(_clamp_max)
 
 
 def compared(call: Call, a: Any, b: Any, *, strict: bool) -> Condition:
-    """Return where a is above b, or at it where not ``strict``."""
+    """Return the condition a > b, or a >= b without ``strict``."""
     made = a if not isinstance(b, Symbol | Tensor) and b == 0 else subtracted(call, a, b)
     return Condition(symbol=require_floats(call, made), strict=strict)
 
@@ -235,7 +235,7 @@ def _le(call: Call, a: Any, b: Any) -> Condition:
 
 @form_of("where")
 def chosen(call: Call, condition: Any, a: Any, b: Any) -> Symbol | None:
-    """Return a where ``condition`` holds, else b."""
+    """Return a where ``condition`` is true, and b elsewhere."""
     operands = operands_of(call, a, b)
     if isinstance(condition, Condition):
         data = call.building.data(condition.symbol)

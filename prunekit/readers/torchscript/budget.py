@@ -1,4 +1,4 @@
-"""What one evaluation of a program may take: so many steps, so many elements, so deep a nest of calls."""
+"""The budget of one evaluation of a program: its steps, its elements, and the depth of its calls."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ _MAX_INTEGER = 2**63
 
 
 class Tracing(Protocol):
-    """What sees every call of a program that is run on tensors that are only known by name."""
+    """The interface to which a symbolic run passes every call of the program."""
 
     def call(
         self, path: str, operator: Callable[..., Any], values: list[Any], options: dict[str, Any], run: Run, /
     ) -> Any:
-        """Return what the operator ``path`` makes of ``values``."""
+        """Return the result of the operator ``path`` on ``values``."""
 
     def inside(self, module: object, /) -> AbstractContextManager[None]:
-        """Note that a method of ``module`` runs."""
+        """Note that a method of ``module`` is running."""
 
     def known(self, value: Any, /) -> Any:
-        """Return ``value``; raises InputError where it depends on the observation."""
+        """Return ``value``; raises InputError if it depends on the observation."""
 
 
 @final
 @dataclass(kw_only=True)
 class Written:
-    """The tensors of the file that a program wrote to, as they were before, by their place in memory."""
+    """The file's tensors to which a program wrote, with their earlier content, by address."""
 
     before: dict[int, Tensor] = field(default_factory=dict)
     now: dict[int, Tensor] = field(default_factory=dict)
 
     def note(self, target: Tensor) -> None:
-        """Keep the whole memory of ``target``; raises InputError where it is larger than any state."""
+        """Save the whole memory of ``target``; raises InputError if it is larger than any state."""
         place = target.untyped_storage().data_ptr()
         if place in self.before:
             return
@@ -62,7 +62,7 @@ class Written:
         self.now[place], self.before[place] = whole, whole.clone()
 
     def undo(self) -> None:
-        """Put everything back."""
+        """Restore everything."""
         for place, whole in self.now.items():
             whole.copy_(self.before[place])
 
@@ -77,11 +77,11 @@ def whole_of(tensor: Tensor) -> Tensor:
 @final
 @dataclass(kw_only=True)
 class Run:
-    """One evaluation: what is left of its budget, the tensors that it must not write to, and what it has read.
+    """One evaluation: its remaining budget, the tensors that it must not change, and those that it read.
 
-    ``used`` collects the parameters that it reads by their place in memory; ``owned`` and ``lists`` are the tensors'
-    storages and the lists of the file; ``tracing`` is None where the tensors are real ones. ``written`` takes note of
-    what it writes to the tensors of the file; where it is None, it must not.
+    ``used`` collects the parameters that it reads, by address. ``owned`` and ``lists`` are the storages and lists of
+    the file. ``tracing`` is None if all tensors are real. ``written`` records writes to the file's tensors; if it is
+    None, such writes are errors.
     """
 
     steps: int
@@ -94,23 +94,25 @@ class Run:
     written: Written | None = None
 
     def known(self, value: Any) -> Any:
-        """Return ``value``, which the program takes a number of; raises InputError where it is traced."""
+        """Return ``value``, of which the program needs the numeric value; raises InputError if it is traced."""
         return value if self.tracing is None else self.tracing.known(value)
 
     def step(self, count: int = 1) -> None:
-        """Take ``count`` steps; raises InputError where too many were taken."""
+        """Charge ``count`` steps; raises InputError if the budget is exceeded."""
         self.steps -= count
         if self.steps < 0:
             raise InputError(f"takes more than {MAX_STEPS:,} steps for one answer, as in an endless loop")
 
     def walk(self, values: Iterable[object]) -> None:
-        """Take the steps of looking once at every entry of the lists and texts among ``values``."""
+        """Charge the steps of visiting every entry of the lists and texts among ``values``."""
         for value in values:
             if isinstance(value, list | tuple | dict | str):
                 self.step(len(value) // PER_STEP)
 
     def take(self, elements: int, multiplied: int = 0) -> None:
-        """Take room for ``elements`` and time for ``multiplied``; raises InputError where there is too little left."""
+        """Charge memory for ``elements`` and time for ``multiplied`` products; raises InputError if the budget is
+        exceeded.
+        """
         self.elements -= max(elements, multiplied // _MULTIPLIED_PER_ELEMENT)
         if self.elements < 0:
             raise InputError("makes tensors that are far larger than its weights and observations")
@@ -120,9 +122,9 @@ class Run:
         self.used[parameter.data_ptr(), parameter.numel()] = parameter.numel()
 
     def require_own(self, target: Tensor) -> None:
-        """Take note where ``target`` lies in a tensor of the file: what is written there outlives the call.
+        """Record a write to ``target`` if its memory belongs to the file, because it outlives the call.
 
-        Raises InputError where that is not allowed.
+        Raises InputError if such a write is not allowed.
         """
         if target.untyped_storage().data_ptr() not in self.owned:
             return
@@ -140,14 +142,14 @@ def run_for(rows: int, weights: int, owned: Collection[int], lists: Collection[i
 
 
 def whole(value: int) -> int:
-    """Return ``value``; raises OverflowError where TorchScript's 64 bits cannot hold it."""
+    """Return ``value``; raises OverflowError if it does not fit into TorchScript's 64 bits."""
     if not -_MAX_INTEGER <= value < _MAX_INTEGER:
         raise OverflowError("an integer of more than 64 bits")
     return value
 
 
 def short(length: int) -> int:
-    """Return ``length``; raises InputError where a list or text of a program is longer than any policy needs."""
+    """Return ``length``; raises InputError if it is longer than a list or text of any policy."""
     if length > MAX_LENGTH:
         raise InputError(f"makes a list or text of more than {MAX_LENGTH:,} entries")
     return length

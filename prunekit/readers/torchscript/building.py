@@ -1,4 +1,4 @@
-"""Elements of traced tensors brought together as values of a graph, and values spread into elements."""
+"""Conversion between elements of traced tensors and values of the graph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_PIECES = 32
 
 @final
 class Building:
-    """The graph so far. ``where`` is the path of the module whose code runs, ``doing`` its operator."""
+    """The graph so far. ``where`` is the path of the running module, ``doing`` the current operator."""
 
     def __init__(self, ports: Sequence[Port], dtype: torch.dtype) -> None:
         self.build = Builder(ports)
@@ -38,7 +38,7 @@ class Building:
             self._value(port.name)
 
     def symbol(self, data: Data) -> Symbol:
-        """Return a value of the graph as a tensor of its own memory."""
+        """Return a value of the graph as a tensor with its own memory."""
         names = self._value(data.name).first + np.arange(math.prod(data.dims), dtype=np.int64)
         return symbol_of(names.reshape(data.dims), self.dtype)
 
@@ -47,29 +47,29 @@ class Building:
         return self.gathered(symbol.names)
 
     def index(self, of: Data, start: int, dims: Dims) -> Symbol:
-        """Return where the largest value of a vector is, plus ``start``: an index, of which no more is computed."""
+        """Return the argmax of a vector plus ``start`` as a tensor; no arithmetic on it is supported."""
         name = f"index {len(self.indices)}"
         self.indices[name] = Index(of=of, start=start, dims=dims)
         names = np.full(dims, self.elements.add(name, Spec((), "int64")).first, np.int64)
         return symbol_of(names, torch.int64)
 
     def shifted(self, index: Symbol, number: int) -> Symbol:
-        """Return an index plus a whole number."""
+        """Return an index plus an integer."""
         found = self.index_of(index)
         return self.index(found.of, found.start + number, tuple(index.shape))
 
     def index_of(self, index: Symbol) -> Index:
-        """Return what ``index`` made."""
+        """Return the ``Index`` behind the tensor ``index``."""
         return self.indices[self.elements.owner(int(index.names.reshape(-1)[0])).name]
 
     def operand(self, value: Any) -> Known | Data:
-        """Return a tensor, traced or real, or a number as what the graph computes with."""
+        """Return a traced tensor, a real tensor or a number as an operand of the graph."""
         if isinstance(value, Symbol):
             return self.data(value)
         return Known(array=np.asarray(floats_of(value)))
 
     def gathered(self, names: Names) -> Data:
-        """Return the value that consists of these elements, in their shape."""
+        """Return a value of the graph with these elements, in their shape."""
         if not names.size:
             raise InputError(f"makes a tensor of no elements{self.place()}, which a graph cannot express")
         key = (names.shape, names.tobytes())
@@ -79,11 +79,11 @@ class Building:
         return self._gathered[key]
 
     def label(self, called: str = "") -> None:
-        """Call the next nodes by the module that runs, or by the operator where it is the outermost one."""
+        """Name the next nodes after the running module, or after the operator in the outermost module."""
         self.build.label = called or self.where or self.doing or "value"
 
     def place(self) -> str:
-        """Return where the program is, for messages."""
+        """Return where in the program the run is, for messages."""
         return f" in module '{self.where}'" if self.where else ""
 
     def _value(self, name: str) -> Value:
@@ -92,7 +92,7 @@ class Building:
         return self._values[name]
 
     def _one(self, names: Names) -> Data | None:
-        """Return elements of one value."""
+        """Return elements that all belong to one value, or None."""
         owners = self.elements.owners(names)
         first = int(owners.reshape(-1)[0])
         if first < 0 or not (owners == first).all():
@@ -101,7 +101,7 @@ class Building:
         return self.build.moved(Data(name=value.name, dims=value.spec.shape), names - value.first)
 
     def _columns(self, names: Names) -> Data | None:
-        """Return values side by side, of rows that have the same parts; None where they have not."""
+        """Return a concatenation of values if every row has the same parts; otherwise None."""
         shape = core(names.shape)
         table = names.reshape(math.prod(shape[:-1]), shape[-1])
         owners = self.elements.owners(table)
@@ -114,7 +114,7 @@ class Building:
         return Data(name=self.build.concat(parts, -1).name, dims=names.shape)
 
     def _flat(self, names: Names) -> Data:
-        """Return any elements: side by side as one vector, and then in their shape."""
+        """Return any elements: concatenated as one vector, and then reshaped."""
         flat = names.reshape(-1)
         owners = self.elements.owners(flat)
         if (owners < 0).all():

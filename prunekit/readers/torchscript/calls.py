@@ -1,4 +1,4 @@
-"""Calls in a program: of operators, of its own functions and methods, and of the language's conversions."""
+"""Compilation of calls: of operators, of the program's functions and methods, and of conversions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACES = frozenset(["device", "layout", "memory_format", "pin_memory"])
 
 
 def of_operator(path: str, arguments: Sequence[Expression], options: Options, version: int) -> Expression:
-    """Call the operator ``path``."""
+    """Compile a call of the operator ``path``."""
     operator = operator_of_version(path, version)
     steps = 1 + len(arguments) // PER_STEP
     if not options:
@@ -49,7 +49,7 @@ def of_operator(path: str, arguments: Sequence[Expression], options: Options, ve
 
 
 def of_function(target: Expression, path: str, arguments: Sequence[Expression], options: Options) -> Expression:
-    """Call the function that ``target`` stands for, called ``path`` in messages."""
+    """Compile a call of a function; ``path`` is its name in messages."""
 
     def call(names: Names, run: Run) -> Any:
         function = target(names, run)
@@ -63,7 +63,7 @@ def of_function(target: Expression, path: str, arguments: Sequence[Expression], 
 
 
 def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expression], options: Options) -> Expression:
-    """Call a method of the module that ``owner`` stands for."""
+    """Compile a call of a method of a module."""
 
     def call(names: Names, run: Run) -> Any:
         module = owner(names, run)
@@ -81,7 +81,7 @@ def of_method(owner: Expression, name: str, path: str, arguments: Sequence[Expre
 
 
 def of_class(kind: Class, arguments: Sequence[Expression]) -> Expression | None:
-    """Make a named tuple, a plain one here; None for any other class."""
+    """Compile the construction of a named tuple, as a plain tuple; None for any other class."""
     if not kind.is_tuple:
         return None
 
@@ -93,7 +93,7 @@ def of_class(kind: Class, arguments: Sequence[Expression]) -> Expression | None:
 
 
 def of_cast(kind: str, value: Expression) -> Expression:
-    """Say that a value is of a kind; a tensor that is said to be a number becomes one."""
+    """Compile a type assertion; a tensor asserted to be a number becomes one."""
     if kind not in (*_NUMBERS, "number"):
         return value
     convert = _NUMBERS.get(kind, number)
@@ -113,7 +113,7 @@ def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
 
 
 def of_conversion(kind: str, value: Expression) -> Expression:
-    """Make a number or a text of a value."""
+    """Compile a conversion to a number or text."""
     if kind == "str":
         text = operator_named("torch.format")
         return lambda names, run: text(["{}", value(names, run)], {}, run)

@@ -1,7 +1,7 @@
-"""Expressions of a program, made closures that do its arithmetic and nothing else.
+"""Compilation of expressions into closures that can only do the program's arithmetic.
 
-The language looks like Python, so that Python's parser reads it; what it means is said here. Whatever is not known is
-refused by name when it is reached, as branches that are never taken may hold anything.
+The syntax is that of Python, so Python's parser reads it; this module defines its meaning. Anything unknown is refused
+by name when it is reached, because branches that are never taken may contain anything.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _gathered(parts: Sequence[Expression], as_tuple: bool) -> Expression:
 
 
 def _logical(node: ast.expr, program: Program) -> Expression:
-    """Compile an expression that chooses or negates."""
+    """Compile a conditional or logical expression."""
     match node:
         case ast.IfExp(test=test, body=body, orelse=otherwise):
             condition, then, rest = (expression(part, program) for part in (test, body, otherwise))
@@ -107,7 +107,7 @@ def _logical(node: ast.expr, program: Program) -> Expression:
 
 
 def items(node: ast.expr, program: Program) -> Items:
-    """Compile what a loop goes over: a range of numbers, or a list."""
+    """Compile the iterable of a loop: a range or a list."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         limits = [expression(argument, program) for argument in node.args]
         return lambda names, run: iter(range(*(whole(int(run.known(limit(names, run)))) for limit in limits)))
@@ -124,7 +124,7 @@ def items(node: ast.expr, program: Program) -> Items:
 
 
 def assigned(target: ast.expr, value: Expression) -> Statement:
-    """Compile an assignment; one to an attribute would be a state, and is refused."""
+    """Compile an assignment. An assignment to an attribute would be a state, and is refused."""
     match target:
         case ast.Name(id=name):
 
@@ -154,7 +154,7 @@ def assigned(target: ast.expr, value: Expression) -> Statement:
 
 
 def looped(target: ast.expr, source: Items, body: Statement) -> Statement:
-    """Compile a loop over items."""
+    """Compile a loop."""
 
     def repeat(names: Names, run: Run) -> tuple[Any] | None:
         for item in source(names, run):
@@ -190,7 +190,7 @@ def _part(container: Expression, index: ast.expr, program: Program) -> Expressio
 
 
 def _attribute(node: ast.Attribute, program: Program) -> Expression:
-    """Compile an attribute that is not called: one of a module, a constant, or a name for a function."""
+    """Compile an attribute that is not called: one of a module, a constant, or the name of a function."""
     path = dotted(node)
     root = path.partition(".")[0]
     if root == "CONSTANTS":
@@ -256,7 +256,7 @@ def _call(node: ast.Call, program: Program) -> Expression:
 
 
 def _conversion(name: str, arguments: Sequence[ast.expr], program: Program) -> Expression:
-    """Compile a call of a word of the language."""
+    """Compile a call of a built-in word of the language."""
     match name, arguments:
         case "annotate" | "unchecked_cast", [kind, value]:
             return calls.of_cast(dotted(kind), expression(value, program))
@@ -282,7 +282,9 @@ def _local(name: str) -> Expression:
 
 
 def truth(value: Any) -> bool:
-    """Return whether a condition holds; raises TypeError for what is no truth value, number or lone element."""
+    """Return the truth value of a condition; raises TypeError unless it is a truth value, a number or a tensor of one
+    element.
+    """
     found = number(value)
     if not isinstance(found, bool | int | float):
         raise TypeError(f"a condition that is a {type(found).__name__}")

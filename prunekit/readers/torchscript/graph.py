@@ -1,4 +1,4 @@
-"""A TorchScript file as a graph: its program run once on an observation that is only known by name."""
+"""Conversion of a TorchScript file into a graph by one symbolic run of its program."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _STATE = re.compile(r"(h|c|hx|cx|hc)\d*|states?(_?in)?\d*|.*(hidden|cell|memory|
 
 
 def read_torchscript_graph(path: Path, *, width: int | None = None) -> ForeignGraph:
-    """Return the policy in the TorchScript file at ``path``: an input per tensor that its forward takes.
+    """Return the policy in the TorchScript file at ``path``, with one input per tensor that ``forward`` takes.
 
-    A tensor of the file that a call writes to is a state. It begins with what the file holds. ``width`` is how many
-    values an observation has, where the file does not show it. Raises ArtifactError, naming the file, and the operator
-    and the module that has no form in a graph, for what is no policy of known ops, and for files that are damaged; and
-    where the width is not known, naming the option that says it.
+    A tensor of the file that a call writes to is a state, whose initial value is in the file. ``width`` is the number
+    of values in an observation, if the file does not show it. Raises ArtifactError, naming the file, if it is damaged,
+    if its width is unknown (the message names the option), or if an operator has no form in a graph (the message names
+    operator and module).
     """
     try:
         script = read_script(path)
@@ -66,7 +66,9 @@ def graph_of_script(script: Script, width: int | None = None) -> ForeignGraph:
 
 
 def _tensors(script: Script) -> list[str]:
-    """Return the names of the tensors that forward needs; raises InputError for what else it needs."""
+    """Return the names of the tensors that ``forward`` takes; raises InputError for required arguments of other
+    types.
+    """
     arguments = script.forward.definition.args
     needed = arguments.args[1 : len(arguments.args) - len(arguments.defaults)]
     if not needed:
@@ -101,7 +103,7 @@ def _traced(script: Script, tracer: Tracer, ports: Sequence[Port], shapes: Seque
 
 
 def _require_no_state(names: Sequence[str], result: Any) -> None:
-    """Raise InputError where a further input is called as states are, and a further output could be the next one."""
+    """Raise InputError if a further input has the name of a state and a further output could be its next value."""
     state = next((name for name in names[1:] if _STATE.fullmatch(name)), None)
     if state is not None and isinstance(result, list | tuple | dict) and len(result) > 1:
         raise InputError(
@@ -110,7 +112,7 @@ def _require_no_state(names: Sequence[str], result: Any) -> None:
 
 
 def _chosen(result: Any) -> tuple[str, Any, tuple[str, ...]]:
-    """Return the name of the output that is the answer, the answer, and the names of the others."""
+    """Return (name of the answer, the answer, names of the other outputs)."""
     if isinstance(result, dict) and result:
         name, *others = result
         return str(name), result[name], tuple(str(other) for other in others)

@@ -1,4 +1,4 @@
-"""Layers and norms of traced tensors, as nodes of the graph."""
+"""Forms of layers and norms."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _matmul(call: Call, a: Any, b: Any) -> Symbol | None:
         )
     if isinstance(a, Symbol):
         return _times(call, a, b)
-    if a.dim() == 1 or b.at.dim() == 1:  # a vector of one side may stand on the other
+    if a.dim() == 1 or b.at.dim() == 1:  # a vector may be on either side of the product
         return (
             _times(call, b, a.t() if a.dim() == 2 and b.at.dim() == 1 else a) if b.at.dim() == 1 else _row(call, a, b)
         )
@@ -58,7 +58,7 @@ def _row(call: Call, a: Tensor, b: Symbol) -> Symbol | None:
 
 
 def _times(call: Call, x: Symbol, matrix: Tensor) -> Symbol | None:
-    """Return ``x`` times a constant matrix [n, m], or vector [n]."""
+    """Return ``x`` times a constant matrix [n, m] or vector [n]."""
     while matrix.dim() > 2 and matrix.shape[0] == 1:
         matrix = matrix[0]
     if matrix.dim() > 2:

@@ -1,7 +1,6 @@
-"""Operators that only move elements, ask for shapes, or write elements: they make no node.
+"""Operators that only move elements, ask for shapes, or write elements. They make no node.
 
-What moves elements runs as torch's own operator on the places of the elements, so that it is a view, or a copy, exactly
-where torch makes one.
+They run as torch's own operators on the names of the elements, so they give views or copies exactly where torch does.
 """
 
 from __future__ import annotations
@@ -142,7 +141,7 @@ def _to(call: Call, x: Any, *others: Any, **options: Any) -> Any:
 
 
 def _chosen(call: Call, condition: Condition, wanted: torch.dtype | None) -> Any:
-    """Return ones where a comparison holds and zeros elsewhere, as floats."""
+    """Return a condition as floats: 1 where it is true, 0 elsewhere."""
     if wanted is None or not wanted.is_floating_point:
         return None
     return FORMS["where"](call, condition, torch.tensor(1.0), torch.tensor(0.0))

@@ -1,4 +1,4 @@
-"""What a program of TorchScript's language consists of: functions, classes, modules."""
+"""The objects of a TorchScript program: functions, classes, modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MISSING: Any = object()
 @final
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """What a function does: its parameters with their defaults, and its statements."""
+    """The compiled form of a function: its parameters with defaults, and its statements."""
 
     parameters: Sequence[tuple[str, Expression | None]]
     run: Statement
@@ -37,7 +37,7 @@ class Body:
 @final
 @dataclass(eq=False, kw_only=True)
 class Function:
-    """A function of the program; its body is compiled when it is first called."""
+    """A function of the program, compiled on its first call."""
 
     name: str
     definition: ast.FunctionDef
@@ -45,7 +45,9 @@ class Function:
     body: Body | None = None
 
     def call(self, values: Sequence[Any], options: Mapping[str, Any], run: Run) -> Any:
-        """Return the function's value; raises InputError where it is beyond its budget or not arithmetic."""
+        """Run the function and return its value; raises InputError if it exceeds the budget or does anything but
+        arithmetic.
+        """
         if self.body is None:
             self.body = self.program.compiler(self)
         parameters = self.body.parameters
@@ -73,7 +75,9 @@ class Function:
 @final
 @dataclass(eq=False, kw_only=True)
 class Class:
-    """A class of the program: methods, constants (``compiled`` once they are read), and its parameters' names."""
+    """A class of the program: its methods, its constants (``compiled`` on first use), and the names of its
+    parameters.
+    """
 
     name: str
     methods: dict[str, Function] = field(default_factory=dict)
@@ -88,7 +92,7 @@ class Class:
 class Module:
     """An object of the program: its class and its attributes.
 
-    It has no repr of its fields: torch's errors print what they were given, and all weights would be formatted.
+    It has no repr of its fields, because torch's errors print their arguments and would format all weights.
     """
 
     kind: Class
@@ -98,7 +102,7 @@ class Module:
 @final
 @dataclass(eq=False, kw_only=True)
 class Program:
-    """Everything that the code of an archive defines, its constants, and the version of the operators it calls."""
+    """All definitions in an archive's code, its constants, and the version of its operators."""
 
     version: int
     compiler: Callable[[Function], Body]
@@ -108,7 +112,9 @@ class Program:
 
 
 def refusing(reason: str) -> Callable[[Names, Run], NoReturn]:
-    """Return what raises InputError when it is reached: branches that are never taken may hold anything."""
+    """Return a function that raises InputError when it is reached. Branches that are never taken may contain
+    anything.
+    """
 
     def refuse(_: Names, __: Run) -> NoReturn:
         raise InputError(reason)
@@ -117,7 +123,7 @@ def refusing(reason: str) -> Callable[[Names, Run], NoReturn]:
 
 
 def dotted(node: ast.expr) -> str:
-    """Return a name with its attributes, or an empty text for any other expression."""
+    """Return a name with its attributes, or empty text for any other expression."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -126,5 +132,5 @@ def dotted(node: ast.expr) -> str:
 
 
 def shown(node: ast.AST) -> str:
-    """Return a piece of a program for a message."""
+    """Return source text of a node for a message."""
     return " ".join(ast.unparse(node).split())[:60]

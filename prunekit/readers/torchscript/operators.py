@@ -1,4 +1,4 @@
-"""The operators that a program may call: arithmetic on tensors, numbers and lists, each with the size of its result."""
+"""The table of operators that a program may call, each with the cost of its result."""
 
 from __future__ import annotations
 
@@ -102,13 +102,15 @@ def _of_tensors(name: str, charge: sizes.Charge) -> Operator:
 
 
 def _options_of(function: Any) -> frozenset[str]:
-    """Return the arguments that ``function`` takes by name alone, and does not write to."""
+    """Return the keyword-only arguments of ``function``, except those that it writes to."""
     arguments = [one for name in function.overloads() for one in getattr(function, name)._schema.arguments]
     return frozenset(one.name for one in arguments if one.kwarg_only and one.alias_info is None)
 
 
 def _require_options(name: str, options: Options, known: frozenset[str]) -> None:
-    """Raise InputError for an argument by name that TorchScript writes by its place: no charge would know of it."""
+    """Raise InputError for a keyword argument that TorchScript writes positionally, because its cost would not be
+    charged.
+    """
     if not options.keys() <= known:
         raise InputError(
             f"calls 'torch.{name}' with '{min(options.keys() - known)[:60]}' as a keyword, which is not supported"
@@ -130,7 +132,7 @@ def _in_place(name: str, charge: sizes.Charge) -> Operator:
 
 
 def _of_either(name: str) -> Operator | None:
-    """Return the operator ``name`` of tensors, or of other values, or the one that chooses by what it is given."""
+    """Return the operator ``name`` of tensors or of other values, or one that chooses by its arguments."""
     charge, scalar = _CHARGES.get(name), SCALARS.get(name)
     if charge is None:
         return None if scalar is None else _of_values(scalar)
@@ -186,7 +188,7 @@ def _batch_norm(values: Values, _: Options, run: Run) -> Any:
 
 
 def _to(values: Values, options: Options, run: Run) -> Any:
-    """Change the type of elements: the one of another tensor, or the first number after the tensor and its device."""
+    """Convert the dtype: to that of another tensor, or to the first number after the tensor and its device."""
     seen, others = values[0], values[1:]
     run.take(seen.numel())
     if others and isinstance(others[0], Tensor):
@@ -196,7 +198,7 @@ def _to(values: Values, options: Options, run: Run) -> Any:
 
 
 def _along(name: str) -> Operator:
-    """Return an operator along an axis, whose third argument may be a type of elements."""
+    """Return an operator along an axis, whose third argument may be a dtype."""
     function = getattr(torch.ops.aten, name)
 
     def call(values: Values, options: Options, run: Run) -> Any:
@@ -268,10 +270,9 @@ _PRIMITIVES: dict[str, Operator] = {
 
 
 def operator_named(path: str) -> Operator:
-    """Return the operator that a program calls as ``path``: ``torch.add`` or ``ops.prim.dtype``.
+    """Return the operator with the path ``torch.add`` or ``ops.prim.dtype`` in the program.
 
-    One that is not known raises InputError, naming it, when it is called, as it may stand in a branch that is never
-    taken.
+    An unknown one raises InputError, naming it, when it is called, because it may be in a branch that is never taken.
     """
     known = _OPERATORS.get(path)
     if known is not None:
@@ -285,7 +286,7 @@ def operator_named(path: str) -> Operator:
 
 
 def is_sampling(path: str) -> bool:
-    """Return whether the operator ``path`` draws at random."""
+    """Return whether the operator ``path`` draws random numbers."""
     return path.rpartition(".")[2] in _SAMPLING
 
 
@@ -298,9 +299,9 @@ def reason_against(path: str) -> str:
 
 
 def operator_of_version(path: str, version: int) -> Operator:
-    """Return the operator ``path`` for a program written for ``version`` of torch's operators.
+    """Return the operator ``path`` as defined in ``version`` of torch's operators.
 
-    Two meant something else for whole numbers once; there they raise InputError.
+    Two operators had another meaning for integers in early versions; there they raise InputError for integers.
     """
     operator = operator_named(path)
     if version >= _CHANGED_IN.get(path, 0):

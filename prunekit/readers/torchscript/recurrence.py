@@ -1,6 +1,6 @@
-"""Recurrent layers of real tensors.
+"""Recurrent layers on real tensors.
 
-Torch does not check the sizes of all of their tensors and may read beyond them, so that is done here first.
+Torch does not check the sizes of all their tensors and may read beyond their ends, so they are checked here first.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _require_tensors(name: str, values: Sequence[Any]) -> None:
 
 
 def _require_sizes(kind: str, width: int, weights: Sequence[Tensor]) -> int:
-    """Return how many values a layer's state has; raises ValueError where its weights do not fit."""
+    """Return the width of a layer's state; raises ValueError if the sizes of its weights do not fit."""
     count, inner = GATES[kind], weights[1]
     size = inner.shape[-1]
     wanted = [(count * size, width), (count * size, size), (count * size,), (count * size,)]
@@ -93,7 +93,7 @@ def _require_states(name: str, states: Sequence[Tensor], shape: tuple[int, ...])
 
 
 def _take(seen: Tensor, weights: Sequence[Tensor], run: Run) -> None:
-    """Take a value per gate, and every weight once, for each row of ``seen``."""
+    """Charge one value per gate and one read of all weights for each row of ``seen``."""
     rows = seen.numel() // seen.shape[-1]
     gates = sum(len(weight) for weight in weights if weight.dim() == 2)
     run.step(rows)

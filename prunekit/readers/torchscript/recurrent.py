@@ -1,4 +1,4 @@
-"""Recurrent layers of traced tensors: one step for one observation, from a state that is traced or a constant."""
+"""Forms of recurrent layers: one step for one observation, from a traced or constant state."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _layers(
     both_ways: Any,
     *_: Any,
 ) -> tuple[Symbol, ...] | None:
-    """Return the output and the states of ``layers`` layers, in the shapes of torch's operators."""
+    """Return the output and the next states of ``layers`` layers, in the shapes of torch's operators."""
     per_layer = 4 if biased else 2
     if not isinstance(weights, list | tuple) or not isinstance(layers, int) or both_ways:
         return None
@@ -128,7 +128,7 @@ def _step(call: Call, kind: str, x: Names, states: Sequence[Names], gates: list[
 
 
 def _operand(call: Call, names: Names) -> Floats:
-    """Return elements as a value of the graph, or as a constant where they are one."""
+    """Return elements as a value of the graph, or as a constant if they all are."""
     if (names < 0).all():
         return Known(array=call.building.elements.numbers(names))
     found = call.building.gathered(names)
@@ -136,12 +136,12 @@ def _operand(call: Call, names: Names) -> Floats:
 
 
 def _row(call: Call, value: Any) -> Names:
-    """Return the names of the elements of a tensor of one row."""
+    """Return the element names of a tensor with one row."""
     return np.asarray(_rows(call, value, 1)[0])
 
 
 def _rows(call: Call, value: Any, count: int) -> Names:
-    """Return the names of the elements of a tensor, traced or real, in ``count`` rows."""
+    """Return the element names of a traced or real tensor as ``count`` rows."""
     if isinstance(value, Symbol):
         names = value.names
     elif isinstance(value, Tensor) and value.is_floating_point():

@@ -1,4 +1,4 @@
-"""Operators over axes: sums, means, lengths, softmax, the largest."""
+"""Forms of operators over axes: sums, means, norms, softmax, maxima."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _reduced(call: Call, x: Any, axes: Axes, keep: bool, kind: str) -> Symbol | 
 
 
 def spread(call: Call, x: Symbol, axes: Axes, op_of: Callable[[int], Op]) -> Symbol:
-    """Return an op over ``axes``, taken as one, of which it is told how many values they hold."""
+    """Apply an op over ``axes``, joined into one; ``op_of`` takes the number of values along it."""
     found = _axes(x, axes)
     return computed(call, lambda build, data: layers.over_axes(build, data, found, op_of), x)
 
@@ -77,7 +77,7 @@ def _max(call: Call, x: Any, other: Any = None, keep: bool = False) -> Any:
 
 @form_of("norm", "linalg_vector_norm", "linalg_norm", "frobenius_norm")
 def _norm(call: Call, x: Any, *rest: Any, **options: Any) -> Symbol | None:
-    """Euclidean length alone; the arguments are [order,] axes, whether they stay, dtype."""
+    """Form of the Euclidean norm; the arguments are [order,] axes, keepdim, dtype."""
     values = list(rest) if call.building.doing != "frobenius_norm" else [2, *rest]
     defaults: list[Any] = [2, None, False]
     order, axes, keep = [*values[:3], *defaults[len(values[:3]) :]]

@@ -1,4 +1,4 @@
-"""How many elements an operator's result has at most, told before the operator makes it."""
+"""Upper limits of the size of an operator's result, charged before the operator runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DECOMPOSITION = 32
 
 
 def largest(values: Values, run: Run) -> None:
-    """No larger than the largest tensor given."""
+    """Charge the size of the largest argument."""
     run.take(max((value.numel() for value in values if isinstance(value, Tensor)), default=1))
 
 
 def broadcast(values: Values, run: Run) -> None:
-    """The largest size along each axis, counted from the last."""
+    """Charge the product of the largest sizes along each axis, aligned at the last axis."""
     shapes = [value.shape for value in values if isinstance(value, Tensor)]
     if len(shapes) == 1 or all(shape == shapes[0] for shape in shapes):
         run.take(math.prod(shapes[0]))
@@ -34,19 +34,19 @@ def broadcast(values: Values, run: Run) -> None:
 
 
 def joined(values: Values, run: Run) -> None:
-    """The sum of a list of tensors."""
+    """Charge the sum of the sizes of a list of tensors."""
     run.step(len(values[0]))
     run.take(sum(tensor.numel() for tensor in values[0]))
 
 
 def pieces(values: Values, run: Run) -> None:
-    """As many pieces as the longest axis has elements."""
+    """Charge one piece per element of the longest axis."""
     run.step(max(values[0].shape, default=1))
     run.take(values[0].numel())
 
 
 def chunked(values: Values, run: Run) -> None:
-    """As many pieces as asked for."""
+    """Charge the requested number of pieces."""
     run.step(max(int(values[1]), 1))
     run.take(values[0].numel())
 
@@ -64,17 +64,17 @@ def _multiply(left: Tensor, right: Tensor, run: Run) -> None:
 
 
 def product(values: Values, run: Run) -> None:
-    """A product of matrices, or of stacks of them."""
+    """Charge a product of matrices, or of stacks of them."""
     _multiply(values[0], values[1], run)
 
 
 def added_product(values: Values, run: Run) -> None:
-    """A product of the second and third, added to the first."""
+    """Charge a product of the second and third argument, added to the first."""
     _multiply(values[1], values[2], run)
 
 
 def linear(values: Values, run: Run) -> None:
-    """Rows times the transposed weight."""
+    """Charge a product with a transposed weight matrix."""
     seen, weight = values[0], values[1]
     inner = seen.shape[-1] if seen.dim() else 1
     rows = seen.numel() // max(inner, 1)
@@ -87,60 +87,60 @@ def _sizes(sizes: Any) -> int:
 
 
 def decomposed(values: Values, run: Run) -> None:
-    """One number; some norms of a matrix take its singular values, which is as long as many products."""
+    """Charge one number. Some matrix norms need singular values, which take as long as many products."""
     seen = values[0]
     run.take(seen.numel(), _DECOMPOSITION * seen.numel() * min(seen.shape[-2:], default=1))
 
 
 def quantiles(values: Values, run: Run) -> None:
-    """Every quantile of every row, and the rows sorted."""
+    """Charge every quantile of every row, and the sorting of the rows."""
     wanted = values[1]
     run.take(values[0].numel() * max(wanted.numel() if isinstance(wanted, Tensor) else 1, 1))
 
 
 def sized(position: int) -> Charge:
-    """The product of the sizes at ``position`` among the arguments."""
+    """Return a charge of the product of the sizes in the argument at ``position``."""
     return lambda values, run: run.take(_sizes(values[position]))
 
 
 def expanded(values: Values, run: Run) -> None:
-    """The sizes asked for, of which -1 stands for the tensor's own."""
+    """Charge the requested sizes; -1 stands for the tensor's own size."""
     own, sizes = values[0].shape, values[1]
     kept = [own[-at] if size == -1 and at <= len(own) else size for at, size in enumerate(sizes[::-1], start=1)]
     run.take(_sizes(kept))
 
 
 def like_second(values: Values, run: Run) -> None:
-    """As large as the second tensor."""
+    """Charge the size of the second argument."""
     run.take(values[1].numel())
 
 
 def repeated(values: Values, run: Run) -> None:
-    """The tensor so many times along each axis."""
+    """Charge the tensor times the number of repetitions along each axis."""
     run.take(values[0].numel() * _sizes(values[1]))
 
 
 def counted(values: Values, run: Run) -> None:
-    """A range of numbers: of its end, or of its start, end and step."""
+    """Charge a range of numbers, given by end, or by start, end and step."""
     numbers = [value for value in values[:3] if isinstance(value, int | float) and not isinstance(value, bool)]
     start, end, step = (0, numbers[0], 1) if len(numbers) == 1 else (*numbers, 1)[:3]
     run.take(math.ceil(abs((end - start) / step)) + 1)
 
 
 def square(values: Values, run: Run) -> None:
-    """A matrix of the first number squared, or of the first two."""
+    """Charge a square matrix of the first number, or a matrix of the first two."""
     run.take(_sizes(values[:2] if len(values) > 1 and type(values[1]) is int else [values[0], values[0]]))
 
 
 def one_hot(values: Values, run: Run) -> None:
-    """So many numbers for every element; raises InputError where the largest element says how many."""
+    """Charge the number of classes for every element; raises InputError if it depends on the largest element."""
     if len(values) < 2 or values[1] < 0:
         raise InputError("calls 'torch.one_hot' without the number of classes, which depends on the batch")
     run.take(values[0].numel() * values[1])
 
 
 def picked(values: Values, run: Run) -> None:
-    """Every element of the indices picks a slice."""
+    """Charge one slice per element of the indices."""
     indices = [
         index for index in (values[1] if isinstance(values[1], list) else values[1:]) if isinstance(index, Tensor)
     ]
@@ -148,17 +148,17 @@ def picked(values: Values, run: Run) -> None:
 
 
 def looked_up(values: Values, run: Run) -> None:
-    """Every element of the indices picks a row of the table."""
+    """Charge one row of the table per element of the indices."""
     run.take(values[1].numel() * math.prod(values[0].shape[1:]))
 
 
 def index_sized(values: Values, run: Run) -> None:
-    """As large as the indices, which come third."""
+    """Charge the size of the indices, which are the third argument."""
     run.take(values[2].numel())
 
 
 def padded(values: Values, run: Run) -> None:
-    """The tensor with so many elements before and after along its last axes."""
+    """Charge the tensor with the requested padding along its last axes."""
     pads, shape = values[1], list(values[0].shape)
     for at, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=True), start=1):
         shape[-at] += max(before, 0) + max(after, 0)
@@ -166,7 +166,7 @@ def padded(values: Values, run: Run) -> None:
 
 
 def convolved(values: Values, run: Run) -> None:
-    """Every place of the result reads a window, which torch writes out."""
+    """Charge one window per element of the result, because torch materialises them."""
     seen, weight = values[0], values[1]
     axes = weight.dim() - 2
     stride, padding = (values[at] if len(values) > at else 1 - at // 4 for at in (3, 4))

@@ -1,4 +1,4 @@
-"""Statements and functions of a program, made closures like its expressions."""
+"""Compilation of statements and functions into closures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunekit.readers.torchscript.objects import RESERVED, Body, Function, Names
 
 
 def compiled(function: Function) -> Body:
-    """Compile a function; raises InputError where it gives a word of the language another meaning."""
+    """Compile a function; raises InputError if it redefines a word of the language."""
     definition, program = function.definition, function.program
     arguments = definition.args
     strange = [arguments.vararg, arguments.kwarg, *arguments.kwonlyargs, *arguments.posonlyargs]

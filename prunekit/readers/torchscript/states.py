@@ -1,4 +1,4 @@
-"""Tensors of a file that its program writes to: what a recurrent policy keeps from step to step."""
+"""States of a TorchScript policy: the tensors of its file to which the program writes, as recurrent policies do."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from prunekit.readers.torchscript.symbols import Symbol
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeptState:
-    """A whole memory of the file, ``tensor`` [n] at ``place``, and the value of the graph that stands for it."""
+    """A state: the whole memory ``tensor`` [n] at the address ``place``, and the graph value that represents it."""
 
     place: int
     tensor: Tensor
     port: Port
 
     def carried(self, building: Building, left: Symbol) -> Carried:
-        """Return what a call leaves in it, and what the file holds."""
+        """Return the state's next value, and its initial value from the file."""
         return Carried(after=building.data(left), initial=np.asarray(floats_of(self.tensor), np.float32))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it."""
+        """Notes about the state for the user."""
         begins = "zeros" if not self.tensor.any() else "values other than zero, which the file holds"
         return (f"keeps '{self.port.name}' of {self.tensor.numel()} values from step to step, at first {begins}",)
 
 
 def kept_states(script: Script, written: Mapping[int, Tensor], taken: Sequence[str]) -> list[KeptState]:
-    """Return the states of a program that writes to the tensors ``written``; no name is one of ``taken``.
+    """Return the states of a program that writes to the tensors ``written``; their names differ from those in
+    ``taken``.
 
-    Raises InputError for one that holds other numbers than the policy computes with, as counters do.
+    Raises InputError for a state whose dtype is not that of the policy's computation, such as a counter.
     """
     names = dict(_names(script.module, "", set()))
     states: list[KeptState] = []

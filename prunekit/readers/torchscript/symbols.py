@@ -1,8 +1,8 @@
-"""Tensors that depend on the observation: every element of one names an element of a value of the graph, or a constant.
+"""Tensors that depend on the observation. Each element is the name of an element of a graph value, or of a constant.
 
-Whatever only moves elements (views, slices, concatenations, writes into a part) is done on these names and makes no
-node. A ``Cell`` is the memory that a tensor and its views share, so that what is written through one of them is read
-through all of them.
+Operators that only move elements (views, slices, concatenations, writes into a part) work on these names and make no
+node. A ``Cell`` is the memory that a tensor shares with its views, so a write through one of them is visible through
+all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ Names = NDArray[np.int64]
 @final
 @dataclass(eq=False, kw_only=True)
 class Cell:
-    """Memory: the names of its elements, int64 [n], which writes replace; ``dtype`` as the program sees it."""
+    """The memory of a tensor: the names of its elements, int64 [n], which writes replace; ``dtype`` as the program sees
+    it.
+    """
 
     names: Names
     dtype: torch.dtype
@@ -34,14 +36,14 @@ class Cell:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Symbol:
-    """A tensor of the program: ``at``, int64 of its shape and strides, says where in ``cell`` its elements are."""
+    """A traced tensor: ``at`` (int64, in its shape and strides) gives the positions of its elements in ``cell``."""
 
     cell: Cell
     at: Tensor
 
     @property
     def shape(self) -> torch.Size:
-        """The tensor's shape, a batch axis of one observation included where it has one."""
+        """The tensor's shape, including a batch axis of size one if the program has one."""
         return self.at.shape
 
     @property
@@ -53,7 +55,7 @@ class Symbol:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Condition:
-    """Where ``symbol`` is above zero (``strict``; else above or at it): what a comparison gives."""
+    """The result of a comparison: ``symbol`` > 0 (``strict``), or ``symbol`` >= 0."""
 
     symbol: Symbol
     strict: bool
@@ -62,7 +64,7 @@ class Condition:
 @final
 @dataclass(frozen=True, eq=False)
 class Missing:
-    """A result that has no form in a graph, which matters only where it is used."""
+    """A result without a form in a graph. It is an error only if it is used."""
 
     reason: str
 
@@ -79,7 +81,7 @@ class Value:
 
 @final
 class Elements:
-    """All values of a graph so far, and all constants, by the names of their elements."""
+    """The names of all elements of the graph's values and constants."""
 
     def __init__(self) -> None:
         self.values: list[Value] = []
@@ -89,7 +91,7 @@ class Elements:
         self._numbers: dict[float, int] = {}
 
     def add(self, name: str, spec: Spec) -> Value:
-        """Give names to the elements of a value."""
+        """Assign names to the elements of a value."""
         value = Value(name=name, spec=spec, first=self._next)
         self.values.append(value)
         self._firsts.append(value.first)
@@ -97,15 +99,15 @@ class Elements:
         return value
 
     def owner(self, name: int) -> Value:
-        """Return the value that the element ``name`` belongs to."""
+        """Return the value to which the element ``name`` belongs."""
         return self.values[int(np.searchsorted(self._firsts, name, side="right")) - 1]
 
     def owners(self, names: Names) -> Names:
-        """Return the index of the value that each element belongs to; -1 for constants."""
+        """Return the index of the value to which each element belongs; -1 for constants."""
         return np.where(names < 0, -1, np.searchsorted(self._firsts, names, side="right") - 1)
 
     def of_constants(self, tensor: Tensor) -> Names:
-        """Return names for the elements of a tensor of numbers, in its shape."""
+        """Return names for the elements of a real tensor, in its shape."""
         numbers = tensor.detach().double().numpy()
         if tensor.numel() == 1:  # a scalar, mostly the zero that a tensor is filled with
             number = float(numbers.reshape(-1)[0])
@@ -115,7 +117,7 @@ class Elements:
         return self._stored(numbers.reshape(-1)).reshape(numbers.shape)
 
     def numbers(self, names: Names) -> Array:
-        """Return the constants that ``names`` name, float64."""
+        """Return the values of the constants ``names``, float64."""
         return np.asarray(self._constants[-1 - names])
 
     def _stored(self, numbers: Array) -> Names:
@@ -125,13 +127,13 @@ class Elements:
 
 
 def symbol_of(names: Names, dtype: torch.dtype) -> Symbol:
-    """Return a tensor of its own memory with these elements."""
+    """Return a tensor with these elements and its own memory."""
     flat = np.ascontiguousarray(names).reshape(-1)
     return Symbol(cell=Cell(names=flat, dtype=dtype), at=torch.arange(flat.size).view(list(names.shape)))
 
 
 def within(value: Any, kind: type | UnionType) -> bool:
-    """Return whether ``value`` is a ``kind``, or a list or tuple with one in it, or in a list in it."""
+    """Return whether ``value`` is a ``kind``, or a list or tuple that contains one at most two levels deep."""
     if isinstance(value, list | tuple):
         return any(within(entry, kind) for entry in value)
     return isinstance(value, kind)

@@ -1,4 +1,6 @@
-"""The interpreter's other half: a program run on tensors that are only known by name, each call a node of a graph."""
+"""The symbolic half of the interpreter: it runs a program on tensors whose elements are names, and makes ops of its
+calls.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ _UNCHANGED = frozenset(["requires_grad_", "detach_"])
 
 
 def form_of(*names: str) -> Callable[[_Form], _Form]:
-    """Return a decorator that makes its function the form of the operators ``names``."""
+    """Return a decorator that registers its function as the form of the operators ``names``."""
 
     def keep(function: _Form) -> _Form:
         FORMS.update(dict.fromkeys(names, function))
@@ -46,7 +48,7 @@ def form_of(*names: str) -> Callable[[_Form], _Form]:
 
 
 def write_of(*names: str) -> Callable[[_Form], _Form]:
-    """Return a decorator that makes its function what the operators ``names`` write in place."""
+    """Return a decorator that registers its function as the in-place write of the operators ``names``."""
 
     def keep(function: _Form) -> _Form:
         WRITES.update(dict.fromkeys(names, function))
@@ -56,29 +58,29 @@ def write_of(*names: str) -> Callable[[_Form], _Form]:
 
 
 class NoFormError(InputError):
-    """An operator has no form in a graph, which matters only where its result is needed for the answer."""
+    """An operator has no form in a graph. This matters only if the answer depends on its result."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
-    """One call: the graph so far, the operator as it is for real tensors, and the budget."""
+    """One call: the graph so far, the operator for real tensors, and the budget."""
 
     building: Building
     operator: Operator
     run: Run
 
     def refused(self, reason: str) -> NoFormError:
-        """Return the error that this call has no form because of ``reason``."""
+        """Return an error that says why this call has no form."""
         return NoFormError(f"calls 'torch.{self.building.doing}'{self.building.place()}{reason}")
 
 
 @final
 class Tracer:
-    """What is known while a program runs. Real tensors that traced elements are written to become traced themselves."""
+    """The state of a symbolic run. A real tensor to which traced elements are written becomes traced too."""
 
     def __init__(self, building: Building, root: Module, states: Mapping[int, tuple[Tensor, str]]) -> None:
-        """``states`` are tensors of the file, by their place in memory, with the graph's values that stand for them."""
+        """Start a run; ``states`` maps addresses of the file's tensors to (tensor, graph value that represents it)."""
         self.building = building
         self._paths = dict(_paths(root, "", set()))
         self._written = {
@@ -87,12 +89,12 @@ class Tracer:
         }
 
     def left(self, place: int) -> Symbol:
-        """Return what is in the memory at ``place``, to which traced elements were written."""
+        """Return the traced content of the memory at ``place``."""
         return self._written[place][1]
 
     @contextmanager
     def inside(self, module: object) -> Iterator[None]:
-        """Note that a method of ``module`` runs."""
+        """Note that a method of ``module`` is running."""
         before, self.building.where = self.building.where, self._paths.get(id(module), self.building.where)
         try:
             yield
@@ -100,7 +102,7 @@ class Tracer:
             self.building.where = before
 
     def known(self, value: Any) -> Any:
-        """Return ``value``; raises InputError where it depends on the observation."""
+        """Return ``value``; raises InputError if it depends on the observation."""
         found = self.seen(value)
         if isinstance(found, Missing):
             raise InputError(found.reason)
@@ -111,7 +113,9 @@ class Tracer:
         return found
 
     def seen(self, value: Any) -> Any:
-        """Return ``value``, its real tensors as traced ones where traced elements were written to their memory."""
+        """Return ``value``, with real tensors replaced by traced ones if traced elements were written to their
+        memory.
+        """
         if isinstance(value, list | tuple) and (within(value, Tensor) or within(value, Symbol)):
             return type(value)(self.seen(entry) for entry in value)
         if isinstance(value, Tensor) and value.untyped_storage().data_ptr() in self._written:
@@ -120,7 +124,7 @@ class Tracer:
         return value
 
     def call(self, path: str, operator: Operator, values: list[Any], options: dict[str, Any], run: Run) -> Any:
-        """Return what the operator ``path`` makes of ``values``; raises InputError, naming it, where it has no form."""
+        """Return the result of the operator ``path`` on ``values``; raises InputError, naming it, if it has no form."""
         name = path.rpartition(".")[2]
         listed = bool(values) and isinstance(values[0], list | tuple | dict | str) and name in SCALARS
         if listed or name in _LANGUAGE:
@@ -172,27 +176,27 @@ class Tracer:
         return target
 
     def _overlaid(self, tensor: Tensor) -> Symbol:
-        """Return a real tensor as traced, with all that shares its memory."""
+        """Return a real tensor as a traced one, together with everything that shares its memory."""
         whole = whole_of(tensor)
         cell = Cell(names=self.building.elements.of_constants(whole), dtype=tensor.dtype)
         self._written[whole.untyped_storage().data_ptr()] = (
             tensor,
             Symbol(cell=cell, at=torch.arange(whole.numel())),
-        )  # kept alive: no other gets its place
+        )  # kept alive, so no other tensor gets its address
         found = self.seen(tensor)
         assert isinstance(found, Symbol)
         return found
 
 
 def names_of(building: Building, value: Any) -> Names:
-    """Return the names of the elements of a tensor, traced or real, or of a number."""
+    """Return the element names of a traced tensor, a real tensor or a number."""
     if isinstance(value, Symbol):
         return value.names
     return building.elements.of_constants(value if isinstance(value, Tensor) else torch.tensor(float(value)))
 
 
 def _real(building: Building, value: Any) -> Any:
-    """Return a traced tensor of constants alone as a real one."""
+    """Return a traced tensor as a real one if all its elements are constants."""
     if isinstance(value, list | tuple) and within(value, Symbol):
         return type(value)(_real(building, entry) for entry in value)
     if isinstance(value, Symbol) and value.at.numel() and (value.names < 0).all():

@@ -1,4 +1,4 @@
-"""Operators on numbers, texts, lists and truth values, as TorchScript has them."""
+"""Operators on numbers, texts, lists and truth values, with the semantics of TorchScript."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _PLAIN = (int, float, str, bool, type(None))
 
 
 def number(value: Any) -> Any:
-    """Return ``value``, or the one number in a tensor."""
+    """Return ``value``, or the number in a tensor of one element."""
     return value.item() if isinstance(value, Tensor) else value
 
 
 def typed(dtype: Any) -> torch.dtype | None:
-    """Return the type of elements that TorchScript numbers so; raises TypeError for one that no policy needs."""
+    """Return the dtype with this TorchScript number; raises TypeError for one that no policy needs."""
     if dtype is None:
         return None
     if dtype not in DTYPES:
@@ -49,7 +49,7 @@ def typed(dtype: Any) -> torch.dtype | None:
 
 
 def key(value: Any) -> Any:
-    """Return ``value`` as a place in a list or dictionary; raises TypeError for what is no number or text."""
+    """Return ``value`` as a list index or dictionary key; raises TypeError unless it is a number or text."""
     found = number(value)
     if not isinstance(found, int | float | str):
         raise TypeError(f"{type(found).__name__} as a place in a list")
@@ -88,7 +88,7 @@ def _mul(values: Values, _: Run) -> Any:
 
 
 def flat(value: Any) -> Any:
-    """Return ``value`` where comparing and printing it takes no time; raises TypeError for lists within lists."""
+    """Return ``value`` if comparing and printing it is cheap; raises TypeError for nested lists."""
     if isinstance(value, _PLAIN) or (
         isinstance(value, list | tuple) and all(isinstance(entry, _PLAIN) for entry in value)
     ):
@@ -155,13 +155,13 @@ def _same(values: Values, _: Run) -> bool:
 
 
 def _nested(value: Any, run: Run) -> Any:
-    """Return a list as ``torch.tensor`` takes it, its tensors made numbers."""
+    """Return a list in the form that ``torch.tensor`` takes, with its tensors converted to numbers."""
     run.step()
     return [_nested(entry, run) for entry in value] if isinstance(value, list) else number(value)
 
 
 def tensor_of(values: Values, options: dict[str, Any], run: Run) -> Tensor:
-    """Return the tensor of a number or of lists of numbers."""
+    """Return the tensor of a number or of nested lists of numbers."""
     dtype = options.get("dtype", values[1] if len(values) > 1 else None)
     if isinstance(values[0], Tensor):
         return values[0].detach().clone().to(typed(dtype) or values[0].dtype)

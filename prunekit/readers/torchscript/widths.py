@@ -1,7 +1,7 @@
-"""How wide the observations of a program are, found by running it on zeros of each width that its file speaks of.
+"""The width of a program's observations, found by running it on zeros of every width that occurs in its file.
 
-A program says nowhere how many values it takes. It does not run on a wrong number of them, however, and the right one
-is a size of its weights, a number in its code, or what these give when they are multiplied, added or subtracted.
+A program does not state how many values it takes, but it fails on a wrong number. The right one is a size of its
+weights, a number in its code, or a product, sum or difference of these.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Shape = tuple[int, ...]
 
 
 def shapes_for(script: Script, names: Sequence[str], width: int | None) -> tuple[list[Shape], Mapping[int, Tensor]]:
-    """Return the shapes of the tensors ``names`` that the program takes, a batch axis of one in front where it has one.
+    """Return the shapes of the tensors ``names`` that the program takes, with a batch axis of one if it takes one.
 
-    With them come the tensors of the file, by their place in memory, that the program writes to on such observations.
-    ``width`` is that of one of them, where it is known. Raises InputError where no shapes fit, or more than one.
+    Also returns the tensors of the file that the program then writes to, by their address. ``width`` is the known width
+    of one of the inputs. Raises InputError if no shapes fit, or more than one.
     """
     if width is not None and not 1 <= width <= MAX_WIDTH:
         raise InputError(f"cannot have observations of {width:,} values; `inputs` is from 1 to {MAX_WIDTH:,}")
@@ -49,10 +49,10 @@ def shapes_for(script: Script, names: Sequence[str], width: int | None) -> tuple
 
 @final
 class _Undrawn:
-    """Draws at random, which the answer may not need, are zeros."""
+    """Runs operators on real tensors. Random draws give zeros, because the answer may not depend on them."""
 
     def call(self, path: str, operator: Operator, values: list[Any], options: dict[str, Any], run: Run) -> Any:
-        """Return what the operator makes."""
+        """Return the result of the operator."""
         if not is_sampling(path) or path.endswith("_"):
             return operator(values, options, run)
         tensor = next((value for value in values if isinstance(value, Tensor)), None)
@@ -62,7 +62,7 @@ class _Undrawn:
         return torch.zeros(size) if tensor is None else torch.zeros_like(tensor)
 
     def inside(self, _: object) -> AbstractContextManager[None]:
-        """Note nothing."""
+        """Do nothing."""
         return nullcontext()
 
     def known(self, value: Any) -> Any:
@@ -73,9 +73,10 @@ class _Undrawn:
 @final
 @dataclass(kw_only=True)
 class _Trials:
-    """Trials of one program: ``steps`` and ``elements`` are left for all of them, ``reason`` is why one failed.
+    """Trial runs of one program. ``steps`` and ``elements`` are the budget left for all of them, ``reason`` says why
+    the last failed.
 
-    ``written`` are the tensors of the file that the last one wrote to, by their place in memory; they are as before.
+    ``written`` are the tensors of the file that the last run wrote to, by address; their content is restored.
     """
 
     script: Script
@@ -87,7 +88,9 @@ class _Trials:
     written: Mapping[int, Tensor] = field(default_factory=dict)
 
     def fits(self, shapes: Sequence[Shape]) -> bool:
-        """Return whether the program runs on such zeros; raises InputError where it would not run on any."""
+        """Return whether the program runs on zeros of these shapes; raises InputError if it would fail on any
+        shapes.
+        """
         try:
             self.answer(shapes, None)
         except InputError:
@@ -99,7 +102,7 @@ class _Trials:
         return True
 
     def reads_the_last(self, shapes: Sequence[Shape]) -> bool:
-        """Return whether the answer depends on the last value of every tensor."""
+        """Return whether the answer depends on the last element of every tensor."""
         return all(self._reads(shapes, at) for at in range(len(shapes)))
 
     def _reads(self, shapes: Sequence[Shape], at: int) -> bool:
@@ -107,13 +110,13 @@ class _Trials:
             answer = self.answer(shapes, at)
         except InputError:
             raise
-        except Exception:  # the program runs on zeros, and not where the last one is NaN: it looks at it
+        except Exception:  # the program runs on zeros but fails if the last one is NaN, so it reads that one
             return True
         return not isinstance(answer, Tensor) or bool(answer.isnan().any())
 
     @torch.no_grad()
     def answer(self, shapes: Sequence[Shape], asked: int | None) -> Any:
-        """Return the answer to zeros; the last value of the tensor ``asked`` is NaN."""
+        """Return the answer to zeros, with NaN as the last element of the tensor ``asked``."""
         given = {name: torch.zeros(1, 1, dtype=self.script.dtype) for name in self.names}
         for name, shape in zip(self.read, shapes, strict=True):
             given[name] = torch.zeros(shape, dtype=self.script.dtype)
@@ -148,7 +151,7 @@ def _widths(trials: _Trials, width: int | None) -> dict[str, Shape]:
                 return dict(zip(trials.read, whole[0], strict=True))
             if whole:
                 raise _several(whole)
-            unsure = unsure or fitting  # it runs, but on fewer values too, where it reads slices alone
+            unsure = unsure or fitting  # it also runs on fewer values if it only reads slices
     if len(unsure) == 1:
         return dict(zip(trials.read, unsure[0], strict=True))
     if unsure:
@@ -165,7 +168,9 @@ def _several(fitting: Sequence[Sequence[Shape]]) -> InputError:
 
 
 def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[list[Sequence[int]]]:
-    """Return the widths to try for each of ``count`` tensors: those of the file, then those that these give for one."""
+    """Yield the widths to try for each of ``count`` tensors: those in the file, then sums and products of them for a
+    single one.
+    """
     wide = [size for size in sizes if size > 1 or count > 1]  # a width of one runs wherever another does
     yield [wide] * count
     if width is None or count > 1:
@@ -176,7 +181,7 @@ def _places(sizes: Sequence[int], count: int, width: int | None) -> Iterator[lis
 
 
 def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, width: int | None) -> list[list[Shape]]:
-    """Return the shapes that the program runs on, and answers once."""
+    """Return all shapes on which the program runs and gives one answer."""
     fitting: list[list[Shape]] = []
     for widths in itertools.product(*places):
         if trials.steps < 0 or trials.elements < 0:
@@ -187,7 +192,7 @@ def _fitting(trials: _Trials, places: Sequence[Sequence[int]], batch: Shape, wid
                 fitting.append(shapes)
     ones = min((_ones(shapes) for shapes in fitting), default=0)  # a width of one is broadcast to any
     fitting = [shapes for shapes in fitting if _ones(shapes) == ones]
-    if len(fitting) > 1 and batch:  # what is folded into the batch axis comes out as several answers
+    if len(fitting) > 1 and batch:  # values folded into the batch axis give several answers
         fitting = [shapes for shapes in fitting if _rows(trials.answer(shapes, None)) == 1] or fitting
     return fitting
 
@@ -206,7 +211,7 @@ def _is_read(script: Script, name: str) -> bool:
 
 
 def _sizes(script: Script) -> list[int]:
-    """Return every size that the file speaks of, those of weights first."""
+    """Return every size that occurs in the file, those of weights first."""
     found: dict[int, None] = {}
     for value in _fields(script.module, set()):
         if isinstance(value, Tensor):
@@ -241,7 +246,7 @@ def _fields(module: Module, met: set[int]) -> Iterator[Any]:
 
 
 def _literals(script: Script) -> Iterator[int]:
-    """Return the whole numbers of the program's code, and the products of its lists of them."""
+    """Yield the integers in the program's code, and the products of its lists of integers."""
     program = script.forward.program
     functions = [*program.functions.values(), *(f for kind in program.classes.values() for f in kind.methods.values())]
     nodes: list[ast.AST] = [function.definition for function in functions]
@@ -250,9 +255,9 @@ def _literals(script: Script) -> Iterator[int]:
         match node:
             case ast.Constant(value=int(number)) if type(number) is int:
                 yield number
-                yield number + 1  # as wide as it has to be for this place
+                yield number + 1  # the width that this place needs
             case ast.List(elts=entries) if entries:
-                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is no constant
+                numbers = [entry.value for entry in entries if isinstance(entry, ast.Constant)]  # -1 is not a size
                 if numbers and all(type(number) is int for number in numbers):
                     yield math.prod(numbers)  # type: ignore[arg-type]
                     yield sum(numbers)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""What checkpoints share: weights by dotted names, chains of layers, and the graph that they make."""
+"""Shared parts of checkpoint readers: weights by dotted names, chains of layers, and the graph made of them."""

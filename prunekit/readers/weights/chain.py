@@ -1,4 +1,4 @@
-"""Layers of a checkpoint in order: fully connected ones, the norms between them, and where activations stand."""
+"""The layers of a checkpoint in order: fully connected layers, norms between them, and the places of activations."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _CELLS = {4: "an LSTM", 3: "a GRU", 1: "an RNN"}
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """The op of one layer, called ``name`` in the file."""
+    """The op of one layer, and its ``name`` in the file."""
 
     name: str
     op: Affine | LayerNorm | BatchNorm
 
     @property
     def widths(self) -> tuple[int, int]:
-        """(values that it reads, values that it makes)."""
+        """(input width, output width)."""
         if isinstance(self.op, Affine):
             made, read = self.op.weight.shape
             return read, made
@@ -42,7 +42,9 @@ class Layer:
 
 
 def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
-    """Return the layers of these dotted ``names``; raises InputError for those that are none, or do not fit."""
+    """Return the layers with these dotted ``names``; raises InputError if one is not a layer, or if they do not fit
+    together.
+    """
     if len(names) > MAX_LAYERS:
         raise InputError(f"has {len(names):,} layers, more than the {MAX_LAYERS} that any policy needs")
     if not names:
@@ -60,13 +62,13 @@ def layers_at(tree: Tree, names: Sequence[str]) -> list[Layer]:
 
 
 def shape_of(layers: Sequence[Layer]) -> str:
-    """Return the widths, as 45-512-256-128-12."""
+    """Return the widths as text, such as 45-512-256-128-12."""
     widths = [layer.widths for layer in layers if isinstance(layer.op, Affine)]
     return "-".join(map(str, [widths[0][0], *(made for _, made in widths)]))
 
 
 def ops_of(layers: Sequence[Layer], activation: Activation | None) -> list[Op]:
-    """Return the ops in order: an activation after each layer but the last, behind a norm that follows directly."""
+    """Return the ops in order, with an activation after each layer but the last, or after the norm that follows it."""
     ops: list[Op] = []
     for index, layer in enumerate(layers[:-1]):
         ops.append(layer.op)
@@ -88,10 +90,10 @@ def ops_of(layers: Sequence[Layer], activation: Activation | None) -> list[Op]:
 
 
 def sequence_at(tree: Tree, prefix: str) -> list[str] | None:
-    """Return the layers ``prefix.0``, ``prefix.2``, ... of a ``Sequential``, in order, where they leave no doubt.
+    """Return the layers ``prefix.0``, ``prefix.2``, ... of a ``Sequential`` in order, if the order is unambiguous.
 
-    Between two of them there is one module without weights, the activation, and maybe a norm. None where there is
-    anything else.
+    Between two layers there must be exactly one module without weights (the activation), and optionally a norm. Returns
+    None otherwise.
     """
     if not prefix and len(tree.arrays) <= 2 and _rank(tree, "") == 2:
         return [""]  # one layer, as it is
@@ -116,7 +118,9 @@ def sequence_at(tree: Tree, prefix: str) -> list[str] | None:
 
 
 def follows(tree: Tree, name: str) -> str | None:
-    """Return the module without weights that the file notes behind the layer ``name`` of a ``Sequential``."""
+    """Return the module without weights that comes after the layer ``name`` of a ``Sequential``, if the file notes
+    one.
+    """
     parent, _, number = name.rpartition(".")
     if not number.isdigit():
         return None
@@ -125,7 +129,7 @@ def follows(tree: Tree, name: str) -> str | None:
 
 
 def doubts_between(layers: Sequence[Layer]) -> list[str]:
-    """Return, a line each, where two modules without weights or more stand between layers that were named."""
+    """Return one line for each place where two or more modules without weights are between two named layers."""
     lines = []
     for before, after in pairwise(layers):
         between = _between(before, after)
@@ -138,7 +142,7 @@ def doubts_between(layers: Sequence[Layer]) -> list[str]:
 
 
 def recurrent_layer(tree: Tree) -> str | None:
-    """Return what is recurrent in ``tree``, in words; None where nothing is."""
+    """Return a description of the recurrent layer in ``tree``; None if there is none."""
     for name in tree.arrays:
         layer, _, kind = name.rpartition(".")
         if kind.startswith(("weight_hh", "weight_ih")) and len(tree.shape(name)) == 2:
@@ -193,7 +197,7 @@ def _number(name: str) -> int:
 
 
 def _between(before: Layer, after: Layer) -> int | None:
-    """Return how many modules stand between two layers of one ``Sequential``; None where they are not of one."""
+    """Return the number of modules between two layers of one ``Sequential``; None if they are in different ones."""
     (parent, _, first), (other, _, second) = (layer.name.rpartition(".") for layer in (before, after))
     if parent != other or not (first.isdigit() and second.isdigit()):
         return None

@@ -1,4 +1,4 @@
-"""From what a library keeps where to a policy: the layers, the normalizer before them, the head behind them."""
+"""Assembly of a policy from a checkpoint: its layers, the normalizer before them, and the head after them."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _LEFT_OUT = "its normalizer '{0}' is left out, because `layers` does not name it
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Where a policy is in a checkpoint ``called`` so, of which ``part`` is the network.
+    """Where a policy is in a checkpoint; ``called`` names the kind of file and ``part`` the network in messages.
 
-    ``tree`` holds the ``layers``. ``activation`` and ``ending`` (of so many outputs) are what the library itself says;
-    None where it does not. ``normalizer`` comes first.
+    ``tree`` holds the ``layers``. ``activation`` and ``ending`` (for a number of outputs) are fixed by the library,
+    None if it does not fix them. ``normalizer`` is applied first.
     """
 
     called: str
@@ -63,7 +63,7 @@ class Plan:
 
 
 def policy_of_plan(opened: Opened, options: PolicyOptions, plan: Plan) -> PolicyFile:
-    """Return the policy that ``plan`` finds; raises InputError, naming the file and the option, for what is missing."""
+    """Return the policy of ``plan``; raises InputError, naming the file and the option, for missing information."""
     try:
         return _read(opened, options, plan)
     except PrunekitError as error:
@@ -127,7 +127,7 @@ def _ending(told: str, options: PolicyOptions, plan: Plan, outputs: int) -> tupl
 
 
 def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:
-    """Return the module behind the last layer that nobody says anything about: neither library, user nor file."""
+    """Return the module after the last layer about which neither the library, the user nor the file says anything."""
     if options.head is not None or plan.ending is not None or options.layers:
         return None
     behind = follows(plan.tree, plan.layers[-1])
@@ -135,7 +135,7 @@ def _unsaid_behind(options: PolicyOptions, plan: Plan) -> str | None:
 
 
 def told_activation(tree: Tree, layers: Sequence[str]) -> Activation | None:
-    """Return the activation between ``layers`` of a module that was saved whole, where all of them are the same one."""
+    """Return the activation between ``layers`` of a module that was saved whole, if it is the same everywhere."""
     found = {op for name in layers[:-1] if (op := _op_behind(tree, name)) is not None}
     return found.pop() if len(found) == 1 else None
 
@@ -154,7 +154,9 @@ def _told_ending(tree: Tree, behind: str) -> Ending | None:
 
 
 def _op_told(tree: Tree, name: str) -> object:
-    """Return the activation of the module ``name`` by its class, "nothing" for one without effect, None for others."""
+    """Return the activation of the module ``name`` by its class, "nothing" for a class without effect, None for
+    others.
+    """
     from prunekit.readers.sb3.activation import activation_called  # which needs torch
 
     text = tree.classes.get(name, "")
@@ -167,7 +169,7 @@ def _op_told(tree: Tree, name: str) -> object:
 
 
 def graph_of_ops(ops: Sequence[Op], head: Op) -> Graph:
-    """Return the chain of ``ops`` on an observation ``obs``, with ``head`` for the action."""
+    """Return a graph that applies ``ops`` in order to an observation ``obs``, and ``head`` for the action."""
     first = next(op for op in ops if isinstance(op, Affine))
     nodes, value = [], "obs"
     for index, op in enumerate(ops):
@@ -180,10 +182,10 @@ def graph_of_ops(ops: Sequence[Op], head: Op) -> Graph:
 
 
 def normalizer_of(mean: Array, deviation: Array, clip: float = math.inf) -> Normalize:
-    """Return clip((x - mean) / deviation, -clip, clip); raises InputError where these are no such numbers."""
+    """Return the op clip((x - mean) / deviation, -clip, clip); raises InputError if these are not valid numbers."""
     if mean.shape != deviation.shape or mean.ndim != 1:
         raise InputError("its normalizer's mean and deviation are not vectors of one length")
-    with np.errstate(all="ignore"):  # what comes out of broken statistics is judged here
+    with np.errstate(all="ignore"):  # the results of broken statistics are checked here
         scale = as_floats(1.0 / deviation)
     if not (np.isfinite(scale).all() and np.isfinite(as_floats(mean)).all() and (deviation > 0.0).all()):
         raise InputError("its normalizer holds statistics that are NaN, infinite or negative; it is broken")
@@ -191,7 +193,7 @@ def normalizer_of(mean: Array, deviation: Array, clip: float = math.inf) -> Norm
 
 
 def deviation_of(variance: Array, *, inside: float = 0.0, beside: float = 0.0) -> Array:
-    """Return sqrt(variance + inside) + beside, NaN where there is no such number."""
+    """Return sqrt(variance + inside) + beside, with NaN where this is undefined."""
     with np.errstate(all="ignore"):
         return np.asarray(np.sqrt(variance + inside) + beside)
 
@@ -203,11 +205,11 @@ def said_layers(
     roots: Sequence[str] = (),
     normalizer: tuple[str, Normalize] | None = None,
 ) -> Plan | None:
-    """Return the plan of a user who named the layers: exactly these, in the nesting that has them all.
+    """Return the plan for layers that the user named: exactly these, in the nesting that contains all of them.
 
-    Of several nestings that of ``roots`` is taken, in order, which say where a library keeps its policy, or else the
-    only one that is no critic's by its name. The file's ``normalizer`` counts where the first name is its. None without
-    ``--layers``. Raises InputError, naming the file, where no or several nestings have them.
+    If several nestings do, the first of ``roots`` is taken (the places where a library keeps its policy), or else the
+    only one whose name is not that of a critic. The file's ``normalizer`` is used if the first name is its name.
+    Returns None without ``--layers``. Raises InputError, naming the file, if no nesting or several have the layers.
     """
     if not options.layers:
         return None
@@ -245,7 +247,7 @@ def said_layers(
 
 
 def nestings_of(tree: Tree, layer: str) -> list[str]:
-    """Return the dotted paths under which there is a layer called so."""
+    """Return the dotted paths under which there is a layer with this name."""
     ends = [part_of(layer, kind) for kind in _KINDS]
     found: dict[str, None] = {}
     for name in tree.arrays:
@@ -258,7 +260,9 @@ def nestings_of(tree: Tree, layer: str) -> list[str]:
 
 
 def refuse_recurrent(opened: Opened, tree: Tree, called: str) -> None:
-    """Raise InputError, naming the file and the layer, where the policy in ``tree`` is recurrent, not just a critic."""
+    """Raise InputError, naming the file and the layer, if the policy in ``tree`` (and not only its critic) is
+    recurrent.
+    """
     found = recurrent_layer(Tree(arrays={name: tree.arrays[name] for name in tree.arrays if may_be_policy(name)}))
     if found is not None:
         raise InputError(

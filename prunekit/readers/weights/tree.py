@@ -1,4 +1,4 @@
-"""The weights of a checkpoint by dotted names, wherever its library put them."""
+"""The weights of a checkpoint by dotted names, wherever its library stored them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _WRAPPERS = "_orig_mod."  # torch.compile's
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tree:
-    """``arrays`` by dotted names, in the file's order, and the names of ``modules``, where the file notes them.
+    """``arrays`` by dotted names in the file's order, and the names of ``modules``, if the file has them.
 
-    Of a whole module that was saved, ``classes`` are those of its modules without weights, in words (``told``).
+    For a whole module that was saved, ``classes`` are the classes of its modules without weights, as text (``told``).
     """
 
     arrays: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Tree:
         return name in self.arrays
 
     def under(self, path: str) -> Tree:
-        """Return what is under the dotted ``path``, named from there; the tree itself under ``""``."""
+        """Return the subtree at the dotted ``path``, with names relative to it; ``""`` gives the tree itself."""
         if not path:
             return self
         start = f"{path}."
@@ -53,7 +53,7 @@ class Tree:
         return tuple(int(size) for size in self.arrays[name].shape)
 
     def floats(self, name: str) -> Array:
-        """Return the array ``name`` as float64; raises InputError where there is none, or it holds no floats."""
+        """Return the array ``name`` as float64; raises InputError if it is missing or holds no floats."""
         if name not in self.arrays:
             raise InputError(f"lacks '{shown(name, 80)}'")
         value = self.arrays[name]
@@ -66,7 +66,7 @@ class Tree:
         return np.asarray(value, np.float64)
 
     def vector(self, name: str) -> Array:
-        """Return the array ``name`` as float64 of one axis; axes of one are none."""
+        """Return the array ``name`` as a float64 vector, without axes of size one."""
         return self.floats(name).reshape(-1)
 
     def float32(self, name: str) -> Array:
@@ -75,7 +75,7 @@ class Tree:
 
     @property
     def matrices(self) -> list[str]:
-        """The names of layers: of those with weights of two axes or more."""
+        """Return the names of layers, which have weights of two or more axes."""
         found: dict[str, None] = {}
         for name in self.arrays:
             layer, _, kind = name.rpartition(".")
@@ -85,7 +85,7 @@ class Tree:
 
 
 def part_of(layer: str, kind: str) -> str:
-    """Return what the ``kind`` (weight, bias, ...) of ``layer`` is called; a file of one layer names it ``""``."""
+    """Return the name of the ``kind`` (weight, bias, ...) of ``layer``; in a file of one layer, ``layer`` is ``""``."""
     return f"{layer}.{kind}" if layer else kind
 
 
@@ -94,7 +94,7 @@ _OTHERS_BEGIN = ("vf", "qf", "q1", "q2", "optim", "scheduler")
 
 
 def may_be_policy(name: str) -> bool:
-    """Return whether the dotted ``name`` is none that speaks of a critic, a target network, an optimizer, ..."""
+    """Return whether the dotted ``name`` contains no word for a critic, a target network, an optimizer, ..."""
     parts = name.lower().split(".")
     return not any(part.startswith(_OTHERS_BEGIN) or any(word in part for word in _OTHERS) for part in parts)
 
@@ -117,7 +117,7 @@ def tree_of(data: object) -> Tree:
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Yield arrays by name, and None for the name of a module; their depth was bounded when they were decoded."""
+    """Yield arrays by name, and None for the name of a module. The depth was limited when the data was decoded."""
     if isinstance(value, torch.Tensor | np.ndarray):
         yield path, value
     elif isinstance(value, dict):
@@ -134,11 +134,11 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _of_object(record: Record, path: str) -> Iterator[tuple[str, object]]:
-    """Yield what an object holds: a module its parameters and parts, a frozen dictionary its entries."""
+    """Yield the content of an object: a module's parameters and submodules, or a frozen dictionary's entries."""
     if record.items is not None:
         yield from _leaves(record.items, path)
     state = record.state
-    if isinstance(state, tuple) and len(state) == 2:  # what a class with slots has beside its dictionary
+    if isinstance(state, tuple) and len(state) == 2:  # the slots of a class, in addition to its dictionary
         state = state[0] if state[1] is None else state[1]
     if isinstance(state, dict) and all(name in state for name in _OF_MODULE):
         for name in _OF_MODULE:
@@ -152,7 +152,7 @@ def _of_object(record: Record, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _class_of(module: object) -> str | None:
-    """Return the class of a module without weights as text, as that of ``functools.partial`` with its numbers."""
+    """Return the class of a module without weights as text, in the form of ``functools.partial`` with its numbers."""
     state = module.state if isinstance(module, Record) else None
     if not isinstance(module, Record) or not isinstance(state, dict) or state.get("_parameters"):
         return None

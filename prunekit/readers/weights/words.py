@@ -1,4 +1,4 @@
-"""What a checkpoint does not say, as its user says it: an activation, a head."""
+"""The words with which a user supplies what a checkpoint does not say: an activation, a head."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ HEADS = "none, tanh, tanh:LOW,HIGH, clip:LOW,HIGH, argmax, mean (the first half 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ending:
-    """What follows the last layer: ``ops`` that make the outputs, and the ``head`` that makes the action of them."""
+    """What follows the last layer: ``ops`` that make the outputs, and the ``head`` that makes the action from them."""
 
     ops: tuple[Op, ...] = ()
     head: Op
 
 
 def activation_named(text: str) -> Activation | None:
-    """Return the activation of a word such as ``elu`` or ``leaky_relu:0.2``, None for ``none``.
+    """Return the activation for a word such as ``elu`` or ``leaky_relu:0.2``, None for ``none``.
 
-    Raises InputError, naming the option, for one that there is not.
+    Raises InputError, naming the option, for an unknown word.
     """
     name, colon, number = text.strip().lower().partition(":")
     if name in ("none", "linear", "identity") and not colon:
@@ -52,7 +52,9 @@ def activation_named(text: str) -> Activation | None:
 
 
 def ending_named(text: str, outputs: int) -> Ending:
-    """Return what the word of ``--head`` makes of a last layer of ``outputs`` values; raises InputError, naming it."""
+    """Return what a word of ``--head`` does after a last layer of ``outputs`` values; raises InputError for an unknown
+    word.
+    """
     name, colon, rest = text.strip().lower().partition(":")
     match name, bool(colon):
         case "none", False:
@@ -71,7 +73,7 @@ def ending_named(text: str, outputs: int) -> Ending:
 
 
 def mean_ending(outputs: int, head: Op) -> Ending:
-    """Return the first half of ``outputs`` values, the other being a spread, before ``head``."""
+    """Return an ending that takes the first half of ``outputs`` values (the rest are deviations), with ``head``."""
     if outputs % 2:
         raise InputError(
             f"has {outputs} outputs, which are not means with as many standard deviations; choose another `head`"
