@@ -1,6 +1,6 @@
 """Driving: teachers trained on EnvPool's environments, compressed, certified on highway-env's own, on boards.
 
-    python benchmarks/driving.py train      # one to eight minutes of CPU a teacher
+    python benchmarks/driving.py train      # one to five minutes of CPU a teacher
     python benchmarks/driving.py compress   # learning in EnvPool where it has a twin
     python benchmarks/driving.py drive      # what all earn on highway-env, and how often they crash
     python benchmarks/driving.py board      # C on a Cortex-M0 and an Uno, the processor in the loop
@@ -8,7 +8,7 @@
 
 It needs ``pip install 'prunekit[fast]' highway-env``. What is done is done (``runs/driving``), and may be run again; a
 compression of another search than the present code's, or of another budget, is put aside with all of its policy and
-made again. All compressions have one budget of steps, so that they come to the same on any machine, and none is
+made again. All compressions have a budget of steps, so that they come to the same on any machine, and none is
 fine-tuned on rewards (``--no-tuning``): its steps would be those of the certificate. Seconds are of CPU, all processes
 together. Run it from the project's root.
 """
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from compressing.runs import ROOT, put_aside, search_in
 from driving_collecting import collect
-from driving_tasks import BUDGET, EPISODES, FIRST_SEED, KEEP, PART, TASKS, compact, drives, folder
+from driving_tasks import EPISODES, FIRST_SEED, KEEP, PART, TASKS, compact, drives, folder
 from driving_training import train_one
 
 from prunekit.benching.compare import run_bench
@@ -45,7 +45,7 @@ from prunekit.readers.policy_file import PolicyOptions
 from prunekit.rollouts import BatchPolicy
 
 STAGES = ("train", "compress", "drive", "board", "collect")
-BOARDS, LOOP_EPISODES = ("cpu-c", "cortex-m0", "avr-uno"), 10
+BOARDS = ("cpu-c", "cortex-m0", "avr-uno")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((".", "benchmarks"))}
 
 
@@ -54,7 +54,7 @@ def compress_one(name: str, seed: int) -> dict[str, Any]:
     out = compact(name, seed)
     out.mkdir(parents=True, exist_ok=True)
     search = search_in(ROOT)
-    options = ["--env", TASKS[name].env_id, "--keep", str(KEEP), "--steps", str(BUDGET), "--no-tuning"]
+    options = ["--env", TASKS[name].env_id, "--keep", str(KEEP), "--steps", str(TASKS[name].budget), "--no-tuning"]
     options += [*(["--fast"] if TASKS[name].is_twin else []), "--no-normalizer", "--engine", "serial"]
     command = [sys.executable, "-m", "prunekit", "compress", str(folder(name, seed) / "teacher.zip"), *options]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -64,7 +64,7 @@ def compress_one(name: str, seed: int) -> dict[str, Any]:
     if done.returncode not in (0, 1):
         raise SystemExit(f"{name}, seed {seed}: {(out / 'log').read_text()}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    found = {"budget": BUDGET, "fast": TASKS[name].is_twin, "search": asdict(search)}
+    found = {"budget": TASKS[name].budget, "fast": TASKS[name].is_twin, "search": asdict(search)}
     return {**found, "cpu_seconds": round(cpu, 1), "certified": done.returncode == 0}
 
 
@@ -72,7 +72,10 @@ def compress_again(name: str, seed: int) -> None:
     """Compress unless that is done, by the present search with this budget; put aside what was made otherwise."""
     told = compact(name, seed) / "asked.json"
     known = json.loads(told.read_text()) if told.exists() else None
-    if known is None or (known["search"]["digest"], known["budget"]) != (search_in(ROOT).digest, BUDGET):
+    if known is None or (known["search"]["digest"], known["budget"]) != (
+        search_in(ROOT).digest,
+        TASKS[name].budget,
+    ):
         put_aside(compact(name, seed))
     _kept(told, partial(compress_one, name, seed))
 
@@ -96,8 +99,8 @@ def drive_one(name: str, seed: int, policy: str, seeds: range) -> dict[str, Any]
     found: dict[str, Any] = {"returns": [], "steps": [], "crashed": [], "succeeded": []}
     began = time.process_time()
     for one in seeds:
-        environment.action_space.seed(one)
         observation, told = environment.reset(seed=one)
+        environment.action_space.seed(one)  # highway-env makes another space with every reset
         total, steps, over = 0.0, 0, False
         while not over:
             row = np.asarray(observation, np.float32)[None]
@@ -115,7 +118,8 @@ def drive_one(name: str, seed: int, policy: str, seeds: range) -> dict[str, Any]
 def board_one(name: str, seed: int) -> dict[str, Any]:
     """Measure teacher and compact policy as C, and let emulated processors drive."""
     paths = [policy_of(name, seed, policy) for policy in ("teacher", "compact")]
-    settings = BenchSettings(episodes=LOOP_EPISODES, loop_episodes=LOOP_EPISODES, first_seed=FIRST_SEED)
+    episodes = TASKS[name].loop_episodes
+    settings = BenchSettings(episodes=episodes, loop_episodes=episodes, first_seed=FIRST_SEED)
     options = PolicyOptions(without_normalizer=True)
     return run_bench(paths, devices_named(BOARDS), settings, TASKS[name].env_id, print, options).to_json()
 

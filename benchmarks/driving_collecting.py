@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from compressing.runs import ROOT, search_in
-from driving_tasks import BUDGET, FIRST_SEED, KEEP, TASKS, compact, drives, folder
+from driving_tasks import FIRST_SEED, KEEP, TASKS, compact, drives, folder
 from record import read_result, write_result
 
 from prunekit.stats.frequency import share_upper_bound
@@ -25,7 +25,6 @@ def collect(command: str) -> None:
     found = {key: _run(*key) or committed.get(key) for key in wanted}
     entries = {
         "keep": KEEP,
-        "budget": BUDGET,
         "first_seed": FIRST_SEED,
         "packages": {name: version(name) for name in ("envpool", "highway-env")},
         "search": asdict(search_in(ROOT)),
@@ -49,7 +48,7 @@ def _run(name: str, seed: int) -> Entry | None:
     return {
         "env": name,
         "seed": seed,
-        "trained_by": TASKS[name].trained_by,
+        "trained_by": TASKS[name].way.value,
         "training": json.loads(told.read_text()),
         "compressed": _compression(name, seed),
         "driven": {policy: _driven(name, seed, policy) for policy in ("teacher", "compact")},

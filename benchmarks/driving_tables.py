@@ -11,6 +11,7 @@ from search_tables import is_earlier, not_run, searches
 from prunekit.console import size_name
 
 Entry = Mapping[str, Any]
+_MEMORIES = (("flash", "flash"), ("ram", "RAM"))
 
 
 def driving_table(result: Entry) -> str:
@@ -21,7 +22,7 @@ def driving_table(result: Entry) -> str:
         "environment, seed", "policy", "hidden", "parameters", "return", "crashed", "crash rate at most",
         "retention, bound", f"certified at {result['keep']:g}, episodes", "CPU",
     ]  # fmt: skip
-    told = f" Compressions: a budget of {result['budget']:,} steps each, imitation alone.{searches(result, compressed)}"
+    told = f" Compressions: {_budgets(result)}, imitation alone.{searches(result, compressed)}"
     where = "; ".join(_trained(run) for run in result["runs"])
     steps, seconds = (sum(played[key] for played in _played(result)) for key in ("steps", "cpu_seconds"))
     pace = f" highway-env's own environments played {steps / seconds:.0f} steps per second of CPU." if seconds else ""
@@ -58,7 +59,7 @@ def _rows(result: Entry) -> Iterator[list[str]]:
                 continue
             made = run["compressed"]
             name = f"{env_id}, {run['seed']}"
-            yield [name, "teacher", *_teacher(made), *_driven(run["driven"]["teacher"]), *_made(None)]
+            yield [name, "teacher", *_teacher(run), *_driven(run["driven"]["teacher"]), *_made(None)]
             if made is not None:
                 earlier = " (earlier search)" * is_earlier(result, made)
                 size = (size_name(tuple(made["hidden"])), f"{made['parameters']:,}")
@@ -67,6 +68,14 @@ def _rows(result: Entry) -> Iterator[list[str]]:
 
 def _named(run: Entry) -> Entry:
     return {"env": run["env"], "seed": run["seed"], "search": run["compressed"].get("search")}
+
+
+def _budgets(result: Entry) -> str:
+    """Return how many steps compressions might take, and which had another number than most."""
+    known = {run["env"]: run["compressed"]["budget"] for run in result["runs"] if run["compressed"] is not None}
+    usual = max(known.values(), key=list(known.values()).count)
+    others = [f"{name} {steps:,}" for name, steps in known.items() if steps != usual]
+    return f"a budget of {usual:,} steps each" + (f" ({', '.join(others)})" if others else "")
 
 
 def _trained(run: Entry) -> str:
@@ -83,10 +92,10 @@ def _played(result: Entry) -> Iterator[Entry]:
             yield from (controls[policy] for policy in ("random", "control"))
 
 
-def _teacher(made: Entry | None) -> tuple[str, str]:
-    if made is None:
-        return "256x256", ""
-    size = made["teacher"]["size"]
+def _teacher(run: Entry) -> tuple[str, str]:
+    if run["compressed"] is None:
+        return run["training"].get("hidden", "256x256"), ""
+    size = run["compressed"]["teacher"]["size"]
     return size_name(tuple(size["hidden"])), f"{size['parameters']:,}"
 
 
@@ -113,7 +122,8 @@ def _board(firmware: Entry, own: Entry | None, host: Entry) -> list[str]:
     over = firmware["overflow_bytes"]
     if not firmware["fits"]:
         least = "at least " if firmware["at_least"] else ""
-        return [f"too large, by {least}{over['flash']:,} B of flash", "", "", "", ""]
+        much = " and ".join(f"{over[of]:,} B of {name}" for of, name in _MEMORIES if over[of])
+        return [f"too large, by {least}{much}", "", "", "", ""]
     cost = firmware["cost"]
     ran = "not played" if own is None else f"{own['mean']:.2f} (host {host['mean']:.2f}), {own['episodes']}"
     equal = firmware["compared_actions"] - firmware["different_actions"]

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import final
 
 RUNS = Path("runs/driving")
 KEEP = 0.95
-BUDGET = 100_000
-"""Steps that a compression may take, those in EnvPool and its certificate's included."""
 FIRST_SEED, EPISODES, PART = 500_000, 100, 25
 _SLOWER = 4
+
+
+class Way(Enum):
+    """How a teacher learns: by reward, or what a driver does who knows more than it sees."""
+
+    PPO = "PPO in EnvPool"
+    PPO_ELSEWHERE = "PPO in EnvPool's, which is no twin"
+    RACING_DRIVER = "imitation of a driver who knows the road, in highway-env"
+    PARKING_DRIVER = "imitation of a driver who plans, in EnvPool"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is driven: the ``environment`` as ``driving_environments`` makes it, and how long a teacher is trained.
+    """What is driven: the ``environment`` as ``driving_environments`` makes it, and how a teacher learns.
 
-    PPO trains it for ``steps`` in EnvPool's environment of that name, twin or not; what it is worth is measured in
-    highway-env's. Where it ``has_goal``, SAC trains it with hindsight in highway-env's. Where there is a twin, students
-    learn in it too (``--fast``). ``control`` is an action that is taken whatever happens, which a teacher has to beat,
-    and ``called`` what it is called. ``compressed`` are the seeds of the teachers that are worth it, ``trained`` those
-    of all.
+    PPO trains for ``steps``, discounting by ``gamma``, in EnvPool's environment of that name, twin or not; what a
+    teacher is worth is measured in highway-env's. Where there is a twin, students learn in it too (``--fast``). A
+    compression may take ``budget`` steps, those in EnvPool and its certificate's included. ``control`` is an action
+    that is taken whatever happens, which a teacher has to beat, and ``called`` what it is called. ``compressed`` are
+    the seeds of the teachers that are worth it, ``trained`` those of all. Where it ``has_goal``, an episode can
+    succeed. Boards drive in the loop for ``loop_episodes``.
     """
 
     environment: str
-    steps: int
-    gamma: float
-    is_twin: bool
+    way: Way
     control: int | tuple[float, ...]
     called: str
+    steps: int = 0
+    gamma: float = 0.9
+    is_twin: bool = False
     has_goal: bool = False
+    budget: int = 100_000
+    loop_episodes: int = 10
     trained: tuple[int, ...] = (0,)
     compressed: tuple[int, ...] = ()
 
@@ -41,19 +53,12 @@ class Task:
         """What ``--env`` is told."""
         return f"driving_environments:{self.environment}"
 
-    @property
-    def trained_by(self) -> str:
-        """The algorithm, and in which environment it learns."""
-        if self.has_goal:
-            return "SAC with hindsight in highway-env"
-        return "PPO in EnvPool" + ("" if self.is_twin else "'s, which is no twin")
-
 
 TASKS = {
     "highway-fast-v0": Task(
         environment="highway_fast",
+        way=Way.PPO,
         steps=200_000,
-        gamma=0.9,
         is_twin=True,
         control=_SLOWER,
         called="always slower",
@@ -62,29 +67,29 @@ TASKS = {
     ),
     "parking-v0": Task(
         environment="flat_parking",
-        steps=25_000,
-        gamma=0.95,
+        way=Way.PARKING_DRIVER,
         has_goal=True,
+        budget=200_000,
         is_twin=True,
-        control=(0.0, 0.0),
-        called="always still",
+        control=(1.0, 0.0),
+        called="always full throttle",
         compressed=(0,),
     ),
     "merge-v0": Task(
         environment="flat_merge",
+        way=Way.PPO_ELSEWHERE,
         steps=100_000,
-        gamma=0.9,
-        is_twin=False,
         control=_SLOWER,
         called="always slower",
     ),
     "racetrack-v0": Task(
         environment="flat_racetrack",
-        steps=200_000,
-        gamma=0.9,
-        is_twin=False,
+        way=Way.RACING_DRIVER,
         control=(0.0,),
         called="always straight",
+        budget=600_000,
+        loop_episodes=1,
+        compressed=(0,),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Teachers that drive: PPO in EnvPool's environments, SAC with hindsight where a goal has to be reached."""
+"""Teachers that drive: trained by PPO, or to do what a driver does who knows more than they see."""
 
 from __future__ import annotations
 
@@ -6,37 +6,43 @@ import time
 from typing import Any
 
 import numpy as np
-from driving_tasks import TASKS, folder
+from driving_tasks import TASKS, Way, folder
 
-_COPIES = 32
+_COPIES, _CARS = 32, 64
 
 
 def train_one(name: str, seed: int) -> dict[str, Any]:
-    """Train a teacher of 256x256 and save it; return how long it took and what its last episodes earned."""
+    """Train a teacher and save it; return its widths, how long it took and what its last episodes earned."""
     import torch
 
     torch.set_num_threads(1)
     began = time.process_time()
-    last = (_with_hindsight if TASKS[name].has_goal else _in_envpool)(name, seed)
-    seconds = round(time.process_time() - began, 1)
-    return {"steps": TASKS[name].steps, "cpu_seconds": seconds, "last": last}
+    told = _TRAINED[TASKS[name].way](name, seed)
+    return {**told, "cpu_seconds": round(time.process_time() - began, 1)}
 
 
-def _in_envpool(name: str, seed: int) -> float:
-    """Train by PPO of Stable-Baselines3 in 32 environments of EnvPool."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.vec_env import VecMonitor
-
+def _learner(name: str, seed: int, copies: int) -> Any:
+    """Return so many copies of EnvPool's environment; the comparison with highway-env's is made where it is a twin."""
     from prunekit.adapters.envpool import EnvPoolRunner
     from prunekit.adapters.envpool_learning import EnvPoolVecEnv
 
     task = TASKS[name]
-    runner = EnvPoolRunner(task.env_id, twin_id=name, max_copies=_COPIES, checked=not task.is_twin)
+    runner = EnvPoolRunner(task.env_id, twin_id=name, max_copies=copies, checked=not task.is_twin)
     inside = runner.environment
     learner = EnvPoolVecEnv(
-        runner.pool, _COPIES, inside.observation_space, inside.action_space, lambda seen: seen, lambda action: action
+        runner.pool, copies, inside.observation_space, inside.action_space, lambda seen: seen, lambda action: action
     )
     learner.seed(1_000 * seed)
+    return learner
+
+
+def _in_envpool(name: str, seed: int) -> dict[str, Any]:
+    """Train by PPO of Stable-Baselines3 in 32 environments of EnvPool."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import VecMonitor
+
+    task = TASKS[name]
+    learner = _learner(name, seed, _COPIES)
     model = PPO(
         "MlpPolicy",
         VecMonitor(learner),
@@ -51,38 +57,35 @@ def _in_envpool(name: str, seed: int) -> float:
     model.learn(task.steps)
     model.save(folder(name, seed) / "teacher.zip")
     learner.close()
-    return float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
+    last = float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
+    return {"steps": task.steps, "hidden": "256x256", "last": last}
 
 
-def _with_hindsight(name: str, seed: int) -> float:
-    """Train by SAC with hindsight experience replay in highway-env's own environment, whose observations are a Dict.
+def _racing_as_a_driver(name: str, seed: int) -> dict[str, Any]:
+    """Learn in highway-env's environment with its grid filled faster, which is compared with the usual one first."""
+    from driving_drivers import racing_teacher
+    from driving_racetrack import require_equal
 
-    What is saved has the same layers and takes the flat observation, in which Gymnasium has the parts in the order
-    that Stable-Baselines3 joins them in.
-    """
-    import gymnasium as gym
-    from stable_baselines3 import SAC, HerReplayBuffer
-    from stable_baselines3.common.monitor import Monitor
+    compared = require_equal(seed)
+    model, told = racing_teacher(seed)
+    model.save(folder(name, seed) / "teacher.zip")
+    return {**told, "hidden": "256x256", "compared_steps": compared}
 
-    from prunekit.environments import make_environment
 
-    task, flat = TASKS[name], make_environment(TASKS[name].env_id)
-    layers: dict[str, Any] = {"policy_kwargs": {"net_arch": [256, 256]}, "seed": seed, "device": "cpu"}
-    model = SAC(
-        "MultiInputPolicy",
-        Monitor(gym.make(name)),
-        replay_buffer_class=HerReplayBuffer,
-        replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
-        learning_starts=1_000,
-        learning_rate=1e-3,
-        batch_size=256,
-        gamma=task.gamma,
-        tau=0.05,
-        **layers,
-    )
-    model.learn(task.steps)
-    told = SAC("MlpPolicy", flat, buffer_size=1, **layers)
-    told.policy.load_state_dict(model.policy.state_dict())
-    told.save(folder(name, seed) / "teacher.zip")
-    flat.close()
-    return float(np.mean([episode["r"] for episode in model.ep_info_buffer or []]))
+def _parking_as_a_driver(name: str, seed: int) -> dict[str, Any]:
+    """Learn in 64 environments of EnvPool, whose twin it is."""
+    from driving_drivers import parking_teacher
+
+    learner = _learner(name, seed, _CARS)
+    model, told = parking_teacher(seed, learner)
+    learner.close()
+    model.save(folder(name, seed) / "teacher.zip")
+    return {**told, "hidden": "128x128"}
+
+
+_TRAINED = {
+    Way.PPO: _in_envpool,
+    Way.PPO_ELSEWHERE: _in_envpool,
+    Way.RACING_DRIVER: _racing_as_a_driver,
+    Way.PARKING_DRIVER: _parking_as_a_driver,
+}

@@ -48,6 +48,10 @@ def read_zip(
         section = contents.section("action_space")
         kind = ACTIONS.get(class_of(section))
         own = _own_spaces(policy, contents, spaces)
+    if vec_normalize is not None:
+        policy = _normalized(path, vec_normalize, policy)
+    if spaces is not None and policy.observed.is_flattened_in(spaces.observation):
+        policy = replace(policy, observed=policy.observed.flattened())
     notes = [*policy.notes, *policy.observed.notes, *action_notes(section)]
     if spaces is not None and kind is not None:
         try:
@@ -59,8 +63,6 @@ def read_zip(
             notes.append(needed.note)
             if not policy.squashed:  # squashed ones are stretched to the bounds anyway
                 policy = replace(policy, ops=rescaled_ops(policy.ops, needed))
-    if vec_normalize is not None:
-        policy = _normalized(path, vec_normalize, policy)
     with _naming(path):
         chosen = spaces or own
         assert chosen is not None

@@ -61,6 +61,37 @@ class Observed:
         rest = [replace(node, inputs=tuple(names.get(one, one) for one in node.inputs)) for node in self.nodes]
         return replace(self, nodes=(*first, *rest), value=names.get(self.value, self.value))
 
+    def is_flattened_in(self, row: int) -> bool:
+        """Return whether an environment of ``row`` numbers gives in one row what comes in at several ports, or one-hot.
+
+        Where some are one-hot and others normalized it is no row that the ops here could begin with.
+        """
+        several = bool(self.whole) or len(self.ports) > 1
+        return row == self.width and several and not (self.whole and self._normalized)
+
+    def flattened(self) -> Observed:
+        """Return the same for one row of numbers, ``obs``, as Gymnasium's ``FlattenObservation`` gives them.
+
+        Both libraries make whole numbers one-hot, and follow the order of the entries of a ``Dict``.
+        """
+        names = [port.name for port in self.ports]
+        told = f"its {shown(', '.join(names), 200)}: one row of numbers, as FlattenObservation gives them"
+        flat = replace(
+            self, ports=(Port(name="obs", shape=(self.width,)),), whole=frozenset(), notes=(*self.notes, told)
+        )
+        if not self._normalized:
+            return replace(flat, nodes=(), value="obs")
+        ends = np.cumsum([math.prod(port.shape) for port in self.ports]).tolist()
+        parts = tuple(
+            Node(op=Take(indices=tuple(range(begin, end))), inputs=("obs",), outputs=(name,))
+            for name, begin, end in zip(names, [0, *ends], ends, strict=False)
+        )
+        return replace(flat, nodes=(*parts, *self.nodes))
+
+    @property
+    def _normalized(self) -> bool:
+        return any(isinstance(node.op, Normalize) for node in self.nodes)
+
     @property
     def inputs(self) -> int:
         """The total number of input values."""

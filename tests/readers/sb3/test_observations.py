@@ -13,6 +13,8 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from prunekit.environments import Spaces, described_spaces
+from prunekit.errors import InputError
 from prunekit.graph.reference import run_step
 from prunekit.readers.sb3.graph import read_zip
 
@@ -77,6 +79,26 @@ def test_the_graph_acts_as_predict_does(name: str, tmp_path: Path) -> None:
     assert SPACES[name][2] in " ".join(found.notes)
 
 
+def own_spaces(observation: spaces.Space[Any], action: spaces.Space[Any]) -> Spaces:
+    return described_spaces("flat", spaces.flatten_space(observation), action)
+
+
+@pytest.mark.parametrize("name", ["discrete", "multi-discrete", "dict", "dict of one"])
+def test_a_flattened_environment_is_read_as_one_row(name: str, tmp_path: Path) -> None:
+    model = model_of(name)
+    observation, action, _ = SPACES[name]
+    found = read_zip(saved(model, tmp_path), spaces=own_spaces(observation, action))
+    observation.seed(7)
+    rows = [observation.sample() for _ in range(20)]
+    assert [port.name for port in found.graph.inputs] == (["only"] if name == "dict of one" else ["obs"])
+    assert ("as FlattenObservation gives them" in " ".join(found.notes)) == (name != "dict of one")
+    for row in rows:
+        expected, _ = model.predict(row, deterministic=True)
+        flat_row = np.asarray(spaces.flatten(observation, row), np.float32)[None]
+        actions = run_step(found.graph, {found.graph.inputs[0].name: flat_row}, {}, np.float32)[0]["action"]
+        np.testing.assert_allclose(actions[0], np.asarray(expected).reshape(actions[0].shape), rtol=1e-5, atol=1e-5)
+
+
 def test_entries_of_a_dict_are_normalized_each_by_its_own(tmp_path: Path) -> None:
     space = spaces.Dict(goal=flat(2), speed=flat(3), gear=spaces.Discrete(4))
     plain = DummyVecEnv([lambda: Odd(space, BOX)])
@@ -91,8 +113,25 @@ def test_entries_of_a_dict_are_normalized_each_by_its_own(tmp_path: Path) -> Non
     expected, _ = model.predict(environment.normalize_obs(rows), deterministic=True)
     actions = run_step(found.graph, ports(rows), {}, np.float32)[0]["action"]
     np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(InputError, match="maps 6 values to 2"):
+        read_zip(saved(model, tmp_path), tmp_path / "vecnormalize.pkl", spaces=own_spaces(space, BOX))
     other = PPO("MlpPolicy", Odd(flat(5), BOX), n_steps=8, batch_size=8, device="cpu")
     assert_refused(saved(other, tmp_path), "is for other observations", tmp_path / "vecnormalize.pkl")
+
+
+def test_entries_of_a_flattened_dict_are_normalized_each_by_its_own(tmp_path: Path) -> None:
+    space = spaces.Dict(speed=flat(3), goal=flat(2), left=flat(2))
+    environment = VecNormalize(DummyVecEnv([lambda: Odd(space, BOX)]), norm_obs_keys=["goal", "speed"], clip_obs=2.0)
+    for width, key in ((2, "goal"), (3, "speed")):
+        environment.obs_rms[key].update(np.random.default_rng(2).normal(3.0, 2.0, (100, width)))
+    model = SAC("MultiInputPolicy", environment, policy_kwargs={"net_arch": [7]}, buffer_size=9, device="cpu", seed=1)
+    environment.save(str(tmp_path / "vecnormalize.pkl"))
+    found = read_zip(saved(model, tmp_path), tmp_path / "vecnormalize.pkl", spaces=own_spaces(space, BOX))
+    rows = sampled(space)
+    expected, _ = model.predict(environment.normalize_obs(rows), deterministic=True)
+    joined = np.concatenate([rows[name] for name in space.spaces], axis=1).astype(np.float32)
+    actions = run_step(found.graph, {"obs": joined}, {}, np.float32)[0]["action"]
+    np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_numbers_that_do_not_begin_at_0_and_names_of_outputs_are_refused(tmp_path: Path) -> None:
