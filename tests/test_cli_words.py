@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--sparsity": FLOATS,
             "--budget": FLOATS,
             "--penalty": FLOATS,
+            "--max-divergence": [*FLOATS, "0"],
             "--hidden": ["", "0", "-1", "1,,2", "x", "1.5", "1000000000", "1000000000,1000000000", "9" * 5000,
                          "65536,65536", ",".join(["4096"] * 9)],
             "--lr-schedule": NAMES,

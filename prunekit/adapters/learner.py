@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.pruning.pruner import first_tensor
+from prunekit.pruning.trust_region import Divergence
 
 
 @final
@@ -20,7 +21,8 @@ class PrunableNetwork:
     ``observe`` is the module that receives the network's input in the learner's own forward pass. ``twins`` are target
     networks of the same shape. ``output_of`` picks the outputs [n, k] from the network's result. ``updates(timesteps)``
     is the number of optimizer steps in that many environment steps. The learner's library requires the groups in one
-    entry of ``equal_widths`` to have equal widths.
+    entry of ``equal_widths`` to have equal widths. ``divergence`` says how far two policies are apart, by the outputs
+    that ``distribution_of`` picks (by default ``output_of``); None for a network that is no policy.
     """
 
     network: nn.Module
@@ -30,6 +32,8 @@ class PrunableNetwork:
     twins: tuple[nn.Module, ...] = ()
     output_of: Callable[[object], Tensor] = first_tensor
     equal_widths: tuple[tuple[str, ...], ...] = ()
+    divergence: Divergence | None = None
+    distribution_of: Callable[[object], Tensor] | None = None
 
 
 @final

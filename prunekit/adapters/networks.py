@@ -45,6 +45,6 @@ class Ensemble(nn.Module):
 
 
 def joined(outputs: object) -> Tensor:
-    """Return the outputs of an ensemble as one tensor [n, members]."""
+    """Return several outputs, [n, k] each, as one tensor: those of an ensemble, for instance."""
     assert isinstance(outputs, tuple)
     return torch.cat(outputs, dim=1)

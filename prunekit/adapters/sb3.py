@@ -20,6 +20,12 @@ from torch import nn
 
 from prunekit.adapters.learner import Learner, PrunableNetwork
 from prunekit.adapters.networks import Ensemble, TwoHeads, joined
+from prunekit.adapters.sb3_divergence import (
+    of_actor_critic,
+    of_greedy_actions,
+    of_noisy_actions,
+    of_squashed_gaussians,
+)
 from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.policy.actor import Actor, Normalizer
@@ -71,7 +77,11 @@ def _ppo(model: PPO) -> Learner:
         return rollouts * model.n_epochs * -(-per_rollout // model.batch_size)
 
     actor = PrunableNetwork(
-        network=nn.Sequential(*trunk, policy.action_net), observe=trunk, optimizer=policy.optimizer, updates=updates
+        network=nn.Sequential(*trunk, policy.action_net),
+        observe=trunk,
+        optimizer=policy.optimizer,
+        updates=updates,
+        divergence=of_actor_critic(policy),
     )
     critic = PrunableNetwork(
         network=nn.Sequential(*value_trunk, policy.value_net),
@@ -91,6 +101,7 @@ def _dqn(model: DQN) -> Learner:
             optimizer=model.policy.optimizer,
             updates=_off_policy_updates(model),
             twins=(target,),
+            divergence=of_greedy_actions,
         )
     )
 
@@ -105,7 +116,14 @@ def _sac(model: SAC) -> Learner:
     network = TwoHeads(actor.latent_pi, actor.mu, actor.log_std)
     updates = _off_policy_updates(model)
     return Learner(
-        actor=PrunableNetwork(network=network, observe=actor.latent_pi, optimizer=actor.optimizer, updates=updates),
+        actor=PrunableNetwork(
+            network=network,
+            observe=actor.latent_pi,
+            optimizer=actor.optimizer,
+            updates=updates,
+            divergence=of_squashed_gaussians,
+            distribution_of=joined,
+        ),
         critic=_critics(model, updates),
         squashed=True,
     )
@@ -121,6 +139,7 @@ def _td3(model: TD3) -> Learner:
         optimizer=model.actor.optimizer,
         updates=lambda timesteps: updates(timesteps) // model.policy_delay,
         twins=(nn.Sequential(*target[:-1]),),
+        divergence=of_noisy_actions(model.target_policy_noise) if model.target_policy_noise > 0.0 else None,
     )
     return Learner(actor=actor, critic=_critics(model, updates), squashed=True)
 
@@ -259,8 +278,14 @@ def attach_pruner(
 ) -> Pruner:
     """Return a Pruner on ``prunable`` of ``model``; ``total_steps`` counts optimizer steps, as ``updates`` does.
 
-    With live shrinking, stock SB3 can save and load ``model`` at any time.
+    With live shrinking, stock SB3 can save and load ``model`` at any time. Raises InputError if ``plan`` limits the
+    divergence, and the network is no policy for which it is known.
     """
+    if plan.max_divergence is not None and prunable.divergence is None:
+        raise InputError(
+            "`max_divergence` is for policies, and for those of TD3 with a target_policy_noise above 0, which is the "
+            "scale of their actions; leave it out"
+        )
     return Pruner(
         prunable.network,
         prunable.optimizer,
@@ -273,6 +298,8 @@ def attach_pruner(
         live_shrink=live_shrink,
         equal_widths=prunable.equal_widths,
         on_shrink=lambda: sync_net_arch_(model),
+        divergence=prunable.divergence,
+        distribution_of=prunable.distribution_of,
     )
 
 

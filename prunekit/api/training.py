@@ -51,6 +51,7 @@ def train(
     sparsity: float | None = None,
     budget: float | None = None,
     penalty: float | None = None,
+    max_divergence: float | None = None,
     dense: bool = False,
     hidden: Sequence[int] | None = None,
     lr_schedule: str | None = None,
@@ -67,8 +68,9 @@ def train(
 
     ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. Training
     removes the share ``sparsity`` of hidden units, 0.93 by default, or units that together hold at most the share
-    ``budget`` of all importance, or with ``dense`` none. ``hidden`` are the actor's widths, () for a linear policy.
-    Arguments that are None come from the preset of environment and algorithm (``docs/training.md``). ``resume``
+    ``budget`` of all importance, or with ``dense`` none. ``max_divergence`` bounds how far the
+    removals of one check move the policy. ``hidden`` are the actor's widths, () for a linear policy. Arguments that
+    are None come from the preset of environment and algorithm (``docs/training.md``). ``resume``
     continues the interrupted run in ``out``.
 
     Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
@@ -86,6 +88,7 @@ def train(
             sparsity=sparsity,
             budget=budget,
             penalty=penalty,
+            max_divergence=max_divergence,
             unpruned=dense,
             hidden=None if hidden is None else ",".join(map(str, hidden)) or LINEAR,
             lr_schedule=lr_schedule,

@@ -27,6 +27,10 @@ def train(
     penalty: Annotated[
         float | None, typer.Option(help="Strength of the group-sparse penalty; 0.1 by default, 0 for none.")
     ] = None,
+    max_divergence: Annotated[
+        float | None,
+        typer.Option(help="How far the removals of one check may move the policy, as in 0.03; no limit by default."),
+    ] = None,
     unpruned: Annotated[bool, typer.Option("--dense", help="Train without pruning, as a control.")] = False,
     hidden: Annotated[
         str | None, typer.Option(help="Widths of the actor's hidden layers, as in 18,18, or linear.")
@@ -71,6 +75,7 @@ def train(
             sparsity=sparsity,
             budget=budget,
             penalty=penalty,
+            max_divergence=max_divergence,
             unpruned=unpruned,
             hidden=hidden,
             lr_schedule=lr_schedule,

@@ -9,9 +9,9 @@ from typing import Any
 _SAME = (
     "activation", "activations", "address", "algo", "arduino", "budget", "card", "checkpoint_every", "delay",
     "dense", "drop", "engine", "env", "episodes", "fast", "first_seed", "format", "head", "hidden", "inputs",
-    "int8", "json", "keep", "layers", "loop_episodes", "lr_schedule", "max_failures", "minutes", "name", "noise",
-    "normalizer", "observations", "original", "out", "output", "penalty", "prune_critics", "randomize", "report",
-    "resume", "seed", "self_test", "sparsity", "steps", "tuning", "workers",
+    "int8", "json", "keep", "layers", "loop_episodes", "lr_schedule", "max_divergence", "max_failures", "minutes",
+    "name", "noise", "normalizer", "observations", "original", "out", "output", "penalty", "prune_critics",
+    "randomize", "report", "resume", "seed", "self_test", "sparsity", "steps", "tuning", "workers",
 )  # fmt: skip
 FLAGS = {
     **{name: f"--{name.replace('_', '-')}" for name in _SAME},

@@ -97,6 +97,19 @@ def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tup
     return view, without(groups, keep)
 
 
+def copy_of(network: nn.Module) -> nn.Module:
+    """Return a copy of ``network`` with parameters of its own; all else that its modules hold is shared."""
+    copy = _shallow(network, {})
+    own: dict[nn.Parameter, nn.Parameter] = {}
+    for module in copy.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if parameter not in own:
+                    own[parameter] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+                module._parameters[name] = own[parameter]
+    return copy
+
+
 def _shallow(module: nn.Module, copied: dict[nn.Module, nn.Module]) -> nn.Module:
     """Return a copy of ``module`` and its submodules that shares their tensors and hooks.
 

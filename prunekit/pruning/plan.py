@@ -24,8 +24,10 @@ class PruningPlan:
     With ``common_scale``, units of all groups are compared by their raw importance, which must be in units of the
     output. Otherwise importance is divided by the mean of its group. ``compensate`` lets living units take over the
     contribution of dead ones (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of
-    the units that it would keep if all groups lost the same share; this prevents bottlenecks. Raises InputError for
-    values out of range.
+    the units that it would keep if all groups lost the same share; this prevents bottlenecks.
+
+    With ``max_divergence``, the removals of one check move the policy by at most so much, compensation included
+    (``pruning/trust_region.py``); the pruner then needs a ``divergence``. Raises InputError for values out of range.
     """
 
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
@@ -42,6 +44,7 @@ class PruningPlan:
     memory: float = 0.9
     common_scale: bool = True
     compensate: bool = True
+    max_divergence: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("checks", "patience", "states", "min_units"):
@@ -55,6 +58,8 @@ class PruningPlan:
             raise InputError(f"share_per_check must lie in (0, 1], got {self.share_per_check:g}")
         if not 0.0 <= self.memory < 1.0:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
+        if self.max_divergence is not None and not self.max_divergence > 0.0:
+            raise InputError(f"max_divergence must be above 0, got {self.max_divergence:g}")
 
     def min_living(self, width: int) -> int:
         """Return the minimum number of units that a group of ``width`` keeps."""

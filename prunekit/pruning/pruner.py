@@ -31,10 +31,11 @@ from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, 
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs, living_states
-from prunekit.pruning.removal import remove_below
+from prunekit.pruning.removal import Due, Unit, due_units, without_units
 from prunekit.pruning.schedules import Clock, Sparsity, growth
 from prunekit.pruning.slices import Group
 from prunekit.pruning.timetable import Timetable
+from prunekit.pruning.trust_region import Divergence, TrustRegion, late_pace
 from prunekit.pruning.units import Units
 
 # The share of dead units at which they are removed physically; removals are bundled, because new shapes cost time.
@@ -52,6 +53,19 @@ def first_tensor(output: object) -> Tensor:
     if not isinstance(output, Tensor):
         raise InputError(f"the network returns {type(output).__name__}; pass `output_of` to pick its outputs")
     return output
+
+
+def _trust_region(
+    plan: PruningPlan, divergence: Divergence | None, outputs_of: Callable[[object], Tensor]
+) -> TrustRegion | None:
+    if plan.max_divergence is None:
+        return None
+    if divergence is None:
+        raise InputError(
+            "max_divergence needs `divergence`, a function of the outputs before and after a removal, because only the "
+            "training loop knows what they mean"
+        )
+    return TrustRegion(limit=plan.max_divergence, divergence=divergence, outputs_of=outputs_of)
 
 
 @final
@@ -75,10 +89,17 @@ class Pruner:
     outputs of one step, directly and through the state that the step began with. Such networks train with masks, and
     are shrunk at the end.
 
+    ``plan.max_divergence`` needs ``divergence``: a function of the outputs before and after a removal, [n, k] each,
+    that returns how far they are apart, [n]. ``distribution_of`` picks these outputs, if they are others than those of
+    ``output_of``. For Gaussian actions with the standard deviations ``std`` it is the KL divergence::
+
+        divergence=lambda before, after: ((after - before) / std).square().sum(dim=1) / 2
+
     ``keep`` has one bool [original width] per group, and ``masks`` one bool per unit that the network still has.
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
-    float64, where the optimizer does not hold them or evaluates closures or where ``total_steps`` is below 1, and
+    float64, where the optimizer does not hold them or evaluates closures, where ``total_steps`` is below 1, or where
+    ``plan.max_divergence`` has no ``divergence``, and
     EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
 
@@ -98,6 +119,8 @@ class Pruner:
         equal_widths: Sequence[Sequence[str]] = (),
         on_shrink: Callable[[], None] = lambda: None,
         states: int = 0,
+        divergence: Divergence | None = None,
+        distribution_of: Callable[[object], Tensor] | None = None,
     ) -> None:
         if decision is not None:  # for one release
             warnings.warn("decision= is called output_of= now", DeprecationWarning, stacklevel=2)  # for one release
@@ -122,6 +145,7 @@ class Pruner:
         )
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
+        self._region = _trust_region(self.plan, divergence, distribution_of or output_of)
         self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
         self._penalty_weights: PenaltyWeights | None = None
         self._weight: dict[str, Tensor] | None = None
@@ -171,6 +195,21 @@ class Pruner:
     def sparsity(self) -> float:
         """The share of hidden units removed so far."""
         return sparsity_of(self.keep)
+
+    @property
+    def divergence(self) -> float | None:
+        """The largest divergence of a check since ``reset_divergence_``; None without ``plan.max_divergence``."""
+        return None if self._region is None else self._region.largest
+
+    @property
+    def waiting(self) -> int | None:
+        """How many units are due and still alive; None without ``plan.max_divergence``."""
+        return None if self._region is None else self._region.waiting
+
+    def reset_divergence_(self) -> None:
+        """Set ``divergence`` to 0."""
+        if self._region is not None:
+            self._region.largest = 0.0
 
     @property
     def paused(self) -> bool:
@@ -227,6 +266,7 @@ class Pruner:
             "clock": (self._clock.position, self._clock.elapsed),
             "weight": None if self._weight is None else dict(self._weight),
             "guard": None if self.guard is None else self.guard.state_dict(),
+            **({} if self._region is None else {"trust_region": self._region.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -245,6 +285,8 @@ class Pruner:
         self._recent.replace(state["states"])
         if self.guard is not None and state["guard"] is not None:
             self.guard.load_state_dict(state["guard"])
+        if self._region is not None and "trust_region" in state:  # a shared beginning of runs has none
+            self._region.load_state_dict(state["trust_region"])
         self._renew_penalty_weights()
         self._listen()
 
@@ -276,17 +318,19 @@ class Pruner:
         self._recent.listening = not self.frozen and self._timetable.begun(self.steps + self.plan.states)
 
     def _check(self) -> None:
-        taken = self._measure()
+        measured = self._measure()
         paused, late = self.paused, self._timetable.late(self.steps)
         self._clock.advance(self.plan.phases.elapsed(self.progress), paused=paused)
         if late and not isinstance(self.plan.threshold, Sparsity):
             self.frozen = True
         elif not paused:
-            patience = 1 if late else self.plan.patience
+            patience, taken = 1 if late else self.plan.patience, measured if self.plan.compensate else None
             grown = growth(self._clock.position)
-            keep, self._streaks = remove_below(self.plan, grown, patience, self.importance, self.keep, self._streaks)
-            if any(not torch.equal(keep[name], before) for name, before in self.keep.items()):
-                self._units.prune_(keep, taken if self.plan.compensate else None)
+            due = due_units(self.plan, grown, patience, self.importance, self.keep, self._streaks)
+            self._streaks = due.streaks
+            units = due.weakest if self._region is None else self._fitting(self._region, due, late, taken)
+            if units:
+                self._units.prune_(without_units(self.keep, units), taken)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -296,6 +340,23 @@ class Pruner:
         removable = self._units.removable() if self.live_shrink else 0.0
         if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):
             self.shrink_()
+
+    def _fitting(
+        self, region: TrustRegion, due: Due, late: bool, taken: Mapping[str, Sequence[Taken]] | None
+    ) -> Sequence[Unit]:
+        """Return the units that die within the trust region; after the window as many as must at least."""
+        rows = self._recent.latest()
+        widths = [state.width for state in self._states]
+        inputs = torch.split(rows, [rows.shape[1] - sum(widths), *widths], dim=1) if widths else (rows,)
+        pace = late_pace(self.plan, self.keep, self._timetable.late_checks(self.steps)) if late else 0
+        with self._recent.deaf():
+            before = region.outputs(self.network, inputs)
+
+            def trial(units: Sequence[Unit]) -> float:
+                after = self._units.tried(without_units(self.keep, units), taken)
+                return region.distance(before, region.outputs(after, inputs), self.steps)
+
+            return region.choose(due, pace, trial)
 
     def _reached(self) -> bool:
         threshold = self.plan.threshold

@@ -45,6 +45,10 @@ class Timetable:
         """Return whether there is a check after ``steps``."""
         return self.begun(steps) and steps % (self._late_interval if self.late(steps) else self._interval) == 0
 
+    def late_checks(self, steps: int) -> int:
+        """Return how many checks are left from the one after ``steps`` on, itself included, once the window is over."""
+        return max(0, self.total_steps - steps) // self._late_interval + 1
+
     @property
     def _interval(self) -> int:
         window = (self.phases.end - self.phases.start) * self.total_steps

@@ -21,7 +21,7 @@ from prunekit.pruning.groups import find_groups, refuse_unprunable
 from prunekit.pruning.layers import check_trainable_types
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
 from prunekit.pruning.penalties import unit_size
-from prunekit.pruning.physical import living_view, padded, refuse_replacing, remove_units_
+from prunekit.pruning.physical import copy_of, living_view, padded, refuse_replacing, remove_units_
 from prunekit.pruning.slices import Group, places_of, without
 
 
@@ -77,6 +77,20 @@ class Units:
         """Let all units except ``keep`` die. With the values ``taken`` of living units, the remaining ones
         compensate.
         """
+        self._compensate_(self._networks, keep, taken)
+        self.keep = dict(keep)
+        self._find_dead_()
+
+    def tried(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> nn.Module:
+        """Return a copy of the first network as ``prune_`` would leave it, to the bit."""
+        network = copy_of(self._networks[0])
+        self._compensate_((network,), keep, taken)
+        zero_slices_(dead_slices(network, self.groups, self.of_present(keep)))
+        return network
+
+    def _compensate_(
+        self, networks: Sequence[nn.Module], keep: Masks, taken: Mapping[str, Sequence[Taken]] | None
+    ) -> None:
         for group in self.groups if taken is not None else ():
             there, living = self.present[group.name], self.keep[group.name]
             places = {read.path: places_of(read.blocks) for read in group.reads if read.linear}
@@ -86,9 +100,7 @@ class Units:
                     row = places[entry.consumers[0]][0]
                     indices = [row[mask[there]] for mask in (keep[group.name], living & ~keep[group.name])]
                     values = entry.columns
-                    compensate_(self._networks, entry.consumers, values[:, stays], values[:, ~stays], *indices)
-        self.keep = dict(keep)
-        self._find_dead_()
+                    compensate_(networks, entry.consumers, values[:, stays], values[:, ~stays], *indices)
 
     def removable(self) -> float:
         """Return the share of the present units that could be removed physically."""

@@ -10,7 +10,7 @@ from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.report.reading import by_name
 from prunekit.report.sweep_results import MANY
-from prunekit.training.config import MAX_LAYERS, MAX_SEED, MAX_STEPS, MAX_WIDTH, preset_check
+from prunekit.training.config import MAX_DIVERGENCE, MAX_LAYERS, MAX_SEED, MAX_STEPS, MAX_WIDTH, preset_check
 from prunekit.training.presets import SCHEDULES
 from prunekit.training.schema import (
     Check,
@@ -20,10 +20,10 @@ from prunekit.training.schema import (
     list_of,
     number,
     one_of,
+    positive,
     record,
     text,
     whole,
-    wrong,
 )
 
 _MAX_ENTRIES = 10_000
@@ -48,6 +48,7 @@ _PLAN: dict[str, Check] = {
     "memory": _SHARE,
     "common_scale": flag,
     "compensate": flag,
+    "max_divergence": positive(MAX_DIVERGENCE),
 }
 
 
@@ -63,15 +64,6 @@ def _argument(name: str, value: object) -> None:
         raise WrongValueError(f"{name} is {value}, {refused}")
 
 
-def _positive(high: float) -> Check:
-    def check(name: str, value: object) -> None:
-        number(0.0, high)(name, value)
-        if value == 0:
-            raise wrong(name, value, f"a number above 0, at most {high:g}")
-
-    return check
-
-
 _METHOD_KEYS: dict[str, Check] = {
     "unpruned": _yes,
     "sparsity": _SHARE,
@@ -80,8 +72,8 @@ _METHOD_KEYS: dict[str, Check] = {
     "widths_of": text,
     "compress": text,
     "control": flag,
-    "keep": _positive(1.0),
-    "minutes": _positive(525_600.0),
+    "keep": positive(1.0),
+    "minutes": positive(525_600.0),
     "guard": either(flag, number(0.0, 1e6)),
     "live_shrink": flag,
     "lr_schedule": one_of(*SCHEDULES),

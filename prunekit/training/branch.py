@@ -63,7 +63,13 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
     description = description_of(request, environment)
     environment.close()
     copy_checkpoint(checkpoint, folder, description, 0 if request.plan is None else 1)
-    copy_rows(metrics_beside(checkpoint), folder / METRICS, int(checkpoint.stem), living=request.plan is not None)
+    copy_rows(
+        metrics_beside(checkpoint),
+        folder / METRICS,
+        int(checkpoint.stem),
+        living=request.plan is not None,
+        limited=request.plan is not None and request.plan.max_divergence is not None,
+    )
     write_config(folder, description)  # last, because this file marks the start of the run
 
 

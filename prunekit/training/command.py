@@ -19,7 +19,7 @@ from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.simulators.spec import EnvironmentSpec, environment_spec
-from prunekit.training.config import MAX_SEED, MAX_STEPS
+from prunekit.training.config import MAX_DIVERGENCE, MAX_SEED, MAX_STEPS
 from prunekit.training.presets import algorithms_of, check_schedule, preset_for
 from prunekit.training.request import TrainingRequest, check_widths, request_of
 
@@ -42,6 +42,7 @@ class TrainOptions:
     sparsity: float | None = None
     budget: float | None = None
     penalty: float | None = None
+    max_divergence: float | None = None
     unpruned: bool = False
     hidden: str | None = None
     lr_schedule: str | None = None
@@ -115,11 +116,13 @@ def _as_begun(
     begun = request_of(options.out, None if spec is None else spec.name)
     if plan is not None and begun.plan is not None:
         strength = begun.plan.strength if options.penalty is None else plan.strength
+        limit = begun.plan.max_divergence if options.max_divergence is None else plan.max_divergence
         threshold = (
             plan.threshold if options.sparsity is not None or options.budget is not None else begun.plan.threshold
         )
-        plan = replace(begun.plan, threshold=threshold, strength=strength)
-    pruned = options.unpruned or any(value is not None for value in (options.sparsity, options.budget, options.penalty))
+        plan = replace(begun.plan, threshold=threshold, strength=strength, max_divergence=limit)
+    changes = (options.sparsity, options.budget, options.penalty, options.max_divergence)
+    pruned = options.unpruned or any(value is not None for value in changes)
     schedule = options.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
         begun,
@@ -143,20 +146,23 @@ def _maker(spec: EnvironmentSpec) -> Callable[[], gym.Env[Any, Any]] | None:
 
 
 def _plan(options: TrainOptions) -> PruningPlan | None:
-    sparsity, budget, penalty = options.sparsity, options.budget, options.penalty
+    sparsity, budget, penalty, limit = options.sparsity, options.budget, options.penalty, options.max_divergence
     given = [name for name, on in (("`sparsity`", sparsity is not None), ("`budget`", budget is not None),
                                    ("`dense`", options.unpruned)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
-    if options.unpruned and penalty is not None:
-        raise InputError("`dense` and `penalty` exclude each other; give one")
+    for name, value in (("penalty", penalty), ("max_divergence", limit)):
+        if options.unpruned and value is not None:
+            raise InputError(f"`dense` and `{name}` exclude each other; give one")
     if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
         raise InputError(f"`penalty` must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
+    if limit is not None and not 0.0 < limit <= MAX_DIVERGENCE:
+        raise InputError(f"`max_divergence` must be above 0 and at most {MAX_DIVERGENCE:g}, got {limit:g}")
     if options.unpruned:
         return None
     goal = DEFAULT_SPARSITY if sparsity is None else sparsity
     threshold = Sparsity(goal) if budget is None else Budget(budget)
-    plan = PruningPlan(threshold=threshold)
+    plan = PruningPlan(threshold=threshold, max_divergence=limit)
     return plan if penalty is None else replace(plan, strength=penalty)
 
 

@@ -29,6 +29,7 @@ from prunekit.training.schema import (
     number,
     one_of,
     or_none,
+    positive,
     record,
     text,
     whole,
@@ -41,6 +42,7 @@ MAX_STEPS = 10**12
 MAX_ENVIRONMENTS = 1024
 MAX_WIDTH = 2**14
 MAX_LAYERS = 64
+MAX_DIVERGENCE = 1e6
 REMEDY = "restore it, or remove the run's folder to start over"
 
 _ALGORITHM = one_of(*ALGORITHMS)
@@ -94,7 +96,8 @@ _PLAN = record(
         "memory": _SHARE,
         "common_scale": flag,
         "compensate": flag,
-    }
+    },
+    {"max_divergence": positive(MAX_DIVERGENCE)},
 )
 
 

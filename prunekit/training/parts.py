@@ -34,6 +34,7 @@ _RECORDS = record(
         "seconds": _POSITIVE,
     }
 )
+_TRUST_REGION = record({"largest": _POSITIVE, "waiting": whole_number(0, 2**40)})
 _GUARD = record({"latest": list_of(_FINITE, 10**6), "best": or_none(_FINITE)})
 
 
@@ -139,7 +140,8 @@ def _pruner(pruner: Pruner) -> Check:
             "clock": _sequence(number(0.0, 1.0), number(0.0, 1.0)),
             "weight": or_none(per_unit(None)),
             "guard": or_none(_GUARD),
-        }
+        },
+        {} if pruner.plan.max_divergence is None else {"trust_region": _TRUST_REGION},
     )
 
 

@@ -147,6 +147,9 @@ class Recorder(BaseCallback):
         speed = (self.num_timesteps - steps_before) / max(now - time_before, 1e-9)
         self._times.append((self.num_timesteps, now))
         first = next(iter(self._pruners.values()), None)
+        divergence, waiting = (None, None) if first is None else (first.divergence, first.waiting)
+        if first is not None:
+            first.reset_divergence_()
         return Status(
             steps=self.num_timesteps,
             total_steps=self._total_steps,
@@ -161,4 +164,6 @@ class Recorder(BaseCallback):
             },
             sparsity=0.0 if first is None else first.sparsity,
             penalty=0.0 if first is None else first.penalty_strength,
+            divergence=divergence,
+            waiting=waiting,
         )

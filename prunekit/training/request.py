@@ -219,6 +219,8 @@ def _plan_to_dict(plan: PruningPlan) -> dict[str, Any]:
     names["importance"] = getattr(plan.importance, "__name__", str(plan.importance))
     names["penalty"] = plan.penalty.name if isinstance(plan.penalty, Penalty) else str(plan.penalty)
     names["phases"] = asdict(plan.phases)
+    if plan.max_divergence is None:  # so that a plan without it is what it was before there was one
+        del names["max_divergence"]
     return names
 
 

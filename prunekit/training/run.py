@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -251,9 +251,8 @@ def _pruners(request: TrainingRequest, model: BaseAlgorithm, guard: ReturnGuard 
         updates = prunable.updates(request.total_steps)
         if updates < 1:
             raise InputError(f"`steps` {request.total_steps} is too few for one optimizer step; give more")
-        pruners[prefix] = attach_pruner(
-            model, prunable, updates, request.plan, guard=guard, live_shrink=request.live_shrink
-        )
+        plan = replace(request.plan, max_divergence=None) if prefix == CRITIC else request.plan
+        pruners[prefix] = attach_pruner(model, prunable, updates, plan, guard=guard, live_shrink=request.live_shrink)
     return pruners
 
 

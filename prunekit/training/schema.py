@@ -39,6 +39,17 @@ def number(low: float, high: float) -> Check:
     return check
 
 
+def positive(high: float) -> Check:
+    """Return a check for finite numbers above 0, at most ``high``."""
+
+    def check(name: str, value: object) -> None:
+        number(0.0, high)(name, value)
+        if value == 0:
+            raise wrong(name, value, f"a number above 0, at most {high:g}")
+
+    return check
+
+
 def flag(name: str, value: object) -> None:
     """Check that ``value`` is True or False."""
     if type(value) is not bool:

@@ -18,7 +18,8 @@ class Status:
     """A run at ``steps`` of ``total_steps`` environment steps.
 
     ``mean_return`` is over the episodes since the last record; None if none has ended. ``living`` maps a group to
-    (living, all) units. ``seconds`` counts from the run's start.
+    (living, all) units. ``seconds`` counts from the run's start. ``divergence`` is the largest of a check since the
+    last record, and ``waiting`` the number of units that are due and still alive; None where removals have no limit.
     """
 
     steps: int
@@ -30,6 +31,8 @@ class Status:
     living: Mapping[str, tuple[int, int]]
     sparsity: float
     penalty: float
+    divergence: float | None = None
+    waiting: int | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -52,7 +55,10 @@ class Status:
             "sparsity": self.sparsity,
             "penalty": self.penalty,
         }
-        return row | {f"living_{name}": living for name, (living, _) in self.living.items()}
+        row |= {f"living_{name}": living for name, (living, _) in self.living.items()}
+        if self.divergence is not None and self.waiting is not None:
+            row |= {"divergence": self.divergence, "waiting": self.waiting}
+        return row
 
 
 class Display(Protocol):
@@ -87,14 +93,21 @@ class MetricsFile:
         self._started = True
 
 
-def copy_rows(source: Path, target: Path, step: int, *, living: bool) -> None:
+def copy_rows(source: Path, target: Path, step: int, *, living: bool, limited: bool = False) -> None:
     """Start a ``metrics.csv`` at ``target`` with the rows of ``source`` up to ``step``; columns of units only if
     ``living``.
+
+    With ``limited``, rows from before the first check get what they would have where removals have a limit.
     """
     found = _rows_until(source, step) if source.is_file() else []
     if found:
         kept = [index for index, name in enumerate(found[0]) if living or not name.startswith("living_")]
-        _write_rows(target, [[row[index] for index in kept] for row in found])
+        rows = [[row[index] for index in kept] for row in found]
+        if limited:
+            new = {"divergence": "0.0", "waiting": "0"}
+            added = [[*new] if number == 0 else [*new.values()] for number in range(len(rows))]
+            rows = [row + more for row, more in zip(rows, added, strict=True)]
+        _write_rows(target, rows)
 
 
 def _write_rows(path: Path, rows: list[list[str]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import killed_run
 import pytest
-from small_runs import SETTINGS, assert_same_tensors, metrics_of, run_until, small_request, tensors_of
+from small_runs import LIMITED, SETTINGS, assert_same_tensors, metrics_of, run_until, small_request, tensors_of
 
 from prunekit.policy.artifact import load
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.xdist_group("law_5")
 CUTS = {"before the first checkpoint": 0.06, "dense": 0.15, "pruning": 0.5, "frozen": 0.88}
 CASES = [(name, {"live_shrink": live}) for name in SETTINGS for live in (True, False)]
 CASES += [("sac", {"prune_critics": True})]
+CASES += [("ppo", {"plan": LIMITED}), ("td3", {"plan": LIMITED, "prune_critics": True})]
 
 
 @functools.cache
@@ -51,7 +52,9 @@ def assert_ended_alike(folder: Path, name: str, **changes: Any) -> None:
     assert leftovers(folder) == [], "leftovers of writes that were cut off"
 
 
-@pytest.mark.parametrize(("name", "changes"), CASES, ids=lambda value: value if isinstance(value, str) else str(value))
+@pytest.mark.parametrize(
+    ("name", "changes"), CASES, ids=lambda value: value if isinstance(value, str) else ",".join(value)
+)
 def test_a_run_interrupted_in_every_phase_ends_as_if_it_never_was(
     name: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.removal import remove_below
+from prunekit.pruning.removal import due_units, without_units
 from prunekit.pruning.schedules import Budget, Sparsity
 
 
@@ -17,8 +17,9 @@ def check(
     keep = torch.zeros(len(scores), dtype=torch.bool)
     keep[alive] = True
     counts = torch.tensor(streaks or [0] * len(scores))
-    masks, after = remove_below(plan, 1.0, patience, {"a": torch.tensor(scores)}, {"a": keep}, {"a": counts})
-    return masks["a"].nonzero().flatten().tolist(), after["a"].tolist()
+    due = due_units(plan, 1.0, patience, {"a": torch.tensor(scores)}, {"a": keep}, {"a": counts})
+    masks = without_units({"a": keep}, due.weakest)
+    return masks["a"].nonzero().flatten().tolist(), due.streaks["a"].tolist()
 
 
 def test_the_weakest_of_those_below_die_first() -> None:
@@ -52,7 +53,7 @@ def test_groups_are_capped_each_by_its_own_width() -> None:
     scores = {"wide": torch.arange(30.0), "narrow": torch.arange(4.0)}
     masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
     streaks = {name: torch.zeros_like(score, dtype=torch.int64) for name, score in scores.items()}
-    kept, _ = remove_below(plan, 1.0, 1, scores, masks, streaks)
+    kept = without_units(masks, due_units(plan, 1.0, 1, scores, masks, streaks).weakest)
     assert {name: (~keep).nonzero().flatten().tolist() for name, keep in kept.items()} == {
         "wide": [0, 1, 2],
         "narrow": [0],
@@ -67,6 +68,6 @@ def test_what_is_given_is_not_changed() -> None:
         {"a": torch.zeros(4, dtype=torch.int64)},
     ]
     copies = [{name: value.clone() for name, value in part.items()} for part in given]
-    masks, _ = remove_below(plan, 1.0, 1, *given)
+    masks = without_units(given[1], due_units(plan, 1.0, 1, *given).weakest)
     assert masks["a"].tolist() == [False, False, True, True]
     assert all(torch.equal(mine["a"], its["a"]) for mine, its in zip(given, copies, strict=True))

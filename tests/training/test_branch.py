@@ -40,6 +40,9 @@ PLANS = {
     "random": PruningPlan(
         threshold=Sparsity(0.5), importance=random_units, checks=16, patience=1, share_per_check=0.3, states=STATES
     ),
+    "limited": PruningPlan(
+        threshold=Sparsity(0.5), checks=16, patience=1, share_per_check=0.3, states=STATES, max_divergence=1e-4
+    ),
 }
 
 
@@ -55,8 +58,8 @@ def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Pa
     assert train_until(shared.request, tmp_path / "trunk", shared.steps) == checkpoint
     assert not (tmp_path / "trunk" / "model.pt").exists()
     for kind, plan in PLANS.items():
-        if kind == "random" and name != "ppo":
-            continue  # it differs from the masked one in the pruner alone, whatever the algorithm
+        if kind in ("random", "limited") and name != "ppo":
+            continue  # they differ from the masked one in the pruner alone, whatever the algorithm
         request = request_for(name, plan)
         alone, branched = tmp_path / kind, tmp_path / f"{kind} branched"
         train(request, alone)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import run_until, small_request
+from small_runs import LIMITED, run_until, small_request
 
 from prunekit.errors import ArtifactError, InputError, PrunekitError
 from prunekit.training.checkpoint import FORMAT, check_same, checkpoints_in, read_checkpoint
@@ -217,6 +217,19 @@ def test_an_optimizer_that_no_run_writes(damage: Edit, interrupted: Runs, tmp_pa
         damage(content["learner"]["parameters"]["policy.optimizer"])
 
     refused("guarded", interrupted("guarded"), edit, tmp_path / "run", "learner.parameters.policy.optimizer")
+
+
+@pytest.mark.parametrize("value", [None, {}, {"largest": -1.0, "waiting": 0}, {"largest": 0.0, "waiting": 0.5}])
+def test_a_trust_region_that_no_run_writes(value: Any, tmp_path: Path) -> None:
+    request, folder = small_request("guarded", plan=LIMITED), tmp_path / "run"
+    run_until(request, folder, 300)
+    newest = checkpoints_in(folder)[-1]
+    content = torch.load(newest, weights_only=True)
+    assert content["pruners"][0]["trust_region"].keys() == {"largest", "waiting"}
+    content["pruners"][0]["trust_region"] = value
+    torch.save(content, newest)
+    with pytest.raises(ArtifactError, match=r"pruners\[0\]\.trust_region"):
+        train(request, folder, resume=True)
 
 
 @pytest.mark.parametrize("name", LAST)
