@@ -30,7 +30,7 @@ SPEAKING_OF_OPTIONS = (
 )
 
 OTHER_COMMANDS = ("python -m", "--output policy.onnx")
-ONLY_IN_PYTHON = {"actions", "alpha", "kwargs", "output_of", "policies", "source", "vector"}
+ONLY_IN_PYTHON = {"actions", "alpha", "divergence", "kwargs", "output_of", "policies", "source", "vector"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 QUOTED = re.compile(r"`([a-z0-9_]+(?:=[A-Za-z]+)?)`")
 FILES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.rglob("*.py"))]

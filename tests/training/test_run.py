@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import LIMITED, PLAN, small_request
 
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
 from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.training.checkpoint import KEPT, checkpoints_in
+from prunekit.training.command import TrainOptions, prepare
 from prunekit.training.presets import preset_for
 from prunekit.training.request import TrainingRequest
-from prunekit.training.run import TrainingResult, train
+from prunekit.training.run import CRITIC, TrainingResult, train
 from prunekit.training.status import Status
 
 
@@ -128,3 +130,43 @@ def test_the_environment_is_stamped_with_its_version(tmp_path: Path) -> None:
         TrainingRequest(env_id="CartPole", algorithm="ppo", preset=preset, seed=0, steps=64), tmp_path / "run"
     )
     assert result.artifact.provenance["env"]["id"] == "CartPole-v1"
+
+
+def test_a_run_with_a_limit_tells_how_far_its_removals_moved_the_policy(tmp_path: Path) -> None:
+    request = small_request("ppo", plan=LIMITED)
+    assert train(request, tmp_path / "run").complete
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    moved = [float(row["divergence"]) for row in rows]
+    assert moved[0] == 0.0 < max(moved) <= 1e-7, "all units that waited went within the window"
+    assert moved[-1] == 0.0, "every row begins anew"
+    waiting = [int(row["waiting"]) for row in rows]
+    assert waiting[0] == waiting[-1] == 0 < max(waiting)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["plan"]["max_divergence"] == 1e-7
+
+
+def test_critics_are_pruned_without_the_limit(tmp_path: Path) -> None:
+    """They are no policies; what they do is what they do without a limit on the actor."""
+    ends = []
+    for name, plan in (("free", PLAN), ("limited", LIMITED)):
+        found = train(small_request("ppo", plan=plan, prune_critics=True), tmp_path / name)
+        assert found.complete
+        ends.append({group: living for group, living in found.status.living.items() if group.startswith(CRITIC)})
+    assert ends[0].keys() == ends[1].keys() != set()
+    assert [sum(living for living, _ in end.values()) for end in ends] == [11, 11]
+
+
+def test_a_limit_can_be_given_and_again_when_a_run_goes_on(tmp_path: Path) -> None:
+    words = {"env": "CartPole-v1", "algo": "ppo", "steps": 2000}
+    request, _ = prepare(TrainOptions(**words, max_divergence=0.03, out=tmp_path / "run"))
+    assert request.plan is not None
+    assert request.plan.max_divergence == 0.03
+    (tmp_path / "run").mkdir()
+    config = {**request.to_dict(), "versions": {}, "started": "now"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    for again, limit in (({}, 0.03), ({"max_divergence": 0.03}, 0.03), ({"max_divergence": 0.1}, 0.1),
+                         ({"sparsity": 0.93}, 0.03)):  # fmt: skip
+        found, _ = prepare(TrainOptions(**again, out=tmp_path / "run"), True)
+        assert found.plan is not None
+        assert found.plan.max_divergence == limit
