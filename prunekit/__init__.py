@@ -156,4 +156,12 @@ def __getattr__(name: str) -> object:
         return installed_versions(("prunekit",)).get("prunekit", "unknown")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'prunekit' has no attribute '{name}'")
-    return getattr(import_module(_HOME_OF[name]), name)
+    try:
+        return getattr(import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        from prunekit.lazy import missing
+
+        told = missing(error.name, f"prunekit.{name}")
+        if told is None:
+            raise
+        raise told from error

@@ -25,11 +25,20 @@ sys.meta_path.insert(0, Hiding())
 
 def run_without(packages: tuple[str, ...], *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Return what the command did; ``folder`` is for the file that hides ``packages``, also in its own children."""
+    return _run(packages, ["-m", "prunekit", *map(str, arguments)], folder)
+
+
+def run_code_without(packages: tuple[str, ...], code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Return what Python ``code`` did, likewise."""
+    return _run(packages, ["-c", code], folder)
+
+
+def _run(packages: tuple[str, ...], words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(_HIDING.format(hidden=set(packages)))
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
-        [sys.executable, "-m", "prunekit", *map(str, arguments)],
+        [sys.executable, *words],
         capture_output=True,
         text=True,
         check=False,

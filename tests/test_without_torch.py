@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hidden_packages import LARGE, run_without
+from hidden_packages import LARGE, run_code_without, run_without
 
 MODELS = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo"
 POLICY = MODELS / "compact.onnx"
@@ -65,3 +65,12 @@ def test_what_needs_a_missing_package_names_it(arguments: tuple[object, ...], pa
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert package in done.stderr
+
+
+@pytest.mark.parametrize("name", ["compress", "bench", "Pruner", "Actor"])
+def test_a_name_of_the_package_that_needs_a_missing_one_names_it(name: str, tmp_path: Path) -> None:
+    done = run_code_without(LARGE, f"import prunekit\nprunekit.{name}", folder=tmp_path / "hidden")
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(f"prunekit.errors.InputError: prunekit.{name} needs the package ")
+    assert "pip install" in told

@@ -12,8 +12,9 @@ from prunekit.compression.round_context import RoundContext
 from prunekit.compression.student import Student
 from prunekit.rollouts import StoppedError
 
-# Phases without improvement in which a good network may still become safely good.
-_SETTLING = 2
+# Phases without improvement in which a good network may still become safely good. It is the best of many on the same
+# episodes, so that what is barely good there often is not on others.
+_SETTLING = 4
 
 
 def tune(context: RoundContext) -> None:

@@ -17,8 +17,6 @@ from prunekit.stats.frequency import faultless_episodes
 _MORE_EPISODES, _MIN_EPISODES = 1.3, 60
 # The levels of the smallest network, and of a larger one if that fails; their sum is ALPHA at most.
 ALPHAS = (0.03, 0.02)
-# A larger network has at least this multiple of the smallest one's parameters.
-_LARGER = 1.2
 
 
 @final
@@ -119,5 +117,5 @@ def best_of_sizes(points: Iterable[Candidate], of_one_size: int = 1) -> list[Can
 
 
 def larger_than(smaller: Candidate, points: Iterable[Candidate]) -> list[Candidate]:
-    """Return the best of each size among the good ``points`` that are clearly larger than ``smaller``."""
-    return [point for point in best_of_sizes(points) if point.parameters >= _LARGER * smaller.parameters]
+    """Return the best of each size among the good ``points`` that have more parameters than ``smaller``."""
+    return [point for point in best_of_sizes(points) if point.parameters > smaller.parameters]

@@ -164,9 +164,9 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
     assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])
 
 
-def test_larger_ones_are_good_and_clearly_larger() -> None:
+def test_larger_ones_are_good_and_larger() -> None:
     points = [point(80, 0.98), point(10, 0.99), point(11, 1.0), point(12, 0.97), point(50, 0.5, False), point(80, 0.99)]
-    assert larger_than(points[1], points) == [points[3], points[5]]
+    assert larger_than(points[1], points) == [points[2], points[3], points[5]]
 
 
 def test_the_smallest_of_those_that_promise_about_as_much_in_both_looks_is_taken() -> None:

@@ -176,6 +176,6 @@ def test_it_is_never_given_up_while_the_search_has_nothing_good(tuned: Any) -> N
 
 
 def test_what_is_good_may_become_safe_for_a_while(tuned: Any) -> None:
-    depths, _, branch = tuned([0.6, 0.965, 0.9, 0.9, 0.9], enough=0.96, safe=0.98)
-    assert depths[-1] == 4.5
+    depths, _, branch = tuned([0.6, 0.965, *[0.9] * 5], enough=0.96, safe=0.98)
+    assert depths[-1] == 6.5
     assert (branch.phase, depth(branch.good), branch.is_safe) == (Phase.SHRINK, 2.0, False)

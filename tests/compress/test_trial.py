@@ -130,7 +130,7 @@ def test_the_smallest_is_tested_alone_where_it_is_certified() -> None:
 
 
 def test_all_of_the_level_is_for_one_that_nothing_larger_stands_beside() -> None:
-    ((chosen, certificate),), _ = tried([point(10, 1.0), point(11, 1.0)], {10: 1.0})
+    ((chosen, certificate),), _ = tried([point(10, 1.0), point(10, 1.0)], {10: 1.0})
     assert (chosen.parameters, certificate.alpha) == (10, ALPHA)
 
 
