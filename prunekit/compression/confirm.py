@@ -138,9 +138,7 @@ def promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange)
 
 def _together(point: Candidate, seen: Paired) -> Candidate:
     """Return ``point`` with the episodes ``seen`` in its confirmation added to those of the selection."""
-    pairs = zip(_parts(point.played), _parts(seen), strict=True)
-    small, teacher, random = (np.concatenate(pair) for pair in pairs)
-    both = Paired(small=small, teacher=teacher, random=random)
+    both = point.played.with_others(seen)
     assert both.retention is not None  # the selection's episodes show a teacher that is better than random
     return replace(point, played=both, retention=both.retention)
 
@@ -188,7 +186,3 @@ def _short(differences: Array) -> bool:
 def _paired(own: Sequence[tuple[float, float, float]]) -> Paired:
     small, teacher, random = np.asarray(own, np.float64).reshape(-1, 3).T
     return Paired(small=small, teacher=teacher, random=random)
-
-
-def _parts(played: Paired) -> tuple[Array, Array, Array]:
-    return played.small, played.teacher, played.random

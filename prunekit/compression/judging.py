@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.compression.candidates import CLEARLY, MIN_PLAYED, Baseline, episodes_wanted
 from prunekit.compression.settings import SearchSettings
@@ -21,12 +23,51 @@ _MIN_GOOD, _MAX_WANTED = 20, 200
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class FreshEpisodes:
+    """Episodes that selected nothing: their ``seeds``, and the ``teacher`` that plays them too."""
+
+    seeds: range
+    teacher: BatchPolicy
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What a network earned in the episodes that it played, its retention in them, and whether that is good enough."""
 
     played: Paired
     retention: float
     good: bool
+
+
+def judged_again(
+    found: Judgement,
+    policy: BatchPolicy,
+    runner: EpisodeRunner | EnvPoolRunner,
+    settings: SearchSettings,
+    baseline: Baseline,
+    fresh: FreshEpisodes,
+) -> Judgement:
+    """Return what is to be said of a network that was ``found`` good, after some ``fresh`` episodes.
+
+    A branch judges many networks on the same episodes and goes on with the first that is good there, which is often
+    one that was lucky. So it has to be good with the fresh episodes added, and to keep what is to be kept on these
+    alone. They are compared with the teacher's own on the same seeds.
+    """
+    small, large = (
+        np.array([episode.total for episode in runner.play_all(plays, fresh.seeds)])
+        for plays in (policy, fresh.teacher)
+    )
+    luck = float(large.mean() - baseline.teacher.mean())
+    again = Paired(small=small - luck, teacher=large - luck, random=np.full(len(small), baseline.random.mean()))
+    kept = 1.0 + (small - large) / baseline.gain
+    count, more = len(found.played), len(small)
+    retention = (count * found.retention + float(kept.sum())) / (count + more)
+    return Judgement(
+        played=found.played.with_others(again),
+        retention=retention,
+        good=retention >= settings.enough and float(kept.mean()) >= settings.keep,
+    )
 
 
 def judged(

@@ -9,7 +9,7 @@ from typing import final
 
 from prunekit.compression.branch import Branch, RoundSettings, retarget, seed_of
 from prunekit.compression.candidates import Candidate
-from prunekit.compression.judging import judged
+from prunekit.compression.judging import FreshEpisodes, judged, judged_again
 from prunekit.compression.playing import deployed
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import Student
@@ -52,10 +52,12 @@ class RoundContext:
         """Have ``student`` play the selection's episodes, and return it as a candidate; arguments as in ``judged``."""
         actor, branch, given = student.actor, self.branch, self.round
         over = self._over if given.in_any_case else lambda: False
-        found = judged(
-            deployed(actor, self.spaces), self.worker.runner, given.search, given.baseline, given.clip_range,
-            best=best, seen=seen, over=over,
-        )  # fmt: skip
+        policy, runner = deployed(actor, self.spaces), self.worker.runner
+        found = judged(policy, runner, given.search, given.baseline, given.clip_range, best=best, seen=seen, over=over)
+        count = given.search.fresh_episodes
+        if found.good and count and given.anything_good and student.parameters < given.max_parameters:
+            fresh = FreshEpisodes(seeds=self._seeds(count), teacher=self.worker.teacher_plays)
+            found = judged_again(found, policy, runner, given.search, given.baseline, fresh)
         self.candidates.append(
             Candidate(
                 actor=actor,

@@ -214,7 +214,8 @@ class Search:
         branch = opened.branch
         spaces = self._pool.worker.runner.spaces
         target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
-        if branch.good is not None and not branch.failure and target * (1.0 + _WORTH) > self._smallest:
+        at_stake = self._at_stake(branch)
+        if branch.good is not None and not branch.failure and not at_stake and target * (1.0 + _WORTH) > self._smallest:
             retarget(branch, spaces.outputs, spaces.observation, self._smallest / (1.0 + _WORTH))
             target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
         if branch.phase is Phase.DONE:
@@ -224,11 +225,19 @@ class Search:
             gain = 1.0 if opened is self._safest else 0.25
             chance = max(chance, _UNTRIED) if opened is self._safest else chance
         else:
-            gain = math.log(self._smallest / target)
+            gain = max(math.log(self._smallest / target), at_stake)
             if gain < _WORTH:
                 return 0.0
         cost = opened.cost or max((other.cost for other in self.opened), default=0.0) or 1.0
         return gain * chance / cost
+
+    def _at_stake(self, branch: Branch) -> float:
+        """Return what would be lost, as a logarithm, if the smallest network failed, which ``branch`` makes safer."""
+        good = branch.good
+        if branch.phase is not Phase.TUNE or good is None or good is not branch.best:
+            return 0.0
+        larger = [one.parameters for one in self.candidates if one.good and one.parameters > good.parameters]
+        return math.log(min(larger) / good.parameters) if larger and good.parameters <= self._smallest else 0.0
 
     def _fits(self, opened: _Open) -> bool:
         """Return whether a round of ``opened`` leaves what certificates need; by steps, no round is cut short."""

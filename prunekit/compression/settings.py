@@ -33,7 +33,8 @@ class SearchSettings:
     ``lesson_steps`` in every further round, until ``recoveries`` rounds in a row have not improved it. Each time,
     ``refinements`` Gauss-Newton steps follow; a network that is too large for them takes twice as many batches instead.
     A student is good ``enough`` if its retention on the selection's episodes is ``keep`` plus ``margin``. It plays only
-    as many of these as are needed to tell, and at most ``selection_episodes``.
+    as many of these as are needed to tell, and at most ``selection_episodes``. Once something is good, a smaller
+    student has to be good with ``fresh_episodes`` added, which have selected nothing.
 
     With ``tuning`` a student that imitation does not make good, or at first not safely good, is fine-tuned on rewards
     in phases of ``tuning_steps`` environment steps. That ends when it is ``safe``, at ``keep`` plus ``safety``, when
@@ -54,6 +55,7 @@ class SearchSettings:
     teacher_episodes: int = 10
     lesson_episodes: int = 5
     selection_episodes: int = 80
+    fresh_episodes: int = 20
     confirmation_episodes: int = 40
     recoveries: int = 4
     tuning: bool = True
@@ -101,8 +103,9 @@ class SearchSettings:
         for name in ("first_steps", "teacher_episodes", "selection_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.confirmation_episodes < 0:
-            raise InputError(f"confirmation_episodes must be at least 0, got {self.confirmation_episodes}")
+        for name in ("fresh_episodes", "confirmation_episodes"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
 @final

@@ -53,6 +53,14 @@ class Paired:
     def __len__(self) -> int:
         return len(self.small)
 
+    def with_others(self, others: Paired) -> Paired:
+        """Return these episodes and ``others``."""
+        small, teacher, random = (
+            np.concatenate(pair)
+            for pair in ((self.small, others.small), (self.teacher, others.teacher), (self.random, others.random))
+        )
+        return Paired(small=small, teacher=teacher, random=random)
+
     def differences(self, rho: float) -> Array:
         """Return small - rho * teacher - (1 - rho) * random, [n]."""
         return np.asarray(self.small - rho * self.teacher - (1.0 - rho) * self.random)

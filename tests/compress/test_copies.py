@@ -272,7 +272,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Any:
                 worker,
                 branch,
                 RoundSettings(
-                    search=SearchSettings(steps=40, lesson_steps=2, refinements=0, tuning=False),
+                    search=SearchSettings(steps=40, lesson_steps=2, refinements=0, tuning=False, fresh_episodes=0),
                     baseline=Baseline(teacher=np.ones(80), random=np.zeros(80)),
                     clip_range=ReturnRange(low=0.0, high=1.0),
                     max_parameters=fewer_than,

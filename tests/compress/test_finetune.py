@@ -115,7 +115,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
             reached=0.5, learning=start.copied(),
         )  # fmt: skip
         settings = RoundSettings(
-            search=SearchSettings(tuning_patience=patience),
+            search=SearchSettings(tuning_patience=patience, fresh_episodes=0),
             baseline=BASELINE,
             clip_range=ReturnRange(low=0.0, high=1.0),
             anything_good=anything_good,

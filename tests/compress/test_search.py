@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prunekit.compression.branch import Branch, Phase, aim_of, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
-from prunekit.compression.judging import Judgement, judged
+from prunekit.compression.judging import FreshEpisodes, Judgement, judged, judged_again
 from prunekit.compression.planning import Pace
 from prunekit.compression.search import Search, _Open
 from prunekit.compression.settings import CompressSettings, SearchSettings
@@ -62,6 +62,49 @@ def test_a_network_plays_no_more_than_is_needed(returns: list[float], episodes: 
 def test_what_is_behind_what_it_was_plays_no_more() -> None:
     assert len(judge([97.0, 96.4] * 40, best=1.0).played) == 10
     assert len(judge([100.0] * 80, over=lambda: True).played) == 1
+
+
+@pytest.mark.parametrize(
+    ("kept", "retention", "good"),
+    [(0.97, 0.97, True), (0.951, 0.9662, True), (0.94, 0.964, False), (1.0, 0.976, True)],
+)
+def test_what_is_good_on_the_selection_s_episodes_has_to_be_good_on_fresh_ones(
+    kept: float, retention: float, good: bool
+) -> None:
+    """The fresh episodes were easy: teacher and student earned 20 more there, which is luck."""
+    seeds = range(7, 27)
+
+    def play_all(earned: float, chosen: range) -> Iterator[Episode]:
+        assert chosen == seeds
+        return (Episode(seed=seed, total=earned, observations=np.zeros((1, 3), np.float32)) for seed in chosen)
+
+    runner: Any = SimpleNamespace(play_all=play_all)
+    policy: Any = 120.0 - 100.0 * (1.0 - kept)
+    teacher: Any = 120.0
+    played = Paired(small=np.full(80, 97.0), teacher=np.full(80, 100.0), random=np.zeros(80))
+    found = Judgement(played=played, retention=0.97, good=True)
+    again = judged_again(found, policy, runner, SEARCH, BASELINE, FreshEpisodes(seeds=seeds, teacher=teacher))
+    assert again.retention == pytest.approx(retention)
+    assert again.good == good
+    assert len(again.played) == 100
+    assert again.played.teacher[80:].tolist() == [100.0] * 20
+    assert again.played.small[80:] == pytest.approx(100.0 * kept)
+
+
+def test_a_good_one_goes_on_becoming_safe_where_a_larger_one_would_have_to_stand_in() -> None:
+    run = searching([0.0])
+    good = student(2)
+    good.parameters = 11
+    one = _Open(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
+    run.opened = [one]
+    run.candidates = [candidate(11), candidate(14)]
+    assert run._promise(one) > 0.0
+    assert one.branch.phase is Phase.TUNE
+    run.candidates = [candidate(11), candidate(14), candidate(8)]  # another branch has a smaller one
+    assert run._promise(one) == 0.0
+    alone = _Open(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
+    run.candidates = [candidate(11)]
+    assert run._promise(alone) == 0.0
 
 
 def test_a_copy_of_the_teacher_wants_more_episodes_where_returns_are_spread() -> None:
