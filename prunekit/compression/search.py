@@ -167,7 +167,7 @@ class Search:
             search=self._settings.search,
             baseline=self._baseline,
             clip_range=self._clip_range,
-            max_parameters=self._smallest,
+            max_parameters=self._smallest / (1.0 + _WORTH),
             in_any_case=in_any_case,
             anything_good=self._smallest < math.inf,
         )

@@ -263,6 +263,22 @@ def test_while_nothing_is_good_the_first_start_goes_on_first() -> None:
     assert run._promise(run.opened[0]) > run._promise(run.opened[1])
 
 
+def test_a_round_takes_on_only_sizes_that_are_still_worth_it_when_it_is_over() -> None:
+    run = searching([0.0])
+    run.candidates.append(candidate(30))
+    given: list[Any] = []
+    run._pool.submit_round = lambda _, settings, *__: given.append(settings)  # type: ignore[method-assign,assignment]
+    run._launch(_Open(branch=branch((14,), 0)))
+    maximum = given[0].max_parameters
+    assert 28 < maximum < 29
+    for parameters in (28, 29):
+        one = _Open(branch=branch((14,), 0, good=student(9), student=student(2), phase=Phase.TEACH))
+        hidden = {28: (5, 1), 29: (7,)}[parameters]
+        one.branch.student = student(*hidden)
+        assert parameters_of(hidden, 3, 1) == {28: 28, 29: 36}[parameters]
+        assert (run._promise(one) > 0.0 and one.branch.phase is Phase.TEACH) == (parameters < maximum)
+
+
 def test_a_search_that_was_cut_short_goes_on_until_another_reserve() -> None:
     spent = [0.0]
     run = searching(spent)
