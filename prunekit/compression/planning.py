@@ -14,7 +14,7 @@ from prunekit.stats.clipping import ReturnRange
 from prunekit.stats.frequency import faultless_episodes
 
 # A certificate is planned with this multiple of the episodes that it should take, and with at least so many.
-_MORE_EPISODES, _MIN_EPISODES = 1.3, 60
+_MORE_EPISODES, _MIN_EPISODES = 1.6, 60
 # The levels of the smallest network, and of a larger one if that fails; their sum is ALPHA at most.
 ALPHAS = (0.03, 0.02)
 

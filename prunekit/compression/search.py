@@ -70,7 +70,7 @@ class Search:
             keep=settings.search.keep,
             clip_range=clip_range,
             episodes=settings.episodes,
-            confirming=settings.search.confirmation_episodes // 2,
+            confirming=settings.search.confirmation_episodes,
             max_failures=settings.max_failures,
         )
         self._share = pool.core_share

@@ -84,7 +84,8 @@ def trial(
     - A network under which the environment fails is not tested. If it fails under all, the best one gets a certificate
       that says so.
 
-    If ``another_follows``, a level is left for ``trial_of_smaller``, unless a second network was tested.
+    If ``another_follows``, a level is left for ``trial_of_smaller``, unless a second network was tested, or there was
+    not enough for one.
     """
     run = _Trial(points, given)
     return run.of(run.first(given.shares.alphas[0] if another_follows else ALPHA), given.settings.first_seed)
@@ -145,8 +146,9 @@ class _Trial:
         fallback, left = self._plan.fallback(first, larger), self._budget.left
         if self._plan.first(first.played, shares.alphas[0]) + fallback > left:  # not enough for two
             found = promising([first, *larger], self._search.keep, claim.clip_range)
+            level = ALPHA if larger else alpha  # nor is there enough for another trial
             yield self._candidate(
-                next((one for one in found if self._plan.first(one.played, alpha) <= left), found[0]), alpha
+                next((one for one in found if self._plan.first(one.played, level) <= left), found[0]), level
             )
             return
         yield self._candidate(first, shares.alphas[0], 1.0 - fallback / left if left else 0.0)

@@ -8,6 +8,7 @@ from typing import Protocol
 from prunekit.compression.candidates import Candidate
 from prunekit.compression.trial import TrialSettings, trial, trial_of_smaller
 from prunekit.stats.certificate import Certificate
+from prunekit.stats.claim import ALPHA
 
 # Multiples of what the first trial took: what must be left for the search to go on, and what it leaves for another.
 _GOING_ON, _AGAIN = 2.5, 1.5
@@ -37,7 +38,8 @@ def trials(search: GoingSearch, given: TrialSettings) -> Sequence[tuple[Candidat
     tried = trial(search.candidates, given, another_follows=promises)
     took = budget.spent() - before
     chosen, certificate = tried[-1]
-    if not (promises and certificate.certified and len(tried) == 1 and budget.left > _GOING_ON * took):
+    has_level = len(tried) == 1 and certificate.alpha < ALPHA
+    if not (promises and certificate.certified and has_level and budget.left > _GOING_ON * took):
         return tried
     search.go_on(_AGAIN * took)
     found = trial_of_smaller(chosen, search.candidates, given)

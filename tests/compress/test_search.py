@@ -202,7 +202,7 @@ def test_the_certificate_s_share_is_planned_anew() -> None:
         run.candidates.append(candidate(100))
     wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03, cautious=False)
     assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03)
-    assert idle._reserved() == steps._reserved() == pytest.approx((1.3 * wanted + 20) * 0.5)
+    assert idle._reserved() == steps._reserved() == pytest.approx((1.6 * wanted + 40) * 0.5)
     assert busy._reserved() == pytest.approx(min(4.0 * 2.5 * idle._reserved(), 180.0))
     spent[0] = 299.0 - idle._reserved()
     assert (idle._is_over(), busy._is_over()) == (False, True)
