@@ -15,6 +15,8 @@ from prunekit.stats.frequency import faultless_episodes
 
 # A certificate is planned with this multiple of the episodes that it should take, and with at least so many.
 _MORE_EPISODES, _MIN_EPISODES = 1.6, 60
+# The share of the largest reserve that caution alone may take.
+_CAUTIOUS = 2.0 / 3.0
 # The levels of the smallest network, and of a larger one if that fails; their sum is ALPHA at most.
 ALPHAS = (0.03, 0.02)
 
@@ -61,12 +63,13 @@ class Plan:
         """Whether the episodes allowed are enough at each of the two levels."""
         return self._min_episodes(min(ALPHAS)) <= self.episodes
 
-    def first(self, played: Paired, alpha: float = ALPHAS[0]) -> float:
+    def first(self, played: Paired, alpha: float = ALPHAS[0], *, cautious: bool = False) -> float:
         """Return what a first certificate should take; teacher and random policy have to play its episodes too.
 
-        It is infinity if the certificate should need more episodes than are allowed.
+        It is infinity if the certificate should need more episodes than are allowed. A ``cautious`` plan takes fewer
+        episodes ``played`` for a smaller promise.
         """
-        return self._needed(self.pace.episode, played, alpha)
+        return self._needed(self.pace.episode, played, alpha, cautious=cautious)
 
     def second(self, played: Paired, alpha: float = ALPHAS[1]) -> float:
         """Return what a second certificate should take; teacher and random policy have played its episodes already."""
@@ -84,19 +87,25 @@ class Plan:
     def reserve(self, good: list[Candidate], maximum: float) -> float:
         """Return what confirmations and certificates of the ``good`` networks should take, at most ``maximum``.
 
-        This counts the smallest network whose certificate fits, and a larger one in case the smallest fails.
+        This counts the smallest network whose certificate fits, and a larger one in case the smallest fails. The
+        reserve is as large as a cautious plan, but for that alone no more than a part of ``maximum``: the search can go
+        on with what is left over, but a certificate that is cut short is worth nothing.
         """
+        plain, cautious = (self._reserve(good, maximum, cautious=one) for one in (False, True))
+        return max(plain, min(cautious, _CAUTIOUS * maximum))
+
+    def _reserve(self, good: list[Candidate], maximum: float, *, cautious: bool) -> float:
         confirming = self.pace.episode * self.confirming
         for one in sorted(good, key=lambda one: (one.parameters, -one.retention)):
-            needed = confirming + self.first(one.played)
+            needed = confirming + self.first(one.played, cautious=cautious)
             if needed <= maximum:
                 fallback = self.fallback(one, good)
                 return min(needed + (fallback if math.isfinite(fallback) else 0.0), maximum)
         return maximum
 
-    def _needed(self, episode: float, played: Paired, alpha: float) -> float:
+    def _needed(self, episode: float, played: Paired, alpha: float, *, cautious: bool = False) -> float:
         wanted = max(
-            episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=False), self._min_episodes(alpha)
+            episodes_wanted(played, self.keep, self.clip_range, alpha, cautious=cautious), self._min_episodes(alpha)
         )
         if wanted > self.episodes:
             return math.inf

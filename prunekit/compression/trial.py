@@ -9,7 +9,7 @@ from typing import Protocol, final
 
 from prunekit.compression.candidates import MIN_PLAYED, Baseline, Candidate, CandidateSummary
 from prunekit.compression.confirm import ConfirmationRun, dependable, most_promising, promising, smallest
-from prunekit.compression.planning import ALPHAS, Plan, larger_than
+from prunekit.compression.planning import ALPHAS, Plan, best_of_sizes, larger_than
 from prunekit.compression.settings import CompressSettings
 from prunekit.console import size_name
 from prunekit.errors import FailedEpisodeError
@@ -172,8 +172,9 @@ class _Trial:
         return TestedPolicy(name=size_name(point.hidden), play=play, before=point.played, alpha=alpha)
 
     def _look_at(self, points: Sequence[Candidate], level: float) -> ConfirmationRun:
-        """Return a confirmation of some of ``points`` that leaves the most promising what its certificate needs."""
-        min_needed = min((self._plan.first(one.played, level) for one in points), default=0.0)
+        """Return a confirmation of some of ``points`` that leaves the smallest that fits what its certificate needs."""
+        needed = (self._plan.first(one.played, level) for one in best_of_sizes(points))
+        min_needed = next((one for one in needed if one <= self._budget.left), math.inf)
         share = self._budget.after(self._given.shares.confirmation)
         return self._look(
             lambda: share() or self._budget.left <= min_needed, lambda played: self._plan.first(played, level)

@@ -202,8 +202,15 @@ def test_the_certificate_s_share_is_planned_anew() -> None:
         run.candidates.append(candidate(100))
     wanted = episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03, cautious=False)
     assert 60 < wanted < episodes_wanted(candidate(100).played, 0.95, RANGE, 0.03)
-    assert idle._reserved() == steps._reserved() == pytest.approx((1.6 * wanted + 40) * 0.5)
-    assert busy._reserved() == pytest.approx(min(4.0 * 2.5 * idle._reserved(), 180.0))
+    assert (1.6 * wanted + 40) * 0.5 < 120.0
+    assert idle._reserved() == steps._reserved() == pytest.approx(120.0)  # caution would take more
+    assert busy._reserved() == pytest.approx(180.0)
+    for run in (idle, steps):
+        run.candidates.append(candidate(80, played=80))
+    wanted = episodes_wanted(candidate(80, played=80).played, 0.95, RANGE, 0.03)
+    larger = episodes_wanted(candidate(100).played, 0.95, RANGE, 0.02, cautious=False)
+    planned = (1.6 * wanted + 40) * 0.5 + (1.6 * larger + 40) * 0.2
+    assert idle._reserved() == steps._reserved() == pytest.approx(min(planned, 120.0))
     spent[0] = 299.0 - idle._reserved()
     assert (idle._is_over(), busy._is_over()) == (False, True)
 
