@@ -213,3 +213,23 @@ def test_a_signal_before_the_command_line_is_read() -> None:
     for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")):
         done = subprocess.run([sys.executable, "-c", code % number], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (128 + number, f"prunekit: {word}\n")
+
+
+def test_a_signal_that_arrives_while_the_command_exits_changes_nothing() -> None:
+    code = """
+import atexit, os, signal, sys
+import prunekit.cli
+
+unregister = atexit.unregister
+
+def killed(function):
+    os.kill(os.getpid(), signal.SIGTERM)
+    unregister(function)
+
+atexit.unregister = killed
+sys.argv = ["prunekit", "--help"]
+prunekit.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "compress" in done.stdout

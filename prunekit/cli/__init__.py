@@ -17,10 +17,13 @@ def main() -> NoReturn:
     """
     with raising_signals() as signals:
         try:
-            from prunekit.cli.app import run  # here, where its end by a signal is in order already
+            try:
+                from prunekit.cli.app import run  # here, where its end by a signal is in order already
 
-            signals.check()
-            run(signals)
+                signals.check()
+                run(signals)
+            finally:
+                signals.end()  # a signal that arrives from here on must not break into the end of the process
         except (KeyboardInterrupt, Terminated) as error:
             from prunekit.cli.ending import ended_by, fail, number_of
 

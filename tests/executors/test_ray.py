@@ -47,7 +47,10 @@ from prunekit.executors.ray import RayExecutor
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"the ray engine needs Ray; install it with pip install 'prunekit\[ray\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"the ray engine needs the package ray, which is not installed; run: pip install 'prunekit\[ray\]'",
+    ):
         executor_named("ray")
 
 

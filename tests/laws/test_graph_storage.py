@@ -113,7 +113,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown activation": (lambda d: d["nodes"][1]["fields"].update(kind="x") or d, "not a known activation"),
     "name that is no text": (lambda d: d["nodes"][1].update(outputs=[1]) or d, "not a string"),
     "unmade value": (lambda d: d["nodes"][1].update(inputs=["nowhere"]) or d, "reads 'nowhere'"),
-    "shape of text": (lambda d: d["inputs"][0].update(shape=["3"]) or d, "are not integers"),
+    "shape of text": (lambda d: d["inputs"][0].update(shape=["3"]) or d, "is not of integers"),
     "shape without end": (lambda d: d["inputs"][0].update(shape=[2**70]) or d, "more than the 16,777,216"),
     "another dtype": (lambda d: d["inputs"][0].update(dtype="object") or d, "float32 or int64"),
     "no outputs": (lambda d: d | {"outputs": []}, "needs outputs"),
