@@ -48,11 +48,11 @@ def judged_again(
     baseline: Baseline,
     fresh: FreshEpisodes,
 ) -> Judgement:
-    """Return what is to be said of a network that was ``found`` good, after some ``fresh`` episodes.
+    """Return the judgement of a network that was ``found`` good, with its ``fresh`` episodes added.
 
-    A branch judges many networks on the same episodes and goes on with the first that is good there, which is often
-    one that was lucky. So it has to be good with the fresh episodes added, and to keep what is to be kept on these
-    alone. They are compared with the teacher's own on the same seeds.
+    A branch judges many networks on the same episodes, so the first good one is often a lucky one. To stay good, a
+    network needs a retention of ``settings.enough`` over all its episodes, and of ``settings.keep`` over the fresh ones
+    alone. In those it is compared with the teacher on the same seeds.
     """
     small, large = (
         np.array([episode.total for episode in runner.play_all(plays, fresh.seeds)])

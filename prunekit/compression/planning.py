@@ -66,8 +66,8 @@ class Plan:
     def first(self, played: Paired, alpha: float = ALPHAS[0], *, cautious: bool = False) -> float:
         """Return what a first certificate should take; teacher and random policy have to play its episodes too.
 
-        It is infinity if the certificate should need more episodes than are allowed. A ``cautious`` plan takes fewer
-        episodes ``played`` for a smaller promise.
+        It is infinity if the certificate should need more episodes than are allowed. With ``cautious``, a network that
+        has ``played`` few episodes is planned with more of them.
         """
         return self._needed(self.pace.episode, played, alpha, cautious=cautious)
 
@@ -88,8 +88,8 @@ class Plan:
         """Return what confirmations and certificates of the ``good`` networks should take, at most ``maximum``.
 
         This counts the smallest network whose certificate fits, and a larger one in case the smallest fails. The
-        reserve is as large as a cautious plan, but for that alone no more than a part of ``maximum``: the search can go
-        on with what is left over, but a certificate that is cut short is worth nothing.
+        plan is cautious, because the search can use what is left over, but a certificate that is cut short is worth
+        nothing. Caution alone reserves at most two thirds of ``maximum``.
         """
         plain, cautious = (self._reserve(good, maximum, cautious=one) for one in (False, True))
         return max(plain, min(cautious, _CAUTIOUS * maximum))

@@ -232,7 +232,7 @@ class Search:
         return gain * chance / cost
 
     def _at_stake(self, branch: Branch) -> float:
-        """Return what would be lost, as a logarithm, if the smallest network failed, which ``branch`` makes safer."""
+        """Return how much larger the next good network is, as a logarithm, if ``branch`` is tuning the smallest one."""
         good = branch.good
         if branch.phase is not Phase.TUNE or good is None or good is not branch.best:
             return 0.0

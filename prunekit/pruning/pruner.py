@@ -99,7 +99,7 @@ class Pruner:
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
     float64, where the optimizer does not hold them or evaluates closures, where ``total_steps`` is below 1, or where
-    ``plan.max_divergence`` has no ``divergence``, and
+    ``plan.max_divergence`` has no ``divergence``; and
     EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
 
