@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+_MAX_LENGTH, _MAX_TEXT, _MAX_NAME = 400, 100, 60
+_MAX_ITEMS = 16
+_MAX_DEPTH = 3
+_MAX_WHOLE = 10**30
 
 
 def widths(hidden: tuple[int, ...]) -> str:
@@ -29,6 +34,53 @@ def printable(text: object) -> str:
     give rich the text as ``Text``.
     """
     return "".join(char if char.isprintable() else _spelled(char) for char in str(text))
+
+
+def in_words(value: object, max_length: int = _MAX_LENGTH, depth: int = 0) -> str:
+    """Return the JSON ``value`` in one line of words, of bounded length: names and values, inner ones in brackets.
+
+    >>> in_words({"id": "Hopper-v5", "kwargs": {"width": [0.5, 2.0]}, "seed": None})
+    'id Hopper-v5, kwargs (width [0.5, 2]), seed none'
+    """
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return f"{value:.6g}"
+        case int() if abs(value) >= _MAX_WHOLE:
+            return f"{'-' if value < 0 else ''}{_MAX_WHOLE:.0e} or more"
+        case str():
+            return value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 3] + "..."
+        case Mapping() | list() | tuple() if not value:
+            return "none" if isinstance(value, Mapping) else "[]"
+        case Mapping() | list() | tuple() if depth >= _MAX_DEPTH:
+            return f"{len(value):,} inside"
+        case Mapping():
+            inner = max_length // 2
+            parts = (f"{str(name)[:_MAX_NAME]} {in_words(entry, inner, depth + 1)}" for name, entry in value.items())
+            text = joined(parts, len(value), max_length)
+            return f"({text})" if depth else text
+        case list() | tuple():
+            inner = max_length // 2
+            items = (in_words(entry, inner, depth + 1) for entry in value[:_MAX_ITEMS])
+            return f"[{joined(items, len(value), max_length)}]"
+        case _:
+            return str(value)
+
+
+def joined(parts: Iterable[str], count: int, max_length: int = _MAX_LENGTH) -> str:
+    """Return ``parts`` of ``count`` with commas, as many as ``max_length`` takes, and how many there are besides."""
+    kept: list[str] = []
+    length = 0
+    for part in parts:
+        length += len(part) + 2
+        if kept and length > max_length:
+            break
+        kept.append(part)
+    left = count - len(kept)
+    return ", ".join(kept) + (f" and {left:,} more" if left else "")
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.benching.models import read_runnable
-from prunekit.console import printable
+from prunekit.console import in_words, joined, printable
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.formats.text import shown
@@ -20,8 +19,8 @@ from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import Known, recognised
+from prunekit.stats.claim import ALPHA, counted
 
-_LONG = 100
 _WHOLE = ("file", "recognised", "not_read", "notes")
 _COUNTS = ("size_bytes", "units", "parameters", "macs", "onnx_bytes")
 _MEASURED = (
@@ -110,37 +109,64 @@ def _ends(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _told(key: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if key == "notes":
-        return "; ".join(value)
+def _told(key: str, value: Any, facts: Mapping[str, Any]) -> str:
+    if key in _WHOLE:
+        return value if isinstance(value, str) else "; ".join(value)
     if key in ("inputs", "outputs"):  # a shape without axes is one number
-        return ", ".join(f"{name} {shape or 'one number'}" for name, shape in value.items())
+        return joined((f"{name} {shape or 'one number'}" for name, shape in value.items()), len(value))
     if key == "living_units":
-        return ", ".join(f"{name}: {living:,} of {width:,}" for name, (living, width) in value.items())
+        return joined((f"{name}: {living:,} of {width:,}" for name, (living, width) in value.items()), len(value))
     if key in _COUNTS:
         return f"{value:,}"
-    if key == "ops":
-        return ", ".join(f"{name} {entry}" for name, entry in value.items())
     if key in ("activations", "sampled_outputs"):
-        return ", ".join(value) or "none"
-    return json.dumps(value)
+        return joined(value, len(value)) or "none"
+    if key == "certificate" and isinstance(value, Mapping):
+        disturbance = facts.get("disturbance")
+        disturbed = any(disturbance.values()) if isinstance(disturbance, Mapping) else False
+        return _certificate(value, disturbed=disturbed) or in_words(value)
+    return in_words(value)
+
+
+def _certificate(found: Mapping[str, Any], *, disturbed: bool) -> str | None:
+    """Return the certificate ``found`` in a file as one line; None if it is not of the form that prunekit writes.
+
+    The line has the verdict, the share of the return that is kept, the confidence, the estimate and the episodes.
+    """
+    verdict, keep, confidence = found.get("verdict"), _number(found.get("keep")), _number(found.get("confidence"))
+    episodes = _number(found.get("episodes"))
+    if not isinstance(verdict, str) or keep is None or confidence is None or episodes is None:
+        return None
+    certified = verdict == "certified"
+    fails = _number(found.get("max_failures"))
+    rest = "" if fails is None else f" and to fail in at most {fails:.1%} of episodes"
+    # A candidate is tested at a part of the level, and what is claimed holds for all that were tested.
+    words = f"{'' if certified else 'not '}certified to keep at least {keep:g} of the teacher's gain"
+    words += f" over the random policy{rest} with {min(confidence, 1.0 - ALPHA):.0%} confidence"
+    words += " under the disturbance below" if disturbed else ""
+    retention, bound = _number(found.get("retention")), _number(found.get("lower_bound"))
+    figures = [
+        "retention not known" if retention is None else f"retention {retention:.3f}",
+        *([] if bound is None else [f"lower bound {bound:.3f}"]),
+        counted(int(episodes), "fresh episode"),
+        *([] if certified else [f"verdict {in_words(verdict)}"]),
+    ]
+    return f"{words}: {', '.join(figures)}"
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, float) or (type(value) is int and abs(value) < 2**53) else None
 
 
 def render(facts: dict[str, Any]) -> Table:
-    """Return ``facts`` as a table of two columns; long entries are cut (``--json`` has them in full)."""
+    """Return ``facts`` as a table of two columns, in words; what is long is cut (``--json`` has all of it)."""
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     told = False
     for key, value in facts.items():
-        text = _told(key, value)
         if key not in _MEASURED and not told:
             told = True
             table.add_section()
             table.add_row(Text("the file says"), Text(""))
-        whole = len(text) <= _LONG or key in _WHOLE
-        shown = printable(text if whole else text[: _LONG - 3] + "...")
-        table.add_row(Text(printable(key)), Text(shown))
+        table.add_row(Text(printable(key)), Text(printable(_told(key, value, facts))))
     return table

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, final
 
-from prunekit.console import printable, size_name
+from prunekit.console import in_words, printable, size_name
 from prunekit.environment_functions import is_module_name
 from prunekit.stats.claim import counted
 
@@ -166,7 +166,7 @@ def _table(facts: CardFacts) -> str:
     if facts.teacher_hidden is not None:
         rows.append(("the teacher's hidden units", size_name(facts.teacher_hidden)))
     if facts.disturbance:
-        rows.append(("everybody played under", _plain(_short(json.dumps(facts.disturbance, default=str)))))
+        rows.append(("everybody played under", _plain(in_words(facts.disturbance))))
     for who, returns in (
         ("", facts.returns),
         (" of the teacher", facts.teacher),

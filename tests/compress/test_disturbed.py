@@ -66,7 +66,7 @@ def test_with_steps_workers_find_what_one_finds_whatever_the_batches_under_distu
         assert metadata[name] == found[name]
     card = (tmp_path / "README.md").read_text()
     assert f"Under {WORDS}, alike" in card
-    assert '| everybody played under | {"observation\\_noise": 0.1, ' in card
+    assert "| everybody played under | observation\\_noise 0.1, " in card
     assert "name: points:" not in card
     assert "Point-v0, disturbed" in card
 
