@@ -221,13 +221,24 @@ class Pruner:
         return waiting and not (self._clock.late and isinstance(self.plan.threshold, Sparsity))
 
     @property
+    def overruled(self) -> bool:
+        """Whether units are removed though the return guard would pause, because the sparsity has to be reached."""
+        wanted = self.guard is not None and self.guard.paused and not self.paused
+        begun = self._timetable.begun(self.steps) and not self.frozen
+        return wanted and begun and isinstance(self.plan.threshold, Sparsity)
+
+    @property
     def phase(self) -> str:
-        """``dense`` before the pruning window, then ``pruning`` or ``paused``, and ``frozen`` once masks are final."""
+        """``dense`` before the pruning window, then ``pruning``, ``paused`` or ``overruled`` (removing units though the
+        return guard would pause), and ``frozen`` once masks are final.
+        """
         if self.frozen:
             return "frozen"
         if not self._timetable.begun(self.steps):
             return "dense"
-        return "paused" if self.paused else "pruning"
+        if self.paused:
+            return "paused"
+        return "overruled" if self.overruled else "pruning"
 
     @property
     def penalty_strength(self) -> float:

@@ -17,6 +17,10 @@ from prunekit.training.status import Status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_LINES = 20
+_GUARDED = {
+    "paused": "paused by the return guard",
+    "overruled": "pruning, though the return guard would pause: it is overruled",
+}
 
 
 @final
@@ -55,7 +59,7 @@ class TerminalDisplay:
         living = "  ".join(f"{living}/{width}" for living, width in status.living.values())
         return (
             f"{status.steps:>9,} / {status.total_steps:,} steps  {status.steps_per_second:>6,.0f}/s  return {recent:>8}"
-            f"  {status.phase_name:<8}  units {living or 'all'}  {clock(status.seconds_left)} left"
+            f"  {status.phase_name:<9}  units {living or 'all'}  {clock(status.seconds_left)} left"
         )
 
     def _panel(self, status: Status) -> RenderableType:
@@ -69,7 +73,8 @@ class TerminalDisplay:
             bar = ProgressBar(total=width, completed=living, width=40)
             grid.add_row(f"layer {index}", bar, f"{living} of {width} units")
         removed = f"{status.sparsity:.1%} of units removed" if status.living else ""
-        state = Text(f"{status.phase_name}  {removed}", style="dim")
+        phase = _GUARDED.get(status.phase, status.phase_name)
+        state = Text(f"{phase}  {removed}", style="dim")
         return Group(Text(printable(self._title), style="bold"), grid, state)
 
 

@@ -72,15 +72,18 @@ def test_pruning_goes_on_when_the_return_has_recovered() -> None:
 def test_a_guard_that_holds_for_long_is_overruled_in_good_time_where_a_sparsity_was_asked_for() -> None:
     network, states = mlp(3, 40, 2), batches(3)
     pruner = attach(network, early_plan(Sparsity(0.5)), holding_guard())
-    dead = [0]
+    dead, phases = [0], [pruner.phase]
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
         dead.append(dead_units(pruner))
+        phases.append(pruner.phase)
+        assert pruner.overruled is (pruner.phase == "overruled")
     # half of the 90 steps in which the threshold grows: from there it runs at twice its usual speed
     assert dead[85] == 0 < dead[90]
     assert 19 <= dead[139] <= dead[-1] == 20
     assert max(after - before for before, after in pairwise(dead)) <= 2
-    assert pruner.phase == "frozen"
+    assert list(dict.fromkeys(phases)) == ["dense", "paused", "overruled", "frozen"]
+    assert 80 < phases.index("overruled") <= 90, "from where on units die though the return has not recovered"
 
 
 def test_what_the_window_did_not_remove_goes_without_patience_after_it() -> None:
@@ -128,6 +131,7 @@ def test_the_end_of_the_window_removes_nothing_for_a_budget_that_the_guard_held_
     pruner = attach(network, early_plan(Budget(0.9)), holding_guard())
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
+        assert not pruner.overruled, "nothing is removed"
     assert (pruner.frozen, pruner.sparsity) == (True, 0.0)
 
 
