@@ -38,8 +38,13 @@ class Training:
         return self._result.notes
 
     @property
+    def deterministic_returns(self) -> tuple[float, ...]:
+        """The deterministic policy's returns in the episodes that it plays at the end, 10 at most."""
+        return self._result.played.returns
+
+    @property
     def summary(self) -> str:
-        """One line: hidden units that live, the return at the end, and how long it took."""
+        """One line: hidden units that live, the returns at the end, and how long it took."""
         return self._result.summary
 
 

@@ -95,7 +95,10 @@ def train(
         word, code = ended_by(number_of(error))
         fail(f"{word}{_hint(folder)}", code)
     notes = [in_flags(note) for note in result.notes]
-    write_json(json_file, {"model": str(folder / "model.pt"), **result.artifact.provenance, "notes": notes})
+    made = result.artifact.provenance
+    deterministic = {"deterministic_mean": result.played.mean, "deterministic_episodes": len(result.played.returns)}
+    returns = {**made["returns"], **deterministic}
+    write_json(json_file, {"model": str(folder / "model.pt"), **made, "returns": returns, "notes": notes})
     say(console, folder / "model.pt", result.summary)
     for note in notes:
         tell(console, f"note: {note}")

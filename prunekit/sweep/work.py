@@ -134,7 +134,7 @@ def _trained(work: CellWork, context: Context) -> dict[str, Any]:
             shutil.rmtree(run, ignore_errors=True)
         if not begun and work.trunk is not None:
             branch(work.trunk, request, run)
-        done = train(request, run, [_Reporting(context)], resume=begun or work.trunk is not None)
+        done = train(request, run, [_Reporting(context)], resume=begun or work.trunk is not None, episodes=0)
         if not done.complete:
             (run / "model.pt").unlink()  # so a retry does not mistake it for a finished policy
             raise CheckError("training ended before the masks were final; give it more steps")

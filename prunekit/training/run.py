@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -30,6 +30,7 @@ from prunekit.policy.program import lower
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.pruner import Pruner
 from prunekit.rollouts import random_returns
+from prunekit.stats.claim import counted
 from prunekit.training.checkpoint import (
     Checkpoint,
     check_same,
@@ -40,6 +41,7 @@ from prunekit.training.checkpoint import (
     write_checkpoint,
 )
 from prunekit.training.config import NAME, read_config
+from prunekit.training.deterministic import EPISODES, Played, play, shortfall
 from prunekit.training.failures import explained
 from prunekit.training.fall import fall_in
 from prunekit.training.recorder import Recorder, StoppedRun
@@ -62,6 +64,7 @@ CRITIC = "critic."
 class TrainingResult:
     """The result of a run: its folder, the artifact in ``model.pt``, the last status, and whether masks are final.
 
+    ``played`` is what the deterministic policy earned at the end.
     ``notes`` say in plain words what a user should know of how the run went.
     """
 
@@ -69,27 +72,40 @@ class TrainingResult:
     artifact: Artifact
     status: Status
     complete: bool
+    played: Played = field(default_factory=Played)
     notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        """One line with the living hidden units, the final return, and the duration."""
+        """One line with the living hidden units, the final returns with and without exploration, and the duration."""
         units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
         before, now = (widths(tuple(entry[index] for entry in units)) for index in (1, 0))
         hidden = f"hidden {before} -> {now} ({self.status.sparsity:.1%} removed)" if units else "no units removed"
         recent = self.artifact.provenance["returns"]["training_mean"]
         mean = "no episode ended" if recent is None else f"return {recent:.1f} over the last training episodes"
+        if self.played.mean is not None:
+            mean += (
+                f", {self.played.mean:.1f} of the deterministic policy ({counted(len(self.played.returns), 'episode')})"
+            )
         return f"{hidden}, {mean}, {self.status.seconds:.0f} s"
 
 
 def train(
-    request: TrainingRequest, folder: Path, displays: Sequence[Display] = (), *, resume: bool = False
+    request: TrainingRequest,
+    folder: Path,
+    displays: Sequence[Display] = (),
+    *,
+    resume: bool = False,
+    episodes: int = EPISODES,
 ) -> TrainingResult:
     """Train as requested, and write ``model.pt`` and the other files of ``docs/training.md`` to ``folder``.
 
     ``resume`` continues from the run's last checkpoint, or from the start if there is none. Law 5: the result equals
     that of a run that was never interrupted. Training uses one thread, which is fastest for networks of this size, and
     gives the same result on every machine of one kind.
+
+    Once all files are written, the deterministic policy plays up to ``episodes`` episodes, and a note says where it
+    earns far less than training did.
 
     Raises InputError, before anything is written, if ``folder`` exists, if the request fits no environment, or if the
     run to resume has another request or other versions. Raises CheckError if a return is not finite.
@@ -98,7 +114,7 @@ def train(
     with undisturbed(), ExitStack() as stack:
         if resume:
             stack.enter_context(held(folder))
-        return _train(request, folder, displays, resume, stack)
+        return _train(request, folder, displays, resume, stack, episodes=episodes)
 
 
 def train_until(request: TrainingRequest, folder: Path, steps: int, displays: Sequence[Display] = ()) -> Path:
@@ -129,6 +145,7 @@ def _train(
     resume: bool,
     stack: ExitStack,
     stop_at: int | None = None,
+    episodes: int = 0,
 ) -> TrainingResult:
     torch.set_num_threads(1)
     environment = request.environment()
@@ -174,14 +191,22 @@ def _train(
         for pruner in pruners.values():
             pruner.detach()
         _close(model)
-    fall = fall_in(folder / METRICS, floor)
+    played = play(artifact.actor, request.environment, request.total_steps, episodes)
     return TrainingResult(
         folder=folder,
         artifact=artifact,
         status=status,
         complete=all(pruner.frozen for pruner in pruners.values()),
-        notes=() if fall is None else (fall.sentence,),
+        played=played,
+        notes=_notes(folder, played, recorder.last_returns, floor),
     )
+
+
+def _notes(folder: Path, played: Played, last_returns: Sequence[float], floor: float) -> tuple[str, ...]:
+    fall = fall_in(folder / METRICS, floor)
+    failed = f"the deterministic policy could not be played to the end: {played.failure}" if played.failure else None
+    found = (None if fall is None else fall.sentence, shortfall(played.returns, last_returns, floor), failed)
+    return tuple(note for note in found if note is not None)
 
 
 def _event_files(folder: Path) -> list[KVWriter]:
