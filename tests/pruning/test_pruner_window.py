@@ -131,8 +131,18 @@ def test_the_end_of_the_window_removes_nothing_for_a_budget_that_the_guard_held_
     pruner = attach(network, early_plan(Budget(0.9)), holding_guard())
     for _ in range(200):
         fit_step(network, pruner.optimizer, states())
-        assert not pruner.overruled, "nothing is removed"
     assert (pruner.frozen, pruner.sparsity) == (True, 0.0)
+
+
+def test_a_budget_never_overrules_the_guard_even_before_the_first_check_after_the_window() -> None:
+    network, states = mlp(3, 4, 2), batches(3)
+    pruner = attach(network, early_plan(Budget(0.9), checks=20), holding_guard(), total_steps=2000)
+    waited = 0
+    while not pruner.frozen:
+        idle_step(network, pruner.optimizer, states())
+        assert not pruner.overruled, "nothing is removed"
+        waited += pruner.progress >= 0.7 and not pruner.frozen
+    assert waited > 1
 
 
 def test_a_budget_gives_no_unit_less_patience_at_the_window_s_end() -> None:
