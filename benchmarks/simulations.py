@@ -112,7 +112,7 @@ def simulated_compression(
     claim = claim_of(SETTINGS, baseline)
     plan = Plan(
         budget=Budget(total=float(BUDGET), spent=lambda: float(spent[0]), by_steps=True),
-        pace=Pace(teacher=1.0, random=1.0),
+        pace=Pace(teacher=1.0, random=1.0, small=1.0),
         keep=claim.keep,
         clip_range=claim.clip_range,
         episodes=SETTINGS.episodes,

@@ -69,8 +69,8 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
     A network is confirmed if it keeps ``enough`` on the new episodes too. If time is over, or there are no seeds, the
     smallest one of a size that was not rejected is returned without a confirmation, or None if there is none. A network
     is passed over if its certificate should take more than is left; if that is true of all, the most promising one is
-    returned. Rejected networks hold the episodes of both the selection and the confirmation. A network under which the
-    environment fails is neither confirmed nor rejected.
+    returned. Networks that were confirmed or rejected hold the episodes of both the selection and the confirmation. A
+    network under which the environment fails is neither confirmed nor rejected.
     """
     rejected: list[Candidate] = []
     slow: list[Candidate] = []
@@ -88,13 +88,13 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
             continue
         played, complete = seen
         wanted = look.enough if complete else look.keep
-        if played.retention is not None and played.retention >= wanted:
-            confirmed = replace(point, played=played, retention=played.retention)
-            if look.fits(confirmed):
-                return confirmed, rejected
-            slow.append(confirmed)
+        both = _together(point, played)
+        if played.retention is None or played.retention < wanted:
+            rejected.append(both)
+        elif look.fits(both):
+            return both, rejected
         else:
-            rejected.append(_together(point, played))
+            slow.append(both)
     return (most_promising(slow, look.keep, look.clip_range) if slow else None), rejected
 
 

@@ -37,7 +37,7 @@ def tune(context: RoundContext) -> None:
     branch.phases += 1
     for network in networks:
         candidate = context.judge(network, best=branch.reached, tuned=True)
-        if candidate.good and candidate.retention >= settings.safe:
+        if context.is_safe(candidate):
             branch.is_safe = True
             _follow(context, network, candidate.retention)
             return

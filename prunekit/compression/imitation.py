@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prunekit.compression.branch import Phase, begin_tuning
+from prunekit.compression.candidates import Candidate
 from prunekit.compression.round_context import RoundContext
 from prunekit.compression.sizes import largest_below, shrunk
 from prunekit.compression.student import Student
@@ -77,7 +78,7 @@ def _judge(context: RoundContext, student: Student) -> None:
     branch.student = student
     candidate = context.judge(student, branch.dataset.add)
     if candidate.good:
-        _accept(context, student, candidate.retention)
+        _accept(context, student, candidate)
         return
     branch.without_improvement += 1
     if candidate.retention > branch.reached:
@@ -98,17 +99,17 @@ def _judge(context: RoundContext, student: Student) -> None:
         context.give_up()
 
 
-def _accept(context: RoundContext, student: Student, retention: float) -> None:
+def _accept(context: RoundContext, student: Student, candidate: Candidate) -> None:
     """Keep ``student``, which imitation made good; fine-tune it if nothing in the branch is safely good."""
     branch, settings = context.branch, context.settings
-    branch.good, branch.good_retention = student, retention
+    branch.good, branch.good_retention = student, candidate.retention
     if _is_quick(context):
         branch.hopeless_units = 0  # they were given up early, to have something good soon
-    branch.is_safe = branch.is_safe or retention >= settings.safe
+    branch.is_safe = branch.is_safe or context.is_safe(candidate)
     if branch.is_safe or not settings.tuning or len(student.hidden) == 0:
         context.next_target()
     else:
-        branch.best, branch.reached, branch.without_improvement = student, retention, 0
+        branch.best, branch.reached, branch.without_improvement = student, candidate.retention, 0
         begin_tuning(branch, student)
 
 

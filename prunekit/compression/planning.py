@@ -23,23 +23,44 @@ ALPHAS = (0.03, 0.02)
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Pace:
-    """What one episode of the ``teacher`` and one of the ``random`` policy take of the budget, in seconds or steps.
+class Played:
+    """So many ``episodes``, their environment ``steps``, and what they ``spent`` of the budget, in seconds or steps."""
 
-    A network that is worth a certificate is assumed to take as much as its teacher.
-    """
+    episodes: int
+    steps: int
+    spent: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What one episode of the ``teacher``, the ``random`` policy and a ``small`` network takes, in seconds or steps."""
 
     teacher: float
     random: float
+    small: float
 
     @property
     def episode(self) -> float:
         """What one episode of each of the three policies takes together."""
-        return 2.0 * self.teacher + self.random
+        return self.teacher + self.random + self.small
 
     def slowed(self, factor: float) -> Pace:
         """Return the pace of a machine that is slower by this factor."""
-        return Pace(teacher=self.teacher * factor, random=self.random * factor)
+        return Pace(teacher=self.teacher * factor, random=self.random * factor, small=self.small * factor)
+
+
+def pace_of(teacher: Played, random: Played) -> Pace:
+    """Return the pace, given what the ``teacher`` and the ``random`` policy played.
+
+    A network that is worth a certificate should take as many steps as its teacher. Its answers take about as long as
+    those of the random policy, so one of its steps takes as long as one of theirs, but no longer than the teacher's.
+    """
+    small = teacher.spent
+    if random.steps:
+        small = min(small, teacher.steps * random.spent / random.steps)
+    count = teacher.episodes
+    return Pace(teacher=teacher.spent / count, random=random.spent / random.episodes, small=small / count)
 
 
 @final
@@ -73,16 +94,15 @@ class Plan:
 
     def second(self, played: Paired, alpha: float = ALPHAS[1]) -> float:
         """Return what a second certificate should take; teacher and random policy have played its episodes already."""
-        return self._needed(self.pace.teacher, played, alpha)
+        return self._needed(self.pace.small, played, alpha)
 
-    def fallback(self, first: Candidate, others: Iterable[Candidate]) -> float:
-        """Return what confirming and certifying a larger one of ``others`` should take, if ``first`` fails.
+    def fallback(self, larger: Iterable[Candidate]) -> float:
+        """Return what confirming and certifying one of the ``larger`` networks should take, if the first one fails.
 
-        The larger network is the one that should take the least; infinity if there is none.
+        The network is the one that should take the least; infinity if there is none.
         """
-        larger = larger_than(first, others)
         min_needed = min((self.second(one.played) for one in larger), default=math.inf)
-        return min_needed + self.pace.teacher * self.confirming
+        return min_needed + self.pace.small * self.confirming
 
     def reserve(self, good: list[Candidate], maximum: float) -> float:
         """Return what confirmations and certificates of the ``good`` networks should take, at most ``maximum``.
@@ -99,7 +119,7 @@ class Plan:
         for one in sorted(good, key=lambda one: (one.parameters, -one.retention)):
             needed = confirming + self.first(one.played, cautious=cautious)
             if needed <= maximum:
-                fallback = self.fallback(one, good)
+                fallback = self.fallback(larger_than(one, good))
                 return min(needed + (fallback if math.isfinite(fallback) else 0.0), maximum)
         return maximum
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import final
 
 from prunekit.compression.branch import Branch, RoundSettings, retarget, seed_of
-from prunekit.compression.candidates import Candidate
+from prunekit.compression.candidates import Candidate, episodes_wanted
 from prunekit.compression.judging import FreshEpisodes, judged, judged_again
+from prunekit.compression.planning import ALPHAS
 from prunekit.compression.playing import deployed
 from prunekit.compression.sizes import parameters_of
 from prunekit.compression.student import Student
@@ -18,6 +19,9 @@ from prunekit.compression.teacher import Teacher, teacher_of_actor
 from prunekit.errors import FailedEpisodeError
 from prunekit.policy.actor import Actor
 from prunekit.policy.program import Float32
+
+# A good network is safe if a certificate should take at most so many episodes.
+_MAX_WANTED = 250
 
 
 @final
@@ -72,6 +76,14 @@ class RoundContext:
             )
         )
         return self.candidates[-1]
+
+    def is_safe(self, candidate: Candidate) -> bool:
+        """Return whether ``candidate`` is so good that to fine-tune it further would take longer than it can save."""
+        given, settings = self.round, self.settings
+        if not candidate.good or candidate.retention >= settings.safe:
+            return candidate.good
+        wanted = episodes_wanted(candidate.played, settings.keep, given.clip_range, ALPHAS[0], cautious=False)
+        return wanted <= _MAX_WANTED
 
     def own_episodes(self, student: Student, count: int) -> list[Float32]:
         """Return the observations of ``student`` in the next ``count`` episodes to learn from, [steps, obs] each.

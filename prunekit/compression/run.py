@@ -18,7 +18,7 @@ from prunekit.adapters.envpool import EnvPoolRunner
 from prunekit.cards.card import card_of_compression
 from prunekit.compression.budget import Budget, budget_of
 from prunekit.compression.candidates import Baseline, CandidateSummary, own_copy_wants
-from prunekit.compression.planning import Pace
+from prunekit.compression.planning import Pace, Played, pace_of
 from prunekit.compression.result import Compressed
 from prunekit.compression.search import Search
 from prunekit.compression.settings import CompressSettings, SearchSettings
@@ -160,7 +160,7 @@ def write(result: Compressed, folder: Path) -> list[Path]:
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     card = card_of_compression(found, folder)
     write_together({onnx: content, pt: to_bytes(artifact), **card, certificate: text.encode()})
-    return [onnx, pt, certificate]
+    return [onnx, pt, *card, certificate]
 
 
 def _played(
@@ -172,17 +172,17 @@ def _played(
     known well enough, the teacher goes on alone, on seeds that follow, for as long again.
     """
     dense(seeds[0])  # from now on the workers are there
-    began, played, large = budget.spent(), steps(), list[float]()
+    began, first, large = budget.spent(), steps(), list[float]()
     for seed in seeds:
         large.append(dense(seed))
         if len(large) >= _MIN_BASELINE and budget.spent() - began > _BASELINE * budget.total:
             break
-    between, between_played, count = budget.spent(), steps(), len(large)
+    between, second, count = budget.spent(), steps(), len(large)
     none = [random(seed) for seed in seeds[:count]]
-    if budget.by_steps:
-        pace = Pace(teacher=(between_played - played) / count, random=(steps() - between_played) / count)
-    else:
-        pace = Pace(teacher=(between - began) / count, random=(budget.spent() - between) / count)
+    pace = pace_of(
+        Played(episodes=count, steps=second - first, spent=between - began),
+        Played(episodes=count, steps=steps() - second, spent=budget.spent() - between),
+    )
     while True:
         baseline = Baseline(teacher=np.array(large), random=np.array(none))
         known = baseline.error <= _PRECISE * baseline.gain or baseline.error == 0.0

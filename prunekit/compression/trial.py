@@ -143,7 +143,7 @@ class _Trial:
             yield self._candidate(best, alpha)
             return
         larger = larger_than(first, self._sound())
-        fallback, left = self._plan.fallback(first, larger), self._budget.left
+        fallback, left = self._plan.fallback(larger), self._budget.left
         if self._plan.first(first.played, shares.alphas[0]) + fallback > left:  # not enough for two
             found = promising([first, *larger], self._search.keep, claim.clip_range)
             level = ALPHA if larger else alpha  # nor is there enough for another trial
@@ -152,7 +152,6 @@ class _Trial:
             )
             return
         yield self._candidate(first, shares.alphas[0], 1.0 - fallback / left if left else 0.0)
-        larger = larger_than(first, self._sound())
         second = dependable(larger, self._look_at_second(larger)) if larger else None
         if second is not None:
             yield self._candidate(second, shares.alphas[1])

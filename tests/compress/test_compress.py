@@ -102,7 +102,8 @@ def test_selection_and_certificate_use_different_seeds(steered: Compressed) -> N
 
 def test_the_files_hold_policy_and_certificate(steered: Compressed, tmp_path: Path) -> None:
     result = steered
-    onnx, pt, certificate = write(result, tmp_path)
+    onnx, pt, card, certificate = write(result, tmp_path)
+    assert card == tmp_path / "README.md"
     data = json.loads(certificate.read_text())
     assert data["certified"] is True
     assert data["certificate"]["seeds"] == list(result.certificate.seeds)

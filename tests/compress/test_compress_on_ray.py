@@ -102,5 +102,5 @@ def test_the_same_bytes_wherever_the_workers_are_and_die(
 
 
 def written(result: Compressed, folder: Path) -> list[bytes]:
-    """Return what ``policy.onnx``, ``policy.pt`` and ``certificate.json`` hold: with steps they tell no times."""
+    """Return what the policies, the card and ``certificate.json`` hold: with steps they tell no times."""
     return [path.read_bytes() for path in write(result, folder)]

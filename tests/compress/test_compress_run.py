@@ -9,7 +9,7 @@ import pytest
 
 from prunekit.compression import run
 from prunekit.compression.budget import Budget, budget_of
-from prunekit.compression.planning import Pace
+from prunekit.compression.planning import Pace, Played, pace_of
 from prunekit.compression.settings import CompressSettings
 
 
@@ -51,7 +51,19 @@ def test_the_pace_is_that_of_the_teacher_and_of_the_random_policy() -> None:
     assert baseline.teacher.tolist() == baseline.random.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert pace.teacher == pytest.approx(0.02, rel=0.3)
     assert pace.random == pytest.approx(0.01, rel=0.3)
+    assert pace.small == pace.teacher
     assert pace.episode == 2.0 * pace.teacher + pace.random
+
+
+@pytest.mark.parametrize(
+    ("spent", "random", "small"),
+    [(8.0, Played(episodes=4, steps=50, spent=2.0), 1.0), (3.0, Played(episodes=4, steps=50, spent=2.0), 0.75)],
+    ids=["as the random policy", "no slower than the teacher"],
+)
+def test_a_step_of_a_small_network_takes_as_long_as_a_random_one(spent: float, random: Played, small: float) -> None:
+    pace = pace_of(Played(episodes=4, steps=100, spent=spent), random)
+    assert pace == Pace(teacher=spent / 4, random=0.5, small=small)
+    assert pace.slowed(2.0).episode == 2.0 * (spent / 4 + 0.5 + small)
 
 
 def test_a_budget_of_steps_knows_no_clock() -> None:
@@ -63,7 +75,7 @@ def test_a_budget_of_steps_knows_no_clock() -> None:
 
     budget = budget_of(CompressSettings(steps=6_000, seconds=1e-3), lambda: steps[0])
     baseline, pace = run._played(teacher, lambda _: 0.0, range(80), budget, lambda: steps[0])
-    assert (len(baseline.random), len(baseline.teacher), pace) == (21, 41, Pace(teacher=30.0, random=0.0))
+    assert (len(baseline.random), len(baseline.teacher), pace) == (21, 41, Pace(teacher=30.0, random=0.0, small=30.0))
     assert budget.left == 6_000 - 42 * 30
     half = budget.after(0.5)
     assert not half()

@@ -63,8 +63,8 @@ def test_the_smallest_that_is_good_again_is_chosen() -> None:
     assert [one.parameters for one in wanting] == [10]
     assert len(wanting[0].played) == 5 + 10
     assert found.parameters == 20
-    assert found.retention == pytest.approx(0.99 + NOISE.mean() / 100.0)
-    assert len(found.played) == len(SEEDS)
+    assert found.retention == pytest.approx((5 * 0.97 + 40 * (0.99 + NOISE.mean() / 100.0)) / 45)
+    assert len(found.played) == 5 + len(SEEDS)
     assert episodes == {10: 10, 20: len(SEEDS)}
 
 
@@ -74,6 +74,20 @@ def test_a_margin_is_wanted_of_all_episodes() -> None:
     assert found is not None
     assert found.parameters == 30
     assert episodes[10] == len(SEEDS)
+
+
+def test_whether_a_certificate_fits_is_judged_by_all_episodes() -> None:
+    counts: list[int] = []
+
+    def needed(played: Paired) -> float:
+        counts.append(len(played))
+        return 0.0 if len(played) != len(SEEDS) else 1.0
+
+    again, _ = look({20: 0.99, 30: 1.0})
+    again = replace(again, needed=needed, left=lambda: 0.5)
+    found, _ = smallest([point(20, 0.97), point(30, 0.97)], again)
+    assert found is not None
+    assert (found.parameters, counts) == (20, [5, 5 + len(SEEDS)])
 
 
 def test_where_none_is_good_again_there_is_none() -> None:
@@ -161,7 +175,7 @@ def test_seeds_on_which_the_teacher_fails_are_left_out() -> None:
     again = replace(look({10: 1.0})[0], teacher=dense, failing=lambda one, _: told.append(one))
     found, wanting = smallest([point(10, 0.99)], again)
     assert found is not None
-    assert (len(found.played), wanting, told) == (len(SEEDS) // 2, [], [])
+    assert (len(found.played), wanting, told) == (5 + len(SEEDS) // 2, [], [])
 
 
 def test_larger_ones_are_good_and_larger() -> None:

@@ -57,7 +57,7 @@ def test_with_steps_workers_find_what_one_finds_whatever_the_batches_under_distu
     contents = [[path.read_bytes() for path in write(result, tmp_path)] for result in (one, two, single)]
     assert contents[0] == contents[1] == contents[2]
 
-    found = json.loads(contents[0][2])
+    found = json.loads(contents[0][-1])
     assert found["disturbance"] == DISTURBANCE.to_json()
     assert found["observation_deviation"] == pytest.approx(measured(), rel=1e-5)
     assert found["certificate"]["claim"].startswith(f"Under {WORDS}, alike for all policies: ")

@@ -74,7 +74,7 @@ def test_a_failure_in_the_certificate_keeps_what_was_found(tmp_path: Path) -> No
     assert result.certificate.verdict is Verdict.UNDECIDED
     assert len(result.certificate.episodes) == 30
     assert "could not be tested to the end: environment 'Failing-v0' failed" in result.failure
-    assert len(write(result, tmp_path)) == 3
+    assert len(write(result, tmp_path)) == 4
 
 
 def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_failure_in_the_first_episode_of_a_certificate(tmp_path: Path) -> None
     result = compressed(first=first, last=first + 1000)
     assert (len(result.certificate.episodes), result.certificate.retention) == (0, None)
     assert "retention not known" in result.summary
-    assert len(write(result, tmp_path)) == 3
+    assert len(write(result, tmp_path)) == 4
 
 
 def test_an_episode_that_does_not_end() -> None:
@@ -177,7 +177,7 @@ def test_a_failure_in_every_second_look_certifies_nothing() -> None:
         settings=SETTINGS,
         plan=Plan(
             budget=budget_of(SETTINGS, lambda: 0),
-            pace=Pace(teacher=0.0, random=0.0),
+            pace=Pace(teacher=0.0, random=0.0, small=0.0),
             keep=SEARCH.keep,
             clip_range=claim_of(SETTINGS, baseline).clip_range,
             episodes=SETTINGS.episodes,

@@ -71,7 +71,7 @@ def test_it_learns_and_selects_in_the_twin_alone_and_certifies_in_the_environmen
     assert not set(range(SEARCH.first_seed, SEARCH.selection_seeds[0])) & set(BEGUN)
     # The teacher and the random policy played the selection's episodes, for the range of returns, and no student did.
     assert max(BEGUN.count(seed) for seed in SEARCH.selection_seeds) == 2
-    told = json.loads(write(result, tmp_path)[2].read_text())
+    told = json.loads(write(result, tmp_path)[-1].read_text())
     assert {**told["learned_in"], "steps": 0} == {
         "library": "EnvPool",
         "version": "0.0-fake",

@@ -60,7 +60,8 @@ def ahead_of(student: Student, more: float) -> Student:
 def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the function to (depths judged, the branch), where networks are judged as told.
 
-    Averages keep what ``retentions`` say in turn, the ``latest`` of a depth what is said there, or nothing.
+    Averages keep what ``retentions`` say in turn, the ``latest`` of a depth what is said there, or nothing. A
+    ``random`` policy that earns less than the teacher, 1, makes certificates cheap.
     """
 
     def run(
@@ -72,6 +73,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
         phases: int = 99,
         latest: Mapping[float, float] = {},
         anything_good: bool = True,
+        random: float = 1.0,
     ) -> tuple[list[float], list[float], Branch]:
         depths: list[float] = []
         heard: list[float] = []
@@ -92,7 +94,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
             heard.append(best)
             kept = latest.get(found, 0.0) if found % 1.0 else retentions[int(found) - 1]
             return Judgement(
-                played=Paired(small=np.ones(4), teacher=np.ones(4), random=np.ones(4)),
+                played=Paired(small=np.ones(4), teacher=np.ones(4), random=np.full(4, random)),
                 retention=kept,
                 good=kept >= enough,
             )
@@ -179,3 +181,9 @@ def test_what_is_good_may_become_safe_for_a_while(tuned: Any) -> None:
     depths, _, branch = tuned([0.6, 0.965, *[0.9] * 5], enough=0.96, safe=0.98)
     assert depths[-1] == 6.5
     assert (branch.phase, depth(branch.good), branch.is_safe) == (Phase.SHRINK, 2.0, False)
+
+
+def test_what_is_good_is_safe_where_a_certificate_should_be_cheap(tuned: Any) -> None:
+    depths, _, branch = tuned([0.6, 0.965, *[0.9] * 5], enough=0.96, safe=0.98, random=0.0)
+    assert depths[-1] == 2.0
+    assert (branch.phase, depth(branch.good), branch.is_safe) == (Phase.SHRINK, 2.0, True)

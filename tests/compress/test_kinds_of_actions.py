@@ -38,7 +38,7 @@ def test_a_teacher_that_tells_its_choices_is_compressed(env_id: str, tmp_path: P
     task = Task(env_id=env_id, teacher_of=partial(teacher_of, respond=TEACHERS[env_id]))
     result = compress(task, CompressSettings(search=SEARCH, episodes=200))
     assert result.certified
-    onnx, model, _ = write(result, tmp_path)
+    onnx, model, *_ = write(result, tmp_path)
     environment = make_environment(env_id)
     spaces = spaces_of(environment)
     head = load(model).actor.head

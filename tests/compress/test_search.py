@@ -191,7 +191,7 @@ def searching(spent: list[float], share: float = 1.0, by_steps: bool = False, to
         core_share=1.0, recent_core_share=share, slots=2, worker=SimpleNamespace(runner=SimpleNamespace(spaces=SPACES))
     )
     budget = Budget(total=total, spent=lambda: spent[0], by_steps=by_steps)
-    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, Pace(teacher=0.2, random=0.1), len)
+    return Search(pool, CompressSettings(), BASELINE, RANGE, budget, Pace(teacher=0.2, random=0.1, small=0.2), len)
 
 
 def test_the_certificate_s_share_is_planned_anew() -> None:

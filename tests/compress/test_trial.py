@@ -33,7 +33,7 @@ ONES = np.ones(80)
 BASELINE = Baseline(teacher=100.0 * ONES, random=0.0 * ONES)
 SETTINGS = CompressSettings(search=SearchSettings(), episodes=200)
 SHARES = TrialShares()
-FREE, EACH = Pace(teacher=0.0, random=0.0), Pace(teacher=1.0, random=1.0)
+FREE, EACH = Pace(teacher=0.0, random=0.0, small=0.0), Pace(teacher=1.0, random=1.0, small=1.0)
 
 
 def point(size: int, retention: float) -> Candidate:
@@ -243,7 +243,7 @@ def test_a_confirmation_leaves_what_the_certificate_needs() -> None:
 
 def episodes(retention: float, alpha: float = SHARES.alphas[0]) -> float:
     """Return with how many episodes a certificate of a network is planned that always keeps so much."""
-    return plan_of(Pace(teacher=0.5, random=0.0)).first(point(1, retention).played, alpha)
+    return plan_of(Pace(teacher=0.5, random=0.0, small=0.5)).first(point(1, retention).played, alpha)
 
 
 def test_a_claim_about_failures_needs_its_episodes_at_every_level() -> None:
@@ -279,19 +279,21 @@ def test_the_range_is_fixed_by_the_selection_or_by_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("promises", "total", "smaller", "sizes", "alphas"),
+    ("promises", "before", "total", "smaller", "sizes", "alphas"),
     [
-        (True, 400.0, 1.0, [10, 5], [0.03, 0.02]),  # the smaller one is certified, and is what came out
-        (True, 400.0, 0.98, [5, 10], [0.02, 0.03]),  # it is not
-        (True, 400.0, 0.5, [10], [0.03]),  # its confirmation shows that it is no good
-        (True, 100.0, 1.0, [10], [0.03]),  # too little is left for another trial
-        (False, 400.0, 1.0, [10], [ALPHA]),  # there was nothing more to find
+        (True, 0.0, 400.0, 1.0, [10, 5], [0.03, 0.02]),  # the smaller one is certified, and is what came out
+        (True, 0.0, 400.0, 0.98, [5, 10], [0.02, 0.03]),  # it is not
+        (True, 0.0, 400.0, 0.5, [10], [0.03]),  # its confirmation shows that it is no good
+        (True, 0.0, 100.0, 1.0, [10], [0.03]),  # too little is left for another trial
+        (True, 190.0, 400.0, 1.0, [10], [0.03]),  # after the first trial it is less than half
+        (True, 210.0, 400.0, 1.0, [10], [ALPHA]),  # it was less than half before
+        (False, 0.0, 400.0, 1.0, [10], [ALPHA]),  # there was nothing more to find
     ],
 )
 def test_a_search_that_leaves_a_good_deal_goes_on_and_one_smaller_network_is_tested(
-    promises: bool, total: float, smaller: float, sizes: list[int], alphas: list[float]
+    promises: bool, before: float, total: float, smaller: float, sizes: list[int], alphas: list[float]
 ) -> None:
-    spent, reserves = [0.0], list[float]()
+    spent, reserves = [before], list[float]()
     search: Any = SimpleNamespace(promises=promises, candidates=[point(10, 1.0)])
 
     def go_on(reserve: float) -> None:
@@ -314,4 +316,4 @@ def test_a_search_that_leaves_a_good_deal_goes_on_and_one_smaller_network_is_tes
     assert [one.alpha for _, one in found] == alphas
     assert found[-1][1].certified
     assert all(0.0 < reserve < total / 2 for reserve in reserves)
-    assert len(reserves) == (promises and total > 200.0)
+    assert len(reserves) == (promises and not before and total > 200.0)
