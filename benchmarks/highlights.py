@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from record import read_result
 from search_tables import is_earlier, searches, short_rows
 
 Result = Mapping[str, Any]
-_HELD_OUT = (
-    "Held-out environments: nothing was chosen on them, except that two parts of the search were tried on "
-    "BipedalWalker-v3. The teacher of Ant-v5 is weak: networks that imitate it earn more than it does."
-)
 
 
 def compress_short(result: Result) -> str:
-    """Return one row per environment, the development set apart from those held out, and which search it was."""
-    held_out = result.get("held_out", [])
-    text = short_rows(result, result["runs"])
-    if held_out:
-        text += f"\n\n{_HELD_OUT}\n\n{short_rows(result, held_out)}"
-    told = searches(result, [*result["runs"], *held_out])
+    """Return a row per development environment, which search it was, and a sentence about those held out."""
+    text = f"{short_rows(result, result['runs'])}\n\n{searches(result, result['runs']).strip()}"
     missing = f" Not run yet: {len(result['missing'])} runs." * bool(result["missing"])
-    return f"{text}\n\n{(told + missing).strip()}"
+    held_out = result.get("held_out", [])
+    return f"{text}{missing}" + (f"\n\n{_held_out(result, held_out)}" if held_out else "")
+
+
+def _held_out(result: Result, runs: Sequence[Result]) -> str:
+    sizes = [run["parameters"] for run in runs]
+    return (
+        f"On {len({run['env'] for run in runs})} held-out environments, {sum(run['certified'] for run in runs)} of "
+        f"{len(runs)} results{_mixed(result, runs)} are certified, with {min(sizes):,} to {max(sizes):,} parameters "
+        "([table](docs/results.md#compression-of-an-existing-policy))."
+    )
+
+
+def _mixed(result: Result, runs: Sequence[Result]) -> str:
+    earlier = sum(is_earlier(result, run) for run in runs)
+    return f" ({earlier} of them from an earlier version of the search)" if 0 < earlier < len(runs) else ""
 
 
 def highlights(_: Result) -> str:
@@ -42,12 +49,10 @@ def _smaller(result: Result) -> str:
     runs = result["runs"]
     removed = [1.0 - run["parameters"] / run["teacher"]["size"]["parameters"] for run in runs]
     certified = sum(run["certified"] for run in runs)
-    earlier = sum(is_earlier(result, run) for run in runs)
-    mixed = f" ({earlier} of them from an earlier version of the search)" if 0 < earlier < len(runs) else ""
     return (
         f"**Smaller, and certified.** `compress` removes {min(removed):.1%} to {max(removed):.2%} of the parameters of "
-        f"five PPO policies; {certified} of {len(runs)} results{mixed} are certified to keep {result['keep']:g} of the "
-        "return."
+        f"five PPO policies; {certified} of {len(runs)} results{_mixed(result, runs)} are certified to keep "
+        f"{result['keep']:g} of the return."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -80,6 +81,12 @@ def test_imports_go_down_only(path: Path) -> None:
     assert room in FLOOR_OF, f"{room} stands on no floor; give it one in ARCHITECTURE.md and here"
     for other in imported_rooms(path) - {room}:
         assert FLOOR_OF[other] < FLOOR_OF[room], f"{path} imports {other}, which is not below {room}"
+
+
+def test_the_table_of_floors_is_the_one_that_is_tested() -> None:
+    text = (ROOT.parent / "ARCHITECTURE.md").read_text()
+    table = text.partition("| --- | --- |\n")[2].partition("\n\n")[0]
+    assert [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in table.splitlines()] == list(FLOORS)
 
 
 def test_pruner_and_surgery_do_not_import_each_other() -> None:
