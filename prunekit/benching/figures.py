@@ -113,7 +113,10 @@ class Device(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class DeviceResult:
-    """Figures of one model on one device, and returns [episodes]; empty, and without interval, if it could not run."""
+    """Figures of one model on one device, and returns [episodes]; empty if it could not run.
+
+    ``ci95`` is the interval of their mean; None for fewer than two episodes.
+    """
 
     figures: DeviceFigures
     returns: tuple[float, ...] = field(repr=False)

@@ -127,14 +127,14 @@ def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: B
 
 
 def _return_json(result: DeviceResult, settings: BenchSettings) -> dict[str, Any] | None:
-    if result.ci95 is None:
+    if not result.returns:
         return None
     count = len(result.returns)
     return {
         "episodes": count,
         "mean": result.mean,
         "iqm": result.iqm,
-        "ci95": list(result.ci95),
+        "ci95": _listed(result.ci95),
         "seeds": list(settings.seeds[:count]),
         "returns": list(result.returns),
     }
@@ -145,11 +145,15 @@ def _disturbed_json(found: dict[str, tuple[float, ...]]) -> dict[str, Any]:
         name: {
             "episodes": len(returns),
             "mean": float(np.mean(returns)),
-            "ci95": list(mean_interval(np.asarray(returns), np.random.default_rng(0))),
+            "ci95": _listed(mean_interval(np.asarray(returns), np.random.default_rng(0))),
             "returns": list(returns),
         }
         for name, returns in found.items()
     }
+
+
+def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def _firmware_json(figures: FirmwareFigures | None) -> dict[str, Any] | None:

@@ -81,11 +81,9 @@ def _headlines(result: BenchResult) -> tuple[Headline, ...]:
         Headline(name="parameters", value=f"{last.parameters:,}", detail=f"of {first.parameters:,} in the reference"),
         Headline(name="hidden units", value=size_name(last.hidden), detail=f"of {size_name(first.hidden)}"),
     ]
-    if kept.estimate is not None and kept.ci95 is not None:
-        low, high = kept.ci95
-        lines.append(
-            Headline(name="retention of return", value=f"{kept.estimate:.3f}", detail=f"{low:.3f} to {high:.3f}")
-        )
+    if kept.estimate is not None:
+        detail = "in one episode" if kept.ci95 is None else f"{kept.ci95[0]:.3f} to {kept.ci95[1]:.3f}"
+        lines.append(Headline(name="retention of return", value=f"{kept.estimate:.3f}", detail=detail))
     if found is not None:
         shown = "certified" if found.certified else "not shown"
         lines.append(Headline(name=f"to keep {found.claim.keep:g}", value=shown, detail="with 95% confidence"))

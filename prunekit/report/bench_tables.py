@@ -210,7 +210,7 @@ def _same(figures: FirmwareFigures) -> str:
 
 def _interval(result: DeviceResult) -> Cell:
     if result.ci95 is None:
-        return _NOT_RUN
+        return Cell(text="not known") if result.returns else _NOT_RUN
     low, high = result.ci95
     return Cell(text=f"{low:,.1f} to {high:,.1f}", value=low)
 
@@ -219,10 +219,10 @@ def _retention_cell(result: BenchResult, index: int) -> Cell:
     kept = result.retentions[index]
     if index == 0:
         return Cell(text="reference", value=kept.estimate)
-    if kept.estimate is None or kept.ci95 is None:
+    if kept.estimate is None:
         return Cell(text=f"undefined: {kept.reason}")
-    low, high = kept.ci95
-    return Cell(text=f"{kept.estimate:.3f}", value=kept.estimate, detail=f"{low:.3f} to {high:.3f}")
+    detail = "" if kept.ci95 is None else f"{kept.ci95[0]:.3f} to {kept.ci95[1]:.3f}"
+    return Cell(text=f"{kept.estimate:.3f}", value=kept.estimate, detail=detail)
 
 
 def _certificate_cell(found: Certificate | None, index: int) -> Cell:

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from rich import table as rich_table
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from prunekit.console import printable
 from prunekit.report.table import Table
 
+# In a table that is too wide, labels get at most so much before the other columns have all that they want.
 _NARROW_LABEL = 28
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """A table whose labels in the first column wrap at ``_NARROW_LABEL`` if it is too wide, so file names above other
-    columns need not.
-    """
+    """A table that wraps between words where it is too wide, and within words only where that is not enough."""
 
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> list[RenderableType]:
-        whole = _rich_table(self.table, None)
+        whole = _rich_table(self.table)
         wanted = console.measure(whole, options=options.update(width=10_000)).maximum
         if wanted <= options.max_width:
             return [whole]
-        labels = [self.table.columns[0].head, *(row[0].plain for row in self.table.rows)]
-        return [_rich_table(self.table, min(_NARROW_LABEL, max(len(printable(label)) for label in labels)))]
+        borders = 3 * len(self.table.columns) + 1
+        return [_rich_table(self.table, _widths(_columns_of(self.table), options.max_width - borders))]
 
 
 def to_rich(table: Table) -> RenderableType:
@@ -38,14 +39,42 @@ def to_rich(table: Table) -> RenderableType:
     return Group(_Fitted(table=table), *(Text(printable(note), style="dim") for note in table.notes))
 
 
-def _rich_table(table: Table, label_width: int | None) -> rich_table.Table:
+def _columns_of(table: Table) -> list[list[str]]:
+    """Return the texts of every column, its head first."""
+    cells = zip(*([cell.plain for cell in row] for row in table.rows), strict=True)
+    heads = [column.head for column in table.columns]
+    rows = list(cells) or [()] * len(heads)
+    return [[printable(text) for text in (head, *texts)] for head, texts in zip(heads, rows, strict=True)]
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Return how wide the columns may be in so much ``room``.
+
+    Every column has room for its longest word. What is left goes to the labels first, then to the other columns. If
+    not even all words fit, rich decides (None) for all columns but that of the labels.
+    """
+    wanted = [max(map(cell_len, texts)) for texts in columns]
+    widths = [max((cell_len(word) for text in texts for word in text.split()), default=0) for texts in columns]
+    left = room - sum(widths)
+    if left < 0:
+        return [min(_NARROW_LABEL, wanted[0]), *[None] * (len(columns) - 1)]
+    limits = [(0, min(wanted[0], _NARROW_LABEL)), *enumerate(wanted[1:], 1), (0, wanted[0])]
+    for index, limit in limits:
+        more = min(max(limit - widths[index], 0), left)
+        widths[index] += more
+        left -= more
+    return [*widths]
+
+
+def _rich_table(table: Table, widths: Sequence[int | None] = ()) -> rich_table.Table:
     shown = rich_table.Table(title=Text(printable(table.title)) if table.title else None, title_justify="left")
     for index, column in enumerate(table.columns):
         head = Text(printable(column.head))
+        width = widths[index] if widths else None
         if index:
-            shown.add_column(head, justify=column.align, overflow="fold")
+            shown.add_column(head, justify=column.align, width=width, overflow="fold")
         else:
-            shown.add_column(head, no_wrap=label_width is None, width=label_width, overflow="fold")
+            shown.add_column(head, no_wrap=not widths, width=width, overflow="fold")
     for index, row in enumerate(table.rows):
         if index in table.sections:
             shown.add_section()

@@ -30,8 +30,15 @@ def bootstrap_means(values: Array, generator: np.random.Generator, *, resamples:
     return np.asarray(values[_resamples(len(values), generator, resamples)].mean(axis=1))
 
 
-def mean_interval(values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Return the two-sided 95% percentile bootstrap interval of the mean of ``values`` [n]."""
+def mean_interval(
+    values: Array, generator: np.random.Generator, *, resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
+    """Return the two-sided 95% percentile bootstrap interval of the mean of ``values`` [n].
+
+    Returns None for a single value, which says nothing of the spread. Raises InputError if there are none.
+    """
+    if len(values) == 1:
+        return None
     low, high = np.percentile(bootstrap_means(values, generator, resamples=resamples), [2.5, 97.5])
     return float(low), float(high)
 
@@ -41,9 +48,9 @@ def iqm_interval(
 ) -> tuple[float, float] | None:
     """Return the two-sided 95% percentile bootstrap interval of the interquartile mean of ``values`` [n].
 
-    Returns None for a single value.
+    Returns None for a single value, which says nothing of the spread. Raises InputError if there are none.
     """
-    if len(values) < 2:
+    if len(values) == 1:
         return None
     cut = len(values) // 4
     ordered = np.sort(values[_resamples(len(values), generator, resamples)], axis=1)
@@ -56,8 +63,9 @@ def iqm_interval(
 class Retention:
     """The share of the return that is kept. ``estimate`` is None if it is undefined, for the ``reason``.
 
-    ``ci95`` is the two-sided 95% bootstrap interval. It describes the episodes that were played and is not a bound: it
-    knows nothing of failures that are rarer than one in those episodes. Claims use ``certificate.py``.
+    ``ci95`` is the two-sided 95% bootstrap interval; None for a single episode. It describes the episodes that were
+    played and is not a bound: it knows nothing of failures that are rarer than one in those episodes. Claims use
+    ``certificate.py``.
     """
 
     estimate: float | None
@@ -88,8 +96,10 @@ def retention(
             estimate=None, reason="the reference is not clearly above the random policy; use more episodes"
         )
     ratios = (small - random)[chosen].mean(axis=1)[spreads > 0.0] / spreads[spreads > 0.0]
-    low, high = np.percentile(ratios, [2.5, 97.5])
     estimate = float(small.mean() - random.mean()) / spread
+    if len(teacher) == 1:
+        return Retention(estimate=estimate)
+    low, high = np.percentile(ratios, [2.5, 97.5])
     return Retention(estimate=estimate, ci95=(float(low), float(high)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -145,6 +146,29 @@ def test_names_of_files_are_whole_where_the_first_column_can_give_way() -> None:
     text = capture.get()
     assert all(name in text for name in ("policy.onnx", "Pendulum-v1.zip", "random policy"))
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_words_are_whole_where_they_fit() -> None:
+    columns = [Column(name=name) for name in ("disturbance", "compact.onnx", "dense.pt", "retention, at least", "")]
+    row = (words("observation noise 0.01"), words("500.00"), words("500.00"), words("0.950"), words("certified"))
+    table = Table(title="", columns=tuple(columns), rows=(row,))
+    for width, whole in ((120, True), (80, True), (66, True), (65, False)):
+        console = Console(width=width, color_system=None)
+        with console.capture() as capture:
+            console.print(to_rich(table))
+        lines = capture.get().splitlines()
+        assert max(map(len, lines)) <= width
+        found = {word for line in lines for word in re.split(r"[ │┃]+", line)}
+        expected = {"observation", "noise", "0.01", "retention,", "certified", "compact.onnx"}
+        assert (expected <= found) is whole
+
+
+def test_a_table_without_rows_is_narrow_too() -> None:
+    table = Table(title="", columns=tuple(Column(name="longest name") for _ in range(4)), rows=())
+    console = Console(width=40, color_system=None)
+    with console.capture() as capture:
+        console.print(to_rich(table))
+    assert max(map(len, capture.get().splitlines())) <= 40
 
 
 def test_nothing_hostile_reaches_the_terminal() -> None:

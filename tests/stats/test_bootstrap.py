@@ -84,6 +84,12 @@ def test_an_interval_is_repeatable_and_comes_from_many_resamples() -> None:
     assert intervals[0] == pytest.approx(intervals[2], abs=0.02)
 
 
+def test_one_episode_has_no_interval() -> None:
+    one, ten, none = (np.full(1, value) for value in (9.0, 10.0, 0.0))
+    assert mean_interval(one, np.random.default_rng(0)) is None
+    assert retention(one, ten, none, np.random.default_rng(0)) == Retention(estimate=0.9)
+
+
 def symmetric(g: np.random.Generator) -> Episodes:
     dense = g.normal(100.0, 20.0, 100)
     return 0.8 * dense + g.normal(0.0, 20.0, 100), dense, g.normal(0.0, 10.0, 100)
