@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError, InputError, PrunekitError
@@ -23,6 +25,9 @@ from prunekit.readers.sb3.policy import Residual, ZipPolicy, rescaled_ops
 from prunekit.readers.sb3.spaces import ACTIONS, action_notes, action_spaces, class_of
 from prunekit.readers.sb3.statistics import read_vec_normalize
 from prunekit.readers.sb3.torch_policy import policy_of_tensors
+
+# Before Stable-Baselines3 1.1 policies of HER read these entries of a Dict as one row, each normalized by its own.
+_GOAL_ROW = ("observation", "desired_goal")
 
 
 def read_zip(
@@ -96,6 +101,8 @@ def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
     if found is None:
         return policy
     ports = {port.name: port for port in policy.observed.ports}
+    if not isinstance(found, Normalize) and len(ports) == 1:
+        found = _of_goal_row(found, policy.observed.width) or found
     if isinstance(found, Normalize):
         normalizers = {} if len(ports) > 1 else dict.fromkeys(ports, found)
     else:
@@ -112,6 +119,16 @@ def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
                 "with `normalizer`, or `normalizer=False` if it was trained without"
             )
     return replace(policy, observed=policy.observed.behind(normalizers))
+
+
+def _of_goal_row(entries: Mapping[str, Normalize], width: int) -> Normalize | None:
+    """Return the normalizer of a row of ``width`` values that has the entries of ``_GOAL_ROW``; None if it has others."""
+    if not set(_GOAL_ROW) <= set(entries):
+        return None
+    found = [entries[name] for name in _GOAL_ROW]
+    mean, scale = np.concatenate([one.mean for one in found]), np.concatenate([one.scale for one in found])
+    fits = len(mean) == width and len({one.clip for one in found}) == 1
+    return Normalize(mean=mean, scale=scale, clip=found[0].clip) if fits else None
 
 
 def _own_spaces(policy: ZipPolicy, contents: Contents, given: Spaces | None) -> Spaces | None:

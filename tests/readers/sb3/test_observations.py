@@ -119,6 +119,26 @@ def test_entries_of_a_dict_are_normalized_each_by_its_own(tmp_path: Path) -> Non
     assert_refused(saved(other, tmp_path), "is for other observations", tmp_path / "vecnormalize.pkl")
 
 
+@pytest.mark.parametrize("width", [5, 7])
+def test_a_row_of_observation_and_desired_goal_is_normalized_by_entries(width: int, tmp_path: Path) -> None:
+    space = spaces.Dict(achieved_goal=flat(2), desired_goal=flat(2), observation=flat(3))
+    environment = VecNormalize(DummyVecEnv([lambda: Odd(space, BOX)]), clip_obs=2.0)
+    for key in space.spaces:
+        size = 3 if key == "observation" else 2
+        environment.obs_rms[key].update(np.random.default_rng(size).normal(3.0, 2.0, (100, size)))
+    environment.save(str(tmp_path / "vecnormalize.pkl"))
+    model = SAC("MlpPolicy", Odd(flat(width), BOX), policy_kwargs={"net_arch": [7]}, buffer_size=9, device="cpu")
+    if width == 7:
+        assert_refused(saved(model, tmp_path), "is for other observations", tmp_path / "vecnormalize.pkl")
+        return
+    found = read_zip(saved(model, tmp_path), tmp_path / "vecnormalize.pkl")
+    raw, normal = sampled(space), environment.normalize_obs(sampled(space))
+    row, seen = (np.concatenate([one["observation"], one["desired_goal"]], axis=1) for one in (raw, normal))
+    expected, _ = model.predict(seen, deterministic=True)
+    actions = run_step(found.graph, {"obs": row.astype(np.float32)}, {}, np.float32)[0]["action"]
+    np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_entries_of_a_flattened_dict_are_normalized_each_by_its_own(tmp_path: Path) -> None:
     space = spaces.Dict(speed=flat(3), goal=flat(2), left=flat(2))
     environment = VecNormalize(DummyVecEnv([lambda: Odd(space, BOX)]), norm_obs_keys=["goal", "speed"], clip_obs=2.0)
