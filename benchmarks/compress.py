@@ -6,6 +6,7 @@
     python benchmarks/compress.py busy                         # the same beside four processes that want a core each
     python benchmarks/compress.py former                       # former code and the present one, run by run
     python benchmarks/compress.py ablations --policies FOLDER  # parts of the search left out, on held-out environments
+    python benchmarks/compress.py published --policies FOLDER  # one seed of every further published policy
     python benchmarks/compress.py collect                      # benchmarks/results/compress*.json, of what is done
 
 Choices were made on the development set; the held-out teachers are trained here, or published ones: ``FOLDER`` holds
@@ -15,8 +16,8 @@ Every stage does what is missing, one compression at a time, as each uses every 
 interrupted; ``--env`` and ``--seed`` choose some. A run of another search than the present code's is put aside and
 done again; until then results keep it and name it as such. ``former`` shares its half of the present code with
 ``compress`` and takes it from there; run it first, or with ``--again``, so that both halves are made one after the
-other. Teachers lie in ``runs/teachers``, runs in ``runs/compress``, ``runs/compress-busy``, ``runs/compress-former``
-and ``runs/compress-without``. Run it from the project's root.
+other. Teachers lie in ``runs/teachers``, runs in ``runs/compress``, ``runs/compress-busy``, ``runs/compress-former``,
+``runs/compress-without`` and ``runs/compress-published``. Run it from the project's root.
 
 It is no sweep: cells of a sweep run side by side on a thread each, while a compression has the machine to itself, and
 former code and files of others are no cells.
@@ -39,15 +40,18 @@ from compressing.collecting import (
     INTERLEAVED,
     collect_ablations,
     collect_busy,
+    collect_published,
     collect_runs,
     collect_speed,
     minutes_apart,
 )
+from compressing.collection import published_files
 from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, is_of, put_aside, search_in
 from compressing.teachers import DEVELOPMENT, HELD_OUT, is_there, say_returns, teacher_of, train_one
 
 RUNS = Path("runs/compress")
 BUSY, FORMER, WITHOUT, CODE = (Path(f"runs/compress-{name}") for name in ("busy", "former", "without", "code"))
+FURTHER = Path("runs/compress-published")
 BUSY_PROCESSES = 4
 FORMER_COMMIT = "3afd242"
 # Fields of SearchSettings by the part that they switch off.
@@ -116,20 +120,32 @@ class Plan:
         }
         return {"": [self.asked(RUNS, *one) for one in chosen], **parts}
 
-    def has_teacher(self, env_id: str) -> bool:
-        """Return whether there is a teacher."""
-        return is_there(env_id, self._policies)
+    def published(self) -> list[Asked]:
+        """Return those of further published policies, with the first of the seeds."""
+        return [
+            Asked(
+                env_id=one.env_id,
+                seed=self.seeds[0],
+                teacher=(self._policies or Path("policies")) / one.path,
+                folder=FURTHER / f"{one.algorithm}-{one.named}-seed{self.seeds[0]}",
+                search=self.search,
+                minutes=self._minutes,
+                called=one.path,
+            )
+            for one in published_files()
+            if not self.environments or one.env_id in self.environments
+        ]
 
     def _each(self, environments: Sequence[str]) -> Iterator[tuple[str, int]]:
         chosen = [env_id for env_id in environments if not self.environments or env_id in self.environments]
         return ((env_id, seed) for seed in self.seeds for env_id in chosen)
 
 
-def done(plan: Plan, asked: Sequence[Asked]) -> None:
+def done(asked: Sequence[Asked]) -> None:
     """Compress one after the other; end with what went wrong."""
     wrong = []
     for one in asked:
-        failure = carry_out(one) if plan.has_teacher(one.env_id) else f"{one.name}: there is no teacher"
+        failure = carry_out(one) if one.teacher.is_file() else f"{one.name}: there is no teacher"
         if failure:
             print(failure, flush=True)
             wrong.append(failure)
@@ -159,6 +175,7 @@ def collect(plan: Plan) -> None:
         collect_busy(plan.busy(), plan.search),
         collect_speed(plan.pairs(), plan.search),
         collect_ablations(plan.without(), plan.search),
+        collect_published(plan.published(), plan.search),
     ]
     for path in filter(None, paths):
         missing = json.loads(path.read_text())["missing"]
@@ -168,9 +185,10 @@ def collect(plan: Plan) -> None:
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ["train", "teachers", "compress", "busy", "former", "ablations", "collect"]
+    stages = ["train", "teachers", "compress", "busy", "former", "ablations", "published", "collect"]
     parser.add_argument("stage", choices=stages)
-    parser.add_argument("--env", choices=(*DEVELOPMENT, *HELD_OUT), action="append", help="only this one")
+    choices = sorted({*DEVELOPMENT, *HELD_OUT, *(one.env_id for one in published_files())})
+    parser.add_argument("--env", choices=choices, action="append", help="only this one")
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="only this one")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time per compression; others are for trials")
     parser.add_argument("--policies", type=Path, help="folder of published policies")
@@ -184,16 +202,19 @@ def main() -> None:
         for env_id in chosen:
             train_one(env_id)
     elif given.stage == "teachers":
-        for env_id in filter(plan.has_teacher, chosen):
-            say_returns(env_id, given.policies)
+        for env_id in chosen:
+            if is_there(env_id, given.policies):
+                say_returns(env_id, given.policies)
     elif given.stage == "compress":
-        done(plan, plan.runs())
+        done(plan.runs())
     elif given.stage == "busy":
-        done(plan, plan.busy())
+        done(plan.busy())
     elif given.stage == "former":
-        done(plan, interleaved(plan.pairs(), again=given.again))
+        done(interleaved(plan.pairs(), again=given.again))
     elif given.stage == "ablations":
-        done(plan, [one for many in plan.without().values() for one in many])
+        done([one for many in plan.without().values() for one in many])
+    elif given.stage == "published":
+        done(plan.published())
     elif given.env or given.seed:
         parser.error("collect takes all environments and seeds")
     else:

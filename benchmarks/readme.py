@@ -36,7 +36,14 @@ from installation import installation_table
 from published_table import published_table
 from record import digest, read_result, stamp, table
 from robustness_tables import disturbances_table, disturbed_compression_table
-from search_tables import busy_table, compress_table, held_out_table, parts_table, speed_table
+from search_tables import (
+    busy_table,
+    compress_table,
+    held_out_table,
+    parts_table,
+    published_compressions_table,
+    speed_table,
+)
 from study_picture import study_picture
 from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
 
@@ -194,6 +201,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/compress.md": {
         "compress": ("compress", compress_table),
         "compress_held_out": ("compress", held_out_table),
+        "compress_published": ("compress_published", published_compressions_table),
         "compress_busy": ("compress_busy", busy_table),
         "compress_speed": ("compress_speed", speed_table),
         "compress_ablations": ("compress_ablations", parts_table),

@@ -179,6 +179,37 @@ def busy_table(result: Entry) -> str:
     )
 
 
+def published_compressions_table(result: Entry) -> str:
+    """Return one row per published file: what it was certified with, or why it was not compressed."""
+    rows = []
+    for run in result["runs"]:
+        name = f"{run['file'].split('/')[1]}, {run['env']}"
+        if "refused" in run:
+            rows.append([name, *[""] * 6, run["refused"]])
+            continue
+        bound = run["lower_bound"]
+        rows.append(
+            [
+                name,
+                _number(run["teacher"]["return"]),
+                f"{run['teacher']['size']['parameters']:,}",
+                f"{run['parameters']:,} ({_sizes(run)})",
+                kept(run),
+                "none" if bound is None else f"{bound:.3f}",
+                f"{run['seconds'] / 60:.1f}",
+                f"{'yes' if run['certified'] else 'no'}, {run['episodes']}",
+            ]
+        )
+    head = ["algorithm, environment", "teacher's return", "parameters", "after (hidden)", "retention", "bound",
+            "minutes", f"certified at {result['keep']:g}, episodes"]  # fmt: skip
+    tried = [run for run in result["runs"] if "refused" not in run]
+    missing = f" Not run yet: {len(result['missing'])} files." * bool(result["missing"])
+    text = (
+        f"{sum(run['certified'] for run in tried)} of {len(tried)} certified, seed {tried[0]['seed']}" if tried else ""
+    )
+    return f"{table(head, rows)}\n\n{text}.{searches(result, tried)}{others(tried)}{missing} {stamp(result)}."
+
+
 def speed_table(result: Entry) -> str:
     """Return one row per environment: former and present sizes, and the medians of what the present takes of both."""
     rows = []

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import record
 from compress import interleaved
-from compressing.collecting import found_or_committed, in_short, minutes_apart, smallest_not_shown
+from compressing.collecting import collect_published, found_or_committed, in_short, minutes_apart, smallest_not_shown
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
-from search_tables import held_out_table, not_run, parts_table, searches, speed_table
+from search_tables import (
+    held_out_table,
+    not_run,
+    parts_table,
+    published_compressions_table,
+    searches,
+    speed_table,
+)
 
 PRESENT, EARLIER = Search(digest="present", commit="bbb2222"), Search(digest="earlier", commit="aaa1111")
 VERSIONS = dict.fromkeys(("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime"), "1")
@@ -177,6 +185,27 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
     assert "The runs of 1 of the pairs were not made one after the other." in text
+
+
+def test_published_files_are_certified_or_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressed = replace(done(tmp_path / "a", PRESENT), called="dlr/sac/Swimmer-v3_1/Swimmer-v3.zip")
+    refused = replace(asked(tmp_path / "b"), called="dlr/a2c/Ant-v3_1/Ant-v3.zip", env_id="Ant-v5")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "measured.json").write_text(json.dumps(MACHINE))
+    (tmp_path / "b" / "log").write_text("...\nprunekit: /far/away/zip: earns 3.0, not more than random\n")
+    missing = replace(asked(tmp_path / "c"), called="dlr/ppo/Ant-v3_1/Ant-v3.zip")
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    assert collect_published([missing], PRESENT) is None
+    path = collect_published([compressed, refused, missing], PRESENT)
+    assert path is not None
+    text = published_compressions_table(json.loads(path.read_text()))
+    assert "| sac, Swimmer-v5 | 2.0 | 4,866 | 20 (4) | 0.980 | 0.950 | 1.0 | yes, 3 |" in text
+    assert "| a2c, Ant-v5 |  |  |  |  |  |  | prunekit: Ant-v5: earns 3.0, not more than random |" in text
+    assert "1 of 1 certified, seed 1." in text
+    assert "Not run yet: 1 files." in text
+    assert "/far" not in path.read_text()
 
 
 def test_runs_one_after_the_other_are_no_minutes_apart() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from record import read_result, write_result
@@ -79,6 +80,38 @@ def _collect_short(name: str, stage: str, asked: Mapping[str, Sequence[Asked]], 
         return None
     entries = {**_head(search), "missing": missing, "runs": runs}
     return write_result(name, _commands(stage, "collect"), entries)
+
+
+def collect_published(asked: Sequence[Asked], search: Search) -> Path | None:
+    """Write what compressions of further published policies came to, or why not; None where nothing was tried.
+
+    A file whose compression ended without a certificate counts as tried, and why is kept.
+    """
+    committed = {run["file"]: run for run in (read_result("compress_published") or {"runs": []})["runs"]}
+    runs, missing = [], []
+    for one in asked:
+        entry, before = _timed(one), committed.get(one.called)
+        if entry is not None and (is_of(entry, one) or before is None):
+            size = entry["teacher"]["size"]
+            runs.append(
+                {"file": one.called, "teacher": {"size": size, "return": _teacher_return(entry)}, **in_short(entry)}
+            )
+        elif before is not None:
+            runs.append(before)
+        elif (reason := why_not(one)) != "":
+            runs.append({"file": one.called, "env": one.env_id, "seed": one.seed, "refused": reason.strip(" ()")})
+        else:
+            missing.append(one.called)
+    if not runs:
+        return None
+    return write_result(
+        "compress_published", _commands("published", "collect"), {**_head(search), "missing": missing, "runs": runs}
+    )
+
+
+def _teacher_return(entry: Entry) -> float:
+    chosen = next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
+    return fmean(chosen["returns"]["dense"])
 
 
 def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:

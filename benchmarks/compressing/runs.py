@@ -38,7 +38,8 @@ class Search:
 class Asked:
     """A compression: whose, by which code, in how many minutes, where it is kept.
 
-    ``settings`` are fields of SearchSettings that differ from the default; so many ``busy`` processes run beside it.
+    ``called`` is what results call the teacher, if that does not follow from the environment. ``settings`` are fields
+    of SearchSettings that differ from the default; so many ``busy`` processes run beside it.
     """
 
     env_id: str
@@ -50,6 +51,7 @@ class Asked:
     code: Path = ROOT
     settings: str = ""
     busy: int = 0
+    called: str = ""
 
     @property
     def name(self) -> str:
@@ -96,7 +98,7 @@ def entry_of(asked: Asked) -> dict[str, Any] | None:
         return None
     text = certificate.read_text()
     name = json.dumps(json.loads(text)["teacher"]["name"])[1:-1]  # a place on this machine, maybe
-    found = json.loads(text.replace(name, name_of(asked.env_id)))
+    found = json.loads(text.replace(name, asked.called or name_of(asked.env_id)))
     kept = {name: value for name, value in found.items() if name not in ("versions", "certificate")}
     kept["tested"] = [{name: one[name] for name in one if name != "selection"} for one in kept["tested"]]
     measured = asked.folder / "measured.json"

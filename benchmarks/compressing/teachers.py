@@ -15,6 +15,7 @@ DEVELOPMENT = ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "Hal
 # Files of https://github.com/DLR-RM/rl-trained-agents, which are no part of this project, with what lies beside them.
 PUBLISHED = {
     "BipedalWalker-v3": "dlr/ppo/BipedalWalker-v3_1/BipedalWalker-v3.zip",
+    "BipedalWalkerHardcore-v3": "dlr/ppo/BipedalWalkerHardcore-v3_1/BipedalWalkerHardcore-v3.zip",
     "Swimmer-v5": "dlr/trpo/Swimmer-v3_1/Swimmer-v3.zip",
     "MountainCar-v0": "dlr/ppo/MountainCar-v0_1/MountainCar-v0.zip",
     "Pendulum-v1": "dlr/tqc/Pendulum-v1_1/Pendulum-v1.zip",
