@@ -61,7 +61,8 @@ def test_a_policy_is_compressed_and_certified(found: Compression, tmp_path: Path
     again = prunekit.load(found.policy.save(tmp_path / "small.pt"))
     assert (again.act(seen) == found.policy.act(seen)).all()
     assert again.metadata["certificate"]["seeds"]
-    assert {path.name for path in found.write(tmp_path / "out")} == {"policy.onnx", "policy.pt", "certificate.json"}
+    written = {path.name for path in found.write(tmp_path / "out")}
+    assert written == {"policy.onnx", "policy.pt", "README.md", "certificate.json"}
     assert json.loads((tmp_path / "out" / "certificate.json").read_text())["certified"] == found.certified
     with pytest.raises(prunekit.ArtifactError, match="would import a module; if you trust it, give it as `env`"):
         compress(tmp_path / "small.pt")
