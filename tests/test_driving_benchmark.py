@@ -31,7 +31,7 @@ def result() -> dict[str, Any]:
 def test_the_table_names_budget_and_search_and_marks_what_an_earlier_one_made(result: dict[str, Any]) -> None:
     made = [run["compressed"] for run in result["runs"] if run["compressed"]]
     for entry in made:
-        entry["search"] = result["search"]
+        entry.update(search=result["search"], budget=BUDGET)
     assert f"a budget of {BUDGET:,} steps each, imitation" in driving_table(result)
     assert f"All runs are from one version of the search (commit {result['search']['commit']})" in driving_table(result)
     assert "earlier search" not in driving_table(result)
