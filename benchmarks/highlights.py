@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from record import read_result
-from search_tables import is_earlier, searches, short_rows
+from search_tables import is_earlier, not_run, searches, short_rows
 
 Result = Mapping[str, Any]
 
@@ -16,9 +16,8 @@ Result = Mapping[str, Any]
 def compress_short(result: Result) -> str:
     """Return a row per development environment, which search it was, and a sentence about those held out."""
     text = f"{short_rows(result, result['runs'])}\n\n{searches(result, result['runs']).strip()}"
-    missing = f" Not run yet: {len(result['missing'])} runs." * bool(result["missing"])
     held_out = result.get("held_out", [])
-    return f"{text}{missing}" + (f"\n\n{_held_out(result, held_out)}" if held_out else "")
+    return f"{text}{not_run(result['missing'])}" + (f"\n\n{_held_out(result, held_out)}" if held_out else "")
 
 
 def _held_out(result: Result, runs: Sequence[Result]) -> str:

@@ -139,7 +139,7 @@ def short_rows(result: Entry, runs: Sequence[Entry]) -> str:
                 ", ".join(size_name(tuple(run["hidden"])) for run in found),
                 ", ".join(kept(one) for one in tested),
                 f"{sum(run['certified'] for run in found)} of {len(found)}",
-                f"{min(seconds):.1f} to {max(seconds):.1f} min",
+                f"{' to '.join(dict.fromkeys(f'{one:.1f}' for one in (min(seconds), max(seconds))))} min",
             ]
         )
     head = [
