@@ -9,6 +9,7 @@ from typing import Any
 
 from record import read_result
 from search_tables import is_earlier, not_run, searches, short_rows
+from sweep_tables import kept_in_longest_runs
 
 Result = Mapping[str, Any]
 
@@ -87,9 +88,21 @@ def _boards(result: Result) -> str:
 
 def _training(result: Result) -> str:
     found = statistics.median(entry["median_over_plain"]["live"] for entry in result["algorithms"].values())
+    study = read_result("masked_training")
     return (
         "**Prunes while it trains.** Networks shrink physically during training, in "
         f"{found:.2f} of the time of plain Stable-Baselines3 ([training](docs/training.md))."
+        f"{'' if study is None else _kept(kept_in_longest_runs(study))}"
+    )
+
+
+def _kept(kept: Mapping[str, float]) -> str:
+    poorest = min(kept, key=lambda name: kept[name])
+    others = [share for name, share in kept.items() if name != poorest]
+    return (
+        f" Without 93% of their units, policies keep {kept[poorest]:.2f} ({poorest}) and at least {min(others):.2f} "
+        f"(the other {len(others)} environments) of the return of unpruned training in runs of full length "
+        "([the study](docs/results.md#masked-training))."
     )
 
 

@@ -33,6 +33,18 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     return f"{table(head, rows)}\n\n{_note(results)}{stamp(result)}."
 
 
+def kept_in_longest_runs(result: Mapping[str, Any], method: str = "masked 0.93") -> dict[str, float]:
+    """Return the retention of ``method`` in the longest runs of every environment."""
+    results, kept = from_json(result), {}
+    for place, found in sorted(all_summaries(results).items(), key=lambda item: item[0][2]):
+        own = next((entry for entry in found if entry.method == method), None)
+        if own is not None:
+            share = retained(own.returns.value, random_mean(results, place[0]), unpruned_beside(own, found))
+            if share is not None:
+                kept[place[0]] = share
+    return kept
+
+
 def robustness_table(result: Mapping[str, Any]) -> str:
     """Return a row per environment, length and method: returns undisturbed and disturbed."""
     results = from_json(result)
