@@ -122,7 +122,7 @@ def _normalized(path: Path, called: Path, policy: ZipPolicy) -> ZipPolicy:
 
 
 def _of_goal_row(entries: Mapping[str, Normalize], width: int) -> Normalize | None:
-    """Return the normalizer of a row of ``width`` values that has the entries of ``_GOAL_ROW``; None if it has others."""
+    """Return the normalizer of ``width`` values in the order of ``_GOAL_ROW``; None if there are others."""
     if not set(_GOAL_ROW) <= set(entries):
         return None
     found = [entries[name] for name in _GOAL_ROW]
