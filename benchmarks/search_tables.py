@@ -10,6 +10,7 @@ from compressing.collecting import INTERLEAVED, smallest_not_shown
 from record import stamp, table
 
 from prunekit.console import size_name
+from prunekit.stats.claim import counted
 
 Entry = Mapping[str, Any]
 
@@ -203,7 +204,7 @@ def published_compressions_table(result: Entry) -> str:
     head = ["algorithm, environment", "teacher's return", "parameters", "after (hidden)", "retention", "bound",
             "minutes", f"certified at {result['keep']:g}, episodes"]  # fmt: skip
     tried = [run for run in result["runs"] if "refused" not in run]
-    missing = f" Not run yet: {len(result['missing'])} files." * bool(result["missing"])
+    missing = f" Not run yet: {counted(len(result['missing']), 'file')}." * bool(result["missing"])
     text = (
         f"{sum(run['certified'] for run in tried)} of {len(tried)} certified, seed {tried[0]['seed']}" if tried else ""
     )

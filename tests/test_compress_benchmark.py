@@ -204,7 +204,7 @@ def test_published_files_are_certified_or_refused_with_the_reason(
     assert "| sac, Swimmer-v5 | 2.0 | 4,866 | 20 (4) | 0.980 | 0.950 | 1.0 | yes, 3 |" in text
     assert "| a2c, Ant-v5 |  |  |  |  |  |  | prunekit: Ant-v5: earns 3.0, not more than random |" in text
     assert "1 of 1 certified, seed 1." in text
-    assert "Not run yet: 1 files." in text
+    assert "Not run yet: 1 file." in text
     assert "/far" not in path.read_text()
 
 

@@ -93,9 +93,8 @@ def collect_published(asked: Sequence[Asked], search: Search) -> Path | None:
         entry, before = _timed(one), committed.get(one.called)
         if entry is not None and (is_of(entry, one) or before is None):
             size = entry["teacher"]["size"]
-            runs.append(
-                {"file": one.called, "teacher": {"size": size, "return": _teacher_return(entry)}, **in_short(entry)}
-            )
+            earned = fmean(_chosen(entry)["returns"]["dense"])
+            runs.append({"file": one.called, "teacher": {"size": size, "return": earned}, **in_short(entry)})
         elif before is not None:
             runs.append(before)
         elif (reason := why_not(one)) != "":
@@ -109,9 +108,9 @@ def collect_published(asked: Sequence[Asked], search: Search) -> Path | None:
     )
 
 
-def _teacher_return(entry: Entry) -> float:
-    chosen = next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
-    return fmean(chosen["returns"]["dense"])
+def _chosen(entry: Entry) -> Entry:
+    """Return the test of the network that came out."""
+    return next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
 
 
 def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:
@@ -152,12 +151,11 @@ def in_short(entry: Entry) -> Entry:
     """Return an entry without its episodes."""
     if "tested" not in entry:
         return {name: value for name, value in entry.items() if name != "without"}
-    chosen = next(one for one in entry["tested"] if one["size"] == size_name(tuple(entry["hidden"])))
     names = (
         "env", "seed", "minutes", "search", "begun", "busy_processes", "certified", "hidden", "parameters", "tuned",
         "seconds", "core_share", "environment_steps", "machine",
     )  # fmt: skip
-    shown = {name: chosen[name] for name in ("retention", "lower_bound", "episodes")}
+    shown = {name: _chosen(entry)[name] for name in ("retention", "lower_bound", "episodes")}
     return {**{name: entry.get(name) for name in names}, **shown, "smallest_not_shown": smallest_not_shown(entry)}
 
 

@@ -7,7 +7,7 @@ from typing import final
 
 from compressing.teachers import PUBLISHED
 
-# The algorithms by the name in the collection; its environments that Gymnasium has under another version today.
+# The algorithms of each environment, under the environment's name in the collection.
 _FILES = {
     "Acrobot-v1": ("a2c", "ars", "dqn", "ppo", "qrdqn", "trpo"),
     "BipedalWalker-v3": ("a2c", "trpo"),
@@ -23,6 +23,7 @@ _FILES = {
     "Swimmer-v3": ("a2c", "sac", "tqc"),
     "Walker2d-v3": ("a2c", "ppo", "sac", "tqc", "trpo"),
 }
+# Where Gymnasium has another version today; the policies still fit.
 _TODAY = {"v3": "v5", "v2": "v3"}
 _AS_THEY_WERE = ("BipedalWalker", "BipedalWalkerHardcore")
 

@@ -39,8 +39,7 @@ def mean_interval(
     """
     if len(values) == 1:
         return None
-    low, high = np.percentile(bootstrap_means(values, generator, resamples=resamples), [2.5, 97.5])
-    return float(low), float(high)
+    return _ends(bootstrap_means(values, generator, resamples=resamples))
 
 
 def iqm_interval(
@@ -54,8 +53,7 @@ def iqm_interval(
         return None
     cut = len(values) // 4
     ordered = np.sort(values[_resamples(len(values), generator, resamples)], axis=1)
-    low, high = np.percentile(ordered[:, cut : len(values) - cut].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return _ends(ordered[:, cut : len(values) - cut].mean(axis=1))
 
 
 @final
@@ -99,8 +97,7 @@ def retention(
     estimate = float(small.mean() - random.mean()) / spread
     if len(teacher) == 1:
         return Retention(estimate=estimate)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return Retention(estimate=estimate, ci95=(float(low), float(high)))
+    return Retention(estimate=estimate, ci95=_ends(ratios))
 
 
 def bootstrap_bound(
@@ -113,6 +110,12 @@ def bootstrap_bound(
     chosen = _resamples(len(teacher), generator, resamples)
     ratios = (small - random)[chosen].mean(axis=1) / (teacher - random)[chosen].mean(axis=1)
     return float(np.percentile(ratios, 5.0))
+
+
+def _ends(resampled: Array) -> tuple[float, float]:
+    """Return the ends of the two-sided 95% percentile interval."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _resamples(count: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:

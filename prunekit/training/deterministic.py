@@ -26,7 +26,7 @@ _MIN_EPISODES = 3
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Played:
+class DeterministicReturns:
     """The deterministic policy's ``returns`` per episode; ``failure`` says why there are no more, if one failed."""
 
     returns: tuple[float, ...] = ()
@@ -38,7 +38,9 @@ class Played:
         return fmean(self.returns) if self.returns else None
 
 
-def play(actor: Actor, make: Callable[[], gym.Env[Any, Any]], total_steps: int, episodes: int = EPISODES) -> Played:
+def play(
+    actor: Actor, make: Callable[[], gym.Env[Any, Any]], total_steps: int, episodes: int = EPISODES
+) -> DeterministicReturns:
     """Return what ``actor`` earns in ``episodes`` episodes of an environment that ``make`` makes, with seeds from 0 on.
 
     No further episode begins after a tenth of the run's ``total_steps``, or 20,000 steps. The environment's failure
@@ -46,7 +48,7 @@ def play(actor: Actor, make: Callable[[], gym.Env[Any, Any]], total_steps: int, 
     were.
     """
     if episodes < 1:
-        return Played()
+        return DeterministicReturns()
     returns: list[float] = []
     steps = 0
     try:
@@ -68,8 +70,8 @@ def play(actor: Actor, make: Callable[[], gym.Env[Any, Any]], total_steps: int, 
         finally:
             environment.close()
     except PrunekitError as error:
-        return Played(returns=tuple(returns), failure=str(error))
-    return Played(returns=tuple(returns))
+        return DeterministicReturns(returns=tuple(returns), failure=str(error))
+    return DeterministicReturns(returns=tuple(returns))
 
 
 def shortfall(

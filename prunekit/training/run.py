@@ -41,7 +41,7 @@ from prunekit.training.checkpoint import (
     write_checkpoint,
 )
 from prunekit.training.config import NAME, read_config
-from prunekit.training.deterministic import EPISODES, Played, play, shortfall
+from prunekit.training.deterministic import EPISODES, DeterministicReturns, play, shortfall
 from prunekit.training.failures import explained
 from prunekit.training.fall import fall_in
 from prunekit.training.recorder import Recorder, StoppedRun
@@ -72,7 +72,7 @@ class TrainingResult:
     artifact: Artifact
     status: Status
     complete: bool
-    played: Played = field(default_factory=Played)
+    played: DeterministicReturns = field(default_factory=DeterministicReturns)
     notes: tuple[str, ...] = ()
 
     @property
@@ -202,7 +202,7 @@ def _train(
     )
 
 
-def _notes(folder: Path, played: Played, last_returns: Sequence[float], floor: float) -> tuple[str, ...]:
+def _notes(folder: Path, played: DeterministicReturns, last_returns: Sequence[float], floor: float) -> tuple[str, ...]:
     fall = fall_in(folder / METRICS, floor)
     failed = f"the deterministic policy could not be played to the end: {played.failure}" if played.failure else None
     found = (None if fall is None else fall.sentence, shortfall(played.returns, last_returns, floor), failed)

@@ -19,7 +19,7 @@ from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
 from prunekit.policy.heads import ArgmaxHead
-from prunekit.training.deterministic import Played, play, shortfall
+from prunekit.training.deterministic import DeterministicReturns, play, shortfall
 from prunekit.training.run import train
 
 STEPS = 4
@@ -81,8 +81,8 @@ def test_short_runs_play_less(total_steps: int, episodes: int) -> None:
 
 
 def test_no_episode_needs_no_environment() -> None:
-    assert play(actor(), Warming, 1000, 0) == Played()
-    assert (Warming.made, Played().mean) == (0, None)
+    assert play(actor(), Warming, 1000, 0) == DeterministicReturns()
+    assert (Warming.made, DeterministicReturns().mean) == (0, None)
 
 
 def test_a_failing_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
