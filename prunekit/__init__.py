@@ -4,12 +4,12 @@ A policy from any file::
 
     import prunekit
 
-    policy = prunekit.load("agent.zip")
+    policy = prunekit.load("agent.zip", normalizer=False)  # trained without VecNormalize
     policy.reset()
     action = policy.act(observation)
     policy.export_onnx("policy.onnx")
 
-A smaller one that is certified to keep what it earns, and both side by side::
+A smaller one that is certified to keep most of its return, and a comparison of both::
 
     result = prunekit.compress(policy, env="Hopper-v5", keep=0.95)
     result.policy.save("small.pt")
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from prunekit.api.loading import load
     from prunekit.api.policy import Policy
     from prunekit.api.training import Training, train
+    from prunekit.benching.certify import Certified
+    from prunekit.benching.result import BenchResult
     from prunekit.export.onnx import export_onnx
     from prunekit.policy.actor import Actor, Normalizer
     from prunekit.policy.artifact import Artifact, make_artifact, save
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from prunekit.pruning.slices import Group
     from prunekit.pruning.surgery import shrink
     from prunekit.simulators.spec import EnvironmentSpec
+    from prunekit.stats.certificate import Certificate
 
     __version__: str
 
@@ -77,6 +80,8 @@ _HOMES = {
     "prunekit.api.loading": ("load",),
     "prunekit.api.policy": ("Policy",),
     "prunekit.api.training": ("Training", "train"),
+    "prunekit.benching.certify": ("Certified",),
+    "prunekit.benching.result": ("BenchResult",),
     "prunekit.export.onnx": ("export_onnx",),
     "prunekit.policy.actor": ("Actor", "Normalizer"),
     "prunekit.policy.artifact": ("Artifact", "make_artifact", "save"),
@@ -93,6 +98,7 @@ _HOMES = {
     "prunekit.pruning.slices": ("Group",),
     "prunekit.pruning.surgery": ("shrink",),
     "prunekit.simulators.spec": ("EnvironmentSpec",),
+    "prunekit.stats.certificate": ("Certificate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -101,7 +107,10 @@ __all__ = [
     "ArgmaxHead",
     "Artifact",
     "ArtifactError",
+    "BenchResult",
     "Budget",
+    "Certificate",
+    "Certified",
     "CheckError",
     "ClipHead",
     "Compression",

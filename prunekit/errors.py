@@ -42,7 +42,7 @@ class CouplingError(InputError):
 
 
 class EmptyGroupError(InputError):
-    """A request would leave a group with fewer living units than allowed (law 8)."""
+    """A request would leave a group with fewer living units than allowed."""
 
 
 class TooLargeError(InputError):

@@ -41,7 +41,9 @@ def test_missing_file(run: Run, tmp_path: Path) -> None:
         (("inspect",), ("Missing argument 'policy' (see prunekit inspect --help)",)),
         (("certify", "x.onnx"), ("'--against'", "prunekit certify --help")),
         (("export", "x.pt", "--foo"), ("--foo", "prunekit export --help")),
-        (("compress", "x.pt", "--keep", "much"), ("'--keep'", "prunekit compress --help")),
+        (("compress", "x.pt", "--keep", "much"), ("--keep must be a number, got much (see prunekit compress --help",)),
+        (("train", "--steps", "1e3"), ("--steps must be a whole number, got 1e3 (see prunekit train --help",)),
+        (("bench", "x.pt", "--episodes", "9" * 5000 + "x"), ("whole number, got " + "9" * 60 + "... (see",)),
         (("expor", "x.pt"), ("'expor'", "'export'", "(see prunekit --help")),
     ],
 )
@@ -128,11 +130,11 @@ def test_dict_observations(run: Run) -> None:
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, "nan"])
 def test_sparsity_outside_its_range(run: Run, sparsity: object) -> None:
-    refused(run("train", "--sparsity", sparsity), "sparsity", "[0, 1)")
+    refused(run("train", "--sparsity", sparsity), "--sparsity must be at least 0 and below 1, got ")
 
 
 def test_sparsity_that_leaves_an_empty_layer(run: Run, tmp_path: Path) -> None:
-    refused(run("train", "--sparsity", 0.999, "--out", tmp_path / "x"), "0.999", "lower the sparsity")
+    refused(run("train", "--sparsity", 0.999, "--out", tmp_path / "x"), "--sparsity 0.999 leaves", "lower it")
     assert not (tmp_path / "x").exists()
 
 
@@ -209,15 +211,20 @@ def test_a_device_whose_tools_are_missing(
         (["export", "x.pt", "--format", "tflite"], "tflite"),
         (["bench", "x.onnx", "--episodes", "0"], "--episodes"),
         (["bench", "x.onnx", "--keep", "nan"], "--keep"),
-        (["bench", "x.onnx", "--keep", "0.9", "--episodes", "19"], "19"),
-        (["bench", "x.pt", "--keep", "0.9", "--device", "cortex-m4"], "got 3 on the first device"),
+        (["bench", "x.onnx", "--keep", "0.9", "--episodes", "19"], "--episodes must be at least 20 for a certificate"),
+        (
+            ["bench", "x.pt", "--keep", "0.9", "--device", "cortex-m4"],
+            "--loop-episodes must be at least 20 for a certificate, got 3 on the first device",
+        ),
+        (["bench", "x.pt", "--device", "stm32f411"], "armhf; stm32f411ce is a chip, which --part takes"),
+        (["train", "--algo", "a2c"], "--algo a2c is unknown; choose one of ppo"),
         (["bench", "x.pt", "--keep", "0.9", "--part", "rp2040", "--loop-episodes", "19"], "got 19 on the first device"),
         (["bench", "x.pt", "--keep", "0.9", "--part", "rp2040", "--loop-episodes", "20"], "x.pt: no such file"),
         (["bench", "x.pt", "--keep", "0.9", "--device", "cpu-c", "--device", "avr-uno"], "x.pt: no such file"),
         (["bench", "x.pt", "--loop-episodes", "0"], "--loop-episodes must be at least 1, got 0"),
         (["bench", "x.pt", "--activations", "8"], "--activations needs --int8"),
         (["bench", "x.pt", "--int8", "--activations", "4"], "--activations must be 16 or 8, got 4"),
-        (["bench", "x.pt", "--part", "z80"], "chip z80 is unknown"),
+        (["bench", "x.pt", "--part", "z80"], "--part z80 is unknown; choose among stm32f030f4"),
         (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),
         (["train", "--algo", "dqn", "--steps", "500"], "--steps 500"),
         (["train", "--env", "Nope-v0"], "Nope-v0"),

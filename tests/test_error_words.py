@@ -85,6 +85,13 @@ def test_every_option_that_a_text_becomes_is_there() -> None:
     assert set(FLAGS.values()) - there == set()
 
 
+def test_the_page_on_python_lists_every_name_that_differs_from_its_option() -> None:
+    rows = [row.split("|")[1:3] for row in (ROOT.parent / "docs" / "python.md").read_text().splitlines() if "|" in row]
+    for name, option in FLAGS.items():
+        if option != f"--{name.replace('_', '-')}":
+            assert any(f"{option}" in left and name in right for left, right in rows), name
+
+
 def test_parameters_become_options_and_nothing_else_changes() -> None:
     text = "/data/`mine`: several `outputs`; give `output` NAME, `normalizer=False` or more `first_seed`s"
     assert (

@@ -138,7 +138,7 @@ def _require_settings(env_id: str, environment: gym.Env[Any, Any], kwargs: Mappi
         for name, value in dict(pool.config).items():
             mine = own.get(name)
             if isinstance(value, int | float) and isinstance(mine, int | float) and mine != value:
-                raise InputError(f"its {name} is {value:g}, yours {mine:g}")
+                raise InputError(f"its {name} is {value:g}, that of yours {mine:g}")
     finally:
         pool.close()
 
@@ -152,7 +152,7 @@ def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[
         for step, (observation, reward, terminated, truncated) in enumerate(own):
             other = played.observations[step, start]
             if observation.shape != other.shape:
-                raise InputError(f"it shows {len(other)} values, yours {len(observation)}")
+                raise InputError(f"its observations have {len(other)} values, those of yours {len(observation)}")
             ends = (bool(played.terminated[step, start]), bool(played.truncated[step, start]))
             told = f"at step {step + 1} of episode {start + 1} of the comparison"
             if ends != (terminated, truncated):
@@ -162,7 +162,7 @@ def _require_steps(env_id: str, environment: gym.Env[Any, Any], kwargs: Mapping[
                 raise InputError(f"{told} the observations of the two differ by {apart:.2g}")
             earned = float(played.rewards[step, start])
             if not abs(reward - earned) <= _CLOSE * (1.0 + abs(reward)):
-                raise InputError(f"{told} it gives the reward {earned:g}, yours {reward:g}")
+                raise InputError(f"{told} EnvPool's reward is {earned:g}, yours is {reward:g}")
             compared += 1
             if any(ends):
                 break

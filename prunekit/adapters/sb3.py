@@ -238,17 +238,17 @@ def algorithm_for(name: str, spaces: Spaces) -> Algorithm:
     """
     algorithm = ALGORITHMS.get(name)
     if algorithm is None:
-        raise InputError(f"algorithm '{name}' is unknown; choose one of {', '.join(ALGORITHMS)}")
+        raise InputError(f"`algo` {name} is unknown; choose one of {', '.join(ALGORITHMS)}")
     actions = spaces.actions
     if type(actions) not in algorithm.actions:
         fitting = [other.name for other in ALGORITHMS.values() if type(actions) in other.actions]
         advice = f"choose one of {', '.join(fitting)}" if fitting else "no algorithm here does"
-        raise InputError(f"algorithm '{name}' does not fit {actions.sort} actions; {advice}")
+        raise InputError(f"`algo` {name} does not fit {actions.sort} actions; {advice}")
     if algorithm.squashed and isinstance(actions, BoxActions):
         for index, (low, high) in enumerate(zip(actions.low, actions.high, strict=True)):
             if not 0.0 < high - low <= _WIDEST:
                 raise InputError(
-                    f"algorithm '{name}' squashes actions into their bounds, but the action space has [{low:g}, "
+                    f"`algo` {name} squashes actions into their bounds, but the action space has [{low:g}, "
                     f"{high:g}] for value {index}; choose ppo, or give the environment finite bounds that differ"
                 )
     return algorithm

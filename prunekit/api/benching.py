@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from prunekit.api.asking import load_named
 from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.compare import bench_models
-from prunekit.benching.figures import Device
+from prunekit.benching.figures import Device, check_claimed
 from prunekit.benching.models import BenchModel, read_model
 from prunekit.benching.result import BenchResult
 from prunekit.benching.settings import BenchSettings
@@ -22,7 +23,6 @@ from prunekit.export.onnx import to_onnx
 from prunekit.generators import undisturbed
 from prunekit.policy.sizes import sizes_of
 from prunekit.simulators.spec import environment_spec
-from prunekit.stats.claim import check_episodes
 from prunekit.stats.clipping import range_given
 
 
@@ -53,17 +53,23 @@ def bench(
     ``env`` is an id, a function that makes an environment, a vector environment, a batched simulator or an
     ``EnvironmentSpec``, made with ``env_kwargs``; by default the one that the policies name. Without one, only latency
     and memory are measured. ``int8`` applies to devices that run C. Latency is measured over ``calls`` back to back,
-    and over ``paced_ticks`` calls at 50 Hz. With ``keep``, the result has a certificate of whether each policy keeps
-    that share of the reference's return. Under each of ``noise`` on observations, ``action_noise``, ``delay``,
-    ``drop`` and parameters that the file ``randomize`` draws (``docs/robustness.md``), all policies play
-    again.
-    ``docs/bench.md`` explains the figures, and ``to_json`` of the result gives all of them as plain data.
+    and over ``paced_ticks`` calls at 50 Hz.
 
-    Raises InputError for arguments that do not fit, and for policies that cannot be measured.
+    All policies play the same ``episodes``, whose seeds begin with ``first_seed``; on emulated devices, only the first
+    ``loop_episodes`` of these. With ``keep``, the result has a certificate of whether each policy keeps that share of
+    the reference's return. The certificate clips returns to ``clip_range`` (low, high), by default that of other
+    episodes, and requires that at most the share ``max_failures`` of the episodes earns less than low. For each
+    disturbance that is given, all policies play once more: ``noise`` on observations, ``action_noise``, ``delay``,
+    ``drop``, and parameters that the file ``randomize`` draws (``docs/robustness.md``). ``docs/bench.md`` explains the
+    figures, and ``to_json`` of the result gives all of them as plain data.
 
-    >>> result = bench(["agent.zip", "small.onnx"], env="Hopper-v5", devices=["cpu"])  # doctest: +SKIP
+    Raises InputError for arguments that do not fit, for policies that cannot be measured, and for a file that needs an
+    argument of ``load``.
+
+    >>> agent = load("agent.zip", normalizer=False)  # doctest: +SKIP
+    >>> result = bench([agent, "small.onnx"], env="Hopper-v5", devices=["cpu"])  # doctest: +SKIP
     """
-    with undisturbed():
+    with undisturbed(), load_named():
         settings = BenchSettings(
             episodes=episodes,
             first_seed=first_seed,
@@ -88,8 +94,7 @@ def bench(
         chosen = [*devices_named(named, parts, 16 if int8 else None), *own]
         if not chosen or not policies:
             raise InputError("there is nothing to measure; give `policies` and `devices`, or `parts`")
-        if keep is not None:
-            check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
+        check_claimed(chosen[0], settings)
         models = [model_of(policy, f"policies[{index}]") for index, policy in enumerate(policies)]
         plain = env_kwargs is None and isinstance(env, str | None)  # files may know arguments for it
         where = cast(str | None, env) if plain else environment_spec(env, env_kwargs)

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from prunekit.api.asking import load_named
 from prunekit.api.benching import model_of
 from prunekit.api.compression import Answers
 from prunekit.api.disturbing import disturbance_of
@@ -60,15 +61,18 @@ def certify(
     requires that at most the share ``max_failures`` fails. With ``int8`` the small policy plays with int8 weights, and
     measures its ranges on ``observations`` [n, ...], by default on five episodes. All play under ``noise`` on
     observations, ``action_noise``, ``delay``, ``drop`` and parameters that the file ``randomize`` draws
-    (``docs/robustness.md``), and the claim holds under them. ``docs/certify.md`` explains the result.
+    (``docs/robustness.md``), and the claim holds under them. The seeds of all episodes follow from ``seed``, so another
+    ``seed`` plays other episodes. ``docs/certify.md`` explains the result.
 
-    Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails before the range is
-    fixed.
+    Raises InputError for arguments that do not fit and for a file that needs an argument of ``load``. Raises
+    FailedEpisodeError if the environment fails before the range is fixed; if it fails later, the test ends without a
+    certificate, and the result says why.
 
-    >>> certify("small.onnx", "agent.zip", env="Hopper-v5").certified  # doctest: +SKIP
+    >>> teacher = load("agent.zip", normalizer=False)  # doctest: +SKIP
+    >>> certify("small.onnx", teacher, env="Hopper-v5").certified  # doctest: +SKIP
     True
     """
-    with undisturbed():
+    with undisturbed(), load_named():
         settings = CertifySettings(
             keep=keep,
             clip_range=None if clip_range is None else range_given(clip_range),

@@ -12,6 +12,7 @@ from typing import Any, cast, final
 import numpy as np
 from numpy.typing import NDArray
 
+from prunekit.api.asking import load_named
 from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
@@ -112,14 +113,17 @@ def compress(
     selection and certificate are all under ``noise`` on observations, ``action_noise``, ``delay``, ``drop`` and
     parameters drawn as the file ``randomize`` says (``docs/robustness.md``). With ``fast``, students learn and are
     selected in EnvPool's version of the environment, but the certificate plays in the environment itself
-    (``docs/envpool.md``).
+    (``docs/envpool.md``). All randomness of the search follows from ``seed``. ``displays`` are told of the progress
+    (``compression/trial.py``).
 
-    Raises InputError for arguments that do not fit, and FailedEpisodeError if the environment fails.
+    Raises InputError for arguments that do not fit and for a file that needs an argument of ``load``, and
+    FailedEpisodeError if the environment fails.
 
-    >>> result = compress("agent.zip", env="Hopper-v5", keep=0.95)  # doctest: +SKIP
+    >>> teacher = load("agent.zip", normalizer=False)  # doctest: +SKIP
+    >>> result = compress(teacher, env="Hopper-v5", keep=0.95)  # doctest: +SKIP
     >>> result.policy.export_onnx("small.onnx")  # doctest: +SKIP
     """
-    with undisturbed():
+    with undisturbed(), load_named():
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
         single, seeding, notes = single_of(spec)

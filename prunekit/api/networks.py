@@ -14,6 +14,7 @@ from torch import nn
 import prunekit.spaces  # noqa: F401  (registers the kinds of actions)
 from prunekit.errors import CouplingError, InputError
 from prunekit.graph.graph import Graph, Node, Port, specs_of
+from prunekit.graph.lifting import modules
 from prunekit.graph.tracing import fx_graph, trace
 from prunekit.graph.trunk import trace_trunk
 from prunekit.ops.identity import Identity
@@ -73,10 +74,19 @@ def _width_of(network: nn.Module) -> int:
         traced = None
     ports: Sequence[Port] = () if traced is None else traced.graph.inputs
     if len(ports) != 1 or ports[0].name != f"<{holder}>":
+        _require_known_modules(network, [str(node.target) for node in graph.nodes if node.op == "call_module"])
         raise InputError(
             f"{type(network).__name__} does not show how wide its observations are; give their width as `inputs`"
         )
     return ports[0].shape[0]
+
+
+def _require_known_modules(network: nn.Module, paths: Sequence[str]) -> None:
+    """Raise CouplingError, naming it, for a module at one of ``paths`` that no op is made of, whatever its width."""
+    for path in paths:
+        kind = type(network.get_submodule(path))
+        if kind not in modules():
+            raise CouplingError(f"module '{path}' ({kind.__name__}) is not supported; docs/ops.md lists what is")
 
 
 def _normalize(normalizer: Normalization, width: int) -> Normalize:

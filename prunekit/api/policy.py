@@ -30,7 +30,8 @@ from prunekit.policy.sizes import Sizes, sizes_of
 from prunekit.spaces.kind import ActionKind
 
 PathLike = str | os.PathLike[str]
-Observation = NDArray[Any] | Mapping[str, NDArray[Any]]
+Observation = ArrayLike | Mapping[str, ArrayLike]
+"""Numbers in an array or in lists; for a policy with several inputs, a mapping from their names."""
 
 
 @final
@@ -145,8 +146,9 @@ class Policy:
     ) -> tuple[Path, ...]:
         """Write the policy as portable C, ``NAME.h`` and ``NAME.c``; return the paths.
 
-        With ``int8`` weights are int8 and activations int16; their ranges are measured on ``observations``
-        [n, ...] of the policy. Raises InputError if these are missing, and for ops without a form in C or in integers.
+        With ``int8``, weights are stored as int8 and activations as int16. The ranges of the activations are measured
+        on ``observations`` [n, ...] of the policy. Raises InputError if these are missing, and for ops without a form
+        in C or in integers.
         """
         if c_name(name) != name:
             raise InputError(f"'{name}' is not a C name (lowercase letters, digits and _); try '{c_name(name)}'")

@@ -71,12 +71,21 @@ def train(
 ) -> Training:
     """Train a policy in ``env`` and write the run to the folder ``out``, by default one under ``runs/``.
 
-    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. Training
-    removes the share ``sparsity`` of hidden units, 0.93 by default, or units that together hold at most the share
-    ``budget`` of all importance, or with ``dense`` none. ``max_divergence`` bounds how far the
-    removals of one check move the policy. ``hidden`` are the actor's widths, () for a linear policy. Arguments that
-    are None come from the preset of environment and algorithm (``docs/training.md``). ``resume``
-    continues the interrupted run in ``out``.
+    ``env`` is an id or a function that makes an environment from ``env_kwargs``; CartPole-v1 by default. ``algo`` is
+    ``"dqn"``, ``"ppo"``, ``"sac"`` or ``"td3"``, and ``steps`` is the number of environment steps. ``hidden`` are the
+    actor's widths, () for a linear policy. ``lr_schedule`` is ``"constant"``, ``"linear"``, or ``"hold"``, which falls
+    once the masks are frozen. Arguments that are None come from the preset of environment and algorithm
+    (``docs/training.md``).
+
+    Training removes the share ``sparsity`` of hidden units, 0.93 by default. With ``budget``, it instead removes units
+    that together hold at most this share of all importance. With ``dense``, it removes none. ``penalty`` is the
+    strength of the group-sparse penalty, 0.1 by default. ``max_divergence`` bounds how far the removals of one check
+    move the policy. Dead units are removed physically during training, unless ``live_shrink`` is False, which holds
+    them at zero. ``prune_critics`` prunes the critics too, by the same plan.
+
+    A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times. ``resume`` continues
+    the interrupted run in ``out`` from the last one. All randomness follows from ``seed``, 0 by default. ``displays``
+    are told of the progress (``training/status.py``).
 
     Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
 

@@ -16,6 +16,7 @@ from prunekit.benching.settings import BenchSettings
 from prunekit.environments import Spaces
 from prunekit.graph.graph import Graph
 from prunekit.stats.bootstrap import interquartile_mean
+from prunekit.stats.claim import check_episodes
 
 
 @final
@@ -108,6 +109,14 @@ class Device(Protocol):
         self, models: Sequence[BenchModel], runtimes: Sequence[Runtime | None], settings: BenchSettings, /
     ) -> list[DeviceFigures]:
         """Measure all models together, so noise affects all alike."""
+
+
+def check_claimed(device: Device, settings: BenchSettings) -> None:
+    """Raise InputError if ``device``, the first one, plays too few episodes to show the claim of ``settings``."""
+    played = len(device.seeds(settings))
+    parameter = "episodes" if played == settings.episodes else "loop_episodes"
+    if settings.keep is not None:
+        check_episodes(played, settings.max_failures, parameter=parameter, where=" on the first device")
 
 
 @final

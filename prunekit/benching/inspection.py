@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
+from prunekit.readers.normalizers import UnknownNormalizerError
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import Known, recognised
 from prunekit.stats.claim import ALPHA, counted
@@ -33,7 +35,8 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     """Return facts about the policy file at ``path``: its kind, inputs, outputs, ops and sizes, living units per group
     for a ``.pt``, and its provenance.
 
-    An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. Measured facts
+    An ONNX file that runs but cannot be read as a graph is counted by rule, and ``not_read`` says why. A zip that does
+    not say whether it has a normalizer is shown without one, with a note; its ``normalizer`` is None. Measured facts
     come first and are never replaced by what the file claims. Raises as ``read_policy`` does.
     """
     file = recognised(path)
@@ -41,9 +44,11 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
     if file.kind == "onnx":
         facts, metadata = _of_onnx(file, options)
     else:
-        policy = file.read(options)
+        policy, unknown = _with_or_without_normalizer(file, options)
         content = len(to_onnx(policy.graph, policy.metadata))
         facts, metadata = _of_policy(policy, policy.path.stat().st_size, content), policy.metadata
+        if unknown:
+            facts["normalizer"] = None
     for key in metadata:
         if not key.isidentifier():
             entry = shown(key, 60)
@@ -51,6 +56,16 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
                 f"{path}: its metadata has an entry '{entry}', which is not a name; export the model again"
             )
     return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
+
+
+def _with_or_without_normalizer(file: Known, options: PolicyOptions) -> tuple[PolicyFile, bool]:
+    """Return the policy, and whether it may have a normalizer that nothing tells of; a note then says so."""
+    try:
+        return file.read(options), False
+    except UnknownNormalizerError as error:
+        policy = file.read(replace(options, without_normalizer=True))
+        note = f"shown without a normalizer: {str(error).removeprefix(f'{policy.path}: ')}"
+        return replace(policy, notes=(*policy.notes, note)), True
 
 
 def _of_onnx(file: Known, options: PolicyOptions) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -114,6 +129,8 @@ def _told(key: str, value: Any, facts: Mapping[str, Any]) -> str:
         return value if isinstance(value, str) else "; ".join(value)
     if key in ("inputs", "outputs"):  # a shape without axes is one number
         return joined((f"{name} {shape or 'one number'}" for name, shape in value.items()), len(value))
+    if key == "normalizer" and value is None:
+        return "not known"
     if key == "living_units":
         return joined((f"{name}: {living:,} of {width:,}" for name, (living, width) in value.items()), len(value))
     if key in _COUNTS:

@@ -64,9 +64,10 @@ class OnnxRuntime:
             )
         fixed = [size for size in source.shape[1:] if isinstance(size, int)]
         if len(source.shape) != 2 or fixed not in ([], [spaces.observation]):
+            taken = f"{fixed[0]} values" if len(source.shape) == 2 else f"observations of shape {source.shape}"
             raise InputError(
-                f"{model.path}: takes observations of shape {source.shape}, but the environment gives "
-                f"{spaces.observation} values; give the model's own environment with `env`"
+                f"{model.path}: takes {taken}, but the environment gives {spaces.observation}; give the model's own "
+                "environment with `env`"
             )
         if work.is_open:
             require_bounded(model, spaces)

@@ -82,6 +82,7 @@ def bench(
     """Compare policies: latency, memory, return, and how much of the first one's return the others keep."""
     from prunekit.benching.compare import run_bench
     from prunekit.benching.defaults import default_models
+    from prunekit.benching.figures import check_claimed
     from prunekit.benching.settings import BenchSettings
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
@@ -90,7 +91,6 @@ def bench(
     from prunekit.outputs import require_apart
     from prunekit.readers.registry import require_policy
     from prunekit.report.bench_tables import render
-    from prunekit.stats.claim import check_episodes
     from prunekit.stats.clipping import parse_range
 
     settings = BenchSettings(
@@ -103,8 +103,7 @@ def bench(
         disturbance=disturbance_named(noise, delay, drop, randomize),
     )
     chosen = devices_named(device or ([] if part else ["cpu"]), part or [], bits_named(int8, activations))
-    if keep is not None:
-        check_episodes(len(chosen[0].seeds(settings)), max_failures, " on the first device")
+    check_claimed(chosen[0], settings)
     suffix = ".onnx" if all(entry.name == "cpu" for entry in chosen) else ".pt"
     named = models or default_models(suffix=suffix)
     for model in named:

@@ -111,6 +111,8 @@ def certify(
     read = [small, against, normalizer, randomize, *chain.from_iterable(map(weights_beside, (small, against)))]
     require_apart(read, [] if out is None else [out], json_file)
     console = Console(quiet=quiet)
+    if small.samefile(against):
+        tell(console, f"note: {small} is tested against itself: both arguments are the same file")
     match = Match(small=small, teacher=against, env=env, options=options, bits=bits)
     with console.status("reading the policies") as status:
 

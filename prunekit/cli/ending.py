@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NoReturn
+from textwrap import shorten
+from typing import Any, NoReturn
+
+from typer.exceptions import TyperException
 
 from prunekit.cli.signals import Terminated
 from prunekit.cli.words import in_flags
@@ -17,6 +20,9 @@ from prunekit.lazy import missing
 
 INTERRUPTED = 130
 _SIGNALLED = 128
+# By the first word of pydantic's names for what is wrong.
+_NUMBERS = {"float": "a number", "int": "a whole number"}
+_MAX_VALUE = 60
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -57,6 +63,20 @@ def said_of(error: Exception) -> tuple[str, int]:
         case _:
             text = f"internal error: {type(error).__name__}: {error}"
             return f"{text}; run again with --debug for the traceback", 1
+
+
+def no_number(error: TyperException) -> str | None:
+    """Return the message for an option whose value is no number; None if ``error`` says something else.
+
+    typer passes on the words of pydantic, which do not quote the value.
+    """
+    found, option = getattr(error.__cause__, "errors", None), getattr(error, "param", None)
+    first: Mapping[str, Any] = next(iter(found()), {}) if callable(found) else {}
+    wanted = _NUMBERS.get(str(first.get("type")).partition("_")[0])
+    if wanted is None or option is None:
+        return None
+    value = shorten(str(first["input"]), _MAX_VALUE, placeholder="...")
+    return f"{max(option.opts, key=len)} must be {wanted}, got {value[:_MAX_VALUE]}"
 
 
 def require_words(arguments: Sequence[str]) -> None:

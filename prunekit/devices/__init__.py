@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prunekit.benching.figures import Device
 from prunekit.devices.board import Board
-from prunekit.devices.chips import chip_named
+from prunekit.devices.chips import chip_named, chips
 from prunekit.devices.cores import CORES
 from prunekit.devices.cpu import Cpu
 from prunekit.devices.cpu_c import CpuC
@@ -18,9 +18,10 @@ DEVICES = ("cpu", "cpu-c", *CORES)
 """The names of all devices."""
 
 
-def devices_named(names: Sequence[str], chips: Sequence[str] = (), activations: Bits | None = None) -> list[Device]:
-    """Return the devices with these ``names``, then those of ``chips``, without duplicates; ``activations`` applies to
-    devices that run C.
+def devices_named(names: Sequence[str], parts: Sequence[str] = (), activations: Bits | None = None) -> list[Device]:
+    """Return the devices with these ``names``, then those of the chips ``parts``, without duplicates.
+
+    ``activations`` applies to devices that run C.
 
     Raises InputError for an unknown name.
     """
@@ -28,10 +29,12 @@ def devices_named(names: Sequence[str], chips: Sequence[str] = (), activations: 
     devices: list[Device] = []
     for name in dict.fromkeys(names):
         if name not in DEVICES:
-            raise InputError(f"`devices` {name} is unknown; choose among {', '.join(DEVICES)}")
+            begun = next((chip for chip in chips() if name and chip.startswith(name)), None)
+            advice = "" if begun is None else f"; {begun} is a chip, which `parts` takes"
+            raise InputError(f"`devices` {name} is unknown; choose among {', '.join(DEVICES)}{advice}")
         if name in CORES:
             devices.append(Board(CORES[name], None, code))
         else:
             devices.append(Cpu() if name == "cpu" else CpuC(code))
-    found = [chip_named(name) for name in chips]
+    found = [chip_named(name) for name in parts]
     return [*devices, *(Board(chip.core, chip, code) for chip in dict.fromkeys(found))]

@@ -49,5 +49,5 @@ def chip_named(name: str) -> Chip:
         return chips()[name]
     begun = [chip for chip in chips() if name and chip.startswith(name)]
     if len(begun) != 1:
-        raise InputError(f"chip {name} is unknown; choose among {', '.join(begun or chips())}")
+        raise InputError(f"`parts` {name} is unknown; choose among {', '.join(begun or chips())}")
     return chips()[begun[0]]

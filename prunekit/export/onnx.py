@@ -58,7 +58,7 @@ def export_onnx(
 ) -> ExportReport:
     """Write ``policy`` to ``path`` as ONNX, atomically, after comparing it with torch and the reference.
 
-    Law 2: torch = ONNX Runtime = NumPy float64 reference on raw observations, action for action. Raises
+    Torch, ONNX Runtime and the NumPy float64 reference give the same actions on raw observations. Raises
     ExportMismatchError, and writes nothing, if they differ by more than float32 rounding; CouplingError and InputError
     as ``graph_of`` does; and InputError for an op without an ONNX or torch form. For a graph, ``with_torch=False``
     leaves torch out of the comparison.

@@ -33,7 +33,8 @@ def require_place(name: str, graph: Graph, spaces: Spaces, place: str) -> None:
     wanted = spaces.observation, spaces.outputs
     if sizes != wanted:
         raise InputError(
-            f"{name}: maps {sizes[0]} values to {sizes[1]}, but {place} needs {wanted[0]} to {wanted[1]}; {fix}"
+            f"{name}: takes {sizes[0]} values and gives {sizes[1]}, but {place} needs {wanted[0]} and {wanted[1]}; "
+            f"{fix}"
         )
     head = next(node.op for node in graph.nodes if "action" in node.outputs)
     if not spaces.actions.takes(head):

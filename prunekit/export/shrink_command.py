@@ -28,7 +28,11 @@ from prunekit.readers.registry import require_policy
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Compact:
-    """The smaller policy: ``file``, and ``source``, with which the ONNX export is compared; sizes before and after."""
+    """The smaller policy: ``file``, and ``source``, with which the ONNX export is compared; sizes before and after.
+
+    ``hidden`` are the widths before any removal and now, ``given`` those of the file that was read. ``again`` means
+    that this file was written by ``shrink`` itself.
+    """
 
     file: ModelFile
     source: Actor | Graph
@@ -36,8 +40,22 @@ class _Compact:
     parameters: tuple[int, int]
     difference: float
     scale: float
-    removed_before: bool = False
-    nothing_to_remove: bool = False
+    given: tuple[int, ...]
+    again: bool
+
+    @property
+    def nothing_to_remove(self) -> bool:
+        """Whether no unit went, now or in the training that wrote the file."""
+        original, now = self.hidden
+        return self.given == now and (self.again or original == now)
+
+    @property
+    def removed_before(self) -> str:
+        """When units were removed, if this was before the file was read."""
+        original, now = self.hidden
+        if self.given != now or original == now:
+            return ""
+        return ", removed before" if self.again else ", removed while training"
 
 
 def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file: Path | None) -> ExportOutcome:
@@ -66,18 +84,18 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
         "notes": list(policy.notes),
     }
     lines = [(target, _told(made)), (report.path, report.summary)]
+    if made.nothing_to_remove:
+        reason = "constant for all observations" if policy.masks is None else "masked"
+        lines.insert(0, (path, f"nothing to remove: no unit is {reason}; the files below hold the same network"))
     if policy.masks is None:
         lines += [(path, text) for text in (policy.recognised, *policy.notes)]
-    if made.nothing_to_remove:
-        lines.append((path, "no unit is constant for all observations, so none was removed"))
     return ExportOutcome(lines=tuple(lines), facts=facts)
 
 
 def _told(made: _Compact) -> str:
     (hidden, now), (parameters, left) = made.hidden, made.parameters
     return (
-        f"hidden {widths(hidden)} -> {widths(now)}"
-        f"{', removed while training' if made.removed_before else ''}, "
+        f"hidden {widths(hidden)} -> {widths(now)}{made.removed_before}, "
         f"parameters {parameters:,} -> {left:,}, "
         f"largest difference {made.difference:.2g} in outputs up to {made.scale:.3g}"
     )
@@ -93,7 +111,8 @@ def _of_artifact(artifact: Artifact) -> _Compact:
         parameters=(result.original_parameters, result.after.parameters),
         difference=result.largest_difference,
         scale=result.output_scale,
-        removed_before=result.before.hidden == result.after.hidden,
+        given=result.before.hidden,
+        again=artifact.provenance.get("compact") is True,
     )
 
 
@@ -102,7 +121,6 @@ def _of_graph(policy: PolicyFile) -> _Compact:
         result = shrink_graph(policy.graph, policy.masks, policy.metadata, actions=policy.actions)
     except InputError as error:
         raise ArtifactError(f"{policy.path}: {error}") from error
-    same = result.before.hidden == result.after.hidden
     return _Compact(
         file=result.file,
         source=result.file.graph,
@@ -110,6 +128,6 @@ def _of_graph(policy: PolicyFile) -> _Compact:
         parameters=(parameter_count(policy.graph), result.after.parameters),
         difference=result.largest_difference,
         scale=result.output_scale,
-        removed_before=same and result.original_hidden != result.before.hidden,
-        nothing_to_remove=same and policy.masks is None,
+        given=result.before.hidden,
+        again=policy.metadata.get("compact") is True,
     )

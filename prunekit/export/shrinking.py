@@ -50,7 +50,7 @@ def shrink_graph(
     actions: ActionKind | None = None,
     seed: int = 0,
 ) -> Shrunk:
-    """Return ``graph`` without the units that ``masks`` remove; without masks, without constant units (law 1).
+    """Return ``graph`` without the units that ``masks`` remove; without masks, without constant units.
 
     Raises CheckError if its outputs differ by more than 1e-5 of their size, or than float32 rounding if that is larger;
     InputError and CouplingError as ``zeroed`` does, and InputError for ``metadata`` with other widths.

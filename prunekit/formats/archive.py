@@ -69,7 +69,7 @@ def opened(source: Path | bytes, *, max_packed: int = 0) -> Iterator[Archive]:
         if len(listed) > MAX_ENTRIES:
             raise InputError(f"holds more than {MAX_ENTRIES:,} entries, so it was not loaded")
         if len({entry.filename.casefold() for entry in listed}) != len(listed):
-            raise InputError("holds two entries of one name, so it was not loaded")
+            raise InputError("holds two entries of one name, so it was not loaded; save the file again")
         stored = sum(entry.file_size for entry in listed if entry.compress_type == zipfile.ZIP_STORED)
         packed = [entry for entry in listed if entry.compress_type != zipfile.ZIP_STORED]
         if (

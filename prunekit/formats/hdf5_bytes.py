@@ -222,7 +222,7 @@ class Names:
                     waiting.append(block.number(8))
                     block.take(8)
             else:
-                raise InputError("has a group in a form that is not read; it is damaged")
+                raise InputError("has a group whose table of names is damaged; save the file again")
 
     def _entry(self, block: Block) -> tuple[str, int]:
         start, address, kind = block.number(8), block.number(8), block.number(4)

@@ -100,7 +100,9 @@ class _Walk:
         messages = list(messages_at(self.data, address))
         kinds = {message.kind for message in messages}
         if _EXTERNAL in kinds:
-            raise InputError(f"keeps the numbers of {path[:80]!r} in other files, which are never opened")
+            raise InputError(
+                f"stores {path[:80]!r} in another file, which is never opened; save it with all arrays inside"
+            )
         for message in messages:
             if message.kind == _ATTRIBUTE:
                 self.attribute(message, path)

@@ -12,7 +12,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 from prunekit.errors import ArtifactError
 from prunekit.formats.onnx_ops import is_known
-from prunekit.formats.text import reason_of, shown
+from prunekit.formats.text import shown
 
 _MAX_NODES = 10_000
 _MAX_DEPTH = 8
@@ -38,14 +38,14 @@ def parse_onnx(content: bytes, called: str) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(content)
         _check_text(model, called)
         if not model.HasField("graph"):
-            raise ArtifactError(f"{called}: is not an ONNX file (it has no graph)")
+            raise ArtifactError(f"{called}: is damaged, or not an ONNX file (it has no graph); export it again")
         functions = {(function.domain, function.name): function for function in model.functions}
         _check_graph(model.graph, called, functions.keys(), 0)
         for function in model.functions:
             _check_nodes(function.node, called, functions.keys(), 1)
         _check_expansion(model, called)
     except (DecodeError, RecursionError) as error:
-        raise ArtifactError(f"{called}: is not an ONNX file ({reason_of(error)})") from error
+        raise ArtifactError(f"{called}: is damaged, or not an ONNX file; export it again") from error
     return model
 
 

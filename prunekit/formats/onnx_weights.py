@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from prunekit.errors import ArtifactError
 from prunekit.formats.onnx_file import NUMBERS, all_tensors
-from prunekit.formats.text import reason_of, shown
+from prunekit.formats.text import shown
 
 _LARGEST = 2**31 - 2**20  # what one protobuf message can hold, the graph beside the weights
 _SHARED = 4  # how often, on average, a byte beside may be read: tied weights are, bombs are
@@ -31,7 +31,7 @@ def self_contained(path: Path) -> tuple[bytes, int]:
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (DecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: is not an ONNX file ({reason_of(error)})") from error
+        raise ArtifactError(f"{path}: is damaged, or not an ONNX file; export it again") from error
     if not outside:
         return content, len(content)
     sizes: dict[Path, int] = {}

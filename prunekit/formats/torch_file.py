@@ -38,14 +38,16 @@ def read_torch(source: Path | bytes, *, foreign: bool = False) -> Any:
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and the pickle's own mistakes raise many types
-        raise InputError(f"damaged or not a torch file ({type(error).__name__})") from error
+        raise InputError(
+            "is damaged, or not a torch file; save it again (docs/readers.md lists the kinds of files that are read)"
+        ) from error
 
 
 def folder_of(archive: Archive, name: str) -> str:
     """Return the one folder of ``archive`` that has an entry ``name``; raises InputError where there is no such."""
     folders = [entry.split("/", 1)[0] for entry in archive.entries if entry.split("/", 1)[1:] == [name]]
     if len(folders) != 1:
-        raise InputError(f"damaged or not a torch file, as it has {len(folders)} entries {name!r}; save it again")
+        raise InputError(f"is damaged, or not a torch file: it has {len(folders)} entries {name!r}; save it again")
     return folders[0]
 
 

@@ -52,7 +52,7 @@ def activation_in_float32(kind: str, numbers: Sequence[float], x: Float32) -> Fl
 
 def _kind(kind: str, numbers: Sequence[float]) -> CKind:
     if kind not in C_KINDS:
-        raise InputError(f"the activation '{kind}' has no C; it has {', '.join(C_KINDS)}")
+        raise InputError(f"the activation '{kind}' cannot be written as C; possible are {', '.join(C_KINDS)}")
     for number in numbers:
         if not abs(number) <= LARGEST:
             raise InputError(f"the activation '{kind}' has a parameter beyond float32: {number:g}")

@@ -100,8 +100,10 @@ def _factor(op: BatchNorm) -> Float32:
 
 @from_module(lambda: (nn.BatchNorm1d,))
 def _module(module: nn.BatchNorm1d, x: Traced) -> Lifted | None:
-    if module.training or module.running_mean is None or module.running_var is None:
-        raise InputError("it takes its statistics from the batch; call eval() on the network, with running statistics")
+    if module.running_mean is None or module.running_var is None:
+        raise InputError("it takes its statistics from the batch; build it with track_running_stats=True")
+    if module.training:
+        raise InputError("it takes its statistics from the batch; call network.eval() first")
     if len(x.spec.shape) != 1:  # torch's channels are the first axis
         return None
     mean, variance = array_of(module.running_mean), array_of(module.running_var)

@@ -33,7 +33,7 @@ class Constant:
         """Return the shape of ``value``."""
         require_floats(given)
         if not self.value.ndim:
-            raise InputError("its value is a single number, but needs an axis of values")
+            raise InputError("the constant must be a vector, not a single number")
         return (Spec(self.value.shape),)
 
     def couplings(self, _: Sequence[Spec]) -> tuple[Coupling, ...]:

@@ -49,7 +49,9 @@ class GRU:
         require_floats([x], last=self.w_x.shape[1])
         require_floats([before], last=rows // 3)
         if x.shape[:-1] or before.shape[:-1]:
-            raise InputError("it takes one step of one vector at a time")
+            raise InputError(
+                "the GRU reads one vector per step, but gets a batch or a sequence; call it once for each step"
+            )
         return (before,)
 
     def couplings(self, _: Sequence[Spec]) -> tuple[Coupling, ...]:

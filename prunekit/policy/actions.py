@@ -21,7 +21,7 @@ def with_actions_of(graph: Graph, spaces: Spaces, called: str) -> Graph:
     inputs, outputs = (sum(math.prod(port.shape) for port in graph.inputs), math.prod(specs["outputs"].shape))
     if (inputs, outputs) != (spaces.observation, spaces.outputs):
         raise InputError(
-            f"{called}: maps {inputs} values to {outputs}, but the environment has observations of "
+            f"{called}: takes {inputs} values and gives {outputs}, but the environment has observations of "
             f"{spaces.observation} and actions of {spaces.outputs}; give the policy's own environment with `env`"
         )
     return with_head(graph, spaces.actions.head())

@@ -49,7 +49,7 @@ class Compaction:
 
 
 def compact(artifact: Artifact, seed: int = 0) -> Compaction:
-    """Remove the dead units of ``artifact`` and check that the outputs stay the same (law 1).
+    """Remove the dead units of ``artifact`` and check that the outputs stay the same.
 
     Raises CheckError if they differ by more than 1e-5 of the output's scale.
     """

@@ -107,7 +107,7 @@ def read_model_file(path: Path) -> ModelFile:
     try:
         data = read_torch(path)
     except InputError as error:
-        raise ArtifactError(f"{path}: {error}; only a model.pt written by prunekit is read") from error
+        raise ArtifactError(f"{path}: {error}") from error
     if not isinstance(data, dict) or not is_exactly(data.get("format"), FORMAT):
         raise ArtifactError(f"{path}: a torch file, but not a prunekit model{_alternative(data)}")
     version = data.get("version")
@@ -139,7 +139,7 @@ def _alternative(data: object) -> str:
             "and write it "
             "with prunekit.Policy.from_network(network).save(path)"
         )
-    return "; only a model.pt written by prunekit is read"
+    return ", which is needed here"
 
 
 def _check(file: ModelFile) -> None:

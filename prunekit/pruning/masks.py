@@ -30,7 +30,7 @@ def full_masks(groups: Iterable[Group]) -> dict[str, Tensor]:
 
 
 def check_masks(groups: Sequence[Group], masks: Masks, min_units: int = 1) -> None:
-    """Check that ``masks`` fit ``groups`` and leave each at least ``min_units`` (law 8).
+    """Check that ``masks`` fit ``groups`` and leave each at least ``min_units``.
 
     Raises InputError for a wrong name, dtype or width, and EmptyGroupError for a group with too few units.
     """
@@ -95,7 +95,7 @@ def zero_slices_(slices: Iterable[DeadSlice]) -> None:
 def masked(network: nn.Module, masks: Masks, *, states: int = 0) -> nn.Module:
     """Return a copy of ``network`` in which removed units are gated: ``h = keep * act(W x + b)``.
 
-    A removed unit with a constant value keeps its contribution. ``network`` is not changed (law 6). ``states`` is as in
+    A removed unit with a constant value keeps its contribution. ``network`` is not changed. ``states`` is as in
     ``find_groups``. Raises CouplingError, naming the norm, if a removed unit would not be zero under a norm.
     """
     traced, groups = traced_groups(network, states=states)

@@ -17,12 +17,12 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 class PruningPlan:
     """What to prune and how. Shares are of all hidden units; ``checks`` is the number of checks in the pruning window.
 
-    ``strength`` of the penalty is dimensionless (``scale_free_lambda``). A unit dies after ``patience`` checks below
-    the threshold, and at most ``share_per_check`` of a group's living units die at a time. Importance is measured on
-    the latest ``states`` inputs and averaged with ``memory`` in [0, 1).
+    The penalty shrinks an average unit by ``strength`` median norms over the pruning window (``scale_free_lambda``). A
+    unit dies after ``patience`` checks below the threshold, and at most ``share_per_check`` of a group's living units
+    die at a time. Importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1).
 
-    With ``common_scale``, units of all groups are compared by their raw importance, which must be in units of the
-    output. Otherwise importance is divided by the mean of its group. ``compensate`` lets living units take over the
+    With ``common_scale``, units of all groups are compared by their raw importance, which must have the dimension of
+    the output. Otherwise importance is divided by the mean of its group. ``compensate`` lets living units take over the
     contribution of dead ones (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of
     the units that it would keep if all groups lost the same share; this prevents bottlenecks.
 
@@ -76,6 +76,6 @@ class PruningPlan:
             left = sum(widths) - self.threshold.removals(sum(widths))
             if left < self.min_units * len(widths):
                 raise EmptyGroupError(
-                    f"sparsity {self.threshold.goal:g} leaves {left} of {sum(widths)} units, but every group "
-                    f"keeps at least {self.min_units}; lower the sparsity"
+                    f"`sparsity` {self.threshold.goal:g} leaves {left} of {sum(widths)} units, but every group "
+                    f"keeps at least {self.min_units}; lower it"
                 )

@@ -72,26 +72,26 @@ def _trust_region(
 class Pruner:
     """Prunes ``network`` while ``optimizer`` trains it.
 
-    ``total_steps`` is the number of optimizer steps of the whole training. ``twins`` are networks of the same shape
-    (target networks); their units die together with those of ``network``. ``observe`` is the module that the training
-    loop calls with observations, if it is not ``network``. ``output_of`` picks the outputs [n, k] from what the network
-    returns. ``frozen`` is True when masks are final; it stays False if there were too few steps to reach the sparsity.
-    Law 3: a dead unit's parameters are exactly zero after every step.
+    ``total_steps`` is the number of optimizer steps of the whole training. ``twins`` are the target networks of
+    ``network``, which have its shape; their units die together with those of ``network``. ``observe`` is the module
+    that the training loop calls with observations, if it is not ``network``. ``output_of`` picks the outputs [n, k]
+    from what the network returns. ``frozen`` is True when masks are final; it stays False if there were too few steps
+    to reach the sparsity. A dead unit's parameters are exactly zero after every step.
 
-    ``live_shrink`` removes dead units physically during training, from network, twins and the optimizer's state, so
-    that training gets cheaper; law 4: the weights are those of training with masks. It replaces parameters by smaller
-    ones, so a loop must ask modules for their parameters and keep no list of them. Groups named together in
-    ``equal_widths`` stay equally wide: the narrower ones keep some of their dead units, at zero. ``on_shrink`` is
-    called after every removal.
+    ``live_shrink`` removes dead units physically during training, from network, target networks and the optimizer's
+    state, so that training gets cheaper. The weights are those of training with masks, up to rounding. Parameters are
+    replaced by smaller ones, so a loop must ask modules for their parameters and keep no list of them. Groups named
+    together in ``equal_widths`` stay equally wide: the narrower groups keep some of their dead units, at zero.
+    ``on_shrink`` is called after every removal.
 
-    The last ``states`` inputs of the network's forward are states (of a ``nn.GRUCell``, say), which it returns for the
-    next call after its outputs; the loop calls it step by step. A unit's importance is then its effect on the
-    outputs of one step, directly and through the state that the step began with. Such networks train with masks, and
-    are shrunk at the end.
+    The last ``states`` inputs of the network's forward are states (of a ``nn.GRUCell``, say), which the network returns
+    for the next call after its outputs; the loop calls it step by step. A unit's importance is then its effect on the
+    outputs of one step, directly and through the state that the step began with. ``live_shrink`` is refused for such
+    networks; ``shrink`` makes them smaller at the end.
 
     ``plan.max_divergence`` needs ``divergence``: a function of the outputs before and after a removal, [n, k] each,
-    that returns how far they are apart, [n]. ``distribution_of`` picks these outputs, if they are others than those of
-    ``output_of``. For Gaussian actions with the standard deviations ``std`` it is the KL divergence::
+    that returns how far the two are apart, [n]. ``distribution_of`` picks these outputs, if ``output_of`` picks others.
+    For Gaussian actions with the standard deviations ``std`` it is the KL divergence::
 
         divergence=lambda before, after: ((after - before) / std).square().sum(dim=1) / 2
 
@@ -99,8 +99,8 @@ class Pruner:
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
     float64, where the optimizer does not hold them or evaluates closures, where ``total_steps`` is below 1, or where
-    ``plan.max_divergence`` has no ``divergence``; and
-    EmptyGroupError where the threshold leaves a group without ``min_units``.
+    ``plan.max_divergence`` has no ``divergence``; and EmptyGroupError where the threshold leaves a group without
+    ``min_units``.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class Sparsity:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.goal < 1.0:
-            raise InputError(f"sparsity must lie in [0, 1), got {self.goal:g}")
+            raise InputError(f"`sparsity` must be at least 0 and below 1, got {self.goal:g}")
 
     @property
     def target(self) -> float:  # for one release
@@ -109,7 +109,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.goal < 1.0:
-            raise InputError(f"budget must lie in [0, 1), got {self.goal:g}")
+            raise InputError(f"`budget` must be at least 0 and below 1, got {self.goal:g}")
 
     @property
     def target(self) -> float:  # for one release
@@ -133,8 +133,8 @@ def units_below(
     """Return bool [width] per group: the living units at or below the dynamic threshold tau.
 
     ``importance`` [width] is normalized; a removed unit has the value that it had when it was removed. ``removed`` and
-    ``protected`` are bool [width]. In sparsity mode tau is the quantile that removes the share target * growth of all
-    units. In budget mode tau is the largest value for which all units at or below it have at most target * growth of
+    ``protected`` are bool [width]. In sparsity mode tau is the quantile that removes the share goal * growth of all
+    units. In budget mode tau is the largest value for which all units at or below it have at most goal * growth of
     the total importance.
     """
     names = list(importance)

@@ -14,8 +14,9 @@ from prunekit.pruning.masks import Masks, arrays_of, check_masks, write_
 def shrink(network: nn.Module, masks: Masks, *, min_units: int = 1, states: int = 0) -> nn.Module:
     """Return a smaller copy of ``network`` without the units that ``masks`` removes.
 
-    Law 1: ``shrink(m, masks)(x) == masked(m, masks)(x)`` up to the rounding of shorter sums. A removed unit whose
-    output is a non-zero constant is folded into the bias of its consumers. Law 6: ``network`` is not changed.
+    The copy gives the same outputs as the masked network, ``shrink(m, masks)(x) == masked(m, masks)(x)``, up to the
+    rounding of shorter sums. A removed unit whose output is a non-zero constant is folded into the bias of its
+    consumers. ``network`` is not changed.
 
     ``masks`` holds one ``keep`` bool [width] per group of ``find_groups(network, states=states)``. The copy has the
     same class, dtype, device, mode and ``requires_grad``, and keeps everything without removed units. A norm that lost

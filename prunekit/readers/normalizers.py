@@ -16,6 +16,10 @@ from prunekit.readers.zoo import zoo_normalizes
 _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
 
 
+class UnknownNormalizerError(InputError):
+    """Nothing says whether the policy was trained with a normalizer, or where its file is."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Told:
@@ -30,8 +34,8 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     """Return the normalizer's file for the zip at ``path``, or None if the policy was trained without one.
 
     A zip does not say whether there was a normalizer. A file in a usual place is used. Otherwise the files of the
-    training program may say that there was none (``told_of``), or else ``options`` must. Raises InputError, naming the
-    options, if nothing says so.
+    training program may say that there was none (``told_of``), or else ``options`` must. Raises
+    UnknownNormalizerError, naming the options, if nothing says so.
     """
     if options.without_normalizer:
         return None
@@ -45,12 +49,12 @@ def normalizer_of(path: Path, options: PolicyOptions) -> Path | None:
     if told is not None and not told.normalizes:
         return None
     if told is not None:
-        raise InputError(
+        raise UnknownNormalizerError(
             f"{path}: {told.file} next to it says that it was trained with a normalizer, whose file is missing; put "
             "vecnormalize.pkl next to the zip, or name it with `normalizer`"
         )
     what = "several files next to it could be its normalizer" if found else "no normalizer is next to it"
-    raise InputError(
+    raise UnknownNormalizerError(
         f"{path}: does not say whether its observations were normalized (VecNormalize), and {what}; give its file "
         "with `normalizer`, or `normalizer=False` if it was trained without one"
     )

@@ -120,5 +120,5 @@ def _ends(resampled: Array) -> tuple[float, float]:
 
 def _resamples(count: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
     if not count:
-        raise InputError("the interval for the mean of no values is not defined")
+        raise InputError("there are no values for an interval of their mean; at least one is needed")
     return generator.integers(0, count, size=(resamples, count))

@@ -55,17 +55,18 @@ def check_claim(keep: float, max_failures: float | None) -> None:
         raise InputError(f"`max_failures` must lie between 0 and 1, got {max_failures:g}")
 
 
-def check_episodes(episodes: int, max_failures: float | None, where: str = "") -> None:
-    """Raise InputError if ``episodes`` are too few to show a claim, or ``max_failures``; ``where`` names them in the
-    message.
+def check_episodes(episodes: int, max_failures: float | None, *, parameter: str = "episodes", where: str = "") -> None:
+    """Raise InputError if ``episodes`` are too few to show a claim, or ``max_failures``.
+
+    The message names the ``parameter`` that is their number, and ``where`` they are played.
     """
     if episodes < MIN_EPISODES:
-        raise InputError(f"`keep` needs at least {MIN_EPISODES} episodes for its bound, got {episodes}{where}")
+        raise InputError(f"`{parameter}` must be at least {MIN_EPISODES} for a certificate, got {episodes}{where}")
     minimum = 0 if max_failures is None else faultless_episodes(max_failures, ALPHA)
     if episodes < minimum:
         raise InputError(
             f"`max_failures` {max_failures:g} needs {minimum:,} episodes without a failure, got {episodes:,}{where}; "
-            "give it more `episodes`"
+            f"give it more `{parameter}`"
         )
 
 

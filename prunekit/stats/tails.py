@@ -51,7 +51,7 @@ def cvar(returns: Sequence[float] | Array, share: float = WORST) -> float:
     """
     values, count = np.sort(np.asarray(returns, np.float64)), _checked(share) * len(returns)
     if not len(values):
-        raise InputError("the mean of no episodes is not defined")
+        raise InputError("there are no returns; at least one episode is needed")
     if np.isnan(values).any():
         raise InputError("a return is not a number (NaN), so it is not known which are the worst")
     whole = min(int(count), len(values) - 1)

@@ -111,15 +111,16 @@ def record(needed: Mapping[str, Check], optional: Mapping[str, Check] | None = N
     def check(name: str, value: object) -> None:
         if not isinstance(value, dict):
             raise wrong(name, value, "an object with keys")
-        for key in needed:
-            if key not in value:
-                raise WrongValueError(f"{_joined(name, key)} is missing")
-        for key, entry in value.items():
+        for key in value:  # before what is missing, which may only be misspelled
             if key not in known:
                 keys = shorten(", ".join(map(str, known)), 300, placeholder="...")
                 near = get_close_matches(str(key), list(known), 1)
                 meant = f"did you mean {near[0]}? The" if near else "the"
                 raise WrongValueError(f"{_joined(name, key)} is not known; {meant} keys are {keys or 'none'}")
+        for key in needed:
+            if key not in value:
+                raise WrongValueError(f"{_joined(name, key)} is missing")
+        for key, entry in value.items():
             known[key](_joined(name, key), entry)
 
     return check

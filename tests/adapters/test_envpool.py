@@ -145,7 +145,7 @@ def lasting(duration: int) -> Any:
 def test_a_setting_of_another_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, fake())
     EnvPoolRunner(lasting, {"duration": 30}).close()
-    with pytest.raises(InputError, match=r"cannot stand in for yours: its duration is 30, yours 60"):
+    with pytest.raises(InputError, match=r"cannot stand in for yours: its duration is 30, that of yours 60"):
         EnvPoolRunner(lasting, {"duration": 60})
 
 

@@ -307,6 +307,12 @@ def test_a_width_that_no_layer_shows_is_asked_for(kind: type[nn.Module], width: 
     np.testing.assert_allclose(policy.act(seen), answers(module, seen), atol=1e-6)
 
 
+def test_a_module_that_is_not_supported_is_named_before_a_width_is_asked_for() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(prunekit.CouplingError, match=r"module '0' \(Conv2d\) is not supported; docs/ops.md lists"):
+        prunekit.Policy.from_network(network)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

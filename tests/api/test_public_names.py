@@ -21,6 +21,7 @@ INNER = {
     "disturbance_of",
     "graph_of_network",
     "kind_of_actions",
+    "load_named",
     "model_of",
     "options_of",
     "place_of",

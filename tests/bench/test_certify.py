@@ -95,6 +95,17 @@ def test_one_that_does_not_is_refuted_at_once(files: dict[str, Path], tmp_path: 
     assert told["certificate"]["upper_bound"] < 0.95
 
 
+def test_a_policy_against_itself_is_told(files: dict[str, Path], tmp_path: Path, run: Run) -> None:
+    link = tmp_path / "link.pt"
+    link.symlink_to(files["near.pt"])
+    code, out, err = run("certify", files["near.pt"], "--against", link, "--env", ENV, "--keep", 0.9)
+    assert code == 0, err
+    assert out.splitlines()[0] == f"note: {files['near.pt']} is tested against itself: both arguments are the same file"
+    code, out, err = run("certify", files["near.pt"], "--against", files["teacher.onnx"], "--env", ENV, "--keep", 0.8)
+    assert code == 0, err
+    assert "itself" not in out
+
+
 def test_what_the_budget_does_not_show_says_what_would(files: dict[str, Path], run: Run) -> None:
     words = ["--against", files["teacher.onnx"], "--env", ENV, "--episodes", 20]
     code, _, err = run("certify", files["near.pt"], *words)
@@ -250,7 +261,7 @@ def test_a_failing_environment_fails_the_policy_under_which_it_does(files: dict[
         (["--env", "CartPole-v1"], ["near.pt", "--env"]),
         (["--env", ENV, "--keep", "1.5"], ["--keep must lie in (0, 1]"]),
         (["--env", ENV, "--max-failures", "0.01", "--episodes", "100"], ["--max-failures 0.01 needs 306 episodes"]),
-        (["--env", ENV, "--episodes", "19"], ["20 episodes"]),
+        (["--env", ENV, "--episodes", "19"], ["--episodes must be at least 20 for a certificate"]),
         (["--env", ENV, "--episodes", "90001"], ["--episodes must be at most 90,000"]),
         (["--env", ENV, "--minutes", "0"], ["--minutes must be positive"]),
         (["--env", ENV, "--seed", "8000"], ["--seed must lie between 0 and 7999"]),

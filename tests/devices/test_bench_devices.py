@@ -212,7 +212,7 @@ def test_emulators_are_closed_when_a_later_device_cannot_run(
 
 def test_another_environment_is_refused_with_both_widths() -> None:
     for name in ("cpu-c", "cortex-m4"):
-        with pytest.raises(InputError, match=r"compact\.pt: maps 4 values to 2, .* needs 11 to 3; .*`env`$"):
+        with pytest.raises(InputError, match=r"compact\.pt: takes 4 values and gives 2, .* needs 11 and 3; .*`env`$"):
             run_bench(CARTPOLE[1:], devices_named([name]), FEW, "Hopper-v5")
 
 

@@ -380,7 +380,7 @@ def test_a_model_is_observed_once_for_all_devices(opened: Open) -> None:
 )
 def test_another_environment_is_refused_with_both_widths(spaces: Spaces) -> None:
     for device in devices_named(["cpu-c", "cortex-m4"]):
-        words = r"^model\.pt: maps 4 values to 2, but the environment needs 7 to 3; .* `env`$"
+        words = r"^model\.pt: takes 4 values and gives 2, but the environment needs 7 and 3; .* `env`$"
         with pytest.raises(InputError, match=words):
             device.runtime(model(9), replace(PLACE, spaces=spaces))
 

@@ -34,7 +34,7 @@ def test_known_figures() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"^chip z80 is unknown; choose among .*stm32f103c8.*atmega328p"):
+    with pytest.raises(InputError, match=r"^`parts` z80 is unknown; choose among .*stm32f103c8.*atmega328p"):
         chip_named("z80")
     with pytest.raises(InputError, match=r"^core z80 is unknown; choose among cortex-m0, .*avr-uno"):
         core_named("z80")

@@ -244,7 +244,7 @@ def test_every_activation_that_prunekit_knows_has_c() -> None:
 
 
 def test_an_unknown_activation_is_refused_by_name() -> None:
-    refused = "the activation 'wave' has no C; it has tanh, relu, .*gelu"
+    refused = "the activation 'wave' cannot be written as C; possible are tanh, relu, .*gelu"
     for attempt in (
         lambda: activation_to_c("wave", (), "p", "wave"),
         lambda: activation_in_float32("wave", (), np.zeros(1, np.float32)),

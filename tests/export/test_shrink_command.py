@@ -98,7 +98,7 @@ def test_masked_units_of_any_graph_go(made: Callable[[], Graph], tmp_path: Path,
     assert told["parameters"]["before"] > told["parameters"]["after"]
     assert told["largest_difference"] < 1e-5
     assert "largest difference" in out
-    assert "so none was removed" not in out
+    assert "nothing to remove" not in out
     file = read_model_file(tmp_path / "model.compact.pt")
     assert file.provenance == {"seed": 3, "original_hidden": widths, "compact": True}
     sequence = [{"obs": ROWS + step} for step in range(4)]
@@ -131,6 +131,31 @@ def test_a_chain_is_shrunk_as_its_actor_is(tmp_path: Path, run: Run) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("provenance", "first", "then"),
+    [
+        (
+            {},
+            "nothing to remove: no unit is masked; the files below hold the same network",
+            "hidden 6 -> 6, parameters",
+        ),
+        ({"original_hidden": [9]}, "hidden 9 -> 6, removed while training, parameters", None),
+        ({"original_hidden": [9], "compact": True}, "nothing to remove", "hidden 9 -> 6, removed before, parameters"),
+    ],
+)
+def test_a_file_without_masked_units_is_told_first(
+    provenance: dict[str, Any], first: str, then: str | None, tmp_path: Path, run: Run
+) -> None:
+    network = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
+    save(make_artifact(Actor(network, ArgmaxHead()), None, provenance), tmp_path / "model.pt")
+    code, out, err = run("shrink", tmp_path / "model.pt")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert first in lines[0]
+    assert then is None or then in lines[1]
+    assert ("nothing to remove" in out) == (then is not None)
+
+
 def with_constants() -> Graph:
     graph = residual()
     nodes = list(graph.nodes)
@@ -149,7 +174,7 @@ def test_constant_units_of_a_foreign_file_go(tmp_path: Path, run: Run) -> None:
     assert code == 0, err
     assert "hidden 6x5 -> 6x3" in out
     assert "ONNX, opset 17" in out
-    assert "so none was removed" not in out
+    assert "nothing to remove" not in out
     file = read_model_file(tmp_path / "small" / "policy.compact.pt")
     assert file.provenance == {"seed": 3, "original_hidden": [6, 5], "compact": True}
     expected = run_step(graph, {"obs": ROWS}, {})[0]
@@ -166,9 +191,10 @@ def test_files_in_which_nothing_is_constant_are_written_all_the_same(tmp_path: P
     assert "--no-normalizer" in err
     code, out, err = run("shrink", tmp_path / "agent.zip", "--no-normalizer")
     assert code == 0, err
-    assert [line for line in out.splitlines() if "no unit is constant" in line] == [
-        f"{tmp_path / 'agent.zip'}: no unit is constant for all observations, so none was removed"
-    ]
+    assert out.splitlines()[0] == (
+        f"{tmp_path / 'agent.zip'}: nothing to remove: no unit is constant for all observations; the files below hold "
+        "the same network"
+    )
     assert (tmp_path / "agent.compact.onnx").is_file()
     actions = load(tmp_path / "agent.compact.pt").actor(torch.from_numpy(ROWS)).detach().numpy()
     np.testing.assert_allclose(actions, model.predict(ROWS, deterministic=True)[0], atol=1e-5)

@@ -61,14 +61,14 @@ SAID: dict[Kind, str] = {
     "sb3": "is a zip of Stable-Baselines3, but a model.pt is needed",
     "onnx": "is an ONNX file, but a model.pt is needed",
     "torch": "a torch file, but not a prunekit model; weights alone do not say which network",
-    "pickle": "is a pickle or an old torch file",
-    "old_torch": "is a pickle or an old torch file",
+    "pickle": "is a pickle, but a model.pt is needed",
+    "old_torch": "is an old torch file, but a model.pt is needed",
     "safetensors": "is a safetensors file, but a model.pt is needed",
     "hdf5": "is an HDF5 file, but a model.pt is needed",
     "tflite": "is a TensorFlow Lite file, but a model.pt is needed",
     "msgpack": "is a msgpack file, but a model.pt is needed",
     "tensorflow": "is a folder; name the model file in it",
-    "unknown": "damaged or not a torch file",
+    "unknown": "is damaged, or not a torch file; save it again .docs/readers.md lists",
 }
 READ: dict[Kind, str | None] = {
     **SAID,
@@ -106,7 +106,8 @@ def test_policies_are_read_whatever_they_are_called(suffix: str, kind: Kind, tmp
     WRITERS[kind](path)
     reason = READ[kind]
     if kind == "unknown" and suffix != "pt":
-        reason = {"zip": "damaged or not a zip", "onnx": "is not an ONNX file"}.get(suffix, "unknown kind of file")
+        damaged = {"zip": "damaged or not a zip", "onnx": "is damaged, or not an ONNX file"}
+        reason = damaged.get(suffix, "unknown kind of file")
     if reason is None:
         assert read_model(path).graph is not None
         return

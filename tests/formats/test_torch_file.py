@@ -236,7 +236,7 @@ def test_two_folders_are_refused() -> None:
     "content", [b"", b"PK", b"noise" * 9, torch_saved(1, _use_new_zipfile_serialization=False)[:-9], b"\x80\x02K\x01."]
 )
 def test_what_is_no_zip_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match="damaged or not a torch file"):
+    with pytest.raises(InputError, match="is damaged, or not a torch file"):
         read_torch(content)
 
 

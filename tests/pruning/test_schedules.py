@@ -207,7 +207,7 @@ def test_phases_out_of_order_are_refused(start: float, end: float, full: float) 
 
 @pytest.mark.parametrize("target", [-0.01, 1.0, 1.5, math.nan, math.inf])
 def test_targets_outside_of_the_unit_interval_are_refused(target: float) -> None:
-    with pytest.raises(InputError, match="sparsity must lie"):
+    with pytest.raises(InputError, match="`sparsity` must be at least 0 and below 1"):
         Sparsity(target)
-    with pytest.raises(InputError, match="budget must lie"):
+    with pytest.raises(InputError, match="`budget` must be at least 0 and below 1"):
         Budget(target)

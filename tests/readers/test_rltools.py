@@ -135,7 +135,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda file: file.__setitem__("other", h5py.ExternalLink("secret.h5", "/actor")),
         "a link to something in another file, which is not followed",
     ),
-    "numbers in another file": (stored_outside, "in other files, which are never opened"),
+    "numbers in another file": (stored_outside, "in another file, which is never opened"),
     "a soft link": (lambda file: file.__setitem__("soft", h5py.SoftLink("/actor")), "as a link to something elsewhere"),
     "form a cycle": (lambda file: file["actor"].__setitem__("again", file["actor"]), "two names for one object"),
     "pieces": (lambda file: replaced(file, chunks=(1, 5)), "in pieces, which is not read; write it without chunks"),

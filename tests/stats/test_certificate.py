@@ -264,11 +264,13 @@ def test_a_share_of_failures_that_is_none_is_refused(share: float) -> None:
 
 
 def test_a_claim_needs_episodes_that_can_show_it() -> None:
-    with pytest.raises(InputError, match="`keep` needs at least 20 episodes for its bound, got 19 here"):
-        check_episodes(19, None, " here")
+    with pytest.raises(InputError, match="`episodes` must be at least 20 for a certificate, got 19 here"):
+        check_episodes(19, None, where=" here")
     check_episodes(20, None)
     with pytest.raises(InputError, match=r"`max_failures` 0\.01 needs 306 episodes without a failure, got 305"):
         check_episodes(305, 0.01)
+    with pytest.raises(InputError, match="`loop_episodes` must be"):
+        check_episodes(19, None, parameter="loop_episodes")
     check_episodes(306, 0.01)
 
 

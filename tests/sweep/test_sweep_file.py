@@ -49,7 +49,8 @@ def test_cells_are_every_combination_and_know_what_they_need(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("title", "titel", r"titel is not known; did you mean title\?|title is missing"),
+        ("title", "titel", r"titel is not known; did you mean title\?"),
+        ("seeds = [0]", "seedz = [0]", r"grid\[0\].seedz is not known; did you mean seeds\? The keys are"),
         ("sparsity = 0.9", "sparsty = 0.9", r"methods.masked 0.9.sparsty is not known; did you mean sparsity\?"),
         ("sparsity = 0.9", 'sparsity = "0.9"', "methods.masked 0.9.sparsity must be a number from 0 to 1"),
         ("sparsity = 0.9", "sparsity = 1.9", "methods.masked 0.9.sparsity must be a number from 0 to 1"),

@@ -95,7 +95,7 @@ def _layers_of(contents: Contents, path: str, depth: int) -> Iterator[str]:
     elif "layers" in inside:
         numbers = _inside(contents, f"{path}/layers")
         if not all(number.isdecimal() and len(number) < 4 for number in numbers):
-            raise InputError("has layers whose names are not numbers")
+            raise InputError("has layers with other names than 0, 1, 2, ...; save the policy again with RLtools")
         names = [f"layers/{number}" for number in sorted(numbers, key=int)]
     else:
         yield path

@@ -190,7 +190,7 @@ def _pow(call: Call) -> Sequence[Held]:
         return (call.build.pointwise(Elementary(kind="exp"), power),)
     exponents = call.known(1)
     if exponents.size == 0 or (exponents != exponents.ravel()[0]).any():
-        raise InputError("takes powers that differ from value to value; export the policy without it")
+        raise InputError("has an exponent that is not one number, which is not supported; export the policy without it")
     return (powered(call.build, base, float(exponents.ravel()[0])),)
 
 

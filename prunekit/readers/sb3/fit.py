@@ -41,7 +41,7 @@ def check_fit(spaces: Spaces, inputs: int, outputs: int, kind: type[ActionKind])
         )
     if (spaces.observation, spaces.outputs) != (inputs, outputs):
         raise InputError(
-            f"maps {inputs} values to {outputs}, but the environment has observations of {spaces.observation} "
+            f"takes {inputs} values and gives {outputs}, but the environment has observations of {spaces.observation} "
             "values and "
             f"actions of {spaces.outputs}; give the policy's own environment with `env`"
         )

@@ -113,7 +113,7 @@ def test_entries_of_a_dict_are_normalized_each_by_its_own(tmp_path: Path) -> Non
     expected, _ = model.predict(environment.normalize_obs(rows), deterministic=True)
     actions = run_step(found.graph, ports(rows), {}, np.float32)[0]["action"]
     np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
-    with pytest.raises(InputError, match="maps 6 values to 2"):
+    with pytest.raises(InputError, match="takes 6 values and gives 2"):
         read_zip(saved(model, tmp_path), tmp_path / "vecnormalize.pkl", spaces=own_spaces(space, BOX))
     other = PPO("MlpPolicy", Odd(flat(5), BOX), n_steps=8, batch_size=8, device="cpu")
     assert_refused(saved(other, tmp_path), "is for other observations", tmp_path / "vecnormalize.pkl")

@@ -11,7 +11,7 @@ from sb3_zips import flat, odd_ppo
 from stable_baselines3 import PPO
 
 from prunekit.api.certifying import certify
-from prunekit.benching.inspection import inspect_model
+from prunekit.benching.inspection import inspect_model, render
 from prunekit.errors import ArtifactError, InputError
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
@@ -79,6 +79,21 @@ def test_the_size_that_inspect_tells_of_a_folder_is_that_of_the_zip_in_it(tmp_pa
     facts = inspect_model(tmp_path)
     assert facts["file"] == str(path)
     assert facts["size_bytes"] == path.stat().st_size
+
+
+def test_inspect_shows_a_zip_of_which_nothing_says_whether_it_was_normalized(tmp_path: Path) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    facts = inspect_model(path)
+    assert facts["normalizer"] is None
+    assert facts["notes"][-1].startswith("shown without a normalizer: does not say whether its observations were norm")
+    assert "not known" in [str(cell) for cell in render(facts).columns[1].cells]
+    known = inspect_model(path, PolicyOptions(without_normalizer=True))
+    assert known["normalizer"] is False
+    assert {key: value for key, value in facts.items() if key not in ("normalizer", "notes")} == {
+        key: value for key, value in known.items() if key not in ("normalizer", "notes")
+    }
+    (tmp_path / "config.yml").write_text(dumped(normalize="true", policy="MlpPolicy"))
+    assert "whose file is missing" in inspect_model(path)["notes"][-1]
 
 
 def test_values_of_several_lines_are_named_alone(tmp_path: Path) -> None:
