@@ -67,8 +67,8 @@ def run(signals: Signals) -> NoReturn:
 def _usage(error: TyperException) -> str:
     """Return what is wrong with the arguments, and where the valid ones are listed."""
     context = getattr(error, "ctx", None)
-    told = no_number(error) or error.format_message()
-    return told if context is None else f"{told.rstrip('.')} (see {context.command_path} --help)"
+    told = no_number(error) or error.format_message().rstrip(".")
+    return error.format_message() if context is None else f"{told} (see {context.command_path} --help)"
 
 
 @contextmanager

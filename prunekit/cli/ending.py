@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from textwrap import shorten
 from typing import Any, NoReturn
 
 from typer.exceptions import TyperException
@@ -75,8 +74,9 @@ def no_number(error: TyperException) -> str | None:
     wanted = _NUMBERS.get(str(first.get("type")).partition("_")[0])
     if wanted is None or option is None:
         return None
-    value = shorten(str(first["input"]), _MAX_VALUE, placeholder="...")
-    return f"{max(option.opts, key=len)} must be {wanted}, got {value[:_MAX_VALUE]}"
+    value = str(first["input"])
+    told = value if len(value) <= _MAX_VALUE else f"{value[:_MAX_VALUE]}..."
+    return f"{max(option.opts, key=len)} must be {wanted}, got {told}"
 
 
 def require_words(arguments: Sequence[str]) -> None:

@@ -278,11 +278,11 @@ def test_the_widths_of_now_are_written_in_the_form_that_builds_them(algorithm: s
 
 def test_an_algorithm_that_does_not_fit_the_actions_is_refused() -> None:
     continuous = Spaces(observation=3, actions=BoxActions(low=(-1.0,), high=(1.0,)))
-    with pytest.raises(InputError, match=r"'dqn' does not fit continuous actions; choose one of ppo, sac, td3"):
+    with pytest.raises(InputError, match=r"`algo` dqn does not fit continuous actions; choose one of ppo, sac, td3"):
         algorithm_for("dqn", continuous)
-    with pytest.raises(InputError, match=r"'td3' does not fit discrete actions; choose one of ppo, dqn"):
+    with pytest.raises(InputError, match=r"`algo` td3 does not fit discrete actions; choose one of ppo, dqn"):
         algorithm_for("td3", Spaces(observation=4, actions=DiscreteActions(count=2)))
-    with pytest.raises(InputError, match=r"'sarsa' is unknown"):
+    with pytest.raises(InputError, match=r"`algo` sarsa is unknown; choose one of ppo"):
         algorithm_for("sarsa", continuous)
 
 
