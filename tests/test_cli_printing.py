@@ -156,7 +156,7 @@ def test_what_an_encoding_lacks_is_replaced(encoding: str, tmp_path: Path) -> No
     given = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=given, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode(encoding).count("???/compact") == 5
+    assert done.stdout.decode(encoding).count("???/compact") == 6
 
 
 def test_warnings_of_libraries_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,8 +111,6 @@ def certify(
     read = [small, against, normalizer, randomize, *chain.from_iterable(map(weights_beside, (small, against)))]
     require_apart(read, [] if out is None else [out], json_file)
     console = Console(quiet=quiet)
-    if small.samefile(against):
-        tell(console, f"note: {small} is tested against itself: both arguments are the same file")
     match = Match(small=small, teacher=against, env=env, options=options, bits=bits)
     with console.status("reading the policies") as status:
 
@@ -126,6 +124,8 @@ def certify(
     extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs)]
     if out is not None:
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
+    if small.samefile(against):
+        tell(console, f"note: {small} was tested against itself: both arguments are the same file")
     console.print(to_rich(certify_table(result)))
     if ladder is not None:
         console.print(to_rich(ladder_table(rungs)))
