@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from record import read_result
-from search_tables import is_earlier, searches, short_rows
+from search_notes import is_earlier, searches
+from search_tables import short_rows
 from sweep_tables import kept_in_longest_runs
 
 Result = Mapping[str, Any]
