@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from record import stamp, table
+
+from prunekit.stats.claim import ALPHA
 
 
 def honesty_table(result: Mapping[str, Any]) -> str:
@@ -20,11 +23,12 @@ def honesty_table(result: Mapping[str, Any]) -> str:
     others = [[row["row"], _rate(row)] for row in rows if "world" not in row]
     missing = f" Not run yet: {len(result['missing'])} rows." * bool(result["missing"])
     text = (
-        f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified. If the true rate is 5%, "
-        f"chance makes the worst of this many rows show at most {result['allowed']:.1%}"
+        f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified. If every true rate were "
+        f"5%, the largest of these rates (without the control's) would stay below {result['allowed']:.1%} with "
+        f"{_chance_of_at_most(result['allowed'], rows):.0%} probability"
     )
     return (
-        f"{table(['teacher, small policies', *kinds], cells)}\n\n{table(['', 'certified'], others)}\n\n"
+        f"{table(['teacher, small policies', *kinds], cells)}\n\n{table(['test', 'certified'], others)}\n\n"
         f"{text}.{missing} {stamp(result)}."
     )
 
@@ -62,6 +66,17 @@ def claims_table(result: Mapping[str, Any]) -> str:
         f"ratio of episodes is {result['median_ratio_of_episodes']:.2f}"
     )
     return f"{table(head, rows)}\n\n{text}. {stamp(result)}."
+
+
+def _chance_of_at_most(share: float, rows: Sequence[Mapping[str, Any]], rate: float = ALPHA) -> float:
+    """Return the probability that no row but the controls exceeds ``share``, if each has the true ``rate``."""
+    chance = 1.0
+    for row in rows:
+        if not str(row["procedure"]).startswith("control"):
+            count = row["repetitions"]
+            hits = range(int(share * count) + 1)
+            chance *= sum(math.comb(count, hit) * rate**hit * (1.0 - rate) ** (count - hit) for hit in hits)
+    return chance
 
 
 def _rate(row: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ class Plan:
     def __init__(self, given: argparse.Namespace) -> None:
         self.search, self.former = search_in(ROOT), given.commit
         self._policies, self._minutes = given.policies, given.minutes
-        self.environments, self.seeds = given.env, given.seed or SEEDS
+        self.environments, self.seeds, self._is_loaded = given.env, given.seed or SEEDS, given.loaded
 
     def asked(self, folder: Path, env_id: str, seed: int, **others: Any) -> Asked:
         """Return what is asked of one environment and seed."""
@@ -100,7 +100,8 @@ class Plan:
 
     def busy(self) -> list[Asked]:
         """Return those beside busy processes."""
-        return [self.asked(BUSY, *one, busy=BUSY_PROCESSES) for one in self._each((*DEVELOPMENT, *HELD_OUT))]
+        chosen = self._each((*DEVELOPMENT, *HELD_OUT))
+        return [self.asked(BUSY, *one, busy=BUSY_PROCESSES, is_loaded=self._is_loaded) for one in chosen]
 
     def pairs(self) -> list[tuple[Asked, Asked]]:
         """Return former and present compressions."""
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time per compression; others are for trials")
     parser.add_argument("--policies", type=Path, help="folder of published policies")
     parser.add_argument("--commit", default=FORMER_COMMIT, help="former code")
+    parser.add_argument("--loaded", action="store_true", help="busy: four processes at full load run already")
     parser.add_argument("--again", action="store_true", help="former: both again unless made one after the other")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs ends too

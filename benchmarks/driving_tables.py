@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from record import stamp, table
-from search_tables import is_earlier, not_run, searches
+from search_notes import is_earlier, not_run, searches
 
 from prunekit.console import size_name
 

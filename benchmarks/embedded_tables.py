@@ -147,9 +147,10 @@ def boards_table(result: Mapping[str, Any]) -> str:
         found = [_entry(result, "Hopper-v5 compact", form, device) for form in _FORMS[:2]]
         if all(found):
             unit = "cycles" if device.startswith("avr") else "instructions"
-            cells = [(_memory(entry), f"{_cost(entry)} {unit}") for entry in found]
+            cells = [(_flash_and_ram(entry), f"{_cost(entry)} {unit}") for entry in found]
             rows.append([board, f"`{part}`", device, *(cell for pair in cells for cell in pair)])
-    head = ["board", "`--part`", "core", "float32: flash, stack", "float32: cost", "w8a16: flash, stack", "w8a16: cost"]
+    head = ["board", "`--part`", "core"]
+    head += [f"{form}: {what}" for form in ("float32", "int8") for what in ("flash, RAM", "cost")]
     return f"{table(head, rows)}\n\n{stamp(result)}."
 
 
@@ -212,6 +213,12 @@ def _memory(entry: Mapping[str, Any] | None) -> str:
         over = [f"{more:,} B of {where}" for where, more in entry["overflow_bytes"].items() if more]
         return f"{least}{', '.join(over)} too many"
     return f"{entry['flash_bytes']:,} B, {entry['stack_bytes']:,} B"
+
+
+def _flash_and_ram(entry: Mapping[str, Any] | None) -> str:
+    if entry is None or "p50" not in entry:
+        return _memory(entry)
+    return f"{entry['flash_bytes']:,} B, {entry['static_ram_bytes'] + entry['stack_bytes']:,} B"
 
 
 def _bits(result: Mapping[str, Any]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from record import read_result
-from search_tables import is_earlier, not_run, searches, short_rows
+from search_notes import is_earlier, searches
+from search_tables import short_rows
 from sweep_tables import kept_in_longest_runs
 
 Result = Mapping[str, Any]
@@ -18,16 +20,24 @@ def compress_short(result: Result) -> str:
     """Return a row per development environment, which search it was, and a sentence about those held out."""
     text = f"{short_rows(result, result['runs'])}\n\n{searches(result, result['runs']).strip()}"
     held_out = result.get("held_out", [])
-    return f"{text}{not_run(result['missing'])}" + (f"\n\n{_held_out(result, held_out)}" if held_out else "")
+    return text + (f"\n\n{_held_out(held_out)}" if held_out else "")
 
 
-def _held_out(result: Result, runs: Sequence[Result]) -> str:
-    sizes = [run["parameters"] for run in runs]
+def _held_out(runs: Sequence[Result]) -> str:
+    """Return a sentence about what is certified on the environments held out; the hardest one is named."""
+    runs = [run for run in runs if run["certified"]]
+    removed = {env: max(_removed(run) for run in runs if run["env"] == env) for env in {run["env"] for run in runs}}
+    hardest = min(removed, key=lambda env: removed[env])
+    sizes = [run["parameters"] for run in runs if run["env"] != hardest]
     return (
-        f"On {len({run['env'] for run in runs})} held-out environments, {sum(run['certified'] for run in runs)} of "
-        f"{len(runs)} results{_mixed(result, runs)} are certified, with {min(sizes):,} to {max(sizes):,} parameters "
+        f"Certified results on {len(removed) - 1} held-out environments have {min(sizes):,} to {max(sizes):,} "
+        f"parameters. On {hardest} at most {removed[hardest]:.0%} of the parameters could be removed "
         "([table](docs/results.md#compression-of-an-existing-policy))."
     )
+
+
+def _removed(run: Result) -> float:
+    return 1.0 - float(run["parameters"]) / float(run["teacher"]["size"]["parameters"])
 
 
 def _mixed(result: Result, runs: Sequence[Result]) -> str:
@@ -47,19 +57,22 @@ def highlights(_: Result) -> str:
 
 def _smaller(result: Result) -> str:
     runs = result["runs"]
-    removed = [1.0 - run["parameters"] / run["teacher"]["size"]["parameters"] for run in runs]
+    removed = [_removed(run) for run in runs]
+    others = result.get("held_out", [])
     certified = sum(run["certified"] for run in runs)
     return (
         f"**Smaller, and certified.** `compress` removes {min(removed):.1%} to {max(removed):.2%} of the parameters of "
-        f"five PPO policies; {certified} of {len(runs)} results{_mixed(result, runs)} are certified to keep "
-        f"{result['keep']:g} of the return."
+        f"five PPO policies. {certified} of {len(runs)} results{_mixed(result, runs)} are certified to keep "
+        f"{result['keep']:g} of the return, and {sum(run['certified'] for run in others)} of {len(others)} on "
+        f"{len({run['env'] for run in others})} environments on which no default was chosen."
     )
 
 
 def _honest(result: Result) -> str:
     return (
-        "**Honest.** The certificate assumes nothing about how returns are distributed: in simulations a false claim "
-        f"was certified in at most {result['highest_rate']:.1%} of the repetitions, where 5% are allowed "
+        "**Honest.** A certificate is a statistical test on fresh episodes, of returns clipped to a stated range. "
+        "It assumes nothing about how they are distributed: in simulations a false claim was certified in at most "
+        f"{result['highest_rate']:.1%} of the repetitions, where 5% are allowed "
         "([details](docs/compress.md#what-the-certificate-promises))."
     )
 
@@ -68,8 +81,8 @@ def _read(result: Result) -> str:
     files = result["files"]
     good = Counter(row["expected"] for row in files if row["good"])
     return (
-        f"**Reads what you have.** {good['read']} of {len(files)} policy files that others published are read as they "
-        f"are, and {good['refused']} are rightly refused, because they sample their actions. The kinds are "
+        f"**Reads what you have.** Of {len(files)} policy files that others published, {good['read']} are read and act "
+        f"as recorded, and {good['refused']} are refused because they sample their actions. The kinds are "
         "Stable-Baselines3, rsl_rl, skrl, rl_games, CleanRL, RLlib, Brax, ONNX, TorchScript and "
         "[others](docs/readers.md). Reading runs no code of the file."
     )
@@ -80,9 +93,10 @@ def _boards(result: Result) -> str:
     before, after = (measured[f"Hopper-v5 {kind}", "float32", "cortex-m4"] for kind in ("dense", "compact"))
     cores = len({row["device"] for row in result["measured"] if row.get("bits_of_twin")})
     return (
-        f"**Runs anywhere.** The generated C gives the same bits on all {cores} emulated cores. The Hopper-v5 policy "
-        f"takes {after['p50']:,} instructions and {after['flash_bytes']:,} bytes of flash on a Cortex-M4 instead of "
-        f"{before['p50']:,} and {before['flash_bytes']:,} ([microcontrollers](docs/embedded.md))."
+        f"**Runs anywhere.** The generated C gives the same bits as on a PC on all {cores} emulated cores. On a "
+        f"Cortex-M4 the Hopper-v5 policy in `models` takes {after['p50']:,} instructions and {after['flash_bytes']:,} "
+        f"bytes of flash; its teacher takes {before['p50']:,} and {before['flash_bytes']:,} "
+        "([microcontrollers](docs/embedded.md))."
     )
 
 
@@ -90,7 +104,7 @@ def _training(result: Result) -> str:
     found = statistics.median(entry["median_over_plain"]["live"] for entry in result["algorithms"].values())
     study = read_result("masked_training")
     return (
-        "**Prunes while it trains.** Networks shrink physically during training, in "
+        "**Prunes while it trains.** Networks shrink physically during training, which takes "
         f"{found:.2f} of the time of plain Stable-Baselines3 ([training](docs/training.md))."
         f"{'' if study is None else _kept(kept_in_longest_runs(study))}"
     )
@@ -100,9 +114,9 @@ def _kept(kept: Mapping[str, float]) -> str:
     poorest = min(kept, key=lambda name: kept[name])
     others = [share for name, share in kept.items() if name != poorest]
     return (
-        f" Without 93% of their units, policies keep {kept[poorest]:.2f} ({poorest}) and at least {min(others):.2f} "
-        f"(the other {len(others)} environments) of the return of unpruned training in runs of full length "
-        "([the study](docs/results.md#masked-training))."
+        f" Without 93% of their hidden units, policies keep {kept[poorest]:.2f} of the return of unpruned training on "
+        f"{poorest}, and at least {math.floor(100.0 * min(others)) / 100.0:.2f} on {len(others)} other environments, "
+        "in runs of the preset's length ([the study](docs/results.md#masked-training))."
     )
 
 

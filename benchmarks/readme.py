@@ -207,7 +207,6 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "compress_ablations": ("compress_ablations", parts_table),
         "compression_rivals": ("compression_rivals", rivals_table),
         "honesty": ("honesty", honesty_table),
-        "claims": ("claims", claims_table),
     },
     "docs/statistics.md": {
         "certificate_samples": ("certificate_samples", samples_table),
@@ -233,8 +232,8 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/decisions/0012-imitation-ends-with-gauss-newton.md": {
         "tuning_choices": ("tuning_choices", lambda result: tuning_choices_table(result, imitation=True))
     },
+    "docs/decisions/0013-claims-about-clipped-returns.md": {"claims": ("claims", claims_table)},
     "docs/training.md": {
-        "robustness": ("masked_training", robustness_table),
         "training_profile": ("training_speed", training_profile_table),
         "many_actions": ("many_actions", many_actions_table),
     },
@@ -242,6 +241,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
     "docs/robustness.md": {
         "disturbed_compression": ("disturbed_compression", disturbed_compression_table),
         "robustness": ("robustness", disturbances_table),
+        "masked_training_robustness": ("masked_training", robustness_table),
     },
     "docs/readers.md": {"published_policies": ("published_policies", published_table)},
     "docs/sweep.md": {"sweep_kills": ("sweep_kills", sweep_kills_text)},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from record import stamp, table
-from search_tables import searches
+from search_notes import searches
 
 from prunekit.console import size_name
 from prunekit.disturbances.record import Disturbance

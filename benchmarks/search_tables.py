@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compressing.collecting import INTERLEAVED, smallest_not_shown
 from record import stamp, table
+from search_notes import by_environment, is_earlier, joined, not_run, others, searches
 
 from prunekit.console import size_name
 from prunekit.stats.claim import counted
 
 Entry = Mapping[str, Any]
+
+# Networks whose parameters are this many times as many as the former ones are called larger.
+_LARGER = 1.1
 
 
 def compress_table(result: Entry) -> str:
@@ -82,50 +86,6 @@ def _share(run: Entry) -> str:
     return "" if share is None else f", {share:.0%} of a core each"
 
 
-def is_earlier(result: Entry, run: Entry) -> bool:
-    """Return whether a run is of another search than that of the day when the result was collected."""
-    own, present = run.get("search"), result.get("search")
-    return own is None or present is None or own["digest"] != present["digest"]
-
-
-def searches(result: Entry, runs: Sequence[Entry]) -> str:
-    """Return in a sentence which of ``runs`` are of an earlier search than the present one."""
-    earlier = [run for run in runs if is_earlier(result, run)]
-    if not earlier:
-        return f" All runs are from one version of the search (commit {', '.join(_commits(runs))})."
-    if len(earlier) == len(runs):
-        return f" All runs are from an earlier version of the search ({', '.join(_commits(runs))})."
-    names = _by_environment((run["env"], str(run["seed"])) for run in earlier)
-    return f" From an earlier version of the search ({', '.join(_commits(earlier))}): {names}."
-
-
-def _by_environment(runs: Iterable[tuple[str, str]]) -> str:
-    seeds: dict[str, list[str]] = {}
-    for environment, seed in runs:
-        seeds.setdefault(environment, []).append(seed)
-    return "; ".join(
-        f"{environment} seed{'s' * (len(found) > 1)} {', '.join(found)}" for environment, found in seeds.items()
-    )
-
-
-def _commits(runs: Iterable[Entry]) -> list[str]:
-    found = ((run.get("search") or {}).get("commit") or "commit not recorded" for run in runs)
-    return list(dict.fromkeys(found))
-
-
-def others(runs: Iterable[Entry]) -> str:
-    """Return in a sentence how much other programs worked beside ``runs``; empty where that was not recorded."""
-    found = [(run.get("machine") or {}).get("others_cores") for run in runs]
-    known = [value for value in found if value is not None]
-    return f" Other programs kept at most {max(known):.1f} cores busy at the same time." if known else ""
-
-
-def not_run(missing: Sequence[str]) -> str:
-    """Return what is missing in a sentence, ``ENV-seed0`` and so on by environment; empty where nothing is."""
-    parts = (name.partition("-seed") for name in missing)
-    return f" Not run yet: {_by_environment((environment, seed) for environment, _, seed in parts)}." * bool(missing)
-
-
 def short_rows(result: Entry, runs: Sequence[Entry]) -> str:
     """Return a table with one row per environment: sizes, retention and times of all seeds."""
     rows = []
@@ -148,14 +108,6 @@ def short_rows(result: Entry, runs: Sequence[Entry]) -> str:
         f"certified at {result['keep']:g}", f"time on {result['cores']} cores",
     ]  # fmt: skip
     return table(head, rows)
-
-
-def by_environment(runs: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Return runs by their environment."""
-    found: dict[str, list[Entry]] = {}
-    for run in runs:
-        found.setdefault(run["env"], []).append(run)
-    return found
 
 
 def busy_table(result: Entry) -> str:
@@ -225,9 +177,20 @@ def speed_table(result: Entry) -> str:
         "those of parameters only of pairs in which both runs were certified"
     )
     alone = f" The runs of {apart} of the pairs were not made one after the other." * bool(apart)
-    told = searches(result, [pair["present"] for pair in result["pairs"]])
+    told = _comparison(result["pairs"])
+    told += searches(result, [pair["present"] for pair in result["pairs"]])
     told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))
     return f"{table(head, rows)}\n\n{text}.{alone}{told}{not_run(result['missing'])} {stamp(result)}."
+
+
+def _comparison(pairs: Sequence[Entry]) -> str:
+    """Return in a sentence where the present search takes more parameters; empty where it does nowhere."""
+    ratios = {name: _ratios(found) for name, found in by_environment(pairs).items()}
+    larger = [name for name, (*_, size) in ratios.items() if size != "none" and float(size) > _LARGER]
+    if not larger:
+        return ""
+    faster = "is faster everywhere, but " if all(float(wall) < 1.0 for wall, *_ in ratios.values()) else ""
+    return f" The present search {faster}finds larger networks on {joined(larger)}."
 
 
 def _two(pairs: Sequence[Entry], told: Callable[[Entry], str]) -> str:

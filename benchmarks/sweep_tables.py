@@ -11,7 +11,8 @@ from record import stamp, table
 
 from prunekit.report.sweep_results import SweepCell, SweepResults, from_json
 from prunekit.report.sweep_stats import Estimate, Summary, retained, unpruned_beside
-from prunekit.report.sweep_tables import Place, all_summaries, random_mean
+from prunekit.report.sweep_tables import Place, all_summaries, fallen_table, random_mean, short_table
+from prunekit.report.table import Table
 from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 
 CHOSEN_ON = {"CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5"}
@@ -164,5 +165,11 @@ def _note(results: SweepResults) -> str:
     told = f"Not run yet: {missing} of {missing + len(results.cells)} runs. " if missing else ""
     return (
         f"Return: interquartile mean over seeds of the mean of {results.episodes} episodes, the same for all. "
-        f"Retention: relative to unpruned training of the same seeds. {told}"
+        f"Retention: relative to unpruned training of the same seeds. {_named(fallen_table(results))}"
+        f"{_named(short_table(results))}{told}"
     )
+
+
+def _named(found: Table | None) -> str:
+    """Return the title of a table of cells, and their names."""
+    return "" if found is None else f"{found.title}: {', '.join(row[0].text for row in found.rows)}. "

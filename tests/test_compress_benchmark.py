@@ -14,12 +14,11 @@ from compress import interleaved
 from compressing.collecting import collect_published, found_or_committed, in_short, minutes_apart, smallest_not_shown
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
+from search_notes import not_run, others, searches
 from search_tables import (
     held_out_table,
-    not_run,
     parts_table,
     published_compressions_table,
-    searches,
     speed_table,
 )
 
@@ -170,6 +169,16 @@ def test_tables_name_earlier_searches_and_what_is_missing(tmp_path: Path) -> Non
     assert searches(result, runs[:1]) == " All runs are from one version of the search (commit bbb2222)."
     assert searches(result, runs[1:]) == " All runs are from an earlier version of the search (aaa1111)."
     assert not_run([]) == ""
+    assert not_run([f"Ant-v5-seed{seed}" for seed in range(13)]) == " Not run yet: 13 runs."
+
+
+def test_tables_name_every_commit_of_one_search_and_say_when_nothing_else_ran(tmp_path: Path) -> None:
+    run = entry(tmp_path / "a")
+    moved = {**run, "search": {**run["search"], "commit": "ccc3333"}, "machine": {**MACHINE, "others_cores": 0.04}}
+    assert searches(HEAD, [run, moved]) == (
+        " All runs are from one version of the search (commits bbb2222 and ccc3333, which have the same search)."
+    )
+    assert others([moved]) == " No other program used a core at the same time."
 
 
 def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
@@ -185,6 +194,11 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
     assert "The runs of 1 of the pairs were not made one after the other." in text
+    assert "larger" not in text
+    for pair in pairs:
+        pair["present"]["parameters"] = 23
+    text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
+    assert "The present search is faster everywhere, but finds larger networks on Swimmer-v5." in text
 
 
 def test_published_files_are_certified_or_refused_with_the_reason(

@@ -39,7 +39,8 @@ class Asked:
     """A compression: whose, by which code, in how many minutes, where it is kept.
 
     ``called`` is what results call the teacher, if that does not follow from the environment. ``settings`` are fields
-    of SearchSettings that differ from the default; so many ``busy`` processes run beside it.
+    of SearchSettings that differ from the default; so many ``busy`` processes run beside it, which are there already if
+    ``is_loaded``.
     """
 
     env_id: str
@@ -51,6 +52,7 @@ class Asked:
     code: Path = ROOT
     settings: str = ""
     busy: int = 0
+    is_loaded: bool = False
     called: str = ""
 
     @property
@@ -133,7 +135,7 @@ def carry_out(asked: Asked) -> str:
     }
     write_atomically(asked.folder / "asked.json", json.dumps(beginning).encode())
     log = asked.folder / "log"
-    with busy_processes(asked.busy):
+    with busy_processes(0 if asked.is_loaded else asked.busy):
         code, measured = run_measured(asked.command, log, asked.code)
     write_atomically(asked.folder / "measured.json", json.dumps(measured).encode())
     entry = entry_of(asked)

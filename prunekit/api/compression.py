@@ -73,7 +73,7 @@ class Compression:
         return self._found.to_json()
 
     def write(self, folder: PathLike) -> list[Path]:
-        """Write ``policy.onnx``, ``policy.pt`` and ``certificate.json`` to a folder; return their paths."""
+        """Write ``policy.onnx``, ``policy.pt``, ``certificate.json`` and a model card to a folder; return the paths."""
         return write(self._found, Path(folder))
 
 

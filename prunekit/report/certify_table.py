@@ -31,14 +31,22 @@ def certify_table(result: Certified) -> Table:
         ("episodes", f"{count:,}", f"{count:,}", f"{count:,}"),
         ("mean return", *(_mean(returns) for returns in seen)),
         (f"mean return, clipped to {clip_range}", *(_mean(clip_range.clip(returns)) for returns in seen)),
-        ("  at least", *(_number(mean_lower_bound(r, clip_range, found.alpha), clip_range.low) for r in seen[:2]), ""),
+        (
+            "  lower bound of the clipped mean",
+            *(_number(mean_lower_bound(r, clip_range, found.alpha), clip_range.low) for r in seen[:2]),
+            "",
+        ),
         ("retention, clipped", _NONE if retention is None else f"{retention:.3f}", "", ""),
-        ("  at least", "none" if lower is None else f"{lower:.3f}", "", ""),
-        ("  at most", "no bound" if upper is None else f"{upper:.3f}", "", ""),
+        ("  lower bound of the retention", "none" if lower is None else f"{lower:.3f}", "", ""),
+        ("  upper bound of the retention", "no bound" if upper is None else f"{upper:.3f}", "", ""),
         (f"failed, below {found.claim.fails_below:.10g}", *map(_failed, (found.failed, found.teacher_failed)), ""),
-        ("  at most", *(f"{entry.upper:.1%}" for entry in (found.failed, found.teacher_failed)), ""),
+        ("  upper bound of their share", *(f"{entry.upper:.1%}" for entry in (found.failed, found.teacher_failed)), ""),
         (f"worst {found.worst.share:.0%}, mean", *map(_estimate, (found.worst, found.teacher_worst)), ""),
-        ("  at least", *(_number(e.lower_bound, clip_range.low) for e in (found.worst, found.teacher_worst)), ""),
+        (
+            "  lower bound of this mean",
+            *(_number(e.lower_bound, clip_range.low) for e in (found.worst, found.teacher_worst)),
+            "",
+        ),
     ]
     return Table(
         title=f"keep {found.claim.keep:g}: {result.form}",

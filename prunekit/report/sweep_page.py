@@ -21,6 +21,7 @@ from prunekit.report.sweep_tables import (
     main_table,
     place_name,
     random_mean,
+    short_table,
     unpruned_value,
 )
 from prunekit.report.training_figures import layer_names, smoothed
@@ -40,9 +41,9 @@ def sweep_page(results: SweepResults) -> Page:
     sections = [_place_section(results, place, entries) for place, entries in found.items()]
     if len(found) > 1:
         sections.insert(0, Section(title="All environments", blocks=(TableBlock(table=glance_table(results, found)),)))
-    fallen, absent = fallen_table(results), absent_table(results)
-    if fallen is not None:
-        sections.append(Section(title=fallen.title, blocks=(TableBlock(table=fallen),)))
+    named = filter(None, (fallen_table(results), short_table(results)))
+    sections += [Section(title=table.title, blocks=(TableBlock(table=table),)) for table in named]
+    absent = absent_table(results)
     if absent is not None:
         sections.append(Section(title="What is not there", blocks=(TableBlock(table=absent),)))
     if not results.cells:

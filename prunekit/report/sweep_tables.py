@@ -10,6 +10,7 @@ from prunekit.report.charts import mark_of
 from prunekit.report.sweep_results import SweepResults, places_of
 from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries, unpruned_beside
 from prunekit.report.table import Cell, Column, Table, number, words
+from prunekit.training.deterministic import falls_short
 from prunekit.training.fall import fall_of
 
 Place = tuple[str, str, int]
@@ -141,6 +142,29 @@ def fallen_table(results: SweepResults) -> Table | None:
         "what the best one had gained over the random policy."
     )
     return Table(title="Trainings that fell", columns=columns, rows=tuple(rows), notes=(note,)) if rows else None
+
+
+def short_table(results: SweepResults) -> Table | None:
+    """Return the cells whose policy earns far less than its training did at the end; None where there are none."""
+    rows = []
+    for cell in results.cells:
+        floor = random_mean(results, cell.environment)
+        last = [] if cell.curve is None else _last_returns(cell.curve.returns)
+        if floor is not None and falls_short(cell.returns, last, floor):
+            found = [float(np.mean(last)), float(np.mean(cell.returns))]
+            rows.append((words(cell.name), *(number(value, ",.0f") for value in found)))
+    columns = (Column(name="cell", align="left"), Column(name="last return in training"), Column(name="return"))
+    note = (
+        "The policy plays without exploration, while training explores. Its gain over the random policy is less than "
+        "half of the gain in the last tenth of training."
+    )
+    title = "Policies that fall short of their training"
+    return Table(title=title, columns=columns, rows=tuple(rows), notes=(note,)) if rows else None
+
+
+def _last_returns(returns: Sequence[float | None]) -> list[float]:
+    """Return the training returns of the last tenth of a curve, without gaps."""
+    return [value for value in returns[len(returns) - max(1, len(returns) // 10) :] if value is not None]
 
 
 def all_summaries(results: SweepResults) -> dict[Place, list[Summary]]:

@@ -125,21 +125,22 @@ class Certificate:
 
     @property
     def sentence(self) -> str:
-        """The claim in one sentence, with the bounds that were found, or that it was not certified."""
-        claim, count, ends = self.claim, len(self.episodes), self.claim.clip_range
-        gain = f"at least {claim.keep:g} of the teacher's gain over the random policy"
-        mean = f"{gain} in mean return, every return clipped to {claim.clip_range}"
+        """The claim, and the bounds that were found, in plain words; or that it was not certified."""
+        claim, count, ends = self.claim, counted(len(self.episodes), "fresh episode"), self.claim.clip_range
+        line, confidence = f"{claim.fails_below:.10g}", f"{1.0 - ALPHA:.0%} confidence"
+        kept = f"keeps at least {claim.keep:g} of the teacher's gain over the random policy in mean return"
+        shown = f"{kept}, every return clipped to {ends}"
+        if claim.max_failures is not None:
+            shown += f", and earns less than {line} in at most {100.0 * claim.max_failures:.10g}% of its episodes"
         if not self.certified:
-            shown_in = counted(count, "fresh episode")
-            return f"{claim.condition}Not certified: that it keeps {mean}, was not shown in {shown_in}."
+            return f"{claim.condition}Not certified: that it {shown}, was not shown in {count}."
         fails = ""
         if claim.failure_return is not None:
-            line, max_failures = f"{claim.fails_below:.10g}", f"{self.failed.upper:.1%}"
-            fails = f"it fails, with less than {line}, in at most {max_failures} of its episodes; "
+            fails = f"it fails, with less than {line}, in at most {self.failed.upper:.1%} of its episodes; "
         return (
-            f"{claim.condition}With {1.0 - ALPHA:.0%} confidence the policy keeps {mean}; {fails}it earns less "
-            f"than {ends.low:.10g} in at most {self.below.upper:.1%} of its episodes, and the teacher more than "
-            f"{ends.high:.10g} in at most {self.above.upper:.1%} (shown in {counted(count, 'fresh episode')})."
+            f"{claim.condition}With {confidence} the policy {shown}. Each with {confidence} by itself: {fails}it earns "
+            f"less than {ends.low:.10g} in at most {self.below.upper:.1%} of its episodes, and the teacher more than "
+            f"{ends.high:.10g} in at most {self.above.upper:.1%} (shown in {count})."
         )
 
     def episodes_wanted(self) -> int | None:

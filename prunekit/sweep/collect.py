@@ -17,6 +17,7 @@ from prunekit.report.sweep_tables import (
     fallen_table,
     main_table,
     place_name,
+    short_table,
 )
 from prunekit.sweep.folder import RESULTS, TABLE
 from prunekit.sweep.schedule import Schedule
@@ -55,7 +56,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for place, entries in all_summaries(found).items():
         tables = [main_table(found, place, entries), disturbance_table(found, place, entries)]
         parts += [f"## {place_name(place)}", *(to_markdown(entry) for entry in tables if entry is not None)]
-    for table in (fallen_table(found), absent_table(found)):
+    for table in (fallen_table(found), short_table(found), absent_table(found)):
         if table is not None:
             parts += [f"## {table.title}", to_markdown(table)]
     return "\n\n".join(parts) + "\n"

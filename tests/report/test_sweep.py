@@ -25,6 +25,7 @@ from prunekit.report.sweep_tables import (
     fallen_table,
     glance_table,
     main_table,
+    short_table,
 )
 from prunekit.report.table import Table
 from prunekit.stats.bootstrap import interquartile_mean
@@ -272,3 +273,19 @@ def test_a_training_that_fell_is_named_with_what_it_had_earned(tmp_path: Path) -
     assert f"| {cell['name']} |" in markdown(data).partition("## Trainings that fell")[2]
     del data["random"]["Hopper-v5"]
     assert fallen_table(read(data, tmp_path)) is None
+
+
+def test_a_policy_that_falls_short_of_its_training_is_named(tmp_path: Path) -> None:
+    data = synthetic.sweep(("Hopper-v5",), seeds=2)
+    assert short_table(read(data, tmp_path)) is None
+    cell = data["cells"][2]
+    cell["returns"] = [30.0 + episode for episode in range(len(cell["returns"]))]
+    results = read(data, tmp_path)
+    table = short_table(results)
+    assert table is not None
+    assert [row[0].text for row in table.rows] == [cell["name"]]
+    assert float(column(table, "last return in training")[cell["name"]].replace(",", "")) > 1000
+    assert table.title in [section.title for section in sweep_page(results).sections]
+    assert f"| {cell['name']} |" in markdown(data).partition(f"## {table.title}")[2]
+    cell["curve"]["return"] = [None for _ in cell["curve"]["return"]]
+    assert short_table(read(data, tmp_path)) is None

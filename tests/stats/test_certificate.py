@@ -178,18 +178,27 @@ def test_a_certificate_says_what_it_rests_on() -> None:
     assert plain["teacher_above_range"]["upper_bound"] < 0.05
 
 
-def test_the_claim_is_one_plain_sentence() -> None:
+def test_the_claim_is_told_in_plain_sentences() -> None:
     (found,) = outcomes(candidate(100.0))
     assert found.sentence == (
         "With 95% confidence the policy keeps at least 0.95 of the teacher's gain over the random policy in mean "
-        "return, every return clipped to [-10, 110]; it earns less than -10 in at most 3.7% of its episodes, and the "
-        "teacher more than 110 in at most 3.7% (shown in 82 fresh episodes)."
+        "return, every return clipped to [-10, 110]. Each with 95% confidence by itself: it earns less than -10 in at "
+        "most 3.7% of its episodes, and the teacher more than 110 in at most 3.7% (shown in 82 fresh episodes)."
     )
     (not_shown,) = outcomes(candidate(95.0), episodes=1)
     assert not_shown.sentence == (
         "Not certified: that it keeps at least 0.95 of the teacher's gain over the random policy in mean return, every "
         "return clipped to [-10, 110], was not shown in 1 fresh episode."
     )
+
+
+def test_the_sentence_names_the_failures_that_the_claim_allows() -> None:
+    claim = Claim(keep=KEEP, clip_range=RANGE, max_failures=0.07, failure_return=20.0)
+    both = "return, every return clipped to [-10, 110], and earns less than 20 in at most 7% of its episodes"
+    (shown,) = outcomes(candidate(100.0), claim=claim, episodes=300)
+    assert f"{both}. Each with 95% confidence by itself: it fails, with less than 20, in at most " in shown.sentence
+    (not_shown,) = outcomes(candidate(100.0), claim=claim, episodes=20)
+    assert not_shown.sentence.endswith(f"{both}, was not shown in 20 fresh episodes.")
 
 
 def test_an_undecided_size_has_a_bound_below_the_threshold() -> None:

@@ -19,7 +19,7 @@ from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
 from prunekit.policy.heads import ArgmaxHead
-from prunekit.training.deterministic import DeterministicReturns, play, shortfall
+from prunekit.training.deterministic import DeterministicReturns, falls_short, play, shortfall
 from prunekit.training.run import train
 
 STEPS = 4
@@ -109,13 +109,14 @@ def test_a_failing_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_note_is_for_what_is_far_less_beyond_chance(
     played: list[float], trained: list[float], floor: float, far_less: bool
 ) -> None:
+    assert falls_short(played, trained, floor) is far_less
     assert (shortfall(played, trained, floor) is not None) is far_less
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_share_lies_between_0_and_1(share: float) -> None:
     with pytest.raises(InputError, match="share"):
-        shortfall([0.0] * 10, [1.0] * 10, 0.0, share=share)
+        falls_short([0.0] * 10, [1.0] * 10, 0.0, share=share)
 
 
 OPTIONS = ("--env", f"{__name__}:Warming", "--algo", "ppo", "--dense", "--hidden", "4", "--steps", 2048)
