@@ -125,7 +125,7 @@ def certify(
     if out is not None:
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     if small.samefile(against):
-        tell(console, f"note: {small} was tested against itself: both arguments are the same file")
+        tell(console, f"note: {small} was tested against itself: both are the same file")
     console.print(to_rich(certify_table(result)))
     if ladder is not None:
         console.print(to_rich(ladder_table(rungs)))

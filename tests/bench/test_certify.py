@@ -100,7 +100,7 @@ def test_a_policy_against_itself_is_told(files: dict[str, Path], tmp_path: Path,
     link.symlink_to(files["near.pt"])
     code, out, err = run("certify", files["near.pt"], "--against", link, "--env", ENV, "--keep", 0.9)
     assert code == 0, err
-    assert out.splitlines()[0] == f"note: {files['near.pt']} was tested against itself: both arguments are the same file"
+    assert out.splitlines()[0] == f"note: {files['near.pt']} was tested against itself: both are the same file"
     code, out, err = run("certify", files["near.pt"], "--against", files["teacher.onnx"], "--env", ENV, "--keep", 0.8)
     assert code == 0, err
     assert "itself" not in out
