@@ -182,12 +182,16 @@ def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces],
         small = policy if policy.masks is None else policy.shrink()
         if small.graph.states:
             raise InputError(f"{policy} keeps a state, but compress needs a teacher without one")
-        return partial(teacher_of_graph, small.graph, str(policy)), True
+        return partial(_loaded, small), True
     if isinstance(policy, str | os.PathLike):
         return partial(read_teacher, Path(policy)), True
     if not callable(policy):
         raise InputError(f"a policy must be a file, a prunekit.Policy or a function, not {type(policy).__name__}")
     return partial(_asked, policy), importable_name(policy) is not None
+
+
+def _loaded(policy: Policy, spaces: Spaces) -> Teacher:
+    return replace(teacher_of_graph(policy.graph, str(policy), spaces), notes=policy.notes)
 
 
 def _asked(respond: Answers, spaces: Spaces) -> Teacher:

@@ -58,7 +58,8 @@ class Contest:
         under = self.disturbance.condition
         found = certified(play, names, settings, form=self.small.form, under=under, progress=progress)
         told = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
-        return replace(found, facts={**self.facts, **told})
+        notes = dict.fromkeys(f"{player.name}: {note}" for player in (self.small, self.teacher) for note in player.notes)
+        return replace(found, facts={**self.facts, **told, "notes": list(notes)})
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def in_integers(
     graph = graph_in(model, spaces, "has no integer form")
     if observations is None:
         observations = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
-    return integer_player(graph, str(model.path), spaces, observations, bits)
+    return replace(integer_player(graph, str(model.path), spaces, observations, bits), notes=model.notes)
 
 
 def _sizes(model: BenchModel) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from prunekit.cli.options import (
     policy_options,
 )
 from prunekit.cli.streams import require_printed
-from prunekit.console import printable, say, write_json
+from prunekit.cli.words import in_flags
+from prunekit.console import printable, say, tell, write_json
 
 
 def bench(
@@ -117,6 +118,9 @@ def bench(
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)
     write_json(json_file, result.to_json())
     console.print(render(result))
+    for model in result.models:
+        for note in model.notes:
+            tell(console, f"note: {model.path}: {in_flags(note)}")
     if report is not None:
         from prunekit.report.bench_page import bench_page
         from prunekit.report.html import to_html

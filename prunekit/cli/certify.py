@@ -126,6 +126,8 @@ def certify(
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     if small.samefile(against):
         tell(console, f"note: {small} was tested against itself: both are the same file")
+    for note in result.facts["notes"]:
+        tell(console, f"note: {in_flags(note)}")
     console.print(to_rich(certify_table(result)))
     if ladder is not None:
         console.print(to_rich(ladder_table(rungs)))
