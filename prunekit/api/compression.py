@@ -16,10 +16,11 @@ from prunekit.api.asking import load_named
 from prunekit.api.disturbing import disturbance_of
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
+from prunekit.cards.card import README
 from prunekit.compression.read import read_teacher
 from prunekit.compression.result import Compressed
+from prunekit.compression.run import FILES, write
 from prunekit.compression.run import compress as search_and_certify
-from prunekit.compression.run import write
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher, teacher_of_graph
@@ -30,6 +31,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.generators import undisturbed
 from prunekit.made_environment import MadeEnvironment
+from prunekit.outputs import require_folder, require_own
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import KindHead
 from prunekit.simulators.batch import Seeding
@@ -73,8 +75,15 @@ class Compression:
         return self._found.to_json()
 
     def write(self, folder: PathLike) -> list[Path]:
-        """Write ``policy.onnx``, ``policy.pt``, ``certificate.json`` and a model card to a folder; return the paths."""
-        return write(self._found, Path(folder))
+        """Write ``policy.onnx``, ``policy.pt``, ``certificate.json`` and a model card to a folder; return the paths.
+
+        Raises InputError, writing nothing, if one of these files exists and was not written by prunekit. A
+        ``README.md`` that is not a card of prunekit is kept.
+        """
+        place = Path(folder)
+        require_folder(place)
+        require_own(place / name for name in FILES if name != README)
+        return write(self._found, place)
 
 
 def compress(

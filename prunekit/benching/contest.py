@@ -58,7 +58,9 @@ class Contest:
         under = self.disturbance.condition
         found = certified(play, names, settings, form=self.small.form, under=under, progress=progress)
         told = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
-        notes = dict.fromkeys(f"{player.name}: {note}" for player in (self.small, self.teacher) for note in player.notes)
+        notes = dict.fromkeys(
+            f"{player.name}: {note}" for player in (self.small, self.teacher) for note in player.notes
+        )
         return replace(found, facts={**self.facts, **told, "notes": list(notes)})
 
 

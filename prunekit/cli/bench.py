@@ -88,8 +88,8 @@ def bench(
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
-    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.normalizers import files_beside
     from prunekit.readers.registry import require_policy
     from prunekit.report.bench_tables import render
     from prunekit.stats.clipping import parse_range
@@ -111,16 +111,16 @@ def bench(
         require_policy(model)
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     require_apart(
-        [*named, normalizer, randomize, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file
+        [*named, normalizer, randomize, *chain.from_iterable(map(files_beside, named))], _given(report), json_file
     )
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)
     write_json(json_file, result.to_json())
     console.print(render(result))
-    for model in result.models:
-        for note in model.notes:
-            tell(console, f"note: {model.path}: {in_flags(note)}")
+    for measured in result.models:
+        for note in measured.notes:
+            tell(console, f"note: {measured.path}: {in_flags(note)}")
     if report is not None:
         from prunekit.report.bench_page import bench_page
         from prunekit.report.html import to_html

@@ -8,6 +8,7 @@ from typing import final
 
 from prunekit.errors import InputError
 from prunekit.files import require_file
+from prunekit.formats.onnx_weights import weights_beside
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.runs import run_normalizes
 from prunekit.readers.zoo import run_folder, zoo_normalizes, zoo_zip
@@ -82,6 +83,11 @@ def normalizers_near(path: Path) -> list[Path]:
     beside = [path.parent / name for name in (*_NAMES, *(f"{path.stem}_{name}" for name in _NAMES))]
     inside = [] if folder is None else [folder / name for name in _NAMES]
     return [file for file in (*beside, *inside) if file.is_file()]
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Return the files next to the policy at ``path`` that reading it may read too."""
+    return [*normalizers_near(path), *weights_beside(path)]
 
 
 def unused_normalizer(path: Path, options: PolicyOptions) -> str | None:

@@ -197,6 +197,7 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(
     out = tmp_path / "model-compressed"
     out.mkdir()
     (out / "frontier.png").write_bytes(b"of another policy")
+    (out / "certificate.json").write_text('{"certified": false}')
     monkeypatch.setattr(picture, "write_together", full)
     code, told, err = run("compress", controller(tmp_path), "--json", tmp_path / "result.json")
     assert (code, err) == (0, "")
@@ -235,9 +236,9 @@ def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: No
 def test_a_picture_is_drawn_whatever_the_caller_s_style_and_backend_are(
     small_search: None, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    teacher, out = controller(tmp_path), tmp_path / "out"
-    pictures = []
-    for changed in ({}, {"text.usetex": True, "font.size": 40.0, "savefig.bbox": "tight"}):
+    teacher, pictures = controller(tmp_path), []
+    for name, changed in (("a", {}), ("b", {"text.usetex": True, "font.size": 40.0, "savefig.bbox": "tight"})):
+        out = tmp_path / name
         with matplotlib.rc_context(changed):
             monkeypatch.setenv("MPLBACKEND", "module://there.is.no_such")
             before = dict(matplotlib.rcParams)

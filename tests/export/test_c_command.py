@@ -329,8 +329,8 @@ def test_models_that_do_not_go_are_refused(model: Path, tmp_path: Path, run: Run
 def test_places_that_cannot_be_written_are_refused(model: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "file").write_text("mine")
     for words in ([], ["--arduino"], ["--int8", "--episodes", "1"]):
-        for place in (tmp_path / "file", tmp_path / "file" / "below"):
-            refused(run("export", model, "--format", "c", "--out", place, *words), str(place), "cannot be written")
+        for place, reason in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "cannot be written")):
+            refused(run("export", model, "--format", "c", "--out", place, *words), str(place), reason)
     refused(run("export", model, "--format", "c", "--json", tmp_path / "file" / "x"), "cannot be written")
     assert {path.name for path in tmp_path.iterdir()} == {model.name, "file"}
     assert (tmp_path / "file").read_text() == "mine"

@@ -47,9 +47,7 @@ def read_with_normalizer(
     unused = unused_normalizer(path, options)
     notes += [note for note in (other_normalizer(path, normalizer), unused) if note is not None]
     metadata = {} if unused is None else {UNUSED: unused}
-    return PolicyFile(
-        path=path, recognised=found.recognised, graph=found.graph, metadata=metadata, notes=tuple(notes)
-    )
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, metadata=metadata, notes=tuple(notes))
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:
