@@ -226,6 +226,17 @@ def test_half_of_a_policy_is_never_written(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_foreign_card_is_kept_with_a_note(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "README.md").write_text("# my project")
+    code, told, _ = run("compress", teacher, "--out", out, "--minutes", 1e-4)
+    assert code == 1
+    assert f"note: {out / 'README.md'} is not a card of prunekit: it was kept, and no card was written" in told
+    assert (out / "README.md").read_text() == "# my project"
+    assert {path.name for path in out.iterdir()} == FILES
+
+
 def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher, out = controller(tmp_path), tmp_path / "out"
     with held(out, traceless=True):

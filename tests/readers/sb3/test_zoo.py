@@ -226,7 +226,7 @@ def test_commands_that_play_tell_of_a_normalizer_that_is_left_out(tmp_path: Path
     assert (code, out.splitlines()[-1]) == (0, f"note: {path}: {note}")
     assert json.loads(found.read_text())["models"][0]["notes"] == [note]
     teacher = Path(__file__).parents[3] / "models" / "CartPole-v1-ppo" / "compact.pt"
-    words = ("--against", teacher, "--episodes", "5", "--range", "0,500", "--out", tmp_path / "found.md")
+    words = ("--against", teacher, "--episodes", "20", "--range", "0,500", "--out", tmp_path / "found.md")
     code, out, _ = run("certify", path, *words, *options)
     assert (code, out.splitlines()[0]) == (1, f"note: {path}: {note}")
     assert json.loads(found.read_text())["notes"] == [f"{path}: {note}"]
