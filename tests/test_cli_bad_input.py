@@ -228,6 +228,11 @@ def test_a_device_whose_tools_are_missing(
         (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),
         (["train", "--algo", "dqn", "--steps", "500"], "--steps 500"),
         (["train", "--env", "Nope-v0"], "Nope-v0"),
+        (["bench", "x.onnx", "--keep", "95"], "--keep must lie in (0, 1], got 95; did you mean 0.95?"),
+        (["bench", "x.onnx", "--max-failures", "5", "--keep", "0.9"], "got 5; did you mean 0.05?"),
+        (["compress", "x.pt", "CartPole-v1"], "(CartPole-v1); did you mean --env CartPole-v1? (see prunekit compress"),
+        (["compress", "x.pt", "y.pt"], "(y.pt) (see prunekit compress"),
+        (["inspect", "x.pt", "CartPole-v1"], "(CartPole-v1) (see prunekit inspect"),
     ],
 )
 def test_other_bad_words(run: Run, arguments: list[str], word: str) -> None:
