@@ -153,7 +153,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(trained: Path
     below = tmp_path / "file" / "x"
     refused(run("train", "--out", below), str(below), "cannot be written")
     refused(run("train", "--json", below, "--out", tmp_path / "run"), str(below), "cannot be written")
-    refused(run("shrink", trained / "model.pt", "--out", tmp_path / "file"), "cannot be written")
+    refused(run("shrink", trained / "model.pt", "--out", tmp_path / "file"), "is a file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -91,6 +91,14 @@ def test_no_command_replaces_a_file_of_another_program(words: list[str], name: s
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in (model, mine)] == []
 
 
+def test_a_page_of_another_program_is_kept(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "certificate.json").write_text("{}")
+    code, _, err = run("report", tmp_path)
+    assert (code, "report.html: was not written by prunekit" in err) == (2, True)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
 def test_an_export_writes_its_own_files_again(tmp_path: Path, run: Run) -> None:
     shutil.copy(MODEL, tmp_path / "p.pt")
     for words in ([], ["--format", "c"], ["--format", "c", "--arduino"], ["--card"], ["--out", tmp_path / "n.onnx"]):
