@@ -83,8 +83,9 @@ def train(
     move the policy. Dead units are removed physically during training, unless ``live_shrink`` is False, which holds
     them at zero. ``prune_critics`` prunes the critics too, by the same plan.
 
-    A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times. ``resume`` continues
-    the interrupted run in ``out`` from the last one. All randomness follows from ``seed``, 0 by default. ``displays``
+    A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times, or less often in a
+    short run, so that whole episodes fit between two. ``resume`` continues the interrupted run in ``out`` from the last
+    one. All randomness follows from ``seed``, 0 by default. ``displays``
     are told of the progress (``training/status.py``).
 
     Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
