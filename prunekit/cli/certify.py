@@ -86,7 +86,14 @@ def certify(
     from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
     from prunekit.readers.registry import require_policy
-    from prunekit.report.certify_table import certify_table, certify_text, ladder_json, ladder_sentence, ladder_table
+    from prunekit.report.certify_table import (
+        certify_table,
+        certify_text,
+        frailty,
+        ladder_json,
+        ladder_sentence,
+        ladder_table,
+    )
     from prunekit.report.markdown import to_markdown
     from prunekit.report.terminal import to_rich
     from prunekit.stats.clipping import parse_range
@@ -132,6 +139,8 @@ def certify(
     if not result.certified:
         raise CheckError(f"{small}: {result.sentence}")
     tell(console, result.sentence)
+    if note := frailty(result):
+        tell(console, f"note: {note}")
     if ladder is not None:
         tell(console, ladder_sentence(rungs))
     if json_file is None and out is None:

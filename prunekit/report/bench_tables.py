@@ -13,7 +13,7 @@ from rich.text import Text
 from prunekit.benching.figures import DeviceResult, FirmwareFigures
 from prunekit.benching.models import BenchModel
 from prunekit.benching.result import BenchResult
-from prunekit.console import widths
+from prunekit.console import removed, widths
 from prunekit.report.table import Cell, Column, Table, stacked, words
 from prunekit.report.terminal import to_rich
 from prunekit.stats.certificate import Certificate
@@ -54,7 +54,7 @@ def random_of(result: BenchResult) -> str:
     """Return the random policy's return as text, or why there are no returns."""
     if result.environment is None:
         return f"No returns were measured: {result.alone}."
-    return f"The random policy returns {sum(result.random) / len(result.random):.1f}."
+    return f"The random policy returns {sum(result.random) / len(result.random):,.1f}."
 
 
 def is_overhead(result: BenchResult) -> bool:
@@ -124,7 +124,7 @@ def disturbance_table(result: BenchResult) -> Table | None:
                 cells.append(_NOT_RUN)
                 continue
             mean, own = sum(returns) / len(returns), measured[device].mean
-            left = f"{(mean - floor) / (own - floor):.0%} of its own" if own > floor else ""
+            left = f"{(mean - floor) / (own - floor):,.0%} of its own" if own > floor else ""
             cells.append(Cell(text=f"{mean:,.1f}", value=mean, detail=left))
         rows.append((f"return, {name}", cells))
     return _table(result.models, "Under noise and delay", rows) if rows else None
@@ -132,10 +132,12 @@ def disturbance_table(result: BenchResult) -> Table | None:
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Return short, distinct names of ``paths``: without their common folders if that is short enough, otherwise with
-    only the folders that each needs.
+    only the folders that each needs, and without the end that all have in common.
 
     >>> short_names([Path("runs/a/model.pt"), Path("runs/b/model.pt")])
     ['a/model.pt', 'b/model.pt']
+    >>> short_names([Path(f"zoo/{algorithm}/LunarLander-v2_1/LunarLander-v2.zip") for algorithm in ("ppo", "a2c")])
+    ['ppo', 'a2c']
     """
     names = [str(path) for path in paths]
     if len(paths) > 1:
@@ -149,7 +151,16 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         counts = (count for count in range(1, len(name)) if sum(part[-count:] == name[-count:] for part in parts) == 1)
         return str(Path(*name[-next(counts, len(name)) :]))
 
-    return [own(name) for name in parts]
+    names = [own(name) for name in parts]
+    return names if max(map(len, names)) <= _LONGEST_NAME else _without_common_end(names)
+
+
+def _without_common_end(names: Sequence[str]) -> list[str]:
+    """Return ``names`` without the file and folders in which all of them end, unless nothing would be left of one."""
+    parts = [Path(name).parts for name in names]
+    while len({part[-1:] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[:-1] for part in parts]
+    return [str(Path(*part)) for part in parts]
 
 
 def _table(models: Sequence[BenchModel], title: str, rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
@@ -252,11 +263,11 @@ def _cell(value: float | None, show: Callable[[float], str]) -> Cell:
 def _removed(counts: Sequence[int]) -> list[Cell]:
     first, *others = counts
     shares = [1.0 - count / first if first else None for count in others]
-    return [_REFERENCE, *(Cell(text="-") if one is None else Cell(text=f"{one:.1%}", value=one) for one in shares)]
+    return [_REFERENCE, *(Cell(text="-") if one is None else Cell(text=removed(one), value=one) for one in shares)]
 
 
 def _microseconds(value: float) -> str:
-    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:.1f} us"
+    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:,.1f} us"
 
 
 def _bytes(value: float) -> str:

@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
-from prunekit.console import widths
+from prunekit.console import removed, widths
 from prunekit.environments import Spaces, episode_limit_of, id_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import held, json_text, write_atomically
@@ -84,7 +84,7 @@ class TrainingResult:
         """One line with the living hidden units, the final returns with and without exploration, and the duration."""
         units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
         before, now = (widths(tuple(entry[index] for entry in units)) for index in (1, 0))
-        hidden = f"hidden {before} -> {now} ({self.status.sparsity:.1%} removed)" if units else "no units removed"
+        hidden = f"hidden {before} -> {now} ({removed(self.status.sparsity)} removed)" if units else "no units removed"
         recent = self.artifact.provenance["returns"]["training_mean"]
         mean = "no episode ended" if recent is None else f"return {recent:,.1f} over the last training episodes"
         if self.last_episodes is not None and self.last_episodes < self.status.total_steps * (1 - _OLD):

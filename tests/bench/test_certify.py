@@ -367,6 +367,9 @@ def test_a_certificate_under_a_disturbance_is_about_that(files: dict[str, Path])
     assert episodes.teacher.mean() < plain.certificate.episodes.teacher.mean() - 1.0
     assert found.facts["disturbance"] == {"observation_noise": 0.5, "delay_steps": 0}
     assert found.facts["observation_deviation"] == pytest.approx([3**-0.5] * 2, rel=0.1)
+    undisturbed = found.facts["undisturbed_teacher"]
+    assert len(undisturbed) == 20
+    assert np.mean(undisturbed) == pytest.approx(plain.certificate.episodes.teacher.mean(), rel=0.2)
     known = replace(noisy, deviation=tuple(found.facts["observation_deviation"]))  # as a worker is told
     first = _play_of(pickle.dumps(known))(settings.seeds[0], 3)
     assert first == (episodes.teacher[0], episodes.random[0], episodes.small[0])
