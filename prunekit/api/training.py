@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.api.loading import load
+from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.generators import undisturbed
@@ -94,6 +95,15 @@ def train(
     >>> trained.policy.shrink().save("small.pt")  # doctest: +SKIP
     """
     with undisturbed():
+        require_numbers(
+            real_or_none={
+                "sparsity": sparsity,
+                "budget": budget,
+                "penalty": penalty,
+                "max_divergence": max_divergence,
+            },
+            whole_or_none={"steps": steps, "checkpoint_every": checkpoint_every, "seed": seed},
+        )
         words = TrainOptions(
             env=None
             if env is None and env_kwargs is None

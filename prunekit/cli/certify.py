@@ -96,6 +96,7 @@ def certify(
     )
     from prunekit.report.markdown import to_markdown
     from prunekit.report.terminal import to_rich
+    from prunekit.stats.claim import counted
     from prunekit.stats.clipping import parse_range
 
     if not 1 <= workers <= MAX_WORKERS:
@@ -122,7 +123,7 @@ def certify(
     with console.status("reading the policies") as status:
 
         def progress(what: str, count: int) -> None:
-            status.update(Text(printable(f"{what}: {count:,} episodes")))
+            status.update(Text(printable(f"{what}: {counted(count, 'episode')}")))
 
         rungs = certify_levels(match, settings, levels, workers=workers, progress=progress)
     result = rungs[0].found

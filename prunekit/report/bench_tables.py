@@ -7,13 +7,14 @@ from dataclasses import replace
 from os.path import commonpath
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from prunekit.benching.figures import DeviceResult, FirmwareFigures
 from prunekit.benching.models import BenchModel
 from prunekit.benching.result import BenchResult
 from prunekit.console import removed, widths
+from prunekit.devices.chips import unit_of
 from prunekit.report.table import Cell, Column, Table, stacked, words
 from prunekit.report.terminal import to_rich
 from prunekit.stats.certificate import Certificate
@@ -26,8 +27,8 @@ _REFERENCE = Cell(text="reference")
 _NOT_RUN = Cell(text="not run")
 
 
-def render(result: BenchResult) -> RenderableType:
-    """Return the tables of ``result`` for a terminal, with notes below."""
+def render(result: BenchResult) -> list[RenderableType]:
+    """Return the table of ``result`` for a terminal, and the lines of text below it."""
     devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
     under = disturbance_table(result)
     others = [] if under is None else [under]
@@ -38,7 +39,7 @@ def render(result: BenchResult) -> RenderableType:
         to_rich(replace(whole, title=title_of(result))),
         Text(random_of(result), style="dim"),
     ]
-    return Group(*lines, *found, *([Text(OVERHEAD, style="dim")] if is_overhead(result) else []))
+    return [*lines, *found, *([Text(OVERHEAD, style="dim")] if is_overhead(result) else [])]
 
 
 def title_of(result: BenchResult) -> str:
@@ -85,7 +86,7 @@ def device_table(result: BenchResult, device: str) -> Table:
     """Return the figures of each model on ``device``: its cost or firmware, and its returns."""
     results = [entry[device] for entry in result.devices]
     firmware = [entry.figures.firmware for entry in results]
-    cost = _firmware_rows(firmware) if any(firmware) else _host_rows(results)
+    cost = _firmware_rows(firmware, device) if any(firmware) else _host_rows(results)
     if result.environment is None:
         return _table(result.models, device, cost)
     means = [Cell(text=f"{entry.mean:,.1f}", value=entry.mean) if entry.returns else _NOT_RUN for entry in results]
@@ -192,9 +193,9 @@ def _host_rows(results: Sequence[DeviceResult]) -> list[tuple[str, list[Cell]]]:
     return rows
 
 
-def _firmware_rows(found: Sequence[FirmwareFigures | None]) -> list[tuple[str, list[Cell]]]:
+def _firmware_rows(found: Sequence[FirmwareFigures | None], device: str) -> list[tuple[str, list[Cell]]]:
     entries = [entry for entry in found if entry is not None]
-    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), "instructions")
+    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), unit_of(device))
     costs = [None if entry.cost is None else entry.cost.p50 for entry in entries]
     return [
         ("fits", [words(_fits(entry)) for entry in entries]),

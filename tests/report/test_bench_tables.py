@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench_results import DENSE, KEPT, SMALL, UNMEASURED, certificate, figures, result_of
-from rich.console import Console
+from rich.console import Console, Group
 
 from prunekit.benching.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
 from prunekit.benching.latency import Percentiles
@@ -22,7 +22,7 @@ from prunekit.stats.bootstrap import Retention
 def shown(result: BenchResult, width: int = 160) -> str:
     console = Console(width=width, color_system=None, file=None)
     with console.capture() as capture:
-        console.print(render(result))
+        console.print(Group(*render(result)))
     return capture.get()
 
 
