@@ -116,8 +116,8 @@ def bench(
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)
     write_json(json_file, result.to_json())
-    for part in render(result):
-        console.print(part, soft_wrap=isinstance(part, Text))
+    for shown in render(result):
+        console.print(shown, soft_wrap=isinstance(shown, Text))
     if report is not None:
         from prunekit.report.bench_page import bench_page
         from prunekit.report.html import to_html
