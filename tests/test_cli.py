@@ -88,6 +88,21 @@ def test_an_interrupted_training_says_so(tmp_path: Path, run: Run, monkeypatch: 
     assert str(tmp_path / "run") in err
 
 
+def test_an_interrupted_compression_says_what_is_lost(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prunekit.compression.command.compress", interrupt)
+    shipped = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
+    code, _, err = run("compress", shipped, "--out", tmp_path / "small", "-q")
+    assert code == 130
+    assert err.count("\n") == 1
+    assert "nothing was written" in err
+    assert not (tmp_path / "small").exists()
+
+
 def test_the_bare_command_and_its_version(run: Run) -> None:
     code, out, _ = run()
     assert code == 0

@@ -81,7 +81,10 @@ def test_a_search_is_its_code_and_not_its_words(tmp_path: Path) -> None:
         file.write_text(text)
         digests.append(search_in(tmp_path).digest)
     file.write_text("def f() -> int:\n    return 2\n")
-    assert digests[0] == digests[1] != search_in(tmp_path).digest
+    changed = search_in(tmp_path).digest
+    assert digests[0] == digests[1] != changed
+    file.with_name("result.py").write_text("SHOWN = True\n")
+    assert search_in(tmp_path).digest == changed, "what is shown decides nothing"
 
 
 def test_an_entry_names_no_place_of_the_machine(tmp_path: Path) -> None:

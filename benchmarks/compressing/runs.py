@@ -21,13 +21,18 @@ KEEP, MINUTES, SEEDS = 0.95, 5.0, (0, 1, 2)
 ROOT = Path(__file__).parents[2]
 # What decides what a search finds; ``compress`` is what the first of them was called once.
 _SEARCH_PARTS = ("compression", "compress", "optim", "adapters/sb3_tuning.py")
+# Modules of these that read options, or show and write what was found, and so decide nothing.
+_SHOWING = {"command.py", "picture.py", "progress.py", "result.py"}
 _ABLATED = Path(__file__).with_name("ablated.py")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Which search it is: the ``digest`` of its code without comments and docstrings, and a commit that has it."""
+    """Which search it is: the ``digest`` of the code that decides what it finds, and a commit that has it.
+
+    Comments, docstrings and modules that only show or write results do not count.
+    """
 
     digest: str
     commit: str | None
@@ -75,6 +80,8 @@ def search_in(code: Path, commit: str | None = None) -> Search:
     for part in _SEARCH_PARTS:
         path = package / part
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            if file.name in _SHOWING:
+                continue
             seen.update(f"{file.relative_to(package)}\n{_without_words(file.read_text())}\n".encode())
     return Search(digest=seen.hexdigest()[:12], commit=commit or commit_of(code))
 

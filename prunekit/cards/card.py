@@ -182,8 +182,8 @@ def _table(facts: CardFacts) -> str:
 def _certificate(facts: CardFacts) -> str:
     if facts.certified is None or not facts.claim:
         return ""
-    head = "**Certificate:**" if facts.certified else "**No certificate:**"
-    return f"{head} {_plain(facts.claim)} Every episode and its seed are in `{CERTIFICATE}`."
+    head = "**Certificate:** " if facts.certified else ""
+    return f"{head}{_plain(facts.claim)} Every episode and its seed are in `{CERTIFICATE}`."
 
 
 def _use(facts: CardFacts) -> str:

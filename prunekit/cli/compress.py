@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from prunekit.cli.ending import ended_by, fail, number_of
 from prunekit.cli.options import (
     ActivationOption,
     DelayOption,
@@ -28,6 +29,7 @@ from prunekit.cli.options import (
     disturbance_named,
     policy_options,
 )
+from prunekit.cli.signals import Terminated
 from prunekit.cli.words import in_flags
 from prunekit.console import say, tell, write_json
 from prunekit.errors import CheckError
@@ -105,8 +107,12 @@ def compress(
         randomize=randomize,
     )
     console = Console(quiet=quiet)
-    with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
-        outcome = compress_file(given, display)
+    try:
+        with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
+            outcome = compress_file(given, display)
+    except (KeyboardInterrupt, Terminated) as error:  # after the live display is gone, which would wipe the line
+        word, code = ended_by(number_of(error))
+        fail(f"{word}; nothing was written, as a result is written at the end; --minutes limits the time", code)
     write_json(json_file, outcome.result.to_json())
     say(console, outcome.paths[0], outcome.result.summary)
     if outcome.result.certified:

@@ -102,7 +102,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
             remove_left(path)
             remove_left(path, old=True)
         result = compress(task, settings, [display], workers=slots, engine=options.engine, address=options.address)
-        notes = [*result.teacher.notes, *result.failures, *([result.busy] if result.busy and result.certified else [])]
+        notes = [*result.teacher.notes, *result.failures, *([result.busy] if result.busy else [])]
         if not result.certified and _certified_in(folder):
             notes.append(f"{folder} holds a certified policy, which was not replaced")
             folder /= _NOT_CERTIFIED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any, final
 
 from prunekit.compression.candidates import Candidate
@@ -82,11 +83,7 @@ class Compressed:
 
     @property
     def failure(self) -> str:
-        """Why nothing was certified, and what to change."""
-        return f"{self._failure}; {self.busy}" if self.busy else self._failure
-
-    @property
-    def _failure(self) -> str:
+        """Why nothing was certified, and what to change; ``busy`` may be another reason."""
         entry, bound = self.certificate, self.certificate.lower_bound
         if self.own_copy_wanted > self.episodes_allowed > 0:
             wanted = self.own_copy_wanted
@@ -96,14 +93,17 @@ class Compressed:
                 f"{counted(self.episodes_allowed, 'episode')} allowed: it would take {about}; give it more "
                 "`episodes`, or a lower `keep`"
             )
-        reached = "no lower bound" if bound is None else f"a lower bound of {bound:.3f}"
+        episodes = counted(len(entry.episodes), "fresh episode")
+        kept = "nothing is known of it" if entry.retention is None else f"kept {entry.retention:.3f} in {episodes}"
+        reached = f"{kept}, too few for a lower bound" if bound is None else f"reached a lower bound of {bound:.3f}"
         budget = "minutes" if self.is_timed else "steps"
         if not any(point.good for point in self.points):
+            best = max(point.retention for point in self.points)
+            advice = f"give it more `{budget}`" + (" or a lower `keep`" if best < entry.claim.keep else "")
             return (
-                f"no network was good enough to be certified at {entry.claim.keep:g}; the best, hidden {entry.name}, "
-                f"reached {reached}; give it more `{budget}` or a lower `keep`"
+                f"no network was shown to be good enough to be certified at {entry.claim.keep:g}; the best, hidden "
+                f"{entry.name}, {reached}; {advice}"
             )
-        episodes = counted(len(entry.episodes), "fresh episode")
         what = f"nothing was certified at {entry.claim.keep:g}; the largest tested, hidden {entry.name},"
         low, maximum = entry.claim.clip_range.low, entry.claim.max_failures
         if maximum is not None and entry.below.upper > maximum:
@@ -112,9 +112,10 @@ class Compressed:
             return f"{what} could not be tested to the end: {entry.failure}"
         match entry.verdict:
             case Verdict.UNDECIDED:
-                return f"{what} reached {reached} in {episodes}; give it more `{budget}` or `episodes`"
+                within = "" if bound is None else f" in {episodes}"
+                return f"{what} {reached}{within}; give it more `{budget}` or `episodes`"
             case _:
-                return f"{what} reached {reached}; give a lower `keep`"
+                return f"{what} {reached}; give a lower `keep`"
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class Compressed:
             "learned_in": self.learned_in,
             "disturbance": self.disturbance.to_json(),
             "observation_deviation": None if deviation is None else list(deviation),
-            "teacher": {"name": self.teacher.name, "size": None if size is None else asdict(size)},
+            "teacher": {"name": _published(self.teacher.name), "size": None if size is None else asdict(size)},
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),
             "parameters": self.chosen.parameters,
@@ -156,3 +157,9 @@ class Compressed:
             "environment_steps": self.steps,
             "versions": installed_versions(),
         }
+
+
+def _published(name: str) -> str:
+    """Return a teacher's name as it may be published: without the folders of an absolute path."""
+    path = PurePath(name)
+    return path.name if path.is_absolute() else name

@@ -165,7 +165,8 @@ def test_a_compression_has_a_card_from_its_certificate(tmp_path: Path) -> None:
     assert "# agent-compressed\n" in text
     assert "| mean return of the teacher, 1 episode | 4.00 +/- 0.00 |" in text
     assert "| parameters of the teacher | 70,000 |" in text
-    assert "**No certificate:** Not certified: that." in text
+    assert "\n\nNot certified: that. Every" in text
+    assert "Certificate:**" not in text
     folder.mkdir()
     path.write_text("mine")
     assert card_of_compression(found, folder) == {}
