@@ -127,9 +127,10 @@ def certify(
 
         rungs = certify_levels(match, settings, levels, workers=workers, progress=progress)
     result = rungs[0].found
+    beyond = levels[len(rungs)] if rungs[-1].found.certified and len(rungs) < len(levels) else None
     climbed = {} if ladder is None else {"ladder": ladder_json(rungs)}
     write_json(json_file, all_in_flags({**result.to_json(), **climbed}))
-    extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs)]
+    extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs, beyond)]
     if out is not None:
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     if small.samefile(against):
@@ -143,6 +144,6 @@ def certify(
     if note := frailty(result):
         tell(console, f"note: {note}")
     if ladder is not None:
-        tell(console, ladder_sentence(rungs))
+        tell(console, ladder_sentence(rungs, beyond))
     if json_file is None and out is None:
         require_printed()

@@ -120,7 +120,4 @@ def compress(
     for text in (*map(str, outcome.paths[1:]), *(f"note: {in_flags(note)}" for note in outcome.notes)):
         tell(console, f"  {text}")
     if not outcome.result.certified:
-        busy = outcome.result.busy
-        if busy:
-            tell(console, f"  note: {busy}")
-        raise CheckError(f"{teacher}: {outcome.result.failure.removesuffix(f'; {busy}')}")
+        raise CheckError(f"{teacher}: {outcome.result.failure}")

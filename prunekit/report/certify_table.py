@@ -10,6 +10,7 @@ import numpy as np
 
 from prunekit.benching.certify import Certified
 from prunekit.disturbances.ladder import Rung, largest
+from prunekit.disturbances.record import Disturbance
 from prunekit.report.table import Column, Table, words
 from prunekit.stats.bootstrap import Array
 from prunekit.stats.claim import counted
@@ -88,13 +89,18 @@ def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
     )
 
 
-def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
-    """Return a sentence about the largest disturbance at which the claim was shown."""
+def ladder_sentence(rungs: Sequence[Rung[Certified]], beyond: Disturbance | None = None) -> str:
+    """Return a sentence about the largest disturbance at which the claim was shown.
+
+    ``beyond`` is the level after the last one, if the teacher earns no more than the random policy there.
+    """
     best = largest(rungs)
     keep = rungs[0].found.certificate.claim.keep
     if best is None:
         return f"That the policy keeps {keep:g} was not shown under any of the disturbances."
     end = "" if rungs[-1].found.certified else f"; not shown under {rungs[-1].disturbance.words}"
+    if beyond is not None:
+        end = f"; under {beyond.words} the teacher earns no more than the random policy"
     confidence = f"{1.0 - best.found.certificate.alpha:.0%}"
     under = "none" if best.disturbance.is_none else best.disturbance.words
     confident = f"{confidence} confidence for all levels together"

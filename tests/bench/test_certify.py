@@ -386,6 +386,12 @@ def test_a_ladder_ends_where_the_claim_does(files: dict[str, Path], tmp_path: Pa
     assert data["largest"] == {"observation_noise": 0.1, "delay_steps": 0}
     assert "up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
     assert "up to this disturbance: observation noise 0.1" in text.read_text()
+    code, out, err = run("certify", files["near.pt"], *words, "--keep", 0.8, "--ladder", "obs=0.05,1e6")
+    assert (code, err) == (0, "")
+    assert "noise 0.05; under observation noise 1e+06 the teacher earns no more than the random policy" in out
+    assert len(json.loads(found.read_text())["ladder"]["levels"]) == 2
+    code, _, err = run("certify", files["near.pt"], *words, "--noise", "obs=1e6")
+    assert (code, "so there is nothing to keep" in err) == (2, True)
     code, _, err = run("certify", files["wrong.pt"], *words, "--ladder", "obs=0.1")
     assert code == 1
     assert len(json.loads(found.read_text())["ladder"]["levels"]) == 1

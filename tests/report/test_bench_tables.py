@@ -232,6 +232,11 @@ def test_firmware_that_does_not_fit_says_by_how_much() -> None:
     assert rows["avr-uno: stack"] == ["not measured", "not measured", "120 B"]
     assert rows["avr-uno: cycles, p50"] == ["not measured", "not measured", "7,411"]
     assert rows["avr-uno: episodes"] == ["0", "0", "1"]
+    assert "avr-uno: cycles, p50" in cells(shown(on_a_board([TOO_LARGE])))
+    entry = DeviceResult(figures=DeviceFigures(firmware=TOO_LARGE), returns=(), ci95=None)
+    result = replace(result_of([SMALL], [UNMEASURED]), devices=({"atmega328p": entry},))
+    assert "atmega328p: cycles, p50" in cells(shown(result))
+    assert "cortex-m4: instructions, p50" in cells(shown(replace(result, devices=({"cortex-m4": entry},))))
     for label in ("bits as on the host", "return, mean", "return, 95% interval"):
         assert rows[f"avr-uno: {label}"][:2] == ["not run", "not run"]
 

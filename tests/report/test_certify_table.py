@@ -64,6 +64,8 @@ def test_a_ladder_tells_what_the_teacher_itself_keeps() -> None:
         "neither is robust there."
     )
     assert "itself" not in ladder_sentence(rungs[:2])
+    beyond = ladder_sentence(rungs[:2], Disturbance(observation_noise=2.0))
+    assert "noise 0.1; under observation noise 2 the teacher earns no more than the random policy (95%" in beyond
     assert ladder_json(rungs)["levels"][2]["teacher_share"] == pytest.approx(7.9 / 90.0)
     assert ladder_json(ladder((0.0, -200.0, -200.0)))["levels"][0]["teacher_share"] is None
 
