@@ -20,6 +20,7 @@ from prunekit.environment_functions import (
     require_module_name,
 )
 from prunekit.environment_names import meaning_of, same_environment
+from prunekit.environment_packages import newer_version, package_advice
 from prunekit.errors import ArtifactError, InputError, UnusableEnvironmentError
 from prunekit.lazy import gymnasium as gym
 from prunekit.lazy import require
@@ -89,11 +90,6 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # gymnasium warns of what the errors below say in one line
             return gym.make(env_id, **(kwargs or {}))
-    except gym.error.NamespaceNotFound as error:
-        raise UnusableEnvironmentError(
-            f"environment '{env_id}' is in a namespace that no installed package registers; install its package "
-            "(ALE: pip install 'gymnasium[atari]')"
-        ) from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         missing = _missing_module(env_id, error)
         if missing is not None:
@@ -102,21 +98,46 @@ def _registered(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, A
                 "folder on PYTHONPATH (PYTHONPATH=. for this one)"
             ) from error
         raise UnusableEnvironmentError(
-            f"environment '{env_id}' needs a package that is not installed ({first_line(error)}){_install_line(env_id)}"
-        ) from error
-    except gym.error.NameNotFound as error:
-        module, _, name = env_id.rpartition(":")
-        advice = f"if your own module registers it or has a function that makes it, write MODULE:{name}"
-        if module:
-            neither = f" and has no function of that name{functions_in(module)}" if name.isidentifier() else ""
-            advice = f"the module '{module}' was imported and registers no '{name}'{neither}, so check the id"
-        raise UnusableEnvironmentError(
-            f"environment '{env_id}' is not registered ({first_line(error)}); {advice}"
+            f"environment '{env_id}' needs a package that is not installed ({first_line(error)}){_cure(env_id)}"
         ) from error
     except gym.error.Error as error:
-        raise UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {first_line(error)}") from error
+        raise _unknown(env_id, error) from error
     except Exception as error:  # an environment's own checks of its arguments raise anything
         raise not_made(env_id, error) from error
+
+
+def require_registered(env_id: str) -> None:
+    """Raise UnusableEnvironmentError, as ``make_environment`` does, if ``env_id`` names no registered environment.
+
+    It makes none. Names with a module are not checked, because that would import the module.
+    """
+    require("gymnasium", "an environment")
+    if ":" in env_id:
+        return
+    try:
+        gym.spec(env_id)
+    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
+        raise _unknown(env_id, error) from error
+    except gym.error.Error:  # an id without a version, which stands for the newest one
+        return
+
+
+def _unknown(env_id: str, error: Exception) -> UnusableEnvironmentError:
+    """Return the error for an id that Gymnasium does not know."""
+    if isinstance(error, gym.error.NamespaceNotFound):
+        return UnusableEnvironmentError(
+            f"environment '{env_id}' is in a namespace that no installed package registers; install its package "
+            "(ALE: pip install 'gymnasium[atari]')"
+        )
+    if not isinstance(error, gym.error.NameNotFound):
+        return UnusableEnvironmentError(f"environment '{env_id}' cannot be made: {first_line(error)}")
+    module, _, name = env_id.rpartition(":")
+    own = f"if your own module registers it or has a function that makes it, write MODULE:{name}"
+    advice = package_advice(env_id) or own
+    if module:
+        neither = f" and has no function of that name{functions_in(module)}" if name.isidentifier() else ""
+        advice = f"the module '{module}' was imported and registers no '{name}'{neither}, so check the id"
+    return UnusableEnvironmentError(f"environment '{env_id}' is not registered ({first_line(error)}); {advice}")
 
 
 def named_by_file(path: Path, entry: object) -> tuple[str, dict[str, Any]]:
@@ -246,10 +267,13 @@ def _missing_module(env_id: str, error: Exception) -> str | None:
     return missing if missing is not None and f"{module}.".startswith(f"{missing}.") else None
 
 
-def _install_line(env_id: str) -> str:
+def _cure(env_id: str) -> str:
     try:
         entry = str(gym.spec(env_id).entry_point)
     except gym.error.Error:
         entry = ""
     family = next((name for name in _EXTRAS if re.search(rf"\b{name}\b", entry)), None)
-    return f"; run: pip install '{_EXTRAS[family]}'" if family else ""
+    if family is not None:
+        return f"; run: pip install '{_EXTRAS[family]}'"
+    newer = newer_version(env_id)
+    return "" if newer is None else f"; did you mean {newer}? (the sizes of its observations may differ)"

@@ -1,4 +1,6 @@
-"""One rule for the files of every command: what is read is never written over, and no two outputs are one file."""
+"""Rules for the files of every command: what is read is never written over, no two outputs are one file, and no file
+of another program is replaced.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,18 @@ from pathlib import Path
 
 from prunekit.errors import InputError
 from prunekit.files import is_written_into, require_writable
+
+# What prunekit writes into its files, by the end of their names; .json is a certificate.
+_MARKS = {
+    ".onnx": b"prunekit.",
+    ".pt": b"prunekit.model",
+    ".json": b'"certifi',
+    ".h": b"Written by prunekit",
+    ".properties": b"author=prunekit",
+    ".html": b"Written by prunekit",
+}
+_PART = 2**22
+_FILES = (".onnx", ".pt", ".pth", ".zip", ".c", ".h", ".json", ".html", ".md", ".csv", ".toml")
 
 
 def require_apart(
@@ -37,6 +51,48 @@ def require_apart(
                 raise InputError(f"{path}: is already written by this command; name another file with {option}")
             if _below(path, other) or _below(other, path):
                 raise InputError(f"{path}: conflicts with {other}, which is written too; name another with {option}")
+
+
+def require_own(written: Iterable[Path]) -> None:
+    """Raise InputError, naming the file, if one of ``written`` exists and was not written by prunekit.
+
+    This is for files whose names a command chose. A user who names a file knows what is in it. Files of a kind that has
+    no mark of prunekit belong to the marked ones among ``written``.
+    """
+    there = [path for path in written if path.is_file() and not is_written_into(path)]
+    foreign = [path for path in there if path.suffix in _MARKS and not _is_marked(path)]
+    if not foreign and not any(path.suffix in _MARKS for path in there):
+        foreign = there
+    if foreign:
+        raise InputError(
+            f"{foreign[0]}: was not written by prunekit and would be overwritten; move it, or name another place with "
+            "`out`"
+        )
+
+
+def require_folder(path: Path) -> None:
+    """Raise InputError, naming ``path``, if it is a file, or if it has the name of one and no folder has it yet."""
+    if path.is_dir():
+        return
+    if path.exists():
+        raise InputError(f"{path}: is a file, but a folder is needed to write into; name one")
+    if path.suffix.lower() in _FILES:
+        raise InputError(
+            f"{path}: is the name of a file, but a folder is needed to write into; name one, such as {path.stem}"
+        )
+
+
+def _is_marked(path: Path) -> bool:
+    mark, before = _MARKS[path.suffix], b""
+    try:
+        with path.open("rb") as file:
+            while part := file.read(_PART):
+                if mark in before + part:
+                    return True
+                before = part[-len(mark) :]
+    except OSError:
+        pass
+    return False
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -153,7 +153,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(trained: Path
     below = tmp_path / "file" / "x"
     refused(run("train", "--out", below), str(below), "cannot be written")
     refused(run("train", "--json", below, "--out", tmp_path / "run"), str(below), "cannot be written")
-    refused(run("shrink", trained / "model.pt", "--out", tmp_path / "file"), "cannot be written")
+    refused(run("shrink", trained / "model.pt", "--out", tmp_path / "file"), "is a file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -228,6 +228,11 @@ def test_a_device_whose_tools_are_missing(
         (["bench", "x.pt", "--part", "stm32f0"], "choose among stm32f030f4, stm32f030r8"),
         (["train", "--algo", "dqn", "--steps", "500"], "--steps 500"),
         (["train", "--env", "Nope-v0"], "Nope-v0"),
+        (["bench", "x.onnx", "--keep", "95"], "--keep must lie in (0, 1], got 95; did you mean 0.95?"),
+        (["bench", "x.onnx", "--max-failures", "5", "--keep", "0.9"], "got 5; did you mean 0.05?"),
+        (["compress", "x.pt", "CartPole-v1"], "(CartPole-v1); did you mean --env CartPole-v1? (see prunekit compress"),
+        (["compress", "x.pt", "y.pt"], "(y.pt) (see prunekit compress"),
+        (["inspect", "x.pt", "CartPole-v1"], "(CartPole-v1) (see prunekit inspect"),
     ],
 )
 def test_other_bad_words(run: Run, arguments: list[str], word: str) -> None:

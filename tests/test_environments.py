@@ -15,7 +15,16 @@ import pytest
 from gymnasium import spaces
 
 from prunekit import FailedEpisodeError, UnusableEnvironmentError
-from prunekit.environments import Spaces, arguments_for, id_of, make_environment, named_by_file, spaces_of
+from prunekit.environment_packages import newer_version
+from prunekit.environments import (
+    Spaces,
+    arguments_for,
+    id_of,
+    make_environment,
+    named_by_file,
+    require_registered,
+    spaces_of,
+)
 from prunekit.errors import ArtifactError
 from prunekit.rollouts import episode_return, random_returns
 from prunekit.spaces.box import BoxActions
@@ -72,6 +81,38 @@ def refused(env_id: str, *words: str, **kwargs: Any) -> None:
     assert "\n" not in message
     for word in (f"'{env_id}'", *words):
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("env_id", "word"),
+    [
+        ("FetchReach-v1", "pip install gymnasium-robotics, and write gymnasium_robotics:FetchReach-v1 (or the version"),
+        ("AntBulletEnv-v0", "pip install pybullet_envs_gymnasium, and write pybullet_envs_gymnasium:AntBulletEnv-v0"),
+        ("PandaPush-v1", "panda_gym:PandaPush-v1"),
+        ("parking-v0", "highway_env:parking-v0"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid:MiniGrid-Empty-5x5-v0"),
+        ("Fetcher-v1", "write MODULE:Fetcher-v1"),
+    ],
+)
+def test_an_id_that_is_not_registered_names_the_package_that_has_it(env_id: str, word: str) -> None:
+    refused(env_id, "is not registered", word)
+    with pytest.raises(UnusableEnvironmentError, match=f"environment '{env_id}' is not registered"):
+        require_registered(env_id)
+
+
+def test_a_version_that_moved_away_suggests_the_newest_one() -> None:
+    for name in ("Ant", "Walker2d"):
+        refused(f"{name}-v3", f"; did you mean {name}-v5? (the sizes of its observations may differ)")
+    assert newer_version("Ant-v5") is None
+    assert newer_version("Ant") is None
+
+
+def test_what_is_registered_is_not_made_to_see_it(register: Register) -> None:
+    for env_id in ("CartPole-v1", "CartPole", "Ant-v3", "no_such_module:Env-v0", register("no_such_module:Env")):
+        require_registered(env_id)
+    for env_id in ("CartPole-v9", "LunarLander-v2"):
+        with pytest.raises(UnusableEnvironmentError, match=f"environment '{env_id}' cannot be made"):
+            require_registered(env_id)
 
 
 @pytest.mark.parametrize("env_id", ["", "no such form!", "CartPole-v9", "LunarLander-v2"])

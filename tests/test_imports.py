@@ -32,7 +32,7 @@ FLOORS = (
     {"rollouts", "disturbances", "outputs", "console", "executors"},
     {"environments"},
     {"environment_names"},
-    {"environment_functions"},
+    {"environment_functions", "environment_packages"},
     {"made_environment"},
     {"formats", "activations", "spaces", "stats", "generators"},
     {"ops"},

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from prunekit import InputError
-from prunekit.outputs import require_apart
+from prunekit.outputs import require_apart, require_folder, require_own
 
 Run = Callable[..., tuple[int, str, str]]
 MODEL = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
@@ -33,6 +34,88 @@ def test_what_is_read_is_not_written_under_any_name(tmp_path: Path) -> None:
                 require_apart([None, tmp_path / "nowhere", read], written, json_file)
     assert read.read_bytes() == b"mine"
     require_apart([read], [tmp_path / "out"], tmp_path / "result.json")
+
+
+def test_files_of_other_programs_are_not_replaced(tmp_path: Path) -> None:
+    own, foreign = tmp_path / "own.pt", tmp_path / "foreign.pt"
+    shutil.copy(MODEL, own)
+    shutil.copy(MODEL.with_suffix(".onnx"), tmp_path / "own.onnx")
+    torch.save({"weight": torch.zeros(2)}, foreign)
+    (tmp_path / "certificate.json").write_text('{"certified": false}')
+    (tmp_path / "kept.c").write_text("int main(void);")
+    (tmp_path / "settings.json").write_text("{}")
+    (tmp_path / "large.onnx").write_bytes(b"." * (2**22 - 4) + b"prunekit.sizes")  # across two parts
+    names = ("own.pt", "own.onnx", "certificate.json", "nowhere.onnx", "large.onnx", ".")
+    require_own(tmp_path / name for name in names)
+    require_own([own, tmp_path / "kept.c"])  # a kind without a mark belongs to the others
+    require_own([Path("/dev/null")])
+    for name in ("foreign.pt", "kept.c", "settings.json"):
+        with pytest.raises(InputError, match=rf"{name}: was not written by prunekit and would be overwritten; move it"):
+            require_own([tmp_path / "new.onnx", tmp_path / name])
+    with pytest.raises(InputError, match=r"foreign\.pt: was not written"):
+        require_own([own, foreign])
+
+
+def test_a_folder_does_not_have_the_name_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.c").touch()
+    (tmp_path / "old.onnx").mkdir()
+    for name in ("new", "run.v1", "old.onnx"):
+        require_folder(tmp_path / name)
+    with pytest.raises(InputError, match=r"x\.c: is a file, but a folder is needed to write into; name one"):
+        require_folder(tmp_path / "x.c")
+    with pytest.raises(InputError, match=r"y\.ONNX: is the name of a file, .*; name one, such as y$"):
+        require_folder(tmp_path / "y.ONNX")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["export"], "compact.onnx"),
+        (["export", "--format", "c"], "compact.h"),
+        (["export", "--format", "c", "--arduino"], "Compact/library.properties"),
+        (["export", "--card"], "compact-card/policy.pt"),
+        (["shrink"], "compact.compact.pt"),
+        (["compress"], "compact-compressed/policy.onnx"),
+        (["compress"], "compact-compressed/not-certified/certificate.json"),
+    ],
+)
+def test_no_command_replaces_a_file_of_another_program(words: list[str], name: str, tmp_path: Path, run: Run) -> None:
+    model, mine = tmp_path / "compact.pt", tmp_path / name
+    shutil.copy(MODEL, model)
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    code, out, err = run(words[0], model, *words[1:])
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{mine}: was not written by prunekit and would be overwritten" in err
+    assert mine.read_text() == "mine"
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in (model, mine)] == []
+
+
+def test_a_page_of_another_program_is_kept(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "certificate.json").write_text("{}")
+    code, _, err = run("report", tmp_path)
+    assert (code, "report.html: was not written by prunekit" in err) == (2, True)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_an_export_writes_its_own_files_again(tmp_path: Path, run: Run) -> None:
+    shutil.copy(MODEL, tmp_path / "p.pt")
+    for words in ([], ["--format", "c"], ["--format", "c", "--arduino"], ["--card"], ["--out", tmp_path / "n.onnx"]):
+        for _ in range(2):
+            assert run("export", tmp_path / "p.pt", "-q", *words) == (0, "", "")
+    assert (tmp_path / "n.onnx").read_bytes() == (tmp_path / "p.onnx").read_bytes()
+    (tmp_path / "n.onnx").write_text("named by the user")
+    assert run("export", tmp_path / "p.pt", "-q", "--out", tmp_path / "n.onnx") == (0, "", "")
+
+
+def test_out_of_commands_is_a_folder(tmp_path: Path, run: Run) -> None:
+    shutil.copy(MODEL, tmp_path / "p.pt")
+    for words in (["export", "--format", "c"], ["export", "--card"], ["shrink"], ["compress"]):
+        code, out, err = run(words[0], tmp_path / "p.pt", *words[1:], "--out", tmp_path / "small.onnx")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "small.onnx: is the name of a file, but a folder is needed" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["p.pt"]
 
 
 def test_two_outputs_are_two_files(tmp_path: Path) -> None:

@@ -125,4 +125,5 @@ def model_of(policy: PathLike | Policy, name: str) -> BenchModel:
         macs=sizes.macs,
         metadata=dict(policy.metadata),
         graph=small.graph,
+        notes=policy.notes,
     )

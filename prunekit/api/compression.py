@@ -17,10 +17,11 @@ from prunekit.api.disturbing import disturbance_of
 from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
+from prunekit.cards.card import README
 from prunekit.compression.read import read_teacher
 from prunekit.compression.result import Compressed
+from prunekit.compression.run import FILES, write
 from prunekit.compression.run import compress as search_and_certify
-from prunekit.compression.run import write
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.task import Task
 from prunekit.compression.teacher import Teacher, teacher_of_graph
@@ -31,6 +32,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.generators import undisturbed
 from prunekit.made_environment import MadeEnvironment
+from prunekit.outputs import require_folder, require_own
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import KindHead
 from prunekit.simulators.batch import Seeding
@@ -74,8 +76,15 @@ class Compression:
         return self._found.to_json()
 
     def write(self, folder: PathLike) -> list[Path]:
-        """Write ``policy.onnx``, ``policy.pt``, ``certificate.json`` and a model card to a folder; return the paths."""
-        return write(self._found, Path(folder))
+        """Write ``policy.onnx``, ``policy.pt``, ``certificate.json`` and a model card to a folder; return the paths.
+
+        Raises InputError, writing nothing, if one of these files exists and was not written by prunekit. A
+        ``README.md`` that is not a card of prunekit is kept.
+        """
+        place = Path(folder)
+        require_folder(place)
+        require_own(place / name for name in FILES if name != README)
+        return write(self._found, place)
 
 
 def compress(
@@ -189,12 +198,16 @@ def _teacher_of(policy: PathLike | Policy | Answers) -> tuple[Callable[[Spaces],
         small = policy if policy.masks is None else policy.shrink()
         if small.graph.states:
             raise InputError(f"{policy} keeps a state, but compress needs a teacher without one")
-        return partial(teacher_of_graph, small.graph, str(policy)), True
+        return partial(_loaded, small), True
     if isinstance(policy, str | os.PathLike):
         return partial(read_teacher, Path(policy)), True
     if not callable(policy):
         raise InputError(f"a policy must be a file, a prunekit.Policy or a function, not {type(policy).__name__}")
     return partial(_asked, policy), importable_name(policy) is not None
+
+
+def _loaded(policy: Policy, spaces: Spaces) -> Teacher:
+    return replace(teacher_of_graph(policy.graph, str(policy), spaces), notes=policy.notes)
 
 
 def _asked(respond: Answers, spaces: Spaces) -> Teacher:

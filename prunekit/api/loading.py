@@ -26,11 +26,12 @@ def load(
     """Return the policy in a file: a prunekit ``model.pt``, ONNX, TorchScript, an SB3 zip, or another checkpoint.
 
     The kind of file is recognised by its content. For a zip, ``normalizer`` is the file of ``VecNormalize.save``, or
-    False if the policy was trained without one. For ONNX, ``output`` is the name of the output that is the action or
-    its logits. For TorchScript, ``inputs`` is the number of values in an observation, if the file does not show it. For
-    a checkpoint or state dict, ``layers`` are the names of the policy's layers in order, ``nesting`` is the dotted path
-    to them, ``activation`` comes between them (``"elu"``), and ``head`` makes the action (``"tanh"``, ``"argmax"``).
-    Runs no code of the file. Raises InputError, naming the file, for a file that is not supported.
+    False if the policy was trained without one; if its files contradict that, ``notes`` of the policy say so. For ONNX,
+    ``output`` is the name of the output that is the action or its logits. For TorchScript, ``inputs`` is the number of
+    values in an observation, if the file does not show it. For a checkpoint or state dict, ``layers`` are the names of
+    the policy's layers in order, ``nesting`` is the dotted path to them, ``activation`` comes between them (``"elu"``),
+    and ``head`` makes the action (``"tanh"``, ``"argmax"``). Runs no code of the file. Raises InputError, naming the
+    file, for a file that is not supported.
     """
     words = options_of(normalizer, output, inputs)
     weights = replace(words, layers=tuple(layers), activation=activation, head=head, nesting=nesting)
@@ -52,4 +53,4 @@ def options_of(normalizer: PathLike | bool | None, output: str | None, inputs: i
 def policy_of(file: PolicyFile) -> Policy:
     """Return the policy that was read from a file."""
     masks = file.masks if file.masks is not None and any(not keep.all() for keep in file.masks.values()) else None
-    return Policy(graph=file.graph, metadata=dict(file.metadata), masks=masks, actions=file.actions)
+    return Policy(graph=file.graph, metadata=dict(file.metadata), masks=masks, actions=file.actions, notes=file.notes)

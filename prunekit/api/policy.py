@@ -24,6 +24,7 @@ from prunekit.export.shrinking import shrink_graph
 from prunekit.graph.graph import Graph
 from prunekit.graph.reference import initial_states
 from prunekit.graph.surgery import Masks
+from prunekit.outputs import require_folder
 from prunekit.policy.description import described
 from prunekit.policy.model_file import ModelFile, full_masks, save_model_file
 from prunekit.policy.sizes import Sizes, sizes_of
@@ -41,14 +42,15 @@ class Policy:
 
     ``graph`` is its computation, and ``metadata`` is plain data that is stored in exported files. ``masks`` hold one
     bool [width] per group of units, by name: ``shrink`` removes the units that are False. None keeps all units.
-    ``actions`` is the kind of actions, where the graph does not determine it. A policy acts as its ONNX export does, in
-    ONNX Runtime.
+    ``actions`` is the kind of actions, where the graph does not determine it. ``notes`` say what was left out or
+    assumed when the policy was read from a file. A policy acts as its ONNX export does, in ONNX Runtime.
     """
 
     graph: Graph
     metadata: Mapping[str, Any] = field(default_factory=dict)
     masks: Masks | None = None
     actions: ActionKind | None = None
+    notes: tuple[str, ...] = ()
     _states: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
@@ -125,7 +127,9 @@ class Policy:
         """
         given = self.masks if masks is None else {name: np.asarray(keep) for name, keep in masks.items()}
         made = shrink_graph(self.graph, given, self.metadata, actions=self.actions)
-        return Policy(graph=made.file.graph, metadata=dict(made.file.provenance), actions=self.actions)
+        return Policy(
+            graph=made.file.graph, metadata=dict(made.file.provenance), actions=self.actions, notes=self.notes
+        )
 
     def export_onnx(self, path: PathLike) -> Path:
         """Write the policy as ONNX, checked against torch and NumPy first; return the path.
@@ -158,6 +162,7 @@ class Policy:
                 raise InputError("`int8` needs `observations` of the policy, to measure ranges on; give some")
             return np.asarray(observations, np.float32).reshape(len(observations), -1)
 
+        require_folder(Path(folder))
         settings = CSettings(name=name, activations=16 if int8 else None)
         return export_c(self.graph, Path(folder), settings, self.metadata, record).paths
 

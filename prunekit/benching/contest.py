@@ -62,7 +62,10 @@ class Contest:
         told: dict[str, Any] = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
         if self.undisturbed:
             told["undisturbed_teacher"] = list(self.undisturbed)
-        return replace(found, facts={**self.facts, **told})
+        notes = dict.fromkeys(
+            f"{player.name}: {note}" for player in (self.small, self.teacher) for note in player.notes
+        )
+        return replace(found, facts={**self.facts, **told, "notes": list(notes)})
 
 
 @contextmanager
@@ -122,7 +125,7 @@ def in_integers(
     graph = graph_in(model, spaces, "has no integer form")
     if observations is None:
         observations = recorded_observations(graph, spec.single, spec.kwargs, _RECORDED)
-    return integer_player(graph, str(model.path), spaces, observations, bits)
+    return replace(integer_player(graph, str(model.path), spaces, observations, bits), notes=model.notes)
 
 
 def _sizes(model: BenchModel) -> dict[str, Any]:

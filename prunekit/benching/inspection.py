@@ -18,7 +18,7 @@ from prunekit.formats.text import shown
 from prunekit.graph.graph import Graph, specs_of
 from prunekit.policy.description import activations_of, is_normalized, op_counts
 from prunekit.policy.sizes import sizes_of
-from prunekit.readers.normalizers import UnknownNormalizerError
+from prunekit.readers.normalizers import UNUSED, UnknownNormalizerError
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import Known, recognised
 from prunekit.stats.claim import ALPHA, counted
@@ -64,7 +64,8 @@ def inspect_model(path: Path, options: PolicyOptions | None = None) -> dict[str,
             raise ArtifactError(
                 f"{path}: its metadata has an entry '{entry}', which is not a name; export the model again"
             )
-    return facts | {key: value for key, value in metadata.items() if key not in _MEASURED}
+    told = {key: value for key, value in metadata.items() if key not in _MEASURED}
+    return facts | {key: value for key, value in told.items() if value not in facts.get("notes", ())}
 
 
 def _with_or_without_normalizer(file: Known, options: PolicyOptions) -> tuple[PolicyFile, bool]:
@@ -73,8 +74,10 @@ def _with_or_without_normalizer(file: Known, options: PolicyOptions) -> tuple[Po
         return file.read(options), False
     except UnknownNormalizerError as error:
         policy = file.read(replace(options, without_normalizer=True))
-        note = f"shown without a normalizer: {str(error).removeprefix(f'{policy.path}: ')}"
-        return replace(policy, notes=(*policy.notes, note)), True
+        unused = policy.metadata.get(UNUSED)  # which the note says better
+        notes = [note for note in policy.notes if note != unused]
+        notes.append(f"shown without a normalizer: {str(error).removeprefix(f'{policy.path}: ')}")
+        return replace(policy, notes=tuple(notes), metadata={}), True
 
 
 def _of_onnx(file: Known, options: PolicyOptions) -> tuple[dict[str, Any], Mapping[str, Any]]:

@@ -29,7 +29,7 @@ class BenchModel:
     ``hidden`` are hidden units per layer, ``parameters`` stored weights and biases, and ``macs`` multiply-accumulates
     per observation, all of the deployed part. ``size_bytes`` is the file's size and ``metadata`` the provenance. C is
     written from ``graph``; if it is None, ``not_read`` says why. ``sampled`` maps outputs that are sampled to the
-    operator that samples.
+    operator that samples. ``notes`` say what was left out or assumed when the file was read.
     """
 
     path: Path
@@ -42,6 +42,7 @@ class BenchModel:
     graph: Graph | None = field(default=None, repr=False)
     sampled: Mapping[str, str] = field(default_factory=dict)
     not_read: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -98,6 +99,7 @@ def _from_policy(policy: PolicyFile) -> BenchModel:
         macs=sizes.macs,
         metadata=metadata,
         graph=policy.graph,
+        notes=policy.notes,
     )
 
 

@@ -33,12 +33,14 @@ class Player:
     """A policy, called ``name`` in messages.
 
     ``begin`` begins an episode and returns a function from an observation to the action for ``env.step``. For a policy
-    without state it is always the same function. ``form`` is the number format in which it plays.
+    without state it is always the same function. ``form`` is the number format in which it plays. ``notes`` are those
+    of its file.
     """
 
     name: str
     begin: Callable[[], Act]
     form: str = "float32"
+    notes: tuple[str, ...] = ()
 
 
 def stateless(name: str, act: Act, form: str = "float32") -> Player:
@@ -51,6 +53,10 @@ def player_of(model: BenchModel, spaces: Spaces, *, as_read: bool = False) -> Pl
 
     An ONNX file runs in its own form if possible. Otherwise, and with ``as_read``, it runs as the graph that was read.
     """
+    return replace(_player_of(model, spaces, as_read=as_read), notes=model.notes)
+
+
+def _player_of(model: BenchModel, spaces: Spaces, *, as_read: bool) -> Player:
     graph, name = model.graph, str(model.path)
     if graph is not None and graph.states:
         return _with_state(_headed(graph, spaces, name), model.content, spaces, name)

@@ -105,6 +105,7 @@ def _shortfall(found: Certificate | None) -> str:
 def _model_json(model: BenchModel, devices: dict[str, DeviceResult], settings: BenchSettings) -> dict[str, Any]:
     return {
         "path": str(model.path),
+        "notes": list(model.notes),
         "hidden": list(model.hidden),
         "units": model.units,
         "parameters": model.parameters,

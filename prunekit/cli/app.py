@@ -18,7 +18,16 @@ from typer.exceptions import TyperException
 from prunekit.cli.bench import bench
 from prunekit.cli.certify import certify
 from prunekit.cli.compress import compress
-from prunekit.cli.ending import INTERRUPTED, ended_by, fail, no_number, number_of, require_words, said_of
+from prunekit.cli.ending import (
+    INTERRUPTED,
+    ended_by,
+    extra_environment,
+    fail,
+    no_number,
+    number_of,
+    require_words,
+    said_of,
+)
 from prunekit.cli.export import export
 from prunekit.cli.inspect import inspect
 from prunekit.cli.report import report
@@ -67,7 +76,7 @@ def run(signals: Signals) -> NoReturn:
 def _usage(error: TyperException) -> str:
     """Return what is wrong with the arguments, and where the valid ones are listed."""
     context = getattr(error, "ctx", None)
-    told = no_number(error) or error.format_message().rstrip(".")
+    told = no_number(error) or extra_environment(error) or error.format_message().rstrip(".")
     return error.format_message() if context is None else f"{told} (see {context.command_path} --help)"
 
 

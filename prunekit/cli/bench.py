@@ -32,7 +32,8 @@ from prunekit.cli.options import (
     policy_options,
 )
 from prunekit.cli.streams import require_printed
-from prunekit.console import printable, say, write_json
+from prunekit.cli.words import in_flags
+from prunekit.console import printable, say, tell, write_json
 
 
 def bench(
@@ -87,8 +88,8 @@ def bench(
     from prunekit.devices import devices_named
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
-    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.normalizers import files_beside
     from prunekit.readers.registry import require_policy
     from prunekit.report.bench_tables import render
     from prunekit.stats.clipping import parse_range
@@ -110,7 +111,7 @@ def bench(
         require_policy(model)
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     require_apart(
-        [*named, normalizer, randomize, *chain.from_iterable(map(weights_beside, named))], _given(report), json_file
+        [*named, normalizer, randomize, *chain.from_iterable(map(files_beside, named))], _given(report), json_file
     )
     console = Console(quiet=quiet)
     with console.status("reading the models") as status:
@@ -118,6 +119,9 @@ def bench(
     write_json(json_file, result.to_json())
     for shown in render(result):
         console.print(shown, soft_wrap=isinstance(shown, Text))
+    for measured in result.models:
+        for note in measured.notes:
+            tell(console, f"note: {measured.path}: {in_flags(note)}")
     if report is not None:
         from prunekit.report.bench_page import bench_page
         from prunekit.report.html import to_html

@@ -83,8 +83,8 @@ def certify(
     from prunekit.benching.certify_command import MAX_WORKERS, Match, certify_levels
     from prunekit.export.command import bits_named
     from prunekit.files import write_atomically
-    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.normalizers import files_beside
     from prunekit.readers.registry import require_policy
     from prunekit.report.certify_table import (
         certify_table,
@@ -116,7 +116,7 @@ def certify(
         require_policy(policy)
     disturbance = disturbance_named(noise, delay, drop, randomize)
     levels = [disturbance, *ladder_named(ladder, disturbance)]
-    read = [small, against, normalizer, randomize, *chain.from_iterable(map(weights_beside, (small, against)))]
+    read = [small, against, normalizer, randomize, *chain.from_iterable(map(files_beside, (small, against)))]
     require_apart(read, [] if out is None else [out], json_file)
     console = Console(quiet=quiet)
     match = Match(small=small, teacher=against, env=env, options=options, bits=bits)
@@ -135,6 +135,8 @@ def certify(
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     if small.samefile(against):
         tell(console, f"note: {small} was tested against itself: both are the same file")
+    for note in result.facts["notes"]:
+        tell(console, f"note: {in_flags(note)}")
     console.print(to_rich(certify_table(result)))
     if ladder is not None:
         console.print(to_rich(ladder_table(rungs)))

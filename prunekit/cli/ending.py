@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ _SIGNALLED = 128
 # By the first word of pydantic's names for what is wrong.
 _NUMBERS = {"float": "a number", "int": "a whole number"}
 _MAX_VALUE = 60
+# One word with a version, as ids of environments have.
+_EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \(([^ ()]{1,100}-v[0-9]+)\)\.?")
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -77,6 +80,16 @@ def no_number(error: TyperException) -> str | None:
     value = str(first["input"])
     told = value if len(value) <= _MAX_VALUE else f"{value[:_MAX_VALUE]}..."
     return f"{max(option.opts, key=len)} must be {wanted}, got {told}"
+
+
+def extra_environment(error: TyperException) -> str | None:
+    """Return the message for an environment that was given without its option; None if ``error`` is about another."""
+    found = _EXTRA.fullmatch(error.format_message())
+    context = getattr(error, "ctx", None)
+    options = [] if context is None else [option for entry in context.command.params for option in entry.opts]
+    if found is None or "--env" not in options:
+        return None
+    return f"{found[0].rstrip('.')}; did you mean --env {found[1]}?"
 
 
 def require_words(arguments: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from prunekit.cli.options import (
     LayersOption,
     NoNormalizerOption,
     NormalizerOption,
-    OutOption,
     OutputOption,
     PathOption,
     QuietOption,
@@ -66,7 +65,9 @@ def export(
     activation: ActivationOption = None,
     head: HeadOption = None,
     path: PathOption = None,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; for ONNX also a file that ends in .onnx.")
+    ] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:

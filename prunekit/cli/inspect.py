@@ -44,13 +44,13 @@ def inspect(
 ) -> None:
     """Show what is in a policy file: inputs, outputs, layers, sizes, and how it was made."""
     from prunekit.benching.inspection import inspect_model, render
-    from prunekit.formats.onnx_weights import weights_beside
     from prunekit.outputs import require_apart
+    from prunekit.readers.normalizers import files_beside
     from prunekit.readers.registry import require_policy
 
     options = policy_options(normalizer, no_normalizer, output, inputs, layers, activation, head, path)
     require_policy(policy)
-    require_apart([policy, normalizer, *weights_beside(policy)], [], json_file)
+    require_apart([policy, normalizer, *files_beside(policy)], [], json_file)
     facts = inspect_model(policy, options)
     write_json(json_file, facts)
     Console(quiet=quiet).print(render(all_in_flags(facts)))

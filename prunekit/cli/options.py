@@ -115,7 +115,17 @@ LadderOption = Annotated[
         rich_help_panel=_DISTURBANCE,
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+
+
+def _folder(path: Path | None) -> Path | None:
+    if path is not None:
+        from prunekit.outputs import require_folder
+
+        require_folder(path)
+    return path
+
+
+OutOption = Annotated[Path | None, typer.Option("--out", callback=_folder, help="Folder to write to.")]
 
 
 def policy_options(

@@ -28,18 +28,19 @@ def report(
 
     for package in ("matplotlib", "jinja2", "PIL"):
         require(package, "a report")
-    from prunekit.formats.onnx_weights import weights_beside
-    from prunekit.outputs import require_apart
+    from prunekit.outputs import require_apart, require_own
+    from prunekit.readers.normalizers import files_beside
     from prunekit.report.folders import files_in, page_of
     from prunekit.report.html import to_html
 
     read = files_in(folder)
     if original is not None:
         require_file(original)
-        read += [original, *weights_beside(original)]
+        read += [original, *files_beside(original)]
     target = out or folder / "report.html"
     if folder.is_dir():
         require_apart(read, [target], json_file)
+        require_own([] if out is not None else [target])
     console = Console(quiet=quiet)
     with console.status("drawing the report"):
         page = page_of(folder, original, env)

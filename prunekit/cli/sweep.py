@@ -58,6 +58,7 @@ def sweep(
             [display],
             retry=retry,
             known=known or [],
+            here=engine == "local",
         )
     write_json(json_file, outcome.results)
     cells = sum(len(outcome.results[kind]) for kind in ("cells", "failed", "missing"))

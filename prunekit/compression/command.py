@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.benching.models import read_model
+from prunekit.cards.card import README
 from prunekit.compression.picture import PICTURES, draw
 from prunekit.compression.read import read_teacher
 from prunekit.compression.result import Compressed
@@ -21,9 +22,8 @@ from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.executors import ENGINES
 from prunekit.files import held
-from prunekit.formats.onnx_weights import weights_beside
-from prunekit.outputs import require_apart
-from prunekit.readers.normalizers import normalizers_near
+from prunekit.outputs import require_apart, require_own
+from prunekit.readers.normalizers import files_beside
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
 from prunekit.readers.registry import require_policy
@@ -107,6 +107,8 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
             notes.append(f"{folder} holds a certified policy, which was not replaced")
             folder /= _NOT_CERTIFIED
         paths = write(result, folder)
+        if folder / README not in paths:
+            notes.append(f"{folder / README} is not a card of prunekit: it was kept, and no card was written")
         try:
             paths += draw(result, f"{env_id}: {options.teacher.name}", folder)
         except InputError as error:
@@ -127,9 +129,10 @@ def _require_free(options: CompressOptions, folder: Path) -> None:
     """Raise InputError if a file could not be written, or would replace one that is read."""
     if folder.is_symlink() and not folder.exists():
         raise InputError(f"{folder}: is a link to a folder that does not exist; create it, or name another with `out`")
-    beside = (*normalizers_near(options.teacher), *weights_beside(options.teacher))
-    read = [options.teacher, options.policy.normalizer, options.randomize, *beside]
+    read = [options.teacher, options.policy.normalizer, options.randomize, *files_beside(options.teacher)]
     require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
+    for place in (folder, folder / _NOT_CERTIFIED):
+        require_own(place / name for name in (*FILES, *PICTURES) if name != README)  # a foreign card is kept
 
 
 def _outputs(folder: Path) -> list[Path]:

@@ -131,7 +131,11 @@ class Compressed:
             "learned_in": self.learned_in,
             "disturbance": self.disturbance.to_json(),
             "observation_deviation": None if deviation is None else list(deviation),
-            "teacher": {"name": _published(self.teacher.name), "size": None if size is None else asdict(size)},
+            "teacher": {
+                "name": _published(self.teacher.name),
+                "size": None if size is None else asdict(size),
+                "notes": list(self.teacher.notes),
+            },
             "certified": self.certified,
             "hidden": list(self.chosen.hidden),
             "parameters": self.chosen.parameters,

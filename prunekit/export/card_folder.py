@@ -10,6 +10,7 @@ from prunekit.cards.card import CERTIFICATE, README, facts_on_record, may_be_wri
 from prunekit.errors import InputError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import write_together
+from prunekit.outputs import require_own
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile
 
@@ -23,8 +24,8 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
     """Write ``policy.onnx``, ``policy.pt``, ``README.md``, and ``certificate.json`` if the file has a certificate.
 
     Either all files are written or none. Masked units are removed. ``env`` is the environment for the card if the file
-    names none. Returns the paths. Raises InputError if there is a README.md that is not a card of prunekit, and as an
-    ONNX export does.
+    names none. Returns the paths. Raises InputError if there is a README.md that is not a card of prunekit, or another
+    file that prunekit did not write, and as an ONNX export does.
     """
     from prunekit.policy.model_file import to_bytes
 
@@ -36,6 +37,7 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
         raise InputError(
             f"{certificate}: belongs to another policy, and this one has none; name another folder as `out`"
         )
+    require_own((onnx, pt, certificate))
     file = _living(policy, metadata)
     graph = file.graph
     content, _ = checked_onnx(graph, onnx, file.provenance)

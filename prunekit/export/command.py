@@ -20,10 +20,10 @@ from prunekit.export.onnx import export_onnx
 from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
-from prunekit.formats.onnx_weights import weights_beside
 from prunekit.graph.graph import Graph
-from prunekit.outputs import require_apart
+from prunekit.outputs import require_apart, require_folder, require_own
 from prunekit.policy.actions import with_actions_of
+from prunekit.readers.normalizers import files_beside
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import policy_kind, read_policy
 from prunekit.readers.registry import require_policy
@@ -77,16 +77,22 @@ def export_file(request: ExportOptions) -> ExportOutcome:
     folder = request.out or (
         request.policy.with_name(f"{request.policy.stem}-card") if request.card else request.policy.parent
     )
-    written = [_onnx_path(request, folder)] if settings is None else c_paths(folder, settings)
+    file = _named_file(request)
+    if file is None and request.out is not None:
+        require_folder(request.out)
+    onnx = folder / f"{request.policy.stem}.onnx" if file is None else file
+    written = [onnx] if settings is None else c_paths(folder, settings)
     if request.card:
         written = [folder / name for name in CARD_FILES]
-    read = [request.policy, request.options.normalizer, request.observations, *weights_beside(request.policy)]
+    read = [request.policy, request.options.normalizer, request.observations, *files_beside(request.policy)]
     require_apart(read, written, request.json_file)
+    if file is None and not request.card:  # a card has rules of its own
+        require_own(written)
     policy = _read(request)
     if request.card:
         outcome = _to_card(request, policy, folder)
     else:
-        outcome = _to_onnx(request, policy, folder) if settings is None else _to_c(request, policy, folder, settings)
+        outcome = _to_onnx(policy, onnx) if settings is None else _to_c(request, policy, folder, settings)
     lines = list(outcome.lines)
     if policy.masks is None or request.card:
         lines += [(request.policy, text) for text in (policy.recognised, *policy.notes)]
@@ -157,8 +163,8 @@ def _refuse_options_of_c(request: ExportOptions) -> None:
             raise InputError(f"{option} needs `format` c")
 
 
-def _to_onnx(request: ExportOptions, policy: PolicyFile, folder: Path) -> ExportOutcome:
-    report = export_onnx(source_of(policy), _onnx_path(request, folder), policy.metadata, with_torch=policy.with_torch)
+def _to_onnx(policy: PolicyFile, path: Path) -> ExportOutcome:
+    report = export_onnx(source_of(policy), path, policy.metadata, with_torch=policy.with_torch)
     return ExportOutcome(
         lines=((report.path, report.summary),),
         facts={
@@ -175,8 +181,12 @@ def _to_card(request: ExportOptions, policy: PolicyFile, folder: Path) -> Export
     return ExportOutcome(lines=lines, facts={"card": [str(path) for path in paths]})
 
 
-def _onnx_path(request: ExportOptions, folder: Path) -> Path:
-    return folder / f"{request.policy.stem}.onnx"
+def _named_file(request: ExportOptions) -> Path | None:
+    """Return ``out`` if it is the ONNX file to write; None if it is a folder."""
+    out = request.out
+    if out is None or request.format != "onnx" or request.card or out.suffix != ".onnx" or out.is_dir():
+        return None
+    return out
 
 
 def source_of(policy: PolicyFile) -> Actor | Graph:

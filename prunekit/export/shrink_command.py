@@ -12,14 +12,14 @@ from prunekit.export.command import ExportOutcome
 from prunekit.export.onnx import checked_onnx
 from prunekit.export.shrinking import shrink_graph
 from prunekit.files import write_together
-from prunekit.formats.onnx_weights import weights_beside
 from prunekit.graph.graph import Graph
-from prunekit.outputs import require_apart
+from prunekit.outputs import require_apart, require_own
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import Artifact
 from prunekit.policy.compaction import compact
 from prunekit.policy.model_file import ModelFile, model_file_of, to_bytes
 from prunekit.policy.sizes import parameter_count
+from prunekit.readers.normalizers import files_beside
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import read_policy
 from prunekit.readers.registry import require_policy
@@ -67,7 +67,8 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
     require_policy(path)
     target = (out or path.parent) / f"{path.stem}.compact.pt"
     onnx = target.with_suffix(".onnx")
-    require_apart([path, options.normalizer, *weights_beside(path)], [onnx, target], json_file)
+    require_apart([path, options.normalizer, *files_beside(path)], [onnx, target], json_file)
+    require_own([onnx, target])
     policy = read_policy(path, options)
     made = _of_graph(policy) if policy.artifact is None else _of_artifact(policy.artifact)
     content, report = checked_onnx(made.source, onnx, made.file.provenance)

@@ -8,12 +8,16 @@ from typing import final
 
 from prunekit.errors import InputError
 from prunekit.files import require_file
+from prunekit.formats.onnx_weights import weights_beside
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.runs import run_normalizes
-from prunekit.readers.zoo import zoo_normalizes
+from prunekit.readers.zoo import run_folder, zoo_normalizes, zoo_zip
 
 # What Stable-Baselines3's users call the file of VecNormalize.save.
 _NAMES = ("vec_normalize.pkl", "vecnormalize.pkl")
+
+UNUSED = "unused_normalizer"
+"""The entry of a policy's metadata that says which normalizer was left out when it was read."""
 
 
 class UnknownNormalizerError(InputError):
@@ -71,7 +75,36 @@ def told_of(path: Path) -> Told | None:
 def normalizers_near(path: Path) -> list[Path]:
     """Return the files whose names fit a normalizer of the zip at ``path``.
 
-    They are next to the zip, or in a folder with the zip's name, as RL Baselines3 Zoo writes them.
+    They are next to the zip, or in the folder of its run, as RL Baselines3 Zoo writes them. A run's folder at ``path``
+    stands for its zip.
     """
-    names = [*_NAMES, *(f"{path.stem}_{name}" for name in _NAMES), *(f"{path.stem}/{name}" for name in _NAMES)]
-    return [path.parent / name for name in names if (path.parent / name).is_file()]
+    path = zoo_zip(path)
+    folder = run_folder(path)
+    beside = [path.parent / name for name in (*_NAMES, *(f"{path.stem}_{name}" for name in _NAMES))]
+    inside = [] if folder is None else [folder / name for name in _NAMES]
+    return [file for file in (*beside, *inside) if file.is_file()]
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Return the files next to the policy at ``path`` that reading it may read too."""
+    return [*normalizers_near(path), *weights_beside(path)]
+
+
+def unused_normalizer(path: Path, options: PolicyOptions) -> str | None:
+    """Return what speaks against ``options`` that say that the zip at ``path`` has no normalizer; None if nothing."""
+    if not options.without_normalizer:
+        return None
+    found = [file.relative_to(path.parent).as_posix() for file in normalizers_near(path)]
+    if found:
+        return f"{' and '.join(found)} next to it is not used, so its observations are not normalized"
+    told = told_of(path)
+    if told is None or not told.normalizes:
+        return None
+    return f"its observations are not normalized, but {told.file} next to it says that they were in training"
+
+
+def other_normalizer(path: Path, normalizer: Path | None) -> str | None:
+    """Return a note if the zip at ``path`` has the ``normalizer`` of a run's folder with another name, else None."""
+    if normalizer is None or normalizer.parent != run_folder(path) or normalizer.parent.name == path.stem:
+        return None
+    return f"its normalizer is that of the run next to it, {normalizer.relative_to(path.parent).as_posix()}"

@@ -68,7 +68,8 @@ class PolicyFile:
     """A policy read from ``path``.
 
     ``graph`` has the outputs ``action`` and ``outputs`` (before the head). ``recognised`` says in one line what the
-    file is, and ``notes`` what was left out or assumed. ``metadata`` is what prunekit wrote into the file.
+    file is, and ``notes`` what was left out or assumed. ``metadata`` goes on into exported files: what prunekit wrote
+    into this one, and which normalizer of a zip was left out.
 
     Only a ``model.pt`` has ``masks`` by group, ``actions`` if the head does not determine them, and ``artifact`` if it
     is a chain of layers. ``keeps_outputs`` means that the action space is unknown, so the outputs are the action.

@@ -17,6 +17,7 @@ from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 
 GROUP = "prunekit.readers"
 """The entry points of readers from other packages: each names a ``Reader``."""
+_SUFFIXES = (".zip", ".pt", ".pth", ".onnx", ".safetensors")
 
 
 @final
@@ -78,6 +79,7 @@ def outside() -> tuple[Reader, ...]:
 
 def require_policy(path: Path) -> None:
     """Raise ArtifactError, naming ``path``, if it is not a file; for a folder the message says which file to give."""
+    from prunekit.console import joined
     from prunekit.files import require_file
     from prunekit.readers.zoo import zoo_zip
 
@@ -86,4 +88,16 @@ def require_policy(path: Path) -> None:
             f"{path}: is a TensorFlow SavedModel, which is not read; convert it to ONNX with "
             "'python -m tf2onnx.convert --saved-model FOLDER --output policy.onnx'"
         )
-    require_file(zoo_zip(path))
+    path = zoo_zip(path)
+    if path.is_dir():
+        found = _named_like_policies(path)
+        named = f": {joined(found, len(found))}" if found else f" (none in it ends in {', '.join(_SUFFIXES)})"
+        raise ArtifactError(f"{path}: is a folder; name the model file in it{named}")
+    require_file(path)
+
+
+def _named_like_policies(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.suffix in _SUFFIXES and entry.is_file())
+    except OSError:
+        return []

@@ -10,13 +10,14 @@ _MAX_BYTES = 2**20
 # format (tags, anchors, documents) are not interpreted, so text cannot mean more than it shows.
 _PAIR = re.compile(r"^(?:- - -|  - -) (\w{1,40})\n    - ([^\n]{0,200})$", re.MULTILINE)
 _SCALAR = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
+_BEST = "best_model.zip"
 _NOTHING = ("null", "false", "None", "False", "[]", "{}", "''", "0", "1")
 
 
 def zoo_notes(path: Path) -> tuple[str, ...]:
     """Return one note per fact about the environment of the zip at ``path``.
 
-    The files are in a folder with the zip's name, or next to it. Files that cannot be read are ignored.
+    The files are in the run's folder (``run_folder``), or next to the zip. Files that cannot be read are ignored.
     """
     notes = []
     settings = _pairs_near(path, "config.yml")
@@ -51,9 +52,29 @@ def env_advice(path: Path) -> str:
 
 
 def zoo_zip(folder: Path) -> Path:
-    """Return the only zip in a run's ``folder`` of the zoo; return any other path unchanged."""
+    """Return the zip that a run's ``folder`` of the zoo stands for; return any other path unchanged.
+
+    It is the only zip with a folder of its own name, or the only zip if the zoo's files are next to it.
+    """
     zips = sorted(folder.glob("*.zip")) if folder.is_dir() else []
+    own = [file for file in zips if _pairs_in(folder / file.stem, "config.yml")]
+    if len(own) == 1:
+        return own[0]
     return zips[0] if len(zips) == 1 and _pairs_near(zips[0], "config.yml") else folder
+
+
+def run_folder(path: Path) -> Path | None:
+    """Return the folder with the zoo's files on the run of the zip at ``path``; None if there is none beside it.
+
+    It has the name of the zip. ``best_model.zip`` takes the only run's folder beside it: the zoo writes both there.
+    """
+    own = path.parent / path.stem
+    if path.suffix.lower() == ".zip" and own.is_dir():
+        return own
+    if path.name != _BEST:
+        return None
+    runs = [file.parent for file in path.parent.glob("*/config.yml") if "policy" in _pairs_in(file.parent, file.name)]
+    return runs[0] if len(runs) == 1 else None
 
 
 def zoo_normalizes(path: Path) -> bool | None:
@@ -70,12 +91,16 @@ def zoo_normalizes(path: Path) -> bool | None:
 
 
 def _pairs_near(path: Path, name: str) -> dict[str, str]:
-    for place in (path.parent / path.stem / name, path.parent / name):
-        try:
-            if place.is_file() and place.stat().st_size <= _MAX_BYTES:
-                return dict(_PAIR.findall(place.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError):
-            continue
+    folder = run_folder(path)
+    return ({} if folder is None else _pairs_in(folder, name)) or _pairs_in(path.parent, name)
+
+
+def _pairs_in(folder: Path, name: str) -> dict[str, str]:
+    try:
+        if (folder / name).is_file() and (folder / name).stat().st_size <= _MAX_BYTES:
+            return dict(_PAIR.findall((folder / name).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        pass
     return {}
 
 

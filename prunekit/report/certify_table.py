@@ -60,10 +60,12 @@ def certify_table(result: Certified) -> Table:
 
 
 def certify_text(result: Certified) -> Sequence[str]:
-    """Return the lines of a Markdown file: title, table and sentence."""
+    """Return the lines of a Markdown file: title, table, notes on the files and sentence."""
     from prunekit.report.markdown import to_markdown
 
-    return (" against ".join(names_of(result)).join(("# ", "")), to_markdown(certify_table(result)), result.sentence)
+    title = " against ".join(names_of(result)).join(("# ", ""))
+    notes = (f"Note: {note}." for note in result.facts.get("notes", ()))
+    return (title, to_markdown(certify_table(result)), *notes, result.sentence)
 
 
 def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:

@@ -50,9 +50,14 @@ class Claim:
 def check_claim(keep: float, max_failures: float | None) -> None:
     """Raise InputError if ``keep`` or ``max_failures`` is out of range."""
     if not 0.0 < keep <= 1.0:
-        raise InputError(f"`keep` must lie in (0, 1], got {keep:g}")
+        raise InputError(f"`keep` must lie in (0, 1], got {keep:g}{meant_share(keep)}")
     if max_failures is not None and not 0.0 < max_failures < 1.0:
-        raise InputError(f"`max_failures` must lie between 0 and 1, got {max_failures:g}")
+        raise InputError(f"`max_failures` must lie between 0 and 1, got {max_failures:g}{meant_share(max_failures)}")
+
+
+def meant_share(value: float) -> str:
+    """Return the end of an error about a share that was given in percent; empty for any other ``value``."""
+    return f"; did you mean {value / 100:g}?" if 2.0 <= value < 100.0 else ""
 
 
 def check_episodes(episodes: int, max_failures: float | None, *, parameter: str = "episodes", where: str = "") -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, assert_never, final
 
+from prunekit.environments import require_registered
 from prunekit.executors import Cancelled, Event, Executor, Failed, Finished, Job, Lost, Progress, Started
 from prunekit.files import held
 from prunekit.sweep.beginnings import shared_beginnings
@@ -19,7 +20,7 @@ from prunekit.sweep.mirror import FUNCTIONS, Mirror, MirroredWork, Work, is_addr
 from prunekit.sweep.records import known_results, write_failure
 from prunekit.sweep.schedule import loaded
 from prunekit.sweep.spec import Sweep
-from prunekit.sweep.work import FAILURE, CellWork, RandomWork, TrunkWork, logged
+from prunekit.sweep.work import FAILURE, RESULT, CellWork, RandomWork, TrunkWork, logged
 
 _PATIENCE = 0.5
 """Seconds between two looks at the workers."""
@@ -56,24 +57,34 @@ def run_sweep(
     *,
     retry: bool = False,
     known: Sequence[Path] = (),
+    here: bool = False,
 ) -> SweepOutcome:
     """Run the unfinished cells of ``sweep`` in the folder ``out``, and write ``results.json`` and the tables there.
 
     ``out`` may be an fsspec address that the executor's workers can reach; no other command may use it at the same
     time. An interrupted run continues from its last checkpoint. Failed cells are run again only with ``retry``. The
     files ``known`` are ``results.json`` of other folders: cells with the same settings there are not run again.
+    ``here`` says that cells run on this machine, so that their environments must be registered on it.
 
-    Raises InputError, before anything runs, if ``out`` holds another sweep, or if the settings of cells exclude each
-    other.
+    Raises InputError, before anything runs, if ``out`` holds another sweep, if the settings of cells exclude each
+    other, and if environments of cells to run are not registered ``here``.
     """
     cells = cells_of(sweep)
     elsewhere = known_results(known, cells)
+    if here and not is_address(str(out)):
+        _require_environments(SweepFolder(root=Path(out)), cells, elsewhere)
     if not is_address(str(out)):
         return _Run(sweep, cells, SweepFolder(root=Path(out)), None, displays).to_end(executor_of, elsewhere, retry)
     with tempfile.TemporaryDirectory(prefix="prunekit-sweep-") as local:
         mirror = Mirror(address=str(out).rstrip("/"), root=Path(local))
         mirror.fetch(mirror.root)
         return _Run(sweep, cells, SweepFolder(root=mirror.root), mirror, displays).to_end(executor_of, elsewhere, retry)
+
+
+def _require_environments(folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, Any]) -> None:
+    left = (cell for name, cell in cells.items() if name not in known and not (folder.cell(name) / RESULT).exists())
+    for environment in dict.fromkeys(cell.environment for cell in left):
+        require_registered(environment)
 
 
 @final

@@ -197,6 +197,7 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(
     out = tmp_path / "model-compressed"
     out.mkdir()
     (out / "frontier.png").write_bytes(b"of another policy")
+    (out / "certificate.json").write_text('{"certified": false}')
     monkeypatch.setattr(picture, "write_together", full)
     code, told, err = run("compress", controller(tmp_path), "--json", tmp_path / "result.json")
     assert (code, err) == (0, "")
@@ -225,6 +226,17 @@ def test_half_of_a_policy_is_never_written(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_foreign_card_is_kept_with_a_note(run: Run, small_search: None, tmp_path: Path) -> None:
+    teacher, out = controller(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "README.md").write_text("# my project")
+    code, told, _ = run("compress", teacher, "--out", out, "--minutes", 1e-4)
+    assert code == 1
+    assert f"note: {out / 'README.md'} is not a card of prunekit: it was kept, and no card was written" in told
+    assert (out / "README.md").read_text() == "# my project"
+    assert {path.name for path in out.iterdir()} == FILES
+
+
 def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: None, tmp_path: Path) -> None:
     teacher, out = controller(tmp_path), tmp_path / "out"
     with held(out, traceless=True):
@@ -235,9 +247,9 @@ def test_two_compressions_into_one_folder_are_refused(run: Run, small_search: No
 def test_a_picture_is_drawn_whatever_the_caller_s_style_and_backend_are(
     small_search: None, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    teacher, out = controller(tmp_path), tmp_path / "out"
-    pictures = []
-    for changed in ({}, {"text.usetex": True, "font.size": 40.0, "savefig.bbox": "tight"}):
+    teacher, pictures = controller(tmp_path), []
+    for name, changed in (("a", {}), ("b", {"text.usetex": True, "font.size": 40.0, "savefig.bbox": "tight"})):
+        out = tmp_path / name
         with matplotlib.rc_context(changed):
             monkeypatch.setenv("MPLBACKEND", "module://there.is.no_such")
             before = dict(matplotlib.rcParams)

@@ -274,7 +274,7 @@ def test_no_name_of_an_environment_breaks_the_properties(tmp_path: Path, run: Ru
     [
         ("--format c --activations 8", ["--activations needs --int8"]),
         ("--format c --int8 --activations 7", ["--activations must be 16 or 8, got 7"]),
-        ("--format c --int8 --activations 8.5", ["--activations", "integer"]),
+        ("--format c --int8 --activations 8.5", ["--activations must be a whole number, got 8.5"]),
         ("--format c --name Left-Leg", ["--name Left-Leg", "lowercase letters, digits and _", "try left_leg"]),
         ("--format c --name 2nd", ["--name 2nd", "try policy_2nd"]),
         ("--format c --name double", ["--name double", "try policy_double"]),
@@ -289,8 +289,8 @@ def test_no_name_of_an_environment_breaks_the_properties(tmp_path: Path, run: Ru
         ("--arduino", ["--arduino needs --format c"]),
         ("--format C", ["--format C is unknown; choose onnx or c"]),
         ("--format tflite --int8", ["--format tflite is unknown; choose onnx or c"]),
-        ("--format c --int8 --env CartPole-v1", ["3 values to 1", "CartPole-v1", "4", "2", "--env"]),
-        ("--format c --self-test --env CartPole-v1", ["3 values to 1", "CartPole-v1", "--env"]),
+        ("--format c --int8 --env CartPole-v1", ["3 values and gives 1", "CartPole-v1", "4", "2", "--env"]),
+        ("--format c --self-test --env CartPole-v1", ["3 values and gives 1", "CartPole-v1", "--env"]),
         ("--format c --int8 --env Nope-v0", ["Nope-v0"]),
         ("--format c --int8 --episodes 0", ["--episodes must be at least 1, got 0"]),
         ("--format c --self-test --episodes -1", ["--episodes must be at least 1, got -1"]),
@@ -329,8 +329,8 @@ def test_models_that_do_not_go_are_refused(model: Path, tmp_path: Path, run: Run
 def test_places_that_cannot_be_written_are_refused(model: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "file").write_text("mine")
     for words in ([], ["--arduino"], ["--int8", "--episodes", "1"]):
-        for place in (tmp_path / "file", tmp_path / "file" / "below"):
-            refused(run("export", model, "--format", "c", "--out", place, *words), str(place), "cannot be written")
+        for place, reason in ((tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "cannot be written")):
+            refused(run("export", model, "--format", "c", "--out", place, *words), str(place), reason)
     refused(run("export", model, "--format", "c", "--json", tmp_path / "file" / "x"), "cannot be written")
     assert {path.name for path in tmp_path.iterdir()} == {model.name, "file"}
     assert (tmp_path / "file").read_text() == "mine"

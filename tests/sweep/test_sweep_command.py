@@ -36,13 +36,21 @@ def test_a_sweep_says_what_it_did_and_goes_on(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_cell_that_fails_ends_with_1_and_names_the_cure(run: Run, tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, ONE.replace("CartPole-v1", "NoSuch-v0"))
+    file = sweep_file(tmp_path, ONE.replace("CartPole-v1", "nosuch:Env-v0"))
     code, _, err = run("sweep", file, "--out", tmp_path / "out", "--jobs", 1)
     assert code == 1
-    assert "NoSuch-v0-ppo-4096-linear-seed0 failed" in err
-    assert "is not registered" in err
+    assert "nosuch-Env-v0-ppo-4096-linear-seed0 failed" in err
+    assert "needs the module 'nosuch', which is not found" in err
     assert "--retry" in err
     assert err.count("\n") == 1
+
+
+def test_environments_that_are_not_registered_are_refused_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name, reason in (("NoSuch-v0", "is not registered"), ("CartPole-v9", "`v0`, `v1`"), ("Ax/B-v1", "namespace")):
+        file = sweep_file(tmp_path, ONE.replace("CartPole-v1", name))
+        refused(run("sweep", file, "--out", out, "--jobs", 1), f"environment '{name}'", reason)
+    assert not out.exists()
 
 
 def test_bad_input_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prunekit.environments import Spaces
 from prunekit.errors import ArtifactError
-from prunekit.readers.normalizers import normalizer_of, told_of
+from prunekit.readers.normalizers import UNUSED, normalizer_of, other_normalizer, told_of, unused_normalizer
 from prunekit.readers.opened import Opened
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.registry import Reader
@@ -44,7 +44,10 @@ def read_with_normalizer(
     told = told_of(path) if normalizer is None and not options.without_normalizer else None
     if told is not None:
         notes.append(f"{told.trainer} trained it without a normalizer ({told.file})")
-    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, notes=tuple(notes))
+    unused = unused_normalizer(path, options)
+    notes += [note for note in (other_normalizer(path, normalizer), unused) if note is not None]
+    metadata = {} if unused is None else {UNUSED: unused}
+    return PolicyFile(path=path, recognised=found.recognised, graph=found.graph, metadata=metadata, notes=tuple(notes))
 
 
 def _read(opened: Opened, options: PolicyOptions, spaces: Spaces | None) -> PolicyFile:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,17 @@ from gymnasium import spaces
 from sb3_zips import flat, odd_ppo
 from stable_baselines3 import PPO
 
+from prunekit import compress, load
 from prunekit.api.certifying import certify
 from prunekit.benching.inspection import inspect_model, render
 from prunekit.errors import ArtifactError, InputError
+from prunekit.readers.normalizers import UNUSED, normalizer_of, other_normalizer
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import read_policy
 from prunekit.readers.runs import run_normalizes
 from prunekit.readers.zoo import env_advice, zoo_normalizes, zoo_notes
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 def dumped(**values: Any) -> str:
@@ -149,9 +156,91 @@ def test_a_run_s_folder_stands_for_its_zip(tmp_path: Path) -> None:
     (tmp_path / path.stem).mkdir(exist_ok=True)
     (tmp_path / path.stem / "config.yml").write_text(dumped(policy="MlpPolicy"))
     assert read_policy(tmp_path).path == path
+    path.with_name("best_model.zip").write_bytes(path.read_bytes())
+    assert read_policy(tmp_path).path == path
     path.with_name("other.zip").write_bytes(path.read_bytes())
-    with pytest.raises(ArtifactError, match="is a folder"):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yml").write_text(dumped(policy="MlpPolicy"))
+    with pytest.raises(ArtifactError, match=r"is a folder; name the model file in it: best_model.zip, other.zip, poli"):
         read_policy(tmp_path)
+    with pytest.raises(ArtifactError, match=r"name the model file in it \(none in it ends in \.zip, \.pt, "):
+        read_policy(tmp_path / "other")
+
+
+def test_the_best_model_takes_the_normalizer_of_the_only_run_beside_it(tmp_path: Path) -> None:
+    best, run, nothing = tmp_path / "best_model.zip", tmp_path / "Odd-v3", PolicyOptions()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "config.yml").write_text("theme: dark\n")
+    run.mkdir()
+    (run / "args.yml").write_text(dumped(env="Odd-v3"))
+    (run / "config.yml").write_text(dumped(normalize="true", policy="MlpPolicy"))
+    assert env_advice(best) == "give one with `env` (RL Baselines3 Zoo trained it in Odd-v3)"
+    with pytest.raises(InputError, match=r"config\.yml next to it says that it was trained with a normalizer"):
+        normalizer_of(best, nothing)
+    (run / "vecnormalize.pkl").write_bytes(b"")
+    assert normalizer_of(best, nothing) == run / "vecnormalize.pkl"
+    note = "its normalizer is that of the run next to it, Odd-v3/vecnormalize.pkl"
+    assert other_normalizer(best, run / "vecnormalize.pkl") == note
+    own = tmp_path / "Odd-v3.zip"
+    assert normalizer_of(own, nothing) == run / "vecnormalize.pkl"
+    assert other_normalizer(own, run / "vecnormalize.pkl") is None
+    with pytest.raises(InputError, match="no normalizer is next to it"):
+        normalizer_of(tmp_path / "mine.zip", nothing)  # of no run that is known
+    (tmp_path / "Odd-v4").mkdir()
+    (tmp_path / "Odd-v4" / "config.yml").write_text(dumped(policy="MlpPolicy"))
+    with pytest.raises(InputError, match="no normalizer is next to it"):
+        normalizer_of(best, nothing)
+
+
+def test_a_normalizer_that_is_left_out_is_told_and_stays_on_record(tmp_path: Path, run: Run) -> None:
+    path = odd_ppo(tmp_path, flat(), spaces.Discrete(2))
+    without = PolicyOptions(without_normalizer=True)
+    assert read_policy(path, without).notes == ()
+    (tmp_path / "config.yml").write_text(dumped(normalize="true", policy="MlpPolicy"))
+    said = "its observations are not normalized, but config.yml next to it says that they were in training"
+    assert read_policy(path, without).notes == (said,)
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "vecnormalize.pkl").write_bytes(b"")
+    note = "policy/vecnormalize.pkl next to it is not used, so its observations are not normalized"
+    assert inspect_model(path, without)["notes"] == [note]
+    assert UNUSED not in inspect_model(path, without)
+    assert inspect_model(tmp_path, without)["notes"] == [note]
+    policy = load(path, normalizer=False)
+    assert policy.notes == (note,)
+    assert policy.shrink().notes == (note,)
+    assert inspect_model(policy.export_onnx(tmp_path / "python.onnx"))[UNUSED] == note
+    assert note in run("export", path, "--no-normalizer", "--out", tmp_path / "small.onnx")[1]
+    assert inspect_model(tmp_path / "small.onnx")[UNUSED] == note
+    assert note in run("shrink", path, "--no-normalizer")[1]
+    assert inspect_model(tmp_path / "policy.compact.pt")[UNUSED] == note
+
+
+def test_commands_that_play_tell_of_a_normalizer_that_is_left_out(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "policy.zip"
+    PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, device="cpu").save(path)
+    (tmp_path / "vec_normalize.pkl").write_bytes(b"")
+    note = "vec_normalize.pkl next to it is not used, so its observations are not normalized"
+    found = tmp_path / "found.json"
+    options = ("--no-normalizer", "--env", "CartPole-v1", "--json", found)
+    code, out, _ = run("bench", path, "--episodes", "1", *options)
+    assert (code, out.splitlines()[-1]) == (0, f"note: {path}: {note}")
+    assert json.loads(found.read_text())["models"][0]["notes"] == [note]
+    teacher = Path(__file__).parents[3] / "models" / "CartPole-v1-ppo" / "compact.pt"
+    words = ("--against", teacher, "--episodes", "20", "--range", "0,500", "--out", tmp_path / "found.md")
+    code, out, _ = run("certify", path, *words, *options)
+    assert (code, out.splitlines()[0]) == (1, f"note: {path}: {note}")
+    assert json.loads(found.read_text())["notes"] == [f"{path}: {note}"]
+    assert f"\n\nNote: {path}: {note}.\n\n" in (tmp_path / "found.md").read_text()
+    code, _, err = run("inspect", path, "--no-normalizer", "--json", tmp_path / "vec_normalize.pkl")
+    assert (code, "is read here and would be overwritten" in err) == (2, True)
+
+
+def test_a_compression_holds_what_its_teacher_was_read_without(tmp_path: Path) -> None:
+    kept = load(Path(__file__).parents[3] / "models" / "CartPole-v1-ppo" / "compact.pt")
+    noted = replace(kept, notes=("vec_normalize.pkl next to it is not used",))
+    found = compress(noted, env="CartPole-v1", steps=30_000, workers=1, tuning=False)
+    assert found.notes[0] == "vec_normalize.pkl next to it is not used"
+    assert found.policy.metadata["teacher"]["notes"] == ["vec_normalize.pkl next to it is not used"]
 
 
 @pytest.mark.parametrize(
