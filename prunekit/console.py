@@ -26,6 +26,18 @@ def size_name(hidden: tuple[int, ...]) -> str:
     return widths(hidden) if hidden else "linear"
 
 
+def removed(share: float) -> str:
+    """Return a removed share of units or parameters as text: all only if nothing is left, none where there are more.
+
+    >>> removed(0.5), removed(0.99987), removed(1.0), removed(-3.0)
+    ('50.0%', '99.99%', '100.0%', 'none')
+    """
+    if share < 0.0:
+        return "none"
+    texts = (f"{share:.{digits}%}" for digits in range(1, 12))
+    return next((text for text in texts if share >= 1.0 or float(text[:-1]) < 100.0), "100.0%")
+
+
 def printable(text: object) -> str:
     """Return ``text`` as a terminal may show it, whoever wrote it: what is no plain character is spelled out.
 

@@ -221,6 +221,24 @@ def id_of(env: gym.Env[Any, Any]) -> str:
     return env.spec.id if env.spec is not None else type(env).__name__
 
 
+def episode_limit_of(env: gym.Env[Any, Any]) -> int | None:
+    """Return the number of steps after which ``env`` cuts an episode off; None if it does not say."""
+    return None if env.spec is None else env.spec.max_episode_steps
+
+
+def episode_limit_named(env_id: str, kwargs: Mapping[str, Any]) -> int | None:
+    """Return ``episode_limit_of`` the environment of a registered id, without making it or importing its module.
+
+    None if the id names a module, or is not registered.
+    """
+    try:
+        own = None if ":" in env_id else gym.spec(env_id).max_episode_steps
+    except gym.error.Error:  # what is wrong with the id is said when the environment is made
+        return None
+    given = kwargs.get("max_episode_steps")
+    return given if isinstance(given, int) and given > 0 else own
+
+
 def spaces_of(env: gym.Env[Any, Any]) -> Spaces:
     """Return the spaces of ``env``; raises UnusableEnvironmentError if actors do not support them."""
     return described_spaces(id_of(env), env.observation_space, env.action_space)

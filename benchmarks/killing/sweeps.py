@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 METHODS = """
+[environments."CartPole-v1".kwargs]
+max_episode_steps = 10
 [environments."CartPole-v1".presets.ppo]
 hidden = [32, 32]
 [environments."CartPole-v1".presets.ppo.model]
@@ -29,7 +31,7 @@ widths_of = "masked 0.9"
 [methods.linear]
 hidden = []
 """
-"""Four methods of small networks that are trained in seconds."""
+"""Four methods of small networks that are trained in seconds, with short episodes, so that checkpoints are frequent."""
 
 SMALL = f"""
 title = "Small"

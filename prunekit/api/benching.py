@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from prunekit.api.asking import load_named
 from prunekit.api.disturbing import disturbance_of
+from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.compare import bench_models
@@ -70,6 +71,10 @@ def bench(
     >>> result = bench([agent, "small.onnx"], env="Hopper-v5", devices=["cpu"])  # doctest: +SKIP
     """
     with undisturbed(), load_named():
+        counts = {"episodes": episodes, "loop_episodes": loop_episodes, "first_seed": first_seed, "calls": calls}
+        require_numbers(
+            whole={**counts, "paced_ticks": paced_ticks}, real_or_none={"keep": keep, "max_failures": max_failures}
+        )
         settings = BenchSettings(
             episodes=episodes,
             first_seed=first_seed,

@@ -13,6 +13,7 @@ from prunekit.api.asking import load_named
 from prunekit.api.benching import model_of
 from prunekit.api.compression import Answers
 from prunekit.api.disturbing import disturbance_of
+from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment, place_of
 from prunekit.api.policy import PathLike, Policy
 from prunekit.benching.certify import Certified, CertifySettings
@@ -73,6 +74,11 @@ def certify(
     True
     """
     with undisturbed(), load_named():
+        require_numbers(
+            real={"keep": keep, "minutes": minutes},
+            whole={"episodes": episodes, "seed": seed},
+            real_or_none={"max_failures": max_failures, "failure_return": failure_return},
+        )
         settings = CertifySettings(
             keep=keep,
             clip_range=None if clip_range is None else range_given(clip_range),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prunekit.api.asking import load_named
 from prunekit.api.disturbing import disturbance_of
+from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment, place_of, workers_for
 from prunekit.api.policy import PathLike, Policy
 from prunekit.cards.card import README
@@ -133,6 +134,12 @@ def compress(
     >>> result.policy.export_onnx("small.onnx")  # doctest: +SKIP
     """
     with undisturbed(), load_named():
+        require_numbers(
+            real={"keep": keep, "minutes": minutes},
+            whole={"episodes": episodes, "seed": seed},
+            real_or_none={"max_failures": max_failures},
+            whole_or_none={"steps": steps, "workers": workers},
+        )
         spec = place_of(policy, env, env_kwargs)
         teacher_of, portable = _teacher_of(policy)
         single, seeding, notes = single_of(spec)

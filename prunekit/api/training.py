@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from prunekit.api.loading import load
+from prunekit.api.numbers import require_numbers
 from prunekit.api.places import Environment
 from prunekit.api.policy import PathLike, Policy
 from prunekit.generators import undisturbed
@@ -83,8 +84,9 @@ def train(
     move the policy. Dead units are removed physically during training, unless ``live_shrink`` is False, which holds
     them at zero. ``prune_critics`` prunes the critics too, by the same plan.
 
-    A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times. ``resume`` continues
-    the interrupted run in ``out`` from the last one. All randomness follows from ``seed``, 0 by default. ``displays``
+    A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times, or less often in a
+    short run, so that whole episodes fit between two. ``resume`` continues the interrupted run in ``out`` from the last
+    one. All randomness follows from ``seed``, 0 by default. ``displays``
     are told of the progress (``training/status.py``).
 
     Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
@@ -93,6 +95,15 @@ def train(
     >>> trained.policy.shrink().save("small.pt")  # doctest: +SKIP
     """
     with undisturbed():
+        require_numbers(
+            real_or_none={
+                "sparsity": sparsity,
+                "budget": budget,
+                "penalty": penalty,
+                "max_divergence": max_divergence,
+            },
+            whole_or_none={"steps": steps, "checkpoint_every": checkpoint_every, "seed": seed},
+        )
         words = TrainOptions(
             env=None
             if env is None and env_kwargs is None

@@ -30,6 +30,11 @@ _MIN_RANGE = 10
 # Standard errors by which a teacher must beat the random policy.
 _CLEARLY = 2.0
 
+
+class NothingToKeepError(InputError):
+    """The teacher earns no more than the random policy."""
+
+
 Returns = tuple[float | FailedEpisodeError, ...]
 """What teacher, random policy and small policy earn with one seed, as far as they were asked and did not fail."""
 Play = Callable[[int, int], Returns]
@@ -225,7 +230,7 @@ def _require_gain(reference: Array, random: Array, teacher: str, given: ReturnRa
         return
     within = "" if given is None else f" with returns clipped to {given}"
     advice = "check `env` and the normalizer" if given is None else "give a `clip_range` that tells the two apart"
-    raise InputError(
+    raise NothingToKeepError(
         f"{teacher}: earns {reference.mean():.1f}{within}, not clearly more than the random policy's "
         f"{random.mean():.1f}, so there is nothing to keep; {advice}"
     )

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
-from prunekit.benching.certify import Certified, CertifySettings, Play, Returns
+from prunekit.benching.certify import Certified, CertifySettings, NothingToKeepError, Play, Returns
 from prunekit.benching.contest import Contest, disturbed, opened
 from prunekit.benching.models import BenchModel, read_model
 from prunekit.disturbances.ladder import Rung, climb
@@ -88,14 +88,20 @@ def certify_levels(
     """Return the results at each of ``levels`` in turn, up to the first at which the claim is not shown.
 
     Each level has the same ``settings`` and seeds. All shown claims hold together, at the level of one certificate
-    (``disturbances/ladder.py``). Raises as ``certify_files`` does.
+    (``disturbances/ladder.py``). The ladder also ends at a level, other than the first, at which the teacher earns no
+    more than the random policy; that level has no result. Raises as ``certify_files`` does.
     """
 
-    def test(disturbance: Disturbance) -> Certified:
+    def test(disturbance: Disturbance) -> Certified | None:
         def told(what: str, count: int) -> None:
             progress(what if disturbance.is_none else f"{what} under {disturbance.words}", count)
 
-        return certify_files(replace(match, disturbance=disturbance), settings, workers=workers, progress=told)
+        try:
+            return certify_files(replace(match, disturbance=disturbance), settings, workers=workers, progress=told)
+        except NothingToKeepError:
+            if disturbance == levels[0]:
+                raise
+            return None
 
     return climb(levels, test)
 

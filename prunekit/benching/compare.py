@@ -29,7 +29,7 @@ from prunekit.stats.betting import Paired
 from prunekit.stats.bootstrap import Array, Retention, mean_interval, retention
 from prunekit.stats.certificate import Certificate
 from prunekit.stats.certify import Candidate, certify
-from prunekit.stats.claim import Claim
+from prunekit.stats.claim import Claim, counted
 from prunekit.stats.clipping import range_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _measure(
             returns = []
             for model, runtime in zip(models, runtimes[device.name], strict=True):
                 seeds = device.seeds(settings)
-                progress(f"{len(seeds)} episodes of {model.path} on {device.name}")
+                progress(f"{counted(len(seeds), 'episode')} of {model.path} on {device.name}")
                 act = None if runtime is None else _fitting(runtime.act, spaces)
                 if act is not None and model is models[0] and device is devices[0]:
                     act = deviation.watching(act)
@@ -139,7 +139,7 @@ def _measure(
                 for model, runtime, kept in zip(models, runtimes[devices[0].name], disturbed_returns, strict=True):
                     if runtime is not None:
                         seeds = devices[0].seeds(settings)
-                        progress(f"{len(seeds)} episodes of {model.path} under {name_}")
+                        progress(f"{counted(len(seeds), 'episode')} of {model.path} under {name_}")
                         return_of = disturbed.returns(_always(_fitting(runtime.act, spaces)))
                         kept[name_] = tuple(return_of(seed) for seed in seeds)
         certificates: tuple[Certificate | None, ...] = (None,) * len(models)

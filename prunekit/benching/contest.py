@@ -36,7 +36,8 @@ ModelsOf = Callable[[Spaces], tuple[BenchModel, BenchModel]]
 class Contest:
     """The players and their environment. ``facts`` describe the policies, the environment and this machine.
 
-    ``disturbance`` applies to ``episodes``; ``deviation`` [obs] is that of undisturbed observations, if noise needs it.
+    ``disturbance`` applies to ``episodes``; ``deviation`` [obs] is that of undisturbed observations, if noise needs it,
+    and ``undisturbed`` are the teacher's returns in the episodes in which it was measured.
     """
 
     episodes: Episodes
@@ -45,6 +46,7 @@ class Contest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     disturbance: Disturbance = field(default_factory=Disturbance)
     deviation: tuple[float, ...] | None = None
+    undisturbed: tuple[float, ...] = ()
 
     def play(self) -> Play:
         """Return the function that plays an episode of each policy."""
@@ -57,7 +59,9 @@ class Contest:
         names = (self.small.name, self.teacher.name)
         under = self.disturbance.condition
         found = certified(play, names, settings, form=self.small.form, under=under, progress=progress)
-        told = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
+        told: dict[str, Any] = {"disturbance": self.disturbance.to_json(), "observation_deviation": self.deviation}
+        if self.undisturbed:
+            told["undisturbed_teacher"] = list(self.undisturbed)
         notes = dict.fromkeys(
             f"{player.name}: {note}" for player in (self.small, self.teacher) for note in player.notes
         )
@@ -74,15 +78,15 @@ def disturbed(
     Otherwise it is measured in 20 undisturbed episodes of the teacher, with seeds that no certificate plays. Raises as
     ``episodes_under`` does.
     """
+    undisturbed: tuple[float, ...] = ()
     if disturbance.observation_noise and deviation is None:
         seen = Deviation(contest.episodes.spaces.observation)
         return_of = contest.episodes.returns(lambda _: seen.watching(contest.teacher.begin()))
-        for seed in DEVIATION_SEEDS:
-            return_of(seed)
+        undisturbed = tuple(float(return_of(seed)) for seed in DEVIATION_SEEDS)
         deviation = tuple(seen.value.tolist())
     sizes = None if deviation is None else np.asarray(deviation)
     with episodes_under(contest.episodes, disturbance, sizes) as episodes:
-        yield replace(contest, episodes=episodes, disturbance=disturbance, deviation=deviation)
+        yield replace(contest, episodes=episodes, disturbance=disturbance, deviation=deviation, undisturbed=undisturbed)
 
 
 def opened(spec: EnvironmentSpec, models_of: ModelsOf, bits: Bits | None = None, *, as_read: bool = False) -> Contest:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.benching.models import read_runnable
-from prunekit.console import in_words, joined, printable
+from prunekit.console import in_words, joined, printable, widths
 from prunekit.errors import ArtifactError, InputError
 from prunekit.export.onnx import to_onnx
 from prunekit.formats.text import shown
@@ -23,6 +23,15 @@ from prunekit.readers.policy_file import PolicyFile, PolicyOptions
 from prunekit.readers.read import Known, recognised
 from prunekit.stats.claim import ALPHA, counted
 
+# What is measured, as it is shown; other names are shown with spaces.
+_LABELS = {
+    "size_bytes": "file size, bytes",
+    "hidden": "hidden units",
+    "units": "units in all",
+    "macs": "multiply-accumulates",
+    "onnx_bytes": "as ONNX, bytes",
+    "env": "environment",
+}
 _WHOLE = ("file", "recognised", "not_read", "notes")
 _COUNTS = ("size_bytes", "units", "parameters", "macs", "onnx_bytes")
 _MEASURED = (
@@ -138,13 +147,36 @@ def _told(key: str, value: Any, facts: Mapping[str, Any]) -> str:
         return joined((f"{name}: {living:,} of {width:,}" for name, (living, width) in value.items()), len(value))
     if key in _COUNTS:
         return f"{value:,}"
+    if key == "hidden":
+        return widths(tuple(value))
     if key in ("activations", "sampled_outputs"):
         return joined(value, len(value)) or "none"
     if key == "certificate" and isinstance(value, Mapping):
         disturbance = facts.get("disturbance")
         disturbed = any(disturbance.values()) if isinstance(disturbance, Mapping) else False
         return _certificate(value, disturbed=disturbed) or in_words(value)
-    return in_words(value)
+    return _claimed(key, value) or in_words(value)
+
+
+def _claimed(key: str, value: Any) -> str | None:
+    """Return in words what prunekit itself writes to files under ``key``; None for a value of another form."""
+    match key, value:
+        case "env", {"id": str(name), **rest} if rest.keys() <= {"kwargs"}:
+            kwargs = rest.get("kwargs")
+            return in_words(name) + (f" with {in_words(kwargs)}" if kwargs else "")
+        case "disturbance", Mapping():
+            return in_words({_spaced(name): size for name, size in value.items() if size})
+        case "teacher", {"name": str(name), "size": {"hidden": list(hidden), "parameters": int(count)}, **rest}:
+            if rest or not all(type(width) is int for width in hidden) or abs(count) >= 2**53:
+                return None
+            return f"{in_words(name)}, hidden {in_words(widths(tuple(hidden)))}, {count:,} parameters"
+        case _, int() if not isinstance(value, bool) and abs(value) < 2**53:
+            return f"{value:,}"
+    return None
+
+
+def _spaced(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _certificate(found: Mapping[str, Any], *, disturbed: bool) -> str | None:
@@ -188,5 +220,6 @@ def render(facts: dict[str, Any]) -> Table:
             told = True
             table.add_section()
             table.add_row(Text("the file says"), Text(""))
-        table.add_row(Text(printable(key)), Text(printable(_told(key, value, facts))))
+        label = _LABELS.get(key, _spaced(key))
+        table.add_row(Text(printable(label)), Text(printable(_told(key, value, facts))))
     return table

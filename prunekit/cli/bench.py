@@ -117,7 +117,8 @@ def bench(
     with console.status("reading the models") as status:
         result = run_bench(named, chosen, settings, env, lambda text: status.update(Text(printable(text))), options)
     write_json(json_file, result.to_json())
-    console.print(render(result))
+    for shown in render(result):
+        console.print(shown, soft_wrap=isinstance(shown, Text))
     for measured in result.models:
         for note in measured.notes:
             tell(console, f"note: {measured.path}: {in_flags(note)}")

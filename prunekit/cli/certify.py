@@ -86,9 +86,17 @@ def certify(
     from prunekit.outputs import require_apart
     from prunekit.readers.normalizers import files_beside
     from prunekit.readers.registry import require_policy
-    from prunekit.report.certify_table import certify_table, certify_text, ladder_json, ladder_sentence, ladder_table
+    from prunekit.report.certify_table import (
+        certify_table,
+        certify_text,
+        frailty,
+        ladder_json,
+        ladder_sentence,
+        ladder_table,
+    )
     from prunekit.report.markdown import to_markdown
     from prunekit.report.terminal import to_rich
+    from prunekit.stats.claim import counted
     from prunekit.stats.clipping import parse_range
 
     if not 1 <= workers <= MAX_WORKERS:
@@ -115,13 +123,14 @@ def certify(
     with console.status("reading the policies") as status:
 
         def progress(what: str, count: int) -> None:
-            status.update(Text(printable(f"{what}: {count:,} episodes")))
+            status.update(Text(printable(f"{what}: {counted(count, 'episode')}")))
 
         rungs = certify_levels(match, settings, levels, workers=workers, progress=progress)
     result = rungs[0].found
+    beyond = levels[len(rungs)] if rungs[-1].found.certified and len(rungs) < len(levels) else None
     climbed = {} if ladder is None else {"ladder": ladder_json(rungs)}
     write_json(json_file, all_in_flags({**result.to_json(), **climbed}))
-    extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs)]
+    extra = [] if ladder is None else [to_markdown(ladder_table(rungs)), ladder_sentence(rungs, beyond)]
     if out is not None:
         write_atomically(out, (in_flags("\n\n".join([*certify_text(result), *extra])) + "\n").encode())
     if small.samefile(against):
@@ -134,7 +143,9 @@ def certify(
     if not result.certified:
         raise CheckError(f"{small}: {result.sentence}")
     tell(console, result.sentence)
+    if note := frailty(result):
+        tell(console, f"note: {note}")
     if ladder is not None:
-        tell(console, ladder_sentence(rungs))
+        tell(console, ladder_sentence(rungs, beyond))
     if json_file is None and out is None:
         require_printed()

@@ -49,7 +49,8 @@ def train(
         bool, typer.Option("--prune-critics", help="Prune the critic too, by the same plan.")
     ] = False,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Environment steps between checkpoints; a twentieth of the run by default.")
+        int | None,
+        typer.Option(help="Environment steps between checkpoints; a twentieth of the run, or an episode, by default."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness; 0 by default.")] = None,
     out: OutOption = None,

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import final
 
-from prunekit.devices.cores import Core, core_named
+from prunekit.devices.cores import CORES, Core, core_named
 from prunekit.errors import InputError
 
 
@@ -38,6 +38,12 @@ def chips() -> dict[str, Chip]:
         )
         for name, row in table.items()
     }
+
+
+def unit_of(device: str) -> str:
+    """Return what is counted on the core or chip ``device``: instructions, or cycles."""
+    known = {**CORES, **{name: chip.core for name, chip in chips().items()}}
+    return known[device].unit if device in known else "instructions"
 
 
 def chip_named(name: str) -> Chip:

@@ -45,14 +45,18 @@ class Rung(Generic[_Found]):
     found: _Found
 
 
-def climb(levels: Sequence[Disturbance], test: Callable[[Disturbance], _Found]) -> list[Rung[_Found]]:
+def climb(levels: Sequence[Disturbance], test: Callable[[Disturbance], _Found | None]) -> list[Rung[_Found]]:
     """Test ``levels`` in order, each at the full confidence level, until the first that is not shown.
 
-    Returns all tested levels, including the one that was not shown.
+    Returns all tested levels, including the one that was not shown. A level of which ``test`` returns None cannot be
+    tested, and ends the ladder too.
     """
     tested: list[Rung[_Found]] = []
     for disturbance in levels:
-        tested.append(Rung(disturbance=disturbance, found=test(disturbance)))
+        found = test(disturbance)
+        if found is None:
+            break
+        tested.append(Rung(disturbance=disturbance, found=found))
         if not tested[-1].found.certified:
             break
     return tested

@@ -7,13 +7,14 @@ from dataclasses import replace
 from os.path import commonpath
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from prunekit.benching.figures import DeviceResult, FirmwareFigures
 from prunekit.benching.models import BenchModel
 from prunekit.benching.result import BenchResult
-from prunekit.console import widths
+from prunekit.console import removed, widths
+from prunekit.devices.chips import unit_of
 from prunekit.report.table import Cell, Column, Table, stacked, words
 from prunekit.report.terminal import to_rich
 from prunekit.stats.certificate import Certificate
@@ -26,8 +27,8 @@ _REFERENCE = Cell(text="reference")
 _NOT_RUN = Cell(text="not run")
 
 
-def render(result: BenchResult) -> RenderableType:
-    """Return the tables of ``result`` for a terminal, with notes below."""
+def render(result: BenchResult) -> list[RenderableType]:
+    """Return the table of ``result`` for a terminal, and the lines of text below it."""
     devices = [_prefixed(device_table(result, device), device) for device in result.devices[0]]
     under = disturbance_table(result)
     others = [] if under is None else [under]
@@ -38,7 +39,7 @@ def render(result: BenchResult) -> RenderableType:
         to_rich(replace(whole, title=title_of(result))),
         Text(random_of(result), style="dim"),
     ]
-    return Group(*lines, *found, *([Text(OVERHEAD, style="dim")] if is_overhead(result) else []))
+    return [*lines, *found, *([Text(OVERHEAD, style="dim")] if is_overhead(result) else [])]
 
 
 def title_of(result: BenchResult) -> str:
@@ -54,7 +55,7 @@ def random_of(result: BenchResult) -> str:
     """Return the random policy's return as text, or why there are no returns."""
     if result.environment is None:
         return f"No returns were measured: {result.alone}."
-    return f"The random policy returns {sum(result.random) / len(result.random):.1f}."
+    return f"The random policy returns {sum(result.random) / len(result.random):,.1f}."
 
 
 def is_overhead(result: BenchResult) -> bool:
@@ -85,7 +86,7 @@ def device_table(result: BenchResult, device: str) -> Table:
     """Return the figures of each model on ``device``: its cost or firmware, and its returns."""
     results = [entry[device] for entry in result.devices]
     firmware = [entry.figures.firmware for entry in results]
-    cost = _firmware_rows(firmware) if any(firmware) else _host_rows(results)
+    cost = _firmware_rows(firmware, device) if any(firmware) else _host_rows(results)
     if result.environment is None:
         return _table(result.models, device, cost)
     means = [Cell(text=f"{entry.mean:,.1f}", value=entry.mean) if entry.returns else _NOT_RUN for entry in results]
@@ -124,7 +125,7 @@ def disturbance_table(result: BenchResult) -> Table | None:
                 cells.append(_NOT_RUN)
                 continue
             mean, own = sum(returns) / len(returns), measured[device].mean
-            left = f"{(mean - floor) / (own - floor):.0%} of its own" if own > floor else ""
+            left = f"{(mean - floor) / (own - floor):,.0%} of its own" if own > floor else ""
             cells.append(Cell(text=f"{mean:,.1f}", value=mean, detail=left))
         rows.append((f"return, {name}", cells))
     return _table(result.models, "Under noise and delay", rows) if rows else None
@@ -132,10 +133,12 @@ def disturbance_table(result: BenchResult) -> Table | None:
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Return short, distinct names of ``paths``: without their common folders if that is short enough, otherwise with
-    only the folders that each needs.
+    only the folders that each needs, and without the end that all have in common.
 
     >>> short_names([Path("runs/a/model.pt"), Path("runs/b/model.pt")])
     ['a/model.pt', 'b/model.pt']
+    >>> short_names([Path(f"zoo/{algorithm}/LunarLander-v2_1/LunarLander-v2.zip") for algorithm in ("ppo", "a2c")])
+    ['ppo', 'a2c']
     """
     names = [str(path) for path in paths]
     if len(paths) > 1:
@@ -149,7 +152,16 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         counts = (count for count in range(1, len(name)) if sum(part[-count:] == name[-count:] for part in parts) == 1)
         return str(Path(*name[-next(counts, len(name)) :]))
 
-    return [own(name) for name in parts]
+    names = [own(name) for name in parts]
+    return names if max(map(len, names)) <= _LONGEST_NAME else _without_common_end(names)
+
+
+def _without_common_end(names: Sequence[str]) -> list[str]:
+    """Return ``names`` without the file and folders in which all of them end, unless nothing would be left of one."""
+    parts = [Path(name).parts for name in names]
+    while len({part[-1:] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[:-1] for part in parts]
+    return [str(Path(*part)) for part in parts]
 
 
 def _table(models: Sequence[BenchModel], title: str, rows: Sequence[tuple[str, Sequence[Cell]]]) -> Table:
@@ -181,9 +193,9 @@ def _host_rows(results: Sequence[DeviceResult]) -> list[tuple[str, list[Cell]]]:
     return rows
 
 
-def _firmware_rows(found: Sequence[FirmwareFigures | None]) -> list[tuple[str, list[Cell]]]:
+def _firmware_rows(found: Sequence[FirmwareFigures | None], device: str) -> list[tuple[str, list[Cell]]]:
     entries = [entry for entry in found if entry is not None]
-    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), "instructions")
+    unit = next((entry.cost.unit for entry in entries if entry.cost is not None), unit_of(device))
     costs = [None if entry.cost is None else entry.cost.p50 for entry in entries]
     return [
         ("fits", [words(_fits(entry)) for entry in entries]),
@@ -252,11 +264,11 @@ def _cell(value: float | None, show: Callable[[float], str]) -> Cell:
 def _removed(counts: Sequence[int]) -> list[Cell]:
     first, *others = counts
     shares = [1.0 - count / first if first else None for count in others]
-    return [_REFERENCE, *(Cell(text="-") if one is None else Cell(text=f"{one:.1%}", value=one) for one in shares)]
+    return [_REFERENCE, *(Cell(text="-") if one is None else Cell(text=removed(one), value=one) for one in shares)]
 
 
 def _microseconds(value: float) -> str:
-    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:.1f} us"
+    return f"{value:.3f} us" if 0.0 < value < 1.0 else f"{value:,.1f} us"
 
 
 def _bytes(value: float) -> str:

@@ -10,13 +10,16 @@ import numpy as np
 
 from prunekit.benching.certify import Certified
 from prunekit.disturbances.ladder import Rung, largest
+from prunekit.disturbances.record import Disturbance
 from prunekit.report.table import Column, Table, words
 from prunekit.stats.bootstrap import Array
+from prunekit.stats.claim import counted
 from prunekit.stats.frequency import Frequency
 from prunekit.stats.means import mean_lower_bound
 from prunekit.stats.tails import Tail
 
 _NONE = "not known"
+_FRAIL = 0.5
 
 
 def certify_table(result: Certified) -> Table:
@@ -66,16 +69,20 @@ def certify_text(result: Certified) -> Sequence[str]:
 
 
 def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
-    """Return one row per level of disturbance that was tested, in order."""
+    """Return one row per level of disturbance that was tested, in order.
+
+    ``teacher keeps`` is the share of the teacher's gain over the random policy at the first level that it keeps itself.
+    """
     rows = []
-    for rung in rungs:
+    for rung, share in zip(rungs, teacher_shares(rungs), strict=True):
         found = rung.found.certificate
         lower = found.lower_bound
         said = "certified" if found.certified else "refuted" if found.refuted else "not shown"
         means = (_mean(returns) for returns in (found.episodes.small, found.episodes.teacher))
         bound = "none" if lower is None else f"{lower:.3f}"
-        rows.append((rung.disturbance.words, *means, bound, f"{len(found.episodes):,}", said))
-    head = ("disturbance", *names_of(rungs[0].found), "retention, at least", "episodes", "")
+        own = _NONE if share is None else f"{share:.3f}"
+        rows.append((rung.disturbance.words, *means, own, bound, f"{said}, {counted(len(found.episodes), 'episode')}"))
+    head = ("disturbance", "policy", "teacher", "teacher keeps", "retention, at least", "claim")
     return Table(
         title="the largest disturbance",
         columns=tuple(Column(name=name, align="right" if index else "left") for index, name in enumerate(head)),
@@ -84,17 +91,41 @@ def ladder_table(rungs: Sequence[Rung[Certified]]) -> Table:
     )
 
 
-def ladder_sentence(rungs: Sequence[Rung[Certified]]) -> str:
-    """Return a sentence about the largest disturbance at which the claim was shown."""
+def ladder_sentence(rungs: Sequence[Rung[Certified]], beyond: Disturbance | None = None) -> str:
+    """Return a sentence about the largest disturbance at which the claim was shown.
+
+    ``beyond`` is the level after the last one, if the teacher earns no more than the random policy there.
+    """
     best = largest(rungs)
     keep = rungs[0].found.certificate.claim.keep
     if best is None:
         return f"That the policy keeps {keep:g} was not shown under any of the disturbances."
     end = "" if rungs[-1].found.certified else f"; not shown under {rungs[-1].disturbance.words}"
+    if beyond is not None:
+        end = f"; under {beyond.words} the teacher earns no more than the random policy"
     confidence = f"{1.0 - best.found.certificate.alpha:.0%}"
     under = "none" if best.disturbance.is_none else best.disturbance.words
     confident = f"{confidence} confidence for all levels together"
-    return f"The policy keeps {keep:g} up to this disturbance: {under}{end} ({confident})."
+    shown = [(rung, share) for rung, share in zip(rungs, teacher_shares(rungs), strict=True) if rung.found.certified]
+    frail = next((_frail(rung.disturbance.words, share) for rung, share in shown if _is_frail(share)), "")
+    return f"The policy keeps {keep:g} up to this disturbance: {under}{end} ({confident}).{frail}"
+
+
+def teacher_shares(rungs: Sequence[Rung[Certified]]) -> list[float | None]:
+    """Return the share of the teacher's gain at the first level that it keeps at each level; None if there is none."""
+    first = rungs[0].found.certificate.episodes
+    return [_share_of_gain(rung.found.certificate.episodes.teacher, first.teacher, first.random) for rung in rungs]
+
+
+def frailty(result: Certified) -> str:
+    """Return a note if the teacher itself loses most of its undisturbed gain, where its undisturbed returns are known.
+
+    They are if observation noise was measured for the test (``Contest.undisturbed``). The note is empty otherwise.
+    """
+    undisturbed = np.asarray(result.facts.get("undisturbed_teacher", ()), np.float64)
+    episodes = result.certificate.episodes
+    share = _share_of_gain(episodes.teacher, undisturbed, episodes.random)
+    return _frail(result.certificate.claim.under, share).strip() if _is_frail(share) else ""
 
 
 def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:
@@ -102,8 +133,12 @@ def ladder_json(rungs: Sequence[Rung[Certified]]) -> dict[str, Any]:
     best = largest(rungs)
     return {
         "levels": [
-            {"disturbance": rung.disturbance.to_json(), "certificate": rung.found.certificate.to_json()}
-            for rung in rungs
+            {
+                "disturbance": rung.disturbance.to_json(),
+                "teacher_share": share,
+                "certificate": rung.found.certificate.to_json(),
+            }
+            for rung, share in zip(rungs, teacher_shares(rungs), strict=True)
         ],
         "largest": None if best is None else best.disturbance.to_json(),
     }
@@ -113,6 +148,24 @@ def names_of(result: Certified) -> tuple[str, str]:
     """Return the names of the two policies: their file names, or their whole paths if these are the same."""
     small, teacher = Path(result.small).name, Path(result.teacher).name
     return (small, teacher) if small != teacher else (result.small, result.teacher)
+
+
+def _share_of_gain(returns: Array, undisturbed: Array, random: Array) -> float | None:
+    if not len(returns) or not len(undisturbed) or not len(random):
+        return None
+    floor, own = float(np.mean(random)), float(np.mean(undisturbed))
+    return (float(np.mean(returns)) - floor) / (own - floor) if own > floor else None
+
+
+def _is_frail(share: float | None) -> bool:
+    return share is not None and share < _FRAIL
+
+
+def _frail(under: str, share: float | None) -> str:
+    return (
+        f" Under {under} the teacher itself keeps only {share:.3f} of its gain: the policy keeps up with it, but "
+        "neither is robust there."
+    )
 
 
 def _mean(returns: Array) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from rich import table as rich_table
@@ -21,7 +21,10 @@ _NARROW_LABEL = 28
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """A table that wraps between words where it is too wide, and within words only where that is not enough."""
+    """A table that wraps between words where it is too wide; where that is not enough, its columns come in parts.
+
+    Words are only cut where a single column is too wide beside the labels.
+    """
 
     table: Table
 
@@ -30,13 +33,44 @@ class _Fitted:
         wanted = console.measure(whole, options=options.update(width=10_000)).maximum
         if wanted <= options.max_width:
             return [whole]
-        borders = 3 * len(self.table.columns) + 1
-        return [_rich_table(self.table, _widths(_columns_of(self.table), options.max_width - borders))]
+        return [
+            _rich_table(part, _widths(_columns_of(part), options.max_width - _borders(part)))
+            for part in _parts(self.table, options.max_width)
+        ]
 
 
 def to_rich(table: Table) -> RenderableType:
     """Return ``table`` for a rich console, with its notes below."""
     return Group(_Fitted(table=table), *(Text(printable(note), style="dim") for note in table.notes))
+
+
+def _parts(table: Table, room: int) -> list[Table]:
+    """Return ``table`` in as few parts as have room for their longest words, each with the labels and some columns."""
+    count, parts = len(table.columns) - 1, [table]
+    for number in range(1, count + 1):
+        size = -(-count // number)
+        parts = [_part(table, range(begin, min(begin + size, count + 1))) for begin in range(1, count + 1, size)]
+        if all(sum(map(_longest_word, _columns_of(part))) + _borders(part) <= room for part in parts):
+            break
+    return parts
+
+
+def _part(table: Table, columns: range) -> Table:
+    chosen = (0, *columns)
+    return replace(
+        table,
+        title=table.title if 1 in columns else "",
+        columns=tuple(table.columns[index] for index in chosen),
+        rows=tuple(tuple(row[index] for index in chosen) for row in table.rows),
+    )
+
+
+def _borders(table: Table) -> int:
+    return 3 * len(table.columns) + 1
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    return max((cell_len(word) for text in texts for word in text.split()), default=0)
 
 
 def _columns_of(table: Table) -> list[list[str]]:
@@ -54,7 +88,7 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int | None]:
     not even all words fit, rich decides (None) for all columns but that of the labels.
     """
     wanted = [max(map(cell_len, texts)) for texts in columns]
-    widths = [max((cell_len(word) for text in texts for word in text.split()), default=0) for texts in columns]
+    widths = [*map(_longest_word, columns)]
     left = room - sum(widths)
     if left < 0:
         return [min(_NARROW_LABEL, wanted[0]), *[None] * (len(columns) - 1)]

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any, final
 
 from prunekit.disturbances.record import Disturbance
+from prunekit.environments import episode_limit_named
 from prunekit.errors import InputError
 from prunekit.sweep.spec import EnvironmentSettings, Grid, Method, Sweep
 from prunekit.training.differences import first_difference
@@ -147,6 +148,7 @@ def _cell(
                 env_kwargs=settings.kwargs,
                 guard_share=method.guard_share,
                 live_shrink=method.live_shrink,
+                episode_steps=episode_limit_named(environment, settings.kwargs),
             )
         except InputError as error:
             raise InputError(f"cell {name}: {error}") from error

@@ -13,7 +13,7 @@ import gymnasium as gym
 
 from prunekit.adapters.sb3 import ALGORITHMS, algorithm_for
 from prunekit.console import size_name
-from prunekit.environments import spaces_of
+from prunekit.environments import episode_limit_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
@@ -77,7 +77,7 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
     spec = environment_spec(options.env or DEFAULT_ENVIRONMENT)
     env_id = spec.name
     environment = spec.make()
-    spaces = spaces_of(environment)
+    spaces, limit = spaces_of(environment), episode_limit_of(environment)
     environment.close()
     fitting = [a.name for a in ALGORITHMS.values() if type(spaces.actions) in a.actions]
     usual = next((name for name in algorithms_of(env_id) if name in fitting), *fitting[:1])
@@ -98,6 +98,7 @@ def prepare(options: TrainOptions, resume: bool = False) -> tuple[TrainingReques
         prune_critics=options.prune_critics,
         env_kwargs=spec.kwargs,
         checkpoint_steps=options.checkpoint_every,
+        episode_steps=limit,
         maker=_maker(spec),
     )
     return request, options.out or _free_folder(request)

@@ -17,6 +17,7 @@ from prunekit.errors import InputError, PrunekitError
 from prunekit.generators import isolated
 from prunekit.policy.actor import Actor
 from prunekit.rollouts import episode_return
+from prunekit.stats.claim import counted
 
 EPISODES = 10
 """Episodes that the deterministic policy plays at the end of a run, at most."""
@@ -100,9 +101,9 @@ def shortfall(played: Sequence[float], trained: Sequence[float], floor: float) -
     if not falls_short(played, trained, floor):
         return None
     return (
-        f"the deterministic policy, which is deployed, earned {fmean(played):,.1f} in {len(played)} episodes, far less "
-        f"than the {fmean(trained):,.1f} of the last {len(trained)} training episodes, which explore; train again with "
-        "another `seed`"
+        f"the deterministic policy, which is deployed, earned {fmean(played):,.1f} in "
+        f"{counted(len(played), 'episode')}, far less than the {fmean(trained):,.1f} of the last {len(trained)} "
+        "training episodes, which explore; train again with another `seed`"
     )
 
 

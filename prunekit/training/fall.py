@@ -72,12 +72,24 @@ def fall_of(
 
 def fall_in(metrics: Path, floor: float) -> Fall | None:
     """Return the fall that a run's ``metrics.csv`` records, as ``fall_of`` has it; damaged rows have no return."""
+    return fall_of(*_returns_in(metrics), floor)
+
+
+def last_return_in(metrics: Path) -> int | None:
+    """Return the step of the last return that a run's ``metrics.csv`` records; None if there is none."""
+    steps, returns = _returns_in(metrics)
+    return next(
+        (step for step, value in zip(reversed(steps), reversed(returns), strict=True) if value is not None), None
+    )
+
+
+def _returns_in(metrics: Path) -> tuple[list[int], list[float | None]]:
     try:
         with metrics.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = [row for row in csv.DictReader(file) if (row.get("steps") or "").isdecimal()]
     except (OSError, csv.Error):
-        return None
-    return fall_of([int(row["steps"]) for row in rows], [_number(row.get("mean_return")) for row in rows], floor)
+        return [], []
+    return [int(row["steps"]) for row in rows], [_number(row.get("mean_return")) for row in rows]
 
 
 def _number(text: str | None) -> float | None:

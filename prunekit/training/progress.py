@@ -31,6 +31,7 @@ class TerminalDisplay:
         self._console, self._title = console, title
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._returns: list[float] = []
+        self._recent: float | None = None
         self._lines = 0
 
     def __enter__(self) -> TerminalDisplay:
@@ -48,14 +49,16 @@ class TerminalDisplay:
         """Show ``status``."""
         if status.mean_return is not None:
             self._returns.append(status.mean_return)
+            self._recent = status.mean_return
         if self._live is not None:
             self._live.update(self._panel(status))
         elif min(status.steps, status.total_steps) * _PLAIN_LINES >= self._lines * status.total_steps:
             self._lines = status.steps * _PLAIN_LINES // status.total_steps + 1
             tell(self._console, self._line(status))
+            self._recent = None
 
     def _line(self, status: Status) -> str:
-        recent = f"{self._returns[-1]:.1f}" if self._returns else "-"
+        recent = "-" if self._recent is None else f"{self._recent:,.1f}"
         living = "  ".join(f"{living}/{width}" for living, width in status.living.values())
         return (
             f"{status.steps:>9,} / {status.total_steps:,} steps  {status.steps_per_second:>6,.0f}/s  return {recent:>8}"

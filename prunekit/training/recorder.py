@@ -33,12 +33,14 @@ class Recorder(BaseCallback):
     The keys of ``pruners`` are prefixes for the names of their groups. ``checkpoint`` is called with the recorder's own
     state at the start of the first rollout after every ``checkpoint_every`` steps. Environments are reset there in
     every run, because their state cannot be saved. At the first checkpoint after ``stop_at`` steps training stops with
-    ``StoppedRun``.
+    ``StoppedRun``. ``trained_steps`` is ``total_steps`` in whole rollouts; the record there is the caller's, after the
+    last updates.
     """
 
     def __init__(
         self,
         total_steps: int,
+        trained_steps: int,
         seed: int,
         pruners: Mapping[str, Pruner],
         guard: ReturnGuard | None,
@@ -48,7 +50,7 @@ class Recorder(BaseCallback):
         stop_at: int | None = None,
     ) -> None:
         super().__init__()
-        self._total_steps, self._seed = total_steps, seed
+        self._trained_steps, self._seed = trained_steps, seed
         self._pruners, self._guard, self._displays = pruners, guard, displays
         self._checkpoint_every, self._checkpoint = checkpoint_every, checkpoint
         self._next_checkpoint = checkpoint_every
@@ -112,7 +114,7 @@ class Recorder(BaseCallback):
         for info in infos:
             if "episode" in info:
                 self._fresh.append(float(info["episode"]["r"]))
-        if self.num_timesteps >= self._next:
+        if self._next <= self.num_timesteps < self._trained_steps:
             self._next += self._interval
             self.record()
         return True
@@ -152,7 +154,7 @@ class Recorder(BaseCallback):
             first.reset_divergence_()
         return Status(
             steps=self.num_timesteps,
-            total_steps=self._total_steps,
+            total_steps=self._trained_steps,
             seconds=self._seconds(now),
             steps_per_second=speed,
             mean_return=mean_return,

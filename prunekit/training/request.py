@@ -51,7 +51,8 @@ class TrainingRequest:
     linear policy. ``guard_share`` is the share of the return guard; None turns it off. ``live_shrink`` removes dead
     units physically during training. ``prune_critics`` prunes the critic with the same plan. A checkpoint is written
     every ``checkpoint_steps`` environment steps, by default twenty times in a run. Environments are reset there, so the
-    interval affects the run.
+    interval affects the run. By default it is long enough for an episode of ``episode_steps``, the environment's limit,
+    in every environment; None for no limit.
     """
 
     env_id: str
@@ -66,6 +67,7 @@ class TrainingRequest:
     live_shrink: bool = True
     prune_critics: bool = False
     checkpoint_steps: int | None = None
+    episode_steps: int | None = field(default=None, compare=False)
     maker: Callable[[], gym.Env[Any, Any]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +104,24 @@ class TrainingRequest:
     @property
     def checkpoint_every(self) -> int:
         """The number of environment steps between checkpoints."""
-        return max(1, self.total_steps // 20) if self.checkpoint_steps is None else self.checkpoint_steps
+        if self.checkpoint_steps is not None:
+            return self.checkpoint_steps
+        return min(max(1, self.total_steps // 20, self.steps_of_episodes(self.episode_steps or 0)), MAX_STEPS)
+
+    @property
+    def rollout_steps(self) -> int:
+        """The number of environment steps of a rollout, all environments together; training ends with a whole one."""
+        steps = self.preset.model.get("n_steps", self.preset.model.get("train_freq", 1))
+        return self.preset.n_envs * (steps if isinstance(steps, int) else 1)
+
+    @property
+    def trained_steps(self) -> int:
+        """``total_steps`` in whole rollouts."""
+        return -(-self.total_steps // self.rollout_steps) * self.rollout_steps
+
+    def steps_of_episodes(self, episode_steps: int) -> int:
+        """Return after how many environment steps, in whole rollouts, every environment has made ``episode_steps``."""
+        return -(-self.preset.n_envs * episode_steps // self.rollout_steps) * self.rollout_steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for ``config.json``."""

@@ -19,8 +19,8 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from prunekit.adapters.sb3 import actor_of, attach_pruner, learner_of
 from prunekit.adapters.sb3_state import save_agent
-from prunekit.console import widths
-from prunekit.environments import Spaces, id_of, spaces_of
+from prunekit.console import removed, widths
+from prunekit.environments import Spaces, episode_limit_of, id_of, spaces_of
 from prunekit.errors import InputError
 from prunekit.files import held, json_text, write_atomically
 from prunekit.generators import undisturbed
@@ -43,13 +43,15 @@ from prunekit.training.checkpoint import (
 from prunekit.training.config import NAME, read_config
 from prunekit.training.deterministic import EPISODES, DeterministicReturns, play, shortfall
 from prunekit.training.failures import explained
-from prunekit.training.fall import fall_in
+from prunekit.training.fall import fall_in, last_return_in
 from prunekit.training.recorder import Recorder, StoppedRun
 from prunekit.training.request import TrainingRequest, build_learner
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 
 _RANDOM_EPISODES = 20
+_OLD = 0.1
+"""A summary says when the last episodes ended if that was before this last share of the run."""
 METRICS = "metrics.csv"
 FILES = (".lock", "config.json", METRICS, "agent.zip", "vec_normalize.pkl", "model.pt")
 """The files of a run."""
@@ -64,8 +66,9 @@ CRITIC = "critic."
 class TrainingResult:
     """The result of a run: its folder, the artifact in ``model.pt``, the last status, and whether masks are final.
 
-    ``played`` is what the deterministic policy earned at the end.
-    ``notes`` say in plain words what a user should know of how the run went.
+    ``played`` is what the deterministic policy earned at the end. ``last_episodes`` is the step of the last record in
+    which training episodes ended; None if none did. ``notes`` say in plain words what a user should know of how the run
+    went.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class TrainingResult:
     status: Status
     complete: bool
     played: DeterministicReturns = field(default_factory=DeterministicReturns)
+    last_episodes: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -80,13 +84,14 @@ class TrainingResult:
         """One line with the living hidden units, the final returns with and without exploration, and the duration."""
         units = [entry for name, entry in self.status.living.items() if not name.startswith(CRITIC)]
         before, now = (widths(tuple(entry[index] for entry in units)) for index in (1, 0))
-        hidden = f"hidden {before} -> {now} ({self.status.sparsity:.1%} removed)" if units else "no units removed"
+        hidden = f"hidden {before} -> {now} ({removed(self.status.sparsity)} removed)" if units else "no units removed"
         recent = self.artifact.provenance["returns"]["training_mean"]
-        mean = "no episode ended" if recent is None else f"return {recent:.1f} over the last training episodes"
+        mean = "no episode ended" if recent is None else f"return {recent:,.1f} over the last training episodes"
+        if self.last_episodes is not None and self.last_episodes < self.status.total_steps * (1 - _OLD):
+            mean += f" (up to step {self.last_episodes:,})"
         if self.played.mean is not None:
-            mean += (
-                f", {self.played.mean:.1f} of the deterministic policy ({counted(len(self.played.returns), 'episode')})"
-            )
+            played = counted(len(self.played.returns), "episode")
+            mean += f", {self.played.mean:,.1f} of the deterministic policy ({played})"
         return f"{hidden}, {mean}, {self.status.seconds:.0f} s"
 
 
@@ -155,6 +160,7 @@ def _train(
     model = build_learner(request, spaces)
     lower(actor_of(model, spaces))  # checked before hours of training: can the policy be deployed?
     floor = float(np.mean(random_returns(environment, range(_RANDOM_EPISODES))))
+    short = _short_segments(request, episode_limit_of(environment))
     environment.close()
     guard = None if request.guard_share is None else ReturnGuard(floor=floor, share=request.guard_share)
     pruners = _pruners(request, model, guard)
@@ -171,6 +177,7 @@ def _train(
             metrics = MetricsFile(folder / METRICS, None if found is None else done)
             recorder = Recorder(
                 request.total_steps,
+                request.trained_steps,
                 request.seed,
                 pruners,
                 guard,
@@ -198,14 +205,28 @@ def _train(
         status=status,
         complete=all(pruner.frozen for pruner in pruners.values()),
         played=played,
-        notes=_notes(folder, played, recorder.last_returns, floor),
+        last_episodes=last_return_in(folder / METRICS),
+        notes=_notes(folder, played, recorder.last_returns, floor, short),
     )
 
 
-def _notes(folder: Path, played: DeterministicReturns, last_returns: Sequence[float], floor: float) -> tuple[str, ...]:
+def _short_segments(request: TrainingRequest, limit: int | None) -> str | None:
+    """Return a note if checkpoints cut off episodes that are shorter than ``limit``, the environment's own."""
+    every, enough = request.checkpoint_every, request.steps_of_episodes(limit or 0)
+    if every >= min(enough, request.trained_steps):
+        return None
+    return (
+        f"checkpoints every {every:,} steps reset the environments, which cuts off long episodes (up to {limit:,} "
+        f"steps) and leaves them out of the training return; give `checkpoint_every` {enough:,} or more"
+    )
+
+
+def _notes(
+    folder: Path, played: DeterministicReturns, last_returns: Sequence[float], floor: float, short: str | None
+) -> tuple[str, ...]:
     fall = fall_in(folder / METRICS, floor)
     failed = f"the deterministic policy could not be played to the end: {played.failure}" if played.failure else None
-    found = (None if fall is None else fall.sentence, shortfall(played.returns, last_returns, floor), failed)
+    found = (short, None if fall is None else fall.sentence, shortfall(played.returns, last_returns, floor), failed)
     return tuple(note for note in found if note is not None)
 
 

@@ -15,7 +15,7 @@ from prunekit.files import write_atomically
 @final
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A run at ``steps`` of ``total_steps`` environment steps, in a ``phase`` as ``Pruner.phase`` has it.
+    """A run at ``steps`` of ``total_steps`` environment steps (whole rollouts), in a ``phase`` of ``Pruner.phase``.
 
     ``mean_return`` is over the episodes since the last record; None if none has ended. ``living`` maps a group to
     (living, all) units. ``seconds`` counts from the run's start. ``divergence`` is the largest of a check since the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -200,6 +201,23 @@ def test_training_in_a_function_s_environment_goes_on_and_says_where(tmp_path: P
     assert again.complete == result.complete
     with pytest.raises(prunekit.InputError, match="would import a module; if you trust it, give it again as `env`"):
         train(out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compress(TWO, env=make_follow, minutes="2"), "`minutes` is a number, not str"),
+        (lambda: compress(TWO, env=make_follow, steps=2.5), "`steps` is a whole number or None, not float"),
+        (lambda: prunekit.certify(TWO, TWO, env=make_follow, keep="0.9"), "`keep` is a number, not str"),
+        (lambda: prunekit.certify(TWO, TWO, env=make_follow, seed=None), "`seed` is a whole number, not NoneType"),
+        (lambda: bench([TWO], env=make_follow, episodes="3"), "`episodes` is a whole number, not str"),
+        (lambda: train(make_follow, steps="600"), "`steps` is a whole number or None, not str"),
+        (lambda: train(make_follow, sparsity=True), "`sparsity` is a number or None, not bool"),
+    ],
+)
+def test_what_is_no_number_is_told_with_its_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(prunekit.InputError, match=re.escape(message)):
+        call()
 
 
 def test_what_cannot_be_trained_in_is_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ INNER = {
     "model_of",
     "options_of",
     "place_of",
+    "require_numbers",
     "policy_of",
     "single_of",
     "workers_for",

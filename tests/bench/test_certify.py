@@ -367,6 +367,9 @@ def test_a_certificate_under_a_disturbance_is_about_that(files: dict[str, Path])
     assert episodes.teacher.mean() < plain.certificate.episodes.teacher.mean() - 1.0
     assert found.facts["disturbance"] == {"observation_noise": 0.5, "delay_steps": 0}
     assert found.facts["observation_deviation"] == pytest.approx([3**-0.5] * 2, rel=0.1)
+    undisturbed = found.facts["undisturbed_teacher"]
+    assert len(undisturbed) == 20
+    assert np.mean(undisturbed) == pytest.approx(plain.certificate.episodes.teacher.mean(), rel=0.2)
     known = replace(noisy, deviation=tuple(found.facts["observation_deviation"]))  # as a worker is told
     first = _play_of(pickle.dumps(known))(settings.seeds[0], 3)
     assert first == (episodes.teacher[0], episodes.random[0], episodes.small[0])
@@ -383,6 +386,12 @@ def test_a_ladder_ends_where_the_claim_does(files: dict[str, Path], tmp_path: Pa
     assert data["largest"] == {"observation_noise": 0.1, "delay_steps": 0}
     assert "up to this disturbance: observation noise 0.1 (95% confidence" in " ".join(out.split())
     assert "up to this disturbance: observation noise 0.1" in text.read_text()
+    code, out, err = run("certify", files["near.pt"], *words, "--keep", 0.8, "--ladder", "obs=0.05,1e6")
+    assert (code, err) == (0, "")
+    assert "noise 0.05; under observation noise 1e+06 the teacher earns no more than the random policy" in out
+    assert len(json.loads(found.read_text())["ladder"]["levels"]) == 2
+    code, _, err = run("certify", files["near.pt"], *words, "--noise", "obs=1e6")
+    assert (code, "so there is nothing to keep" in err) == (2, True)
     code, _, err = run("certify", files["wrong.pt"], *words, "--ladder", "obs=0.1")
     assert code == 1
     assert len(json.loads(found.read_text())["ladder"]["levels"]) == 1

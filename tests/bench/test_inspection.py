@@ -42,7 +42,11 @@ def test_counts_shapes_and_living_units_are_read_by_people(tmp_path: Path) -> No
     rows = shown(inspect_model(path))
     assert rows["parameters"] == "2,402"
     assert rows["outputs"] == "action one number, outputs [2]"
-    assert rows["living_units"] == "0: 400 of 400"
+    assert rows["hidden units"] == "400"
+    assert rows["multiply-accumulates"] == "2,000"
+    assert "as ONNX, bytes" in rows
+    assert not any("_" in label for label in rows)
+    assert rows["living units"] == "0: 400 of 400"
 
 
 def test_a_certificate_is_one_line_with_what_is_kept_and_how_surely() -> None:
@@ -59,6 +63,41 @@ def test_a_certificate_is_one_line_with_what_is_kept_and_how_surely() -> None:
     )
     still = {"certificate": CERTIFICATE, "disturbance": dict.fromkeys(noise, 0)}
     assert "disturbance" not in shown(still)["certificate"]
+
+
+def test_what_prunekit_writes_is_shown_in_words() -> None:
+    teacher = {"name": "dense.pt", "size": {"hidden": [64, 64], "parameters": 4866}}
+    noise = {"delay_steps": 0, "observation_noise": 0.1}
+    claims = {
+        "env": {"id": "Hopper-v5", "kwargs": {}},
+        "teacher": teacher,
+        "trained_steps": 20480,
+        "disturbance": noise,
+    }
+    rows = shown(claims)
+    assert rows["environment"] == "Hopper-v5"
+    assert rows["teacher"] == "dense.pt, hidden 64x64, 4,866 parameters"
+    assert rows["trained steps"] == "20,480"
+    assert rows["disturbance"] == "observation noise 0.1"
+    assert shown({"disturbance": dict.fromkeys(noise, 0)})["disturbance"] == "none"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"env": {"id": 3, "kwargs": {}}},
+        {"env": {"id": "x", "kwargs": {}, "more": 1}},
+        {"teacher": {"name": "x", "size": {"hidden": ["\x1b[31m"], "parameters": 10**5000}}},
+        {"teacher": {"name": "x", "size": {"hidden": [1], "parameters": 10**5000}}},
+        {"disturbance": {"x" * 5000: 10**5000}},
+        {"seed": 10**5000},
+        {"teacher": {"name": "x" * 5000, "size": {"hidden": [7] * 5000, "parameters": 1}}},
+    ],
+)
+def test_what_another_program_wrote_is_shown_too(claim: dict[str, Any]) -> None:
+    (text,) = (text for label, text in shown(claim).items() if text)
+    assert text.isprintable()
+    assert len(text) <= 600
 
 
 @pytest.mark.parametrize("broken", [{"keep": "0.95"}, {"episodes": 10**400}, {"confidence": None}, {"verdict": [1]}])
@@ -85,12 +124,12 @@ def test_what_a_file_says_is_in_words_of_bounded_length(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     save(make_artifact(Actor(network, ArgmaxHead()), None, claims), path)
     rows = shown(inspect_model(path))
-    assert rows["env"] == "id Hopper-v5, kwargs (width [0.5, 2], height none, fast true)"
+    assert rows["environment"] == "Hopper-v5 with width [0.5, 2], height none, fast true"
     assert rows["seconds"] == "77.505"
     assert rows["deep"] == "in (in (in 1 inside))"
     assert rows["many"].endswith(" more")
     assert rows["deviation"] == f"[{', '.join(['0.25'] * 16)} and 384 more]"
-    assert rows["hidden"] == "[4]"
+    assert rows["hidden units"] == "4"
     assert shown({"digits": [-(10**5000)]})["digits"] == "[-1e+30 or more]", "Python writes no integers of this length"
     assert all(len(text) <= 600 for text in rows.values())
     assert not any('"' in text or "{" in text for text in rows.values())

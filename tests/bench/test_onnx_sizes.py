@@ -179,4 +179,4 @@ def test_nothing_that_a_file_says_takes_the_place_of_what_is_measured(tmp_path: 
     assert (facts["file"], facts["parameters"], facts["units"]) == (str(path), 58, 8)
     assert facts["env"] == {"id": "CartPole-v1"}
     shown = [str(cell) for cell in render(facts).columns[0].cells]
-    assert shown.index("macs") < shown.index("the file says") < shown.index("env")
+    assert shown.index("multiply-accumulates") < shown.index("the file says") < shown.index("environment")

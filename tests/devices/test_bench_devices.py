@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from host_tools import needs_native
-from rich.console import Console
+from rich.console import Console, Group
 from stub_policies import needs
 
 from prunekit.benching.compare import run_bench
@@ -42,7 +42,7 @@ def as_json(result: BenchResult) -> dict[str, Any]:
 def rows(result: BenchResult) -> dict[str, list[str]]:
     console = Console(width=200, color_system=None)
     with console.capture() as capture:
-        console.print(render(result))
+        console.print(Group(*render(result)))
     lines = [line.strip("│\n").split("│") for line in capture.get().splitlines() if line.startswith("│")]
     return {label.strip(): [cell.strip() for cell in cells] for label, *cells in lines}
 

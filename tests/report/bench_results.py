@@ -59,7 +59,7 @@ def result_of(
             for number, entry in enumerate(measured)
         ),
         random=(10.0, 26.0),
-        retentions=tuple(kept or [REFERENCE, KEPT, KEPT][: len(models)]),
+        retentions=tuple(kept or [REFERENCE, *[KEPT] * (len(models) - 1)]),
         certificates=(None,) * len(models),
         disturbed=tuple({} for _ in models),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bench_results import DENSE, KEPT, SMALL, UNMEASURED, certificate, figures, result_of
-from rich.console import Console
+from rich.console import Console, Group
 
 from prunekit.benching.figures import Cost, DeviceFigures, DeviceResult, FirmwareFigures
 from prunekit.benching.latency import Percentiles
@@ -21,7 +22,7 @@ from prunekit.stats.bootstrap import Retention
 def shown(result: BenchResult, width: int = 160) -> str:
     console = Console(width=width, color_system=None, file=None)
     with console.capture() as capture:
-        console.print(render(result))
+        console.print(Group(*render(result)))
     return capture.get()
 
 
@@ -82,7 +83,7 @@ def test_the_environment_its_versions_and_the_random_policy_are_named(text: str)
 def test_a_larger_or_slower_model_has_no_ratio() -> None:
     rows = cells(shown(result_of([SMALL, DENSE], [figures(4.6, 0), figures(6.9, 532_480)])))
     assert rows["file"] == ["3.0 KiB", "270.0 KiB"]
-    assert rows["units removed"] == ["reference", "-1322.2%"]
+    assert rows["units removed"] == ["reference", "none"]
     assert rows["cpu: back to back, p50"] == ["4.6 us", "6.9 us"]
     assert rows["cpu: memory, each further"] == ["0.0 KiB", "520.0 KiB"]
 
@@ -130,6 +131,25 @@ def test_files_of_far_folders_are_called_by_as_little_as_tells_them_apart() -> N
     assert short_names([Path(far[0]), Path(far[0])]) == ["agent.zip", "agent.zip"]
     assert short_names([Path(far[0])]) == ["agent.zip"]
     assert short_names([Path("runs/agent.zip")]) == ["runs/agent.zip"]
+    zoo = [Path(f"zoo/{name}/LunarLander-v2_1/LunarLander-v2.zip") for name in ("ppo", "a2c", "trpo")]
+    assert short_names(zoo) == ["ppo", "a2c", "trpo"]
+    assert short_names([*zoo, Path("zoo/LunarLander-v2_1/LunarLander-v2.zip")])[:3] != ["ppo", "a2c", "trpo"]
+    assert short_names([*zoo[:1], Path("zoo/td3/Walker/Walker.zip")]) == ["LunarLander-v2.zip", "Walker.zip"]
+
+
+def test_shares_and_times_are_written_to_be_read() -> None:
+    large, tiny = replace(DENSE, parameters=67_586), replace(SMALL, parameters=9)
+    rows = cells(shown(result_of([large, tiny, replace(large, parameters=900_000)], [figures(3684.2, 0)] * 3)))
+    assert rows["parameters removed"] == ["reference", "99.99%", "none"]
+    assert rows["cpu: back to back, p50"][0] == "3,684.2 us"
+
+
+def test_policies_that_do_not_fit_beside_each_other_are_shown_without_cutting_words() -> None:
+    result = result_of([DENSE, *[SMALL] * 3], [figures(6.9, 532_480)] * 4)
+    text = shown(result, width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    found = set(re.split(r"[\s│┃]+", text))
+    assert found >= {"reference", "multiply-accumulates", "2,000.0", "(90.0x", "8,192.0"}
 
 
 def test_a_ratio_that_rounds_to_one_is_none() -> None:
@@ -140,15 +160,16 @@ def test_a_ratio_that_rounds_to_one_is_none() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_long_names_are_folded_but_whole(width: int) -> None:
-    names = [f"a-very-long-folder-name-number-{number}/[bold]{'x' * 60}.onnx" for number in range(3)]
+    names = [f"a-very-long-folder-name/[bold]{number}{'x' * 60}.onnx" for number in range(3)]
     models = [
         BenchModel(path=Path(name), content=b"", size_bytes=9, hidden=(8,), parameters=9, macs=9) for name in names
     ]
     text = shown(result_of(models, [UNMEASURED] * 3), width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    columns = zip(*(line.strip("┃").split("┃")[1:] for line in text.splitlines() if line.startswith("┃")), strict=True)
-    assert ["".join(part.strip() for part in column) for column in columns] == names
+    heads = [line.strip("┃").split("┃")[1:] for line in text.splitlines() if line.startswith("┃")]
+    found = "".join("".join(part.strip() for part in head) for head in heads)  # a policy per table
+    assert found == "".join(Path(name).name for name in names)
 
 
 @pytest.mark.parametrize(("hidden", "noted"), [((64, 64), True), ((18,), True), ((65, 8), False), ((256, 256), False)])
@@ -211,6 +232,11 @@ def test_firmware_that_does_not_fit_says_by_how_much() -> None:
     assert rows["avr-uno: stack"] == ["not measured", "not measured", "120 B"]
     assert rows["avr-uno: cycles, p50"] == ["not measured", "not measured", "7,411"]
     assert rows["avr-uno: episodes"] == ["0", "0", "1"]
+    assert "avr-uno: cycles, p50" in cells(shown(on_a_board([TOO_LARGE])))
+    entry = DeviceResult(figures=DeviceFigures(firmware=TOO_LARGE), returns=(), ci95=None)
+    result = replace(result_of([SMALL], [UNMEASURED]), devices=({"atmega328p": entry},))
+    assert "atmega328p: cycles, p50" in cells(shown(result))
+    assert "cortex-m4: instructions, p50" in cells(shown(replace(result, devices=({"cortex-m4": entry},))))
     for label in ("bits as on the host", "return, mean", "return, 95% interval"):
         assert rows[f"avr-uno: {label}"][:2] == ["not run", "not run"]
 

@@ -152,7 +152,7 @@ def test_words_are_whole_where_they_fit() -> None:
     columns = [Column(name=name) for name in ("disturbance", "compact.onnx", "dense.pt", "retention, at least", "")]
     row = (words("observation noise 0.01"), words("500.00"), words("500.00"), words("0.950"), words("certified"))
     table = Table(title="", columns=tuple(columns), rows=(row,))
-    for width, whole in ((120, True), (80, True), (66, True), (65, False)):
+    for width, whole in ((120, True), (80, True), (66, True), (65, True), (30, True), (29, False)):
         console = Console(width=width, color_system=None)
         with console.capture() as capture:
             console.print(to_rich(table))
@@ -161,6 +161,28 @@ def test_words_are_whole_where_they_fit() -> None:
         found = {word for line in lines for word in re.split(r"[ │┃]+", line)}
         expected = {"observation", "noise", "0.01", "retention,", "certified", "compact.onnx"}
         assert (expected <= found) is whole
+
+
+def test_columns_that_do_not_fit_come_in_parts_with_the_labels() -> None:
+    columns = (Column(name=""), *(Column(name=f"policy-{number}") for number in range(5)))
+    rows = [(words(label), *(words(f"{label}-{number}") for number in range(5))) for label in ("parameters", "return")]
+    table = Table(title="the title", columns=columns, rows=tuple(rows), notes=("a note",), sections=(1,))
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(to_rich(table))
+    lines = [line.strip() for line in capture.get().splitlines()]
+    assert max(map(len, lines)) <= 60
+    cells = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if line[:1] in "│┃" and line]
+    assert cells == [
+        ["", "policy-0", "policy-1", "policy-2"],
+        ["parameters", "parameters-0", "parameters-1", "parameters-2"],
+        ["return", "return-0", "return-1", "return-2"],
+        ["", "policy-3", "policy-4"],
+        ["parameters", "parameters-3", "parameters-4"],
+        ["return", "return-3", "return-4"],
+    ]
+    assert [line for line in lines if line[:1].isalpha()] == ["the title", "a note"]
+    assert sum(line.startswith("├") for line in lines) == 2
 
 
 def test_a_table_without_rows_is_narrow_too() -> None:

@@ -162,6 +162,18 @@ def test_a_cell_in_two_grids_is_one(tmp_path: Path) -> None:
         cells_of(read_sweep(sweep_file(tmp_path, SMALL + grid.replace('disturbances = ["delay 1"]', ""))))
 
 
+def test_whole_episodes_fit_between_the_checkpoints_of_a_short_cell(tmp_path: Path) -> None:
+    def every(text: str) -> set[int]:
+        cells = cells_of(read_sweep(sweep_file(tmp_path, text))).values()
+        return {cell.request.checkpoint_every for cell in cells if cell.request is not None}
+
+    own = SMALL.replace("max_episode_steps", "sutton_barto_reward").replace(" = 10\n", " = true\n")
+    assert every(SMALL) == {256}  # 8 environments, episodes of 10 steps, rollouts of 256
+    assert every(own) == {4096}  # CartPole-v1's own limit, 500 steps
+    assert every(own.replace("[4096]", "[150_000]")) == {7_500}
+    assert every(own.replace("CartPole-v1", "NoSuch-v0")) == {204}
+
+
 def test_an_environment_of_a_module_is_imported_by_its_cell_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

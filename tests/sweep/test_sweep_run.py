@@ -213,9 +213,7 @@ def test_a_result_depends_on_nothing_that_ran_before(tmp_path: Path) -> None:
 
 
 def test_an_environment_that_fails_in_an_episode_fails_its_cell_alone(tmp_path: Path) -> None:
-    text = LUCK.replace(
-        "[methods.unpruned]", "[environments.'prunekit-test/Luck-v0'.kwargs]\nfails_from = 501\n[methods.unpruned]"
-    )
+    text = LUCK.replace("max_episode_steps = 10\n", "fails_from = 501\n")
     outcome, said = swept(sweep_file(tmp_path, text), tmp_path / "out")
     ((name, reason),) = outcome.failures.items()
     assert "failed at step 1 of the episode with seed 501 (RuntimeError: out of luck)" in reason

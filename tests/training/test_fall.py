@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import prunekit
 from prunekit.errors import InputError
-from prunekit.training.fall import Fall, fall_in, fall_of
+from prunekit.training.fall import Fall, fall_in, fall_of, last_return_in
 
 Run = Callable[..., tuple[int, str, str]]
 FELL = [100.0 + value for value in [-1.0, 0.0, 1.0] * 9] + [9.0, 10.0, 11.0]
@@ -82,9 +82,13 @@ def test_a_damaged_record_is_no_reason_to_lose_a_run(tmp_path: Path) -> None:
     fall = fall_in(path, 0.0)
     assert fall is not None
     assert (fall.end, fall.best) == (10.0, 100.0)
+    assert last_return_in(path) == STEPS[-1]
+    path.write_text("steps,mean_return\n1,2.5\n2,\n3,nan\n")
+    assert last_return_in(path) == 1
     for content in (b"", b"\xff\x00\xff\n", b"a,b\n1,2\n", b'steps,mean_return\n"'):
         path.write_bytes(content)
         assert fall_in(path, 0.0) is None
+        assert last_return_in(path) is None
 
 
 class Fading(gym.Env[Any, Any]):

@@ -6,15 +6,18 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 from small_runs import LIMITED, PLAN, small_request
 
 from prunekit.errors import InputError
 from prunekit.policy.artifact import load
 from prunekit.pruning.plan import PruningPlan
 from prunekit.readers.sb3.statistics import read_vec_normalize
+from prunekit.simulators.spec import EnvironmentSpec
 from prunekit.training.checkpoint import KEPT, checkpoints_in
 from prunekit.training.command import TrainOptions, prepare
 from prunekit.training.presets import preset_for
@@ -122,6 +125,36 @@ def test_a_run_of_one_rollout_ends_without_final_masks(tmp_path: Path) -> None:
     )
     assert not result.complete
     assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_whole_episodes_fit_between_checkpoints_by_default(tmp_path: Path) -> None:
+    def every(**options: Any) -> int:
+        return prepare(TrainOptions(out=tmp_path / "run", **options))[0].checkpoint_every
+
+    assert every(env="CartPole-v1", steps=20_000) == 4096  # 8 environments, 500 steps each, rollouts of 1,024
+    assert every(env="CartPole-v1") == 7_500
+    assert every(env="CartPole-v1", algo="dqn", steps=1_000) == 512  # an environment, rollouts of 256
+    assert every(env="CartPole-v1", steps=20_000, checkpoint_every=1_000) == 1_000
+    short = EnvironmentSpec(name="short", source="CartPole-v1", kwargs={"max_episode_steps": 10})
+    assert every(env=short, algo="dqn", steps=200) == 12  # rollouts of 4
+    assert every(env=EnvironmentSpec(name="endless", source=CartPoleEnv), steps=20_000) == 1_000
+
+
+def test_a_run_ends_with_a_whole_rollout_and_tells_of_checkpoints_that_cut_off_episodes(tmp_path: Path) -> None:
+    request = small_request("dqn", steps=600, checkpoint_steps=200)
+    result = train(request, tmp_path / "run")
+    assert result.notes == (
+        "checkpoints every 200 steps reset the environments, which cuts off long episodes (up to 500 steps) and leaves "
+        "them out of the training return; give `checkpoint_every` 500 or more",
+    )
+    assert "over the last training episodes, " in result.summary
+    old = replace(result, last_episodes=500)
+    assert "over the last training episodes (up to step 500), " in old.summary
+
+    preset = replace(request.preset, model={**request.preset.model, "train_freq": 7})
+    uneven = replace(request, preset=preset, checkpoint_steps=None)
+    status = train(uneven, tmp_path / "uneven").status
+    assert status.steps == status.total_steps == uneven.trained_steps == 602
 
 
 def test_the_environment_is_stamped_with_its_version(tmp_path: Path) -> None:
