@@ -87,7 +87,7 @@ TASKS = {
         way=Way.RACING_DRIVER,
         control=(0.0,),
         called="always straight",
-        budget=2_200_000,
+        budget=1_500_000,
         loop_episodes=1,
         compressed=(0,),
     ),
