@@ -24,7 +24,7 @@ def honesty_table(result: Mapping[str, Any]) -> str:
     missing = f" Not run yet: {len(result['missing'])} rows." * bool(result["missing"])
     text = (
         f"Share of {rows[0]['repetitions']} repetitions in which a false claim was certified. If every true rate were "
-        f"5%, the largest of these rates (without the control's) would stay below {result['allowed']:.1%} with "
+        f"5%, the largest of these rates (without the control's) would not exceed {result['allowed']:.1%} with "
         f"{_chance_of_at_most(result['allowed'], rows):.0%} probability"
     )
     return (
@@ -74,7 +74,7 @@ def _chance_of_at_most(share: float, rows: Sequence[Mapping[str, Any]], rate: fl
     for row in rows:
         if not str(row["procedure"]).startswith("control"):
             count = row["repetitions"]
-            hits = range(int(share * count) + 1)
+            hits = range(math.floor(share * count + 1e-9) + 1)
             chance *= sum(math.comb(count, hit) * rate**hit * (1.0 - rate) ** (count - hit) for hit in hits)
     return chance
 

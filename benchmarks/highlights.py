@@ -27,6 +27,8 @@ def _held_out(runs: Sequence[Result]) -> str:
     """Return a sentence about what is certified on the environments held out; the hardest one is named."""
     runs = [run for run in runs if run["certified"]]
     removed = {env: max(_removed(run) for run in runs if run["env"] == env) for env in {run["env"] for run in runs}}
+    if len(removed) < 2:
+        return f"Certified on held-out environments: {', '.join(removed) or 'none'}."
     hardest = min(removed, key=lambda env: removed[env])
     sizes = [run["parameters"] for run in runs if run["env"] != hardest]
     return (

@@ -21,7 +21,7 @@ _MARKS = {
     ".html": b"Written by prunekit",
 }
 _PART = 2**22
-_FILES = (".onnx", ".pt", ".pth", ".zip", ".c", ".h", ".json", ".html", ".md", ".csv", ".toml")
+_FILE_SUFFIXES = (".onnx", ".pt", ".pth", ".zip", ".c", ".h", ".json", ".html", ".md", ".csv", ".toml")
 
 
 def require_apart(
@@ -53,21 +53,18 @@ def require_apart(
                 raise InputError(f"{path}: conflicts with {other}, which is written too; name another with {option}")
 
 
-def require_own(written: Iterable[Path]) -> None:
+def require_not_foreign(written: Iterable[Path]) -> None:
     """Raise InputError, naming the file, if one of ``written`` exists and was not written by prunekit.
 
-    This is for files whose names a command chose. A user who names a file knows what is in it. Files of a kind that has
-    no mark of prunekit belong to the marked ones among ``written``.
+    This is for files whose names a command chose. A user who names a file knows what is in it. Pictures and C sources
+    have no mark of prunekit, so they are not looked at.
     """
-    there = [path for path in written if path.is_file() and not is_written_into(path)]
-    foreign = [path for path in there if path.suffix in _MARKS and not _is_marked(path)]
-    if not foreign and not any(path.suffix in _MARKS for path in there):
-        foreign = there
-    if foreign:
-        raise InputError(
-            f"{foreign[0]}: was not written by prunekit and would be overwritten; move it, or name another place with "
-            "`out`"
-        )
+    for path in written:
+        if path.suffix in _MARKS and path.is_file() and not is_written_into(path) and not _is_marked(path):
+            raise InputError(
+                f"{path}: was not written by prunekit and would be overwritten; move it, or name another place with "
+                "`out`"
+            )
 
 
 def require_folder(path: Path) -> None:
@@ -76,7 +73,7 @@ def require_folder(path: Path) -> None:
         return
     if path.exists():
         raise InputError(f"{path}: is a file, but a folder is needed to write into; name one")
-    if path.suffix.lower() in _FILES:
+    if path.suffix.lower() in _FILE_SUFFIXES:
         raise InputError(
             f"{path}: is the name of a file, but a folder is needed to write into; name one, such as {path.stem}"
         )
@@ -90,8 +87,8 @@ def _is_marked(path: Path) -> bool:
                 if mark in before + part:
                     return True
                 before = part[-len(mark) :]
-    except OSError:
-        pass
+    except OSError as error:
+        raise InputError(f"{path}: would be overwritten, and cannot be read ({error.strerror}); move it") from error
     return False
 
 

@@ -103,6 +103,20 @@ def test_an_interrupted_compression_says_what_is_lost(
     assert not (tmp_path / "small").exists()
 
 
+def test_what_was_written_before_an_interruption_is_not_denied(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prunekit.compression.command.draw", interrupt)
+    shipped = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
+    code, _, err = run("compress", shipped, "--steps", 2000, "--out", tmp_path / "small", "-q")
+    assert code == 130
+    assert err.endswith("interrupted\n")
+    assert (tmp_path / "small" / "certificate.json").is_file()
+
+
 def test_the_bare_command_and_its_version(run: Run) -> None:
     code, out, _ = run()
     assert code == 0

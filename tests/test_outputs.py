@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 from prunekit import InputError
-from prunekit.outputs import require_apart, require_folder, require_own
+from prunekit.outputs import require_apart, require_folder, require_not_foreign
 
 Run = Callable[..., tuple[int, str, str]]
 MODEL = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
@@ -46,14 +46,14 @@ def test_files_of_other_programs_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{}")
     (tmp_path / "large.onnx").write_bytes(b"." * (2**22 - 4) + b"prunekit.sizes")  # across two parts
     names = ("own.pt", "own.onnx", "certificate.json", "nowhere.onnx", "large.onnx", ".")
-    require_own(tmp_path / name for name in names)
-    require_own([own, tmp_path / "kept.c"])  # a kind without a mark belongs to the others
-    require_own([Path("/dev/null")])
-    for name in ("foreign.pt", "kept.c", "settings.json"):
+    require_not_foreign(tmp_path / name for name in names)
+    require_not_foreign([tmp_path / "kept.c"])  # C sources and pictures have no mark
+    require_not_foreign([Path("/dev/null")])
+    for name in ("foreign.pt", "settings.json"):
         with pytest.raises(InputError, match=rf"{name}: was not written by prunekit and would be overwritten; move it"):
-            require_own([tmp_path / "new.onnx", tmp_path / name])
+            require_not_foreign([tmp_path / "new.onnx", tmp_path / name])
     with pytest.raises(InputError, match=r"foreign\.pt: was not written"):
-        require_own([own, foreign])
+        require_not_foreign([own, foreign])
 
 
 def test_a_folder_does_not_have_the_name_of_a_file(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def carry_out(asked: Asked) -> str:
         "minutes": asked.minutes,
         "search": asdict(asked.search),
         "busy_processes": asked.busy,
+        "busy_already": asked.is_loaded,
         "cores": len(os.sched_getaffinity(0)),
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -32,7 +32,7 @@ from prunekit.environments import Spaces
 from prunekit.errors import InputError
 from prunekit.generators import undisturbed
 from prunekit.made_environment import MadeEnvironment
-from prunekit.outputs import require_folder, require_own
+from prunekit.outputs import require_folder, require_not_foreign
 from prunekit.policy.graphs import graph_of
 from prunekit.policy.heads import KindHead
 from prunekit.simulators.batch import Seeding
@@ -83,7 +83,7 @@ class Compression:
         """
         place = Path(folder)
         require_folder(place)
-        require_own(place / name for name in FILES if name != README)
+        require_not_foreign(place / name for name in FILES if name != README)
         return write(self._found, place)
 
 

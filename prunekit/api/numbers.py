@@ -15,7 +15,7 @@ def require_numbers(
     real_or_none: Mapping[str, object] | None = None,
     whole_or_none: Mapping[str, object] | None = None,
 ) -> None:
-    """Raise InputError, naming the parameter, unless all values are numbers, whole numbers, or None where that is left.
+    """Raise InputError, naming the parameter, unless all values are numbers, whole ones, or None where it is allowed.
 
     >>> require_numbers(real={"minutes": 2}, whole_or_none={"steps": None})
     """

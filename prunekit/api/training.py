@@ -86,8 +86,8 @@ def train(
 
     A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times, or less often in a
     short run, so that whole episodes fit between two. ``resume`` continues the interrupted run in ``out`` from the last
-    one. All randomness follows from ``seed``, 0 by default. ``displays``
-    are told of the progress (``training/status.py``).
+    one. All randomness follows from ``seed``, 0 by default. ``displays`` are told of the progress
+    (``training/status.py``).
 
     Raises InputError for arguments that do not fit, and CheckError if a weight or a return is not finite.
 

@@ -167,7 +167,7 @@ def _claimed(key: str, value: Any) -> str | None:
         case "disturbance", Mapping():
             return in_words({_spaced(name): size for name, size in value.items() if size})
         case "teacher", {"name": str(name), "size": {"hidden": list(hidden), "parameters": int(count)}, **rest}:
-            if rest or not all(type(width) is int for width in hidden) or abs(count) >= 2**53:
+            if rest.keys() - {"notes"} or not all(type(width) is int for width in hidden) or abs(count) >= 2**53:
                 return None
             return f"{in_words(name)}, hidden {in_words(widths(tuple(hidden)))}, {count:,} parameters"
         case _, int() if not isinstance(value, bool) and abs(value) < 2**53:

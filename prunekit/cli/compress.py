@@ -82,7 +82,7 @@ def compress(
     quiet: QuietOption = False,
 ) -> None:
     """Find the smallest network that keeps the return of a policy, and certify it."""
-    from prunekit.compression.command import CompressOptions, compress_file
+    from prunekit.compression.command import CompressOptions, certificates_of, compress_file
     from prunekit.compression.progress import TerminalDisplay
 
     options = policy_options(normalizer, no_normalizer, output, None, layers, activation, head, path)
@@ -107,12 +107,14 @@ def compress(
         randomize=randomize,
     )
     console = Console(quiet=quiet)
+    before = certificates_of(given)
     try:
         with TerminalDisplay(console, f"{teacher}  keep {keep:g}", keep) as display:
             outcome = compress_file(given, display)
     except (KeyboardInterrupt, Terminated) as error:  # after the live display is gone, which would wipe the line
         word, code = ended_by(number_of(error))
-        fail(f"{word}; nothing was written, as a result is written at the end; --minutes limits the time", code)
+        lost = "nothing was written, as a result is written at the end; --minutes limits the time"
+        fail(f"{word}; {lost}" if certificates_of(given) == before else word, code)
     write_json(json_file, outcome.result.to_json())
     say(console, outcome.paths[0], outcome.result.summary)
     if outcome.result.certified:

@@ -28,7 +28,7 @@ def report(
 
     for package in ("matplotlib", "jinja2", "PIL"):
         require(package, "a report")
-    from prunekit.outputs import require_apart, require_own
+    from prunekit.outputs import require_apart, require_not_foreign
     from prunekit.readers.normalizers import files_beside
     from prunekit.report.folders import files_in, page_of
     from prunekit.report.html import to_html
@@ -40,7 +40,7 @@ def report(
     target = out or folder / "report.html"
     if folder.is_dir():
         require_apart(read, [target], json_file)
-        require_own([] if out is not None else [target])
+        require_not_foreign([] if out is not None else [target])
     console = Console(quiet=quiet)
     with console.status("drawing the report"):
         page = page_of(folder, original, env)

@@ -22,7 +22,7 @@ from prunekit.disturbances.record import Disturbance
 from prunekit.errors import InputError
 from prunekit.executors import ENGINES
 from prunekit.files import held
-from prunekit.outputs import require_apart, require_own
+from prunekit.outputs import require_apart, require_not_foreign
 from prunekit.readers.normalizers import files_beside
 from prunekit.readers.policy_file import PolicyOptions
 from prunekit.readers.read import policy_kind
@@ -92,7 +92,7 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
     )
     slots = _slots(options)
     require_policy(options.teacher)
-    folder = options.out or options.teacher.with_name(f"{options.teacher.stem}-compressed")
+    folder = _folder(options)
     _require_free(options, folder)
     env_id, kwargs = _environment(options)
     teacher_of = partial(read_teacher, options.teacher, options=options.policy)
@@ -116,6 +116,16 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
     return Outcome(result=result, paths=paths, notes=notes)
 
 
+def certificates_of(options: CompressOptions) -> list[int]:
+    """Return when the certificates in the folder of ``options`` were written, in nanoseconds; those that are there."""
+    paths = (place / "certificate.json" for place in (_folder(options), _folder(options) / _NOT_CERTIFIED))
+    return [path.stat().st_mtime_ns for path in paths if path.is_file()]
+
+
+def _folder(options: CompressOptions) -> Path:
+    return options.out or options.teacher.with_name(f"{options.teacher.stem}-compressed")
+
+
 def _certified_in(folder: Path) -> bool:
     """Return whether ``folder`` holds a certified policy."""
     try:
@@ -132,7 +142,7 @@ def _require_free(options: CompressOptions, folder: Path) -> None:
     read = [options.teacher, options.policy.normalizer, options.randomize, *files_beside(options.teacher)]
     require_apart(read, [*_outputs(folder), folder / ".lock"], options.json_file)
     for place in (folder, folder / _NOT_CERTIFIED):
-        require_own(place / name for name in (*FILES, *PICTURES) if name != README)  # a foreign card is kept
+        require_not_foreign(place / name for name in (*FILES, *PICTURES) if name != README)  # a foreign card is kept
 
 
 def _outputs(folder: Path) -> list[Path]:

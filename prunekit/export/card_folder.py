@@ -10,7 +10,7 @@ from prunekit.cards.card import CERTIFICATE, README, facts_on_record, may_be_wri
 from prunekit.errors import InputError
 from prunekit.export.onnx import checked_onnx
 from prunekit.files import write_together
-from prunekit.outputs import require_own
+from prunekit.outputs import require_not_foreign
 from prunekit.policy.sizes import sizes_of
 from prunekit.readers.policy_file import PolicyFile
 
@@ -37,7 +37,7 @@ def write_card_folder(policy: PolicyFile, folder: Path, env: str | None = None) 
         raise InputError(
             f"{certificate}: belongs to another policy, and this one has none; name another folder as `out`"
         )
-    require_own((onnx, pt, certificate))
+    require_not_foreign((onnx, pt, certificate))
     file = _living(policy, metadata)
     graph = file.graph
     content, _ = checked_onnx(graph, onnx, file.provenance)

@@ -21,7 +21,7 @@ from prunekit.export.quantize import Bits
 from prunekit.export.recording import read_observations, recorded_observations, require_episodes
 from prunekit.export.system_headers import is_system_header
 from prunekit.graph.graph import Graph
-from prunekit.outputs import require_apart, require_folder, require_own
+from prunekit.outputs import require_apart, require_folder, require_not_foreign
 from prunekit.policy.actions import with_actions_of
 from prunekit.readers.normalizers import files_beside
 from prunekit.readers.policy_file import PolicyFile, PolicyOptions
@@ -87,7 +87,7 @@ def export_file(request: ExportOptions) -> ExportOutcome:
     read = [request.policy, request.options.normalizer, request.observations, *files_beside(request.policy)]
     require_apart(read, written, request.json_file)
     if file is None and not request.card:  # a card has rules of its own
-        require_own(written)
+        require_not_foreign(written)
     policy = _read(request)
     if request.card:
         outcome = _to_card(request, policy, folder)

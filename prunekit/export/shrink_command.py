@@ -13,7 +13,7 @@ from prunekit.export.onnx import checked_onnx
 from prunekit.export.shrinking import shrink_graph
 from prunekit.files import write_together
 from prunekit.graph.graph import Graph
-from prunekit.outputs import require_apart, require_own
+from prunekit.outputs import require_apart, require_not_foreign
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import Artifact
 from prunekit.policy.compaction import compact
@@ -68,7 +68,7 @@ def shrink_file(path: Path, options: PolicyOptions, out: Path | None, json_file:
     target = (out or path.parent) / f"{path.stem}.compact.pt"
     onnx = target.with_suffix(".onnx")
     require_apart([path, options.normalizer, *files_beside(path)], [onnx, target], json_file)
-    require_own([onnx, target])
+    require_not_foreign([onnx, target])
     policy = read_policy(path, options)
     made = _of_graph(policy) if policy.artifact is None else _of_artifact(policy.artifact)
     content, report = checked_onnx(made.source, onnx, made.file.provenance)

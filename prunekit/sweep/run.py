@@ -72,7 +72,7 @@ def run_sweep(
     cells = cells_of(sweep)
     elsewhere = known_results(known, cells)
     if here and not is_address(str(out)):
-        _require_environments(SweepFolder(root=Path(out)), cells, elsewhere)
+        _require_environments(SweepFolder(root=Path(out)), cells, elsewhere, retry)
     if not is_address(str(out)):
         return _Run(sweep, cells, SweepFolder(root=Path(out)), None, displays).to_end(executor_of, elsewhere, retry)
     with tempfile.TemporaryDirectory(prefix="prunekit-sweep-") as local:
@@ -81,8 +81,15 @@ def run_sweep(
         return _Run(sweep, cells, SweepFolder(root=mirror.root), mirror, displays).to_end(executor_of, elsewhere, retry)
 
 
-def _require_environments(folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, Any]) -> None:
-    left = (cell for name, cell in cells.items() if name not in known and not (folder.cell(name) / RESULT).exists())
+def _require_environments(
+    folder: SweepFolder, cells: Mapping[str, Cell], known: Mapping[str, Any], retry: bool
+) -> None:
+    over = (RESULT,) if retry else (RESULT, FAILURE)
+    left = [
+        cell
+        for name, cell in cells.items()
+        if name not in known and not any((folder.cell(name) / file).exists() for file in over)
+    ]
     for environment in dict.fromkeys(cell.environment for cell in left):
         require_registered(environment)
 

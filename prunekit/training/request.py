@@ -50,9 +50,9 @@ class TrainingRequest:
     ``plan`` None trains the unpruned control. ``hidden`` overrides the actor's widths but not the critic's; () is a
     linear policy. ``guard_share`` is the share of the return guard; None turns it off. ``live_shrink`` removes dead
     units physically during training. ``prune_critics`` prunes the critic with the same plan. A checkpoint is written
-    every ``checkpoint_steps`` environment steps, by default twenty times in a run. Environments are reset there, so the
-    interval affects the run. By default it is long enough for an episode of ``episode_steps``, the environment's limit,
-    in every environment; None for no limit.
+    every ``checkpoint_steps`` environment steps. Environments are reset there, so the interval affects the run. By
+    default there are twenty, or fewer if an episode of ``episode_steps``, the environment's limit (None for no limit),
+    would not fit between two in every environment.
     """
 
     env_id: str
@@ -67,7 +67,7 @@ class TrainingRequest:
     live_shrink: bool = True
     prune_critics: bool = False
     checkpoint_steps: int | None = None
-    episode_steps: int | None = field(default=None, compare=False)
+    episode_steps: int | None = None
     maker: Callable[[], gym.Env[Any, Any]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class TrainingRequest:
     @property
     def rollout_steps(self) -> int:
         """The number of environment steps of a rollout, all environments together; training ends with a whole one."""
-        steps = self.preset.model.get("n_steps", self.preset.model.get("train_freq", 1))
+        steps = self.preset.model.get("n_steps" if self.algorithm == "ppo" else "train_freq", 1)
         return self.preset.n_envs * (steps if isinstance(steps, int) else 1)
 
     @property

@@ -77,6 +77,7 @@ def test_what_prunekit_writes_is_shown_in_words() -> None:
     rows = shown(claims)
     assert rows["environment"] == "Hopper-v5"
     assert rows["teacher"] == "dense.pt, hidden 64x64, 4,866 parameters"
+    assert shown({"teacher": teacher | {"notes": ["no normalizer"]}})["teacher"] == rows["teacher"]
     assert rows["trained steps"] == "20,480"
     assert rows["disturbance"] == "observation noise 0.1"
     assert shown({"disturbance": dict.fromkeys(noise, 0)})["disturbance"] == "none"
