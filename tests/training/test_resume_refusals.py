@@ -87,7 +87,7 @@ def test_a_folder_that_is_no_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     refused(run, tmp_path, str(tmp_path), "holds no run to resume", "--out")
     refused(run, tmp_path / "nowhere", "nowhere: holds no run to resume", "--out")
-    refused(run, tmp_path / "mine.txt", "mine.txt: holds no run to resume", "--out")
+    refused(run, tmp_path / "mine.txt", "mine.txt: is a file, but a folder is needed")
     assert not (tmp_path / "nowhere").exists()
 
 
