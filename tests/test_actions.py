@@ -139,7 +139,7 @@ def every_choice(actions: Any) -> Any:
 @pytest.mark.parametrize("actions", CHOICES, ids=str)
 @pytest.mark.parametrize("name", ["dqn", "sac"])
 def test_algorithms_that_cannot_choose_several_things_are_refused(name: str, actions: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"'{name}' does not fit multi-.* actions; choose one of ppo"):
+    with pytest.raises(InputError, match=rf"`algo` {name} does not fit multi-.* actions; choose one of ppo"):
         train(request(name, actions), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -189,7 +189,7 @@ def test_the_devices_of_bench_give_members_too(
 @pytest.mark.parametrize("name", ["sac", "td3"])
 @pytest.mark.parametrize("actions", [a for a in CONTINUOUS if a not in SQUASHED], ids=str)
 def test_squashing_algorithms_refuse_bounds_that_they_cannot_reach(name: str, actions: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"'{name}' squashes actions into their bounds.*choose ppo"):
+    with pytest.raises(InputError, match=rf"`algo` {name} squashes actions into their bounds.*choose ppo"):
         train(request(name, actions), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

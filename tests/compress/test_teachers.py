@@ -366,7 +366,7 @@ def test_damaged_torchscript(tmp_path: Path) -> None:
         for entry in archive.infolist():
             if not entry.filename.endswith("data.pkl"):
                 other.writestr(entry, archive.read(entry))
-    with pytest.raises(ArtifactError, match=r"other\.pt: damaged"):
+    with pytest.raises(ArtifactError, match=r"other\.pt: is damaged"):
         read_teacher(tmp_path / "other.pt", CONTINUOUS)
 
 
