@@ -117,9 +117,15 @@ def compress_file(options: CompressOptions, display: CompressDisplay) -> Outcome
 
 
 def certificates_of(options: CompressOptions) -> list[int]:
-    """Return when the certificates in the folder of ``options`` were written, in nanoseconds; those that are there."""
-    paths = (place / "certificate.json" for place in (_folder(options), _folder(options) / _NOT_CERTIFIED))
-    return [path.stat().st_mtime_ns for path in paths if path.is_file()]
+    """Return when the certificates in the folder of ``options`` were written, in nanoseconds; those that are there.
+
+    Options are not checked yet: what names no folder has no certificate.
+    """
+    try:
+        paths = [place / "certificate.json" for place in (_folder(options), _folder(options) / _NOT_CERTIFIED)]
+        return [path.stat().st_mtime_ns for path in paths if path.is_file()]
+    except (OSError, ValueError):
+        return []
 
 
 def _folder(options: CompressOptions) -> Path:
