@@ -77,10 +77,14 @@ def test_bench_fails_when_the_return_is_not_kept(trained: Path, tmp_path: Path, 
     assert code == 0, err
 
 
-def test_an_interrupted_training_says_so(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+SHIPPED = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
 
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_says_so(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stable_baselines3.PPO.learn", interrupt)
     code, _, err = run("train", "--out", tmp_path / "run", "-q")
     assert code == 130
@@ -91,12 +95,8 @@ def test_an_interrupted_training_says_so(tmp_path: Path, run: Run, monkeypatch: 
 def test_an_interrupted_compression_says_what_is_lost(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("prunekit.compression.command.compress", interrupt)
-    shipped = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
-    code, _, err = run("compress", shipped, "--out", tmp_path / "small", "-q")
+    code, _, err = run("compress", SHIPPED, "--out", tmp_path / "small", "-q")
     assert code == 130
     assert err.count("\n") == 1
     assert "nothing was written" in err
@@ -106,12 +106,8 @@ def test_an_interrupted_compression_says_what_is_lost(
 def test_what_was_written_before_an_interruption_is_not_denied(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("prunekit.compression.command.draw", interrupt)
-    shipped = Path(__file__).parents[1] / "models" / "CartPole-v1-ppo" / "compact.pt"
-    code, _, err = run("compress", shipped, "--steps", 2000, "--out", tmp_path / "small", "-q")
+    code, _, err = run("compress", SHIPPED, "--steps", 2000, "--out", tmp_path / "small", "-q")
     assert code == 130
     assert err.endswith("interrupted\n")
     assert (tmp_path / "small" / "certificate.json").is_file()

@@ -115,6 +115,13 @@ def test_the_command_line_and_workers_start_without_heavy_packages(module: str) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["prunekit.report.sweep_tables", "prunekit.report.bench_tables"])
+def test_tables_of_results_need_no_learning_library(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(', '.join({{'torch', 'gymnasium'}} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_exported_name_resolves_and_is_listed() -> None:
     for name in prunekit.__all__:
         assert getattr(prunekit, name) is not None

@@ -94,8 +94,12 @@ class Compressed:
                 "`episodes`, or a lower `keep`"
             )
         episodes = counted(len(entry.episodes), "fresh episode")
-        kept = "nothing is known of it" if entry.retention is None else f"kept {entry.retention:.3f} in {episodes}"
-        reached = f"{kept}, too few for a lower bound" if bound is None else f"reached a lower bound of {bound:.3f}"
+        if bound is not None:
+            reached = f"reached a lower bound of {bound:.3f}"
+        elif entry.retention is not None:
+            reached = f"kept {entry.retention:.3f} in {episodes}, too few for a lower bound"
+        else:
+            reached = f"has no known retention after {episodes}"
         budget = "minutes" if self.is_timed else "steps"
         if not any(point.good for point in self.points):
             best = max(point.retention for point in self.points)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prunekit.benching.figures import Device
 from prunekit.devices.board import Board
-from prunekit.devices.chips import chip_named, chips
+from prunekit.devices.chips import chip_named, chips_beginning
 from prunekit.devices.cores import CORES
 from prunekit.devices.cpu import Cpu
 from prunekit.devices.cpu_c import CpuC
@@ -29,8 +29,8 @@ def devices_named(names: Sequence[str], parts: Sequence[str] = (), activations: 
     devices: list[Device] = []
     for name in dict.fromkeys(names):
         if name not in DEVICES:
-            begun = next((chip for chip in chips() if name and chip.startswith(name)), None)
-            advice = "" if begun is None else f"; {begun} is a chip, which `parts` takes"
+            begun = chips_beginning(name)
+            advice = f"; {begun[0]} is a chip, which `parts` takes" if begun else ""
             raise InputError(f"`devices` {name} is unknown; choose among {', '.join(DEVICES)}{advice}")
         if name in CORES:
             devices.append(Board(CORES[name], None, code))

@@ -40,6 +40,11 @@ def chips() -> dict[str, Chip]:
     }
 
 
+def chips_beginning(name: str) -> list[str]:
+    """Return the chips whose names begin with ``name``; none for an empty name."""
+    return [chip for chip in chips() if name and chip.startswith(name)]
+
+
 def unit_of(device: str) -> str:
     """Return what is counted on the core or chip ``device``: instructions, or cycles."""
     known = {**CORES, **{name: chip.core for name, chip in chips().items()}}
@@ -53,7 +58,7 @@ def chip_named(name: str) -> Chip:
     """
     if name in chips():
         return chips()[name]
-    begun = [chip for chip in chips() if name and chip.startswith(name)]
+    begun = chips_beginning(name)
     if len(begun) != 1:
         raise InputError(f"`parts` {name} is unknown; choose among {', '.join(begun or chips())}")
     return chips()[begun[0]]

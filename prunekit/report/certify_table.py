@@ -163,8 +163,8 @@ def _is_frail(share: float | None) -> bool:
 
 def _frail(under: str, share: float | None) -> str:
     return (
-        f" Under {under} the teacher itself keeps only {share:.3f} of its gain: the policy keeps up with it, but "
-        "neither is robust there."
+        f" Under {under} the teacher itself keeps only {share:.3f} of its gain, so a comparison with it does not show "
+        "that the policy is robust there."
     )
 
 

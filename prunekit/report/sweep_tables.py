@@ -10,8 +10,8 @@ from prunekit.report.charts import mark_of
 from prunekit.report.sweep_results import SweepResults, places_of
 from prunekit.report.sweep_stats import UNPRUNED, Estimate, Summary, retained, summaries, unpruned_beside
 from prunekit.report.table import Cell, Column, Table, number, words
-from prunekit.training.deterministic import falls_short
 from prunekit.training.fall import fall_of
+from prunekit.training.shortfall import falls_short
 
 Place = tuple[str, str, int]
 _ABSENT = "-"

@@ -41,11 +41,12 @@ from prunekit.training.checkpoint import (
     write_checkpoint,
 )
 from prunekit.training.config import NAME, read_config
-from prunekit.training.deterministic import EPISODES, DeterministicReturns, play, shortfall
+from prunekit.training.deterministic import EPISODES, DeterministicReturns, play
 from prunekit.training.failures import explained
 from prunekit.training.fall import fall_in, last_return_in
 from prunekit.training.recorder import Recorder, StoppedRun
 from prunekit.training.request import TrainingRequest, build_learner
+from prunekit.training.shortfall import shortfall
 from prunekit.training.status import Display, MetricsFile, Status
 from prunekit.versions import installed_versions
 

@@ -19,8 +19,9 @@ from prunekit.errors import InputError
 from prunekit.policy.actor import Actor
 from prunekit.policy.artifact import load
 from prunekit.policy.heads import ArgmaxHead
-from prunekit.training.deterministic import DeterministicReturns, falls_short, play, shortfall
+from prunekit.training.deterministic import DeterministicReturns, play
 from prunekit.training.run import train
+from prunekit.training.shortfall import falls_short, shortfall
 
 STEPS = 4
 
