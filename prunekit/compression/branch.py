@@ -7,7 +7,7 @@ task, so any worker can play it, also again if another worker died.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import final
 
@@ -41,9 +41,10 @@ class Branch:
     ``hopeless_from`` units.
 
     ``learning`` is the student in fine-tuning, ``tuner`` the saved state of the tuner, and ``is_tuning`` says whether
-    that state is of ``learning``. ``guide`` is the pickled actor of a fine-tuned student that now teaches in the
-    teacher's place. ``batches`` and ``tuning_steps`` are what it took so far, ``seeds_used`` the episodes that the
-    branch learned from, and ``failure`` says how the environment failed.
+    that state is of ``learning``. ``unjudged`` are the networks of the last phase, which the next round judges.
+    ``guide`` is the pickled actor of a fine-tuned student that now teaches in the teacher's place. ``batches`` and
+    ``tuning_steps`` are what it took so far, ``seeds_used`` the episodes that the branch learned from, and ``failure``
+    says how the environment failed.
     """
 
     start: tuple[int, ...]
@@ -67,6 +68,7 @@ class Branch:
     tuner: bytes | None = None
     learning: Student | None = None
     is_tuning: bool = False
+    unjudged: tuple[Student, ...] = ()
     phases: int = 0
     batches: int = 0
     tuning_steps: int = 0
@@ -81,7 +83,8 @@ class RoundSettings:
 
     Only networks with fewer than ``max_parameters`` help. With ``in_any_case`` the round teaches and judges its
     network, however long that takes. ``anything_good`` says whether the search has a good network; until it does, no
-    fine-tuning is given up.
+    fine-tuning is given up. With ``ahead`` the round fine-tunes for another phase, although the networks of the last
+    one are not judged yet: ``joined`` brings the two rounds together.
     """
 
     search: SearchSettings
@@ -90,6 +93,7 @@ class RoundSettings:
     max_parameters: float = math.inf
     in_any_case: bool = False
     anything_good: bool = True
+    ahead: bool = False
 
 
 @final
@@ -147,6 +151,7 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
     which it was tried before: what a smaller network does is easier to imitate.
     """
     branch.student = branch.best = branch.learning = None
+    branch.unjudged = ()
     branch.reached, branch.without_improvement, branch.taught = -math.inf, 0, 0
     branch.target, branch.phase = (), Phase.DONE
     if branch.good is None:
@@ -169,4 +174,17 @@ def retarget(branch: Branch, outputs: int, observation: int, max_parameters: flo
 def begin_tuning(branch: Branch, student: Student) -> None:
     """Have ``branch`` fine-tune a copy of ``student`` in its next rounds."""
     branch.learning, branch.phase = student.copied(), Phase.TUNE
-    branch.without_improvement, branch.phases, branch.is_tuning = 0, 0, False
+    branch.without_improvement, branch.phases, branch.is_tuning, branch.unjudged = 0, 0, False, ()
+
+
+def joined(judged: Branch, ahead: Branch) -> Branch:
+    """Return the branch after two rounds of it: one ``judged`` what was tuned, the other tuned ``ahead`` meanwhile."""
+    if ahead.failure:
+        return replace(judged, phase=Phase.DONE, failure=ahead.failure)
+    return replace(
+        judged,
+        learning=ahead.learning,
+        tuner=ahead.tuner,
+        tuning_steps=ahead.tuning_steps,
+        unjudged=ahead.unjudged,
+    )

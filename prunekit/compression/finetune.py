@@ -1,4 +1,8 @@
-"""Fine-tuning on rewards, one phase at a time; every phase is judged, as returns rise and fall between them."""
+"""Fine-tuning on rewards, one phase at a time; every phase is judged, as returns rise and fall between them.
+
+A phase and its judgement are rounds of their own, so that a worker without other work can tune ahead while another one
+judges.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,7 @@ _SETTLING = 4
 
 
 def tune(context: RoundContext) -> None:
-    """Fine-tune for one phase.
-
-    Smaller students then learn from a student that is safely good, or from a good one that no longer improves.
-    """
+    """Fine-tune for one phase; its networks are judged in the next round."""
     branch, settings = context.branch, context.settings
     assert branch.learning is not None
     tuner = context.worker.tuner(branch.scale, settings.seed, settings.tuning_warmup)
@@ -33,6 +34,16 @@ def tune(context: RoundContext) -> None:
     branch.tuning_steps += steps
     if context.stopped():
         raise StoppedError("stopped")
+    branch.unjudged = networks
+
+
+def settle(context: RoundContext) -> None:
+    """Judge the networks of the last phase, and choose what the branch does next.
+
+    Smaller students learn from a student that is safely good, or from a good one that no longer improves.
+    """
+    branch, settings = context.branch, context.settings
+    networks, branch.unjudged = branch.unjudged, ()
     branch.without_improvement += 1
     branch.phases += 1
     for network in networks:
@@ -49,7 +60,8 @@ def tune(context: RoundContext) -> None:
         if branch.without_improvement >= _SETTLING:
             _follow(context, branch.good, branch.good_retention)
         return
-    is_tired = branch.without_improvement >= settings.tuning_patience or branch.phases >= settings.max_tuning_phases
+    is_long = branch.phases >= settings.max_tuning_phases and branch.reached < settings.keep
+    is_tired = branch.without_improvement >= settings.tuning_patience or is_long
     if is_tired and context.round.anything_good:
         context.give_up()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prunekit.compression import imitation
 from prunekit.compression.branch import Branch, Phase, Round, RoundSettings
-from prunekit.compression.finetune import tune
+from prunekit.compression.finetune import settle, tune
 from prunekit.compression.round_context import RoundContext
 from prunekit.compression.task import Worker
 from prunekit.errors import FailedEpisodeError
@@ -41,6 +41,8 @@ def _go(context: RoundContext) -> None:
             imitation.teach(context)
         case Phase.SHRINK:
             imitation.shrink(context)
+        case Phase.TUNE if context.branch.unjudged and not context.round.ahead:
+            settle(context)
         case Phase.TUNE:
             tune(context)
         case Phase.DONE:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
 from prunekit.compression.branch import Branch, Phase, Round, RoundSettings, aim_of, branch_of_copies, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, CandidateSummary
 from prunekit.compression.copies import copy_of
+from prunekit.compression.opened import OpenBranch, RunningRound
 from prunekit.compression.planning import Pace, Plan
 from prunekit.compression.settings import CompressSettings
 from prunekit.compression.sizes import parameters_of
@@ -35,17 +36,6 @@ _WORTH = 0.05
 
 
 @final
-@dataclass(kw_only=True, eq=False)
-class _Open:
-    """A branch of the search, what its latest round cost, and the job and beginning of the round that runs."""
-
-    branch: Branch
-    cost: float = 0.0
-    running: str | None = None
-    began: float = 0.0
-
-
-@final
 class Search:
     """A search for small networks. ``go`` finds at least one, unless the environment fails under all.
 
@@ -62,7 +52,7 @@ class Search:
         pace: Pace,
         show: Callable[[Sequence[CandidateSummary]], object] = len,
     ) -> None:
-        self._pool, self._settings, self._baseline, self._clip_range = pool, settings, baseline, clip_range
+        self._pool, self._search, self._baseline, self._clip_range = pool, settings.search, baseline, clip_range
         self._budget, self._show = budget, show
         self._plan = Plan(
             budget=budget,
@@ -75,8 +65,8 @@ class Search:
         )
         self._share = pool.core_share
         self.candidates: list[Candidate] = []
-        self.opened: list[_Open] = []
-        self._found: dict[int, Round] = {}
+        self.opened: list[OpenBranch] = []
+        self._found: dict[str, Round] = {}
         self._known_reserve: float | None = None
 
     def go(self) -> None:
@@ -111,23 +101,27 @@ class Search:
     def _go_on(self) -> None:
         is_first = True
         while True:
-            idle = not any(opened.running for opened in self.opened)
-            if not self._is_over() and (idle or is_first or not self._budget.by_steps):
+            if not self._is_over() and (not self._running or is_first or not self._budget.by_steps):
                 self._launch_all()
             is_first = False
-            if not any(opened.running for opened in self.opened):
+            if not self._running:
                 return
             self._pool.wait()
             if not self._budget.by_steps:
                 self._take_all()
                 if self._is_over() and self.candidates:
                     self._cancel_all()
-            elif len(self._found) == sum(opened.running is not None for opened in self.opened):
+            elif len(self._found) == self._running:
                 self._take_all()
+
+    @property
+    def _running(self) -> int:
+        """How many rounds workers play now."""
+        return sum(len(opened.rounds) for opened in self.opened)
 
     def _open(self) -> None:
         """Have the teacher show what it does, once for all branches."""
-        search = self._settings.search
+        search = self._search
         spaces = self._pool.worker.runner.spaces
         first = search.first_seed
         dataset = ImitationDataset(self._pool.worker.teacher)
@@ -136,65 +130,73 @@ class Search:
         scale = Scale.of(dataset, spaces)
         for number, start in enumerate(search.starts):
             self.opened.append(
-                _Open(branch=Branch(start=start, number=number, scale=scale, dataset=dataset, target=start))
+                OpenBranch(branch=Branch(start=start, number=number, scale=scale, dataset=dataset, target=start))
             )
         copied = copy_of(self._pool.worker.teacher, dataset, scale, search.seed) if search.copies else None
         if copied is not None:
-            self.opened.append(_Open(branch=branch_of_copies(copied, len(search.starts), dataset)))
+            self.opened.append(OpenBranch(branch=branch_of_copies(copied, len(search.starts), dataset)))
 
     @property
-    def _safest(self) -> _Open:
+    def _safest(self) -> OpenBranch:
         """The branch that is likely to be good first: that of copies, or that of the largest start."""
         return self.opened[-1] if self.opened[-1].branch.copies else self.opened[0]
 
     def _launch_all(self) -> None:
-        running = sum(opened.running is not None for opened in self.opened)
         slots = _TOGETHER if self._budget.by_steps else self._pool.slots
-        while running < slots:
-            waiting = [opened for opened in self.opened if not opened.running and self._fits(opened)]
-            promising = [(self._promise(opened), -opened.branch.number) for opened in waiting]
-            best = max(promising, default=(0.0, 0))
-            if best[0] <= 0.0:
+        for _ in range(slots - self._running):
+            waiting = [one for one in self.opened if not one.rounds and self._fits(one.next_tuning_steps(self._search))]
+            if (best := _best_of(waiting, self._promise)) is not None:
+                self._launch(best)
+                continue
+            judging = [one for one in self.opened if one.may_tune_ahead and self._fits(self._search.tuning_steps)]
+            if (best := _best_of(judging, self._worth)) is None:
                 return
-            self._launch(next(one for one in self.opened if one.branch.number == -best[1]))
-            running += 1
+            self._launch(best, ahead=True)
 
-    def _launch(self, opened: _Open, *, in_any_case: bool = False) -> None:
+    def _launch(self, opened: OpenBranch, *, ahead: bool = False, in_any_case: bool = False) -> None:
         seconds = None
         if not self._budget.by_steps:
             seconds = max(self._budget.left - self._reserved(), 0.01)
         settings = RoundSettings(
-            search=self._settings.search,
+            search=self._search,
             baseline=self._baseline,
             clip_range=self._clip_range,
             max_parameters=self._smallest / (1.0 + _WORTH),
             in_any_case=in_any_case,
             anything_good=self._smallest < math.inf,
+            ahead=ahead,
         )
-        opened.began = self._budget.spent()
-        opened.running = self._pool.submit_round(
-            opened.branch, settings, lambda found: self._found.update({opened.branch.number: found}), seconds
+        running = RunningRound(
+            job=self._pool.submit_round(opened.branch, settings, self._found.__setitem__, seconds),
+            began=self._budget.spent(),
         )
+        if ahead:
+            opened.ahead = running
+        else:
+            opened.running = running
 
     def _cancel_all(self) -> None:
         for opened in self.opened:
-            if opened.running is not None:
-                self._pool.cancel(opened.running)
-                opened.running = None
+            for running in opened.stop():
+                self._pool.cancel(running.job)
 
     def _take_all(self) -> None:
         """Take in the rounds that are over, in the order of the branches, so that timing does not matter."""
         for opened in self.opened:
-            found = self._found.pop(opened.branch.number, None)
-            if found is not None:
-                self._take(opened, found)
+            for running in opened.rounds:
+                found = self._found.pop(running.job, None)
+                if found is not None:
+                    self._take(opened, running, found)
+            in_vain = opened.join()
+            if in_vain is not None:
+                self._pool.cancel(in_vain.job)
 
-    def _take(self, opened: _Open, found: Round) -> None:
-        opened.running = None
+    def _take(self, opened: OpenBranch, running: RunningRound, found: Round) -> None:
         self._pool.steps += found.steps
-        opened.cost = float(found.steps) if self._budget.by_steps else self._budget.spent() - opened.began
-        if not found.stopped:
-            opened.branch = found.branch
+        if running is opened.ahead:
+            opened.take_ahead(found)
+        else:
+            opened.take(found, found.steps if self._budget.by_steps else self._budget.spent() - running.began)
         self.candidates += found.candidates
         if found.failed is not None:
             self.candidates = [
@@ -209,18 +211,20 @@ class Search:
         """The parameters of the smallest good network; infinity where there is none."""
         return min((one.parameters for one in self.candidates if one.good), default=math.inf)
 
-    def _promise(self, opened: _Open) -> float:
+    def _promise(self, opened: OpenBranch) -> float:
+        """Return what the next round of ``opened`` is worth; it aims at a smaller size if its own no longer helps."""
+        branch, spaces = opened.branch, self._pool.worker.runner.spaces
+        is_large = self._parameters_of_aim(branch) * (1.0 + _WORTH) > self._smallest
+        if branch.good is not None and not branch.failure and not self._at_stake(branch) and is_large:
+            retarget(branch, spaces.outputs, spaces.observation, self._smallest / (1.0 + _WORTH))
+        return self._worth(opened)
+
+    def _worth(self, opened: OpenBranch) -> float:
         """Return how much smaller ``opened`` should make the smallest network: log of parameters per second or step."""
         branch = opened.branch
-        spaces = self._pool.worker.runner.spaces
-        target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
-        at_stake = self._at_stake(branch)
-        if branch.good is not None and not branch.failure and not at_stake and target * (1.0 + _WORTH) > self._smallest:
-            retarget(branch, spaces.outputs, spaces.observation, self._smallest / (1.0 + _WORTH))
-            target = parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
         if branch.phase is Phase.DONE:
             return 0.0
-        chance = self._chance(branch)
+        target, at_stake, chance = self._parameters_of_aim(branch), self._at_stake(branch), self._chance(branch)
         if self._smallest == math.inf:  # something that is safely good is wanted first
             gain = 1.0 if opened is self._safest else 0.25
             chance = max(chance, _UNTRIED) if opened is self._safest else chance
@@ -231,6 +235,10 @@ class Search:
         cost = opened.cost or max((other.cost for other in self.opened), default=0.0) or 1.0
         return gain * chance / cost
 
+    def _parameters_of_aim(self, branch: Branch) -> int:
+        spaces = self._pool.worker.runner.spaces
+        return parameters_of(aim_of(branch), spaces.observation, spaces.outputs)
+
     def _at_stake(self, branch: Branch) -> float:
         """Return how much larger the next good network is, as a logarithm, if ``branch`` is tuning the smallest one."""
         good = branch.good
@@ -239,23 +247,20 @@ class Search:
         larger = [one.parameters for one in self.candidates if one.good and one.parameters > good.parameters]
         return math.log(min(larger) / good.parameters) if larger and good.parameters <= self._smallest else 0.0
 
-    def _fits(self, opened: _Open) -> bool:
-        """Return whether a round of ``opened`` leaves what certificates need; by steps, no round is cut short."""
+    def _fits(self, tuning_steps: int) -> bool:
+        """Return whether a round of so many ``tuning_steps`` leaves what certificates need.
+
+        Without a budget of steps it does: rounds are cut short then.
+        """
         if not self._budget.by_steps:
             return True
-        rounds = [opened, *(one for one in self.opened if one.running is not None)]
-        return self._budget.left - self._reserved() >= sum(self._steps_of_tuning(one.branch) for one in rounds)
-
-    def _steps_of_tuning(self, branch: Branch) -> int:
-        if branch.phase is not Phase.TUNE:
-            return 0
-        search = self._settings.search
-        return search.tuning_steps + (search.tuning_warmup if branch.tuner is None else 0)
+        running = sum(opened.tuning_steps(self._search) for opened in self.opened)
+        return self._budget.left - self._reserved() >= running + tuning_steps
 
     def _chance(self, branch: Branch) -> float:
         if branch.reached == -math.inf:
             return _UNTRIED
-        enough = self._settings.search.enough
+        enough = self._search.enough
         near = min(max((branch.reached - _NOTHING) / (enough - _NOTHING), _MIN_NEAR), 1.0)
         return near**2 * _TIRED**branch.without_improvement
 
@@ -284,3 +289,10 @@ class Search:
             return 1.0
         share = self._pool.recent_core_share
         return min(max(self._share / max(share, 0.01), 1.0), _MAX_BUSIER)
+
+
+def _best_of(opened: Sequence[OpenBranch], promise: Callable[[OpenBranch], float]) -> OpenBranch | None:
+    """Return the branch of the largest ``promise``, the first of equals; None where none promises anything."""
+    promised = [(promise(one), one) for one in opened]
+    best = max((value for value, _ in promised), default=0.0)
+    return next(one for value, one in promised if value == best) if best > 0.0 else None

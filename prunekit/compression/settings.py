@@ -38,10 +38,10 @@ class SearchSettings:
 
     With ``tuning`` a student that imitation does not make good, or at first not safely good, is fine-tuned on rewards
     in phases of ``tuning_steps`` environment steps. That ends when it is ``safe``, at ``keep`` plus ``safety``, when it
-    is good and a certificate should be cheap, when ``tuning_patience`` phases in a row have not improved it, or after
-    ``max_tuning_phases``; while the search has nothing good, it goes on. Before the first phase the critic learns alone
-    for ``tuning_warmup`` steps. After the search, networks play at most ``confirmation_episodes`` other episodes; with
-    0 there is no confirmation.
+    is good and a certificate should be cheap, when ``tuning_patience`` phases in a row have not improved it, or when it
+    is below ``keep`` after ``max_tuning_phases``; while the search has nothing good, it goes on. Before the first phase
+    the critic learns alone for ``tuning_warmup`` steps. After the search, networks play at most
+    ``confirmation_episodes`` other episodes; with 0 there is no confirmation.
 
     Raises InputError for values out of range.
     """

@@ -22,10 +22,10 @@ def parameters_of(hidden: tuple[int, ...], observation: int, outputs: int, *, bi
 def first_units(hidden: tuple[int, ...]) -> int:
     """Return how many units a copy of a network with these ``hidden`` widths has in its first round.
 
-    That is half of the units of a small network, and down to an eighth of those of a large one.
+    That is half of the units of a small network, and down to a third of those of a large one.
     """
     units = sum(hidden)
-    return max(len(hidden), units // 8, min(units // 2, _SMALL))
+    return max(len(hidden), units // 3, min(units // 2, _SMALL))
 
 
 def next_units(hidden: tuple[int, ...], hopeless: int) -> int | None:

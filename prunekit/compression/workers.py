@@ -129,14 +129,18 @@ class WorkerPool:
         return returns
 
     def submit_round(
-        self, branch: Branch, settings: RoundSettings, take: Callable[[Round], object], seconds: float | None
+        self, branch: Branch, settings: RoundSettings, take: Callable[[str, Round], object], seconds: float | None
     ) -> str:
-        """Have a worker play a round of ``branch`` within ``seconds``; ``wait`` passes it to ``take``."""
+        """Have a worker play a round of ``branch`` within ``seconds``; return the job's name.
+
+        ``wait`` passes name and round to ``take``.
+        """
 
         def taken(outcome: _Outcome) -> None:
-            take(_value_of(outcome))
+            take(name, _value_of(outcome))
 
-        return self._submit(_advance, (branch, settings), taken, seconds)
+        name = self._submit(_advance, (branch, settings), taken, seconds)
+        return name
 
     def demonstrations(self, seeds: range) -> list[Any]:
         """Return the teacher's observations in every episode of ``seeds``, [steps, obs]; raises FailedEpisodeError."""

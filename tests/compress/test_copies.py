@@ -220,7 +220,7 @@ def test_a_final_tanh_between_bounds_of_one_is_a_squashing_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "units"), [((64, 64), 64), ((16,), 8), ((256, 256), 64), ((512, 256, 128), 112), ((1, 1), 2), ((3,), 1)]
+    ("hidden", "units"), [((64, 64), 64), ((16,), 8), ((256, 256), 170), ((512, 256, 128), 298), ((1, 1), 2), ((3,), 1)]
 )
 def test_the_first_copy_is_a_half_or_less_of_a_large_network(hidden: tuple[int, ...], units: int) -> None:
     assert first_units(hidden) == units

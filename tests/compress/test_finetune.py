@@ -125,9 +125,11 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Any:
         for _ in range(phases):
             if branch.phase is not Phase.TUNE:
                 break
-            found = advance(worker, branch, settings)
-            assert len(found.candidates) <= 2
-            branch = copy.deepcopy(found.branch)  # as it goes to another worker
+            for judging in (False, True):
+                assert bool(branch.unjudged) is judging
+                found = advance(worker, branch, settings)
+                assert len(found.candidates) <= (2 if judging else 0)
+                branch = copy.deepcopy(found.branch)  # as it goes to another worker
         assert depth(start) == 0.0
         return depths, heard, branch
 
@@ -155,6 +157,13 @@ def test_a_size_that_goes_on_improving_a_little_is_given_up_in_the_end(tuned: An
     phases = SearchSettings().max_tuning_phases if anything_good else 18
     assert len(depths) == 2 * phases
     assert branch.hopeless_units == (3 if anything_good else 0)
+
+
+def test_a_size_that_has_reached_what_is_to_be_kept_is_not_given_up_for_the_time_it_took(tuned: Any) -> None:
+    phases, keep = SearchSettings().max_tuning_phases, SearchSettings().keep
+    below = [0.5 + 0.01 * phase for phase in range(phases)]
+    assert len(tuned([*below[:-1], keep, *[keep + 0.001] * 9], phases=phases + 4)[0]) == 2 * (phases + 4)
+    assert len(tuned([*below[:-1], keep - 0.001, *[keep] * 9], phases=phases + 4)[0]) == 2 * phases
 
 
 def test_the_latest_network_counts_where_it_is_better_than_the_average(tuned: Any) -> None:

@@ -16,8 +16,9 @@ from prunekit.compression.branch import Branch, Phase, aim_of, retarget
 from prunekit.compression.budget import Budget
 from prunekit.compression.candidates import Baseline, Candidate, episodes_wanted, own_copy_wants
 from prunekit.compression.judging import FreshEpisodes, Judgement, judged, judged_again
+from prunekit.compression.opened import OpenBranch, RunningRound
 from prunekit.compression.planning import Pace
-from prunekit.compression.search import Search, _Open
+from prunekit.compression.search import Search
 from prunekit.compression.settings import CompressSettings, SearchSettings
 from prunekit.compression.sizes import next_units, parameters_of, shrunk, units_below
 from prunekit.environments import Spaces
@@ -95,14 +96,14 @@ def test_a_good_one_goes_on_becoming_safe_where_a_larger_one_would_have_to_stand
     run = searching([0.0])
     good = student(2)
     good.parameters = 11
-    one = _Open(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
+    one = OpenBranch(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
     run.opened = [one]
     run.candidates = [candidate(11), candidate(14)]
     assert run._promise(one) > 0.0
     assert one.branch.phase is Phase.TUNE
     run.candidates = [candidate(11), candidate(14), candidate(8)]  # another branch has a smaller one
     assert run._promise(one) == 0.0
-    alone = _Open(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
+    alone = OpenBranch(branch=branch((14,), 0, good=good, best=good, reached=0.97, hopeless_units=1, phase=Phase.TUNE))
     run.candidates = [candidate(11)]
     assert run._promise(alone) == 0.0
 
@@ -219,23 +220,32 @@ def test_by_steps_no_fine_tuning_begins_that_would_take_the_certificate_s_share(
     spent = [0.0]
     run, clock = searching(spent, by_steps=True, total=150_000.0), searching(spent, total=150_000.0)
     told = {"best": student(20), "reached": 0.9}
-    first = _Open(branch=branch((20,), 0, phase=Phase.TUNE, **told))
-    begun = _Open(branch=branch((20,), 1, phase=Phase.TUNE, tuner=b"", **told))
-    taught = _Open(branch=branch((20,), 2, phase=Phase.TEACH, **told))
+    first = OpenBranch(branch=branch((20,), 0, phase=Phase.TUNE, **told))
+    begun = OpenBranch(branch=branch((20,), 1, phase=Phase.TUNE, tuner=b"", **told))
+    taught = OpenBranch(branch=branch((20,), 2, phase=Phase.TEACH, **told))
     for one in (run, clock):
         one.opened = [first, begun, taught]
         one.candidates.append(candidate(200))
     left = run._reserved() + SEARCH.tuning_steps
     spent[0] = 150_000.0 - left - SEARCH.tuning_warmup
-    assert [run._fits(one) for one in run.opened] == [True, True, True]
-    begun.running = "a job"
-    assert [run._fits(one) for one in (first, taught)] == [False, True]
-    begun.running = None
+
+    def fits(search: Search) -> list[bool]:
+        return [search._fits(one.next_tuning_steps(SEARCH)) for one in search.opened]
+
+    assert fits(run) == [True, True, True]
+    begun.running = RunningRound(job="0", began=0.0)
+    assert fits(run) == [False, False, True]
+    begun.branch.unjudged = (student(20),)  # the round that runs judges
+    assert fits(run) == [True, True, True]
+    begun.ahead = RunningRound(job="1", began=0.0)
+    assert fits(run) == [False, True, True]
+    begun.running = begun.ahead = None
+    begun.branch.unjudged = ()
     spent[0] = 150_000.0 - left
-    assert [run._fits(one) for one in run.opened] == [False, True, True]
+    assert fits(run) == [False, True, True]
     spent[0] = 150_000.0 - left + 1.0
-    assert [run._fits(one) for one in run.opened] == [False, False, True]
-    assert all(clock._fits(one) for one in clock.opened)
+    assert fits(run) == [False, False, True]
+    assert all(fits(clock))
 
 
 def test_most_is_promised_by_what_is_much_smaller_near_to_good_and_cheap() -> None:
@@ -243,15 +253,15 @@ def test_most_is_promised_by_what_is_much_smaller_near_to_good_and_cheap() -> No
     run.candidates.append(candidate(200))
     best = student(20)
     told = {
-        "half": _Open(branch=branch((48,), 0, good=student(40), target=(20,), phase=Phase.SHRINK), cost=10.0),
-        "near": _Open(branch=branch((20,), 1, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
-        "far": _Open(branch=branch((20,), 2, best=best, reached=0.4, phase=Phase.TEACH), cost=10.0),
-        "tired": _Open(
+        "half": OpenBranch(branch=branch((48,), 0, good=student(40), target=(20,), phase=Phase.SHRINK), cost=10.0),
+        "near": OpenBranch(branch=branch((20,), 1, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
+        "far": OpenBranch(branch=branch((20,), 2, best=best, reached=0.4, phase=Phase.TEACH), cost=10.0),
+        "tired": OpenBranch(
             branch=branch((20,), 3, best=best, reached=0.93, without_improvement=5, phase=Phase.TUNE), cost=10.0
         ),
-        "dear": _Open(branch=branch((20,), 4, best=best, reached=0.93, phase=Phase.TEACH), cost=30.0),
-        "no smaller": _Open(branch=branch((40,), 5, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
-        "done": _Open(branch=branch((20,), 6, phase=Phase.DONE), cost=10.0),
+        "dear": OpenBranch(branch=branch((20,), 4, best=best, reached=0.93, phase=Phase.TEACH), cost=30.0),
+        "no smaller": OpenBranch(branch=branch((40,), 5, best=best, reached=0.93, phase=Phase.TEACH), cost=10.0),
+        "done": OpenBranch(branch=branch((20,), 6, phase=Phase.DONE), cost=10.0),
     }
     run.opened = list(told.values())
     promised = {name: run._promise(opened) for name, opened in told.items()}
@@ -264,8 +274,8 @@ def test_most_is_promised_by_what_is_much_smaller_near_to_good_and_cheap() -> No
 def test_while_nothing_is_good_the_first_start_goes_on_first() -> None:
     run = searching([0.0])
     run.opened = [
-        _Open(branch=branch((48,), 0, reached=0.2, phase=Phase.TEACH), cost=15.0),
-        _Open(branch=branch((14,), 1, reached=0.9, phase=Phase.TEACH), cost=10.0),
+        OpenBranch(branch=branch((48,), 0, reached=0.2, phase=Phase.TEACH), cost=15.0),
+        OpenBranch(branch=branch((14,), 1, reached=0.9, phase=Phase.TEACH), cost=10.0),
     ]
     assert run._promise(run.opened[0]) > run._promise(run.opened[1])
 
@@ -275,11 +285,11 @@ def test_a_round_takes_on_only_sizes_that_are_still_worth_it_when_it_is_over() -
     run.candidates.append(candidate(30))
     given: list[Any] = []
     run._pool.submit_round = lambda _, settings, *__: given.append(settings)  # type: ignore[method-assign,assignment]
-    run._launch(_Open(branch=branch((14,), 0)))
+    run._launch(OpenBranch(branch=branch((14,), 0)))
     maximum = given[0].max_parameters
     assert 28 < maximum < 29
     for parameters in (28, 29):
-        one = _Open(branch=branch((14,), 0, good=student(9), student=student(2), phase=Phase.TEACH))
+        one = OpenBranch(branch=branch((14,), 0, good=student(9), student=student(2), phase=Phase.TEACH))
         hidden = {28: (5, 1), 29: (7,)}[parameters]
         one.branch.student = student(*hidden)
         assert parameters_of(hidden, 3, 1) == {28: 28, 29: 36}[parameters]
@@ -290,11 +300,11 @@ def test_a_search_that_was_cut_short_goes_on_until_another_reserve() -> None:
     spent = [0.0]
     run = searching(spent)
     run.candidates.append(candidate(200))
-    near = _Open(branch=branch((20,), 0, best=student(20), reached=0.93, phase=Phase.TEACH), cost=10.0)
+    near = OpenBranch(branch=branch((20,), 0, best=student(20), reached=0.93, phase=Phase.TEACH), cost=10.0)
     run.opened = [near]
     launched: list[float] = []
 
-    def launch(opened: _Open) -> None:
+    def launch(opened: OpenBranch) -> None:
         launched.append(spent[0])
         spent[0] += 30.0
         opened.branch = branch((20,), 0, phase=Phase.DONE) if len(launched) == 3 else opened.branch
@@ -309,3 +319,31 @@ def test_a_search_that_was_cut_short_goes_on_until_another_reserve() -> None:
     spent[0] = 100.0
     run.go_on(20.0)
     assert launched == [250.0, 100.0]
+
+
+def test_a_free_worker_tunes_ahead_only_where_no_other_branch_promises_anything() -> None:
+    run = searching([0.0])
+    run.candidates.append(candidate(200))
+    told = {"best": student(20), "reached": 0.93}
+    judging = OpenBranch(branch=branch((20,), 0, phase=Phase.TUNE, unjudged=(student(20),), **told), cost=10.0)
+    judging.running = RunningRound(job="0", began=0.0)
+    other = OpenBranch(branch=branch((20,), 1, phase=Phase.TEACH, **told), cost=10.0)
+    run.opened = [judging, other]
+
+    def launched() -> list[tuple[int, bool]]:
+        found: list[tuple[int, bool]] = []
+        run._launch = lambda opened, ahead=False: found.append((opened.branch.number, ahead))  # type: ignore[method-assign,assignment]
+        run._launch_all()
+        return found
+
+    assert launched() == [(1, False)]
+    other.branch.phase = Phase.DONE
+    assert launched() == [(0, True)]
+    judging.branch.reached = 0.0
+    run.candidates.append(candidate(20))  # so much smaller that this size no longer helps
+    assert launched() == []
+    run.candidates.pop()
+    judging.ahead = judging.running
+    assert launched() == []
+    judging.ahead, run._pool.slots = None, 1  # type: ignore[misc]
+    assert launched() == []
