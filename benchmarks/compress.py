@@ -13,8 +13,9 @@ Choices were made on the development set; the held-out teachers are trained here
 ``dlr/...`` as https://github.com/DLR-RM/rl-trained-agents has it, normalizers beside the zips.
 
 Every stage does what is missing, one compression at a time, as each uses every core, and goes on where it was
-interrupted; ``--env`` and ``--seed`` choose some. A run of another search than the present code's is put aside and
-done again; until then results keep it and name it as such. ``former`` shares its half of the present code with
+interrupted; ``--env`` and ``--seed`` choose some. What ``compress``, ``busy`` and ``published`` find in the committed
+results is done too. A run of another search than the present code's is put aside and done again; until then results
+keep it and name it as such. ``former`` shares its half of the present code with
 ``compress`` and takes it from there; run it first, or with ``--again``, so that both halves are made one after the
 other. Teachers lie in ``runs/teachers``, runs in ``runs/compress``, ``runs/compress-busy``, ``runs/compress-former``,
 ``runs/compress-without`` and ``runs/compress-published``. Run it from the project's root.
@@ -43,7 +44,9 @@ from compressing.collecting import (
     collect_published,
     collect_runs,
     collect_speed,
+    committed_runs,
     minutes_apart,
+    open_of,
 )
 from compressing.collection import published_files
 from compressing.runs import MINUTES, ROOT, SEEDS, Asked, carry_out, entry_of, is_of, put_aside, search_in
@@ -208,15 +211,16 @@ def main() -> None:
             if is_there(env_id, given.policies):
                 say_returns(env_id, given.policies)
     elif given.stage == "compress":
-        done(plan.runs())
+        done(open_of(plan.runs(), committed_runs("compress")))
     elif given.stage == "busy":
-        done(plan.busy())
+        done(open_of(plan.busy(), committed_runs("compress_busy")))
     elif given.stage == "former":
         done(interleaved(plan.pairs(), again=given.again))
     elif given.stage == "ablations":
         done([one for many in plan.without().values() for one in many])
     elif given.stage == "published":
-        done(plan.published())
+        known = {run["file"]: run for run in committed_runs("compress_published")}
+        done([one for one in plan.published() if one.called not in known or open_of([one], [known[one.called]])])
     elif given.env or given.seed:
         parser.error("collect takes all environments and seeds")
     else:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import record
 from compress import interleaved
-from compressing.collecting import collect_published, found_or_committed, in_short, minutes_apart, smallest_not_shown
+from compressing.collecting import (
+    collect_published,
+    collect_speed,
+    found_or_committed,
+    in_short,
+    minutes_apart,
+    open_of,
+    smallest_not_shown,
+)
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
 from search_notes import not_run, others, searches
@@ -22,7 +30,8 @@ from search_tables import (
     speed_table,
 )
 
-PRESENT, EARLIER = Search(digest="present", commit="bbb2222"), Search(digest="earlier", commit="aaa1111")
+PRESENT = Search(digest="present", commit="bbb2222", after_failure="new")
+EARLIER = Search(digest="earlier", commit="aaa1111", after_failure="new")
 VERSIONS = dict.fromkeys(("gymnasium", "mujoco", "stable-baselines3", "torch", "onnxruntime"), "1")
 HEAD = {
     "command": "python benchmarks/compress.py", "date": "2026-01-01", "versions": VERSIONS, "keep": 0.95, "cores": 2,
@@ -61,7 +70,7 @@ def done(folder: Path, search: Search, minutes: float = 5.0) -> Asked:
 
 
 def vars_of(search: Search) -> dict[str, Any]:
-    return {"digest": search.digest, "commit": search.commit}
+    return asdict(search)
 
 
 def entry(folder: Path, search: Search = PRESENT) -> dict[str, Any]:
@@ -85,6 +94,33 @@ def test_a_search_is_its_code_and_not_its_words(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != changed
     file.with_name("result.py").write_text("SHOWN = True\n")
     assert search_in(tmp_path).digest == changed, "what is shown decides nothing"
+
+
+def test_what_is_tested_after_a_failure_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "prunekit" / "compression" / "confirm.py"
+    file.parent.mkdir(parents=True)
+    found = []
+    for number, other in ((1, 1), (2, 1), (1, 2)):
+        file.write_text(f"def dependable() -> int:\n    return {number}\n\n\ndef g() -> int:\n    return {other}\n")
+        found.append(search_in(tmp_path))
+    assert found[0].digest == found[1].digest != found[2].digest
+    assert found[0].after_failure == found[2].after_failure != found[1].after_failure
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "counts"), [(["certified"], True), (["undecided", "certified"], False), (["undecided"], True)]
+)
+def test_runs_without_a_failed_first_test_count_whatever_comes_after_one(
+    tmp_path: Path, verdicts: list[str], counts: bool
+) -> None:
+    found = entry(tmp_path / "run")
+    found["tested"] = [{"verdict": one} for one in verdicts]
+    assert is_of(found, asked(tmp_path / "run"))
+    known = {**found, "search": {"digest": "present", "commit": "bbb2222", "after_failure": "old"}}
+    assert is_of(known, asked(tmp_path / "run")) == counts
+    assert not is_of({**known, "tested": [{"verdict": "undecided"}] * 2}, asked(tmp_path / "run"))
+    del known["tested"]
+    assert not is_of(known, asked(tmp_path / "run"))
 
 
 def test_an_entry_names_no_place_of_the_machine(tmp_path: Path) -> None:
@@ -129,6 +165,29 @@ def test_results_are_of_the_present_search_where_there_are_any(
     assert found is not None
     assert (found["search"]["digest"] == "present") == (PRESENT in (own, committed))
     assert ("committed" in found) == (own is None or (own is EARLIER and committed is PRESENT))
+
+
+def test_what_is_committed_is_not_done_again(tmp_path: Path) -> None:
+    known = entry(tmp_path / "other")
+    wanted = asked(tmp_path / "run")
+    assert open_of([wanted], [known]) == []
+    assert open_of([wanted], []) == [wanted]
+    assert open_of([wanted], [{**known, "search": vars_of(EARLIER)}]) == [wanted]
+    assert open_of([wanted], [{**known, "seed": 2}]) == [wanted]
+
+
+def test_a_committed_half_of_a_pair_stands_beside_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    former, present = asked(tmp_path / "former", EARLIER), asked(tmp_path / "present")
+    halves = {name: in_short(entry(tmp_path / f"{name} once", EARLIER)) for name in ("former", "present")}
+    pair = {"env": "Swimmer-v5", "seed": 1, "minutes_apart": 0.0, **halves}
+    (tmp_path / "compress_speed.json").write_text(json.dumps({"pairs": [pair]}))
+    done(tmp_path / "present", PRESENT)
+    path = collect_speed([(former, present)], PRESENT)
+    assert path is not None
+    found = json.loads(path.read_text())
+    assert found["missing"] == []
+    assert [found["pairs"][0][name]["search"]["digest"] for name in ("former", "present")] == ["earlier", "present"]
 
 
 def test_trials_in_other_minutes_are_no_results(tmp_path: Path) -> None:

@@ -31,10 +31,20 @@ def found_or_committed(asked: Asked, committed: Iterable[Entry]) -> Entry | None
     return next((one for one in (own, other) if is_of(one, asked)), own or other)
 
 
+def committed_runs(name: str) -> list[Entry]:
+    """Return the runs of the committed result of this name; none where there is no such result."""
+    result = read_result(name) or {}
+    return [run for part in ("runs", "held_out") for run in result.get(part, [])]
+
+
+def open_of(asked: Sequence[Asked], committed: Sequence[Entry]) -> list[Asked]:
+    """Return those whose result, here or committed, is not of the search asked for."""
+    return [one for one in asked if not is_of(found_or_committed(one, committed), one)]
+
+
 def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
     """Write what every compression came to, with all its episodes, the development set apart from the others."""
-    before = read_result("compress") or {}
-    committed = [*before.get("runs", []), *before.get("held_out", [])]
+    committed = committed_runs("compress")
     found = {one.name: (one, found_or_committed(one, committed)) for one in asked}
     entries = sorted(
         (entry for _, entry in found.values() if entry is not None),
@@ -65,7 +75,7 @@ def collect_ablations(asked: Mapping[str, Sequence[Asked]], search: Search) -> P
 
 
 def _collect_short(name: str, stage: str, asked: Mapping[str, Sequence[Asked]], search: Search) -> Path | None:
-    committed = (read_result(name) or {"runs": []})["runs"]
+    committed = committed_runs(name)
     runs, missing = [], []
     for variant, many in asked.items():
         own = [run for run in committed if run.get("without", "") == variant]
@@ -87,7 +97,7 @@ def collect_published(asked: Sequence[Asked], search: Search) -> Path | None:
 
     A file whose compression ended without a certificate counts as tried, and why is kept.
     """
-    committed = {run["file"]: run for run in (read_result("compress_published") or {"runs": []})["runs"]}
+    committed = {run["file"]: run for run in committed_runs("compress_published")}
     runs, missing = [], []
     for one in asked:
         entry, before = _timed(one), committed.get(one.called)
@@ -115,24 +125,19 @@ def _chosen(entry: Entry) -> Entry:
 
 def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:
     """Write former and present compressions side by side; None where there is no pair."""
-    committed = {(one["env"], one["seed"]): one for one in (read_result("compress_speed") or {"pairs": []})["pairs"]}
+    committed = (read_result("compress_speed") or {"pairs": []})["pairs"]
     done, missing = [], []
     for former, present in pairs:
-        both = _timed(former), _timed(present)
-        before = committed.get((present.env_id, present.seed))
-        if both[0] is None or both[1] is None or both[0]["machine"] is None or both[1]["machine"] is None:
-            done += [before] if before else []
-            missing += [] if before else [present.name]
+        both = {
+            name: found_or_committed(one, [pair[name] for pair in committed])
+            for name, one in (("former", former), ("present", present))
+        }
+        if any(one is None or one["machine"] is None for one in both.values()):
+            missing.append(present.name)
             continue
-        done.append(
-            {
-                "env": present.env_id,
-                "seed": present.seed,
-                "minutes_apart": minutes_apart(*both),
-                "former": in_short(both[0]),
-                "present": in_short(both[1]),
-            }
-        )
+        halves = {name: in_short(one) for name, one in both.items() if one is not None}
+        apart = minutes_apart(halves["former"], halves["present"])
+        done.append({"env": present.env_id, "seed": present.seed, "minutes_apart": apart, **halves})
     done.sort(key=lambda pair: (_ORDER.index(pair["env"]), pair["seed"]))
     entries = {**_head(search), "former": asdict(pairs[0][0].search), "missing": missing, "pairs": done}
     return write_result("compress_speed", _commands("former", "collect"), entries) if done else None

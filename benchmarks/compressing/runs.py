@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -21,6 +22,8 @@ KEEP, MINUTES, SEEDS = 0.95, 5.0, (0, 1, 2)
 ROOT = Path(__file__).parents[2]
 # What decides what a search finds; ``compress`` is what the first of them was called once.
 _SEARCH_PARTS = ("compression", "compress", "optim", "adapters/sb3_tuning.py")
+# Functions of these that decide only which network is tested after the first one failed.
+_AFTER_FAILURE = {"compression/confirm.py": ("dependable",)}
 # Modules of these that read options, or show and write what was found, and so decide nothing.
 _SHOWING = {"command.py", "picture.py", "progress.py", "result.py"}
 _ABLATED = Path(__file__).with_name("ablated.py")
@@ -31,11 +34,13 @@ _ABLATED = Path(__file__).with_name("ablated.py")
 class Search:
     """Which search it is: the ``digest`` of the code that decides what it finds, and a commit that has it.
 
-    Comments, docstrings and modules that only show or write results do not count.
+    ``after_failure`` is the digest of what decides only which network is tested after the first one failed. Comments,
+    docstrings and modules that only show or write results do not count.
     """
 
     digest: str
     commit: str | None
+    after_failure: str = ""
 
 
 @final
@@ -76,17 +81,28 @@ class Asked:
 
 def search_in(code: Path, commit: str | None = None) -> Search:
     """Return which search the package in ``code`` has."""
-    package, seen = code / "prunekit", hashlib.sha256()
+    package, seen, later = code / "prunekit", hashlib.sha256(), hashlib.sha256()
     for part in _SEARCH_PARTS:
         path = package / part
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             if file.name in _SHOWING:
                 continue
-            seen.update(f"{file.relative_to(package)}\n{_without_words(file.read_text())}\n".encode())
-    return Search(digest=seen.hexdigest()[:12], commit=commit or commit_of(code))
+            place = str(file.relative_to(package))
+            always, after_failure = _parted(_without_words(file.read_text()), _AFTER_FAILURE.get(place, ()))
+            seen.update(f"{place}\n{ast.unparse(always)}\n".encode())
+            later.update(ast.unparse(after_failure).encode())
+    digests = (one.hexdigest()[:12] for one in (seen, later))
+    return Search(digest=next(digests), commit=commit or commit_of(code), after_failure=next(digests))
 
 
-def _without_words(source: str) -> str:
+def _parted(tree: ast.Module, names: Sequence[str]) -> tuple[ast.Module, ast.Module]:
+    """Return a module without its functions of these ``names``, and one of them alone."""
+    chosen = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
+    rest = [node for node in tree.body if node not in chosen]
+    return ast.Module(body=rest, type_ignores=[]), ast.Module(body=[*chosen], type_ignores=[])
+
+
+def _without_words(source: str) -> ast.Module:
     """Return code without comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -94,7 +110,7 @@ def _without_words(source: str) -> str:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return tree
 
 
 def entry_of(asked: Asked) -> dict[str, Any] | None:
@@ -116,10 +132,20 @@ def entry_of(asked: Asked) -> dict[str, Any] | None:
 
 
 def is_of(entry: dict[str, Any] | None, asked: Asked) -> bool:
-    """Return whether an entry is what is asked: by the same search, in as many minutes."""
+    """Return whether an entry is what is asked: by the same search, in as many minutes.
+
+    What decides only after a first test failed does not matter where none did.
+    """
     if entry is None or entry.get("search") is None:
         return False
-    return bool(entry["search"]["digest"] == asked.search.digest and entry["minutes"] == asked.minutes)
+    known, wanted = entry["search"], asked.search
+    is_same = known.get("after_failure") == wanted.after_failure or not _failed_first(entry)
+    return bool(known["digest"] == wanted.digest and is_same and entry["minutes"] == asked.minutes)
+
+
+def _failed_first(entry: dict[str, Any]) -> bool:
+    """Return whether a network was tested after one that failed, as far as the entry says."""
+    return "tested" not in entry or any(one.get("verdict") != "certified" for one in entry["tested"][:-1])
 
 
 def carry_out(asked: Asked) -> str:

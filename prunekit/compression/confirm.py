@@ -98,13 +98,14 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
     return (most_promising(slow, look.keep, look.clip_range) if slow else None), rejected
 
 
-def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate | None:
+def dependable(points: Sequence[Candidate], look: ConfirmationRun, *, spare: float = 2.0) -> Candidate | None:
     """Return the smallest of ``points`` that promises at least half as much as the most promising one.
 
     What a network promises is what the best bet on it would have earned per episode (``stats/betting.py``), with
     returns clipped to ``clip_range``; at half of that, a certificate should take twice as many episodes. The most
-    promising network and the smallest ones that promise half as much have a confirmation first. Networks whose
-    certificate fits in what is left are preferred. Returns None if the environment fails under all of them.
+    promising network and the smallest ones that promise half as much have a confirmation first. As it is the last test,
+    ``spare`` times what the certificate should take has to be left; if that is true of none, the most promising network
+    is returned. Returns None if the environment fails under all of them.
     """
     best = most_promising(points, look.keep, look.clip_range)
     beside = [point for point in promising(points, look.keep, look.clip_range) if point is not best]
@@ -116,8 +117,10 @@ def dependable(points: Sequence[Candidate], look: ConfirmationRun) -> Candidate 
         if seen is not None:
             looked.append(_together(point, seen[0]))
     if looked:
-        fitting = [point for point in looked if look.fits(point)]
-        return promising(fitting or looked, look.keep, look.clip_range)[0]
+        fitting = [point for point in looked if spare * look.needed(point.played) <= look.left()]
+        if not fitting:
+            return most_promising(looked, look.keep, look.clip_range)
+        return promising(fitting, look.keep, look.clip_range)[0]
     return racing[0] if racing else None
 
 

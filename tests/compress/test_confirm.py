@@ -204,6 +204,20 @@ def test_the_second_look_is_for_the_most_promising_and_the_smallest_beside_it() 
     assert list(episodes) == [60, 20, 30, 40]
 
 
+@pytest.mark.parametrize(("left", "expected"), [(250.0, 20), (150.0, 30), (90.0, 30)])
+def test_a_second_network_is_taken_only_if_twice_what_it_needs_is_left(left: float, expected: int) -> None:
+    """Nothing is tested after it, and what looked best so far may have been lucky."""
+
+    def needed(played: Paired) -> float:
+        return 50.0 if played.small.mean() > 99.4 else 100.0
+
+    again, _ = look({20: 0.985, 30: 1.0})
+    points = [point(20, 0.985), point(30, 1.0)]
+    found = dependable(points, replace(again, needed=needed, left=lambda: left))
+    assert found is not None
+    assert found.parameters == expected
+
+
 def test_with_little_time_the_most_promising_is_taken() -> None:
     left = iter([False] * 12)
     again, episodes = look({60: 0.98}, lambda: next(left, True))
