@@ -9,33 +9,41 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from record import read_result
-from search_notes import is_earlier, searches
+from search_notes import is_earlier, joined, searches
 from search_tables import short_rows
 from sweep_tables import kept_in_longest_runs
 
 Result = Mapping[str, Any]
+# A network without this share of the parameters is much smaller.
+_MUCH = 0.5
 
 
 def compress_short(result: Result) -> str:
     """Return a row per development environment, which search it was, and a sentence about those held out."""
     text = f"{short_rows(result, result['runs'])}\n\n{searches(result, result['runs']).strip()}"
     held_out = result.get("held_out", [])
-    return text + (f"\n\n{_held_out(held_out)}" if held_out else "")
+    return text + (f"\n\n{held_out_sentences(held_out)}" if held_out else "")
 
 
-def _held_out(runs: Sequence[Result]) -> str:
-    """Return a sentence about what is certified on the environments held out; the hardest one is named."""
-    runs = [run for run in runs if run["certified"]]
-    removed = {env: max(_removed(run) for run in runs if run["env"] == env) for env in {run["env"] for run in runs}}
-    if len(removed) < 2:
-        return f"Certified on held-out environments: {', '.join(removed) or 'none'}."
-    hardest = min(removed, key=lambda env: removed[env])
-    sizes = [run["parameters"] for run in runs if run["env"] != hardest]
-    return (
-        f"Certified results on {len(removed) - 1} held-out environments have {min(sizes):,} to {max(sizes):,} "
-        f"parameters. On {hardest} at most {removed[hardest]:.0%} of the parameters could be removed "
-        "([table](docs/results.md#compression-of-an-existing-policy))."
-    )
+def held_out_sentences(runs: Sequence[Result]) -> str:
+    """Return sentences about what is certified on the environments held out; those that stay large are named."""
+    certified = [run for run in runs if run["certified"]]
+    removed = {run["env"]: max(_removed(one) for one in certified if one["env"] == run["env"]) for run in certified}
+    small = [run["parameters"] for run in certified if removed[run["env"]] >= _MUCH]
+    told = []
+    if small:
+        count = sum(share >= _MUCH for share in removed.values())
+        told.append(
+            f"Certified results on {count} held-out environments have {min(small):,} to {max(small):,} parameters."
+        )
+    told += [
+        f"On {env} at most {share:.0%} of the parameters could be removed."
+        for env, share in removed.items()
+        if share < _MUCH
+    ]
+    nothing = list(dict.fromkeys(run["env"] for run in runs if run["env"] not in removed))
+    told += [f"On {joined(nothing)} nothing was certified."] if nothing else []
+    return " ".join([*told, "All of them are in [the table](docs/results.md#compression-of-an-existing-policy)."])
 
 
 def _removed(run: Result) -> float:

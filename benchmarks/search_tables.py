@@ -173,10 +173,13 @@ def speed_table(result: Entry) -> str:
             "ratio of processor time", "ratio of parameters"]  # fmt: skip
     apart = sum(pair["minutes_apart"] > INTERLEAVED for pair in result["pairs"])
     text = (
-        f"Former code: commit {result['former']['commit']}, on the same machine. Ratios: medians of present / former; "
+        f"Former code: commit {result['former']['commit']}. Ratios: medians of present / former; "
         "those of parameters only of pairs in which both runs were certified"
     )
-    alone = f" The runs of {apart} of the pairs were not made one after the other." * bool(apart)
+    alone = (
+        f" The two runs of {apart} of the {len(result['pairs'])} pairs were made hours apart, perhaps on another "
+        "machine of the same kind."
+    ) * bool(apart)
     told = _comparison(result["pairs"])
     told += searches(result, [pair["present"] for pair in result["pairs"]])
     told += others(pair[which] for pair in result["pairs"] for which in ("former", "present"))

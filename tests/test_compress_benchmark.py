@@ -22,6 +22,7 @@ from compressing.collecting import (
 )
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
+from highlights import held_out_sentences
 from search_notes import not_run, others, searches
 from search_tables import (
     held_out_table,
@@ -255,7 +256,7 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
-    assert "The runs of 1 of the pairs were not made one after the other." in text
+    assert "The two runs of 1 of the 3 pairs were made hours apart" in text
     assert "larger" not in text
     for pair in pairs:
         pair["present"]["parameters"] = 23
@@ -319,3 +320,18 @@ def test_what_is_asked_of_the_program(tmp_path: Path) -> None:
     ablated = replace(asked(tmp_path / "run"), settings='{"refinements": 0}').command
     assert ablated[2].endswith("ablated.py")
     assert ablated[3:5] == ["--settings", '{"refinements": 0}']
+
+
+def test_held_out_environments_that_stay_large_or_uncertified_are_named() -> None:
+    def run(env: str, parameters: int, certified: bool = True) -> dict[str, Any]:
+        return {
+            "env": env, "parameters": parameters, "certified": certified, "teacher": {"size": {"parameters": 1_000}}
+        }  # fmt: skip
+
+    small = [run("Swimmer-v5", 18), run("Swimmer-v5", 20), run("Ant-v5", 122)]
+    text = held_out_sentences(small)
+    assert text.startswith("Certified results on 2 held-out environments have 18 to 122 parameters. All of them are in")
+    text = held_out_sentences([*small, run("Hard-v3", 940), run("Hard-v3", 900, False)])
+    assert "have 18 to 122 parameters. On Hard-v3 at most 6% of the parameters could be removed." in text
+    text = held_out_sentences([*small, run("Hard-v3", 940, False)])
+    assert "have 18 to 122 parameters. On Hard-v3 nothing was certified." in text

@@ -126,7 +126,8 @@ def _chosen(entry: Entry) -> Entry:
 def collect_speed(pairs: Sequence[tuple[Asked, Asked]], search: Search) -> Path | None:
     """Write former and present compressions side by side; None where there is no pair."""
     committed = (read_result("compress_speed") or {"pairs": []})["pairs"]
-    done, missing = [], []
+    done: list[Entry] = []
+    missing: list[str] = []
     for former, present in pairs:
         both = {
             name: found_or_committed(one, [pair[name] for pair in committed])
