@@ -43,7 +43,7 @@ def held_out_sentences(runs: Sequence[Result]) -> str:
     ]
     nothing = list(dict.fromkeys(run["env"] for run in runs if run["env"] not in removed))
     told += [f"On {joined(nothing)} nothing was certified."] if nothing else []
-    return " ".join([*told, "All of them are in [the table](docs/results.md#compression-of-an-existing-policy)."])
+    return " ".join([*told, "[The table](docs/results.md#compression-of-an-existing-policy) has every run."])
 
 
 def _removed(run: Result) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from compressing.runs import is_by
+
 Entry = Mapping[str, Any]
 
 # Other programs that used less than this share of a core are not worth a figure.
@@ -15,8 +17,7 @@ _MAX_NAMED = 12
 
 def is_earlier(result: Entry, run: Entry) -> bool:
     """Return whether a run is of another search than that of the day when the result was collected."""
-    own, present = run.get("search"), result.get("search")
-    return own is None or present is None or own["digest"] != present["digest"]
+    return not is_by(run, result.get("search"))
 
 
 def searches(result: Entry, runs: Sequence[Entry]) -> str:
@@ -33,7 +34,7 @@ def searches(result: Entry, runs: Sequence[Entry]) -> str:
 def _same(commits: Sequence[str]) -> str:
     if len(commits) == 1:
         return f"commit {commits[0]}"
-    return f"commits {joined(commits)}, which have the same search"
+    return f"commits {joined(commits)}, whose differences do not affect these runs"
 
 
 def joined(names: Sequence[str]) -> str:

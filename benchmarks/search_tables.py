@@ -177,8 +177,8 @@ def speed_table(result: Entry) -> str:
         "those of parameters only of pairs in which both runs were certified"
     )
     alone = (
-        f" The two runs of {apart} of the {len(result['pairs'])} pairs were made hours apart, perhaps on another "
-        "machine of the same kind."
+        f" The two runs of {apart} of the {len(result['pairs'])} pairs were not made one after the other, and perhaps "
+        "not on the same machine."
     ) * bool(apart)
     told = _comparison(result["pairs"])
     told += searches(result, [pair["present"] for pair in result["pairs"]])

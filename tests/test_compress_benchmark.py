@@ -16,6 +16,7 @@ from compressing.collecting import (
     collect_speed,
     found_or_committed,
     in_short,
+    made_again,
     minutes_apart,
     open_of,
     smallest_not_shown,
@@ -23,7 +24,7 @@ from compressing.collecting import (
 from compressing.measuring import run_measured
 from compressing.runs import Asked, Search, carry_out, entry_of, is_of, put_aside, search_in
 from highlights import held_out_sentences
-from search_notes import not_run, others, searches
+from search_notes import is_earlier, not_run, others, searches
 from search_tables import (
     held_out_table,
     parts_table,
@@ -42,7 +43,14 @@ MACHINE = {"wall_seconds": 60.0, "cpu_seconds": 90.0, "others_cores": 0.1}
 
 
 def certificate(parameters: int = 20, certified: bool = True) -> dict[str, Any]:
-    tested = {"size": "4", "retention": 0.98, "lower_bound": 0.95, "episodes": 3, "selection": [1.0]}
+    tested = {
+        "size": "4",
+        "verdict": "certified",
+        "retention": 0.98,
+        "lower_bound": 0.95,
+        "episodes": 3,
+        "selection": [1.0],
+    }
     frontier = [
         {"hidden": [units], "parameters": count, "retention": 0.97, "episodes": 80, "good": good}
         for units, count, good in ((64, 300, True), (3, 15, True), (2, 10, False))
@@ -177,6 +185,24 @@ def test_what_is_committed_is_not_done_again(tmp_path: Path) -> None:
     assert open_of([wanted], [{**known, "seed": 2}]) == [wanted]
 
 
+def test_runs_that_were_made_again_stay_on_record(tmp_path: Path) -> None:
+    done(tmp_path / "run", PRESENT)
+    put_aside(tmp_path / "run")
+    (found,) = made_again([asked(tmp_path / "run")], PRESENT)
+    assert (found["parameters"], [one["size"] for one in found["tested"]]) == (20, ["4"])
+    assert made_again([asked(tmp_path / "run")], EARLIER) == []
+
+
+def test_tables_name_runs_that_a_change_after_a_failure_affects(tmp_path: Path) -> None:
+    run = entry(tmp_path / "run", replace(PRESENT, after_failure="old"))
+    result = {"search": vars_of(PRESENT)}
+    assert not is_earlier(result, run)
+    assert not is_earlier(result, in_short(run))
+    run["tested"] = [{**run["tested"][0], "size": "3", "verdict": "undecided"}, *run["tested"]]
+    assert is_earlier(result, run)
+    assert is_earlier(result, in_short(run))
+
+
 def test_a_committed_half_of_a_pair_stands_beside_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     former, present = asked(tmp_path / "former", EARLIER), asked(tmp_path / "present")
@@ -239,7 +265,8 @@ def test_tables_name_every_commit_of_one_search_and_say_when_nothing_else_ran(tm
     run = entry(tmp_path / "a")
     moved = {**run, "search": {**run["search"], "commit": "ccc3333"}, "machine": {**MACHINE, "others_cores": 0.04}}
     assert searches(HEAD, [run, moved]) == (
-        " All runs are from one version of the search (commits bbb2222 and ccc3333, which have the same search)."
+        " All runs are from one version of the search (commits bbb2222 and ccc3333, whose differences do not affect "
+        "these runs)."
     )
     assert others([moved]) == " No other program used a core at the same time."
 
@@ -256,7 +283,7 @@ def test_ratios_are_medians_of_present_over_former(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = speed_table({**HEAD, "former": {"commit": "aaa1111"}, "missing": [], "pairs": pairs})
     assert "| all, median |  |  |  | **0.50** | **0.50** | **1.00** |" in text
-    assert "The two runs of 1 of the 3 pairs were made hours apart" in text
+    assert "The two runs of 1 of the 3 pairs were not made one after the other, and perhaps not on" in text
     assert "larger" not in text
     for pair in pairs:
         pair["present"]["parameters"] = 23
@@ -330,7 +357,7 @@ def test_held_out_environments_that_stay_large_or_uncertified_are_named() -> Non
 
     small = [run("Swimmer-v5", 18), run("Swimmer-v5", 20), run("Ant-v5", 122)]
     text = held_out_sentences(small)
-    assert text.startswith("Certified results on 2 held-out environments have 18 to 122 parameters. All of them are in")
+    assert text.startswith("Certified results on 2 held-out environments have 18 to 122 parameters. [The table]")
     text = held_out_sentences([*small, run("Hard-v3", 940), run("Hard-v3", 900, False)])
     assert "have 18 to 122 parameters. On Hard-v3 at most 6% of the parameters could be removed." in text
     text = held_out_sentences([*small, run("Hard-v3", 940, False)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from typing import Any
 from record import read_result, write_result
 
 from compressing.measuring import said_last
-from compressing.runs import KEEP, Asked, Search, entry_of, is_of
+from compressing.runs import KEEP, Asked, Search, entry_of, failed_first, is_of
 from compressing.teachers import DEVELOPMENT, HELD_OUT
 from prunekit.console import size_name
 
@@ -60,8 +60,22 @@ def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
             "missing": [name + why_not(one) for name, (one, entry) in found.items() if entry is None],
             "runs": [entry for entry in entries if entry["env"] in DEVELOPMENT],
             "held_out": [entry for entry in entries if entry["env"] in HELD_OUT],
+            "made_again": made_again(asked, search) or (read_result("compress") or {}).get("made_again", []),
         },
     )
+
+
+def made_again(asked: Sequence[Asked], search: Search) -> list[Entry]:
+    """Return, in short, runs of the same search that were put aside, as what it does after a failed test changed."""
+    found = []
+    for one in asked:
+        for place in sorted((one.folder.parent / "earlier").glob(f"{one.folder.name}-{search.digest}-*")):
+            entry = entry_of(replace(one, folder=place))
+            if entry is not None:
+                names = ("size", "verdict", "retention", "lower_bound", "episodes")
+                tested = [{name: test[name] for name in names} for test in entry["tested"]]
+                found.append({**in_short(entry), "tested": tested})
+    return found
 
 
 def collect_busy(asked: Sequence[Asked], search: Search) -> Path | None:
@@ -162,7 +176,8 @@ def in_short(entry: Entry) -> Entry:
         "seconds", "core_share", "environment_steps", "machine",
     )  # fmt: skip
     shown = {name: _chosen(entry)[name] for name in ("retention", "lower_bound", "episodes")}
-    return {**{name: entry.get(name) for name in names}, **shown, "smallest_not_shown": smallest_not_shown(entry)}
+    told = {"failed_first": failed_first(entry), "smallest_not_shown": smallest_not_shown(entry)}
+    return {**{name: entry.get(name) for name in names}, **shown, **told}
 
 
 def smallest_not_shown(entry: Entry) -> Entry | None:

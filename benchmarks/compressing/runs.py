@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -136,16 +136,22 @@ def is_of(entry: dict[str, Any] | None, asked: Asked) -> bool:
 
     What decides only after a first test failed does not matter where none did.
     """
-    if entry is None or entry.get("search") is None:
+    return entry is not None and is_by(entry, asdict(asked.search)) and bool(entry["minutes"] == asked.minutes)
+
+
+def is_by(entry: Mapping[str, Any], search: Mapping[str, Any] | None) -> bool:
+    """Return whether an entry is by this ``search``, as far as its parts were reached."""
+    known = entry.get("search")
+    if known is None or search is None or known["digest"] != search["digest"]:
         return False
-    known, wanted = entry["search"], asked.search
-    is_same = known.get("after_failure") == wanted.after_failure or not _failed_first(entry)
-    return bool(known["digest"] == wanted.digest and is_same and entry["minutes"] == asked.minutes)
+    return known.get("after_failure") == search.get("after_failure") or not failed_first(entry)
 
 
-def _failed_first(entry: dict[str, Any]) -> bool:
-    """Return whether a network was tested after one that failed, as far as the entry says."""
-    return "tested" not in entry or any(one.get("verdict") != "certified" for one in entry["tested"][:-1])
+def failed_first(entry: Mapping[str, Any]) -> bool:
+    """Return whether a network was tested after one that failed; true where the entry does not say."""
+    if "tested" in entry:
+        return any(one.get("verdict") != "certified" for one in entry["tested"][:-1])
+    return bool(entry.get("failed_first", True))
 
 
 def carry_out(asked: Asked) -> str:
