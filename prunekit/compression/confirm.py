@@ -99,29 +99,44 @@ def smallest(points: Sequence[Candidate], look: ConfirmationRun) -> tuple[Candid
 
 
 def dependable(points: Sequence[Candidate], look: ConfirmationRun, *, spare: float = 2.0) -> Candidate | None:
-    """Return the smallest of ``points`` that promises at least half as much as the most promising one.
+    """Return the one of ``points`` to test last: the smallest that is clearly good, or the largest if none is.
 
-    What a network promises is what the best bet on it would have earned per episode (``stats/betting.py``), with
-    returns clipped to ``clip_range``; at half of that, a certificate should take twice as many episodes. The most
-    promising network and the smallest ones that promise half as much have a confirmation first. As it is the last test,
-    ``spare`` times what the certificate should take has to be left; if that is true of none, the most promising network
-    is returned. Returns None if the environment fails under all of them.
+    The most promising network, the largest, and the smallest ones that promise half as much have a confirmation first,
+    four in all; if they are fewer, the next largest do too. What a network promises is what the best bet on it would
+    have earned per episode (``stats/betting.py``), with returns clipped to ``clip_range``; at half of that, a
+    certificate should take twice as many episodes.
+
+    A network is clearly good if it keeps ``keep`` even with two standard errors less, in its confirmation alone: the search chose
+    it for its other episodes. Of these, the smallest that promises half as much as any is returned for which ``spare``
+    times what its certificate should take is left, or the most promising one if there is none. If no network is clearly
+    good, episodes say too little, and the largest that kept ``keep`` is returned, which is most like its teacher.
+    Returns None if the environment fails under all of them.
     """
     best = most_promising(points, look.keep, look.clip_range)
-    beside = [point for point in promising(points, look.keep, look.clip_range) if point is not best]
-    racing = [best, *beside[: _RACING - 1]]
-    looked: list[Candidate] = []
+    others = sorted(points, key=lambda point: (-point.parameters, -point.retention))
+    racing = [best]
+    for point in (others[0], *promising(points, look.keep, look.clip_range), *others):
+        if len(racing) < _RACING and all(point is not other for other in racing):
+            racing.append(point)
+    looked, clear = list[Candidate](), list[Candidate]()
     while racing and not look.over():
         point = racing.pop(0)
         seen = _again(point, look)
-        if seen is not None:
-            looked.append(_together(point, seen[0]))
-    if looked:
-        fitting = [point for point in looked if spare * look.needed(point.played) <= look.left()]
-        if not fitting:
-            return most_promising(looked, look.keep, look.clip_range)
+        if seen is None:
+            continue
+        looked.append(_together(point, seen[0]))
+        gains = seen[0].differences(look.keep)
+        if len(gains) > 1 and float(gains.mean()) > CLEARLY * float(gains.std(ddof=1)) / math.sqrt(len(gains)):
+            clear.append(looked[-1])
+    if not looked:
+        return racing[0] if racing else None
+    fitting = [point for point in clear if spare * look.needed(point.played) <= look.left()]
+    if fitting:
         return promising(fitting, look.keep, look.clip_range)[0]
-    return racing[0] if racing else None
+    hopeful = [point for point in looked if point.retention >= look.keep]
+    if clear or not hopeful:
+        return most_promising(clear or looked, look.keep, look.clip_range)
+    return max(hopeful, key=lambda point: (point.parameters, point.retention))
 
 
 def most_promising(points: Sequence[Candidate], keep: float, clip_range: ReturnRange) -> Candidate:

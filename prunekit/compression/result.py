@@ -117,7 +117,8 @@ class Compressed:
         match entry.verdict:
             case Verdict.UNDECIDED:
                 within = "" if bound is None else f" in {episodes}"
-                return f"{what} {reached}{within}; give it more `{budget}` or `episodes`"
+                limit = "episodes" if len(entry.episodes) >= self.episodes_allowed > 0 else budget
+                return f"{what} {reached}{within}; give it more `{limit}`"
             case _:
                 return f"{what} {reached}; give a lower `keep`"
 

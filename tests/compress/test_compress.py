@@ -238,7 +238,13 @@ def test_a_busy_machine_is_named(steered: Compressed) -> None:
     assert "a worker had only 43% of a core" in cut_short.busy
     assert replace(cut_short, is_timed=False).busy == "", "no clock has a say"
     assert replace(cut_short, core_share=0.97).busy == ""
-    assert "fresh episodes; give it more `minutes`" in cut_short.failure
+    assert cut_short.failure.endswith("fresh episodes; give it more `minutes`")
+
+
+def test_what_was_undecided_at_the_limit_of_episodes_needs_more_of_them(steered: Compressed) -> None:
+    undecided = replace(steered, certificate=replace(steered.certificate, verdict=Verdict.UNDECIDED))
+    at_limit = replace(undecided, episodes_allowed=len(steered.certificate.episodes), own_copy_wanted=1.0)
+    assert at_limit.failure.endswith("fresh episodes; give it more `episodes`")
 
 
 def test_failures_beyond_their_limit_are_named(steered: Compressed) -> None:
