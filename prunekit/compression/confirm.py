@@ -106,11 +106,11 @@ def dependable(points: Sequence[Candidate], look: ConfirmationRun, *, spare: flo
     have earned per episode (``stats/betting.py``), with returns clipped to ``clip_range``; at half of that, a
     certificate should take twice as many episodes.
 
-    A network is clearly good if it keeps ``keep`` even with two standard errors less, in its confirmation alone: the search chose
-    it for its other episodes. Of these, the smallest that promises half as much as any is returned for which ``spare``
-    times what its certificate should take is left, or the most promising one if there is none. If no network is clearly
-    good, episodes say too little, and the largest that kept ``keep`` is returned, which is most like its teacher.
-    Returns None if the environment fails under all of them.
+    A network is clearly good if it keeps ``keep`` even with two standard errors less, in its confirmation alone: the
+    search chose it for its other episodes. Of these, the smallest that promises half as much as any is returned for
+    which ``spare`` times what its certificate should take is left, or the most promising one if there is none. If no
+    network is clearly good, episodes say too little, and the largest that kept ``keep`` is returned, which is most like
+    its teacher. Returns None if the environment fails under all of them.
     """
     best = most_promising(points, look.keep, look.clip_range)
     others = sorted(points, key=lambda point: (-point.parameters, -point.retention))
