@@ -190,6 +190,8 @@ def test_runs_that_were_made_again_stay_on_record(tmp_path: Path) -> None:
     put_aside(tmp_path / "run")
     (found,) = made_again([asked(tmp_path / "run")], PRESENT)
     assert (found["parameters"], [one["size"] for one in found["tested"]]) == (20, ["4"])
+    (found,) = made_again([replace(asked(tmp_path / "run"), called="ppo/X.zip")], PRESENT)
+    assert found["file"] == "ppo/X.zip"
     assert made_again([asked(tmp_path / "run")], EARLIER) == []
 
 

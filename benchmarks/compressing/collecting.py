@@ -60,9 +60,14 @@ def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
             "missing": [name + why_not(one) for name, (one, entry) in found.items() if entry is None],
             "runs": [entry for entry in entries if entry["env"] in DEVELOPMENT],
             "held_out": [entry for entry in entries if entry["env"] in HELD_OUT],
-            "made_again": made_again(asked, search) or (read_result("compress") or {}).get("made_again", []),
+            "made_again": _superseded("compress", asked, search),
         },
     )
+
+
+def _superseded(name: str, asked: Sequence[Asked], search: Search) -> list[Entry]:
+    """Return what was made again, or what the committed results ``name`` say of it where the runs are lost."""
+    return made_again(asked, search) or (read_result(name) or {}).get("made_again", [])
 
 
 def made_again(asked: Sequence[Asked], search: Search) -> list[Entry]:
@@ -74,7 +79,8 @@ def made_again(asked: Sequence[Asked], search: Search) -> list[Entry]:
             if entry is not None:
                 names = ("size", "verdict", "retention", "lower_bound", "episodes")
                 tested = [{name: test[name] for name in names} for test in entry["tested"]]
-                found.append({**in_short(entry), "tested": tested})
+                file = {"file": one.called} if one.called else {}
+                found.append({**file, **in_short(entry), "tested": tested})
     return found
 
 
@@ -127,9 +133,8 @@ def collect_published(asked: Sequence[Asked], search: Search) -> Path | None:
             missing.append(one.called)
     if not runs:
         return None
-    return write_result(
-        "compress_published", _commands("published", "collect"), {**_head(search), "missing": missing, "runs": runs}
-    )
+    entries = {"missing": missing, "runs": runs, "made_again": _superseded("compress_published", asked, search)}
+    return write_result("compress_published", _commands("published", "collect"), {**_head(search), **entries})
 
 
 def _chosen(entry: Entry) -> Entry:
