@@ -13,6 +13,7 @@ import record
 from compress import interleaved
 from compressing.collecting import (
     collect_published,
+    collect_runs,
     collect_speed,
     found_or_committed,
     in_short,
@@ -185,13 +186,19 @@ def test_what_is_committed_is_not_done_again(tmp_path: Path) -> None:
     assert open_of([wanted], [{**known, "seed": 2}]) == [wanted]
 
 
-def test_runs_that_were_made_again_stay_on_record(tmp_path: Path) -> None:
+def test_runs_that_were_made_again_stay_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done(tmp_path / "run", PRESENT)
     put_aside(tmp_path / "run")
     (found,) = made_again([asked(tmp_path / "run")], PRESENT)
     assert (found["parameters"], [one["size"] for one in found["tested"]]) == (20, ["4"])
     (found,) = made_again([replace(asked(tmp_path / "run"), called="ppo/X.zip")], PRESENT)
     assert found["file"] == "ppo/X.zip"
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    done(tmp_path / "other", PRESENT)
+    put_aside(tmp_path / "other")
+    for folder, count in (("run", 1), ("run", 1), ("lost", 1), ("other", 2)):
+        collect_runs([replace(asked(tmp_path / folder), called=f"ppo/{folder}.zip")], PRESENT)
+        assert len(json.loads((tmp_path / "compress.json").read_text())["made_again"]) == count
     assert made_again([asked(tmp_path / "run")], EARLIER) == []
 
 

@@ -66,8 +66,9 @@ def collect_runs(asked: Sequence[Asked], search: Search) -> Path:
 
 
 def _superseded(name: str, asked: Sequence[Asked], search: Search) -> list[Entry]:
-    """Return what was made again, or what the committed results ``name`` say of it where the runs are lost."""
-    return made_again(asked, search) or (read_result(name) or {}).get("made_again", [])
+    """Return what was made again: what the committed results ``name`` say of it, and what else was put aside."""
+    known: list[Entry] = (read_result(name) or {}).get("made_again", [])
+    return [*known, *(one for one in made_again(asked, search) if one not in known)]
 
 
 def made_again(asked: Sequence[Asked], search: Search) -> list[Entry]:
