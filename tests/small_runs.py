@@ -54,6 +54,7 @@ PLAN = PruningPlan(
     states=1024,
 )
 LIMITED = replace(PLAN, max_divergence=1e-7)  # the outputs of these runs are small
+FITTED = replace(PLAN, reconstruction=2)
 OFF_POLICY = {"learning_starts": 100, "batch_size": 32, "train_freq": 2, "gradient_steps": 1}
 DQN = {**OFF_POLICY, "buffer_size": 400, "target_update_interval": 70, "exploration_fraction": 1.0}
 SETTINGS: dict[str, tuple[str, str, int, dict[str, Any]]] = {

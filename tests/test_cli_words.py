@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--budget": FLOATS,
             "--penalty": FLOATS,
             "--max-divergence": [*FLOATS, "0"],
+            "--reconstruction": ["", "-1", "1.5", "nan", "x", *BIG],
             "--hidden": ["", "0", "-1", "1,,2", "x", "1.5", "1000000000", "1000000000,1000000000", "9" * 5000,
                          "65536,65536", ",".join(["4096"] * 9)],
             "--lr-schedule": NAMES,

@@ -58,6 +58,7 @@ def train(
     budget: float | None = None,
     penalty: float | None = None,
     max_divergence: float | None = None,
+    reconstruction: int | None = None,
     dense: bool = False,
     hidden: Sequence[int] | None = None,
     lr_schedule: str | None = None,
@@ -81,8 +82,9 @@ def train(
     Training removes the share ``sparsity`` of hidden units, 0.93 by default. With ``budget``, it instead removes units
     that together hold at most this share of all importance. With ``dense``, it removes none. ``penalty`` is the
     strength of the group-sparse penalty, 0.1 by default. ``max_divergence`` bounds how far the removals of one check
-    move the policy. Dead units are removed physically during training, unless ``live_shrink`` is False, which holds
-    them at zero. ``prune_critics`` prunes the critics too, by the same plan.
+    move the policy. With ``reconstruction``, what is left of a small network after a removal is fitted to the outputs
+    before it, in so many steps. Dead units are removed physically during training, unless ``live_shrink`` is False,
+    which holds them at zero. ``prune_critics`` prunes the critics too, by the same plan.
 
     A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times, or less often in a
     short run, so that whole episodes fit between two. ``resume`` continues the interrupted run in ``out`` from the last
@@ -102,7 +104,12 @@ def train(
                 "penalty": penalty,
                 "max_divergence": max_divergence,
             },
-            whole_or_none={"steps": steps, "checkpoint_every": checkpoint_every, "seed": seed},
+            whole_or_none={
+                "steps": steps,
+                "reconstruction": reconstruction,
+                "checkpoint_every": checkpoint_every,
+                "seed": seed,
+            },
         )
         words = TrainOptions(
             env=None
@@ -114,6 +121,7 @@ def train(
             budget=budget,
             penalty=penalty,
             max_divergence=max_divergence,
+            reconstruction=reconstruction,
             unpruned=dense,
             hidden=None if hidden is None else ",".join(map(str, hidden)) or LINEAR,
             lr_schedule=lr_schedule,

@@ -31,6 +31,12 @@ def train(
         float | None,
         typer.Option(help="How far the removals of one check may move the policy, as in 0.03; no limit by default."),
     ] = None,
+    reconstruction: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps that fit the network to its former outputs after a removal, as in 5; none by default."
+        ),
+    ] = None,
     unpruned: Annotated[bool, typer.Option("--dense", help="Train without pruning, as a control.")] = False,
     hidden: Annotated[
         str | None, typer.Option(help="Widths of the actor's hidden layers, as in 18,18, or linear.")
@@ -77,6 +83,7 @@ def train(
             budget=budget,
             penalty=penalty,
             max_divergence=max_divergence,
+            reconstruction=reconstruction,
             unpruned=unpruned,
             hidden=hidden,
             lr_schedule=lr_schedule,

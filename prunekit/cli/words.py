@@ -11,7 +11,7 @@ _SAME = (
     "dense", "drop", "engine", "env", "episodes", "fast", "first_seed", "format", "head", "hidden", "inputs",
     "int8", "json", "keep", "layers", "loop_episodes", "lr_schedule", "max_divergence", "max_failures", "minutes",
     "name", "noise", "normalizer", "observations", "original", "out", "output", "penalty", "prune_critics",
-    "randomize", "report", "resume", "seed", "self_test", "sparsity", "steps", "tuning", "workers",
+    "randomize", "reconstruction", "report", "resume", "seed", "self_test", "sparsity", "steps", "tuning", "workers",
 )  # fmt: skip
 FLAGS = {
     **{name: f"--{name.replace('_', '-')}" for name in _SAME},

@@ -97,6 +97,19 @@ def living_view(network: nn.Module, groups: Sequence[Group], keep: Masks) -> tup
     return view, without(groups, keep)
 
 
+@torch.no_grad()
+def write_back_(network: nn.Module, groups: Sequence[Group], keep: Masks, view: nn.Module) -> None:
+    """Write the parameters of ``view``, a copy of a ``living_view`` of ``network``, to their places in ``network``."""
+    places: dict[str, dict[int, Tensor]] = {}
+    for (path, axis, argument), stays in left_of(groups, keep).items():
+        if argument is None:
+            places.setdefault(path, {})[axis] = stays.nonzero().squeeze(1)
+    for path, parameter in view.named_parameters():
+        whole, left = network.get_parameter(path), places.get(path, {})
+        index = [left.get(axis, torch.arange(size)).to(whole.device) for axis, size in enumerate(whole.shape)]
+        whole[torch.meshgrid(*index, indexing="ij")] = parameter
+
+
 def copy_of(network: nn.Module) -> nn.Module:
     """Return a copy of ``network`` with parameters of its own; all else that its modules hold is shared."""
     copy = _shallow(network, {})

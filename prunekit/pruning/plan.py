@@ -26,6 +26,9 @@ class PruningPlan:
     contribution of dead ones (``pruning/compensation.py``). In sparsity mode a group keeps at least ``min_share`` of
     the units that it would keep if all groups lost the same share; this prevents bottlenecks.
 
+    With ``reconstruction``, all parameters that are left after a removal are fitted to the outputs before it, in so
+    many Gauss-Newton steps, once the network is small (``pruning/reconstruction.py``).
+
     With ``max_divergence``, the removals of one check move the policy by at most so much, compensation included
     (``pruning/trust_region.py``); the pruner then needs a ``divergence``. Raises InputError for values out of range.
     """
@@ -45,6 +48,7 @@ class PruningPlan:
     common_scale: bool = True
     compensate: bool = True
     max_divergence: float | None = None
+    reconstruction: int = 0
 
     def __post_init__(self) -> None:
         for name in ("checks", "patience", "states", "min_units"):
@@ -58,6 +62,8 @@ class PruningPlan:
             raise InputError(f"share_per_check must lie in (0, 1], got {self.share_per_check:g}")
         if not 0.0 <= self.memory < 1.0:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
+        if self.reconstruction < 0:
+            raise InputError(f"reconstruction must be at least 0, got {self.reconstruction}")
         if self.max_divergence is not None and not self.max_divergence > 0.0:
             raise InputError(f"max_divergence must be above 0, got {self.max_divergence:g}")
 

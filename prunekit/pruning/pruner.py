@@ -26,11 +26,12 @@ from prunekit.pruning.groups import state_units
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import UnitImportance
 from prunekit.pruning.importance_tracker import ImportanceTracker
-from prunekit.pruning.masks import sparsity_of
+from prunekit.pruning.masks import Masks, sparsity_of
 from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, scale_free_lambda
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs, living_states
+from prunekit.pruning.reconstruction import Reconstruction
 from prunekit.pruning.removal import Due, Unit, due_units, without_units
 from prunekit.pruning.schedules import Clock, Sparsity, growth
 from prunekit.pruning.slices import Group
@@ -146,6 +147,11 @@ class Pruner:
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
         self._region = _trust_region(self.plan, divergence, distribution_of or output_of)
+        self._reconstruction = (
+            Reconstruction(iterations=self.plan.reconstruction, outputs_of=distribution_of or output_of)
+            if self.plan.reconstruction
+            else None
+        )
         self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
         self._penalty_weights: PenaltyWeights | None = None
         self._weight: dict[str, Tensor] | None = None
@@ -341,7 +347,7 @@ class Pruner:
             self._streaks = due.streaks
             units = due.weakest if self._region is None else self._fitting(self._region, due, late, taken)
             if units:
-                self._units.prune_(without_units(self.keep, units), taken)
+                self._remove(without_units(self.keep, units), taken)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -351,6 +357,23 @@ class Pruner:
         removable = self._units.removable() if self.live_shrink else 0.0
         if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):
             self.shrink_()
+
+    def _remove(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
+        """Let all units except ``keep`` die; what is left is fitted to the outputs before, if the plan says so."""
+        if self._reconstruction is None:
+            self._units.prune_(keep, taken)
+            return
+        rows = self._recent.latest()
+        with self._recent.deaf():
+            before = living_states(rows, self._states, self.keep)
+            wanted = [self._reconstruction.outputs(network, *before) for network in self._units.copies()]
+            self._units.prune_(keep, taken)
+            after = living_states(rows, self._states, self.keep)
+            copies = self._units.copies()
+            names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+            for network, outputs in zip(copies, wanted, strict=True):
+                self._reconstruction.fit_(network, names, *after, outputs, seed=self.steps)
+            self._units.take_over_(copies)
 
     def _fitting(
         self, region: TrustRegion, due: Due, late: bool, taken: Mapping[str, Sequence[Taken]] | None

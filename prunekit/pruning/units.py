@@ -21,7 +21,7 @@ from prunekit.pruning.groups import find_groups, refuse_unprunable
 from prunekit.pruning.layers import check_trainable_types
 from prunekit.pruning.masks import DeadSlice, Masks, check_masks, dead_slices, full_masks, zero_slices_
 from prunekit.pruning.penalties import unit_size
-from prunekit.pruning.physical import copy_of, living_view, padded, refuse_replacing, remove_units_
+from prunekit.pruning.physical import copy_of, living_view, padded, refuse_replacing, remove_units_, write_back_
 from prunekit.pruning.slices import Group, places_of, without
 
 
@@ -64,10 +64,22 @@ class Units:
 
     def living(self) -> tuple[nn.Module, tuple[Group, ...]]:
         """Return the first network without its dead units, and its groups; the network itself if no unit is dead."""
+        return self._living(self._networks[0])
+
+    def copies(self) -> list[nn.Module]:
+        """Return a copy of every network without its dead units, with parameters of its own."""
+        return [copy_of(self._living(network)[0]) for network in self._networks]
+
+    def take_over_(self, copies: Sequence[nn.Module]) -> None:
+        """Write the parameters of ``copies``, which ``copies()`` returned, to where they are in the networks."""
+        for network, copy in zip(self._networks, copies, strict=True):
+            write_back_(network, self.groups, self.masks, copy)
+
+    def _living(self, network: nn.Module) -> tuple[nn.Module, tuple[Group, ...]]:
         masks = self.masks
         if all(bool(keep.all()) for keep in masks.values()):
-            return self._networks[0], self.groups
-        return living_view(self._networks[0], self.groups, masks)
+            return network, self.groups
+        return living_view(network, self.groups, masks)
 
     def zero_dead_(self) -> None:
         """Set all parameters of dead units that are present to zero."""

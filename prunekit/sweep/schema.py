@@ -10,7 +10,15 @@ from prunekit.pruning.importance import IMPORTANCES
 from prunekit.pruning.penalties import PENALTIES
 from prunekit.report.reading import by_name
 from prunekit.report.sweep_results import MANY
-from prunekit.training.config import MAX_DIVERGENCE, MAX_LAYERS, MAX_SEED, MAX_STEPS, MAX_WIDTH, preset_check
+from prunekit.training.config import (
+    MAX_DIVERGENCE,
+    MAX_LAYERS,
+    MAX_RECONSTRUCTION,
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_WIDTH,
+    preset_check,
+)
 from prunekit.training.presets import SCHEDULES
 from prunekit.training.schema import (
     Check,
@@ -49,6 +57,7 @@ _PLAN: dict[str, Check] = {
     "common_scale": flag,
     "compensate": flag,
     "max_divergence": positive(MAX_DIVERGENCE),
+    "reconstruction": whole(0, MAX_RECONSTRUCTION),
 }
 
 

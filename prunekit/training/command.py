@@ -19,7 +19,7 @@ from prunekit.files import RUNS
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.simulators.spec import EnvironmentSpec, environment_spec
-from prunekit.training.config import MAX_DIVERGENCE, MAX_SEED, MAX_STEPS
+from prunekit.training.config import MAX_DIVERGENCE, MAX_RECONSTRUCTION, MAX_SEED, MAX_STEPS
 from prunekit.training.presets import algorithms_of, check_schedule, preset_for
 from prunekit.training.request import TrainingRequest, check_widths, request_of
 
@@ -43,6 +43,7 @@ class TrainOptions:
     budget: float | None = None
     penalty: float | None = None
     max_divergence: float | None = None
+    reconstruction: int | None = None
     unpruned: bool = False
     hidden: str | None = None
     lr_schedule: str | None = None
@@ -121,8 +122,9 @@ def _as_begun(
         threshold = (
             plan.threshold if options.sparsity is not None or options.budget is not None else begun.plan.threshold
         )
-        plan = replace(begun.plan, threshold=threshold, strength=strength, max_divergence=limit)
-    changes = (options.sparsity, options.budget, options.penalty, options.max_divergence)
+        steps = begun.plan.reconstruction if options.reconstruction is None else plan.reconstruction
+        plan = replace(begun.plan, threshold=threshold, strength=strength, max_divergence=limit, reconstruction=steps)
+    changes = (options.sparsity, options.budget, options.penalty, options.max_divergence, options.reconstruction)
     pruned = options.unpruned or any(value is not None for value in changes)
     schedule = options.lr_schedule or begun.preset.learning_rate_schedule
     again = replace(
@@ -152,18 +154,21 @@ def _plan(options: TrainOptions) -> PruningPlan | None:
                                    ("`dense`", options.unpruned)) if on]  # fmt: skip
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other; give one")
-    for name, value in (("penalty", penalty), ("max_divergence", limit)):
+    reconstruction = options.reconstruction
+    for name, value in (("penalty", penalty), ("max_divergence", limit), ("reconstruction", reconstruction)):
         if options.unpruned and value is not None:
             raise InputError(f"`dense` and `{name}` exclude each other; give one")
     if penalty is not None and not 0.0 <= penalty <= MAX_PENALTY:
         raise InputError(f"`penalty` must be from 0 to {MAX_PENALTY:g}, got {penalty:g}")
     if limit is not None and not 0.0 < limit <= MAX_DIVERGENCE:
         raise InputError(f"`max_divergence` must be above 0 and at most {MAX_DIVERGENCE:g}, got {limit:g}")
+    if reconstruction is not None and not 0 <= reconstruction <= MAX_RECONSTRUCTION:
+        raise InputError(f"`reconstruction` must be from 0 to {MAX_RECONSTRUCTION}, got {reconstruction}")
     if options.unpruned:
         return None
     goal = DEFAULT_SPARSITY if sparsity is None else sparsity
     threshold = Sparsity(goal) if budget is None else Budget(budget)
-    plan = PruningPlan(threshold=threshold, max_divergence=limit)
+    plan = PruningPlan(threshold=threshold, max_divergence=limit, reconstruction=reconstruction or 0)
     return plan if penalty is None else replace(plan, strength=penalty)
 
 

@@ -43,6 +43,7 @@ MAX_ENVIRONMENTS = 1024
 MAX_WIDTH = 2**14
 MAX_LAYERS = 64
 MAX_DIVERGENCE = 1e6
+MAX_RECONSTRUCTION = 1000
 REMEDY = "restore it, or remove the run's folder to start over"
 
 _ALGORITHM = one_of(*ALGORITHMS)
@@ -97,7 +98,7 @@ _PLAN = record(
         "common_scale": flag,
         "compensate": flag,
     },
-    {"max_divergence": positive(MAX_DIVERGENCE)},
+    {"max_divergence": positive(MAX_DIVERGENCE), "reconstruction": whole(1, MAX_RECONSTRUCTION)},
 )
 
 

@@ -240,6 +240,8 @@ def _plan_to_dict(plan: PruningPlan) -> dict[str, Any]:
     names["phases"] = asdict(plan.phases)
     if plan.max_divergence is None:  # so that a plan without it is what it was before there was one
         del names["max_divergence"]
+    if plan.reconstruction == 0:
+        del names["reconstruction"]
     return names
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import killed_run
 import pytest
-from small_runs import LIMITED, SETTINGS, assert_same_tensors, metrics_of, run_until, small_request, tensors_of
+from small_runs import FITTED, LIMITED, SETTINGS, assert_same_tensors, metrics_of, run_until, small_request, tensors_of
 
 from prunekit.policy.artifact import load
 from prunekit.training.checkpoint import checkpoints_in, read_checkpoint
@@ -28,6 +28,7 @@ CUTS = {"before the first checkpoint": 0.06, "dense": 0.15, "pruning": 0.5, "fro
 CASES = [(name, {"live_shrink": live}) for name in SETTINGS for live in (True, False)]
 CASES += [("sac", {"prune_critics": True})]
 CASES += [("ppo", {"plan": LIMITED}), ("td3", {"plan": LIMITED, "prune_critics": True})]
+CASES += [("ppo", {"plan": FITTED}), ("sac", {"plan": FITTED, "prune_critics": True})]
 
 
 def told(value: str | dict[str, Any]) -> str:

@@ -93,12 +93,18 @@ def assert_same(run: Run, other: Run) -> None:
 
 @pytest.mark.parametrize("live_shrink", [False, True])
 @pytest.mark.parametrize(
-    ("threshold", "penalty"), [(Sparsity(0.75), PROXIMAL), (Sparsity(0.75), GRADIENT), (Budget(0.3), PROXIMAL)]
+    ("threshold", "penalty", "steps"),
+    [
+        (Sparsity(0.75), PROXIMAL, 0),
+        (Sparsity(0.75), GRADIENT, 0),
+        (Budget(0.3), PROXIMAL, 0),
+        (Sparsity(0.75), PROXIMAL, 2),
+    ],
 )
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
-    threshold: Sparsity | Budget, penalty: Penalty, live_shrink: bool
+    threshold: Sparsity | Budget, penalty: Penalty, steps: int, live_shrink: bool
 ) -> None:
-    plan = early_plan(threshold, penalty=penalty, checks=33, states=100)
+    plan = early_plan(threshold, penalty=penalty, checks=33, states=100, reconstruction=steps)
     whole = begin(plan, live_shrink)
     go_on(whole, 0, STEPS, constant)
     assert whole.pruner.frozen

@@ -19,7 +19,7 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
     text = SMALL.replace(
         "[methods.linear]",
         '[methods.budget]\nbudget = 0.3\nguard = false\nplan.importance = "group_norm"\n'
-        "plan.max_divergence = 0.03\n[methods.linear]",
+        "plan.max_divergence = 0.03\nplan.reconstruction = 5\n[methods.linear]",
     )
     sweep = read_sweep(sweep_file(tmp_path, text))
     masked, budget = sweep.methods["masked 0.9"], sweep.methods["budget"]
@@ -30,6 +30,7 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert budget.plan.threshold == Budget(0.3)
     assert budget.plan.importance is group_norm
     assert (budget.plan.max_divergence, masked.plan.max_divergence) == (0.03, None)
+    assert (budget.plan.reconstruction, masked.plan.reconstruction) == (5, 0)
     assert budget.guard_share is None
     assert masked.guard_share == 0.9
     assert sweep.methods["linear"].hidden == ()
@@ -60,6 +61,7 @@ def test_cells_are_every_combination_and_know_what_they_need(tmp_path: Path) -> 
         ("hidden = []", "hidden = []\nkeep = 0.9", "keep needs compress"),
         ("states = 64", "max_divergence = 0", "plan.max_divergence must be a number above 0"),
         ("states = 64", "max_divergence = inf", "plan.max_divergence must be a number from 0 to"),
+        ("states = 64", "reconstruction = 0.5", "plan.reconstruction must be an integer from 0 to 1000"),
         ("states = 64", "stats = 64", r"plan.stats is not known; did you mean states\?"),
         (
             'widths_of = "masked 0.9"',

@@ -43,6 +43,9 @@ PLANS = {
     "limited": PruningPlan(
         threshold=Sparsity(0.5), checks=16, patience=1, share_per_check=0.3, states=STATES, max_divergence=1e-4
     ),
+    "fitted": PruningPlan(
+        threshold=Sparsity(0.5), checks=16, patience=1, share_per_check=0.3, states=STATES, reconstruction=2
+    ),
 }
 
 
@@ -58,7 +61,7 @@ def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Pa
     assert train_until(shared.request, tmp_path / "trunk", shared.steps) == checkpoint
     assert not (tmp_path / "trunk" / "model.pt").exists()
     for kind, plan in PLANS.items():
-        if kind in ("random", "limited") and name != "ppo":
+        if kind in ("random", "limited", "fitted") and name != "ppo":
             continue  # they differ from the masked one in the pruner alone, whatever the algorithm
         request = request_for(name, plan)
         alone, branched = tmp_path / kind, tmp_path / f"{kind} branched"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import LIMITED, assert_same_tensors, run_until, small_request, tensors_of
+from small_runs import FITTED, LIMITED, assert_same_tensors, run_until, small_request, tensors_of
 
 from prunekit.errors import ArtifactError, InputError
 from prunekit.training.command import TrainOptions, prepare
@@ -154,6 +154,9 @@ WRONG: list[tuple[str, Any]] = [
     ("plan.max_divergence", 0),
     ("plan.max_divergence", "0.03"),
     ("plan.max_divergence", 1e7),
+    ("plan.reconstruction", 0),
+    ("plan.reconstruction", 1.5),
+    ("plan.reconstruction", 10**9),
     ("plan.more", 1),
     ("versions", 7),
     ("versions.torch", {"a": 1}),
@@ -239,7 +242,8 @@ def test_a_run_in_an_environment_of_a_module_goes_on_with_env(run: Run, tmp_path
 
 @pytest.mark.parametrize("name", ["ppo", "dqn", "sac", "td3", "guarded"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"plan": None, "guard_share": None}, {"env_kwargs": {"a": 1, "b": None}}, {"plan": LIMITED}]
+    "changes",
+    [{}, {"plan": None, "guard_share": None}, {"env_kwargs": {"a": 1, "b": None}}, {"plan": LIMITED}, {"plan": FITTED}],
 )
 def test_what_runs_write_is_taken(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
     written = small_request(name, **changes)
@@ -249,10 +253,12 @@ def test_what_runs_write_is_taken(name: str, changes: dict[str, Any], tmp_path: 
     assert found.to_dict() == written.to_dict()
 
 
-def test_a_plan_without_a_limit_is_written_as_it_was_before_there_were_limits() -> None:
+def test_a_plan_without_an_option_is_written_as_it_was_before_there_was_one() -> None:
     """Results of sweeps are known by what was asked, and must not be lost."""
     assert "max_divergence" not in small_request("ppo").to_dict()["plan"]
+    assert "reconstruction" not in small_request("ppo").to_dict()["plan"]
     assert small_request("ppo", plan=LIMITED).to_dict()["plan"]["max_divergence"] == 1e-7
+    assert small_request("ppo", plan=FITTED).to_dict()["plan"]["reconstruction"] == 2
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5"])
@@ -303,6 +309,9 @@ def test_requests_beyond_all_bounds(changes: dict[str, Any], words: str) -> None
         (("--max-divergence", 0), "--max-divergence must be above 0"),
         (("--max-divergence", "inf"), "--max-divergence"),
         (("--max-divergence", 0.1, "--dense"), "--dense and --max-divergence exclude each other"),
+        (("--reconstruction", -1), "--reconstruction must be from 0 to 1000, got -1"),
+        (("--reconstruction", 10**9), "--reconstruction must be from 0 to 1000"),
+        (("--reconstruction", 5, "--dense"), "--dense and --reconstruction exclude each other"),
     ],
 )
 def test_options_beyond_all_bounds(options: tuple[object, ...], word: str, run: Run, tmp_path: Path) -> None:

@@ -190,16 +190,18 @@ def test_critics_are_pruned_without_the_limit(tmp_path: Path) -> None:
     assert [sum(living for living, _ in end.values()) for end in ends] == [11, 11]
 
 
-def test_a_limit_can_be_given_and_again_when_a_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("option", "value", "other"), [("max_divergence", 0.03, 0.1), ("reconstruction", 5, 0)])
+def test_an_option_can_be_given_and_again_when_a_run_goes_on(
+    option: str, value: float, other: float, tmp_path: Path
+) -> None:
     words = {"env": "CartPole-v1", "algo": "ppo", "steps": 2000}
-    request, _ = prepare(TrainOptions(**words, max_divergence=0.03, out=tmp_path / "run"))
+    request, _ = prepare(TrainOptions(**words, **{option: value}, out=tmp_path / "run"))
     assert request.plan is not None
-    assert request.plan.max_divergence == 0.03
+    assert getattr(request.plan, option) == value
     (tmp_path / "run").mkdir()
     config = {**request.to_dict(), "versions": {}, "started": "now"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    for again, limit in (({}, 0.03), ({"max_divergence": 0.03}, 0.03), ({"max_divergence": 0.1}, 0.1),
-                         ({"sparsity": 0.93}, 0.03)):  # fmt: skip
+    for again, wanted in (({}, value), ({option: value}, value), ({option: other}, other), ({"sparsity": 0.93}, value)):
         found, _ = prepare(TrainOptions(**again, out=tmp_path / "run"), True)
         assert found.plan is not None
-        assert found.plan.max_divergence == limit
+        assert getattr(found.plan, option) == wanted
