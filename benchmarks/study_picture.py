@@ -21,6 +21,7 @@ from prunekit.report.sweep_tables import all_summaries, random_mean
 _FAMILIES = {
     "unpruned": ("#444444", "s", "unpruned"),
     "masked": ("#c2410c", "o", "masked training, shrunk"),
+    "reconstruction": ("#d99a00", "h", "masked training with reconstruction"),
     "from scratch": ("#1d5fa8", "^", "the same widths from scratch"),
     "compressed": ("#1b6e53", "D", "compress"),
     "random units": ("#8a5fb0", "v", "random units, same schedule"),
@@ -67,6 +68,8 @@ def study_picture(result: Mapping[str, Any]) -> bytes:
 
 
 def _family(method: str) -> str:
+    if method.endswith(", reconstruction"):
+        return "reconstruction"
     if method.startswith("masked") and "," in method and not method.startswith("masked, budget"):
         return ""  # what differs from the default is for the tables of ablations
     return next((name for name in _FAMILIES if method.startswith(name)), "")
