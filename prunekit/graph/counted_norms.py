@@ -13,6 +13,9 @@ class CountedLayerNorm(nn.Module):
     are zero.
     """
 
+    weight: Tensor  # a parameter, unless torch.func calls the module with other values
+    bias: Tensor | None
+
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, epsilon: float, count: int) -> None:
         super().__init__()
         self.eps, self.count = epsilon, count
@@ -21,15 +24,15 @@ class CountedLayerNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the text that ``print`` shows."""
-        return f"{len(self.get_parameter('weight'))}, count={self.count}, eps={self.eps:g}"
+        return f"{len(self.weight)}, count={self.count}, eps={self.eps:g}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x [..., n] and return [..., n]."""
         mean = x.sum(dim=-1, keepdim=True) / self.count
         missing = self.count - x.shape[-1]
         variance = (((x - mean) ** 2).sum(dim=-1, keepdim=True) + missing * mean**2) / self.count
-        result = (x - mean) / (variance + self.eps).sqrt() * self.get_parameter("weight")
-        return result if self.bias is None else result + self.get_parameter("bias")
+        result = (x - mean) / (variance + self.eps).sqrt() * self.weight
+        return result if self.bias is None else result + self.bias
 
 
 @final

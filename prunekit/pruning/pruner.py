@@ -31,7 +31,7 @@ from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, 
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs, living_states
-from prunekit.pruning.reconstruction import Reconstruction
+from prunekit.pruning.reconstruction import reconstruction_of
 from prunekit.pruning.removal import Due, Unit, due_units, without_units
 from prunekit.pruning.schedules import Clock, Sparsity, growth
 from prunekit.pruning.slices import Group
@@ -99,9 +99,9 @@ class Pruner:
     ``keep`` has one bool [original width] per group, and ``masks`` one bool per unit that the network still has.
 
     Raises CouplingError for networks that cannot be traced, InputError where parameters are not all float32 or all
-    float64, where the optimizer does not hold them or evaluates closures, where ``total_steps`` is below 1, or where
-    ``plan.max_divergence`` has no ``divergence``; and EmptyGroupError where the threshold leaves a group without
-    ``min_units``.
+    float64, where the optimizer does not hold them or evaluates closures, where ``total_steps`` is below 1, where
+    ``plan.max_divergence`` has no ``divergence``, or where ``torch.func`` cannot differentiate a network that
+    ``plan.reconstruction`` is for; and EmptyGroupError where the threshold leaves a group without ``min_units``.
     """
 
     def __init__(
@@ -147,10 +147,8 @@ class Pruner:
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
         self._region = _trust_region(self.plan, divergence, distribution_of or output_of)
-        self._reconstruction = (
-            Reconstruction(iterations=self.plan.reconstruction, outputs_of=distribution_of or output_of)
-            if self.plan.reconstruction
-            else None
+        self._reconstruction = reconstruction_of(
+            self.plan.reconstruction, network, distribution_of or output_of, states=states
         )
         self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
         self._penalty_weights: PenaltyWeights | None = None

@@ -13,6 +13,7 @@ by layer; the steps are those of Levenberg (1944) and Marquardt (1963).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -21,9 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunekit.optim.fisher import MAX_PARAMETERS
+from prunekit.errors import InputError
+from prunekit.optim.fisher import MAX_PARAMETERS, fisher_matrix
 from prunekit.optim.gauss_newton import fit_gauss_newton
+from prunekit.pruning.groups import state_units, traced_groups
 from prunekit.pruning.importance_tracker import evaluating
+from prunekit.pruning.masks import full_masks
+from prunekit.pruning.physical import copy_of, living_view
+from prunekit.pruning.recent import living_states
 from prunekit.spaces.curvature import Normals
 
 # The curvature uses at most so many output values; the loss uses all.
@@ -81,6 +87,38 @@ class Reconstruction:
 
             generator, curvature = torch.Generator().manual_seed(seed), Normals(deviations)
             fit_gauss_newton(fitted, inputs, loss, self.iterations, generator, curvature, max_outputs=_MAX_OUTPUTS)
+
+
+def reconstruction_of(
+    iterations: int, network: nn.Module, outputs_of: Callable[[object], Tensor], *, states: int = 0
+) -> Reconstruction | None:
+    """Return what fits ``network`` in ``iterations`` steps, or None for 0; ``states`` is as in ``find_groups``.
+
+    Raises InputError where ``torch.func`` cannot differentiate the network, which would show hours later.
+    """
+    traced, groups = traced_groups(network, states=states, structure_only=True)
+    if iterations == 0 or traced is None:
+        return None
+    found = Reconstruction(iterations=iterations, outputs_of=outputs_of)
+    masks = {name: torch.arange(keep.numel()) == 0 for name, keep in full_masks(groups).items()}
+    smallest = copy_of(living_view(network, groups, masks)[0]).requires_grad_(True)
+    graph = traced.graph
+    shapes = [*(port.shape for port in graph.inputs), *(state.initial.shape for state in graph.states)]
+    row = next(network.parameters()).new_zeros(1, sum(map(math.prod, shapes)))
+    row, widths = living_states(row, state_units(network, states=states) if states else (), masks)
+    try:
+        outputs = found.outputs(smallest, row, widths).shape[1]
+        rows = row.expand(outputs + 2, -1)  # as many rows as outputs would hide that the two are mixed up
+        with torch.enable_grad(), evaluating(smallest):
+            names = [name for name, _ in smallest.named_parameters()]
+            fitted = _Fitted(smallest, names, outputs_of, widths).used(rows)
+            fisher_matrix(fitted, rows, Normals(row.new_ones(outputs)))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"reconstruction needs torch.func, which cannot differentiate this network ({reason}); train it without"
+        ) from error
+    return found
 
 
 @final

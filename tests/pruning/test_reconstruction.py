@@ -49,7 +49,7 @@ def names_of(network: nn.Module) -> list[str]:
 def plan_of(**changes: Any) -> PruningPlan:
     """Return a plan with no penalty, which would move the network too, and a window from step 20 to 70."""
     found = {"strength": 0.0, "checks": 25, "patience": 1, "share_per_check": 0.3, "states": 512, "reconstruction": 5}
-    return early_plan(Sparsity(0.75), **{**found, **changes})
+    return early_plan(**{"threshold": Sparsity(0.75), **found, **changes})
 
 
 class Loop:
@@ -241,6 +241,56 @@ def test_constant_outputs_are_left_alone() -> None:
     fit.fit_(network, names_of(network), inputs, (), wanted, seed=0)
     error = (fit.outputs(network, inputs, ()) - wanted).square().mean(dim=0)
     assert float(error[0]) < float(wanted[:, 0].var())
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"), [(nn.PReLU(6), "cannot differentiate this network"), (nn.ReLU(inplace=True), ""), (nn.ELU(), "")]
+)
+def test_a_network_that_cannot_be_fitted_is_refused_before_training(layer: nn.Module, told: str) -> None:
+    network = nn.Sequential(nn.Linear(3, 6), layer, nn.Linear(6, 2)).double()
+    optimizer = torch.optim.Adam(network.parameters())
+    if told:
+        with pytest.raises(InputError, match=told) as refusal:
+            Pruner(network, optimizer, STEPS, plan_of())
+        assert "\n" not in str(refusal.value)
+    else:
+        Pruner(network, optimizer, STEPS, plan_of())
+    Pruner(network, optimizer, STEPS, plan_of(reconstruction=0))
+
+
+def test_a_recurrent_network_can_be_pruned_with_it() -> None:
+    network = Recurrent().double()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    pruner = Pruner(network, optimizer, STEPS, plan_of(threshold=Sparsity(0.5)), states=1)
+    source = batches(3, size=32)
+    for _ in range(STEPS):
+        state = torch.zeros(32, 5, dtype=torch.float64)
+        for _ in range(3):
+            output, state = network(source(), state)
+        optimizer.zero_grad()
+        (output - 1.0).square().mean().backward()
+        optimizer.step()
+    assert pruner.frozen
+    for name, keep in pruner.keep.items():
+        own = network.get_submodule(name)
+        weight = own.weight if isinstance(own, nn.Linear) else own.weight_ih.view(3, 5, -1).movedim(1, 0)
+        assert not weight[~keep].any()
+
+
+def test_a_pruner_leaves_frozen_parameters_and_the_random_state_alone() -> None:
+    network = curved(3, 14, 10, 2)
+    network[0].bias.requires_grad_(False)
+    before = network[0].bias.clone()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    pruner = Pruner(network, optimizer, STEPS, plan_of())
+    source, state = batches(3, size=512), torch.get_rng_state()
+    for _ in range(STEPS):
+        network(source()).sum().backward()
+        optimizer.step()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert pruner.frozen
+    keep = pruner.keep["0"]
+    assert torch.equal(network[0].bias[keep], before[keep])
 
 
 def test_a_wrong_number_is_refused() -> None:
