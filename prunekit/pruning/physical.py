@@ -106,6 +106,9 @@ def write_back_(network: nn.Module, groups: Sequence[Group], keep: Masks, view: 
             places.setdefault(path, {})[axis] = stays.nonzero().squeeze(1)
     for path, parameter in view.named_parameters():
         whole, left = network.get_parameter(path), places.get(path, {})
+        if whole.ndim == 0:
+            whole.copy_(parameter)
+            continue
         index = [left.get(axis, torch.arange(size)).to(whole.device) for axis, size in enumerate(whole.shape)]
         whole[torch.meshgrid(*index, indexing="ij")] = parameter
 

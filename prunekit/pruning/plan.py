@@ -62,8 +62,8 @@ class PruningPlan:
             raise InputError(f"share_per_check must lie in (0, 1], got {self.share_per_check:g}")
         if not 0.0 <= self.memory < 1.0:
             raise InputError(f"memory must lie in [0, 1), got {self.memory:g}")
-        if self.reconstruction < 0:
-            raise InputError(f"reconstruction must be at least 0, got {self.reconstruction}")
+        if not isinstance(self.reconstruction, int) or self.reconstruction < 0:
+            raise InputError(f"reconstruction must be a whole number, at least 0, got {self.reconstruction}")
         if self.max_divergence is not None and not self.max_divergence > 0.0:
             raise InputError(f"max_divergence must be above 0, got {self.max_divergence:g}")
 

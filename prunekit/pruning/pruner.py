@@ -80,10 +80,10 @@ class Pruner:
     to reach the sparsity. A dead unit's parameters are exactly zero after every step.
 
     ``live_shrink`` removes dead units physically during training, from network, target networks and the optimizer's
-    state, so that training gets cheaper. The weights are those of training with masks, up to rounding. Parameters are
-    replaced by smaller ones, so a loop must ask modules for their parameters and keep no list of them. Groups named
-    together in ``equal_widths`` stay equally wide: the narrower groups keep some of their dead units, at zero.
-    ``on_shrink`` is called after every removal.
+    state, so that training gets cheaper. The weights are those of training with masks, up to rounding (which
+    ``plan.reconstruction`` amplifies). Parameters are replaced by smaller ones, so a loop must ask modules for their
+    parameters and keep no list of them. Groups named together in ``equal_widths`` stay equally wide: the narrower
+    groups keep some of their dead units, at zero. ``on_shrink`` is called after every removal.
 
     The last ``states`` inputs of the network's forward are states (of a ``nn.GRUCell``, say), which the network returns
     for the next call after its outputs; the loop calls it step by step. A unit's importance is then its effect on the
@@ -95,6 +95,9 @@ class Pruner:
     For Gaussian actions with the standard deviations ``std`` it is the KL divergence::
 
         divergence=lambda before, after: ((after - before) / std).square().sum(dim=1) / 2
+
+    ``plan.reconstruction`` keeps these outputs, and no others: a network with several heads, of which all must be kept,
+    needs a ``distribution_of`` that joins them. It calls the network under ``torch.func``, its forward hooks included.
 
     ``keep`` has one bool [original width] per group, and ``masks`` one bool per unit that the network still has.
 

@@ -70,9 +70,11 @@ class Reconstruction:
     ) -> None:
         """Fit the parameters ``names`` of ``network``, so that ``outputs`` come close to ``wanted`` [n, k].
 
-        The outputs never come less close. ``network`` must share its parameters with no other. Parameters on which the
-        outputs do not depend stay. A network stays as it is if it has too many parameters, or if there are too few
-        values to fit them to. ``seed`` draws the inputs that the curvature is measured on.
+        The mean squared error of the outputs never grows, each relative to its standard deviation over the inputs; a
+        divergence may. ``network`` must share its parameters with no other. Parameters on which the outputs do not
+        depend stay, as do single numbers (tensors without axes). A network stays as it is if it has too many
+        parameters, or if there are too few values to fit them to. ``seed`` draws the inputs that the curvature is
+        measured on.
         """
         deviations = wanted.std(dim=0, unbiased=False)
         largest = float(deviations.max())
@@ -94,10 +96,13 @@ def reconstruction_of(
 ) -> Reconstruction | None:
     """Return what fits ``network`` in ``iterations`` steps, or None for 0; ``states`` is as in ``find_groups``.
 
-    Raises InputError where ``torch.func`` cannot differentiate the network, which would show hours later.
+    Raises InputError where ``torch.func`` cannot differentiate the network, which would show hours later. That is not
+    tried where the network's input is not known, because something in front of the first layer cannot be traced.
     """
+    if iterations == 0:
+        return None
     traced, groups = traced_groups(network, states=states, structure_only=True)
-    if iterations == 0 or traced is None:
+    if traced is None:
         return None
     found = Reconstruction(iterations=iterations, outputs_of=outputs_of)
     masks = {name: torch.arange(keep.numel()) == 0 for name, keep in full_masks(groups).items()}
@@ -108,6 +113,9 @@ def reconstruction_of(
     row, widths = living_states(row, state_units(network, states=states) if states else (), masks)
     try:
         outputs = found.outputs(smallest, row, widths).shape[1]
+    except RuntimeError:
+        return found
+    try:
         rows = row.expand(outputs + 2, -1)  # as many rows as outputs would hide that the two are mixed up
         with torch.enable_grad(), evaluating(smallest):
             names = [name for name, _ in smallest.named_parameters()]
@@ -141,11 +149,11 @@ class _Fitted(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def used(self, inputs: Tensor) -> _Fitted:
-        """Return the same without the parameters on which the outputs do not depend."""
+        """Return the same without single numbers, and without parameters on which the outputs do not depend."""
         if not self._names:
             return self
         slopes = torch.autograd.grad(self(inputs).sum(), list(self.values), allow_unused=True)
-        names = [name for name, slope in zip(self._names, slopes, strict=True) if slope is not None]
+        names = [name for name, slope in zip(self._names, slopes, strict=True) if slope is not None and slope.ndim]
         return _Fitted(self._network[0], names, self._outputs_of, self._widths)
 
     def forward(self, inputs: Tensor) -> Tensor:

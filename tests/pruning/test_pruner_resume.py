@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import pytest
@@ -14,6 +14,7 @@ from pruning_helpers import bits, early_plan, fit, fit_step, mlp
 from torch import Tensor, nn
 
 from prunekit.errors import InputError
+from prunekit.pruning import reconstruction
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.penalties import GRADIENT, PROXIMAL, Penalty
 from prunekit.pruning.plan import PruningPlan
@@ -102,13 +103,18 @@ def assert_same(run: Run, other: Run) -> None:
     ],
 )
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
-    threshold: Sparsity | Budget, penalty: Penalty, steps: int, live_shrink: bool
+    threshold: Sparsity | Budget, penalty: Penalty, steps: int, live_shrink: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reconstruction, "_VALUES_EACH", 0.1)  # so that few states suffice for a fit
     plan = early_plan(threshold, penalty=penalty, checks=33, states=100, reconstruction=steps)
     whole = begin(plan, live_shrink)
     go_on(whole, 0, STEPS, constant)
     assert whole.pruner.frozen
     assert whole.pruner.sparsity > 0.0
+    if steps:
+        without = begin(replace(plan, reconstruction=0), live_shrink)
+        go_on(without, 0, STEPS, constant)
+        assert bits(without.network) != bits(whole.network)
     # in the dense phase, in the window, while the guard holds, before the window's end, after it
     for cut in (25, 50, 75, 138, 160):
         first = begin(plan, live_shrink)

@@ -13,6 +13,7 @@ import torch
 from small_runs import assert_same_tensors, metrics_of, small_request, tensors_of
 
 from prunekit.errors import InputError
+from prunekit.pruning import reconstruction
 from prunekit.pruning.importance import random_units
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.schedules import Phases, Sparsity
@@ -50,7 +51,10 @@ PLANS = {
 
 
 @pytest.mark.parametrize("name", ["ppo", "dqn", "td3"])
-def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Path) -> None:
+def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconstruction, "_VALUES_EACH", 0.1)  # so that few states suffice for a fit
     known: dict[str, int] = {}
     trunks = {kind: trunk_of(request_for(name, plan), known, TRUNK) for kind, plan in PLANS.items()}
     shared = trunks["masked"]
@@ -69,6 +73,10 @@ def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(name: str, tmp_path: Pa
         branch(checkpoint, request, branched)
         train(request, branched, resume=True)
         assert_same_tensors(tensors_of(alone), tensors_of(branched))
+        if kind == "fitted":
+            assert plan is not None
+            train(request_for(name, replace(plan, reconstruction=0)), tmp_path / "without")
+            assert tensors_of(tmp_path / "without") != tensors_of(alone)
         assert metrics_of(branched) == metrics_of(alone)
         assert int(metrics_of(alone)[0][0]) <= int(checkpoint.stem), "rows of the trunk are among them"
         config, own = (json.loads((folder / "config.json").read_text()) for folder in (branched, alone))
