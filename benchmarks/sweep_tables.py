@@ -18,7 +18,7 @@ from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 CHOSEN_ON = {"CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5"}
 """Environments that defaults were chosen on."""
 _COMPARED = ("masked 0.93", "masked 0.93, reconstruction")
-"""Methods whose lead over training from scratch is told; it has the widths of the first."""
+"""Methods that are compared with training from scratch, which has the final widths of the first."""
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:

@@ -29,7 +29,9 @@ def train(
     ] = None,
     max_divergence: Annotated[
         float | None,
-        typer.Option(help="How far the removals of one check may move the policy, as in 0.03; no limit by default."),
+        typer.Option(
+            help="How far removals at a check may move the policy, before reconstruction, as in 0.03; none by default."
+        ),
     ] = None,
     reconstruction: Annotated[
         int | None,

@@ -258,10 +258,11 @@ def test_a_network_that_cannot_be_fitted_is_refused_before_training(layer: nn.Mo
     Pruner(network, optimizer, STEPS, plan_of(reconstruction=0))
 
 
-def test_a_recurrent_network_can_be_pruned_with_it() -> None:
+def recurrent(steps: int) -> tuple[Recurrent, Pruner]:
+    torch.manual_seed(0)
     network = Recurrent().double()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    pruner = Pruner(network, optimizer, STEPS, plan_of(threshold=Sparsity(0.5)), states=1)
+    pruner = Pruner(network, optimizer, STEPS, plan_of(threshold=Sparsity(0.5), reconstruction=steps), states=1)
     source = batches(3, size=32)
     for _ in range(STEPS):
         state = torch.zeros(32, 5, dtype=torch.float64)
@@ -270,7 +271,13 @@ def test_a_recurrent_network_can_be_pruned_with_it() -> None:
         optimizer.zero_grad()
         (output - 1.0).square().mean().backward()
         optimizer.step()
+    return network, pruner
+
+
+def test_a_recurrent_network_can_be_pruned_with_it() -> None:
+    network, pruner = recurrent(5)
     assert pruner.frozen
+    assert bits(network) != bits(recurrent(0)[0]), "it was fitted"
     for name, keep in pruner.keep.items():
         own = network.get_submodule(name)
         weight = own.weight if isinstance(own, nn.Linear) else own.weight_ih.view(3, 5, -1).movedim(1, 0)
