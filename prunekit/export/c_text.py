@@ -57,6 +57,20 @@ IN_CPP = """#if defined(__cplusplus)
 #endif
 """
 """What a compiler of C++ needs that is given the source as it is."""
+WITHOUT_FUSED = """/* For x86, GCC's vectorizer of loops fuses too, where lanes add and subtract in turn. */
+#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__FMA__)
+#pragma GCC target("no-fma")
+#endif
+#if defined(__FMA4__)
+#pragma GCC target("no-fma4")
+#endif
+#if defined(__AVX512F__)
+#pragma GCC target("no-avx512f")
+#endif
+#endif
+"""
+"""Keeps GCC for x86 from instructions that fuse: no option keeps its vectorizer from using them."""
 
 
 def source_head(name: str, constants: Sequence[Constant]) -> str:
@@ -87,7 +101,7 @@ def source_head(name: str, constants: Sequence[Constant]) -> str:
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off", "no-tree-slp-vectorize")
 #endif
-
+{WITHOUT_FUSED}
 #if defined(__AVR__)
 {too_large}#include <avr/pgmspace.h>
 #define {upper}_FLASH PROGMEM

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from prunekit.activations import KINDS, Activation
 from prunekit.export.c_code import CCode
-from prunekit.export.c_text import IN_CPP
+from prunekit.export.c_text import IN_CPP, WITHOUT_FUSED
 from prunekit.policy.heads import ArgmaxHead, ClipHead, Head, TanhHead
 from prunekit.policy.program import Activate, Affine, Normalize, Op, Program
 from prunekit.versions import installed_versions
@@ -96,6 +96,6 @@ def digest(code: CCode) -> str:
     version = installed_versions(("prunekit",))["prunekit"]
     header = code.header.replace(f"prunekit {version};", "prunekit VERSION;", 1)
     header = header.replace(" parameters.", " weights.", 1)  # as the comment said when the digests were taken
-    source = code.source.replace(IN_CPP, "", 1)
+    source = code.source.replace(IN_CPP, "", 1).replace(WITHOUT_FUSED, "", 1)
     told = (header, source, code.name, code.inputs, code.outputs, code.constant_bytes, code.wide)
     return hashlib.sha256(repr(told).encode()).hexdigest()

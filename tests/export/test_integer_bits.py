@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.export.c_int8 import int8_to_c
+from prunekit.export.c_text import WITHOUT_FUSED
 from prunekit.export.quantize import quantize
 from prunekit.graph.graph import Graph
 from prunekit.policy.artifact import load
@@ -48,6 +49,7 @@ def digest(graph: Graph, seen: NDArray[np.float32], bits: int) -> str:
     code = int8_to_c(quantize(graph, seen, 8 if bits == 8 else 16), "p", {}, seen[:8])
     lines = (code.header + code.source).splitlines()
     text = "\n".join(line for line in lines if "Written by" not in line)  # it names the version
+    text = text.replace(WITHOUT_FUSED, "", 1)
     text = text.replace(" parameters.", " weights.", 1)  # as the comment said when the digests were taken
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
