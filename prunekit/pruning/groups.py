@@ -61,10 +61,26 @@ def traced_groups(
 
 
 def refuse_unprunable(network: nn.Module, *, states: int = 0) -> None:
-    """Raise CouplingError, naming the norm, if dead units of ``network`` would not be zero under a norm."""
-    traced = trace_layers(network, states=states, structure_only=True)
-    for message in () if traced is None else refused_groups(traced.graph).values():
+    """Raise CouplingError, naming the norm, if dead units of ``network`` would not be zero under a norm, or if a norm
+    has no weight that could lose units.
+    """
+    traced, groups = traced_groups(network, states=states, structure_only=True)
+    if traced is None:
+        return
+    for message in refused_groups(traced.graph).values():
         raise CouplingError(message)
+    names = {group.name for group in groups}
+    units = [entry for group in groups_of(traced.graph) if group.name in names for entry in group.slices]
+    for node, field, *_ in units:
+        place = traced.places.get((node, field))
+        if place is None or not _is_absent(network, place) or not parameters(traced.graph.nodes[node].op)[field].any():
+            continue
+        path, _, attribute = place.rpartition(".")
+        kind = type(network.get_submodule(path)).__name__
+        raise CouplingError(
+            f"'{path}' ({kind}) has no {attribute}, so it cannot lose units while it trains; give it one "
+            "(elementwise_affine=True)"
+        )
 
 
 class StateUnits(NamedTuple):

@@ -117,7 +117,8 @@ def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
     """Write the constants of ``graph`` into ``network``, in place, if they differ from those of ``traced``.
 
     ``graph`` has the nodes of ``traced.graph``, possibly with fewer units; modules that lost some are resized or
-    replaced. Tensors keep dtype, device and ``requires_grad``. A new bias gets the ``requires_grad`` of its weight.
+    replaced. Tensors keep dtype, device and ``requires_grad``. A new bias gets the ``requires_grad`` of its weight. The
+    weight that a norm without one gets is not trained.
     """
     resized: dict[str, None] = {}
     for (index, field), place in traced.places.items():
@@ -129,10 +130,11 @@ def write_(network: nn.Module, traced: TracedNetwork, graph: Graph) -> None:
         before = getattr(module, attribute)
         if before is None and not new.any():
             continue
-        kept = next(module.parameters()) if before is None else before
-        tensor = torch.from_numpy(new).to(kept)
+        kept = next(module.parameters(), None) if before is None else before
+        tensor = torch.from_numpy(new).to(next(network.parameters()) if kept is None else kept)
+        trained = kept is not None and kept.requires_grad
         is_buffer = attribute in module._buffers
-        setattr(module, attribute, tensor if is_buffer else nn.Parameter(tensor, requires_grad=kept.requires_grad))
+        setattr(module, attribute, tensor if is_buffer else nn.Parameter(tensor, requires_grad=trained))
         if old.shape != new.shape:
             resized[path] = None
     for path in resized:

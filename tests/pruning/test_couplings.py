@@ -99,6 +99,19 @@ def test_a_norm_without_a_weight_of_its_own_is_refused() -> None:
         find_groups(nn.Sequential(nn.Linear(3, 4), plain, nn.Linear(4, 2)))
 
 
+def test_an_rms_norm_without_a_weight_is_shrunk_and_refused_in_training() -> None:
+    layers = [nn.Linear(3, 4), nn.RMSNorm(4, elementwise_affine=False), nn.Tanh(), nn.Linear(4, 2)]
+    network = nn.Sequential(*layers)
+    masks = {"0": torch.tensor([True, False, True, True])}
+    rows = torch.randn(9, 3)
+    small = shrink(network, masks)
+    torch.testing.assert_close(small(rows), masked(network, masks)(rows))
+    assert not small[1].weight.requires_grad
+    for live_shrink in (False, True):
+        with pytest.raises(CouplingError, match=r"'1' \(RMSNorm\) has no weight, so it cannot lose units while it"):
+            Pruner(network, torch.optim.Adam(network.parameters()), 100, live_shrink=live_shrink)
+
+
 def test_an_activation_that_is_not_zero_at_zero_before_a_norm_is_refused_by_the_pruner() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.LayerNorm(4), nn.Linear(4, 2))
     optimizer = torch.optim.Adam(network.parameters())
