@@ -21,22 +21,23 @@ from torch import Tensor, nn
 
 from prunekit.errors import InputError
 from prunekit.pruning.attachment import parameter_group_of
+from prunekit.pruning.due import due_units
 from prunekit.pruning.forward_pass import Taken
 from prunekit.pruning.groups import state_units
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.importance import UnitImportance
 from prunekit.pruning.importance_tracker import ImportanceTracker
-from prunekit.pruning.masks import Masks, sparsity_of
+from prunekit.pruning.masks import sparsity_of
 from prunekit.pruning.penalties import PenaltyWeights, median_norm, protection, scale_free_lambda
 from prunekit.pruning.physical import refuse_replacing
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.recent import RecentInputs, living_states
 from prunekit.pruning.reconstruction import reconstruction_of
-from prunekit.pruning.removal import Due, Unit, due_units, without_units
+from prunekit.pruning.removal import Removal, trust_region_of
 from prunekit.pruning.schedules import Clock, Sparsity, growth
 from prunekit.pruning.slices import Group
 from prunekit.pruning.timetable import Timetable
-from prunekit.pruning.trust_region import Divergence, TrustRegion, late_pace
+from prunekit.pruning.trust_region import Divergence
 from prunekit.pruning.units import Units
 
 # The share of dead units at which they are removed physically; removals are bundled, because new shapes cost time.
@@ -54,19 +55,6 @@ def first_tensor(output: object) -> Tensor:
     if not isinstance(output, Tensor):
         raise InputError(f"the network returns {type(output).__name__}; pass `output_of` to pick its outputs")
     return output
-
-
-def _trust_region(
-    plan: PruningPlan, divergence: Divergence | None, outputs_of: Callable[[object], Tensor]
-) -> TrustRegion | None:
-    if plan.max_divergence is None:
-        return None
-    if divergence is None:
-        raise InputError(
-            "max_divergence needs `divergence`, a function of the outputs before and after a removal, because only the "
-            "training loop knows what they mean"
-        )
-    return TrustRegion(limit=plan.max_divergence, divergence=divergence, outputs_of=outputs_of)
 
 
 @final
@@ -149,11 +137,19 @@ class Pruner:
         )
         self._streaks = {group.name: torch.zeros(group.width, dtype=torch.int64) for group in self.groups}
         self._clock = Clock()
-        self._region = _trust_region(self.plan, divergence, distribution_of or output_of)
-        self._reconstruction = reconstruction_of(
-            self.plan.reconstruction, network, distribution_of or output_of, states=states
-        )
+        compared = distribution_of or output_of
+        self._region = trust_region_of(self.plan, divergence, compared)
+        reconstruction = reconstruction_of(self.plan.reconstruction, network, compared, states=states)
         self._recent = RecentInputs(observe or network, self.plan.states, 1 + states)
+        self._removal = Removal(
+            plan=self.plan,
+            network=network,
+            units=self._units,
+            recent=self._recent,
+            states=self._states,
+            region=self._region,
+            reconstruction=reconstruction,
+        )
         self._penalty_weights: PenaltyWeights | None = None
         self._weight: dict[str, Tensor] | None = None
         self._listen()
@@ -346,9 +342,8 @@ class Pruner:
             grown = growth(self._clock.position)
             due = due_units(self.plan, grown, patience, self.importance, self.keep, self._streaks)
             self._streaks = due.streaks
-            units = due.weakest if self._region is None else self._fitting(self._region, due, late, taken)
-            if units:
-                self._remove(without_units(self.keep, units), taken)
+            late_checks = self._timetable.late_checks(self.steps) if late else None
+            self._removal.remove_(due, taken, step=self.steps, late_checks=late_checks)
             self.frozen = self._reached()
         if self.frozen:
             self._recent.replace([])
@@ -358,40 +353,6 @@ class Pruner:
         removable = self._units.removable() if self.live_shrink else 0.0
         if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):
             self.shrink_()
-
-    def _remove(self, keep: Masks, taken: Mapping[str, Sequence[Taken]] | None) -> None:
-        """Let all units except ``keep`` die; what is left is fitted to the outputs before, if the plan says so."""
-        if self._reconstruction is None:
-            self._units.prune_(keep, taken)
-            return
-        rows = self._recent.latest()
-        with self._recent.deaf():
-            before = living_states(rows, self._states, self.keep)
-            wanted = [self._reconstruction.outputs(network, *before) for network in self._units.copies()]
-            self._units.prune_(keep, taken)
-            after = living_states(rows, self._states, self.keep)
-            copies = self._units.copies()
-            names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
-            for network, outputs in zip(copies, wanted, strict=True):
-                self._reconstruction.fit_(network, names, *after, outputs, seed=self.steps)
-            self._units.take_over_(copies)
-
-    def _fitting(
-        self, region: TrustRegion, due: Due, late: bool, taken: Mapping[str, Sequence[Taken]] | None
-    ) -> Sequence[Unit]:
-        """Return the units that die within the trust region; after the window as many as must at least."""
-        rows = self._recent.latest()
-        widths = [state.width for state in self._states]
-        inputs = torch.split(rows, [rows.shape[1] - sum(widths), *widths], dim=1) if widths else (rows,)
-        pace = late_pace(self.plan, self.keep, self._timetable.late_checks(self.steps)) if late else 0
-        with self._recent.deaf():
-            before = region.outputs(self.network, inputs)
-
-            def trial(units: Sequence[Unit]) -> float:
-                after = self._units.tried(without_units(self.keep, units), taken)
-                return region.distance(before, region.outputs(after, inputs), self.steps)
-
-            return region.choose(due, pace, trial)
 
     def _reached(self) -> bool:
         threshold = self.plan.threshold

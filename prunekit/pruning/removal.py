@@ -1,103 +1,127 @@
-"""The decision which units are due at a check: dynamic threshold, patience, and the limit per check."""
+"""The removal of units at a check: which of those that are due die, and what those that stay do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from prunekit.errors import InputError
+from prunekit.pruning.due import Due, Unit, without_units
+from prunekit.pruning.forward_pass import Taken
+from prunekit.pruning.groups import StateUnits
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.schedules import units_below
-
-Unit = tuple[str, int]
-"""The name of a group, and the index of one of its original units."""
+from prunekit.pruning.recent import RecentInputs, living_states
+from prunekit.pruning.reconstruction import Reconstruction
+from prunekit.pruning.trust_region import Divergence, TrustRegion, late_pace
+from prunekit.pruning.units import Units
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Due:
-    """The units that are due at a check.
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """Removes ``units`` of ``network`` and its twins.
 
-    ``ready`` (int64 [due]) are their indices per group, the least important first, of which at most ``caps`` may die.
-    ``free`` (bool [width]) are all units that may die at all. ``importance`` and ``streaks`` are [width] per group.
+    ``recent`` are the inputs on which a removal is measured, and ``states`` the units in the network's states. Without
+    ``region``, all units that are due die; without ``reconstruction``, nothing is fitted.
     """
 
-    ready: Mapping[str, Tensor]
-    caps: Mapping[str, int]
-    free: Mapping[str, Tensor]
-    importance: Mapping[str, Tensor]
-    streaks: dict[str, Tensor]
+    plan: PruningPlan
+    network: nn.Module
+    units: Units
+    recent: RecentInputs
+    states: Sequence[StateUnits]
+    region: TrustRegion | None
+    reconstruction: Reconstruction | None
 
-    @property
-    def units(self) -> list[Unit]:
-        """The units that are due, of all groups, the least important first."""
-        return self._ranked(self.ready)
+    def remove_(
+        self, due: Due, taken: Mapping[str, Sequence[Taken]] | None, *, step: int, late_checks: int | None
+    ) -> None:
+        """Let units that are due die.
 
-    @property
-    def weakest(self) -> list[Unit]:
-        """The least important of the units that are due, as many as may die."""
-        return self._ranked({name: ready[: self.caps[name]] for name, ready in self.ready.items()})
+        With the values ``taken`` of the living units, those that stay compensate. ``step`` is the number of the
+        optimizer step, and ``late_checks`` the number of checks that are left after the pruning window, None in it.
+        """
+        region, units, moved = self.region, due.weakest, 0.0
+        if region is not None:
+            units, moved = self._within(region, due, taken, step, late_checks)
+        if units:
+            keep = without_units(self.units.keep, units)
+            if self.reconstruction is None:
+                self.units.prune_(keep, taken)
+            else:
+                moved = self._reconstructed(self.reconstruction, keep, taken, moved, step)
+        if region is not None:
+            region.largest = max(region.largest, moved)
 
-    @property
-    def candidates(self) -> list[Unit]:
-        """All units that may die, due or not, the least important first."""
-        return self._ranked({name: free.nonzero().squeeze(1) for name, free in self.free.items()})
+    def _within(
+        self,
+        region: TrustRegion,
+        due: Due,
+        taken: Mapping[str, Sequence[Taken]] | None,
+        step: int,
+        late_checks: int | None,
+    ) -> tuple[list[Unit], float]:
+        """Return the units that die within the trust region, after the window as many as must at least, and how far
+        they move the policy.
+        """
+        rows = self.recent.latest()
+        widths = [state.width for state in self.states]
+        inputs = torch.split(rows, [rows.shape[1] - sum(widths), *widths], dim=1) if widths else (rows,)
+        pace = 0 if late_checks is None else late_pace(self.plan, self.units.keep, late_checks)
+        with self.recent.deaf():
+            before = region.outputs(self.network, inputs)
 
-    def allows(self, units: Sequence[Unit]) -> bool:
-        """Return whether ``units`` may die together at one check."""
-        return all(sum(unit[0] == name for unit in units) <= cap for name, cap in self.caps.items())
+            def trial(units: Sequence[Unit]) -> float:
+                after = self.units.tried(without_units(self.units.keep, units), taken)
+                return region.distance(before, region.outputs(after, inputs), step)
 
-    def _ranked(self, indices: Mapping[str, Tensor]) -> list[Unit]:
-        units = [(name, index) for name, found in indices.items() for index in found.tolist()]
-        values = {name: self.importance[name].tolist() for name in indices}
-        return sorted(units, key=lambda unit: values[unit[0]][unit[1]])
+            return region.choose(due, pace, trial)
 
+    def _reconstructed(
+        self,
+        reconstruction: Reconstruction,
+        keep: Mapping[str, Tensor],
+        taken: Mapping[str, Sequence[Taken]] | None,
+        moved: float,
+        step: int,
+    ) -> float:
+        """Let all units except ``keep`` die, which moves the policy as far as ``moved``, and fit what is left to the
+        outputs before.
 
-def due_units(
-    plan: PruningPlan,
-    growth: float,
-    patience: int,
-    importance: Mapping[str, Tensor],
-    masks: Mapping[str, Tensor],
-    streaks: Mapping[str, Tensor],
-) -> Due:
-    """Return which units are due at one check; all arguments are [width] per group.
-
-    A streak (int64) is the number of consecutive checks at which a unit was below the threshold. Units with a streak of
-    ``patience`` are due, and up to ``plan.share_per_check`` of a group's living units may die, but at least one. The
-    ``plan.min_living`` most important units of a group never die.
-    """
-    removed = {name: ~keep for name, keep in masks.items()}
-    protected = {
-        name: _strongest(importance[name], keep, plan.min_living(keep.numel())) for name, keep in masks.items()
-    }
-    below = units_below(plan.threshold, growth, importance, removed, protected)
-    counts: dict[str, Tensor] = {}
-    weakest: dict[str, Tensor] = {}
-    for name in masks:
-        counts[name] = torch.where(below[name], streaks[name] + 1, 0)
-        ready = (counts[name] >= patience).nonzero().squeeze(1)
-        weakest[name] = ready[torch.argsort(importance[name].cpu()[ready], stable=True)]
-    return Due(
-        ready=weakest,
-        caps={name: max(1, int(plan.share_per_check * int(keep.sum()))) for name, keep in masks.items()},
-        free={name: keep & ~protected[name] for name, keep in masks.items()},
-        importance=importance,
-        streaks=counts,
-    )
+        Return how far the policy moves in all. A fit that takes it further, and out of the trust region, is dropped.
+        """
+        rows = self.recent.latest()
+        with self.recent.deaf():
+            before = living_states(rows, self.states, self.units.keep)
+            wanted = [reconstruction.outputs(network, *before) for network in self.units.copies()]
+            self.units.prune_(keep, taken)
+            after = living_states(rows, self.states, self.units.keep)
+            copies = self.units.copies()
+            names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+            for network, outputs in zip(copies, wanted, strict=True):
+                reconstruction.fit_(network, names, *after, outputs, seed=step)
+            if self.region is not None:
+                found = self.region.distance(wanted[0], reconstruction.outputs(copies[0], *after), step)
+                if found > max(moved, self.region.limit):
+                    return moved
+                moved = found
+            self.units.take_over_(copies)
+        return moved
 
 
-def without_units(masks: Mapping[str, Tensor], units: Sequence[Unit]) -> dict[str, Tensor]:
-    """Return ``masks`` without ``units``."""
-    indices = {name: [index for other, index in units if other == name] for name in masks}
-    return {
-        name: keep.index_fill(0, torch.tensor(indices[name], dtype=torch.int64), False) for name, keep in masks.items()
-    }
-
-
-def _strongest(importance: Tensor, keep: Tensor, count: int) -> Tensor:
-    ranked = torch.argsort(torch.where(keep, importance.cpu(), -torch.inf), descending=True)
-    return torch.zeros_like(keep).index_fill(0, ranked[:count], True)
+def trust_region_of(
+    plan: PruningPlan, divergence: Divergence | None, outputs_of: Callable[[object], Tensor]
+) -> TrustRegion | None:
+    """Return the trust region of ``plan``, if it has one. Raises InputError if there is no ``divergence`` then."""
+    if plan.max_divergence is None:
+        return None
+    if divergence is None:
+        raise InputError(
+            "max_divergence needs `divergence`, a function of the outputs before and after a removal, because only the "
+            "training loop knows what they mean"
+        )
+    return TrustRegion(limit=plan.max_divergence, divergence=divergence, outputs_of=outputs_of)

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError, InputError
+from prunekit.pruning.due import Due, Unit
 from prunekit.pruning.importance_tracker import evaluating
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.removal import Due, Unit
 from prunekit.pruning.schedules import Sparsity
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -51,8 +51,8 @@ class TrustRegion:
     largest: float = field(default=0.0, init=False)
     waiting: int = field(default=0, init=False)
 
-    def choose(self, due: Due, pace: int, trial: Trial) -> list[Unit]:
-        """Return the units that die at a check, of which there must be ``pace``.
+    def choose(self, due: Due, pace: int, trial: Trial) -> tuple[list[Unit], float]:
+        """Return the units that die at a check, of which there must be ``pace``, and how far they move the policy.
 
         Where fewer fit into the limit, those die that move the policy least.
         """
@@ -62,9 +62,8 @@ class TrustRegion:
             units, moved = fitting(due, self.limit, trial)
             if len(units) < pace and self.limit < math.inf:
                 units, moved = smallest(due, pace, trial)
-        self.largest = max(self.largest, moved)
         self.waiting = max(0, len(due.units) - len(units))
-        return units
+        return units, moved
 
     def outputs(self, network: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
         """Return the outputs of ``network`` on ``inputs``, [n, ...] each, in evaluation mode."""

@@ -16,10 +16,11 @@ from pruning_helpers import batches, bits, early_plan, fit_step, mlp
 from torch import Tensor, nn
 
 from prunekit.errors import CheckError, InputError
+from prunekit.pruning.due import Due, Unit
 from prunekit.pruning.guard import ReturnGuard
 from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
-from prunekit.pruning.removal import Due, Unit
+from prunekit.pruning.reconstruction import Reconstruction
 from prunekit.pruning.schedules import Budget, Sparsity
 from prunekit.pruning.surgery import shrink
 from prunekit.pruning.trust_region import fitting, late_pace, smallest
@@ -41,6 +42,7 @@ class Loop:
     live_shrink: bool = False
     guard: ReturnGuard | None = None
     divergence: Callable[[Tensor, Tensor], Tensor] | None = gaussian
+    measure: Callable[[Tensor, Tensor], Tensor] = gaussian
     moved: dict[int, float] = field(default_factory=dict)
     died: dict[int, int] = field(default_factory=dict)
     waited: dict[int, int | None] = field(default_factory=dict)
@@ -76,12 +78,12 @@ class Loop:
         states = batches(3, self.seed)
         for step in range(1, steps + 1):
             batch = states()
-            self._inputs = [*self._inputs, batch][-STATES // 16 :]
+            self._inputs = [*self._inputs, batch][-self.plan.states // 16 :]
             living = self.living
             fit_step(self.network, self.optimizer, batch)
             rows = torch.cat(self._inputs)
             with torch.no_grad():
-                apart = gaussian(self._before(rows), self.network(rows))
+                apart = self.measure(self._before(rows), self.network(rows))
                 for target, online in zip(self.twin.parameters(), self.network.parameters(), strict=True):
                     target.lerp_(online, 0.1)
             self.moved[step], self.died[step] = float(apart.mean()), living - self.living
@@ -122,6 +124,39 @@ def test_no_check_moves_the_policy_further_than_it_may(
         assert [layer.out_features for layer in module if isinstance(layer, nn.Linear)][:2] == [
             int(keep.sum()) for keep in loop.pruner.keep.values()
         ]
+
+
+@settings(deadline=None, max_examples=8)
+@given(limits, st.integers(0, 100), st.booleans(), st.booleans())
+def test_nor_does_a_check_with_reconstruction(limit: float, seed: int, live_shrink: bool, is_skewed: bool) -> None:
+    """A fit weighs outputs by their deviations, a divergence may not."""
+    weights = torch.tensor([1e3, 1e-3] if is_skewed else [4.0, 4.0])
+
+    def divergence(before: Tensor, after: Tensor) -> Tensor:
+        return ((after - before).square() * weights).sum(dim=1) / 2
+
+    plan = plan_of(limit, states=256, reconstruction=3)
+    loop = Loop(plan=plan, seed=seed, live_shrink=live_shrink, divergence=divergence, measure=divergence).run()
+    for step, moved in loop.moved.items():
+        if moved > limit * (1 + 1e-6) + 1e-12:
+            assert step >= 70
+            assert loop.died[step] == 1, "what does not fit goes one by one after the window"
+    assert loop.living == 24 - 18
+    assert loop.pruner.divergence == pytest.approx(max(loop.moved.values()), rel=1e-4, abs=1e-9)
+
+
+def test_a_fit_that_moves_the_policy_too_far_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def worse(_: Reconstruction, network: nn.Module, *__: object, **___: object) -> None:
+        next(network.parameters()).data.add_(0.3)
+
+    monkeypatch.setattr(Reconstruction, "fit_", worse)
+    plain = Loop(plan=plan_of(1e-3)).run()
+    fitted = Loop(plan=plan_of(1e-3, reconstruction=3)).run()
+    assert bits(fitted.network) == bits(plain.network)
+    assert fitted.pruner.divergence == plain.pruner.divergence
+    free = Loop(plan=plan_of(1e3, reconstruction=3)).run()
+    assert bits(free.network) != bits(plain.network)
+    assert free.pruner.divergence == pytest.approx(max(free.moved.values()), rel=1e-4)
 
 
 def test_units_wait_for_as_long_as_they_do_not_fit() -> None:

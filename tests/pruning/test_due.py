@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prunekit.pruning.due import due_units, without_units
 from prunekit.pruning.plan import PruningPlan
-from prunekit.pruning.removal import due_units, without_units
 from prunekit.pruning.schedules import Budget, Sparsity
 
 
