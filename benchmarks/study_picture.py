@@ -1,4 +1,8 @@
-"""The study as a picture: return against stored parameters, a panel per environment, every seed a faint mark."""
+"""The study as a picture: return against stored parameters, a panel per environment, every seed a faint mark.
+
+Methods that remove the same share of the units have nearly the same size. Each is therefore drawn a little to the side,
+by a factor of its own, and the sizes of one method are joined by a line.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,19 @@ from prunekit.report.sweep_stats import Summary
 from prunekit.report.sweep_tables import all_summaries, random_mean
 
 _FAMILIES = {
-    "unpruned": ("#444444", "s", "unpruned"),
-    "masked": ("#c2410c", "o", "masked training, shrunk"),
-    "reconstruction": ("#d99a00", "h", "masked training with reconstruction"),
-    "from scratch": ("#1d5fa8", "^", "the same widths from scratch"),
-    "compressed": ("#1b6e53", "D", "compress"),
-    "random units": ("#8a5fb0", "v", "random units, same schedule"),
-    "static random mask": ("#b08a2e", "P", "static random mask"),
-    "one-shot": ("#7a7a7a", "X", "one-shot magnitude"),
-    "linear": ("#a0527a", "*", "linear"),
+    "unpruned": ("#444444", "s", "unpruned", 0),
+    "masked": ("#c2410c", "o", "masked training, shrunk", 0),
+    "reconstruction": ("#d99a00", "h", "masked training with reconstruction", -1),
+    "from scratch": ("#1d5fa8", "^", "the same widths from scratch", 1),
+    "compressed": ("#1b6e53", "D", "compress", 0),
+    "random units": ("#8a5fb0", "v", "random units, same schedule", -2),
+    "static random mask": ("#6f7f1e", "P", "static random mask", 2),
+    "one-shot": ("#7a7a7a", "X", "one-shot magnitude", 3),
+    "linear": ("#a0527a", "*", "linear", 0),
 }
+"""Colour, mark, label, and the power of ``_ASIDE`` by which the sizes are drawn aside."""
+_ASIDE = 1.13
+_LEGEND_COLUMNS = 5
 _COLUMNS = 3
 
 
@@ -57,10 +64,10 @@ def study_picture(result: Mapping[str, Any]) -> bytes:
             axes.set_xlabel("stored parameters")
         marks = [
             Line2D([], [], color=color, marker=mark, linestyle="", label=label)
-            for family, (color, mark, label) in _FAMILIES.items()
+            for family, (color, mark, label, _) in _FAMILIES.items()
             if family in shown
         ]
-        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
+        figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), _LEGEND_COLUMNS), frameon=False)
         buffer = io.BytesIO()
         about = {"Date": None, "Title": "Return against stored parameters", "Description": digest(result)}
         figure.savefig(buffer, format="svg", backend="svg", metadata=about)
@@ -76,20 +83,24 @@ def _family(method: str) -> str:
 
 
 def _panel(axes: Axes, found: Sequence[Summary], random: float | None) -> set[str]:
-    shown = set()
+    drawn: dict[str, list[tuple[float, float]]] = {}
     for entry in found:
         family = _family(entry.method)
         if not family:
             continue
-        color, mark, _ = _FAMILIES[family]
-        sizes = [cell.parameters for cell in entry.cells]
+        color, mark, _, aside = _FAMILIES[family]
+        factor = _ASIDE**aside
+        sizes = [cell.parameters * factor for cell in entry.cells]
         axes.scatter(sizes, [float(np.mean(cell.returns)) for cell in entry.cells], s=14, color=color, marker=mark,
                      alpha=0.3, linewidths=0, zorder=2)  # fmt: skip
         low, high = entry.returns.interval or (entry.returns.value, entry.returns.value)
         errors = [[entry.returns.value - low], [high - entry.returns.value]]
-        axes.errorbar(entry.parameters, entry.returns.value, yerr=errors, color=color, marker=mark, markersize=7,
-                      capsize=3, linewidth=1.2, zorder=3)  # fmt: skip
-        shown.add(family)
+        size = entry.parameters * factor
+        axes.errorbar(size, entry.returns.value, yerr=errors, color=color, marker=mark, markersize=6, capsize=2,
+                      linewidth=1.0, zorder=3)  # fmt: skip
+        drawn.setdefault(family, []).append((size, entry.returns.value))
+    for family, points in drawn.items():
+        axes.plot(*zip(*sorted(points), strict=True), color=_FAMILIES[family][0], linewidth=1.0, alpha=0.5, zorder=1)
     if random is not None:
         axes.axhline(random, color="#999999", linewidth=0.8, linestyle=":")
         axes.text(1.0, random, "random ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7,
@@ -101,4 +112,4 @@ def _panel(axes: Axes, found: Sequence[Summary], random: float | None) -> set[st
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.grid(color="#e5e5e5", linewidth=0.6)
-    return shown
+    return set(drawn)
