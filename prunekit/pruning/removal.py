@@ -1,4 +1,4 @@
-"""The removal of units at a check: which of those that are due die, and what those that stay do about it."""
+"""The removal of units at a check: which of those that are due die, and how those that stay make up for them."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from prunekit.ops.affine import Affine
 from prunekit.ops.flatten import Flatten
 from prunekit.ops.reshape import Reshape
 
+# ARMv7's vmla is not among them: it rounds the product.
 FUSED = re.compile(
     r"^\s+(vfn?m(add|sub)\w*|vfn?m[as]\S*|f?n?m(add|sub)\.s|fn?m(add|sub)|fml[as]|v?f?cmla|vcmul)\b", re.MULTILINE
 )
