@@ -37,7 +37,8 @@ from prunekit.training.schema import (
 _MAX_ENTRIES = 10_000
 _SHARE = number(0.0, 1.0)
 _KINDS = ("unpruned", "sparsity", "budget", "hidden", "widths_of", "compress")
-"""What a method does: exactly one of these keys stands in its table."""
+"""What a method does: exactly one of these keys stands in its table, or ``hidden`` beside one of ``_PRUNED``."""
+_PRUNED = ("sparsity", "budget")
 
 
 _PLAN: dict[str, Check] = {
@@ -94,12 +95,13 @@ _METHOD_KEYS: dict[str, Check] = {
 def _method_table(name: str, value: object) -> None:
     record({}, _METHOD_KEYS)(name, value)
     assert isinstance(value, dict)
-    given = [key for key in _KINDS if key in value]
+    pruned = any(key in value for key in _PRUNED)
+    given = [key for key in _KINDS if key in value and not (pruned and key == "hidden")]
     if len(given) != 1:
         raise WrongValueError(
             f"{name} must have exactly one of {', '.join(_KINDS)}, and has {' and '.join(given) or 'none'}"
         )
-    pruned, compressed = given[0] in ("sparsity", "budget"), given[0] == "compress"
+    compressed = given[0] == "compress"
     for key in ("plan", "guard", "live_shrink"):
         if key in value and not pruned:
             raise WrongValueError(f"{name}.{key} needs sparsity or budget")

@@ -13,8 +13,8 @@ from prunekit.pruning.plan import PruningPlan
 @final
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method that makes a policy. ``plan`` prunes during training; ``hidden`` are the widths (None: those of the
-    preset).
+    """A method that makes a policy. ``plan`` prunes during training; ``hidden`` are the widths that training begins
+    with (None: those of the preset).
 
     ``widths_of`` names the method whose final widths are trained from scratch. ``compress`` names the method whose
     policy is compressed. ``guard_share``, ``rate_schedule`` and ``learning_rate`` override the defaults of training.

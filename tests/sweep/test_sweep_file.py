@@ -37,6 +37,15 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert sweep.disturbances["delay 1"].delay_steps == 1
 
 
+def test_units_are_removed_from_the_widths_that_a_method_names(tmp_path: Path) -> None:
+    text = SMALL.replace("sparsity = 0.9", "sparsity = 0.9\nhidden = [48]", 1)
+    cells = cells_of(read_sweep(sweep_file(tmp_path, text)))
+    request = cells["CartPole-v1-ppo-4096-masked-0.9-seed0"].request
+    assert request is not None
+    assert (request.widths, request.preset.hidden) == ((48,), (32, 32))
+    assert request.plan is not None
+
+
 def test_cells_are_every_combination_and_know_what_they_need(tmp_path: Path) -> None:
     cells = cells_of(read_sweep(sweep_file(tmp_path, SMALL.replace("seeds = [0]", "seeds = [0, 7]"))))
     assert len(cells) == 8
@@ -57,6 +66,9 @@ def test_cells_are_every_combination_and_know_what_they_need(tmp_path: Path) -> 
         ("sparsity = 0.9", "sparsity = 1.9", "methods.masked 0.9.sparsity must be a number from 0 to 1"),
         ("sparsity = 0.9", "sparsity = 0.9\nbudget = 0.2", "exactly one of .*, and has sparsity and budget"),
         ("unpruned = true", "", "exactly one of .*, and has none"),
+        ("unpruned = true", "unpruned = true\nhidden = [8]", "exactly one of .*, and has unpruned and hidden"),
+        ("sparsity = 0.9", "sparsity = 0.9\nhidden = [0]", r"masked 0.9.hidden\[0\] must be an integer from 1"),
+        ("widths_of =", "hidden = [8]\nwidths_of =", "exactly one of .*, and has hidden and widths_of"),
         ("unpruned = true", "unpruned = false", "can only be true"),
         ("hidden = []", "hidden = []\nkeep = 0.9", "keep needs compress"),
         ("states = 64", "max_divergence = 0", "plan.max_divergence must be a number above 0"),
