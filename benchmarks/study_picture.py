@@ -26,7 +26,9 @@ _FAMILIES = {
     "unpruned": ("#444444", "s", "unpruned", 0),
     "masked": ("#c2410c", "o", "masked training, shrunk", 0),
     "reconstruction": ("#d99a00", "h", "masked training with reconstruction", -1),
+    "one layer": ("#0891b2", "p", "masked training of one layer, with reconstruction", 0),
     "from scratch": ("#1d5fa8", "^", "the same widths from scratch", 1),
+    "scratch, one layer": ("#6ea8dc", "<", "one layer from scratch", 1),
     "compressed": ("#1b6e53", "D", "compress", 0),
     "random units": ("#8a5fb0", "v", "random units, same schedule", -2),
     "static random mask": ("#6f7f1e", "P", "static random mask", 2),
@@ -75,6 +77,8 @@ def study_picture(result: Mapping[str, Any]) -> bytes:
 
 
 def _family(method: str) -> str:
+    if method.endswith(", one layer"):
+        return "one layer" if method.startswith("masked") else "scratch, one layer"
     if method.endswith(", reconstruction"):
         return "reconstruction"
     if method.startswith("masked") and "," in method and not method.startswith("masked, budget"):

@@ -17,8 +17,17 @@ from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 
 CHOSEN_ON = {"CartPole-v1", "LunarLander-v3", "Hopper-v5", "Walker2d-v5", "HalfCheetah-v5"}
 """Environments that defaults were chosen on."""
-_COMPARED = ("masked 0.93", "masked 0.93, reconstruction")
-"""Methods that are compared with training from scratch, which has the final widths of the first."""
+_SCRATCH = {
+    "masked 0.93": "from scratch 0.93",
+    "masked 0.93, reconstruction": "from scratch 0.93",
+    "masked 0.98": "from scratch 0.98",
+    "masked 0.98, reconstruction": "from scratch 0.98",
+    "masked 0.98, one layer": "from scratch 0.98, one layer",
+}
+"""Methods that are compared with training from scratch of about the same widths."""
+_BASE = "default"
+"""The method that the rows of the ablations are compared with."""
+_ENOUGH_PAIRS = 6
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:
@@ -26,10 +35,11 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     results = from_json(result)
     rows = []
     for place, found in all_summaries(results).items():
-        scratch = next((entry for entry in found if entry.method == "from scratch 0.93"), None)
+        named = {entry.method: entry for entry in found}
         for entry in found:
             kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_beside(entry, found))
-            lead = "" if entry.method not in _COMPARED or scratch is None else _lead(entry.cells, scratch.cells)
+            scratch = named.get(_SCRATCH.get(entry.method, ""))
+            lead = "" if scratch is None else _lead(entry.cells, scratch.cells)
             rows.append([*_place(place), *_row(entry), "" if kept is None else f"{kept:.3f}", lead])
     head = ["environment", "steps", "method", "seeds", "hidden units", "parameters", "return (95% interval)",
             "each seed", "retention", "difference to from scratch (95% interval)"]  # fmt: skip
@@ -64,19 +74,24 @@ def robustness_table(result: Mapping[str, Any]) -> str:
 
 
 def ablations_sweep_table(result: Mapping[str, Any]) -> str:
-    """Return a row per variant: return per environment, each seed, and the mean difference to the default, by seed."""
+    """Return a row per variant: its mean difference to the base over all runs, return per environment, each seed."""
     results = from_json(result)
     found = {place: {entry.method: entry for entry in entries} for place, entries in all_summaries(results).items()}
     rows = []
     for method in results.methods:
-        row = [method]
+        row = ["base" if method == _BASE else method, _overall(results, found, method)]
         for entries in found.values():
-            row += _against(entries.get(method), entries.get("default"))
+            row += _against(entries.get(method), entries.get(_BASE))
         rows.append(row)
-    heads = [head for place in found for head in (f"{place[0]}, mean (to default)", "seeds")]
+    heads = ["to base, all runs"]
+    heads += [head for place in found for head in (f"{place[0]}, mean (to base)", "seeds")]
     missing = f"Not run yet: {len(results.missing)} of {len(results.missing) + len(results.cells)} runs. "
     lengths = sorted({f"{place[2]:,}" for place in found})
-    note = f"PPO, {', '.join(lengths)} steps. *noise*: no more than two standard errors of the differences by seed. "
+    note = (
+        f"PPO, {', '.join(lengths)} steps. *To base, all runs*: the mean difference between runs of one environment "
+        f"and seed, in units of the unpruned policy's gain over the random policy, with two standard errors and the "
+        f"number of pairs. *noise*: no more than two standard errors. "
+    )
     return f"{table(['changed', *heads], rows)}\n\n{note}{missing * bool(results.missing)}{stamp(result)}."
 
 
@@ -141,6 +156,23 @@ def _disturbed(entry: Summary, name: str, floor: float | None) -> str:
         return ""
     left = retained(found.value, floor, entry.returns.value)
     return f"{_value(found.value)}" + ("" if left is None else f" ({left:.0%})")
+
+
+def _overall(results: SweepResults, found: Mapping[Place, Mapping[str, Summary]], method: str) -> str:
+    """Return the mean over all pairs of the difference to the base, in units of the unpruned gain."""
+    changes: list[float] = []
+    for place, entries in found.items():
+        floor, unpruned = random_mean(results, place[0]), entries.get("unpruned")
+        if method == _BASE or unpruned is None or floor is None or not {method, _BASE} <= entries.keys():
+            continue
+        own, base = _means(entries[method].cells), _means(entries[_BASE].cells)
+        gain = float(np.mean(list(_means(unpruned.cells).values()))) - floor
+        changes += [(own[seed] - base[seed]) / gain for seed in sorted(own.keys() & base.keys())]
+    if len(changes) < _ENOUGH_PAIRS:
+        return ""
+    mean, error = float(np.mean(changes)), 2.0 * float(np.std(changes, ddof=1)) / len(changes) ** 0.5
+    verdict = ", noise" if abs(mean) <= error else ""
+    return f"{mean:+.2f} ± {error:.2f}{verdict} ({len(changes)})"
 
 
 def _against(entry: Summary | None, default: Summary | None) -> list[str]:

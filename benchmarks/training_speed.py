@@ -57,11 +57,14 @@ PARTS = {
 
 
 def request_of(algorithm: str, kind: str, seed: int, steps: int) -> TrainingRequest:
-    """Return what to train; TD3 starts to learn early, so that the run is training and not waiting."""
+    """Return what to train, with a penalty, because its cost shall show.
+
+    TD3 starts to learn early, so that the run is training and not waiting.
+    """
     preset = preset_for(ENVIRONMENT, algorithm)
     if algorithm == "td3":
         preset = replace(preset, model={**preset.model, "learning_starts": 1_000})
-    plan = None if kind == "plain" else PruningPlan()
+    plan = None if kind == "plain" else PruningPlan(strength=0.1)
     return TrainingRequest(
         env_id=ENVIRONMENT,
         algorithm=algorithm,

@@ -81,10 +81,10 @@ def train(
 
     Training removes the share ``sparsity`` of hidden units, 0.93 by default. With ``budget``, it instead removes units
     that together hold at most this share of all importance. With ``dense``, it removes none. ``penalty`` is the
-    strength of the group-sparse penalty, 0.1 by default. ``max_divergence`` bounds how far the removals of one check
-    move the policy. With ``reconstruction``, what is left of a small network after a removal is fitted to the outputs
-    before it, in so many steps. Dead units are removed physically during training, unless ``live_shrink`` is False,
-    which holds them at zero. ``prune_critics`` prunes the critics too, by the same plan.
+    strength of the group-sparse penalty, 0 (none) by default. ``max_divergence`` bounds how far the removals of one
+    check move the policy. With ``reconstruction``, what is left of a small network after a removal is fitted to the
+    outputs before it, in so many steps. Dead units are removed physically during training, unless ``live_shrink`` is
+    False, which holds them at zero. ``prune_critics`` prunes the critics too, by the same plan.
 
     A checkpoint is written every ``checkpoint_every`` environment steps, by default twenty times, or less often in a
     short run, so that whole episodes fit between two. ``resume`` continues the interrupted run in ``out`` from the last

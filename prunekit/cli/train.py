@@ -25,7 +25,7 @@ def train(
         float | None, typer.Option(help="Share of all importance that may be removed, instead of --sparsity.")
     ] = None,
     penalty: Annotated[
-        float | None, typer.Option(help="Strength of the group-sparse penalty; 0.1 by default, 0 for none.")
+        float | None, typer.Option(help="Strength of the group-sparse penalty; none by default.")
     ] = None,
     max_divergence: Annotated[
         float | None,

@@ -17,9 +17,10 @@ from prunekit.pruning.schedules import Phases, Sparsity, Threshold
 class PruningPlan:
     """What to prune and how. Shares are of all hidden units; ``checks`` is the number of checks in the pruning window.
 
-    The penalty shrinks an average unit by ``strength`` median norms over the pruning window (``scale_free_lambda``). A
-    unit dies after ``patience`` checks below the threshold, and at most ``share_per_check`` of a group's living units
-    die at a time. Importance is measured on the latest ``states`` inputs and averaged with ``memory`` in [0, 1).
+    With a ``strength`` above 0, the penalty shrinks an average unit by so many median norms over the pruning window
+    (``scale_free_lambda``). A unit dies after ``patience`` checks below the threshold, and at most ``share_per_check``
+    of a group's living units die at a time. Importance is measured on the latest ``states`` inputs and averaged with
+    ``memory`` in [0, 1).
 
     With ``common_scale``, units of all groups are compared by their raw importance, which must have the dimension of
     the output. Otherwise importance is divided by the mean of its group. ``compensate`` lets living units take over the
@@ -36,7 +37,7 @@ class PruningPlan:
     threshold: Threshold = field(default_factory=lambda: Sparsity(0.93))
     importance: Importance = irreplaceability
     penalty: Penalty = PROXIMAL
-    strength: float = 0.1
+    strength: float = 0.0
     phases: Phases = field(default_factory=Phases)
     checks: int = 200
     patience: int = 3

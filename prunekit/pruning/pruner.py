@@ -348,7 +348,8 @@ class Pruner:
         if self.frozen:
             self._recent.replace([])
             self._listen()
-        self._weight = None if self.frozen or late else self._renewed_weight()
+        pulls = self.plan.strength > 0.0 and not self.frozen and not late
+        self._weight = self._renewed_weight() if pulls else None
         self._renew_penalty_weights()
         removable = self._units.removable() if self.live_shrink else 0.0
         if removable >= _WORTH_REMOVING or (self.frozen and removable > 0.0):

@@ -153,7 +153,9 @@ def test_it_is_pruned_while_it_trains(live_shrink: bool) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 12), Snake(12), nn.Linear(12, 2)).double()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 60, PruningPlan(threshold=Sparsity(0.5), checks=20), live_shrink=live_shrink)
+    pruner = Pruner(
+        network, optimizer, 60, PruningPlan(threshold=Sparsity(0.5), strength=0.1, checks=20), live_shrink=live_shrink
+    )
     generator = torch.Generator().manual_seed(1)
     for _ in range(60):
         states = torch.randn(32, 4, generator=generator, dtype=torch.float64)

@@ -35,6 +35,7 @@ def plan_of(penalty: Penalty, importance: str = "irreplaceability") -> PruningPl
         threshold=Sparsity(0.4),
         importance=IMPORTANCES[importance],
         penalty=penalty,
+        strength=0.1,
         phases=Phases(start=0.1, end=0.6),
         checks=10,
         patience=2,

@@ -80,6 +80,7 @@ def plan_of(penalty: Penalty = PROXIMAL, threshold: Threshold | None = None) -> 
     return PruningPlan(
         threshold=threshold or Sparsity(0.4),
         penalty=penalty,
+        strength=0.1,
         phases=Phases(start=0.1, end=0.6),
         checks=10,
         patience=2,

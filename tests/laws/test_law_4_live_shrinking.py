@@ -53,6 +53,7 @@ def pruners_of(name: str, model: BaseAlgorithm, critics: bool, live_shrink: bool
     plan = PruningPlan(
         threshold=Sparsity(0.7),
         penalty=penalty,
+        strength=0.1,
         phases=Phases(start=0.1, end=0.7),
         checks=12,
         patience=2,
@@ -181,7 +182,12 @@ def test_it_holds_in_a_loop_of_one_s_own(optimizer: str) -> None:
         twin = copy.deepcopy(start)
         own = kinds[optimizer](network.parameters())
         pruner = Pruner(
-            network, own, UPDATES, PruningPlan(threshold=Sparsity(0.6)), twins=[twin], live_shrink=live_shrink
+            network,
+            own,
+            UPDATES,
+            PruningPlan(threshold=Sparsity(0.6), strength=0.1),
+            twins=[twin],
+            live_shrink=live_shrink,
         )
         generator = seeded(1)
         widths = set()
@@ -205,7 +211,7 @@ def test_it_holds_in_a_loop_of_one_s_own(optimizer: str) -> None:
 def test_an_optimizer_whose_state_cannot_follow_is_refused_before_anything_changes() -> None:
     network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
     optimizer = torch.optim.Adafactor(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)))
+    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5), strength=0.1))
     for _ in range(100):
         network(torch.randn(16, 3)).square().mean().backward()
         optimizer.step()

@@ -89,7 +89,7 @@ def test_a_loop_with_live_shrinking_ends_small_and_dead_units_never_return() -> 
         network,
         optimizer,
         200,
-        PruningPlan(threshold=Sparsity(0.8)),
+        PruningPlan(threshold=Sparsity(0.8), strength=0.1),
         twins=[twin],
         live_shrink=True,
         on_shrink=lambda: removals.append(tuple(group.width for group in find_groups(network))),
@@ -111,7 +111,7 @@ def test_a_loop_with_live_shrinking_ends_small_and_dead_units_never_return() -> 
 def test_a_masked_network_can_be_shrunk_at_any_time() -> None:
     network, source = mlp(3, 20, 2), batches(3)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)))
+    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5), strength=0.1))
     for _ in range(60):
         fit_step(network, optimizer, source())
     living = int(pruner.keep["0"].sum())
@@ -129,7 +129,7 @@ def test_a_masked_network_can_be_shrunk_at_any_time() -> None:
 def test_a_module_that_is_no_plain_chain_is_shrunk_too() -> None:
     network = nn.Sequential(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), nn.Linear(8, 2)).double()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    pruner = Pruner(network, optimizer, 50, PruningPlan(threshold=Sparsity(0.5)), live_shrink=True)
+    pruner = Pruner(network, optimizer, 50, PruningPlan(threshold=Sparsity(0.5), strength=0.1), live_shrink=True)
     source = batches(3)
     for _ in range(50):
         fit_step(network, optimizer, source())

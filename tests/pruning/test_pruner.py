@@ -70,6 +70,24 @@ def test_the_dense_phase_trains_as_if_no_pruner_were_there() -> None:
     assert same == [True] * 40 + [False] * 5
 
 
+def test_by_default_no_penalty_changes_the_network_until_units_die() -> None:
+    plain, network = mlp(3, 20, 2), mlp(3, 20, 2)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    plan = PruningPlan(threshold=Sparsity(0.5), phases=Phases(start=0.2, end=0.7), patience=200)
+    pruner = attach(network, 200, plan)
+    states = batches(3)
+    for step in range(1, 200):
+        batch = states()
+        fit_step(plain, optimizer, batch)
+        fit_step(network, pruner.optimizer, batch)
+        same, died = bits(network) == bits(plain), pruner.sparsity > 0.0
+        assert (pruner.phase == "dense", pruner.penalty_strength) == (step < 40, 0.0)
+        assert same is not died
+        if died:
+            break
+    assert pruner.sparsity > 0.0
+
+
 def test_phases_come_at_their_shares_of_the_training() -> None:
     network = mlp(3, 20, 2)
     pruner = attach(network, 200, early_plan(Sparsity(0.5)))

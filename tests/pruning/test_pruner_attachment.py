@@ -17,7 +17,7 @@ from prunekit.pruning.plan import PruningPlan
 from prunekit.pruning.pruner import Pruner
 from prunekit.pruning.schedules import Budget, Phases, Sparsity
 
-HALF = PruningPlan(threshold=Sparsity(0.5))
+HALF = PruningPlan(threshold=Sparsity(0.5), strength=0.1)
 
 
 def is_held(network: nn.Sequential, pruner: Pruner) -> bool:
@@ -220,7 +220,9 @@ def test_twins_die_with_the_network_and_stay_dead_through_soft_updates() -> None
     network = mlp(3, 12, 2)
     twin = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    plan = PruningPlan(threshold=Sparsity(0.5), importance=fixed_importance(g0=[float(unit + 1) for unit in range(12)]))
+    plan = PruningPlan(
+        threshold=Sparsity(0.5), strength=0.1, importance=fixed_importance(g0=[float(unit + 1) for unit in range(12)])
+    )
     pruner = Pruner(network, optimizer, 100, plan, twins=[twin])
     states = batches(3)
     for _ in range(100):
@@ -260,7 +262,9 @@ class Keeping(nn.Module):
 def test_whatever_a_training_loop_keeps_in_its_modules(live_shrink: bool) -> None:
     network = Keeping()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)), live_shrink=live_shrink)
+    pruner = Pruner(
+        network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5), strength=0.1), live_shrink=live_shrink
+    )
     states = batches(3)
     for _ in range(100):
         optimizer.zero_grad()

@@ -139,7 +139,7 @@ def test_a_shrunk_network_can_be_pruned_again() -> None:
     network = mlp(3, 20, 2)
     for width in (10, 5):
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-        pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5)))
+        pruner = Pruner(network, optimizer, 100, PruningPlan(threshold=Sparsity(0.5), strength=0.1))
         fit(network, optimizer, 100)
         states = batches(3, seed=9)()
         small = shrink(network, pruner.masks)
@@ -151,7 +151,9 @@ def test_a_shrunk_network_can_be_pruned_again() -> None:
 @pytest.mark.parametrize("steps", [15, 100])
 def test_a_shrunk_network_is_as_small_on_disk_as_one_made_small(steps: int) -> None:
     network = mlp(3, 40, 2)
-    pruner = Pruner(network, torch.optim.Adam(network.parameters()), 100, PruningPlan(threshold=Sparsity(0.9)))
+    pruner = Pruner(
+        network, torch.optim.Adam(network.parameters()), 100, PruningPlan(threshold=Sparsity(0.9), strength=0.1)
+    )
     fit(network, pruner.optimizer, steps)
     masks = pruner.masks if pruner.frozen else {"0": keep(0, 1, 2, 3, width=40)}
     assert len(pickle.dumps(shrink(network, masks))) < len(pickle.dumps(mlp(3, 4, 2))) + 1000

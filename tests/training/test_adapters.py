@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "td3": {**REPLAY, "train_freq": 8, "gradient_steps": 3},
 }
 ENVIRONMENTS = {"ppo": "Pendulum-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1", "td3": "Pendulum-v1"}
-PLAN = PruningPlan(threshold=Sparsity(0.5), checks=20, share_per_check=0.2, states=64)
+PLAN = PruningPlan(threshold=Sparsity(0.5), strength=0.1, checks=20, share_per_check=0.2, states=64)
 
 
 def build(algorithm: str, env_id: str | None = None, n_envs: int | None = None, **settings: Any) -> Any:

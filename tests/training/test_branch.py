@@ -37,7 +37,9 @@ STATES = 16
 TRUNK = PruningPlan(states=STATES)
 PLANS = {
     "unpruned": None,
-    "masked": PruningPlan(threshold=Sparsity(0.75), checks=16, patience=1, share_per_check=0.3, states=STATES),
+    "masked": PruningPlan(
+        threshold=Sparsity(0.75), strength=0.1, checks=16, patience=1, share_per_check=0.3, states=STATES
+    ),
     "random": PruningPlan(
         threshold=Sparsity(0.5), importance=random_units, checks=16, patience=1, share_per_check=0.3, states=STATES
     ),

@@ -190,18 +190,25 @@ def test_critics_are_pruned_without_the_limit(tmp_path: Path) -> None:
     assert [sum(living for living, _ in end.values()) for end in ends] == [11, 11]
 
 
-@pytest.mark.parametrize(("option", "value", "other"), [("max_divergence", 0.03, 0.1), ("reconstruction", 5, 0)])
+@pytest.mark.parametrize(
+    ("option", "setting", "value", "other"),
+    [
+        ("max_divergence", "max_divergence", 0.03, 0.1),
+        ("reconstruction", "reconstruction", 5, 0),
+        ("penalty", "strength", 0.1, 0.0),
+    ],
+)
 def test_an_option_can_be_given_and_again_when_a_run_goes_on(
-    option: str, value: float, other: float, tmp_path: Path
+    option: str, setting: str, value: float, other: float, tmp_path: Path
 ) -> None:
     words = {"env": "CartPole-v1", "algo": "ppo", "steps": 2000}
     request, _ = prepare(TrainOptions(**words, **{option: value}, out=tmp_path / "run"))
     assert request.plan is not None
-    assert getattr(request.plan, option) == value
+    assert getattr(request.plan, setting) == value
     (tmp_path / "run").mkdir()
     config = {**request.to_dict(), "versions": {}, "started": "now"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     for again, wanted in (({}, value), ({option: value}, value), ({option: other}, other), ({"sparsity": 0.93}, value)):
         found, _ = prepare(TrainOptions(**again, out=tmp_path / "run"), True)
         assert found.plan is not None
-        assert getattr(found.plan, option) == wanted
+        assert getattr(found.plan, setting) == wanted
