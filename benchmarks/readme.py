@@ -45,7 +45,7 @@ from search_tables import (
     speed_table,
 )
 from study_picture import study_picture
-from sweep_tables import ablations_sweep_table, masked_training_table, robustness_table, sweep_kills_text
+from sweep_tables import ablations_sweep_table, masked_training_table, pairs_table, robustness_table, sweep_kills_text
 
 from prunekit.files import write_atomically
 
@@ -195,6 +195,7 @@ PAGES: dict[str, dict[str, tuple[str, Table]]] = {
         "compress_held_out": ("compress", held_out_table),
         "devices_short": ("devices", devices_short_table),
         "masked_training": ("masked_training", masked_training_table),
+        "masked_training_pairs": ("masked_training", pairs_table),
         "off_policy": ("off_policy", off_policy_table),
         "training_speed": ("training_speed", training_speed_table),
     },

@@ -28,6 +28,7 @@ _SCRATCH = {
 _BASE = "default"
 """The method that the rows of the ablations are compared with."""
 _ENOUGH_PAIRS = 6
+_ABOUT_AS_MUCH = 0.05
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:
@@ -44,6 +45,32 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     head = ["environment", "steps", "method", "seeds", "hidden units", "parameters", "return (95% interval)",
             "each seed", "retention", "difference to from scratch (95% interval)"]  # fmt: skip
     return f"{table(head, rows)}\n\n{_note(results)}{stamp(result)}."
+
+
+def pairs_table(result: Mapping[str, Any]) -> str:
+    """Return a row per method: its mean difference to masked training in the longest runs of all environments."""
+    results, base = from_json(result), "masked 0.93"
+    longest = {place[:2]: place for place in sorted(all_summaries(results), key=lambda place: place[2])}
+    summaries = all_summaries(results)
+    found = {place: {entry.method: entry for entry in summaries[place]} for place in longest.values()}
+    rows = []
+    for method in results.methods:
+        changes = _changes(results, found, method, base)
+        if len(changes) >= _ENOUGH_PAIRS and method != base:
+            apart = [change for change in changes if abs(change) > _ABOUT_AS_MUCH]
+            higher = sum(change > 0.0 for change in apart)
+            counts = [higher, len(changes) - len(apart), len(apart) - higher]
+            ran_in = sum({method, base} <= entries.keys() for entries in found.values())
+            rows.append(
+                [method, str(ran_in), str(len(changes)), _mean_change(changes), *(str(count) for count in counts)]
+            )
+    head = ["method", "environments", "pairs", "difference to masked 0.93", "higher", "about the same", "lower"]
+    note = (
+        "Pairs of runs of the same environment and seed, with the longest training of each environment. Differences "
+        "are in units of the unpruned policy's gain over the random policy, with two standard errors. *noise*: no more "
+        f"than these. *About the same*: within {_ABOUT_AS_MUCH:g}."
+    )
+    return f"{table(head, rows)}\n\n{note} {stamp(result)}."
 
 
 def kept_in_longest_runs(result: Mapping[str, Any], method: str = "masked 0.93") -> dict[str, float]:
@@ -79,7 +106,9 @@ def ablations_sweep_table(result: Mapping[str, Any]) -> str:
     found = {place: {entry.method: entry for entry in entries} for place, entries in all_summaries(results).items()}
     rows = []
     for method in results.methods:
-        row = ["base" if method == _BASE else method, _overall(results, found, method)]
+        changes = [] if method == _BASE else _changes(results, found, method, _BASE)
+        told = f"{_mean_change(changes)} ({len(changes)})" if len(changes) >= _ENOUGH_PAIRS else ""
+        row = ["base" if method == _BASE else method, told]
         for entries in found.values():
             row += _against(entries.get(method), entries.get(_BASE))
         rows.append(row)
@@ -158,21 +187,24 @@ def _disturbed(entry: Summary, name: str, floor: float | None) -> str:
     return f"{_value(found.value)}" + ("" if left is None else f" ({left:.0%})")
 
 
-def _overall(results: SweepResults, found: Mapping[Place, Mapping[str, Summary]], method: str) -> str:
-    """Return the mean over all pairs of the difference to the base, in units of the unpruned gain."""
+def _changes(
+    results: SweepResults, found: Mapping[Place, Mapping[str, Summary]], method: str, base: str
+) -> list[float]:
+    """Return the difference to ``base`` of every pair of runs of one place and seed, in units of the unpruned gain."""
     changes: list[float] = []
     for place, entries in found.items():
         floor, unpruned = random_mean(results, place[0]), entries.get("unpruned")
-        if method == _BASE or unpruned is None or floor is None or not {method, _BASE} <= entries.keys():
+        if unpruned is None or floor is None or not {method, base} <= entries.keys():
             continue
-        own, base = _means(entries[method].cells), _means(entries[_BASE].cells)
+        own, other = _means(entries[method].cells), _means(entries[base].cells)
         gain = float(np.mean(list(_means(unpruned.cells).values()))) - floor
-        changes += [(own[seed] - base[seed]) / gain for seed in sorted(own.keys() & base.keys())]
-    if len(changes) < _ENOUGH_PAIRS:
-        return ""
+        changes += [(own[seed] - other[seed]) / gain for seed in sorted(own.keys() & other.keys())]
+    return changes
+
+
+def _mean_change(changes: Sequence[float]) -> str:
     mean, error = float(np.mean(changes)), 2.0 * float(np.std(changes, ddof=1)) / len(changes) ** 0.5
-    verdict = ", noise" if abs(mean) <= error else ""
-    return f"{mean:+.2f} ± {error:.2f}{verdict} ({len(changes)})"
+    return f"{mean:+.2f} ± {error:.2f}" + (", noise" if abs(mean) <= error else "")
 
 
 def _against(entry: Summary | None, default: Summary | None) -> list[str]:
