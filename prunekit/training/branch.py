@@ -14,7 +14,7 @@ from typing import final
 
 from prunekit.adapters.sb3 import learner_of
 from prunekit.environments import spaces_of
-from prunekit.errors import InputError
+from prunekit.errors import EmptyGroupError, InputError
 from prunekit.generators import isolated
 from prunekit.pruning.plan import PruningPlan
 from prunekit.training.checkpoint import copy_checkpoint
@@ -38,9 +38,10 @@ def trunk_of(request: TrainingRequest, known: dict[str, int], plan: PruningPlan 
     ``known`` caches results for requests that differ only in the seed; start with an empty dictionary. A trunk has the
     plan ``plan`` (default PruningPlan()), and ends before the plan has any effect.
     """
-    if request.hidden is not None or request.prune_critics or request.guard_share is None:
+    own = plan or PruningPlan()
+    if request.prune_critics or request.guard_share is None or not _prunable(request.widths, own):
         return None
-    shared = replace(request, plan=plan or PruningPlan(), live_shrink=True)
+    shared = replace(request, plan=own, live_shrink=True)
     steps = _untouched(shared, known)
     if steps < 1 or (request.plan is not None and _untouched(request, known) < steps):
         return None
@@ -71,6 +72,15 @@ def branch(checkpoint: Path, request: TrainingRequest, folder: Path) -> None:
         limited=request.plan is not None and request.plan.max_divergence is not None,
     )
     write_config(folder, description)  # last, because this file marks the start of the run
+
+
+def _prunable(widths: tuple[int, ...], plan: PruningPlan) -> bool:
+    """Return whether a trunk can have ``plan``, though it ends before the plan has any effect."""
+    try:
+        plan.check_widths(widths)
+    except EmptyGroupError:
+        return False
+    return bool(widths)
 
 
 def _untouched(request: TrainingRequest, known: dict[str, int]) -> int:

@@ -85,11 +85,27 @@ def test_a_branch_ends_with_the_bits_of_a_run_of_its_own(
         assert {**config, "started": ""} == {**own, "started": ""}
 
 
+def test_runs_that_begin_with_other_widths_share_a_beginning_of_their_own(tmp_path: Path) -> None:
+    known: dict[str, int] = {}
+    requests = {kind: replace(request_for("ppo", PLANS[kind]), hidden=(48,)) for kind in ("unpruned", "masked")}
+    shared, other = (trunk_of(request, known, TRUNK) for request in requests.values())
+    assert shared is not None
+    assert shared == other != trunk_of(request_for("ppo", None), known, TRUNK)
+    checkpoint = train_until(shared.request, tmp_path / "trunk", shared.steps)
+    for kind, request in requests.items():
+        train(request, tmp_path / kind)
+        branch(checkpoint, request, tmp_path / f"{kind} branched")
+        train(request, tmp_path / f"{kind} branched", resume=True)
+        assert_same_tensors(tensors_of(tmp_path / kind), tensors_of(tmp_path / f"{kind} branched"))
+        assert metrics_of(tmp_path / kind) == metrics_of(tmp_path / f"{kind} branched")
+
+
 def test_a_trunk_is_none_where_nothing_is_shared() -> None:
     assert trunk_of(request_for("ppo", PLANS["masked"]), {}, TRUNK) is not None
     early = PruningPlan(threshold=Sparsity(0.5), phases=Phases(start=0.0, end=0.5))
     assert trunk_of(request_for("ppo", early), {}, TRUNK) is None
-    assert trunk_of(replace(request_for("ppo", None), hidden=(4, 4)), {}, TRUNK) is None
+    for widths in ((), (4, 4)):  # nothing to prune, and too little for the plan of a trunk
+        assert trunk_of(replace(request_for("ppo", None), hidden=widths), {}, TRUNK) is None
     assert trunk_of(replace(request_for("ppo", PLANS["masked"]), guard_share=None), {}, TRUNK) is None
     assert trunk_of(replace(request_for("ppo", PLANS["masked"]), prune_critics=True), {}, TRUNK) is None
     assert trunk_of(small_request("ppo"), {}) is None, "the run has too few optimizer steps"
