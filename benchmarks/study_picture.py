@@ -24,9 +24,9 @@ from prunekit.report.sweep_tables import all_summaries, random_mean
 
 _FAMILIES = {
     "unpruned": ("#444444", "s", "unpruned", 0),
-    "masked": ("#c2410c", "o", "masked training, shrunk", 0),
-    "reconstruction": ("#d99a00", "h", "masked training with reconstruction", -1),
-    "one layer": ("#0891b2", "p", "masked training of one layer, with reconstruction", 0),
+    "masked": ("#c2410c", "o", "masked, shrunk", 0),
+    "reconstruction": ("#d99a00", "h", "masked, reconstruction", -1),
+    "one layer": ("#0891b2", "p", "masked, one layer", 0),
     "from scratch": ("#1d5fa8", "^", "the same widths from scratch", 1),
     "scratch, one layer": ("#6ea8dc", "<", "one layer from scratch", 1),
     "compressed": ("#1b6e53", "D", "compress", 0),
@@ -38,7 +38,7 @@ _FAMILIES = {
 """Colour, mark, label, and the power of ``_ASIDE`` by which the sizes are drawn aside."""
 _OF_ONE_LAYER = {"masked": "one layer", "from": "scratch, one layer"}
 _ASIDE = 1.13
-_LEGEND_COLUMNS = 5
+_LEGEND_COLUMNS = 4
 _COLUMNS = 3
 
 
