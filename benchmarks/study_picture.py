@@ -36,7 +36,6 @@ _FAMILIES = {
     "linear": ("#a0527a", "*", "linear", 0),
 }
 """Colour, mark, label, and the power of ``_ASIDE`` by which the sizes are drawn aside."""
-_OF_ONE_LAYER = {"masked": "one layer", "from": "scratch, one layer"}
 _ASIDE = 1.13
 _LEGEND_COLUMNS = 4
 _COLUMNS = 3
@@ -79,7 +78,9 @@ def study_picture(result: Mapping[str, Any]) -> bytes:
 
 def _family(method: str) -> str:
     if method.endswith(", one layer"):
-        return _OF_ONE_LAYER.get(method.split()[0], "")
+        if method.startswith("from scratch"):
+            return "scratch, one layer"
+        return "one layer" if method.startswith("masked") else ""
     if method.endswith(", reconstruction"):
         return "reconstruction"
     if method.startswith("masked") and "," in method and not method.startswith("masked, budget"):

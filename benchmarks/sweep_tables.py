@@ -11,7 +11,14 @@ from record import stamp, table
 
 from prunekit.report.sweep_results import SweepCell, SweepResults, from_json
 from prunekit.report.sweep_stats import Estimate, Summary, retained, unpruned_beside
-from prunekit.report.sweep_tables import Place, all_summaries, fallen_table, random_mean, short_table
+from prunekit.report.sweep_tables import (
+    Place,
+    all_summaries,
+    fallen_table,
+    random_mean,
+    short_table,
+    unpruned_value,
+)
 from prunekit.report.table import Table
 from prunekit.stats.bootstrap import RESAMPLES, interquartile_mean
 
@@ -27,8 +34,15 @@ _SCRATCH = {
 """Methods that are compared with training from scratch of about the same widths."""
 _BASE = "default"
 """The method that the rows of the ablations are compared with."""
+_MASKED = "masked 0.93"
 _ENOUGH_PAIRS = 6
+"""With fewer pairs of runs, no mean difference over all environments is given."""
 _ABOUT_AS_MUCH = 0.05
+"""Retentions that differ by no more are counted as about the same."""
+_PAIRS = (
+    "Differences are those of retention, as means over pairs of runs of the same environment and seed, with two "
+    "standard errors. Retention is relative to the unpruned return over all seeds."
+)
 
 
 def masked_training_table(result: Mapping[str, Any]) -> str:
@@ -36,7 +50,7 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
     results = from_json(result)
     rows = []
     for place, found in all_summaries(results).items():
-        named = {entry.method: entry for entry in found}
+        named = _by_method(found)
         for entry in found:
             kept = retained(entry.returns.value, random_mean(results, place[0]), unpruned_beside(entry, found))
             scratch = named.get(_SCRATCH.get(entry.method, ""))
@@ -48,40 +62,34 @@ def masked_training_table(result: Mapping[str, Any]) -> str:
 
 
 def pairs_table(result: Mapping[str, Any]) -> str:
-    """Return a row per method: its mean difference to masked training in the longest runs of all environments."""
-    results, base = from_json(result), "masked 0.93"
-    longest = {place[:2]: place for place in sorted(all_summaries(results), key=lambda place: place[2])}
-    summaries = all_summaries(results)
-    found = {place: {entry.method: entry for entry in summaries[place]} for place in longest.values()}
+    """Return a row per method: its difference in retention to masked training, over the longest runs."""
+    results = from_json(result)
+    places = _longest(all_summaries(results))
     rows = []
     for method in results.methods:
-        changes = _changes(results, found, method, base)
-        if len(changes) >= _ENOUGH_PAIRS and method != base:
-            apart = [change for change in changes if abs(change) > _ABOUT_AS_MUCH]
-            higher = sum(change > 0.0 for change in apart)
-            counts = [higher, len(changes) - len(apart), len(apart) - higher]
-            ran_in = sum({method, base} <= entries.keys() for entries in found.values())
-            rows.append(
-                [method, str(ran_in), str(len(changes)), _mean_change(changes), *(str(count) for count in counts)]
-            )
-    head = ["method", "environments", "pairs", "difference to masked 0.93", "higher", "about the same", "lower"]
+        changes = [] if method == _MASKED else _changes(results, places, method, _MASKED)
+        if len(changes) >= _ENOUGH_PAIRS:
+            environments = sum(method in _by_method(found) for found in places.values())
+            higher, lower = (sum(sign * change > _ABOUT_AS_MUCH for change in changes) for sign in (1, -1))
+            counts = (higher, len(changes) - higher - lower, lower)
+            rows.append([method, str(environments), str(len(changes)), _mean_change(changes), *map(str, counts)])
+    head = ["method", "environments", "pairs", f"difference to {_MASKED}", "higher", "about the same", "lower"]
     note = (
-        "Pairs of runs of the same environment and seed, with the longest training of each environment. Differences "
-        "are in units of the unpruned policy's gain over the random policy, with two standard errors. *noise*: no more "
-        f"than these. *About the same*: within {_ABOUT_AS_MUCH:g}."
+        f"{_PAIRS} Only the longest training of each environment counts. *About the same*: within {_ABOUT_AS_MUCH:g}. "
+        f"*noise*: no more than two standard errors."
     )
     return f"{table(head, rows)}\n\n{note} {stamp(result)}."
 
 
-def kept_in_longest_runs(result: Mapping[str, Any], method: str = "masked 0.93") -> dict[str, float]:
-    """Return the retention of ``method`` in the longest runs of every environment."""
+def kept_in_longest_runs(result: Mapping[str, Any], method: str = _MASKED) -> dict[str, float]:
+    """Return the retention of ``method`` in the longest runs of every environment that has it."""
     results, kept = from_json(result), {}
-    for place, found in sorted(all_summaries(results).items(), key=lambda item: item[0][2]):
-        own = next((entry for entry in found if entry.method == method), None)
-        if own is not None:
-            share = retained(own.returns.value, random_mean(results, place[0]), unpruned_beside(own, found))
-            if share is not None:
-                kept[place[0]] = share
+    with_it = {place: found for place, found in all_summaries(results).items() if method in _by_method(found)}
+    for place, found in _longest(with_it).items():
+        own = _by_method(found)[method]
+        share = retained(own.returns.value, random_mean(results, place[0]), unpruned_beside(own, found))
+        if share is not None:
+            kept[place[0]] = share
     return kept
 
 
@@ -103,24 +111,20 @@ def robustness_table(result: Mapping[str, Any]) -> str:
 def ablations_sweep_table(result: Mapping[str, Any]) -> str:
     """Return a row per variant: its mean difference to the base over all runs, return per environment, each seed."""
     results = from_json(result)
-    found = {place: {entry.method: entry for entry in entries} for place, entries in all_summaries(results).items()}
+    places = all_summaries(results)
     rows = []
     for method in results.methods:
-        changes = [] if method == _BASE else _changes(results, found, method, _BASE)
+        changes = [] if method == _BASE else _changes(results, places, method, _BASE)
         told = f"{_mean_change(changes)} ({len(changes)})" if len(changes) >= _ENOUGH_PAIRS else ""
         row = ["base" if method == _BASE else method, told]
-        for entries in found.values():
-            row += _against(entries.get(method), entries.get(_BASE))
+        for found in places.values():
+            row += _against(_by_method(found).get(method), _by_method(found).get(_BASE))
         rows.append(row)
-    heads = ["to base, all runs"]
-    heads += [head for place in found for head in (f"{place[0]}, mean (to base)", "seeds")]
+    heads = ["retention, to base (pairs)"]
+    heads += [head for place in places for head in (f"{place[0]}, mean (to base)", "seeds")]
     missing = f"Not run yet: {len(results.missing)} of {len(results.missing) + len(results.cells)} runs. "
-    lengths = sorted({f"{place[2]:,}" for place in found})
-    note = (
-        f"PPO, {', '.join(lengths)} steps. *To base, all runs*: the mean difference between runs of one environment "
-        f"and seed, in units of the unpruned policy's gain over the random policy, with two standard errors and the "
-        f"number of pairs. *noise*: no more than two standard errors. "
-    )
+    lengths = sorted({f"{place[2]:,}" for place in places})
+    note = f"PPO, {', '.join(lengths)} steps. {_PAIRS} *noise*: no more than two standard errors. "
     return f"{table(['changed', *heads], rows)}\n\n{note}{missing * bool(results.missing)}{stamp(result)}."
 
 
@@ -187,24 +191,39 @@ def _disturbed(entry: Summary, name: str, floor: float | None) -> str:
     return f"{_value(found.value)}" + ("" if left is None else f" ({left:.0%})")
 
 
-def _changes(
-    results: SweepResults, found: Mapping[Place, Mapping[str, Summary]], method: str, base: str
-) -> list[float]:
-    """Return the difference to ``base`` of every pair of runs of one place and seed, in units of the unpruned gain."""
+def _by_method(found: Sequence[Summary]) -> dict[str, Summary]:
+    return {entry.method: entry for entry in found}
+
+
+def _longest(places: Mapping[Place, list[Summary]]) -> dict[Place, list[Summary]]:
+    """Return the places of the longest training of every environment and algorithm."""
+    last = {place[:2]: place for place in sorted(places, key=lambda place: place[2])}
+    return {place: found for place, found in places.items() if place in last.values()}
+
+
+def _changes(results: SweepResults, places: Mapping[Place, list[Summary]], method: str, base: str) -> list[float]:
+    """Return the difference in retention to ``base`` of every pair of runs of one place and seed."""
     changes: list[float] = []
-    for place, entries in found.items():
-        floor, unpruned = random_mean(results, place[0]), entries.get("unpruned")
-        if unpruned is None or floor is None or not {method, base} <= entries.keys():
-            continue
-        own, other = _means(entries[method].cells), _means(entries[base].cells)
-        gain = float(np.mean(list(_means(unpruned.cells).values()))) - floor
-        changes += [(own[seed] - other[seed]) / gain for seed in sorted(own.keys() & other.keys())]
+    for place, found in places.items():
+        floor, unpruned, named = random_mean(results, place[0]), unpruned_value(found), _by_method(found)
+        if {method, base} <= named.keys():
+            own, other = (
+                {seed: retained(value, floor, unpruned) for seed, value in _means(named[name].cells).items()}
+                for name in (method, base)
+            )
+            pairs = [(own[seed], other[seed]) for seed in sorted(own.keys() & other.keys())]
+            changes += [one - two for one, two in pairs if one is not None and two is not None]
     return changes
 
 
+def _noise(changes: Sequence[float]) -> float:
+    """Return two standard errors of the mean."""
+    return 2.0 * float(np.std(changes, ddof=1)) / float(np.sqrt(len(changes)))
+
+
 def _mean_change(changes: Sequence[float]) -> str:
-    mean, error = float(np.mean(changes)), 2.0 * float(np.std(changes, ddof=1)) / len(changes) ** 0.5
-    return f"{mean:+.2f} ± {error:.2f}" + (", noise" if abs(mean) <= error else "")
+    mean, noise = float(np.mean(changes)), _noise(changes)
+    return f"{mean:+.2f} ± {noise:.2f}" + (", noise" if abs(mean) <= noise else "")
 
 
 def _against(entry: Summary | None, default: Summary | None) -> list[str]:
@@ -216,10 +235,10 @@ def _against(entry: Summary | None, default: Summary | None) -> list[str]:
     shared = sorted(own.keys() & base.keys())
     if entry is default or len(shared) < 2:
         return [_value(mean), seeds]
-    changes = np.array([own[seed] - base[seed] for seed in shared])
-    noise = 2.0 * float(changes.std(ddof=1)) / len(shared) ** 0.5
-    verdict = ", noise" if abs(changes.mean()) <= noise else ""
-    return [f"{_value(mean)} ({changes.mean():+,.0f}{verdict})", seeds]
+    changes = [own[seed] - base[seed] for seed in shared]
+    change = float(np.mean(changes))
+    verdict = ", noise" if abs(change) <= _noise(changes) else ""
+    return [f"{_value(mean)} ({change:+,.0f}{verdict})", seeds]
 
 
 def _value(value: float) -> str:

@@ -57,7 +57,7 @@ PARTS = {
 
 
 def request_of(algorithm: str, kind: str, seed: int, steps: int) -> TrainingRequest:
-    """Return what to train, with a penalty, because its cost shall show.
+    """Return what to train, with a penalty, so that its cost shows.
 
     TD3 starts to learn early, so that the run is training and not waiting.
     """

@@ -70,7 +70,7 @@ def test_the_dense_phase_trains_as_if_no_pruner_were_there() -> None:
     assert same == [True] * 40 + [False] * 5
 
 
-def test_by_default_no_penalty_changes_the_network_until_units_die() -> None:
+def test_by_default_nothing_changes_the_network_until_units_die() -> None:
     plain, network = mlp(3, 20, 2), mlp(3, 20, 2)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     plan = PruningPlan(threshold=Sparsity(0.5), phases=Phases(start=0.2, end=0.7), patience=200)

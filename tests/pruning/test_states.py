@@ -95,7 +95,7 @@ def test_what_is_no_state_is_refused() -> None:
         Pruner(whole, torch.optim.Adam(whole.parameters()), 10)
     with pytest.raises(InputError, match=r"cannot lose units while it trains.*live_shrink=False"):
         Pruner(whole, torch.optim.Adam(whole.parameters()), 10, states=1, live_shrink=True)
-    half = PruningPlan(threshold=Sparsity(0.5), strength=0.1)
+    half = PruningPlan(threshold=Sparsity(0.5))
     pruner = Pruner(whole, torch.optim.Adam(whole.parameters()), 10, half, states=1)
     with pytest.raises(InputError, match="cannot lose units while it trains"):
         pruner.shrink_()
@@ -150,13 +150,7 @@ def test_cells_without_an_op_are_refused_by_name() -> None:
     ):
         whole = Sequences(first)
         with pytest.raises(CouplingError, match=match):
-            Pruner(
-                whole,
-                torch.optim.Adam(whole.parameters()),
-                10,
-                PruningPlan(threshold=Sparsity(0.5), strength=0.1),
-                states=1,
-            )
+            Pruner(whole, torch.optim.Adam(whole.parameters()), 10, PruningPlan(threshold=Sparsity(0.5)), states=1)
 
 
 def test_importance_counts_what_a_unit_does_through_the_state() -> None:
@@ -171,9 +165,7 @@ def test_importance_counts_what_a_unit_does_through_the_state() -> None:
         whole.cell.bias_ih[4::5] = whole.cell.bias_hh[4::5] = 0.0
         whole.cell.bias_ih[9] = -30.0  # its update gate is open, so that it forgets at once
     optimizer = torch.optim.SGD(whole.parameters(), 0.0)
-    pruner = Pruner(
-        whole, optimizer, 20, PruningPlan(threshold=Sparsity(0.2), strength=0.1, states=32, compensate=False), states=1
-    )
+    pruner = Pruner(whole, optimizer, 20, PruningPlan(threshold=Sparsity(0.2), states=32, compensate=False), states=1)
     for _ in range(20):
         _, state = whole(torch.randn(16, 3), torch.randn(16, 5))
         whole.leave(state).sum().backward()
